@@ -25,6 +25,7 @@ from peft_registry.cli.commands import (
     diff,
     estimate,
     evaluate,
+    import_folder,
     init,
     keys,
     lineage,
@@ -64,7 +65,21 @@ _IMPORTED_AS = {"pyyaml": "yaml"}
 _NO_CHOICE = re.compile(r"'(?P<word>[^']*)' is not one of (?P<choices>'.*')")
 # the order in which a reader meets them
 COMMANDS = (
-    *("init", "demo", "base", "data", "methods", "train", "estimate", "compare", "evaluate", "suites", "ask", "merge"),
+    *(
+        "init",
+        "demo",
+        "base",
+        "data",
+        "methods",
+        "train",
+        "estimate",
+        "compare",
+        "evaluate",
+        "suites",
+        "ask",
+        "merge",
+        "import",
+    ),
     *(
         "list",
         "show",
@@ -323,7 +338,21 @@ def _speaks_json(arguments: list[str]) -> bool:
     return any(pair in (("--output", "json"), ("-o", "json")) for pair in pairs) or "--output=json" in arguments
 
 
-for module in (init, base, data, methods, train, estimate, compare, evaluate, suites, ask, merge, list_versions):
+for module in (
+    init,
+    base,
+    data,
+    methods,
+    train,
+    estimate,
+    compare,
+    evaluate,
+    suites,
+    ask,
+    merge,
+    import_folder,
+    list_versions,
+):
     module.add_to(app)
 demo.add_to(app, run)
 for module in (

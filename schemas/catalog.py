@@ -10,6 +10,7 @@ from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.dataset import CounterfactualData
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
+from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.log import LogEvent, LogEventV2
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.modification import ModificationRecord, ModificationRecordV1
@@ -29,6 +30,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "card": CardPredicate,
     "base": BaseRecord,
     "run": RunRecord,
+    "import": ImportRecord,
     "counterfactual-data": CounterfactualData,
     "evaluation-plan": EvaluationPlan,
     "evaluation": EvaluationRecord,

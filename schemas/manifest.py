@@ -25,6 +25,7 @@ Kind = Literal["base", "adapter", "model", "bundle"]
 Layout = Literal["peft", "model", "bundle"]
 # `adapter` and `model` were merged; at the weights of `start` a training began
 ParentRole = Literal["base", "adapter", "model", "start"]
+Origin = Literal["imported"]
 
 
 class FileEntry(Document):
@@ -79,7 +80,11 @@ class Parent(Document):
 
 
 class Manifest(Document):
-    """What an artifact is and what it was made from. Lists are sorted: files, weights and tensors by UTF-8 bytes of the name."""
+    """What an artifact is and what it was made from. Lists are sorted: files, weights and tensors by UTF-8 bytes of the name.
+
+    `origin`: `imported` where it was made elsewhere and nobody here saw how, so that equal files that were trained here are
+    another artifact. The key is written only where there is one.
+    """
 
     schema_: Literal["urn:peft-registry:manifest:v1"] = Field(default=SCHEMA, alias="schema")
     kind: Kind
@@ -92,8 +97,16 @@ class Manifest(Document):
     data: tuple[DataIdentity, ...] = ()
     config_sha256: Digest | None = None  # of the canonical resolved training configuration without names and paths
     parents: tuple[Parent, ...] = ()
+    origin: Origin | None = None
 
     model_config = Document.model_config | {"populate_by_name": True, "serialize_by_alias": True}
+
+    @model_serializer(mode="wrap")
+    def _without_absent_origin(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        value: dict[str, Any] = handler(self)
+        if self.origin is None:
+            value.pop("origin", None)
+        return value
 
     @property
     def made_from(self) -> frozenset[Digest]:

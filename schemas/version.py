@@ -2,9 +2,11 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.manifest import Kind, Layout
+from peft_registry.schemas.manifest import Kind, Layout, Origin
 
 Verdict = Literal["verified", "unverified", "broken"]
 # `recorded`: a digest that a signed manifest names, and whose bytes are not here
@@ -14,7 +16,7 @@ CheckStatus = Literal["ok", "failed", "unchecked", "recorded", "changed"]
 
 
 class Version(Frozen):
-    """An immutable registered artifact under a model's name."""
+    """An immutable registered artifact under a model's name. `origin` is what its signed manifest says, once that was read."""
 
     name: str
     number: int
@@ -30,6 +32,7 @@ class Version(Frozen):
     registered_at: str
     log_index: int
     aliases: tuple[str, ...] = ()
+    origin: Origin | None = Field(default=None, exclude_if=lambda origin: origin is None)
 
     @property
     def label(self) -> str:

@@ -142,7 +142,7 @@ def _if_pending(version: "Version", covered: int) -> dict[str, Any]:
 def _row(version: "Version", covered: int) -> list[Any]:
     return [
         version.label,
-        version.kind,
+        version.kind if version.origin is None else f"{version.kind}, {version.origin}",
         version.method or "",
         str(version.manifest_digest),
         version.registered_at if version.log_index < covered else f"{version.registered_at} pending",

@@ -117,7 +117,7 @@ def conditions_of(record: RecordSections) -> Conditions:
     energy_known = record.energy.training_kwh.known
     conditions = {
         "all": True,
-        "ft": kind == "fine_tune",
+        "ft": kind in ("fine_tune", "import"),  # what was imported was trained, elsewhere
         "mg": kind == "merge",
         "eu": is_yes(record.gpai.placed_on_eu_market) is True,
         "gp": any(answer is not False for answer in gpai_answers),
@@ -140,7 +140,7 @@ def conditions_of(record: RecordSections) -> Conditions:
         "predetermined": is_yes(record.high_risk.foreseen_in_initial_assessment) is True,
         "art25": record.high_risk.article25_case.value in ("a", "b", "c", "manufacturer"),
         "metered": energy_known,
-        "unmetered": kind == "fine_tune" and not energy_known,
+        "unmetered": kind in ("fine_tune", "import") and not energy_known,
         "mixed_roles": bool(mixed_roles(record.data)),
         "overlaps": bool(unknown_overlaps(record.data)),
         "synthetic_any": any(data.provenance_class.value == "synthetic_private" for data in record.data),

@@ -65,15 +65,27 @@ class Scan(Frozen):
     why: str | None = None  # it did not run
 
 
+_ACTS = {
+    "fine_tune": "the run that made the artifact",
+    "merge": "the run that made the artifact",
+    "import": "registered from a folder that was made elsewhere",
+}
+
+
 def identity_section(
-    kind: Literal["fine_tune", "merge"], name: str, manifest: Manifest, signing: Signing | None, tool_version: str
+    kind: Literal["fine_tune", "merge", "import"],
+    name: str,
+    manifest: Manifest,
+    signing: Signing | None,
+    tool_version: str,
 ) -> Identity:
     """Action, artifact, actor."""
     person = None
-    if signing is not None and signing.person is not None:
+    # whoever imports has not made what is imported
+    if kind != "import" and signing is not None and signing.person is not None:
         person = derived(signing.person, method=f"whom the trust file names for the signing key {signing.key_id}")
     return Identity.of_known(
-        kind=measured(kind, method="the run that made the artifact"),
+        kind=measured(kind, method=_ACTS[kind]),
         result_name=measured(name),
         result_manifest=measured(str(manifest.canonical_digest()), method="SHA-256 of manifest.json"),
         tool_version=measured(tool_version),

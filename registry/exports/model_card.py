@@ -17,9 +17,10 @@ from peft_registry.registry.reports.text import number, share, value_text, visib
 from peft_registry.registry.reports.wording import NO_CLAIM, NOTICE, comparison_sentence, loss_sentence
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import EvaluationRecord, Result
+from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
-from peft_registry.schemas.modification import RecordSections
+from peft_registry.schemas.modification import DataUsed, RecordSections
 from peft_registry.schemas.run import RunRecord, coverage_sentence
 from peft_registry.schemas.values import Value, unknown
 
@@ -110,6 +111,54 @@ def merge_card(
         _verifying(manifest),
     ]
     return (front + "\n\n".join(parts) + "\n").encode()
+
+
+def import_card(
+    *,
+    name: str,
+    manifest: Manifest,
+    imported: ImportRecord,
+    base_name: str,
+    base: BaseRecord,
+    record: RecordSections | None = None,
+) -> bytes:
+    """The card of an import, as UTF-8: it says first that nobody here saw the training.
+
+    Args:
+        name: the name that it is registered under.
+        base_name: the name of the base in this registry.
+        record: the modification record, for intended use and limits.
+    """
+    front = _front_matter(name, manifest, base, evaluation=None, record=record)
+    found = [
+        f"- {_md(finding.text)}" + (f" ({_md(finding.place)})" if finding.place else "")
+        for finding in imported.findings
+    ]
+    parts = [
+        f"# {_md(name)}",
+        f"Imported ({manifest.kind}): made elsewhere and registered as it was found. Nobody here saw how it was made; what is said "
+        f"of its training is what the files beside it said.\n\nWeights digest of the base that it fits: `{base.identity.weights}` "
+        f"({_md(hub_id(base) or base_name)})\n\n{_size(record, base)}\n\n{_licences(record, base)}",
+        _loading(manifest, base),
+        _use(record),
+        "## Before and after\n\nNo evaluation is recorded.",
+        "## Where it comes from\n\n"
+        + "\n".join(
+            [
+                f"- Written by {imported.producer}, as {_md(imported.told_by)} says",
+                *(f"- Data {_md(data.name.value)}, as its files name it" for data in _named_data(record)),
+                f"- {imported.fit.compared} of its tensors have a place of their shape in the base; this shows that it can be of "
+                "it, and not that it is",
+            ]
+        ),
+        *(["## What was found in it\n\n" + "\n".join(found)] if found else []),
+        _verifying(manifest),
+    ]
+    return (front + "\n\n".join(parts) + "\n").encode()
+
+
+def _named_data(record: RecordSections | None) -> list[DataUsed]:
+    return [] if record is None else [data for data in record.data if data.name.known]
 
 
 def _merge_lines(merge: MergeRecord) -> list[str]:

@@ -23,6 +23,7 @@ from peft_registry.schemas.manifest import (
     Kind,
     Layout,
     Manifest,
+    Origin,
     Parent,
     TensorEntry,
     WeightsFile,
@@ -52,6 +53,7 @@ def manifest_of_folder(
     data: tuple[DataIdentity, ...] = (),
     config_sha256: Digest | None = None,
     parents: tuple[Parent, ...] = (),
+    origin: Origin | None = None,
 ) -> Manifest:
     """The manifest of a folder's present contents; the card and the evidence are left out.
 
@@ -75,6 +77,7 @@ def manifest_of_folder(
         data=data,
         config_sha256=config_sha256,
         parents=parents,
+        origin=origin,
     )
 
 

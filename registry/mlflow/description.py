@@ -76,7 +76,7 @@ def with_run_link(description: str, experiment_id: str, run_id: str) -> str:
 
 def _what(version: Version) -> str:
     method = f"{version.method} " if version.method else ""
-    return f"{version.label}: {method}{version.kind}"
+    return f"{version.label}: {method}{version.kind}" + ("" if version.origin is None else f", {version.origin}")
 
 
 def _facts(

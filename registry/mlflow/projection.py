@@ -248,6 +248,8 @@ def _run_projection(
 
 def _act(version: Version, made: RunRecord | MergeRecord | None) -> str:
     """What made the version, as the command is called."""
+    if version.origin == "imported":
+        return "import"
     if made is None:
         return _RUN_NAMES[version.kind]
     return "train" if isinstance(made, RunRecord) else "merge"
@@ -304,6 +306,7 @@ def _version_tags(
         "registry.base_manifest": str(version.base_manifest) if version.base_manifest else None,
         "registry.kind": version.kind,
         "registry.method": version.method,
+        "registry.origin": version.origin,
         "registry.size_bytes": str(version.size_bytes),
         "registry.signature": f"signed {signed_by(version, signer)}, as recorded; not checked here",
         "registry.log_index": str(version.log_index),

@@ -1,16 +1,18 @@
-"""The provenance statement of a run or a merge: SLSA provenance v1, with the whole record under our own name beside it.
+"""The provenance statement of a run, a merge or an import: SLSA provenance v1, with the whole record under our own name beside it.
 
 Standard readers find the build type, what the user chose, the resolved dependencies and the builder; ours read the run.
 """
 
 from typing import Any
 
+from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.run import RunRecord
-from peft_registry.schemas.statement import BUILD_MERGE, BUILD_TRAIN, BUILDER_ID
+from peft_registry.schemas.statement import BUILD_IMPORT, BUILD_MERGE, BUILD_TRAIN, BUILDER_ID
 
 RUN_FIELD = "urn:peft-registry:run:v1"
 MERGE_FIELD = "urn:peft-registry:merge:v1"
+IMPORT_FIELD = "urn:peft-registry:import:v1"
 
 
 def provenance_predicate(run: RunRecord) -> dict[str, Any]:
@@ -74,3 +76,32 @@ def merge_of(predicate: dict[str, Any]) -> MergeRecord | None:
     """The merge record inside a provenance predicate; None in that of anything else."""
     value = predicate.get(MERGE_FIELD)
     return None if value is None else MergeRecord.from_json(value)
+
+
+def import_provenance(record: ImportRecord) -> dict[str, Any]:
+    """The SLSA v1 predicate of an import: what was taken in, and nothing of how it was trained, which nobody here saw."""
+    dependencies = [{"name": "base-weights", "digest": {"sha256": record.base.identity.weights.hex}}]
+    dependencies += [{"name": source.path, "digest": {"sha256": source.sha256.hex}} for source in record.sources]
+    return {
+        "buildDefinition": {
+            "buildType": BUILD_IMPORT,
+            "externalParameters": {"producer": record.producer, "method": record.method, "base": record.fit.named},
+            "internalParameters": {},
+            "resolvedDependencies": dependencies,
+        },
+        "runDetails": {
+            "builder": {"id": BUILDER_ID, "version": {"peft-registry": record.tool_version}},
+            "metadata": {
+                "invocationId": record.import_id,
+                "startedOn": record.started_at,
+                "finishedOn": record.finished_at,
+            },
+        },
+        IMPORT_FIELD: record.to_json(),
+    }
+
+
+def import_of(predicate: dict[str, Any]) -> ImportRecord | None:
+    """The import record inside a provenance predicate; None in that of anything else."""
+    value = predicate.get(IMPORT_FIELD)
+    return None if value is None else ImportRecord.from_json(value)

@@ -15,7 +15,7 @@ from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.records.checkpoints import covered_size
-from peft_registry.registry.records.provenance import merge_of, run_of
+from peft_registry.registry.records.provenance import import_of, merge_of, run_of
 from peft_registry.registry.records.record_checks import EntrySigner, RecordChecks, answers_as_another
 from peft_registry.registry.records.snapshots import (
     Snapshot,
@@ -41,6 +41,7 @@ from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked, NotFound
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.log import Event
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
@@ -82,6 +83,7 @@ class Records:
     statements: tuple[StoredStatement, ...]
     run: RunRecord | None
     merge: MergeRecord | None
+    imported: ImportRecord | None
     evaluation: EvaluationRecord | None
     evaluations: tuple[EvaluationRecord, ...]  # all of them, in the order in which they were recorded
     modification: RecordSections | None
@@ -336,6 +338,7 @@ def records_of(registry: Registry, version: Version) -> Records:
         statements=said.statements,
         run=run_of(newest["provenance"]) if "provenance" in newest else None,
         merge=merge_of(newest["provenance"]) if "provenance" in newest else None,
+        imported=import_of(newest["provenance"]) if "provenance" in newest else None,
         evaluation=None if evaluation is None else EvaluationRecord.from_json(evaluation),
         evaluations=tuple(
             EvaluationRecord.from_json(stored.statement.predicate)

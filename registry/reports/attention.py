@@ -29,6 +29,7 @@ from peft_registry.registry.reports.wording import (
     status_text,
 )
 from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.imports import Finding, ImportRecord
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.run import RunRecord
@@ -47,6 +48,7 @@ def attention_of(
     *,
     run: RunRecord | None,
     merge: MergeRecord | None,
+    imported: ImportRecord | None,
     base: BaseRecord | None,
     evaluations: tuple[ShownEvaluation, ...],
     record: RecordSections | None,
@@ -55,6 +57,11 @@ def attention_of(
 ) -> tuple[str, ...]:
     """What a person has to look at before anything else, the worst first; then what nobody has decided."""
     lines = [*_verified(verification)]
+    if imported is not None:
+        lines.append(
+            "Imported: made elsewhere. What is said of its training is what the files beside it said, and nobody saw it."
+        )
+        lines += first_lines(tuple(dict.fromkeys(map(_found, imported.findings))), "provenance statement")
     if record is not None:
         lines += _of_status(record)
         lines += _of_data(record)
@@ -65,6 +72,10 @@ def attention_of(
     lines += _licences_of_data(record)
     warned = tuple(f"The run warned: {warning}" for warning in (run.warnings if run is not None else ()))
     return (*lines, *first_lines(warned, "training and compute"), *_undecided(completed))
+
+
+def _found(finding: Finding) -> str:
+    return f"Found when it was imported: {finding.text}" + (f" ({finding.place})" if finding.place else "")
 
 
 def _verified(verification: VerifyOutcome | None) -> Iterator[str]:

@@ -31,6 +31,7 @@ from peft_registry.registry.reports.wording import (
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import Comparison, LossComparison
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import BaseUsed, DataUsed, RecordSections
@@ -65,6 +66,7 @@ def answers_of(
     lineage: Lineage,
     run: RunRecord | None,
     merge: MergeRecord | None,
+    imported: ImportRecord | None,
     base: BaseRecord | None,
     evaluations: tuple[ShownEvaluation, ...],
     record: RecordSections | None,
@@ -78,7 +80,7 @@ def answers_of(
         Answer(question="What is it for?", lines=(_purpose(record, base),)),
         Answer(question="Which base?", lines=_bases(record, lineage, base)),
         Answer(question="Which data?", lines=_data(record, lineage, run, base)),
-        Answer(question="What changed?", lines=_changed(version, run, merge, base, record)),
+        Answer(question="What changed?", lines=_changed(version, run, merge, imported, base=base, record=record)),
         Answer(question="Was bias measured, and what came out?", lines=_bias(evaluations)),
         Answer(question="Did quality fall?", lines=_quality(evaluations, run, base)),
         Answer(question="Is it over a third of the base's compute?", lines=(_compute(record, base),)),
@@ -241,12 +243,19 @@ def _changed(
     version: Version,
     run: RunRecord | None,
     merge: MergeRecord | None,
+    imported: ImportRecord | None,
+    *,
     base: BaseRecord | None,
     record: RecordSections | None,
 ) -> tuple[str, ...]:
     kind = f"{version.label}: {size(version.size_bytes)} in all."
     if merge is not None:
         return (f"A merge, {kind}", *merge_sentences(merge))
+    if imported is not None:
+        return (
+            f"An import ({version.kind} by {imported.method or 'a method that its files do not name'}), {kind}",
+            f"It was made elsewhere by {imported.producer}, and nobody here saw how. What is known of it, its files said.",
+        )
     if run is not None:
         trained, total = whole(run.parameters_trainable), whole(run.parameters_total)
         part = share(run.parameters_trainable / run.parameters_total)

@@ -28,6 +28,7 @@ from peft_registry.registry.reports.wording import BROKEN_MEANS, NO_CLAIM, NOTIC
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import RecordSections
@@ -104,6 +105,7 @@ def build_report_view(
     tool_version: str,
     run: RunRecord | None = None,
     merge: MergeRecord | None = None,
+    imported: ImportRecord | None = None,
     evaluation: EvaluationRecord | None = None,
     evaluations: tuple[ShownEvaluation, ...] = (),
     record: RecordSections | None = None,
@@ -140,6 +142,7 @@ def build_report_view(
             lineage=lineage,
             run=run,
             merge=merge,
+            imported=imported,
             base=base,
             evaluations=shown,
             record=record,
@@ -150,6 +153,7 @@ def build_report_view(
         attention=attention_of(
             run=run,
             merge=merge,
+            imported=imported,
             base=base,
             evaluations=shown,
             record=record,

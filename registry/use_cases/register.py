@@ -52,7 +52,7 @@ class ModificationRecordMissing(InputRefused):
     reference = "modification-record-missing"
     what = "this artifact may not enter without its modification record"
     why = "a version made by {source} changes a model, and nothing changes without a record"
-    fix = "register it through `registry train` or `registry merge`"
+    fix = "register it through `registry train`, `registry merge` or `registry import`"
 
     source: str
 
@@ -183,6 +183,9 @@ def _require_modification(registry: Registry, artifact: NewArtifact, digest: Dig
         raise ModificationRecordMissing("merge" if is_merge else artifact.source)
     if is_merge and artifact.source != "merge":
         raise ModificationRecordWrong(f"its parents say that it is a merge, and it is offered as {artifact.source}")
+    if (manifest.origin == "imported") != (artifact.source == "import"):
+        said = manifest.origin or "nothing of an import"
+        raise ModificationRecordWrong(f"its manifest says {said}, and it is offered as {artifact.source}")
     for predicate in records:
         try:
             record = modification_of(PREDICATE_TYPES["modification"], predicate)

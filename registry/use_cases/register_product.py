@@ -13,7 +13,7 @@ from peft_registry.registry.compliance.recorded_result import Signing
 from peft_registry.registry.compliance.superseding import newly_declared, not_taken_up, superseding
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.provenance import merge_provenance, provenance_predicate
+from peft_registry.registry.records.provenance import import_provenance, merge_provenance, provenance_predicate
 from peft_registry.registry.records.signed_records import version_statements
 from peft_registry.registry.records.version_statements import SignedRecord
 from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
@@ -21,6 +21,7 @@ from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.supersede import supersede_record, supersede_with_evaluations
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import ModificationRecord
@@ -49,7 +50,7 @@ class Product:
         source: the command that made it.
         folder: holds every file of the manifest.
         manifest: of the folder.
-        production: how it was made: the record of the run or of the merge.
+        production: how it was made, or how it came in: the record of the run, of the merge or of the import.
         modification: what was changed, by whom, on which base.
         card: bytes of the model card.
         evaluations: the first one speaks for the version; the others compare it with what it was made from.
@@ -58,10 +59,10 @@ class Product:
     """
 
     name: str
-    source: Literal["train", "merge"]
+    source: Literal["train", "merge", "import"]
     folder: Path
     manifest: Manifest
-    production: RunRecord | MergeRecord
+    production: RunRecord | MergeRecord | ImportRecord
     modification: ModificationRecord
     card: bytes
     evaluations: tuple[MeasuredEvaluation, ...] = ()
@@ -127,6 +128,8 @@ def _statements(product: Product) -> tuple[NewStatement, ...]:
     if isinstance(product.production, RunRecord):
         # a run is always evaluated, and its modification record cites that evaluation
         return (NewStatement("provenance", provenance_predicate(product.production)), *evaluations, modification, card)
+    if isinstance(product.production, ImportRecord):
+        return (NewStatement("provenance", import_provenance(product.production)), modification, card)
     return (NewStatement("provenance", merge_provenance(product.production)), modification, card, *evaluations)
 
 
@@ -136,7 +139,7 @@ def _append_measured(registry: Registry, product: Product, version: Version) -> 
     A merge is evaluated where somebody asked for it, which may be the first time. A run always is: equal weights, scored on
     equal rows, would only repeat what its version says already.
     """
-    if isinstance(product.production, RunRecord):
+    if not isinstance(product.production, MergeRecord):
         return
     appended = []
     for evaluation in reversed(product.evaluations):

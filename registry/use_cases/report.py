@@ -203,6 +203,7 @@ def render_report(registry: Registry, inputs: ReportInputs, verification: Verify
         tool_version=package_version("peft-registry"),
         run=records.run,
         merge=records.merge,
+        imported=records.imported,
         evaluation=records.evaluation,
         evaluations=tuple(
             ShownEvaluation(

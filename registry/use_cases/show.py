@@ -77,6 +77,11 @@ class VersionShown(Frozen):
                 "kind",
                 f"{version.kind}, layout {version.layout}" + (f", method {version.method}" if version.method else ""),
             ),
+            *(
+                ()
+                if version.origin is None
+                else (("origin", f"{version.origin}: made elsewhere, and nobody here saw how"),)
+            ),
             ("manifest", str(version.manifest_digest)),
             ("weights", str(version.weights_digest)),
             ("files", f"{len(manifest.files)}, {human_bytes(version.size_bytes)}"),

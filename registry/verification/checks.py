@@ -116,7 +116,8 @@ def check_policy(findings: Findings) -> Result:
     wrong += _layout_problems(manifest)
     if wrong:
         return failed("the signature and the manifest disagree", "policy-mismatch", wrong)
-    return ok(f"{manifest.kind}, layout {manifest.layout}; covers every file, leaves out card and evidence")
+    what = manifest.kind if manifest.origin is None else f"{manifest.kind}, {manifest.origin}"
+    return ok(f"{what}, layout {manifest.layout}; covers every file, leaves out card and evidence")
 
 
 def check_files(findings: Findings) -> Result:

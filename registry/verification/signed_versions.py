@@ -125,10 +125,11 @@ def signed_lineage(registry: Registry, focus: Digest) -> Lineage:
 
 def _signed(registry: Registry, tx: catalog.Transaction, newest: Snapshot | None, version: Version) -> Version:
     _require_as_logged(tx, newest, version)
-    _require_version_row(version, _require_rows(registry, tx, version.manifest_digest, version.label))
+    manifest = _require_rows(registry, tx, version.manifest_digest, version.label)
+    _require_version_row(version, manifest)
     if newest is None:  # a log of an earlier release: an alias counts with its signed move, which reading one checks
-        return version
-    return version.revised(aliases=tuple(_aliases(tx, newest, version)))
+        return version.revised(origin=manifest.origin)
+    return version.revised(aliases=tuple(_aliases(tx, newest, version)), origin=manifest.origin)
 
 
 def _logged_manifest(

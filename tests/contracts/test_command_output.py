@@ -207,6 +207,7 @@ SIGNING = {
     "compare": ["example/train.yml", "--methods", "lora"],
     "evaluate": ["tiny", "--suite", "house", "--limit", "8"],
     "merge": ["tiny"],
+    "import": ["example"],
     "promote": ["tiny", "champion"],
     "decide": ["tiny", "--form", "example/train.yml"],
 }

@@ -298,6 +298,17 @@ def for_merging(place: Place) -> dict[str, str]:
     return {}
 
 
+def for_importing(place: Place) -> dict[str, str]:
+    """Two folders as a training elsewhere leaves them: what it saved, and nothing of a registry."""
+    assert place.run("registry pull polite-replies:1 pulled-once")[0] == 0
+    for name in ("tutor", "polite"):
+        folder = place.cwd / "outputs" / name
+        folder.mkdir(parents=True)
+        for file in ("adapter_config.json", "adapter_model.safetensors"):
+            shutil.copyfile(place.cwd / "pulled-once" / file, folder / file)
+    return {}
+
+
 def for_answering(place: Place) -> dict[str, str]:
     """An officer's key that the trust file lists, and a form in which one question is answered."""
     assert place.run("registry keys create officer --person alex --out KEYS --unencrypted")[0] == 0
@@ -358,6 +369,7 @@ PREPARE: dict[str, Callable[[Place], dict[str, str]]] = {
     },
     "choose-a-method": for_choosing,
     "evaluate-bias": for_bias,
+    "import-an-adapter": for_importing,
     "keep-trust-for-years": for_trust,
     "merge-adapters": for_merging,
     "read-a-report": lambda _: {"NAME:3": "polite-replies:1"},

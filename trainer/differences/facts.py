@@ -95,6 +95,8 @@ def _made_by(records: Records) -> str:
         return f"merge by {merge.algorithm} of {parts} ({merge.base_policy} base, {merge.dtype})"
     if records.run is not None:
         return f"training by {records.run.method}, seed {records.run.seed}"
+    if records.imported is not None:
+        return f"imported, made elsewhere by {records.imported.producer}"
     return "added as a base" if records.base is not None else "imported"
 
 

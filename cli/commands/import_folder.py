@@ -1,0 +1,73 @@
+"""import: bringing in what was made elsewhere."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from peft_registry.cli import console
+from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+
+if TYPE_CHECKING:
+    from peft_registry.registry.use_cases.import_folder import ImportOutcome
+
+_GAPS_SHOWN = 5  # of one owner
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("import")(import_command)
+
+
+def import_command(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER", help="Folders of adapters that peft or a tool on top of it saved.")
+    ],
+    base: Annotated[
+        str | None, typer.Option(help="Registered base that they were made on; default: the one that they name.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name to register it under; default: that of the folder.")] = None,
+    facts: Annotated[Path | None, typer.Option(help="YAML file of facts that only people know.")] = None,
+    mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Update MLflow afterwards.")] = True,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Register adapters that were made elsewhere. What lies beside them enters the record as imported; the rest is asked for."""
+    from peft_registry.cli.mirror import mirror_after
+    from peft_registry.cli.progress import Progress
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.use_cases.import_folder import ImportRequest, import_folders
+
+    progress = Progress(story_on_stdout=output is Output.text)
+    with opened(home, passphrase_file) as registry:
+        registry.unlock()
+        request = ImportRequest(folders=tuple(folders), base=base, name=name, facts=facts)
+        outcomes = import_folders(registry, request, observe=progress)
+        mirrored = mirror_after(registry) if mirror else "not mirrored"
+    if output is Output.json:
+        console.out_json([outcome.to_json() for outcome in outcomes])
+        return
+    for outcome in outcomes:
+        _print(outcome, mirrored)
+    first = outcomes[0].version.label
+    console.next_step(f"registry verify {first}")
+
+
+def _print(outcome: "ImportOutcome", mirrored: str) -> None:
+    version = outcome.version
+    done = "already registered" if outcome.was_there else "registered"
+    console.line(
+        f"{done} {version.label}  imported  manifest {version.manifest_digest.short}  signed {outcome.signed_by}  "
+        f"log {version.log_index}  {mirrored}"
+    )
+    for owner, labels in gaps_by_owner(outcome).items():
+        more = f" and {len(labels) - _GAPS_SHOWN} more" if len(labels) > _GAPS_SHOWN else ""
+        console.line(f"open     {owner} {len(labels)}: {'; '.join(labels[:_GAPS_SHOWN])}{more}", indent=9)
+
+
+def gaps_by_owner(outcome: "ImportOutcome") -> dict[str, list[str]]:
+    """What each owner is asked for, in the words of the fields."""
+    gaps: dict[str, list[str]] = {}
+    for gap in outcome.gaps.open:
+        gaps.setdefault(gap.owner, []).append(gap.label or gap.field)
+    return {owner: gaps[owner] for owner, _ in outcome.gaps.by_owner}

@@ -1,0 +1,165 @@
+"""Whether an adapter can be of a base, by the names and shapes of their tensors. Nothing is loaded.
+
+Every tensor of an adapter belongs to a module of its base. A module that the base does not have, or has in another shape, shows
+that the adapter is of another base. That all of them fit shows that it can be of this one, and no more: two bases of one
+architecture and size have equal shapes.
+
+The module is looked for under its full name, and under the part of it that begins at its layer: a checkpoint may leave out the name
+of the model around the layers. Experts that some versions of transformers hold in one tensor, and kinds of tensors without a place
+in the base, are not compared, and counted as such.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from peft_registry.registry.identity.weights import Tensor
+from peft_registry.registry.intake.peft_config import PeftConfig
+from peft_registry.schemas.errors import IntegrityBroken
+
+_PREFIX = "base_model.model."
+_LAYER = re.compile(r"(?:^|\.)((?:layers|layer|h|blocks|block)\.\d+\..+)$")
+_LOW_RANK = re.compile(r"^(?P<module>.+)\.lora_(?P<side>A|B|embedding_A|embedding_B)(?:\.weight)?$")
+_MAGNITUDE = re.compile(r"^(?P<module>.+)\.lora_magnitude_vector(?:\.weight)?$")
+_SCALE = re.compile(r"^(?P<module>.+)\.ia3_l$")
+_NOT_COMPARED = (".experts.", ".base_layer.", ".bottleneck_", ".token_adapter.")
+_EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in")
+_HEADS = ("lm_head", "embed_out")
+_PROMPT = "prompt_embeddings"
+
+
+class AdapterOfAnotherBase(IntegrityBroken):
+    reference = "adapter-of-another-base"
+    what = "{adapter} is not an adapter of {base}"
+    why = "{reason}"
+    fix = "name the base that it was trained on with --base; `registry base add` registers one that is not here"
+
+    adapter: str
+    base: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """How many tensors of an adapter have a place of that shape in the base, how many say nothing, and the first that fits not."""
+
+    fitting: int
+    silent: int
+    misfit: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """The tensors of a base by full name, and by the part of it that begins at the layer."""
+
+    by_name: Mapping[str, tuple[int, ...]]
+    by_tail: Mapping[str, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, tensors: Iterable[Tensor]) -> "_Places":
+        by_name = {tensor.name: tensor.shape for tensor in tensors}
+        tails: dict[str, tuple[int, ...]] = {}
+        for name, shape in by_name.items():
+            match = _LAYER.search(name)
+            if match is not None:
+                tails[match[1]] = shape
+        return cls(by_name, tails)
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """The shape of a tensor; of a head or an embedding that is tied to the other one, of that."""
+        if name in self.by_name:
+            return self.by_name[name]
+        match = _LAYER.search(name)
+        if match is not None:
+            return self.by_tail.get(match[1])
+        parts = name.split(".")
+        inner = ".".join(parts[1:])
+        if len(parts) > 2 and inner in self.by_name:
+            return self.by_name[inner]
+        if any(part in (*_EMBEDDINGS, *_HEADS) for part in parts):
+            return self.embeddings()
+        return None
+
+    def embeddings(self) -> tuple[int, ...] | None:
+        """The shape of the input embeddings: one row a token."""
+        ends = tuple(f"{name}.weight" for name in _EMBEDDINGS)
+        return next((shape for name, shape in self.by_name.items() if name.endswith(ends)), None)
+
+
+def compare_with_base(tensors: Iterable[Tensor], config: PeftConfig, base: Iterable[Tensor]) -> Compared:
+    """Hold the tensors of an adapter against those of a base, in the order of their names; the first misfit ends it."""
+    places = _Places.of(base)
+    fitting = silent = 0
+    for tensor in sorted(tensors, key=lambda tensor: tensor.name):
+        if any(mark in tensor.name for mark in _NOT_COMPARED):
+            silent += 1
+            continue
+        misfit, is_compared = _compare(tensor, config, places)
+        if misfit is not None:
+            return Compared(fitting, silent, misfit)
+        fitting += is_compared
+        silent += not is_compared
+    return Compared(fitting, silent, None)
+
+
+def rows_of_vocabulary(base: Iterable[Tensor]) -> int | None:
+    """How many tokens the embeddings of a base have a row for; None where none of its tensors is known as them."""
+    shape = _Places.of(base).embeddings()
+    return None if shape is None else shape[0]
+
+
+def _compare(tensor: Tensor, config: PeftConfig, places: _Places) -> tuple[str | None, bool]:
+    """(what does not fit, whether the tensor says anything about its place)."""
+    name = tensor.name.removeprefix(_PREFIX)
+    if name == _PROMPT:
+        return _compare_prompt(tensor, config, places)
+    for pattern, compare in ((_LOW_RANK, _low_rank), (_MAGNITUDE, _one_side), (_SCALE, _one_side)):
+        match = pattern.match(name)
+        if match is None:
+            continue
+        module = f"{match['module']}.weight"
+        shape = places.shape(module)
+        if shape is None:
+            return f"its tensor {tensor.name!a} changes a module that the base does not have", True
+        if not compare(tensor, shape, match.groupdict().get("side", "")):
+            return _other_shape(tensor, module, shape), True
+        return None, True
+    return _compare_saved(tensor, name.replace(".modules_to_save", ""), places)
+
+
+def _low_rank(tensor: Tensor, shape: tuple[int, ...], side: str) -> bool:
+    """A has the width that the module reads, B the one that it writes; a layer of GPT-2 stores them the other way round."""
+    if len(tensor.shape) != 2 or len(shape) != 2:
+        return len(tensor.shape) == len(shape)  # of convolutions only the number of axes is compared
+    width = tensor.shape[1] if side in ("A", "embedding_A") else tensor.shape[0]
+    return width in shape
+
+
+def _one_side(tensor: Tensor, shape: tuple[int, ...], side: str) -> bool:  # noqa: ARG001  called as `_low_rank` is
+    return max(tensor.shape, default=1) in shape
+
+
+def _compare_saved(tensor: Tensor, name: str, places: _Places) -> tuple[str | None, bool]:
+    """A tensor of the base that was trained whole, or a bias; embeddings may have got rows for new tokens."""
+    shape = places.shape(name)
+    if shape is None:
+        if name.endswith(".bias") or ".score." in f".{name}" or ".classifier." in f".{name}":
+            return None, False  # a bias or a head that the adapter brings
+        return f"its tensor {tensor.name!a} is of a module that the base does not have", True
+    is_vocabulary = any(part in (*_EMBEDDINGS, *_HEADS) for part in name.split("."))
+    if tensor.shape == shape or (is_vocabulary and tensor.shape[1:] == shape[1:] and tensor.shape[0] >= shape[0]):
+        return None, True
+    return _other_shape(tensor, name, shape), True
+
+
+def _compare_prompt(tensor: Tensor, config: PeftConfig, places: _Places) -> tuple[str | None, bool]:
+    shape = places.embeddings()
+    if shape is None or config.peft_type != "PROMPT_TUNING" or len(tensor.shape) != 2:
+        return None, False
+    if tensor.shape[1] == shape[1]:
+        return None, True
+    return f"its tensor {tensor.name!a} has vectors of {tensor.shape[1]} numbers, the base has {shape[1]}", True
+
+
+def _other_shape(tensor: Tensor, module: str, shape: tuple[int, ...]) -> str:
+    return f"its tensor {tensor.name!a} is {list(tensor.shape)}, and the base's {module!a} is {list(shape)}"

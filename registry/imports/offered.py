@@ -1,0 +1,167 @@
+"""The folder that somebody offers: which of its files are the model, and what the others are. Nothing is loaded.
+
+An adapter is its configuration, its safetensors weights and the tokenizer beside them; a whole model is what a loader opens of it.
+Everything else stays outside: its digest and what it is are noted. A pickle among the weights is refused; one beside them, such as
+`training_args.bin` and the state of an optimizer, is noted and never opened.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from peft_registry.registry.disk.files import read_file, reading
+from peft_registry.registry.disk.hashing import hash_file
+from peft_registry.registry.identity.base import (
+    ADAPTER_CONFIG_NAME,
+    CHAT_TEMPLATE_NAMES,
+    CONFIG_NAME,
+    GENERATION_CONFIG_NAME,
+    INDEX_NAME,
+    TOKENIZER_FILES,
+    WEIGHTS_NAME,
+)
+from peft_registry.registry.intake.foreign_formats import HEAD_BYTES, foreign_format
+from peft_registry.registry.intake.model_code import EXTENSIONS as CODE_EXTENSIONS
+from peft_registry.registry.intake.paths import FileFound, scan_folder
+from peft_registry.registry.intake.pickle import PickleRefused, refuse_pickle
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.imports import FileUse, SourceFile
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_PICKLED_WEIGHTS = ("adapter_model.bin", "pytorch_adapter.bin", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_ADAPTERHUB_WEIGHTS = "adapter.safetensors"
+# what git and the Hub's client keep in a folder says nothing of the model
+_NOT_LOOKED_AT = (".cache", ".git", ".gitattributes", ".gitignore", ".huggingface")
+_MAX_FILES = 10_000  # ten times what a training with a checkpoint every few steps leaves
+
+
+class NothingToImport(InputRefused):
+    reference = "nothing-to-import"
+    what = "{folder.name} is neither an adapter nor a whole model"
+    why = "{reason}"
+    fix = "{remedy}"
+
+    folder: Path
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedFolder:
+    """What lies in a folder: the files of the model, and those beside them."""
+
+    folder: Path
+    kind: Literal["adapter", "model"]
+    model_files: tuple[FileFound, ...]
+    beside: tuple[FileFound, ...]
+
+    def read(self, path: str, *, max_bytes: int) -> bytes:
+        """One file of the folder.
+
+        Raises:
+            FileTooLarge, FileMissing, FileChanged, FileUnreadable: as `read_file`.
+        """
+        return read_file(self.folder / path, max_bytes=max_bytes)
+
+
+def offered_folder(folder: Path) -> OfferedFolder:
+    """What a folder holds.
+
+    Raises:
+        NothingToImport: no configuration, or no weights: it is something else, or half of it is missing.
+        PickleRefused: its weights are, or may be, a pickle.
+        UnsafeInputPath: links, devices, unsafe names, two names that are one elsewhere, too many files.
+        FolderMissing, FolderUnreadable: as `scan_folder`.
+    """
+    found = scan_folder(folder, family="intake", exclude=_NOT_LOOKED_AT, max_files=_MAX_FILES)
+    paths = frozenset(file.path for file in found)
+    kind: Literal["adapter", "model"] = "adapter" if ADAPTER_CONFIG_NAME in paths else "model"
+    own = _adapter_paths(folder, paths) if kind == "adapter" else _model_paths(folder, paths)
+    model_files = tuple(file for file in found if file.path in own)
+    for file in model_files:
+        refuse_pickle(folder / file.path)
+    return OfferedFolder(folder, kind, model_files, tuple(file for file in found if file.path not in own))
+
+
+def described(offered: OfferedFolder, file: FileFound, use: FileUse) -> SourceFile:
+    """A file with its digest and what it is by its first bytes."""
+    path = offered.folder / file.path
+    hashed = hash_file(path)
+    return SourceFile(path=file.path, bytes=hashed.size, sha256=hashed.sha256, use=use, what=_what(path))
+
+
+def _adapter_paths(folder: Path, paths: frozenset[str]) -> frozenset[str]:
+    if ADAPTER_WEIGHTS in paths:
+        return frozenset({ADAPTER_CONFIG_NAME, ADAPTER_WEIGHTS, *_tokenizer_paths(paths)})
+    for name in _PICKLED_WEIGHTS:
+        if name in paths:
+            raise PickleRefused(folder / name, "its weights are there in no other form")
+    if _ADAPTERHUB_WEIGHTS in paths:
+        raise NothingToImport(
+            folder,
+            "it was written by the library `adapters`, whose adapters neither peft nor this tool loads",
+            "merge it into its base there (`model.merge_adapter`), and import the merged model",
+        )
+    raise NothingToImport(
+        folder,
+        f"it has {ADAPTER_CONFIG_NAME} and no {ADAPTER_WEIGHTS}: it was not saved to its end, or not copied whole",
+        _other_folder(paths, "save it again, or copy it again"),
+    )
+
+
+def _model_paths(folder: Path, paths: frozenset[str]) -> frozenset[str]:
+    if ADAPTER_WEIGHTS in paths:
+        raise NothingToImport(
+            folder,
+            f"it has {ADAPTER_WEIGHTS} and no {ADAPTER_CONFIG_NAME}, which says what the weights are",
+            _other_folder(paths, "save it again, or copy it again"),
+        )
+    weights = frozenset(path for path in paths if "/" not in path and path.endswith(".safetensors"))
+    if WEIGHTS_NAME not in weights and INDEX_NAME not in paths:
+        for name in _PICKLED_WEIGHTS:
+            if name in paths:
+                raise PickleRefused(folder / name, "its weights are there in no other form")
+        raise NothingToImport(
+            folder,
+            f"there is no {ADAPTER_CONFIG_NAME} with its weights, and no {WEIGHTS_NAME}",
+            _other_folder(paths, "name the folder that the training wrote at its end"),
+        )
+    if CONFIG_NAME not in paths:
+        raise NothingToImport(
+            folder, f"it has weights and no {CONFIG_NAME}, which says what they are", "save it again, or copy it again"
+        )
+    settings = {CONFIG_NAME, GENERATION_CONFIG_NAME, INDEX_NAME} & paths
+    return frozenset({*settings, *weights, *_tokenizer_paths(paths)})
+
+
+def _tokenizer_paths(paths: frozenset[str]) -> frozenset[str]:
+    return frozenset({*TOKENIZER_FILES, *CHAT_TEMPLATE_NAMES}) & paths
+
+
+def _other_folder(paths: frozenset[str], otherwise: str) -> str:
+    """A folder inside that holds an adapter, such as the newest checkpoint or that of a named adapter."""
+    inner = {path.rpartition("/")[0] for path in paths if path.endswith(f"/{ADAPTER_WEIGHTS}")}
+    whole = sorted((name for name in inner if f"{name}/{ADAPTER_CONFIG_NAME}" in paths), key=_newest_last)
+    return f"import the folder {whole[-1]} inside it" if whole else otherwise
+
+
+def _newest_last(name: str) -> tuple[int, str]:
+    number = name.rpartition("-")[2]
+    return (int(number) if number.isascii() and number.isdigit() else -1, name)
+
+
+def _what(path: Path) -> str:
+    if path.suffix.lower() in CODE_EXTENSIONS:
+        return "program code"
+    with reading(path) as file:
+        head = b"".join(file.blocks(0, min(HEAD_BYTES, file.key.size)))
+    other = foreign_format(head)
+    if other is not None:
+        return other
+    if path.suffix.lower() == ".safetensors":
+        return "a safetensors file"
+    try:
+        refuse_pickle(path)
+    except PickleRefused:
+        return "a pickle"
+    return "text or other data"

@@ -1,0 +1,66 @@
+"""Which tool wrote a folder, told by what that tool leaves in it. It decides nothing but where the settings come from."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from peft_registry.registry.imports.beside import Beside, card_tags
+from peft_registry.schemas.imports import Producer
+
+_LLAMA_FACTORY_FILES = ("llamaboard_config.yaml", "trainer_log.jsonl")
+_TRL_TAGS = frozenset({"sft", "dpo", "kto", "orpo", "grpo", "cpo", "gkd", "rloo", "online-dpo"})
+
+
+def producer_of(
+    paths: Collection[str], beside: Beside, adapter_config: Mapping[str, Any] | None
+) -> tuple[Producer, str]:
+    """The tool and what says so; the most particular one first: most of them stand on peft and on transformers' trainer."""
+    tags = set(card_tags(beside))
+    mapping = (adapter_config or {}).get("auto_mapping")
+    is_fixed = isinstance(mapping, dict) and bool(mapping.get("unsloth_fixed"))
+    named = str((adapter_config or {}).get("base_model_name_or_path") or "").lower()
+    told: tuple[tuple[Producer, str | None], ...] = (
+        (
+            "axolotl",
+            _first(
+                ("the card's tag axolotl", "axolotl" in tags),
+                ("the axolotl config in the card", _by(beside, "axolotl config")),
+            ),
+        ),
+        (
+            "llama-factory",
+            _first(
+                ("the card's tag llama-factory", "llama-factory" in tags),
+                *((name, name in paths) for name in _LLAMA_FACTORY_FILES),
+                ("finetuning_type in a file beside it", _by(beside, "finetuning_type")),
+            ),
+        ),
+        (
+            "unsloth",
+            _first(
+                ("the card's tag unsloth", "unsloth" in tags),
+                ("unsloth_fixed in adapter_config.json", is_fixed),
+                ("the name of the base in adapter_config.json", named.startswith("unsloth/")),
+            ),
+        ),
+        (
+            "trl",
+            _first(
+                ("the card's tag trl", "trl" in tags),
+                ("the version of TRL in the card", "libraries.trl" in beside.settings),
+                ("the card's tag of an objective of TRL", bool(tags & _TRL_TAGS)),
+            ),
+        ),
+        ("peft", _first(("adapter_config.json with a peft_type", adapter_config is not None))),
+    )
+    for producer, why in told:
+        if why is not None:
+            return producer, why
+    return "transformers", "config.json beside the weights"
+
+
+def _first(*signs: tuple[str, bool]) -> str | None:
+    return next((text for text, holds in signs if holds), None)
+
+
+def _by(beside: Beside, mark: str) -> bool:
+    return any(mark in (value.method or "") for value in beside.settings.values())

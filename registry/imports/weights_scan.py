@@ -1,0 +1,112 @@
+"""What the weights of an adapter show a reader: an update that is zero, and updates far from those of its other modules.
+
+Weights are read through numpy, a module at a time. NaN and infinity are refused where the weights are hashed. None of this finds
+behaviour that somebody planted: a backdoor has ordinary weights.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from peft_registry.registry.disk.files import OpenFile, reading
+from peft_registry.registry.intake.safetensors import TensorSpan, read_open_header
+from peft_registry.schemas.imports import Finding
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+THRESHOLDS = Path(__file__).with_name("thresholds.json")
+_B_OF_A = (("lora_A", "lora_B"), ("lora_embedding_A", "lora_embedding_B"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Update:
+    """The Frobenius norm of B·A of one module, without its scale, which is the same for all of them."""
+
+    module: str
+    norm: float
+
+
+def scan_weights(path: Path) -> tuple[Finding, ...]:
+    """What the low-rank factors in a safetensors file show; nothing for a method that has none.
+
+    Raises:
+        MalformedWeights, FileChanged, FileUnreadable: as `read_open_header`.
+    """
+    with reading(path) as file:
+        header = read_open_header(file, family="intake")
+        spans = {span.name: span for span in header.tensors}
+        updates = [
+            _Update(name, norm)
+            for name, first, second in _pairs(spans)
+            if (norm := _norm_of_product(file, first, second)) is not None
+        ]
+    if not updates:
+        return ()
+    return (*_zero(updates), *_outliers(updates))
+
+
+def _pairs(spans: Mapping[str, TensorSpan]) -> list[tuple[str, TensorSpan, TensorSpan]]:
+    found = []
+    for name, span in spans.items():
+        for first, second in _B_OF_A:
+            other = spans.get(name.replace(f".{first}", f".{second}"))
+            if f".{first}" in name and other is not None and other is not span:
+                found.append((name.partition(f".{first}")[0], span, other))
+    return found
+
+
+def _norm_of_product(file: OpenFile, first: TensorSpan, second: TensorSpan) -> float | None:
+    """‖B·A‖ from the two small Gram matrices: tr(BᵀB·AAᵀ). None for types and shapes that numpy does not hold."""
+    a, b = _array(file, first), _array(file, second)
+    if a is None or b is None or a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1]:
+        return None
+    square = float(((b.T @ b) * (a @ a.T)).sum())
+    return float(max(square, 0.0) ** 0.5)
+
+
+def _array(file: OpenFile, span: TensorSpan) -> "Array | None":
+    import numpy as np
+
+    kinds = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+    kind = kinds.get(span.dtype)
+    if kind is None:
+        return None
+    data = b"".join(bytes(block) for block in file.blocks(span.begin, span.end))
+    values = np.frombuffer(data, dtype=kind)
+    if span.dtype == "BF16":  # the upper half of a single
+        values = (values.astype("<u4") << 16).view("<f4")
+    return values.astype(np.float64).reshape(span.shape)
+
+
+def _zero(updates: list[_Update]) -> tuple[Finding, ...]:
+    zero = [update.module for update in updates if update.norm == 0]
+    if not zero:
+        return ()
+    if len(zero) == len(updates):
+        text = "every update is zero: with this adapter the base answers as it does without"
+        return (Finding(kind="zero-update", text=text),)
+    text = f"{len(zero)} of {len(updates)} updates are zero, so that these modules are as in the base"
+    return (Finding(kind="zero-update", text=text, place=zero[0]),)
+
+
+def _outliers(updates: list[_Update]) -> tuple[Finding, ...]:
+    norms = [update.norm for update in updates if update.norm > 0]
+    if len(norms) < 2:
+        return ()
+    most = float(json.loads(THRESHOLDS.read_text())["update_norm_over_median"])
+    middle = median(norms)
+    far = [update for update in updates if update.norm > most * middle]
+    return tuple(
+        Finding(
+            kind="norm-outlier",
+            text=f"the update has {update.norm / middle:.3g} times the norm of the median of all modules",
+            place=update.module,
+        )
+        for update in sorted(far, key=lambda update: -update.norm)[:5]
+    )

@@ -1,0 +1,465 @@
+"""`registry import` on a small base: what comes in and what it is called, what is refused and with which code."""
+
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from peft_registry.registry.database import catalog
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.identity.weight_values import WeightsNotFinite
+from peft_registry.registry.imports.base_choice import BaseToNameMissing, ImportBaseNotRegistered, ImportedOntoNoBase
+from peft_registry.registry.imports.fit import AdapterOfAnotherBase
+from peft_registry.registry.imports.offered import NothingToImport
+from peft_registry.registry.intake.json import MalformedInput
+from peft_registry.registry.intake.model_code import CodeRefused
+from peft_registry.registry.intake.paths import UnsafeInputPath
+from peft_registry.registry.intake.peft_config import AdapterTypeUnknown
+from peft_registry.registry.intake.pickle import PickleRefused
+from peft_registry.registry.intake.safetensors import MalformedWeights
+from peft_registry.registry.intake.secrets import SecretRefused
+from peft_registry.registry.mlflow.draining import projection_of
+from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.use_cases.add_base import AddedBase, add_base
+from peft_registry.registry.use_cases.import_folder import (
+    ImportOutcome,
+    ImportRequest,
+    NameForSeveral,
+    import_folders,
+)
+from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.register import ModificationRecordWrong, NewArtifact, register_version
+from peft_registry.registry.use_cases.report import make_report
+from peft_registry.registry.use_cases.show import describe_version
+from peft_registry.registry.use_cases.verify import verify_folder, verify_version
+from peft_registry.registry.verification.signed_versions import signed_page
+from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.schemas.errors import KnownError
+from tests.builders.homes import CONFIG, NOW, TOKENIZER, an_artifact, base_files
+from tests.builders.imports import (
+    LORA_CONFIG,
+    PICKLE,
+    PRODUCERS,
+    adapterhub_folder,
+    axolotl_folder,
+    lora_tensors,
+    peft_folder,
+    trl_folder,
+    unsloth_folder,
+)
+from tests.builders.mirror import an_entry
+
+COMMIT = "1" * 40
+OTHER_COMMIT = "2" * 40
+
+
+@pytest.fixture
+def base(registry: Registry, tmp_path: Path) -> AddedBase:
+    origin = BaseOrigin(format="huggingface", source="org/tiny")
+    return add_base(registry, base_files(tmp_path / "base"), name="tiny", origin=origin, revision=COMMIT)
+
+
+def imported(registry: Registry, *folders: Path, **request: Any) -> ImportOutcome:
+    return import_folders(registry, ImportRequest(folders=folders, **request))[0]
+
+
+def versions(registry: Registry) -> list[str]:
+    with registry.database.read() as tx:
+        return [version.label for version in catalog.list_versions(tx).versions]
+
+
+# --- what comes in ---
+
+
+@pytest.mark.parametrize("producer", PRODUCERS)
+def test_each_producer_is_told_and_its_adapter_verifies_as_imported(
+    registry: Registry, base: AddedBase, tmp_path: Path, producer: str
+) -> None:
+    outcome = imported(registry, PRODUCERS[producer](tmp_path / "helper"))
+    assert outcome.record.producer == producer
+    assert outcome.version.label == "helper:1"
+    verified = verify_version(registry, outcome.version)
+    assert verified.verdict == "verified", verified.failed_text
+    assert "adapter, imported, layout peft" in " ".join(check.text for check in verified.checks)
+    assert records_of(registry, outcome.version).imported == outcome.record
+
+
+def test_what_was_imported_says_so_in_list_show_report_and_mlflow(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    version = imported(registry, trl_folder(tmp_path / "helper")).version
+    listed = next(row for row in signed_page(registry).versions if row.name == "helper")
+    assert listed.origin == "imported"
+    assert ("origin", "imported: made elsewhere, and nobody here saw how") in describe_version(
+        registry, "helper"
+    ).lines()
+    page = make_report(registry, version).decode()
+    assert "Imported: made elsewhere" in page
+    assert "Found when it was imported" in page
+    projection = projection_of(registry, an_entry(version, 1))
+    assert projection.run.name == "import helper:1"
+    assert dict(projection.version.tags)["registry.origin"] == "imported"
+
+
+def test_a_trained_adapter_of_equal_files_is_another_artifact_and_says_nothing_of_an_import(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    trained = register_version(registry, an_artifact(tmp_path / "trained", base, name="trained"))
+    took_in = imported(registry, tmp_path / "trained", base="tiny", name="taken").version
+    assert trained.weights_digest == took_in.weights_digest
+    assert trained.manifest_digest != took_in.manifest_digest
+    assert "origin" not in records_of(registry, trained).manifest.to_json()
+    assert "origin" not in describe_version(registry, "trained").to_json()
+
+
+def test_a_pulled_import_says_it_without_the_registry(registry: Registry, base: AddedBase, tmp_path: Path) -> None:
+    version = imported(registry, peft_folder(tmp_path / "helper")).version
+    pull_version(registry, version, tmp_path / "pulled")
+    assert json.loads((tmp_path / "pulled/manifest.json").read_bytes())["origin"] == "imported"
+    outcome = verify_folder(tmp_path / "pulled", trust=registry.trust, now=NOW)
+    assert "imported" in next(check.text for check in outcome.checks if check.step == "policy")
+
+
+def test_an_import_offered_as_a_training_is_refused(registry: Registry, base: AddedBase, tmp_path: Path) -> None:
+    artifact = an_artifact(tmp_path / "trained", base)
+    forged = artifact.manifest.revised(origin="imported")
+    with pytest.raises(ModificationRecordWrong, match="manifest says imported"):
+        register_version(registry, _with_manifest(artifact, forged))
+
+
+def _with_manifest(artifact: NewArtifact, manifest: Any) -> NewArtifact:
+    from dataclasses import replace
+
+    return replace(artifact, manifest=manifest)
+
+
+def test_the_settings_come_from_the_files_beside_it_with_their_digests(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    outcome = imported(registry, trl_folder(tmp_path / "helper"))
+    settings = outcome.record.settings
+    digests = {source.path: source.sha256 for source in outcome.record.sources}
+    state = "checkpoint-6/trainer_state.json"
+    assert settings["loss_curve"].value == {"steps": [2, 4], "loss": [2.5, 2.25]}
+    assert settings["loss_curve"].source == "imported"
+    assert settings["loss_curve"].evidence == (digests[state],)
+    assert settings["libraries.trl"].value == "1.16.0"
+    assert settings["libraries.trl"].evidence == (digests["README.md"],)
+    record = outcome.modification
+    assert (record.peft.rank.value, record.peft.alpha.value, record.peft.dropout.value) == (2, 4, 0.05)
+    assert record.method.kind.value == "lora"
+    # 6·P·D with the tokens that the trainer counted and the parameters of the base: 16 + 16 + 128
+    assert record.compute.conservative_flop.value == 6 * 160 * 1200
+    assert record.compute.wall_clock_days.value == pytest.approx(8.64 / 86400)
+
+
+def test_nobody_who_imports_is_called_the_modifier(registry: Registry, base: AddedBase, tmp_path: Path) -> None:
+    record = imported(registry, peft_folder(tmp_path / "helper")).modification
+    assert record.identity.kind.value == "import"
+    assert not record.identity.acting_person.known
+    assert not record.modifier.legal_name.known
+    assert not record.modifier.controls_weights.known
+
+
+def test_axolotl_and_its_quantised_base_are_read_from_the_card(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    outcome = imported(registry, axolotl_folder(tmp_path / "helper"))
+    record = outcome.modification
+    assert record.method.kind.value == "qlora"
+    assert record.base[0].quantised_view.known
+    assert record.method.optimiser.value == "adamw_torch"
+    assert record.method.seed.value == 42
+    assert [data.name.value for data in record.data] == ["org/rows"]
+    assert record.product.licence.value == "apache-2.0"
+    assert "quantised-base" in {finding.kind for finding in outcome.record.findings}
+    assert "/home/alex" not in json.dumps(outcome.record.to_json())
+
+
+def test_no_path_of_a_machine_and_no_module_name_is_registered(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    folder = unsloth_folder(tmp_path / "helper", base_model_name_or_path="/home/alex/tiny")
+    version = imported(registry, folder).version
+    pull_version(registry, version, tmp_path / "pulled")
+    config = json.loads((tmp_path / "pulled/adapter_config.json").read_bytes())
+    assert config["base_model_name_or_path"] == str(base.record.identity.weights)
+    assert config["auto_mapping"] is None
+    assert config == json.loads((folder / "adapter_config.json").read_bytes()) | {
+        "base_model_name_or_path": str(base.record.identity.weights),
+        "auto_mapping": None,
+    }
+
+
+def test_pickles_and_code_beside_the_weights_stay_outside_and_are_noted(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    folder = trl_folder(tmp_path / "helper")
+    (folder / "modeling_tiny.py").write_text("raise SystemExit\n")
+    outcome = imported(registry, folder)
+    noted = {source.path: source for source in outcome.record.sources}
+    assert noted["training_args.bin"].use == "noted"
+    assert noted["training_args.bin"].what == "a pickle"
+    assert {"pickle-beside", "code-beside"} <= {finding.kind for finding in outcome.record.findings}
+    kept = {entry.path for entry in records_of(registry, outcome.version).manifest.files}
+    assert kept == {"adapter_config.json", "adapter_model.safetensors"}
+
+
+def test_contradicting_files_and_a_secret_beside_the_weights_are_findings(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    folder = axolotl_folder(tmp_path / "helper")
+    (folder / "args.json").write_text(json.dumps({"learning_rate": 0.5, "hub_token": "hf_" + "a" * 34}))
+    (folder / "config.yml").write_text("base_model: org/tiny\nlearning_rate: 0.25\nseed: 1\n")
+    outcome = imported(registry, folder)
+    kinds = {finding.kind for finding in outcome.record.findings}
+    assert {"secret-beside", "settings-disagree"} <= kinds
+    assert outcome.record.settings["learning_rate"].value == 0.25
+    assert "hf_aaaa" not in json.dumps(outcome.record.to_json())
+
+
+def test_an_update_of_zero_is_a_finding(registry: Registry, base: AddedBase, tmp_path: Path) -> None:
+    tensors = {name: np.zeros_like(value) if "lora_B" in name else value for name, value in lora_tensors().items()}
+    outcome = imported(registry, peft_folder(tmp_path / "helper", tensors))
+    assert "every update is zero" in " ".join(finding.text for finding in outcome.record.findings)
+
+
+def test_a_key_that_peft_does_not_know_is_a_finding(registry: Registry, base: AddedBase, tmp_path: Path) -> None:
+    outcome = imported(registry, peft_folder(tmp_path / "helper", use_tomorrow=True))
+    assert "unknown-key" in {finding.kind for finding in outcome.record.findings}
+
+
+def test_several_folders_are_imported_at_once_or_none_of_them(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    good = peft_folder(tmp_path / "first")
+    bad = peft_folder(tmp_path / "second", lora_tensors(inner=12))
+    with pytest.raises(AdapterOfAnotherBase):
+        imported(registry, good, bad)
+    assert versions(registry) == ["tiny:1"]
+    both = import_folders(registry, ImportRequest(folders=(good, trl_folder(tmp_path / "third"))))
+    assert [outcome.version.label for outcome in both] == ["first:1", "third:1"]
+
+
+def test_two_imports_of_one_folder_at_once_are_one_version(registry: Registry, base: AddedBase, tmp_path: Path) -> None:
+    folder = peft_folder(tmp_path / "helper")
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(lambda _: imported(registry, folder), range(2)))
+    assert {outcome.version.label for outcome in outcomes} == {"helper:1"}
+    assert versions(registry) == ["helper:1", "tiny:1"]
+    assert verify_version(registry, outcomes[0].version).verdict == "verified"
+
+
+def test_facts_that_only_people_know_enter_with_the_import(registry: Registry, base: AddedBase, tmp_path: Path) -> None:
+    facts = tmp_path / "facts.yml"
+    facts.write_text(
+        'asserted_by: alex, engineer\nuse: {intended: polite replies}\ndata: {"*": {personal_data: "no"}}\n'
+    )
+    record = imported(registry, axolotl_folder(tmp_path / "helper"), facts=facts).modification
+    assert record.use.intended.value == "polite replies"
+    assert record.data[0].personal_data.value == "no"
+
+
+# --- is it really of that base ---
+
+
+def test_an_adapter_of_another_shape_is_refused_naming_the_tensor(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    _refused(
+        registry, AdapterOfAnotherBase, 6, peft_folder(tmp_path / "a", lora_tensors(inner=12)), match="down_proj.lora_A"
+    )
+
+
+def test_an_adapter_of_a_deeper_model_is_refused_naming_the_tensor(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    tensors = lora_tensors() | lora_tensors(layer=7)
+    _refused(registry, AdapterOfAnotherBase, 6, peft_folder(tmp_path / "a", tensors), match="layers.7")
+
+
+def test_an_adapter_of_another_base_of_equal_shape_is_refused(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    origin = BaseOrigin(format="huggingface", source="org/other")
+    add_base(registry, base_files(tmp_path / "other", seed=1), name="other", origin=origin)
+    folder = peft_folder(tmp_path / "a", base_model_name_or_path="org/other")
+    _refused(registry, AdapterOfAnotherBase, 6, folder, match="org/other", base="tiny")
+    assert imported(registry, folder).record.base.manifest != base.version.manifest_digest
+
+
+def test_an_adapter_of_a_base_that_is_not_registered_is_not_put_on_another(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    folder = peft_folder(tmp_path / "a", base_model_name_or_path="org/absent")
+    _refused(registry, ImportBaseNotRegistered, 7, folder, match="org/absent")
+    _refused(registry, AdapterOfAnotherBase, 6, folder, match="org/absent", base="tiny")
+
+
+def test_an_adapter_of_another_revision_is_refused(registry: Registry, base: AddedBase, tmp_path: Path) -> None:
+    _refused(registry, AdapterOfAnotherBase, 6, peft_folder(tmp_path / "a", revision=OTHER_COMMIT), match=OTHER_COMMIT)
+    assert imported(registry, peft_folder(tmp_path / "b", revision=COMMIT)).record.fit.named_revision == COMMIT
+
+
+def test_an_adapter_with_more_tokens_than_the_base_is_refused(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    folder = peft_folder(tmp_path / "a")
+    (folder / "tokenizer.json").write_text(json.dumps(TOKENIZER | {"added_tokens": [{"id": 2, "content": "<new>"}]}))
+    _refused(registry, AdapterOfAnotherBase, 6, folder, match="token of number 2")
+
+
+def test_a_digest_names_the_base(registry: Registry, base: AddedBase, tmp_path: Path) -> None:
+    named = str(base.record.identity.weights)
+    assert (
+        imported(registry, peft_folder(tmp_path / "a", base_model_name_or_path=named)).record.fit.chosen_by == "digest"
+    )
+    wrong = peft_folder(tmp_path / "b", base_model_name_or_path="sha256:" + "0" * 64)
+    _refused(registry, AdapterOfAnotherBase, 6, wrong, match="sha256:0000", base="tiny")
+
+
+def test_a_name_of_several_bases_is_asked_about(registry: Registry, base: AddedBase, tmp_path: Path) -> None:
+    origin = BaseOrigin(format="huggingface", source="org/tiny")
+    add_base(registry, base_files(tmp_path / "other", seed=1), name="tiny-2", origin=origin)
+    folder = peft_folder(tmp_path / "a")
+    _refused(registry, BaseToNameMissing, 2, folder, match=r"tiny:1.*tiny-2:1|tiny-2:1.*tiny:1")
+    assert imported(registry, folder, base="tiny-2").record.fit.chosen_by == "user"
+
+
+def test_a_folder_that_names_no_base_needs_one(registry: Registry, base: AddedBase, tmp_path: Path) -> None:
+    folder = peft_folder(tmp_path / "a", base_model_name_or_path=None)
+    (folder / "README.md").unlink()
+    _refused(registry, BaseToNameMissing, 2, folder, match="names none")
+    assert imported(registry, folder, base="tiny").version.label == "a:1"
+
+
+def test_an_adapter_is_not_put_on_an_adapter(registry: Registry, base: AddedBase, tmp_path: Path) -> None:
+    imported(registry, peft_folder(tmp_path / "first"))
+    with pytest.raises(ImportedOntoNoBase) as caught:
+        imported(registry, peft_folder(tmp_path / "second"), base="first")
+    assert caught.value.exit_code == 2
+
+
+# --- what is refused at intake ---
+
+
+def _half_written(folder: Path) -> None:
+    weights = folder / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-7])
+
+
+def _without(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+def _config(**changes: Any) -> Callable[[Path], None]:
+    return lambda folder: _write_config(folder, LORA_CONFIG | changes)
+
+
+def _write_config(folder: Path, value: Any) -> None:
+    (folder / "adapter_config.json").write_text(json.dumps(value))
+
+
+def _pickled(folder: Path) -> None:
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+
+
+def _pickle_by_content(folder: Path) -> None:
+    (folder / "adapter_model.safetensors").write_bytes(PICKLE)
+
+
+def _link(folder: Path) -> None:
+    (folder / "notes.txt").symlink_to("/etc/hostname")
+
+
+def _device(folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+
+
+def _twins(folder: Path) -> None:
+    (folder / "Notes.txt").write_text("a")
+    (folder / "notes.txt").write_text("b")
+
+
+def _not_a_number(folder: Path) -> None:
+    tensors = lora_tensors()
+    next(iter(tensors.values()))[0, 0] = np.nan
+    save_file(tensors, folder / "adapter_model.safetensors")
+
+
+REFUSED: dict[str, tuple[Callable[[Path], None], type[KnownError], str]] = {
+    "weights that end early": (_half_written, MalformedWeights, "adapter_model"),
+    "no weights": (_without("adapter_model.safetensors"), NothingToImport, "not saved to its end"),
+    "no configuration": (_without("adapter_config.json"), NothingToImport, "adapter_config.json"),
+    "half a configuration": (lambda folder: (folder / "adapter_config.json").write_text("{"), MalformedInput, "JSON"),
+    "weights as a pickle": (_pickled, PickleRefused, "adapter_model.bin"),
+    "a pickle under the name of safetensors": (_pickle_by_content, PickleRefused, "pickle"),
+    "a link": (_link, UnsafeInputPath, "symbolic link"),
+    "a FIFO": (_device, UnsafeInputPath, "FIFO"),
+    "two names that are one": (_twins, UnsafeInputPath, "one name"),
+    "a value that is not a number": (_not_a_number, WeightsNotFinite, "NaN"),
+    "auto_map": (_config(auto_map={"AutoModel": "evil.Model"}), CodeRefused, "auto_map"),
+    "a module of somebody's": (_config(auto_mapping={"parent_library": "evil"}), CodeRefused, "evil"),
+    "megatron": (_config(megatron_config={"a": 1}, megatron_core="evil"), CodeRefused, "megatron"),
+    "another module for megatron": (_config(megatron_core="evil"), CodeRefused, "megatron_core"),
+    "a secret": (_config(notes="hf_" + "a" * 34), SecretRefused, "Hugging Face token"),
+    "a type that nothing loads": (_config(peft_type="VERA"), AdapterTypeUnknown, "VERA"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_unsafe_or_half_written_is_refused_and_nothing_is_registered(
+    registry: Registry, base: AddedBase, tmp_path: Path, what: str
+) -> None:
+    spoil, error, match = REFUSED[what]
+    folder = peft_folder(tmp_path / "helper")
+    spoil(folder)
+    _refused(registry, error, 2, folder, match=match)
+
+
+def test_too_many_files_are_refused(
+    registry: Registry, base: AddedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peft_registry.registry.imports.offered._MAX_FILES", 5)
+    _refused(registry, UnsafeInputPath, 2, trl_folder(tmp_path / "helper"), match="more than 5 files")
+
+
+def test_a_folder_of_checkpoints_names_the_newest(registry: Registry, base: AddedBase, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    peft_folder(tmp_path / "out/checkpoint-20")
+    peft_folder(tmp_path / "out/checkpoint-100")
+    _refused(registry, NothingToImport, 2, tmp_path / "out", match="checkpoint-100")
+
+
+def test_an_adapter_of_the_library_adapters_is_told_from_peft(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    _refused(registry, NothingToImport, 2, adapterhub_folder(tmp_path / "task"), match="library `adapters`")
+
+
+def test_one_name_is_not_for_several_folders(registry: Registry, base: AddedBase, tmp_path: Path) -> None:
+    folders = (peft_folder(tmp_path / "a"), peft_folder(tmp_path / "b"))
+    with pytest.raises(NameForSeveral):
+        imported(registry, *folders, name="one")
+
+
+def _refused(
+    registry: Registry, error: type[KnownError], code: int, folder: Path, *, match: str, base: str | None = None
+) -> None:
+    before = versions(registry)
+    with pytest.raises(error) as caught:
+        imported(registry, folder, base=base)
+    assert caught.value.exit_code == code
+    said = f"{caught.value.what}: {caught.value.why}; {caught.value.fix}"
+    assert __import__("re").search(match, said), said
+    assert versions(registry) == before
+
+
+def test_the_base_of_these_tests_is_what_they_say() -> None:
+    assert CONFIG["intermediate_size"] == 16

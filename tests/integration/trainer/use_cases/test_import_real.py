@@ -1,0 +1,151 @@
+"""Adapters that peft and TRL saved, imported: they verify, answer as their own loader has them, are evaluated and merged."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.imports.findings import known_keys
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.signed_records import records_of, stored_manifest
+from peft_registry.registry.use_cases.import_folder import ImportOutcome, ImportRequest, import_folders
+from peft_registry.registry.use_cases.promote import set_alias
+from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.report import make_report
+from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.trainer.merge.bundle import load_artifact
+from peft_registry.trainer.merge.request import MergeRequest
+from peft_registry.trainer.use_cases.add_base import intake_base
+from peft_registry.trainer.use_cases.evaluate import EvaluationRequest, evaluate_references
+from peft_registry.trainer.use_cases.merge import merge_and_register
+from tests.builders.homes import a_home
+from tests.builders.merge import load
+from tests.builders.training import a_base_folder, colour_rows
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("imported")
+    a_base_folder(folder / "tiny")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def registry(place: Path) -> Iterator[Registry]:
+    with a_home(place / "home") as opened:
+        intake_base(opened, str(place / "tiny"), name="tiny")
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def saved_by_peft(place: Path) -> Path:
+    """An adapter with random factors, as `save_pretrained` writes it."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(3)
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
+    get_peft_model(load(place / "tiny"), config).save_pretrained(place / "by-peft")
+    return place / "by-peft"
+
+
+@pytest.fixture(scope="module")
+def imported(registry: Registry, saved_by_peft: Path) -> ImportOutcome:
+    return import_folders(registry, ImportRequest((saved_by_peft,), base="tiny"))[0]
+
+
+def test_the_keys_of_a_configuration_are_those_of_the_installed_peft() -> None:
+    from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig
+
+    from peft_registry.trainer.methods.bottleneck_adapter import BottleneckConfig
+
+    for kind in (LoraConfig, IA3Config, PrefixTuningConfig, PromptTuningConfig, BottleneckConfig):
+        fields = {field.name for field in dataclasses.fields(kind)}
+        assert known_keys()[str(kind().peft_type.value)] == fields
+
+
+def test_what_was_imported_answers_as_peft_loads_it(
+    registry: Registry, imported: ImportOutcome, saved_by_peft: Path, place: Path
+) -> None:
+    import torch
+    from peft import PeftModel
+
+    pull_version(registry, imported.version, place / "pulled")
+    tokens = torch.arange(12).reshape(1, 12)
+    with torch.no_grad():
+        expected = PeftModel.from_pretrained(load(place / "tiny"), saved_by_peft).eval()(tokens).logits
+        manifest = stored_manifest(registry, imported.version.manifest_digest)
+        logits = load_artifact(manifest, load(place / "tiny"), place / "pulled")(tokens).logits
+    assert torch.equal(logits, expected)
+
+
+def test_an_imported_adapter_is_evaluated_promoted_reported_and_merged(
+    registry: Registry, imported: ImportOutcome
+) -> None:
+    version = imported.version
+    assert verify_version(registry, version).verdict == "verified"
+    evaluated = evaluate_references(registry, EvaluationRequest((version.label,), suites=("house",), limit=8))
+    assert evaluated
+    records = records_of(registry, version)
+    assert records.evaluation is not None
+    assert "its training is not recorded here" in " ".join(records.evaluation.limitations)
+    set_alias(registry, version, "champion")
+    page = make_report(registry, version).decode()
+    assert "Imported: made elsewhere" in page
+    merged = merge_and_register(registry, MergeRequest((version.label,)))
+    assert merged.version is not None
+    assert verify_version(registry, merged.version).verdict == "verified"
+    # what was merged is not imported, and its record does not know what the import does not know
+    assert "origin" not in records_of(registry, merged.version).manifest.to_json()
+    assert not merged.modification.compute.conservative_flop.known
+
+
+def test_a_folder_that_trl_left_is_imported_with_its_figures(registry: Registry, place: Path) -> None:
+    pytest.importorskip("trl", reason="not run: TRL is not installed")
+    trainer = _trained_by_trl(place)
+    outcome = import_folders(registry, ImportRequest((place / "by-trl",)))[0]
+    settings = outcome.record.settings
+    assert outcome.record.producer == "trl"
+    assert outcome.record.base.manifest == version_named(registry, "tiny").manifest_digest
+    assert settings["global_step"].value == trainer.state.global_step == 1
+    assert settings["loss_curve"].value["loss"] == [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    assert settings["lora.r"].value == 4
+    assert settings["total_flos"].value == trainer.state.total_flos
+    assert {"libraries.trl", "libraries.peft", "libraries.transformers"} <= settings.keys()
+    assert "learning_rate" not in settings  # it stands in a pickle only, which nobody opens
+    assert not outcome.modification.method.seed.known
+    assert verify_version(registry, outcome.version).verdict == "verified"
+
+
+def _trained_by_trl(place: Path) -> Any:
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import SFTConfig, SFTTrainer
+
+    settings = SFTConfig(
+        output_dir=str(place / "by-trl"),
+        max_steps=1,
+        save_steps=1,
+        logging_steps=1,
+        per_device_train_batch_size=2,
+        max_length=32,
+        report_to=[],
+        use_cpu=True,
+        bf16=False,
+        seed=7,
+    )
+    rows = [{"text": row["prompt"] + row["completion"]} for row in colour_rows(4)]
+    trainer = SFTTrainer(
+        model=str(place / "tiny"),
+        args=settings,
+        train_dataset=Dataset.from_list(rows),
+        peft_config=LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"),
+    )
+    trainer.train()
+    trainer.save_model()
+    return trainer
