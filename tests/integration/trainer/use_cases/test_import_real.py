@@ -89,7 +89,7 @@ def test_an_imported_adapter_is_evaluated_promoted_reported_and_merged(
 ) -> None:
     version = imported.version
     assert verify_version(registry, version).verdict == "verified"
-    evaluated = evaluate_references(registry, EvaluationRequest((version.label,), suites=("house",), limit=8))
+    evaluated = evaluate_references(registry, [version.label], EvaluationRequest(suites=("house",), limit=8))
     assert evaluated
     records = records_of(registry, version)
     assert records.evaluation is not None
