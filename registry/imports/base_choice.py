@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.bases import base_record, base_statement
+from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.verification.signed_versions import signed_page
 from peft_registry.schemas.base_model import BaseRecord
@@ -65,7 +65,7 @@ class RegisteredBase:
 
     version: Version
     record: BaseRecord
-    statement: Digest | None
+    statement: Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,8 @@ def is_called(base: RegisteredBase, named: str) -> bool:
 
 
 def _registered(registry: Registry, version: Version) -> RegisteredBase:
-    return RegisteredBase(version, base_record(registry, version), base_statement(registry, version))
+    stated = required_base(registry, version)
+    return RegisteredBase(version, stated.record, stated.statement)
 
 
 def _same_model(one: str, other: str) -> bool:
