@@ -62,6 +62,7 @@ def model_card(
     front = _front_matter(name, manifest, base, evaluation=evaluation, record=record)
     parts = [
         f"# {_md(name)}",
+        _written(name, record),
         f"{_introduction(manifest, run, base_name, base)}\n\n{_size(record, base)}\n\n{_licences(record, base)}",
         _loading(manifest, base),
         _use(record),
@@ -98,6 +99,7 @@ def merge_card(
     ]
     parts = [
         f"# {_md(name)}",
+        _written(name, record),
         f"A merge ({manifest.kind}): {len(ingredients)} adapter{'s' * (len(ingredients) > 1)} and the base "
         f"{_md(hub_id(base) or base_name)} (weights `{merge.base.identity.weights}`).\n\n"
         f"{_size(record, base)}\n\n"
@@ -318,6 +320,15 @@ def _introduction(manifest: Manifest, run: RunRecord, base_name: str, base: Base
     made = f"{manifest.method or run.method} on {_md(hub_id(base) or base_name)}"
     return (
         f"{manifest.kind.capitalize()}: {made}.\n\nWeights digest of the base that it needs: `{base.identity.weights}`"
+    )
+
+
+def _written(name: str, record: RecordSections | None) -> str:
+    """Of when the card speaks: it is signed as it is, and what is said later does not reach it."""
+    day = "" if record is None else f" on {record.record_created_at[:10]}"
+    return (
+        f"This card was written{day}, for the registration. Answers, evaluations and decisions that came later are not in it: "
+        f"`registry record {name}:NUMBER` and `registry report {name}:NUMBER` show what holds now, in the registry."
     )
 
 

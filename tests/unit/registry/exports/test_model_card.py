@@ -53,6 +53,16 @@ def a_card_of_a_merge(**over):
     return merge_card(**(fields | over)).decode()
 
 
+@pytest.mark.parametrize("card", [a_card, a_card_of_a_merge])
+def test_a_card_says_of_when_it_speaks_and_where_later_answers_stand(card):
+    text = card()
+    assert (
+        f"This card was written on {NOW[:10]}, for the registration. Answers, evaluations and decisions that came later"
+        in text
+    )
+    assert re.search(r"`registry record [a-z-]+:NUMBER` and `registry report [a-z-]+:NUMBER` show what holds now", text)
+
+
 def test_the_hub_library_reads_what_the_card_says():
     data = ModelCard(a_card()).data
     assert data.library_name == "peft"
