@@ -1,12 +1,30 @@
 """decide: people answer the open questions of a record."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption, ReferenceArgument
+
+if TYPE_CHECKING:
+    from peft_registry.registry.use_cases.decide import Decided
+    from peft_registry.schemas.answers import Area
+
+
+class Owner(StrEnum):
+    """Who owes answers, in one word."""
+
+    modifier = "modifier"
+    data_owner = "data-owner"
+    legal = "legal"
+    engineer = "engineer"
+
+    @property
+    def area(self) -> "Area":
+        return "data owner" if self is Owner.data_owner else self.value  # type: ignore[return-value]  # the other members
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,6 +46,9 @@ def decide(
     key_passphrase_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File with the passphrase of --key, if it differs.")
     ] = None,
+    owner: Annotated[
+        Owner | None, typer.Option("--for", help="Write only what this owner owes; default: what anybody owes.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the answers; sign nothing.")] = False,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
@@ -43,6 +64,8 @@ def decide(
     from peft_registry.registry.use_cases.decide import write_form
     from peft_registry.registry.use_cases.take_up_answers import complete_answers, taken_over_by_newest
 
+    if owner is not None and form.exists():
+        raise typer.BadParameter(f"{form} is there, and is read as a form that was filled in", param_hint="--for")
     with opened(home, passphrase_file) as registry:
         version = version_named(registry, reference)
         is_filled_in = form.exists()
@@ -61,7 +84,7 @@ def decide(
                 for taken in taken_over_by_newest(registry, version):
                     console.note(f"besides  {taken.text}")
         if not is_filled_in:
-            written = write_form(registry, version, form)
+            written = write_form(registry, version, form, None if owner is None else owner.area)
             if output is Output.json:
                 console.out_json(written.model_dump(mode="json"))
                 return
@@ -72,11 +95,17 @@ def decide(
     if output is Output.json:
         console.out_json(decided.model_dump(mode="json"))
         return
+    _show(decided, form, key, dry_run=dry_run)
+
+
+def _show(decided: "Decided", form: Path, key: Path | None, *, dry_run: bool) -> None:
     state = "would be signed" if dry_run else "signed"
     console.line(f"answers  {len(decided.paths)} by {decided.person} as {decided.role}, {state}")
     record = decided.record_id or "a new record"
     console.line(f"record   {record} {'would supersede' if dry_run else 'supersedes'} {decided.supersedes}")
     console.line(f"fields   {decided.fields}")
-    for taken in decided.taken_over:
-        console.line(f"besides  {taken.text}")
-    console.next_step(f"registry record {decided.version}" + ("" if dry_run else " --history"))
+    if dry_run:
+        signs = "" if key is None else f" --key {key}"
+        console.next_step(f"registry decide {decided.version} --form {form}{signs}")
+    else:
+        console.next_step(f"registry record {decided.version} --history")

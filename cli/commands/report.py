@@ -31,6 +31,7 @@ def report(
         raise typer.BadParameter("stdout is taken by the JSON: name a file", param_hint="--out")
     from peft_registry.cli.wiring import chosen_trust, opened
     from peft_registry.registry.records.references import version_named
+    from peft_registry.registry.use_cases.decide import count_questions
     from peft_registry.registry.use_cases.report import make_report
     from peft_registry.schemas.identity import Digest
 
@@ -38,6 +39,7 @@ def report(
         version = version_named(registry, reference)
         _, problem = chosen_trust(registry, None, None)
         page = make_report(registry, version, as_of=as_of, trust_problem=problem)
+        questions = 0 if out == "-" else count_questions(registry, version)
     if out == "-":
         sys.stdout.buffer.write(page)
         return
@@ -48,6 +50,9 @@ def report(
         console.out_json(value | {"manifest_digest": str(version.manifest_digest)})
         return
     console.line(f"report   {path}")
+    if questions:
+        console.next_step(f"registry decide {version.label} --form gaps.yml")
+        return
     console.next_step(f"registry promote {version.label} champion")
 
 

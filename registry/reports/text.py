@@ -16,7 +16,10 @@ _SMALL = 1e-5  # a share that is written as a number
 _OBEYED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 # reasons that records hold and that only who set a registry up understands
-_REASONS = {"not answered at init": "the question was left empty when this registry was set up (registry init)"}
+_REASONS = {
+    "not answered at init": "whoever set this registry up with `registry init` left it empty; it can still be answered with "
+    "`registry decide`, and in the registry's profile.json for whatever is registered later"
+}
 
 
 def visible(text: str) -> str:
@@ -79,10 +82,15 @@ def plain_size(count: int) -> str:
     return size(count).replace(THIN, " ")
 
 
+def reason_text(reason: str) -> str:
+    """Why a value is unknown, for a reader."""
+    return _REASONS.get(reason, reason)
+
+
 def value_text(value: Value) -> str:
     """A recorded value for a reader; for an unknown one its reason."""
     if not value.known:
-        return _REASONS.get(value.reason or "", value.reason or "")
+        return reason_text(value.reason or "")
     text = plain(value.value)
     return f"{text}{THIN}{value.unit}" if value.unit else text
 

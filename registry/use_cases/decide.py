@@ -11,6 +11,7 @@ from typing import cast, get_args
 
 from peft_registry.registry.compliance.answers import (
     AnswerProblem,
+    Question,
     SignedAnswers,
     as_answers,
     changed_since,
@@ -34,7 +35,7 @@ from peft_registry.registry.use_cases.take_up_answers import (
     known_at_home,
     record_with_answers,
 )
-from peft_registry.schemas.answers import AnsweringRole, AnswersPredicate
+from peft_registry.schemas.answers import AnsweringRole, AnswersPredicate, Area
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, Taken, listed, raise_any
 from peft_registry.schemas.identity import Digest
@@ -124,15 +125,26 @@ class Decided(Frozen):
     taken_over: tuple[FromElsewhere, ...]
 
 
-def write_form(registry: Registry, version: Version, file: Path) -> WrittenForm:
-    """Write the open questions of a version's record to a new file.
+def count_questions(registry: Registry, version: Version) -> int:
+    """How many questions of a version's record people can answer and nobody has; 0 where it has no record."""
+    said = version_statements(registry, version)
+    return len(_open_questions(registry, record_to_supersede(said, version), version)) if said.chain else 0
+
+
+def _open_questions(registry: Registry, current: SignedRecord, version: Version) -> tuple[Question, ...]:
+    return open_questions(current.record, known_at_home(registry, current.record, version))
+
+
+def write_form(registry: Registry, version: Version, file: Path, owner: Area | None = None) -> WrittenForm:
+    """Write the open questions of a version's record to a new file; all of them, or those that one owner owes.
 
     Raises:
         NoRecord: the version has no record.
         NotWritable, DiskFull: the file cannot be written.
     """
     current = record_to_supersede(version_statements(registry, version), version)
-    questions = open_questions(current.record, known_at_home(registry, current.record, version))
+    asked = _open_questions(registry, current, version)
+    questions = tuple(question for question in asked if owner in (None, question.area))
     write_atomically(file, form_text(version, current, questions, file.name).encode())
     counts = {area: len(list(group)) for area, group in groupby(questions, key=lambda question: question.area)}
     return WrittenForm(

@@ -4,6 +4,7 @@ It holds the open questions alone, by owner; what is filled in has its line, so 
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.compliance.answers import AnswerProblem, Question
+from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.intake.yaml import Place, read_yaml_with_lines
 from peft_registry.registry.records.version_statements import SignedRecord
+from peft_registry.registry.reports.text import reason_text
 from peft_registry.schemas.answers import AREA_ROLES
 from peft_registry.schemas.errors import InputRefused, raise_any
 from peft_registry.schemas.identity import Digest
@@ -138,6 +141,7 @@ def form_text(version: Version, current: SignedRecord, questions: tuple[Question
         "# Write an answer behind a colon. What is left empty stays open; where nobody knows, write {unknown: the reason}.",
         f"# Then sign it with your own key: registry decide {version.label} --form {name} --key YOUR.key",
         "# Answers are signed and kept for ever, in the name of whoever signs them. None of them is an approval.",
+        *_abbreviations(questions),
         f"form: {FORM}",
         f"version: {json.dumps(version.label)}",
         f"record_id: {json.dumps(current.record.record_id)}",
@@ -153,7 +157,17 @@ def form_text(version: Version, current: SignedRecord, questions: tuple[Question
                 "",
                 f"  # {question.rule.label}{part} ({question.rule.answers})",
                 f"  # answer: {question.rule.description}",
-                f"  # open: {json.dumps(question.reason)}",
+                f"  # open: {json.dumps(reason_text(question.reason))}",
                 f"  {question.path}:",
             ]
     return "\n".join(lines) + "\n"
+
+
+def _abbreviations(questions: tuple[Question, ...]) -> list[str]:
+    """What the clauses of the questions are short for, as far as they name it."""
+    clauses = " ".join(question.rule.answers for question in questions)
+    named = [source for source in field_rules().sources if re.search(rf"\b{re.escape(source.short)}\b", clauses)]
+    if not questions:
+        return []
+    law = "# Behind each question stands the clause that asks it; Art. and Annex are of the AI Act, Regulation (EU) 2024/1689."
+    return [law, *(f"# {source.short}: {source.title}" for source in named if source.short != "AI Act")]

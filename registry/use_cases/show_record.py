@@ -16,6 +16,7 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import required_record, version_statements
 from peft_registry.registry.records.version_statements import SignedRecord, VersionStatements
 from peft_registry.registry.records.waiting_answers import answers_taken_up, waiting_answers
+from peft_registry.registry.reports.text import reason_text
 from peft_registry.registry.verification.signed_versions import signed_version
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.canonical import canonical_bytes
@@ -125,7 +126,10 @@ class RecordShown(Frozen):
         signers = self._signers()
         lines += [(path, _value_text(value, signers)) for path, value in self.values if value.known]
         by_owner = sorted(self.open, key=lambda gap: gap.owner)
-        lines += [(gap.field, f"open, {gap.owner}: {gap.label} ({gap.answers}); {gap.reason}") for gap in by_owner]
+        lines += [
+            (gap.field, f"open, {gap.owner}: {gap.label} ({gap.answers}); {reason_text(gap.reason)}")
+            for gap in by_owner
+        ]
         return tuple(lines)
 
     def history_lines(self) -> tuple[tuple[str, str], ...]:

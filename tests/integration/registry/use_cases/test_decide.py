@@ -16,7 +16,14 @@ from peft_registry.registry.records.signed_records import records_of, version_st
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.use_cases import decide as decide_module
 from peft_registry.registry.use_cases.check_log import check_log
-from peft_registry.registry.use_cases.decide import AnsweringKeyUnlisted, FormOfAnother, RecordMovedOn, decide
+from peft_registry.registry.use_cases.decide import (
+    AnsweringKeyUnlisted,
+    FormOfAnother,
+    RecordMovedOn,
+    count_questions,
+    decide,
+    write_form,
+)
 from peft_registry.registry.use_cases.gap_form import AnswerRefused, FormUnanswered
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.report import make_report
@@ -148,6 +155,37 @@ def test_an_engineers_key_does_not_answer_what_legal_owes(place: Place) -> None:
         decide(place.registry, place.version, place.form({OFFICERS: "yes"}), ENGINEER)
     assert "legal owes it, and a key of the role evaluator does not answer for legal" in refused.value.why
     assert place.logged() == before
+
+
+def test_a_form_for_one_owner_asks_what_they_owe_and_says_what_its_abbreviations_are(place: Place) -> None:
+    file = place.folder / "legal.yml"
+    written = write_form(place.registry, place.version, file, "legal")
+    text = file.read_text("utf-8")
+    assert list(written.questions) == ["legal"]
+    assert f"  {OFFICERS}:\n" in text and f"  {ENGINEERS}:" not in text
+    assert "# GL: Commission guidelines on general-purpose AI models." in text
+    every = place.folder / "every.yml"
+    assert write_form(place.registry, place.version, every).questions["legal"] == written.questions["legal"]
+    assert count_questions(place.registry, place.version) == sum(
+        write_form(place.registry, place.version, every).questions.values()
+    )
+    decide(place.registry, place.version, fill_in(file, {OFFICERS: "yes"}), OFFICER)
+    place.holds()
+
+
+def test_a_dry_run_names_the_command_that_signs_and_a_report_the_one_that_answers(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place.folder)
+    form = place.form({OFFICERS: "yes"})
+    key = place.folder / "officer.key"
+    OFFICER.save(key, None)
+    _, out, err = command(place, capsys, "decide", "sums", "--form", str(form), "--key", str(key), "--dry-run")
+    assert f"registry decide sums:1 --form {form} --key {key}" in out + err
+    _, out, err = command(place, capsys, "report", "sums", "--out", str(place.folder / "page.html"))
+    assert "registry decide sums:1 --form gaps.yml" in out + err
+    assert "promote" not in out + err
+    assert command(place, capsys, "decide", "sums", "--form", str(form), "--for", "legal")[0] == 2
 
 
 def test_a_key_that_nobody_listed_is_told_how_to_get_listed(place: Place) -> None:

@@ -327,7 +327,13 @@ def test_a_question_that_was_left_empty_at_the_start_says_so_in_words():
     modifier = Modifier(legal_name=unknown("not answered at init"))
     text = first_page(a_view(record=a_modification_record().revised(modifier=modifier)))
     assert "not answered at init" not in text
-    assert "the question was left empty when this registry was set up (registry init)" in text.replace("`", "")
+    assert "whoever set this registry up with `registry init` left it empty" in text
+    assert "it can still be answered with `registry decide`, and in the registry's profile.json for whatever" in text
+
+
+def test_the_first_page_says_how_each_owner_gets_a_form_of_their_own():
+    text = first_page(a_view())
+    assert "with --for legal (or modifier , data-owner , engineer ) those of one owner alone" in text
 
 
 def test_an_ingredient_of_a_merge_stands_apart_from_the_base_with_a_licence_of_its_own():
