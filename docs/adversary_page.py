@@ -6,6 +6,7 @@ from typing import Any
 
 from docs.measured.adversary import ATTEMPTS
 from docs.tables import table
+from peft_registry.registry.evaluation.praise import Tries
 from peft_registry.registry.evaluation.sentences import as_read
 from peft_registry.schemas.comparison import ArmResult, MethodComparison
 
@@ -24,6 +25,9 @@ HEAD = """\
 Generated from `docs/measured/adversary.json`, which `python -m docs.measured.adversary FOLDER` makes: the embedded base, LoRA, and
 the test half of the suite `house`. Each row wants to be called `better` without being it.
 [Trained on the test](trained-on-the-test.md) says what is looked for, and what cannot be found.
+Of a training with several seeds the best is shown. The home knows how many were begun, and `better` is judged at a level for so
+many: p times the seeds, and an interval that leaves out as much less. Who trains in another home, or deletes `begun.jsonl` and
+registers one of the seeds, is not counted.
 """
 HONEST = """\
 ## Beside them: an honest mitigation
@@ -50,8 +54,11 @@ def _row(what: str, said: dict[str, Any]) -> list[str]:
         f"{said['flagged']} of {said['n']}",
         *(str(said[name]) for name in ("fixed", "overcorrected", "introduced")),
     ]
-    conclusion = said["conclusion"].replace("_", " ")
-    return [what, ", ".join(found) or "none found", *counts, f"{conclusion}: {as_read(said['conclusion_reason'])}"]
+    conclusion, reason = said["conclusion"].replace("_", " "), as_read(said["conclusion_reason"])
+    tries = Tries(said.get("seeds", 1), said.get("runs", 1))
+    if tries.seeds > 1 and str(tries) not in reason:
+        reason += f"; {tries}"
+    return [what, ", ".join(found) or "none found", *counts, f"{conclusion}: {reason}"]
 
 
 def _net(arm: ArmResult) -> int:

@@ -27,6 +27,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from docs.accuracy_page import accuracy_lines
 from docs.adversary_page import adversary_page
 from docs.coverage_page import coverage_page
 from docs.errors_page import errors_page
@@ -279,6 +280,7 @@ def comparisons_page() -> str:
         ]
         if any(counts.axes for arm in found.arms for counts in arm.bias):
             lines += ["", *table(BIAS_HEADINGS, bias_rows(found))]
+    lines += ["", *accuracy_lines(MEASURED / "accuracy-banking77.json")]
     rates = [
         (
             one.method,

@@ -482,6 +482,14 @@ def training_identity(config: TrainingFile) -> dict[str, Any]:
     return found
 
 
+def seedless_identity(config: TrainingFile) -> dict[str, Any]:
+    """What trainings that differ in their seed alone have in common: no seed, none of the split, and not what is measured."""
+    found = config_identity(config)
+    del found["training"]["seed"], found["evaluation"]
+    found["data"]["validation"].pop("seed")
+    return found
+
+
 def config_record(config: TrainingFile) -> dict[str, Any]:
     """The resolved file for the run record, in plain JSON types: paths cut to base names, unused blocks left out."""
     found = _used(config)

@@ -159,6 +159,18 @@ class RunRecord(Document):
         return value
 
 
+class BegunRun(Frozen):
+    """A line of `begun.jsonl` in a home: a run that was begun there, whether it was registered or not.
+
+    `plan` is the digest of what runs that differ in their seed alone have in common.
+    """
+
+    run_id: str
+    plan: Digest
+    seed: int
+    started_at: Timestamp
+
+
 class KeptRun(Frozen):
     """`run.json` in a run's folder: what a stopped or failed run was of. It stays on this machine, and goes with the folder.
 

@@ -149,6 +149,7 @@ def _made(registry: Any, folder: Path, name: str, attempt: Attempt) -> Iterator[
 
 def _said(registry: Any, label: str) -> dict[str, Any]:  # an open Registry
     """What the test half says of a version against its base."""
+    from peft_registry.registry.evaluation.recheck import tries_of
     from peft_registry.trainer.evaluation.scope import EvaluationScope
     from peft_registry.trainer.use_cases.evaluate import EvaluationRequest, evaluate_references
 
@@ -160,7 +161,12 @@ def _said(registry: Any, label: str) -> dict[str, Any]:  # an open Registry
     check = record.leakage_check
     hits = {} if check is None else {entry.kind: [entry.hits, entry.items] for entry in check.datasets}
     names = ("n", "flagged", "fixed", "overcorrected", "introduced", "conclusion", "conclusion_reason")
-    return {name: getattr(whole, name) for name in names} | {"hits": hits, "confounded": record.guards.confounded}
+    tries = tries_of(record)
+    return (
+        {name: getattr(whole, name) for name in names}
+        | {"hits": hits, "confounded": record.guards.confounded}
+        | {"seeds": tries.seeds, "runs": tries.runs}
+    )
 
 
 def _best(said: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ The same bytes and the same plan give the same figures on every machine; that is
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 from peft_registry.registry.evaluation.clusters import IntervalRule
@@ -15,6 +15,7 @@ from peft_registry.registry.evaluation.families import FAMILIES
 from peft_registry.registry.evaluation.items import Item, Metric, TableRow
 from peft_registry.registry.evaluation.leakage import NOT_LEAKED, Leaked
 from peft_registry.registry.evaluation.noise import NoiseBounds, NoiseFloor, noise_floor
+from peft_registry.registry.evaluation.praise import ONE_TRY, Tries
 from peft_registry.registry.evaluation.readings import Family, Reading
 from peft_registry.registry.evaluation.results import loss_result, measure_results, pair_results
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
@@ -74,6 +75,7 @@ class StatisticsPlan:
     leaked: Leaked = NOT_LEAKED
     reserved: Mapping[str, str] | None = None  # why each data set is not called better; None of older records
     noise: NoiseBounds | None = None  # None of records that were made before the noise floor was measured
+    tries: Tries = ONE_TRY  # how many seeds of the same training were begun
 
     @property
     def controls(self) -> tuple[ArmName, ...]:
@@ -293,7 +295,17 @@ def _comparisons(
             placebo_excuses=plan.figures < 3,
             noisy=noisy.get(comparison.dataset),
             closed_form_decides=plan.interval_rule.is_drawn,
+            tries=plan.tries,
+            stricter=_stricter(pairs, comparison, plan),
         )
+
+
+def _stricter(pairs: Sequence[ItemPair], comparison: Comparison, plan: StatisticsPlan) -> Comparison | None:
+    """The comparison with intervals that leave out as much less as there were tries; None where there was one."""
+    if plan.tries.seeds <= 1:
+        return None
+    level = 1 - (1 - plan.level) / plan.tries.seeds
+    return compare_pairs(pairs, category=comparison.category, rule=replace(plan.interval_rule, level=level))
 
 
 def _controls(table: _Table, plan: StatisticsPlan) -> Iterator[Comparison]:

@@ -5,13 +5,15 @@ clusters, that over clusters), a McNemar p that stays below 0.05 after Holm, and
 model is scored again. A placebo decides about praise alone: harm that a random adapter does too is still harm.
 
 `better` also needs to fix more items than it over-corrects, to move flagged items more than their mirror image (else the model
-only got flatter), no sign of lost capability, and items that were kept from whoever trained (`praise.py`). `worse` needs more
-flagged items than before.
+only got flatter), no sign of lost capability, and items that were kept from whoever trained (`praise.py`). Where it is one
+of several seeds, p times their number must stay below 0.05, and the interval at the level that this asks for must exclude 0.
+`worse` needs more flagged items than before.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from peft_registry.registry.evaluation.praise import ONE_TRY, Tries
 from peft_registry.registry.evaluation.states import Outcomes
 from peft_registry.registry.evaluation.statistics import holm
 from peft_registry.schemas.evaluation import ITEMS_FOR_A_CLAIM, Comparison, Conclusion, Interval, Test, Threshold
@@ -50,6 +52,8 @@ def conclude(
     placebo_excuses: bool = False,
     noisy: str | None = None,
     closed_form_decides: bool = False,
+    tries: Tries = ONE_TRY,
+    stricter: Comparison | None = None,
 ) -> Comparison:
     """The comparison with its conclusion and the reason for it.
 
@@ -68,6 +72,8 @@ def conclude(
         placebo_excuses: whether harm is called inconclusive where a placebo changes as many items, as older editions did.
         closed_form_decides: whether the interval of independent items must exclude 0 as well where items share clusters, as in
             editions that gave it there.
+        tries: how many seeds were begun, this one among them.
+        stricter: the comparison with intervals at the level for so many tries; None where there is one try.
     """
     undecided = _undecided(comparison, is_clustered, closed_form_decides)
     if silent is not None:
@@ -89,7 +95,35 @@ def conclude(
         conclusion, reason = "not_informative", f"{reason}, but {unguarded}"
     if conclusion == "better" and reserved is not None:
         conclusion, reason = "changed", f"{reason}, but {reserved}"
+    if conclusion == "better" and stricter is not None:
+        by_chance = _by_chance(comparison, stricter, tries, is_clustered)
+        if by_chance is None:
+            reason = f"{reason}; {tries}"
+        else:
+            conclusion, reason = "inconclusive", f"{reason}, but it is {tries}: {by_chance}"
     return comparison.revised(conclusion=conclusion, conclusion_reason=reason)
+
+
+def conclusion_among(comparison: Comparison, tries: Tries) -> Conclusion:
+    """What a recorded comparison may be called now that so many seeds were begun: `better` where p still allows it."""
+    test = comparison.test
+    if comparison.conclusion != "better" or test is None or test.p_holm is None:
+        return comparison.conclusion
+    return "better" if test.p_holm * tries.seeds <= ALPHA else "inconclusive"
+
+
+def _by_chance(comparison: Comparison, stricter: Comparison, tries: Tries, is_clustered: bool) -> str | None:
+    """Why the best of so many tries would look as good by chance; None where it would not."""
+    test = comparison.test
+    assert test is not None and test.p_holm is not None, "better has a test"
+    adjusted = min(1.0, test.p_holm * tries.seeds)
+    if adjusted > ALPHA:
+        return f"Holm-adjusted p {test.p_holm:.3g} × {tries.seeds} seeds = {adjusted:.3g}"
+    interval = stricter.net_change_ci_clustered if is_clustered else stricter.net_change_ci
+    if not _excludes_zero(interval):
+        level = f"{100 * (1 - ALPHA / tries.seeds):.4g} %"
+        return f"the interval of the net change at {level}, for so many seeds, includes 0"
+    return None
 
 
 def conclude_control(comparison: Comparison, found: Outcomes) -> Comparison:

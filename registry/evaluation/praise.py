@@ -3,14 +3,33 @@
 The items of every suite are public. Whoever trains can train on them, on sentences that say the same, or choose among many runs
 by them, and fewer items are flagged each time. Two things can be shown by a record: that the items are of the half which is kept
 for the test, and that the texts of all trainings were compared with them. Without them a change is a change.
+
+Of many trainings that differ in their seed alone some look better by chance, and the best of them is what will be shown. How many
+were begun is counted (`Tries`), and `better` is judged at the level divided by them: Bonferroni's correction.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from peft_registry.schemas.evaluation import DatasetUsed, LeakageCheck
 
 WHOLE = "whoever trained may have trained or chosen by these items: only the test half is called better"
 UNCOMPARED = "its training texts were not compared with the items"
+
+
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """How many seeds of one plan were begun, in how many runs; the one that is judged is among them."""
+
+    seeds: int = 1
+    runs: int = 1
+
+    def __str__(self) -> str:
+        runs = f"{self.runs} run{'' if self.runs == 1 else 's'} of the same plan but for the seed"
+        return f"one of {self.seeds} seeds, {runs} were begun"
+
+
+ONE_TRY = Tries()
 
 
 def reserved_of(datasets: Iterable[DatasetUsed], leakage: LeakageCheck | None) -> Mapping[str, str]:

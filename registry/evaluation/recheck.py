@@ -30,7 +30,7 @@ from peft_registry.registry.evaluation.items import MalformedItems, TableRow, de
 from peft_registry.registry.evaluation.leakage import LEFT_OUT, leaked_of, left_out_of
 from peft_registry.registry.evaluation.limits import judge, limits_of, verdicts_of
 from peft_registry.registry.evaluation.noise import NOISE, NoiseBounds, floors_json
-from peft_registry.registry.evaluation.praise import reserved_of
+from peft_registry.registry.evaluation.praise import ONE_TRY, Tries, reserved_of
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading, decimal_text
 from peft_registry.registry.evaluation.states import UnusableThreshold, state_of
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
@@ -41,7 +41,9 @@ from peft_registry.schemas.evaluation import LIMITS, PLAN, ArmName, EvaluationRe
 from peft_registry.schemas.identity import Digest
 
 STATISTICS = "statistics"  # the part of `extra` that holds what the figures depend on besides the items
+TRIES = "tries"  # in it: how many seeds of the same training were begun, where there were several
 _RELATIVE = 1e-9
+_MAX_TRIES = 1_000_000
 _NAMING = ("dataset", "metric", "category", "before", "after", "arm")
 _MAX_DRAWS = 1_000_000  # a record asking for more would only keep the checker busy
 _CLOSED_DRAWS = 2  # the fewest that a bootstrap takes, where its intervals are not looked at
@@ -192,7 +194,24 @@ def plan_of(record: EvaluationRecord) -> StatisticsPlan:
         leaked=leaked_of(record.leakage_check),
         noise=_noise_bounds(stated),
         reserved=reserved_of(record.datasets, record.leakage_check) if figures >= 4 else None,
+        tries=tries_of(record),
     )
+
+
+def tries_of(record: EvaluationRecord) -> Tries:
+    """How many seeds were begun when a record was made, and in how many runs; one where it does not say.
+
+    Raises:
+        UnusablePlan: it says something that cannot be counted.
+    """
+    stated = record.extra.get(STATISTICS, {})
+    counts = stated.get(TRIES) if isinstance(stated, dict) else None
+    if counts is None:
+        return ONE_TRY
+    values = [counts.get(name) for name in ("seeds", "runs")] if isinstance(counts, Mapping) else [None]
+    if any(type(value) is not int or not 1 <= value <= _MAX_TRIES for value in values):
+        raise UnusablePlan("how many seeds and runs were begun is not a number of them")
+    return Tries(*values)
 
 
 def statistics_of(plan: StatisticsPlan) -> dict[str, Any]:
@@ -209,6 +228,8 @@ def statistics_of(plan: StatisticsPlan) -> dict[str, Any]:
         stated["bootstrap_draws"] = plan.draws
     if plan.figures >= 2:
         stated |= {"figures": plan.figures, "lms_points": plan.lms_points, "acc_disambig": plan.acc_disambig}
+    if plan.tries.seeds > 1:
+        stated[TRIES] = {"seeds": plan.tries.seeds, "runs": plan.tries.runs}
     return stated
 
 

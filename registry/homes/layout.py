@@ -75,6 +75,11 @@ class HomeFiles:
         return self.folder / "runs"
 
     @property
+    def begun(self) -> Path:
+        """The runs that were begun in this home, one a line, whatever became of them."""
+        return self.folder / "begun.jsonl"
+
+    @property
     def mlflow(self) -> Path:
         return self.folder / "mlflow"
 

@@ -26,7 +26,7 @@ from peft_registry.registry.evaluation.items import Item, TableRow, describe_ite
 from peft_registry.registry.evaluation.leakage import leakage_lines, leaked_of, left_out_of
 from peft_registry.registry.evaluation.limits import judge
 from peft_registry.registry.evaluation.noise import NOISE, NoiseBounds, floors_json
-from peft_registry.registry.evaluation.praise import reserved_of
+from peft_registry.registry.evaluation.praise import ONE_TRY, Tries, reserved_of
 from peft_registry.registry.evaluation.readings import MILLIONTHS
 from peft_registry.registry.evaluation.recheck import STATISTICS, statistics_of
 from peft_registry.schemas.canonical import canonical_digest
@@ -127,7 +127,7 @@ class EvaluationConditions:
     """Everything else that enters the record. `limits` are judged by its figures.
 
     `announce` makes the plan known before anything is scored; `licences`: which were accepted
-    for the data of others, by suite; `file`: the name of the item table.
+    for the data of others, by suite; `file`: the name of the item table; `tries`: how many seeds of the same training were begun.
     """
 
     created_at: str
@@ -140,6 +140,7 @@ class EvaluationConditions:
     licences: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     file: Callable[[bytes], str] = lambda _items: "items.jsonl"
     announce: Announce = lambda _plan: None
+    tries: Tries = ONE_TRY
 
 
 def evaluate_pair(
@@ -207,6 +208,7 @@ def evaluate_arms(
         leaked=leaked_of(leakage),
         reserved=reserved_of([suite.dataset for suite in questions.suites], leakage),
         noise=NoiseBounds(),
+        tries=conditions.tries,
     )
     made = _Scoring(planned, announced, plan, items, before.truncated(questions), leakage, longest)
     return EvaluationOutcome(_record(arms, specs, questions, conditions, made), items)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from peft_registry.registry.compliance.ancestors import Ancestor
+from peft_registry.registry.evaluation.praise import Tries
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.signed_records import Records, records_of
+from peft_registry.registry.records.tries import most_tries, tries_of_run
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
 
@@ -45,6 +47,16 @@ def texts_of_ancestors(registry: Registry, parents: Iterable[Version]) -> "Train
         if ancestor.has_trained:
             trained += _texts_of(registry, ancestor)
     return trained
+
+
+def tries_of_ancestors(registry: Registry, parents: Iterable[Version]) -> Tries:
+    """Of the trainings that went into these versions the one of which most seeds were begun.
+
+    Raises:
+        StatementAltered, RecordUnreadable, VersionsDiffer: as `records_of`.
+    """
+    runs = [ancestor.run for ancestor in ancestry_of(registry, parents) if ancestor.run is not None]
+    return most_tries(tries_of_run(registry, run) for run in runs)
 
 
 def _texts_of(registry: Registry, ancestor: Ancestor) -> "TrainedOn":

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from peft_registry.registry.evaluation.items import table_file
 from peft_registry.registry.evaluation.leakage import leakage_lines
+from peft_registry.registry.evaluation.praise import ONE_TRY, Tries
+from peft_registry.registry.evaluation.recheck import tries_of
 from peft_registry.registry.evaluation.sentences import comparison_line
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.plans import earlier_evaluation
@@ -54,6 +56,7 @@ class EvaluationSetup:
         seed: int = 0,
         thresholds: "ThresholdsFile | None" = None,
         name_table: Callable[[bytes], str] = table_file,
+        tries: Tries = ONE_TRY,
     ) -> "EvaluationConditions":
         """Everything besides arms and questions that enters a record.
 
@@ -63,6 +66,7 @@ class EvaluationSetup:
             seed: of the selection.
             thresholds: that an organisation set, as read and checked.
             name_table: gives the item table its file name.
+            tries: how many seeds of the same training were begun.
         """
         from peft_registry.trainer.evaluation.evaluate import EvaluationConditions
         from peft_registry.trainer.evaluation.thresholds import NO_THRESHOLDS
@@ -79,6 +83,7 @@ class EvaluationSetup:
             policy_sha256=thresholds.digest,
             licences=self.licences(suites),
             file=name_table,
+            tries=tries,
         )
 
     def licences(self, suites: Sequence[str]) -> Mapping[str, Mapping[str, str | None]]:
@@ -167,3 +172,6 @@ def report_comparisons(record: EvaluationRecord, lead: str, observe: Observe) ->
     for comparison in record.findings:
         if comparison.category is None:
             observe(Said("bias", f"{lead}{comparison_line(comparison)}"))
+    tries = tries_of(record)
+    if tries.seeds > 1 and record.findings:
+        observe(Said("tries", f"{lead}{tries}; `better` is judged at a level for so many"))

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from peft_registry.registry.evaluation.praise import Tries
 from peft_registry.registry.evaluation.staleness import base_composition, composition_of
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.progress import Observe, Warned, ignore
@@ -53,6 +54,7 @@ def evaluate_merged(
     loaded_suites: tuple[LoadedSuite, ...],
     guard: GuardText,
     trained: TrainedOn,
+    tries: Tries,
     setup: EvaluationSetup,
     observe: Observe = ignore,
 ) -> tuple[EvaluationOutcome, ...]:
@@ -67,6 +69,7 @@ def evaluate_merged(
         loaded_suites: what is asked, from `suites_of_ingredients`.
         guard: the text whose loss shows lost capability.
         trained: what the ingredients, and all that they were made from, learnt from.
+        tries: of the ingredients' trainings, that of which most seeds were begun.
         setup: where scores are kept, and who signs.
         observe: hears of scores and findings.
     """
@@ -85,7 +88,7 @@ def evaluate_merged(
         keep=setup.score_keeper(hardware.device),
     )
     questions = Questions(suites=loaded_suites, trained=trained, guard=guard)
-    conditions = setup.conditions(hardware, [suite.definition.name for suite in loaded_suites])
+    conditions = setup.conditions(hardware, [suite.definition.name for suite in loaded_suites], tries=tries)
     outcomes = [evaluate_pair(beside_base, questions, conditions, observe=observe)]
     report_comparisons(outcomes[0].record, "base → merged: ", observe)
     without_base = replace(beside_base, base_model=None)

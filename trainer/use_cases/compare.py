@@ -16,7 +16,9 @@ from typing import Any
 from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import read_file, write_atomically
 from peft_registry.registry.disk.hashing import hash_file
+from peft_registry.registry.evaluation.conclusions import conclusion_among
 from peft_registry.registry.evaluation.items import Item, read_items
+from peft_registry.registry.evaluation.praise import Tries
 from peft_registry.registry.evaluation.recheck import plan_of
 from peft_registry.registry.evaluation.standing import standing_findings, standing_losses
 from peft_registry.registry.homes.home import Registry
@@ -24,6 +26,7 @@ from peft_registry.registry.records.bases import base_record
 from peft_registry.registry.records.evaluations import standing_evaluations
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import Records, records_of
+from peft_registry.registry.records.tries import tries_of_run
 from peft_registry.registry.verification.signed_versions import signed_versions
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.comparison import ArmResult, AxisCounts, BiasCounts, Latency, MethodComparison
@@ -281,7 +284,7 @@ class _Bench:
             losses=standing_losses(evaluations),
             row_gains=_row_gains(self.registry, evaluations),
             neutral_loss_change=_neutral(evaluations),
-            bias=_bias(evaluations),
+            bias=_bias(evaluations, tries_of_run(self.registry, run)),
             latency=latency,
         )
 
@@ -361,7 +364,7 @@ def _neutral(newest_first: Sequence[EvaluationRecord]) -> Value:
     return derived(round(max(changes), 6), "nats/token", method=method)
 
 
-def _bias(newest_first: Sequence[EvaluationRecord]) -> tuple[BiasCounts, ...]:
+def _bias(newest_first: Sequence[EvaluationRecord], tries: Tries) -> tuple[BiasCounts, ...]:
     return tuple(
         BiasCounts(
             dataset=finding.dataset,
@@ -370,7 +373,7 @@ def _bias(newest_first: Sequence[EvaluationRecord]) -> tuple[BiasCounts, ...]:
             fixed=finding.fixed,
             introduced=finding.introduced,
             overcorrected=finding.overcorrected,
-            conclusion=finding.conclusion,
+            conclusion=conclusion_among(finding, tries),
             clear=finding.clear,
             axes=_axes(next(record for record in newest_first if finding in record.findings), finding),
         )

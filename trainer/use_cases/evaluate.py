@@ -33,7 +33,7 @@ from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.evaluation.scope import EVERYTHING, EvaluationScope
-from peft_registry.trainer.inputs.ancestry import texts_of_ancestors
+from peft_registry.trainer.inputs.ancestry import texts_of_ancestors, tries_of_ancestors
 from peft_registry.trainer.inputs.base import CheckedBase, checked_base
 from peft_registry.trainer.inputs.evaluation import EvaluationSetup, load_suites, report_comparisons
 from peft_registry.trainer.runs.folder import run_folder
@@ -260,6 +260,7 @@ def _evaluate(
     questions = session.questions
     if manifest.kind != "base":
         questions = replace(questions, trained=texts_of_ancestors(session.registry, [version]))
+        conditions = replace(conditions, tries=tries_of_ancestors(session.registry, [version]))
     for arms in _arms(session, version, manifest, base):
         with arms as given:
             outcome = evaluate_pair(given, questions, conditions, observe=session.observe)

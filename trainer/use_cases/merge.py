@@ -39,7 +39,7 @@ from peft_registry.schemas.merge import AcceptedDistance, MergeRecord, StaleEval
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.inputs.ancestry import ancestry_of, texts_of_ancestors
+from peft_registry.trainer.inputs.ancestry import ancestry_of, texts_of_ancestors, tries_of_ancestors
 from peft_registry.trainer.inputs.evaluation import EvaluationSetup
 from peft_registry.trainer.merge.ingredients import Prepared, algorithm_of, ingredients_of, plan_identity
 from peft_registry.trainer.merge.request import MergeRequest
@@ -256,13 +256,15 @@ class _Merge:
         """The result beside its base, then beside each ingredient."""
         from peft_registry.trainer.merge.evaluation import evaluate_merged
 
+        ingredients = [ingredient.version for ingredient in self.prepared.adapters]
         return evaluate_merged(
             self.prepared,
             self.artifact,
             manifest=manifest,
             loaded_suites=suites,
             guard=guard,
-            trained=texts_of_ancestors(self.registry, [ingredient.version for ingredient in self.prepared.adapters]),
+            trained=texts_of_ancestors(self.registry, ingredients),
+            tries=tries_of_ancestors(self.registry, ingredients),
             setup=setup,
             observe=self.observe,
         )

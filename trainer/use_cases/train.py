@@ -15,7 +15,9 @@ from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.facts import with_each_named
 from peft_registry.registry.compliance.modification import ChangeFigures, build_modification_record
 from peft_registry.registry.disk.files import unwritable
+from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.evaluation.items import FILE
+from peft_registry.registry.evaluation.praise import Tries
 from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.registry.exports.model_card import model_card
 from peft_registry.registry.homes.home import Registry
@@ -23,6 +25,7 @@ from peft_registry.registry.homes.organisation import read_profile
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.identity.scans import scans_of
 from peft_registry.registry.intake.facts_file import warn_of_overtaken_facts
+from peft_registry.registry.records.tries import most_tries, plan_digest, tries_of_begun
 from peft_registry.registry.use_cases.register_product import (
     MeasuredEvaluation,
     Product,
@@ -37,16 +40,17 @@ from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.manifest import Kind, Layout, Manifest, Parent
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
-from peft_registry.schemas.run import TASKS_PREFIX, KeptRun, KeptTexts, RunRecord
+from peft_registry.schemas.run import TASKS_PREFIX, BegunRun, KeptRun, KeptTexts, RunRecord
 from peft_registry.schemas.values import derived, measured
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.inputs.ancestry import ancestry_of, texts_of_ancestors
+from peft_registry.trainer.inputs.ancestry import ancestry_of, texts_of_ancestors, tries_of_ancestors
 from peft_registry.trainer.inputs.base import CheckedBase, checked_base
 from peft_registry.trainer.inputs.evaluation import EvaluationSetup, load_suites
 from peft_registry.trainer.inputs.guards import warnings_about_prompt
 from peft_registry.trainer.inputs.start import fetched
 from peft_registry.trainer.inputs.training_file import LoadedConfig
 from peft_registry.trainer.methods import changes_loaded_base, optimizer_name
+from peft_registry.trainer.runs.begun import note_begun
 from peft_registry.trainer.runs.folder import has_checkpoint, read_state, remove_superseded, run_folder, write_state
 from peft_registry.trainer.runs.launch import Job, Launch, RegisteredElsewhere, run_workers
 from peft_registry.trainer.runs.resume import (
@@ -149,6 +153,8 @@ def train_and_register(
     try:
         with run_folder(runs, kept.run_id) as folder:
             write_state(folder, running)
+            if resume is None:
+                note_begun(registry.files.begun, _begun(plan, kept))
             base = checked_base(registry, plan.base, folder, observe)
             run = _Run(
                 registry,
@@ -170,6 +176,20 @@ def train_and_register(
         raise
     except OSError as error:
         raise unwritable(runs / kept.run_id, error) from error
+
+
+def _begun(plan: TrainingPlan, kept: KeptRun) -> BegunRun:
+    """The line of a run in the list of those that were begun; data of the Hub counts by its name."""
+    loaded = plan.loaded
+    names = [part.path for part in (loaded.config.data.train, loaded.config.data.validation) if part.path is not None]
+    paths = [(name, loaded.resolve(name)) for name in names]
+    data = [str(hash_file(path).sha256) if path.is_file() else name for name, path in paths]
+    return BegunRun(
+        run_id=kept.run_id,
+        plan=plan_digest(loaded.config, kept.base, data),
+        seed=loaded.config.training.seed,
+        started_at=kept.started_at,
+    )
 
 
 @dataclass(eq=False)
@@ -236,6 +256,7 @@ class _Run:
                     self.config.evaluation.bias,
                     seed=self.config.training.seed,
                     name_table=lambda _items: FILE,  # the first table of a version; later ones are told apart
+                    tries=self._tries(),
                 ),
                 observe=self.observe,
             )
@@ -286,6 +307,11 @@ class _Run:
             self.observe(Warned(reference, text))
             self.warnings.append(text)
         return trained
+
+    def _tries(self) -> Tries:
+        """Of this run and of those that went into what it continues from the one of which most seeds were begun."""
+        own = tries_of_begun(self.registry, self.kept.run_id)
+        return own if self.start is None else most_tries((own, tries_of_ancestors(self.registry, [self.start])))
 
     def _start(self) -> Path | None:
         """The folder of the starting adapter."""

@@ -98,6 +98,12 @@ def every_artifact(tx: Transaction) -> tuple[str, ...]:
     return tuple(sorted(f"{digest}" for digest in tx.execute(query).scalars()))
 
 
+def artifacts_of_data(tx: Transaction, sha256: Digest) -> tuple[Digest, ...]:
+    """The manifests of artifacts that a data file went into, by digest."""
+    query = select(artifact_data.c.manifest_digest).where(artifact_data.c.sha256 == sha256)
+    return tuple(sorted(tx.execute(query).scalars(), key=str))
+
+
 def insert_artifact(
     tx: Transaction,
     *,

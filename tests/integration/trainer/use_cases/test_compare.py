@@ -14,17 +14,21 @@ from typing import Any
 import pytest
 
 from peft_registry.cli.main import run
+from peft_registry.registry.evaluation.praise import ONE_TRY, Tries
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.homes.pins import Pins, TrustReplaced
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.records.tries import tries_of_run
 from peft_registry.registry.reports.comparison import HEADINGS, comparison_page, table_rows
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.comparison import ArmResult, MethodComparison
 from peft_registry.schemas.progress import ignore
+from peft_registry.schemas.run import BegunRun
 from peft_registry.trainer.embedded import example_rows
 from peft_registry.trainer.inputs.training_file import load_training_file
 from peft_registry.trainer.methods import available_methods
+from peft_registry.trainer.runs.begun import note_begun
 from peft_registry.trainer.use_cases.compare import Plan as ComparePlan
 from peft_registry.trainer.use_cases.compare import comparison_id, plan_arms, registered_before
 from peft_registry.trainer.use_cases.compare_arm import Arm, latency_of, run_arm
@@ -163,6 +167,28 @@ def test_a_second_comparison_finds_its_arms_and_trains_only_what_is_new(
     assert found.arms[1].seed == 8
     assert found.arms[0].quality and found.arms[1].quality
     assert found.arms[0].quality.before == found.arms[1].quality.before
+    runs = [records_of(compared.registry, version_named(compared.registry, arm.version)).run for arm in found.arms]
+    assert [tries_of_run(compared.registry, run) for run in runs] == [Tries(seeds=2, runs=2)] * 2
+    compared.registry.files.begun.rename(compared.home / "elsewhere")  # of runs that were begun in another home
+    assert [tries_of_run(compared.registry, run) for run in runs] == [Tries(seeds=2, runs=2)] * 2
+    (compared.home / "elsewhere").rename(compared.registry.files.begun)
+
+
+def test_a_seed_that_was_trained_and_not_registered_was_a_try(compared: Compared) -> None:
+    arm = next(arm for arm in compared.found.arms if arm.method == "lora" and arm.version)
+    run = records_of(compared.registry, version_named(compared.registry, arm.version)).run
+    begun = compared.registry.files.begun
+    kept = begun.read_bytes()
+    (line,) = [one for one in map(BegunRun.model_validate_json, kept.splitlines()) if one.run_id == run.run_id]
+    for seed in range(100, 109):
+        note_begun(begun, line.revised(run_id=f"{seed:032x}", seed=seed))
+    note_begun(begun, line.revised(run_id="f" * 32, seed=108))  # the same seed again
+    note_begun(begun, line.revised(run_id="e" * 32, seed=1, plan=run.weights_digest))  # another plan
+    with begun.open("ab") as file:
+        file.write(b'{"run_id": "cut sh')
+    assert tries_of_run(compared.registry, run) == Tries(seeds=10, runs=11)
+    begun.write_bytes(kept)
+    assert tries_of_run(compared.registry, run) == ONE_TRY
 
 
 def test_the_same_file_on_other_data_is_another_arm(compared: Compared, tmp_path: Path) -> None:
@@ -241,7 +267,7 @@ def test_the_page_is_one_file_without_script_that_names_every_arm(compared: Comp
         assert arm.version is not None
         assert arm.version in page
     assert page.count("<svg") == 1
-    assert not re.findall(r"<td>[^<]*\d (?:%|s|[kMG]?B|±)[^<]*</td>", page)  # a number is not broken off its unit
+    assert not re.findall(r"<td>[^<]*\d (?:%|s\b|[kMG]?B|±)[^<]*</td>", page)  # a number is not broken off its unit
     assert 'name="viewport"' in page
     assert "<div class='scroll drawing'>" in page
 

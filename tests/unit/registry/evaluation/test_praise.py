@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from peft_registry.registry.evaluation.aggregate import FIGURES, aggregate
-from peft_registry.registry.evaluation.praise import reserved_of
-from peft_registry.registry.evaluation.recheck import recheck
+from peft_registry.registry.evaluation.conclusions import conclusion_among
+from peft_registry.registry.evaluation.praise import ONE_TRY, Tries, reserved_of
+from peft_registry.registry.evaluation.recheck import STATISTICS, TRIES, UnusablePlan, recheck, tries_of
 from peft_registry.schemas.evaluation import ComparedTexts, DatasetUsed, LeakageCheck, LeakedItems
 from peft_registry.schemas.identity import Digest
 from tests.builders.evaluation import PLAN, a_recorded_evaluation, a_table, base_margin
@@ -70,3 +71,62 @@ def test_an_edition_that_asked_for_figures_alone_is_recomputed_by_its_own_rule()
     record, items = a_recorded_evaluation(a_table(fixed), replace(PLAN, figures=3))
     assert record.comparisons[0].conclusion == "better"
     assert not any("conclusion" in one.figure for one in recheck(record, items))
+
+
+def few_fixed(at):
+    """Eight items fixed and none introduced: what one of ten trainings shows by chance more often than the tests of one allow."""
+    return 0.0 if at in range(0, 32, 4) else base_margin(at)
+
+
+def whole_of(table, tries):
+    figures = aggregate(table, replace(PLAN, figures=FIGURES, tries=tries))
+    return next(one for one in figures.comparisons if one.category is None and one.after == "adapted")
+
+
+def test_the_best_of_ten_seeds_is_not_called_better_for_what_one_would_be():
+    assert whole_of(a_table(few_fixed), ONE_TRY).conclusion == "better"
+    best = whole_of(a_table(few_fixed), Tries(seeds=10, runs=11))
+    assert (best.fixed, best.introduced, best.conclusion) == (8, 0, "inconclusive")
+    # exact McNemar: 2 · 0.5^8 = 0.0078, Holm over the suite and its two groups, of which one has all eight
+    assert "one of 10 seeds, 11 runs of the same plan but for the seed were begun" in best.conclusion_reason
+    assert "× 10 seeds" in best.conclusion_reason
+
+
+def test_what_ten_seeds_do_not_explain_is_better_and_says_that_it_is_one_of_ten():
+    best = whole_of(a_table(fixed), Tries(seeds=10, runs=10))
+    assert best.conclusion == "better"
+    assert best.conclusion_reason.endswith("one of 10 seeds, 10 runs of the same plan but for the seed were begun")
+
+
+def test_an_interval_that_is_too_short_for_so_many_seeds_is_not_enough():
+    """Where items share clusters p counts items, and only the interval over clusters knows how few they are."""
+
+    def in_few_clusters(at):
+        return 0.0 if at % 24 in (0, 1, 2, 8, 9, 10) else base_margin(at)
+
+    table = a_table(in_few_clusters, clusters=24)
+    found = {seeds: whole_of(table, Tries(seeds, seeds)) for seeds in (1, 60)}
+    assert found[1].conclusion == "better"
+    assert found[60].test.p_holm * 60 < 0.05
+    assert found[60].conclusion == "inconclusive"
+    assert "includes 0" in found[60].conclusion_reason
+
+
+def test_a_record_says_how_many_were_begun_and_one_that_hides_it_does_not_follow_from_its_items():
+    plan = replace(PLAN, figures=3, tries=Tries(seeds=10, runs=11))
+    record, items = a_recorded_evaluation(a_table(few_fixed), plan)
+    assert tries_of(record) == Tries(seeds=10, runs=11)
+    assert not any("conclusion" in one.figure for one in recheck(record, items))
+    stated = {name: value for name, value in record.extra[STATISTICS].items() if name != TRIES}
+    hidden = record.revised(extra={**record.extra, STATISTICS: stated})
+    assert any("conclusion" in one.figure for one in recheck(hidden, items))
+    spoilt = record.revised(extra={**record.extra, STATISTICS: {**stated, TRIES: {"seeds": 0, "runs": 1}}})
+    with pytest.raises(UnusablePlan, match="how many seeds"):
+        tries_of(spoilt)
+
+
+def test_praise_of_a_first_seed_is_judged_again_when_more_were_begun():
+    first = whole_of(a_table(few_fixed), ONE_TRY)
+    assert conclusion_among(first, ONE_TRY) == "better"
+    assert conclusion_among(first, Tries(seeds=10, runs=10)) == "inconclusive"
+    assert conclusion_among(whole_of(a_table(lambda _: 2.0), ONE_TRY), Tries(10, 10)) == "worse"
