@@ -62,6 +62,24 @@ def load_base(
         QuantizationUnavailable: of `trainer/bases/quantization.py`.
         OffloadRefused: of `trainer/bases/offload.py`.
     """
+    model = load_model(folder, dtype=dtype, device=device, quantization=quantization, offload=offload, scratch=scratch)
+    return model, load_tokenizer(folder)
+
+
+def load_model(
+    folder: Path,
+    *,
+    dtype: Dtype,
+    device: str,
+    quantization: QuantizationBlock | None = None,
+    offload: OffloadBlock | None = None,
+    scratch: Path | None = None,
+) -> Any:
+    """The model alone: what was trained of a base is used with the tokenizer of its base, and need not hold one.
+
+    Raises:
+        As `load_base`.
+    """
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
@@ -89,7 +107,7 @@ def load_base(
     keep_gradients(model)
     if offload is not None:
         forget_shared_addresses(model)
-    return (model if extra else model.to(device)).eval(), load_tokenizer(folder)
+    return (model if extra else model.to(device)).eval()
 
 
 def held_dtype(folder: Path) -> Dtype:

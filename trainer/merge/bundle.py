@@ -126,6 +126,6 @@ def with_side_part(model: CausalModel, part: Path) -> Any:
 
 
 def _whole(folder: Path, base_model: CausalModel) -> Any:
-    from peft_registry.trainer.bases.loading import load_base
+    from peft_registry.trainer.bases.loading import load_model
 
-    return load_base(folder, dtype="fp32", device=base_model.device.type)[0]
+    return load_model(folder, dtype="fp32", device=base_model.device.type)
