@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import state_of
+from tests.conftest import NEW_OBJECTS, state_of
 from tests.processes.interpreter import ROOT
 
 TIMEOUT_SECONDS = 120
@@ -182,6 +182,7 @@ def _answer(value: Mapping[str, int]) -> None:
 
 def _import_everything() -> None:
     """Import what commands import, MLflow aside; frozen, so that no child's garbage collection copies it."""
+    gc.disable()  # nearly all that is imported stays
     import peft  # noqa: F401
 
     import peft_registry
@@ -191,6 +192,8 @@ def _import_everything() -> None:
             importlib.import_module(module.name)
 
     gc.freeze()
+    gc.enable()
+    gc.set_threshold(NEW_OBJECTS)
 
 
 def _run_child(request: dict[str, Any]) -> None:
