@@ -12,8 +12,9 @@ A record that names other rules than those of this tool, or none because it was 
 else: its derived values are then held to nothing, and figures of evaluations as far as both ways of writing them have them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from peft_registry.registry.compliance.assessment import WRITTEN_BY_ASSESSMENT, with_assessment
@@ -36,15 +37,23 @@ _ARRAYS = ("base", "data", "upstream")
 _OF_ITS_REGISTRATION = ("identity.result_name", "identity.result_manifest")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LoggedEvaluation:
-    """An evaluation that was logged about an artifact, whose key signed it and when; None for what is not known here."""
+    """An evaluation that was logged about an artifact, whose key signed it and when; None for what is not known here.
+
+    `read` gives its record, anew each time: an artifact may have many, and a later record names few of them.
+    """
 
     statement: Digest
-    evaluation: EvaluationRecord
+    read: Callable[[], EvaluationRecord]
     key_id: str | None
     person: str | None
     at: Timestamp | None
+
+    @cached_property
+    def digest(self) -> Digest:
+        """That of the record's canonical bytes."""
+        return self.read().canonical_digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +211,7 @@ def _section(
     signatures = [
         _signature(logged, record.evaluation.signed_by) for digest, logged in evaluations.items() if digest in counted
     ]
-    return with_later_evaluations(before, [evaluations[digest].evaluation for digest in named], signatures)
+    return with_later_evaluations(before, [evaluations[digest].read() for digest in named], signatures)
 
 
 def _counted(section: Evaluation, evaluations: Mapping[Digest, LoggedEvaluation]) -> list[LoggedEvaluation]:
@@ -213,18 +222,17 @@ def _counted(section: Evaluation, evaluations: Mapping[Digest, LoggedEvaluation]
     return [
         logged
         for statement, logged in evaluations.items()
-        if statement in named or (len(named) == 1 and logged.evaluation.canonical_digest() in named)
+        if statement in named or (len(named) == 1 and logged.digest in named)
     ]
 
 
 def _signature(logged: LoggedEvaluation, recorded: Value) -> EvaluationSignature:
     """Who signed an evaluation, and when; what is not known here is taken from the record."""
-    digest = logged.evaluation.canonical_digest()
     rows = recorded.value if isinstance(recorded.value, list) else []
-    row = next((row for row in rows if isinstance(row, dict) and row.get("evaluation") == str(digest)), {})
+    row = next((row for row in rows if isinstance(row, dict) and row.get("evaluation") == str(logged.digest)), {})
     return EvaluationSignature(
         statement=logged.statement,
-        evaluation=digest,
+        evaluation=logged.digest,
         key_id=logged.key_id or str(row.get("key")),
         person=logged.person or row.get("person"),
         at=logged.at or row.get("at"),

@@ -89,6 +89,8 @@ def _identity(before: RecordSections, version: Version) -> Identity:
 
 def in_second_form(record: RecordSections) -> ModificationRecord:
     """What a record of either form says, in the second: what the first has no field for is unknown, and what nobody signed."""
+    if isinstance(record, ModificationRecord):
+        return record
     return ModificationRecord.from_json(as_read(record).to_json() | {"schema_version": "2"})
 
 

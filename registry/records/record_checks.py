@@ -138,9 +138,11 @@ class _Packed:
     def record(self) -> RecordSections:
         return modification_of(self.predicate_type, self.predicate())
 
-    def evaluation(self, statement: Digest) -> LoggedEvaluation:
-        evaluation = EvaluationRecord.from_json(self.predicate())
-        return LoggedEvaluation(statement, evaluation, self.signer.key_id, self.signer.person, self.signer.at)
+    def evaluation(self) -> EvaluationRecord:
+        return EvaluationRecord.from_json(self.predicate())
+
+    def logged_as(self, statement: Digest) -> LoggedEvaluation:
+        return LoggedEvaluation(statement, self.evaluation, self.signer.key_id, self.signer.person, self.signer.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,7 @@ class RecordChecks:
     _evaluations: dict[Digest, dict[Digest, _Packed]] = field(
         default_factory=dict
     )  # by artifact, in the order of the log
+    _read: dict[Digest, dict[Digest, LoggedEvaluation]] = field(default_factory=dict)  # those that were read once
     # by artifact, the statements: as they were said, by the digest of the record in them once that is asked, and of those
     # that take something over
     _said: dict[Digest, list[Digest]] = field(default_factory=dict)
@@ -310,9 +313,17 @@ class RecordChecks:
         )
 
     def _evaluations_of(self, subject: Digest) -> dict[Digest, LoggedEvaluation]:
-        """What was evaluated of an artifact so far, in the order of the log."""
-        packed = self._evaluations.get(subject, {})
-        return {statement: evaluation.evaluation(statement) for statement, evaluation in packed.items()}
+        """What was evaluated of an artifact so far, in the order of the log.
+
+        Raises:
+            ValidationError: one of them is not an evaluation, whether a record names it or not.
+        """
+        read = self._read.setdefault(subject, {})
+        for statement, packed in self._evaluations.get(subject, {}).items():
+            if statement not in read:
+                packed.evaluation()
+                read[statement] = packed.logged_as(statement)
+        return read
 
     def superseded_by(self, subject: Digest, record: RecordSections) -> RecordSections | None:
         """The record that another names both by its id and by its digest; None where none was said before it."""
