@@ -112,12 +112,13 @@ def check_statements(findings: Findings) -> Result:
     incomplete = _incomplete(findings, unknown)
     if incomplete is not None:
         return incomplete
+    checks = RecordChecks()
     wrong = (
         _stray_evidence(findings)
         or _not_everything(findings)
         or _misplaced(findings)
         or _otherwise_in_catalog(findings)
-        or _wrong_answers(findings)
+        or _wrong_answers(findings, checks)
     )
     if wrong is not None:
         return wrong
@@ -132,7 +133,7 @@ def check_statements(findings: Findings) -> Result:
     text = f"{len(findings.statements)} bound to this manifest{_completeness_text(findings)}"
     withheld = () if findings.listed is None else _withheld(findings.listed, findings)
     notes = (f"withheld: {entry.kind} {entry.digest}" for entry in withheld)
-    return ok(text, (*notes, *_inherited_unseen(findings), *_stale_evaluations(findings), *figure_notes))
+    return ok(text, (*notes, *_inherited_unseen(findings, checks), *_stale_evaluations(findings), *figure_notes))
 
 
 def _misplaced(findings: Findings) -> Result | None:
@@ -171,14 +172,16 @@ def _check_figures(findings: Findings) -> tuple[Result | None, tuple[str, ...]]:
     return None, figures.notes
 
 
-def _wrong_answers(findings: Findings) -> Result | None:
-    """Records that say what nobody signed, or rest on statements that are not here; None where there are none."""
+def _wrong_answers(findings: Findings, checks: RecordChecks) -> Result | None:
+    """Records that say what nobody signed, or rest on statements that are not here; None where there are none.
+
+    `checks` is empty, and takes up all statements.
+    """
     listed = frozenset[Digest]() if findings.listed is None else findings.listed.digests
     # a record before it may be one of them; without a list nothing shows that it was ever logged
     may_be_withheld = findings.listed is None or any(
         entry.kind == "modification" for entry in _withheld(findings.listed, findings)
     )
-    checks = RecordChecks()
     wrong: list[str] = []
     withheld: list[str] = []
     for statement, digest in _in_log_order(findings):
@@ -228,11 +231,8 @@ def _inherited(findings: Findings, checks: RecordChecks) -> Iterator[tuple[Diges
     return checks.inherited(_subject(findings), findings.need_manifest(), findings.context.record_in)
 
 
-def _inherited_unseen(findings: Findings) -> Iterator[str]:
+def _inherited_unseen(findings: Findings, checks: RecordChecks) -> Iterator[str]:
     """What a record takes over from the records of others that are not here. Shown, and never part of the verdict."""
-    checks = RecordChecks()
-    for statement, digest in findings.statements:
-        checks.take(digest, statement)
     for digest, inherited in _inherited(findings, checks):
         # what it says of its bases is left out: their records lie beside them
         lines = (text for text in inherited.unseen if not text.startswith(("base[", "upstream[")))
