@@ -224,10 +224,11 @@ class RecordChecks:
             return None
         record = modification_of(statement.predicate_type, statement.predicate)
         subject = statement.subject_digest
-        check = self.check(subject, record)
+        before = self.superseded_by(subject, record)
+        check = self._check(subject, record, before)
         self._records[digest] = _Packed.of(statement, signer)
         self._said.setdefault(subject, []).append(digest)
-        if rests_on_others(record, self.superseded_by(subject, record)):
+        if rests_on_others(record, before):
             self._resting.setdefault(subject, []).append(digest)
         return check
 
@@ -305,7 +306,10 @@ class RecordChecks:
 
     def check(self, subject: Digest, record: RecordSections) -> RecordCheck:
         """How a record about an artifact would stand if it were said next."""
-        before = self.superseded_by(subject, record)
+        return self._check(subject, record, self.superseded_by(subject, record))
+
+    def _check(self, subject: Digest, record: RecordSections, before: RecordSections | None) -> RecordCheck:
+        """The same, held against the record that it supersedes."""
         check = check_answers(record, before, self._answers, lambda after: self.superseded_by(subject, after))
         carried = check_carried(record, before, {} if before is None else self._evaluations_of(subject))
         return RecordCheck(
