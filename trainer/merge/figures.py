@@ -79,11 +79,20 @@ def measure(prepared: Prepared, merged: Path, scratch: Path, *, observe: Observe
         floor = None if dtype == "fp32" else divergence(*alone, named=named)
     fold_error = gated(divergence(reference, found, named=named), dtype=dtype, floor=floor)
     beside = "" if fold_error.floor is None else f", {dtype} itself costs {fold_error.floor:.3g}"
-    observe(Said("fold", f"KL {fold_error.kl:.3g} nats a token, allowed {fold_error.limit:.3g}{beside}"))
+    observe(
+        Said(
+            "fold",
+            f"KL divergence {fold_error.kl:.3g} nats a token (0: the same answers), allowed {fold_error.limit:.3g}{beside}",
+        )
+    )
     figures = _distances(run, found, fold_error)
     for policy, one in sorted(figures.compared.items()):
-        observe(Said("compare", f"KL {one.kl:.3g} with the {policy} base, same first token at {one.agreement:.1%}"))
-    observe(Said("distance", f"KL {figures.distance.kl:.3g} from {figures.distance.reference}"))
+        observe(
+            Said(
+                "compare", f"KL divergence {one.kl:.3g} with the {policy} base, same first token at {one.agreement:.1%}"
+            )
+        )
+    observe(Said("distance", f"KL divergence {figures.distance.kl:.3g} from {figures.distance.reference}"))
     return figures
 
 
@@ -97,7 +106,13 @@ def measure_adapter(prepared: Prepared, result: Path, *, gate: bool, observe: Ob
     one = divergence(reference, found, named="the base with its adapters side by side, in fp32")
     one = gated(one, dtype="fp32", floor=None) if gate else one
     _require_exact_sum(prepared, result)
-    observe(Said("fold", f"KL {one.kl:.3g} nats a token" + (f", allowed {one.limit:.3g}" if one.limit else ", stated")))
+    observe(
+        Said(
+            "fold",
+            f"KL divergence {one.kl:.3g} nats a token (0: the same answers)"
+            + (f", allowed {one.limit:.3g}" if one.limit else ", stated"),
+        )
+    )
     return one
 
 
