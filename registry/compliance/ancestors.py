@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from peft_registry.registry.compliance.recorded_run import TrainedRun, data_sections
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.modification import Article4a, DataUsed, Product, RecordSections, Use
+from peft_registry.schemas.modification import Article4a, DataUsed, Gpai, Product, RecordSections, Use
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.values import Value
 
@@ -69,7 +69,7 @@ class StatedField:
     """A section of the record of an ancestor, and the field in it that is looked at."""
 
     ancestor: Ancestor
-    section: DataUsed | Article4a | Use | Product
+    section: DataUsed | Article4a | Gpai | Use | Product
     name: str = ""
 
     @property

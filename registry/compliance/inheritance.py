@@ -23,6 +23,7 @@ from peft_registry.schemas.modification import (
     Article4a,
     DataUsed,
     Evaluation,
+    Gpai,
     ModificationRecord,
     Product,
     Use,
@@ -99,6 +100,23 @@ def inherited_purposes(ancestors: Iterable[Ancestor]) -> dict[str, Value]:
         if _known(stated):
             fields[name] = _equal(stated) or _partly(stated)
     return fields
+
+
+def placing_question(ancestors: Iterable[Ancestor]) -> Value | None:
+    """The question whether the result is placed on the market, with what the parents state of themselves; None where none does.
+
+    What they state answers nothing here: each model is placed, or kept, by itself (Art. 3(9)), and a "no" that nobody gave would
+    put the result out of scope.
+    """
+    parents = [ancestor for ancestor in _in_order(ancestors) if ancestor.is_parent]
+    stated = [
+        StatedField(parent, Gpai() if parent.record is None else parent.record.gpai, "placed_on_eu_market")
+        for parent in parents
+    ]
+    known = _known(stated)
+    if not known:
+        return None
+    return unknown(f"nobody has answered it of this result; of what went in: {_answers_by_label(known)}")
 
 
 def own_licence(ancestors: Iterable[Ancestor], manifest: Digest) -> Value:

@@ -20,6 +20,7 @@ from peft_registry.registry.compliance.inheritance import (
     inherited_data,
     inherited_purposes,
     own_licence,
+    placing_question,
     with_limits_of_data,
 )
 from peft_registry.registry.compliance.inherited_terms import of_the_base, with_answered_terms
@@ -140,7 +141,10 @@ def build_merge_modification(
     )
     if facts:
         record = with_facts(record, facts, at=now)
-    # after the facts: what the result is for is for whoever merges to say
+    # after the facts: what the result is for, and whether it is placed, is for whoever merges to say
+    placing = placing_question(ancestors)
+    if placing is not None and record.gpai.placed_on_eu_market == ASKED:
+        record = record.revised(gpai=record.gpai.revised(placed_on_eu_market=placing))
     return with_assessment(record.revised(use=_where_open(record.use, inherited_purposes(ancestors))))
 
 

@@ -37,6 +37,7 @@ def a_run_ancestor(
     *,
     use: dict[str, Any] | None = None,
     product: dict[str, Any] | None = None,
+    gpai: dict[str, Any] | None = None,
     **facts: Any,
 ) -> Ancestor:
     """A training of a merge, with what `facts` state of each of its data."""
@@ -44,6 +45,7 @@ def a_run_ancestor(
     stated |= {"data": {"*": facts}} if facts else {}
     stated |= {"use": use} if use else {}
     stated |= {"product": product} if product else {}
+    stated |= {"gpai": gpai} if gpai else {}
     run = a_run_record(run_id=label, data=data or (a_data_identity(),))
     record = a_modification_record(record_id=label, name=label.rpartition(":")[0], run=run, facts=stated)
     manifest = a_digest(f"{label} manifest")
@@ -325,6 +327,18 @@ def test_a_fact_that_a_run_got_after_it_was_merged_is_the_one_that_counts() -> N
     (data,) = merged(middle, *corrected).data
     assert data.licence.value == "GPL-3.0-only"
     assert data.licence.evidence == tuple(one.statement for one in corrected)
+
+
+def test_whether_a_merge_is_placed_is_asked_anew_with_what_its_parts_state_of_themselves() -> None:
+    kept = {"placed_on_eu_market": "no"}
+    ancestors = (a_run_ancestor("part-1:1", gpai=kept), a_run_ancestor("part-2:1"))
+    placed = a_merge_modification(ancestors=ancestors).gpai.placed_on_eu_market
+    assert not placed.known, "a no that nobody gave would put it out of scope"
+    assert placed.reason == "nobody has answered it of this result; of what went in: part-1:1 says no"
+    facts = {"asserted_by": "whoever merges", "gpai": kept}
+    assert a_merge_modification(ancestors=ancestors, facts=facts).gpai.placed_on_eu_market.value == "no"
+    alone = a_merge_modification(ancestors=(a_run_ancestor("part-1:1"),)).gpai.placed_on_eu_market
+    assert alone.reason == "nobody has answered it"
 
 
 def test_equal_purposes_are_inherited_and_different_ones_are_a_question_with_both() -> None:
