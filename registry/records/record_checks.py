@@ -174,6 +174,8 @@ class RecordChecks:
     # by statement: a registration of equal bytes under another name may name what an earlier one brought
     _productions: dict[Digest, _Packed] = field(default_factory=dict)
     _first: dict[Digest, list[_FirstRecord]] = field(default_factory=dict)  # by artifact
+    # the statement that was taken up last, and its record: most are registered right after they were said
+    _newest: tuple[Digest, RecordSections] | None = None
 
     def follow(
         self, digest: Digest, statement: Statement, key: TrustedKey | None, *, at: Timestamp | None = None
@@ -227,6 +229,7 @@ class RecordChecks:
         before = self.superseded_by(subject, record)
         check = self._check(subject, record, before)
         self._records[digest] = _Packed.of(statement, signer)
+        self._newest = (digest, record)
         self._said.setdefault(subject, []).append(digest)
         if rests_on_others(record, before):
             self._resting.setdefault(subject, []).append(digest)
@@ -245,9 +248,14 @@ class RecordChecks:
         if not records:
             return
         beside = signed_beside(self._brought(subject, named))
-        record = self._records[records[-1]].record()
+        record = self._read(records[-1])
         first = _FirstRecord(registration, records[-1], RecordClaims.of(record), tuple(check_beside(record, beside)))
         self._first.setdefault(subject, []).append(first)
+
+    def _read(self, statement: Digest) -> RecordSections:
+        if self._newest is not None and self._newest[0] == statement:
+            return self._newest[1]
+        return self._records[statement].record()
 
     def _brought(self, subject: Digest, named: Iterable[Digest]) -> Iterator[SignedStatement]:
         evaluations = self._evaluations.get(subject, {})
