@@ -248,11 +248,11 @@ class RecordChecks:
         if not records:
             return
         beside = signed_beside(self._brought(subject, named))
-        record = self._read(records[-1])
+        record = self._record_in(records[-1])
         first = _FirstRecord(registration, records[-1], RecordClaims.of(record), tuple(check_beside(record, beside)))
         self._first.setdefault(subject, []).append(first)
 
-    def _read(self, statement: Digest) -> RecordSections:
+    def _record_in(self, statement: Digest) -> RecordSections:
         if self._newest is not None and self._newest[0] == statement:
             return self._newest[1]
         return self._records[statement].record()
