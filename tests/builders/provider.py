@@ -103,7 +103,7 @@ def required(record: ModificationRecord) -> set[str]:
 def refused(facts: dict[str, Any]) -> list[str]:
     """What, why and how of each refusal of facts about the records of the builders."""
     problems = problems_of_facts(
-        {"asserted_by": "sam"} | facts,
+        {"asserted_by": "sam, data owner"} | facts,
         at=NOW,
         bases=[BaseUsed(name=measured("small-llama"))],
         data=["sums.jsonl"],
