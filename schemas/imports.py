@@ -16,6 +16,7 @@ from peft_registry.schemas.values import Timestamp, Value
 Producer = Literal["peft", "trl", "axolotl", "unsloth", "llama-factory", "adapterhub", "transformers", "unknown"]
 # `artifact`: registered as it is; `rewritten`: registered without what names this machine or code; `read`: settings were
 # taken from it, and it stays outside; `noted`: only its digest was taken
+ChosenBy = Literal["user", "name", "digest", "weights"]
 FileUse = Literal["artifact", "rewritten", "read", "noted"]
 
 
@@ -43,11 +44,30 @@ class BaseFit(Document):
     That they fit shows that it can be; nothing in the tensors of an adapter shows that it was.
     """
 
-    chosen_by: Literal["user", "name", "digest"]
+    chosen_by: ChosenBy
     named: str | None = None  # what the folder calls its base
     named_revision: str | None = None
     compared: int = Field(ge=0)
     not_compared: int = Field(ge=0)  # tensors of kinds that say nothing about a place in the base
+
+
+RelationAnswer = Literal["made from", "not made from", "cannot tell"]
+
+
+class BaseRelation(Document):
+    """How near the matrices of a whole model are to those of a base. The figures are over the first elements of each matrix.
+
+    `made from` names no direction: weights do not show which of two models was there first.
+    """
+
+    base: str  # its version here
+    weights: Digest
+    answer: RelationAnswer
+    reason: str
+    matrices: int = Field(ge=0)  # of equal name and shape
+    equal_share: float | None = None  # of them that are equal
+    cosine: float | None = None  # of all elements together
+    relative_norm: float | None = None  # ‖W' − W‖ / ‖W‖, Frobenius
 
 
 class ImportRecord(Document):
@@ -60,6 +80,7 @@ class ImportRecord(Document):
     method: str | None  # as the folder's configuration says it; null where it does not
     base: BaseReference
     fit: BaseFit
+    relations: tuple[BaseRelation, ...] = ()  # of a whole model, to each registered base
     settings: dict[str, Value] = Field(default_factory=dict)
     sources: tuple[SourceFile, ...] = ()
     findings: tuple[Finding, ...] = ()

@@ -20,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
 
 def import_command(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="FOLDER", help="Folders of adapters that peft or a tool on top of it saved.")
+        list[Path], typer.Argument(metavar="FOLDER", help="Folders of adapters as peft saves them, or of whole models.")
     ],
     base: Annotated[
         str | None, typer.Option(help="Registered base that they were made on; default: the one that they name.")
@@ -32,7 +32,7 @@ def import_command(
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Register adapters that were made elsewhere. What lies beside them enters the record as imported; the rest is asked for."""
+    """Register what was made elsewhere. What lies beside the weights enters the record as imported; the rest is asked for."""
     from peft_registry.cli.mirror import mirror_after
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened

@@ -6,7 +6,6 @@ than the user does, it is of that one.
 
 import re
 from dataclasses import dataclass
-from typing import Literal
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bases import required_base
@@ -15,6 +14,7 @@ from peft_registry.registry.verification.signed_versions import signed_page
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import InputRefused, NotFound
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.imports import ChosenBy
 from peft_registry.schemas.version import Version
 
 _PAGE = 500
@@ -73,8 +73,12 @@ class ChosenBase:
     """The base that a folder is held against, how it was chosen, and why the folder's own words speak against it."""
 
     base: RegisteredBase
-    chosen_by: Literal["user", "name", "digest"]
+    chosen_by: ChosenBy
     objection: str | None = None
+
+    def by_weights(self) -> "ChosenBase":
+        """The same, where the weights alone chose it."""
+        return ChosenBase(self.base, "weights", self.objection)
 
 
 def registered_bases(registry: Registry) -> tuple[RegisteredBase, ...]:
@@ -128,7 +132,7 @@ def choose_base(
         raise BaseToNameMissing(
             folder, f"it names {named[:120]!a}, and several that may be meant are registered: {labels}"
         )
-    how: Literal["name", "digest"] = "digest" if _DIGEST.match(named) else "name"
+    how: ChosenBy = "digest" if _DIGEST.match(named) else "name"
     return ChosenBase(matching[0], how, _other_revision(matching[0], named, revision))
 
 

@@ -9,16 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
 
 from peft_registry.registry.disk.files import OpenFile, reading
+from peft_registry.registry.imports.tensor_values import values_of
 from peft_registry.registry.intake.safetensors import TensorSpan, read_open_header
 from peft_registry.schemas.imports import Finding
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[Any, Any]
 
 THRESHOLDS = Path(__file__).with_name("thresholds.json")
 _B_OF_A = (("lora_A", "lora_B"), ("lora_embedding_A", "lora_embedding_B"))
@@ -63,25 +58,14 @@ def _pairs(spans: Mapping[str, TensorSpan]) -> list[tuple[str, TensorSpan, Tenso
 
 def _norm_of_product(file: OpenFile, first: TensorSpan, second: TensorSpan) -> float | None:
     """‖B·A‖ from the two small Gram matrices: tr(BᵀB·AAᵀ). None for types and shapes that numpy does not hold."""
-    a, b = _array(file, first), _array(file, second)
-    if a is None or b is None or a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1]:
+    if len(first.shape) != 2 or len(second.shape) != 2 or first.shape[0] != second.shape[1]:
         return None
+    flat_a, flat_b = values_of(file, first), values_of(file, second)
+    if flat_a is None or flat_b is None:
+        return None
+    a, b = flat_a.reshape(first.shape), flat_b.reshape(second.shape)
     square = float(((b.T @ b) * (a @ a.T)).sum())
     return float(max(square, 0.0) ** 0.5)
-
-
-def _array(file: OpenFile, span: TensorSpan) -> "Array | None":
-    import numpy as np
-
-    kinds = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-    kind = kinds.get(span.dtype)
-    if kind is None:
-        return None
-    data = b"".join(bytes(block) for block in file.blocks(span.begin, span.end))
-    values = np.frombuffer(data, dtype=kind)
-    if span.dtype == "BF16":  # the upper half of a single
-        values = (values.astype("<u4") << 16).view("<f4")
-    return values.astype(np.float64).reshape(span.shape)
 
 
 def _zero(updates: list[_Update]) -> tuple[Finding, ...]:

@@ -13,16 +13,23 @@ from typing import Any
 
 from peft_registry.registry.compliance.completeness import Completeness, completeness
 from peft_registry.registry.compliance.importing import ImportedChange, build_import_modification
-from peft_registry.registry.compliance.recorded_result import BaseInput, base_section, upstream_terms
+from peft_registry.registry.compliance.recorded_result import BaseInput, Scan, base_section, upstream_terms
 from peft_registry.registry.disk.files import scratch_folder, unwritable, write_new
 from peft_registry.registry.disk.hashing import copy_and_hash
 from peft_registry.registry.exports.model_card import import_card
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.identity.base import ADAPTER_CONFIG_NAME
-from peft_registry.registry.identity.manifests import listed_tensors, manifest_of_folder
+from peft_registry.registry.identity.base import ADAPTER_CONFIG_NAME, identify_base
+from peft_registry.registry.identity.manifests import WEIGHTS_SUFFIX, listed_tensors, manifest_of_folder
 from peft_registry.registry.identity.scans import scans_of
-from peft_registry.registry.identity.weights import Tensor
-from peft_registry.registry.imports.base_choice import ChosenBase, choose_base
+from peft_registry.registry.identity.weights import Tensor, hash_weights
+from peft_registry.registry.imports.base_choice import (
+    BaseToNameMissing,
+    ChosenBase,
+    ImportBaseNotRegistered,
+    RegisteredBase,
+    choose_base,
+    registered_bases,
+)
 from peft_registry.registry.imports.beside import Beside, settings_beside, without_path
 from peft_registry.registry.imports.findings import findings_of_config, findings_of_files
 from peft_registry.registry.imports.fit import AdapterOfAnotherBase, compare_with_base
@@ -34,6 +41,13 @@ from peft_registry.registry.imports.offered import (
     offered_folder,
 )
 from peft_registry.registry.imports.producers import producer_of
+from peft_registry.registry.imports.relation import (
+    ComparedBase,
+    ModelOfAnotherBase,
+    Nearness,
+    nearness_of,
+    relations_of,
+)
 from peft_registry.registry.imports.vocabulary import vocabulary_misfit
 from peft_registry.registry.imports.weights_scan import scan_weights
 from peft_registry.registry.intake.facts_file import read_checked_facts
@@ -41,11 +55,12 @@ from peft_registry.registry.intake.paths import control_character
 from peft_registry.registry.intake.peft_config import MAX_BYTES, PeftConfig, read_peft_config
 from peft_registry.registry.intake.safetensors import read_header
 from peft_registry.registry.records.signed_records import stored_manifest
+from peft_registry.registry.use_cases.pull_base import BaseBytesMissing, WrongBase, checked_folder
 from peft_registry.registry.use_cases.register import require_name
 from peft_registry.registry.use_cases.register_product import Product, register_product, signer_of, signing_of
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.imports import BaseFit, Finding, ImportRecord, Producer, SourceFile
+from peft_registry.schemas.imports import BaseFit, BaseRelation, Finding, ImportRecord, Producer, SourceFile
 from peft_registry.schemas.manifest import BaseReference, FileEntry, Manifest, Parent
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
@@ -125,15 +140,20 @@ def import_folders(
         NothingToImport, PickleRefused, CodeRefused, SecretRefused, AdapterTypeUnknown, MalformedInput, MalformedWeights,
             WeightsNotFinite, UnsafeInputPath: a folder is refused.
         BaseToNameMissing, ImportBaseNotRegistered, ImportedOntoNoBase, NotFound: its base is not known.
-        AdapterOfAnotherBase: it is of another base than that.
+        AdapterOfAnotherBase, ModelOfAnotherBase: it is of another base than that.
         KnownError: as `read_checked_facts` and `register_product`.
     """
     registry.require_writable()
     if request.name is not None and len(request.folders) > 1:
         raise NameForSeveral(len(request.folders))
-    prepared = [_prepare(registry, request, folder) for folder in request.folders]
     signer = registry.trainer_key.public.key_id
-    return tuple(_Import(registry, folder, signer, observe).complete() for folder in prepared)
+    with scratch_folder("registry-import-") as scratch:
+        imports = []
+        for at, folder in enumerate(request.folders):
+            prepared = _prepare(registry, request, folder, scratch)
+            imports.append(_Import(registry, prepared, signer, scratch / f"artifact-{at:05}", observe))
+        staged = [folder.staged() for folder in imports]
+        return tuple(folder.registered(files) for folder, files in zip(imports, staged, strict=True))
 
 
 # --- everything that can refuse ---
@@ -145,7 +165,7 @@ class _Prepared:
 
     name: str
     offered: OfferedFolder
-    config: PeftConfig
+    config: PeftConfig | None  # None for a whole model
     beside: Beside
     producer: tuple[Producer, str]
     chosen: ChosenBase
@@ -153,6 +173,7 @@ class _Prepared:
     tensors: tuple[Tensor, ...]
     facts: dict[str, Any] | None
     base_files: tuple[FileEntry, ...]
+    relations: tuple[BaseRelation, ...] = ()
 
     @property
     def base_input(self) -> BaseInput:
@@ -168,16 +189,12 @@ class _Prepared:
         )
 
 
-def _prepare(registry: Registry, request: ImportRequest, folder: Path) -> _Prepared:
+def _prepare(registry: Registry, request: ImportRequest, folder: Path, scratch: Path) -> _Prepared:
     name = request.name or default_name(folder)
     require_name(registry, name, is_base=False)
     offered = offered_folder(folder)
     if offered.kind == "model":
-        raise NothingToImport(
-            folder,
-            "it is a whole model, which `registry base add` takes as a base",
-            "name the folder of an adapter",
-        )
+        return _with_facts(registry, request, _prepared_model(registry, request, offered, name, scratch))
     config = read_peft_config(offered.read(ADAPTER_CONFIG_NAME, max_bytes=MAX_BYTES))
     beside = settings_beside(offered, config.values)
     chosen = choose_base(
@@ -202,6 +219,88 @@ def _prepare(registry: Registry, request: ImportRequest, folder: Path) -> _Prepa
         base_files=manifest_of_base.files,
     )
     return _with_facts(registry, request, prepared)
+
+
+def _prepared_model(
+    registry: Registry, request: ImportRequest, offered: OfferedFolder, name: str, scratch: Path
+) -> _Prepared:
+    """A merged or fully tuned model, held against every registered base."""
+    beside = settings_beside(offered, None)
+    files = tuple(offered.folder / file.path for file in offered.model_files if file.path.endswith(WEIGHTS_SUFFIX))
+    hashed, digest = hash_weights(files, family="intake", cache=registry.cache)
+    tensors = tuple(tensor for file in hashed for tensor in file.tensors)
+    bases = registered_bases(registry)
+    for base in bases:
+        if base.record.identity.weights == digest:
+            raise NothingToImport(
+                offered.folder,
+                f"its weights are those of the base {base.version.label}, which is registered already",
+                "name the folder of what was made from it",
+            )
+    relations = relations_of(_compared_with(registry, base, tensors, files, scratch) for base in bases)
+    named = beside.settings.get("base")
+    chosen = _chosen_for_model(registry, request, offered, None if named is None else str(named.value), relations)
+    relation = next(entry for entry in relations if entry.weights == chosen.base.record.identity.weights)
+    if chosen.objection is not None or relation.answer == "not made from":
+        raise ModelOfAnotherBase(offered.folder.name, chosen.base.version.label, chosen.objection or relation.reason)
+    return _Prepared(
+        name=name,
+        offered=offered,
+        config=None,
+        beside=beside,
+        producer=producer_of({file.path for file in (*offered.model_files, *offered.beside)}, beside, None),
+        chosen=chosen,
+        fit=BaseFit(
+            chosen_by=chosen.chosen_by,
+            named=None if named is None else _printable(str(named.value)),
+            compared=relation.matrices,
+            not_compared=len(tensors) - relation.matrices,
+        ),
+        tensors=tensors,
+        facts=None,
+        base_files=stored_manifest(registry, chosen.base.version.manifest_digest).files,
+        relations=relations,
+    )
+
+
+def _compared_with(
+    registry: Registry, base: RegisteredBase, tensors: Sequence[Tensor], files: Sequence[Path], scratch: Path
+) -> ComparedBase:
+    """How near the model is to a base; its bytes are checked and read only where names and shapes say that it may be."""
+    label, weights = base.version.label, base.record.identity.weights
+    listed = listed_tensors(stored_manifest(registry, base.version.manifest_digest).weights)
+    shapes = {tensor.name: tensor.shape[1:] for tensor in listed if len(tensor.shape) > 1}
+    if not any(len(tensor.shape) > 1 and shapes.get(tensor.name) == tensor.shape[1:] for tensor in tensors):
+        return ComparedBase(label, weights, Nearness(0, 0.0))
+    try:
+        checked = checked_folder(
+            registry, base.version, scratch / "bases", only=lambda entry: entry.path.endswith(WEIGHTS_SUFFIX)
+        )
+    except (BaseBytesMissing, WrongBase):
+        return ComparedBase(label, weights, None)
+    base_files = [path.resolve() for path in sorted(checked.folder.rglob(f"*{WEIGHTS_SUFFIX}"))]
+    nearness = nearness_of(files, base_files)
+    checked.require_unchanged()
+    return ComparedBase(label, weights, nearness)
+
+
+def _chosen_for_model(
+    registry: Registry,
+    request: ImportRequest,
+    offered: OfferedFolder,
+    named: str | None,
+    relations: Sequence[BaseRelation],
+) -> ChosenBase:
+    """The base that the user or the folder names, else the only one that it was made from."""
+    made_from = [relation for relation in relations if relation.answer == "made from"]
+    try:
+        return choose_base(registry, offered.folder.name, named=named, revision=None, reference=request.base)
+    except (BaseToNameMissing, ImportBaseNotRegistered):
+        if len(made_from) != 1 or request.base is not None:
+            raise
+    return choose_base(
+        registry, offered.folder.name, named=None, revision=None, reference=made_from[0].base
+    ).by_weights()
 
 
 def _with_facts(registry: Registry, request: ImportRequest, prepared: _Prepared) -> _Prepared:
@@ -270,51 +369,65 @@ def _printable(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class _Staged:
+    """A copied folder and what was found in it."""
+
+    started: str
+    sources: tuple[SourceFile, ...]
+    scans: tuple[Scan, ...]
+    manifest: Manifest
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Import:
     """One folder between its checks and its registration."""
 
     registry: Registry
     prepared: _Prepared
     key_id: str
+    folder: Path  # the copy that is registered
     observe: Observe
 
-    def complete(self) -> ImportOutcome:
-        """Copy, look, describe, register."""
+    def staged(self) -> _Staged:
+        """Copy the files and look at the copies: the last that can refuse."""
+        started = self.registry.clock()
+        sources = self._copy(self.folder)
+        scans = scans_of(self.folder)
+        if self.prepared.config is None:
+            identify_base(self.folder)  # a whole model is whole: index, configuration and tokenizer fit together
+        return _Staged(started, sources, scans, self._manifest(self.folder), self._findings(self.folder))
+
+    def registered(self, staged: _Staged) -> ImportOutcome:
+        """Describe and register."""
         prepared, registry = self.prepared, self.registry
-        started = registry.clock()
         import_id = registry.nonce()
-        with scratch_folder("registry-import-") as scratch:
-            folder = scratch / "artifact"
-            sources = self._copy(folder)
-            scans = scans_of(folder)
-            manifest = self._manifest(folder)
-            findings = self._findings(folder)
-            record = self._record(manifest, import_id, sources, findings, started)
-            self._say(record)
-            modification = build_import_modification(
-                record_id=import_id,
-                now=registry.clock(),
-                name=prepared.name,
-                manifest=manifest,
-                imported_as=record,
-                base=prepared.base_input,
-                change=ImportedChange(added=record.parameters, base_untouched=True),
-                tool_version=record.tool_version,
-                signing=signing_of(registry, self.key_id),
-                scans=scans,
-                facts=prepared.facts,
-            )
-            self.observe(Said("record", completeness(modification).sentence))
-            card = import_card(
-                name=prepared.name,
-                manifest=manifest,
-                imported=record,
-                base_name=prepared.chosen.base.version.name,
-                base=prepared.chosen.base.record,
-                record=modification,
-            )
-            product = Product(prepared.name, "import", folder, manifest, record, modification, card)
-            registered = register_product(registry, product, observe=self.observe)
+        record = self._record(staged, import_id)
+        self._say(record)
+        modification = build_import_modification(
+            record_id=import_id,
+            now=registry.clock(),
+            name=prepared.name,
+            manifest=staged.manifest,
+            imported_as=record,
+            base=prepared.base_input,
+            change=self._change(record),
+            tool_version=record.tool_version,
+            signing=signing_of(registry, self.key_id),
+            scans=staged.scans,
+            facts=prepared.facts,
+        )
+        self.observe(Said("record", completeness(modification).sentence))
+        card = import_card(
+            name=prepared.name,
+            manifest=staged.manifest,
+            imported=record,
+            base_name=prepared.chosen.base.version.name,
+            base=prepared.chosen.base.record,
+            record=modification,
+        )
+        product = Product(prepared.name, "import", self.folder, staged.manifest, record, modification, card)
+        registered = register_product(registry, product, observe=self.observe)
         return ImportOutcome(
             version=registered.version,
             record=record,
@@ -322,6 +435,11 @@ class _Import:
             signed_by=signer_of(registry, self.key_id),
             was_there=registered.was_there,
         )
+
+    def _change(self, record: ImportRecord) -> ImportedChange:
+        if self.prepared.config is not None:
+            return ImportedChange(added=record.parameters, base_untouched=True)
+        return ImportedChange(added=0, base_untouched=False)
 
     def _copy(self, folder: Path) -> tuple[SourceFile, ...]:
         """The files of the model in a folder of their own, and what each file of the offered one is."""
@@ -346,12 +464,12 @@ class _Import:
         return tuple(sorted(sources, key=lambda source: source.path.encode()))
 
     def _manifest(self, folder: Path) -> Manifest:
-        base = self.prepared.chosen.base
+        base, config = self.prepared.chosen.base, self.prepared.config
         return manifest_of_folder(
             folder,
-            kind="adapter",
-            layout="peft",
-            method=self.prepared.config.method,
+            kind="model" if config is None else "adapter",
+            layout="model" if config is None else "peft",
+            method=None if config is None else config.method,
             base=BaseReference(identity=base.record.identity, manifest=base.version.manifest_digest),
             parents=(Parent(role="base", manifest=base.version.manifest_digest),),
             origin="imported",
@@ -359,48 +477,57 @@ class _Import:
 
     def _findings(self, folder: Path) -> tuple[Finding, ...]:
         prepared = self.prepared
+        found = (*prepared.beside.findings, *findings_of_files(prepared.offered))
+        if prepared.config is None:
+            own = prepared.chosen.base.record.identity.weights
+            return (
+                *found,
+                *(
+                    Finding(kind="relation-unclear", text=f"whether it was made from its base: {relation.reason}")
+                    for relation in prepared.relations
+                    if relation.weights == own and relation.answer == "cannot tell"
+                ),
+            )
         return (
-            *prepared.beside.findings,
+            *found,
             *findings_of_config(prepared.config, prepared.chosen, prepared.beside),
-            *findings_of_files(prepared.offered),
             *scan_weights(folder / ADAPTER_WEIGHTS),
         )
 
-    def _record(
-        self,
-        manifest: Manifest,
-        import_id: str,
-        sources: tuple[SourceFile, ...],
-        findings: tuple[Finding, ...],
-        started: str,
-    ) -> ImportRecord:
-        prepared = self.prepared
-        assert manifest.base is not None, "an imported adapter has a base"
+    def _record(self, staged: _Staged, import_id: str) -> ImportRecord:
+        prepared, manifest = self.prepared, staged.manifest
+        assert manifest.base is not None, "what is imported has a base"
         producer, told_by = prepared.producer
         return ImportRecord(
             import_id=import_id,
             producer=producer,
             told_by=told_by,
-            method=prepared.config.method,
+            method=manifest.method,
             base=manifest.base,
             fit=prepared.fit,
+            relations=prepared.relations,
             settings=dict(sorted(prepared.beside.settings.items())),
-            sources=sources,
-            findings=findings,
+            sources=staged.sources,
+            findings=staged.findings,
             parameters=sum(tensor.parameters for tensor in prepared.tensors),
             weights_digest=manifest.weights_digest,
             tool_version=package_version("peft-registry"),
-            started_at=started,
+            started_at=staged.started,
             finished_at=self.registry.clock(),
         )
 
     def _say(self, record: ImportRecord) -> None:
         base = self.prepared.chosen.base.version
         folder = self.prepared.offered.folder.name
-        self.observe(Said("import", f"{folder}  {record.producer} ({record.told_by})  {record.method}"))
         self.observe(
-            Said("base", f"{base.label}  {record.fit.compared} tensors have their place there: it can be of it")
+            Said("import", f"{folder}  {record.producer} ({record.told_by})  {record.method or 'whole model'}")
         )
+        if record.relations:
+            own = next(entry for entry in record.relations if entry.weights == record.base.identity.weights)
+            self.observe(Said("base", f"{base.label}  {own.answer} it: {own.reason}"))
+        else:
+            said = f"{base.label}  {record.fit.compared} tensors have their place there: it can be of it"
+            self.observe(Said("base", said))
         self.observe(Said("known", f"{len(record.settings)} settings, from {_files_read(record)}"))
         for finding in record.findings:
             place = f" ({finding.place})" if finding.place else ""
@@ -410,7 +537,8 @@ class _Import:
 
 def _files_read(record: ImportRecord) -> str:
     read = [source.path for source in record.sources if source.use == "read"]
-    return ", ".join([ADAPTER_CONFIG_NAME, *read])
+    own = [] if record.relations else [ADAPTER_CONFIG_NAME]
+    return ", ".join([*own, *read]) or "no file"
 
 
 def _rewritten_config(prepared: _Prepared) -> bytes | None:
@@ -418,6 +546,7 @@ def _rewritten_config(prepared: _Prepared) -> bytes | None:
 
     Its base is then named by digest, as that of an adapter that was trained here.
     """
+    assert prepared.config is not None, "a whole model has no configuration of an adapter"
     values = dict(prepared.config.values)
     base = values.get("base_model_name_or_path")
     changes: dict[str, Any] = {}

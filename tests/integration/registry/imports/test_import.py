@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
@@ -17,6 +18,7 @@ from peft_registry.registry.identity.weight_values import WeightsNotFinite
 from peft_registry.registry.imports.base_choice import BaseToNameMissing, ImportBaseNotRegistered, ImportedOntoNoBase
 from peft_registry.registry.imports.fit import AdapterOfAnotherBase
 from peft_registry.registry.imports.offered import NothingToImport
+from peft_registry.registry.imports.relation import ModelOfAnotherBase
 from peft_registry.registry.intake.json import MalformedInput
 from peft_registry.registry.intake.model_code import CodeRefused
 from peft_registry.registry.intake.paths import UnsafeInputPath
@@ -264,6 +266,53 @@ def test_facts_that_only_people_know_enter_with_the_import(registry: Registry, b
     record = imported(registry, axolotl_folder(tmp_path / "helper"), facts=facts).modification
     assert record.use.intended.value == "polite replies"
     assert record.data[0].personal_data.value == "no"
+
+
+# --- whole models ---
+
+
+def a_model(folder: Path, base: Path, *, strength: float = 0.05, seed: int = 3) -> Path:
+    """What a full fine-tune leaves: the base's files with every tensor moved, and the arguments as a pickle."""
+    shutil.copytree(base, folder)
+    random = np.random.default_rng(seed)
+    moved = {
+        name: value + strength * random.standard_normal(value.shape).astype(np.float32)
+        for name, value in load_file(base / "model.safetensors").items()
+    }
+    save_file(moved, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "training_args.bin").write_bytes(PICKLE)
+    return folder
+
+
+def test_a_full_fine_tune_is_imported_on_the_base_that_its_weights_show(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    add_base(
+        registry,
+        base_files(tmp_path / "other", seed=1),
+        name="other",
+        origin=BaseOrigin(format="huggingface", source="org/other"),
+    )
+    outcome = imported(registry, a_model(tmp_path / "tuned", tmp_path / "base"))
+    assert outcome.version.kind == "model"
+    assert outcome.record.fit.chosen_by == "weights"
+    assert outcome.record.base.manifest == base.version.manifest_digest
+    answers = {relation.base: relation.answer for relation in outcome.record.relations}
+    assert answers == {"tiny:1": "made from", "other:1": "not made from"}
+    assert verify_version(registry, outcome.version).verdict == "verified"
+    assert outcome.modification.change.base_weights_untouched.value == "no"
+
+
+def test_a_model_of_other_weights_is_refused_naming_the_tensor(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    unrelated = base_files(tmp_path / "unrelated", seed=9)
+    _refused(registry, ModelOfAnotherBase, 6, unrelated, match="weight' is", base="tiny")
+    _refused(registry, BaseToNameMissing, 2, unrelated, match="names none")
+
+
+def test_a_base_is_not_imported_as_what_was_made_from_it(registry: Registry, base: AddedBase, tmp_path: Path) -> None:
+    _refused(registry, NothingToImport, 2, tmp_path / "base", match="those of the base tiny:1")
 
 
 # --- is it really of that base ---
