@@ -71,10 +71,10 @@ def nearness_of(model: Sequence[Path], base: Sequence[Path]) -> Nearness:
     """
     with ExitStack() as stack:
         ours, theirs = _matrices(stack, model), _matrices(stack, base)
-        whole = sum(math.prod(span.shape) for _, span in ours.values())
+        whole = sum(map(_elements, ours.values()))
         pairs = [(name, ours[name], theirs[name]) for name in sorted(ours.keys() & theirs.keys())]
         same = [pair for pair in pairs if pair[1][1].shape[1:] == pair[2][1].shape[1:]]
-        covered = sum(math.prod(first[1].shape) for _, first, _ in same)
+        covered = sum(_elements(pair[1]) for pair in same)
         return _compared(same, covered / whole if whole else 0.0)
 
 
@@ -87,6 +87,10 @@ def relations_of(compared: Iterable[ComparedBase]) -> tuple[BaseRelation, ...]:
 # --- figures ---
 
 _Stored = tuple[OpenFile, TensorSpan]
+
+
+def _elements(stored: _Stored) -> int:
+    return math.prod(stored[1].shape)
 
 
 def _matrices(stack: ExitStack, files: Sequence[Path]) -> dict[str, _Stored]:
