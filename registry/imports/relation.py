@@ -98,7 +98,7 @@ def _matrices(stack: ExitStack, files: Sequence[Path]) -> dict[str, _Stored]:
     for path in files:
         file = stack.enter_context(reading(path))
         header = read_open_header(file, family="intake")
-        found |= {span.name: (file, span) for span in header.tensors if len(span.shape) > 1 and math.prod(span.shape)}
+        found |= {span.name: (file, span) for span in header.tensors if len(span.shape) > 1 and all(span.shape)}
     return found
 
 
