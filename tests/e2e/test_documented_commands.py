@@ -21,6 +21,7 @@ import pytest
 from typer.main import get_command
 
 from peft_registry.cli.main import app
+from tests.builders.homes import base_files
 from tests.builders.signing import a_p256_key
 from tests.builders.suite_rows import ESBBQ, GG_BBQ
 from tests.e2e.commands import WarmCommand, environment
@@ -247,7 +248,7 @@ def write_tasks(folder: Path, base: str) -> None:
 
 
 def for_a_base(place: Place) -> dict[str, str]:
-    place.run("registry pull tiny base-folder")
+    base_files(place.cwd / "base-folder")  # of nobody who declared facts, as `tiny` is
     (facts,) = yaml_blocks("docs/how-to/add-a-base.md")
     (place.cwd / "facts.yml").write_text(facts, "utf-8")
     return {"PATH/TO/FOLDER": "base-folder", "SOURCE": "embedded"}
