@@ -25,6 +25,7 @@ from peft_registry.registry.compliance.recorded_result import file_digests
 from peft_registry.registry.compliance.recorded_run import counts_earlier_runs
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import Evaluation, ModificationRecord, RecordSections
@@ -39,7 +40,7 @@ _SIGNED = frozenset(("evaluation.signed_by", "evaluation.signed_at"))
 class SignedBeside:
     """What is signed with a version's record: how it was made, its evaluation, and whose key signed that; None for nothing."""
 
-    production: RunRecord | MergeRecord | None = None
+    production: RunRecord | MergeRecord | ImportRecord | None = None
     evaluation: EvaluationRecord | None = None
     key_id: str | None = None
     person: str | None = None
@@ -131,10 +132,18 @@ def _listing(entries: list[dict[str, object]]) -> Digest:
     return Digest.of(json.dumps(entries, sort_keys=True).encode())
 
 
-def _computed_otherwise(record: RecordSections, production: RunRecord | MergeRecord | None) -> Iterator[str]:
-    if not isinstance(production, RunRecord):
-        return
+def _computed_otherwise(
+    record: RecordSections, production: RunRecord | MergeRecord | ImportRecord | None
+) -> Iterator[str]:
     compute = record.compute
+    if isinstance(production, MergeRecord):
+        return  # what went into its parts is recorded of them
+    if not isinstance(production, RunRecord):
+        for name in ("conservative_flop", "param_update_flop"):
+            figure = getattr(compute, name)
+            if figure.known and (production is None or figure.source == "measured"):
+                yield f"compute.{name}: no record of a run is signed beside it"
+        return
     figures = {
         "conservative_flop": (compute.conservative_flop, production.compute.conservative_flop),
         "param_update_flop": (compute.param_update_flop, production.compute.param_update_flop),
@@ -147,9 +156,9 @@ def _computed_otherwise(record: RecordSections, production: RunRecord | MergeRec
 
 
 def _evaluated_otherwise(record: RecordSections, beside: SignedBeside) -> Iterator[str]:
-    if beside.production is None:
-        return
-    is_exact = isinstance(record, ModificationRecord) and is_by_these_rules(record)
+    by_these_rules = isinstance(record, ModificationRecord) and is_by_these_rules(record)
+    # what nobody says how it was made may leave open what was scored, and state no more than was
+    is_exact = by_these_rules and beside.production is not None
     built = _section(record, beside)
     # only what was made from others has limits that come from their data
     limited = with_limits_of_data(built, record.data).limitations
@@ -157,6 +166,8 @@ def _evaluated_otherwise(record: RecordSections, beside: SignedBeside) -> Iterat
         name = path.partition(".")[2]
         recorded, expected = getattr(record.evaluation, name), getattr(built, name)
         if name == "limitations" and recorded == limited:
+            continue
+        if beside.production is None and not recorded.known:
             continue
         if recorded != expected and (is_exact or not _is_written_otherwise(path, recorded, expected)):
             yield f"{path}: it is not what the evaluation says that is signed beside it"
@@ -171,7 +182,8 @@ def _section(record: RecordSections, beside: SignedBeside) -> Evaluation:
         signer = EvaluationSigner(key_id=beside.key_id, person=person, at=record.record_created_at)
     if isinstance(beside.production, MergeRecord):
         return evaluation_of_merge(beside.production, beside.evaluation, signer)
-    return evaluation_section(beside.evaluation, beside.production, signer)
+    run = beside.production if isinstance(beside.production, RunRecord) else None
+    return evaluation_section(beside.evaluation, run, signer)
 
 
 def _is_written_otherwise(path: str, recorded: Value, expected: Value) -> bool:

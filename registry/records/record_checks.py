@@ -1,7 +1,7 @@
 """Modification records held against what was said of their artifact before, statement by statement in the order of the log. Pure.
 
 A record that supersedes another is judged by that one, by the answers that people signed in between and by the evaluations that
-were logged; a first record by itself.
+were logged; a first record by its manifest, its run and the evaluation that are signed with it.
 So do the reader of a version, `registry log sign` before a checkpoint is signed, `registry log check`, and `registry verify`.
 """
 
@@ -28,7 +28,7 @@ from peft_registry.registry.compliance.inherited_values import (
     rests_on_others,
 )
 from peft_registry.registry.compliance.taken_up import check_answers
-from peft_registry.registry.records.provenance import merge_of, run_of
+from peft_registry.registry.records.provenance import import_of, merge_of, run_of
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import EvaluationRecord
@@ -62,7 +62,7 @@ class EntrySigner:
     key_id: str | None = None
     person: str | None = None
     at: Timestamp | None = None
-    role: str | None = None  # empty for a key that the trust file does not list
+    role: str | None = None  # empty: the trust file does not list the key
 
 
 SignedStatement = tuple[str, dict[str, Any], EntrySigner]
@@ -78,7 +78,7 @@ def signed_beside(brought: Iterable[SignedStatement]) -> SignedBeside:
     beside = SignedBeside()
     for kind, predicate, signer in brought:
         if kind == "provenance":
-            beside = replace(beside, production=run_of(predicate) or merge_of(predicate))
+            beside = replace(beside, production=run_of(predicate) or merge_of(predicate) or import_of(predicate))
         elif kind == "bias-evaluation":
             evaluation = EvaluationRecord.from_json(predicate)
             beside = replace(beside, evaluation=evaluation, key_id=signer.key_id, person=signer.person)
@@ -162,9 +162,8 @@ class RecordChecks:
     _answers: dict[Digest, SignedAnswers] = field(default_factory=dict)
     _bases: dict[Digest, RecordedBefore] = field(default_factory=dict)  # by statement, as are the records
     _records: dict[Digest, _Packed] = field(default_factory=dict)
-    _evaluations: dict[Digest, dict[Digest, _Packed]] = field(
-        default_factory=dict
-    )  # by artifact, in the order of the log
+    # by artifact, in the order of the log
+    _evaluations: dict[Digest, dict[Digest, _Packed]] = field(default_factory=dict)
     _read: dict[Digest, dict[Digest, LoggedEvaluation]] = field(default_factory=dict)  # those that were read once
     # by artifact, the statements: as they were said, by the digest of the record in them once that is asked, and of those
     # that take something over
@@ -184,7 +183,7 @@ class RecordChecks:
 
         Args:
             digest: of the statement.
-            statement: of any kind; only answers and modification records are held against anything.
+            statement: of any kind; only answers, modification records and registrations are held against anything.
             key: the signer's, as the trust file lists it.
             at: when it entered the log; None where that is not known.
 
@@ -194,7 +193,7 @@ class RecordChecks:
         another = answers_as_another(statement, key)
         if another:
             return (another,)
-        signer = EntrySigner(at=at) if key is None else EntrySigner(key.key_id, key.person, at, key.role)
+        signer = EntrySigner(at=at, role="") if key is None else EntrySigner(key.key_id, key.person, at, key.role)
         check = self.take(digest, statement, signer)
         return () if check is None else (*check.wrong, *check.lacking)
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -12,14 +12,14 @@ from peft_registry.registry.compliance.superseding import superseding
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of, version_statements
-from peft_registry.registry.use_cases.register import NewArtifact, NewStatement
+from peft_registry.registry.use_cases import register_product
+from peft_registry.registry.use_cases.register import NewArtifact
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show_record import describe_record
 from peft_registry.registry.use_cases.supersede import supersede_record
 from peft_registry.registry.use_cases.verify import verify_version
-from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, ModificationRecordV1
-from peft_registry.schemas.statement import MODIFICATION_V1, PREDICATE_TYPES, CardPredicate
+from peft_registry.schemas.statement import MODIFICATION_V1, PREDICATE_TYPES
 from peft_registry.schemas.values import declared
 from peft_registry.schemas.version import Version
 from tests.builders.homes import NOW, a_home, add_a_base
@@ -65,10 +65,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
                 manifest=product.manifest,
                 folder=product.folder,
                 card=product.card,
-                statements=(
-                    NewStatement("modification", record.to_json()),
-                    NewStatement("card", CardPredicate(sha256=Digest.of(product.card)).to_json()),
+                statements=tuple(
+                    replace(said, predicate=record.to_json()) if said.kind == "modification" else said
+                    for said in register_product._statements(product)
                 ),
+                evidence=tuple(evaluation.items for evaluation in product.evaluations),
             )
             artifact_registered_unasked(registry, artifact)
         yield Place(registry, version_named(registry, "sums"))

@@ -10,9 +10,10 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import PendingRejected, publish_checkpoint
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.version_statements import RecordContradicted
+from peft_registry.registry.use_cases import register_product
 from peft_registry.registry.use_cases.check_log import check_log
-from peft_registry.registry.use_cases.register import ModificationRecordWrong
-from peft_registry.registry.use_cases.register_product import Product, register_product
+from peft_registry.registry.use_cases.register import ModificationRecordWrong, NewArtifact, register_version
+from peft_registry.registry.use_cases.register_product import Product
 from peft_registry.registry.use_cases.statements import record_statement, sign_statement
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.registry.verification.presented import present_version, write_presented
@@ -103,7 +104,7 @@ def product(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Pro
 def test_a_record_of_something_else_does_not_enter(registry: Registry, product: Product, attack: str) -> None:
     change, where = FORGED[attack]
     with pytest.raises(ModificationRecordWrong) as refused:
-        register_product(registry, replace(product, modification=change(product.modification)))
+        register_product.register_product(registry, replace(product, modification=change(product.modification)))
     assert refused.value.exit_code == 2
     assert where in refused.value.reason
 
@@ -142,17 +143,17 @@ def test_a_second_name_for_equal_bytes_is_held_against_the_evaluation_that_an_ea
         def named(name: str) -> Product:
             return a_product(registry, tmp_path / name, base, name=name, run_id=f"run of {name}", facts=FACTS)
 
-        first = register_product(registry, named("first"))
-        second = register_product(registry, named("second"))
+        first = register_product.register_product(registry, named("first"))
+        second = register_product.register_product(registry, named("second"))
         assert first.version.manifest_digest == second.version.manifest_digest
         better = replace(named("better"), modification=with_better_bias(named("better").modification))
         with pytest.raises(ModificationRecordWrong, match=r"evaluation\.bias"):
-            register_product(registry, better)
+            register_product.register_product(registry, better)
         forged = registered_unasked(registry, better)
         outcome = verify_version(registry, forged)
         assert outcome.exit_code == 6
         assert any("evaluation.bias" in line for check in outcome.checks for line in check.detail)
-        register_product(registry, named("third"))  # what somebody else forged holds up nobody
+        register_product.register_product(registry, named("third"))  # what somebody else forged holds up nobody
 
 
 def test_a_record_of_something_else_is_not_signed_over(tmp_path: Path) -> None:
@@ -167,7 +168,9 @@ def test_a_record_of_something_else_is_not_signed_over(tmp_path: Path) -> None:
 def test_a_merge_does_not_leave_out_data_that_went_into_its_parts(tmp_path: Path) -> None:
     with a_home(tmp_path / "home") as registry:
         base = add_a_base(registry, tmp_path / "base")
-        part = register_product(registry, a_product(registry, tmp_path / "part", base, facts=FACTS)).version
+        part = register_product.register_product(
+            registry, a_product(registry, tmp_path / "part", base, facts=FACTS)
+        ).version
         continued = register_made_from(
             registry, tmp_path / "continued", base, [part], name="continued", value=1.0, data=DATA
         )
@@ -187,3 +190,22 @@ def test_a_record_in_the_first_form_of_which_less_is_asked_is_not_signed_over(
             record_statement(tx, subject, signed, at=NOW)
         with pytest.raises(PendingRejected, match="first form"):
             publish_checkpoint(registry)
+
+
+@pytest.mark.parametrize(
+    ("left_out", "where"), [("provenance", "compute.conservative_flop"), ("bias-evaluation", "evaluation.bias")]
+)
+def test_a_record_states_nothing_that_no_statement_beside_it_gives(
+    registry: Registry, product: Product, left_out: str, where: str
+) -> None:
+    statements = tuple(said for said in register_product._statements(product) if said.kind != left_out)
+    artifact = NewArtifact(
+        name=product.name,
+        source=product.source,
+        manifest=product.manifest,
+        folder=product.folder,
+        card=product.card,
+        statements=statements,
+    )
+    with pytest.raises(ModificationRecordWrong, match=where):
+        register_version(registry, artifact)

@@ -10,6 +10,7 @@ from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.records.checkpoints import covered_size
+from peft_registry.registry.records.provenance import merge_provenance
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.version_statements import RecordContradicted
@@ -34,7 +35,7 @@ from peft_registry.trainer.inputs.ancestry import ancestry_of
 from tests.builders.backends import MadeHome
 from tests.builders.homes import NOW, a_home, add_a_base, base_files
 from tests.builders.products import FACTS, a_product, artifact_registered_unasked, registered_unasked
-from tests.builders.records import a_base_input, a_merge_modification
+from tests.builders.records import a_base_input, a_merge_modification, a_merge_record
 
 CARD = b"---\nlibrary_name: transformers\n---\n# merged\n"
 
@@ -78,6 +79,7 @@ class Place:
             card=CARD,
             statements=(
                 NewStatement("modification", record.to_json()),
+                NewStatement("provenance", merge_provenance(a_merge_record())),
                 NewStatement("card", CardPredicate(sha256=Digest.of(CARD)).to_json()),
             ),
         )
