@@ -6,8 +6,9 @@ A call does what the command of its name does: the same checks, the same records
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -15,8 +16,6 @@ from typing import TYPE_CHECKING, Any, Self, overload
 from peft_registry.cli.wiring import opened
 
 if TYPE_CHECKING:
-    import pandas
-
     from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.use_cases.show_record import RecordShown
     from peft_registry.schemas.evaluation import Half
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from peft_registry.trainer.use_cases.train_tasks import TasksOutcome
 
 HOME_VARIABLE = "REGISTRY_HOME"
-_PAGE = 1000
 _COLUMNS = ("name", "number", "kind", "method", "manifest_digest", "weights_digest", "base_weights", "size_bytes")
 _FURTHER_COLUMNS = ("registered_at", "aliases")
 
@@ -53,14 +51,13 @@ class Versions(Sequence["Version"]):
     def __repr__(self) -> str:
         return f"Versions({', '.join(version.label for version in self._versions)})"
 
-    def frame(self) -> "pandas.DataFrame":
-        """A row a version: name, number, kind, method, digests as text, size in bytes, time (UTC) and aliases.
+    def frame(self) -> Any:
+        """A DataFrame of pandas, a row a version: name, number, kind, method, digests as text, bytes, time (UTC) and aliases.
 
         Raises:
-            ImportError: pandas is not installed.
+            ImportError: pandas is not installed; MLflow brings it.
         """
-        import pandas
-
+        pandas = import_module("pandas")  # not named as a requirement: whoever installs the small part does without it
         rows = [self._row(version) for version in self._versions]
         return pandas.DataFrame(rows, columns=[*_COLUMNS, *_FURTHER_COLUMNS])
 
@@ -111,7 +108,7 @@ class OpenRegistry:
             The version with its run and modification record; of a file with `tasks:`, what became of each.
 
         Raises:
-            KnownError: as the command; nothing is registered then.
+            KnownError: as the command. Nothing is registered then; of a file with `tasks:`, the tasks before it stay.
         """
         from peft_registry.cli.mirror import mirror_after
         from peft_registry.trainer.inputs.training_file import load_tasks
@@ -254,12 +251,14 @@ class OpenRegistry:
         """The registered versions, by name and number, each as its signed manifest says.
 
         Args:
-            name: only names that begin so; None for all.
+            name: only names with this prefix; None for all.
 
         Raises:
             KnownError: a row of the catalogue is not what was signed.
         """
-        return Versions(tuple(self._all_versions(name)))
+        from peft_registry.registry.verification.signed_versions import all_signed_versions
+
+        return Versions(tuple(all_signed_versions(self._registry, name_prefix=name)))
 
     def record(self, reference: str) -> "RecordShown":
         """The modification record of a version, with its history and what is open in it; as `registry record`.
@@ -280,14 +279,17 @@ class OpenRegistry:
 
         Returns:
             The path of the page.
+
+        Raises:
+            KnownError: there is no such version, it is not what was signed, or the file cannot be written.
         """
-        from peft_registry.registry.disk.files import write_atomically
+        from peft_registry.cli.pages import write_page
         from peft_registry.registry.records.references import version_named
         from peft_registry.registry.use_cases.report import make_report
 
         version = version_named(self._registry, reference)
         path = Path(file or f"{version.name}-{version.number}-report.html")
-        write_atomically(path, make_report(self._registry, version))
+        write_page(path, make_report(self._registry, version))
         return path
 
     def verify(self, reference: str, *, require: Sequence[str] = ()) -> "VerifyOutcome":
@@ -300,18 +302,12 @@ class OpenRegistry:
         Returns:
             The verdict `verified`, `unverified` or `broken`, with every check.
         """
-        return verify(reference, require=require, home=self.folder)
+        from peft_registry.cli.verifying import Question
+        from peft_registry.registry.records.references import version_named
+        from peft_registry.registry.use_cases.verify import verify_version
 
-    def _all_versions(self, name: str | None) -> "Iterator[Version]":
-        from peft_registry.registry.verification.signed_versions import signed_page
-
-        after = None
-        while True:
-            page = signed_page(self._registry, name_prefix=name, after=after, limit=_PAGE)
-            yield from page.versions
-            after = page.next
-            if after is None:
-                return
+        question = Question(reference, require=require)
+        return verify_version(self._registry, version_named(self._registry, reference), require=question.requirements())
 
     def _observe(self) -> "Observe":
         from peft_registry.cli.progress import Progress
@@ -427,7 +423,7 @@ def verify(
         home: the registry's folder; None as for `open_registry`.
 
     Returns:
-        The verdict `verified`, `unverified` or `broken`, with every check. `broken` is no error: ask for the verdict.
+        The verdict `verified`, `unverified` or `broken`, with every check. `broken` is not an error: ask for the verdict.
 
     Raises:
         KnownError: there is no such version, or nothing that could be checked.

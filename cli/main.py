@@ -299,9 +299,8 @@ def _usage_or_bug(error: Exception, arguments: list[str]) -> int:
     usage = _usage_error(error)
     if usage is not None:
         return _refused(usage, arguments)
-    show = getattr(
-        error, "show", None
-    )  # the help that a group of commands answers with, and files that cannot be opened
+    # the help that a group of commands answers with, and files that cannot be opened
+    show = getattr(error, "show", None)
     if callable(show) and hasattr(error, "exit_code"):
         show()
         return 2

@@ -28,11 +28,11 @@ class SuiteHalf(StrEnum):
 
 
 HalfOption = Annotated[
-    SuiteHalf, typer.Option(help="Half of each suite: one to develop on, one to test on; clusters are not parted.")
+    SuiteHalf, typer.Option(help="Half of each suite: one to develop on, one to test on; clusters are never split.")
 ]
 # where a training file says it too: without the option its word stands
 FileHalfOption = Annotated[
-    SuiteHalf | None, typer.Option(help="Half of each suite that is asked; default: what the training file says.")
+    SuiteHalf | None, typer.Option(help="Half of each suite to score; default: what the training file says.")
 ]
 GuardTextOption = Annotated[
     Path | None,

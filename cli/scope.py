@@ -1,4 +1,4 @@
-"""Which half of each suite is asked, and of which guard text: the options as a value, and as overrides of a training file."""
+"""Which half of each suite is scored, and which text measures lost capability: options as a value, and as overrides of a file."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ def scope_of_options(half: SuiteHalf, guard_text: Path | None, guard_sha256: str
     """What the options of a command say.
 
     Raises:
-        GuardDigestWithoutText, MalformedDigest: the digest pins nothing, or is none.
+        GuardDigestWithoutText, MalformedDigest: the digest pins nothing, or is malformed.
     """
     from peft_registry.schemas.identity import Digest
     from peft_registry.trainer.evaluation.scope import EvaluationScope

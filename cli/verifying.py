@@ -113,13 +113,13 @@ def verified(question: Question) -> "VerifyOutcome":
 
     require = question.requirements()
     kept = None if question.no_cache else digests_of_earlier_runs()
-    with _looked_up(question) as found, closing(RunDigests(kept)) as digests:
-        if found.registry is not None and found.version is not None:
+    with _looked_up(question) as subject, closing(RunDigests(kept)) as digests:
+        if subject.registry is not None and subject.version is not None:
             outcome = verify_version(
-                found.registry,
-                found.version,
-                trust=found.policy,
-                trust_problem=found.problem,
+                subject.registry,
+                subject.version,
+                trust=subject.policy,
+                trust_problem=subject.problem,
                 base=question.base,
                 require=require,
                 digests=digests,
@@ -127,12 +127,12 @@ def verified(question: Question) -> "VerifyOutcome":
         else:
             outcome = verify_folder(
                 Path(question.target),
-                trust=found.policy,
-                trust_problem=found.problem,
+                trust=subject.policy,
+                trust_problem=subject.problem,
                 now=utc_now(),
                 base=question.base,
-                registry=found.registry,
-                damaged=found.damaged,
+                registry=subject.registry,
+                damaged=subject.damaged,
                 require=require,
                 digests=digests,
             )
@@ -150,25 +150,25 @@ def verified_lineage(question: Question) -> "LineageOutcome":
 
     require = question.requirements()
     observe = Progress(story_on_stdout=False)
-    with _looked_up(question) as found:
-        if found.registry is not None and found.version is not None:
+    with _looked_up(question) as subject:
+        if subject.registry is not None and subject.version is not None:
             return verify_lineage(
-                found.registry,
-                found.version,
-                trust=found.policy,
-                trust_problem=found.problem,
+                subject.registry,
+                subject.version,
+                trust=subject.policy,
+                trust_problem=subject.problem,
                 base=question.base,
                 require=require,
                 observe=observe,
             )
         return verify_folder_lineage(
             Path(question.target),
-            trust=found.policy,
-            trust_problem=found.problem,
+            trust=subject.policy,
+            trust_problem=subject.problem,
             now=utc_now(),
             base=question.base,
-            registry=found.registry,
-            damaged=found.damaged,
+            registry=subject.registry,
+            damaged=subject.damaged,
             require=require,
             observe=observe,
         )

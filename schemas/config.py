@@ -444,7 +444,7 @@ METHOD_BLOCKS: Mapping[MethodName, tuple[str, ...]] = {
     "prefix_tuning": ("prefix_tuning",),
     "hybrid": ("lora", "prompt_tuning", "hybrid"),
 }
-# of `evaluation`: what is asked of the suites, and of which text
+# of `evaluation`: which half of each suite is scored, and which text measures lost capability
 _SCOPE = ("half", "guard_text", "guard_sha256")
 BLOCK_NAMES: tuple[str, ...] = tuple(dict.fromkeys(name for names in METHOD_BLOCKS.values() for name in names))
 

@@ -64,8 +64,9 @@ FOLDERS_BY_COST = ("integration/trainer/", "e2e/", "integration/", "compat/", "c
 
 
 def turn_of(nodeid: str) -> int:
-    """The place of a test's folder among all."""
-    return next(turn for turn, folder in enumerate(FOLDERS_BY_COST) if nodeid.startswith(f"tests/{folder}"))
+    """The place of a test's folder among all; last for a file elsewhere, such as one that a test wrote."""
+    turns = (turn for turn, folder in enumerate(FOLDERS_BY_COST) if nodeid.startswith(f"tests/{folder}"))
+    return next(turns, len(FOLDERS_BY_COST))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -29,6 +29,7 @@ def report(
     """Write an HTML page about a version. What changed, how it was measured, what is open; self-contained."""
     if out == "-" and output is Output.json:
         raise typer.BadParameter("stdout is taken by the JSON: name a file", param_hint="--out")
+    from peft_registry.cli.pages import write_page
     from peft_registry.cli.wiring import chosen_trust, opened
     from peft_registry.registry.records.references import version_named
     from peft_registry.registry.use_cases.decide import count_questions
@@ -44,7 +45,7 @@ def report(
         sys.stdout.buffer.write(page)
         return
     path = Path(out or f"{version.name}-{version.number}-report.html")
-    _write_page(path, page)
+    write_page(path, page)
     if output is Output.json:
         value = {"report": str(path), "sha256": str(Digest.of(page)), "version": version.label}
         console.out_json(value | {"manifest_digest": str(version.manifest_digest)})
@@ -54,15 +55,3 @@ def report(
         console.next_step(f"registry decide {version.label} --form gaps.yml")
         return
     console.next_step(f"registry promote {version.label} champion")
-
-
-def _write_page(path: Path, page: bytes) -> None:
-    from peft_registry.registry.disk.files import unwritable, write_atomically
-
-    if path.is_file() or not path.exists():
-        write_atomically(path, page)
-        return
-    try:
-        path.write_bytes(page)  # a pipe or a device, which must not be replaced by a file
-    except OSError as error:
-        raise unwritable(path, error) from error

@@ -29,7 +29,7 @@ class HubSnapshot:
 
     @classmethod
     def of(cls, folder: Path) -> "HubSnapshot | None":
-        """What a folder is a snapshot of; None where it is none."""
+        """What a folder is a snapshot of; None where it is not a snapshot."""
         place = Path(os.path.normpath(folder.absolute()))
         repository = _REPOSITORY.match(place.parent.parent.name)
         if repository is None or place.parent.name != _SNAPSHOTS or not _COMMIT.match(place.name):

@@ -25,8 +25,7 @@ class Tries:
     runs: int = 1
 
     def __str__(self) -> str:
-        runs = f"{self.runs} run{'' if self.runs == 1 else 's'} of the same plan but for the seed"
-        return f"one of {self.seeds} seeds, {runs} were begun"
+        return f"one of {self.seeds} seeds of this plan, begun in {self.runs} run{'' if self.runs == 1 else 's'}"
 
 
 ONE_TRY = Tries()

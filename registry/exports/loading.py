@@ -29,7 +29,7 @@ class BaseToOpen:
 
 
 def hub_id(base: BaseRecord) -> str | None:
-    """The base's id on the Hub, or None: a file name or folder name is none."""
+    """The base's id on the Hub, or None where it is only the name of a file or folder."""
     source = base.origin.source
     return source if base.origin.format == "huggingface" and _HUB_ID.match(source) else None
 

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.verification.signed_versions import signed_page
+from peft_registry.registry.verification.signed_versions import all_signed_versions
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import InputRefused, NotFound
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import ChosenBy
 from peft_registry.schemas.version import Version
 
-_PAGE = 500
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z", re.ASCII)
 _DIGEST = re.compile(r"(?:sha256:)?[0-9a-f]{64}\Z")
@@ -83,16 +82,11 @@ class ChosenBase:
 
 def registered_bases(registry: Registry) -> tuple[RegisteredBase, ...]:
     """Every base that is registered, equal ones once, under the name that comes first."""
-    found: dict[Digest, RegisteredBase] = {}
-    after = None
-    while True:
-        page = signed_page(registry, kind="base", after=after, limit=_PAGE)
-        for version in page.versions:
-            if version.manifest_digest not in found:
-                found[version.manifest_digest] = _registered(registry, version)
-        after = page.next
-        if after is None:
-            return tuple(found.values())
+    by_manifest: dict[Digest, RegisteredBase] = {}
+    for version in all_signed_versions(registry, kind="base"):
+        if version.manifest_digest not in by_manifest:
+            by_manifest[version.manifest_digest] = _registered(registry, version)
+    return tuple(by_manifest.values())
 
 
 def choose_base(

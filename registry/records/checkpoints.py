@@ -534,9 +534,8 @@ class _Changes:
         """
         if statement.kind not in _HELD_TOGETHER:
             return
-        if (
-            statement.predicate_type == MODIFICATION_V1
-        ):  # those of an earlier release were covered when the home was upgraded
+        # those of an earlier release were covered when the home was upgraded
+        if statement.predicate_type == MODIFICATION_V1:
             raise PendingRejected(
                 index, "its record is in the first form, of which less is asked; the second is written now"
             )

@@ -64,7 +64,7 @@ class RecordUnreadable(IntegrityBroken):
 
 class RecordContradicted(IntegrityBroken):
     reference = "modification-record-contradicted"
-    what = "the modification record that {label} was registered with says what nobody signed"
+    what = "the modification record that {label} was registered with contradicts what was signed with it"
     why = "{reasons!l}"
     fix = "keep the home for whoever looks into it, and register the result again under another name"
 
@@ -166,7 +166,7 @@ def statements_of_version(
 
     Raises:
         RecordUnreadable: the record that it was registered with is not one.
-        RecordContradicted: that record states what only a person's signature does.
+        RecordContradicted: that record contradicts its run or its evaluation, or states what only a person's signature does.
         VersionsDiffer: none of the statements registers it.
     """
     registrations = [_Registered.of(stored, statements) for stored in statements if stored.kind == "registration"]

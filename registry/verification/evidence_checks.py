@@ -206,7 +206,9 @@ def _wrong_answers(findings: Findings, checks: RecordChecks) -> Result | None:
         wrong.append(f"modification {digest.short}, {text}")
     if wrong:
         return failed(
-            "a record says something else than people answered or was recorded before", "answers-contradicted", wrong
+            "a record contradicts what people answered, what was recorded before or what was signed with it",
+            "answers-contradicted",
+            wrong,
         )
     if withheld:
         return unchecked("a record rests on statements that are withheld", "statements-withheld", withheld)

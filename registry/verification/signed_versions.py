@@ -31,6 +31,7 @@ from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.statement import AliasPredicate
 from peft_registry.schemas.version import Version
 
+_PAGE = 1000  # versions of one reading
 _ROWS_AT_ONCE = 500  # of versions among which those of a kind are looked for, at most
 
 
@@ -57,6 +58,23 @@ def signed_versions(registry: Registry, versions: Iterable[Version]) -> tuple[Ve
         if newest is not None:
             _require_all_numbers(tx, newest, {version.name for version in versions})
         return tuple(_signed(registry, tx, newest, version) for version in versions)
+
+
+def all_signed_versions(
+    registry: Registry, *, name_prefix: str | None = None, kind: str | None = None
+) -> Iterator[Version]:
+    """Every version, by name and number, as its signed manifest says; read in pages.
+
+    Raises:
+        As `signed_page`.
+    """
+    after: catalog.PageKey | None = None
+    while True:
+        page = signed_page(registry, name_prefix=name_prefix, kind=kind, after=after, limit=_PAGE)
+        yield from page.versions
+        after = page.next
+        if after is None:
+            return
 
 
 def signed_page(

@@ -71,34 +71,24 @@ def prepare_base(
 
     Raises:
         BaseSourceNotFound, RevisionWithoutHub: as they say.
-        HubUnreachable, HubAccessDenied, HubRateLimited, HubNotFound, CorruptDownload, GgufRefused: of the two modules.
+        HubUnreachable, HubAccessDenied, HubRateLimited, HubNotFound, CorruptDownload, FileMissing, FileChanged,
+            FileUnreadable, GgufRefused: as `list_repository`, `fetch_listed`, `CachedBase.require_blobs` and `convert_gguf`.
     """
     path = Path(source)
     if path.is_dir() or path.is_file():
         if revision is not None:
             raise RevisionWithoutHub(source)
-        if path.is_dir():
-            cached = base_in_snapshot(path)
-            if cached is not None:
-                return _prepared(cached, requested=None)
-            return PreparedBase(path, BaseOrigin(format="huggingface", source=path.resolve().name))
-        if path.suffix.lower() != ".gguf":
-            raise BaseSourceNotFound(source)
-        from peft_registry.trainer.bases.gguf import convert_gguf
-
-        folder, origin, notes = convert_gguf(path, destination=destination, observe=observe)
-        return PreparedBase(folder, origin, notes=notes)
+        return _prepared_folder(path) if path.is_dir() else _prepared_gguf(path, destination, observe)
     if not HUB_ID.match(source) or source.lower().endswith(".gguf"):
         raise BaseSourceNotFound(source)
-    cached = cached_base(source, revision)
     try:
         listing = list_repository(source, "model", revision=revision, endpoint=endpoint, token=token)
     except HubUnreachable as error:
+        cached = cached_base(source, revision)
         if cached is None:
             raise
-        observe(
-            Said("cache", f"{source} as this user's cache has it, of commit {cached.snapshot.commit}: {error.reason}")
-        )
+        commit = cached.snapshot.commit
+        observe(Said("cache", f"{source} as this user's cache has it, of commit {commit}: {error.reason}"))
         return _prepared(cached, requested=revision)
     cached = cached_base(source, listing.commit)
     if cached is not None and cached.is_as_listed(listing):
@@ -106,6 +96,23 @@ def prepare_base(
     fetched = fetch_listed(listing, destination=destination, endpoint=endpoint, token=token, observe=observe)
     origin = BaseOrigin(format="huggingface", source=source, requested_revision=revision)
     return PreparedBase(fetched.folder, origin, revision=fetched.commit)
+
+
+def _prepared_folder(folder: Path) -> PreparedBase:
+    """The user's own folder, or a snapshot in the cache of the Hub, which is the base of its repository and commit."""
+    cached = base_in_snapshot(folder)
+    if cached is not None:
+        return _prepared(cached, requested=None)
+    return PreparedBase(folder, BaseOrigin(format="huggingface", source=folder.resolve().name))
+
+
+def _prepared_gguf(file: Path, destination: Path, observe: Observe) -> PreparedBase:
+    if file.suffix.lower() != ".gguf":
+        raise BaseSourceNotFound(str(file))
+    from peft_registry.trainer.bases.gguf import convert_gguf
+
+    folder, origin, notes = convert_gguf(file, destination=destination, observe=observe)
+    return PreparedBase(folder, origin, notes=notes)
 
 
 def _prepared(cached: CachedBase, *, requested: str | None) -> PreparedBase:

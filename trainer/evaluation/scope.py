@@ -1,4 +1,4 @@
-"""What of the suites is asked, and by which text lost capability shows: the same two answers wherever something is evaluated.
+"""Which half of each suite is scored, and which text measures lost capability: the same two answers at every door.
 
 A training file has them as keys of `evaluation`, the command line as options; all come together in one value here.
 """
@@ -24,7 +24,7 @@ class GuardDigestWithoutText(InputRefused):
 
 @dataclass(frozen=True, slots=True)
 class EvaluationScope:
-    """What is asked of each suite, and of which text.
+    """Which half of each suite is scored, and which text measures lost capability.
 
     Attributes:
         half: of each suite; None for the whole.

@@ -65,8 +65,8 @@ def cached_base(repository: str, revision: str | None) -> CachedBase | None:
         folder = snapshot_download(repository, revision=revision, local_files_only=True)
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
-    found = base_in_snapshot(Path(folder))
-    return found if found is not None and found.snapshot.repository == repository else None
+    base = base_in_snapshot(Path(folder))
+    return base if base is not None and base.snapshot.repository == repository else None
 
 
 def base_in_snapshot(folder: Path) -> CachedBase | None:
@@ -84,10 +84,10 @@ def base_in_snapshot(folder: Path) -> CachedBase | None:
 
 
 def _names(folder: Path) -> set[str]:
-    found: set[str] = set()
+    paths: set[str] = set()
     for place, _, names in os.walk(folder):
-        found |= {(Path(place) / name).relative_to(folder).as_posix() for name in names}
-    return found
+        paths |= {(Path(place) / name).relative_to(folder).as_posix() for name in names}
+    return paths
 
 
 def _weights(folder: Path, names: set[str]) -> set[str]:

@@ -18,7 +18,7 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.data.chat_template import ChatTemplateRefused, render_chat
-from peft_registry.trainer.use_cases.load import NoBaseKnown, load_version
+from peft_registry.trainer.use_cases.load import load_version
 
 BASE = "base"  # what `--against base` means: the base of the version that is asked
 
@@ -41,6 +41,15 @@ class QuestionTooLong(InputRefused):
     label: str
     tokens: int
     room: int
+
+
+class NothingToCompareWith(InputRefused):
+    reference = "nothing-to-compare-with"
+    what = "{label} is a base, and has none to be compared with"
+    why = "`--against base` means the base of the version that is asked"
+    fix = "name another version: registry ask {label} … --against NAME:NUMBER"
+
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +91,8 @@ def ask(
         NothingAsked: the prompt is empty.
         ChatTemplateRefused: the base's chat template does not render it.
         QuestionTooLong: it fills the context.
-        NoBaseKnown: an adapter's base is not registered, or `base` means nothing here.
+        NoBaseKnown: an adapter's base is not registered.
+        NothingToCompareWith: `base` means nothing here.
         NotFound, PullRefused, PullUnverified: a version is not there, or does not verify.
         IntegrityBroken: the base's bytes are not those that were registered.
     """
@@ -93,7 +103,7 @@ def ask(
     if against is None:
         return (first,)
     if against == BASE and base is None:
-        raise NoBaseKnown(version.label)
+        raise NothingToCompareWith(version.label)
     other = base if against == BASE and base is not None else version_named(registry, against)
     tell = ignore if other is base else observe  # its bytes were checked a moment ago
     second, _ = _asked(registry, other, prompt, max_new_tokens, as_chat=as_chat, observe=tell)

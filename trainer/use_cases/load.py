@@ -22,8 +22,8 @@ LoadedDtype = Literal["bf16", "fp32"]
 class NoBaseKnown(InputRefused):
     reference = "no-base-known"
     what = "the base of {label} is not registered here"
-    why = "an adapter answers only on its base, and a version of its own has none to compare with"
-    fix = "add the base with `registry base add`, or compare with another version"
+    why = "it is loaded together with its base, and that is not in this registry"
+    fix = "add the base with `registry base add`"
 
     label: str
 
@@ -75,7 +75,9 @@ def load_version(
         from peft_registry.trainer.methods import full
 
         model = full.load(None, folder).to(device)
-        return LoadedVersion(model, load_tokenizer(base.folder), base.version)
+        tokenizer = load_tokenizer(base.folder)
+        base.require_unchanged()
+        return LoadedVersion(model, tokenizer, base.version)
     from peft_registry.trainer.bases.quantization import described
     from peft_registry.trainer.merge.bundle import load_artifact
 

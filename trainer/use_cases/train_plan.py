@@ -61,7 +61,7 @@ class TrainingPlan:
         base: the registered base; its bytes are still to be checked.
         start: the adapter that training continues from; None where it starts from the base.
         facts: what people declare, of the right form for the modification record; None without a facts file.
-        scope: what of the suites is asked, and of which guard text.
+        scope: which half of each suite is scored, and which text measures lost capability.
         warnings: reference and text of each, to be told and recorded.
         launch: the processes to train in.
     """

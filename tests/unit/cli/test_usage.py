@@ -30,7 +30,7 @@ def test_what_is_not_understood_is_told_in_three_sentences(words, why, fix, caps
 def test_it_is_one_json_object_where_the_command_speaks_json(capsys):
     assert run(["evaluate", "a:1", "--half", "dev", "--output", "json"]) == 2
     shown = capsys.readouterr()
-    assert json.loads(shown.out or shown.err)["error"] == "command-line-refused"
+    assert json.loads(shown.err)["error"] == "command-line-refused"
 
 
 @pytest.mark.parametrize("half", ["development", "test"])

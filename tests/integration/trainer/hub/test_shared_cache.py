@@ -137,6 +137,20 @@ def test_where_the_hub_answers_the_cache_is_used_if_it_holds_what_the_hub_states
         assert not [path for path in server.asked if path.startswith(server.files)]
 
 
+def test_where_the_hub_states_another_file_the_cache_is_not_used(
+    hub: Path, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = a_cached_snapshot(hub, embedded_base())
+    stated = shutil.copytree(embedded_base(), tmp_path / "stated")
+    config = stated / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"use_cache": False}))
+    with serving(FakeHub(stated)) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
+        added = intake_base(registry, ID, name="tiny")
+        assert base_location(registry.folder, added.version.manifest_digest) != snapshot.resolve()
+        assert [path for path in server.asked if path.startswith(server.files)]
+
+
 def test_the_command_adds_a_cached_base_offline(hub: Path, tmp_path: Path) -> None:
     a_cached_snapshot(hub, embedded_base())
     environment = {

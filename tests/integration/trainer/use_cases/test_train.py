@@ -239,8 +239,10 @@ def test_a_merge_refuses_a_placing_before_the_release_of_its_base_before_anythin
     monkeypatch.setattr(merge, "plan_merge", lambda *_, **__: pytest.fail("the adapters were read first"))
     place.facts("early.yml", gpai={"placing_date": "2026-04-30"}, base={first.version.label: {"is_gpai": "perhaps"}})
     request = MergeRequest((first.version.label,), facts=place.folder / "early.yml")
-    with pytest.raises(FactMalformed, match=rf"base\.{first.version.label}\.is_gpai"):
+    with pytest.raises(SeveralProblems) as both:
         merge.merge_and_register(place.registry, request)
+    assert f"base.{first.version.label}.is_gpai" in both.value.why
+    assert "base.tiny.release_date" in both.value.why
     place.facts("early.yml", gpai={"placing_date": "2026-04-30"})
     with pytest.raises(FactsOutOfOrder) as caught:
         merge.merge_and_register(place.registry, request)

@@ -88,14 +88,14 @@ def test_the_best_of_ten_seeds_is_not_called_better_for_what_one_would_be():
     best = whole_of(a_table(few_fixed), Tries(seeds=10, runs=11))
     assert (best.fixed, best.introduced, best.conclusion) == (8, 0, "inconclusive")
     # exact McNemar: 2 · 0.5^8 = 0.0078, Holm over the suite and its two groups, of which one has all eight
-    assert "one of 10 seeds, 11 runs of the same plan but for the seed were begun" in best.conclusion_reason
+    assert "one of 10 seeds of this plan, begun in 11 runs" in best.conclusion_reason
     assert "× 10 seeds" in best.conclusion_reason
 
 
 def test_what_ten_seeds_do_not_explain_is_better_and_says_that_it_is_one_of_ten():
     best = whole_of(a_table(fixed), Tries(seeds=10, runs=10))
     assert best.conclusion == "better"
-    assert best.conclusion_reason.endswith("one of 10 seeds, 10 runs of the same plan but for the seed were begun")
+    assert best.conclusion_reason.endswith("one of 10 seeds of this plan, begun in 10 runs")
 
 
 def test_an_interval_that_is_too_short_for_so_many_seeds_is_not_enough():

@@ -1,4 +1,4 @@
-"""Which half of the suites is asked, and of which guard text: the same by a training file, its overrides and the options."""
+"""Which half of each suite is scored, and by which text: the same by a training file, its overrides and the options."""
 
 from pathlib import Path
 
