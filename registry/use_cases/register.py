@@ -22,7 +22,7 @@ from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.entries import misplaced
 from peft_registry.registry.records.record_checks import EntrySigner, signed_beside
-from peft_registry.registry.records.signed_records import manifest_in, record_in
+from peft_registry.registry.records.signed_records import manifest_in, record_in, stored_manifest
 from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.oms import UnsignableListing, parse_bundle, sign_folder_listing
 from peft_registry.registry.use_cases.statements import (
@@ -34,7 +34,7 @@ from peft_registry.registry.use_cases.statements import (
     sign_statement,
 )
 from peft_registry.schemas.document import first_problem
-from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.errors import InputRefused, Taken
 from peft_registry.schemas.identity import Digest, check_name
 from peft_registry.schemas.manifest import UNSIGNED_PATHS, Manifest
 from peft_registry.schemas.modification import Identity, ModificationRecord, RecordSections, modification_of
@@ -77,6 +77,16 @@ class ResultAsBase(InputRefused):
     remedy: str
 
 
+class ResultAsImport(Taken):
+    reference = "result-as-import"
+    what = "{name} is not imported: {label} has the same weights"
+    why = "it was made here, and its records say how; as an import it would have none of them"
+    fix = "use {label} by its reference, as in `registry show {label}`"
+
+    name: str
+    label: str
+
+
 @dataclass(frozen=True, slots=True)
 class NewStatement:
     """A statement to be signed with the registration."""
@@ -111,6 +121,7 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
         ModificationRecordWrong: it came with a record that is not about it, that says of its files, its run or its evaluation what
             they do not, or of what it was made from what is not recorded there; or a merge came as something that it is not.
         ResultAsBase: it is offered as a base, and a result of this registry has its weights.
+        ResultAsImport: it is offered as an import, and was made here.
         StatementMisplaced: a statement calls a base what its manifest says is none.
         UnsignableListing: the manifest lists a path that no artifact folder may hold.
         FactMalformed, FactNeedsSignature, FactNotDeclarable, SeveralProblems: a statement declares what no person can.
@@ -129,6 +140,8 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
     _require_modification(registry, artifact, digest)
     if artifact.manifest.kind == "base":
         _require_no_result(registry, artifact)
+    if artifact.source == "import":
+        _require_not_made_here(registry, artifact)
     problem = path_problem(artifact.manifest)
     if problem:
         raise UnsignableListing(problem)
@@ -207,6 +220,15 @@ def _require_no_result(registry: Registry, artifact: NewArtifact) -> None:
         first = next(iter(catalog.versions_with_weights(tx, artifact.manifest.weights_digest)), None)
     if first is not None and first.kind != "base":
         raise result_as_base(artifact.name, first)
+
+
+def _require_not_made_here(registry: Registry, artifact: NewArtifact) -> None:
+    """Raise where an import has the weights of a result that this registry saw being made, in whatever files they lie."""
+    with registry.database.read() as tx:
+        versions = catalog.versions_with_weights(tx, artifact.manifest.weights_digest)
+    for version in versions:
+        if version.kind != "base" and stored_manifest(registry, version.manifest_digest).origin is None:
+            raise ResultAsImport(artifact.name, version.label)
 
 
 def result_as_base(name: str, result: Version) -> ResultAsBase:

@@ -36,7 +36,12 @@ from peft_registry.registry.use_cases.import_folder import (
     import_folders,
 )
 from peft_registry.registry.use_cases.pull import pull_version
-from peft_registry.registry.use_cases.register import ModificationRecordWrong, NewArtifact, register_version
+from peft_registry.registry.use_cases.register import (
+    ModificationRecordWrong,
+    NewArtifact,
+    ResultAsImport,
+    register_version,
+)
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show import describe_version
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
@@ -112,12 +117,23 @@ def test_what_was_imported_says_so_in_list_show_report_and_mlflow(
 def test_a_trained_adapter_of_equal_files_is_another_artifact_and_says_nothing_of_an_import(
     registry: Registry, base: AddedBase, tmp_path: Path
 ) -> None:
-    trained = register_version(registry, an_artifact(tmp_path / "trained", base, name="trained"))
+    artifact = an_artifact(tmp_path / "trained", base, name="trained")
     took_in = imported(registry, tmp_path / "trained", base="tiny", name="taken").version
+    trained = register_version(registry, artifact)
     assert trained.weights_digest == took_in.weights_digest
     assert trained.manifest_digest != took_in.manifest_digest
     assert "origin" not in records_of(registry, trained).manifest.to_json()
     assert "origin" not in describe_version(registry, "trained").to_json()
+
+
+def test_what_was_trained_here_is_not_imported_without_its_records(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    trained = register_version(registry, an_artifact(tmp_path / "trained", base, name="trained"))
+    with pytest.raises(ResultAsImport) as refused:
+        imported(registry, tmp_path / "trained", base="tiny", name="clean")
+    assert trained.label in refused.value.what
+    assert refused.value.exit_code == 7
 
 
 def test_a_pulled_import_says_it_without_the_registry(registry: Registry, base: AddedBase, tmp_path: Path) -> None:
