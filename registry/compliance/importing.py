@@ -4,6 +4,8 @@ Nobody here saw the training. What the files of the folder say is `imported`; wh
 rest is unknown, and asked for. Who modified the base is not whoever imports: it is left to be stated.
 """
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 from peft_registry.registry.compliance.assessment import with_assessment
@@ -21,11 +23,13 @@ from peft_registry.registry.compliance.recorded_result import (
     identity_section,
     scans_value,
     security_section,
+    untouched_base,
     upstream_terms,
 )
 from peft_registry.registry.compliance.retention import retention_section
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.modification import (
@@ -52,14 +56,18 @@ _KINDS = {
     "BOTTLENECK": "bottleneck_adapter",
 }
 _SECONDS_A_DAY = 86400
+# how the files of other tools switch it on; PyYAML reads the last three as true
+_ON = (True, 1, "true", "yes", "on")
+# why the norm of the change is unknown
+_BASE_NOT_READ = "not measured when it was imported: no weight of the base was read"
+_FIRST_ELEMENTS = "not measured over the whole model: the import record compares the first elements of each matrix"
 
 
 class ImportedChange(Frozen):
-    """What the files show of the change: parameters beside the base, or those of the base that have another value."""
+    """What was counted of the change."""
 
-    added: int
-    changed: int | None = None
-    base_untouched: bool | None = None
+    added: int | None  # parameters beside the base; None for a whole model, where nothing was counted
+    base_untouched: bool
 
 
 def build_import_modification(
@@ -83,14 +91,14 @@ def build_import_modification(
         manifest: of what is registered.
         imported_as: what was read, compared and found.
         base: that it fits.
-        change: counted over the tensors.
+        change: what was counted of it.
         scans: of the files, those that ran and those that did not.
         facts: the JSON value of a facts file, if there is one.
 
     Raises:
         KnownError: as `with_facts`, where the facts file states what it cannot.
     """
-    changed = _change(change, manifest, base.record)
+    changed = _change(change, manifest, imported_as)
     settings = imported_as.settings
     record = ModificationRecord(
         record_id=record_id,
@@ -146,7 +154,7 @@ def _method_kind(settings: dict[str, Value]) -> Value:
     dora = settings.get("lora.use_dora")
     if kind == "lora" and dora is not None and dora.value is True:
         kind = "dora"
-    elif kind == "lora" and _quantised(settings) is not None:
+    elif kind == "lora" and bits_of(settings) is not None:
         kind = "qlora"
     return imported(kind, method=peft_type.method or "", evidence=peft_type.evidence)
 
@@ -166,12 +174,16 @@ def _hyperparameters(settings: dict[str, Value]) -> Value:
     chosen = {name: value for name, value in settings.items() if not name.startswith(_NO_HYPERPARAMETERS)}
     if not chosen:
         return unknown(NOT_BESIDE)
-    evidence = tuple(dict.fromkeys(digest for value in chosen.values() for digest in value.evidence))
     return imported(
         {name: value.value for name, value in sorted(chosen.items())},
         method="the files beside the weights; which one says what is in the provenance statement",
-        evidence=evidence,
+        evidence=_evidence(chosen.values()),
     )
+
+
+def _evidence(values: Iterable[Value]) -> tuple[Digest, ...]:
+    """The digests that values rest on, each once."""
+    return tuple(dict.fromkeys(digest for value in values for digest in value.evidence))
 
 
 def _peft(settings: dict[str, Value]) -> Peft:
@@ -185,21 +197,31 @@ def _peft(settings: dict[str, Value]) -> Peft:
     )
 
 
-def _quantised(settings: dict[str, Value]) -> Value | None:
-    for name in ("load_in_4bit", "quantization_bit", "load_in_8bit"):
-        value = settings.get(name)
-        if value is not None and value.value not in (False, 0, "false", "False"):
-            return value
-    return None
+def bits_of(settings: dict[str, Value]) -> tuple[int, Value] | None:
+    """In how many bits the base was held while it was trained, and what says so; None where nothing says that it was in few."""
+    switches = ((4, settings.get("load_in_4bit")), (8, settings.get("load_in_8bit")))
+    for bits, switch in switches:
+        if switch is not None and _is_on(switch.value):
+            return bits, switch
+    stated = settings.get("quantization_bit")
+    if stated is None:
+        return None
+    number = 4.0 if stated.value is True else stated.positive_number
+    if number is None or not number.is_integer():
+        return None
+    return int(number), stated
+
+
+def _is_on(value: Any) -> bool:  # any JSON value
+    return (value.lower() if isinstance(value, str) else value) in _ON
 
 
 def _quantised_view(settings: dict[str, Value]) -> Value:
-    value = _quantised(settings)
-    if value is None:
+    quantised = bits_of(settings)
+    if quantised is None:
         return unknown("not in the imported folder: nothing says whether the base was quantised while it was trained")
-    bits = {True: 4, "True": 4, "true": 4}.get(value.value, value.value)
-    what = {"while training": f"in {bits} bits" if "8bit" not in (value.method or "") else "in 8 bits"}
-    return imported(what, method=value.method or "", evidence=value.evidence)
+    bits, said_by = quantised
+    return imported({"while training": f"in {bits} bits"}, method=said_by.method or "", evidence=said_by.evidence)
 
 
 def _code(settings: dict[str, Value]) -> Code:
@@ -209,39 +231,43 @@ def _code(settings: dict[str, Value]) -> Code:
     elsewhere = unknown(NOT_BESIDE)
     if not libraries:
         return Code(commit=elsewhere, environment_digest=elsewhere, libraries=elsewhere)
-    evidence = tuple(dict.fromkeys(digest for value in libraries.values() for digest in value.evidence))
     method = "; ".join(dict.fromkeys(value.method or "" for value in libraries.values()))
     listed = imported(
-        {name: value.value for name, value in sorted(libraries.items())}, method=method, evidence=evidence
+        {name: value.value for name, value in sorted(libraries.items())},
+        method=method,
+        evidence=_evidence(libraries.values()),
     )
     return Code(commit=elsewhere, environment_digest=elsewhere, libraries=listed)
 
 
-def _change(change: ImportedChange, manifest: Manifest, base: BaseRecord) -> Change:
-    how = "counted over the tensors"
-    untouched = share = changed = removed = None
-    if change.base_untouched is not None:
-        answer = "yes" if change.base_untouched else "no"
-        untouched = measured(answer, method="the result holds no tensor of the base")
-    if change.base_untouched:
-        changed, removed = (measured(0, "parameters", method=how) for _ in range(2))
+def _change(change: ImportedChange, manifest: Manifest, imported_as: ImportRecord) -> Change:
+    added = None if change.added is None else _counted(change.added)
+    none_of_base = None
+    share = None
+    if change.base_untouched:  # nothing of the base is in the result, so nothing of it changed or went
+        none_of_base = _counted(0)
         share = derived(0.0, "%", method="parameters changed / all parameters of the base")
-    elif change.changed is not None:
-        changed, removed = (measured(number, "parameters", method=how) for number in (change.changed, 0))
-        share = derived(
-            100 * change.changed / base.parameters_total, "%", method="parameters changed / all parameters of the base"
-        )
     return Change.of_known(
         params_trainable=unknown(NOT_BESIDE),
-        relative_to=measured(str(base.identity.weights), method="weights digest of the base"),
+        relative_to=measured(str(imported_as.base.identity.weights), method="weights digest of the base"),
         artifact_digests=measured(file_digests(manifest.files), method="SHA-256 of each file"),
-        params_added=measured(change.added, "parameters", method=how),
-        params_changed=changed,
-        params_removed=removed,
+        params_added=added,
+        params_changed=none_of_base,
+        params_removed=none_of_base,
         pct_of_base=share,
-        rel_norm_global=unknown("not measured when it was imported: no weight of the base was read"),
-        base_weights_untouched=untouched,
+        rel_norm_global=unknown(_FIRST_ELEMENTS if _was_compared(imported_as) else _BASE_NOT_READ),
+        base_weights_untouched=untouched_base(change.base_untouched),
     )
+
+
+def _counted(number: int) -> Value:
+    return measured(number, "parameters", method="counted over the tensors")
+
+
+def _was_compared(imported_as: ImportRecord) -> bool:
+    """Whether matrices of the base were read and compared."""
+    base = imported_as.base.identity.weights
+    return any(relation.weights == base and relation.matrices > 0 for relation in imported_as.relations)
 
 
 def _data(settings: dict[str, Value]) -> tuple[DataUsed, ...]:
@@ -266,54 +292,59 @@ def _data(settings: dict[str, Value]) -> tuple[DataUsed, ...]:
 def _compute(settings: dict[str, Value], base: BaseRecord) -> Compute:
     """6·P·D where the trainer counted its tokens; its own estimate, which leaves the embeddings out, is only an input."""
     elsewhere = unknown(NOT_BESIDE)
-    tokens, estimate, seconds = (settings.get(key) for key in ("num_input_tokens_seen", "total_flos", "train_runtime"))
-    parameters = base.parameters_total
-    days = elsewhere
-    if seconds is not None and _number(seconds) is not None:
-        days = imported(
-            _as_number(seconds) / _SECONDS_A_DAY,
-            "days",
-            method=f"{seconds.method}, / 86 400",
-            evidence=seconds.evidence,
-        )
-    inputs = {"P": parameters}
-    evidence = tuple(dict.fromkeys(d for value in (tokens, estimate) if value is not None for d in value.evidence))
-    conservative = method = tolerance = elsewhere
-    if tokens is not None and _number(tokens) is not None:
-        inputs["D"] = tokens.value
-        conservative = derived(
-            dense_flop(parameters, tokens.value),
-            "FLOP",
-            method=f"6·P·D; P all parameters of the base, D by {tokens.method}",
-            evidence=tokens.evidence,
-        )
+    flop = _conservative_flop(settings, base)
+    method = elsewhere
+    tolerance = elsewhere
+    if flop is not None:
         method = derived("6·P·D", method="the formula of the conservative figure")
         tolerance = derived(TOLERANCE_PCT, "%", method="the tolerance that GL J123 names; not estimated for this run")
-    if estimate is not None:
-        inputs["total_flos"] = estimate.value
-    listed = elsewhere
-    if len(inputs) > 1:
-        how = "the files beside the weights; total_flos is the trainer's own estimate and leaves the embeddings out"
-        listed = imported(inputs, method=how, evidence=evidence)
     return Compute(
         param_update_flop=elsewhere,
-        conservative_flop=conservative,
+        conservative_flop=flop or elsewhere,
         method=method,
-        inputs=listed,
+        inputs=_compute_inputs(settings, base) or elsewhere,
         uncertainty_pct=tolerance,
         hardware=elsewhere,
-        wall_clock_days=days,
+        wall_clock_days=_training_days(settings) or elsewhere,
         hardware_days=elsewhere,
     )
 
 
-def _number(value: Value) -> float | None:
-    is_number = isinstance(value.value, int | float) and not isinstance(value.value, bool)
-    return float(value.value) if is_number and value.value > 0 else None
+def _conservative_flop(settings: dict[str, Value], base: BaseRecord) -> Value | None:
+    tokens = settings.get("num_input_tokens_seen")
+    number = None if tokens is None else tokens.positive_number
+    if tokens is None or number is None:
+        return None
+    flop = dense_flop(base.parameters_total, number)
+    if not math.isfinite(flop):  # such a number of tokens is of no training
+        return None
+    return derived(
+        flop,
+        "FLOP",
+        method=f"6·P·D; P all parameters of the base, D by {tokens.method}",
+        evidence=tokens.evidence,
+    )
 
 
-def _as_number(value: Value) -> float:
-    return float(value.value)
+def _compute_inputs(settings: dict[str, Value], base: BaseRecord) -> Value | None:
+    """What the files say of the operations, beside the parameters of the base."""
+    said = {"D": settings.get("num_input_tokens_seen"), "total_flos": settings.get("total_flos")}
+    figures = {name: value for name, value in said.items() if value is not None and value.positive_number is not None}
+    if not figures:
+        return None
+    return imported(
+        {"P": base.parameters_total} | {name: value.value for name, value in figures.items()},
+        method="the files beside the weights; total_flos is the trainer's own estimate and leaves the embeddings out",
+        evidence=_evidence(figures.values()),
+    )
+
+
+def _training_days(settings: dict[str, Value]) -> Value | None:
+    runtime = settings.get("train_runtime")
+    seconds = None if runtime is None else runtime.positive_number
+    if runtime is None or seconds is None:
+        return None
+    return imported(seconds / _SECONDS_A_DAY, "days", method=f"{runtime.method}, / 86 400", evidence=runtime.evidence)
 
 
 def _use(settings: dict[str, Value], base: BaseRecord) -> Use:

@@ -30,6 +30,7 @@ from peft_registry.registry.compliance.recorded_result import (
     modifier_section,
     scans_value,
     security_section,
+    untouched_base,
     upstream_terms,
 )
 from peft_registry.registry.compliance.retention import retention_section
@@ -164,8 +165,7 @@ def _change(figures: ChangeFigures, manifest: Manifest, run: RunRecord, bases: t
         modules_value = measured(modules, method=f"{figures.norm_method}; evidence of size, not a test of significance")
     untouched = None
     if figures.base_untouched is not None:
-        answer = "yes" if figures.base_untouched else "no"
-        untouched = measured(answer, method="the result holds no tensor of the base")
+        untouched = untouched_base(figures.base_untouched)
     return Change.of_known(
         params_trainable=measured(run.parameters_trainable, "parameters", method="counted before the run"),
         relative_to=measured(str(run.base.identity.weights), method="weights digest of the base"),

@@ -160,6 +160,13 @@ def file_digests(entries: tuple[FileEntry, ...]) -> list[dict[str, Any]]:
     return [entry.to_json() for entry in entries]
 
 
+def untouched_base(is_untouched: bool) -> Value:
+    """Whether the weights of the base are unchanged: those of a whole model are its own, whatever it shares with its base."""
+    if is_untouched:
+        return measured("yes", method="the result holds no tensor of the base")
+    return measured("no", method="the result is a whole model")
+
+
 def evaluation_signer(signing: Signing | None, now: Timestamp) -> EvaluationSigner | None:
     """Who signs the evaluation that is registered with a record."""
     return None if signing is None else EvaluationSigner(key_id=signing.key_id, person=signing.person, at=now)

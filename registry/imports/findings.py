@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+from peft_registry.registry.compliance.importing import bits_of
 from peft_registry.registry.imports.base_choice import ChosenBase
 from peft_registry.registry.imports.beside import Beside
 from peft_registry.registry.imports.offered import OfferedFolder
@@ -14,7 +15,6 @@ from peft_registry.registry.intake.pickle import EXTENSIONS as PICKLE_EXTENSIONS
 from peft_registry.schemas.imports import Finding
 
 KNOWN_KEYS = Path(__file__).with_name("peft_keys.json")
-_FOUR_BITS = ("load_in_4bit", "quantization_bit", "load_in_8bit")
 # initialisations that move part of the base into the factors: what was saved belongs to another base than the one that is named
 _MOVES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
@@ -27,34 +27,35 @@ def known_keys() -> Mapping[str, frozenset[str]]:
 
 def findings_of_config(config: PeftConfig, chosen: ChosenBase, beside: Beside) -> tuple[Finding, ...]:
     """What the configuration says that changes how the adapter can be used."""
-    found = []
+    findings = []
     for key in sorted(config.values.keys() - known_keys().get(config.peft_type, config.values.keys())):
         text = "the supported version of peft does not know this key, and will not load the adapter with it"
-        found.append(Finding(kind="unknown-key", text=text, place=f"adapter_config.json, {key[:80]}"))
+        findings.append(Finding(kind="unknown-key", text=text, place=f"adapter_config.json, {key[:80]}"))
     start = config.values.get("init_lora_weights")
     if isinstance(start, str) and start.lower().startswith(_MOVES_THE_BASE):
         text = (
             f"it began with {start[:40]!a}, which takes part of the base into the adapter: here it may be another model"
         )
-        found.append(Finding(kind="moved-base", text=text, place="adapter_config.json, init_lora_weights"))
+        findings.append(Finding(kind="moved-base", text=text, place="adapter_config.json, init_lora_weights"))
     if config.revision is None:
         text = "it does not say which revision of the base it was trained on"
-        found.append(Finding(kind="revision-unknown", text=text, place="adapter_config.json, revision"))
+        findings.append(Finding(kind="revision-unknown", text=text, place="adapter_config.json, revision"))
     elif chosen.base.record.identity.revision is None:
         text = "it names a revision of the base, and which one the registered base is was not recorded"
-        found.append(Finding(kind="revision-unknown", text=text, place="adapter_config.json, revision"))
-    for name in _FOUR_BITS:
-        value = beside.settings.get(name)
-        if value is not None and value.value not in (False, 0, "false", "False"):
-            text = "it was trained on the base in few bits; it is registered on, and evaluated with, the base as it is stored"
-            found.append(Finding(kind="quantised-base", text=text, place=value.method))
-            break
-    return tuple(found)
+        findings.append(Finding(kind="revision-unknown", text=text, place="adapter_config.json, revision"))
+    quantised = bits_of(beside.settings)
+    if quantised is not None:
+        bits, said_by = quantised
+        text = (
+            f"it was trained on the base in {bits} bits; it is registered on, and evaluated with, the base as it is stored"
+        )
+        findings.append(Finding(kind="quantised-base", text=text, place=said_by.method))
+    return tuple(findings)
 
 
 def findings_of_files(offered: OfferedFolder) -> tuple[Finding, ...]:
     """Program code and pickles beside the weights, which stay outside."""
-    found = []
+    findings = []
     for kind, extensions, what in (
         ("code-beside", CODE_EXTENSIONS, "program code"),
         ("pickle-beside", PICKLE_EXTENSIONS, "a pickle, which runs code when it is loaded"),
@@ -62,7 +63,7 @@ def findings_of_files(offered: OfferedFolder) -> tuple[Finding, ...]:
         paths = [file.path for file in offered.beside if PurePosixPath(file.path).suffix.lower() in extensions]
         if paths:
             more = f", and {len(paths) - 1} more" if len(paths) > 1 else ""
-            found.append(
+            findings.append(
                 Finding(kind=kind, text=f"{what} lay beside the weights{more}: left out, never opened", place=paths[0])
             )
-    return tuple(found)
+    return tuple(findings)

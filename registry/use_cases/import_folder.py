@@ -439,7 +439,7 @@ class _Import:
     def _change(self, record: ImportRecord) -> ImportedChange:
         if self.prepared.config is not None:
             return ImportedChange(added=record.parameters, base_untouched=True)
-        return ImportedChange(added=0, base_untouched=False)
+        return ImportedChange(added=None, base_untouched=False)
 
     def _copy(self, folder: Path) -> tuple[SourceFile, ...]:
         """The files of the model in a folder of their own, and what each file of the offered one is."""

@@ -359,6 +359,11 @@ def test_an_adapter_beside_an_untouched_base_changed_none_of_its_parameters():
     assert not a_modification_record(change=ChangeFigures(added=7)).change.params_changed.known
 
 
+def test_a_trained_whole_model_is_not_said_to_hold_no_tensor_of_the_base():
+    untouched = a_modification_record(change=ChangeFigures(base_untouched=False)).change.base_weights_untouched
+    assert (untouched.value, untouched.method) == ("no", "the result is a whole model")
+
+
 def test_the_optimiser_of_the_loop_is_recorded():
     assert a_modification_record(optimiser="AdamW").method.optimiser.value == "AdamW"
     assert not a_modification_record().method.optimiser.known
