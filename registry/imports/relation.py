@@ -42,6 +42,7 @@ class Nearness:
 
     matrices: int
     share: float  # of the elements of the model's matrices that have a counterpart
+    comparable_share: float = 0.0  # of the elements, those that could be compared: in number formats that numpy holds
     equal_share: float | None = None
     cosine: float | None = None
     relative_norm: float | None = None
@@ -59,8 +60,8 @@ class ComparedBase:
 
 @lru_cache(maxsize=1)
 def _thresholds() -> Mapping[str, Any]:
-    found: Mapping[str, Any] = json.loads(THRESHOLDS.read_text())["relation"]
-    return found
+    limits: Mapping[str, Any] = json.loads(THRESHOLDS.read_text())["relation"]
+    return limits
 
 
 def nearness_of(model: Sequence[Path], base: Sequence[Path]) -> Nearness:
@@ -70,12 +71,10 @@ def nearness_of(model: Sequence[Path], base: Sequence[Path]) -> Nearness:
         MalformedWeights, FileMissing, FileChanged, FileUnreadable: as `read_open_header`.
     """
     with ExitStack() as stack:
-        ours, theirs = _matrices(stack, model), _matrices(stack, base)
-        whole = sum(map(_elements, ours.values()))
-        pairs = [(name, ours[name], theirs[name]) for name in sorted(ours.keys() & theirs.keys())]
-        same = [pair for pair in pairs if pair[1][1].shape[1:] == pair[2][1].shape[1:]]
-        covered = sum(_elements(pair[1]) for pair in same)
-        return _compared(same, covered / whole if whole else 0.0)
+        ours = _matrices(stack, model)
+        theirs = _matrices(stack, base)
+        pairs = [_Pair(name, ours[name], theirs[name]) for name in sorted(ours.keys() & theirs.keys())]
+        return _nearness([pair for pair in pairs if pair.is_of_one_width], sum(map(_elements, ours.values())))
 
 
 def relations_of(compared: Iterable[ComparedBase]) -> tuple[BaseRelation, ...]:
@@ -93,43 +92,87 @@ def _elements(stored: _Stored) -> int:
     return math.prod(stored[1].shape)
 
 
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A matrix of the model and that of the base under the same name."""
+
+    name: str
+    model: _Stored
+    base: _Stored
+
+    @property
+    def is_of_one_width(self) -> bool:
+        return self.model[1].shape[1:] == self.base[1].shape[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class _Products:
+    """Sums over the first elements of a pair; `elements` counts all of the model's matrix."""
+
+    name: str
+    elements: int
+    product: float
+    model_squares: float
+    base_squares: float
+    difference_squares: float
+    is_equal: bool
+
+    @property
+    def cosine(self) -> float | None:
+        return _ratio(self.product, math.sqrt(self.model_squares * self.base_squares))
+
+
 def _matrices(stack: ExitStack, files: Sequence[Path]) -> dict[str, _Stored]:
-    found: dict[str, _Stored] = {}
+    matrices: dict[str, _Stored] = {}
     for path in files:
         file = stack.enter_context(reading(path))
         header = read_open_header(file, family="intake")
-        found |= {span.name: (file, span) for span in header.tensors if len(span.shape) > 1 and all(span.shape)}
-    return found
+        matrices |= {span.name: (file, span) for span in header.tensors if len(span.shape) > 1 and all(span.shape)}
+    return matrices
 
 
-def _compared(pairs: Sequence[tuple[str, _Stored, _Stored]], share: float) -> Nearness:
-    product = ours = theirs = difference = 0.0
-    equal = matrices = 0
-    worst: tuple[str, float] | None = None
-    most = int(_thresholds()["elements_of_a_matrix"])
-    for name, (file, span), (base_file, base_span) in pairs:
-        a, b = values_of(file, span, most=most), values_of(base_file, base_span, most=most)
-        if a is None or b is None:
-            continue
-        count = min(a.size, b.size)  # embeddings may have got rows for new tokens
-        a, b = a[:count], b[:count]
-        matrices += 1
-        parts = float(a @ b), float(a @ a), float(b @ b)
-        product, ours, theirs = product + parts[0], ours + parts[1], theirs + parts[2]
-        difference += float(((a - b) ** 2).sum())
-        equal += bool((a == b).all())
-        cosine = _ratio(parts[0], math.sqrt(parts[1] * parts[2]))
-        if cosine is not None and (worst is None or cosine < worst[1]):
-            worst = (name, cosine)
-    if matrices == 0:
+def _nearness(pairs: Sequence[_Pair], elements: int) -> Nearness:
+    """The figures of all pairs together; `elements` are those of all matrices of the model."""
+    share = _ratio(sum(_elements(pair.model) for pair in pairs), elements) or 0.0
+    compared = [products for pair in pairs if (products := _products(pair)) is not None]
+    if not compared:
         return Nearness(0, share)
+    product = sum(products.product for products in compared)
+    model = sum(products.model_squares for products in compared)
+    base = sum(products.base_squares for products in compared)
+    difference = sum(products.difference_squares for products in compared)
+    cosines = [(products.name, products.cosine) for products in compared]
     return Nearness(
-        matrices,
-        share,
-        equal_share=equal / matrices,
-        cosine=_ratio(product, math.sqrt(ours * theirs)),
-        relative_norm=_ratio(math.sqrt(difference), math.sqrt(theirs)),
-        worst=worst,
+        matrices=len(compared),
+        share=share,
+        comparable_share=sum(products.elements for products in compared) / elements,
+        equal_share=sum(products.is_equal for products in compared) / len(compared),
+        cosine=_ratio(product, math.sqrt(model * base)),
+        relative_norm=_ratio(math.sqrt(difference), math.sqrt(base)),
+        worst=min(
+            ((name, cosine) for name, cosine in cosines if cosine is not None), key=lambda named: named[1], default=None
+        ),
+    )
+
+
+def _products(pair: _Pair) -> _Products | None:
+    """None where one of the two is in a number format that numpy does not hold."""
+    most = int(_thresholds()["elements_of_a_matrix"])
+    model = values_of(*pair.model, most=most)
+    base = values_of(*pair.base, most=most)
+    if model is None or base is None:
+        return None
+    count = min(model.size, base.size)  # embeddings may have got rows for new tokens
+    model = model[:count]
+    base = base[:count]
+    return _Products(
+        name=pair.name,
+        elements=_elements(pair.model),
+        product=float(model @ base),
+        model_squares=float(model @ model),
+        base_squares=float(base @ base),
+        difference_squares=float(((model - base) ** 2).sum()),
+        is_equal=bool((model == base).all()),
     )
 
 
@@ -161,10 +204,15 @@ def _answer(  # noqa: PLR0911  one return a rule reads best
     limits = _thresholds()
     if near is None:
         return "cannot tell", "the weights of the base are not on this machine"
-    if near.matrices == 0:
+    if near.share == 0:
         return "not made from", "no matrix of it has the name and the width of one of the base"
     if near.share < limits["compared_share_at_least"]:
         return "cannot tell", f"only {near.share:.0%} of its matrices have a counterpart in the base"
+    if near.matrices == 0:
+        return "cannot tell", "its matrices are in a number format that cannot be compared here"
+    if near.comparable_share < limits["compared_share_at_least"]:
+        share = f"{near.comparable_share:.0%}"
+        return "cannot tell", f"only {share} of its matrices are in a number format that can be compared here"
     if near.cosine is None or near.relative_norm is None:
         return "cannot tell", "the matrices are zero"
     if near.cosine <= limits["not_made_from_cosine_at_most"] and not near.equal_share:

@@ -1,6 +1,8 @@
 """Folders as other tools leave them, written by hand: an adapter for the base of `homes.base_files`, and what lies beside it."""
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,18 @@ def peft_folder(folder: Path, tensors: dict[str, Any] | None = None, **config: A
         "# Model Card\n\n### Framework versions\n\n- PEFT 0.21.2\n"
     )
     return folder
+
+
+def save_in_eight_bits(shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    """Tensors of the type F8_E4M3, which numpy does not hold, every element 1."""
+    header: dict[str, Any] = {}
+    end = 0
+    for name, shape in shapes.items():
+        begin, end = end, end + math.prod(shape)
+        header[name] = {"dtype": "F8_E4M3", "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + b"\x38" * end)
 
 
 def trl_folder(folder: Path, **config: Any) -> Path:

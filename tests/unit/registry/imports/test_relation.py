@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 from peft_registry.registry.imports.relation import ComparedBase, Nearness, nearness_of, relations_of
 from peft_registry.schemas.identity import Digest
+from tests.builders.imports import save_in_eight_bits
 
 BASES = 20
 WIDTH = 24
@@ -113,19 +114,19 @@ def test_no_relation_of_twenty_bases_and_what_was_made_from_them_is_wrong(
         for at, (how, make) in enumerate(MADE.items()):
             model = tmp_path / "model.safetensors"
             save_file(make(load_file(path), 10_000 + 100 * number + at), model)
-            found = answers(model, bases)
-            for other, answer in enumerate(found):
+            named = answers(model, bases)
+            for other, answer in enumerate(named):
                 counted[answer] += 1
                 if answer == "made from":
                     assert other == number, f"{how} of {number} is said to be made from {other}"
                 if answer == "not made from":
                     assert other not in related_to(number), f"{how} of {number} is said not to be made from {other}"
-            own[found[number]] += 1
+            own[named[number]] += 1
     # of what was made from a base without a near relative, all but the one that left little of it is told
     assert own["made from"] >= 12 * (len(MADE) - 2)
-    assert own["not made from"] == 0
     # of the pairs that have nothing to do with each other, every one is told
-    assert counted["not made from"] >= BASES * len(MADE) * (BASES - 2)
+    unrelated = sum(BASES - len(related_to(number)) for number in range(BASES))
+    assert counted["not made from"] == len(MADE) * unrelated
 
 
 def test_a_base_of_another_width_is_not_what_it_was_made_from(tmp_path: Path) -> None:
@@ -134,6 +135,31 @@ def test_a_base_of_another_width_is_not_what_it_was_made_from(tmp_path: Path) ->
     nearness = nearness_of([tmp_path / "model.safetensors"], [tmp_path / "base.safetensors"])
     (relation,) = relations_of([ComparedBase("wide", Digest.of(b"wide"), nearness)])
     assert relation.answer == "not made from"
+
+
+def test_matrices_in_eight_bits_are_not_said_to_be_of_another_base(tmp_path: Path) -> None:
+    shapes = {name: value.shape for name, value in a_base(1).items()}
+    save_in_eight_bits(shapes, tmp_path / "model.safetensors")
+    save_file(a_base(1), tmp_path / "base.safetensors")
+    nearness = nearness_of([tmp_path / "model.safetensors"], [tmp_path / "base.safetensors"])
+    assert (nearness.matrices, nearness.share) == (0, 1.0)
+    (relation,) = relations_of([ComparedBase("base", Digest.of(b"base"), nearness)])
+    assert relation.answer == "cannot tell"
+    assert "number format" in relation.reason
+
+
+def test_embeddings_alone_do_not_tell_where_the_layers_are_in_eight_bits(tmp_path: Path) -> None:
+    base = a_base(1)
+    embeddings = {name: value for name, value in base.items() if "embed" in name}
+    save_file(embeddings, tmp_path / "embeddings.safetensors")
+    shapes = {name: value.shape for name, value in base.items() if name not in embeddings}
+    save_in_eight_bits(shapes, tmp_path / "layers.safetensors")
+    save_file(base, tmp_path / "base.safetensors")
+    model = [tmp_path / "embeddings.safetensors", tmp_path / "layers.safetensors"]
+    nearness = nearness_of(model, [tmp_path / "base.safetensors"])
+    (relation,) = relations_of([ComparedBase("base", Digest.of(b"base"), nearness)])
+    assert relation.answer == "cannot tell"
+    assert "only 31% of its matrices" in relation.reason
 
 
 def test_a_base_whose_bytes_are_elsewhere_decides_nothing_and_lets_no_other_be_the_nearest(tmp_path: Path) -> None:
