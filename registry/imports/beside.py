@@ -6,6 +6,7 @@ to their last part: what is recorded is signed and copied. A file that cannot be
 and says nothing.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,10 +16,11 @@ from peft_registry.registry.imports.offered import OfferedFolder
 from peft_registry.registry.intake.json import MalformedInput, read_json
 from peft_registry.registry.intake.secrets import SecretRefused, require_no_secrets
 from peft_registry.registry.intake.yaml import MalformedYaml, read_yaml
+from peft_registry.schemas.canonical import NotCanonical, canonical_bytes
 from peft_registry.schemas.familiar_words import FILE_WORDS, LORA_WORDS, TRAINING_WORDS
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import Finding
-from peft_registry.schemas.values import Value, imported
+from peft_registry.schemas.values import Value, as_doubles, imported
 
 CARD = "README.md"
 STATE = "trainer_state.json"
@@ -28,6 +30,7 @@ _MAX_YAML_BYTES = 1024 * 1024
 _ARGUMENT_FILES = ("training_args.json", "args.json", "training_args.yaml", "llamaboard_config.yaml")
 _RESULT_FILES = ("train_results.json", "all_results.json")
 _YAML = (".yaml", ".yml")
+_MAX_LEVELS = 16  # of a value; what is recorded stands deeper, and is refused from 128 levels on where it is read back
 # a YAML file beside a model is a training file where it has two of these
 _OF_A_TRAINING_FILE = frozenset(
     {
@@ -112,6 +115,10 @@ class Beside:
     def put(self, name: str, value: Any, source: str, key: str, digest: Digest) -> None:  # any JSON value
         """Keep the first value of a setting; another file that says something else is a finding."""
         if value is None or value in ("", [], {}):
+            return
+        if not _is_recordable(value):
+            text = f"{name} is left out: what {key} says cannot be recorded"
+            self.findings.append(Finding(kind="not-read", text=text, place=source))
             return
         value = _without_paths(value)
         try:
@@ -224,7 +231,8 @@ def _read_state(offered: OfferedFolder, path: str, beside: Beside) -> None:
     # an estimate of transformers, 6·N·D without the embeddings; 0 where it was not made
     if state.get("total_flos"):
         beside.put("total_flos", state["total_flos"], path, "total_flos", digest)
-    history = [row for row in state.get("log_history") or () if isinstance(row, dict)]
+    entries = state.get("log_history")
+    history = [row for row in entries if isinstance(row, dict)] if isinstance(entries, list) else []
     curve = [(row["step"], row["loss"]) for row in history if _is_number(row.get("loss")) and "step" in row]
     if curve:
         steps, losses = zip(*curve, strict=True)
@@ -339,16 +347,38 @@ def _is_number(value: Any) -> bool:  # any JSON value
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+_INTEGER = re.compile(r"[-+]?[0-9]{1,64}\Z")
+
+
 def _scalar(text: str) -> Any:
-    """A number where the text is one, else the text."""
-    try:
+    """A number where the text is a finite one, else the text."""
+    if _INTEGER.match(text):
         return int(text)
-    except ValueError:
-        pass
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return text
+    return number if math.isfinite(number) else text
+
+
+def _is_recordable(value: Any) -> bool:  # any JSON value
+    """Whether a value can be signed and read back: YAML allows half a surrogate pair, and JSON deep nesting."""
+    if _levels(value) > _MAX_LEVELS:
+        return False
+    try:
+        canonical_bytes(as_doubles(value))
+    except (NotCanonical, ValueError):
+        return False
+    return True
+
+
+def _levels(value: Any) -> int:  # any JSON value
+    """The number of containers on the longest way down."""
+    if isinstance(value, dict):
+        return 1 + max(map(_levels, value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(_levels, value), default=0)
+    return 0
 
 
 def _same(known: Any, other: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -48,7 +49,7 @@ from peft_registry.registry.use_cases.verify import verify_folder, verify_versio
 from peft_registry.registry.verification.signed_versions import signed_page
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.errors import KnownError
-from tests.builders.homes import CONFIG, NOW, TOKENIZER, an_artifact, base_files
+from tests.builders.homes import NOW, TOKENIZER, an_artifact, base_files
 from tests.builders.imports import (
     LORA_CONFIG,
     PICKLE,
@@ -57,6 +58,7 @@ from tests.builders.imports import (
     axolotl_folder,
     lora_tensors,
     peft_folder,
+    save_in_eight_bits,
     trl_folder,
     unsloth_folder,
 )
@@ -242,6 +244,27 @@ def test_contradicting_files_and_a_secret_beside_the_weights_are_findings(
     assert "hf_aaaa" not in json.dumps(outcome.record.to_json())
 
 
+def test_files_with_values_of_odd_types_are_taken_in_without_a_traceback(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    folder = peft_folder(tmp_path / "helper")
+    (folder / "trainer_state.json").write_text('{"log_history": 5, "total_flos": [], "num_input_tokens_seen": 1e308}')
+    (folder / "config.yml").write_text('base_model: org/tiny\nload_in_4bit: [true]\nlearning_rate: {}\ntemplate: "\\ud800"\n')
+    card = (folder / "README.md").read_text()
+    (folder / "README.md").write_text(f"{card}\n- weight_decay: nan\n- warmup_ratio: 1e999\n- seed: {'9' * 400}\n")
+    outcome = imported(registry, folder)
+    settings = outcome.record.settings
+    assert settings["load_in_4bit"].value == [True]
+    assert settings["weight_decay"].value == "nan"
+    assert settings["warmup_ratio"].value == "1e999"
+    assert settings["seed"].value == "9" * 400
+    assert "chat_template" not in settings
+    assert not outcome.modification.base[0].quantised_view.known
+    assert not outcome.modification.compute.conservative_flop.known
+    assert "chat_template is left out" in " ".join(finding.text for finding in outcome.record.findings)
+    assert verify_version(registry, outcome.version).verdict == "verified"
+
+
 def test_an_update_of_zero_is_a_finding(registry: Registry, base: AddedBase, tmp_path: Path) -> None:
     tensors = {name: np.zeros_like(value) if "lora_B" in name else value for name, value in lora_tensors().items()}
     outcome = imported(registry, peft_folder(tmp_path / "helper", tensors))
@@ -316,7 +339,35 @@ def test_a_full_fine_tune_is_imported_on_the_base_that_its_weights_show(
     answers = {relation.base: relation.answer for relation in outcome.record.relations}
     assert answers == {"tiny:1": "made from", "other:1": "not made from"}
     assert verify_version(registry, outcome.version).verdict == "verified"
-    assert outcome.modification.change.base_weights_untouched.value == "no"
+
+
+def test_of_a_whole_model_only_what_was_counted_and_compared_is_called_measured(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    change = imported(registry, a_model(tmp_path / "tuned", tmp_path / "base")).modification.change
+    untouched = change.base_weights_untouched
+    assert (untouched.value, untouched.method) == ("no", "the result is a whole model")
+    assert not change.params_added.known
+    assert change.rel_norm_global.reason == (
+        "not measured over the whole model: the import record compares the first elements of each matrix"
+    )
+    adapter = imported(registry, peft_folder(tmp_path / "helper")).modification.change
+    untouched = adapter.base_weights_untouched
+    assert (untouched.value, untouched.method) == ("yes", "the result holds no tensor of the base")
+    assert adapter.params_added.value == 2 * (16 + 8)
+    assert adapter.rel_norm_global.reason.endswith("no weight of the base was read")
+
+
+def test_a_model_in_eight_bits_is_not_refused_as_one_of_another_base(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tmp_path / "base", tmp_path / "small")
+    shapes = {name: value.shape for name, value in load_file(folder / "model.safetensors").items()}
+    save_in_eight_bits(shapes, folder / "model.safetensors")
+    outcome = imported(registry, folder, base="tiny")
+    assert [relation.answer for relation in outcome.record.relations] == ["cannot tell"]
+    assert "number format" in " ".join(finding.text for finding in outcome.record.findings)
+    assert "no weight of the base was read" in outcome.modification.change.rel_norm_global.reason
 
 
 def test_a_model_of_other_weights_is_refused_naming_the_tensor(
@@ -522,9 +573,5 @@ def _refused(
         imported(registry, folder, base=base)
     assert caught.value.exit_code == code
     said = f"{caught.value.what}: {caught.value.why}; {caught.value.fix}"
-    assert __import__("re").search(match, said), said
+    assert re.search(match, said), said
     assert versions(registry) == before
-
-
-def test_the_base_of_these_tests_is_what_they_say() -> None:
-    assert CONFIG["intermediate_size"] == 16
