@@ -13,10 +13,10 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference
 from peft_registry.schemas.values import Timestamp, Value
 
-Producer = Literal["peft", "trl", "axolotl", "unsloth", "llama-factory", "adapterhub", "transformers", "unknown"]
+Producer = Literal["peft", "trl", "axolotl", "unsloth", "llama-factory", "transformers"]
+ChosenBy = Literal["user", "name", "digest", "weights"]
 # `artifact`: registered as it is; `rewritten`: registered without what names this machine or code; `read`: settings were
 # taken from it, and it stays outside; `noted`: only its digest was taken
-ChosenBy = Literal["user", "name", "digest", "weights"]
 FileUse = Literal["artifact", "rewritten", "read", "noted"]
 
 
