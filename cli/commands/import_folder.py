@@ -36,7 +36,8 @@ def import_command(
     from peft_registry.cli.mirror import mirror_after
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.use_cases.import_folder import ImportRequest, import_folders
+    from peft_registry.registry.use_cases.import_folder import import_folders
+    from peft_registry.registry.use_cases.import_plan import ImportRequest
 
     progress = Progress(story_on_stdout=output is Output.text)
     with opened(home, passphrase_file) as registry:

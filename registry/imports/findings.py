@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 
 from peft_registry.registry.compliance.importing import bits_of
 from peft_registry.registry.imports.base_choice import ChosenBase
-from peft_registry.registry.imports.beside import Beside
 from peft_registry.registry.imports.offered import OfferedFolder
+from peft_registry.registry.imports.settings import FolderSettings
 from peft_registry.registry.intake.model_code import EXTENSIONS as CODE_EXTENSIONS
 from peft_registry.registry.intake.peft_config import PeftConfig
 from peft_registry.registry.intake.pickle import EXTENSIONS as PICKLE_EXTENSIONS
@@ -25,7 +25,7 @@ def known_keys() -> Mapping[str, frozenset[str]]:
     return {kind: frozenset(keys) for kind, keys in json.loads(KNOWN_KEYS.read_text()).items()}
 
 
-def findings_of_config(config: PeftConfig, chosen: ChosenBase, beside: Beside) -> tuple[Finding, ...]:
+def findings_of_config(config: PeftConfig, chosen: ChosenBase, settings: FolderSettings) -> tuple[Finding, ...]:
     """What the configuration says that changes how the adapter can be used."""
     findings = []
     for key in sorted(config.values.keys() - known_keys().get(config.peft_type, config.values.keys())):
@@ -43,12 +43,10 @@ def findings_of_config(config: PeftConfig, chosen: ChosenBase, beside: Beside) -
     elif chosen.base.record.identity.revision is None:
         text = "it names a revision of the base, and which one the registered base is was not recorded"
         findings.append(Finding(kind="revision-unknown", text=text, place="adapter_config.json, revision"))
-    quantised = bits_of(beside.settings)
+    quantised = bits_of(settings.by_name)
     if quantised is not None:
         bits, said_by = quantised
-        text = (
-            f"it was trained on the base in {bits} bits; it is registered on, and evaluated with, the base as it is stored"
-        )
+        text = f"it was trained on the base in {bits} bits; it is registered on, and evaluated with, the base as it is stored"
         findings.append(Finding(kind="quantised-base", text=text, place=said_by.method))
     return tuple(findings)
 

@@ -73,14 +73,14 @@ def offered_folder(folder: Path) -> OfferedFolder:
         UnsafeInputPath: links, devices, unsafe names, two names that are one elsewhere, too many files.
         FolderMissing, FolderUnreadable: as `scan_folder`.
     """
-    found = scan_folder(folder, family="intake", exclude=_NOT_LOOKED_AT, max_files=_MAX_FILES)
-    paths = frozenset(file.path for file in found)
+    files = scan_folder(folder, family="intake", exclude=_NOT_LOOKED_AT, max_files=_MAX_FILES)
+    paths = frozenset(file.path for file in files)
     kind: Literal["adapter", "model"] = "adapter" if ADAPTER_CONFIG_NAME in paths else "model"
     own = _adapter_paths(folder, paths) if kind == "adapter" else _model_paths(folder, paths)
-    model_files = tuple(file for file in found if file.path in own)
+    model_files = tuple(file for file in files if file.path in own)
     for file in model_files:
         refuse_pickle(folder / file.path)
-    return OfferedFolder(folder, kind, model_files, tuple(file for file in found if file.path not in own))
+    return OfferedFolder(folder, kind, model_files, tuple(file for file in files if file.path not in own))
 
 
 def described(offered: OfferedFolder, file: FileFound, use: FileUse) -> SourceFile:
@@ -141,13 +141,14 @@ def _tokenizer_paths(paths: frozenset[str]) -> frozenset[str]:
 def _other_folder(paths: frozenset[str], otherwise: str) -> str:
     """A folder inside that holds an adapter, such as the newest checkpoint or that of a named adapter."""
     inner = {path.rpartition("/")[0] for path in paths if path.endswith(f"/{ADAPTER_WEIGHTS}")}
-    whole = sorted((name for name in inner if f"{name}/{ADAPTER_CONFIG_NAME}" in paths), key=_newest_last)
+    whole = sorted((name for name in inner if f"{name}/{ADAPTER_CONFIG_NAME}" in paths), key=newest_checkpoint_key)
     return f"import the folder {whole[-1]} inside it" if whole else otherwise
 
 
-def _newest_last(name: str) -> tuple[int, str]:
-    number = name.rpartition("-")[2]
-    return (int(number) if number.isascii() and number.isdigit() else -1, name)
+def newest_checkpoint_key(folder: str) -> tuple[int, str]:
+    """The order of folders of checkpoints by the step in their name; a folder without a number comes before all of them."""
+    number = folder.rpartition("-")[2]
+    return (int(number) if number.isascii() and number.isdigit() else -1, folder)
 
 
 def _what(path: Path) -> str:

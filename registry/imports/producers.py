@@ -1,9 +1,10 @@
 """Which tool wrote a folder, told by what that tool leaves in it. It decides nothing but where the settings come from."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from peft_registry.registry.imports.beside import Beside, card_tags
+from peft_registry.registry.imports.offered import OfferedFolder
+from peft_registry.registry.imports.settings import FolderSettings
 from peft_registry.schemas.imports import Producer
 
 _LLAMA_FACTORY_FILES = ("llamaboard_config.yaml", "trainer_log.jsonl")
@@ -11,10 +12,16 @@ _TRL_TAGS = frozenset({"sft", "dpo", "kto", "orpo", "grpo", "cpo", "gkd", "rloo"
 
 
 def producer_of(
-    paths: Collection[str], beside: Beside, adapter_config: Mapping[str, Any] | None
+    offered: OfferedFolder, settings: FolderSettings, adapter_config: Mapping[str, Any] | None
 ) -> tuple[Producer, str]:
-    """The tool and what says so; the most particular one first: most of them stand on peft and on transformers' trainer."""
-    tags = set(card_tags(beside))
+    """The tool and what says so; the most particular one first: most of them stand on peft and on transformers' trainer.
+
+    Args:
+        settings: what the files of the folder say.
+        adapter_config: its values; None for a whole model.
+    """
+    paths = {file.path for file in (*offered.model_files, *offered.beside)}
+    tags = set(settings.card_tags)
     mapping = (adapter_config or {}).get("auto_mapping")
     is_fixed = isinstance(mapping, dict) and bool(mapping.get("unsloth_fixed"))
     named = str((adapter_config or {}).get("base_model_name_or_path") or "").lower()
@@ -23,7 +30,7 @@ def producer_of(
             "axolotl",
             _first(
                 ("the card's tag axolotl", "axolotl" in tags),
-                ("the axolotl config in the card", _by(beside, "axolotl config")),
+                ("the axolotl config in the card", _by(settings, "axolotl config")),
             ),
         ),
         (
@@ -31,7 +38,7 @@ def producer_of(
             _first(
                 ("the card's tag llama-factory", "llama-factory" in tags),
                 *((name, name in paths) for name in _LLAMA_FACTORY_FILES),
-                ("finetuning_type in a file beside it", _by(beside, "finetuning_type")),
+                ("finetuning_type in a file beside it", _by(settings, "finetuning_type")),
             ),
         ),
         (
@@ -46,7 +53,7 @@ def producer_of(
             "trl",
             _first(
                 ("the card's tag trl", "trl" in tags),
-                ("the version of TRL in the card", "libraries.trl" in beside.settings),
+                ("the version of TRL in the card", "libraries.trl" in settings.by_name),
                 ("the card's tag of an objective of TRL", bool(tags & _TRL_TAGS)),
             ),
         ),
@@ -62,5 +69,5 @@ def _first(*signs: tuple[str, bool]) -> str | None:
     return next((text for text, holds in signs if holds), None)
 
 
-def _by(beside: Beside, mark: str) -> bool:
-    return any(mark in (value.method or "") for value in beside.settings.values())
+def _by(settings: FolderSettings, mark: str) -> bool:
+    return any(mark in (value.method or "") for value in settings.by_name.values())

@@ -32,10 +32,10 @@ from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
 from peft_registry.registry.use_cases.import_folder import (
     ImportOutcome,
-    ImportRequest,
     NameForSeveral,
     import_folders,
 )
+from peft_registry.registry.use_cases.import_plan import ImportRequest
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register import (
     ModificationRecordWrong,
@@ -249,7 +249,9 @@ def test_files_with_values_of_odd_types_are_taken_in_without_a_traceback(
 ) -> None:
     folder = peft_folder(tmp_path / "helper")
     (folder / "trainer_state.json").write_text('{"log_history": 5, "total_flos": [], "num_input_tokens_seen": 1e308}')
-    (folder / "config.yml").write_text('base_model: org/tiny\nload_in_4bit: [true]\nlearning_rate: {}\ntemplate: "\\ud800"\n')
+    (folder / "config.yml").write_text(
+        'base_model: org/tiny\nload_in_4bit: [true]\nlearning_rate: {}\ntemplate: "\\ud800"\n'
+    )
     card = (folder / "README.md").read_text()
     (folder / "README.md").write_text(f"{card}\n- weight_decay: nan\n- warmup_ratio: 1e999\n- seed: {'9' * 400}\n")
     outcome = imported(registry, folder)

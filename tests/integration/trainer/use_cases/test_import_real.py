@@ -11,7 +11,8 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.imports.findings import known_keys
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of, stored_manifest
-from peft_registry.registry.use_cases.import_folder import ImportOutcome, ImportRequest, import_folders
+from peft_registry.registry.use_cases.import_folder import ImportOutcome, import_folders
+from peft_registry.registry.use_cases.import_plan import ImportRequest
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.report import make_report

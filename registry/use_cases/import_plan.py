@@ -1,0 +1,276 @@
+"""What is to be imported and what it belongs to: everything that can refuse a folder before it is copied. Nothing is written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from peft_registry.registry.compliance.recorded_result import BaseInput, base_section, upstream_terms
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.identity.base import ADAPTER_CONFIG_NAME
+from peft_registry.registry.identity.manifests import WEIGHTS_SUFFIX, listed_tensors
+from peft_registry.registry.identity.weights import Tensor, hash_weights
+from peft_registry.registry.imports.base_choice import (
+    ChosenBase,
+    RegisteredBase,
+    choose_base,
+    is_called,
+    registered_bases,
+)
+from peft_registry.registry.imports.fit import AdapterOfAnotherBase, compare_with_base
+from peft_registry.registry.imports.offered import (
+    ADAPTER_WEIGHTS,
+    NothingToImport,
+    OfferedFolder,
+    offered_folder,
+)
+from peft_registry.registry.imports.producers import producer_of
+from peft_registry.registry.imports.relation import (
+    ComparedBase,
+    ModelOfAnotherBase,
+    Nearness,
+    nearness_of,
+    relations_of,
+)
+from peft_registry.registry.imports.setting_files import settings_of_folder
+from peft_registry.registry.imports.settings import FolderSettings, without_path
+from peft_registry.registry.imports.vocabulary import vocabulary_misfit
+from peft_registry.registry.intake.facts_file import read_checked_facts
+from peft_registry.registry.intake.paths import control_character
+from peft_registry.registry.intake.peft_config import MAX_BYTES, PeftConfig, read_peft_config
+from peft_registry.registry.intake.safetensors import read_header
+from peft_registry.registry.records.signed_records import stored_manifest
+from peft_registry.registry.use_cases.pull_base import BaseBytesMissing, WrongBase, checked_folder
+from peft_registry.registry.use_cases.register import require_name
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.imports import BaseFit, BaseRelation, Producer
+from peft_registry.schemas.manifest import FileEntry
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRequest:
+    """What to import: folders, the base if the user names it, a name for a single folder, a facts file."""
+
+    folders: tuple[Path, ...]
+    base: str | None = None
+    name: str | None = None
+    facts: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPlan:
+    """A folder that may come in: what it is, what it says, the base that it fits."""
+
+    name: str
+    offered: OfferedFolder
+    config: PeftConfig | None  # None for a whole model
+    settings: FolderSettings
+    producer: tuple[Producer, str]
+    chosen: ChosenBase
+    fit: BaseFit
+    tensors: tuple[Tensor, ...]
+    facts: dict[str, Any] | None
+    base_files: tuple[FileEntry, ...]
+    relations: tuple[BaseRelation, ...] = ()
+
+    @property
+    def base_input(self) -> BaseInput:
+        """The base as the modification record takes it."""
+        base = self.chosen.base
+        return BaseInput(
+            name=base.version.name,
+            record=base.record,
+            number=base.version.number,
+            manifest=base.version.manifest_digest,
+            files=self.base_files,
+            added_at=base.version.registered_at,
+            statement=base.statement,
+        )
+
+
+def plan_import(registry: Registry, request: ImportRequest, folder: Path, scratch: Path) -> ImportPlan:
+    """What a folder is and which base it belongs to.
+
+    Args:
+        scratch: an empty folder for bytes of bases.
+
+    Raises:
+        KnownError: as `import_folders`, where the folder is refused.
+    """
+    name = request.name or default_name(folder)
+    require_name(registry, name, is_base=False)
+    offered = offered_folder(folder)
+    if offered.kind == "model":
+        return _with_facts(registry, request, _model_plan(registry, request, offered, name, scratch))
+    return _with_facts(registry, request, _adapter_plan(registry, request, offered, name))
+
+
+def default_name(folder: Path) -> str:
+    """A name from a folder's: lower case, other characters as dashes."""
+    last = folder.resolve().name.lower()
+    return "".join(
+        letter if (letter.isascii() and letter.isalnum()) or letter in "._-" else "-" for letter in last
+    ).strip("._-")
+
+
+def _with_facts(registry: Registry, request: ImportRequest, plan: ImportPlan) -> ImportPlan:
+    base = plan.base_input
+    named = plan.settings.by_name.get("datasets")
+    facts = read_checked_facts(
+        request.facts,
+        at=registry.clock(),
+        bases=[base_section(base)],
+        upstream=[upstream_terms(base)],
+        data=[str(name) for name in named.value] if named is not None and isinstance(named.value, list) else [],
+    )
+    return replace(plan, facts=facts)
+
+
+# --- an adapter ---
+
+
+def _adapter_plan(registry: Registry, request: ImportRequest, offered: OfferedFolder, name: str) -> ImportPlan:
+    config = read_peft_config(offered.read(ADAPTER_CONFIG_NAME, max_bytes=MAX_BYTES))
+    settings = settings_of_folder(offered, config.values)
+    chosen = choose_base(
+        registry,
+        offered.folder.name,
+        named=config.base or settings.base,
+        revision=config.revision,
+        reference=request.base,
+    )
+    header = read_header(offered.folder / ADAPTER_WEIGHTS, family="intake")
+    # of a fit names and shapes decide; the values are hashed once, where they are copied
+    nothing = Digest.of(b"")
+    tensors = tuple(Tensor(span.name, span.dtype, span.shape, nothing) for span in header.tensors)
+    manifest_of_base = stored_manifest(registry, chosen.base.version.manifest_digest)
+    return ImportPlan(
+        name=name,
+        offered=offered,
+        config=config,
+        settings=settings,
+        producer=producer_of(offered, settings, config.values),
+        chosen=chosen,
+        fit=_fit(offered, config, tensors, chosen, listed_tensors(manifest_of_base.weights)),
+        tensors=tensors,
+        facts=None,
+        base_files=manifest_of_base.files,
+    )
+
+
+def _fit(
+    offered: OfferedFolder,
+    config: PeftConfig,
+    tensors: Sequence[Tensor],
+    chosen: ChosenBase,
+    base_tensors: Sequence[Tensor],
+) -> BaseFit:
+    """Why it can be of the base that was chosen.
+
+    Raises:
+        AdapterOfAnotherBase: it cannot.
+    """
+    label = chosen.base.version.label
+    if chosen.objection is not None:
+        raise AdapterOfAnotherBase(offered.folder.name, label, chosen.objection)
+    compared = compare_with_base(tensors, config, base_tensors)
+    misfit = compared.misfit or vocabulary_misfit(offered, tensors, base_tensors)
+    if misfit is not None:
+        raise AdapterOfAnotherBase(offered.folder.name, label, misfit)
+    named = config.base
+    return BaseFit(
+        chosen_by=chosen.chosen_by,
+        named=None if named is None else _printable(without_path(named)),
+        named_revision=None if config.revision is None else _printable(config.revision),
+        compared=compared.fitting,
+        not_compared=compared.silent,
+    )
+
+
+def _printable(text: str) -> str:
+    return text[:200] if control_character(text) is None else ascii(text[:200])
+
+
+# --- a whole model ---
+
+
+def _model_plan(
+    registry: Registry, request: ImportRequest, offered: OfferedFolder, name: str, scratch: Path
+) -> ImportPlan:
+    """A merged or fully tuned model, held against every registered base."""
+    settings = settings_of_folder(offered, None)
+    files = tuple(offered.folder / file.path for file in offered.model_files if file.path.endswith(WEIGHTS_SUFFIX))
+    hashed, digest = hash_weights(files, family="intake", cache=registry.cache)
+    tensors = tuple(tensor for file in hashed for tensor in file.tensors)
+    bases = registered_bases(registry)
+    for base in bases:
+        if base.record.identity.weights == digest:
+            raise NothingToImport(
+                offered.folder,
+                f"its weights are those of the base {base.version.label}, which is registered already",
+                "name the folder of what was made from it",
+            )
+    relations = relations_of(_compared_with(registry, base, tensors, files, scratch) for base in bases)
+    chosen = _base_of_model(registry, request, offered, named=settings.base, bases=bases, relations=relations)
+    relation = next(entry for entry in relations if entry.weights == chosen.base.record.identity.weights)
+    if chosen.objection is not None or relation.answer == "not made from":
+        raise ModelOfAnotherBase(offered.folder.name, chosen.base.version.label, chosen.objection or relation.reason)
+    return ImportPlan(
+        name=name,
+        offered=offered,
+        config=None,
+        settings=settings,
+        producer=producer_of(offered, settings, None),
+        chosen=chosen,
+        fit=BaseFit(
+            chosen_by=chosen.chosen_by,
+            named=None if settings.base is None else _printable(settings.base),
+            compared=relation.matrices,
+            not_compared=len(tensors) - relation.matrices,
+        ),
+        tensors=tensors,
+        facts=None,
+        base_files=stored_manifest(registry, chosen.base.version.manifest_digest).files,
+        relations=relations,
+    )
+
+
+def _compared_with(
+    registry: Registry, base: RegisteredBase, tensors: Sequence[Tensor], files: Sequence[Path], scratch: Path
+) -> ComparedBase:
+    """How near the model is to a base; its bytes are checked and read only where names and shapes say that it may be."""
+    label, weights = base.version.label, base.record.identity.weights
+    listed = listed_tensors(stored_manifest(registry, base.version.manifest_digest).weights)
+    shapes = {tensor.name: tensor.shape[1:] for tensor in listed if len(tensor.shape) > 1}
+    if not any(len(tensor.shape) > 1 and shapes.get(tensor.name) == tensor.shape[1:] for tensor in tensors):
+        return ComparedBase(label, weights, Nearness(0, 0.0))
+    try:
+        checked = checked_folder(
+            registry, base.version, scratch / "bases", only=lambda entry: entry.path.endswith(WEIGHTS_SUFFIX)
+        )
+    except (BaseBytesMissing, WrongBase):
+        return ComparedBase(label, weights, None)
+    base_files = [path.resolve() for path in sorted(checked.folder.rglob(f"*{WEIGHTS_SUFFIX}"))]
+    nearness = nearness_of(files, base_files)
+    checked.require_unchanged()
+    return ComparedBase(label, weights, nearness)
+
+
+def _base_of_model(
+    registry: Registry,
+    request: ImportRequest,
+    offered: OfferedFolder,
+    *,
+    named: str | None,
+    bases: Sequence[RegisteredBase],
+    relations: Sequence[BaseRelation],
+) -> ChosenBase:
+    """The base that the user or the folder names, else the only one that it was made from."""
+    is_named = request.base is not None
+    if named is not None:
+        is_named = is_named or sum(is_called(base, named) for base in bases) == 1
+    made_from = [relation.base for relation in relations if relation.answer == "made from"]
+    if not is_named and len(made_from) == 1:
+        by_name = choose_base(registry, offered.folder.name, named=None, revision=None, reference=made_from[0])
+        return by_name.by_weights()
+    return choose_base(registry, offered.folder.name, named=named, revision=None, reference=request.base)
