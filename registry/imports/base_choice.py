@@ -146,13 +146,13 @@ def _registered(registry: Registry, version: Version) -> RegisteredBase:
     return RegisteredBase(version, stated.record, stated.statement)
 
 
-def _same_model(one: str, other: str) -> bool:
+def _same_model(named: str, source: str) -> bool:
     """Whether two ids on the Hub are of one model, for which a copy in 4 bits under another owner counts as the model."""
-    first, second = one.lower(), other.lower()
-    if first == second:
+    ids = (named.lower(), source.lower())
+    if ids[0] == ids[1]:
         return True
-    names = [_QUANTISED.sub("", text.rpartition("/")[2]) for text in (first, second)]
-    is_copy = any(text.startswith("unsloth/") or _QUANTISED.search(text) for text in (first, second))
+    names = [_QUANTISED.sub("", text.rpartition("/")[2]) for text in ids]
+    is_copy = any(text.startswith("unsloth/") or _QUANTISED.search(text) for text in ids)
     return is_copy and names[0] == names[1]
 
 

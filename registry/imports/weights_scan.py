@@ -47,13 +47,13 @@ def scan_weights(path: Path) -> tuple[Finding, ...]:
 
 
 def _pairs(spans: Mapping[str, TensorSpan]) -> list[tuple[str, TensorSpan, TensorSpan]]:
-    found = []
+    pairs = []
     for name, span in spans.items():
         for first, second in _B_OF_A:
             other = spans.get(name.replace(f".{first}", f".{second}"))
             if f".{first}" in name and other is not None and other is not span:
-                found.append((name.partition(f".{first}")[0], span, other))
-    return found
+                pairs.append((name.partition(f".{first}")[0], span, other))
+    return pairs
 
 
 def _norm_of_product(file: OpenFile, first: TensorSpan, second: TensorSpan) -> float | None:
