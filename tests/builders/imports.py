@@ -9,6 +9,10 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from peft_registry.schemas.imports import BaseFit, ImportRecord
+from peft_registry.schemas.manifest import BaseReference
+from tests.builders.records import NOW, TOOL, a_base_identity, a_digest
+
 MODULE = "base_model.model.model.layers.0.mlp.down_proj"
 PICKLE = b"\x80\x02c__builtin__\nprint\nq\x00."  # of protocol 2; nothing may ever load it
 LORA_CONFIG: dict[str, Any] = {
@@ -68,6 +72,23 @@ def peft_folder(folder: Path, tensors: dict[str, Any] | None = None, **config: A
         "# Model Card\n\n### Framework versions\n\n- PEFT 0.21.2\n"
     )
     return folder
+
+
+def an_import_record(**over: Any) -> ImportRecord:
+    fields: dict[str, Any] = {
+        "import_id": "import-0001",
+        "producer": "peft",
+        "told_by": "adapter_config.json with a peft_type",
+        "method": "lora",
+        "base": BaseReference(identity=a_base_identity(), manifest=a_digest("base manifest")),
+        "fit": BaseFit(chosen_by="user", compared=2, not_compared=0),
+        "parameters": 48,
+        "weights_digest": a_digest("adapter weights digest"),
+        "tool_version": TOOL,
+        "started_at": NOW,
+        "finished_at": NOW,
+    }
+    return ImportRecord(**(fields | over))
 
 
 def save_in_eight_bits(shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
