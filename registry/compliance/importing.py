@@ -56,6 +56,7 @@ _KINDS = {
     "BOTTLENECK": "bottleneck_adapter",
 }
 _SECONDS_A_DAY = 86400
+_FEW_BITS = 8  # no tool here quantises to more
 # how the files of other tools switch it on; PyYAML reads the last three as true
 _ON = (True, 1, "true", "yes", "on")
 # why the norm of the change is unknown
@@ -207,7 +208,7 @@ def bits_of(settings: dict[str, Value]) -> tuple[int, Value] | None:
     if stated is None:
         return None
     number = 4.0 if stated.value is True else stated.positive_number
-    if number is None or not number.is_integer():
+    if number is None or not number.is_integer() or number > _FEW_BITS:
         return None
     return int(number), stated
 

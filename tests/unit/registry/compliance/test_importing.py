@@ -25,6 +25,7 @@ from peft_registry.schemas.values import imported
         ({"quantization_bit": 0}, None),
         ({"quantization_bit": "none"}, None),
         ({"quantization_bit": 2.5}, None),
+        ({"quantization_bit": 32}, None),
         ({}, None),
     ],
 )
