@@ -274,7 +274,8 @@ class _Import:
         )
         if record.relations:
             own = next(entry for entry in record.relations if entry.weights == record.base.identity.weights)
-            self.observe(Said("base", f"{base.label}  {own.answer} it: {own.reason}"))
+            answer = "cannot tell whether it was made from it" if own.answer == "cannot tell" else f"{own.answer} it"
+            self.observe(Said("base", f"{base.label}  {answer}: {own.reason}"))
         else:
             text = f"{base.label}  {record.fit.compared} tensors have their place there: it can be of it"
             self.observe(Said("base", text))

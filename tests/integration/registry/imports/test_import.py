@@ -49,6 +49,7 @@ from peft_registry.registry.use_cases.verify import verify_folder, verify_versio
 from peft_registry.registry.verification.signed_versions import signed_page
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.progress import Event
 from tests.builders.homes import NOW, TOKENIZER, an_artifact, base_files
 from tests.builders.imports import (
     LORA_CONFIG,
@@ -366,8 +367,10 @@ def test_a_model_in_eight_bits_is_not_refused_as_one_of_another_base(
     folder = shutil.copytree(tmp_path / "base", tmp_path / "small")
     shapes = {name: value.shape for name, value in load_file(folder / "model.safetensors").items()}
     save_in_eight_bits(shapes, folder / "model.safetensors")
-    outcome = imported(registry, folder, base="tiny")
+    events: list[Event] = []
+    (outcome,) = import_folders(registry, ImportRequest((folder,), base="tiny"), observe=events.append)
     assert [relation.answer for relation in outcome.record.relations] == ["cannot tell"]
+    assert "cannot tell whether it was made from it" in " ".join(map(str, events))
     assert "number format" in " ".join(finding.text for finding in outcome.record.findings)
     assert "no weight of the base was read" in outcome.modification.change.rel_norm_global.reason
 
