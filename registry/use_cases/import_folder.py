@@ -213,7 +213,8 @@ class _Import:
         return tuple(sorted(sources, key=lambda source: source.path.encode()))
 
     def _manifest(self, folder: Path) -> Manifest:
-        base, config = self.plan.chosen.base, self.plan.config
+        base = self.plan.chosen.base
+        config = self.plan.config
         return manifest_of_folder(
             folder,
             kind="model" if config is None else "adapter",

@@ -239,7 +239,8 @@ def _compared_with(
     registry: Registry, base: RegisteredBase, tensors: Sequence[Tensor], files: Sequence[Path], scratch: Path
 ) -> ComparedBase:
     """How near the model is to a base; its bytes are checked and read only where names and shapes say that it may be."""
-    label, weights = base.version.label, base.record.identity.weights
+    label = base.version.label
+    weights = base.record.identity.weights
     listed = listed_tensors(stored_manifest(registry, base.version.manifest_digest).weights)
     shapes = {tensor.name: tensor.shape[1:] for tensor in listed if len(tensor.shape) > 1}
     if not any(len(tensor.shape) > 1 and shapes.get(tensor.name) == tensor.shape[1:] for tensor in tensors):
