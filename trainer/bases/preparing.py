@@ -13,7 +13,7 @@ from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.trainer.hub.answers import HubUnreachable
 from peft_registry.trainer.hub.fetching import HUB_ID, fetch_listed
 from peft_registry.trainer.hub.repositories import list_repository
-from peft_registry.trainer.hub.shared_cache import CachedBase, base_in_snapshot, cached_base
+from peft_registry.trainer.hub.shared_cache import CachedBase, base_in_snapshot, cached_base, is_in_users_cache
 
 
 class BaseSourceNotFound(NotFound):
@@ -99,11 +99,15 @@ def prepare_base(
 
 
 def _prepared_folder(folder: Path) -> PreparedBase:
-    """The user's own folder, or a snapshot in the cache of the Hub, which is the base of its repository and commit."""
+    """The user's own folder, or a snapshot in their cache of the Hub, which is the base of its repository and commit.
+
+    A snapshot elsewhere came from somebody, and its names say nothing: whoever makes a folder names it as they like.
+    """
     cached = base_in_snapshot(folder)
-    if cached is not None:
+    if cached is not None and is_in_users_cache(folder):
         return _prepared(cached, requested=None)
-    return PreparedBase(folder, BaseOrigin(format="huggingface", source=folder.resolve().name))
+    origin = BaseOrigin(format="huggingface", source=folder.resolve().name)
+    return PreparedBase(folder, origin, beside=() if cached is None else cached.beside)
 
 
 def _prepared_gguf(file: Path, destination: Path, observe: Observe) -> PreparedBase:

@@ -69,6 +69,13 @@ def cached_base(repository: str, revision: str | None) -> CachedBase | None:
     return base if base is not None and base.snapshot.repository == repository else None
 
 
+def is_in_users_cache(folder: Path) -> bool:
+    """Whether a folder lies in the cache that this user's own clients of the Hub fill (HF_HUB_CACHE, HF_HOME)."""
+    from huggingface_hub import constants
+
+    return folder.resolve().is_relative_to(Path(constants.HF_HUB_CACHE).resolve())
+
+
 def base_in_snapshot(folder: Path) -> CachedBase | None:
     """The base in a folder that is a snapshot of the Hub; None for another folder, and where no weights of a base are in it."""
     snapshot = HubSnapshot.of(folder)

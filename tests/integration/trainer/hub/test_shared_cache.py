@@ -74,6 +74,14 @@ def test_the_folder_of_a_snapshot_is_the_base_of_its_repository_and_commit(hub: 
     assert by_folder.version == by_id.version
 
 
+def test_a_snapshot_outside_the_users_cache_is_of_no_repository(hub: Path, registry: Registry, tmp_path: Path) -> None:
+    """Whoever makes a folder may name it after a repository and a commit."""
+    snapshot = a_cached_snapshot(tmp_path / "from-somebody", embedded_base())
+    record = intake_base(registry, str(snapshot), name="tiny").record
+    assert record.identity.revision is None
+    assert "lab/tiny" not in record.origin.source
+
+
 def test_it_is_the_base_that_a_fetch_would_give(hub: Path, registry: Registry, tmp_path: Path) -> None:
     a_cached_snapshot(hub, embedded_base())
     plain = intake_base(registry, str(shutil.copytree(embedded_base(), tmp_path / "plain")), name="plain")
