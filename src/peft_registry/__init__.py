@@ -10,7 +10,7 @@ this face), `trainer` (what needs torch), `registry` (identity, signing, storage
 (values and documents). Modules below may change in any release; what may be relied on says docs/adr/0012-public-api.md.
 """
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # not of `typing`, which would be the one module that importing this loads
 
 if TYPE_CHECKING:
     from peft_registry.cli.face import (
