@@ -17,6 +17,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.catalog import NameOfAnotherKind
 from peft_registry.registry.disk.files import DiskFull
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.provenance import merge_provenance
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases import register
@@ -426,7 +427,11 @@ def made(place: Place, merged: MergeOutcome) -> NewArtifact:
     folder = place.base.parent / "for-the-doors"
     pull_version(place.registry, merged.version, folder)
     manifest = records_of(place.registry, merged.version).manifest
-    return NewArtifact("through-a-door", "merge", manifest, folder, CARD, (record_under(merged, "through-a-door"),))
+    statements = (
+        record_under(merged, "through-a-door"),
+        NewStatement("provenance", merge_provenance(merged.merge)),
+    )
+    return NewArtifact("through-a-door", "merge", manifest, folder, CARD, statements)
 
 
 def record_under(merged: MergeOutcome, name: str) -> NewStatement:
