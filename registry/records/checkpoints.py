@@ -15,6 +15,7 @@ from functools import cached_property
 
 from pydantic import ValidationError
 
+from peft_registry.registry.compliance.carried_values import of_other_rules
 from peft_registry.registry.compliance.inherited_values import RecordedBefore
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import LogDamaged, SqlLogStore, append_event
@@ -46,7 +47,7 @@ from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import CLOCK_TOLERANCE, Event, LogEpoch, LogSnapshot
 from peft_registry.schemas.manifest import Manifest
-from peft_registry.schemas.modification import modification_of
+from peft_registry.schemas.modification import ModificationRecord, modification_of
 from peft_registry.schemas.policy import CHECKPOINT_TYPE, TrustPolicy
 from peft_registry.schemas.statement import (
     MODIFICATION_V1,
@@ -544,6 +545,8 @@ class _Changes:
             answered = self._answered_before(leaf.subject)
             self._answered[leaf.subject] = answered
         try:
+            if statement.kind == "modification":
+                self._require_these_rules(index, statement)
             contradictions = answered.follow(leaf.statement, statement, self._trust.key(leaf.key), at=leaf.at)
         except ValidationError as error:
             raise PendingRejected(index, f"its statement is malformed: {first_problem(error)}") from error
@@ -554,6 +557,19 @@ class _Changes:
         if statement.kind == "registration":
             self._require_own_record(index, leaf, answered)
 
+    @staticmethod
+    def _require_these_rules(index: int, statement: Statement) -> None:
+        """Raise where a record is written by rules that this tool does not know, by which nothing derived in it is held.
+
+        Raises:
+            PendingRejected: it is.
+            ValidationError: it is not a record.
+        """
+        record = modification_of(statement.predicate_type, statement.predicate)
+        reasons = of_other_rules(record) if isinstance(record, ModificationRecord) else ()
+        if reasons:
+            raise PendingRejected(index, "; ".join(reasons))
+
     def _require_own_record(self, index: int, leaf: Event, answered: RecordChecks) -> None:
         """Raise where a registration brings a record that is not of its manifest, or of what is signed beside it.
 
@@ -561,9 +577,11 @@ class _Changes:
             PendingRejected: it does.
             ObjectMissing, ObjectCorrupt: the store has no manifest that would tell.
         """
-        if not answered.has_first_record(leaf.subject, leaf.statement):
-            return
         manifest = read_manifest(self._registry.store.read_bytes(leaf.subject))
+        if not answered.has_first_record(leaf.subject, leaf.statement):
+            if manifest.kind != "base":
+                raise PendingRejected(index, "it registers a result and brings no modification record")
+            return
         lines = answered.first_records(leaf.subject, manifest, self._manifest_in, registration=leaf.statement)
         wrong = [text for _, text in lines]
         if wrong:

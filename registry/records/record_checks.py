@@ -7,7 +7,7 @@ So do the reader of a version, `registry log sign` before a checkpoint is signed
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -83,6 +83,15 @@ def signed_beside(brought: Iterable[SignedStatement]) -> SignedBeside:
             evaluation = EvaluationRecord.from_json(predicate)
             beside = replace(beside, evaluation=evaluation, key_id=signer.key_id, person=signer.person)
     return beside
+
+
+def _several(records: Sequence[Digest], brought: Sequence[SignedStatement]) -> Iterator[str]:
+    """What a registration names more than once, so that nothing says which of them stands."""
+    if len(records) > 1:
+        yield f"its registration names {len(records)} modification records, and a version begins with one"
+    productions = sum(kind == "provenance" for kind, _, _ in brought)
+    if productions > 1:
+        yield f"its registration names {productions} statements of how it was made, and it was made once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +255,10 @@ class RecordChecks:
         records = [digest for digest in named if self._is_about(subject, self._records.get(digest))]
         if not records:
             return
-        beside = signed_beside(self._brought(subject, named))
+        brought = tuple(self._brought(subject, named))
         record = self._record_in(records[-1])
-        first = _FirstRecord(registration, records[-1], RecordClaims.of(record), tuple(check_beside(record, beside)))
+        wrong = (*_several(records, brought), *check_beside(record, signed_beside(brought)))
+        first = _FirstRecord(registration, records[-1], RecordClaims.of(record), wrong)
         self._first.setdefault(subject, []).append(first)
 
     def _record_in(self, statement: Digest) -> RecordSections:

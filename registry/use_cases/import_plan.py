@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.compliance.recorded_result import BaseInput, base_section, upstream_terms
+from peft_registry.registry.disk.files import FileMissing, read_file
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.base import ADAPTER_CONFIG_NAME
-from peft_registry.registry.identity.manifests import WEIGHTS_SUFFIX, listed_tensors
+from peft_registry.registry.identity.manifests import WEIGHTS_SUFFIX, listed_tensors, read_manifest
 from peft_registry.registry.identity.weights import Tensor, hash_weights
 from peft_registry.registry.imports.base_choice import (
     ChosenBase,
@@ -42,9 +43,10 @@ from peft_registry.registry.intake.safetensors import read_header
 from peft_registry.registry.records.signed_records import stored_manifest
 from peft_registry.registry.use_cases.pull_base import BaseBytesMissing, WrongBase, checked_folder
 from peft_registry.registry.use_cases.register import require_name
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import BaseFit, BaseRelation, Producer
-from peft_registry.schemas.manifest import FileEntry
+from peft_registry.schemas.manifest import FILE_NAME, FileEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +101,35 @@ def plan_import(registry: Registry, request: ImportRequest, folder: Path, scratc
     """
     name = request.name or default_name(folder)
     require_name(registry, name, is_base=False)
+    _require_not_pulled(folder)
     offered = offered_folder(folder)
     if offered.kind == "model":
         return _with_facts(registry, request, _model_plan(registry, request, offered, name, scratch))
     return _with_facts(registry, request, _adapter_plan(registry, request, offered, name))
+
+
+_MANIFEST_MAX_BYTES = 64 * 1024 * 1024  # as verification reads of one
+
+
+class PulledFolder(InputRefused):
+    reference = "pulled-folder"
+    what = "{folder.name} was pulled from a registry"
+    why = "its {file} says that it is registered there as {kind}, with records that an import would not have"
+    fix = "use it where it is registered"
+
+    folder: Path
+    kind: str
+
+    file = FILE_NAME
+
+
+def _require_not_pulled(folder: Path) -> None:
+    """Raise where a folder lists itself as a result of a registry, this one or another; other tools' manifests say nothing."""
+    try:
+        manifest = read_manifest(read_file(folder / FILE_NAME, max_bytes=_MANIFEST_MAX_BYTES))
+    except (FileMissing, InputRefused, IntegrityBroken):
+        return
+    raise PulledFolder(folder, manifest.kind)
 
 
 def default_name(folder: Path) -> str:

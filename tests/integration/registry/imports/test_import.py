@@ -35,7 +35,7 @@ from peft_registry.registry.use_cases.import_folder import (
     NameForSeveral,
     import_folders,
 )
-from peft_registry.registry.use_cases.import_plan import ImportRequest
+from peft_registry.registry.use_cases.import_plan import ImportRequest, PulledFolder
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register import (
     ModificationRecordWrong,
@@ -137,6 +137,17 @@ def test_what_was_trained_here_is_not_imported_without_its_records(
         imported(registry, tmp_path / "trained", base="tiny", name="clean")
     assert trained.label in refused.value.what
     assert refused.value.exit_code == 7
+
+
+def test_a_folder_that_was_pulled_from_a_registry_is_not_imported(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    """Also where one number of it was changed, and by whoever has another registry: its records would be gone."""
+    version = imported(registry, peft_folder(tmp_path / "helper")).version
+    pull_version(registry, version, tmp_path / "pulled")
+    with pytest.raises(PulledFolder) as refused:
+        imported(registry, tmp_path / "pulled", base="tiny", name="clean")
+    assert refused.value.exit_code == 2
 
 
 def test_a_pulled_import_says_it_without_the_registry(registry: Registry, base: AddedBase, tmp_path: Path) -> None:

@@ -12,7 +12,12 @@ from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.version_statements import RecordContradicted
 from peft_registry.registry.use_cases import register_product
 from peft_registry.registry.use_cases.check_log import check_log
-from peft_registry.registry.use_cases.register import ModificationRecordWrong, NewArtifact, register_version
+from peft_registry.registry.use_cases.register import (
+    ModificationRecordWrong,
+    NewArtifact,
+    NewStatement,
+    register_version,
+)
 from peft_registry.registry.use_cases.register_product import Product
 from peft_registry.registry.use_cases.statements import record_statement, sign_statement
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
@@ -23,7 +28,7 @@ from peft_registry.schemas.statement import MODIFICATION_V1, PREDICATE_TYPES
 from peft_registry.schemas.values import declared, derived, measured
 from tests.builders.homes import NOW, a_home, add_a_base
 from tests.builders.lineage import register_made_from, register_merge
-from tests.builders.products import FACTS, a_product, registered_unasked
+from tests.builders.products import FACTS, a_product, artifact_registered_unasked, registered_unasked
 from tests.builders.records import a_run_record
 
 Change = Callable[[ModificationRecord], ModificationRecord]
@@ -209,3 +214,50 @@ def test_a_record_states_nothing_that_no_statement_beside_it_gives(
     )
     with pytest.raises(ModificationRecordWrong, match=where):
         register_version(registry, artifact)
+
+
+def test_of_two_records_that_a_registration_names_none_stands(tmp_path: Path) -> None:
+    """Else the one that is checked would not be the one that is read."""
+    with a_home(tmp_path / "home") as registry:
+        base = add_a_base(registry, tmp_path / "base")
+
+        def statements_of(name: str, change: Change) -> tuple[NewArtifact, tuple[NewStatement, ...]]:
+            made = a_product(registry, tmp_path / name, base, name="sums", run_id=f"run of {name}", facts=FACTS)
+            made = replace(made, modification=change(made.modification))
+            artifact = NewArtifact(
+                name="sums",
+                source=made.source,
+                manifest=made.manifest,
+                folder=made.folder,
+                card=made.card,
+                statements=register_product._statements(made),
+                evidence=tuple(evaluation.items for evaluation in made.evaluations),
+            )
+            return artifact, artifact.statements
+
+        _, forged = statements_of("forged", of_one_flop)
+        artifact, honest = statements_of("honest", lambda record: record)
+        both = (*(said for said in forged if said.kind == "modification"), *honest)
+        with pytest.raises(PendingRejected, match="2 modification records"):
+            artifact_registered_unasked(registry, replace(artifact, statements=both), sign=publish_checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("left_out", "why"), [("modification", "brings no modification record"), ("rules", "this tool writes by")]
+)
+def test_a_result_without_a_record_by_these_rules_is_not_signed_over(tmp_path: Path, left_out: str, why: str) -> None:
+    with a_home(tmp_path / "home") as registry:
+        made = a_product(registry, tmp_path / "made", add_a_base(registry, tmp_path / "base"), facts=FACTS)
+        if left_out == "rules":
+            made = replace(made, modification=made.modification.revised(rule_set="2099-01"))
+        artifact = NewArtifact(
+            name="sums",
+            source=made.source,
+            manifest=made.manifest,
+            folder=made.folder,
+            card=made.card,
+            statements=tuple(said for said in register_product._statements(made) if said.kind != left_out),
+            evidence=tuple(evaluation.items for evaluation in made.evaluations),
+        )
+        with pytest.raises(PendingRejected, match=why):
+            artifact_registered_unasked(registry, artifact, sign=publish_checkpoint)

@@ -82,6 +82,17 @@ def test_a_snapshot_outside_the_users_cache_is_of_no_repository(hub: Path, regis
     assert "lab/tiny" not in record.origin.source
 
 
+def test_plain_files_in_a_folder_that_is_called_a_snapshot_are_of_no_repository(hub: Path, registry: Registry) -> None:
+    snapshot = a_cached_snapshot(hub, embedded_base())
+    for path in list(snapshot.iterdir()):
+        data = path.read_bytes()
+        path.unlink()
+        path.write_bytes(data)
+    assert intake_base(registry, str(snapshot), name="tiny").record.identity.revision is None
+    with pytest.raises(HubUnreachable):
+        intake_base(registry, ID, name="by-id")
+
+
 def test_it_is_the_base_that_a_fetch_would_give(hub: Path, registry: Registry, tmp_path: Path) -> None:
     a_cached_snapshot(hub, embedded_base())
     plain = intake_base(registry, str(shutil.copytree(embedded_base(), tmp_path / "plain")), name="plain")
