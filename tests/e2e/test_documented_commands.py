@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file, save_file
 from typer.main import get_command
 
 from peft_registry.cli.main import app
@@ -300,13 +301,15 @@ def for_merging(place: Place) -> dict[str, str]:
 
 
 def for_importing(place: Place) -> dict[str, str]:
-    """Two folders as a training elsewhere leaves them: what it saved, and nothing of a registry."""
+    """Two folders as a training elsewhere leaves them: what it saved, of weights that were not made here."""
     assert place.run("registry pull polite-replies:1 pulled-once")[0] == 0
-    for name in ("tutor", "polite"):
+    weights = load_file(place.cwd / "pulled-once" / "adapter_model.safetensors")
+    for name, factor in (("tutor", 0.5), ("polite", 0.25)):
         folder = place.cwd / "outputs" / name
         folder.mkdir(parents=True)
-        for file in ("adapter_config.json", "adapter_model.safetensors"):
-            shutil.copyfile(place.cwd / "pulled-once" / file, folder / file)
+        shutil.copyfile(place.cwd / "pulled-once" / "adapter_config.json", folder / "adapter_config.json")
+        made = {tensor: value * value.dtype.type(factor) for tensor, value in weights.items()}
+        save_file(made, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     return {}
 
 
