@@ -8,10 +8,11 @@ those that were signed as far as both ways have them, and what it derives to not
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from peft_registry.registry.compliance.assessment import with_assessment
+from peft_registry.registry.compliance.base_facts import facts_by_path
 from peft_registry.registry.compliance.carried_values import agrees, is_by_these_rules
 from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.compliance.inheritance import with_limits_of_data
@@ -21,8 +22,9 @@ from peft_registry.registry.compliance.recorded_evaluation import (
     EvaluationSigner,
     evaluation_section,
 )
-from peft_registry.registry.compliance.recorded_result import file_digests
+from peft_registry.registry.compliance.recorded_result import BaseInput, base_section, file_digests, upstream_terms
 from peft_registry.registry.compliance.recorded_run import counts_earlier_runs
+from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import ImportRecord
@@ -96,6 +98,48 @@ def check_manifest(claims: RecordClaims, manifest: Manifest, find: ManifestFinde
             yield "change.artifact_digests: the record does not say which files the manifest lists"
     elif claims.files != _listing(file_digests(manifest.files)):
         yield "change.artifact_digests: these are not the files of the manifest"
+
+
+def check_base(record: RecordSections, manifest: Manifest, stated: Sequence[BaseRecord]) -> Iterator[str]:
+    """What a record says of its base without naming a statement, and is recorded of that base otherwise, a line each.
+
+    A value that names a statement is held against that (`inherited_values.py`). What nobody recorded of the base may be stated.
+
+    Args:
+        record: of a version.
+        manifest: of the version.
+        stated: every record of the base that was signed.
+    """
+    if manifest.base is None or not stated:
+        return
+    inputs = [BaseInput(name=base.name or "", record=base) for base in stated]  # older ones have no name
+    sections = [base_section(base) for base in inputs]
+    terms = [upstream_terms(base) for base in inputs]
+    for position, used in enumerate(record.base):
+        if used.role.value != "base" or used.tensor_digest.value != str(manifest.base.identity.weights):
+            continue
+        for name in (*_facts_of_a_base(), "params_total", "revision"):
+            recorded = getattr(used, name)
+            if _contradicts(recorded, [getattr(section, name) for section in sections]):
+                yield f"base[{position}].{name}: it names no statement, and the base is recorded otherwise"
+    for position, term in enumerate(record.upstream if isinstance(record, ModificationRecord) else ()):
+        if len(record.base) == 1 and _contradicts(term.eu_exclusion, [other.eu_exclusion for other in terms]):
+            yield f"upstream[{position}].eu_exclusion: it names no statement, and the base is recorded otherwise"
+
+
+def _facts_of_a_base() -> tuple[str, ...]:
+    """The fields of a base in a record that the record of the base states."""
+    return tuple(path.removeprefix("base[].") for path in facts_by_path() if path.startswith("base[]."))
+
+
+def _contradicts(recorded: Value, stated: Sequence[Value]) -> bool:
+    """Whether a value that rests on nobody's statement is another than each that is known."""
+    known = [value for value in stated if value.known]
+    return recorded.known and not recorded.evidence and bool(known) and _says(recorded) not in map(_says, known)
+
+
+def _says(value: Value) -> tuple[object, ...]:
+    return value.value, value.source, value.asserted_by
 
 
 def check_beside(record: RecordSections, beside: SignedBeside) -> Iterator[str]:

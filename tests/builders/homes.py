@@ -20,7 +20,7 @@ from peft_registry.registry.signing.trust_chain import TrustChain, render_chain,
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
 from peft_registry.registry.use_cases.make_home import NewHome, make_home
 from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
-from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, Parent
 from peft_registry.schemas.profile import OrganisationProfile
@@ -108,9 +108,16 @@ def base_files(folder: Path, *, seed: int = 0, shards: int = 1) -> Path:
     return folder
 
 
-def add_a_base(registry: Registry, folder: Path, *, name: str = "tiny", mode: str = "reference") -> AddedBase:
+def add_a_base(
+    registry: Registry,
+    folder: Path,
+    *,
+    name: str = "tiny",
+    mode: str = "reference",
+    facts: DeclaredFacts | None = None,
+) -> AddedBase:
     origin = BaseOrigin(format="huggingface", source=folder.name)
-    return add_base(registry, base_files(folder), name=name, origin=origin, mode=mode)  # type: ignore[arg-type]
+    return add_base(registry, base_files(folder), name=name, origin=origin, facts=facts, mode=mode)  # type: ignore[arg-type]
 
 
 def adapter_files(folder: Path, *, value: float = 0.5) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import PendingRejected, publish_checkpoint
 from peft_registry.registry.records.signed_records import records_of
@@ -22,10 +23,11 @@ from peft_registry.registry.use_cases.register_product import Product
 from peft_registry.registry.use_cases.statements import record_statement, sign_statement
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.registry.verification.presented import present_version, write_presented
+from peft_registry.schemas.base_model import DeclaredFacts
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import Evaluation, ModificationRecord, ModificationRecordV1
 from peft_registry.schemas.statement import MODIFICATION_V1, PREDICATE_TYPES
-from peft_registry.schemas.values import declared, derived, measured
+from peft_registry.schemas.values import Value, declared, derived, measured
 from tests.builders.homes import NOW, a_home, add_a_base
 from tests.builders.lineage import register_made_from, register_merge
 from tests.builders.products import FACTS, a_product, artifact_registered_unasked, registered_unasked
@@ -261,3 +263,30 @@ def test_a_result_without_a_record_by_these_rules_is_not_signed_over(tmp_path: P
         )
         with pytest.raises(PendingRejected, match=why):
             artifact_registered_unasked(registry, artifact, sign=publish_checkpoint)
+
+
+FORGED_FACTS: dict[str, Value] = {
+    "licence_flags": declared([], by="the provider", at=NOW),
+    "training_compute_flop": declared(1e24, "FLOP", by="the provider", at=NOW),
+    "provider": declared("Meta", by="the provider", at=NOW),
+    "params_total": measured(1, "parameters"),
+}
+
+
+@pytest.mark.parametrize("field", FORGED_FACTS)
+def test_a_record_says_of_its_base_what_is_recorded_of_it(tmp_path: Path, field: str) -> None:
+    def stated(value: object, unit: str | None = None) -> Value:
+        return declared(value, unit, by="legal", at=NOW)
+
+    facts = DeclaredFacts(
+        provider=stated("Example Labs"),
+        licence_flags=stated(["non_commercial", "eu_exclusion"]),
+        training_compute_flop=stated(1e6, "FLOP"),
+    )
+    with a_home(tmp_path / "home") as registry:
+        made = a_product(registry, tmp_path / "made", add_a_base(registry, tmp_path / "base", facts=facts), facts=FACTS)
+        register_product.register_product(registry, made)
+        base = made.modification.base[0].revised(**{field: FORGED_FACTS[field]})
+        forged = with_assessment(made.modification.revised(base=(base,)))
+        with pytest.raises(ModificationRecordWrong, match=rf"base\[0\]\.{field}"):
+            register_product.register_product(registry, replace(made, modification=forged))
