@@ -25,7 +25,9 @@ from docs.measured.mitigation import registry
 
 HERE = Path(__file__).resolve().parent
 RATES = {"full": 1e-4, "lora": 1e-3, "prompt_tuning": 1e-2}  # the best of the sweeps on SmolLM2
-INTENTS, TRAINED, TESTED = 20, 20, 20  # the last two are rows an intent
+INTENTS = 20
+TRAINED = 20  # rows an intent
+TESTED = 20  # likewise
 SEEDS = range(7, 12)
 HELD_OUT = 1  # rows an intent, for the loss
 _NAMES = ("train.jsonl", "validation.jsonl", "test.jsonl")
@@ -85,7 +87,9 @@ def split(rows: Iterable[Mapping[str, str]]) -> tuple[list[dict[str, Any]], ...]
     needed = TRAINED + HELD_OUT + TESTED
     intents = sorted(name for name, of_intent in texts.items() if len(of_intent) >= needed)[:INTENTS]
     labels = [name.replace("_", " ") for name in intents]
-    trained, held_out, tested = [], [], []
+    trained: list[dict[str, Any]] = []
+    held_out: list[dict[str, Any]] = []
+    tested: list[dict[str, Any]] = []
     for intent, label in zip(intents, labels, strict=True):
         ordered = [text for _, text in sorted(texts[intent].items())]
         learnt = [{"prompt": prompt(text), "completion": f" {label}"} for text in ordered[: TRAINED + HELD_OUT]]

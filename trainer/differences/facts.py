@@ -42,8 +42,10 @@ def _different(section: str, first: Mapping[str, Any], second: Mapping[str, Any]
 
 
 def _identity(side: Side) -> dict[str, Any]:
-    version, base = side.version, side.records.manifest.base
-    identity = side.records.base.identity if side.records.base is not None else base.identity if base else None
+    version = side.version
+    base = side.records.manifest.base
+    identified = side.records.base or base  # a base is its own
+    identity = None if identified is None else identified.identity
     return {
         "kind": version.kind,
         "method": version.method,
@@ -137,7 +139,9 @@ def _evaluations(one: Side, other: Side) -> Iterator[Fact]:
     )
     first, second = (_figures(composition, records) for composition in served)
     for key in sorted(first.keys() | second.keys()):
-        name, (rows, before), (others, after) = " ".join(key), first.get(key, _NONE), second.get(key, _NONE)
+        name = " ".join(key)
+        rows, before = first.get(key, _NONE)
+        others, after = second.get(key, _NONE)
         if (rows, before) == (others, after):
             continue
         if None not in (rows, others) and rows != others:

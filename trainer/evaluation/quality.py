@@ -138,8 +138,7 @@ def read_answers(path: Path, *, name: str, own: OwnMetric | None = None) -> Answ
     files = SuiteFiles(name, ((path.name, data),))
     rows = []
     for number, value in files.json_lines(path.name):
-        given = value.get("answers")
-        references = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, list) else ()
+        references = _references_of(value.get("answers"))
         if (
             not isinstance(value.get("prompt"), str)
             or not value["prompt"]
@@ -177,6 +176,13 @@ def read_answers(path: Path, *, name: str, own: OwnMetric | None = None) -> Answ
         rows_total=len(rows), rows_used=len(rows), selection_ids_sha256=ids_digest(ids),
     )  # fmt: skip
     return Answers(dataset, tuple(rows), own)
+
+
+def _references_of(answers: Any) -> tuple[Any, ...]:  # any JSON value
+    """One answer or a list of them; nothing for what is neither."""
+    if isinstance(answers, str):
+        return (answers,)
+    return tuple(answers) if isinstance(answers, list) else ()
 
 
 def _choices_of(value: object, references: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -43,7 +43,7 @@ from peft_registry.trainer.hub.repositories import (
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z")  # owner/name
 _STEP = "fetch"
-_MAX_TEXT_BYTES = 4 * 1024 * 1024  # of a card or licence; whatever is larger is no text that a person reads
+_MAX_TEXT_BYTES = 4 * 1024 * 1024  # of a card or licence; nobody reads a longer one
 BASE_FILES = (CONFIG_NAME, GENERATION_CONFIG_NAME, *CHAT_TEMPLATE_NAMES, *TOKENIZER_FILES)
 _BLOCK_BYTES = 1024 * 1024
 _ATTEMPTS = 5  # of a file whose connection breaks

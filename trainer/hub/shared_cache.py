@@ -88,7 +88,7 @@ def base_in_snapshot(folder: Path) -> CachedBase | None:
     texts = {name for name in names if name == CARD_NAME or LICENCE_FILE.fullmatch(name)}
     files = {*weights, *texts, *additional_templates(names), *(name for name in BASE_FILES if name in names)}
     if any(blob_of(folder / name) is None for name in files):
-        return None  # nothing tells whether a file that is no link to a blob is that of the commit
+        return None  # a plain file has no digest in its name: nothing ties it to the commit
     return CachedBase(folder, snapshot, tuple(sorted(files)), tuple(sorted(names - files)))
 
 
