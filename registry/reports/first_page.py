@@ -4,7 +4,7 @@ Pure, over records. A question that the records do not answer says so and why; u
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from peft_registry.registry.compliance.completeness import (
     Completeness,
@@ -201,8 +201,22 @@ def _data(
 def _rows(data: DataUsed) -> str:
     splits = data.splits.value
     if isinstance(splits, list) and all(isinstance(row, dict) and row.keys() >= {"split", "rows"} for row in splits):
+        if any("of" in row for row in splits):
+            return f": {_of_several_runs(splits)}, {value_text(data.n_points)} altogether"
         return f": {_added_up([(str(row['split']), int(row['rows'])) for row in splits])}"
     return f": {value_text(data.n_points)}" if data.n_points.known else ""
+
+
+def _of_several_runs(splits: Sequence[dict[str, Any]]) -> str:
+    """`48 rows trained on (by a:1 and b:1), 12 rows held out (by a:1)`: rows with one digest are the same, and not added up."""
+    runs: dict[tuple[str, str, int], list[str]] = {}
+    for row in splits:
+        selection = (str(row["split"]), str(row.get("rows_sha256")), int(row["rows"]))
+        runs.setdefault(selection, []).append(str(row.get("of")))
+    return ", ".join(
+        f"{whole(rows)} rows {_USED_FOR.get(split, split)} (by {' and '.join(labels)})"
+        for (split, _, rows), labels in runs.items()
+    )
 
 
 def _added_up(splits: Sequence[tuple[str, int]]) -> str:

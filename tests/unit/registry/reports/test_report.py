@@ -24,10 +24,10 @@ from peft_registry.registry.reports.wording import CLASSIFICATIONS, STATUSES, co
 from peft_registry.schemas.evaluation import Guards
 from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
 from peft_registry.schemas.merge import StaleEvaluation
-from peft_registry.schemas.modification import BaseUsed, Modifier
+from peft_registry.schemas.modification import BaseUsed, DataUsed, Modifier
 from peft_registry.schemas.report import Bar, Curve
 from peft_registry.schemas.run import LossCurve
-from peft_registry.schemas.values import declared, imported, measured, unknown
+from peft_registry.schemas.values import declared, derived, imported, measured, unknown
 from peft_registry.schemas.version import Check
 from tests.builders.records import (
     NOW,
@@ -321,6 +321,22 @@ def test_what_readers_missed_on_the_first_page_stands_there():
     missed = {what: words for what, words in MISSED.items() if words not in text}
     assert not missed, text
     assert "tool 4" not in text
+
+
+def test_the_rows_of_a_file_that_two_runs_used_are_not_added_up():
+    """Sixty of a file of sixty, and not a hundred and twenty."""
+    splits = [
+        {"of": label, "split": split, "rows": rows, "rows_sha256": str(a_digest(split))}
+        for label in ("a:1", "b:1")
+        for split, rows in (("train", 48), ("validation", 12))
+    ]
+    data = DataUsed(
+        name=measured("sums.jsonl"), splits=measured(splits), n_points=derived(60, "rows", method="selections once")
+    )
+    record = a_merge_modification().revised(data=(data,))
+    text = first_page(a_view(record=record, run=None, merge=a_merge_record()))
+    expected = "sums.jsonl: 48 rows trained on (by a:1 and b:1), 12 rows held out (by a:1 and b:1), 60 rows altogether"
+    assert expected in text.replace("\u202f", " "), text
 
 
 def test_a_question_that_was_left_empty_at_the_start_says_so_in_words():
