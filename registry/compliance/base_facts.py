@@ -5,6 +5,8 @@ licence: apache-2.0
 release_date: "2025-01-30"
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -63,45 +65,74 @@ class FactOfAnother(InputRefused):
     by: str
 
 
-def kept_facts_problem(recorded: DeclaredFacts, later: DeclaredFacts, *, role: str | None) -> str:
+@dataclass(frozen=True, slots=True)
+class FactSigner:
+    """Whose key signed a fact: the role that the trust file lists it for, and the person, or the key where it names none.
+
+    Of a key that it does not list the role is empty; where there is no trust file nobody knows either (None).
+    """
+
+    role: str | None = None
+    who: str | None = None
+
+
+Signers = Mapping[str, FactSigner]
+"""Whose key signed each recorded fact first, by the fact; none of a fact means that nobody knows."""
+
+
+def kept_facts_problem(recorded: DeclaredFacts, later: DeclaredFacts, *, signers: Signers, by: FactSigner) -> str:
     """The first fact for which what is stated of a base later may not stand in place of what is recorded; empty for none.
 
     Args:
         recorded: what is recorded of it under the same name.
         later: what another statement says, whole.
-        role: of the key that signed that; None where nobody knows.
+        signers: of the recorded facts.
+        by: the signer of the other statement.
     """
     for key in DeclaredFacts.model_fields:
         before = getattr(recorded, key)
         after = getattr(later, key)
-        if after.value != before.value and not (after.known and may_correct(key, after, before, role=role)):
+        is_allowed = after.known and may_correct(key, after, before, signer=signers.get(key, FactSigner()), by=by)
+        if after.value != before.value and not is_allowed:
             return key
     return ""
 
 
-def corrected_facts(recorded: DeclaredFacts, stated: DeclaredFacts, *, role: str | None) -> DeclaredFacts:
+def corrected_facts(
+    recorded: DeclaredFacts, stated: DeclaredFacts, *, signers: Signers, by: FactSigner
+) -> DeclaredFacts:
     """The facts that are recorded with those that may stand in their place: silence takes nothing back."""
     corrected = {}
     for key in DeclaredFacts.model_fields:
         before = getattr(recorded, key)
         after = getattr(stated, key)
         is_new = after.known and after.value != before.value
-        corrected[key] = after if is_new and may_correct(key, after, before, role=role) else before
+        is_allowed = is_new and may_correct(key, after, before, signer=signers.get(key, FactSigner()), by=by)
+        corrected[key] = after if is_allowed else before
     return DeclaredFacts(**corrected)
 
 
-def may_correct(key: str, later: Value, before: Value, *, role: str | None) -> bool:
+def may_correct(key: str, later: Value, before: Value, *, signer: FactSigner, by: FactSigner) -> bool:
     """Whether a fact may stand in place of another of the same base.
 
-    A person's word is corrected by that person, or under a role that may answer for the owner of the field. What somebody else's
-    document says takes the place of no person's word.
+    A person's word is corrected by that person, or under a role that may answer for the owner of the field. Who the person is says
+    the key that signed, and not the name alone, which anybody writes. What somebody else's document says takes the place of no
+    person's word.
+
+    Args:
+        key: of the fact.
+        later: what is stated of it.
+        before: what is recorded of it.
+        signer: whose key signed that.
+        by: whose key signs what is stated.
     """
     if before.source != "declared":
         return True
     if later.source != "declared":
         return False
-    is_same_author = later.asserted_by == before.asserted_by
-    return is_same_author or field_rules().by_path()[path_of_fact(key)].is_answered_by(role)
+    is_same_key = signer.who is None or by.who is None or signer.who == by.who
+    is_same_author = is_same_key and later.asserted_by == before.asserted_by
+    return is_same_author or field_rules().by_path()[path_of_fact(key)].is_answered_by(by.role)
 
 
 def path_of_fact(key: str) -> str:
@@ -125,7 +156,7 @@ def facts_by_path() -> dict[str, str]:
 
 
 def facts_of_others(
-    name: str, recorded: DeclaredFacts, stated: DeclaredFacts, *, role: str | None
+    name: str, recorded: DeclaredFacts, stated: DeclaredFacts, *, signers: Signers, by: FactSigner
 ) -> tuple[FactOfAnother, ...]:
     """What a person declares of a base in place of what somebody else declared, and may not."""
     return tuple(
@@ -133,7 +164,7 @@ def facts_of_others(
         for key in DeclaredFacts.model_fields
         if (after := getattr(stated, key)).source == "declared"
         and after.value != (before := getattr(recorded, key)).value
-        and not may_correct(key, after, before, role=role)
+        and not may_correct(key, after, before, signer=signers.get(key, FactSigner()), by=by)
     )
 
 

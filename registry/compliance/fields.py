@@ -4,11 +4,12 @@ The data file carries its rule-set version, the date of the law it follows and i
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
+from types import MappingProxyType
 from typing import Any, Literal
 
 from peft_registry.registry.compliance.answer_forms import AnswerForm
@@ -163,9 +164,14 @@ class FieldRules(Frozen):
     profile: dict[str, str]
     fields: tuple[FieldRule, ...]
 
-    def by_path(self) -> dict[str, FieldRule]:
+    def by_path(self) -> Mapping[str, FieldRule]:
         """Each rule under its path, in the order of the file."""
-        return {rule.path: rule for rule in self.fields}
+        return self._by_path
+
+    @cached_property
+    def _by_path(self) -> Mapping[str, FieldRule]:
+        """Made once: a record asks for it at every value."""
+        return MappingProxyType({rule.path: rule for rule in self.fields})
 
     def owners(self, rule: FieldRule, *, at: Timestamp | None) -> tuple[Owner, ...]:
         """Who could answer a field at a time: its first former owner whose day had not come, else its owner.

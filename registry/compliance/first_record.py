@@ -8,31 +8,43 @@ those that were signed as far as both ways have them, and what it derives to not
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from peft_registry.registry.compliance.assessment import with_assessment
-from peft_registry.registry.compliance.base_facts import facts_by_path
+from peft_registry.registry.compliance.base_as_recorded import another_name, based_otherwise, of_no_base
 from peft_registry.registry.compliance.carried_values import agrees, is_by_these_rules
 from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.compliance.inheritance import with_limits_of_data
+from peft_registry.registry.compliance.made_as_recorded import (
+    Flop,
+    Made,
+    MakingFinder,
+    Production,
+    is_merged,
+    made_otherwise,
+    runs_counted,
+    trainings,
+)
 from peft_registry.registry.compliance.merging import evaluation_of_merge
 from peft_registry.registry.compliance.recorded_evaluation import (
     WRITTEN_BY_EVALUATIONS,
     EvaluationSigner,
     evaluation_section,
 )
-from peft_registry.registry.compliance.recorded_result import BaseInput, base_section, file_digests, upstream_terms
+from peft_registry.registry.compliance.recorded_result import file_digests
 from peft_registry.registry.compliance.recorded_run import counts_earlier_runs
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import ImportRecord
+from peft_registry.schemas.log import CLOCK_TOLERANCE
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import Evaluation, ModificationRecord, RecordSections
 from peft_registry.schemas.run import RunRecord
-from peft_registry.schemas.values import Value
+from peft_registry.schemas.values import Timestamp, Value
 
 _FIGURES = frozenset(f"evaluation.{name}" for name in ("runs", "metrics", "delta", "bias"))
 _SIGNED = frozenset(("evaluation.signed_by", "evaluation.signed_at"))
@@ -42,44 +54,103 @@ _SIGNED = frozenset(("evaluation.signed_by", "evaluation.signed_at"))
 class SignedBeside:
     """What is signed with a version's record: how it was made, its evaluation, and whose key signed that; None for nothing."""
 
-    production: RunRecord | MergeRecord | ImportRecord | None = None
+    production: Production | None = None
     evaluation: EvaluationRecord | None = None
     key_id: str | None = None
     person: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
+class Registering:
+    """As what an artifact is registered, whose key signs that, and when; None for what is not known here."""
+
+    subject: Digest
+    name: str | None = None
+    key_id: str | None = None
+    person: str | None = None
+    at: Timestamp | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RecordClaims:
-    """What a record says of its manifest: all that is kept of it until the manifest is at hand."""
+    """What a record, and the statement of how its version was made, say of its manifest.
+
+    It is all that is kept of them until the manifest is at hand.
+
+    Attributes:
+        rows: how many rows of each file the record counts, by the file's digest.
+        made: how the version was made, where that is signed with the record.
+        runs: the figures of the runs before it that its compute counts; None where it is by other rules than those of this tool.
+        untouched: whether it says that the weights of the base are unchanged.
+    """
 
     is_first_form: bool
     data: frozenset[str]
     bases: frozenset[str]
     files: Digest | None
+    rows: Mapping[str, float] = field(default_factory=dict)
+    made: Made | None = None
+    runs: Mapping[Digest, Flop] | None = None
+    untouched: str | None = None
 
     @classmethod
-    def of(cls, record: RecordSections) -> "RecordClaims":
+    def of(cls, record: RecordSections, production: Production | None = None) -> "RecordClaims":
         listed = record.change.artifact_digests
+        is_held = isinstance(record, ModificationRecord) and is_by_these_rules(record)
         return cls(
             is_first_form=not isinstance(record, ModificationRecord),
+            rows=_rows(record),
+            made=Made.of(production) if is_held and production is not None else None,
+            runs=runs_counted(record) if is_held and isinstance(record, ModificationRecord) else None,
+            untouched=str(record.change.base_weights_untouched.value) if is_held else None,
             data=frozenset(str(data.digest.value) for data in record.data if data.digest.known),
             bases=frozenset(str(base.tensor_digest.value) for base in record.base if base.role.value == "base"),
             files=_listing(listed.value) if listed.known else None,
         )
 
 
+def _rows(record: RecordSections) -> dict[str, float]:
+    """How many rows of each file a record counts; a file may be there twice, under two names."""
+    rows: dict[str, float] = {}
+    for data in record.data:
+        number = data.n_points.number
+        if number is not None:
+            digest = str(data.digest.value)
+            rows[digest] = rows.get(digest, 0) + number
+    return rows
+
+
 ManifestFinder = Callable[[Digest], Manifest | None]
 """The manifest with a digest; None where it is not at hand."""
 
 
-def check_manifest(claims: RecordClaims, manifest: Manifest, find: ManifestFinder) -> Iterator[str]:
-    """What a record says of its files, base and data and its manifest does not, a line each.
+BasesFinder = Callable[[Digest], Sequence[BaseRecord]]
+"""Every record of a base that was signed, by its manifest, in the order of the log; nothing where none is at hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What is recorded of other artifacts, as far as it is at hand: what is not is held to nothing."""
+
+    manifest: ManifestFinder = lambda _: None
+    bases: BasesFinder = lambda _: ()
+    made: MakingFinder = lambda _: ()
+
+
+NOTHING_ELSEWHERE = Elsewhere()
+
+
+def check_manifest(claims: RecordClaims, manifest: Manifest, elsewhere: Elsewhere) -> Iterator[str]:
+    """What a record and what is signed with it say of files, base, data and parents and the manifest does not, a line each.
 
     Args:
-        claims: what the record says.
+        claims: what they say.
         manifest: of the version.
-        find: finds the manifests of what the version was made from, at any distance.
+        elsewhere: finds what the version was made from, at any distance.
     """
+    find = elsewhere.manifest
+    yield from _made_otherwise(claims, manifest)
+    yield from _counted_otherwise(claims, manifest, elsewhere)
     named = {str(data.sha256) for data in manifest.data}
     for digest in sorted(named - claims.data):
         yield f"data: {digest} is in the manifest, and the record leaves it out"
@@ -100,58 +171,101 @@ def check_manifest(claims: RecordClaims, manifest: Manifest, find: ManifestFinde
         yield "change.artifact_digests: these are not the files of the manifest"
 
 
-def check_base(record: RecordSections, manifest: Manifest, stated: Sequence[BaseRecord]) -> Iterator[str]:
-    """What a record says of its base without naming a statement, and is recorded of that base otherwise, a line each.
-
-    A value that names a statement is held against that (`inherited_values.py`). What nobody recorded of the base may be stated.
-
-    Args:
-        record: of a version.
-        manifest: of the version.
-        stated: every record of the base that was signed.
-    """
-    if manifest.base is None or not stated:
-        return
-    inputs = [BaseInput(name=base.name or "", record=base) for base in stated]  # older ones have no name
-    sections = [base_section(base) for base in inputs]
-    terms = [upstream_terms(base) for base in inputs]
-    for position, used in enumerate(record.base):
-        if used.role.value != "base" or used.tensor_digest.value != str(manifest.base.identity.weights):
-            continue
-        for name in (*_facts_of_a_base(), "params_total", "revision"):
-            recorded = getattr(used, name)
-            if _contradicts(recorded, [getattr(section, name) for section in sections]):
-                yield f"base[{position}].{name}: it names no statement, and the base is recorded otherwise"
-    for position, term in enumerate(record.upstream if isinstance(record, ModificationRecord) else ()):
-        if len(record.base) == 1 and _contradicts(term.eu_exclusion, [other.eu_exclusion for other in terms]):
-            yield f"upstream[{position}].eu_exclusion: it names no statement, and the base is recorded otherwise"
-
-
-def _facts_of_a_base() -> tuple[str, ...]:
-    """The fields of a base in a record that the record of the base states."""
-    return tuple(path.removeprefix("base[].") for path in facts_by_path() if path.startswith("base[]."))
-
-
-def _contradicts(recorded: Value, stated: Sequence[Value]) -> bool:
-    """Whether a value that rests on nobody's statement is another than each that is known."""
-    known = [value for value in stated if value.known]
-    return recorded.known and not recorded.evidence and bool(known) and _says(recorded) not in map(_says, known)
-
-
-def _says(value: Value) -> tuple[object, ...]:
-    return value.value, value.source, value.asserted_by
-
-
-def check_beside(record: RecordSections, beside: SignedBeside) -> Iterator[str]:
+def check_beside(
+    record: RecordSections, beside: SignedBeside, registering: Registering, elsewhere: Elsewhere
+) -> Iterator[str]:
     """What a first record says and what is signed beside it does not give, a line each."""
-    yield from _computed_otherwise(record, beside.production)
+    production = beside.production
+    bases: Sequence[BaseRecord] = ()
+    if production is not None and production.base.manifest is not None:
+        bases = elsewhere.bases(production.base.manifest)
+        yield from based_otherwise(record, production.base.identity.weights, bases)
+    elif isinstance(record, ModificationRecord) and is_by_these_rules(record):
+        yield from of_no_base(record)
     yield from _evaluated_otherwise(record, beside)
-    if isinstance(record, ModificationRecord) and is_by_these_rules(record):
-        assessed = with_assessment(record)
-        if assessed != record:
-            for leaf, derived in zip(leaves(record), leaves(assessed), strict=True):
-                if leaf.value != derived.value:
-                    yield f"{leaf.path}: it does not follow from the rest of the record"
+    if not isinstance(record, ModificationRecord) or not is_by_these_rules(record):
+        yield from _computed_otherwise(record, production)
+        return
+    if isinstance(production, RunRecord):
+        yield from another_name(record, production.config.get("base"))
+    yield from made_otherwise(record, production, bases[0] if bases else None)
+    yield from _registered_otherwise(record, production, registering)
+    assessed = with_assessment(record)
+    if assessed != record:
+        for leaf, derived in zip(leaves(record), leaves(assessed), strict=True):
+            if leaf.value != derived.value:
+                yield f"{leaf.path}: it does not follow from the rest of the record"
+
+
+def _registered_otherwise(
+    record: ModificationRecord, production: Production | None, registering: Registering
+) -> Iterator[str]:
+    """A record of another artifact, name, signer or time than those of its registration."""
+    identity, security = record.identity, record.security
+    if identity.result_manifest.known and identity.result_manifest.value != str(registering.subject):
+        yield "identity.result_manifest: it is that of another artifact"
+    if registering.name is not None and identity.result_name.value not in (None, registering.name):
+        yield f"identity.result_name: it is {identity.result_name.value}, and {registering.name} is registered"
+    if production is not None and security.digests.known:
+        own = {"manifest": str(registering.subject), "weights": str(production.weights_digest)}
+        if security.digests.value != own:
+            yield "security.digests: they are not those of the artifact"
+    signature = security.signature.value
+    key = signature.get("key") if isinstance(signature, dict) else None
+    if registering.key_id is not None and security.signature.known and key != registering.key_id:
+        yield "security.signature: another key signs its registration"
+    person = identity.acting_person
+    if registering.person is not None and person.source == "derived" and person.value != registering.person:
+        yield f"identity.acting_person: it is {person.value}, and the key is that of {registering.person}"
+    created = datetime.fromisoformat(record.record_created_at)
+    if registering.at is not None and created > datetime.fromisoformat(registering.at) + CLOCK_TOLERANCE:
+        yield f"record_created_at: {record.record_created_at} is after {registering.at}, when it was registered"
+    if production is not None and created + CLOCK_TOLERANCE < datetime.fromisoformat(production.finished_at):
+        yield f"record_created_at: {record.record_created_at} is before {production.finished_at}, when its version was made"
+
+
+def _made_otherwise(claims: RecordClaims, manifest: Manifest) -> Iterator[str]:
+    """A statement of how the version was made that is of something else than its manifest."""
+    made = claims.made
+    if made is None:
+        return
+    is_import, was_merged = manifest.origin == "imported", is_merged(manifest)
+    if (made.kind == "import") != is_import or (was_merged and made.kind == "fine_tune"):
+        yield f"provenance: it is that of a {made.kind}, and the manifest says otherwise"
+    base = manifest.base
+    if base is not None and (made.base, made.base_weights) != (base.manifest, base.identity.weights):
+        yield f"provenance: its base is {made.base_weights}, and that of the manifest {base.identity.weights}"
+    if made.weights != manifest.weights_digest:
+        yield f"provenance: it made {made.weights}, and the manifest lists {manifest.weights_digest}"
+    merged = {parent.manifest for parent in manifest.parents if parent.role in ("adapter", "model")}
+    if made.kind == "merge" and made.parts != merged:
+        yield "provenance: it merged others than the parents that the manifest names"
+    if made.kind == "fine_tune" and set(made.rows) != {str(data.sha256) for data in manifest.data}:
+        yield "provenance: the run used other data than the manifest lists"
+    if claims.untouched == "yes" and manifest.kind == "model":
+        yield "change.base_weights_untouched: it says yes, and the manifest lists a whole model"
+
+
+def _counted_otherwise(claims: RecordClaims, manifest: Manifest, elsewhere: Elsewhere) -> Iterator[str]:
+    """Compute and rows of what the version was made from that its record leaves out, or counts otherwise."""
+    if claims.made is None or claims.runs is None or claims.made.kind == "import":
+        return
+    trained, is_complete = trainings(manifest, elsewhere.manifest, elsewhere.made)
+    for digest in sorted(trained.keys() - claims.runs.keys()):
+        yield f"compute.inputs: {digest} went into it, and its training is left out"
+    if is_complete:
+        for digest in sorted(claims.runs.keys() - trained.keys()):
+            yield f"compute.inputs: {digest} is counted, and did not go into it"
+    for digest, makings in trained.items():
+        counted = claims.runs.get(digest)
+        if makings and counted is not None and counted not in [making.flop for making in makings]:
+            yield f"compute.inputs: of {digest} it counts {counted[0]}, and its run recorded {makings[0].flop[0]}"
+    for makings in ((claims.made,), *trained.values()):
+        for data in {data for making in makings for data in making.rows}:
+            # equal bytes may have been trained twice, and either is what it was made from
+            least = min(making.rows.get(data, 0) for making in makings)
+            if claims.rows.get(data, least) < least:
+                yield f"data: of {data} it counts {claims.rows[data]:g} rows, and a run used {least}"
 
 
 def _data_of_ancestors(manifest: Manifest, find: ManifestFinder) -> tuple[set[str], bool]:

@@ -101,21 +101,13 @@ def build_import_modification(
     """
     changed = _change(change, manifest, imported_as)
     settings = imported_as.settings
-    record = ModificationRecord(
+    described = ModificationRecord(
         record_id=record_id,
         record_created_at=now,
         identity=identity_section("import", name, manifest, signing, tool_version),
-        base=(base_section(base).revised(quantised_view=_quantised_view(settings)),),
-        method=_method(imported_as),
-        peft=_peft(settings),
-        prompt=Prompt.of_known(
-            n_virtual_tokens=settings.get("num_virtual_tokens"), init=settings.get("prompt_tuning_init")
-        ),
-        code=_code(settings),
+        base=(base_section(base).revised(quantised_view=quantised_view(settings)),),
         change=changed,
-        data=_data(settings),
-        compute=_compute(settings, base.record),
-        energy=Energy(training_kwh=unknown(NOT_BESIDE)),
+        data=imported_data(settings),
         evaluation=evaluation_section(None, None, evaluation_signer(signing, now)),
         use=_use(settings, base.record),
         security=security_section(manifest, signing, scans_value(scans, tool_version)),
@@ -125,12 +117,34 @@ def build_import_modification(
             base.record, f"imported, made by {imported_as.method or 'a full fine-tune or a merge'}", changed
         ),
     )
+    record = with_import(described, imported_as, base.record.parameters_total)
     licence = settings.get("licence")
     if licence is not None:
         record = record.revised(product=record.product.revised(licence=licence))
     if facts:
         record = with_facts(record, facts, at=now)
     return with_assessment(record)
+
+
+def with_import(record: ModificationRecord, imported_as: ImportRecord, parameters: int) -> ModificationRecord:
+    """The record with the sections that what lay beside the weights gives: method, code, compute, energy.
+
+    Args:
+        record: of the import.
+        imported_as: what was read.
+        parameters: of the base.
+    """
+    settings = imported_as.settings
+    return record.revised(
+        method=_method(imported_as),
+        peft=_peft(settings),
+        prompt=Prompt.of_known(
+            n_virtual_tokens=settings.get("num_virtual_tokens"), init=settings.get("prompt_tuning_init")
+        ),
+        code=_code(settings),
+        compute=_compute(settings, parameters),
+        energy=Energy(training_kwh=unknown(NOT_BESIDE)),
+    )
 
 
 def _method(record: ImportRecord) -> Method:
@@ -217,7 +231,8 @@ def _is_on(value: Any) -> bool:  # any JSON value
     return (value.lower() if isinstance(value, str) else value) in _ON
 
 
-def _quantised_view(settings: dict[str, Value]) -> Value:
+def quantised_view(settings: dict[str, Value]) -> Value:
+    """In how many bits the base was held while it was trained, as the files beside the weights say."""
     quantised = bits_of(settings)
     if quantised is None:
         return unknown("not in the imported folder: nothing says whether the base was quantised while it was trained")
@@ -271,7 +286,7 @@ def _was_compared(imported_as: ImportRecord) -> bool:
     return any(relation.weights == base and relation.matrices > 0 for relation in imported_as.relations)
 
 
-def _data(settings: dict[str, Value]) -> tuple[DataUsed, ...]:
+def imported_data(settings: dict[str, Value]) -> tuple[DataUsed, ...]:
     """One section for each data set that a file names; nothing else of it came in."""
     named = settings.get("datasets")
     if named is None or not isinstance(named.value, list):
@@ -290,10 +305,10 @@ def _data(settings: dict[str, Value]) -> tuple[DataUsed, ...]:
     )
 
 
-def _compute(settings: dict[str, Value], base: BaseRecord) -> Compute:
+def _compute(settings: dict[str, Value], parameters: int) -> Compute:
     """6·P·D where the trainer counted its tokens; its own estimate, which leaves the embeddings out, is only an input."""
     elsewhere = unknown(NOT_BESIDE)
-    flop = _conservative_flop(settings, base)
+    flop = _conservative_flop(settings, parameters)
     method = elsewhere
     tolerance = elsewhere
     if flop is not None:
@@ -303,7 +318,7 @@ def _compute(settings: dict[str, Value], base: BaseRecord) -> Compute:
         param_update_flop=elsewhere,
         conservative_flop=flop or elsewhere,
         method=method,
-        inputs=_compute_inputs(settings, base) or elsewhere,
+        inputs=_compute_inputs(settings, parameters) or elsewhere,
         uncertainty_pct=tolerance,
         hardware=elsewhere,
         wall_clock_days=_training_days(settings) or elsewhere,
@@ -311,12 +326,12 @@ def _compute(settings: dict[str, Value], base: BaseRecord) -> Compute:
     )
 
 
-def _conservative_flop(settings: dict[str, Value], base: BaseRecord) -> Value | None:
+def _conservative_flop(settings: dict[str, Value], parameters: int) -> Value | None:
     tokens = settings.get("num_input_tokens_seen")
     number = None if tokens is None else tokens.positive_number
     if tokens is None or number is None:
         return None
-    flop = dense_flop(base.parameters_total, number)
+    flop = dense_flop(parameters, number)
     if not math.isfinite(flop):  # such a number of tokens is of no training
         return None
     return derived(
@@ -327,14 +342,14 @@ def _conservative_flop(settings: dict[str, Value], base: BaseRecord) -> Value | 
     )
 
 
-def _compute_inputs(settings: dict[str, Value], base: BaseRecord) -> Value | None:
+def _compute_inputs(settings: dict[str, Value], parameters: int) -> Value | None:
     """What the files say of the operations, beside the parameters of the base."""
     said = {"D": settings.get("num_input_tokens_seen"), "total_flos": settings.get("total_flos")}
     figures = {name: value for name, value in said.items() if value is not None and value.positive_number is not None}
     if not figures:
         return None
     return imported(
-        {"P": base.parameters_total} | {name: value.value for name, value in figures.items()},
+        {"P": parameters} | {name: value.value for name, value in figures.items()},
         method="the files beside the weights; total_flos is the trainer's own estimate and leaves the embeddings out",
         evidence=_evidence(figures.values()),
     )

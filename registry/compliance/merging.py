@@ -6,6 +6,7 @@ everything which went in besides the base, each training run once, however many 
 Data and purposes are those of everything that went in (`inheritance.py`).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from peft_registry.registry.compliance import recorded_run
@@ -43,11 +44,11 @@ from peft_registry.registry.compliance.recorded_result import (
     security_section,
     upstream_terms,
 )
-from peft_registry.registry.compliance.recorded_run import TrainedRun, flop_rows, flop_sum
+from peft_registry.registry.compliance.recorded_run import MERGED_RUNS, TrainedRun, flop_rows, flop_sum
 from peft_registry.registry.compliance.retention import retention_section
 from peft_registry.registry.compliance.synthetic_compute import inherited_synthetic_flop
 from peft_registry.schemas.evaluation import EvaluationRecord
-from peft_registry.schemas.manifest import Manifest
+from peft_registry.schemas.manifest import FileEntry, Manifest
 from peft_registry.schemas.merge import Divergence, MergeIngredient, MergeRecord
 from peft_registry.schemas.modification import (
     ASKED,
@@ -106,14 +107,10 @@ def build_merge_modification(
     Raises:
         KnownError: as `with_facts`, where the facts file states what it cannot.
     """
-    changed = _change(merge, manifest)
+    changed = change_of_merge(merge, kind=manifest.kind, files=manifest.files)
     data = inherited_data(ancestors)
-    compute = _compute(trained, merge)
-    generated = inherited_synthetic_flop(ancestors)
-    if generated is not None:
-        compute = compute.revised(private_synthetic_flop=generated)
-    used, terms = with_answered_terms(base_section(base, _quantised_view(merge)), upstream_terms(base), ancestors)
-    record = ModificationRecord(
+    used, terms = with_answered_terms(base_section(base, view_of_merge(merge)), upstream_terms(base), ancestors)
+    described = ModificationRecord(
         record_id=record_id,
         record_created_at=now,
         identity=identity_section("merge", name, manifest, signing, tool_version),
@@ -125,13 +122,9 @@ def build_merge_modification(
                 for part in merge.ingredients
             ),
         ),
-        method=_method(merge),
-        merge=_merge(merge),
-        code=recorded_run.code_section(merge.environment),
         change=changed,
         data=data,
         data_gaps=data_gaps(data),
-        compute=compute,
         evaluation=with_limits_of_data(evaluation_of_merge(merge, evaluation, evaluation_signer(signing, now)), data),
         use=recorded_run.use_section(merge.environment, merge.dtype, base.record),
         security=security_section(manifest, signing, scans_value(scans, tool_version)),
@@ -139,6 +132,10 @@ def build_merge_modification(
         upstream=(terms,),
         product=product_section(base.record, f"merged by {merge.algorithm}", changed),
     )
+    record = with_merge(described, merge, flop_rows(trained))
+    generated = inherited_synthetic_flop(ancestors)
+    if generated is not None:
+        record = record.revised(compute=record.compute.revised(private_synthetic_flop=generated))
     if facts:
         record = with_facts(record, facts, at=now)
     # after the facts: what the result is for, and whether it is placed, is for whoever merges to say
@@ -148,7 +145,23 @@ def build_merge_modification(
     return with_assessment(record.revised(use=_where_open(record.use, inherited_purposes(ancestors))))
 
 
-def _quantised_view(merge: MergeRecord) -> dict[str, str] | None:
+def with_merge(record: ModificationRecord, merge: MergeRecord, trained: Sequence[dict[str, Any]]) -> ModificationRecord:
+    """The record with the sections that the record of a merge gives without anything else: how it was made, and its compute.
+
+    Args:
+        record: of the merge.
+        merge: as it was recorded.
+        trained: the figures of each training among the ingredients and their ancestors, by `flop_rows`.
+    """
+    return record.revised(
+        method=_method(merge),
+        merge=_merge(merge),
+        code=recorded_run.code_section(merge.environment),
+        compute=_compute(trained, merge),
+    )
+
+
+def view_of_merge(merge: MergeRecord) -> dict[str, str] | None:
     """How the base was held while the adapters were trained and while it was folded into; None where it never was in 4 bits."""
     settings = [part.quantisation for part in merge.ingredients if part.quantisation]
     if not settings:
@@ -237,14 +250,15 @@ def _merge(merge: MergeRecord) -> Merge:
     )
 
 
-def _change(merge: MergeRecord, manifest: Manifest) -> Change:
+def change_of_merge(merge: MergeRecord, *, kind: str, files: tuple[FileEntry, ...]) -> Change:
+    """What the merge counted and compared of its result; `kind` and `files` are those of its manifest."""
     modules = [module.model_dump(mode="json", exclude_none=True) for module in merge.modules]
     how = "every tensor of the result compared with the base's while it was written"
     lost = ""
     if merge.lost_share is not None:
         lost = f"; rounding took {100 * merge.lost_share:.3g} % of the norm that was meant"
     share = 100 * merge.parameters_changed / merge.parameters_total
-    norm = unknown(f"not measured: the result is {manifest.kind}, and the base's weights are not in it")
+    norm = unknown(f"not measured: the result is {kind}, and the base's weights are not in it")
     untouched = "no" if merge.has_folded else "yes"
     if merge.relative_norm is not None:
         norm = measured(merge.relative_norm, method=f"‖W' − W‖_F / ‖W‖_F over the whole base{lost}")
@@ -258,15 +272,15 @@ def _change(merge: MergeRecord, manifest: Manifest) -> Change:
         modules=measured(modules, method=f"{how}; evidence of size, not a test of significance"),
         relative_to=measured(str(merge.base.identity.weights), method="weights digest of the base"),
         base_weights_untouched=measured(untouched, method="whether the result holds tensors of the base"),
-        artifact_digests=measured(file_digests(manifest.files), method="SHA-256 of each file"),
+        artifact_digests=measured(file_digests(files), method="SHA-256 of each file"),
     )
 
 
-def _compute(trained: tuple[TrainedRun, ...], merge: MergeRecord) -> Compute:
-    rows = flop_rows(trained)
+def _compute(trained: Sequence[dict[str, Any]], merge: MergeRecord) -> Compute:
+    rows = list(trained)
     how = "wide value: {} of every training run among the ingredients, each once"
     conservative = flop_sum(rows, "conservative_flop", how)
-    inputs = {"narrow_flop": 0.0, "wide_flop": conservative.value, "ingredients": rows}
+    inputs = {"narrow_flop": 0.0, "wide_flop": conservative.value, MERGED_RUNS: rows}
     return Compute(
         param_update_flop=flop_sum(rows, "param_update_flop", how),
         conservative_flop=conservative,

@@ -112,7 +112,7 @@ def build_modification_record(
         code=recorded_run.code_section(run.environment),
         change=changed,
         data=(*own_data, *inherited_data(ancestors, own_data)),
-        compute=recorded_run.compute_section(run, trained_runs(ancestors), first),
+        compute=recorded_run.compute_section(run, recorded_run.flop_rows(trained_runs(ancestors)), first),
         energy=energy_section(run),
         evaluation=evaluation_section(evaluation, run, evaluation_signer(signing, now)),
         use=recorded_run.use_section(run.environment, run.environment.dtype, first),
@@ -167,7 +167,7 @@ def _change(figures: ChangeFigures, manifest: Manifest, run: RunRecord, bases: t
     if figures.base_untouched is not None:
         untouched = untouched_base(figures.base_untouched)
     return Change.of_known(
-        params_trainable=measured(run.parameters_trainable, "parameters", method="counted before the run"),
+        params_trainable=recorded_run.trainable_parameters(run),
         relative_to=measured(str(run.base.identity.weights), method="weights digest of the base"),
         artifact_digests=measured(file_digests(manifest.files), method="SHA-256 of each file"),
         params_changed=count(figures.changed),

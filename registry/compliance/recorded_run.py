@@ -1,6 +1,7 @@
 """The sections of a modification record that a run record answers: method, code, data, compute, energy, use."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from peft_registry.registry.compliance.gpai import TOLERANCE_PCT, dense_flop
@@ -39,6 +40,8 @@ _BYTES_A_VALUE = {"float32": 4, "fp32": 4, "bfloat16": 2, "bf16": 2, "float16": 
 _DAYS_A_MONTH = 365.25 / 12
 # the key, in the inputs of the figures, of the runs that a run continued from; signed records hold it
 _EARLIER_RUNS = "went_on_from"
+CHOSEN_BY_LOOP = "the training loop"  # where an optimiser is from that the training file does not name
+MERGED_RUNS = "ingredients"  # likewise of those that went into a merge
 
 
 class TrainedRun(Frozen):
@@ -56,7 +59,7 @@ def method_section(run: RunRecord, optimiser: str | None = None) -> Method:
     hyperparameters = {"training": training} | _method_blocks(run)
     optimiser_value = _from_config(training, "optimizer", "optim")
     if optimiser:  # what ran, where the training file leaves the choice to the loop
-        optimiser_value = measured(optimiser, method="the training loop")
+        optimiser_value = measured(optimiser, method=CHOSEN_BY_LOOP)
     return Method.of_known(
         kind=measured(kind, method=f"the training file: {run.method}"),
         objective=measured("next-token cross-entropy over the supervised tokens", method="the training loop"),
@@ -79,6 +82,11 @@ def peft_section(run: RunRecord) -> Peft:
         modules_to_save=_from_config(block, "modules_to_save"),
         bias=_from_config(block, "bias"),
     )
+
+
+def trainable_parameters(run: RunRecord) -> Value:
+    """How many parameters the run trained."""
+    return measured(run.parameters_trainable, "parameters", method="counted before the run")
 
 
 def step_section(run: RunRecord) -> Step:
@@ -141,29 +149,33 @@ def data_sections(run: RunRecord) -> tuple[DataUsed, ...]:
     return tuple(_data(data, run) for data in run.data)
 
 
-def compute_section(run: RunRecord, earlier: tuple[TrainedRun, ...] = (), base: BaseRecord | None = None) -> Compute:
+def compute_section(run: RunRecord, earlier: Sequence[dict[str, Any]] = (), base: BaseRecord | None = None) -> Compute:
     """Both FLOP figures as the run recorded them, the inputs of the formula, and the time.
 
-    Where it continued from what `earlier` runs had trained, the figures are of all of them: GL J119-121 count the training of
-    the weights that something starts from.
+    Where it continued from what others had trained, the figures are of all of them: GL J119-121 count the training of the weights
+    that something starts from.
+
+    Args:
+        run: its record.
+        earlier: the figures of each run that it continued from, by `flop_rows`.
+        base: for P, where the run did not keep it.
     """
     used = run.compute
     conservative = used.conservative_flop
     update = used.param_update_flop
     inputs = _formula(run, base)
     if earlier:
-        rows = flop_rows(earlier)
         step = {"conservative_flop": conservative.number, "param_update_flop": update.number}
         inputs = derived(
             inputs.value
             | {
                 "step_flop": step["conservative_flop"],
                 "step_param_update_flop": step["param_update_flop"],
-                _EARLIER_RUNS: rows,
+                _EARLIER_RUNS: list(earlier),
             },
             method=f"{inputs.method}; the figures of each run, which are added up, from its run record",
         )
-        summands = [{"ingredient": "this run", **step}, *rows]
+        summands = [{"ingredient": "this run", **step}, *earlier]
         how = "{} of this run and of every run that it went on from, each once"
         conservative = flop_sum(summands, "conservative_flop", how)
         update = flop_sum(summands, "param_update_flop", how)
@@ -197,6 +209,23 @@ def step_flop(compute: Compute) -> Value:
 def counts_earlier_runs(compute: Compute) -> bool:
     """Whether the figures are of a run and of those that it continued from."""
     return isinstance(compute.inputs.value, dict) and _EARLIER_RUNS in compute.inputs.value
+
+
+def counted_runs(compute: Compute) -> list[dict[str, Any]]:
+    """The figures of the runs before this one, as a record lists them: continued from, or merged; malformed ones are left out."""
+    inputs = compute.inputs.value if isinstance(compute.inputs.value, dict) else {}
+    rows = inputs.get(_EARLIER_RUNS, inputs.get(MERGED_RUNS))
+    return [row for row in rows if _is_flop_row(row)] if isinstance(rows, list) else []
+
+
+def _is_flop_row(row: Any) -> bool:  # any JSON value
+    """Whether a row has what `flop_rows` writes."""
+    if not isinstance(row, dict) or not isinstance(row.get("ingredient"), str):
+        return False
+    figures = [row.get("conservative_flop"), row.get("param_update_flop")]
+    return all(
+        figure is None or (isinstance(figure, int | float) and not isinstance(figure, bool)) for figure in figures
+    )
 
 
 def _formula(run: RunRecord, base: BaseRecord | None) -> Value:

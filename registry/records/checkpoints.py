@@ -16,6 +16,7 @@ from functools import cached_property
 from pydantic import ValidationError
 
 from peft_registry.registry.compliance.carried_values import of_other_rules
+from peft_registry.registry.compliance.first_record import Elsewhere
 from peft_registry.registry.compliance.inherited_values import RecordedBefore
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import LogDamaged, SqlLogStore, append_event
@@ -25,6 +26,7 @@ from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.intake.json import MalformedJson
 from peft_registry.registry.records.entries import misplaced, read_statement, require_signed, statement_of_entry
 from peft_registry.registry.records.record_checks import RecordChecks
+from peft_registry.registry.records.recorded_elsewhere import Said, bases_in, makings_in
 from peft_registry.registry.records.snapshots import (
     Snapshot,
     SnapshotMalformed,
@@ -426,6 +428,7 @@ class _Changes:
         self._said: dict[Digest, list[snapshot.Said]] = {}
         self._covered: dict[Digest, tuple[StoredStatement, ...]] = {}  # by artifact
         self._answered: dict[Digest, RecordChecks] = {}  # likewise
+        self._new: dict[Digest, list[Said]] = {}  # by artifact, those of the entries that were followed
 
     @cached_property
     def _trust(self) -> TrustPolicy:
@@ -469,6 +472,7 @@ class _Changes:
             self._require_answered(index, leaf, said.statement)
         self.newest_time = max(leaf.at, self.newest_time)
         self._follow_statement(leaf)
+        self._new.setdefault(leaf.subject, []).append((leaf.statement, said.statement))
         is_later_record = said.statement.kind == "modification" and said.statement.predicate.get("supersedes")
         if is_later_record or said.statement.kind == "bias-evaluation":
             self.standing_now.add(leaf.subject)
@@ -578,11 +582,9 @@ class _Changes:
             ObjectMissing, ObjectCorrupt: the store has no manifest that would tell.
         """
         manifest = read_manifest(self._registry.store.read_bytes(leaf.subject))
-        if not answered.has_first_record(leaf.subject, leaf.statement):
-            if manifest.kind != "base":
-                raise PendingRejected(index, "it registers a result and brings no modification record")
-            return
-        lines = answered.first_records(leaf.subject, manifest, self._manifest_in, registration=leaf.statement)
+        if manifest.kind != "base" and not answered.has_first_record(leaf.subject, leaf.statement):
+            raise PendingRejected(index, "it registers a result and brings no modification record")
+        lines = answered.first_records(leaf.subject, manifest, registration=leaf.statement)
         wrong = [text for _, text in lines]
         if wrong:
             raise PendingRejected(index, "; ".join(wrong))
@@ -628,7 +630,13 @@ class _Changes:
 
     def _answered_before(self, manifest: Digest) -> RecordChecks:
         """Answers and records about an artifact up to the last snapshot, as that proves; those alone whose signer may make them."""
-        answered = RecordChecks()
+        answered = RecordChecks(
+            Elsewhere(
+                manifest=self._manifest_in,
+                bases=lambda digest: bases_in(self._said_about(digest)),
+                made=lambda digest: makings_in(self._said_about(digest)),
+            )
+        )
         for stored in self._covered_about(manifest):
             if self._before is None or stored.kind not in _HELD_TOGETHER:
                 continue
@@ -643,6 +651,11 @@ class _Changes:
             except (KnownError, ValidationError):
                 continue  # covered already: `registry verify` says what is wrong with it, and it answers nothing
         return answered
+
+    def _said_about(self, manifest: Digest) -> list[Said]:
+        """Everything that was said of an artifact, up to the entry that is followed."""
+        covered = [(stored.digest, stored.statement) for stored in self._covered_about(manifest)]
+        return [*covered, *self._new.get(manifest, ())]
 
     def values(self) -> dict[bytes, bytes]:
         """The bytes of every key that changed."""

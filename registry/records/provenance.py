@@ -101,6 +101,11 @@ def import_provenance(record: ImportRecord) -> dict[str, Any]:
     }
 
 
+def production_of(predicate: dict[str, Any]) -> RunRecord | MergeRecord | ImportRecord | None:
+    """How something was made, in a provenance predicate of this tool; None in one that another tool wrote."""
+    return run_of(predicate) or merge_of(predicate) or import_of(predicate)
+
+
 def import_of(predicate: dict[str, Any]) -> ImportRecord | None:
     """The import record inside a provenance predicate; None in that of anything else."""
     value = predicate.get(IMPORT_FIELD)

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from peft_registry.registry.compliance.answers import SignedAnswers
-from peft_registry.registry.compliance.carried_values import LoggedEvaluation, check_carried
+from peft_registry.registry.compliance.carried_values import LoggedEvaluation, check_carried, of_other_rules
 from peft_registry.registry.compliance.first_record import (
-    ManifestFinder,
+    Elsewhere,
     RecordClaims,
+    Registering,
     SignedBeside,
     check_beside,
     check_manifest,
@@ -27,8 +28,9 @@ from peft_registry.registry.compliance.inherited_values import (
     check_inherited,
     rests_on_others,
 )
+from peft_registry.registry.compliance.made_as_recorded import Made
 from peft_registry.registry.compliance.taken_up import check_answers
-from peft_registry.registry.records.provenance import import_of, merge_of, run_of
+from peft_registry.registry.records.provenance import production_of
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import EvaluationRecord
@@ -78,7 +80,7 @@ def signed_beside(brought: Iterable[SignedStatement]) -> SignedBeside:
     beside = SignedBeside()
     for kind, predicate, signer in brought:
         if kind == "provenance":
-            beside = replace(beside, production=run_of(predicate) or merge_of(predicate) or import_of(predicate))
+            beside = replace(beside, production=production_of(predicate))
         elif kind == "bias-evaluation":
             evaluation = EvaluationRecord.from_json(predicate)
             beside = replace(beside, evaluation=evaluation, key_id=signer.key_id, person=signer.person)
@@ -162,14 +164,21 @@ class _FirstRecord:
     statement: Digest
     claims: RecordClaims
     wrong: tuple[str, ...]
+    rules: str  # why it is not by the rules of this tool; empty where it is, or is of the form that had none
 
 
 @dataclass(slots=True)
 class RecordChecks:
-    """The records, the answers and the evaluations that count so far, of any number of artifacts."""
+    """The records, the answers and the evaluations that count so far, of any number of artifacts.
 
+    `elsewhere` finds what is recorded of artifacts that are not among these.
+    """
+
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
     _answers: dict[Digest, SignedAnswers] = field(default_factory=dict)
     _bases: dict[Digest, RecordedBefore] = field(default_factory=dict)  # by statement, as are the records
+    _named_bases: dict[Digest, list[BaseRecord]] = field(default_factory=dict)  # by artifact
+    _made: dict[Digest, list[Made]] = field(default_factory=dict)  # likewise
     _records: dict[Digest, _Packed] = field(default_factory=dict)
     # by artifact, in the order of the log
     _evaluations: dict[Digest, dict[Digest, _Packed]] = field(default_factory=dict)
@@ -182,6 +191,10 @@ class RecordChecks:
     # by statement: a registration of equal bytes under another name may name what an earlier one brought
     _productions: dict[Digest, _Packed] = field(default_factory=dict)
     _first: dict[Digest, list[_FirstRecord]] = field(default_factory=dict)  # by artifact
+    _without_record: dict[Digest, list[Digest]] = field(
+        default_factory=dict
+    )  # by artifact, registrations that bring none
+    _taken: set[Digest] = field(default_factory=set)  # every statement so far
     # the statement that was taken up last, and its record: most are registered right after they were said
     _newest: tuple[Digest, RecordSections] | None = None
 
@@ -217,19 +230,21 @@ class RecordChecks:
         Raises:
             ValidationError: it is not what its kind says.
         """
+        self._taken.add(digest)
         if statement.kind == "answers":
             predicate = AnswersPredicate.from_json(statement.predicate)
             self._answers[digest] = SignedAnswers(digest, predicate, signer.at)
         if statement.kind == "base":
             base = BaseRecord.from_json(statement.predicate)
             self._bases[digest] = RecordedBefore(statement.subject_digest, base, signer.role)
+            self._named_bases.setdefault(statement.subject_digest, []).append(base)
         if statement.kind == "bias-evaluation":
             of_artifact = self._evaluations.setdefault(statement.subject_digest, {})
             of_artifact.setdefault(digest, _Packed.of(statement, signer))
         if statement.kind == "provenance":
             self._productions[digest] = _Packed.of(statement, signer)
         if statement.kind == "registration":
-            self._register(digest, statement)
+            self._register(digest, statement, signer)
         if statement.kind != "modification":
             return None
         record = modification_of(statement.predicate_type, statement.predicate)
@@ -248,18 +263,33 @@ class RecordChecks:
         packed = self._records.get(statement)
         return self._bases.get(statement) if packed is None else RecordedBefore(packed.subject, packed.record())
 
-    def _register(self, registration: Digest, statement: Statement) -> None:
+    def _register(self, registration: Digest, statement: Statement, signer: EntrySigner) -> None:
         """Hold the record that a registration names against what it names beside it."""
         subject = statement.subject_digest
-        named = RegistrationPredicate.from_json(statement.predicate).accompanied_by
+        predicate = RegistrationPredicate.from_json(statement.predicate)
+        named = predicate.accompanied_by
+        if self._taken.issuperset(named) and not any(digest in self._records for digest in named):
+            self._without_record.setdefault(subject, []).append(registration)
+        brought = tuple(self._brought(subject, named))
+        beside = signed_beside(brought)
+        if beside.production is not None:
+            self._made.setdefault(subject, []).append(Made.of(beside.production))
         records = [digest for digest in named if self._is_about(subject, self._records.get(digest))]
         if not records:
             return
-        brought = tuple(self._brought(subject, named))
         record = self._record_in(records[-1])
-        wrong = (*_several(records, brought), *check_beside(record, signed_beside(brought)))
-        first = _FirstRecord(registration, records[-1], RecordClaims.of(record), wrong)
+        registering = Registering(subject, predicate.name, signer.key_id, signer.person, signer.at)
+        around = Elsewhere(bases=self._bases_of)
+        wrong = (*_several(records, brought), *check_beside(record, beside, registering, around))
+        rules = "; ".join(of_other_rules(record)) if isinstance(record, ModificationRecord) else ""
+        first = _FirstRecord(registration, records[-1], RecordClaims.of(record, beside.production), wrong, rules)
         self._first.setdefault(subject, []).append(first)
+
+    def _bases_of(self, manifest: Digest) -> Sequence[BaseRecord]:
+        return self._named_bases.get(manifest) or self.elsewhere.bases(manifest)
+
+    def _made_of(self, manifest: Digest) -> Sequence[Made]:
+        return self._made.get(manifest) or self.elsewhere.made(manifest)
 
     def _record_in(self, statement: Digest) -> RecordSections:
         if self._newest is not None and self._newest[0] == statement:
@@ -289,22 +319,31 @@ class RecordChecks:
         return next((first.wrong for first in brought), ())
 
     def first_records(
-        self, subject: Digest, manifest: Manifest, find: ManifestFinder, *, registration: Digest | None = None
+        self, subject: Digest, manifest: Manifest, *, registration: Digest | None = None
     ) -> Iterator[tuple[Digest, str]]:
         """What the records that an artifact was registered with say otherwise than its manifest and what is signed beside them.
 
-        Each line with the statement that holds the record.
+        Each line with the statement that holds the record; where a result was registered without one, with the registration.
 
         Args:
             subject: the digest of the manifest.
             manifest: that of the artifact.
-            find: finds the manifests of what the artifact was made from.
             registration: only of the record that this statement names; None for those of all registrations.
         """
+        around = Elsewhere(self.elsewhere.manifest, self._bases_of, self._made_of)
+        for statement in self._without_record.get(subject, ()) if manifest.kind != "base" else ():
+            if registration in (None, statement):
+                yield statement, "it registers a result and brings no modification record"
         for first in self._first.get(subject, ()):
             if registration in (None, first.registration):
-                for line in (*first.wrong, *check_manifest(first.claims, manifest, find)):
+                for line in (*first.wrong, *check_manifest(first.claims, manifest, around)):
                     yield first.statement, line
+
+    def other_rules(self, subject: Digest) -> Iterator[tuple[Digest, str]]:
+        """The first records of an artifact by rules that this tool does not know, so that nothing that they derive was held."""
+        for first in self._first.get(subject, ()):
+            if first.rules:
+                yield first.statement, first.rules
 
     def takes_over(self, subject: Digest, statement: Digest) -> bool:
         """Whether a statement holds a record of an artifact that takes over what people said of something else."""

@@ -4,19 +4,22 @@ Equal bytes under another name are another version, with records of its own (`ve
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 from pydantic import ValidationError
 
+from peft_registry.registry.compliance.base_facts import FactSigner
 from peft_registry.registry.compliance.first_form import as_read
-from peft_registry.registry.compliance.first_record import RecordClaims, check_manifest
+from peft_registry.registry.compliance.first_record import Elsewhere, RecordClaims, check_manifest
 from peft_registry.registry.compliance.inherited_values import InheritedCheck, RecordedBefore, check_inherited
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.records.checkpoints import covered_size
-from peft_registry.registry.records.provenance import import_of, merge_of, run_of
+from peft_registry.registry.records.provenance import production_of
 from peft_registry.registry.records.record_checks import EntrySigner, RecordChecks, answers_as_another
+from peft_registry.registry.records.recorded_elsewhere import Said, bases_in, makings_in
 from peft_registry.registry.records.snapshots import (
     Snapshot,
     VersionsDiffer,
@@ -25,7 +28,7 @@ from peft_registry.registry.records.snapshots import (
     snapshot_if_trusted,
     statements_about,
 )
-from peft_registry.registry.records.stated_bases import RoleOf, stated_base
+from peft_registry.registry.records.stated_bases import SignerOf, stated_base
 from peft_registry.registry.records.version_statements import (
     MaySay,
     RecordContradicted,
@@ -166,6 +169,23 @@ def signed_statements(registry: Registry, subject: Digest) -> tuple[StoredStatem
     return statements
 
 
+def elsewhere(registry: Registry) -> Elsewhere:
+    """What the registry has recorded of any artifact; what cannot be read there is said of that artifact, and not here."""
+
+    @cache
+    def said_about(subject: Digest) -> tuple[Said, ...]:
+        try:
+            return tuple((stored.digest, stored.statement) for stored in signed_statements(registry, subject))
+        except KnownError:
+            return ()
+
+    return Elsewhere(
+        manifest=cache(lambda digest: manifest_in(registry, digest)),
+        bases=cache(lambda digest: bases_in(said_about(digest))),
+        made=cache(lambda digest: makings_in(said_about(digest))),
+    )
+
+
 def _require_as_logged(tx: catalog.Transaction, newest: Snapshot | None, stored: StoredStatement) -> None:
     """Raise unless the entry of a statement names it, its key and its time as its row does."""
     index = stored.log_index or 0
@@ -186,7 +206,7 @@ def version_statements(registry: Registry, version: Version) -> VersionStatement
         VersionsDiffer: nobody registered it.
     """
     statements = signed_statements(registry, version.manifest_digest)
-    return _of_version(registry, version, statements)
+    return _of_version(registry, version, statements, elsewhere(registry))
 
 
 def record_checks(registry: Registry, subject: Digest) -> RecordChecks:
@@ -195,7 +215,7 @@ def record_checks(registry: Registry, subject: Digest) -> RecordChecks:
     Raises:
         StatementAltered: a statement about it is not what was signed.
     """
-    checks = RecordChecks()
+    checks = RecordChecks(elsewhere(registry))
     may_say = _may_say(registry)
     for stored in signed_statements(registry, subject):
         try:
@@ -234,14 +254,16 @@ def record_in(registry: Registry, statement: Digest) -> RecordedBefore | None:
     try:
         if stored.kind == "base":
             base = BaseRecord.from_json(said.predicate)
-            return RecordedBefore(said.subject_digest, base, role_of_signer(registry)(stored))
+            return RecordedBefore(said.subject_digest, base, signer_of_fact(registry)(stored).role)
         record = modification_of(said.predicate_type, said.predicate)
     except ValidationError:  # whoever reads the version that it was said of says so
         return None
     return RecordedBefore(stored.statement.subject_digest, record)
 
 
-def _of_version(registry: Registry, version: Version, statements: tuple[StoredStatement, ...]) -> VersionStatements:
+def _of_version(
+    registry: Registry, version: Version, statements: tuple[StoredStatement, ...], around: Elsewhere
+) -> VersionStatements:
     """What speaks of a version, if its first record says of others what is recorded of them."""
 
     def inherited(record: RecordSections, before: RecordSections | None) -> InheritedCheck:
@@ -249,24 +271,27 @@ def _of_version(registry: Registry, version: Version, statements: tuple[StoredSt
         return check_inherited(record, manifest, lambda digest: record_in(registry, digest), before)
 
     return statements_of_version(
-        version, statements, may_say=_may_say(registry), covered=covered_size(registry), inherited=inherited
+        version,
+        statements,
+        may_say=_may_say(registry),
+        covered=covered_size(registry),
+        inherited=inherited,
+        known=around,
+        person_of=lambda stored: _entry_signer(registry, stored).person,
     )
 
 
-def role_of_signer(registry: Registry) -> RoleOf:
-    """The role of whoever signed a statement by the home's trust, empty for a key that it does not list.
+def signer_of_fact(registry: Registry) -> SignerOf:
+    """Whose key signed a statement by the home's trust; without one nobody knows, and verification says that nothing is checked."""
 
-    None where there is no trust: verification says that nothing is checked.
-    """
-
-    def role_of(stored: StoredStatement) -> str | None:
+    def signer_of(stored: StoredStatement) -> FactSigner:
         try:
             key = registry.trust.key(stored.key_id)
         except (NotChecked, IntegrityBroken):
-            return None
-        return "" if key is None else key.role
+            return FactSigner()
+        return FactSigner("", stored.key_id) if key is None else FactSigner(key.role, key.person or stored.key_id)
 
-    return role_of
+    return signer_of
 
 
 def _may_say(registry: Registry) -> MaySay:
@@ -322,23 +347,27 @@ def records_of(registry: Registry, version: Version) -> Records:
         VersionsDiffer: nobody registered it, or its card is not one that was signed.
     """
     statements = signed_statements(registry, version.manifest_digest)
-    said = _of_version(registry, version, statements)
+    around = elsewhere(registry)
+    said = _of_version(registry, version, statements, around)
     newest = said.predicates
     evaluation = newest.get("bias-evaluation")
     manifest = stored_manifest(registry, version.manifest_digest)
+    production = production_of(newest["provenance"]) if "provenance" in newest else None
     if said.history:
-        claims = RecordClaims.of(said.history[0].record)
-        otherwise = tuple(check_manifest(claims, manifest, lambda digest: manifest_in(registry, digest)))
+        claims = RecordClaims.of(said.history[0].record, production)
+        otherwise = tuple(check_manifest(claims, manifest, around))
         if otherwise:
             raise RecordContradicted(version.label, otherwise)
     # a statement that calls a base what is none says nothing of it
-    base = stated_base(statements, version.name, role_of_signer(registry)) if manifest.kind == "base" else None
+    base = None
+    if manifest.kind == "base":
+        base = stated_base(statements, version.name, signer_of_fact(registry), covered=covered_size(registry))
     return Records(
         manifest=manifest,
         statements=said.statements,
-        run=run_of(newest["provenance"]) if "provenance" in newest else None,
-        merge=merge_of(newest["provenance"]) if "provenance" in newest else None,
-        imported=import_of(newest["provenance"]) if "provenance" in newest else None,
+        run=production if isinstance(production, RunRecord) else None,
+        merge=production if isinstance(production, MergeRecord) else None,
+        imported=production if isinstance(production, ImportRecord) else None,
         evaluation=None if evaluation is None else EvaluationRecord.from_json(evaluation),
         evaluations=tuple(
             EvaluationRecord.from_json(stored.statement.predicate)

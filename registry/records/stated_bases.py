@@ -5,26 +5,37 @@ a name the statement that came with its registration begins, and a later one sta
 or corrects it where its signer or its author may. Any other decides nothing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from peft_registry.registry.compliance.base_facts import facts_with_statement, kept_facts_problem
+from peft_registry.registry.compliance.base_facts import (
+    FactSigner,
+    Signers,
+    facts_with_statement,
+    kept_facts_problem,
+)
 from peft_registry.schemas.base_model import BaseRecord, DeclaredFacts
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import RegistrationPredicate, StoredStatement
 
-RoleOf = Callable[[StoredStatement], str | None]
-"""The role of the key that signed a statement: empty where the trust file does not list it, None where there is none."""
+SignerOf = Callable[[StoredStatement], FactSigner]
+"""Whose key signed a statement."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatedBase:
-    """What is recorded of a base under a name, the statement that holds it, and the role of whoever signed that, if it is known."""
+    """What is recorded of a base under a name, the statement that holds it, and whose key signed that, and each fact first."""
 
     name: str
     record: BaseRecord
     statement: Digest
-    role: str | None
+    signer: FactSigner
+    signers: Signers = field(default_factory=dict)
+
+    @property
+    def role(self) -> str | None:
+        """Of the key that signed the statement; None where nobody knows."""
+        return self.signer.role
 
     @property
     def facts(self) -> DeclaredFacts:
@@ -32,20 +43,42 @@ class StatedBase:
         return facts_with_statement(self.record.facts, self.statement)
 
 
-def stated_base(statements: Sequence[StoredStatement], name: str, role_of: RoleOf) -> StatedBase | None:
+def stated_base(
+    statements: Sequence[StoredStatement], name: str, signer_of: SignerOf, *, covered: int | None = None
+) -> StatedBase | None:
     """What is recorded of a base under a name; None where it is not registered under it.
 
     Args:
         statements: everything that was said about its artifact, in the order of the log.
         name: that it was added under.
-        role_of: asked of each base statement.
+        signer_of: asked of each base statement.
+        covered: how many entries of the log a signed checkpoint covers: a later word that stands behind them decides nothing yet.
+            None for whoever makes the next statement, which builds on all of them.
     """
     standing = None
     for stored in _under(statements, name):
-        stated = StatedBase(name, BaseRecord.from_json(stored.statement.predicate), stored.digest, role_of(stored))
-        if standing is None or not kept_facts_problem(standing.record.facts, stated.record.facts, role=stated.role):
-            standing = stated
+        signer = signer_of(stored)
+        record = BaseRecord.from_json(stored.statement.predicate)
+        if standing is None:
+            signers = _signers(record.facts, signer, {}, record.facts)
+            standing = StatedBase(name, record, stored.digest, signer, signers)
+        elif covered is not None and (stored.log_index is None or stored.log_index >= covered):
+            continue
+        elif not kept_facts_problem(standing.record.facts, record.facts, signers=standing.signers, by=signer):
+            signers = _signers(record.facts, signer, standing.signers, standing.record.facts)
+            standing = StatedBase(name, record, stored.digest, signer, signers)
     return standing
+
+
+def _signers(
+    facts: DeclaredFacts, signer: FactSigner, before: Signers, recorded: DeclaredFacts
+) -> Mapping[str, FactSigner]:
+    """Whose key signed each fact first; a statement repeats what it does not change."""
+    return {
+        key: before.get(key, signer) if getattr(facts, key).value == getattr(recorded, key).value else signer
+        for key in DeclaredFacts.model_fields
+        if getattr(facts, key).known
+    }
 
 
 def first_name(statements: Sequence[StoredStatement]) -> str | None:

@@ -20,6 +20,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from peft_registry.registry.compliance.first_record import NOTHING_ELSEWHERE, Elsewhere
 from peft_registry.registry.compliance.inherited_values import InheritedCheck
 from peft_registry.registry.records.record_checks import EntrySigner, RecordCheck, RecordChecks
 from peft_registry.registry.records.snapshots import VersionsDiffer
@@ -33,6 +34,9 @@ from peft_registry.schemas.version import Version
 
 MaySay = Callable[[StoredStatement], bool]
 """Whether the key that signed a statement has a role that may, at the time of its entry."""
+
+PersonOf = Callable[[StoredStatement], str | None]
+"""The person whom the trust file names for the key that signed a statement; None where nobody knows."""
 
 Inherited = Callable[[RecordSections, RecordSections | None], InheritedCheck]
 """Holds what a record takes over from what its artifact was made from against that; with the record that it supersedes, if any."""
@@ -153,6 +157,8 @@ def statements_of_version(
     may_say: MaySay,
     covered: int,
     inherited: Inherited = lambda _record, _before: InheritedCheck((), ()),
+    known: Elsewhere = NOTHING_ELSEWHERE,
+    person_of: PersonOf = lambda _stored: None,
 ) -> VersionStatements:
     """What speaks of a version.
 
@@ -163,6 +169,8 @@ def statements_of_version(
         covered: how many entries of the log a signed checkpoint covers. A version whose registration is behind it keeps the record
             that it was registered with.
         inherited: asked of each record that takes something over from what its artifact was made from.
+        known: finds what is recorded of other artifacts.
+        person_of: asked of each statement, so that a record names those who signed.
 
     Raises:
         RecordUnreadable: the record that it was registered with is not one.
@@ -178,7 +186,7 @@ def statements_of_version(
     later = tuple(
         stored for stored in statements if stored.kind == "modification" and stored.digest not in accompanying
     )
-    checked = _checked(statements, may_say, inherited)
+    checked = _checked(statements, may_say, inherited, RecordChecks(known), person_of)
     chain = _history(own, statements, later, may_say, checked)
     elsewhere = [link for entry in others for link in _readable_history(entry, statements, later, may_say, checked)]
     in_chain = {link.statement.digest for link in chain}
@@ -274,16 +282,22 @@ class _Registered:
         return cls(stored, registration.name, named, frozenset(brought))
 
 
-def _checked(statements: Sequence[StoredStatement], may_say: MaySay, inherited: Inherited) -> _Checked:
-    """Each record held against what was said before it and with it."""
-    checks = RecordChecks()
+def _checked(
+    statements: Sequence[StoredStatement],
+    may_say: MaySay,
+    inherited: Inherited,
+    checks: RecordChecks,
+    person_of: PersonOf,
+) -> _Checked:
+    """Each record held against what was said before it and with it; `checks` is empty, and takes up all of it."""
     records: dict[Digest, RecordCheck | str] = {}
     beside: dict[Digest, tuple[str, ...]] = {}
     for stored in statements:
         if stored.kind == "answers" and not may_say(stored):
             continue
         try:
-            check = checks.take(stored.digest, stored.statement, EntrySigner(stored.key_id, at=stored.appended_at))
+            signer = EntrySigner(stored.key_id, person_of(stored), stored.appended_at)
+            check = checks.take(stored.digest, stored.statement, signer)
         except ValidationError as error:
             records[stored.digest] = first_problem(error)
         else:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from peft_registry.registry.compliance.base_facts import corrected_facts, facts_of_others
+from peft_registry.registry.compliance.base_facts import FactSigner, corrected_facts, facts_of_others
 from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import FileMissing, read_file
 from peft_registry.registry.exports.model_card import base_card
@@ -69,15 +69,16 @@ def add_base(
     found = identify_base(folder, revision=revision, cache=registry.cache, require_finite=True, beside=beside)
     manifest = base_manifest(found)
     digest = manifest.canonical_digest()
-    under_this_name = base_named(registry, digest, name)
+    under_this_name = base_named(registry, digest, name, with_pending=True)
     # under another name a base begins with what people declared of it under the first
     known = under_this_name or base_named_first(registry, digest)
     stated = facts or DeclaredFacts()
-    key = registry.trust.key(registry.trainer_key.public.key_id)
-    role = None if key is None else key.role
+    own = registry.trainer_key.public.key_id
+    key = registry.trust.key(own)
+    by = FactSigner(None, own) if key is None else FactSigner(key.role, key.person or own)
     if known is not None:
-        raise_any(facts_of_others(known.name, known.record.facts, stated, role=role))
-        stated = corrected_facts(known.record.facts, stated, role=role)
+        raise_any(facts_of_others(known.name, known.record.facts, stated, signers=known.signers, by=by))
+        stated = corrected_facts(known.record.facts, stated, signers=known.signers, by=by)
     record = BaseRecord(
         name=name,
         identity=found.identity,

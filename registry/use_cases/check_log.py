@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from peft_registry.registry.compliance.first_record import ManifestFinder
+from peft_registry.registry.compliance.first_record import Elsewhere
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry
@@ -47,7 +47,7 @@ from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.log import Event, LogEpoch, LogSnapshot
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
-from peft_registry.schemas.statement import CardPredicate, RegistrationPredicate, Statement
+from peft_registry.schemas.statement import MODIFICATION_V1, CardPredicate, RegistrationPredicate, Statement
 
 if TYPE_CHECKING:
     from peft_registry.registry.database.catalog import EntryRow, NumberedVersion, StatementColumns
@@ -157,17 +157,17 @@ class _Replay:
     cards: dict[Digest, set[Digest]] = field(default_factory=dict)  # signed for an artifact
     bases: dict[Digest, list[str]] = field(default_factory=dict)  # by artifact, the entries that call it a base
     snapshot_nodes: dict[prefix_tree.Position, prefix_tree.Node] = field(default_factory=dict)
-    records: RecordChecks = field(default_factory=RecordChecks)
+    records: RecordChecks = field(init=False)
     statements: int = 0
     contradictions: list[Contradiction] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
     accepted: list[str] = field(default_factory=list)
     begun: set[int] = field(default_factory=set)  # numbers of the epochs whose first leaf was met
-    manifest_in: ManifestFinder = field(init=False)
 
     def __post_init__(self) -> None:
         # what many were made from is asked for again and again
-        self.manifest_in = lru_cache(maxsize=_MANIFESTS_KEPT)(lambda digest: manifest_in(self.registry, digest))
+        find = lru_cache(maxsize=_MANIFESTS_KEPT)(lambda digest: manifest_in(self.registry, digest))
+        self.records = RecordChecks(Elsewhere(manifest=find))
 
     @property
     def size(self) -> int:
@@ -256,6 +256,9 @@ class _Replay:
 
     def _compare_answers(self, place: str, event: Event, statement: Statement, trust: "TrustPolicy") -> None:
         """A record says what people answered before it, and answers are given in the role of their key."""
+        if statement.predicate_type == MODIFICATION_V1 and self.newest_snapshot is not None:
+            # the releases that wrote that form wrote no snapshots
+            self.contradict(place, "its record is in the first form, of which less is asked, behind a snapshot")
         try:
             for text in self.records.follow(event.statement, statement, trust.key(event.key), at=event.at):
                 self.contradict(place, text)
@@ -464,8 +467,10 @@ class _Replay:
         for statement, inherited in self.records.inherited(digest, manifest, self.records.record_in):
             for text in (*inherited.wrong, *inherited.unseen):
                 self.contradict(place, f"modification {statement.short}, {text}")
-        for statement, text in self.records.first_records(digest, manifest, self.manifest_in):
+        for statement, text in self.records.first_records(digest, manifest):
             self.contradict(place, f"modification {statement.short}, {text}")
+        for statement, rules in self.records.other_rules(digest):
+            self.unchecked.append(f"{place}: modification {statement.short}, {rules}")
         for label, row in zip(labels, versions, strict=True):
             for contradiction in version_contradictions(row, manifest):
                 self.contradict(label, contradiction)

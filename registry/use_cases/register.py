@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from peft_registry.registry.compliance.carried_values import of_other_rules
-from peft_registry.registry.compliance.first_record import RecordClaims, check_base, check_beside, check_manifest
+from peft_registry.registry.compliance.first_record import RecordClaims, Registering, check_beside, check_manifest
 from peft_registry.registry.compliance.inherited_values import check_inherited
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
@@ -22,7 +22,7 @@ from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.entries import misplaced
 from peft_registry.registry.records.record_checks import EntrySigner, signed_beside
-from peft_registry.registry.records.signed_records import manifest_in, record_in, signed_statements, stored_manifest
+from peft_registry.registry.records.signed_records import elsewhere, record_in, stored_manifest
 from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.oms import UnsignableListing, parse_bundle, sign_folder_listing
 from peft_registry.registry.use_cases.statements import (
@@ -33,7 +33,6 @@ from peft_registry.registry.use_cases.statements import (
     sayable_at,
     sign_statement,
 )
-from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import InputRefused, Taken
 from peft_registry.schemas.identity import Digest, check_name
@@ -259,23 +258,18 @@ def _require_as_signed(registry: Registry, artifact: NewArtifact, record: Record
     key_id = registry.trainer_key.public.key_id
     signer = EntrySigner(key_id, registry.trust.person_of(key_id))
     beside = signed_beside((statement.kind, statement.predicate, signer) for statement in artifact.statements)
-    claims = RecordClaims.of(record)
+    registering = Registering(
+        artifact.manifest.canonical_digest(), artifact.name, key_id, signer.person, registry.clock()
+    )
+    around = elsewhere(registry)
     reasons = [
-        *check_manifest(claims, artifact.manifest, lambda digest: manifest_in(registry, digest)),
-        *check_beside(record, beside),
+        *check_manifest(RecordClaims.of(record, beside.production), artifact.manifest, around),
+        *check_beside(record, beside, registering, around),
     ]
-    reasons += check_base(record, artifact.manifest, _recorded_bases(registry, artifact.manifest))
     if isinstance(record, ModificationRecord):
         reasons += of_other_rules(record)
     if reasons:
         raise ModificationRecordWrong("; ".join(reasons))
-
-
-def _recorded_bases(registry: Registry, manifest: Manifest) -> tuple[BaseRecord, ...]:
-    """Every record of an artifact's base that was signed here; none where that is not registered."""
-    base = None if manifest.base is None else manifest.base.manifest
-    stored = () if base is None else signed_statements(registry, base)
-    return tuple(BaseRecord.from_json(said.statement.predicate) for said in stored if said.kind == "base")
 
 
 def _require_no_secrets(artifact: NewArtifact) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from peft_registry.registry.compliance.first_record import ManifestFinder
+from peft_registry.registry.compliance.first_record import NOTHING_ELSEWHERE
 from peft_registry.registry.compliance.inherited_values import RecordFinder
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
@@ -26,7 +26,7 @@ from peft_registry.registry.identity.base import BaseFolder, identify_base
 from peft_registry.registry.identity.manifests import listed_tensors, read_manifest
 from peft_registry.registry.identity.weights import Tensor
 from peft_registry.registry.records.references import versions_of_artifact
-from peft_registry.registry.records.signed_records import manifest_in, record_in
+from peft_registry.registry.records.signed_records import elsewhere, record_in
 from peft_registry.registry.records.snapshots import Snapshot, snapshot_if_trusted
 from peft_registry.registry.transparency import merkle, note
 from peft_registry.registry.transparency.epochs import require_accepted
@@ -45,13 +45,6 @@ from peft_registry.registry.verification.findings import (
     ParentVerifier,
 )
 from peft_registry.registry.verification.presented import Presented, present_folder, present_version
-from peft_registry.registry.verification.with_base import (
-    ADAPTER_FOLDER,
-    BASE_FOLDER,
-    check_loaders,
-    is_with_base,
-    signed_folder,
-)
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
@@ -61,7 +54,6 @@ from peft_registry.schemas.version import Check, LineageOutcome, Verdict, Verify
 
 _STEPS_OVER_BYTES = frozenset({"files", "tensors"})
 _UNSURE_OF_THE_LOG = frozenset({LOG_SIGNER_UNKNOWN, OwnLogDamaged.reference})
-_WORST_LAST: tuple[Verdict, ...] = ("verified", "unverified", "broken")
 _BASES_KEPT = 8  # bases whose identity one run remembers; a base of many tensors takes megabytes
 
 
@@ -111,7 +103,7 @@ def verify_folder(
     look_for_base: bool = True,
     digests: RunDigests | None = None,
 ) -> VerifyOutcome:
-    """Verify a pulled folder; of one with its base beside it both, and what loaders open in front of them.
+    """Verify a pulled folder.
 
     Args:
         folder: where it lies.
@@ -128,38 +120,8 @@ def verify_folder(
     """
     authority = Authority(trust, now, trust_problem)
     with _run(registry, authority, require, digests=digests, damaged=damaged) as run:
-        if is_with_base(folder):
-            return _checked_with_base(run, folder, base=base, version=version)
         context = run.context(base=base, look_for_base=look_for_base, version=version, verify_parent=run.verify_parent)
         return run.check_folder(folder, context, base=base).outcome
-
-
-def _checked_with_base(run: "_Run", folder: Path, *, base: Path | None, version: Version | None) -> VerifyOutcome:
-    """How an adapter verifies whose base lies beside it, unless the user says that another folder is its base."""
-    beside = folder / BASE_FOLDER
-    of_base = run.check_folder(beside, run.context(look_for_base=False), base=None).outcome
-    chosen = beside if base is None else base
-    context = run.context(base=chosen, version=version, verify_parent=run.verify_parent)
-    of_adapter = run.check_folder(folder / ADAPTER_FOLDER, context, base=chosen).outcome
-    loaders = check_loaders(folder, run.digests)
-    verdicts = (of_adapter.verdict, of_base.verdict, "broken" if loaders.status == "failed" else "verified")
-    return VerifyOutcome(
-        subject=str(folder),
-        manifest_digest=of_adapter.manifest_digest,
-        verdict=max(verdicts, key=_WORST_LAST.index),
-        checks=(*of_adapter.checks, _summary_of_base(of_base), loaders),
-    )
-
-
-def _summary_of_base(outcome: VerifyOutcome) -> Check:
-    """The ten checks of the base beside an adapter as a line of its own."""
-    if outcome.verdict == "verified":
-        return Check(step="base-folder", text="the base beside it is what was registered and signed", status="ok")
-    wrong = "failed" if outcome.verdict == "broken" else "unchecked"
-    lines = tuple(f"{check.step}: {check.text}" for check in outcome.checks if check.status == wrong)
-    first = next((check.error for check in outcome.checks if check.status == wrong), None)
-    text = f"the base beside it is {outcome.verdict}"
-    return Check(step="base-folder", text=text, status=wrong, error=first, detail=lines)
 
 
 def verify_version(
@@ -217,7 +179,7 @@ def verify_folder_lineage(
 ) -> LineageOutcome:
     """The same of a pulled folder: what it was made from is verified as far as it is registered in `registry`."""
     with _run(registry, Authority(trust, now, trust_problem), require, damaged=damaged) as run:
-        focus = run.check_folder(signed_folder(folder), run.context(base=base), base=base)
+        focus = run.check_folder(folder, run.context(base=base), base=base)
         return walk(focus, run.check_artifact, digest=focus.outcome.manifest_digest, observe=observe)
 
 
@@ -298,7 +260,7 @@ class _Run:
             file_digests=self.require.file_digests,
             identify_base=self.identify_base,
             record_in=_record_finder(self.registry),
-            manifest_in=_manifest_finder(self.registry),
+            elsewhere=NOTHING_ELSEWHERE if self.registry is None else elsewhere(self.registry),
         )
 
     def check_folder(self, folder: Path, context: Context, *, base: Path | None) -> CheckedArtifact:
@@ -444,10 +406,6 @@ def _claimed(registry: Registry, version: Version) -> Claimed:
 
 def _record_finder(registry: Registry | None) -> RecordFinder:
     return lambda statement: None if registry is None else record_in(registry, statement)
-
-
-def _manifest_finder(registry: Registry | None) -> ManifestFinder:
-    return lambda digest: None if registry is None else manifest_in(registry, digest)
 
 
 def _own_log(registry: Registry | None) -> LogHolder:

@@ -112,7 +112,7 @@ def check_statements(findings: Findings) -> Result:
     incomplete = _incomplete(findings, unknown)
     if incomplete is not None:
         return incomplete
-    checks = RecordChecks()
+    checks = RecordChecks(findings.context.elsewhere)
     wrong = (
         _stray_evidence(findings)
         or _not_everything(findings)
@@ -201,8 +201,7 @@ def _wrong_answers(findings: Findings, checks: RecordChecks) -> Result | None:
         # of a registered version, what it was made from is registered too
         unseen = inherited.unseen if findings.context.claimed is not None else ()
         wrong += [f"modification {digest.short}, {text}" for text in (*inherited.wrong, *unseen)]
-    find = findings.context.manifest_in
-    for digest, text in checks.first_records(_subject(findings), findings.need_manifest(), find):
+    for digest, text in checks.first_records(_subject(findings), findings.need_manifest()):
         wrong.append(f"modification {digest.short}, {text}")
     if wrong:
         return failed(
@@ -212,6 +211,9 @@ def _wrong_answers(findings: Findings, checks: RecordChecks) -> Result | None:
         )
     if withheld:
         return unchecked("a record rests on statements that are withheld", "statements-withheld", withheld)
+    rules = [f"modification {digest.short}, {text}" for digest, text in checks.other_rules(_subject(findings))]
+    if rules:
+        return unchecked("a record is by rules that this release does not know", "later-rules", rules)
     return None
 
 

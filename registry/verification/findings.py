@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from peft_registry.registry.compliance.first_record import ManifestFinder
+from peft_registry.registry.compliance.first_record import NOTHING_ELSEWHERE, Elsewhere
 from peft_registry.registry.compliance.inherited_values import RecordFinder
 from peft_registry.registry.database.catalog import RecordedArtifact
 from peft_registry.registry.disk.hashing import DigestCache
@@ -96,7 +96,7 @@ class Context:
         identify_base: reads the base in a folder.
         own_log: holds a checkpoint against the caller's own log, where they have one of that origin.
         record_in: the modification record that a statement about another artifact holds, where the caller's registry has it.
-        manifest_in: the manifest of another artifact, likewise.
+        elsewhere: what is recorded of other artifacts, likewise.
     """
 
     trust: TrustPolicy | None
@@ -111,7 +111,7 @@ class Context:
     identify_base: BaseReader = identify_base
     own_log: LogHolder = lambda _, __: None
     record_in: RecordFinder = lambda _: None
-    manifest_in: ManifestFinder = lambda _: None
+    elsewhere: Elsewhere = NOTHING_ELSEWHERE
 
 
 @dataclass(frozen=True, slots=True)

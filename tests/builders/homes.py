@@ -30,6 +30,7 @@ from tests.builders.records import a_bare_record
 from tests.conftest import STATE, state_of
 
 NOW = "2026-11-24T12:00:00Z"
+LONG_AGO = "2020-01-01T00:00:00Z"  # before any clock of a test: no record is made after it is registered
 TOKENIZER = {"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}, "added_tokens": []}
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -147,7 +148,7 @@ def an_artifact(folder: Path, base: AddedBase, *, name: str = "helper", value: f
         parents=(Parent(role="base", manifest=base.version.manifest_digest),),
     )
     statements = (
-        NewStatement("modification", a_bare_record(manifest, at=NOW).to_json()),
+        NewStatement("modification", a_bare_record(manifest, at=LONG_AGO).to_json()),
         NewStatement("card", CardPredicate(sha256=Digest.of(card)).to_json()),
     )
     return NewArtifact(name=name, source="train", manifest=manifest, folder=folder, card=card, statements=statements)

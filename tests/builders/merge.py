@@ -9,6 +9,7 @@ from peft_registry.registry.compliance.base_terms import licence_flags_of
 from peft_registry.registry.compliance.modification import build_modification_record
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
+from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
 from peft_registry.registry.use_cases.register_product import Product, register_product
@@ -17,6 +18,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, Parent
 from peft_registry.schemas.merge import Algorithm
 from peft_registry.schemas.statement import CardPredicate
+from peft_registry.schemas.values import measured
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.merge.adapter import read_adapter
 from peft_registry.trainer.merge.algorithms import Share
@@ -114,7 +116,8 @@ def register_adapter(registry: Registry, folder: Path, base: Any, name: str, *, 
         parents=(Parent(role="base", manifest=base.version.manifest_digest),),
     )
     record = a_bare_record(manifest, record_id=name, at=NOW)
-    used = record.base[0].revised(licence_flags=licence_flags_of(base.record.facts))
+    stated = required_base(registry, base.version)
+    used = record.base[0].revised(name=measured(stated.name), licence_flags=licence_flags_of(stated.facts))
     record = with_assessment(record.revised(base=(used,)))
     statements = (
         NewStatement("modification", record.to_json()),

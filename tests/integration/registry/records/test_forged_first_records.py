@@ -1,5 +1,6 @@
 """First records by which whoever holds the home's key says otherwise than the manifest and what is signed beside them."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from peft_registry.registry.compliance.assessment import with_assessment
+from peft_registry.registry.compliance.recorded_run import compute_section
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import PendingRejected, publish_checkpoint
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.version_statements import RecordContradicted
 from peft_registry.registry.use_cases import register_product
+from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.register import (
     ModificationRecordWrong,
@@ -27,10 +30,10 @@ from peft_registry.schemas.base_model import DeclaredFacts
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import Evaluation, ModificationRecord, ModificationRecordV1
 from peft_registry.schemas.statement import MODIFICATION_V1, PREDICATE_TYPES
-from peft_registry.schemas.values import Value, declared, derived, measured
+from peft_registry.schemas.values import Value, declared, derived, measured, unknown
 from tests.builders.homes import NOW, a_home, add_a_base
 from tests.builders.lineage import register_made_from, register_merge
-from tests.builders.products import FACTS, a_product, artifact_registered_unasked, registered_unasked
+from tests.builders.products import FACTS, a_product, artifact_registered_unasked, log_unasked, registered_unasked
 from tests.builders.records import a_run_record
 
 Change = Callable[[ModificationRecord], ModificationRecord]
@@ -64,6 +67,76 @@ def by_hand(record: ModificationRecord) -> ModificationRecord:
     return record.revised(gpai=record.gpai.revised(verdict=derived("not_gpai", method="row G6")))
 
 
+def of_earlier_runs(record: ModificationRecord) -> ModificationRecord:
+    """One FLOP altogether, with the figure of the run itself among the inputs."""
+    compute = record.compute
+    steps = {"step_flop": compute.conservative_flop.value, "step_param_update_flop": compute.param_update_flop.value}
+    inputs = compute.inputs.revised(value=compute.inputs.value | steps | {"went_on_from": []})
+    one = derived(1.0, "FLOP", method="of this run and of every run that it went on from, each once")
+    return with_assessment(
+        record.revised(compute=compute.revised(conservative_flop=one, param_update_flop=one, inputs=inputs))
+    )
+
+
+def of_an_older_run(record: ModificationRecord) -> ModificationRecord:
+    """Less by a run that counts against it."""
+    compute = record.compute
+    steps = {"step_flop": compute.conservative_flop.value, "step_param_update_flop": compute.param_update_flop.value}
+    row = {"ingredient": "earlier:1", "manifest": str(Digest.of(b"x")), "conservative_flop": -1e12}
+    row["param_update_flop"] = -1e12
+    inputs = compute.inputs.revised(value=compute.inputs.value | steps | {"went_on_from": [row]})
+    return with_assessment(record.revised(compute=compute_section(a_run_record(), [row]).revised(inputs=inputs)))
+
+
+def with_one_row(record: ModificationRecord) -> ModificationRecord:
+    data = record.data[0].revised(n_points=measured(1, "rows", method="rows that were used"))
+    return with_assessment(record.revised(data=(data, *record.data[1:])))
+
+
+def without_personal_data(record: ModificationRecord) -> ModificationRecord:
+    data = record.data[0].revised(personal_data=measured("no", method="looked at"))
+    return with_assessment(record.revised(data=(data, *record.data[1:])))
+
+
+def of_rank(record: ModificationRecord) -> ModificationRecord:
+    return record.revised(peft=record.peft.revised(rank=measured(1, method="the resolved training file")))
+
+
+def with_another_seed(record: ModificationRecord) -> ModificationRecord:
+    return record.revised(method=record.method.revised(seed=declared(8, by="whoever trained", at=NOW)))
+
+
+def without_energy(record: ModificationRecord) -> ModificationRecord:
+    energy = record.energy.revised(training_kwh=measured(0.0, "kWh", method="a sensor"))
+    return with_assessment(record.revised(energy=energy))
+
+
+def on_other_hardware(record: ModificationRecord) -> ModificationRecord:
+    return record.revised(compute=record.compute.revised(hardware=measured("an abacus")))
+
+
+def made_in_1999(record: ModificationRecord) -> ModificationRecord:
+    return with_assessment(record.revised(record_created_at="1999-01-01T00:00:00Z"))
+
+
+def made_tomorrow(record: ModificationRecord) -> ModificationRecord:
+    return with_assessment(record.revised(record_created_at="2099-01-01T00:00:00Z"))
+
+
+def of_a_merge(record: ModificationRecord) -> ModificationRecord:
+    return record.revised(identity=record.identity.revised(kind=measured("merge", method="the run")))
+
+
+def of_another_artifact(record: ModificationRecord) -> ModificationRecord:
+    digests = measured({"manifest": str(Digest.of(b"x")), "weights": str(Digest.of(b"x"))}, method="SHA-256")
+    return record.revised(security=record.security.revised(digests=digests))
+
+
+def signed_by_another_key(record: ModificationRecord) -> ModificationRecord:
+    signature = record.security.signature.revised(value=record.security.signature.value | {"key": "0" * 64})
+    return record.revised(security=record.security.revised(signature=signature))
+
+
 DATA = tuple(data.sha256 for data in a_run_record().data)
 """What goes into a product."""
 
@@ -84,8 +157,28 @@ FORGED: dict[str, tuple[Change, str]] = {
         "change.artifact_digests",
     ),
     "rules that nobody knows": (lambda record: record.revised(rule_set="9999"), "rule_set"),
+    "one FLOP as a sum of earlier runs": (of_earlier_runs, "compute.conservative_flop"),
+    "a run that takes compute away": (of_an_older_run, "compute.inputs"),
+    "one row": (with_one_row, r"data\[0\].n_points"),
+    "rank 1": (of_rank, "peft.rank"),
+    "another seed": (with_another_seed, "method.seed"),
+    "no energy, as measured": (without_energy, "energy.training_kwh"),
+    "an abacus": (on_other_hardware, "compute.hardware"),
+    "made in 1999": (made_in_1999, "record_created_at"),
+    "made tomorrow": (made_tomorrow, "record_created_at"),
+    "a merge": (of_a_merge, "identity.kind"),
+    "digests of another artifact": (of_another_artifact, "security.digests"),
+    "signature of another key": (signed_by_another_key, "security.signature"),
+    "no personal data, as measured": (without_personal_data, r"data\[0\].personal_data"),
 }
 AT_EVERY_DOOR = (
+    "one FLOP as a sum of earlier runs",
+    "a run that takes compute away",
+    "one row",
+    "another seed",
+    "no energy, as measured",
+    "made tomorrow",
+    "signature of another key",
     "no data",
     "another base",
     "one FLOP",
@@ -113,7 +206,7 @@ def test_a_record_of_something_else_does_not_enter(registry: Registry, product: 
     with pytest.raises(ModificationRecordWrong) as refused:
         register_product.register_product(registry, replace(product, modification=change(product.modification)))
     assert refused.value.exit_code == 2
-    assert where in refused.value.reason
+    assert re.search(where, refused.value.reason)
 
 
 def test_a_record_of_something_else_is_named_by_every_check_once_it_is_logged(tmp_path: Path) -> None:
@@ -133,11 +226,11 @@ def test_a_record_of_something_else_is_named_by_every_check_once_it_is_logged(tm
                 verify_folder(folder, trust=registry.trust, now=NOW),
             ):
                 assert outcome.exit_code == 6
-                assert any(where in line for check in outcome.checks for line in check.detail), attack
+                assert any(re.search(where, line) for check in outcome.checks for line in check.detail), attack
             with pytest.raises(RecordContradicted, match=where):
                 records_of(registry, version)
         logged = "\n".join(wrong.text for wrong in check_log(registry).contradictions)
-        assert all(FORGED[attack][1] in logged for attack in AT_EVERY_DOOR)
+        assert all(re.search(FORGED[attack][1], logged) for attack in AT_EVERY_DOOR)
 
 
 def test_a_second_name_for_equal_bytes_is_held_against_the_evaluation_that_an_earlier_name_brought(
@@ -265,28 +358,114 @@ def test_a_result_without_a_record_by_these_rules_is_not_signed_over(tmp_path: P
             artifact_registered_unasked(registry, artifact, sign=publish_checkpoint)
 
 
+def test_a_result_without_a_record_is_named_by_every_check(tmp_path: Path) -> None:
+    with a_home(tmp_path / "home") as registry:
+        made = a_product(registry, tmp_path / "made", add_a_base(registry, tmp_path / "base"), facts=FACTS)
+        artifact = NewArtifact(
+            name="sums",
+            source=made.source,
+            manifest=made.manifest,
+            folder=made.folder,
+            card=made.card,
+            statements=tuple(said for said in register_product._statements(made) if said.kind != "modification"),
+            evidence=tuple(evaluation.items for evaluation in made.evaluations),
+        )
+        version = artifact_registered_unasked(registry, artifact)
+        outcome = verify_version(registry, version)
+        assert outcome.exit_code == 6
+        assert any("brings no modification record" in line for check in outcome.checks for line in check.detail)
+        assert any("brings no modification record" in wrong.text for wrong in check_log(registry).contradictions)
+
+
+def test_a_record_by_rules_that_are_not_known_is_not_called_verified(tmp_path: Path) -> None:
+    """A later release may have written it, so nobody is accused; what it derives was held to nothing."""
+    with a_home(tmp_path / "home") as registry:
+        made = a_product(registry, tmp_path / "made", add_a_base(registry, tmp_path / "base"), facts=FACTS)
+        record = by_hand(made.modification).revised(rule_set="2099-01")
+        version = registered_unasked(registry, replace(made, modification=record))
+        outcome = verify_version(registry, version)
+        assert outcome.exit_code == 5
+        assert any(check.error == "later-rules" for check in outcome.checks)
+        report = check_log(registry)
+        assert (report.contradictions, report.exit_code) == ((), 5)
+
+
+def test_a_record_in_the_first_form_behind_a_snapshot_is_named_by_the_check_of_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with a_home(tmp_path / "home") as registry:
+        subject = add_a_base(registry, tmp_path / "base").version.manifest_digest
+        record = ModificationRecordV1(record_id="r1", record_created_at=NOW)
+        monkeypatch.setitem(PREDICATE_TYPES, "modification", MODIFICATION_V1)
+        log_unasked(registry, subject, "modification", record.to_json(), signer=registry.trainer_key, at=NOW)
+        assert any("first form" in wrong.text for wrong in check_log(registry).contradictions)
+
+
 FORGED_FACTS: dict[str, Value] = {
     "licence_flags": declared([], by="the provider", at=NOW),
     "training_compute_flop": declared(1e24, "FLOP", by="the provider", at=NOW),
     "provider": declared("Meta", by="the provider", at=NOW),
-    "params_total": measured(1, "parameters"),
+    "params_total": measured(1, "parameters", method="counted", evidence=(Digest.of(b"x"),)),
+    "name": measured("another", method="name in this registry"),
 }
 
 
-@pytest.mark.parametrize("field", FORGED_FACTS)
-def test_a_record_says_of_its_base_what_is_recorded_of_it(tmp_path: Path, field: str) -> None:
-    def stated(value: object, unit: str | None = None) -> Value:
-        return declared(value, unit, by="legal", at=NOW)
+def _stated(value: object, unit: str | None = None) -> Value:
+    return declared(value, unit, by="legal", at=NOW)
 
+
+@pytest.fixture(scope="module")
+def on_stated_base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Registry, AddedBase, Product]]:
+    """A training on a base of which people have declared facts."""
     facts = DeclaredFacts(
-        provider=stated("Example Labs"),
-        licence_flags=stated(["non_commercial", "eu_exclusion"]),
-        training_compute_flop=stated(1e6, "FLOP"),
+        provider=_stated("Example Labs"),
+        licence_flags=_stated(["non_commercial", "eu_exclusion"]),
+        training_compute_flop=_stated(1e6, "FLOP"),
     )
-    with a_home(tmp_path / "home") as registry:
-        made = a_product(registry, tmp_path / "made", add_a_base(registry, tmp_path / "base", facts=facts), facts=FACTS)
+    folder = tmp_path_factory.mktemp("stated")
+    with a_home(folder / "home") as registry:
+        base = add_a_base(registry, folder / "base", facts=facts)
+        made = a_product(registry, folder / "made", base, facts=FACTS)
         register_product.register_product(registry, made)
-        base = made.modification.base[0].revised(**{field: FORGED_FACTS[field]})
-        forged = with_assessment(made.modification.revised(base=(base,)))
-        with pytest.raises(ModificationRecordWrong, match=rf"base\[0\]\.{field}"):
-            register_product.register_product(registry, replace(made, modification=forged))
+        yield registry, base, made
+
+
+@pytest.mark.parametrize("field", FORGED_FACTS)
+def test_a_record_says_of_its_base_what_is_recorded_of_it(
+    on_stated_base: tuple[Registry, AddedBase, Product], field: str
+) -> None:
+    registry, _, made = on_stated_base
+    base = made.modification.base[0].revised(**{field: FORGED_FACTS[field]})
+    forged = with_assessment(made.modification.revised(base=(base,)))
+    with pytest.raises(ModificationRecordWrong, match=rf"base\[0\]\.{field}"):
+        register_product.register_product(registry, replace(made, modification=forged))
+
+
+def test_what_a_record_says_otherwise_of_its_base_is_named_by_every_check_once_it_is_logged(
+    on_stated_base: tuple[Registry, AddedBase, Product], tmp_path: Path
+) -> None:
+    registry, base, _ = on_stated_base
+    for number, field in enumerate(FORGED_FACTS, start=1):
+        made = a_product(
+            registry, tmp_path / field, base, name=f"on-{number}", run_id=f"forged {field}", facts=FACTS, value=number
+        )
+        of_base = made.modification.base[0].revised(**{field: FORGED_FACTS[field]})
+        forged = replace(made, modification=with_assessment(made.modification.revised(base=(of_base,))))
+        where = rf"base\[0\]\.{field}"
+        version = registered_unasked(registry, forged)
+        outcome = verify_version(registry, version)
+        assert outcome.exit_code == 6
+        assert any(re.search(where, line) for check in outcome.checks for line in check.detail)
+        with pytest.raises(RecordContradicted, match=where):
+            records_of(registry, version)
+        assert any(re.search(where, wrong.text) for wrong in check_log(registry).contradictions)
+
+
+def test_what_a_record_says_otherwise_of_its_base_is_not_signed_over(tmp_path: Path) -> None:
+    with a_home(tmp_path / "home") as registry:
+        facts = DeclaredFacts(licence_flags=_stated(["non_commercial"]))
+        made = a_product(registry, tmp_path / "made", add_a_base(registry, tmp_path / "base", facts=facts), facts=FACTS)
+        of_base = made.modification.base[0].revised(licence_flags=unknown("nobody has looked"))
+        forged = replace(made, modification=with_assessment(made.modification.revised(base=(of_base,))))
+        with pytest.raises(PendingRejected, match=r"base\[0\]\.licence_flags: it was declared with the base"):
+            registered_unasked(registry, forged, sign=publish_checkpoint)

@@ -1,16 +1,19 @@
 """What the first record of a version takes over from others is recorded of them: at the door, in home and log, in a folder."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from peft_registry.registry.compliance.ancestors import trained_runs
+from peft_registry.registry.compliance.assessment import with_assessment
+from peft_registry.registry.compliance.merging import with_merge
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
-from peft_registry.registry.records.checkpoints import covered_size
-from peft_registry.registry.records.provenance import merge_provenance
+from peft_registry.registry.records.checkpoints import PendingRejected, covered_size, publish_checkpoint
+from peft_registry.registry.records.provenance import merge_of, merge_provenance, provenance_predicate
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.version_statements import RecordContradicted
@@ -23,19 +26,21 @@ from peft_registry.registry.use_cases.register import (
     NewStatement,
     register_version,
 )
-from peft_registry.registry.use_cases.register_product import Product, register_product
+from peft_registry.registry.use_cases.register_product import Product, register_product, signing_of
 from peft_registry.registry.use_cases.sign_log import sign_log
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, Parent
+from peft_registry.schemas.merge import MergeIngredient
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.statement import CardPredicate
-from peft_registry.schemas.values import Value
+from peft_registry.schemas.values import Value, derived
+from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.ancestry import ancestry_of
 from tests.builders.backends import MadeHome
 from tests.builders.homes import NOW, a_home, add_a_base, base_files
 from tests.builders.products import FACTS, a_product, artifact_registered_unasked, registered_unasked
-from tests.builders.records import a_base_input, a_merge_modification, a_merge_record
+from tests.builders.records import a_base_input, a_merge_modification, a_merge_record, a_run_record
 
 CARD = b"---\nlibrary_name: transformers\n---\n# merged\n"
 
@@ -64,11 +69,18 @@ class Place:
                 *(Parent(role="adapter", manifest=parent.manifest_digest) for parent in parents),
             ),
         )
+        merge = a_merge_record(
+            base=manifest.base, weights_digest=manifest.weights_digest, ingredients=tuple(map(_ingredient, parents))
+        )
+        ancestors = ancestry_of(registry, parents)
         record: ModificationRecord = a_merge_modification(
             name="merged",
             manifest=manifest,
-            ancestors=ancestry_of(registry, parents),
+            merge=merge,
+            trained=trained_runs(ancestors),
+            ancestors=ancestors,
             base=a_base_input(name="tiny", record=recorded, manifest=base.manifest_digest),
+            signing=signing_of(registry, registry.trainer_key.public.key_id),
         )
         record = with_values(record, {path.replace("__", "."): value for path, value in values.items()})
         return NewArtifact(
@@ -79,7 +91,7 @@ class Place:
             card=CARD,
             statements=(
                 NewStatement("modification", record.to_json()),
-                NewStatement("provenance", merge_provenance(a_merge_record())),
+                NewStatement("provenance", merge_provenance(merge)),
                 NewStatement("card", CardPredicate(sha256=Digest.of(CARD)).to_json()),
             ),
         )
@@ -97,6 +109,17 @@ class Place:
         record = ModificationRecord.from_json(self.merge().statements[0].predicate)
         assert len(record.use.intended.evidence) == 2
         return record.use.intended
+
+
+def _ingredient(part: Version) -> MergeIngredient:
+    return MergeIngredient(
+        label=part.label,
+        manifest=part.manifest_digest,
+        weights_digest=part.weights_digest,
+        method="lora",
+        weight=0.5,
+        density=1.0,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +188,88 @@ def test_the_log_key_signs_over_no_merge_that_says_what_its_parents_never_said(p
     assert (refused.kind, covered_size(place.registry)) == ("modification", covered)
     assert "use.intended: no record that it names says so" in refused.why
     assert refused.is_wrong
+
+
+def _of_no_compute(record: ModificationRecord) -> ModificationRecord:
+    """As if nothing had been trained for its parts."""
+    inputs = record.compute.inputs.value | {"ingredients": [], "wide_flop": 0.0}
+    none = derived(0.0, "FLOP", method="wide value")
+    compute = record.compute.revised(
+        conservative_flop=none,
+        param_update_flop=none,
+        inputs=derived(inputs, method="the figures of each training run"),
+    )
+    return with_assessment(record.revised(compute=compute))
+
+
+def _of_little_compute(record: ModificationRecord) -> ModificationRecord:
+    """The figures of a part, and the sums of them, are a million times too small."""
+    rows = [
+        row | {"conservative_flop": 1.0, "param_update_flop": 1.0} for row in record.compute.inputs.value["ingredients"]
+    ]
+    compute = with_merge(record, a_merge_record(), rows).compute
+    return with_assessment(record.revised(compute=compute.revised(hardware=record.compute.hardware)))
+
+
+def _of_one_part(record: ModificationRecord) -> ModificationRecord:
+    return with_assessment(record.revised(base=record.base[:2]))
+
+
+def _with_few_rows(record: ModificationRecord) -> ModificationRecord:
+    data = record.data[0].revised(n_points=derived(1, "rows", method="selections with one digest once"))
+    return with_assessment(record.revised(data=(data, *record.data[1:])))
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (_of_no_compute, "compute.conservative_flop|went into it, and its training is left out"),
+        (_of_little_compute, "and its run recorded"),
+        (_of_one_part, "as merged"),
+        (_with_few_rows, "it counts 1 rows"),
+    ],
+)
+def test_a_merge_counts_what_went_into_it(
+    place: Place, change: Callable[[ModificationRecord], ModificationRecord], where: str
+) -> None:
+    artifact = place.merge()
+    record = change(ModificationRecord.from_json(artifact.statements[0].predicate))
+    artifact = replace(artifact, statements=(NewStatement("modification", record.to_json()), *artifact.statements[1:]))
+    with pytest.raises(ModificationRecordWrong, match=where):
+        register_version(place.registry, artifact)
+    with pytest.raises(PendingRejected, match=where):
+        artifact_registered_unasked(place.registry, artifact, sign=publish_checkpoint)
+
+
+def test_a_merge_that_counts_too_little_is_named_by_every_check_once_it_is_logged(place: Place) -> None:
+    artifact = place.merge()
+    record = _of_little_compute(ModificationRecord.from_json(artifact.statements[0].predicate))
+    artifact = replace(artifact, statements=(NewStatement("modification", record.to_json()), *artifact.statements[1:]))
+    version = artifact_registered_unasked(place.registry, artifact)
+    where = "and its run recorded"
+    with pytest.raises(RecordContradicted, match=where):
+        records_of(place.registry, version)
+    outcome = verify_version(place.registry, version)
+    assert outcome.exit_code == 6
+    assert any(where in line for check in outcome.checks for line in check.detail)
+    assert any(where in wrong.text for wrong in check_log(place.registry).contradictions)
+
+
+@pytest.mark.parametrize("made_by", ["run", "merge of others", "merge on another base"])
+def test_the_statement_of_another_making_is_refused(place: Place, made_by: str) -> None:
+    """With it would come its compute, its data and its parts."""
+    artifact = place.merge()
+    merge = merge_of(artifact.statements[1].predicate)
+    assert merge is not None
+    run = a_run_record(base=merge.base, weights_digest=merge.weights_digest, data=())
+    another = {
+        "run": provenance_predicate(run),
+        "merge of others": merge_provenance(merge.revised(ingredients=merge.ingredients[:1])),
+        "merge on another base": merge_provenance(merge.revised(base=a_run_record().base)),
+    }[made_by]
+    statements = (artifact.statements[0], NewStatement("provenance", another), artifact.statements[2])
+    with pytest.raises(ModificationRecordWrong, match="provenance: "):
+        register_version(place.registry, replace(artifact, statements=statements))
 
 
 def test_a_training_begins_with_no_answer_that_somebody_is_said_to_have_signed(place: Place) -> None:

@@ -1,6 +1,7 @@
 """What a new record takes over of its base is what was declared under the name that it was trained on, by whoever may."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,20 @@ import pytest
 from peft_registry.registry.compliance.base_facts import FactOfAnother, declared_base_facts
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bases import base_record, required_base
+from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
-from peft_registry.registry.use_cases.statements import append_statement
+from peft_registry.registry.use_cases.statements import append_statement, record_statement, sign_statement
 from peft_registry.schemas.base_model import BaseOrigin, BaseRecord, DeclaredFacts
-from tests.builders.homes import NOW, a_home, base_files
+from peft_registry.schemas.values import declared
+from tests.builders.homes import NOW, a_home, base_files, reopened
+from tests.builders.signing import a_p256_key, a_trusted_key, one_more
 
 ORIGIN = BaseOrigin(format="huggingface", source="tiny")
 BY_LEGAL = {"asserted_by": "legal", "licence_flags": ["non_commercial"], "licence": "CC-BY-NC-4.0"}
+LATER_THAT_DAY = "2026-11-24T12:00:05Z"
 BY_NOBODY = {
     "asserted_by": "nobody in particular",
     "is_gpai": "no",
@@ -107,3 +113,35 @@ def test_a_question_that_nobody_answered_of_a_base_is_answered_under_its_own_nam
     add(registry, tmp_path, "tiny", BY_NOBODY)
     assert facts_of(registry).is_gpai.asserted_by == "nobody in particular"
     assert facts_of(registry).licence.value == "CC-BY-NC-4.0"
+
+
+def test_nobody_corrects_what_legal_declared_by_writing_the_name_of_legal(registry: Registry) -> None:
+    """The key says who speaks; the name is a line that anybody writes."""
+    other = a_p256_key(9)
+    listed = a_trusted_key(other, person="sam", predicate_types=None)
+    chain = one_more(registry.trust_chain, registry.private_key("root"), keys=(*registry.trust.keys, listed))
+    (registry.folder / "trust.json").write_bytes(render_chain(chain))
+    with closing(reopened(registry.folder)) as home:
+        recorded = base_record(home, version_named(home, "tiny"))
+        relaxed = recorded.revised(
+            facts=declared_base_facts(BY_LEGAL | {"licence_flags": ["non_commercial", "share_alike"]}, at=NOW)
+        )
+        subject = version_named(home, "tiny").manifest_digest
+        append_statement(home, subject=subject, kind="base", predicate=relaxed.to_json(), signer=other)
+        assert facts_of(home) == recorded.facts
+        # an equal statement would be the one that is logged already
+        later = declared_base_facts(BY_LEGAL | {"licence_flags": ["non_commercial", "share_alike"]}, at=LATER_THAT_DAY)
+        append(home, recorded.revised(facts=later))  # by the key of whoever declared it
+        assert facts_of(home).licence_flags.value == ["non_commercial", "share_alike"]
+
+
+def test_what_no_checkpoint_covers_is_not_recorded_of_a_base_yet(registry: Registry) -> None:
+    version = version_named(registry, "tiny")
+    recorded = base_record(registry, version)
+    added = recorded.revised(facts=recorded.facts.revised(provider=declared("Example Labs", by="legal", at=NOW)))
+    signed = sign_statement(version.manifest_digest, "base", added.to_json(), registry.trainer_key)
+    with registry.database.write() as tx:
+        record_statement(tx, version.manifest_digest, signed, at=NOW)
+    assert facts_of(registry) == recorded.facts
+    publish_checkpoint(registry)
+    assert facts_of(registry) == added.facts

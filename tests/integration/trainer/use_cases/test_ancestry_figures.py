@@ -93,7 +93,11 @@ class Place:
             for part in parts
         )
         merge = a_merge_record(
-            merge_id=f"merge {name}", algorithm="concatenate", base=manifest.base, ingredients=ingredients
+            merge_id=f"merge {name}",
+            algorithm="concatenate",
+            base=manifest.base,
+            ingredients=ingredients,
+            weights_digest=manifest.weights_digest,
         )
         ancestors = ancestry_of(self.registry, parts)
         record = build_merge_modification(
