@@ -9,7 +9,7 @@ import pytest
 from peft_registry.registry.compliance.modification import ChangeFigures, build_modification_record
 from peft_registry.registry.exports.model_card import model_card
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records import checkpoints
+from peft_registry.registry.records import new_entries
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases import register, register_product
@@ -143,6 +143,6 @@ def log_unasked(
 def sign_unasked(registry: Registry) -> None:
     """Sign a checkpoint over whatever the records in the log say, as an earlier release would."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoints._Changes, "_require_answered", lambda *_: None)
-        patch.setattr(checkpoints._Changes, "_require_of_a_base", lambda *_: None)
+        patch.setattr(new_entries.NewEntries, "_require_answered", lambda *_: None)
+        patch.setattr(new_entries.NewEntries, "_require_of_a_base", lambda *_: None)
         publish_checkpoint(registry)

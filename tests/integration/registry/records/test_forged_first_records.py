@@ -10,7 +10,8 @@ import pytest
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.recorded_run import compute_section
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.checkpoints import PendingRejected, publish_checkpoint
+from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.new_entries import PendingRejected
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.version_statements import RecordContradicted
 from peft_registry.registry.use_cases import register_product

@@ -12,7 +12,8 @@ from peft_registry.registry.compliance.merging import with_merge
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
-from peft_registry.registry.records.checkpoints import PendingRejected, covered_size, publish_checkpoint
+from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
+from peft_registry.registry.records.new_entries import PendingRejected
 from peft_registry.registry.records.provenance import merge_of, merge_provenance, provenance_predicate
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of

@@ -10,7 +10,7 @@ import pytest
 from peft_registry.cli.main import run
 from peft_registry.registry.compliance.answers import SignedAnswers, superseding_with_answers
 from peft_registry.registry.homes.layout import key_files
-from peft_registry.registry.records import checkpoints
+from peft_registry.registry.records import new_entries
 from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
 from peft_registry.registry.records.signed_records import records_of, version_statements
 from peft_registry.registry.signing.keys import PrivateKey
@@ -411,7 +411,7 @@ def force(place: Place, kind: Any, said: dict[str, Any], signer: PrivateKey) -> 
     digest = log_unasked(place, kind, said, signer)
     place.unsigned = tuple(entry.why for entry in sign_log(place.registry).refused)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoints._Changes, "_require_answered", lambda *_: None)
+        patch.setattr(new_entries.NewEntries, "_require_answered", lambda *_: None)
         publish_checkpoint(place.registry)
     return digest
 

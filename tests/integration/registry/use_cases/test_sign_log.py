@@ -17,13 +17,13 @@ from peft_registry.registry.database.log_store import SqlLogStore, append_event
 from peft_registry.registry.database.roles import writer_role_sql
 from peft_registry.registry.database.tables import APPEND_ONLY
 from peft_registry.registry.homes.home import Registry, read_settings, write_settings
-from peft_registry.registry.records import checkpoints
+from peft_registry.registry.records import checkpoints, new_entries
 from peft_registry.registry.records.checkpoints import (
-    PendingRejected,
     covered_size,
     newest_entry_time,
     publish_checkpoint,
 )
+from peft_registry.registry.records.new_entries import PendingRejected
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.transparency import merkle
 from peft_registry.registry.use_cases.check_log import check_log
@@ -250,7 +250,8 @@ def test_to_date_an_entry_takes_as_much_work_behind_thousands_of_rows_of_garbage
         leaves.append(data)
         return read(data)
 
-    monkeypatch.setattr(checkpoints, "read_leaf", counted)
+    for module in (checkpoints, new_entries):
+        monkeypatch.setattr(module, "read_leaf", counted)
     work = []
     for rows in (100, 3_000):
         append_garbage(home, rows)

@@ -1,0 +1,369 @@
+"""Every entry of the log that no checkpoint covers yet: may it be signed over, and what does it change in the snapshot.
+
+Each is held against its statement, the entries before it, the catalogue and the records of what it speaks of. One that may not be
+signed over stops all behind it (`checkpoints.py`).
+"""
+
+from datetime import datetime
+from functools import cached_property
+
+from pydantic import ValidationError
+
+from peft_registry.registry.compliance.carried_values import of_other_rules
+from peft_registry.registry.compliance.first_record import Elsewhere
+from peft_registry.registry.compliance.inherited_values import RecordedBefore
+from peft_registry.registry.database import catalog
+from peft_registry.registry.database.log_store import SqlLogStore
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.identity.manifests import read_manifest
+from peft_registry.registry.records.entries import misplaced, read_statement, require_signed, statement_of_entry
+from peft_registry.registry.records.record_checks import RecordChecks
+from peft_registry.registry.records.recorded_elsewhere import Said, bases_in, makings_in
+from peft_registry.registry.records.snapshots import Snapshot, covered_by, logged_leaf, proven, read_leaf
+from peft_registry.registry.signing.keys import PublicKey
+from peft_registry.registry.signing.trust import public_keys
+from peft_registry.registry.transparency import merkle, snapshot
+from peft_registry.registry.transparency.epochs import begins
+from peft_registry.registry.transparency.projection import EntryRejected
+from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.document import Document, first_problem
+from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.log import CLOCK_TOLERANCE, Event, LogEpoch, LogSnapshot
+from peft_registry.schemas.manifest import Manifest
+from peft_registry.schemas.modification import ModificationRecord, modification_of
+from peft_registry.schemas.policy import TrustPolicy
+from peft_registry.schemas.statement import (
+    MODIFICATION_V1,
+    AliasPredicate,
+    RegistrationPredicate,
+    Statement,
+    StoredStatement,
+)
+from peft_registry.schemas.values import timestamp
+
+_HELD_TOGETHER = ("answers", "bias-evaluation", "modification", "provenance", "registration")
+"""Kinds of statements of which a record is held against the others."""
+
+
+class PendingRejected(EntryRejected):
+    reference = "pending-entry-rejected"
+    what = "entry {index} of the log may not be signed over"
+    fix = (
+        "run `registry log sign` where the log key is: it names every such entry, and `registry log reject` takes one out; "
+        "until then what was registered is pending"
+    )
+
+
+class NewEntries:
+    """What new entries change in the tree, entry by entry."""
+
+    def __init__(self, registry: Registry, tx: catalog.Transaction, before: Snapshot | None) -> None:
+        self.newest_time = "" if before is None else before.leaf.at
+        # artifacts of which an entry holds a record that supersedes another, or an evaluation: these were pending until now
+        self.standing_now: set[Digest] = set()
+        self._registry = registry
+        self._tx = tx
+        self._store = SqlLogStore(tx)
+        self._before = before
+        allowed = timestamp(datetime.fromisoformat(registry.clock()) + CLOCK_TOLERANCE)
+        # where a clock was set back, the time that the log key signed last is that of the entries until the clock passes it
+        self._latest = max(allowed, self.newest_time)
+        self._changed: dict[bytes, Document] = {}
+        self._said: dict[Digest, list[snapshot.Said]] = {}
+        self._covered: dict[Digest, tuple[StoredStatement, ...]] = {}  # by artifact
+        self._answered: dict[Digest, RecordChecks] = {}  # likewise
+        self._new: dict[Digest, list[Said]] = {}  # by artifact, those of the entries that were followed
+
+    @cached_property
+    def _trust(self) -> TrustPolicy:
+        """Whom the home trusts now; it may have changed since the home was opened."""
+        return self._registry.read_trust(at=self._registry.clock())
+
+    @cached_property
+    def _keys(self) -> tuple[PublicKey, ...]:
+        return public_keys(self._trust)
+
+    def follow(self, index: int) -> None:
+        """Check one entry and note what it changes.
+
+        Raises:
+            EntryRejected, IntegrityBroken, NotChecked: it may not be signed over.
+        """
+        data = self._store.get_leaf(index)
+        self._require_in_tree(index, data)
+        leaf = read_leaf(data)
+        if isinstance(leaf, LogSnapshot):
+            # a log of an earlier release has none; behind the last checkpoint the holder of the log key alone writes them
+            raise PendingRejected(index, "it is a snapshot that no checkpoint covers")
+        if isinstance(leaf, LogEpoch):
+            if leaf.size != index or not begins(leaf, self._registry.epochs):
+                raise PendingRejected(index, "it begins an epoch that no root stated")
+            self.newest_time = max(leaf.at, self.newest_time)
+            return
+        try:
+            said = statement_of_entry(self._tx, index, leaf)
+        except EntryRejected as error:
+            raise PendingRejected(index, error.reason) from error
+        if self._before is not None:  # the entries of an earlier release were accepted when they were appended
+            if leaf.at < self.newest_time:
+                raise PendingRejected(index, f"it is dated {leaf.at}, the entry before it {self.newest_time}")
+            if leaf.at > self._latest:
+                raise PendingRejected(index, f"it is dated {leaf.at}, later than this machine's clock allows")
+            require_signed(said, index, leaf, trust=self._trust, keys=self._keys)
+            self._require_not_revoked(index, leaf)
+            self._require_projected(index, leaf, said.statement)
+            self._require_of_a_base(index, leaf)
+            self._require_answered(index, leaf, said.statement)
+        self.newest_time = max(leaf.at, self.newest_time)
+        self._follow_statement(leaf)
+        self._new.setdefault(leaf.subject, []).append((leaf.statement, said.statement))
+        is_later_record = said.statement.kind == "modification" and said.statement.predicate.get("supersedes")
+        if is_later_record or said.statement.kind == "bias-evaluation":
+            self.standing_now.add(leaf.subject)
+        if leaf.kind == "registration":
+            self._follow_registration(index, leaf, said.statement)
+        elif leaf.kind == "alias":
+            self._follow_move(index, leaf, said.statement)
+
+    def _require_not_revoked(self, index: int, leaf: Event) -> None:
+        """Raise where the key of an entry is revoked by now, for whatever reason.
+
+        Only the entry itself says that it was made before, and whoever has the key and can write the database dates it as they like
+        behind the last entry that is covered.
+        """
+        revocation = self._trust.revocation(leaf.key)
+        if revocation is not None:
+            reason = (
+                f"its key was revoked at {revocation.revoked_at} ({revocation.reason}) before a checkpoint covered it"
+            )
+            raise PendingRejected(index, reason)
+
+    def _require_of_a_base(self, index: int, leaf: Event) -> None:
+        """Raise where an entry calls a base what its manifest says is none.
+
+        Raises:
+            PendingRejected: it does.
+            ObjectMissing, StoreUnavailable, MalformedJson, ManifestMalformed: the store does not have that manifest.
+        """
+        if leaf.kind != "base":
+            return
+        reason = misplaced(leaf.kind, read_manifest(self._registry.store.read_bytes(leaf.subject)))
+        if reason:
+            raise PendingRejected(index, reason)
+
+    def _require_in_tree(self, index: int, data: bytes) -> None:
+        """Raise unless the stored hashes are those of the bytes that are checked: the signature is over the hashes."""
+        for level, place, node in merkle.nodes_for_append(index, merkle.leaf_hash(data), self._store.get_node):
+            if self._store.get_node(level, place) != node:
+                raise PendingRejected(index, "its stored hash is not that of its bytes")
+
+    def _require_projected(self, index: int, leaf: Event, statement: Statement) -> None:
+        """Raise unless a registration or a move is one that can follow, and the catalogue has it as this entry says."""
+        if leaf.kind == "registration":
+            name = _predicate(index, RegistrationPredicate, statement).name
+            number = self._next_number(name)
+            version = catalog.idempotent_version(self._tx, name=name, manifest_digest=leaf.subject)
+            if version is None or (version.number, version.log_index) != (number, index):
+                raise PendingRejected(index, f"it registers {name}:{number}, and the catalogue has it otherwise")
+        elif leaf.kind == "alias":
+            move = _predicate(index, AliasPredicate, statement)
+            version = catalog.idempotent_version(self._tx, name=move.name, manifest_digest=leaf.subject)
+            value = (
+                None
+                if version is None
+                else self._current(snapshot.version_key(move.name, version.number), snapshot.VersionValue)
+            )
+            if value is None or value.manifest != leaf.subject:
+                raise PendingRejected(index, f"no version of {move.name} has the manifest {leaf.subject}")
+
+    def _require_answered(self, index: int, leaf: Event, statement: Statement) -> None:
+        """Raise where a record says something else than people answered, or answers are not those of the key that signed them.
+
+        Once it is covered, its artifact would be broken for ever.
+        """
+        if statement.kind not in _HELD_TOGETHER:
+            return
+        # those of an earlier release were covered when the home was upgraded
+        if statement.predicate_type == MODIFICATION_V1:
+            raise PendingRejected(
+                index, "its record is in the first form, of which less is asked; the second is written now"
+            )
+        answered = self._answered.get(leaf.subject)
+        if answered is None:
+            answered = self._answered_before(leaf.subject)
+            self._answered[leaf.subject] = answered
+        try:
+            if statement.kind == "modification":
+                self._require_these_rules(index, statement)
+            contradictions = answered.follow(leaf.statement, statement, self._trust.key(leaf.key), at=leaf.at)
+        except ValidationError as error:
+            raise PendingRejected(index, f"its statement is malformed: {first_problem(error)}") from error
+        if contradictions:
+            raise PendingRejected(index, "; ".join(contradictions))
+        if answered.takes_over(leaf.subject, leaf.statement):
+            self._require_inherited(index, leaf, answered)
+        if statement.kind == "registration":
+            self._require_own_record(index, leaf, answered)
+
+    @staticmethod
+    def _require_these_rules(index: int, statement: Statement) -> None:
+        """Raise where a record is written by rules that this tool does not know, by which nothing derived in it is held.
+
+        Raises:
+            PendingRejected: it is.
+            ValidationError: it is not a record.
+        """
+        record = modification_of(statement.predicate_type, statement.predicate)
+        reasons = of_other_rules(record) if isinstance(record, ModificationRecord) else ()
+        if reasons:
+            raise PendingRejected(index, "; ".join(reasons))
+
+    def _require_own_record(self, index: int, leaf: Event, answered: RecordChecks) -> None:
+        """Raise where a registration brings a record that is not of its manifest, or of what is signed beside it.
+
+        Raises:
+            PendingRejected: it does.
+            ObjectMissing, ObjectCorrupt: the store has no manifest that would tell.
+        """
+        manifest = read_manifest(self._registry.store.read_bytes(leaf.subject))
+        if manifest.kind != "base" and not answered.has_first_record(leaf.subject, leaf.statement):
+            raise PendingRejected(index, "it registers a result and brings no modification record")
+        lines = answered.first_records(leaf.subject, manifest, registration=leaf.statement)
+        wrong = [text for _, text in lines]
+        if wrong:
+            raise PendingRejected(index, "; ".join(wrong))
+
+    def _require_inherited(self, index: int, leaf: Event, answered: RecordChecks) -> None:
+        """Raise where a record says of what its artifact was made from what is not recorded there.
+
+        Raises:
+            PendingRejected: it says so.
+            ObjectMissing, ObjectCorrupt: the store has no manifest that would tell.
+        """
+        manifest = read_manifest(self._registry.store.read_bytes(leaf.subject))
+        for digest, check in answered.inherited(leaf.subject, manifest, self._record_in):
+            if digest == leaf.statement and (check.wrong or check.unseen):
+                raise PendingRejected(index, "; ".join((*check.wrong, *check.unseen)))
+
+    def _manifest_in(self, digest: Digest) -> Manifest | None:
+        """A manifest from the store; None where it is not there."""
+        try:
+            return read_manifest(self._registry.store.read_bytes(digest))
+        except KnownError:  # whatever is wrong with it is said of its own artifact
+            return None
+
+    def _record_in(self, digest: Digest) -> RecordedBefore | None:
+        """The record, of a modification or a base, that a logged statement holds; None where none was logged, or it holds none."""
+        stored = catalog.statement(self._tx, digest)
+        if stored is None or stored.log_index is None or self._before is None:
+            return None
+        leaf = logged_leaf(self._tx, self._before, stored.log_index)
+        if not isinstance(leaf, Event) or leaf.statement != digest:
+            return None
+        said = read_statement(stored.envelope, stored.log_index, leaf).statement
+        try:
+            if said.kind == "base":
+                key = self._trust.key(leaf.key)
+                base = BaseRecord.from_json(said.predicate)
+                return RecordedBefore(said.subject_digest, base, "" if key is None else key.role)
+            if said.kind != "modification":
+                return None
+            return RecordedBefore(said.subject_digest, modification_of(said.predicate_type, said.predicate))
+        except ValidationError:  # it says nothing that could be taken over
+            return None
+
+    def _answered_before(self, manifest: Digest) -> RecordChecks:
+        """Answers and records about an artifact up to the last snapshot, as that proves; those alone whose signer may make them."""
+        answered = RecordChecks(
+            Elsewhere(
+                manifest=self._manifest_in,
+                bases=lambda digest: bases_in(self._said_about(digest)),
+                made=lambda digest: makings_in(self._said_about(digest)),
+            )
+        )
+        for stored in self._covered_about(manifest):
+            if self._before is None or stored.kind not in _HELD_TOGETHER:
+                continue
+            index = stored.log_index or 0
+            leaf = logged_leaf(self._tx, self._before, index)
+            if not isinstance(leaf, Event):
+                raise EntryRejected(index, "the database records a statement for it, and it is not an event")
+            said = read_statement(stored.envelope, index, leaf)
+            try:
+                require_signed(said, index, leaf, trust=self._trust, keys=self._keys)
+                answered.follow(stored.digest, said.statement, self._trust.key(leaf.key), at=leaf.at)
+            except (KnownError, ValidationError):
+                continue  # covered already: `registry verify` says what is wrong with it, and it answers nothing
+        return answered
+
+    def _said_about(self, manifest: Digest) -> list[Said]:
+        """Everything that was said of an artifact, up to the entry that is followed."""
+        covered = [(stored.digest, stored.statement) for stored in self._covered_about(manifest)]
+        return [*covered, *self._new.get(manifest, ())]
+
+    def values(self) -> dict[bytes, bytes]:
+        """The bytes of every key that changed."""
+        for manifest, statements in self._said.items():
+            self._changed[snapshot.artifact_key(manifest)] = snapshot.statements_value(statements)
+        return snapshot.values_of(self._changed.items())
+
+    def _follow_statement(self, leaf: Event) -> None:
+        said = self._said.get(leaf.subject)
+        if said is None:
+            said = self._said_before(leaf.subject)
+            self._said[leaf.subject] = said
+        said.append((leaf.statement, leaf.kind))
+
+    def _said_before(self, manifest: Digest) -> list[snapshot.Said]:
+        """What was said about an artifact up to the last snapshot, as that proves."""
+        return [(statement.digest, statement.logged_kind) for statement in self._covered_about(manifest)]
+
+    def _covered_about(self, manifest: Digest) -> tuple[StoredStatement, ...]:
+        """The statements about an artifact up to the last snapshot: all of them, and no others."""
+        known = self._covered.get(manifest)
+        if known is None:
+            known = self._read_covered(manifest)
+            self._covered[manifest] = known
+        return known
+
+    def _read_covered(self, manifest: Digest) -> tuple[StoredStatement, ...]:
+        if self._before is None:
+            return ()
+        value = proven(self._tx, self._before, snapshot.artifact_key(manifest), snapshot.ArtifactValue)
+        if value is None:
+            return ()
+        stored = covered_by(self._before, catalog.statements_of(self._tx, subject=manifest))
+        said = [(statement.digest, statement.logged_kind) for statement in stored]
+        if snapshot.statements_value(said) != value:
+            raise EntryRejected(self._before.size, f"what the database holds about {manifest} is not what was said")
+        return stored
+
+    def _follow_registration(self, index: int, leaf: Event, statement: Statement) -> None:
+        name = _predicate(index, RegistrationPredicate, statement).name
+        number = self._next_number(name)
+        self._changed[snapshot.name_key(name)] = snapshot.NameValue(versions=number)
+        self._changed[snapshot.version_key(name, number)] = snapshot.VersionValue(manifest=leaf.subject, entry=index)
+
+    def _follow_move(self, index: int, leaf: Event, statement: Statement) -> None:
+        move = _predicate(index, AliasPredicate, statement)
+        target = None if move.removed else leaf.subject
+        self._changed[snapshot.alias_key(move.name, move.alias)] = snapshot.AliasValue(manifest=target, entry=index)
+
+    def _next_number(self, name: str) -> int:
+        versions = self._current(snapshot.name_key(name), snapshot.NameValue)
+        return 1 if versions is None else versions.versions + 1
+
+    def _current(self, key: bytes, form: type[snapshot.Value]) -> snapshot.Value | None:
+        """What a key maps to now: after the entries that were followed, else as the last snapshot proves."""
+        changed = self._changed.get(key)
+        if isinstance(changed, form):
+            return changed
+        return None if self._before is None else proven(self._tx, self._before, key, form)
+
+
+def _predicate(index: int, form: type[snapshot.Value], statement: Statement) -> snapshot.Value:
+    try:
+        return form.from_json(statement.predicate)
+    except ValidationError as error:
+        raise PendingRejected(index, f"its statement is malformed: {first_problem(error)}") from error
