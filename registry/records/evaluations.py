@@ -10,7 +10,8 @@ from peft_registry.registry.evaluation.staleness import Staleness, composition_o
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bases import base_record
 from peft_registry.registry.records.plans import logged_plans
-from peft_registry.registry.records.signed_records import signed_statements, stored_manifest
+from peft_registry.registry.records.signed_records import signed_statements
+from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.schemas.base_model import BaseIdentity
 from peft_registry.schemas.errors import IntegrityBroken, NotFound
 from peft_registry.schemas.evaluation import EvaluationRecord

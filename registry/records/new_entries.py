@@ -15,11 +15,11 @@ from peft_registry.registry.compliance.inherited_values import RecordedBefore
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.records.entries import misplaced, read_statement, require_signed, statement_of_entry
 from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.registry.records.recorded_elsewhere import Said, bases_in, makings_in
 from peft_registry.registry.records.snapshots import Snapshot, covered_by, logged_leaf, proven, read_leaf
+from peft_registry.registry.records.stored_manifests import manifest_in, stored_manifest
 from peft_registry.registry.signing.keys import PublicKey
 from peft_registry.registry.signing.trust import public_keys
 from peft_registry.registry.transparency import merkle, snapshot
@@ -30,7 +30,6 @@ from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import CLOCK_TOLERANCE, Event, LogEpoch, LogSnapshot
-from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.modification import ModificationRecord, modification_of
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import (
@@ -148,7 +147,7 @@ class NewEntries:
         """
         if leaf.kind != "base":
             return
-        reason = misplaced(leaf.kind, read_manifest(self._registry.store.read_bytes(leaf.subject)))
+        reason = misplaced(leaf.kind, stored_manifest(self._registry, leaf.subject))
         if reason:
             raise PendingRejected(index, reason)
 
@@ -226,7 +225,7 @@ class NewEntries:
             PendingRejected: it does.
             ObjectMissing, ObjectCorrupt: the store has no manifest that would tell.
         """
-        manifest = read_manifest(self._registry.store.read_bytes(leaf.subject))
+        manifest = stored_manifest(self._registry, leaf.subject)
         if manifest.kind != "base" and not answered.has_first_record(leaf.subject, leaf.statement):
             raise PendingRejected(index, "it registers a result and brings no modification record")
         lines = answered.first_records(leaf.subject, manifest, registration=leaf.statement)
@@ -241,17 +240,10 @@ class NewEntries:
             PendingRejected: it says so.
             ObjectMissing, ObjectCorrupt: the store has no manifest that would tell.
         """
-        manifest = read_manifest(self._registry.store.read_bytes(leaf.subject))
+        manifest = stored_manifest(self._registry, leaf.subject)
         for digest, check in answered.inherited(leaf.subject, manifest, self._record_in):
             if digest == leaf.statement and (check.wrong or check.unseen):
                 raise PendingRejected(index, "; ".join((*check.wrong, *check.unseen)))
-
-    def _manifest_in(self, digest: Digest) -> Manifest | None:
-        """A manifest from the store; None where it is not there."""
-        try:
-            return read_manifest(self._registry.store.read_bytes(digest))
-        except KnownError:  # whatever is wrong with it is said of its own artifact
-            return None
 
     def _record_in(self, digest: Digest) -> RecordedBefore | None:
         """The record, of a modification or a base, that a logged statement holds; None where none was logged, or it holds none."""
@@ -277,7 +269,7 @@ class NewEntries:
         """Answers and records about an artifact up to the last snapshot, as that proves; those alone whose signer may make them."""
         answered = RecordChecks(
             Elsewhere(
-                manifest=self._manifest_in,
+                manifest=lambda digest: manifest_in(self._registry, digest),
                 bases=lambda digest: bases_in(self._said_about(digest)),
                 made=lambda digest: makings_in(self._said_about(digest)),
             )

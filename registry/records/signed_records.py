@@ -15,7 +15,6 @@ from peft_registry.registry.compliance.inherited_values import InheritedCheck, R
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.provenance import production_of
 from peft_registry.registry.records.record_checks import EntrySigner, RecordChecks, answers_as_another
@@ -29,6 +28,7 @@ from peft_registry.registry.records.snapshots import (
     statements_about,
 )
 from peft_registry.registry.records.stated_bases import SignerOf, stated_base
+from peft_registry.registry.records.stored_manifests import manifest_in, stored_manifest
 from peft_registry.registry.records.version_statements import (
     MaySay,
     RecordContradicted,
@@ -118,24 +118,6 @@ def record_to_supersede(said: VersionStatements, version: Version) -> SignedReco
     if said.newest is None:
         raise NoRecord(version.label)
     return said.newest
-
-
-def stored_manifest(registry: Registry, digest: Digest) -> Manifest:
-    """The manifest of a registered artifact, from the store.
-
-    Raises:
-        ObjectMissing, ObjectCorrupt: the store lost it or changed it.
-        MalformedJson, ManifestMalformed: what was stored is not a manifest.
-    """
-    return read_manifest(registry.store.read_bytes(digest))
-
-
-def manifest_in(registry: Registry, digest: Digest) -> Manifest | None:
-    """The same where it is there, and a manifest; what is wrong with it is said of its own artifact."""
-    try:
-        return stored_manifest(registry, digest)
-    except KnownError:
-        return None
 
 
 def signed_statements(registry: Registry, subject: Digest) -> tuple[StoredStatement, ...]:

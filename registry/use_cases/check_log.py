@@ -27,8 +27,8 @@ from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import EntryStatement, misplaced, read_statement, require_signed
 from peft_registry.registry.records.record_checks import RecordChecks
-from peft_registry.registry.records.signed_records import manifest_in
 from peft_registry.registry.records.snapshots import CheckpointsRemoved, read_leaf
+from peft_registry.registry.records.stored_manifests import manifest_in
 from peft_registry.registry.signing.oms import parse_bundle
 from peft_registry.registry.signing.trust import public_keys
 from peft_registry.registry.transparency import merkle, note, prefix_tree, snapshot

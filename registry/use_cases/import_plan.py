@@ -40,7 +40,7 @@ from peft_registry.registry.intake.facts_file import read_checked_facts
 from peft_registry.registry.intake.paths import control_character
 from peft_registry.registry.intake.peft_config import MAX_BYTES, PeftConfig, read_peft_config
 from peft_registry.registry.intake.safetensors import read_header
-from peft_registry.registry.records.signed_records import stored_manifest
+from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.pull_base import BaseBytesMissing, WrongBase, checked_folder
 from peft_registry.registry.use_cases.register import require_name
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken

@@ -16,7 +16,7 @@ from peft_registry.registry.homes.base_locations import base_location
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import listed_tensors
 from peft_registry.registry.identity.weights import TensorDifference, diff_tensors, hash_tensors
-from peft_registry.registry.records.signed_records import stored_manifest
+from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.verification.presented import local_object
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked
 from peft_registry.schemas.manifest import FileEntry, Manifest

@@ -22,7 +22,8 @@ from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.entries import misplaced
 from peft_registry.registry.records.record_checks import EntrySigner, signed_beside
-from peft_registry.registry.records.signed_records import elsewhere, record_in, stored_manifest
+from peft_registry.registry.records.signed_records import elsewhere, record_in
+from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.oms import UnsignableListing, parse_bundle, sign_folder_listing
 from peft_registry.registry.use_cases.statements import (

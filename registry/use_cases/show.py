@@ -8,7 +8,8 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.evaluations import stale_for
 from peft_registry.registry.records.references import version_named, versions_of_artifact
-from peft_registry.registry.records.signed_records import stored_manifest, version_statements
+from peft_registry.registry.records.signed_records import version_statements
+from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.verification.signed_versions import signed_version
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.evaluation import EvaluationRecord

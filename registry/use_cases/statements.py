@@ -23,7 +23,8 @@ from peft_registry.registry.records.checkpoints import newest_entry_time, publis
 from peft_registry.registry.records.entries import misplaced, require_may_say
 from peft_registry.registry.records.record_checks import EntrySigner, answers_as_another
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.signed_records import record_checks, record_in, signed_statements, stored_manifest
+from peft_registry.registry.records.signed_records import record_checks, record_in, signed_statements
+from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.trust import KeyLacksRole

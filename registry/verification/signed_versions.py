@@ -11,7 +11,6 @@ from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.records.lineage import lineage_of
-from peft_registry.registry.records.signed_records import stored_manifest
 from peft_registry.registry.records.snapshots import (
     Snapshot,
     VersionsDiffer,
@@ -23,6 +22,7 @@ from peft_registry.registry.records.snapshots import (
     snapshot_if_trusted,
     statements_under,
 )
+from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.verification.recorded_rows import WeightsOf, row_contradictions, version_contradictions
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lineage import Lineage

@@ -10,7 +10,7 @@ import pytest
 import peft_registry
 from peft_registry.registry.homes.home import open_home
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.signed_records import stored_manifest
+from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.pull import pull_version
 from tests.builders.homes import copied_workplace

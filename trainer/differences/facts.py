@@ -5,7 +5,8 @@ from typing import Any
 
 from peft_registry.registry.evaluation.staleness import composition_of
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.signed_records import Records, stored_manifest
+from peft_registry.registry.records.signed_records import Records
+from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.evaluation import CONTROL_ARMS, EvaluationRecord

@@ -10,7 +10,7 @@ from peft_registry.registry.compliance.recorded_result import BaseInput, base_se
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.signed_records import stored_manifest
+from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.pull_base import CheckedFolder, checked_folder
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import TrainingFile

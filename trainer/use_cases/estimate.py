@@ -18,7 +18,8 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.model_code import refuse_code_in_config
 from peft_registry.registry.records.bases import base_record
-from peft_registry.registry.records.signed_records import records_of, stored_manifest
+from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.pull_base import WEIGHTS_SUFFIX, checked_folder
 from peft_registry.registry.verification.signed_versions import signed_versions
 from peft_registry.schemas.config import OffloadBlock, TrainingFile

@@ -21,7 +21,8 @@ from peft_registry.registry.evaluation.items import TableRow
 from peft_registry.registry.evaluation.staleness import base_composition, composition_of
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.signed_records import records_of, stored_manifest
+from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.supersede import supersede_with_evaluations

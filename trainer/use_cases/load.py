@@ -92,7 +92,7 @@ def load_tokenizer_of(registry: Registry, version: Version, scratch: Path, *, ob
     Raises:
         NoBaseKnown, IntegrityBroken, BaseNotLoadable: as `load_version`.
     """
-    from peft_registry.registry.records.signed_records import stored_manifest
+    from peft_registry.registry.records.stored_manifests import stored_manifest
     from peft_registry.trainer.bases.loading import load_tokenizer
 
     if version.kind == "base":

@@ -21,7 +21,8 @@ from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.records.lineage import lineage_of
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.signed_records import records_of, stored_manifest
+from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.errors import KnownError

@@ -10,7 +10,8 @@ import pytest
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.imports.findings import known_keys
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.signed_records import records_of, stored_manifest
+from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.import_folder import ImportOutcome, import_folders
 from peft_registry.registry.use_cases.import_plan import ImportRequest
 from peft_registry.registry.use_cases.promote import set_alias
