@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from docs.claims.measures import MEASURES, Figure, NotMeasured, Results, number_text
+from docs.measured.banking77 import Accuracy
 from peft_registry.registry.disk.files import read_file
 from peft_registry.registry.intake.yaml import read_yaml
 from peft_registry.schemas.comparison import MethodComparison
@@ -51,6 +52,7 @@ class ClaimsFile(Frozen):
 
     comparisons: dict[str, str] = Field(default_factory=dict)
     estimates: dict[str, str] = Field(default_factory=dict)
+    accuracies: dict[str, str] = Field(default_factory=dict)  # by `docs/measured/banking77.py`
     claims: tuple[Claim, ...]
 
 
@@ -79,7 +81,10 @@ def judge_claims(path: Path) -> tuple[Judged, ...]:
     except ValidationError as error:
         raise MalformedClaims(path.name, first_problem(error)) from error
     estimates = {name: _json(path.parent / one) for name, one in file.estimates.items()}
-    results = Results(comparisons, estimates)
+    accuracies = {
+        name: tuple(Accuracy(**row) for row in _json(path.parent / one)) for name, one in file.accuracies.items()
+    }
+    results = Results(comparisons, estimates, accuracies)
     return tuple(_judge(claim, results, path.name) for claim in file.claims)
 
 

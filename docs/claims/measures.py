@@ -5,10 +5,13 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
 from typing import Any
 
+from scipy.stats import chi2
+
+from docs.measured.banking77 import Accuracy
 from peft_registry.registry.evaluation.over_seeds import (
     mean_over_seeds,
     ratio_over_rows_and_seeds,
@@ -20,6 +23,8 @@ from peft_registry.schemas.comparison import ArmResult, MethodComparison
 from peft_registry.schemas.evaluation import Interval
 from peft_registry.trainer.methods.learning_rates import FAR, rates_of
 
+# the mean range of normal draws over their standard deviation, by their number: d2 of control charts (ASTM E2587, table 6)
+_MEAN_RANGE = {3: 1.693, 4: 2.059, 5: 2.326, 6: 2.534, 7: 2.704, 8: 2.847, 9: 2.970, 10: 3.078}
 _ESTIMATE_TOLERANCE = 0.15  # what the tests hold the estimate to
 
 
@@ -47,6 +52,7 @@ class Results:
 
     comparisons: Mapping[str, MethodComparison]
     estimates: Mapping[str, dict[str, Any]]
+    accuracies: Mapping[str, tuple[Accuracy, ...]] = field(default_factory=dict)
 
     def arms(self, name: str, method: str) -> tuple[ArmResult, ...]:
         """The finished arms of a method.
@@ -330,6 +336,39 @@ def _seeds(results: Results, comparison: str, *methods: str) -> tuple[int, ...]:
     return tuple(sorted(set.intersection(*found)))
 
 
+def _swing(results: Results, *, accuracy: str, method: str, against: str) -> Figure:
+    """Percentage points between the best and the worst of as many seeds as were tried, as wide as they are on average.
+
+    That is the standard deviation over seeds times the mean range of so many normal draws; its interval is that of the deviation.
+    Every seed answers the same rows, so that what the rows do is not in it.
+    """
+    mine, other = _shares(results, accuracy, method), _shares(results, accuracy, against)
+    value, low, high = _mean_range(mine)
+    where = f"{len(mine)} seeds, from {min(mine):.3g} to {max(mine):.3g} %"
+    theirs = f"{against} {max(other) - min(other):.2g} points, from {min(other):.3g} to {max(other):.3g} %"
+    return Figure(value, low, high, f"{where}; {theirs}; {results.accuracies[accuracy][0].rows} rows", "more seeds")
+
+
+def _shares(results: Results, accuracy: str, method: str) -> list[float]:
+    """Percent of the rows that each seed of a method got right.
+
+    Raises:
+        NotMeasured: there are too few.
+    """
+    found = [100 * one.right / one.rows for one in results.accuracies.get(accuracy, ()) if one.method == method]
+    if len(found) not in _MEAN_RANGE:
+        raise NotMeasured(f"{len(found)} seeds of {method} are measured; it takes `docs/measured/banking77.py`")
+    return found
+
+
+def _mean_range(shares: Sequence[float]) -> tuple[float, float, float]:
+    """The mean range of so many seeds, and its ends."""
+    freedom = len(shares) - 1
+    wide = _MEAN_RANGE[len(shares)] * stdev(shares)
+    low, high = (wide * math.sqrt(freedom / chi2.ppf(share, freedom)) for share in (0.975, 0.025))
+    return wide, float(low), float(high)
+
+
 MEASURES: Mapping[str, Callable[..., Figure]] = {
     "memory": _memory,
     "product": _product,
@@ -345,6 +384,7 @@ MEASURES: Mapping[str, Callable[..., Figure]] = {
     "bias_fixed": _bias_fixed,
     "rate_ratio": _rate_ratio,
     "better_than": _better_than,
+    "swing": _swing,
 }
 
 

@@ -173,6 +173,42 @@ def test_seeds_that_differ_widen_a_share_of_improvement_however_alike_its_rows_a
     assert (found.low, found.high) == pytest.approx((50 - 24.841, 50 + 24.841), abs=0.01)
 
 
+def test_the_swing_of_accuracy_is_the_mean_range_of_so_many_seeds_and_as_unsure_as_their_deviation(tmp_path) -> None:
+    """24, 27, 15, 20 and 19 %: a deviation of 4.637; its interval by chi-square of four degrees of freedom."""
+
+    def rows(method: str, counts: list[int]) -> list[dict]:
+        return [
+            {
+                "method": method,
+                "seed": seed,
+                "version": f"x:{seed}",
+                "right": right,
+                "rows": 100,
+                "base": 30,
+                "seconds": 1,
+            }
+            for seed, right in enumerate(counts)
+        ]
+
+    kept = [*rows("prompt_tuning", [24, 27, 15, 20, 19]), *rows("lora", [80, 80, 80, 80, 81]), *rows("full", [1, 2])]
+    (tmp_path / "a.json").write_text(json.dumps(kept))
+
+    def judged(method: str):
+        of = {"accuracy": "a", "method": method, "against": "lora"}
+        claim = {"claim": "x", "source": "y", "claimed": [11, 13], "measure": "swing", "of": of}
+        (tmp_path / "claims.yml").write_text(json.dumps({"accuracies": {"a": "a.json"}, "claims": [claim]}))
+        return judge_claims(tmp_path / "claims.yml")[0]
+
+    found = judged("prompt_tuning")
+    assert found.figure is not None
+    ends = [10.7852 * (4 / stats.chi2.ppf(share, 4)) ** 0.5 for share in (0.975, 0.025)]
+    assert (found.figure.value, found.figure.low, found.figure.high) == pytest.approx((10.7852, *ends), abs=2e-3)
+    assert found.verdict == "not testable here"
+    assert "lora 1 points" in found.figure.conditions
+    assert judged("lora").verdict == "contradicted"
+    assert "2 seeds of full are measured" in judged("full").why
+
+
 def test_introduced_is_a_part_of_the_clear_pairs_as_in_the_evaluation() -> None:
     counts = BiasCounts(
         dataset="house", n=224, flagged=90, fixed=0, introduced=9, overcorrected=0, conclusion="none", clear=103
