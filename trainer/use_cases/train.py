@@ -35,7 +35,6 @@ from peft_registry.registry.use_cases.register_product import (
 )
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.config import TrainingFile, config_identity, config_record
-from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.manifest import Kind, Layout, Manifest, Parent
 from peft_registry.schemas.modification import ModificationRecord
@@ -363,38 +362,19 @@ class _Run:
 
     def _change(self, trained: "Trained") -> ChangeFigures:
         """What the files that were just written change in the base as it is stored."""
-        from peft_registry.trainer.merge.adapter_change import change_of_adapter, change_of_model
-        from peft_registry.trainer.merge.bundle import mergeable_part
+        from peft_registry.trainer.merge.change_figures import figures_of_adapter, figures_of_model
 
         if self.plan.method.trains_base_weights:
-            whole = change_of_model(self.base.folder, self.artifact)
-            self.base.require_unchanged()
-            if whole is None:
-                return ChangeFigures(norm_unknown="not measured: the result holds other tensors than the base")
-            return ChangeFigures(
-                changed=whole.changed,
-                added=0,
-                removed=0,
-                relative_norm=whole.relative_norm,
-                modules=whole.modules,
-                base_untouched=False,
-                method="every tensor of the result compared with the base's",
+            figures = figures_of_model(self.base.folder, self.artifact)
+        else:
+            figures = figures_of_adapter(
+                self.base.folder,
+                self.artifact,
+                added=trained.parameters[0],
+                is_quantized=self.config.quantization is not None,
             )
-        beside = ChangeFigures(added=trained.parameters[0], base_untouched=True)
-        part, why_not = mergeable_part(self.artifact)
-        if part is None:
-            return beside.revised(norm_unknown=f"there is none: {why_not}")
-        try:
-            found = change_of_adapter(self.base.folder, part)
-        except InputRefused as error:  # this version cannot say it in weights; the adapter runs all the same
-            return beside.revised(norm_unknown=f"not derived: {error.what}: {error.why}")
         self.base.require_unchanged()
-        how = "‖Δ‖_F / ‖W‖_F over the whole base as it is stored, Δ what the adapter adds; low-rank parts from their factors"
-        if self.config.quantization is not None:
-            how += "; it was trained on the base in 4 bits"
-        if part != self.artifact:
-            how += "; the prompt beside it changes no weight"
-        return beside.revised(relative_norm=found.relative_norm, modules=found.modules, norm_method=how)
+        return figures
 
     def _manifest(self, trained: "Trained") -> Manifest:
         return manifest_of_folder(
