@@ -340,7 +340,7 @@ def open_registry(
         KnownError: there is none, or it is not the one that was accepted before.
     """
     file = None if passphrase_file is None else Path(passphrase_file)
-    return OpenRegistry(_home(home), file, mirror=mirror, quiet=quiet)
+    return OpenRegistry(folder_of_home(home), file, mirror=mirror, quiet=quiet)
 
 
 def train(
@@ -432,7 +432,7 @@ def verify(
 
     question = Question(
         os.fspath(target),
-        home=_home(home),
+        home=folder_of_home(home),
         trust=None if trust is None else Path(trust),
         base=None if base is None else Path(base),
         require=require,
@@ -463,7 +463,7 @@ def report(
         return registry.report(reference, file)
 
 
-def _home(home: str | os.PathLike[str] | None) -> Path | None:
+def folder_of_home(home: str | os.PathLike[str] | None) -> Path | None:
     """The folder that was named; None to look for one from here upwards."""
     named = home if home is not None else os.environ.get(HOME_VARIABLE)
     return Path(named) if named else None

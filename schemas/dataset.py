@@ -8,6 +8,7 @@ from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
 
 Split = Literal["train", "validation", "test"]
+UNNAMED_ROWS = "rows in memory"  # what rows are listed as that were given to a trainer without a name
 
 
 class RowSelection(Document):
@@ -24,7 +25,9 @@ class RowSelection(Document):
 class DataIdentity(Document):
     """One data set as it was used. `name` is the file's base name or a hub id, never a path.
 
-    `revision` is the resolved commit of a hub's data set; the key is written only where there is one.
+    `revision` is the resolved commit of a hub's data set; the key is written only where there is one. So is `template_sha256`: rows
+    that somebody else's trainer was given have no file and no template of ours, and `sha256` and `bytes` are those of their
+    canonical JSON, one row a line.
     """
 
     name: str
@@ -32,16 +35,17 @@ class DataIdentity(Document):
     sha256: Digest  # over the file's bytes; over those of all its files in order, where it has several
     bytes: int
     rows_total: int
-    template_sha256: Digest  # over the exact UTF-8 text of the template with its placeholders
+    template_sha256: Digest | None = None  # over the exact UTF-8 text of the template with its placeholders
     columns: tuple[tuple[str, str], ...] = ()  # (meaning, column), sorted
     selections: tuple[RowSelection, ...]
     revision: str | None = None
 
     @model_serializer(mode="wrap")
-    def _without_absent_revision(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_absent_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         value: dict[str, Any] = handler(self)
-        if self.revision is None:
-            del value["revision"]
+        for name in ("revision", "template_sha256"):
+            if value[name] is None:
+                del value[name]
         return value
 
 

@@ -119,10 +119,29 @@ class Trial(Document):
     chosen: bool
 
 
+class FollowedTraining(Document):
+    """What could be told of a training by somebody else's loop, which a callback followed.
+
+    Our own loop knows these of itself. Each is a value here, or unknown where the trainer or the script may have done otherwise.
+    """
+
+    trainer: str  # the library's class, such as `trl.SFTTrainer`; of a class of the script, that and the library's
+    objective: Value
+    optimiser: Value
+    schedule: Value
+    rows_used: Value  # how many of the rows that the trainer was given it went through
+    epochs: Value  # passes over those rows when the training ended
+    modality: Value
+    script: Value  # digest of the file that was run
+    curve: str  # what a point of the loss curve is
+    data_unknown: str | None = None  # why the rows have no identity here
+
+
 class RunRecord(Document):
     """One training run, whole: what was asked, what was used, what came out.
 
-    `texts` and `coverage` are written only where they are there: older runs did not keep them, and only LoRA has a coverage.
+    `texts`, `coverage` and `followed` are written only where they are there: older runs did not keep them, only LoRA has a
+    coverage, and what this tool trains itself was not followed. `config` holds the trainer's arguments there.
     """
 
     schema_version: Literal["1"] = "1"
@@ -147,13 +166,14 @@ class RunRecord(Document):
     comparison: str | None = None  # the id of the comparison, or of the list of tasks, that this run was a part of
     texts: KeptTexts | None = None
     coverage: tuple[Coverage, ...] | None = None
+    followed: FollowedTraining | None = None
     started_at: Timestamp
     finished_at: Timestamp
 
     @model_serializer(mode="wrap")
     def _without_absent_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         value: dict[str, Any] = handler(self)
-        for name in ("texts", "coverage"):
+        for name in ("texts", "coverage", "followed"):
             if value[name] is None:
                 del value[name]
         return value

@@ -109,7 +109,7 @@ def build_modification_record(
         peft=recorded_run.peft_section(run),
         prompt=recorded_run.prompt_section(run),
         step=recorded_run.step_section(run),
-        code=recorded_run.code_section(run.environment),
+        code=recorded_run.code_section(run.environment, run.followed),
         change=changed,
         data=(*own_data, *inherited_data(ancestors, own_data)),
         compute=recorded_run.compute_section(run, recorded_run.flop_rows(trained_runs(ancestors)), first),

@@ -8,7 +8,7 @@ from peft_registry.registry.compliance.gpai import TOLERANCE_PCT, dense_flop
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.config import BLOCK_NAMES
-from peft_registry.schemas.dataset import DataIdentity
+from peft_registry.schemas.dataset import UNNAMED_ROWS, DataIdentity
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import (
@@ -22,7 +22,7 @@ from peft_registry.schemas.modification import (
     Step,
     Use,
 )
-from peft_registry.schemas.run import Environment, RunRecord
+from peft_registry.schemas.run import Environment, FollowedTraining, RunRecord
 from peft_registry.schemas.values import Value, derived, measured, unknown
 
 # the training file's method names in the words of the record; what has no word of its own is `other`, named in `method`
@@ -38,6 +38,7 @@ _KINDS = {
 }
 _BYTES_A_VALUE = {"float32": 4, "fp32": 4, "bfloat16": 2, "bf16": 2, "float16": 2, "fp16": 2}
 _DAYS_A_MONTH = 365.25 / 12
+_FILE = "the resolved training file"
 # the key, in the inputs of the figures, of the runs that a run continued from; signed records hold it
 _EARLIER_RUNS = "went_on_from"
 CHOSEN_BY_LOOP = "the training loop"  # where an optimiser is from that the training file does not name
@@ -57,6 +58,8 @@ def method_section(run: RunRecord, optimiser: str | None = None) -> Method:
     training = _block(run, "training")
     kind = "dora" if _block(run, "lora").get("use_dora") else _KINDS.get(run.method, "other")
     hyperparameters = {"training": training} | _method_blocks(run)
+    if run.followed is not None:
+        return _method_of_followed(run, run.followed, kind, hyperparameters)
     optimiser_value = _from_config(training, "optimizer", "optim")
     if optimiser:  # what ran, where the training file leaves the choice to the loop
         optimiser_value = measured(optimiser, method=CHOSEN_BY_LOOP)
@@ -64,9 +67,23 @@ def method_section(run: RunRecord, optimiser: str | None = None) -> Method:
         kind=measured(kind, method=f"the training file: {run.method}"),
         objective=measured("next-token cross-entropy over the supervised tokens", method="the training loop"),
         seed=measured(run.seed, method="the training file"),
-        hyperparameters=measured(hyperparameters, method="the resolved training file", evidence=(run.config_sha256,)),
+        hyperparameters=measured(hyperparameters, method=_FILE, evidence=(run.config_sha256,)),
         optimiser=optimiser_value,
         schedule=_from_config(training, "lr_scheduler_type"),
+    )
+
+
+def _method_of_followed(
+    run: RunRecord, followed: FollowedTraining, kind: str, hyperparameters: dict[str, Any]
+) -> Method:
+    """The method of a run by somebody else's loop: what the script could have changed is as that run recorded it."""
+    return Method(
+        kind=measured(kind, method=f"the model that {followed.trainer} trained: {run.method}"),
+        objective=followed.objective,
+        seed=measured(run.seed, method=f"the arguments of {followed.trainer}"),
+        hyperparameters=measured(hyperparameters, method=_source_of_settings(run), evidence=(run.config_sha256,)),
+        optimiser=followed.optimiser,
+        schedule=followed.schedule,
     )
 
 
@@ -74,13 +91,14 @@ def peft_section(run: RunRecord) -> Peft:
     """Rank, alpha and targets of a low-rank method, targets of others that have them; elsewhere they do not apply."""
     blocks = _method_blocks(run)
     block = next((blocks[name] for name in ("lora", "ia3", "bottleneck") if name in blocks), {})
+    source = _source_of_settings(run)
     return Peft.of_known(
-        rank=_from_config(block, "r"),
-        alpha=_from_config(block, "alpha"),
-        dropout=_from_config(block, "dropout"),
-        target_modules=_from_config(block, "target_modules"),
-        modules_to_save=_from_config(block, "modules_to_save"),
-        bias=_from_config(block, "bias"),
+        rank=_from_config(block, "r", source=source),
+        alpha=_from_config(block, "alpha", source=source),
+        dropout=_from_config(block, "dropout", source=source),
+        target_modules=_from_config(block, "target_modules", source=source),
+        modules_to_save=_from_config(block, "modules_to_save", source=source),
+        bias=_from_config(block, "bias", source=source),
     )
 
 
@@ -110,15 +128,18 @@ def prompt_section(run: RunRecord) -> Prompt:
     blocks = _method_blocks(run)
     block = next((blocks[name] for name in ("prompt_tuning", "prefix_tuning") if name in blocks), {})
     return Prompt.of_known(
-        n_virtual_tokens=_from_config(block, "num_virtual_tokens"),
-        init=_from_config(block, "init"),
+        n_virtual_tokens=_from_config(block, "num_virtual_tokens", source=_source_of_settings(run)),
+        init=_from_config(block, "init", source=_source_of_settings(run)),
     )
 
 
-def code_section(environment: Environment) -> Code:
-    """Which software ran."""
+def code_section(environment: Environment, followed: FollowedTraining | None = None) -> Code:
+    """Which software ran; `followed` where the script was somebody else's."""
     software = {"python": environment.python, "platform": environment.platform, "libraries": environment.libraries}
     commit = unknown(f"a release was run: {environment.code_version}")
+    if followed is not None:
+        digest = f"; the file that was run has the digest {followed.script.value}" if followed.script.known else ""
+        commit = unknown(f"the script was not looked for in a repository{digest}")
     if environment.code_commit:
         commit = measured(environment.code_commit)
     return Code(
@@ -145,8 +166,26 @@ def _dependency_list(environment: Environment) -> Value:
 
 
 def data_sections(run: RunRecord) -> tuple[DataUsed, ...]:
-    """One section for each data file."""
-    return tuple(_data(data, run) for data in run.data)
+    """One section for each data file, or for the rows that somebody else's trainer was given."""
+    followed = run.followed
+    if followed is None:
+        return tuple(_data(data, run) for data in run.data)
+    if followed.data_unknown is not None:
+        why = unknown(followed.data_unknown)
+        return (
+            DataUsed(
+                name=why,
+                digest=why,
+                splits=why,
+                n_points=why,
+                bytes=why,
+                modality=why,
+                n_tokens=why,
+                epochs=why,
+                unit=why,
+            ),
+        )
+    return tuple(_followed_data(data, followed) for data in run.data)
 
 
 def compute_section(run: RunRecord, earlier: Sequence[dict[str, Any]] = (), base: BaseRecord | None = None) -> Compute:
@@ -232,6 +271,11 @@ def _formula(run: RunRecord, base: BaseRecord | None) -> Value:
     """P and D that give the conservative figure by 6·P·D, and what they are; derived where D was solved from the figure."""
     used = run.compute
     what = "P all parameters of the base, D tokens with padding, virtual tokens, repeats over epochs and trials"
+    if run.followed is not None:
+        what = (
+            "P all parameters of the base, D positions that went through the model while it was trained, with padding, repeats "
+            "over epochs and passes of a reference model"
+        )
     if used.dense_inputs is not None:
         return measured({"P": used.dense_inputs.parameters, "D": used.dense_inputs.positions}, method=what)
     figure = used.conservative_flop.number
@@ -316,6 +360,39 @@ def _data(data: DataIdentity, run: RunRecord) -> DataUsed:
     )
 
 
+def _followed_data(data: DataIdentity, followed: FollowedTraining) -> DataUsed:
+    """The rows as the trainer held them; of which of them it went through the run says what it could tell."""
+    tokens = [selection.tokens for selection in data.selections]
+    name = unknown("the trainer's data set has no name")
+    if data.name != UNNAMED_ROWS:
+        name = measured(data.name, method="as the trainer's data set is called")
+    n_tokens = None
+    if tokens and None not in tokens:
+        n_tokens = measured(
+            sum(count or 0 for count in tokens), "tokens", method="token ids in the rows, each row once"
+        )
+    return DataUsed.of_known(
+        name=name,
+        digest=measured(str(data.sha256), method="SHA-256 of the canonical JSON of the rows, one a line"),
+        splits=measured(
+            [selection.to_json() for selection in data.selections], method="the rows that the trainer was given"
+        ),
+        modality=followed.modality,
+        n_points=followed.rows_used,
+        unit=measured("row", method="one row of the trainer's data set is one data point"),
+        bytes=measured(data.bytes, "bytes", method="of the canonical JSON of the rows"),
+        n_tokens=n_tokens,
+        epochs=followed.epochs,
+    )
+
+
+def _source_of_settings(run: RunRecord) -> str:
+    """What says the settings of a run."""
+    if run.followed is None:
+        return _FILE
+    return f"the arguments of {run.followed.trainer}, and the configuration of the adapter that it trained"
+
+
 def _block(run: RunRecord, name: str) -> dict[str, Any]:
     block = run.config.get(name)
     return block if isinstance(block, dict) else {}
@@ -326,9 +403,9 @@ def _method_blocks(run: RunRecord) -> dict[str, dict[str, Any]]:
     return {name: _block(run, name) for name in BLOCK_NAMES if isinstance(run.config.get(name), dict)}
 
 
-def _from_config(block: dict[str, Any], *names: str) -> Value | None:
+def _from_config(block: dict[str, Any], *names: str, source: str = _FILE) -> Value | None:
     setting = next((block[name] for name in names if block.get(name) is not None), None)
-    return None if setting is None else measured(setting, method="the resolved training file")
+    return None if setting is None else measured(setting, method=source)
 
 
 def _scaled(value: Value, factor: float, unit: str, method: str) -> Value:

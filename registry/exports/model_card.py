@@ -388,6 +388,7 @@ def _compared(evaluation: EvaluationRecord) -> str:
 def _making(run: RunRecord) -> str:
     lines = [f"- Data {_md(data.name)}, `{data.sha256}`" for data in run.data]
     share_trained = share(run.parameters_trainable / run.parameters_total)
+    lines += [f"- Trained by {_md(run.followed.trainer)}, which a callback followed"] if run.followed else []
     lines += [f"- {_trials(run)}"] if run.trials else []
     lines += [f"- Trainable share {share_trained}, seed {run.seed}"]
     lines += [f"- Adapts {coverage_sentence(run.coverage)}"] if run.coverage else []

@@ -144,8 +144,8 @@ def run_datasets(data: Iterable[DataIdentity]) -> tuple[DatasetUse, ...]:
                     "file": identity.name,
                     "file_sha256": str(identity.sha256),
                     "rows_sha256": str(selection.rows_sha256),
-                    "template_sha256": str(identity.template_sha256),
                 }
+                | ({} if identity.template_sha256 is None else {"template_sha256": str(identity.template_sha256)})
             ),
             profile=_json({"num_rows": selection.rows, "rows_in_file": identity.rows_total, "rule": selection.rule}),
         )

@@ -278,8 +278,7 @@ def _training(run: RunRecord | None) -> tuple[Figure, ...]:
             if run.coverage
             else ()
         ),
-        Figure(label="Seed", text=str(run.seed), source="measured", method="the training file"),
-        Figure(label="Training file", text=str(run.config_sha256), source="measured", method="SHA-256, canonical"),
+        *_settings_rows(run),
         Figure(label="Device", text=f"{environment.device}, {environment.dtype}", source="measured", method=""),
         Figure(label="Software", text=f"Python {environment.python}, {libraries}", source="measured", method=""),
         *(
@@ -358,8 +357,24 @@ def _notices(evaluations: tuple[ShownEvaluation, ...]) -> tuple[str, ...]:
     return (NOTICE, NO_CLAIM) if evaluations else (NOTICE,)
 
 
+def _settings_rows(run: RunRecord) -> tuple[Figure, ...]:
+    digest = str(run.config_sha256)
+    if run.followed is None:
+        return (
+            Figure(label="Seed", text=str(run.seed), source="measured", method="the training file"),
+            Figure(label="Training file", text=digest, source="measured", method="SHA-256, canonical"),
+        )
+    trainer = run.followed.trainer
+    return (
+        Figure(label="Trainer", text=trainer, source="measured", method="followed by a callback"),
+        Figure(label="Seed", text=str(run.seed), source="measured", method=f"the arguments of {trainer}"),
+        Figure(label="Arguments", text=digest, source="measured", method="SHA-256, canonical"),
+    )
+
+
 def _curve(run: RunRecord | None) -> Curve | None:
     """The training loss by step; a line needs two points."""
     if run is None or len(run.curve.steps) < 2:
         return None
-    return Curve(label="Training loss", unit="nats per token", steps=run.curve.steps, values=run.curve.loss)
+    unit = "nats per token" if run.followed is None else run.followed.curve
+    return Curve(label="Training loss", unit=unit, steps=run.curve.steps, values=run.curve.loss)

@@ -13,6 +13,7 @@ this face), `trainer` (what needs torch), `registry` (identity, signing, storage
 TYPE_CHECKING = False  # not of `typing`, which would be the one module that importing this loads
 
 if TYPE_CHECKING:
+    from peft_registry.cli.callback import RegistryCallback
     from peft_registry.cli.face import (
         OpenRegistry,
         Versions,
@@ -48,6 +49,7 @@ __all__ = [
     "NotFound",
     "OpenRegistry",
     "Refused",
+    "RegistryCallback",
     "RunFailed",
     "Taken",
     "Unavailable",
@@ -86,6 +88,8 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     home = "peft_registry.schemas.errors" if name in _ERRORS else "peft_registry.cli.face"
+    if name == "RegistryCallback":
+        home = "peft_registry.cli.callback"  # a class of transformers, which nothing else of the face loads
     value: object = getattr(import_module(home), name)
     globals()[name] = value
     return value

@@ -27,6 +27,7 @@ from peft_registry.schemas.values import Value, derived, measured, unknown
 from peft_registry.trainer.machine.environment import Hardware
 from peft_registry.trainer.machine.peak_memory import peak_value
 from peft_registry.trainer.methods import implementation
+from peft_registry.trainer.training.foreign_trainer import WatchedPasses
 from peft_registry.trainer.training.loop import BatchShape, TrainResult
 
 _LENGTHS = (16, 32, 48)  # tokens of the traces, equally spaced; the law is exact, so short ones will do
@@ -130,6 +131,96 @@ def compute_record(
         energy_kwh=_energy(result),
         dense_inputs=dense,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class FollowedCosts:
+    """What a training by somebody else's loop took, as hooks, clock and counters saw it.
+
+    Attributes:
+        passes: positions that went through the models; None, with `uncounted`, where not every pass was seen.
+        uncounted: why the passes are not known.
+        trainable: parameters that were trained.
+        trains_base: whether these are those of the base itself.
+        seconds: from the beginning of the trainer's loop to its end.
+        devices: processes, each with a device of its own.
+        kilowatt_hours: None where nothing measured it.
+        peak: bytes, and whether they are of the training alone.
+    """
+
+    passes: WatchedPasses | None
+    uncounted: str
+    trainable: int
+    trains_base: bool
+    seconds: float
+    devices: int
+    kilowatt_hours: float | None
+    peak: tuple[int, bool]
+
+
+_LOOP = "the trainer's loop, with what it evaluated and saved meanwhile"
+
+
+def compute_of_followed(costs: FollowedCosts, hardware: Hardware, base: BaseRecord) -> Compute:
+    """The compute part of the run record of a training that a callback followed."""
+    figures = _flop_of_followed(costs, base)
+    return Compute.of_known(
+        **figures,
+        hardware=measured(
+            f"{hardware.device}: {hardware.processor}, {hardware.threads} thread{'s' * (hardware.threads != 1)}"
+        ),
+        recompute_flop=unknown("whether the trainer computed activations again was not counted"),
+        wall_seconds=measured(round(costs.seconds, 3), "s", method=_LOOP),
+        hardware_hours=derived(
+            round(costs.seconds / 3600 * costs.devices, 6), "h", method=f"wall time × {costs.devices} device(s)"
+        ),
+        peak_memory_bytes=peak_value(costs.peak[0], hardware.device, of_training=costs.peak[1]),
+        energy_kwh=_energy_of(costs.kilowatt_hours),
+    )
+
+
+def _flop_of_followed(costs: FollowedCosts, base: BaseRecord) -> dict[str, Value | DenseInputs]:
+    passes = costs.passes
+    if passes is None:
+        why = unknown(costs.uncounted)
+        names = ("param_update_flop", "conservative_flop", "tokens", "padding_tokens", "supervised_tokens")
+        return {**dict.fromkeys(names, why), "evaluation_flop": why}
+    positions = passes.trained + passes.forward_only
+    dense = DenseInputs(parameters=base.parameters_total, positions=positions)
+    weights = base.parameters_matmul
+    both_ways = 6.0 * weights if costs.trains_base else 4.0 * weights + 6.0 * costs.trainable
+    return {
+        "param_update_flop": derived(
+            both_ways * passes.trained + 2.0 * weights * passes.forward_only,
+            "FLOP",
+            method=_CLOSED_METHOD
+            + "; and 2·N for each position of a pass without gradients, such as a reference model's",
+            uncertainty_pct=20.0,
+        ),
+        "conservative_flop": derived(
+            dense_flop(dense.parameters, dense.positions),
+            "FLOP",
+            method="6·P·D: P all parameters of the base, D positions with padding, repeats and passes of a reference model",
+        ),
+        "tokens": measured(positions, "tokens", method="positions that went through the model while it was trained"),
+        "padding_tokens": _if_said(passes.padding, "no mask says which positions are padding"),
+        "supervised_tokens": _if_said(
+            passes.supervised, "the model was given no labels: the loss is computed outside of it"
+        ),
+        "evaluation_flop": derived(
+            2.0 * weights * passes.evaluated,
+            "FLOP",
+            method="closed form, attention not counted: 2·N·tokens of the evaluations in the trainer's loop",
+            uncertainty_pct=20.0,
+        ),
+        "dense_inputs": dense,
+    }
+
+
+def _if_said(count: int | None, why_not: str) -> Value:
+    if count is None:
+        return unknown(why_not)
+    return measured(count, "tokens", method="counted in the passes with gradients")
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +385,10 @@ def _peak_memory(run: Run, device: str) -> Value:
 
 
 def _energy(result: TrainResult) -> Value:
-    if result.energy_kwh is None:
+    return _energy_of(result.energy_kwh)
+
+
+def _energy_of(kilowatt_hours: float | None) -> Value:
+    if kilowatt_hours is None:
         return unknown("no energy sensor on this machine that this user may read")
-    return measured(result.energy_kwh, "kWh", method=COUNTERS)
+    return measured(kilowatt_hours, "kWh", method=COUNTERS)

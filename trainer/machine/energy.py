@@ -1,7 +1,7 @@
 """Energy from counters that this user may read: the processor packages' (Linux powercap, "RAPL") and NVIDIA's (NVML)."""
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 _POWERCAP = Path("/sys/class/powercap")
@@ -36,6 +36,30 @@ def kilowatt_hours(before: Mapping[str, tuple[int, int]], after: Mapping[str, tu
         for zone, (start, limit) in before.items()
     )
     return microjoules / 1e6 / _JOULES_A_KWH
+
+
+class EnergyMeter:
+    """Energy since it was made, over however many wraps of a counter, if it is read more often than one wraps.
+
+    The counter of a processor package that draws 100 W wraps in three quarters of an hour.
+    """
+
+    def __init__(self, read: Callable[[], Counters] = read_counters) -> None:
+        self._read = read
+        self._last = read()
+        self._total: float | None = 0.0
+
+    def note(self) -> None:
+        """Read the counters."""
+        now = self._read()
+        spent = kilowatt_hours(self._last, now)
+        self._total = None if spent is None or self._total is None else self._total + spent
+        self._last = now
+
+    @property
+    def kilowatt_hours(self) -> float | None:
+        """Until the last reading; None where there are no counters, or they changed."""
+        return self._total
 
 
 def _gpu_counters() -> Counters:

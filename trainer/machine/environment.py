@@ -80,6 +80,14 @@ def choose_hardware(dtype: Literal["auto", "bf16", "fp32"] = "auto", *, device: 
     return Hardware(device=chosen, dtype=dtype, threads=max(threads, 1), processor=processor)
 
 
+def hardware_in_use(device: str, dtype: Dtype) -> Hardware:
+    """What a model of somebody else runs on, with torch's threads as they are."""
+    import torch
+
+    processor = torch.cuda.get_device_name() if device == "cuda" else _model_name(_cpu_info())
+    return Hardware(device=device, dtype=dtype, threads=torch.get_num_threads(), processor=processor)
+
+
 def describe_environment(
     hardware: Hardware, *, argv: Sequence[str], code_version: str, code_commit: str | None = None
 ) -> Environment:
@@ -99,10 +107,10 @@ def describe_environment(
     )
 
 
-def library_versions() -> dict[str, str]:
-    """The installed versions of what can change a result."""
+def library_versions(*further: str) -> dict[str, str]:
+    """The installed versions of what can change a result, `further` distributions among it."""
     found = {}
-    for name in LIBRARIES:
+    for name in (*LIBRARIES, *further):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -1,0 +1,270 @@
+"""`RegistryCallback`: two lines in a script that trains with `transformers.Trainer` or TRL, and its result is registered.
+
+    from peft_registry import RegistryCallback
+
+    trainer.add_callback(RegistryCallback(trainer, "polite-replies"))
+
+What can refuse the training does so before its first step, as an exception. After that nothing of the registry stops the script:
+what went wrong is said on stderr, and `outcome` raises it. Only the process of rank 0 opens the registry.
+"""
+
+import atexit
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from transformers import Trainer, TrainerCallback
+
+from peft_registry.cli import console
+from peft_registry.cli.face import folder_of_home
+from peft_registry.cli.wiring import opened
+from peft_registry.schemas.errors import InputRefused, KnownError, RunFailed
+from peft_registry.schemas.identity import check_name
+from peft_registry.trainer.training.foreign_trainer import WatchedPasses, has_own_optimizer, unwrapped
+from peft_registry.trainer.use_cases.follow import FollowedRun, FollowRequest
+
+if TYPE_CHECKING:
+    from peft_registry.schemas.progress import Observe
+    from peft_registry.trainer.use_cases.train import TrainOutcome
+
+_NOTHING = "nothing was registered"
+
+
+class NotATrainer(InputRefused):
+    reference = "callback-without-trainer"
+    what = "the callback of the registry is given {kind}, and not a trainer"
+    why = "it reads the model, the rows and the arguments from the trainer, and watches its passes"
+    fix = 'make the trainer first, then: trainer.add_callback(RegistryCallback(trainer, "NAME"))'
+
+    kind: str
+
+
+class SecondCallback(InputRefused):
+    reference = "callback-twice"
+    what = "two callbacks of the registry follow one training"
+    why = "it would be registered twice, with one run's time and energy in both"
+    fix = "add one; register the version under a second name afterwards if you need that"
+
+
+class CallbackUsedBefore(InputRefused):
+    reference = "callback-used-before"
+    what = "this callback has followed a training already"
+    why = "what is trained now would begin from its result, and the record would leave the first training out"
+    fix = "make a new model, trainer and callback for each training"
+
+
+class NothingRegistered(RunFailed):
+    reference = "followed-run-not-ended"
+    what = "nothing was registered of this training"
+    why = "{reason}"
+    fix = "run the training to its end"
+
+    reason: str
+
+
+class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers has no types
+    """Follows one training, and registers its result with the records that `registry train` writes.
+
+    Args:
+        trainer: whose training it is: `transformers.Trainer`, `trl.SFTTrainer`, `trl.DPOTrainer` or a class derived from them.
+        name: that the result is registered under.
+        base: a reference of the base; None for what the model was loaded from, which is added where it is not registered.
+        home: the registry's folder; None for REGISTRY_HOME, else `.registry` here or in a folder above.
+        facts: YAML file of facts that only people know.
+        evaluate: True for the suite `house`, or names of suites: base and result are scored after the registration.
+        passphrase_file: holds the passphrase of the registry's keys; None for REGISTRY_PASSPHRASE, or keys without one.
+        mirror: bring MLflow up to date afterwards.
+        quiet: say nothing on stderr but what goes wrong.
+
+    Raises:
+        NotATrainer, MalformedReference: an argument.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        name: str,
+        *,
+        base: str | None = None,
+        home: str | os.PathLike[str] | None = None,
+        facts: str | os.PathLike[str] | None = None,
+        evaluate: bool | str | Sequence[str] = False,
+        passphrase_file: str | os.PathLike[str] | None = None,
+        mirror: bool = True,
+        quiet: bool = False,
+    ) -> None:
+        if not isinstance(trainer, Trainer):
+            raise NotATrainer(f"a {type(trainer).__name__}")
+        check_name(name)
+        self._trainer = trainer
+        self._request = FollowRequest(
+            name=name,
+            base=base,
+            facts=None if facts is None else Path(facts),
+            suites=_suites(evaluate),
+        )
+        self._home = folder_of_home(home)
+        self._passphrase_file = None if passphrase_file is None else Path(passphrase_file)
+        self._mirror = mirror
+        self._quiet = quiet
+        self._has_own_optimizer = has_own_optimizer(trainer)
+        self._passes = WatchedPasses()
+        self._run: FollowedRun | None = None
+        self._outcome: TrainOutcome | None = None
+        self._error: KnownError | OSError | None = None
+        self._was_used = False
+        self._closing = ExitStack()
+
+    @property
+    def outcome(self) -> "TrainOutcome":
+        """The version with its run and modification record, once the training has ended.
+
+        Raises:
+            KnownError, OSError: what kept it from being registered.
+            NothingRegistered: the training has not begun, or not come to its end; or this process is not that of rank 0.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._outcome is None:
+            reason = "it did not come to its end" if self._was_used else "it has not begun"
+            raise NothingRegistered(reason)
+        return self._outcome
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002  transformers' own
+        """Check everything that can refuse, and begin to watch.
+
+        Raises:
+            SecondCallback, CallbackUsedBefore: this is not the one callback of one training.
+            KnownError: as `FollowedRun.begin`, or there is no registry at the place.
+        """
+        others = [other for other in self._trainer.callback_handler.callbacks if isinstance(other, RegistryCallback)]
+        if len(others) > 1:
+            raise SecondCallback
+        if self._was_used:
+            raise CallbackUsedBefore
+        self._was_used = True
+        if state.is_world_process_zero:
+            self._begin(state)
+        self._passes.watch(self._trainer.model)
+        reference = getattr(self._trainer, "ref_model", None)
+        if reference is not None and unwrapped(reference) is not unwrapped(self._trainer.model):
+            self._passes.watch(reference, is_reference=True)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002  transformers' own
+        if self._run is not None:
+            self._run.note_step()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002  transformers' own
+        """Register the result; what goes wrong is said on stderr, and kept for `outcome`."""
+        self._passes.stop()
+        processes = self._add_up()
+        if self._run is None:
+            return
+        try:
+            self._outcome = self._run.end(state, processes=processes)
+            self._after(self._run, self._outcome)
+        except (KnownError, OSError) as error:
+            self._error = error
+            self._say(error)
+        finally:
+            self._close()
+
+    # --- the parts ---
+
+    def _begin(self, state: Any) -> None:
+        try:
+            registry = self._closing.enter_context(opened(self._home, self._passphrase_file))
+            registry.unlock()
+            run = FollowedRun(
+                registry=registry,
+                trainer=self._trainer,
+                request=self._request,
+                passes=self._passes,
+                has_own_optimizer=self._has_own_optimizer,
+                observe=self._observe(),
+            )
+            self._closing.callback(run.close)
+            run.begin(state)
+        except BaseException:
+            self._closing.close()
+            raise
+        self._run = run
+        atexit.register(self._ended_early)
+        self._closing.callback(atexit.unregister, self._ended_early)
+        self._say_when_terminated()
+
+    def _after(self, run: FollowedRun, outcome: "TrainOutcome") -> None:
+        from peft_registry.cli.mirror import mirror_after
+
+        if self._mirror:
+            mirror_after(run.registry)
+        if self._request.suites:
+            run.evaluate(outcome)
+        if not self._quiet:
+            console.note(f"next: registry record {outcome.version.label}")
+
+    def _add_up(self) -> int:
+        """The passes of all processes, each of which calls this; how many they are."""
+        accelerator = self._trainer.accelerator
+        if accelerator.num_processes > 1:
+            import torch
+
+            passes = self._passes
+            said = [passes.padding, passes.supervised]
+            mine = [passes.trained, passes.forward_only, passes.evaluated]
+            mine += [number for count in said for number in (count or 0, int(count is None))]
+            total = accelerator.reduce(torch.tensor(mine, dtype=torch.int64, device=accelerator.device), "sum").tolist()
+            passes.trained, passes.forward_only, passes.evaluated = total[:3]
+            passes.padding = None if total[4] else total[3]
+            passes.supervised = None if total[6] else total[5]
+        return int(accelerator.num_processes)
+
+    def _say(self, error: KnownError | OSError) -> None:
+        is_registered = self._outcome is not None
+        if isinstance(error, KnownError):
+            console.show_error(error, as_json=False)
+        else:
+            console.note(f"error: {error}")
+        if self._outcome is not None and is_registered:
+            console.note(f"registry: {self._outcome.version.label} is registered; what came after it failed")
+        else:
+            console.note(f"registry: {_NOTHING} of {self._request.name}")
+
+    def _ended_early(self) -> None:
+        """The process ends, and the training did not."""
+        console.note(f"registry: the training of {self._request.name} did not come to its end; {_NOTHING}")
+        self._closing.pop_all().close()
+
+    def _say_when_terminated(self) -> None:
+        """A process that is told to end runs no handlers of its own, unless somebody asks for that."""
+        in_main = threading.current_thread() is threading.main_thread()
+        if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+            return
+
+        def terminated(number: int, _: FrameType | None) -> None:
+            sys.exit(128 + number)
+
+        signal.signal(signal.SIGTERM, terminated)
+        self._closing.callback(signal.signal, signal.SIGTERM, signal.SIG_DFL)
+
+    def _close(self) -> None:
+        self._run = None
+        self._closing.close()
+
+    def _observe(self) -> "Observe":
+        from peft_registry.cli.progress import Progress
+        from peft_registry.schemas.progress import ignore
+
+        return ignore if self._quiet else Progress(story_on_stdout=False)
+
+
+def _suites(evaluate: bool | str | Sequence[str]) -> tuple[str, ...]:
+    if isinstance(evaluate, bool):
+        return ("house",) if evaluate else ()
+    return (evaluate,) if isinstance(evaluate, str) else tuple(evaluate)

@@ -1,0 +1,156 @@
+"""Scripts as the documentation of transformers and TRL has them, with the lines of the callback: each in its own process."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.commands import Done, WarmCommand, environment
+from tests.processes.interpreter import ROOT
+
+SCRIPTS = ROOT / "tests" / "e2e" / "scripts"
+PAGE = ROOT / "docs" / "how-to" / "track-an-existing-script.md"
+CHECKPOINT = "HuggingFaceTB/SmolLM2-135M-Instruct"
+OBJECTIVES = {
+    "trainer": "next-token cross-entropy over the labelled tokens",
+    "sft": "next-token cross-entropy over the labelled tokens",
+    "dpo": "direct preference optimization (DPO), loss_type sigmoid, beta 0.1",
+}
+NAMES = [
+    "trainer",
+    pytest.param("sft", marks=pytest.mark.peers),
+    pytest.param("dpo", marks=pytest.mark.peers),
+]
+
+
+def script(name: str, base: Path, *changes: tuple[str, str]) -> str:
+    """The text of a script, with a folder in place of the base's name on the Hub, on a CPU."""
+    text = (SCRIPTS / f"{name}.py").read_text("utf-8").replace(CHECKPOINT, str(base))
+    for before, after in (('report_to="none"', 'report_to="none", use_cpu=True, bf16=False'), *changes):
+        assert before in text, before
+        text = text.replace(before, after)
+    return text
+
+
+def run_script(text: str, folder: Path, *, before: tuple[str, ...] = (sys.executable,)) -> Done:
+    """Run it in a folder, as a user does."""
+    path = folder / "train.py"
+    path.write_text(text, "utf-8")
+    own = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf"), "HF_DATASETS_OFFLINE": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(
+        [*before, str(path)],
+        cwd=folder,
+        env=environment(folder, **own),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def require_trl(name: str) -> None:
+    if name == "trainer":
+        return
+    pytest.importorskip("trl", reason="not run: TRL is not installed")
+
+
+def check_registered(name: str, folder: Path, warm: WarmCommand) -> None:
+    """The version verifies, with the record of its own run."""
+    label = f"polite-{name}"
+    assert warm("verify", label, cwd=folder).ok().out.splitlines()[-1] == "verified"
+    record = warm("record", label, "--output", "json", cwd=folder).ok().out
+    assert OBJECTIVES[name] in record
+    assert str(folder) not in record
+
+
+@pytest.mark.parametrize("name", ["trainer", "sft", "dpo"])
+def test_a_script_has_at_most_three_changed_lines_and_stands_on_the_page(name: str) -> None:
+    text = (SCRIPTS / f"{name}.py").read_text("utf-8")
+    changed = [line for line in text.splitlines() if "RegistryCallback" in line or "peft_registry" in line]
+    assert 0 < len(changed) <= 3
+    ast.parse("\n".join(line for line in text.splitlines() if line not in changed))
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    assert text in blocks
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_script_registers_what_it_trained(name: str, workplace: Path, warm: WarmCommand) -> None:
+    from peft_registry.trainer.embedded import embedded_base
+
+    require_trl(name)
+    done = run_script(script(name, embedded_base()), workplace).ok()
+    assert f"next: registry record polite-{name}:1" in done.err
+    check_registered(name, workplace, warm)
+
+
+def test_a_training_that_is_told_to_end_says_that_nothing_was_registered(workplace: Path, warm: WarmCommand) -> None:
+    from peft_registry.trainer.embedded import embedded_base
+
+    killed = (
+        "trainer.train()",
+        "import os, signal\n"
+        "from transformers import TrainerCallback\n"
+        "class Killed(TrainerCallback):\n"
+        "    def on_step_end(self, args, state, control, **_):\n"
+        "        if state.global_step == 2:\n"
+        "            os.kill(os.getpid(), signal.SIGTERM)\n"
+        "trainer.add_callback(Killed())\n"
+        "trainer.train()",
+    )
+    done = run_script(script("trainer", embedded_base(), killed), workplace)
+    assert done.code == 128 + 15
+    assert (
+        "registry: the training of polite-trainer did not come to its end; nothing was registered"
+        in done.err.splitlines()
+    )
+    assert warm("show", "polite-trainer", cwd=workplace).code == 7
+    assert not list((workplace / ".registry" / "runs").glob("*"))
+
+
+@pytest.mark.processes
+@pytest.mark.slow
+def test_of_several_processes_the_first_registers_with_the_tokens_of_all(workplace: Path, warm: WarmCommand) -> None:
+    from peft_registry.trainer.embedded import embedded_base
+
+    launch = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1")
+    done = run_script(script("trainer", embedded_base()), workplace, before=(*launch, "--master-port", "29517")).ok()
+    assert done.err.count("next: registry record polite-trainer:1") == 1
+    alone = run_script(
+        script(
+            "trainer",
+            embedded_base(),
+            ('"polite-trainer"))', '"polite-alone"))'),
+            ("max_steps=4", "max_steps=4, per_device_train_batch_size=16"),
+        ),
+        workplace,
+    ).ok()
+    assert "polite-alone:1" in alone.err
+    tokens = [_supervised(warm, workplace, name) for name in ("polite-trainer:1", "polite-alone:1")]
+    assert tokens[0] == tokens[1] > 0
+    check_registered("trainer", workplace, warm)
+
+
+def _supervised(warm: WarmCommand, folder: Path, label: str) -> int:
+    """Tokens that carried loss, which no padding changes."""
+    shown = warm("show", label, "--output", "json", cwd=folder).ok().out
+    found = re.search(r'"supervised_tokens":\s*\{[^{}]*?"value":\s*([0-9]+)', shown)
+    assert found is not None, shown[:2000]
+    return int(found[1])
+
+
+@pytest.mark.real_model
+@pytest.mark.peers
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("name", ["trainer", "sft", "dpo"])
+def test_the_scripts_register_what_they_train_of_a_real_model(
+    name: str, workplace: Path, warm: WarmCommand, smollm2: Path
+) -> None:
+    require_trl(name)
+    run_script(script(name, smollm2, ("max_steps=4", "max_steps=2, per_device_train_batch_size=2")), workplace).ok()
+    check_registered(name, workplace, warm)
