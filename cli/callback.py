@@ -108,6 +108,7 @@ class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
             base=base,
             facts=None if facts is None else Path(facts),
             suites=_suites(evaluate),
+            command=tuple(sys.argv),
         )
         self._home = folder_of_home(home)
         self._passphrase_file = None if passphrase_file is None else Path(passphrase_file)

@@ -15,6 +15,7 @@ PROMISED = (
     "NotFound",
     "OpenRegistry",
     "Refused",
+    "RegistryCallback",
     "RunFailed",
     "Taken",
     "Unavailable",

@@ -7,7 +7,6 @@ step. Nothing is registered unless the loop came to its end with finite numbers.
 """
 
 import os
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -110,12 +109,16 @@ class FollowedDiverged(RunFailed):
 
 @dataclass(frozen=True, slots=True)
 class FollowRequest:
-    """What the script asks: the name, the base and the facts where it names them, and the suites to score afterwards."""
+    """What the script asks: the name, the base and the facts where it names them, and the suites to score afterwards.
+
+    `command` are the words that the script was started with.
+    """
 
     name: str
     base: str | None = None
     facts: Path | None = None
     suites: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,7 +434,7 @@ class FollowedRun:
         steps, losses = logged_losses(state.log_history)
         hardware = followed.hardware
         environment = describe_environment(
-            hardware, argv=tuple(sys.argv), code_version=package_version("peft-registry")
+            hardware, argv=self.request.command, code_version=package_version("peft-registry")
         ).revised(libraries=library_versions("trl", "datasets"), dtype=_dtype_of(self.trainer, hardware.dtype))
         return RunRecord(
             run_id=followed.run_id,

