@@ -20,6 +20,7 @@ from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.evaluation.items import TableRow
 from peft_registry.registry.evaluation.staleness import base_composition, composition_of
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.ancestry import tries_of_ancestors
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.stored_manifests import stored_manifest
@@ -34,7 +35,7 @@ from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.evaluation.scope import EVERYTHING, EvaluationScope
-from peft_registry.trainer.inputs.ancestry import texts_of_ancestors, tries_of_ancestors
+from peft_registry.trainer.inputs.ancestry import texts_of_ancestors
 from peft_registry.trainer.inputs.base import CheckedBase, checked_base
 from peft_registry.trainer.inputs.evaluation import EvaluationSetup, load_suites, report_comparisons
 from peft_registry.trainer.runs.folder import run_folder

@@ -24,6 +24,7 @@ from peft_registry.registry.homes.organisation import read_profile
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.identity.scans import scans_of
 from peft_registry.registry.intake.facts_file import warn_of_overtaken_facts
+from peft_registry.registry.records.ancestry import ancestry_of, tries_of_ancestors
 from peft_registry.registry.records.evaluations import newest_of_each
 from peft_registry.registry.use_cases.register_product import (
     MeasuredEvaluation,
@@ -39,7 +40,7 @@ from peft_registry.schemas.merge import AcceptedDistance, MergeRecord, StaleEval
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.inputs.ancestry import ancestry_of, texts_of_ancestors, tries_of_ancestors
+from peft_registry.trainer.inputs.ancestry import texts_of_ancestors
 from peft_registry.trainer.inputs.evaluation import EvaluationSetup
 from peft_registry.trainer.merge.ingredients import Prepared, algorithm_of, ingredients_of, plan_identity
 from peft_registry.trainer.merge.request import MergeRequest

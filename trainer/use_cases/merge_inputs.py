@@ -16,6 +16,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import checked_profile
 from peft_registry.registry.intake.facts_file import read_checked_facts
+from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.records.lineage import ancestors_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
@@ -31,7 +32,6 @@ from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.values import Value, derived, measured, unknown
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.quantization import Quantization
-from peft_registry.trainer.inputs.ancestry import ancestry_of
 from peft_registry.trainer.inputs.base import checked_base, recorded_base
 from peft_registry.trainer.inputs.problems import Problems
 from peft_registry.trainer.merge.ingredients import Ingredient, Prepared, quantization_of

@@ -25,6 +25,7 @@ from peft_registry.registry.homes.organisation import read_profile
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.identity.scans import scans_of
 from peft_registry.registry.intake.facts_file import warn_of_overtaken_facts
+from peft_registry.registry.records.ancestry import ancestry_of, tries_of_ancestors
 from peft_registry.registry.records.tries import most_tries, plan_digest, tries_of_begun
 from peft_registry.registry.use_cases.register_product import (
     MeasuredEvaluation,
@@ -42,7 +43,7 @@ from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.run import TASKS_PREFIX, BegunRun, KeptRun, KeptTexts, RunRecord
 from peft_registry.schemas.values import derived, measured
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.inputs.ancestry import ancestry_of, texts_of_ancestors, tries_of_ancestors
+from peft_registry.trainer.inputs.ancestry import texts_of_ancestors
 from peft_registry.trainer.inputs.base import CheckedBase, checked_base
 from peft_registry.trainer.inputs.evaluation import EvaluationSetup, load_suites
 from peft_registry.trainer.inputs.guards import warnings_about_prompt

@@ -15,6 +15,7 @@ from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import checked_profile
 from peft_registry.registry.intake.facts_file import located_facts, read_checked_facts
+from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.use_cases.register import require_name
 from peft_registry.schemas.config import METHOD_BLOCKS
 from peft_registry.schemas.config_aliases import canonical_key
@@ -25,7 +26,6 @@ from peft_registry.schemas.run import KeptRun
 from peft_registry.schemas.values import measured
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.evaluation.scope import EvaluationScope, scope_of_file
-from peft_registry.trainer.inputs.ancestry import ancestry_of
 from peft_registry.trainer.inputs.base import base_named, recorded_base
 from peft_registry.trainer.inputs.evaluation import load_suites
 from peft_registry.trainer.inputs.guards import collect_absent, warnings_about

@@ -12,6 +12,7 @@ from peft_registry.registry.compliance.merging import with_merge
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
+from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
 from peft_registry.registry.records.new_entries import PendingRejected
 from peft_registry.registry.records.provenance import merge_of, merge_provenance, provenance_predicate
@@ -37,7 +38,6 @@ from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.statement import CardPredicate
 from peft_registry.schemas.values import Value, derived
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.inputs.ancestry import ancestry_of
 from tests.builders.backends import MadeHome
 from tests.builders.homes import NOW, a_home, add_a_base, base_files
 from tests.builders.products import FACTS, a_product, artifact_registered_unasked, registered_unasked

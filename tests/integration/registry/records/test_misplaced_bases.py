@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.add_base import AddedBase
@@ -25,7 +26,6 @@ from peft_registry.registry.use_cases.statements import (
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.inputs.ancestry import ancestry_of
 from tests.builders.backends import MadeHome
 from tests.builders.homes import NOW, a_home, add_a_base, an_artifact
 from tests.builders.products import a_product, log_unasked

@@ -13,6 +13,7 @@ from peft_registry.registry.compliance.modification import build_modification_re
 from peft_registry.registry.compliance.recorded_result import BaseInput
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
+from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
 from peft_registry.registry.use_cases.register_product import Product, register_product
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
@@ -22,7 +23,6 @@ from peft_registry.schemas.merge import MergeIngredient
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.values import declared, derived
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.inputs.ancestry import ancestry_of
 from tests.builders.homes import NOW, a_home, adapter_files, base_files
 from tests.builders.merge import CARD
 from tests.builders.records import (

@@ -18,6 +18,7 @@ import torch
 from peft_registry.cli.main import run
 from peft_registry.registry.compliance.ancestors import trained_runs
 from peft_registry.registry.homes.home import Registry, open_home
+from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.records.lineage import lineage_of
 from peft_registry.registry.records.references import version_named
@@ -30,7 +31,6 @@ from peft_registry.schemas.progress import Advanced
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.loading import load_base
 from peft_registry.trainer.embedded import embedded_base, example_rows
-from peft_registry.trainer.inputs.ancestry import ancestry_of
 from peft_registry.trainer.inputs.training_file import load_tasks, load_training_file
 from peft_registry.trainer.methods import CombinationRefused, implementation
 from peft_registry.trainer.methods.peft_io import StartDiffers, adapter_state, start_from, suppress_warnings
