@@ -5,7 +5,8 @@ by them, and fewer items are flagged each time. Two things can be shown by a rec
 for the test, and that the texts of all trainings were compared with them. Without them a change is a change.
 
 Of many trainings that differ in their seed alone some look better by chance, and the best of them is what will be shown. How many
-were begun is counted (`Tries`), and `better` is judged at the level divided by them: Bonferroni's correction.
+were begun is counted (`Tries`), and `better` is judged at the level divided by them: Bonferroni's correction. Runs on the same
+rows with other settings may be a search for settings or a search for luck, and nothing tells which: they are counted and said.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,13 +20,25 @@ UNCOMPARED = "its training texts were not compared with the items"
 
 @dataclass(frozen=True, slots=True)
 class Tries:
-    """How many seeds of one plan were begun, in how many runs; the one that is judged is among them."""
+    """How many seeds of one plan were begun, in how many runs; the one that is judged is among them.
+
+    `others` are runs of the same method on the same base and the same rows, in any order, with other settings.
+    """
 
     seeds: int = 1
     runs: int = 1
+    others: int = 0
 
     def __str__(self) -> str:
         return f"one of {self.seeds} seeds of this plan, begun in {self.runs} run{'' if self.runs == 1 else 's'}"
+
+    @property
+    def others_sentence(self) -> str:
+        """That runs with other settings were begun on the same rows; empty where there were none."""
+        if not self.others:
+            return ""
+        runs = "1 more run" if self.others == 1 else f"{self.others} more runs"
+        return f"{runs} on the same rows with other settings, begun in all: `better` is not judged among them"
 
 
 ONE_TRY = Tries()

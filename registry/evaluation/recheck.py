@@ -208,10 +208,19 @@ def tries_of(record: EvaluationRecord) -> Tries:
     counts = stated.get(TRIES) if isinstance(stated, dict) else None
     if counts is None:
         return ONE_TRY
-    values = [counts.get(name) for name in ("seeds", "runs")] if isinstance(counts, Mapping) else [None]
-    if any(type(value) is not int or not 1 <= value <= _MAX_TRIES for value in values):
-        raise UnusablePlan("how many seeds and runs were begun is not a number of them")
-    return Tries(*values)
+    if not isinstance(counts, Mapping):
+        raise UnusablePlan("how many seeds and runs were begun is not an object")
+    return Tries(
+        seeds=_counted(counts.get("seeds"), "seeds", least=1),
+        runs=_counted(counts.get("runs"), "runs", least=1),
+        others=_counted(counts.get("others", 0), "runs with other settings", least=0),
+    )
+
+
+def _counted(value: Any, what: str, *, least: int) -> int:  # any JSON value
+    if type(value) is not int or not least <= value <= _MAX_TRIES:
+        raise UnusablePlan(f"how many {what} were begun is not a number of them")
+    return value
 
 
 def statistics_of(plan: StatisticsPlan) -> dict[str, Any]:
@@ -228,8 +237,10 @@ def statistics_of(plan: StatisticsPlan) -> dict[str, Any]:
         stated["bootstrap_draws"] = plan.draws
     if plan.figures >= 2:
         stated |= {"figures": plan.figures, "lms_points": plan.lms_points, "acc_disambig": plan.acc_disambig}
-    if plan.tries.seeds > 1:
+    if plan.tries.seeds > 1 or plan.tries.others:
         stated[TRIES] = {"seeds": plan.tries.seeds, "runs": plan.tries.runs}
+    if plan.tries.others:
+        stated[TRIES]["others"] = plan.tries.others
     return stated
 
 

@@ -31,6 +31,10 @@ _Relation = Literal[
     "adapter", "merge", "finetune"
 ]  # `base_model_relation` of the Hub; nothing here is a quantized copy
 
+_JUDGED_THEN = (
+    "Fewer flagged items: judged among the seeds of this training that had been begun when it was evaluated. "
+    "`registry report` judges again among all that were begun since."
+)
 _MARKUP = re.compile(r"([\\`*_{}\[\]#|~])")
 # SPDX identifiers, lower case, that the Hub accepts as `license`; anything else is `other` with a name
 _HUB_LICENCES = frozenset(
@@ -381,6 +385,8 @@ def _compared(evaluation: EvaluationRecord) -> str:
         for comparison in evaluation.findings
         if comparison.category is None
     ]
+    if any(comparison.category is None and comparison.conclusion == "better" for comparison in evaluation.findings):
+        lines.append(f"- {_JUDGED_THEN}")
     lines += [f"- Limit: {_md(text)}" for text in evaluation.limitations]
     return "## Before and after\n\n" + "\n".join([*lines, "", NO_CLAIM])
 

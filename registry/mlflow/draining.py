@@ -14,7 +14,7 @@ from peft_registry.registry.mlflow.description import FilledCount
 from peft_registry.registry.mlflow.mirror import SyncOutcome, sync
 from peft_registry.registry.mlflow.projection import Content, Projection, project_version
 from peft_registry.registry.mlflow.route import MirrorRoute
-from peft_registry.registry.records.evaluations import standing_evaluations
+from peft_registry.registry.records.evaluations import judged_now, standing_evaluations
 from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.signed_records import Records, records_of
 from peft_registry.registry.use_cases.report import render_report, report_inputs
@@ -103,7 +103,7 @@ def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
         version=version,
         run=records.run,
         merge=records.merge,
-        evaluations=standing_evaluations(registry, version, records.evaluations),
+        evaluations=judged_now(registry, version, standing_evaluations(registry, version, records.evaluations)),
         evaluated=len(records.evaluations),
         report=report,
         card=records.card,

@@ -4,16 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peft_registry.registry.compliance.recorded_evaluation import Scored, scored_by
+from peft_registry.registry.evaluation.judged_again import judged_among, praises, unjudged
 from peft_registry.registry.evaluation.plans import plan_discrepancies
 from peft_registry.registry.evaluation.recheck import Discrepancy, EvaluationAltered, recheck
 from peft_registry.registry.evaluation.staleness import Staleness, composition_of, staleness
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.ancestry import tries_of_ancestors
 from peft_registry.registry.records.bases import base_record
 from peft_registry.registry.records.plans import logged_plans
 from peft_registry.registry.records.signed_records import signed_statements
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.schemas.base_model import BaseIdentity
-from peft_registry.schemas.errors import IntegrityBroken, NotFound
+from peft_registry.schemas.errors import IntegrityBroken, NotChecked, NotFound
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
@@ -95,6 +97,33 @@ def standing_evaluations(
         records: its evaluations in the order of the log.
     """
     return tuple(record for record in newest_of_each(records) if stale_for(registry, version, record) is None)
+
+
+def judged_now(
+    registry: Registry, version: Version, records: Sequence[EvaluationRecord]
+) -> tuple[EvaluationRecord, ...]:
+    """Evaluations of a version as they read now: what they call better is judged among all seeds that were begun since.
+
+    They are for showing: their digests are not those of the records that were signed.
+
+    Args:
+        registry: open.
+        version: a registered version.
+        records: evaluations of it.
+    """
+    if not any(praises(record) for record in records):
+        return tuple(records)
+    try:
+        tries = tries_of_ancestors(registry, [version])
+        return tuple(judged_among(record, tries, _items_of(registry, record)) for record in records)
+    except (IntegrityBroken, NotChecked) as error:  # praise that cannot be judged is not shown
+        return tuple(unjudged(record, error.what) for record in records)
+
+
+def _items_of(registry: Registry, record: EvaluationRecord) -> bytes | None:
+    """The item table of an evaluation; None where the store does not have it."""
+    digest = record.items.sha256
+    return registry.store.read_bytes(digest) if registry.store.has(digest) else None
 
 
 def recheck_version(registry: Registry, version: Version) -> tuple[StoredEvaluation, ...]:

@@ -12,8 +12,9 @@ from itertools import pairwise
 
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.database import catalog
+from peft_registry.registry.evaluation.judged_again import changed_conclusions
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.evaluations import newest_of_each, stale_for
+from peft_registry.registry.records.evaluations import judged_now, newest_of_each, stale_for
 from peft_registry.registry.records.signed_records import Records, records_of, signed_statements
 from peft_registry.registry.records.waiting_answers import answers_taken_up
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
@@ -44,7 +45,10 @@ class AsOfRefused(InputRefused):
 
 @dataclass(frozen=True, slots=True)
 class ReportedEvaluation:
-    """An evaluation that a page shows: why it does not speak of the version, and who added it later; both empty for none."""
+    """An evaluation that a page shows: why it does not speak of the version, and who added it later; both empty for none.
+
+    `record` is as it reads now: what it calls better is judged among all seeds that were begun by now.
+    """
 
     record: EvaluationRecord
     stale: str
@@ -63,6 +67,7 @@ class ReportInputs:
         evaluations: those that are shown, newest first.
         persons: whom the trust file names for each key id.
         roles: in which role it lists each key id.
+        judged_again: what was signed as better and is not so among the seeds that were begun since.
     """
 
     version: Version
@@ -72,6 +77,7 @@ class ReportInputs:
     evaluations: tuple[ReportedEvaluation, ...]
     persons: Mapping[str, str]
     roles: Mapping[str, str]
+    judged_again: tuple[str, ...] = ()
 
     @property
     def digest(self) -> Digest:
@@ -89,6 +95,7 @@ class ReportInputs:
                 ],
                 "record": [str(link.digest) for link in self.records.history],
                 "notes": list(record_notes(self.records)),
+                "judged": [str(evaluation.record.canonical_digest()) for evaluation in self.evaluations],
                 "stale": [evaluation.stale for evaluation in self.evaluations],
                 "persons": dict(self.persons),
                 "roles": dict(self.roles),
@@ -157,6 +164,8 @@ def report_inputs(
     newest = max(str(stored.appended_at) for stored in records.statements)
     persons = {key.key_id: key.person for key in registry.trust.keys}
     added = _added_later(version, records, persons)
+    shown = newest_of_each(records.evaluations)
+    judged = judged_now(registry, version, shown)
     if as_of is not None and (not re.fullmatch(RFC3339, as_of) or as_of < newest):
         raise AsOfRefused(as_of, newest)
     return ReportInputs(
@@ -166,14 +175,15 @@ def report_inputs(
         records=records,
         evaluations=tuple(
             ReportedEvaluation(
-                record=record,
+                record=now,
                 stale=str(stale_for(registry, version, record) or ""),
                 added=added.get(record.canonical_digest(), ""),
             )
-            for record in newest_of_each(records.evaluations)
+            for record, now in zip(shown, judged, strict=True)
         ),
         persons=persons,
         roles={key.key_id: key.role for key in registry.trust.keys},
+        judged_again=tuple(changed_conclusions(shown, judged)),
     )
 
 
@@ -220,7 +230,7 @@ def render_report(registry: Registry, inputs: ReportInputs, verification: Verify
         persons=inputs.persons,
         roles=inputs.roles,
         verification=verification,
-        record_notes=record_notes(records),
+        record_notes=(*record_notes(records), *inputs.judged_again),
     )
     return render_html(view).encode()
 

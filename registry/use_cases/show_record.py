@@ -10,10 +10,12 @@ from peft_registry.registry.compliance.first_form import as_read
 from peft_registry.registry.compliance.form_rows import FormCount, counts_of_forms
 from peft_registry.registry.compliance.record_changes import ValueChange, changes_between
 from peft_registry.registry.compliance.superseding import in_second_form
+from peft_registry.registry.evaluation.judged_again import changed_conclusions
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
+from peft_registry.registry.records.evaluations import judged_now
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.signed_records import required_record, version_statements
+from peft_registry.registry.records.signed_records import records_of, required_record, version_statements
 from peft_registry.registry.records.version_statements import SignedRecord, VersionStatements
 from peft_registry.registry.records.waiting_answers import answers_taken_up, waiting_answers
 from peft_registry.registry.reports.text import reason_text
@@ -101,6 +103,7 @@ class RecordShown(Frozen):
     overtaken: tuple[AnswersShown, ...]  # answers that no record has taken up, and none will
     set_aside: tuple[str, ...]  # records that decide nothing, and why
     contradictions: tuple[str, ...]  # what in the record cannot be together
+    judged_again: tuple[str, ...]  # what the record calls better and is not so among the seeds that were begun since
     values: tuple[tuple[str, Value], ...]  # path and value, in the order of the schema
 
     @property
@@ -123,6 +126,7 @@ class RecordShown(Frozen):
         lines += [("form", form.text) for form in self.forms]
         lines += [("set aside", text) for text in self.set_aside]
         lines += [("contradicts", text) for text in self.contradictions]
+        lines += [("judged again", text) for text in self.judged_again]
         signers = self._signers()
         lines += [(path, _value_text(value, signers)) for path, value in self.values if value.known]
         by_owner = sorted(self.open, key=lambda gap: gap.owner)
@@ -181,8 +185,14 @@ def describe_record(registry: Registry, reference: str) -> RecordShown:
         ),
         set_aside=tuple(f"modification {aside.statement.digest.short}: {aside.reason}" for aside in said.set_aside),
         contradictions=tuple(f"{problem.what}: {problem.why}" for problem in contradictions(in_second_form(record))),
+        judged_again=_judged_again(registry, version),
         values=tuple((leaf.path, leaf.value) for leaf in leaves(record)),
     )
+
+
+def _judged_again(registry: Registry, version: Version) -> tuple[str, ...]:
+    evaluations = records_of(registry, version).evaluations
+    return tuple(changed_conclusions(evaluations, judged_now(registry, version, evaluations)))
 
 
 def _links(

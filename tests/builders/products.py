@@ -17,6 +17,7 @@ from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.register import NewArtifact
 from peft_registry.registry.use_cases.register_product import MeasuredEvaluation, Product, signing_of
 from peft_registry.registry.use_cases.statements import record_statement, sign_statement
+from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import ignore
@@ -44,6 +45,7 @@ def a_product(
     facts: dict[str, Any] | None = None,
     value: float = 0.5,
     compute: Compute | None = None,
+    evaluated: tuple[EvaluationRecord, bytes] | None = None,
 ) -> Product:
     """What a training hands over. Equal `value` gives equal bytes, whatever the name, the run and the facts are."""
     artifact = an_artifact(folder, base, name=name, value=value)
@@ -55,7 +57,7 @@ def a_product(
         config=a_run_record().config | {"name": name},
         compute=compute or a_run_record().compute,
     )
-    evaluation, items = a_recorded_evaluation()
+    evaluation, items = evaluated or a_recorded_evaluation()
     evaluation = evaluation.revised(created_at=registry.clock())
     record: ModificationRecord = build_modification_record(
         record_id=run_id,

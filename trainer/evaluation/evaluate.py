@@ -363,6 +363,7 @@ def _record(
         limitations=(
             *leakage_lines(made.leakage),
             *limitations_of(questions.suites, has_placebo=any(spec.name == "placebo" for spec in specs)),
+            *([conditions.tries.others_sentence] if conditions.tries.others and figures.comparisons else []),
         ),
         responsible=conditions.responsible,
         extra={

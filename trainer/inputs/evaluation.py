@@ -175,3 +175,5 @@ def report_comparisons(record: EvaluationRecord, lead: str, observe: Observe) ->
     tries = tries_of(record)
     if tries.seeds > 1 and record.findings:
         observe(Said("tries", f"{lead}{tries}; `better` is judged at a level for so many"))
+    if tries.others and record.findings:
+        observe(Said("tries", f"{lead}{tries.others_sentence}"))

@@ -26,7 +26,13 @@ from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.identity.scans import scans_of
 from peft_registry.registry.intake.facts_file import warn_of_overtaken_facts
 from peft_registry.registry.records.ancestry import ancestry_of, tries_of_ancestors
-from peft_registry.registry.records.tries import most_tries, plan_digest, tries_of_begun
+from peft_registry.registry.records.tries import (
+    most_tries,
+    plan_digest,
+    require_readable_list,
+    rows_digest,
+    tries_of_begun,
+)
 from peft_registry.registry.use_cases.register_product import (
     MeasuredEvaluation,
     Product,
@@ -50,7 +56,7 @@ from peft_registry.trainer.inputs.guards import warnings_about_prompt
 from peft_registry.trainer.inputs.start import fetched
 from peft_registry.trainer.inputs.training_file import LoadedConfig
 from peft_registry.trainer.methods import changes_loaded_base, optimizer_name
-from peft_registry.trainer.runs.begun import note_begun
+from peft_registry.trainer.runs.begun import note_begun, unordered_digest
 from peft_registry.trainer.runs.folder import has_checkpoint, read_state, remove_superseded, run_folder, write_state
 from peft_registry.trainer.runs.launch import Job, Launch, RegisteredElsewhere, run_workers
 from peft_registry.trainer.runs.resume import (
@@ -154,6 +160,7 @@ def train_and_register(
         with run_folder(runs, kept.run_id) as folder:
             write_state(folder, running)
             if resume is None:
+                require_readable_list(registry.files.begun)
                 note_begun(registry.files.begun, _begun(plan, kept))
             base = checked_base(registry, plan.base, folder, observe)
             run = _Run(
@@ -184,9 +191,11 @@ def _begun(plan: TrainingPlan, kept: KeptRun) -> BegunRun:
     names = [part.path for part in (loaded.config.data.train, loaded.config.data.validation) if part.path is not None]
     paths = [(name, loaded.resolve(name)) for name in names]
     data = [str(hash_file(path).sha256) if path.is_file() else name for name, path in paths]
+    rows = [str(unordered_digest(path)) if path.is_file() else name for name, path in paths]
     return BegunRun(
         run_id=kept.run_id,
         plan=plan_digest(loaded.config, kept.base, data),
+        rows=rows_digest(loaded.config, kept.base, rows),
         seed=loaded.config.training.seed,
         started_at=kept.started_at,
     )

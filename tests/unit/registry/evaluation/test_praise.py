@@ -121,8 +121,20 @@ def test_a_record_says_how_many_were_begun_and_one_that_hides_it_does_not_follow
     hidden = record.revised(extra={**record.extra, STATISTICS: stated})
     assert any("conclusion" in one.figure for one in recheck(hidden, items))
     spoilt = record.revised(extra={**record.extra, STATISTICS: {**stated, TRIES: {"seeds": 0, "runs": 1}}})
-    with pytest.raises(UnusablePlan, match="how many seeds"):
+    with pytest.raises(UnusablePlan, match="how many seeds were"):
         tries_of(spoilt)
+
+
+def test_runs_with_other_settings_are_recorded_and_move_no_figure():
+    plan = replace(PLAN, figures=3, tries=Tries(others=9))
+    record, items = a_recorded_evaluation(a_table(fixed), plan)
+    assert record.extra[STATISTICS][TRIES] == {"seeds": 1, "runs": 1, "others": 9}
+    assert tries_of(record) == Tries(others=9)
+    assert not any("conclusion" in one.figure for one in recheck(record, items))
+    assert record.comparisons == a_recorded_evaluation(a_table(fixed), replace(PLAN, figures=3))[0].comparisons
+    stated = {**record.extra[STATISTICS], TRIES: {"seeds": 1, "runs": 1, "others": -1}}
+    with pytest.raises(UnusablePlan, match="other settings"):
+        tries_of(record.revised(extra={**record.extra, STATISTICS: stated}))
 
 
 def test_praise_of_a_first_seed_is_judged_again_when_more_were_begun():

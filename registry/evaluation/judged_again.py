@@ -1,0 +1,108 @@
+"""What a recorded `better` may be called now that more seeds of its plan were begun. Pure.
+
+A record says what was concluded among the seeds that had been begun when it was made, and stays as it was signed. What is shown
+of it is judged among all that were begun since: whoever evaluates the first seed and then trains nine more has ten.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from peft_registry.registry.evaluation.aggregate import aggregate
+from peft_registry.registry.evaluation.conclusions import conclusion_among
+from peft_registry.registry.evaluation.items import read_items
+from peft_registry.registry.evaluation.praise import Tries
+from peft_registry.registry.evaluation.recheck import plan_of, tries_of
+from peft_registry.schemas.evaluation import Comparison, EvaluationRecord
+
+_Which = tuple[str, str, str | None, str, str]
+
+
+def praises(record: EvaluationRecord) -> bool:
+    """Whether a comparison of the record is called better."""
+    return any(comparison.conclusion == "better" for comparison in record.findings)
+
+
+def judged_among(record: EvaluationRecord, tries: Tries, items: bytes | None = None) -> EvaluationRecord:
+    """The record as it reads among the seeds that were begun by now; for showing, because its digest is another.
+
+    Only what it calls better is judged again, and only where more were begun than it counted.
+
+    Args:
+        record: an evaluation.
+        tries: what was begun by now.
+        items: bytes of its item table; without them p alone decides, and not the interval at the level for so many.
+
+    Raises:
+        UnusablePlan: the record does not say how its figures were computed.
+        MalformedItems, UnpairedItems: the table is not what was recorded.
+    """
+    counted = tries_of(record)
+    if not praises(record) or (tries.seeds <= counted.seeds and tries.others <= counted.others):
+        return record
+    recomputed = {} if items is None or tries.seeds <= counted.seeds else _recomputed(record, tries, items)
+    comparisons = (
+        _judged(comparison, recomputed.get(_which(comparison)), counted, tries)
+        if comparison.conclusion == "better"
+        else comparison
+        for comparison in record.comparisons
+    )
+    return record.revised(comparisons=tuple(comparisons))
+
+
+def unjudged(record: EvaluationRecord, why: str) -> EvaluationRecord:
+    """The record as it reads where nobody can say how many seeds were begun by now: none of it is called better."""
+    comparisons = (
+        comparison.revised(
+            conclusion="inconclusive",
+            conclusion_reason=f"{comparison.conclusion_reason}; recorded as `better`, but how many seeds were begun since "
+            f"cannot be said: {why}",
+        )
+        if comparison.conclusion == "better"
+        else comparison
+        for comparison in record.comparisons
+    )
+    return record.revised(comparisons=tuple(comparisons))
+
+
+def changed_conclusions(signed: Iterable[EvaluationRecord], judged: Iterable[EvaluationRecord]) -> Iterator[str]:
+    """What is no longer called better, in a sentence each, for whoever reads the records as they were signed.
+
+    Args:
+        signed: evaluations as they were signed.
+        judged: the same as they read now, in the same order.
+    """
+    for before, now in zip(signed, judged, strict=True):
+        for comparison, again in zip(before.comparisons, now.comparisons, strict=True):
+            if comparison.conclusion != again.conclusion:
+                group = f" in the group {comparison.category}" if comparison.category else ""
+                yield (
+                    f"{comparison.dataset}{group}: signed as `{comparison.conclusion}`, "
+                    f"and now {again.conclusion.replace('_', ' ')}: {again.conclusion_reason}"
+                )
+
+
+def _recomputed(record: EvaluationRecord, tries: Tries, items: bytes) -> Mapping[_Which, Comparison]:
+    """The comparisons that the items give among so many tries."""
+    figures = aggregate(read_items(items), replace(plan_of(record), tries=tries))
+    return {_which(comparison): comparison for comparison in figures.comparisons}
+
+
+def _judged(recorded: Comparison, recomputed: Comparison | None, counted: Tries, tries: Tries) -> Comparison:
+    """A comparison that was called better, with what it is called now and why."""
+    reason = recorded.conclusion_reason
+    conclusion = recorded.conclusion
+    if tries.seeds > counted.seeds:
+        since = f"{tries.seeds - counted.seeds} of them begun since it was evaluated"
+        if recomputed is not None:
+            conclusion, now = recomputed.conclusion, recomputed.conclusion_reason
+        else:
+            conclusion, now = conclusion_among(recorded, tries), f"{reason}; now {tries}"
+        verdict = "still" if conclusion == "better" else "no longer"
+        reason = f"{now}; {since}: recorded as `better`, and {verdict} so at the level for all of them"
+    if conclusion == "better" and tries.others:
+        reason = f"{reason}; {tries.others_sentence}"
+    return recorded.revised(conclusion=conclusion, conclusion_reason=reason)
+
+
+def _which(comparison: Comparison) -> _Which:
+    return comparison.dataset, comparison.metric, comparison.category, comparison.before, comparison.after
