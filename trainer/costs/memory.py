@@ -103,7 +103,9 @@ class Trace:
     coverage: tuple[Coverage, ...] = ()  # of LoRA
 
 
-def trace_memory(hf_config: Any, config: TrainingFile, shape: Shape, *, stored: Dtype, products: Dtype) -> Trace:
+def trace_memory(
+    hf_config: Any, config: TrainingFile, shape: Shape, *, stored: Dtype, products: Dtype, longest_scored: int = 0
+) -> Trace:
     """The moments of a run: backward pass, optimizer step, scoring. Loading needs less: a file's mapped pages can be taken back.
 
     Args:
@@ -112,6 +114,7 @@ def trace_memory(hf_config: Any, config: TrainingFile, shape: Shape, *, stored: 
         shape: of the largest micro-batch.
         stored: the number format that the base is held in, where it is not quantised.
         products: the number format of matrix products.
+        longest_scored: tokens of the longest text that is scored, which is a batch of its own where it exceeds the scorer's.
 
     Raises:
         NotTraceable: an operation depends on values, as the routers of some mixtures of experts.
@@ -123,7 +126,7 @@ def trace_memory(hf_config: Any, config: TrainingFile, shape: Shape, *, stored: 
         with _quiet(), FakeTensorMode(allow_non_fake_inputs=True):
             twin = _Twin(hf_config, config, stored)
             step = twin.step(shape, autocast=products == "bf16" and stored == "fp32")
-            scoring = twin.scoring(second_base=whole)
+            scoring = twin.scoring(second_base=whole, longest=longest_scored)
     # a shape that depends on values: torch says so itself (RuntimeError), and code of an architecture that reads values from
     # tensors that have none fails where it uses them: as an index, a number of experts, a divisor
     except (RuntimeError, ValueError, LookupError, TypeError, ArithmeticError) as error:
@@ -249,8 +252,8 @@ class _Twin:
             Moment("optimizer", self.weights, gradients, state, 0, max(0, step_peak - gradients - state)),
         )
 
-    def scoring(self, *, second_base: bool) -> Moment:
-        """Both arms are scored in fp32, a batch of the scorer's own size, every position through the output head.
+    def scoring(self, *, second_base: bool, longest: int) -> Moment:
+        """Both arms are scored in fp32, a batch of the scorer's own size or the longest text, all of it through the output head.
 
         Weights are held as in training and are wide one at a time; what is offloaded is fetched wide, a block at a time.
         """
@@ -269,9 +272,10 @@ class _Twin:
         live = _Live()
         live.know(self._tensors)
         budget = token_budget_of(self.model)
-        tokens = min(_SCORED_TOKENS, budget)
+        tokens = longest if longest > budget else min(_SCORED_TOKENS, budget)
+        rows = max(1, budget // tokens)
         with stack, torch.no_grad(), live:
-            logits = _logits(self.model, Shape(budget // tokens, tokens, budget // tokens * tokens)).float()
+            logits = _logits(self.model, Shape(rows, tokens, rows * tokens)).float()
             (logits - logits.amax(dim=1, keepdim=True)).exp()  # what logsumexp makes inside its one operation
         return Moment("score", weights=weights * (2 if second_base else 1), transients=live.peak)
 

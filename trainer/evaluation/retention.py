@@ -17,7 +17,7 @@ from peft_registry.trainer.data.formats import choose_reading
 
 if TYPE_CHECKING:
     from peft_registry.trainer.evaluation.losses import HeldOut
-    from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
+    from peft_registry.trainer.evaluation.models import Tokenizer
 
 PREFIX = "retention-"
 UNLIMITED = 1 << 20  # tokens, for a model that states no length
@@ -73,18 +73,24 @@ def retained(
     *,
     locate: Locate,
     tokenizer: "Tokenizer",
-    model: "CausalModel",  # rows are cut to what it reads
+    longest: int | None,
     observe: Observe = ignore,
 ) -> "tuple[HeldOut, ...]":
     """The rows of each named text, whose loss is measured under `retention-<name>`; `neutral` is measured anyway.
+
+    Args:
+        sources: those that are asked for.
+        locate: finds their files.
+        tokenizer: of the model.
+        longest: the positions that the model reads, to which rows are cut; None where it states none.
+        observe: hears of progress.
 
     Raises:
         InputRefused, NotFound: as for training data; each kind of bad data has a reference of its own.
     """
     from peft_registry.trainer.evaluation.losses import held_out
-    from peft_registry.trainer.evaluation.scoring import max_length_of
 
-    longest = max_length_of(model) or UNLIMITED
+    longest = longest or UNLIMITED
     found = []
     for source in sources:
         if not source.ships:

@@ -34,7 +34,7 @@ from peft_registry.trainer.inputs.evaluation import load_suites
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file
 from peft_registry.trainer.machine.environment import Hardware, choose_hardware
 from peft_registry.trainer.methods import METHODS, check_available, implementation
-from peft_registry.trainer.use_cases.train_plan import plan_training
+from peft_registry.trainer.use_cases.train_plan import TrainingPlan, plan_training
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,7 @@ _MAX_CONFIG_BYTES = 16 * 1024 * 1024
 _CUDA_CONTEXT_BYTES = 500_000_000  # driver, kernels and handles of a process; 0.3 to 0.6 GB on cards since 2018
 FIRST_BATCH_BYTES = 22_000_000  # code, threads and buffers that a run brings in after its imports; 20 to 27 MB
 _TOKENIZER_FACTOR = 14.4  # resident bytes for each byte of tokenizer.json, measured on a vocabulary of 49,152
-_SUITE_ARMS, _ROW_ARMS = 3, 2
+_SUITE_ARMS, _TEXT_ARMS = 3, 2
 _VERSIONS_LOOKED_AT = 1000  # for a run whose speed is known, the newest first
 
 
@@ -97,7 +97,7 @@ def estimate_run(
             registry, base, Path(scratch), only=lambda entry: not entry.path.endswith(WEIGHTS_SUFFIX)
         )
         folder = without_weights.folder
-        work = _workload(registry, loaded, folder, base_record(registry, base).context_length, observe)
+        work = _workload(registry, plan, folder, base_record(registry, base).context_length, observe)
         return _estimate(
             loaded,
             _read_config(folder / CONFIG_FILE),
@@ -121,7 +121,9 @@ def _estimate(
 
     def traced(config: TrainingFile) -> "tuple[Trace, tuple[Column, ...]]":
         dtype = weights_dtype(config, hardware)
-        trace = trace_memory(hf_config, config, work.shape, stored=dtype, products=hardware.dtype)
+        trace = trace_memory(
+            hf_config, config, work.shape, stored=dtype, products=hardware.dtype, longest_scored=work.longest_scored
+        )
         host = work.tokenizer_bytes if question.vram is None else 0
         columns = columns_of(trace, libraries=libraries, tokenizer=host, on_gpu=question.vram is not None)
         if config.offload is None:
@@ -175,6 +177,7 @@ class _Workload:
     source: str
     tokens: Value
     scored: Value
+    longest_scored: int = 0  # tokens; 0 where no text was read
     tokenizer_bytes: int = 0
 
 
@@ -208,7 +211,7 @@ def _assumed(config: TrainingFile) -> _Workload:
 
 
 def _workload(
-    registry: Registry, loaded: LoadedConfig, folder: Path, context_length: int | None, observe: Observe
+    registry: Registry, plan: TrainingPlan, folder: Path, context_length: int | None, observe: Observe
 ) -> _Workload:
     """The data as the run would read them: the largest batch, and the tokens of all epochs."""
     from peft_registry.trainer.bases.loading import load_tokenizer
@@ -216,7 +219,7 @@ def _workload(
     from peft_registry.trainer.data.collate import Batches, Layout, padding_id
     from peft_registry.trainer.data.dataset import load_data
 
-    config = loaded.config
+    loaded, config = plan.loaded, plan.loaded.config
     tokenizer, training = load_tokenizer(folder), config.training
     data = load_data(
         config.data,
@@ -243,22 +246,50 @@ def _workload(
         Shape(rows, tokens, max(one[3] for one in shapes)),
         "measured: the largest batch of the first epoch",
         derived(total, "tokens", method="tokens of the first epoch, padding included, × epochs × seeds tried"),
-        _scored_tokens(registry, config, tokenizer, data.reported),
+        *_scored_tokens(registry, plan, tokenizer, data.reported, context_length),
         tokenizer_bytes(folder),
     )
 
 
-def _scored_tokens(registry: Registry, config: TrainingFile, tokenizer: Any, held_out: "Sequence[Example]") -> Value:
-    """What the run's evaluation reads: what several texts begin with is counted for each, though it is computed once."""
-    suites = load_suites(registry, config.evaluation.bias, half=config.evaluation.half)
+def _scored_tokens(
+    registry: Registry,
+    plan: TrainingPlan,
+    tokenizer: Any,  # a transformers tokenizer
+    held_out: "Sequence[Example]",
+    context_length: int | None,
+) -> tuple[Value, int]:
+    """What the run's evaluation reads, and the tokens of its longest text.
+
+    What several texts begin with is counted for each, though it is computed once.
+    """
+    from peft_registry.trainer.evaluation.retention import retained
+    from peft_registry.trainer.evaluation.scoring import encode
+    from peft_registry.trainer.hub.data_sets import locate_locally_or_on_hub
+
+    asked = plan.loaded.config.evaluation
+    suites = load_suites(registry, asked.bias, half=asked.half)
     requests = [request for suite in suites for request in getattr(suite, "requests", ())]
-    texts = [request.context + request.continuation for request in requests]
-    suite_tokens = sum(len(tokenizer.encode(text, add_special_tokens=False)) for text in texts)
-    rows = sum(len(example.ids) for example in held_out)
-    method = (
-        f"tokens of the suites × {_SUITE_ARMS} arms (base, base again, adapted), and of the held-out rows × {_ROW_ARMS}"
+    in_suites = [
+        len(tokenizer.encode(request.context + request.continuation, add_special_tokens=False)) for request in requests
+    ]
+    passages = [
+        len(encode(tokenizer, request, prefix_token_id=None, max_length=context_length).ids)
+        for request in plan.scope.guard().requests
+    ]
+    kept = retained(
+        asked.retention,
+        locate=locate_locally_or_on_hub(plan.loaded.folder),
+        tokenizer=tokenizer,
+        longest=context_length,
     )
-    return derived(_SUITE_ARMS * suite_tokens + _ROW_ARMS * rows, "tokens", method=method)
+    rows = [len(example.ids) for example in held_out]
+    rows += [len(row.ids) for texts in kept for row in texts.rows]
+    method = (
+        f"tokens of the suites × {_SUITE_ARMS} arms (base, base again, adapted), "
+        f"and of the guard text, the held-out rows and the texts to retain × {_TEXT_ARMS}"
+    )
+    total = _SUITE_ARMS * sum(in_suites) + _TEXT_ARMS * (sum(passages) + sum(rows))
+    return derived(total, "tokens", method=method), max((*in_suites, *passages, *rows), default=0)
 
 
 def tokenizer_bytes(folder: Path) -> int:

@@ -442,6 +442,7 @@ def _questions(session: _Session, suites: "tuple[LoadedSuite, ...]", base: _Base
     from peft_registry.trainer.evaluation.arms import Questions
     from peft_registry.trainer.evaluation.quality import load_metric, read_answers
     from peft_registry.trainer.evaluation.retention import retained, sources_of
+    from peft_registry.trainer.evaluation.scoring import max_length_of
     from peft_registry.trainer.hub.data_sets import locate_locally_or_on_hub
 
     request = session.request
@@ -455,7 +456,7 @@ def _questions(session: _Session, suites: "tuple[LoadedSuite, ...]", base: _Base
         sources_of(request.retain),
         locate=locate_locally_or_on_hub(Path.cwd()),
         tokenizer=base.tokenizer,
-        model=base.model,
+        longest=max_length_of(base.model),
         observe=session.observe,
     )
     return Questions(suites, retained=texts, answers=answers, guard=session.guard)

@@ -333,6 +333,7 @@ class _Run:
         """The suites and texts that the file names, read again: training may have taken long, and the pins still hold."""
         from peft_registry.trainer.evaluation.leakage import known_training
         from peft_registry.trainer.evaluation.retention import retained
+        from peft_registry.trainer.evaluation.scoring import max_length_of
         from peft_registry.trainer.hub.data_sets import locate_locally_or_on_hub
         from peft_registry.trainer.runs.before_after import QuestionsOfFile
 
@@ -344,7 +345,7 @@ class _Run:
                 asked.retention,
                 locate=locate_locally_or_on_hub(self.loaded.folder),
                 tokenizer=trained.tokenizer,
-                model=trained.model,
+                longest=max_length_of(trained.model),
             ),
             trained=texts_of_ancestors(self.registry, [] if self.start is None else [self.start])
             + known_training("this run", texts),

@@ -85,6 +85,22 @@ def test_a_bf16_base_is_scored_as_it_is_held_with_one_matrix_wide_at_a_time() ->
     assert fetched.weights == pytest.approx(4 * trace.parameters + 4 * trace.trainable, rel=1e-2)  # before blocks wait
 
 
+def test_a_guard_passage_longer_than_the_scorers_batch_needs_the_memory_of_its_own() -> None:
+    def score(longest: int) -> Moment:
+        trace = trace_memory(
+            a_model(max_position_embeddings=3 << 12).config,
+            a_training_file(),
+            Shape(1, 8, 7),
+            stored="fp32",
+            products="fp32",
+            longest_scored=longest,
+        )
+        return moments(trace)["score"]
+
+    usual, beyond = score(0), score(3 << 12)
+    assert beyond.transients - usual.transients >= ((3 << 12) - 8192) * 300 * 4  # its logits in fp32
+
+
 def test_activations_grow_with_the_tokens_and_transients_with_the_supervised_positions() -> None:
     short, long = (moments(traced(Shape(1, tokens, 8)))["backward"] for tokens in (16, 32))
     assert long.activations == pytest.approx(2 * short.activations, rel=0.05)

@@ -47,6 +47,27 @@ def test_it_says_what_a_run_takes_and_registers_nothing(example: Path, capsys: p
     assert [one["name"] for one in listed] == ["tiny"]
 
 
+def test_the_guard_text_and_the_texts_to_retain_are_scored_and_counted(
+    example: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["estimate", str(example), "evaluation.bias=[]", "training.max_length=32"]
+    words += ["--home", str(example.parent.parent / "home")]
+    shipped = answer(capsys, *words)
+    guard = tmp_path / "guard.txt"
+    guard.write_text("".join(f"Passage {number} of the town.\n" for number in range(20)))
+    few = answer(capsys, *words, f"evaluation.guard_text={guard}")
+    guard.write_text("".join(f"Passage {number} of the town{' and the river' * 40}.\n" for number in range(20)))
+    many = answer(capsys, *words, f"evaluation.guard_text={guard}")
+    # two arms read each of 20 passages, longer by 40 times three words of at least a token each
+    assert many["scored"]["value"] - few["scored"]["value"] >= 2 * 20 * 40 * 3
+    assert few["scored"]["value"] != shipped["scored"]["value"]
+    kept = tmp_path / "kept.jsonl"
+    kept.write_text("".join(json.dumps({"text": "the town and the river " * 10}) + "\n" for _ in range(7)))
+    both = answer(capsys, *words, f"evaluation.guard_text={guard}", f"evaluation.retention=[{{path: {kept}}}]")
+    assert both["scored"]["value"] - many["scored"]["value"] >= 2 * 7 * 50
+    assert "guard text" in both["scored"]["method"] and "retain" in both["scored"]["method"]
+
+
 def test_a_dry_run_is_the_same_answer(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
     home = ["--home", str(example.parent.parent / "home")]
     dry = answer(capsys, "train", str(example), "training.max_length=32", "--dry-run", *home)
