@@ -20,6 +20,7 @@ from peft_registry.schemas.merge import Algorithm
 from peft_registry.schemas.statement import CardPredicate
 from peft_registry.schemas.values import measured
 from peft_registry.schemas.version import Version
+from peft_registry.trainer.bases.quantization import Quantization
 from peft_registry.trainer.merge.adapter import read_adapter
 from peft_registry.trainer.merge.algorithms import Share
 from peft_registry.trainer.merge.fold import fold
@@ -85,6 +86,7 @@ def plan_of(
     densities: tuple[float, ...] | None = None,
     dtype: str | None = None,
     seed: int = 0,
+    quantization: Quantization | None = None,
 ) -> MergePlan:
     tensors = checkpoint_tensors(base)
     names = model_names(base, tensors)
@@ -96,7 +98,9 @@ def plan_of(
         )
         for at, folder in enumerate(adapters)
     ]
-    return make_plan(base, tensors, names, ingredients, algorithm=algorithm, seed=seed, dtype=dtype)
+    return make_plan(
+        base, tensors, names, ingredients, algorithm=algorithm, seed=seed, dtype=dtype, quantization=quantization
+    )
 
 
 def merge(base: Path, *adapters: Path, into: Path, workers: int | None = None, **choices: Any) -> MergeChanges:

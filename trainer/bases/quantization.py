@@ -120,14 +120,18 @@ def through_4_bits(weight: Any, description: str) -> Any:
 
 
 def dequantized_weights(model: Any) -> dict[str, Any]:
-    """The weights that the quantised layers of a loaded model multiply by, by parameter name."""
+    """The weights that the quantised layers of a loaded model multiply by, by parameter name, in the layout of the checkpoint."""
+    from transformers.pytorch_utils import Conv1D
+
     layers = {id(layer) for layer in quantized_layers(model)}
     functional = _bitsandbytes().functional
-    return {
-        f"{name}.weight": functional.dequantize_4bit(module.weight.data, module.weight.quant_state)
-        for name, module in model.named_modules()
-        if id(module) in layers
-    }
+    weights = {}
+    for name, module in model.named_modules():
+        if id(module) in layers:
+            weight = functional.dequantize_4bit(module.weight.data, module.weight.quant_state)
+            # transformers turns a layer of GPT-2, stored as (in, out), before it quantizes it
+            weights[f"{name}.weight"] = weight.t() if issubclass(module.source_cls, Conv1D) else weight
+    return weights
 
 
 def describe(block: QuantizationBlock) -> str:

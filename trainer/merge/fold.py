@@ -170,7 +170,8 @@ def _low_rank(
     parameter = _known(adapter, _target(adapter, module, wraps, names), a.name, names)
     key = module if parameter == f"{module}.weight" and not _targets_parameter(adapter, parameter) else parameter
     shape = names.parameters[parameter]
-    is_transposed = bool(adapter.config.get("fan_in_fan_out")) or parameter in names.transposed
+    # the base decides: an adapter that was trained on 4 bits says nothing of a layout that its layers did not have
+    is_transposed = parameter in names.transposed
     experts = (shape[0], 0) if len(shape) == 3 else None
     factors = Factors(a, b, adapter.scale(key), is_transposed, experts=experts)
     _check_rank(adapter, key, factors)
@@ -202,7 +203,7 @@ def _targets_parameter(adapter: Adapter, parameter: str) -> bool:
 def _rescaled(adapter: Adapter, module: str, vector: StoredTensor, names: ModelNames) -> Iterator[tuple[str, Update]]:
     parameter = _known(adapter, f"{module}.weight", vector.name, names)
     shape = names.parameters[parameter]
-    stored_as_in_out = bool(adapter.config.get("fan_in_fan_out"))
+    stored_as_in_out = parameter in names.transposed
     # peft: (1, in) where the input is scaled (feed-forward), (out, 1) where the output is
     is_input = len(vector.shape) == 2 and vector.shape[0] == 1 and vector.shape[1] != 1
     along: Literal["rows", "columns"] = "rows" if is_input == stored_as_in_out else "columns"

@@ -43,8 +43,9 @@ class Placed:
 class ModelNames:
     """The parameters of a model, in its own order, and the place of each tensor of its checkpoint.
 
-    `embedding` and `head` are parameter names; the head is None in a model without one. `transposed` are parameters that
-    a layer of three dimensions stores as (expert, in, out); `quantized` are those that loading in 4 bits would quantize.
+    `embedding` and `head` are parameter names; the head is None in a model without one. `transposed` are parameters whose
+    last dimensions are (in, out): the linear layers of GPT-2, and stacks of experts whose module says so. `quantized` are those
+    that loading in 4 bits would quantize.
     """
 
     parameters: Mapping[str, tuple[int, ...]]
@@ -81,19 +82,27 @@ def model_names(folder: Path, tensors: Iterable[StoredTensor]) -> ModelNames:
         is_tied=bool(model.config.get_text_config().tie_word_embeddings),
         embedding=f"{names[id(model.get_input_embeddings())]}.weight",
         head=None if head is None else f"{names[id(head)]}.weight",
-        transposed=frozenset(
-            f"{name}.{own}"
-            for name, module in model.named_modules()
-            if getattr(module, "is_transposed", False)
-            for own, _ in module.named_parameters(recurse=False)
-        ),
+        transposed=_transposed(model),
         quantized=_quantized(model),
+    )
+
+
+def _transposed(model: Any) -> frozenset[str]:
+    from transformers.pytorch_utils import Conv1D
+
+    return frozenset(
+        f"{name}.{own}"
+        for name, module in model.named_modules()
+        if isinstance(module, Conv1D) or getattr(module, "is_transposed", False)
+        for own, parameter in module.named_parameters(recurse=False)
+        if parameter.dim() > 1
     )
 
 
 def _quantized(model: Any) -> frozenset[str]:
     """transformers' rule for bitsandbytes: every plain linear layer but the output head and what is tied or kept wide."""
     import torch
+    from transformers.pytorch_utils import Conv1D
     from transformers.quantizers.base import HfQuantizer
     from transformers.quantizers.quantizers_utils import should_convert_module
 
@@ -101,7 +110,7 @@ def _quantized(model: Any) -> frozenset[str]:
     return frozenset(
         f"{name}.weight"
         for name, module in model.named_modules()
-        if type(module) is torch.nn.Linear and should_convert_module(name, kept)
+        if (type(module) is torch.nn.Linear or isinstance(module, Conv1D)) and should_convert_module(name, kept)
     )
 
 

@@ -39,7 +39,8 @@ class PlannedAdapter:
 class TensorJob:
     """One tensor of the result: the base's tensor that it starts from, and what each adapter does to it (by position).
 
-    `quantization`: the base's tensor first goes through 4 bits, as it did when the adapters were trained.
+    `quantization`: the base's tensor first goes through 4 bits, as it did when the adapters were trained. `is_transposed`: the
+    tensor is (in, out), and a layer of 4 bits has it the other way round.
     """
 
     name: str
@@ -47,6 +48,7 @@ class TensorJob:
     dtype: str
     updates: tuple[tuple[int, Update], ...] = ()
     quantization: Quantization | None = None
+    is_transposed: bool = False
 
     @property
     def is_copied(self) -> bool:
@@ -178,9 +180,17 @@ def make_plan(
             for at, one in enumerate(ordered)
             if (update := one.folding.updates.get(tensor.name)) is not None
         )
-        through = quantization if names.placed[tensor.name].parameter in names.quantized else None
+        parameter = names.placed[tensor.name].parameter
+        through = quantization if parameter in names.quantized else None
         files.setdefault(tensor.path.name, []).append(
-            TensorJob(tensor.name, tensor, _format(tensor, dtype), updates, through)
+            TensorJob(
+                tensor.name,
+                tensor,
+                _format(tensor, dtype),
+                updates,
+                through,
+                is_transposed=parameter in names.transposed,
+            )
         )
     added = 0
     if is_untied and names.head is not None and not names.tensors_of(names.head):

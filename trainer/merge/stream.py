@@ -283,7 +283,9 @@ class _Engine:
         weight = _as(buffers.weight, stored).copy_(stored)
         start = weight
         if job.quantization is not None:  # the adapters were trained on what the base became in 4 bits
-            start = quantized(stored, job.quantization).float()
+            matrix = stored.t() if job.is_transposed else stored
+            through = quantized(matrix, job.quantization).float()
+            start = through.t().contiguous() if job.is_transposed else through
         if job.updates:
             self._load(opened)
             meant, new = self._meant(opened, start, begin, end, buffers)

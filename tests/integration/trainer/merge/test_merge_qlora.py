@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.signed_records import records_of
@@ -12,8 +15,15 @@ from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.config import QuantizationBlock
-from peft_registry.trainer.bases.loading import load_base
-from peft_registry.trainer.bases.quantization import dequantized_weights, quantized_layers, through_4_bits
+from peft_registry.trainer.bases.loading import load_base, load_model
+from peft_registry.trainer.bases.quantization import (
+    Quantization,
+    dequantized_weights,
+    loading_arguments,
+    quantized_layers,
+    through_4_bits,
+)
+from peft_registry.trainer.merge.folder import write_model_folder
 from peft_registry.trainer.merge.names import model_names
 from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.merge.tensors import checkpoint_tensors
@@ -21,6 +31,7 @@ from peft_registry.trainer.use_cases.merge import DistanceNotAccepted, merge_and
 from peft_registry.trainer.use_cases.merge_inputs import plan_merge
 from peft_registry.trainer.use_cases.train import train_and_register
 from tests.builders.homes import a_home
+from tests.builders.merge import load, merge, plan_of, suppress_warnings, unmerged
 from tests.builders.training import a_base_folder, colour_rows, write_rows
 
 REASON = "the serving stack holds the bf16 base anyway"
@@ -104,4 +115,73 @@ def test_a_plan_through_4_bits_touches_every_quantised_tensor(place: tuple[Regis
     plan = plan_merge(registry, MergeRequest(("colours",)), tmp_path).plan
     assert {job.name for job in plan.touched if job.quantization} == {
         job.name for job in plan.jobs() if "proj" in job.name
+    }
+
+
+@pytest.fixture(scope="module")
+def turned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A base of GPT-2, which stores its linear layers as (in, out), and an adapter that was made on it in 4 bits."""
+    folder = tmp_path_factory.mktemp("gpt2")
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=120, n_embd=64, n_layer=1, n_head=2, initializer_range=0.2)
+    GPT2LMHeadModel(config).bfloat16().save_pretrained(folder / "base")
+    extra = loading_arguments(QuantizationBlock(), dtype="bf16", device="cpu")
+    model = GPT2LMHeadModel.from_pretrained(folder / "base", dtype=torch.bfloat16, **extra)
+    targets = ["c_attn", "c_proj", "c_fc"]  # c_proj of the attention is square: its transpose fits as well
+    with suppress_warnings():
+        adapted = get_peft_model(
+            model,
+            LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=targets, init_lora_weights=False),
+        )
+        adapted.save_pretrained(folder / "adapter", save_embedding_layers=False)
+    return folder / "base", folder / "adapter"
+
+
+def test_an_adapter_of_gpt2_in_4_bits_is_folded_into_the_base_as_it_is_stored(
+    turned: tuple[Path, Path], tmp_path: Path
+) -> None:
+    base, adapter = turned
+    merge(base, adapter, into=tmp_path / "merged", dtype="F32")
+    with suppress_warnings():
+        expected = unmerged(base, adapter).merge_and_unload().state_dict()
+    found = load(tmp_path / "merged").state_dict()
+    assert expected.keys() == found.keys()
+    for name, tensor in found.items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-5, atol=1e-6)
+
+
+def test_the_layers_of_gpt2_go_through_4_bits_as_bitsandbytes_turns_them(
+    turned: tuple[Path, Path], tmp_path: Path
+) -> None:
+    base, adapter = turned
+    model = load_model(base, dtype="bf16", device="cpu", quantization=QuantizationBlock())
+    theirs = dequantized_weights(model)
+    stored = {one.name: one for one in checkpoint_tensors(base)}
+    names = model_names(base, stored.values())
+    assert names.quantized == theirs.keys()
+    plan = plan_of(base, adapter, quantization=Quantization("nf4, double", "BF16"))
+    (tmp_path / "merged").mkdir()
+    write_model_folder(plan.in_float32(), tmp_path / "merged")
+    merged = load(tmp_path / "merged").state_dict()
+    differences = _differences(adapter)
+    jobs = {names.placed[job.name].parameter: job for job in plan.jobs() if job.quantization}
+    assert jobs.keys() == theirs.keys()
+    for parameter, weight in theirs.items():
+        job = jobs[parameter]
+        ours = through_4_bits(job.source.read().t().contiguous(), "nf4, double").t()
+        assert job.is_transposed
+        assert torch.equal(ours, weight), parameter
+        expected = weight.float() + differences[parameter].t()
+        torch.testing.assert_close(merged[parameter], expected, rtol=1e-5, atol=1e-6)
+
+
+def _differences(adapter: Path) -> dict[str, torch.Tensor]:
+    """s·B·A of each adapted weight, (out, in), as a layer in 4 bits adds it; s is alpha/r = 8/2."""
+    factors = load_file(adapter / "adapter_model.safetensors")
+    names = [name for name in factors if name.endswith("lora_A.weight")]
+    return {
+        f"{name.removeprefix('base_model.model.').removesuffix('.lora_A.weight')}.weight": 4
+        * factors[name.replace("lora_A", "lora_B")]
+        @ factors[name]
+        for name in names
     }
