@@ -35,6 +35,8 @@ from peft_registry.trainer.methods.targets import (
     LINEAR,
     TargetsNotFound,
     is_target,
+    layers_read_past,
+    require_effective,
     require_modules,
     require_targets,
     routers,
@@ -85,6 +87,7 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
     Raises:
         TargetsNotFound: `target_modules` or `exclude_modules` matches nothing.
         TiedTarget: it names an output head or embedding that the base ties.
+        TargetWithoutEffect: it names a layer of a state space that its kernels go past.
         ParametersRefused: experts that are one tensor would be adapted with dropout or DoRA.
         PatternUnmatched: a key of `rank_pattern` or `alpha_pattern` matches no adapted layer.
         PissaOnExperts: `init` is pissa, and an adapted weight holds many experts at once.
@@ -93,6 +96,7 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
     if block.target_modules != "all-linear":
         embeddings = () if block.init == "pissa" else (torch.nn.Embedding,)
         require_targets(model, block.target_modules, key=_KEY, kinds=(*LINEAR, *embeddings))
+        require_effective(model, block.target_modules, key=_KEY)
     require_modules(model, block.exclude_modules, key="lora.exclude_modules", kinds=(*LINEAR, torch.nn.Embedding))
     _require_parameters(model, block)
     torch.manual_seed(seed_of(seed, "adapter"))
@@ -171,9 +175,11 @@ def load(base_model: Any, folder: Path) -> Any:
 
 
 def peft_config(model: Any, block: LoraBlock) -> LoraConfig:
-    """peft's configuration for a block on a base; the routers of a mixture of experts are never part of `all-linear`."""
-    targets = block.target_modules if block.target_modules == "all-linear" else list(block.target_modules)
-    excluded = [*block.exclude_modules, *(routers(model) if block.target_modules == "all-linear" else ())]
+    """peft's configuration for a block on a base; the routers of a mixture of experts, and the layers of a state space that an
+    adapter has no effect on, are never part of `all-linear`."""
+    is_all = block.target_modules == "all-linear"
+    targets = block.target_modules if is_all else list(block.target_modules)
+    excluded = [*block.exclude_modules, *((*routers(model), *layers_read_past(model)) if is_all else ())]
     found = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=block.r,

@@ -32,6 +32,7 @@ _NOT_READ = ("peft_type", "base_model_name_or_path")
 # peft imports what these name
 _IMPORTING_KEYS = ("auto_mapping", "megatron_config", "megatron_core")
 _OF_METHODS = (".lora_", ".ia3_", ".bottleneck_")  # in the names of tensors that the base has no place for
+_MAX_REASON = 200  # characters of what peft says
 _REPLACED = "_peft_registry_replaced"  # the attribute of peft's model that keeps what an adapter replaced
 _MEGATRON_DEFAULT = "megatron.core"  # what every LoRA configuration says, and nobody imports without megatron_config
 
@@ -57,10 +58,32 @@ class StartDiffers(InputRefused):
     now: object
 
 
+class BaseNotAdaptable(InputRefused):
+    reference = "base-not-adaptable"
+    what = "peft cannot put an adapter of type {peft_type} into this base ({model_type})"
+    why = "{reason}"
+    fix = (
+        "name other layers in the training file, or use another method: docs/reference/architectures.md says what works"
+    )
+
+    peft_type: str
+    model_type: str
+    reason: str
+
+
 def wrapped(model: Any, config: PeftConfig) -> Any:
-    """The model with a new adapter in place, only it trainable."""
+    """The model with a new adapter in place, only it trainable.
+
+    Raises:
+        BaseNotAdaptable: peft does not take this base, or these layers of it.
+    """
     with suppress_warnings():
-        return get_peft_model(model, config)
+        try:
+            return get_peft_model(model, config)
+        except (ValueError, NotImplementedError) as error:
+            kind = getattr(config.peft_type, "value", str(config.peft_type))
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:_MAX_REASON]
+            raise BaseNotAdaptable(kind, str(model.config.model_type), reason) from error
 
 
 @contextmanager

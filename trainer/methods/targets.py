@@ -12,6 +12,11 @@ from peft_registry.schemas.errors import InputRefused
 # Module names of the routers of mixture-of-experts layers; `all-linear` would adapt them too.
 _ROUTERS = re.compile(r"(?:^|\.)(?:mlp\.gate|block_sparse_moe\.gate|router|router\.layer)$")
 
+# Layers whose weights the fused kernels of state spaces read past the layer: an adapter on them would have no effect.
+# peft refuses them by these names (peft.tuners.tuners_utils._check_lora_target_modules_mamba).
+_READ_PAST_THE_LAYER = frozenset({"out_proj", "conv1d"})
+_STATE_SPACES = frozenset({"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"})
+
 LINEAR: tuple[type[torch.nn.Module], ...] = (torch.nn.Linear, Conv1D)  # GPT-2 writes its linear layers transposed
 
 
@@ -38,6 +43,17 @@ class TiedTarget(InputRefused):
 
     key: str
     name: str
+
+
+class TargetWithoutEffect(InputRefused):
+    reference = "target-without-effect"
+    what = "{key} names {name}, which cannot be adapted in a base of type {model_type}"
+    why = "its fused kernels read the weight of that layer directly, so that what an adapter adds would be lost"
+    fix = "take {name} out of {key}, or write all-linear, which leaves it out"
+
+    key: str
+    name: str
+    model_type: str
 
 
 def require_targets(model: Any, targets: Sequence[str], *, key: str, kinds: tuple[type[torch.nn.Module], ...]) -> None:
@@ -81,6 +97,24 @@ def tied_modules(model: Any) -> Iterator[str]:
         return
     tied = {id(model.get_input_embeddings()), id(model.get_output_embeddings())}
     yield from (name for name, module in model.named_modules() if id(module) in tied)
+
+
+def require_effective(model: Any, targets: Sequence[str], *, key: str) -> None:
+    """Raise where a target is a layer whose weights a state space reads past the layer; arguments as for `require_targets`.
+
+    Raises:
+        TargetWithoutEffect.
+    """
+    for name in layers_read_past(model):
+        if any(is_target(name, target) for target in targets):
+            raise TargetWithoutEffect(key, name.rpartition(".")[2], model.config.model_type)
+
+
+def layers_read_past(model: Any) -> list[str]:
+    """The names of the layers of a state space that only its fused kernels know; none of any other model."""
+    if model.config.model_type not in _STATE_SPACES:
+        return []
+    return [name for name, _ in model.named_modules() if name.rpartition(".")[2] in _READ_PAST_THE_LAYER]
 
 
 def routers(model: Any) -> list[str]:

@@ -39,7 +39,9 @@ class _Lora(torch.autograd.Function):
         y.addmm_(hidden, low_b.t(), alpha=scale)
         ctx.save_for_backward(flat, weight, low_a, low_b, hidden)
         ctx.scale, ctx.shape, ctx.dtypes = scale, x.shape, (a.dtype, b.dtype)
-        return y.reshape(*x.shape[:-1], y.shape[-1])
+        # not a view: a model may add to what a layer gives in place, and torch forbids that of a view that a function returns
+        result: torch.Tensor = torch.ops.aten._unsafe_view(y, [*x.shape[:-1], y.shape[-1]])
+        return result
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:

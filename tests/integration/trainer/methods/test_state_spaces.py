@@ -1,0 +1,62 @@
+"""LoRA on state spaces: what their kernels read past the layer is left out, or refused by name, where peft ends in a ValueError."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig
+from peft.tuners.tuners_utils import _check_lora_target_modules_mamba
+from torch import nn
+from transformers import AutoModelForCausalLM, Mamba2Config, MambaConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from peft_registry.trainer.methods import lora
+from peft_registry.trainer.methods.peft_io import BaseNotAdaptable, wrapped
+from peft_registry.trainer.methods.targets import TargetWithoutEffect, layers_read_past
+from tests.builders.training import VOCABULARY, a_model, a_training_file
+
+SIZES: dict[str, Any] = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 1}
+BASES = {
+    "mamba": MambaConfig(**SIZES),
+    "mamba2": Mamba2Config(**SIZES, num_heads=8, head_dim=8, n_groups=1, state_size=16, chunk_size=8),
+}
+
+
+@pytest.mark.parametrize("kind", BASES)
+def test_all_linear_leaves_out_what_peft_refuses_and_adapts_the_rest(kind: str) -> None:
+    model = AutoModelForCausalLM.from_config(BASES[kind])
+    adapted = lora.prepare(model, a_training_file(lora__target_modules="all-linear"), seed=1)
+    names = {name.rpartition(".")[2] for name in adapted.base_model.targeted_module_names}
+    assert "in_proj" in names
+    assert "out_proj" not in names
+    loss = adapted(input_ids=torch.arange(8)[None], labels=torch.arange(8)[None]).loss
+    loss.backward()
+    trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
+    assert any(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in trained)
+
+
+def test_a_layer_without_effect_is_refused_by_its_name() -> None:
+    model = AutoModelForCausalLM.from_config(BASES["mamba"])
+    with pytest.raises(TargetWithoutEffect, match="out_proj") as caught:
+        lora.prepare(model, a_training_file(lora__target_modules=["in_proj", "out_proj"]), seed=1)
+    assert caught.value.exit_code == 2
+
+
+def test_what_is_left_out_is_what_peft_refuses() -> None:
+    for model_type in CONFIG_MAPPING:
+        model = nn.ModuleDict({name: nn.Linear(1, 1) for name in ("in_proj", "out_proj", "conv1d", "x_proj")})
+        model.config = SimpleNamespace(model_type=model_type)
+        refused = set()
+        for name in model:
+            try:
+                _check_lora_target_modules_mamba(LoraConfig(), model, name)
+            except ValueError:
+                refused.add(name)
+        assert set(layers_read_past(model)) == refused, model_type
+
+
+def test_what_peft_does_not_take_is_one_sentence() -> None:
+    with pytest.raises(BaseNotAdaptable, match="llama") as caught:
+        wrapped(a_model(), LoraConfig(target_modules=["act_fn"]))
+    assert caught.value.exit_code == 2
