@@ -10,6 +10,7 @@ from pathlib import Path
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.errors import InputRefused, NotFound
 from peft_registry.schemas.progress import Observe, Said, ignore
+from peft_registry.trainer.bases.architecture import require_causal_model
 from peft_registry.trainer.hub.answers import HubUnreachable
 from peft_registry.trainer.hub.fetching import HUB_ID, fetch_listed
 from peft_registry.trainer.hub.repositories import list_repository
@@ -59,7 +60,7 @@ def prepare_base(
     observe: Observe = ignore,
 ) -> PreparedBase:
     """The base as a folder. What is fetched or converted goes under `destination`, in a folder named after its digest;
-    there it is found again by a second call.
+    there it is found again by a second call. Of a repository whose model is not a causal one, no weights are fetched.
 
     Args:
         source: folder, .gguf file or Hub id; what exists on disk wins.
@@ -71,6 +72,7 @@ def prepare_base(
 
     Raises:
         BaseSourceNotFound, RevisionWithoutHub: as they say.
+        NotACausalModel, ArchitectureUnknown: nothing here could be done with it.
         HubUnreachable, HubAccessDenied, HubRateLimited, HubNotFound, CorruptDownload, FileMissing, FileChanged,
             FileUnreadable, GgufRefused: as `list_repository`, `fetch_listed`, `CachedBase.require_blobs` and `convert_gguf`.
     """
@@ -93,7 +95,14 @@ def prepare_base(
     cached = cached_base(source, listing.commit)
     if cached is not None and cached.is_as_listed(listing):
         return _prepared(cached, requested=revision)
-    fetched = fetch_listed(listing, destination=destination, endpoint=endpoint, token=token, observe=observe)
+    fetched = fetch_listed(
+        listing,
+        destination=destination,
+        endpoint=endpoint,
+        token=token,
+        before_weights=require_causal_model,
+        observe=observe,
+    )
     origin = BaseOrigin(format="huggingface", source=source, requested_revision=revision)
     return PreparedBase(fetched.folder, origin, revision=fetched.commit)
 
@@ -106,6 +115,7 @@ def _prepared_folder(folder: Path) -> PreparedBase:
     cached = base_in_snapshot(folder)
     if cached is not None and is_in_users_cache(folder):
         return _prepared(cached, requested=None)
+    require_causal_model(folder)
     origin = BaseOrigin(format="huggingface", source=folder.resolve().name)
     return PreparedBase(folder, origin, beside=() if cached is None else cached.beside)
 
@@ -121,6 +131,7 @@ def _prepared_gguf(file: Path, destination: Path, observe: Observe) -> PreparedB
 
 def _prepared(cached: CachedBase, *, requested: str | None) -> PreparedBase:
     """A base that stays in the cache, once its bytes are those that the cache names."""
+    require_causal_model(cached.folder)
     cached.require_blobs()
     origin = BaseOrigin(format="huggingface", source=cached.snapshot.repository, requested_revision=requested)
     return PreparedBase(cached.folder, origin, revision=cached.snapshot.commit, beside=cached.beside)

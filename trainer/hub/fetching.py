@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,12 +105,19 @@ def fetch_listed(
     destination: Path,
     endpoint: str | None = None,
     token: str | None = None,
+    before_weights: Callable[[Path], None] = lambda _: None,
     observe: Observe = ignore,
 ) -> Fetched:
-    """The same of a commit whose files are known already; what it raises too."""
+    """The same of a commit whose files are known already; what it raises too.
+
+    `before_weights` is called with the folder once it holds the configuration, and before anything large is asked for.
+    """
     folder = destination / listing.commit
     fetch = CheckedFetch(listing, folder, endpoint, token)
     try:
+        if CONFIG_NAME in listing.files:
+            fetch.one(CONFIG_NAME)
+            before_weights(folder)
         fetch.all(_names(fetch), observe)
     except OSError as error:
         raise unwritable(folder, error) from error
