@@ -28,6 +28,10 @@ _NOT_HERE: Mapping[str, str] = {
 _KNOWN_FAMILIES = "docs/reference/architectures.md lists the families that were tried"
 
 
+# state spaces whose fused kernels take the weights of layers, and not what the layers give
+STATE_SPACES = frozenset({"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"})
+
+
 class NotACausalModel(InputRefused):
     reference = "not-a-causal-model"
     what = "{folder.name} is not a causal language model: its {architecture} {what_it_is}"
@@ -60,6 +64,16 @@ class ArchitectureUnknown(InputRefused):
     folder: Path
     model_type: str
     installed: str
+
+
+class ArchitectureNotQuantizable(InputRefused):
+    reference = "architecture-not-quantizable"
+    what = "{folder.name} has the model type {model_type}, which cannot be trained in 4 bits"
+    why = "it computes with the weights of its layers directly, and in 4 bits those are packed"
+    fix = "train without quantization: method lora in place of qlora"
+
+    folder: Path
+    model_type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +113,17 @@ def require_causal_model(folder: Path) -> None:
         raise NotACausalModel(folder, architecture, *reason)
     if family.causal_class is None:
         raise ArchitectureUnknown(folder, model_type, family.installed)
+
+
+def require_quantizable(folder: Path) -> None:
+    """Raise where the model in `folder` reads the weights of its linear layers past the layers.
+
+    Raises:
+        ArchitectureNotQuantizable: it does.
+    """
+    model_type = _config(folder).get("model_type")
+    if model_type in STATE_SPACES:
+        raise ArchitectureNotQuantizable(folder, model_type)
 
 
 def _other_kind(

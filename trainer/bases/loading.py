@@ -6,6 +6,7 @@ from typing import Any
 from peft_registry.registry.intake.safetensors import read_header
 from peft_registry.schemas.config import OffloadBlock, QuantizationBlock
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.bases.architecture import require_quantizable
 from peft_registry.trainer.bases.foreign_errors import bare_exceptions_as_values, first_line
 from peft_registry.trainer.bases.offload import forget_shared_addresses
 from peft_registry.trainer.bases.offload import loading_arguments as offloading_arguments
@@ -59,6 +60,7 @@ def load_base(
     Raises:
         BaseNotLoadable: transformers does not know the architecture, or the configuration contradicts the weights.
         BaseWeightsIncomplete: a tensor of the model is not in the files.
+        ArchitectureNotQuantizable: it cannot be used in 4 bits.
         QuantizationUnavailable: of `trainer/bases/quantization.py`.
         OffloadRefused: of `trainer/bases/offload.py`.
     """
@@ -85,6 +87,8 @@ def load_model(
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+    if quantization is not None:
+        require_quantizable(folder)
     extra = {} if quantization is None else loading_arguments(quantization, dtype=dtype, device=device)
     try:
         if offload is not None:

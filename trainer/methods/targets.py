@@ -8,14 +8,16 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.trainer.bases.architecture import STATE_SPACES
 
 # Module names of the routers of mixture-of-experts layers; `all-linear` would adapt them too.
 _ROUTERS = re.compile(r"(?:^|\.)(?:mlp\.gate|block_sparse_moe\.gate|router|router\.layer)$")
 
-# Layers whose weights the fused kernels of state spaces read past the layer: an adapter on them would have no effect.
-# peft refuses them by these names (peft.tuners.tuners_utils._check_lora_target_modules_mamba).
+# Layers whose weights a state space reads past the layer: an adapter on them would have no effect. peft refuses the first two
+# by name (peft.tuners.tuners_utils._check_lora_target_modules_mamba); the third it trains, and no gradient ever reaches it.
 _READ_PAST_THE_LAYER = frozenset({"out_proj", "conv1d"})
-_STATE_SPACES = frozenset({"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"})
+_READS_TIME_STEPS_PAST_THE_LAYER = frozenset({"mamba", "falcon_mamba"})
+_TIME_STEPS = "dt_proj"
 
 LINEAR: tuple[type[torch.nn.Module], ...] = (torch.nn.Linear, Conv1D)  # GPT-2 writes its linear layers transposed
 
@@ -48,7 +50,7 @@ class TiedTarget(InputRefused):
 class TargetWithoutEffect(InputRefused):
     reference = "target-without-effect"
     what = "{key} names {name}, which cannot be adapted in a base of type {model_type}"
-    why = "its fused kernels read the weight of that layer directly, so that what an adapter adds would be lost"
+    why = "the model reads the weight of that layer directly, so that what an adapter adds would be lost"
     fix = "take {name} out of {key}, or write all-linear, which leaves it out"
 
     key: str
@@ -111,10 +113,12 @@ def require_effective(model: Any, targets: Sequence[str], *, key: str) -> None:
 
 
 def layers_read_past(model: Any) -> list[str]:
-    """The names of the layers of a state space that only its fused kernels know; none of any other model."""
-    if model.config.model_type not in _STATE_SPACES:
+    """The names of the layers whose weights a state space reads past the layer; none of any other model."""
+    model_type = model.config.model_type
+    if model_type not in STATE_SPACES:
         return []
-    return [name for name, _ in model.named_modules() if name.rpartition(".")[2] in _READ_PAST_THE_LAYER]
+    past = {*_READ_PAST_THE_LAYER, *([_TIME_STEPS] if model_type in _READS_TIME_STEPS_PAST_THE_LAYER else ())}
+    return [name for name, _ in model.named_modules() if name.rpartition(".")[2] in past]
 
 
 def routers(model: Any) -> list[str]:

@@ -1,5 +1,6 @@
 """LoRA on state spaces: what their kernels read past the layer is left out, or refused by name, where peft ends in a ValueError."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,9 @@ from torch import nn
 from transformers import AutoModelForCausalLM, Mamba2Config, MambaConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from peft_registry.schemas.config import QuantizationBlock
+from peft_registry.trainer.bases.architecture import ArchitectureNotQuantizable
+from peft_registry.trainer.bases.loading import load_model
 from peft_registry.trainer.methods import lora
 from peft_registry.trainer.methods.peft_io import BaseNotAdaptable, wrapped
 from peft_registry.trainer.methods.targets import TargetWithoutEffect, layers_read_past
@@ -29,11 +33,18 @@ def test_all_linear_leaves_out_what_peft_refuses_and_adapts_the_rest(kind: str) 
     adapted = lora.prepare(model, a_training_file(lora__target_modules="all-linear"), seed=1)
     names = {name.rpartition(".")[2] for name in adapted.base_model.targeted_module_names}
     assert "in_proj" in names
-    assert "out_proj" not in names
+    assert names.isdisjoint({"out_proj", "conv1d"})
+    adapted.base_model.set_adapter("default")
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if ".lora_B." in name:  # zero at the start, so that no gradient would reach A
+                parameter.normal_()
     loss = adapted(input_ids=torch.arange(8)[None], labels=torch.arange(8)[None]).loss
     loss.backward()
-    trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
-    assert any(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in trained)
+    trained = {name: parameter for name, parameter in adapted.named_parameters() if parameter.requires_grad}
+    without = [name for name, parameter in trained.items() if parameter.grad is None or not parameter.grad.abs().sum()]
+    assert trained
+    assert without == [], "everything that is adapted has an effect"
 
 
 def test_a_layer_without_effect_is_refused_by_its_name() -> None:
@@ -43,17 +54,26 @@ def test_a_layer_without_effect_is_refused_by_its_name() -> None:
     assert caught.value.exit_code == 2
 
 
-def test_what_is_left_out_is_what_peft_refuses() -> None:
+def test_what_is_left_out_is_what_peft_refuses_and_the_time_steps_that_it_does_not() -> None:
     for model_type in CONFIG_MAPPING:
-        model = nn.ModuleDict({name: nn.Linear(1, 1) for name in ("in_proj", "out_proj", "conv1d", "x_proj")})
+        model = nn.ModuleDict(
+            {name: nn.Linear(1, 1) for name in ("in_proj", "out_proj", "conv1d", "x_proj", "dt_proj")}
+        )
         model.config = SimpleNamespace(model_type=model_type)
-        refused = set()
+        refused = {"dt_proj"} if model_type in ("mamba", "falcon_mamba") else set()
         for name in model:
             try:
                 _check_lora_target_modules_mamba(LoraConfig(), model, name)
             except ValueError:
                 refused.add(name)
         assert set(layers_read_past(model)) == refused, model_type
+
+
+def test_a_state_space_is_not_loaded_in_4_bits(tmp_path: Path) -> None:
+    AutoModelForCausalLM.from_config(BASES["mamba"]).save_pretrained(tmp_path)
+    with pytest.raises(ArchitectureNotQuantizable, match="mamba") as caught:
+        load_model(tmp_path, dtype="bf16", device="cpu", quantization=QuantizationBlock())
+    assert caught.value.exit_code == 2
 
 
 def test_what_peft_does_not_take_is_one_sentence() -> None:
