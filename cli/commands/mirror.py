@@ -1,30 +1,70 @@
 """mirror: the one-way copy in MLflow."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption
 
+if TYPE_CHECKING:
+    from peft_registry.registry.mlflow.draining import Mirrored
+
 
 def add_to(app: typer.Typer) -> None:
     mirror = typer.Typer(help="Update the one-way copy in MLflow.", no_args_is_help=True)
     mirror.command("sync")(mirror_sync)
+    mirror.command("status")(mirror_status)
+    mirror.command("rebuild")(mirror_rebuild)
     app.add_typer(mirror, name="mirror")
 
 
 def mirror_sync(home: HomeOption = None, output: OutputOption = Output.text) -> None:
     """Write to MLflow what it does not show yet."""
+    from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.mlflow.draining import sync_mirror
 
     with opened(home) as registry:
-        outcome = sync_mirror(registry)
+        outcome = sync_mirror(registry, observe=Progress(story_on_stdout=output is Output.text))
+    _tell(outcome, output)
+
+
+def mirror_status(home: HomeOption = None, output: OutputOption = Output.text) -> None:
+    """Say what is mirrored, where, and what waits. MLflow is not asked."""
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.mlflow.draining import mirror_standing
+
+    with opened(home) as registry:
+        standing = mirror_standing(registry)
+    if output is Output.json:
+        console.out_json(standing.to_json())
+    else:
+        for line in standing.lines():
+            console.out(line)
+    if standing.is_gone:
+        raise typer.Exit(8)
+    console.next_step("registry mirror sync" if standing.waiting else "registry ui")
+
+
+def mirror_rebuild(home: HomeOption = None, output: OutputOption = Output.text) -> None:
+    """Write everything to MLflow again, from the records."""
+    from peft_registry.cli.progress import Progress
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.mlflow.draining import rebuild_mirror
+
+    with opened(home) as registry:
+        outcome = rebuild_mirror(registry, observe=Progress(story_on_stdout=output is Output.text))
+    _tell(outcome, output)
+
+
+def _tell(outcome: "Mirrored", output: Output) -> None:
+    """What a sync did, and the exit code: 8 where something waits still."""
     if output is Output.json:
         console.out_json(outcome.to_json())
     else:
         for line in outcome.lines():
             console.out(line)
-    if outcome.clean:
-        console.next_step("registry ui")
-        return
-    raise typer.Exit(8)
+    if not outcome.clean:
+        raise typer.Exit(8)
+    console.next_step("registry ui")

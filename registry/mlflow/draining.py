@@ -4,6 +4,8 @@ The mirror is written after, never read from. Nothing is verified here: that is 
 route: its own store, or the server named in `registry.json`.
 """
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +15,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.description import FilledCount
 from peft_registry.registry.mlflow.mirror import SyncOutcome, sync
 from peft_registry.registry.mlflow.projection import Content, Projection, project_version
-from peft_registry.registry.mlflow.route import MirrorRoute
+from peft_registry.registry.mlflow.route import MirrorRoute, exclusively
 from peft_registry.registry.records.evaluations import judged_now, standing_evaluations
 from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.signed_records import Records, records_of
@@ -22,6 +24,7 @@ from peft_registry.registry.verification.signed_versions import signed_version
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.mirror import OutboxEntry
+from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.version import Version
 
 BATCH = 200
@@ -42,10 +45,13 @@ class Mirrored:
     def lines(self) -> tuple[str, ...]:
         """What a person reads: how many were written and where, then each drift and each refusal."""
         done = self.outcome.done
-        failed = self.outcome.failed
+        failed = Counter((refused.entry.name, refused.why) for refused in self.outcome.failed)
         lines = [f"mirror   {len(done)} written to {self.route}" if done else f"mirror   up to date ({self.route})"]
         lines += [f"drift    {drift.name}: {drift.why}" for drift in self.outcome.drift]
-        lines += [f"failed   {refused.entry.label}: {refused.why}" for refused in failed]
+        lines += [
+            f"waiting  {name}: {count} {'entry' if count == 1 else 'entries'} set aside: {why}"
+            for (name, why), count in failed.items()
+        ]
         return tuple(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -57,6 +63,27 @@ class Mirrored:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class MirrorStanding:
+    """How the mirror stands, as far as the home knows; `waiting` counts entries by name."""
+
+    route: str
+    versions: int
+    waiting: dict[str, int]
+    is_gone: bool
+
+    def lines(self) -> tuple[str, ...]:
+        """What a person reads."""
+        lines = [f"mirror   {self.versions} versions in {self.route}"]
+        if self.is_gone:
+            lines.append("gone     the store is not there any more: run `registry mirror rebuild`")
+        lines += [f"waiting  {name}: {count}" for name, count in self.waiting.items()]
+        return tuple(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"route": self.route, "versions": self.versions, "waiting": self.waiting, "gone": self.is_gone}
+
+
 def mirror_route(registry: Registry) -> MirrorRoute:
     """The home's one route to MLflow."""
     settings = registry.settings
@@ -65,25 +92,63 @@ def mirror_route(registry: Registry) -> MirrorRoute:
     return MirrorRoute.of_home(registry.folder)
 
 
-def sync_mirror(registry: Registry) -> Mirrored:
+def sync_mirror(registry: Registry, *, observe: Observe = ignore) -> Mirrored:
     """Write everything that the outbox holds; an empty outbox imports no mlflow.
 
     Raises:
         HomeReadOnly: this home cannot be written.
         MirrorUnavailable, MirrorBusy, MlflowMissing: nothing more can be mirrored now.
+        MirrorGone: what was mirrored before is not there any more.
     """
     registry.require_writable()
     route = mirror_route(registry)
-    with registry.database.read() as tx:
-        entries = catalog.pending_outbox(tx, BATCH)
     outcome = sync(
-        entries,
+        _waiting(registry),
         route=route,
         state=_State(registry),
         load=lambda entry: projection_of(registry, entry),
         lock=registry.files.mlflow / "mirror.lock",
+        observe=observe,
     )
     return Mirrored(outcome, route.described)
+
+
+def rebuild_mirror(registry: Registry, *, observe: Observe = ignore) -> Mirrored:
+    """Forget what MLflow called everything, and write all of it again from the records.
+
+    What MLflow has of ours is found by its tags and not doubled; where it has nothing, everything is made anew.
+
+    Raises:
+        HomeReadOnly: this home cannot be written.
+        MirrorUnavailable, MirrorBusy, MlflowMissing: nothing more can be mirrored now; the next sync goes on.
+    """
+    registry.require_writable()
+    with exclusively(registry.files.mlflow / "mirror.lock"), registry.database.write() as tx:
+        catalog.forget_mirrored(tx, registry.clock())
+    return sync_mirror(registry, observe=observe)
+
+
+def mirror_standing(registry: Registry) -> MirrorStanding:
+    """What is mirrored, where, and what waits; MLflow is not asked."""
+    route = mirror_route(registry)
+    with registry.database.read() as tx:
+        recorded = catalog.get_mirrored(tx, "route", "mirror")
+        waiting = catalog.waiting_by_name(tx)
+        versions = catalog.count_mirrored(tx, "version")
+    is_gone = recorded is not None and recorded["kind"] == route.kind and route.missing_file is not None
+    return MirrorStanding(route.described, versions, waiting, is_gone=is_gone)
+
+
+def _waiting(registry: Registry) -> Iterator[tuple[OutboxEntry, ...]]:
+    """The outbox, a batch at a time: entries that were set aside before are passed."""
+    after = 0
+    while True:
+        with registry.database.read() as tx:
+            page = catalog.pending_outbox(tx, BATCH, after=after)
+        if not page:
+            return
+        yield page
+        after = page[-1].id
 
 
 def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:

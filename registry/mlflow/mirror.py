@@ -2,16 +2,19 @@
 
 Rules: one route per home. Versions of one name are mirrored strictly in order. MLflow chooses its own ids, so what it
 chose is remembered in `MirrorState`, and found again by tag when that memory was lost. A number other than ours stops the
-name and is reported as drift; nothing is repaired by reading MLflow. An empty outbox imports no mlflow.
+name and is reported as drift: its entries are set aside, and those of other names are mirrored. Nothing is repaired by reading
+MLflow. A store that is gone, or another one in its place, is said and not filled with a part. An empty outbox imports no mlflow.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
 from peft_registry.registry.mlflow.projection import Projection
 from peft_registry.registry.mlflow.route import (
+    MirrorGone,
     MirrorRoute,
     MirrorRouteChanged,
     MirrorUnavailable,
@@ -21,13 +24,15 @@ from peft_registry.registry.mlflow.route import (
 from peft_registry.registry.mlflow.surface import DriftFound, EntryRefused, Surface, open_surface
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.mirror import OutboxEntry
+from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 
 
 class MirrorState(Protocol):
     """What the mirror remembers between runs: small JSON objects by entity and key, and which entries are done.
 
-    Entities: `route` (one, key `mirror`), `run` with the identity of each file that it has, `model` and `version` (key
-    `name:3`), `alias` (key `name@alias`), `manifest` (key `sha256:…`). Each call is durable when it returns.
+    Entities: `route` (one, key `mirror`), `experiment` (key: its name; which one it is), `run` with the identity of each file
+    that it has, `model` and `version` (key `name:3`), `alias` (key `name@alias`), `manifest` (key `sha256:…`). Each call is
+    durable when it returns.
     """
 
     def get(self, entity: str, key: str) -> dict[str, Any] | None:
@@ -66,34 +71,46 @@ class SyncOutcome:
 
 
 def sync(
-    entries: Iterable[OutboxEntry],
+    pages: Iterable[Sequence[OutboxEntry]],
     *,
     route: MirrorRoute,
     state: MirrorState,
     load: Callable[[OutboxEntry], Projection],
     lock: Path,
+    observe: Observe = ignore,
 ) -> SyncOutcome:
     """Mirror the entries by id; may be repeated after a crash at any point.
 
     Args:
-        entries: the rows of the outbox that are not done.
+        pages: the rows of the outbox that are not done, some at a time, in their order.
         route: where MLflow is.
         state: what the mirror remembers.
         load: the projection of an entry's version as it is now.
         lock: a file that processes mirroring the same home lock.
+        observe: hears of progress.
 
     Raises:
         MirrorUnavailable, MlflowMissing: nothing was mirrored, or nothing more can be.
         MirrorRouteChanged: the home was mirrored elsewhere before.
+        MirrorGone: what was mirrored is not there any more.
         MirrorBusy: another process is at it.
     """
-    waiting = sorted(entries, key=lambda entry: entry.id)
-    if not waiting:
+    _require_store(route, state)
+    ordered = iter(pages)
+    first = next(ordered, ())
+    if not first:
         return SyncOutcome()
     with exclusively(lock):
         _remember(route, state)
         prepare_environment()
-        return _Sync(open_surface(route), state, load).drain(waiting)
+        surface = open_surface(route)
+        pass_ = _Sync(surface, state, load)
+        observe(Started("mirror", total=0, unit="entries"))
+        for page in chain((first,), ordered):
+            pass_.drain(sorted(page, key=lambda entry: entry.id))
+            observe(Advanced("mirror", len(pass_.done) + len(pass_.failed)))
+        observe(Finished("mirror"))
+        return SyncOutcome(tuple(pass_.done), tuple(pass_.failed), tuple(pass_.drift))
 
 
 @dataclass
@@ -104,44 +121,62 @@ class _Sync:
     state: MirrorState
     load: Callable[[OutboxEntry], Projection]
     stopped: dict[str, str] = field(default_factory=dict)  # name → why
+    known_experiments: set[str] = field(default_factory=set)
+    done: list[OutboxEntry] = field(default_factory=list)
+    failed: list[NotMirrored] = field(default_factory=list)
+    drift: list[Drift] = field(default_factory=list)
 
-    def drain(self, waiting: list[OutboxEntry]) -> SyncOutcome:
-        done: list[OutboxEntry] = []
-        failed: list[NotMirrored] = []
-        drift: list[Drift] = []
-        for entry in waiting:
+    def drain(self, page: Sequence[OutboxEntry]) -> None:
+        """Mirror some entries; those of a name that was stopped are set aside."""
+        for entry in page:
             if entry.name not in self.stopped:
                 try:
                     self._mirror(entry)
                 except DriftFound as drifted:
                     self.stopped[entry.name] = str(drifted)
-                    drift.append(Drift(entry.name, str(drifted)))
+                    self.drift.append(Drift(entry.name, str(drifted)))
                 except EntryRefused as refused:
                     self.stopped[entry.name] = str(refused)
                     self.surface.check_reachable()
-                except MirrorUnavailable:
+                except (MirrorUnavailable, MirrorGone):
                     raise
                 except KnownError as error:
                     self.stopped[entry.name] = str(error)
             if entry.name in self.stopped:
-                failed.append(NotMirrored(entry, self.stopped[entry.name]))
+                self.failed.append(NotMirrored(entry, self.stopped[entry.name]))
             else:
                 self.state.done(entry)
-                done.append(entry)
-        return SyncOutcome(tuple(done), tuple(failed), tuple(drift))
+                self.done.append(entry)
+
+    def _require_same_store(self, experiment: str) -> None:
+        """Raise where the experiment that was written to is not there any more, or another one has its name."""
+        if experiment in self.known_experiments:
+            return
+        now = self.surface.experiment_identity(experiment)
+        recorded = self.state.get("experiment", experiment)
+        if recorded is None:
+            self.state.put("experiment", experiment, {"identity": now})
+        elif recorded["identity"] != now:
+            raise MirrorGone(
+                self.surface.where, f"the experiment {experiment} there is another than the one that was written to"
+            )
+        self.known_experiments.add(experiment)
 
     def _mirror(self, entry: OutboxEntry) -> None:
         projection = self.load(entry)
+        self._require_same_store(projection.experiment)
         version = projection.version
         label, digest = entry.label, str(projection.digest)
         known = self.state.get("version", label)
         if known is not None and known["projection"] == digest:
             return
+        is_there = True
         if known is None:
             self._require_predecessor(entry)
+            is_there = self.surface.has_own_number(projection)
         run_id, model_id = self._run_and_model(projection, label)
         if known is None:
-            self.surface.ensure_version(projection, run_id=run_id, model_id=model_id)
+            self.surface.ensure_version(projection, run_id=run_id, model_id=model_id, is_there=is_there)
         else:
             self.surface.refresh_version(projection, run_id=run_id)
         self._move_aliases(projection, entry, held=tuple(known["aliases"]) if known else ())
@@ -189,6 +224,14 @@ class _Sync:
             if holder is not None and holder["number"] == number:
                 self.surface.delete_alias(name, alias)
                 self.state.put("alias", f"{name}@{alias}", {"number": None})
+
+
+def _require_store(route: MirrorRoute, state: MirrorState) -> None:
+    """Raise where something was mirrored to the home's own store and its file is gone; a server is asked when it is written to."""
+    recorded = state.get("route", "mirror")
+    missing = route.missing_file
+    if recorded is not None and recorded["kind"] == route.kind and missing is not None:
+        raise MirrorGone(route.described, f"there is no {missing.name} in {missing.parent.name}/ of the home")
 
 
 def _remember(route: MirrorRoute, state: MirrorState) -> None:

@@ -20,6 +20,7 @@ RouteKind = Literal["server", "store"]
 # the home can be moved, and a browser on another machine sees the files too
 ARTIFACT_SCHEME = "mlflow-artifacts"
 LOCK_SECONDS = 60.0
+_DATABASE = "mlflow.db"  # in the folder of a home's own store
 
 # set before mlflow is imported: it reads them then, and with telemetry on client and server call home
 _TELL_NOBODY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
@@ -60,10 +61,20 @@ class MirrorRouteChanged(InputRefused):
     reference = "mirror-route-changed"
     what = "this home is mirrored to {recorded}, not to {given}"
     why = "run ids and version numbers of one MLflow mean nothing in another"
-    fix = "use the recorded route, or forget the mirror first and mirror everything anew"
+    fix = "use the recorded route, or run `registry mirror rebuild`, which mirrors everything anew"
 
     recorded: str
     given: str
+
+
+class MirrorGone(Unavailable):
+    reference = "mirror-gone"
+    what = "MLflow at {where} no longer has what was mirrored there"
+    why = "{reason}"
+    fix = "run `registry mirror rebuild`, which writes all of it again from the records; nothing signed was lost"
+
+    where: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +93,20 @@ class MirrorRoute:
     def of_home(cls, home: Path) -> "MirrorRoute":
         """The home's own store: `HOME/mlflow/mlflow.db` and `HOME/mlflow/artifacts`."""
         folder = HomeFiles(home.resolve()).mlflow
-        return cls("store", f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts")
+        return cls("store", f"sqlite:///{folder / _DATABASE}", folder / "artifacts")
 
     @classmethod
     def of_server(cls, uri: str) -> "MirrorRoute":
         """A running MLflow server."""
         return cls("server", uri.rstrip("/"))
+
+    @property
+    def missing_file(self) -> Path | None:
+        """The database of the home's own store, where it is not there; None of a server, which is asked."""
+        if self.artifact_root is None:
+            return None
+        database = self.artifact_root.parent / _DATABASE
+        return None if database.exists() else database
 
     @property
     def described(self) -> str:

@@ -76,6 +76,17 @@ class Surface:
         except EntryRefused as error:
             raise MirrorUnavailable(self._route.described, str(error)) from error
 
+    @property
+    def where(self) -> str:
+        """MLflow's place, for people."""
+        return self._route.described
+
+    def experiment_identity(self, name: str) -> str:
+        """Which experiment has a name: its number in MLflow, and when it was made; made where there is none."""
+        with _refusals():
+            experiment = self._experiment(name)
+            return f"{experiment.experiment_id} of {experiment.creation_time}"
+
     def ensure_run(self, projection: Projection, known: str | None) -> str:
         """The id of the version's run, created when it is not there."""
         with _refusals():
@@ -150,21 +161,30 @@ class Surface:
         shown = self._version(name, number)
         return shown is not None and shown[0].startswith(SOURCE_PREFIX) and shown[1] == f"{name}:{number}"
 
-    def ensure_version(self, projection: Projection, *, run_id: str, model_id: str) -> None:
-        """Create the registered version, unless an interrupted sync did; MLflow must give it our number."""
+    def has_own_number(self, projection: Projection) -> bool:
+        """Whether an interrupted sync made this version already; asked before anything is written for it.
+
+        Raises:
+            DriftFound: its number is that of somebody else's version, or MLflow is further than we are.
+        """
         version = projection.version
         shown = self._version(version.name, version.number)
         if shown is not None:
             if shown[0] != version.source:
                 raise DriftFound(f"version {version.number} of {version.name} in MLflow has the source {shown[0]!r}")
+            return True
+        with _refusals():
+            newest = self._newest(version.name)
+        if newest >= version.number:
+            raise DriftFound(f"{version.name} has a version {newest} in MLflow before {version.name}:{version.number}")
+        return False
+
+    def ensure_version(self, projection: Projection, *, run_id: str, model_id: str, is_there: bool) -> None:
+        """Create the registered version, unless it is there; MLflow must give it our number."""
+        if is_there:
             self.refresh_version(projection, run_id=run_id)
             return
         with _refusals():
-            newest = self._newest(version.name)
-            if newest >= version.number:
-                raise DriftFound(
-                    f"{version.name} has a version {newest} in MLflow before {version.name}:{version.number}"
-                )
             self._create_version(projection, run_id=run_id, model_id=model_id)
 
     def refresh_version(self, projection: Projection, *, run_id: str) -> None:

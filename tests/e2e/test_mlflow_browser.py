@@ -54,7 +54,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningUi]:
     }
     entries = [an_entry(version, id) for id, version in enumerate((a_base(), first, second, stranger), start=1)]
     outcome = sync(
-        entries,
+        [entries],
         route=MirrorRoute.of_home(home),
         state=Memory(),
         load=lambda entry: known[entry.label],

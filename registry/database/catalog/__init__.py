@@ -44,12 +44,15 @@ from peft_registry.registry.database.catalog.log import (
     put_checkpoint,
 )
 from peft_registry.registry.database.catalog.outbox import (
+    count_mirrored,
     enqueue,
+    forget_mirrored,
     get_mirrored,
     is_awaited,
     mark_done,
     pending_outbox,
     put_mirrored,
+    waiting_by_name,
 )
 from peft_registry.registry.database.catalog.pages import PageKey, VersionFilter, VersionPage, list_versions
 from peft_registry.registry.database.catalog.statements import insert_statement, statement, statements_of
@@ -91,6 +94,7 @@ __all__ = [
     "artifact",
     "artifacts_of_data",
     "base_by_weights",
+    "count_mirrored",
     "count_versions",
     "enqueue",
     "every_alias",
@@ -102,6 +106,7 @@ __all__ = [
     "every_node",
     "every_version",
     "first_checkpoint_over",
+    "forget_mirrored",
     "get_mirrored",
     "idempotent_version",
     "insert_artifact",
@@ -133,4 +138,5 @@ __all__ = [
     "version_by_digest",
     "versions_of",
     "versions_with_weights",
+    "waiting_by_name",
 ]

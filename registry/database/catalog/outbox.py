@@ -1,14 +1,15 @@
 """What the mirror still has to copy, and what it calls the things it has copied."""
 
+from collections import Counter
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Row, Select, insert, select, update
+from sqlalchemy import Row, Select, delete, func, insert, select, update
 
 from peft_registry.registry.database.failures import RowDamaged
 from peft_registry.registry.database.rows import insert_or
 from peft_registry.registry.database.session import Transaction
-from peft_registry.registry.database.tables import mirrored, outbox
+from peft_registry.registry.database.tables import mirrored, outbox, versions
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.mirror import OutboxEntry, OutboxKind
@@ -27,15 +28,24 @@ def is_awaited(tx: Transaction, version_label: str) -> bool:
     return tx.execute(query).one_or_none() is not None
 
 
-def pending_outbox(tx: Transaction, limit: int = 100) -> tuple[OutboxEntry, ...]:
-    """What is not copied yet, oldest first.
+def pending_outbox(tx: Transaction, limit: int = 100, *, after: int = 0) -> tuple[OutboxEntry, ...]:
+    """What is not copied yet, oldest first; `after` is the number of the entry behind which to begin.
 
     Raises:
         RowDamaged: a row is not what `enqueue` writes.
     """
     columns = (outbox.c.id, outbox.c.kind, outbox.c.subject, outbox.c.version_label, outbox.c.payload)
-    query: Select[Any] = select(*columns).where(outbox.c.done_at.is_(None)).order_by(outbox.c.id).limit(limit)
+    query: Select[Any] = (
+        select(*columns).where(outbox.c.done_at.is_(None), outbox.c.id > after).order_by(outbox.c.id).limit(limit)
+    )
     return tuple(_entry(row) for row in tx.execute(query))
+
+
+def waiting_by_name(tx: Transaction) -> dict[str, int]:
+    """How many entries of each name are not copied yet, by name."""
+    query = select(outbox.c.version_label).where(outbox.c.done_at.is_(None))
+    counted: Counter[str] = Counter(label.rpartition(":")[0] for (label,) in tx.execute(query))
+    return dict(sorted(counted.items()))
 
 
 def mark_done(tx: Transaction, id: int, at: str) -> None:
@@ -57,6 +67,31 @@ def put_mirrored(tx: Transaction, entity: str, key: str, value: dict[str, Any]) 
         .values(entity=entity, key=key, value=value)
         .on_conflict_do_update(index_elements=["entity", "key"], set_={"value": value})
     )
+
+
+def count_mirrored(tx: Transaction, entity: str) -> int:
+    """How many things of a kind the mirror has a name for."""
+    counted: int = tx.execute(select(func.count()).where(mirrored.c.entity == entity)).scalar_one()
+    return counted
+
+
+def forget_mirrored(tx: Transaction, at: str) -> int:
+    """Forget everything that was copied, and have every version copied again; returns how many there are.
+
+    Aliases that were taken away and of which that was not copied yet are told after the versions.
+    """
+    columns = (outbox.c.subject, outbox.c.version_label, outbox.c.payload)
+    moved = select(*columns).where(outbox.c.done_at.is_(None), outbox.c.kind == "alias").order_by(outbox.c.id)
+    waiting = [tuple(row) for row in tx.execute(moved)]
+    tx.execute(update(outbox).where(outbox.c.done_at.is_(None)).values(done_at=at))
+    tx.execute(delete(mirrored))
+    query = select(versions.c.name, versions.c.number, versions.c.manifest_digest).order_by(versions.c.log_index)
+    registered = tx.execute(query).all()
+    for name, number, manifest in registered:
+        enqueue(tx, kind="version", subject=manifest, version_label=f"{name}:{number}", payload={})
+    for subject, label, payload in waiting:
+        enqueue(tx, kind="alias", subject=subject, version_label=label, payload=payload)
+    return len(registered)
 
 
 def _entry(row: Row[Any]) -> OutboxEntry:

@@ -1,21 +1,26 @@
 """Draining a home's outbox: what it must not do, and what the copy in MLflow says about checks."""
 
+import shutil
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.draining import mirror_route, sync_mirror
+from peft_registry.registry.mlflow import draining
+from peft_registry.registry.mlflow.draining import mirror_route, mirror_standing, rebuild_mirror, sync_mirror
 from peft_registry.registry.mlflow.projection import REPORT_PATH
+from peft_registry.registry.mlflow.route import MirrorGone
 from peft_registry.registry.use_cases import report, verify
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.version import Version
-from tests.builders.homes import a_home, add_a_base, register_adapter
+from tests.builders.homes import a_home, add_a_base, register_adapter, reopened
 from tests.builders.products import FACTS, a_product
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # MLflow's engines close when they are collected
@@ -126,3 +131,103 @@ def test_equal_bytes_under_two_names_are_both_mirrored_and_either_may_change_lat
     assert sync_mirror(registry).clean
     for version in (first, second):  # what is said of the bytes speaks of both
         assert "test-result" in tags_in_mlflow(registry, version)["registry.statements"]
+
+
+def renamed_by_hand(registry: Registry, name: str) -> None:
+    """Somebody registers a model of their own under the name, so that MLflow's next number is not ours."""
+    from mlflow import MlflowClient
+
+    route = mirror_route(registry)
+    client = MlflowClient(tracking_uri=route.uri, registry_uri=route.uri)
+    client.create_registered_model(name)
+    client.create_model_version(name, "registry://sha256/" + "0" * 64, await_creation_for=0)
+
+
+def test_a_drifted_name_with_many_waiting_entries_stops_no_other_name(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many entries as are read at once waited under one name, and nothing else was ever mirrored again."""
+    base = add_a_base(registry, tmp_path / "base")
+    assert sync_mirror(registry).clean
+    renamed_by_hand(registry, "drifted")
+    for number in range(3):
+        product = a_product(
+            registry, tmp_path / f"drifted-{number}", base, name="drifted", run_id=f"run-{number}", value=number / 8
+        )
+        register_product(registry, product)
+    register_product(registry, a_product(registry, tmp_path / "other", base, name="other", run_id="other", value=0.7))
+    monkeypatch.setattr(draining, "BATCH", 2)
+    rendered = Counted(monkeypatch, report, "render_html")
+    outcome = sync_mirror(registry)
+    assert [entry.label for entry in outcome.outcome.done] == ["other:1"]
+    assert [drift.name for drift in outcome.outcome.drift] == ["drifted"]
+    assert sum(line.startswith("waiting  drifted: 3 entries") for line in outcome.lines()) == 1
+    assert rendered.calls == 1, "nothing is rendered for what is set aside"
+    assert mirror_standing(registry).waiting == {"drifted": 3}
+
+
+@contextmanager
+def moved(registry: Registry, folder: Path) -> Iterator[Registry]:
+    """The same home at another place: this process keeps the files of the first place open."""
+    shutil.copytree(registry.folder, folder)
+    with closing(reopened(folder)) as there:
+        yield there
+
+
+def test_a_store_that_was_deleted_is_said_and_written_again_from_the_records(
+    registry: Registry, tmp_path: Path
+) -> None:
+    version = register_adapter(registry, tmp_path)
+    set_alias(registry, version, "champion")
+    assert sync_mirror(registry).clean
+    tags = tags_in_mlflow(registry, version)
+    projection = mirrored_projection(registry, version)
+    with moved(registry, tmp_path / "moved") as home:
+        shutil.rmtree(home.files.mlflow)
+        assert mirror_standing(home).is_gone
+        with pytest.raises(MirrorGone) as gone:
+            sync_mirror(home)
+        assert gone.value.exit_code == 8
+        assert "registry mirror rebuild" in gone.value.fix
+        rebuilt = rebuild_mirror(home)
+        assert rebuilt.clean, rebuilt.lines()
+        assert tags_in_mlflow(home, version) == tags
+        assert mirrored_projection(home, version) == projection
+        assert not mirror_standing(home).is_gone
+        assert sync_mirror(home).outcome.done == ()
+
+
+def mirrored_projection(registry: Registry, version: Version) -> str:
+    with registry.database.read() as tx:
+        kept = catalog.get_mirrored(tx, "version", version.label)
+    assert kept is not None
+    return str(kept["projection"])
+
+
+def test_another_store_in_the_place_of_the_first_is_not_filled_with_a_part(registry: Registry, tmp_path: Path) -> None:
+    version = register_adapter(registry, tmp_path)
+    assert sync_mirror(registry).clean
+    with a_home(tmp_path / "second") as second:
+        register_adapter(second, tmp_path / "elsewhere-2", value=0.25)
+        assert sync_mirror(second).clean
+    with moved(registry, tmp_path / "moved") as home:
+        shutil.copy(second.files.mlflow / "mlflow.db", home.files.mlflow / "mlflow.db")
+        set_alias(home, version, "champion")
+        with pytest.raises(MirrorGone, match="no longer has what was mirrored"):
+            sync_mirror(home)
+
+
+def test_rebuilding_where_everything_is_there_doubles_nothing(registry: Registry, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    version = register_adapter(registry, tmp_path)
+    assert sync_mirror(registry).clean
+    route = mirror_route(registry)
+    client = MlflowClient(tracking_uri=route.uri, registry_uri=route.uri)
+    runs = [run.info.run_id for run in client.search_runs([e.experiment_id for e in client.search_experiments()])]
+    projection = mirrored_projection(registry, version)
+    assert rebuild_mirror(registry).clean
+    assert mirrored_projection(registry, version) == projection
+    again = [run.info.run_id for run in client.search_runs([e.experiment_id for e in client.search_experiments()])]
+    assert sorted(again) == sorted(runs)
+    assert len(client.search_model_versions(f"name = '{version.name}'")) == 1

@@ -43,7 +43,7 @@ class Mirror:
         self.state = Memory()
 
     def sync(self, *entries: OutboxEntry, load: Callable[[OutboxEntry], Projection]) -> SyncOutcome:
-        return sync(entries, route=self.route, state=self.state, load=load, lock=self.home / "lock")
+        return sync([entries], route=self.route, state=self.state, load=load, lock=self.home / "lock")
 
     def show(self, *versions: Version, **changes: Any) -> SyncOutcome:
         """Mirror versions in order, the base first."""
