@@ -8,6 +8,7 @@ from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption
 
 if TYPE_CHECKING:
+    from peft_registry.registry.mlflow.checking import MirrorCheck
     from peft_registry.registry.mlflow.draining import Mirrored
 
 
@@ -15,6 +16,8 @@ def add_to(app: typer.Typer) -> None:
     mirror = typer.Typer(help="Update the one-way copy in MLflow.", no_args_is_help=True)
     mirror.command("sync")(mirror_sync)
     mirror.command("status")(mirror_status)
+    mirror.command("check")(mirror_check)
+    mirror.command("repair")(mirror_repair)
     mirror.command("rebuild")(mirror_rebuild)
     app.add_typer(mirror, name="mirror")
 
@@ -56,6 +59,39 @@ def mirror_rebuild(home: HomeOption = None, output: OutputOption = Output.text) 
     with opened(home) as registry:
         outcome = rebuild_mirror(registry, observe=Progress(story_on_stdout=output is Output.text))
     _tell(outcome, output)
+
+
+def mirror_check(home: HomeOption = None, output: OutputOption = Output.text) -> None:
+    """Read MLflow back, and name whatever is not as it was written (6)."""
+    from peft_registry.cli.progress import Progress
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.mlflow.checking import check_mirror
+
+    with opened(home) as registry:
+        checked = check_mirror(registry, observe=Progress(story_on_stdout=output is Output.text))
+    _tell_check(checked, output, "registry mirror repair")
+
+
+def mirror_repair(home: HomeOption = None, output: OutputOption = Output.text) -> None:
+    """Write again what is not as it was written; name what cannot be."""
+    from peft_registry.cli.progress import Progress
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.mlflow.checking import repair_mirror
+
+    with opened(home) as registry:
+        left = repair_mirror(registry, observe=Progress(story_on_stdout=output is Output.text))
+    _tell_check(left, output, "registry mirror rebuild")
+
+
+def _tell_check(checked: "MirrorCheck", output: Output, remedy: str) -> None:
+    if output is Output.json:
+        console.out_json(checked.to_json())
+    else:
+        for line in checked.lines():
+            console.out(line)
+    console.next_step(remedy if checked.differences else "registry ui")
+    if checked.exit_code:
+        raise typer.Exit(checked.exit_code)
 
 
 def _tell(outcome: "Mirrored", output: Output) -> None:

@@ -13,7 +13,7 @@ from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.description import FilledCount
-from peft_registry.registry.mlflow.mirror import SyncOutcome, sync
+from peft_registry.registry.mlflow.mirror import MirrorState, SyncOutcome, sync
 from peft_registry.registry.mlflow.projection import Content, Projection, project_version
 from peft_registry.registry.mlflow.route import MirrorRoute, exclusively
 from peft_registry.registry.records.evaluations import judged_now, standing_evaluations
@@ -149,6 +149,11 @@ def _waiting(registry: Registry) -> Iterator[tuple[OutboxEntry, ...]]:
             return
         yield page
         after = page[-1].id
+
+
+def mirror_state(registry: Registry) -> MirrorState:
+    """What the mirror of a home remembers."""
+    return _State(registry)
 
 
 def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:

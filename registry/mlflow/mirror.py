@@ -30,9 +30,9 @@ from peft_registry.schemas.progress import Advanced, Finished, Observe, Started,
 class MirrorState(Protocol):
     """What the mirror remembers between runs: small JSON objects by entity and key, and which entries are done.
 
-    Entities: `route` (one, key `mirror`), `experiment` (key: its name; which one it is), `run` with the identity of each file
-    that it has, `model` and `version` (key `name:3`), `alias` (key `name@alias`), `manifest` (key `sha256:…`). Each call is
-    durable when it returns.
+    Entities: `route` (one, key `mirror`), `experiment` (key: its name; which one it is), `run` with the identity and the digest
+    of each file that it has, `model` and `version` (key `name:3`), `alias` (key `name@alias`), `manifest` (key `sha256:…`).
+    Each call is durable when it returns.
     """
 
     def get(self, entity: str, key: str) -> dict[str, Any] | None:
@@ -95,7 +95,7 @@ def sync(
         MirrorGone: what was mirrored is not there any more.
         MirrorBusy: another process is at it.
     """
-    _require_store(route, state)
+    require_store(route, state)
     ordered = iter(pages)
     first = next(ordered, ())
     if not first:
@@ -194,14 +194,16 @@ class _Sync:
         known_run = self.state.get("run", label) or {}
         run_id = self.surface.ensure_run(projection, known_run.get("run_id"))
         # a run made anew has none of the files that the earlier one had
-        written = known_run.get("files", {}) if known_run.get("run_id") == run_id else {}
-        self.state.put("run", label, {"run_id": run_id, "files": written})
+        is_same = known_run.get("run_id") == run_id
+        written = known_run.get("files", {}) if is_same else {}
+        digests = known_run.get("digests", {}) if is_same else {}
+        self.state.put("run", label, {"run_id": run_id, "files": written, "digests": digests})
         known_model = self.state.get("model", label)
         model_id = self.surface.ensure_model(projection, run_id, known_model["model_id"] if known_model else None)
         self.state.put("model", label, {"model_id": model_id})
         self.state.put("manifest", str(projection.manifest), {"model_id": model_id})
         parents = (self.state.get("manifest", str(parent)) for parent in projection.parents)
-        self.surface.fill_run(
+        digests |= self.surface.fill_run(
             projection,
             run_id=run_id,
             model_id=model_id,
@@ -209,7 +211,7 @@ class _Sync:
             written=written,
         )
         files = {file.path: str(file.content.identity) for file in projection.run.artifacts}
-        self.state.put("run", label, {"run_id": run_id, "files": files})
+        self.state.put("run", label, {"run_id": run_id, "files": files, "digests": digests})
         return run_id, model_id
 
     def _move_aliases(self, projection: Projection, entry: OutboxEntry, held: tuple[str, ...]) -> None:
@@ -226,7 +228,7 @@ class _Sync:
                 self.state.put("alias", f"{name}@{alias}", {"number": None})
 
 
-def _require_store(route: MirrorRoute, state: MirrorState) -> None:
+def require_store(route: MirrorRoute, state: MirrorState) -> None:
     """Raise where something was mirrored to the home's own store and its file is gone; a server is asked when it is written to."""
     recorded = state.get("route", "mirror")
     missing = route.missing_file

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from peft_registry.registry.disk.files import unwritable, write_atomically
+from peft_registry.registry.mlflow.comparing import ShownRun, ShownVersion
 from peft_registry.registry.mlflow.description import with_run_link
 from peft_registry.registry.mlflow.projection import COMPARISON_TAG, SOURCE_PREFIX, ArtifactFile, Projection
 from peft_registry.registry.mlflow.route import ARTIFACT_SCHEME, MirrorRoute, MirrorUnavailable, MlflowMissing
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.run import TASKS_PREFIX
 
 if TYPE_CHECKING:
@@ -119,8 +121,10 @@ class Surface:
         model_id: str,
         parent_models: tuple[str, ...],
         written: Mapping[str, str],
-    ) -> None:
+    ) -> dict[str, str]:
         """Write everything that the run shows; what is there already is written again or left.
+
+        Returns the SHA-256 of each file that was written, by path.
 
         Args:
             projection: what to show.
@@ -133,8 +137,7 @@ class Surface:
 
         with _refusals():
             run = self._client.get_run(run_id)
-            note = with_run_link(projection.version.description, run.info.experiment_id, run_id)
-            tags = [RunTag(key, note if key == _NOTE else value) for key, value in projection.run.tags]
+            tags = [RunTag(key, value) for key, value in self.run_tags(projection, run_id).items()]
             params = [Param(key, value) for key, value in projection.run.params]
             self._client.log_batch(run_id, metrics=_new_metrics(projection, run, model_id), params=params, tags=tags)
             if comparison := dict(projection.run.tags).get(COMPARISON_TAG):
@@ -151,10 +154,79 @@ class Surface:
             files = tuple(
                 file for file in projection.run.artifacts if written.get(file.path) != str(file.content.identity)
             )
-            if files:
-                self._write(run.info.artifact_uri, files, run_id=run_id)
+            digests = self._write(run.info.artifact_uri, files, run_id=run_id) if files else {}
             if run.info.status != "FINISHED":
                 self._client.set_terminated(run_id, "FINISHED", end_time=projection.run.end_ms)
+            return digests
+
+    def run_tags(self, projection: Projection, run_id: str) -> dict[str, str]:
+        """The tags that a run is written with, with those by which it is found again."""
+        note = self.description(projection, run_id)
+        tags = {key: note if key == _NOTE else value for key, value in projection.run.tags}
+        return _identity(projection) | tags
+
+    def shown_version(self, name: str, number: int) -> ShownVersion | None:
+        """A registered version as it is now; None where it is gone."""
+        from mlflow.exceptions import MlflowException
+
+        with _refusals():
+            try:
+                found = self._client.get_model_version(name, str(number))
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return None
+                raise
+        return ShownVersion(found.source, found.run_id, found.tags, found.description or "", frozenset(found.aliases))
+
+    def numbers_of(self, name: str) -> tuple[int, ...]:
+        """The numbers of all versions that MLflow has under a name."""
+        numbers: list[int] = []
+        token = None
+        with _refusals():
+            while True:
+                page = self._client.search_model_versions(f"name = '{name}'", max_results=1_000, page_token=token)
+                numbers += [int(found.version) for found in page]
+                token = page.token
+                if not token:
+                    return tuple(sorted(numbers))
+
+    def shown_run(self, run_id: str) -> ShownRun | None:
+        """A run as it is now, with every point of its metrics and the digests of its files; None where it is gone."""
+        from mlflow.exceptions import MlflowException
+
+        with _refusals():
+            try:
+                run = self._client.get_run(run_id)
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return None
+                raise
+            metrics = {
+                key: [(point.step, point.value) for point in self._client.get_metric_history(run_id, key)]
+                for key in run.data.metrics
+            }
+            files = self._files(run_id, run.info.artifact_uri)
+        is_deleted = run.info.lifecycle_stage != "active"
+        return ShownRun(run.data.tags, run.data.params, metrics, files, is_deleted=is_deleted)
+
+    def take_away(self, name: str, number: int, run_id: str, places: Iterable[str]) -> None:
+        """Take away what somebody added: tags of ours and aliases of a version, and tags of its run."""
+        with _refusals():
+            for place in places:
+                what, _, key = place.rpartition(" ")
+                if what == "tag":
+                    self._client.delete_model_version_tag(name, str(number), key)
+                elif what == "run tag":
+                    self._client.delete_tag(run_id, key)
+                elif what == "alias":
+                    self._client.delete_registered_model_alias(name, key)
+
+    def _files(self, run_id: str, location: str) -> dict[str, str]:
+        root, parts = self._route.artifact_root, urlsplit(location)
+        if root is not None and parts.scheme == ARTIFACT_SCHEME:
+            return _digests_below(root / parts.path.lstrip("/"))
+        with tempfile.TemporaryDirectory(prefix="registry-mirror-") as folder:
+            return _digests_below(Path(self._client.download_artifacts(run_id, "", folder)))
 
     def holds_version(self, name: str, number: int) -> bool:
         """True when MLflow has this version and it is one of ours."""
@@ -200,7 +272,7 @@ class Surface:
             for key, value in version.tags:
                 if current.tags.get(key) != value:
                     self._client.set_model_version_tag(version.name, str(version.number), key, value)
-            description = self._description(projection, run_id)
+            description = self.description(projection, run_id)
             if current.description != description:
                 self._client.update_model_version(version.name, str(version.number), description)
 
@@ -235,7 +307,7 @@ class Surface:
             version.source,
             run_id=run_id,
             tags=dict(version.tags),
-            description=self._description(projection, run_id),
+            description=self.description(projection, run_id),
             await_creation_for=0,
             model_id=model_id,
         )
@@ -249,7 +321,8 @@ class Surface:
         if not self._client.search_registered_models(f"name = '{name}'", max_results=1):
             self._client.create_registered_model(name, tags={"registry.type": model_type})
 
-    def _description(self, projection: Projection, run_id: str) -> str:
+    def description(self, projection: Projection, run_id: str) -> str:
+        """The description that a version is written with."""
         experiment = self._experiment(projection.experiment)
         return with_run_link(projection.version.description, experiment.experiment_id, run_id)
 
@@ -322,18 +395,18 @@ class Surface:
 
     def _write(
         self, location: str, files: tuple[ArtifactFile, ...], *, run_id: str | None = None, model_id: str | None = None
-    ) -> None:
-        """Put the files of a run or a model where MLflow's server will look for them."""
+    ) -> dict[str, str]:
+        """Put the files of a run or a model where MLflow's server will look for them; the SHA-256 of each, by path."""
         root, parts = self._route.artifact_root, urlsplit(location)
         if root is not None and parts.scheme == ARTIFACT_SCHEME:
-            _write_files(root / parts.path.lstrip("/"), files)
-            return
+            return _write_files(root / parts.path.lstrip("/"), files)
         with tempfile.TemporaryDirectory(prefix="registry-mirror-") as folder:
-            _write_files(Path(folder), files)
+            digests = _write_files(Path(folder), files)
             if run_id is not None:
                 self._client.log_artifacts(run_id, folder)
             elif model_id is not None:
                 self._client.log_model_artifacts(model_id, folder)
+            return digests
 
 
 @contextmanager
@@ -368,14 +441,27 @@ def _create_store(route: MirrorRoute, artifact_root: Path) -> None:
         raise MirrorUnavailable(route.described, str(error)) from error
 
 
-def _write_files(folder: Path, files: Iterable[ArtifactFile]) -> None:
+def _write_files(folder: Path, files: Iterable[ArtifactFile]) -> dict[str, str]:
+    digests = {}
     for file in files:
         path = folder / file.path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unwritable(path.parent, error) from error
-        write_atomically(path, file.content.make())
+        data = file.content.make()
+        write_atomically(path, data)
+        digests[file.path] = str(Digest.of(data))
+    return digests
+
+
+def _digests_below(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, by its path from there; nothing where there is none."""
+    return {
+        path.relative_to(folder).as_posix(): str(Digest.of(path.read_bytes()))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def _new_metrics(projection: Projection, run: "Run", model_id: str) -> "list[Metric]":

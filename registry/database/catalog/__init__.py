@@ -46,6 +46,7 @@ from peft_registry.registry.database.catalog.log import (
 from peft_registry.registry.database.catalog.outbox import (
     count_mirrored,
     enqueue,
+    every_mirrored,
     forget_mirrored,
     get_mirrored,
     is_awaited,
@@ -102,6 +103,7 @@ __all__ = [
     "every_checkpoint",
     "every_entry",
     "every_leaf",
+    "every_mirrored",
     "every_move",
     "every_node",
     "every_version",

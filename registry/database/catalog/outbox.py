@@ -75,6 +75,12 @@ def count_mirrored(tx: Transaction, entity: str) -> int:
     return counted
 
 
+def every_mirrored(tx: Transaction, entity: str) -> tuple[tuple[str, dict[str, Any]], ...]:
+    """Everything of a kind that the mirror has a name for, by key."""
+    query = select(mirrored.c.key, mirrored.c.value).where(mirrored.c.entity == entity).order_by(mirrored.c.key)
+    return tuple((key, value) for key, value in tx.execute(query))
+
+
 def forget_mirrored(tx: Transaction, at: str) -> int:
     """Forget everything that was copied, and have every version copied again; returns how many there are.
 

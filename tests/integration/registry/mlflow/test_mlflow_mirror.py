@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from peft_registry.registry.mlflow.comparing import differences_of_run
 from peft_registry.registry.mlflow.mirror import SyncOutcome, sync
 from peft_registry.registry.mlflow.projection import Content, Projection
 from peft_registry.registry.mlflow.route import MirrorRoute, MirrorRouteChanged, MirrorUnavailable
+from peft_registry.registry.mlflow.surface import open_surface
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.mirror import OutboxEntry
 from peft_registry.schemas.version import Version
 from tests.builders.mirror import (
@@ -359,6 +362,15 @@ def test_a_server_is_mirrored_to_by_http_with_the_same_result(shown: tuple[Mirro
     assert client.get_run(found.run_id).data.metrics["loss/train"] == pytest.approx(1.9)
     assert ui.get(f"/get-artifact?path=report/audit.html&run_uuid={found.run_id}")[1] == a_report("over-http:1")
     assert len(client.search_model_versions("name = 'over-http'")) == 1
+    # what was written is read back over HTTP as it was written, files too
+    surface = open_surface(over_http.route)
+    run = surface.shown_run(found.run_id)
+    assert run is not None
+    assert run.files["report/audit.html"] == str(Digest.of(a_report("over-http:1").encode()))
+    projection = a_projection(version)
+    assert not list(
+        differences_of_run(projection, run, tags=surface.run_tags(projection, found.run_id), files=run.files)
+    )
 
 
 def test_ctrl_c_leaves_no_process(shown: tuple[Mirror, RunningUi]) -> None:

@@ -1,0 +1,155 @@
+"""Reading MLflow back: is everything that we wrote there as it was written, and what can be written again.
+
+The expectation is made anew from the signed records, and never read from MLflow. What MLflow lets nobody change (parameters, points
+of metrics, a number that was given) cannot be repaired there: `registry mirror rebuild` into an empty store can.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from peft_registry.registry.database import catalog
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.mlflow.comparing import Difference, differences_of_run, differences_of_version
+from peft_registry.registry.mlflow.draining import mirror_route, mirror_state, projection_of, sync_mirror
+from peft_registry.registry.mlflow.mirror import require_store
+from peft_registry.registry.mlflow.route import exclusively, prepare_environment
+from peft_registry.registry.mlflow.surface import Surface, open_surface
+from peft_registry.schemas.errors import IntegrityBroken
+from peft_registry.schemas.identity import Reference
+from peft_registry.schemas.mirror import OutboxEntry
+from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
+
+_TO_BE_WRITTEN = ""  # in the place of the digest of what was written: nothing is equal to it
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorCheck:
+    """What was found: each difference with the version that it is of; `waiting` are versions that changed here since."""
+
+    route: str
+    versions: int
+    differences: tuple[tuple[str, Difference], ...]
+    waiting: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 6 where something is not as it was written."""
+        return IntegrityBroken.exit_code if self.differences else 0
+
+    def lines(self) -> tuple[str, ...]:
+        """What a person reads."""
+        lines = [f"{label:<8} {difference.text}" for label, difference in self.differences]
+        lines += [f"waiting  {label}: it changed here since it was copied" for label in self.waiting]
+        found = f"{len(self.differences)} differences" if self.differences else "as it was written"
+        return (f"mirror   {self.versions} versions in {self.route}: {found}", *lines)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "route": self.route,
+            "versions": self.versions,
+            "differences": [
+                {"version": label, "place": found.place, "written": found.written, "shown": found.shown}
+                for label, found in self.differences
+            ],
+            "waiting": list(self.waiting),
+        }
+
+
+def check_mirror(registry: Registry, *, observe: Observe = ignore) -> MirrorCheck:
+    """Read everything of ours back from MLflow, and hold it against what the signed records give. Nothing is changed.
+
+    Raises:
+        MirrorUnavailable, MlflowMissing: it cannot be read.
+        MirrorGone: what was mirrored is not there any more.
+    """
+    route = mirror_route(registry)
+    state = mirror_state(registry)
+    require_store(route, state)
+    with registry.database.read() as tx:
+        mirrored = catalog.every_mirrored(tx, "version")
+    if not mirrored:
+        return MirrorCheck(route.described, 0, ())
+    prepare_environment()
+    surface = open_surface(route)
+    found: list[tuple[str, Difference]] = []
+    waiting: list[str] = []
+    names: dict[str, set[int]] = {}
+    observe(Started("mirror check", total=len(mirrored), unit="versions"))
+    for done, (label, known) in enumerate(mirrored, start=1):
+        name, _, number = label.rpartition(":")
+        names.setdefault(name, set()).add(int(number))
+        differences = _differences(registry, surface, label, known)
+        if differences is None:
+            waiting.append(label)
+        else:
+            found += [(label, difference) for difference in differences]
+        observe(Advanced("mirror check", done))
+    for name, numbers in names.items():
+        for other in surface.numbers_of(name):
+            if other not in numbers:
+                found.append((name, Difference(f"version {other}", None, f"{name}:{other}")))
+    observe(Finished("mirror check"))
+    return MirrorCheck(route.described, len(mirrored), tuple(found), tuple(waiting))
+
+
+def repair_mirror(registry: Registry, *, observe: Observe = ignore) -> MirrorCheck:
+    """Write again what is not as it was written, and take away what was added; returns what cannot be repaired.
+
+    Raises:
+        HomeReadOnly: this home cannot be written.
+        MirrorUnavailable, MirrorBusy, MlflowMissing, MirrorGone: as for a sync.
+    """
+    registry.require_writable()
+    checked = check_mirror(registry, observe=observe)
+    labels = dict.fromkeys(label for label, _ in checked.differences if ":" in label)
+    if labels:
+        with exclusively(registry.files.mlflow / "mirror.lock"):
+            surface = open_surface(mirror_route(registry))
+            for label in labels:
+                added = [found.place for of, found in checked.differences if of == label and found.written is None]
+                _forget(registry, surface, label, added)
+    sync_mirror(registry, observe=observe)
+    return check_mirror(registry, observe=observe)
+
+
+def _differences(registry: Registry, surface: Surface, label: str, known: dict[str, Any]) -> list[Difference] | None:
+    """What of one version is not as it was written; None where it changed here since."""
+    entry = _entry(registry, label)
+    projection = projection_of(registry, entry)
+    if known["projection"] not in (str(projection.digest), _TO_BE_WRITTEN):
+        return None
+    run_id = known["run_id"]
+    written = mirror_state(registry).get("run", label) or {}
+    shown_run = surface.shown_run(run_id)
+    return [
+        *differences_of_version(
+            projection,
+            surface.shown_version(entry.name, entry.number),
+            description=surface.description(projection, run_id),
+            run_id=run_id,
+        ),
+        *differences_of_run(
+            projection, shown_run, tags=surface.run_tags(projection, run_id), files=written.get("digests", {})
+        ),
+    ]
+
+
+def _forget(registry: Registry, surface: Surface, label: str, added: list[str]) -> None:
+    """Take away what was added to a version, and have the rest written again by the next sync."""
+    entry = _entry(registry, label)
+    state = mirror_state(registry)
+    known = state.get("version", label)
+    assert known is not None, "only what was mirrored is checked"
+    surface.take_away(entry.name, entry.number, known["run_id"], added)
+    state.put("version", label, known | {"projection": _TO_BE_WRITTEN})
+    run = state.get("run", label) or {}
+    state.put("run", label, run | {"files": {}})
+    with registry.database.write() as tx:
+        catalog.enqueue(tx, kind="version", subject=entry.manifest, version_label=label, payload={})
+
+
+def _entry(registry: Registry, label: str) -> OutboxEntry:
+    name, _, number = label.rpartition(":")
+    with registry.database.read() as tx:
+        version = catalog.resolve(tx, Reference(name=name, number=int(number)))
+    return OutboxEntry(id=0, kind="version", name=name, number=version.number, manifest=version.manifest_digest)

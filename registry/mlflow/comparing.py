@@ -1,0 +1,112 @@
+"""What MLflow shows of a version, held against what was written there. Pure: what is shown comes in as values.
+
+MLflow keeps no log of changes, and whoever reaches it can edit nearly everything. What is ours and not as it was written is a
+difference; what users add beside it (tags without our prefix, notes of their own) is theirs.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from peft_registry.registry.mlflow.projection import Projection
+
+OUR_TAGS = "registry."
+_LONGEST_QUOTE = 120  # characters of a value
+Points = Sequence[tuple[int, float]]
+"""Step and value of each point of a metric, in the order of the steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not as it was written: where, what was written, and what stands there; None for nothing."""
+
+    place: str
+    written: str | None
+    shown: str | None
+
+    @property
+    def text(self) -> str:
+        """`tag registry.bias: 'clean' was written, and 'passed' stands there`."""
+        if self.shown is None:
+            return f"{self.place}: {_quoted(self.written)} was written, and is gone"
+        if self.written is None:
+            return f"{self.place}: {_quoted(self.shown)} was added"
+        return f"{self.place}: {_quoted(self.written)} was written, and {_quoted(self.shown)} stands there"
+
+
+@dataclass(frozen=True, slots=True)
+class ShownVersion:
+    """A registered version as MLflow has it."""
+
+    source: str
+    run_id: str | None
+    tags: Mapping[str, str]
+    description: str
+    aliases: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRun:
+    """A run as MLflow has it; `files` are the digests of its files by path, and `is_deleted` that it is in the bin."""
+
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, Points]
+    files: Mapping[str, str]
+    is_deleted: bool = False
+
+
+def differences_of_version(
+    projection: Projection, shown: ShownVersion | None, *, description: str, run_id: str
+) -> Iterator[Difference]:
+    """What in a registered version is not as it was written; `description` and `run_id` are those that were."""
+    version = projection.version
+    if shown is None:
+        yield Difference("version", f"{version.name}:{version.number}", None)
+        return
+    if shown.source != version.source:
+        yield Difference("source", version.source, shown.source)
+    if shown.run_id != run_id:
+        yield Difference("run of the version", run_id, shown.run_id)
+    yield from _differ("tag", dict(version.tags), shown.tags, is_ours=lambda key: key.startswith(OUR_TAGS))
+    if shown.description != description:
+        yield Difference("description", description, shown.description or None)
+    for alias in sorted(set(version.aliases) - shown.aliases):
+        yield Difference(f"alias {alias}", f"{version.name}:{version.number}", None)
+    for alias in sorted(shown.aliases - set(version.aliases)):
+        yield Difference(f"alias {alias}", None, f"{version.name}:{version.number}")
+
+
+def differences_of_run(
+    projection: Projection, shown: ShownRun | None, *, tags: Mapping[str, str], files: Mapping[str, str]
+) -> Iterator[Difference]:
+    """What in a run is not as it was written; `tags` are those that were, and `files` the digests of its files by path."""
+    if shown is None or shown.is_deleted:
+        yield Difference("run", projection.run.name, None)
+        return
+    yield from _differ("run tag", tags, shown.tags, is_ours=lambda key: key.startswith(OUR_TAGS))
+    yield from _differ("parameter", dict(projection.run.params), shown.params, is_ours=lambda _: True)
+    written: dict[str, list[tuple[int, float]]] = {}
+    for point in projection.run.metrics:
+        written.setdefault(point.key, []).append((point.step, point.value))
+    for key in sorted(written.keys() | shown.metrics.keys()):
+        ours, theirs = sorted(written.get(key, [])), sorted(shown.metrics.get(key, ()))
+        if ours != theirs:
+            yield Difference(f"metric {key}", _points(ours), _points(theirs))
+    yield from _differ("file", files, shown.files, is_ours=lambda _: True)
+
+
+def _differ(
+    what: str, written: Mapping[str, str], shown: Mapping[str, str], *, is_ours: Callable[[str], bool]
+) -> Iterator[Difference]:
+    for key in sorted(written.keys() | {key for key in shown if is_ours(key)}):
+        if written.get(key) != shown.get(key):
+            yield Difference(f"{what} {key}", written.get(key), shown.get(key))
+
+
+def _points(points: Sequence[tuple[int, float]]) -> str | None:
+    return ", ".join(f"{value:g} at step {step}" for step, value in points) or None
+
+
+def _quoted(text: str | None) -> str:
+    shown = text or ""
+    return repr(shown if len(shown) <= _LONGEST_QUOTE else f"{shown[:_LONGEST_QUOTE]}…")

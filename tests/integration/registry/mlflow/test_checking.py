@@ -1,0 +1,189 @@
+"""What somebody changes in MLflow by hand is found, written again where MLflow lets us, and named where it does not."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.mlflow.checking import check_mirror, repair_mirror
+from peft_registry.registry.mlflow.draining import mirror_route, mirror_state, sync_mirror
+from peft_registry.registry.mlflow.projection import REPORT_PATH
+from peft_registry.registry.use_cases.promote import set_alias
+from peft_registry.registry.use_cases.register_product import register_product
+from tests.builders.homes import a_home, add_a_base, reopened
+from tests.builders.products import FACTS, a_product
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # MLflow's engines close when they are collected
+
+NAME = "sums"
+
+
+class Shown:
+    """A mirrored home, and MLflow's own client to change what it shows."""
+
+    def __init__(self, registry: Registry) -> None:
+        from mlflow import MlflowClient
+
+        self.registry = registry
+        route = mirror_route(registry)
+        self.client = MlflowClient(tracking_uri=route.uri, registry_uri=route.uri)
+        known = mirror_state(registry).get("version", f"{NAME}:1")
+        assert known is not None
+        self.run_id: str = known["run_id"]
+
+    @property
+    def page(self) -> Path:
+        root = mirror_route(self.registry).artifact_root
+        assert root is not None
+        location = self.client.get_run(self.run_id).info.artifact_uri
+        return root / location.split(":", 1)[1].lstrip("/") / REPORT_PATH
+
+    def sql(self, statement: str) -> None:
+        with closing(sqlite3.connect(self.registry.files.mlflow / "mlflow.db")) as database:
+            database.execute(statement)
+            database.commit()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch, a_home(folder / "home") as registry:
+        patch.chdir(tmp_path_factory.mktemp("elsewhere"))  # MLflow's defaults write into the current folder
+        base = add_a_base(registry, folder / "base")
+        version = register_product(registry, a_product(registry, folder / NAME, base, name=NAME, facts=FACTS)).version
+        set_alias(registry, version, "champion")
+        assert sync_mirror(registry).clean
+    return folder / "home"
+
+
+@pytest.fixture
+def shown(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shown]:
+    shutil.copytree(made, tmp_path / "home")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with closing(reopened(tmp_path / "home")) as registry:
+        yield Shown(registry)
+
+
+def set_a_tag(shown: Shown) -> None:
+    shown.client.set_model_version_tag(NAME, "1", "registry.bias", "all tests passed")
+
+
+def delete_a_tag(shown: Shown) -> None:
+    shown.client.delete_model_version_tag(NAME, "1", "registry.manifest")
+
+
+def add_a_tag(shown: Shown) -> None:
+    shown.client.set_model_version_tag(NAME, "1", "registry.approval", "approved")
+
+
+def add_an_alias(shown: Shown) -> None:
+    shown.client.set_registered_model_alias(NAME, "production", "1")
+
+
+def delete_the_alias(shown: Shown) -> None:
+    shown.client.delete_registered_model_alias(NAME, "champion")
+
+
+def describe(shown: Shown) -> None:
+    shown.client.update_model_version(NAME, "1", "All bias tests passed. Approved.")
+
+
+def tag_the_run(shown: Shown) -> None:
+    shown.client.set_tag(shown.run_id, "registry.approval", "approved")
+
+
+def overwrite_the_report(shown: Shown) -> None:
+    shown.page.write_text("<h1>approved</h1>")
+
+
+def delete_the_report(shown: Shown) -> None:
+    shown.page.unlink()
+
+
+REPAIRED: dict[str, tuple[Callable[[Shown], None], str]] = {
+    "a tag is set": (set_a_tag, "tag registry.bias"),
+    "a tag is deleted": (delete_a_tag, "tag registry.manifest"),
+    "a tag is added": (add_a_tag, "tag registry.approval"),
+    "an alias is added": (add_an_alias, "alias production"),
+    "the alias is deleted": (delete_the_alias, "alias champion"),
+    "the description": (describe, "description"),
+    "a tag of the run": (tag_the_run, "run tag registry.approval"),
+    "the report is overwritten": (overwrite_the_report, f"file {REPORT_PATH}"),
+    "the report is deleted": (delete_the_report, f"file {REPORT_PATH}"),
+}
+
+
+def places(checked: Any) -> list[str]:
+    return [difference.place for _, difference in checked.differences]
+
+
+def test_what_was_written_is_found_as_it_was_written(shown: Shown) -> None:
+    checked = check_mirror(shown.registry)
+    assert (checked.differences, checked.versions, checked.exit_code) == ((), 2, 0)
+
+
+@pytest.mark.parametrize("edit", REPAIRED)
+def test_an_edit_by_hand_is_found_with_both_values_and_written_again(shown: Shown, edit: str) -> None:
+    change, place = REPAIRED[edit]
+    change(shown)
+    assert sync_mirror(shown.registry).outcome.done == (), "a sync reads nothing back"
+    checked = check_mirror(shown.registry)
+    assert places(checked) == [place]
+    assert checked.exit_code == 6
+    assert repair_mirror(shown.registry).differences == ()
+    assert check_mirror(shown.registry).exit_code == 0
+
+
+def add_a_parameter(shown: Shown) -> None:
+    shown.client.log_param(shown.run_id, "approved_by", "everybody")
+
+
+def add_a_point(shown: Shown) -> None:
+    key = sorted(shown.client.get_run(shown.run_id).data.metrics)[0]
+    shown.client.log_metric(shown.run_id, key, 0.0, step=10_000)
+
+
+def delete_the_version(shown: Shown) -> None:
+    shown.client.delete_model_version(NAME, "1")
+
+
+def rename(shown: Shown) -> None:
+    shown.client.rename_registered_model(NAME, "sums-approved")
+
+
+def another_source(shown: Shown) -> None:
+    shown.sql(f"UPDATE model_versions SET source = 'registry://sha256/{'0' * 64}' WHERE name = '{NAME}'")
+
+
+def a_foreign_version(shown: Shown) -> None:
+    shown.client.create_model_version(NAME, f"registry://sha256/{'0' * 64}", await_creation_for=0)
+
+
+def edit_a_parameter_by_sql(shown: Shown) -> None:
+    shown.sql(f"UPDATE params SET value = 'nobody' WHERE run_uuid = '{shown.run_id}'")
+
+
+BEYOND: dict[str, tuple[Callable[[Shown], None], str]] = {
+    "a parameter is added": (add_a_parameter, "parameter approved_by"),
+    "a later point of a metric": (add_a_point, "metric "),
+    "the version is deleted": (delete_the_version, "version"),
+    "the name is another": (rename, "version"),
+    "another source, by SQL": (another_source, "source"),
+    "a version of somebody else": (a_foreign_version, "version 2"),
+    "parameters, by SQL": (edit_a_parameter_by_sql, "parameter "),
+}
+
+
+@pytest.mark.parametrize("edit", BEYOND)
+def test_an_edit_that_mlflow_lets_nobody_take_back_is_named_before_and_after(shown: Shown, edit: str) -> None:
+    change, place = BEYOND[edit]
+    change(shown)
+    for checked in (check_mirror(shown.registry), repair_mirror(shown.registry)):
+        assert checked.exit_code == 6
+        assert any(found.startswith(place) for found in places(checked)), places(checked)
