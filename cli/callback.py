@@ -149,9 +149,9 @@ class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
             raise SecondCallback
         if self._was_used:
             raise CallbackUsedBefore
-        self._was_used = True
         if state.is_world_process_zero:
             self._begin(state)
+        self._was_used = True
         self._passes.watch(self._trainer.model)
         reference = getattr(self._trainer, "ref_model", None)
         if reference is not None and unwrapped(reference) is not unwrapped(self._trainer.model):
@@ -239,6 +239,7 @@ class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
 
     def _ended_early(self) -> None:
         """The process ends, and the training did not."""
+        console.note("")  # a bar of the trainer's stands on the line
         console.note(f"registry: the training of {self._request.name} did not come to its end; {_NOTHING}")
         self._closing.pop_all().close()
 

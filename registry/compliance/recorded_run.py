@@ -218,16 +218,21 @@ def compute_section(run: RunRecord, earlier: Sequence[dict[str, Any]] = (), base
         how = "{} of this run and of every run that it went on from, each once"
         conservative = flop_sum(summands, "conservative_flop", how)
         update = flop_sum(summands, "param_update_flop", how)
+    figure = used.conservative_flop
+    formula = derived(figure.method or "6·P·D", method="the formula of the conservative figure")
+    tolerance = derived(TOLERANCE_PCT, "%", method="the tolerance that GL J123 names; not estimated for this run")
+    if run.followed is not None and not figure.known:
+        # of a figure that is unknown there is neither
+        formula = figure
+        tolerance = figure
     days = _scaled(used.wall_seconds, 1 / 86400, "days", "wall-clock seconds / 86 400")
     return Compute(
         param_update_flop=update,
         conservative_flop=conservative,
         excluded=ExcludedCompute(evaluation_flop=used.evaluation_flop, recompute_flop=used.recompute_flop),
-        method=derived(used.conservative_flop.method or "6·P·D", method="the formula of the conservative figure"),
+        method=formula,
         inputs=inputs,
-        uncertainty_pct=derived(
-            TOLERANCE_PCT, "%", method="the tolerance that GL J123 names; not estimated for this run"
-        ),
+        uncertainty_pct=tolerance,
         hardware=used.hardware,
         wall_clock_days=days,
         hardware_days=_scaled(used.hardware_hours, 1 / 24, "days", "device hours / 24"),

@@ -61,7 +61,7 @@ def require_trl(name: str) -> None:
 
 def check_registered(name: str, folder: Path, warm: WarmCommand) -> None:
     """The version verifies, with the record of its own run."""
-    label = f"polite-{name}"
+    label = f"polite-{name}:1"
     assert warm("verify", label, cwd=folder).ok().out.splitlines()[-1] == "verified"
     record = warm("record", label, "--output", "json", cwd=folder).ok().out
     assert OBJECTIVES[name] in record

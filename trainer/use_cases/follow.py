@@ -78,6 +78,8 @@ if TYPE_CHECKING:
 # the adapters of peft that this tool reads back, by their type
 _METHODS = {"LORA": "lora", "IA3": "ia3", "PROMPT_TUNING": "prompt_tuning", "PREFIX_TUNING": "prefix_tuning"}
 _ADAPTER = "default"
+# in the names of parameters that are saved with an adapter
+_OF_ADAPTERS = ("lora_", "ia3_", "prompt_encoder", "modules_to_save", "trainable_tokens_")
 _CURVE = "the trainer's logged loss, a mean over the steps since the log before"
 _HELD_OUT = "no rows were held out by this tool; what the trainer evaluates is its own"
 _ENERGY_SECONDS = 10.0  # between two readings of the counters
@@ -175,6 +177,7 @@ class FollowedRun:
         inner = unwrapped(model)
         method = _method_of(self.trainer, model)
         quantization = _quantization_of(inner)
+        _require_adapter_alone(model)
         if state.global_step == 0:
             _require_fresh(model)
         version = base_of_model(registry, inner, self.request.base, self.observe)
@@ -414,17 +417,19 @@ class FollowedRun:
         """Why the passes through the model are not all known; None where they are."""
         args = self.trainer.args
         kind = TrainerClass.of(self.trainer)
-        if self._followed.from_step:
-            return f"{_resumed(self._followed.from_step)}: what the steps before took was not seen"
-        if not kind.is_counted:
-            return f"{kind} may run other passes and other models than the one that is watched"
-        if getattr(args, "precompute_ref_log_probs", False):
-            return "the reference model ran before the training began, and was not watched"
-        if getattr(args, "n_gpu", 1) > 1:
-            return "the passes of several GPUs in one process are not counted"
-        if self.passes.trained == 0:
-            return "no pass of the model was seen"
-        return None
+        resumed = self._followed.from_step
+        reasons = (
+            (resumed > 0, f"{_resumed(resumed)}: what the steps before took was not seen"),
+            (not kind.is_counted, f"{kind} may run other passes and other models than the one that is watched"),
+            (
+                getattr(args, "precompute_ref_log_probs", False),
+                "the reference model ran before the training began, and was not watched",
+            ),
+            (args.torch_compile, "the passes of a compiled model are not counted"),
+            (args.n_gpu > 1, "the passes of several GPUs in one process are not counted"),
+            (self.passes.trained == 0, "no pass of the model was seen"),
+        )
+        return next((why for holds, why in reasons if holds), None)
 
     def _run_record(self, state: Any, manifest: Manifest, costs: "FollowedCosts") -> RunRecord:
         from peft_registry.trainer.costs.compute import compute_of_followed
@@ -573,6 +578,25 @@ def _require_fresh(model: Any) -> None:
             raise NotFollowed(
                 f"the adapter was trained before ({name} is not zero): what that took, and on which data, would be left out",
                 "begin with a new adapter; or use `registry train` with `continue_from`",
+            )
+
+
+def _require_adapter_alone(model: Any) -> None:
+    """Raise where weights are trained that are not the adapter's: nothing would save them.
+
+    Raises:
+        NotFollowed: a weight of the base is trained beside an adapter.
+    """
+    lora = (getattr(model, "peft_config", None) or {}).get(_ADAPTER)
+    if lora is None:
+        return
+    has_biases = getattr(lora, "bias", "none") != "none"
+    for name, parameter in model.named_parameters():
+        is_saved = any(mark in name for mark in _OF_ADAPTERS) or (has_biases and name.endswith("bias"))
+        if parameter.requires_grad and not is_saved:
+            raise NotFollowed(
+                f"{name} is trained beside the adapter, and the adapter is saved without it",
+                "name its module in `modules_to_save` of the adapter's configuration, or freeze it",
             )
 
 

@@ -26,7 +26,7 @@ def tokenize(row):
 dataset = dataset.map(tokenize, remove_columns=dataset.column_names)
 trainer = Trainer(
     model=model,
-    args=TrainingArguments(output_dir="polite-trainer", max_steps=4, logging_steps=1, report_to="none"),
+    args=TrainingArguments(output_dir="outputs", max_steps=4, logging_steps=1, report_to="none"),
     train_dataset=dataset,
     data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),
     processing_class=tokenizer,
