@@ -78,6 +78,7 @@ def test_a_script_has_at_most_three_changed_lines_and_stands_on_the_page(name: s
     assert text in blocks
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("name", NAMES)
 def test_a_script_registers_what_it_trained(name: str, workplace: Path, warm: WarmCommand) -> None:
     from peft_registry.trainer.embedded import embedded_base
@@ -88,6 +89,7 @@ def test_a_script_registers_what_it_trained(name: str, workplace: Path, warm: Wa
     check_registered(name, workplace, warm)
 
 
+@pytest.mark.processes
 def test_a_training_that_is_told_to_end_says_that_nothing_was_registered(workplace: Path, warm: WarmCommand) -> None:
     from peft_registry.trainer.embedded import embedded_base
 
