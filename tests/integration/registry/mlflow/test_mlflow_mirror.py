@@ -366,7 +366,7 @@ def test_a_server_is_mirrored_to_by_http_with_the_same_result(shown: tuple[Mirro
     surface = open_surface(over_http.route)
     run = surface.shown_run(found.run_id)
     assert run is not None
-    assert run.files["report/audit.html"] == str(Digest.of(a_report("over-http:1").encode()))
+    assert run.files["report/audit.html"] == str(Digest.of(a_report("over-http:1")))
     projection = a_projection(version)
     assert not list(
         differences_of_run(projection, run, tags=surface.run_tags(projection, found.run_id), files=run.files)
