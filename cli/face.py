@@ -236,16 +236,24 @@ class OpenRegistry:
         with self._scratch() as scratch:
             return load_tokenizer_of(self._registry, version, Path(scratch), observe=self._observe())
 
-    def pull(self, reference: str, folder: str | os.PathLike[str]) -> "VerifyOutcome":
+    def pull(self, reference: str, folder: str | os.PathLike[str], *, with_base: bool = False) -> "VerifyOutcome":
         """Write a verified copy of a version to a new folder, which peft and transformers load; as `registry pull`.
+
+        Args:
+            reference: of the version.
+            folder: where; it is new, or empty.
+            with_base: put the base beside an adapter, so that the folder loads by its path.
 
         Raises:
             KnownError: it is not what was registered, or the folder is taken; nothing is left then.
         """
         from peft_registry.registry.records.references import version_named
-        from peft_registry.registry.use_cases.pull import pull_version
+        from peft_registry.registry.use_cases.pull import pull_version, pull_with_base
 
-        return pull_version(self._registry, version_named(self._registry, reference), Path(folder))
+        version = version_named(self._registry, reference)
+        if with_base:
+            return pull_with_base(self._registry, version, Path(folder)).outcome
+        return pull_version(self._registry, version, Path(folder))
 
     def versions(self, name: str | None = None) -> Versions:
         """The registered versions, by name and number, each as its signed manifest says.
@@ -398,11 +406,15 @@ def load_tokenizer(reference: str, *, home: str | os.PathLike[str] | None = None
 
 
 def pull(
-    reference: str, folder: str | os.PathLike[str], *, home: str | os.PathLike[str] | None = None
+    reference: str,
+    folder: str | os.PathLike[str],
+    *,
+    with_base: bool = False,
+    home: str | os.PathLike[str] | None = None,
 ) -> "VerifyOutcome":
     """Write a verified copy of a version: `OpenRegistry.pull` of the registry in `home`."""
     with open_registry(home) as registry:
-        return registry.pull(reference, folder)
+        return registry.pull(reference, folder, with_base=with_base)
 
 
 def verify(

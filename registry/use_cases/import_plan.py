@@ -43,6 +43,7 @@ from peft_registry.registry.intake.safetensors import read_header
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.pull_base import BaseBytesMissing, WrongBase, checked_folder
 from peft_registry.registry.use_cases.register import require_name
+from peft_registry.registry.verification.with_base import signed_folder
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import BaseFit, BaseRelation, Producer
@@ -126,7 +127,7 @@ class PulledFolder(InputRefused):
 def _require_not_pulled(folder: Path) -> None:
     """Raise where a folder lists itself as a result of a registry, this one or another; other tools' manifests say nothing."""
     try:
-        manifest = read_manifest(read_file(folder / FILE_NAME, max_bytes=_MANIFEST_MAX_BYTES))
+        manifest = read_manifest(read_file(signed_folder(folder) / FILE_NAME, max_bytes=_MANIFEST_MAX_BYTES))
     except (FileMissing, InputRefused, IntegrityBroken):
         return
     raise PulledFolder(folder, manifest.kind)

@@ -1,18 +1,36 @@
-"""A verified private copy of a version, in plain layout: what `PeftModel.from_pretrained` or an auditor loads.
+"""A verified private copy of a version, in plain layout: what `PeftModel.from_pretrained` or an auditor loads. Or with its base.
 
 The copy is assembled beside its destination, verified as a folder like any other, and renamed only if nothing is wrong.
 """
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from peft_registry.registry.disk.files import unwritable
+from peft_registry.registry.disk.files import read_file, unwritable, write_new
+from peft_registry.registry.disk.hashing import RunDigests, copy_and_hash
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.references import versions_of_artifact
+from peft_registry.registry.records.signed_records import stored_manifest
 from peft_registry.registry.use_cases.verify import verify_folder
 from peft_registry.registry.verification.presented import present_version, write_presented
-from peft_registry.schemas.errors import IntegrityBroken, NotChecked, Taken
+from peft_registry.registry.verification.with_base import (
+    ADAPTER_FOLDER,
+    BASE_FOLDER,
+    CONFIG_MAX_BYTES,
+    config_for_loaders,
+    is_adapter_config,
+)
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked, NotFound, Taken
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.version import VerifyOutcome, Version
+
+OWN_BASE_CONFIG = "model/config.json"  # of a merge that kept a part beside its weights
+_READABLE = 0o644
 
 
 class DestinationTaken(Taken):
@@ -42,6 +60,34 @@ class PullUnverified(NotChecked):
     outcome: VerifyOutcome
 
 
+class NothingBeside(InputRefused):
+    reference = "nothing-beside"
+    what = "{label} needs no base beside it"
+    why = "it is a {kind} that is loaded by itself"
+    fix = "leave out --with-base"
+
+    label: str
+    kind: str
+
+
+class BaseNotHere(NotFound):
+    reference = "base-not-here"
+    what = "the base of {label} is not registered here"
+    why = "it names {weights}, and no version of this registry has these weights as a base"
+    fix = "add the base with `registry base add`, or pull without --with-base"
+
+    label: str
+    weights: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class PulledWithBase:
+    """How the adapter verified on the bytes beside it, and the version of the base, which verified too."""
+
+    outcome: VerifyOutcome
+    base: Version
+
+
 def pull_version(
     registry: Registry,
     version: Version,
@@ -61,28 +107,128 @@ def pull_version(
         BytesElsewhere: a base by reference whose files are gone.
         DiskFull, NotWritable: about the folder.
     """
+    with _new_folder(destination) as part:
+        return verified_copy(registry, version, part, trust=trust, look_for_base=look_for_base)
+
+
+def pull_with_base(
+    registry: Registry, version: Version, destination: Path, *, trust: TrustPolicy | None = None
+) -> PulledWithBase:
+    """Write an adapter and its base to one new folder, each verified, with what loaders open in front of them.
+
+    `AutoPeftModelForCausalLM`, `AutoModelForCausalLM` and `pipeline` load that folder by its path, and need nothing else.
+
+    Raises:
+        NothingBeside: the version is whole by itself.
+        BaseNotHere: its base is not registered here.
+        BytesElsewhere: the base was added by reference, and its files are gone.
+        DestinationTaken, PullRefused, PullUnverified, ObjectMissing, DiskFull, NotWritable: as `pull_version`.
+    """
+    manifest = stored_manifest(registry, version.manifest_digest)
+    base = _base_beside(registry, version, manifest)
+    with _new_folder(destination) as part, closing(RunDigests()) as digests:
+        for name in (ADAPTER_FOLDER, BASE_FOLDER):
+            (part / name).mkdir()
+        verified_copy(registry, base, part / BASE_FOLDER, trust=trust, digests=digests)
+        outcome = verified_copy(
+            registry, version, part / ADAPTER_FOLDER, trust=trust, base=part / BASE_FOLDER, digests=digests
+        )
+        _write_for_loaders(part, manifest, destination.resolve() / BASE_FOLDER)
+    return PulledWithBase(outcome, base)
+
+
+def _base_beside(registry: Registry, version: Version, manifest: Manifest) -> Version:
+    """The version that an adapter's base is registered as first.
+
+    Raises:
+        NothingBeside, BaseNotHere.
+    """
+    configs = [entry.path for entry in manifest.files if is_adapter_config(entry.path)]
+    is_own = manifest.layout == "model" or any(entry.path == OWN_BASE_CONFIG for entry in manifest.files)
+    if is_own or not configs or manifest.base is None:
+        raise NothingBeside(version.label, version.kind)
+    digest = manifest.base.manifest
+    versions = () if digest is None else versions_of_artifact(registry, digest)
+    if not versions:
+        raise BaseNotHere(version.label, manifest.base.identity.weights)
+    return versions[0]
+
+
+def _write_for_loaders(part: Path, manifest: Manifest, base: Path) -> None:
+    """The files of the adapter in front of the two folders, its configuration with the path that the base will have."""
+    for entry in manifest.files:
+        signed, opened = part / ADAPTER_FOLDER / entry.path, part / entry.path
+        opened.parent.mkdir(parents=True, exist_ok=True)
+        if is_adapter_config(entry.path):
+            config = config_for_loaders(read_file(signed, max_bytes=CONFIG_MAX_BYTES), base)
+            write_new(opened, config, mode=_READABLE)
+        else:
+            link_or_copy(signed, opened)
+
+
+@contextmanager
+def _new_folder(destination: Path) -> Iterator[Path]:
+    """An empty folder that becomes `destination` where the block ends well; nothing is left where it does not."""
     _require_free(destination)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".registry-pull-", dir=destination.parent) as scratch:
             part = Path(scratch) / "part"
             part.mkdir()
-            outcome = _verified_copy(registry, version, part, trust, look_for_base)
+            yield part
             # onto an empty folder too; whatever came to lie there since makes the rename fail, and is left alone
             part.replace(destination)
     except OSError as error:
         _require_free(destination)
         raise unwritable(destination, error) from error
-    return outcome
 
 
-def _verified_copy(
-    registry: Registry, version: Version, part: Path, trust: TrustPolicy | None, look_for_base: bool
+def link_or_copy(source: Path, target: Path) -> None:
+    """A second name for a file, or a copy where the file system has no second names.
+
+    Raises:
+        DiskFull, NotWritable: neither can be made.
+    """
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        copy_and_hash(source, target, mode=_READABLE)
+
+
+def verified_copy(
+    registry: Registry,
+    version: Version,
+    part: Path,
+    *,
+    trust: TrustPolicy | None = None,
+    look_for_base: bool = True,
+    base: Path | None = None,
+    digests: RunDigests | None = None,
 ) -> VerifyOutcome:
+    """Write a version into an empty folder, and return how the folder verifies.
+
+    Args:
+        registry: where it is registered.
+        version: which.
+        part: the folder.
+        trust: whom the user trusts; None for the trust of the registry.
+        look_for_base: as `pull_version`.
+        base: where its base lies, whose bytes must then be right.
+        digests: what was hashed before.
+
+    Raises:
+        PullRefused, PullUnverified, ObjectMissing, BytesElsewhere: as `pull_version`.
+    """
     write_presented(present_version(registry, version, part.parent), part)
-    chosen = registry.trust if trust is None else trust
     outcome = verify_folder(
-        part, trust=chosen, now=registry.clock(), registry=registry, version=version, look_for_base=look_for_base
+        part,
+        trust=registry.trust if trust is None else trust,
+        now=registry.clock(),
+        registry=registry,
+        version=version,
+        base=base,
+        look_for_base=look_for_base,
+        digests=digests,
     )
     outcome = outcome.revised(subject=version.label)
     if outcome.verdict == "broken":

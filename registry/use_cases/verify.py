@@ -45,6 +45,13 @@ from peft_registry.registry.verification.findings import (
     ParentVerifier,
 )
 from peft_registry.registry.verification.presented import Presented, present_folder, present_version
+from peft_registry.registry.verification.with_base import (
+    ADAPTER_FOLDER,
+    BASE_FOLDER,
+    check_loaders,
+    is_with_base,
+    signed_folder,
+)
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
@@ -54,6 +61,7 @@ from peft_registry.schemas.version import Check, LineageOutcome, Verdict, Verify
 
 _STEPS_OVER_BYTES = frozenset({"files", "tensors"})
 _UNSURE_OF_THE_LOG = frozenset({LOG_SIGNER_UNKNOWN, OwnLogDamaged.reference})
+_WORST_LAST: tuple[Verdict, ...] = ("verified", "unverified", "broken")
 _BASES_KEPT = 8  # bases whose identity one run remembers; a base of many tensors takes megabytes
 
 
@@ -103,7 +111,7 @@ def verify_folder(
     look_for_base: bool = True,
     digests: RunDigests | None = None,
 ) -> VerifyOutcome:
-    """Verify a pulled folder.
+    """Verify a pulled folder; of one with its base beside it both, and what loaders open in front of them.
 
     Args:
         folder: where it lies.
@@ -120,8 +128,38 @@ def verify_folder(
     """
     authority = Authority(trust, now, trust_problem)
     with _run(registry, authority, require, digests=digests, damaged=damaged) as run:
+        if is_with_base(folder):
+            return _checked_with_base(run, folder, base=base, version=version)
         context = run.context(base=base, look_for_base=look_for_base, version=version, verify_parent=run.verify_parent)
         return run.check_folder(folder, context, base=base).outcome
+
+
+def _checked_with_base(run: "_Run", folder: Path, *, base: Path | None, version: Version | None) -> VerifyOutcome:
+    """How an adapter verifies whose base lies beside it, unless the user says that another folder is its base."""
+    beside = folder / BASE_FOLDER
+    of_base = run.check_folder(beside, run.context(look_for_base=False), base=None).outcome
+    chosen = beside if base is None else base
+    context = run.context(base=chosen, version=version, verify_parent=run.verify_parent)
+    of_adapter = run.check_folder(folder / ADAPTER_FOLDER, context, base=chosen).outcome
+    loaders = check_loaders(folder, run.digests)
+    verdicts = (of_adapter.verdict, of_base.verdict, "broken" if loaders.status == "failed" else "verified")
+    return VerifyOutcome(
+        subject=str(folder),
+        manifest_digest=of_adapter.manifest_digest,
+        verdict=max(verdicts, key=_WORST_LAST.index),
+        checks=(*of_adapter.checks, _summary_of_base(of_base), loaders),
+    )
+
+
+def _summary_of_base(outcome: VerifyOutcome) -> Check:
+    """The ten checks of the base beside an adapter as a line of its own."""
+    if outcome.verdict == "verified":
+        return Check(step="base-folder", text="the base beside it is what was registered and signed", status="ok")
+    wrong = "failed" if outcome.verdict == "broken" else "unchecked"
+    lines = tuple(f"{check.step}: {check.text}" for check in outcome.checks if check.status == wrong)
+    first = next((check.error for check in outcome.checks if check.status == wrong), None)
+    text = f"the base beside it is {outcome.verdict}"
+    return Check(step="base-folder", text=text, status=wrong, error=first, detail=lines)
 
 
 def verify_version(
@@ -179,7 +217,7 @@ def verify_folder_lineage(
 ) -> LineageOutcome:
     """The same of a pulled folder: what it was made from is verified as far as it is registered in `registry`."""
     with _run(registry, Authority(trust, now, trust_problem), require, damaged=damaged) as run:
-        focus = run.check_folder(folder, run.context(base=base), base=base)
+        focus = run.check_folder(signed_folder(folder), run.context(base=base), base=base)
         return walk(focus, run.check_artifact, digest=focus.outcome.manifest_digest, observe=observe)
 
 

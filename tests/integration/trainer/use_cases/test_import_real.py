@@ -15,7 +15,7 @@ from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.import_folder import ImportOutcome, import_folders
 from peft_registry.registry.use_cases.import_plan import ImportRequest
 from peft_registry.registry.use_cases.promote import set_alias
-from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.pull import pull_version, pull_with_base
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.trainer.merge.bundle import load_artifact
@@ -51,7 +51,9 @@ def saved_by_peft(place: Path) -> Path:
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(3)
-    config = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
+    config = LoraConfig(
+        r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"], init_lora_weights=False, task_type="CAUSAL_LM"
+    )
     get_peft_model(load(place / "tiny"), config).save_pretrained(place / "by-peft")
     return place / "by-peft"
 
@@ -84,6 +86,32 @@ def test_what_was_imported_answers_as_peft_loads_it(
         manifest = stored_manifest(registry, imported.version.manifest_digest)
         logits = load_artifact(manifest, load(place / "tiny"), place / "pulled")(tokens).logits
     assert torch.equal(logits, expected)
+
+
+def test_what_was_pulled_with_its_base_loads_by_its_path_alone(
+    registry: Registry, imported: ImportOutcome, saved_by_peft: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base has no id on the Hub: without the folder beside it none of these calls would find it."""
+    import torch
+    from peft import AutoPeftModelForCausalLM, PeftModel
+    from transformers import AutoModelForCausalLM, pipeline
+
+    pull_with_base(registry, imported.version, place / "with-base")
+    monkeypatch.chdir(place.parent)
+    folder = str(place / "with-base")
+    tokens = torch.arange(12).reshape(1, 12)
+    with torch.no_grad():
+        expected = PeftModel.from_pretrained(load(place / "tiny"), saved_by_peft).eval()(tokens).logits
+        base = AutoModelForCausalLM.from_pretrained(f"{folder}/base")
+        assert not torch.equal(base(tokens).logits, expected)
+        loaded = (
+            PeftModel.from_pretrained(base, folder),
+            AutoPeftModelForCausalLM.from_pretrained(folder),
+            AutoModelForCausalLM.from_pretrained(folder),
+            pipeline("text-generation", model=folder).model,
+        )
+        for model in loaded:
+            assert torch.equal(model.eval()(tokens).logits, expected)
 
 
 def test_an_imported_adapter_is_evaluated_promoted_reported_and_merged(
