@@ -1,7 +1,8 @@
 """pull: a verified copy of a version."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +17,11 @@ from peft_registry.cli.options import (
     TrustOption,
 )
 
+if TYPE_CHECKING:
+    from peft_registry.registry.homes.home import Registry
+    from peft_registry.schemas.policy import TrustPolicy
+    from peft_registry.schemas.version import VerifyOutcome, Version
+
 
 def add_to(app: typer.Typer) -> None:
     app.command()(pull)
@@ -23,10 +29,16 @@ def add_to(app: typer.Typer) -> None:
 
 def pull(
     reference: ReferenceArgument,
-    folder: Annotated[Path, typer.Argument(help="New folder to write to.")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="New folder to write to; not with --cache.", show_default=False)
+    ] = None,
     with_base: Annotated[
         bool, typer.Option("--with-base", help="Put the base beside the adapter, so that the folder loads by its path.")
     ] = False,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder of verified versions that others share; what is there already is not copied again."),
+    ] = None,
     home: HomeOption = None,
     trust: TrustOption = None,
     root: RootOption = None,
@@ -36,23 +48,84 @@ def pull(
     """Write a verified copy of a version to a new folder. Plain layout: other tools load it as it is."""
     from peft_registry.cli.wiring import chosen_trust, opened
     from peft_registry.registry.records.references import version_named
-    from peft_registry.registry.use_cases.pull import pull_version, pull_with_base
 
+    _require_one_place(folder, cache, with_base)
     with opened(home, checkpoint=checkpoint) as registry:
         policy, problem = chosen_trust(registry, trust, root)
         if problem is not None:
             raise problem
         version = version_named(registry, reference, trust=policy)
-        base = None
-        if with_base:
-            pulled = pull_with_base(registry, version, folder, trust=policy)
-            outcome, base = pulled.outcome, pulled.base.label
-        else:
-            outcome = pull_version(registry, version, folder, trust=policy)
+        pulled = _pulled(registry, version, folder, cache, policy, with_base=with_base)
     if output is Output.json:
-        told = {"folder": str(folder), "version": version.label, "base": base}
-        console.out_json(told | outcome.model_dump(mode="json"))
+        console.out_json(pulled.to_json())
         return
-    beside = "" if base is None else f" with its base {base}"
-    console.line(f"pulled   {version.label}{beside} → {folder}  {outcome.verdict}")
-    console.next_step(f"registry verify {folder}")
+    if pulled.replaced:
+        changed = ", ".join(pulled.replaced)
+        console.note(
+            f"warning: {len(pulled.replaced)} files of the cache were not what was put there, and are made anew: {changed}"
+        )
+    base = "" if pulled.base is None else f" with its base {pulled.base}"
+    console.line(f"pulled   {version.label}{base} → {pulled.folder}  {pulled.outcome.verdict}")
+    console.next_step(f"registry verify {pulled.folder}")
+
+
+@dataclass(frozen=True)
+class _Pulled:
+    """What was pulled, and where it lies."""
+
+    version: str
+    folder: Path
+    outcome: "VerifyOutcome"
+    base: str | None = None
+    copied_bytes: int | None = None  # into a cache
+    replaced: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        told: dict[str, object] = {"folder": str(self.folder), "version": self.version, "base": self.base}
+        if self.copied_bytes is not None:
+            told |= {"copied_bytes": self.copied_bytes, "replaced": list(self.replaced)}
+        return told | self.outcome.model_dump(mode="json")
+
+
+def _require_one_place(folder: Path | None, cache: Path | None, with_base: bool) -> None:
+    """Raise unless it is said where to write, and once."""
+    from peft_registry.schemas.errors import InputRefused
+
+    if folder is not None and cache is None:
+        return
+    if folder is None and cache is not None and not with_base:
+        return
+    beside = "--with-base" if with_base and cache is not None else "FOLDER" if folder is not None else None
+    raise InputRefused.in_words(
+        what="it is not said where to write" if beside is None else f"--cache cannot be combined with {beside}",
+        why="a pull writes to a new folder, or adds what is missing to a cache that chooses the folder",
+        fix="name a folder, or give --cache DIR without one",
+    )
+
+
+def _pulled(
+    registry: "Registry",
+    version: "Version",
+    folder: Path | None,
+    cache: Path | None,
+    policy: "TrustPolicy | None",
+    *,
+    with_base: bool,
+) -> _Pulled:
+    from peft_registry.registry.use_cases.pull import pull_version, pull_with_base
+    from peft_registry.registry.use_cases.pull_to_cache import pull_to_cache
+
+    if cache is not None:
+        cached = pull_to_cache(registry, version, cache, trust=policy)
+        return _Pulled(
+            version.label,
+            cached.folder,
+            cached.outcome,
+            copied_bytes=cached.copied_bytes,
+            replaced=cached.replaced,
+        )
+    assert folder is not None, "one of the two places is named"
+    if with_base:
+        pulled = pull_with_base(registry, version, folder, trust=policy)
+        return _Pulled(version.label, folder, pulled.outcome, pulled.base.label)
+    return _Pulled(version.label, folder, pull_version(registry, version, folder, trust=policy))

@@ -230,7 +230,15 @@ def verified_copy(
         look_for_base=look_for_base,
         digests=digests,
     )
-    outcome = outcome.revised(subject=version.label)
+    return require_verified(outcome.revised(subject=version.label))
+
+
+def require_verified(outcome: VerifyOutcome) -> VerifyOutcome:
+    """The outcome of what may be given out.
+
+    Raises:
+        PullRefused, PullUnverified: it is broken, or could not be verified.
+    """
     if outcome.verdict == "broken":
         raise PullRefused(outcome)
     if outcome.verdict == "unverified":
