@@ -11,22 +11,12 @@ from peft_registry.registry.homes.home import Registry, find_home, open_home, re
 from peft_registry.registry.homes.pins import Pins
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.mlflow.verified_files import ManifestReader
-from peft_registry.registry.records.snapshots import statements_about
 from peft_registry.registry.use_cases.pull import PullRefused, PullUnverified
+from peft_registry.registry.use_cases.recalls import require_not_recalled
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.registry.verification.presented import BytesElsewhere
-from peft_registry.schemas.errors import Refused
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.manifest import FileEntry
-
-
-class VersionRecalled(Refused):
-    reference = "version-recalled"
-    what = "{label} is recalled"
-    why = "a signed recall forbids handing it out"
-    fix = "`registry show` names the reason; use another version"
-
-    label: str
 
 
 def open_reader(home: str | None, *, state: Path | None) -> ManifestReader:
@@ -59,11 +49,9 @@ class HomeReader:
         """
         with self.registry.database.read() as tx:
             versions = catalog.version_by_digest(tx, manifest_digest=digest)
-            recalled = any(statement.kind == "recall" for statement in statements_about(self.registry, tx, digest))
         if not versions:
             raise catalog.VersionUnknown(Reference(digest=digest), "no version has this manifest")
-        if recalled:
-            raise VersionRecalled(versions[0].label)
+        require_not_recalled(self.registry, versions[0])
         outcome = verify_version(self.registry, versions[0])
         if outcome.verdict == "broken":
             raise PullRefused(outcome)
