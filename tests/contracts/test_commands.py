@@ -31,8 +31,8 @@ WITHOUT_JSON = {
 }
 # what an empty folder answers: 7, there is no registry here, but for these
 IN_AN_EMPTY_FOLDER = {"init": 2, "schema": 0, "methods": 0, "suites list": 0, "suites show": 2, "suites ids": 2}
-# it asks where to write first: to a folder or to a cache
-IN_AN_EMPTY_FOLDER |= {"pull": 2}
+# they ask first where to write, and what for
+IN_AN_EMPTY_FOLDER |= {"pull": 2, "export": 2}
 IN_AN_EMPTY_FOLDER |= {"trust init": 2, "trust add": 2, "trust revoke": 2, "keys revoke": 2, "trust sign": 2}
 # every other command is named on a page that somebody wrote
 ON_NO_PAGE = {

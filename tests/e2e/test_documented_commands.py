@@ -41,6 +41,9 @@ NOT_RUN = {
     "python3 -m venv audit": "the next two lines need the package index; tests/e2e/test_auditor.py makes such an environment",
     "audit/bin/pip install -r requirements-verify.txt": "needs the package index; see tests/e2e/test_auditor.py",
     "audit/bin/pip install --no-deps peft-registry": "needs the package index; see tests/e2e/test_auditor.py",
+    "pip install -r requirements-verify.txt && pip install --no-deps peft-registry": (
+        "needs the package index; tests/e2e/test_auditor.py makes such an environment"
+    ),
     "registry ui": "runs until Ctrl-C; tests/servers/ui.py starts it",
     "registry ui --no-open --port 5001": "runs until Ctrl-C; tests/servers/ui.py starts it",
     "export MLFLOW_TRACKING_URI=http://127.0.0.1:5000 REGISTRY_HOME=.registry": "names a running server",

@@ -1,0 +1,265 @@
+"""What vLLM refuses of an adapter before it is served, by its configuration and the names and shapes of its tensors.
+
+vLLM says it when a request comes, to whoever asks; here it is said where the adapter lies. The rules are those of vLLM 0.33:
+`validate_legal` of vllm/lora/peft_helper.py, `parse_fine_tuned_lora_name` of vllm/lora/utils.py, `from_local_checkpoint` of
+vllm/lora/lora_model.py, and the ranks of vllm/config/lora.py. Which modules of an architecture are linear layers in vLLM is its
+own affair; a module is held here against the base that is registered.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from peft_registry.registry.identity.weights import Tensor
+from peft_registry.schemas.base_model import BaseIdentity
+from peft_registry.schemas.errors import IntegrityBroken, KnownError, Refused
+from peft_registry.schemas.manifest import Manifest
+
+WEIGHTS_NAME = "adapter_model.safetensors"
+DEFAULT_MAX_RANK = 16  # of `vllm serve` without --max-lora-rank
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that --max-lora-rank takes
+MAX_RANK = RANKS[-1]
+
+_PREFIX = "base_model.model."
+_LOW_RANK = re.compile(r"(?P<module>.+)\.(?:lora_(?P<side>[AB])\.weight|lora_embedding_(?P<embedded>[AB]))\Z")
+# of whole models with a head for classes; the only modules that are taken whole
+_HEADS = ("score", "classifier")
+_HEAD_TENSOR = re.compile(r"(?:.+\.)?(?:score|classifier)\.(?:weight|bias)\Z")
+# copies of the base's embeddings, which vLLM passes over
+_PASSED_OVER = (".embed_tokens.base_layer.weight", ".lm_head.base_layer.weight")
+# these give the factors their first values; every other one changes the base when peft loads the adapter
+_PLAIN_STARTS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
+_MERGE = "merge it into its base with `registry merge`, and serve the result as a model"
+
+
+@dataclass(frozen=True, slots=True)
+class _Feature:
+    """A setting of peft that vLLM refuses where it is set, and what it is."""
+
+    key: str
+    called: str
+    reason: str = "vLLM does not compute it"
+
+
+_FEATURES = (
+    _Feature("use_dora", "DoRA"),
+    _Feature("lora_bias", "a bias on its low-rank factors"),
+    _Feature("alora_invocation_tokens", "activation by tokens (aLoRA)"),
+    _Feature("layer_replication", "layers that stand several times"),
+    _Feature("use_bdlora", "block-diagonal factors"),
+    _Feature("use_qalora", "QA-LoRA"),
+    _Feature("trainable_token_indices", "tokens with vectors of their own", "vLLM has no place for them"),
+)
+
+
+class NotALora(Refused):
+    reference = "vllm-not-a-lora"
+    what = "vLLM cannot add {label} to a base that it serves"
+    why = "it is {form}, and vLLM adds adapters of LoRA alone"
+    fix = "{remedy}"
+
+    label: str
+    form: str
+    remedy: str
+
+
+class RankTooHigh(Refused):
+    reference = "vllm-rank"
+    what = "{label} has the rank {rank}, and the server takes at most {limit}"
+    why = "vLLM makes room for one rank when it starts"
+    fix = "{remedy}"
+
+    label: str
+    rank: int
+    limit: int
+
+    @property
+    def remedy(self) -> str:
+        next_rank = next((rank for rank in RANKS if rank >= self.rank), None)
+        if next_rank is None:
+            return f"train with lora.r={MAX_RANK} or less, or {_MERGE}"
+        return f"start it with --max-lora-rank {next_rank}"
+
+
+class RankNotStated(Refused):
+    reference = "vllm-rank-not-stated"
+    what = "the configuration of {label} does not say what vLLM computes with"
+    why = "{reason}"
+    fix = "save the adapter again with peft, and import it"
+
+    label: str
+    reason: str
+
+
+class FeatureNotServed(Refused):
+    reference = "vllm-feature"
+    what = "{label} uses {feature}"
+    why = "{reason}"
+    fix = f"train without it, or {_MERGE}"
+
+    label: str
+    feature: str
+    reason: str
+
+
+class TensorsWithoutPlace(Refused):
+    reference = "vllm-tensors"
+    what = "vLLM has no place for {count} tensors of {label}, the first is {first!a}"
+    why = "{reason}"
+    fix = f"train with target modules that are linear layers, or {_MERGE}"
+
+    label: str
+    count: int
+    first: str
+    reason: str
+
+
+class ServedBaseDiffers(IntegrityBroken):
+    reference = "served-base-differs"
+    what = "{label} is not an adapter of the base that is served"
+    why = "its {part} is {served}, and the adapter was made on {registered}"
+    fix = "serve the base that `registry show` names, at its commit; `registry pull` writes it"
+
+    label: str
+    part: str
+    served: object
+    registered: object
+
+
+def require_served_base(label: str, made_on: BaseIdentity, served: BaseIdentity) -> None:
+    """Raise unless the base that is served is the one that the adapter was made on.
+
+    Raises:
+        ServedBaseDiffers: names the first part that differs.
+    """
+    for part in ("weights", "config", "tokenizer"):
+        registered, own = getattr(made_on, part), getattr(served, part)
+        if registered != own:
+            raise ServedBaseDiffers(label, part, own, registered)
+
+
+def serving_problems(
+    label: str,
+    manifest: Manifest,
+    config: Mapping[str, Any] | None,
+    tensors: Iterable[Tensor],
+    *,
+    max_rank: int = DEFAULT_MAX_RANK,
+    base: Iterable[Tensor] | None = None,
+) -> tuple[KnownError, ...]:
+    """Everything for which vLLM would refuse a version, in the order in which it looks; empty where it would not.
+
+    Args:
+        label: how a person calls the version.
+        manifest: of the version.
+        config: its `adapter_config.json`; None where it has none.
+        tensors: of its weights.
+        max_rank: what the server is started with.
+        base: the tensors of its base, to see whether each module is there and of two dimensions; None to leave that out.
+    """
+    if config is None or config.get("peft_type") != "LORA" or manifest.layout != "peft":
+        return (_not_a_lora(label, manifest),)
+    listed = tuple(tensors)
+    return (
+        *_of_rank(label, config, listed, max_rank),
+        *_of_features(label, config),
+        *_of_tensors(label, listed, base),
+    )
+
+
+def _not_a_lora(label: str, manifest: Manifest) -> NotALora:
+    if manifest.layout == "model":
+        return NotALora(label, "a whole model", "pull it, and give its folder to `vllm serve`")
+    form = "several adapters in one" if manifest.layout == "bundle" else f"an adapter of the method {manifest.method}"
+    mergeable = manifest.method in ("lora", "ia3", "merge", "lora_pro")
+    remedy = (
+        _MERGE
+        if mergeable
+        else "serve it with peft; `registry pull --with-base` writes a folder that loads by its path"
+    )
+    return NotALora(label, form, remedy)
+
+
+def _of_rank(label: str, config: Mapping[str, Any], tensors: tuple[Tensor, ...], limit: int) -> Iterator[KnownError]:
+    rank, alpha, targets = config.get("r"), config.get("lora_alpha"), config.get("target_modules")
+    if not _is_count(rank):
+        yield RankNotStated(label, f"its `r` is {rank!r:.40}, which is not a positive whole number")
+        return
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float):
+        yield RankNotStated(label, f"its `lora_alpha` is {alpha!r:.40}, which is not a number")
+    if not isinstance(targets, str | list):
+        yield RankNotStated(label, "it names no `target_modules`")
+    pattern = config.get("rank_pattern") or {}
+    ranks = pattern.values() if isinstance(pattern, dict) else ()
+    if not all(_is_count(value) for value in ranks):
+        yield RankNotStated(label, "its `rank_pattern` has a rank that is not a positive whole number")
+        return
+    # what the factors are decides, whatever the configuration says
+    of_factors = (_rank_of(tensor) for tensor in tensors)
+    highest = max([rank, *ranks, *(value for value in of_factors if value is not None)])
+    if highest > limit:
+        yield RankTooHigh(label, highest, limit)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _rank_of(tensor: Tensor) -> int | None:
+    match = _LOW_RANK.match(tensor.name)
+    is_first = match is not None and "A" in (match["side"], match["embedded"])
+    return tensor.shape[0] if is_first and tensor.shape else None
+
+
+def _of_features(label: str, config: Mapping[str, Any]) -> Iterator[KnownError]:
+    for feature in _FEATURES:
+        if config.get(feature.key):
+            yield FeatureNotServed(label, f"{feature.called} (`{feature.key}`)", feature.reason)
+    if config.get("bias", "none") != "none":
+        yield FeatureNotServed(label, "biases that were trained (`bias`)", "vLLM adds low-rank factors alone")
+    saved = config.get("modules_to_save") or ()
+    whole = [str(module) for module in saved if module not in _HEADS]
+    if whole:
+        reason = "vLLM adds low-rank factors to modules, and replaces none but a head for classes"
+        yield FeatureNotServed(
+            label, f"modules that were trained whole (`modules_to_save`: {', '.join(whole)})", reason
+        )
+    start = config.get("init_lora_weights")
+    if isinstance(start, str) and start.lower() not in _PLAIN_STARTS:
+        reason = "peft changes the base's weights when it loads such an adapter, and vLLM does not"
+        yield FeatureNotServed(label, f"a start that changes the base (`init_lora_weights`: {start})", reason)
+
+
+def _of_tensors(label: str, tensors: tuple[Tensor, ...], base: Iterable[Tensor] | None) -> Iterator[KnownError]:
+    sides: dict[str, set[str]] = {}
+    unknown = []
+    for tensor in tensors:
+        match = _LOW_RANK.match(tensor.name)
+        if match is not None:
+            sides.setdefault(match["module"], set()).add(match["side"] or match["embedded"])
+        elif not tensor.name.endswith(_PASSED_OVER) and not _HEAD_TENSOR.match(tensor.name):
+            unknown.append(tensor.name)
+    if unknown:
+        reason = "it reads low-rank factors under the names that peft gives them, and nothing else"
+        yield TensorsWithoutPlace(label, len(unknown), unknown[0], reason)
+    single = sorted(module for module, both in sides.items() if len(both) < 2)
+    if single:
+        yield TensorsWithoutPlace(label, len(single), single[0], "one of the two factors of a module is not there")
+    if not sides:
+        yield TensorsWithoutPlace(label, 0, "none", "there are no low-rank factors in it")
+    if base is not None:
+        yield from _of_modules(label, sides, base)
+
+
+def _of_modules(label: str, modules: Iterable[str], base: Iterable[Tensor]) -> Iterator[KnownError]:
+    """Modules that are not linear layers or embeddings of the base. Experts, which some libraries fuse, are left out."""
+    shapes = {tensor.name: tensor.shape for tensor in base}
+    others = []
+    for module in modules:
+        shape = shapes.get(f"{module.removeprefix(_PREFIX)}.weight")
+        if shape is not None and len(shape) != 2:
+            others.append(module)
+    if others:
+        reason = "the module is neither a linear layer nor an embedding in the base"
+        yield TensorsWithoutPlace(label, len(others), others[0], reason)
