@@ -13,7 +13,7 @@ from peft_registry.registry.disk.files import read_file, unwritable, write_new
 from peft_registry.registry.disk.hashing import RunDigests, copy_and_hash
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import versions_of_artifact
-from peft_registry.registry.records.signed_records import stored_manifest
+from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.verify import verify_folder
 from peft_registry.registry.verification.presented import present_version, write_presented
 from peft_registry.registry.verification.with_base import (
