@@ -56,12 +56,15 @@ _KINDS = {
     "BOTTLENECK": "bottleneck_adapter",
 }
 _SECONDS_A_DAY = 86400
+# of one device; more of them read more rows
+_ROWS_A_STEP = ("per_device_train_batch_size", "gradient_accumulation_steps")
+_ROUNDED = 0.9  # speed and time are written with three digits
 _FEW_BITS = 8  # no tool here quantises to more
 # how the files of other tools switch it on; PyYAML reads the last three as true
 _ON = (True, 1, "true", "yes", "on")
 # why the norm of the change is unknown
 _BASE_NOT_READ = "not measured when it was imported: no weight of the base was read"
-_FIRST_ELEMENTS = "not measured over the whole model: the import record compares the first elements of each matrix"
+_SAMPLED = "not measured over the whole model: the import record compares a sample of each matrix"
 
 
 class ImportedChange(Frozen):
@@ -271,7 +274,7 @@ def _change(change: ImportedChange, manifest: Manifest, imported_as: ImportRecor
         params_changed=none_of_base,
         params_removed=none_of_base,
         pct_of_base=share,
-        rel_norm_global=unknown(_FIRST_ELEMENTS if _was_compared(imported_as) else _BASE_NOT_READ),
+        rel_norm_global=unknown(_SAMPLED if _was_compared(imported_as) else _BASE_NOT_READ),
         base_weights_untouched=untouched_base(change.base_untouched),
     )
 
@@ -311,7 +314,7 @@ def _compute(settings: dict[str, Value], parameters: int) -> Compute:
     flop = _conservative_flop(settings, parameters)
     method = elsewhere
     tolerance = elsewhere
-    if flop is not None:
+    if flop is not None and flop.known:
         method = derived("6·P·D", method="the formula of the conservative figure")
         tolerance = derived(TOLERANCE_PCT, "%", method="the tolerance that GL J123 names; not estimated for this run")
     return Compute(
@@ -331,6 +334,9 @@ def _conservative_flop(settings: dict[str, Value], parameters: int) -> Value | N
     number = None if tokens is None else tokens.positive_number
     if tokens is None or number is None:
         return None
+    too_few = _too_few_tokens(number, settings)
+    if too_few is not None:
+        return unknown(f"{tokens.method}, says {number:g} tokens, and {too_few}: so small a figure is of no training")
     flop = dense_flop(parameters, number)
     if not math.isfinite(flop):  # such a number of tokens is of no training
         return None
@@ -340,6 +346,23 @@ def _conservative_flop(settings: dict[str, Value], parameters: int) -> Value | N
         method=f"6·P·D; P all parameters of the base, D by {tokens.method}",
         evidence=tokens.evidence,
     )
+
+
+def _too_few_tokens(tokens: float, settings: dict[str, Value]) -> str | None:
+    """Why a number of tokens is below what the other files imply, one token a row; None where it is not."""
+    steps = _positive(settings, "global_step")
+    rows_a_step = math.prod(_positive(settings, name) or 1.0 for name in _ROWS_A_STEP)
+    rows = (_positive(settings, "train_samples_per_second") or 0.0) * (_positive(settings, "train_runtime") or 0.0)
+    if steps is not None and tokens < steps * rows_a_step:
+        return f"{steps:g} steps of {rows_a_step:g} row{'' if rows_a_step == 1 else 's'} read more"
+    if tokens < _ROUNDED * rows:
+        return f"the {rows:g} rows that its speed and time give have more"
+    return None
+
+
+def _positive(settings: dict[str, Value], name: str) -> float | None:
+    value = settings.get(name)
+    return None if value is None else value.positive_number
 
 
 def _compute_inputs(settings: dict[str, Value], parameters: int) -> Value | None:

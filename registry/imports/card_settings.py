@@ -36,7 +36,7 @@ def read_card(offered: OfferedFolder, settings: FolderSettings) -> None:
     data = offered.read(CARD, max_bytes=_MAX_BYTES)
     digest = Digest.of(data)
     text = data.decode("utf-8", "replace").replace("\r\n", "\n")
-    settings.read.append(CARD)
+    settings.read[CARD] = digest
     settings.put_words(_axolotl_file(text, settings), _AXOLOTL_NAME, digest)
     for key, value in _front_matter(text, settings).items():
         if key in CARD_KEYS:

@@ -26,6 +26,7 @@ from peft_registry.schemas.imports import Finding
 
 _MAX_BYTES = 16 * 1024 * 1024
 _MAX_YAML_BYTES = 1024 * 1024
+_MAX_TRAINING_FILES = 20  # a training leaves one or two
 _YAML = (".yaml", ".yml")
 
 
@@ -48,7 +49,13 @@ def settings_of_folder(offered: OfferedFolder, adapter_config: Mapping[str, Any]
     state = _state_path(paths)
     if state is not None:
         _read_state(offered, state, settings)
-    for name in (*ARGUMENT_FILES, *_training_files(paths)):
+    training_files = _training_files(paths)
+    if len(training_files) > _MAX_TRAINING_FILES:
+        text = (
+            f"{len(training_files)} YAML files lie beside the weights: the first {_MAX_TRAINING_FILES} by name are read"
+        )
+        settings.findings.append(Finding(kind="cut-short", text=text, place=training_files[_MAX_TRAINING_FILES]))
+    for name in (*ARGUMENT_FILES, *training_files[:_MAX_TRAINING_FILES]):
         if name in paths:
             _read_arguments(offered, name, settings)
     if CARD in paths:
@@ -92,8 +99,9 @@ def _loaded(offered: OfferedFolder, path: str, settings: FolderSettings) -> tupl
         return None
     if not isinstance(value, dict):
         return None
-    settings.read.append(path)
-    return value, Digest.of(data)
+    digest = Digest.of(data)
+    settings.read[path] = digest
+    return value, digest
 
 
 def _unread(path: str, why: str) -> Finding:
@@ -115,7 +123,7 @@ def _read_state(offered: OfferedFolder, path: str, settings: FolderSettings) -> 
         settings.put("total_flos", state["total_flos"], path, "total_flos", digest)
     entries = state.get("log_history")
     history = [row for row in entries if isinstance(row, dict)] if isinstance(entries, list) else []
-    curve = [(row["step"], row["loss"]) for row in history if is_number(row.get("loss")) and "step" in row]
+    curve = [(row["step"], row["loss"]) for row in history if is_number(row.get("loss")) and is_number(row.get("step"))]
     if curve:
         steps, losses = zip(*curve, strict=True)
         settings.put("loss_curve", {"steps": list(steps), "loss": list(losses)}, path, "log_history", digest)
@@ -131,7 +139,7 @@ def _read_arguments(offered: OfferedFolder, path: str, settings: FolderSettings)
         return
     values, digest = loaded
     if path not in ARGUMENT_FILES and len(OF_A_TRAINING_FILE & values.keys()) < 2:
-        settings.read.remove(path)
+        del settings.read[path]
         return
     settings.put_words(values, path, digest)
 

@@ -18,14 +18,17 @@ from peft_registry.schemas.imports import Finding
 from peft_registry.schemas.values import Value, as_doubles, imported
 
 _MAX_LEVELS = 16  # of a value; what is recorded stands deeper, and is refused from 128 levels on where it is read back
+_MAX_VALUE_BYTES = 64 * 1024  # canonical; the longest list of module names that a tool writes has some 20,000
+_MAX_NAMES = 100  # of data sets: the record has a section for each
+_MAX_POINTS = 1000  # of a loss curve; a page draws fewer
 
 
 @dataclass(slots=True)
 class FolderSettings:
-    """The settings that files state, the files that were read for them, and what to know of both."""
+    """The settings that files state, the files that were read for them with their digests, and what to know of both."""
 
     by_name: dict[str, Value] = field(default_factory=dict)
-    read: list[str] = field(default_factory=list)
+    read: dict[str, Digest] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
     def put(self, name: str, value: Any, source: str, key: str, digest: Digest) -> None:  # any JSON value
@@ -34,6 +37,17 @@ class FolderSettings:
             return
         if not _is_recordable(value):
             text = f"{name} is left out: what {key} says cannot be recorded"
+            self.findings.append(Finding(kind="not-read", text=text, place=source))
+            return
+        if name == "loss_curve":
+            value = self._thinned(value, source)
+        if name == "datasets" and isinstance(value, list) and len(value) > _MAX_NAMES:
+            text = f"it names {len(value)} data sets: the first {_MAX_NAMES} are recorded, and the others are not"
+            self.findings.append(Finding(kind="cut-short", text=text, place=source))
+            value = value[:_MAX_NAMES]
+        size = len(canonical_bytes(as_doubles(value)))
+        if size > _MAX_VALUE_BYTES:
+            text = f"{name} is left out: what {key} says has {size} bytes, more than {_MAX_VALUE_BYTES}"
             self.findings.append(Finding(kind="not-read", text=text, place=source))
             return
         value = _without_paths(value)
@@ -48,6 +62,16 @@ class FolderSettings:
         elif not _is_same(known.value, value):
             text = f"{name} is {_shown(known.value)} by {known.method}, and {_shown(value)} by {source}, {key}"
             self.findings.append(Finding(kind="settings-disagree", text=text, place=source))
+
+    def _thinned(self, curve: dict[str, list[Any]], source: str) -> dict[str, list[Any]]:
+        """A curve with few enough points, evenly taken, its first and its last among them."""
+        points = len(curve["steps"])
+        if points <= _MAX_POINTS:
+            return curve
+        kept = [round(number * (points - 1) / (_MAX_POINTS - 1)) for number in range(_MAX_POINTS)]
+        text = f"its loss curve has {points} points: {_MAX_POINTS} of them, evenly taken, are recorded"
+        self.findings.append(Finding(kind="cut-short", text=text, place=source))
+        return {name: [values[number] for number in kept] for name, values in curve.items()}
 
     def put_words(self, words: Mapping[str, Any], source: str, digest: Digest) -> None:
         """Keep what the words of another tool say; those that are not known say nothing."""
