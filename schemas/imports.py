@@ -55,7 +55,7 @@ RelationAnswer = Literal["made from", "not made from", "cannot tell"]
 
 
 class BaseRelation(Document):
-    """How near the matrices of a whole model are to those of a base. The figures are over the first elements of each matrix.
+    """How near the matrices of a whole model are to those of a base. The figures are over a sample of each matrix.
 
     `made from` names no direction: weights do not show which of two models was there first.
     """

@@ -23,6 +23,7 @@ Weights = dict[str, NDArray[np.float32]]
 BASES = 20
 FIRST_SEED = 1000
 STRENGTHS = (0.003, 0.03, 0.3)  # norm of the change over that of the matrix
+SEED = Digest.of(b"relation")  # of the sample, which takes all of matrices as small as these
 _WIDTH = 32
 _TOKENS = 96
 
@@ -83,7 +84,7 @@ def _row(how: str, strength: float, bases: list[Weights], paths: list[Path], mod
     for number, base in enumerate(bases):
         save_file(MADE[how](base, 2 * FIRST_SEED + number, strength), model)
         compared = [
-            ComparedBase(path.stem, Digest.of(path.stem.encode()), nearness_of([model], [path])) for path in paths
+            ComparedBase(path.stem, Digest.of(path.stem.encode()), nearness_of([model], [path], SEED)) for path in paths
         ]
         answers = [relation.answer for relation in relations_of(compared)]
         own[answers[number]] += 1

@@ -141,6 +141,20 @@ def is_called(base: RegisteredBase, named: str) -> bool:
     return last in (source.rpartition("/")[2].lower(), base.version.name.lower())
 
 
+def other_owner(base: RegisteredBase, named: str | None) -> str | None:
+    """What speaks for another model of equal shape behind the name that a folder gives its base; None where nothing does.
+
+    An id on the Hub names an owner; a base that was added from a folder, or a copy under another owner, shares the last part alone.
+    """
+    source = base.record.origin.source
+    if named is None or not _HUB_ID.match(named) or _DIGEST.match(named) or named.lower() == source.lower():
+        return None
+    label = base.version.label
+    if not _HUB_ID.match(source):
+        return f"it names {named!a} as its base, and {label} was not added under that id: it may be another model of its shape"
+    return f"it names {named!a} as its base, and {label} is {source!a}, of another owner: it is held to be that model by name"
+
+
 def _registered(registry: Registry, version: Version) -> RegisteredBase:
     stated = required_base(registry, version)
     return RegisteredBase(version, stated.record, stated.statement)

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from peft_registry.registry.compliance.importing import bits_of
-from peft_registry.registry.imports.base_choice import ChosenBase
+from peft_registry.registry.imports.base_choice import ChosenBase, other_owner
 from peft_registry.registry.imports.offered import OfferedFolder
 from peft_registry.registry.imports.settings import FolderSettings
 from peft_registry.registry.intake.model_code import EXTENSIONS as CODE_EXTENSIONS
@@ -49,6 +49,12 @@ def findings_of_config(config: PeftConfig, chosen: ChosenBase, settings: FolderS
         text = f"it was trained on the base in {bits} bits; it is registered on, and evaluated with, the base as it is stored"
         findings.append(Finding(kind="quantised-base", text=text, place=said_by.method))
     return tuple(findings)
+
+
+def findings_of_name(chosen: ChosenBase, named: str | None) -> tuple[Finding, ...]:
+    """That the base which a folder names has another owner than the one that it was held against, or none that is known."""
+    text = other_owner(chosen.base, named)
+    return () if text is None else (Finding(kind="other-owner", text=text),)
 
 
 def findings_of_files(offered: OfferedFolder) -> tuple[Finding, ...]:

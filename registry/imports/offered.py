@@ -5,12 +5,12 @@ Everything else stays outside: its digest and what it is are noted. A pickle amo
 `training_args.bin` and the state of an optimizer, is noted and never opened.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from peft_registry.registry.disk.files import read_file, reading
-from peft_registry.registry.disk.hashing import hash_file
+from peft_registry.registry.disk.files import read_file, reading, unwritable
+from peft_registry.registry.disk.hashing import copy_and_hash, hash_file
 from peft_registry.registry.identity.base import (
     ADAPTER_CONFIG_NAME,
     CHAT_TEMPLATE_NAMES,
@@ -48,12 +48,21 @@ class NothingToImport(InputRefused):
 
 @dataclass(frozen=True, slots=True)
 class OfferedFolder:
-    """What lies in a folder: the files of the model, and those beside them."""
+    """What lies in a folder: the files of the model, and those beside them.
+
+    `model_folder` has the files of the model: a copy that nobody else can write, so that what is looked at is what is registered.
+    """
 
     folder: Path
     kind: Literal["adapter", "model"]
     model_files: tuple[FileFound, ...]
     beside: tuple[FileFound, ...]
+    model_folder: Path
+
+    def path_of(self, path: str) -> Path:
+        """Where a file of it is read."""
+        is_of_model = any(file.path == path for file in self.model_files)
+        return (self.model_folder if is_of_model else self.folder) / path
 
     def read(self, path: str, *, max_bytes: int) -> bytes:
         """One file of the folder.
@@ -61,7 +70,24 @@ class OfferedFolder:
         Raises:
             FileTooLarge, FileMissing, FileChanged, FileUnreadable: as `read_file`.
         """
-        return read_file(self.folder / path, max_bytes=max_bytes)
+        return read_file(self.path_of(path), max_bytes=max_bytes)
+
+    def copied(self, destination: Path) -> "OfferedFolder":
+        """The same with the files of its model copied to a new folder, looked at once more for pickles.
+
+        Raises:
+            FileChanged, FileMissing, NotARegularFile, FileUnreadable: about a file of the model.
+            PickleRefused: a file is a pickle by now.
+            DiskFull, NotWritable: about the copy.
+        """
+        try:
+            destination.mkdir()
+            for file in self.model_files:
+                copy_and_hash(self.folder / file.path, destination / file.path)
+                refuse_pickle(destination / file.path)
+        except OSError as error:
+            raise unwritable(destination, error) from error
+        return replace(self, model_folder=destination)
 
 
 def offered_folder(folder: Path) -> OfferedFolder:
@@ -80,12 +106,13 @@ def offered_folder(folder: Path) -> OfferedFolder:
     model_files = tuple(file for file in files if file.path in own)
     for file in model_files:
         refuse_pickle(folder / file.path)
-    return OfferedFolder(folder, kind, model_files, tuple(file for file in files if file.path not in own))
+    beside = tuple(file for file in files if file.path not in own)
+    return OfferedFolder(folder, kind, model_files, beside, model_folder=folder)
 
 
 def described(offered: OfferedFolder, file: FileFound, use: FileUse) -> SourceFile:
     """A file with its digest and what it is by its first bytes."""
-    path = offered.folder / file.path
+    path = offered.path_of(file.path)
     hashed = hash_file(path)
     return SourceFile(path=file.path, bytes=hashed.size, sha256=hashed.sha256, use=use, what=_what(path))
 

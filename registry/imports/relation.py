@@ -1,12 +1,15 @@
 """How near a whole model is to each registered base: `made from`, `not made from` or `cannot tell`.
 
-The matrices of equal name and shape are compared by their first elements: the share that is equal, the cosine of all of them
-together, and the Frobenius norm of the difference over that of the base. Vectors are left out: norms of layers are near 1 in every
+The matrices of equal name and shape are compared by a sample of their elements: the share that is equal, the cosine of all of them
+together, and the Frobenius norm of the difference over that of the base. The sample is spread over the whole matrix, and which
+elements it takes follows from the model's own digest: whoever keeps the elements that are looked at and changes the rest gets
+another sample. Vectors are left out: norms of layers are near 1 in every
 model. What was trained or merged from a base keeps most of every matrix; matrices of models that began apart are orthogonal. Two
 bases that are near each other, because one was made from the other, are told apart only where the model is much nearer to one.
 The thresholds are in `thresholds.json`.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,14 +61,22 @@ class ComparedBase:
     nearness: Nearness | None
 
 
+_RUNS = 64  # of a matrix: reads of some kilobytes each
+
+
 @lru_cache(maxsize=1)
 def _thresholds() -> Mapping[str, Any]:
     limits: Mapping[str, Any] = json.loads(THRESHOLDS.read_text())["relation"]
     return limits
 
 
-def nearness_of(model: Sequence[Path], base: Sequence[Path]) -> Nearness:
+def nearness_of(model: Sequence[Path], base: Sequence[Path], seed: Digest) -> Nearness:
     """How near the safetensors files of a model are to those of a base.
+
+    Args:
+        model: its files.
+        base: its files.
+        seed: of the sample: the digest of the model's weights.
 
     Raises:
         MalformedWeights, FileMissing, FileChanged, FileUnreadable: as `read_open_header`.
@@ -74,7 +85,7 @@ def nearness_of(model: Sequence[Path], base: Sequence[Path]) -> Nearness:
         ours = _matrices(stack, model)
         theirs = _matrices(stack, base)
         pairs = [_Pair(name, ours[name], theirs[name]) for name in sorted(ours.keys() & theirs.keys())]
-        return _nearness([pair for pair in pairs if pair.is_of_one_width], sum(map(_elements, ours.values())))
+        return _nearness([pair for pair in pairs if pair.is_of_one_width], sum(map(_elements, ours.values())), seed)
 
 
 def relations_of(compared: Iterable[ComparedBase]) -> tuple[BaseRelation, ...]:
@@ -107,7 +118,7 @@ class _Pair:
 
 @dataclass(frozen=True, slots=True)
 class _Products:
-    """Sums over the first elements of a pair; `elements` counts all of the model's matrix."""
+    """Sums over the sampled elements of a pair; `elements` counts all of the model's matrix."""
 
     name: str
     elements: int
@@ -131,10 +142,10 @@ def _matrices(stack: ExitStack, files: Sequence[Path]) -> dict[str, _Stored]:
     return matrices
 
 
-def _nearness(pairs: Sequence[_Pair], elements: int) -> Nearness:
+def _nearness(pairs: Sequence[_Pair], elements: int, seed: Digest) -> Nearness:
     """The figures of all pairs together; `elements` are those of all matrices of the model."""
     share = _ratio(sum(_elements(pair.model) for pair in pairs), elements) or 0.0
-    compared = [products for pair in pairs if (products := _products(pair)) is not None]
+    compared = [products for pair in pairs if (products := _products(pair, seed)) is not None]
     if not compared:
         return Nearness(0, share)
     product = sum(products.product for products in compared)
@@ -155,16 +166,14 @@ def _nearness(pairs: Sequence[_Pair], elements: int) -> Nearness:
     )
 
 
-def _products(pair: _Pair) -> _Products | None:
+def _products(pair: _Pair, seed: Digest) -> _Products | None:
     """None where one of the two is in a number format that numpy does not hold."""
-    most = int(_thresholds()["elements_of_a_matrix"])
-    model = values_of(*pair.model, most=most)
-    base = values_of(*pair.base, most=most)
+    count = min(_elements(pair.model), _elements(pair.base))  # embeddings may have got rows for new tokens
+    runs = sampled_runs(count, most=int(_thresholds()["elements_of_a_matrix"]), seed=f"{seed} {pair.name}")
+    model = values_of(*pair.model, runs=runs)
+    base = values_of(*pair.base, runs=runs)
     if model is None or base is None:
         return None
-    count = min(model.size, base.size)  # embeddings may have got rows for new tokens
-    model = model[:count]
-    base = base[:count]
     return _Products(
         name=pair.name,
         elements=_elements(pair.model),
@@ -174,6 +183,27 @@ def _products(pair: _Pair) -> _Products | None:
         difference_squares=float(((model - base) ** 2).sum()),
         is_equal=bool((model == base).all()),
     )
+
+
+def sampled_runs(count: int, *, most: int, seed: str) -> list[range]:
+    """Numbers of at most `most` of `count` elements, in order: all of them, or short runs, each somewhere in a part of its own.
+
+    Args:
+        count: of the elements.
+        most: of those that are taken.
+        seed: equal seeds give equal runs.
+    """
+    if count <= most:
+        return [range(count)]
+    parts = min(_RUNS, most)
+    length = most // parts
+    runs = []
+    for number in range(parts):
+        begin, end = count * number // parts, count * (number + 1) // parts
+        drawn = int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest())
+        start = begin + drawn % (end - begin - length + 1)
+        runs.append(range(start, start + length))
+    return runs
 
 
 def _ratio(part: float, whole: float) -> float | None:

@@ -1,5 +1,6 @@
 """The values of a tensor in a safetensors file as doubles, through numpy."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from peft_registry.registry.disk.files import OpenFile
@@ -13,16 +14,23 @@ if TYPE_CHECKING:
 _KINDS = {"F64": ("<f8", 8), "F32": ("<f4", 4), "F16": ("<f2", 2), "BF16": ("<u2", 2)}
 
 
-def values_of(file: OpenFile, span: TensorSpan, *, most: int | None = None) -> "Array | None":
-    """The elements in their order, flat, the first `most` of them where that is given; None for a type that numpy does not hold."""
+def values_of(file: OpenFile, span: TensorSpan, *, runs: Sequence[range] | None = None) -> "Array | None":
+    """The elements in their order, flat; None for a type that numpy does not hold.
+
+    Args:
+        file: that holds the tensor.
+        span: where it lies.
+        runs: numbers of the elements that are read; None for all.
+    """
     import numpy as np
 
     kind = _KINDS.get(span.dtype)
     if kind is None:
         return None
     form, size = kind
-    end = span.end if most is None else min(span.end, span.begin + most * size)
-    raw = np.frombuffer(b"".join(bytes(block) for block in file.blocks(span.begin, end)), dtype=form)
+    ends = [(0, span.end - span.begin)] if runs is None else [(run.start * size, run.stop * size) for run in runs]
+    blocks = (block for begin, end in ends for block in file.blocks(span.begin + begin, span.begin + end))
+    raw = np.frombuffer(b"".join(map(bytes, blocks)), dtype=form)
     if span.dtype == "BF16":  # the upper half of a single
         raw = (raw.astype("<u4") << 16).view("<f4")
     values: Array = raw.astype(np.float64)

@@ -1,7 +1,7 @@
 """`registry import`: what somebody made elsewhere, registered as imported, by the one way in which every result enters.
 
-First everything that can refuse: the folders, their bases, the facts. Then each folder is copied, looked at once more, described
-and registered. Nothing is loaded, and nothing needs torch.
+First everything that can refuse: the folders, their bases, the facts. The files of each model are copied before they are looked at,
+so that what is looked at is what is registered, whoever writes to the folder meanwhile. Nothing is loaded; nothing needs torch.
 """
 
 import json
@@ -13,17 +13,17 @@ from typing import Any
 from peft_registry.registry.compliance.completeness import Completeness, completeness
 from peft_registry.registry.compliance.importing import ImportedChange, build_import_modification
 from peft_registry.registry.compliance.recorded_result import Scan
-from peft_registry.registry.disk.files import scratch_folder, unwritable, write_new
-from peft_registry.registry.disk.hashing import copy_and_hash
+from peft_registry.registry.disk.files import FileChanged, scratch_folder, unwritable, write_new
 from peft_registry.registry.exports.model_card import import_card
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.base import ADAPTER_CONFIG_NAME, identify_base
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.identity.scans import scans_of
-from peft_registry.registry.imports.findings import findings_of_config, findings_of_files
+from peft_registry.registry.imports.findings import findings_of_config, findings_of_files, findings_of_name
 from peft_registry.registry.imports.offered import ADAPTER_WEIGHTS, described
 from peft_registry.registry.imports.settings import without_path
 from peft_registry.registry.imports.weights_scan import scan_weights
+from peft_registry.registry.intake.paths import FileFound
 from peft_registry.registry.use_cases.import_plan import ImportPlan, ImportRequest, plan_import
 from peft_registry.registry.use_cases.register_product import Product, register_product, signer_of, signing_of
 from peft_registry.schemas.errors import InputRefused
@@ -36,6 +36,9 @@ from peft_registry.schemas.version import Version
 PROMISES_NOTHING = (
     "these looks find what is wrong by form; none of them finds behaviour that somebody planted in the weights"
 )
+
+
+_MAX_FINDINGS = 200
 
 
 class NameForSeveral(InputRefused):
@@ -107,8 +110,9 @@ def import_folders(
     with scratch_folder("registry-import-") as scratch:
         imports = []
         for number, folder in enumerate(request.folders):
-            plan = plan_import(registry, request, folder, scratch)
-            imports.append(_Import(registry, plan, signer, scratch / f"artifact-{number:05}", observe))
+            copy = scratch / f"artifact-{number:05}"
+            plan = plan_import(registry, request, folder, scratch, copy)
+            imports.append(_Import(registry, plan, signer, copy, observe))
         staged = [folder.staged() for folder in imports]
         return tuple(folder.registered(files) for folder, files in zip(imports, staged, strict=True))
 
@@ -138,13 +142,17 @@ class _Import:
     observe: Observe
 
     def staged(self) -> _Staged:
-        """Copy the files and look at the copies: the last that can refuse."""
+        """The copy as it will be registered, looked at as a whole: the last that can refuse."""
         started = self.registry.clock()
-        sources = self._copy(self.folder)
+        sources = self._sources()
         scans = scans_of(self.folder)
         if self.plan.config is None:
             identify_base(self.folder)  # a whole model is whole: index, configuration and tokenizer fit together
-        return _Staged(started, sources, scans, self._manifest(self.folder), self._findings(self.folder))
+        findings = self._findings(self.folder)
+        if len(findings) > _MAX_FINDINGS:
+            more = f"{len(findings) - _MAX_FINDINGS} more findings are not recorded"
+            findings = (*findings[:_MAX_FINDINGS], Finding(kind="cut-short", text=more))
+        return _Staged(started, sources, scans, self._manifest(self.folder), findings)
 
     def registered(self, staged: _Staged) -> ImportOutcome:
         """Describe and register."""
@@ -190,27 +198,31 @@ class _Import:
             return ImportedChange(added=record.parameters, base_untouched=True)
         return ImportedChange(added=None, base_untouched=False)
 
-    def _copy(self, folder: Path) -> tuple[SourceFile, ...]:
-        """The files of the model in a folder of their own, and what each file of the offered one is."""
+    def _sources(self) -> tuple[SourceFile, ...]:
+        """What each file of the offered folder is; the configuration in the copy is written anew where it has to be."""
         offered = self.plan.offered
-        sources = []
-        try:
-            folder.mkdir()
-            for file in offered.model_files:
-                source = described(offered, file, "artifact")
-                rewritten = _rewritten_config(self.plan) if file.path == ADAPTER_CONFIG_NAME else None
-                if rewritten is None:
-                    copied = copy_and_hash(offered.folder / file.path, folder / file.path)
-                    source = source.revised(sha256=copied.sha256, bytes=copied.size)
-                else:
-                    write_new(folder / file.path, rewritten, mode=0o600)
-                    source = source.revised(use="rewritten")
-                sources.append(source)
-        except OSError as error:
-            raise unwritable(folder, error) from error
-        read = set(self.plan.settings.read)
-        sources += [described(offered, file, "read" if file.path in read else "noted") for file in offered.beside]
+        sources = [described(offered, file, "artifact") for file in offered.model_files]
+        rewritten = None if self.plan.config is None else _rewritten_config(self.plan)
+        if rewritten is not None:
+            config = self.folder / ADAPTER_CONFIG_NAME
+            try:
+                config.unlink()
+                write_new(config, rewritten, mode=0o600)
+            except OSError as error:
+                raise unwritable(config, error) from error
+            sources = [
+                source.revised(use="rewritten") if source.path == ADAPTER_CONFIG_NAME else source for source in sources
+            ]
+        sources += [self._beside(file) for file in offered.beside]
         return tuple(sorted(sources, key=lambda source: source.path.encode()))
+
+    def _beside(self, file: FileFound) -> SourceFile:
+        """A file beside the model; one that settings were taken from is still what it was then."""
+        read = self.plan.settings.read
+        source = described(self.plan.offered, file, "read" if file.path in read else "noted")
+        if file.path in read and read[file.path] != source.sha256:
+            raise FileChanged(self.plan.offered.folder / file.path, "its settings were read before")
+        return source
 
     def _manifest(self, folder: Path) -> Manifest:
         base = self.plan.chosen.base
@@ -227,7 +239,13 @@ class _Import:
 
     def _findings(self, folder: Path) -> tuple[Finding, ...]:
         plan = self.plan
-        findings = (*plan.settings.findings, *findings_of_files(plan.offered))
+        named = plan.settings.base if plan.config is None else plan.config.base or plan.settings.base
+        findings = (
+            *plan.settings.findings,
+            *findings_of_files(plan.offered),
+            *findings_of_name(plan.chosen, named),
+            *plan.findings,
+        )
         if plan.config is None:
             own = plan.chosen.base.record.identity.weights
             return (

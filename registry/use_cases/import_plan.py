@@ -1,4 +1,4 @@
-"""What is to be imported and what it belongs to: everything that can refuse a folder before it is copied. Nothing is written."""
+"""What is to be imported and what it belongs to: everything that can refuse a folder. What is looked at is a copy of the model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.compliance.recorded_result import BaseInput, base_section, upstream_terms
+from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import FileMissing, read_file
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.base import ADAPTER_CONFIG_NAME
@@ -19,6 +20,7 @@ from peft_registry.registry.imports.base_choice import (
     registered_bases,
 )
 from peft_registry.registry.imports.fit import AdapterOfAnotherBase, compare_with_base
+from peft_registry.registry.imports.near_results import agreement_of
 from peft_registry.registry.imports.offered import (
     ADAPTER_WEIGHTS,
     NothingToImport,
@@ -44,10 +46,11 @@ from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.pull_base import BaseBytesMissing, WrongBase, checked_folder
 from peft_registry.registry.use_cases.register import require_name
 from peft_registry.registry.verification.with_base import signed_folder
-from peft_registry.schemas.errors import InputRefused, IntegrityBroken
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, Taken
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.imports import BaseFit, BaseRelation, Producer
+from peft_registry.schemas.imports import BaseFit, BaseRelation, Finding, Producer
 from peft_registry.schemas.manifest import FILE_NAME, FileEntry
+from peft_registry.schemas.version import Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class ImportPlan:
     facts: dict[str, Any] | None
     base_files: tuple[FileEntry, ...]
     relations: tuple[BaseRelation, ...] = ()
+    findings: tuple[Finding, ...] = ()  # beside those of its files: which registered results it is near to
 
     @property
     def base_input(self) -> BaseInput:
@@ -91,11 +95,15 @@ class ImportPlan:
         )
 
 
-def plan_import(registry: Registry, request: ImportRequest, folder: Path, scratch: Path) -> ImportPlan:
+def plan_import(registry: Registry, request: ImportRequest, folder: Path, scratch: Path, copy: Path) -> ImportPlan:
     """What a folder is and which base it belongs to.
 
     Args:
+        registry: open.
+        request: what the user says of it.
+        folder: that is offered.
         scratch: an empty folder for bytes of bases.
+        copy: a new folder that gets the files of the model; these are looked at.
 
     Raises:
         KnownError: as `import_folders`, where the folder is refused.
@@ -103,10 +111,13 @@ def plan_import(registry: Registry, request: ImportRequest, folder: Path, scratc
     name = request.name or default_name(folder)
     require_name(registry, name, is_base=False)
     _require_not_pulled(folder)
-    offered = offered_folder(folder)
+    offered = offered_folder(folder).copied(copy)
     if offered.kind == "model":
-        return _with_facts(registry, request, _model_plan(registry, request, offered, name, scratch))
-    return _with_facts(registry, request, _adapter_plan(registry, request, offered, name))
+        plan = _model_plan(registry, request, offered, name, scratch)
+    else:
+        plan = _adapter_plan(registry, request, offered, name)
+    plan = replace(plan, findings=near_results(registry, plan, scratch))
+    return _with_facts(registry, request, plan)
 
 
 _MANIFEST_MAX_BYTES = 64 * 1024 * 1024  # as verification reads of one
@@ -154,6 +165,83 @@ def _with_facts(registry: Registry, request: ImportRequest, plan: ImportPlan) ->
     return replace(plan, facts=facts)
 
 
+# --- registered results ---
+
+_RESULTS_LOOKED_AT = 1000  # the newest ones: of these the names and shapes of their tensors
+_RESULTS_READ = 50  # of those with tensors of the same names and shapes
+
+
+class ChangedResultAsImport(Taken):
+    reference = "changed-result-as-import"
+    what = "{folder} is not imported: but for a few numbers its weights are those of {label}"
+    why = "that was made here, and its records say of which data: {figures}; as an import it would have none of them"
+    fix = "use {label}; what changes it is registered by `registry train` with continue_from, or by `registry merge`"
+
+    folder: str
+    label: str
+    figures: str
+
+
+def near_results(registry: Registry, plan: ImportPlan, scratch: Path) -> tuple[Finding, ...]:
+    """Which registered results the weights are near to, of which they may have been made.
+
+    Raises:
+        ChangedResultAsImport: they are those of a result that was made here, but for a few numbers.
+    """
+    offered = plan.offered
+    files = [offered.model_folder / file.path for file in offered.model_files if file.path.endswith(WEIGHTS_SUFFIX)]
+    _, digest = hash_weights(files, family="intake", cache=registry.cache)
+    shapes = {tensor.name: tensor.shape for tensor in plan.tensors}
+    kind = "adapter" if plan.config is not None else "model"
+    with registry.database.read() as tx:
+        versions = catalog.newest_versions(tx, limit=_RESULTS_LOOKED_AT)
+    alike: dict[Digest, Version] = {}
+    for version in versions:
+        if version.kind == kind and version.weights_digest != digest and version.manifest_digest not in alike:
+            listed = listed_tensors(stored_manifest(registry, version.manifest_digest).weights)
+            if {tensor.name: tensor.shape for tensor in listed} == shapes:
+                alike[version.manifest_digest] = version
+    read = list(alike.values())[:_RESULTS_READ]
+    findings = [_near_result(registry, plan, version, scratch, (tuple(files), digest)) for version in read]
+    if len(alike) > _RESULTS_READ or len(versions) == _RESULTS_LOOKED_AT:
+        text = f"it was held against the newest registered results alone, {min(len(alike), _RESULTS_READ)} of its shape"
+        findings.append(Finding(kind="results-not-compared", text=text))
+    return tuple(finding for finding in findings if finding is not None)
+
+
+def _near_result(
+    registry: Registry, plan: ImportPlan, version: Version, scratch: Path, offered: tuple[tuple[Path, ...], Digest]
+) -> Finding | None:
+    try:
+        result = _weights_of(registry, version, scratch)
+        base = None if plan.config is not None else _weights_of(registry, plan.chosen.base.version, scratch)
+    except (BaseBytesMissing, WrongBase):
+        return None  # nothing is known of it, and that it is near least of all
+    files, digest = offered
+    agreement = agreement_of(files, result, seed=digest, base=base)
+    if agreement is None or agreement.verdict == "neither":
+        return None
+    figures = (
+        f"{agreement.equal_share:.1%} of their numbers agree to 8 bits, the sine of their angle is {agreement.sine:.2g}"
+    )
+    made_here = stored_manifest(registry, version.manifest_digest).origin is None
+    if agreement.verdict == "the same" and made_here:
+        raise ChangedResultAsImport(plan.offered.folder.name, version.label, figures)
+    text = (
+        f"its weights are {agreement.verdict if agreement.verdict == 'near' else 'nearly'} those of {version.label} ({figures}): "
+        "if it was made from that, its parent and the data of its parent are not in this record"
+    )
+    return Finding(kind="near-result", text=text)
+
+
+def _weights_of(registry: Registry, version: Version, scratch: Path) -> list[Path]:
+    """The weights of a registered version on this machine, checked."""
+    checked = checked_folder(
+        registry, version, scratch / "registered", only=lambda entry: entry.path.endswith(WEIGHTS_SUFFIX)
+    )
+    return [path.resolve() for path in sorted(checked.folder.rglob(f"*{WEIGHTS_SUFFIX}"))]
+
+
 # --- an adapter ---
 
 
@@ -167,7 +255,7 @@ def _adapter_plan(registry: Registry, request: ImportRequest, offered: OfferedFo
         revision=config.revision,
         reference=request.base,
     )
-    header = read_header(offered.folder / ADAPTER_WEIGHTS, family="intake")
+    header = read_header(offered.model_folder / ADAPTER_WEIGHTS, family="intake")
     # of a fit names and shapes decide; the values are hashed once, where they are copied
     nothing = Digest.of(b"")
     tensors = tuple(Tensor(span.name, span.dtype, span.shape, nothing) for span in header.tensors)
@@ -227,7 +315,9 @@ def _model_plan(
 ) -> ImportPlan:
     """A merged or fully tuned model, held against every registered base."""
     settings = settings_of_folder(offered, None)
-    files = tuple(offered.folder / file.path for file in offered.model_files if file.path.endswith(WEIGHTS_SUFFIX))
+    files = tuple(
+        offered.model_folder / file.path for file in offered.model_files if file.path.endswith(WEIGHTS_SUFFIX)
+    )
     hashed, digest = hash_weights(files, family="intake", cache=registry.cache)
     tensors = tuple(tensor for file in hashed for tensor in file.tensors)
     bases = registered_bases(registry)
@@ -238,7 +328,7 @@ def _model_plan(
                 f"its weights are those of the base {base.version.label}, which is registered already",
                 "name the folder of what was made from it",
             )
-    relations = relations_of(_compared_with(registry, base, tensors, files, scratch) for base in bases)
+    relations = relations_of(_compared_with(registry, base, tensors, files, scratch, seed=digest) for base in bases)
     chosen = _base_of_model(registry, request, offered, named=settings.base, bases=bases, relations=relations)
     relation = next(entry for entry in relations if entry.weights == chosen.base.record.identity.weights)
     if chosen.objection is not None or relation.answer == "not made from":
@@ -264,7 +354,13 @@ def _model_plan(
 
 
 def _compared_with(
-    registry: Registry, base: RegisteredBase, tensors: Sequence[Tensor], files: Sequence[Path], scratch: Path
+    registry: Registry,
+    base: RegisteredBase,
+    tensors: Sequence[Tensor],
+    files: Sequence[Path],
+    scratch: Path,
+    *,
+    seed: Digest,
 ) -> ComparedBase:
     """How near the model is to a base; its bytes are checked and read only where names and shapes say that it may be."""
     label = base.version.label
@@ -280,7 +376,7 @@ def _compared_with(
     except (BaseBytesMissing, WrongBase):
         return ComparedBase(label, weights, None)
     base_files = [path.resolve() for path in sorted(checked.folder.rglob(f"*{WEIGHTS_SUFFIX}"))]
-    nearness = nearness_of(files, base_files)
+    nearness = nearness_of(files, base_files, seed)
     checked.require_unchanged()
     return ComparedBase(label, weights, nearness)
 

@@ -137,6 +137,11 @@ def adapter_files(folder: Path, *, value: float = 0.5) -> Path:
 def an_artifact(folder: Path, base: AddedBase, *, name: str = "helper", value: float = 0.5) -> NewArtifact:
     """An adapter that is ready to be registered."""
     adapter_files(folder, value=value)
+    return artifact_of(folder, base, name=name)
+
+
+def artifact_of(folder: Path, base: AddedBase, *, name: str = "helper") -> NewArtifact:
+    """The adapter in a folder as it was trained on a base."""
     card = b"---\nlibrary_name: peft\n---\n# helper\n"
     reference = BaseReference(identity=base.record.identity, manifest=base.version.manifest_digest)
     manifest = manifest_of_folder(

@@ -14,9 +14,15 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from peft_registry.registry.database import catalog
+from peft_registry.registry.disk.files import FileChanged
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.weight_values import WeightsNotFinite
-from peft_registry.registry.imports.base_choice import BaseToNameMissing, ImportBaseNotRegistered, ImportedOntoNoBase
+from peft_registry.registry.imports.base_choice import (
+    BaseToNameMissing,
+    ImportBaseNotRegistered,
+    ImportedOntoNoBase,
+    choose_base,
+)
 from peft_registry.registry.imports.fit import AdapterOfAnotherBase
 from peft_registry.registry.imports.offered import NothingToImport
 from peft_registry.registry.imports.relation import ModelOfAnotherBase
@@ -29,13 +35,14 @@ from peft_registry.registry.intake.safetensors import MalformedWeights
 from peft_registry.registry.intake.secrets import SecretRefused
 from peft_registry.registry.mlflow.draining import projection_of
 from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
 from peft_registry.registry.use_cases.import_folder import (
     ImportOutcome,
     NameForSeveral,
     import_folders,
 )
-from peft_registry.registry.use_cases.import_plan import ImportRequest, PulledFolder
+from peft_registry.registry.use_cases.import_plan import ChangedResultAsImport, ImportRequest, PulledFolder
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register import (
     ModificationRecordWrong,
@@ -49,12 +56,15 @@ from peft_registry.registry.use_cases.verify import verify_folder, verify_versio
 from peft_registry.registry.verification.signed_versions import signed_page
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import FILE_NAME
 from peft_registry.schemas.progress import Event
-from tests.builders.homes import NOW, TOKENIZER, an_artifact, base_files
+from tests.builders.homes import NOW, TOKENIZER, an_artifact, artifact_of, base_files
 from tests.builders.imports import (
     LORA_CONFIG,
     PICKLE,
     PRODUCERS,
+    STATE,
     adapterhub_folder,
     axolotl_folder,
     lora_tensors,
@@ -65,6 +75,7 @@ from tests.builders.imports import (
 )
 from tests.builders.mirror import an_entry
 
+GOLDEN = Path(__file__).parents[3] / "golden" / "import_gaps"
 COMMIT = "1" * 40
 OTHER_COMMIT = "2" * 40
 
@@ -139,6 +150,84 @@ def test_what_was_trained_here_is_not_imported_without_its_records(
     assert refused.value.exit_code == 7
 
 
+def changed(folder: Path, destination: Path, change: Callable[[str, Any], Any]) -> Path:
+    """An adapter's folder without its manifest, its tensors changed."""
+    shutil.copytree(folder, destination, ignore=shutil.ignore_patterns(FILE_NAME))
+    weights = destination / "adapter_model.safetensors"
+    tensors = {name: np.ascontiguousarray(change(name, value)) for name, value in load_file(weights).items()}
+    save_file(tensors, weights, metadata={"format": "pt"})
+    return destination
+
+
+def one_bit(_name: str, value: Any) -> Any:
+    value.view(np.uint32).flat[0] ^= 1
+    return value
+
+
+def one_huge_number(name: str, value: Any) -> Any:
+    if "lora_A" in name:
+        value.flat[0] = 1e30
+    return value
+
+
+def little_noise(_name: str, value: Any) -> Any:
+    signs = np.where(np.arange(value.size) % 3 == 0, -1, 1).reshape(value.shape)
+    return (value * (1 + 1e-3 * signs)).astype(np.float32)
+
+
+HIDDEN: dict[str, Callable[[str, Any], Any]] = {
+    "one bit": one_bit,
+    "one huge number": one_huge_number,
+    "scaled, and scaled back": lambda name, value: value * np.float32(4 if "lora_A" in name else 0.25),
+    "rounded": lambda _name, value: value.astype(np.float16),
+    "a little noise": little_noise,
+}
+
+
+@pytest.fixture
+def trained(registry: Registry, base: AddedBase, tmp_path: Path) -> Path:
+    """The folder of an adapter that was trained here, with factors that no other adapter has."""
+    folder = tmp_path / "trained"
+    an_artifact(folder, base, name="trained")
+    weights = folder / "adapter_model.safetensors"
+    random = np.random.default_rng(8)
+    shapes = {name: value.shape for name, value in load_file(weights).items()}
+    values = {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    save_file(values, weights, metadata={"format": "pt"})
+    register_version(registry, artifact_of(folder, base, name="trained"))
+    return folder
+
+
+@pytest.mark.parametrize("how", HIDDEN)
+def test_what_was_trained_here_is_not_imported_with_a_few_numbers_changed(
+    registry: Registry, base: AddedBase, trained: Path, tmp_path: Path, how: str
+) -> None:
+    with pytest.raises(ChangedResultAsImport) as refused:
+        imported(registry, changed(trained, tmp_path / "clean", HIDDEN[how]), base="tiny")
+    assert "trained:1" in refused.value.what and "which data" in refused.value.why
+    assert refused.value.exit_code == 7
+    assert versions(registry) == ["tiny:1", "trained:1"]
+
+
+def test_what_was_trained_on_from_a_result_is_asked_about_and_what_only_began_with_it_is_not(
+    registry: Registry, base: AddedBase, trained: Path, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(9)
+
+    def moved(_name: str, value: Any) -> Any:
+        noise = random.standard_normal(value.shape)
+        return (value + 0.1 * np.linalg.norm(value) / np.linalg.norm(noise) * noise).astype(np.float32)
+
+    def same_start(name: str, value: Any) -> Any:
+        return value if "lora_A" in name else random.standard_normal(value.shape).astype(np.float32)
+
+    near = imported(registry, changed(trained, tmp_path / "near", moved), base="tiny")
+    (finding,) = [finding for finding in near.record.findings if finding.kind == "near-result"]
+    assert "near those of trained:1" in finding.text and "parent" in finding.text
+    apart = imported(registry, changed(trained, tmp_path / "apart", same_start), base="tiny")
+    assert not [finding for finding in apart.record.findings if finding.kind == "near-result"]
+
+
 def test_a_folder_that_was_pulled_from_a_registry_is_not_imported(
     registry: Registry, base: AddedBase, tmp_path: Path
 ) -> None:
@@ -189,6 +278,140 @@ def test_the_settings_come_from_the_files_beside_it_with_their_digests(
     # 6·P·D with the tokens that the trainer counted and the parameters of the base: 16 + 16 + 128
     assert record.compute.conservative_flop.value == 6 * 160 * 1200
     assert record.compute.wall_clock_days.value == pytest.approx(8.64 / 86400)
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ({"num_input_tokens_seen": 1}, "6 steps of 2 rows read more"),
+        ({"num_input_tokens_seen": 11}, "6 steps of 2 rows read more"),
+        ({"num_input_tokens_seen": 5, "train_batch_size": None}, "6 steps of 1 row read more"),
+    ],
+)
+def test_fewer_tokens_than_steps_and_rows_are_no_figure_of_operations(
+    registry: Registry, base: AddedBase, tmp_path: Path, stated: dict[str, Any], said: str
+) -> None:
+    folder = peft_folder(tmp_path / "helper")
+    (folder / "trainer_state.json").write_text(json.dumps(STATE | stated))
+    flop = imported(registry, folder).modification.compute.conservative_flop
+    assert not flop.known
+    assert said in flop.reason and f"says {stated['num_input_tokens_seen']} tokens" in flop.reason
+
+
+def test_fewer_tokens_than_the_rows_that_speed_and_time_give_are_no_figure_of_operations(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    folder = peft_folder(tmp_path / "helper")
+    (folder / "trainer_state.json").write_text(json.dumps(STATE))
+    results = {"train_runtime": 8.64, "train_samples_per_second": 1000.0}
+    (folder / "all_results.json").write_text(json.dumps(results))
+    flop = imported(registry, folder).modification.compute.conservative_flop
+    assert "the 8640 rows that its speed and time give have more" in flop.reason
+
+
+def test_long_lists_beside_the_weights_are_cut_short_and_said(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    folder = peft_folder(tmp_path / "helper")
+    history = [{"step": step, "loss": 1.0 / (step + 1)} for step in range(50_000)]
+    (folder / "trainer_state.json").write_text(json.dumps(STATE | {"log_history": history}))
+    datasets = "".join(f"  - org/rows-{number}\n" for number in range(20_000))
+    template = "x" * 100_000
+    (folder / "train.yml").write_text(
+        f"base_model: org/tiny\nlearning_rate: 0.1\nchat_template: {template}\ndatasets:\n{datasets}"
+    )
+    for number in range(30):
+        (folder / f"z{number:02}.yml").write_text(f"learning_rate: {number + 1}\nbase_model: org/tiny\n")
+    outcome = imported(registry, folder)
+    curve = outcome.record.settings["loss_curve"].value
+    assert len(curve["steps"]) == len(curve["loss"]) == 1000
+    assert (curve["steps"][0], curve["steps"][-1]) == (0, 49_999)
+    assert len(outcome.modification.data) == 100
+    assert len(outcome.record.to_canonical()) < 200_000
+    said = " ".join(finding.text for finding in outcome.record.findings)
+    assert "50000 points: 1000 of them" in said
+    assert "names 20000 data sets: the first 100" in said
+    assert "chat_template is left out" in said
+    assert "31 YAML files lie beside the weights: the first 20" in said
+    assert verify_version(registry, outcome.version).verdict == "verified"
+
+
+def test_weights_that_are_swapped_after_they_were_looked_at_are_not_registered(
+    registry: Registry, base: AddedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = peft_folder(tmp_path / "helper")
+    looked_at = (folder / "adapter_model.safetensors").read_bytes()
+
+    def swapped(*arguments: Any, **named: Any) -> Any:
+        """Somebody writes to the folder after its files were taken."""
+        save_file(lora_tensors(inner=32), folder / "adapter_model.safetensors")  # fits no module of the base
+        return choose_base(*arguments, **named)
+
+    monkeypatch.setattr("peft_registry.registry.use_cases.import_plan.choose_base", swapped)
+    version = imported(registry, folder).version
+    (entry,) = [
+        entry
+        for entry in stored_manifest(registry, version.manifest_digest).files
+        if entry.path == "adapter_model.safetensors"
+    ]
+    assert entry.sha256 == Digest.of(looked_at)
+
+
+def test_settings_of_a_file_that_changed_after_it_was_read_are_not_recorded(
+    registry: Registry, base: AddedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = trl_folder(tmp_path / "helper")
+
+    def swapped(*arguments: Any, **named: Any) -> Any:
+        (folder / "README.md").write_text("other")
+        return choose_base(*arguments, **named)
+
+    monkeypatch.setattr("peft_registry.registry.use_cases.import_plan.choose_base", swapped)
+    _refused(registry, FileChanged, 6, folder, match="settings were read before")
+
+
+def test_a_base_of_another_owner_than_the_folder_names_is_a_finding(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    def said(outcome: ImportOutcome) -> list[str]:
+        return [finding.text for finding in outcome.record.findings if finding.kind == "other-owner"]
+
+    assert said(imported(registry, peft_folder(tmp_path / "own"))) == []
+    copy = imported(registry, unsloth_folder(tmp_path / "copy"))
+    (text,) = said(copy)
+    assert text.startswith("it names 'unsloth/tiny-bnb-4bit' as its base, and tiny:1 is 'org/tiny', of another owner")
+    origin = BaseOrigin(format="huggingface", source="of-nobody")
+    add_base(registry, base_files(tmp_path / "of-nobody", seed=4), name="small", origin=origin)
+    named = imported(registry, peft_folder(tmp_path / "named", base_model_name_or_path="acme/small"))
+    assert named.record.base.manifest != base.version.manifest_digest
+    assert len(said(named)) == 1 and "small:1 was not added under that id" in said(named)[0]
+    chosen = imported(registry, peft_folder(tmp_path / "chosen", base_model_name_or_path="acme/large"), base="small")
+    assert len(said(chosen)) == 1
+
+
+@pytest.mark.parametrize("producer", [*PRODUCERS, "merged"])
+def test_what_is_open_of_each_producer_is_as_was_agreed(
+    registry: Registry, base: AddedBase, tmp_path: Path, producer: str
+) -> None:
+    """The gap report: what the folder gave, what it did not, and who can say it. Look at what changed, then UPDATE_GOLDEN=1."""
+    if producer == "merged":
+        folder = a_model(tmp_path / "helper", tmp_path / "base")
+    else:
+        folder = PRODUCERS[producer](tmp_path / "helper")
+    outcome = imported(registry, folder)
+    lines = [f"producer: {outcome.record.producer}, told by {outcome.record.told_by}"]
+    lines += [f"known: {name} = {json.dumps(value.value)}" for name, value in sorted(outcome.record.settings.items())]
+    lines += [f"finding: {finding.kind}" for finding in outcome.record.findings]
+    lines.append(f"fields: {outcome.gaps.sentence}")
+    lines += [
+        f"open, {gap.owner}: {gap.field}" for gap in sorted(outcome.gaps.open, key=lambda gap: (gap.owner, gap.field))
+    ]
+    found = "\n".join(lines) + "\n"
+    path = GOLDEN / f"{producer}.txt"
+    if os.environ.get("UPDATE_GOLDEN") == "1":
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(found, encoding="utf-8")
+    assert found == path.read_text(encoding="utf-8"), f"{path.name} changed; look at it, then UPDATE_GOLDEN=1"
 
 
 def test_nobody_who_imports_is_called_the_modifier(registry: Registry, base: AddedBase, tmp_path: Path) -> None:
@@ -363,7 +586,7 @@ def test_of_a_whole_model_only_what_was_counted_and_compared_is_called_measured(
     assert (untouched.value, untouched.method) == ("no", "the result is a whole model")
     assert not change.params_added.known
     assert change.rel_norm_global.reason == (
-        "not measured over the whole model: the import record compares the first elements of each matrix"
+        "not measured over the whole model: the import record compares a sample of each matrix"
     )
     adapter = imported(registry, peft_folder(tmp_path / "helper")).modification.change
     untouched = adapter.base_weights_untouched

@@ -7,6 +7,7 @@ matrices, are in `docs/measured/relation.json`.
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from peft_registry.registry.imports.relation import ComparedBase, Nearness, nearness_of, relations_of
+from peft_registry.registry.imports.relation import ComparedBase, Nearness, nearness_of, relations_of, sampled_runs
 from peft_registry.schemas.identity import Digest
 from tests.builders.imports import save_in_eight_bits
 
 BASES = 20
 WIDTH = 24
+SEED = Digest.of(b"model")
 Weights = dict[str, Any]
 
 
@@ -98,10 +100,41 @@ def related_to(number: int) -> set[int]:
 
 def answers(model: Path, bases: tuple[Path, ...]) -> list[str]:
     compared = [
-        ComparedBase(str(at), Digest.of(str(at).encode()), nearness_of([model], [path]))
+        ComparedBase(str(at), Digest.of(str(at).encode()), nearness_of([model], [path], SEED))
         for at, path in enumerate(bases)
     ]
     return [relation.answer for relation in relations_of(compared)]
+
+
+def test_a_model_that_keeps_the_beginning_of_every_matrix_of_a_base_is_not_made_from_it(tmp_path: Path) -> None:
+    """65,536 elements of each matrix are compared, and those that lie first were once the only ones."""
+    random = np.random.default_rng(3)
+    base, other = (
+        {"model.layers.0.mlp.up_proj.weight": random.standard_normal((2048, 256)).astype(np.float32)} for _ in "ab"
+    )
+    name = next(iter(base))
+    mixed = {name: np.concatenate([base[name][:256], other[name][256:]])}
+    for file, weights in (("base", base), ("mixed", mixed), ("tuned", tuned(base, 4, 0.1))):
+        save_file(weights, tmp_path / f"{file}.safetensors")
+    near = {
+        file: nearness_of([tmp_path / f"{file}.safetensors"], [tmp_path / "base.safetensors"], Digest.of(file.encode()))
+        for file in ("mixed", "tuned")
+    }
+    assert near["mixed"].cosine == pytest.approx(256 / 2048, abs=0.03)  # of the share that is the base's
+    assert near["tuned"].cosine == pytest.approx(1 / np.sqrt(1.01), abs=0.001)
+    assert near["tuned"].relative_norm == pytest.approx(0.1, abs=0.002)
+
+
+def test_the_sample_is_spread_over_the_whole_and_another_model_has_another() -> None:
+    runs = sampled_runs(10_000_000, most=65_536, seed="a")
+    assert sum(map(len, runs)) == 65_536
+    assert runs == sampled_runs(10_000_000, most=65_536, seed="a") != sampled_runs(10_000_000, most=65_536, seed="b")
+    starts = [run.start for run in runs]
+    assert starts == sorted(starts) and starts[0] < 10_000_000 / 64 and runs[-1].stop > 10_000_000 * 63 / 64
+    assert all(first.stop <= second.start for first, second in pairwise(runs))
+    assert sampled_runs(65_536, most=65_536, seed="a") == [range(65_536)]
+    for count in (65_537, 65_600, 100_000):
+        assert all(0 <= run.start < run.stop <= count for run in sampled_runs(count, most=65_536, seed="a"))
 
 
 def test_no_relation_of_twenty_bases_and_what_was_made_from_them_is_wrong(
@@ -133,7 +166,7 @@ def test_no_relation_of_twenty_bases_and_what_was_made_from_them_is_wrong(
 def test_a_base_of_another_width_is_not_what_it_was_made_from(tmp_path: Path) -> None:
     save_file(a_base(1), tmp_path / "model.safetensors")
     save_file(a_base(1, width=32), tmp_path / "base.safetensors")
-    nearness = nearness_of([tmp_path / "model.safetensors"], [tmp_path / "base.safetensors"])
+    nearness = nearness_of([tmp_path / "model.safetensors"], [tmp_path / "base.safetensors"], SEED)
     (relation,) = relations_of([ComparedBase("wide", Digest.of(b"wide"), nearness)])
     assert relation.answer == "not made from"
 
@@ -142,7 +175,7 @@ def test_matrices_in_eight_bits_are_not_said_to_be_of_another_base(tmp_path: Pat
     shapes = {name: value.shape for name, value in a_base(1).items()}
     save_in_eight_bits(shapes, tmp_path / "model.safetensors")
     save_file(a_base(1), tmp_path / "base.safetensors")
-    nearness = nearness_of([tmp_path / "model.safetensors"], [tmp_path / "base.safetensors"])
+    nearness = nearness_of([tmp_path / "model.safetensors"], [tmp_path / "base.safetensors"], SEED)
     assert (nearness.matrices, nearness.share) == (0, 1.0)
     (relation,) = relations_of([ComparedBase("base", Digest.of(b"base"), nearness)])
     assert relation.answer == "cannot tell"
@@ -157,7 +190,7 @@ def test_embeddings_alone_do_not_tell_where_the_layers_are_in_eight_bits(tmp_pat
     save_in_eight_bits(shapes, tmp_path / "layers.safetensors")
     save_file(base, tmp_path / "base.safetensors")
     model = [tmp_path / "embeddings.safetensors", tmp_path / "layers.safetensors"]
-    nearness = nearness_of(model, [tmp_path / "base.safetensors"])
+    nearness = nearness_of(model, [tmp_path / "base.safetensors"], SEED)
     (relation,) = relations_of([ComparedBase("base", Digest.of(b"base"), nearness)])
     assert relation.answer == "cannot tell"
     assert "only 31% of its matrices" in relation.reason
@@ -166,7 +199,7 @@ def test_embeddings_alone_do_not_tell_where_the_layers_are_in_eight_bits(tmp_pat
 def test_a_base_whose_bytes_are_elsewhere_decides_nothing_and_lets_no_other_be_the_nearest(tmp_path: Path) -> None:
     save_file(a_base(1), tmp_path / "base.safetensors")
     save_file(tuned(a_base(1), 7, 0.01), tmp_path / "model.safetensors")
-    here = nearness_of([tmp_path / "model.safetensors"], [tmp_path / "base.safetensors"])
+    here = nearness_of([tmp_path / "model.safetensors"], [tmp_path / "base.safetensors"], SEED)
     compared = [ComparedBase("here", Digest.of(b"here"), here), ComparedBase("elsewhere", Digest.of(b"else"), None)]
     assert [relation.answer for relation in relations_of(compared)] == ["cannot tell", "cannot tell"]
     assert [relation.answer for relation in relations_of(compared[:1])] == ["made from"]
@@ -175,4 +208,4 @@ def test_a_base_whose_bytes_are_elsewhere_decides_nothing_and_lets_no_other_be_t
 def test_norms_near_one_make_no_relation(tmp_path: Path) -> None:
     vectors = {"model.norm.weight": np.ones(8, np.float32)}
     save_file(vectors, tmp_path / "a.safetensors")
-    assert nearness_of([tmp_path / "a.safetensors"], [tmp_path / "a.safetensors"]) == Nearness(0, 0.0)
+    assert nearness_of([tmp_path / "a.safetensors"], [tmp_path / "a.safetensors"], SEED) == Nearness(0, 0.0)
