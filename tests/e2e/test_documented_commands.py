@@ -17,6 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from typer.main import get_command
@@ -307,11 +308,12 @@ def for_importing(place: Place) -> dict[str, str]:
     """Two folders as a training elsewhere leaves them: what it saved, of weights that were not made here."""
     assert place.run("registry pull polite-replies:1 pulled-once")[0] == 0
     weights = load_file(place.cwd / "pulled-once" / "adapter_model.safetensors")
-    for name, factor in (("tutor", 0.5), ("polite", 0.25)):
+    for seed, name in enumerate(("tutor", "polite")):
+        random = np.random.default_rng(seed)
         folder = place.cwd / "outputs" / name
         folder.mkdir(parents=True)
         shutil.copyfile(place.cwd / "pulled-once" / "adapter_config.json", folder / "adapter_config.json")
-        made = {tensor: value * value.dtype.type(factor) for tensor, value in weights.items()}
+        made = {tensor: random.permutation(value.ravel()).reshape(value.shape) for tensor, value in weights.items()}
         save_file(made, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     return {}
 
