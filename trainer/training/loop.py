@@ -23,7 +23,7 @@ from peft_registry.schemas.progress import Advanced, Finished, Observe, Said, St
 from peft_registry.schemas.run import LossCurve
 from peft_registry.trainer.data.collate import Batch, Batches, Layout
 from peft_registry.trainer.data.tokenize import IGNORED
-from peft_registry.trainer.machine.energy import kilowatt_hours, read_counters
+from peft_registry.trainer.machine.energy import EnergyMeter
 from peft_registry.trainer.machine.peak_memory import peak_bytes, reset_peak
 from peft_registry.trainer.machine.processes import ALONE, Processes
 from peft_registry.trainer.training.checkpoints import (
@@ -415,12 +415,13 @@ class _Meter:
         self._tokens_before = progress.tokens
         self._started = clock()
         self._saved = clock()
-        self._counters = read_counters()
+        self._energy = EnergyMeter()
 
     def read(self) -> None:
         """Write time and energy into the progress."""
         self._progress.seconds = self._seconds_before + self._clock() - self._started
-        spent = kilowatt_hours(self._counters, read_counters())
+        self._energy.note()
+        spent = self._energy.kilowatt_hours
         self._progress.energy_kwh = None if spent is None else self._energy_before + spent
 
     def saved(self) -> None:

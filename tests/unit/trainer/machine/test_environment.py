@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 import pytest
 
-from peft_registry.trainer.machine.energy import kilowatt_hours, read_counters
+from peft_registry.trainer.machine.energy import EnergyMeter, kilowatt_hours, read_counters
 from peft_registry.trainer.machine.environment import Hardware, cut_paths, describe_environment, needed_distributions
 from peft_registry.trainer.machine.seeding import rank_by_hash, seed_of
 
@@ -91,3 +91,14 @@ def test_the_record_of_the_environment_keeps_them():
     hardware = Hardware(device="cpu", dtype="fp32", threads=1, processor="x")
     record = describe_environment(hardware, argv=[], code_version="0.1.0")
     assert record.distributions == needed_distributions()
+
+
+def test_a_counter_that_wraps_several_times_in_a_training_loses_nothing() -> None:
+    """A package of 100 W wraps every three quarters of an hour; the meter is read at each step."""
+    limit = 262_143_328_850  # microjoules, of a real package
+    step = 90_000_000_000
+    readings = iter([{"intel-rapl:0": (number * step % limit, limit)} for number in range(11)])
+    meter = EnergyMeter(lambda: next(readings))
+    for _ in range(10):
+        meter.note()
+    assert meter.kilowatt_hours == pytest.approx(10 * step / 1e6 / 3.6e6, rel=1e-12)
