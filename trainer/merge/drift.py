@@ -5,7 +5,9 @@ Two figures: the *fold error* against base and adapter unmerged (a mistake of th
 model that was trained, which had a quantized base if the adapter was trained on one.
 
 The reference runs in fp32 on exactly the base's stored weights. A result in bf16 cannot do better than bf16 itself: its gate is
-three times the *floor*, what running the reference unmerged in that format costs. Models are loaded one after another.
+three times the *floor*, what running the reference unmerged in that format costs. A mixture of experts may answer otherwise
+because one digit sends a token to another expert: where the gate is missed, it is the merge before its rounding that must pass
+the limit of fp32, and each written weight must be the nearest of its format. Models are loaded one after another.
 """
 
 from collections.abc import Sequence

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from peft_registry.schemas.merge import BasePolicy, Divergence
 from peft_registry.schemas.progress import Observe, Said, ignore
@@ -35,7 +36,7 @@ from peft_registry.trainer.merge.second_computation import (
     tensors_of,
     untouched_but_changed,
 )
-from peft_registry.trainer.merge.tensors import checkpoint_tensors
+from peft_registry.trainer.merge.tensors import DTYPES, checkpoint_tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,10 @@ def measure(prepared: Prepared, merged: Path, scratch: Path, *, observe: Observe
         observe(Said("twice", f"{drawn} equal their definition in fp64: {reproduced.compared} entries{left_out}"))
         alone = [_of_folder(prepared.base.folder, probes, one) for one in ("fp32", dtype)]
         floor = None if dtype == "fp32" else divergence(*alone, named=named)
-    fold_error = gated(divergence(reference, found, named=named), dtype=dtype, floor=floor)
+    rounded = gated(divergence(reference, found, named=named), dtype=dtype, floor=floor)
+    fold_error = rounded
+    if not rounded.is_within and dtype != "fp32" and _runs_unmerged(prepared):
+        fold_error = _before_rounding(run, merged, scratch, reference, rounded)
     beside = "" if fold_error.floor is None else f", {dtype} itself costs {fold_error.floor:.3g}"
     observe(
         Said(
@@ -85,7 +89,7 @@ def measure(prepared: Prepared, merged: Path, scratch: Path, *, observe: Observe
             f"KL divergence {fold_error.kl:.3g} nats a token (0: the same answers), allowed {fold_error.limit:.3g}{beside}",
         )
     )
-    figures = _distances(run, found, fold_error)
+    figures = _distances(run, found, fold_error, rounded)
     for policy, one in sorted(figures.compared.items()):
         observe(
             Said(
@@ -132,14 +136,47 @@ def _runs_unmerged(prepared: Prepared) -> bool:
     )
 
 
-def _distances(run: "_Unmerged", found: ProbeAnswers, fold_error: Divergence) -> MergeFigures:
-    """How far the result is from the model that was trained; without quantization that is what was merged."""
+def _before_rounding(
+    run: "_Unmerged", merged: Path, scratch: Path, reference: ProbeAnswers, rounded: Divergence
+) -> Divergence:
+    """The fold error in fp32, where every weight that was written is the nearest of its format to it; else `rounded`.
+
+    Two experts that are nearly as good for a token change places by a last digit, and then its answer is another one. What
+    rounding costs such a model differs from one rounding to the next by more than any factor of a floor, and says nothing of a
+    mistake in the merge.
+    """
+    scratch.mkdir()
+    try:
+        write_model_folder(run.prepared.require_plan().in_float32(), scratch)
+        if not _is_rounding_of(merged, scratch):
+            return rounded
+        exact = run.folded(scratch, "fp32")
+    finally:
+        shutil.rmtree(scratch)
+    named = f"{rounded.reference}; the merge before its rounding, of which every weight is the nearest in its format"
+    return gated(divergence(reference, exact, named=named), dtype="fp32", floor=None)
+
+
+def _is_rounding_of(written: Path, exact: Path) -> bool:
+    before = {tensor.name: tensor for tensor in checkpoint_tensors(exact)}
+    after = checkpoint_tensors(written)
+    if before.keys() != {tensor.name for tensor in after}:
+        return False
+    return all(
+        torch.equal(tensor.read(), before[tensor.name].read().to(tensor.torch_dtype))
+        for tensor in after
+        if tensor.dtype in DTYPES
+    )
+
+
+def _distances(run: "_Unmerged", found: ProbeAnswers, fold_error: Divergence, rounded: Divergence) -> MergeFigures:
+    """How far the result, as it is written, is from the model that was trained; without quantization that is what was merged."""
     prepared = run.prepared
     how = prepared.quantization
     if how is None:
         alone = len(prepared.adapters) == 1 and prepared.adapters[0].weight == 1
-        named = f"the model that was trained: {fold_error.reference}" if alone else fold_error.reference
-        distance = fold_error.revised(limit=None, floor=None, reference=named)
+        named = f"the model that was trained: {rounded.reference}" if alone else rounded.reference
+        distance = rounded.revised(limit=None, floor=None, reference=named)
         return MergeFigures(fold_error, distance, {})
     named = f"the model that was trained: the base in 4 bits ({how.settings}) with its adapter, in fp32"
     trained = run.trained_answers(how)

@@ -40,6 +40,7 @@ BASES: dict[str, Any] = {
     "gpt-oss": lambda: GptOssForCausalLM(
         GptOssConfig(**SIZES, intermediate_size=48, head_dim=8, num_local_experts=4, layer_types=["full_attention"] * 2)
     ),
+    "gpt-oss in bf16": lambda: BASES["gpt-oss"]().bfloat16(),
     "granite-moe": lambda: GraniteMoeForCausalLM(GraniteMoeConfig(**SIZES, intermediate_size=48, num_local_experts=4)),
     "mixtral": lambda: MixtralForCausalLM(MixtralConfig(**SIZES, intermediate_size=48, num_local_experts=4)),
     "qwen-moe": lambda: Qwen2MoeForCausalLM(
