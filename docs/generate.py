@@ -6,6 +6,7 @@
     checks.md      the ten steps of `registry verify`
     methods.md     the table of methods, with the source of each default
     record-forms.md  which fields of the modification record answer which row of the annexes and forms
+    architectures.md  which families of models train, merge, evaluate and quantise, from a kept result
     ../compliance/bias-metrics.md        every figure of every suite, its neutral point and its defects
     ../explanation/claims.md             popular claims against the results kept in `docs/measured`
     ../explanation/suites-on-smollm2.md  every suite before and after one run, from records kept there
@@ -29,6 +30,7 @@ from typing import Any
 
 from docs.accuracy_page import accuracy_lines
 from docs.adversary_page import adversary_page
+from docs.architectures_page import architectures_page
 from docs.coverage_page import coverage_page
 from docs.errors_page import errors_page
 from docs.forms_page import forms_page
@@ -69,6 +71,7 @@ def pages() -> dict[str, str]:
         "checks.md": checks_page(),
         "methods.md": methods_page(),
         "record-forms.md": forms_page(),
+        "architectures.md": architectures_page(MEASURED / "architectures.json"),
         "../compliance/bias-metrics.md": metrics_page(),
         "../explanation/claims.md": claims(),
         "../explanation/methods-compared.md": comparisons_page(),
