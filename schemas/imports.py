@@ -4,9 +4,9 @@ Nothing in it was seen by this tool while it happened. What the files of the fol
 that says it and that file's digest; what was compared or counted here is `measured`.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
@@ -89,3 +89,11 @@ class ImportRecord(Document):
     tool_version: str
     started_at: Timestamp
     finished_at: Timestamp
+    repository: str | None = None  # `hub:owner/name@commit`; the key is written only where it came from one
+
+    @model_serializer(mode="wrap")
+    def _without_absent_repository(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        value: dict[str, Any] = handler(self)
+        if self.repository is None:
+            value.pop("repository", None)
+        return value

@@ -19,8 +19,12 @@ def add_to(app: typer.Typer) -> None:
 
 
 def import_command(
-    folders: Annotated[
-        list[Path], typer.Argument(metavar="FOLDER", help="Folders of adapters as peft saves them, or of whole models.")
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE",
+            help="Folders of adapters as peft saves them, or of whole models; hub:OWNER/NAME[@REVISION] of the Hub.",
+        ),
     ],
     base: Annotated[
         str | None, typer.Option(help="Registered base that they were made on; default: the one that they name.")
@@ -36,14 +40,14 @@ def import_command(
     from peft_registry.cli.mirror import mirror_after
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.use_cases.import_folder import import_folders
     from peft_registry.registry.use_cases.import_plan import ImportRequest
+    from peft_registry.trainer.use_cases.import_hub import import_sources
 
     progress = Progress(story_on_stdout=output is Output.text)
     with opened(home, passphrase_file) as registry:
         registry.unlock()
-        request = ImportRequest(folders=tuple(folders), base=base, name=name, facts=facts)
-        outcomes = import_folders(registry, request, observe=progress)
+        request = ImportRequest(folders=(), base=base, name=name, facts=facts)
+        outcomes = import_sources(registry, sources, request, observe=progress)
         mirrored = mirror_after(registry) if mirror else "not mirrored"
     if output is Output.json:
         console.out_json([outcome.to_json() for outcome in outcomes])

@@ -152,6 +152,7 @@ def import_card(
         + "\n".join(
             [
                 f"- Written by {imported.producer}, as {_md(imported.told_by)} says",
+                *([] if imported.repository is None else [f"- Fetched as {_md(imported.repository)}"]),
                 *(f"- Data {_md(data.name.value)}, as its files name it" for data in _named_data(record)),
                 f"- {imported.fit.compared} of its tensors have a place of their shape in the base; this shows that it can be of "
                 "it, and not that it is",

@@ -76,6 +76,7 @@ class ImportOutcome:
             "origin": "imported",
             "producer": self.record.producer,
             "told_by": self.record.told_by,
+            "repository": self.record.repository,
             "method": self.record.method,
             "fit": self.record.fit.to_json(),
             "settings": {name: value.to_json() for name, value in sorted(self.record.settings.items())},
@@ -112,7 +113,7 @@ def import_folders(
         for number, folder in enumerate(request.folders):
             copy = scratch / f"artifact-{number:05}"
             plan = plan_import(registry, request, folder, scratch, copy)
-            imports.append(_Import(registry, plan, signer, copy, observe))
+            imports.append(_Import(registry, plan, signer, copy, request.origins.get(folder), observe))
         staged = [folder.staged() for folder in imports]
         return tuple(folder.registered(files) for folder, files in zip(imports, staged, strict=True))
 
@@ -139,6 +140,7 @@ class _Import:
     plan: ImportPlan
     key_id: str
     folder: Path  # the copy that is registered
+    repository: str | None  # of the Hub, from which it came
     observe: Observe
 
     def staged(self) -> _Staged:
@@ -283,6 +285,7 @@ class _Import:
             tool_version=package_version("peft-registry"),
             started_at=staged.started,
             finished_at=self.registry.clock(),
+            repository=self.repository,
         )
 
     def _say(self, record: ImportRecord) -> None:

@@ -1,7 +1,7 @@
 """What is to be imported and what it belongs to: everything that can refuse a folder. What is looked at is a copy of the model."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,16 @@ from peft_registry.schemas.version import Version
 
 @dataclass(frozen=True, slots=True)
 class ImportRequest:
-    """What to import: folders, the base if the user names it, a name for a single folder, a facts file."""
+    """What to import: folders, the base if the user names it, a name for a single folder, a facts file.
+
+    `origins` says of a folder which repository of the Hub it was fetched from, as `hub:owner/name@commit`.
+    """
 
     folders: tuple[Path, ...]
     base: str | None = None
     name: str | None = None
     facts: Path | None = None
+    origins: Mapping[Path, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,9 @@ NOT_RUN = {
     "registry estimate train.yml --model-config llama-65b.json method=qlora --claim 14.7GB": (
         "traces 65 G parameters, 18 s; docs/measured/estimate-65b-qlora.json keeps the answer"
     ),
+    "registry import hub:lab/polite-lora@main --base tiny": (
+        "needs a server that answers for the Hub; tests/integration/trainer/hub/test_hub_results.py has one"
+    ),
     "registry train --resume": "needs a killed run; tests/e2e/test_resume.py kills one",
     "registry train --resume 3f2a91": "needs a killed run; tests/e2e/test_resume.py kills one",
     "registry train train.yml --nproc 2": "starts two more processes; tests/e2e/test_processes.py does",

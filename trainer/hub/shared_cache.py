@@ -46,7 +46,7 @@ class CachedBase:
         """
         for name in self.files:
             blob = blob_of(self.folder / name)
-            if blob is not None and _digest_like(blob) != blob.name:
+            if blob is not None and digest_like_name(blob) != blob.name:
                 why = f"in the cache at {blob.parent.parent} it lies under a digest that is not its own"
                 raise CorruptDownload(self.snapshot.repository, name, why)
 
@@ -58,15 +58,26 @@ def cached_base(repository: str, revision: str | None) -> CachedBase | None:
         repository: owner/name.
         revision: None for the default branch.
     """
+    folder = cached_snapshot(repository, revision)
+    return None if folder is None else base_in_snapshot(folder)
+
+
+def cached_snapshot(repository: str, revision: str | None) -> Path | None:
+    """The folder of a snapshot in this user's cache, whatever of the repository it holds; None where there is none.
+
+    Args:
+        repository: owner/name.
+        revision: branch, tag or commit as the cache knows it; None for the default branch.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = snapshot_download(repository, revision=revision, local_files_only=True)
+        folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
-    base = base_in_snapshot(Path(folder))
-    return base if base is not None and base.snapshot.repository == repository else None
+    snapshot = HubSnapshot.of(folder)
+    return folder if snapshot is not None and snapshot.repository == repository else None
 
 
 def is_in_users_cache(folder: Path) -> bool:
@@ -114,7 +125,7 @@ def _weights(folder: Path, names: set[str]) -> set[str]:
     return {INDEX_NAME, *shards} if shards and shards <= names else set()
 
 
-def _digest_like(blob: Path) -> str:
+def digest_like_name(blob: Path) -> str:
     """The digest of a file in the form of its name: SHA-256, or git's SHA-1 over "blob <size>\\0" and the bytes."""
     with reading(blob) as file:
         size = file.key.size
