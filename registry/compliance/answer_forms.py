@@ -65,6 +65,7 @@ _STEERING = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f\ud800-\udfff]"
 )
+_BETWEEN_CLAUSES = re.compile(r"[,;:.!()]|\s[-–—]+\s")
 # what is written in a field to say that nothing has been written yet
 _NO_ANSWERS = frozenset(
     {"?", "??", "???", "tbd", "tba", "tbc", "todo", "to do", "fixme", "xxx", "to be determined", "to be decided"}
@@ -150,6 +151,12 @@ def misfits(form: AnswerForm, value: Any) -> Iterator[Misfit]:
     yield from _CHECKS[form.type](form, value)
 
 
+def clauses(text: str) -> list[str]:
+    """The parts of a text between commas, semicolons, colons, full stops and dashes, lower case; `[""]` where it has none."""
+    parts = [" ".join(part.split()).lower() for part in _BETWEEN_CLAUSES.split(text)]
+    return [part for part in parts if part] or [""]
+
+
 def is_blank(value: Any) -> bool:
     """Whether a JSON value says nothing: no value, blank text, a list or an object in which nothing says anything."""
     if isinstance(value, str):
@@ -225,7 +232,8 @@ def _unreadable(text: str, place: str) -> Iterator[Misfit]:
     if steering is not None:
         yield Misfit(
             place,
-            f"character {steering.start() + 1} is U+{ord(steering.group()):04X}, which is not seen and steers what is",
+            f"character {steering.start() + 1} is an invisible control character (U+{ord(steering.group()):04X}), "
+            "which changes how the text around it is shown",
             "take it out: type the text anew, without what came along when it was copied",
         )
 
@@ -241,7 +249,9 @@ def _text(form: AnswerForm, value: Any) -> Iterator[Misfit]:
     plain = " ".join(words).strip(".!").lower()
     if not words:
         yield Misfit("", "it is empty", _UNKNOWN)
-    elif plain in _NO_ANSWERS or plain in form.no_answers:
+    elif (
+        plain in _NO_ANSWERS or plain in form.no_answers or all(clause in form.no_answers for clause in clauses(plain))
+    ):
         yield Misfit("", f"{_quoted(value)} answers nothing", _UNKNOWN)
     elif form.about_words is not None and len(words) > form.about_words * ABOUT:
         most = int(form.about_words * ABOUT)

@@ -9,7 +9,11 @@ from typing import Any, get_args
 from peft_registry.registry.compliance import retention
 from peft_registry.registry.compliance.answer_forms import as_recorded
 from peft_registry.registry.compliance.completeness import conditions_of, gap_of, is_filled, required_leaves
-from peft_registry.registry.compliance.contradictions import contradictions, problem_paths, whatever_else_is_meant
+from peft_registry.registry.compliance.contradictions import (
+    contradictions_with_run,
+    problem_paths,
+    whatever_else_is_meant,
+)
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, field_rules, leaves
 from peft_registry.registry.compliance.stated import misfits_of_fact, says_unknown
@@ -250,7 +254,7 @@ def _problems_together(
     )
     signed = SignedAnswers(_NOBODY, predicate, at)
     trial = superseding_with_answers(record, signed, version=version, record_id="tried", now=at)
-    for problem in whatever_else_is_meant(contradictions(trial, answers), refused):
+    for problem in whatever_else_is_meant(contradictions_with_run(trial, answers), refused):
         # the refusal stands at what was answered now
         path = next((path for path in problem_paths(problem) if path in answers), "")
         yield AnswerProblem(path, f"{problem.what}: {problem.why}", problem.fix)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from itertools import product
 from typing import Any
 
+from peft_registry.registry.compliance.answer_forms import clauses
 from peft_registry.registry.compliance.completeness import implied_flags, is_yes, terms_that_end_openness
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves
@@ -76,6 +77,16 @@ def contradictions(
     yield from contradicted(record, now, named=named)
     yield from licences_contradicted(record, now, named=named)
     yield from purposes_contradicted(record, now, named=named)
+    yield from energy_denied(record, now, named=named)
+
+
+def contradictions_with_run(
+    record: ModificationRecord, stated: Collection[str] | None = None, *, named: Callable[[str], str] = str
+) -> Iterator[FactsOutOfOrder | FactIncomplete | FactContradicted]:
+    """As `contradictions`, and what cannot be of the run that is recorded: facts are stated before anybody knows its hours."""
+    yield from contradictions(record, stated, named=named)
+    now = {leaf.path for leaf in leaves(record)} if stated is None else stated
+    yield from energy_beyond_hours(record, now, named=named)
 
 
 def problem_paths(problem: FactsOutOfOrder | FactIncomplete | FactContradicted) -> Iterator[str]:
@@ -141,6 +152,42 @@ def purposes_contradicted(
             str(after.value),
             f"before it was {before.value}: another purpose is a change of it (Arts. 3(23), 25(1)(c))",
         )
+
+
+def energy_denied(
+    record: ModificationRecord, stated: Collection[str], *, named: Callable[[str], str]
+) -> Iterator[FactContradicted]:
+    """That nothing measured an energy that somebody states; as `out_of_order`."""
+    rules, energy = field_rules().declared_energy, record.energy
+    kwh, missing = energy.training_kwh, energy.missing_info
+    paths = ("energy.missing_info", "energy.training_kwh")
+    if kwh.source != "declared" or missing.source != "declared" or not any(path in stated for path in paths):
+        return
+    if any(clause in rules.denials for clause in clauses(str(missing.value))):
+        yield FactContradicted(named(paths[0]), repr(missing.value), named(paths[1]), str(kwh.value), rules.denied)
+
+
+def energy_beyond_hours(
+    record: ModificationRecord, stated: Collection[str], *, named: Callable[[str], str]
+) -> Iterator[FactContradicted]:
+    """An energy that somebody states and the hours of the devices deny by far; as `out_of_order`."""
+    rules, energy = field_rules().declared_energy, record.energy
+    kwh, days = energy.training_kwh, record.compute.hardware_days.positive_number
+    declared_watts = record.power.device_watts.positive_number
+    path, watts_path = "energy.training_kwh", "power.device_watts"
+    if kwh.source != "declared" or kwh.number is None or days is None or not {path, watts_path} & set(stated):
+        return
+    watts = declared_watts or rules.device_watts
+    hours_kwh = days * 24 * watts / 1000 * (energy.pue.positive_number or 1.0)
+    if kwh.number <= rules.times * hours_kwh:
+        return
+    how = "" if declared_watts else ", more than any draws,"
+    because = (
+        f"{days * 24:.3g} device hours at {watts:g} W{how} are {hours_kwh:.3g} kWh, "
+        f"and more than {rules.times:g} times as much is another training's"
+    )
+    against, held = (watts_path, f"{watts:g} W") if declared_watts else ("compute.hardware_days", f"{days:.3g} days")
+    yield FactContradicted(named(path), f"{kwh.number:g} kWh", named(against), held, because)
 
 
 def licences_contradicted(

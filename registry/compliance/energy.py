@@ -33,6 +33,14 @@ def energy_section(run: RunRecord) -> Energy:
     )
 
 
+def without_reason(energy: Energy) -> Energy:
+    """The section of a run whose energy somebody states: what is missing is theirs to say, not why there is no figure."""
+    missing = energy.missing_info
+    if missing.source != "derived" or missing.method != _WHY_UNKNOWN:
+        return energy
+    return energy.revised(missing_info=NOT_DERIVED)
+
+
 def with_estimate(energy: Energy, power: DeclaredPower, compute: Compute) -> Energy:
     """The section with device hours × declared watts × PUE, where no sensor and nobody else has said what was used."""
     energy = _without_estimate(energy)

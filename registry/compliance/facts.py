@@ -17,6 +17,7 @@ from typing import Any
 
 from peft_registry.registry.compliance.answer_forms import as_recorded
 from peft_registry.registry.compliance.contradictions import contradictions, whatever_else_is_meant
+from peft_registry.registry.compliance.energy import without_reason
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, field_rules
 from peft_registry.registry.compliance.stated import (
@@ -72,6 +73,8 @@ def with_facts(record: ModificationRecord, facts: dict[str, Any], *, at: Timesta
             only fact that is wrong.
         SeveralProblems: all that are.
     """
+    if any(_states_energy(fact) for fact in _placed(facts)):
+        record = record.revised(energy=without_reason(record.energy))
     raise_any(_problems(record, facts, at=at))
     document, _ = _laid(record, _placed(facts), by=str(facts[ASSERTED_BY]), at=at)
     return type(record).from_json(document)
@@ -132,6 +135,10 @@ def overtaken_facts(record: ModificationRecord, facts: dict[str, Any]) -> tuple[
         if isinstance(fact, _Fact)
         and any(_stands_against(Value.from_json(section[key]), fact) for _, section, key in _targets(document, fact))
     )
+
+
+def _states_energy(fact: _Fact) -> bool:
+    return fact.rule.path == "energy.training_kwh" and not says_unknown(fact.value)
 
 
 def with_each_named(facts: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -195,7 +202,7 @@ def _walk(section: Any, path: str, prefix: str, name: str | None) -> Iterator[_F
         elif here in sections:
             yield from _walk(value, f"{path}{key}.", f"{here}.", name)
         else:
-            yield FactUnknown(f"{path}{key}", _nearest(str(key), path, prefix))
+            yield _unknown_field(str(key), path, prefix)
 
 
 def _walk_array(items: Any, path: str, prefix: str) -> Iterator[_Fact | InputRefused]:
@@ -213,14 +220,25 @@ def _sections() -> frozenset[str]:
     return frozenset(".".join(path[:length]) for path in parts for length in range(1, len(path)))
 
 
-def _nearest(key: str, path: str, prefix: str) -> str | None:
+def _unknown_field(key: str, path: str, prefix: str) -> InputRefused:
+    """The refusal of a key that no field has; that of what was meant, where no fact states it but somebody's signature."""
+    rules = field_rules()
+    meant = _nearest(key, path, prefix, [rule for rule in rules.fields if rule.act is None and rule.owner != "tool"])
+    signed = {rule.path.split(".")[-1]: rule.act for rule in rules.fields if rule.act is not None}
+    act = signed.get(closest(key, signed) or "")
+    if meant is not None or act is None:
+        return FactUnknown(f"{path}{key}", meant)
+    return FactNeedsSignature(f"{path}{key}", rules.acts[act].reason, rules.acts[act].instead)
+
+
+def _nearest(key: str, path: str, prefix: str, rules: Sequence[FieldRule]) -> str | None:
     """The path that was meant: a field or section beside it, else a field of that name in another section."""
-    rules = field_rules().by_path()
-    beside = {rule[len(prefix) :].split(".")[0].removesuffix("[]") for rule in rules if rule.startswith(prefix)}
+    paths = [rule.path for rule in rules]
+    beside = {rule[len(prefix) :].split(".")[0].removesuffix("[]") for rule in paths if rule.startswith(prefix)}
     near = closest(key, beside)
     if near is not None:
         return f"{path}{near}"
-    elsewhere = {rule.rpartition(".")[2]: rule for rule in rules}
+    elsewhere = {rule.rpartition(".")[2]: rule for rule in paths}
     near = closest(key, elsewhere)
     return None if near is None else elsewhere[near].replace("[]", f".{EACH}")
 

@@ -99,6 +99,22 @@ class Conflict(Frozen):
     because: str
 
 
+class DeclaredEnergy(Frozen):
+    """What an energy that somebody states cannot stand beside.
+
+    Attributes:
+        denials: what says that nothing measured it, lower case.
+        denied: why it does not stand beside one of them.
+        device_watts: more than any device draws, for where nobody declared what theirs does.
+        times: how often the energy of the device hours a stated one may be: other attempts and the rest of a facility are in some.
+    """
+
+    denials: tuple[str, ...]
+    denied: str
+    device_watts: float
+    times: float
+
+
 class LicenceTerms(Frozen):
     """Licence flags by how an SPDX identifier begins, of licences whose text is well known, and why they follow."""
 
@@ -158,6 +174,7 @@ class FieldRules(Frozen):
     orders: tuple[Order, ...]
     needs: tuple[Need, ...]
     conflicts: tuple[Conflict, ...]
+    declared_energy: DeclaredEnergy
     licence_terms: LicenceTerms
     former_owners: tuple[FormerOwner, ...]
     base_facts: dict[str, str | AnswerForm]

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from peft_registry.registry.compliance.contradictions import energy_beyond_hours
 from peft_registry.registry.compliance.facts import FACTS_NAMED, overtaken_facts, problems_of_facts
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.intake.yaml import read_yaml
@@ -104,8 +105,15 @@ def read_checked_facts(
 
 
 def warn_of_overtaken_facts(record: ModificationRecord, facts: dict[str, Any] | None, observe: Observe) -> None:
-    """Say which facts stand against something that was measured or derived: that is recorded, and they are not."""
+    """Say which facts stand against something that was measured or derived: that is recorded, and they are not.
+
+    An energy that the hours of the run deny is recorded, and that is said.
+    """
     overtaken = overtaken_facts(record, facts or {})
     if overtaken:
         text = f"not recorded, because the tool measured or derived it itself: {listed(overtaken, most=FACTS_NAMED)}"
         observe(Warned("facts-overtaken", text))
+    if facts is not None:
+        # nobody knew the hours when the facts were checked; the record holds the figure, and is shown with what denies it
+        for problem in energy_beyond_hours(record, ("energy.training_kwh",), named=str):
+            observe(Warned("facts-contradicted", f"{problem.what}: {problem.why}; correct it with `registry decide`"))

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from peft_registry.registry.compliance.completeness import SectionCount, completeness, counts_of_sections
-from peft_registry.registry.compliance.contradictions import contradictions
+from peft_registry.registry.compliance.contradictions import contradictions_with_run
 from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.compliance.first_form import as_read
 from peft_registry.registry.compliance.form_rows import FormCount, counts_of_forms
@@ -184,7 +184,9 @@ def describe_record(registry: Registry, reference: str) -> RecordShown:
             answers for answers in answers_by_statement.values() if not answers.taken_up and not answers.waits
         ),
         set_aside=tuple(f"modification {aside.statement.digest.short}: {aside.reason}" for aside in said.set_aside),
-        contradictions=tuple(f"{problem.what}: {problem.why}" for problem in contradictions(in_second_form(record))),
+        contradictions=tuple(
+            f"{problem.what}: {problem.why}" for problem in contradictions_with_run(in_second_form(record))
+        ),
         judged_again=_judged_again(registry, version),
         values=tuple((leaf.path, leaf.value) for leaf in leaves(record)),
     )

@@ -118,7 +118,11 @@ def test_an_exclusion_that_is_declared_with_the_base_later_reaches_its_terms_and
         ({"identity.kind": "merge"}, "identity.kind", "this tool records it itself"),
         ({"use.intended": None}, "use.intended", "it is empty"),
         ({"use.intended": {"unknown": "tbd"}}, "use.intended", "'tbd' answers nothing"),
-        ({"use.intended": "a\u202eb"}, "use.intended", "character 2 is U+202E, which is not seen and steers what is"),
+        (
+            {"use.intended": "a\u202eb"},
+            "use.intended",
+            "character 2 is an invisible control character (U+202E), which changes how",
+        ),
         ({"gpai.verdict": "deployer"}, "gpai.verdict", "a verdict is drawn from recorded facts"),
         ({"approvals": ["yes"]}, "approvals", "an approval is given by the person who may give it"),
     ],

@@ -12,12 +12,13 @@ from peft_registry.registry.compliance.contradictions import (
     FactIncomplete,
     FactsOutOfOrder,
     contradictions,
+    contradictions_with_run,
 )
 from peft_registry.registry.compliance.facts import problems_of_facts
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.schemas.modification import BaseUsed, UpstreamTerms
 from peft_registry.schemas.values import declared, derived, measured, unknown
-from tests.builders.records import NOW, a_modification_record, a_version
+from tests.builders.records import NOW, a_merge_modification, a_modification_record, a_version
 
 LICENCE_OK = "gpai.open_source_exemption.licence_ok"
 PLAN = {
@@ -84,6 +85,36 @@ def test_a_pre_determined_change_without_its_plan_and_dates_says_nothing(missing
 def test_a_late_plan_is_not_answered_either():
     told = answer_problems({"high_risk.predetermined": PLAN | {"plan_date": "2026-02-02"}})
     assert "after the initial conformity assessment" in told["high_risk.predetermined"]
+
+
+# --- an energy that cannot be ---
+
+METER = {"energy.training_kwh": 5000.0, "energy.method": "wattmeter at the socket", "energy.boundary": "node"}
+
+
+def test_energy_of_five_thousand_kwh_for_minutes_of_a_device_is_not_answered():
+    told = answer_problems(METER)["energy.training_kwh"]
+    assert "5000 kWh" in told and "10000 W" in told
+    assert answer_problems(METER | {"energy.training_kwh": 0.5}) == {}
+
+
+def test_energy_is_held_against_the_watts_that_somebody_declares():
+    told = answer_problems(METER | {"energy.training_kwh": 3.0, "power.device_watts": 300})
+    assert "'power.device_watts' is 300 W" in told["energy.training_kwh"]
+    assert answer_problems(METER | {"energy.training_kwh": 1.0, "power.device_watts": 300}) == {}
+
+
+def test_energy_that_no_hours_of_the_run_give_is_recorded_as_stated_and_told():
+    facts = {"asserted_by": "x", "energy": {key.partition(".")[2]: value for key, value in METER.items()}}
+    record = a_modification_record(facts=facts)
+    assert record.energy.training_kwh.value == 5000.0
+    (problem,) = contradictions_with_run(record)
+    assert problem.held == "0.00325 days"
+
+
+def test_energy_beside_no_sensor_is_not_answered():
+    record = a_merge_modification(facts={"asserted_by": "x", "energy": {"missing_info": "no sensor"}})
+    assert "no sensor" in answer_problems(METER, record)["energy.training_kwh"]
 
 
 # --- mistake 10: an exemption for open licences that the licence does not give ---

@@ -8,7 +8,7 @@ import pytest
 
 from peft_registry.registry.compliance.answer_forms import MAX_CHARACTERS, as_recorded, misfits
 from peft_registry.registry.compliance.base_facts import UnknownFact, declared_base_facts
-from peft_registry.registry.compliance.contradictions import FactIncomplete, FactsOutOfOrder
+from peft_registry.registry.compliance.contradictions import FactContradicted, FactIncomplete, FactsOutOfOrder
 from peft_registry.registry.compliance.declared import problems_of_declared, sound_facts
 from peft_registry.registry.compliance.facts import FactUnknown, overtaken_facts, problems_of_facts
 from peft_registry.registry.compliance.fields import field_rules
@@ -462,6 +462,44 @@ def test_a_declared_energy_does_not_stand_beside_the_word_that_there_is_no_senso
     assert record.energy.training_kwh.value == 3.0
     assert not record.energy.missing_info.known
     assert "is declared" in record.energy.missing_info.reason
+
+
+METER = {"training_kwh": 0.5, "method": "wattmeter at the socket, read by hand", "boundary": "node"}
+
+
+@pytest.mark.parametrize("missing", ["no sensor", "No sensor.", "no sensor; the cooling", "not measured"])
+def test_energy_declared_beside_no_sensor_is_refused(missing):
+    problem = only_problem({"energy": METER | {"missing_info": missing}})
+    assert isinstance(problem, FactContradicted)
+    assert (problem.path, problem.against, problem.held) == ("energy.missing_info", "energy.training_kwh", "0.5")
+    assert "power.device_watts" in problem.why
+
+
+@pytest.mark.parametrize("missing", ["none", "the cooling of the room", "no sensor for the cooling"])
+def test_what_a_declared_energy_leaves_out_is_recorded_of_a_run_as_it_was_stated(missing):
+    assert problems({"energy": METER | {"missing_info": missing}}) == []
+    record = a_modification_record(facts={"asserted_by": "x", "energy": METER | {"missing_info": missing}})
+    assert record.energy.missing_info.value == missing
+
+
+def test_energy_by_no_sensor_and_a_guess_is_refused():
+    problem = only_problem({"energy": METER | {"method": "no sensor, guessed"}})
+    assert isinstance(problem, FactMalformed)
+    assert problem.path == "energy.method"
+    assert problems({"energy": METER | {"method": "no sensor in it; wattmeter at the socket"}}) == []
+
+
+def test_an_approval_under_another_name_is_told_that_approvals_are_signed():
+    problem = only_problem({"approval": {"by": "me"}})
+    assert isinstance(problem, FactNeedsSignature)
+    assert problem.path == "approval"
+    assert "approver's own key" in problem.fix
+
+
+def test_what_the_tool_records_is_not_suggested():
+    problem = only_problem({"compute": {"hardware_day": 3}})
+    assert isinstance(problem, FactUnknown)
+    assert "compute" not in problem.fix
 
 
 def test_a_declared_energy_of_a_merge_misses_what_its_author_says_and_else_nothing():

@@ -33,6 +33,14 @@ def test_facts_that_are_recorded_are_not_warned_of() -> None:
     assert warnings(a_modification_record(), None) == []
 
 
+def test_an_energy_that_no_hours_of_the_run_give_is_warned_of_with_both_figures() -> None:
+    facts = FACTS | {"energy": FACTS["energy"] | {"training_kwh": 5000.0}}  # type: ignore[operator]  # a mapping
+    said: list[Event] = []
+    warn_of_overtaken_facts(a_modification_record(facts=facts), facts, said.append)
+    (text,) = [event.text for event in said if isinstance(event, Warned)]
+    assert "5000 kWh" in text and "device hours" in text and "registry decide" in text
+
+
 def test_a_path_of_facts_says_from_which_folder_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Typed as facts=facts.yml beside the file itself, it counts from the folder of the training file all the same."""
     folder = tmp_path / "training"
