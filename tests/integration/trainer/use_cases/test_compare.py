@@ -183,10 +183,12 @@ def test_a_seed_that_was_trained_and_not_registered_was_a_try(compared: Compared
     for seed in range(100, 109):
         note_begun(begun, line.revised(run_id=f"{seed:032x}", seed=seed))
     note_begun(begun, line.revised(run_id="f" * 32, seed=108))  # the same seed again
-    note_begun(begun, line.revised(run_id="e" * 32, seed=1, plan=run.weights_digest))  # another plan
+    assert line.rows is not None
+    note_begun(begun, line.revised(run_id="e" * 32, seed=1, plan=run.weights_digest))  # other settings on the same rows
+    note_begun(begun, line.revised(run_id="d" * 32, seed=1, plan=run.weights_digest, rows=run.weights_digest))  # others
     with begun.open("ab") as file:
         file.write(b'{"run_id": "cut sh')
-    assert tries_of_run(compared.registry, run) == Tries(seeds=10, runs=11)
+    assert tries_of_run(compared.registry, run) == Tries(seeds=10, runs=11, others=1)
     begun.write_bytes(kept)
     assert tries_of_run(compared.registry, run) == ONE_TRY
 
