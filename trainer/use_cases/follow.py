@@ -29,7 +29,7 @@ from peft_registry.registry.use_cases.register import require_name
 from peft_registry.registry.use_cases.register_product import Product, register_product, signer_of, signing_of
 from peft_registry.schemas.canonical import NotCanonical, canonical_digest
 from peft_registry.schemas.config import QuantizationBlock
-from peft_registry.schemas.dataset import DataIdentity
+from peft_registry.schemas.dataset import UNNAMED_ROWS, DataIdentity
 from peft_registry.schemas.errors import InputRefused, RunFailed
 from peft_registry.schemas.manifest import BaseReference, Manifest, Parent
 from peft_registry.schemas.modification import ModificationRecord
@@ -192,7 +192,8 @@ class FollowedRun:
             at=registry.clock(),
             bases=[base_section(used)],
             upstream=[upstream_terms(used)],
-            data=frozenset(identity.name for identity in data),
+            # rows without a name are answered by `*` alone
+            data=frozenset(identity.name for identity in data if identity.name != UNNAMED_ROWS) or None,
             modifier=modifier_section(profile),
         )
         trainable, total = _counted(model)

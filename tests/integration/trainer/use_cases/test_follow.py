@@ -323,6 +323,16 @@ def test_a_base_in_the_shared_cache_is_added_with_its_repository_and_commit(
     assert not list((place / "home" / "bases").glob("*/*.safetensors"))
 
 
+def test_what_a_script_declares_of_its_rows_is_recorded_though_they_have_no_name(place: Path, tmp_path: Path) -> None:
+    facts = tmp_path / "facts.yml"
+    facts.write_text('asserted_by: alex, data owner\ndata: {"*": {licence: CC0-1.0}}\n')
+    trainer = a_trainer(tmp_path / "out", a_lora(place / "tiny"), max_steps=1)
+    callback = followed(place, trainer, "declared", facts=facts)
+    trainer.train()
+    licence = callback.outcome.modification.data[0].licence
+    assert (licence.value, licence.source, licence.asserted_by) == ("CC0-1.0", "declared", "alex, data owner")
+
+
 # --- what is unknown, and why ---
 
 
