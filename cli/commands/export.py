@@ -10,7 +10,10 @@ from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption, ReferenceArgument, RootOption, TrustOption
 
 if TYPE_CHECKING:
+    from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.use_cases.check_serving import ServingCheck
+    from peft_registry.schemas.policy import TrustPolicy
+    from peft_registry.schemas.version import Version
 
 
 class Server(StrEnum):
@@ -19,12 +22,34 @@ class Server(StrEnum):
     vllm = "vllm"
 
 
+class Form(StrEnum):
+    """What a version can be written as for others."""
+
+    hub = "hub"
+
+
 def add_to(app: typer.Typer) -> None:
     app.command()(export)
 
 
 def export(
     reference: ReferenceArgument,
+    destination: Annotated[
+        str | None,
+        typer.Argument(metavar="ORG/NAME", help="Repository of the Hub, with --as hub.", show_default=False),
+    ] = None,
+    form: Annotated[
+        Form | None, typer.Option("--as", help="Send it to a repository of the Hub, without its records.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be sent and withheld; send nothing.")
+    ] = False,
+    public: Annotated[
+        bool, typer.Option("--public", help="Let everybody read the repository; default: private.")
+    ] = False,
+    with_records: Annotated[
+        bool, typer.Option("--with-records", help="Send its records too, to a private repository.")
+    ] = False,
     check: Annotated[
         Server | None, typer.Option(help="Server that is to load it; nothing is written and none is started.")
     ] = None,
@@ -37,28 +62,92 @@ def export(
     root: RootOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Say what a server would refuse of a version. Each problem comes with its reason and what to do."""
+    """Send a version to the Hub, or check it for a server. What is withheld is listed."""
     from peft_registry.cli.wiring import chosen_trust, opened
     from peft_registry.registry.records.references import version_named
-    from peft_registry.registry.use_cases.check_serving import check_for_vllm
-    from peft_registry.schemas.errors import InputRefused, Refused
 
-    if check is None:
-        raise InputRefused.in_words(
-            what="it is not said what the version is exported for",
-            why="nothing is written or checked without that",
-            fix="add --check vllm",
-        )
+    _require_one_purpose(form, check, destination)
     with opened(home) as registry:
         policy, problem = chosen_trust(registry, trust, root)
         if problem is not None:
             raise problem
         version = version_named(registry, reference, trust=policy)
-        checked = check_for_vllm(registry, version, max_rank=max_lora_rank, served=base, trust=policy)
+        if destination is not None:
+            _publish(
+                registry,
+                version,
+                destination,
+                policy,
+                public=public,
+                dry_run=dry_run,
+                with_records=with_records,
+                output=output,
+            )
+        else:
+            _check(registry, version, policy, max_lora_rank, base, output)
+
+
+def _require_one_purpose(form: Form | None, check: Server | None, destination: str | None) -> None:
+    from peft_registry.schemas.errors import InputRefused
+
+    is_sent = form is not None and destination is not None and check is None
+    is_checked = form is None and destination is None and check is not None
+    if not is_sent and not is_checked:
+        raise InputRefused.in_words(
+            what="it is not said what the version is exported for",
+            why="it is sent to a repository of the Hub, or checked for a server",
+            fix="write --as hub with ORG/NAME, or --check vllm without it",
+        )
+
+
+def _publish(
+    registry: "Registry",
+    version: "Version",
+    repository: str,
+    policy: "TrustPolicy | None",
+    *,
+    public: bool,
+    dry_run: bool,
+    with_records: bool,
+    output: Output,
+) -> None:
+    from peft_registry.registry.use_cases.publish import publish_version
+
+    done = publish_version(
+        registry, version, repository, public=public, dry_run=dry_run, with_records=with_records, trust=policy
+    )
+    if output is Output.json:
+        console.out_json(done.to_json())
+        return
+    for path, size in done.files:
+        console.line(f"sent     {path}  {size} bytes" if done.commit else f"to send  {path}  {size} bytes", indent=9)
+    for statement in done.withheld:
+        console.line(f"withheld {statement}", indent=9)
+    kind = "private" if done.is_private else "public"
+    if done.commit is None:
+        console.line(f"dry run  {version.label} → {repository} ({kind}): nothing was sent")
+        console.next_step(f"registry export {version.label} {repository} --as hub")
+    else:
+        console.line(f"exported {version.label} → {repository} ({kind}) at commit {done.commit}")
+        console.next_step(f"registry verify {version.label}")
+
+
+def _check(
+    registry: "Registry",
+    version: "Version",
+    policy: "TrustPolicy | None",
+    max_rank: int,
+    base: Path | None,
+    output: Output,
+) -> None:
+    from peft_registry.registry.use_cases.check_serving import check_for_vllm
+    from peft_registry.schemas.errors import Refused
+
+    checked = check_for_vllm(registry, version, max_rank=max_rank, served=base, trust=policy)
     if output is Output.json:
         console.out_json(checked.to_json())
     else:
-        _print(checked, check)
+        _print(checked, Server.vllm)
     if checked.problems:
         raise typer.Exit(Refused.exit_code)
     if output is Output.text:

@@ -1,5 +1,6 @@
-"""A local server that speaks the few routes of the Hub that fetching a base needs, and misbehaves when told to."""
+"""A local server that speaks the few routes of the Hub that fetching and publishing need, and misbehaves when told to."""
 
+import base64
 import hashlib
 import json
 import threading
@@ -30,6 +31,11 @@ class FakeHub:
     status: int | None = None  # answer everything with it
     headers: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    created: dict[str, object] | None = None  # what `create_repo` asked for
+    public: bool | None = None  # of a repository that is there already; None: there is none
+    committed: dict[str, bytes] = field(default_factory=dict)  # what the last commit added
+    deleted: list[str] = field(default_factory=list)
+    refuses: tuple[str, int] | None = None  # what the path of a POST ends with, and the status that it gets
 
     @property
     def files(self) -> str:
@@ -40,6 +46,7 @@ class FakeHub:
         return {
             "id": "lab/tiny",
             "sha": self.commit,
+            "private": not self.public,
             "siblings": [
                 self._sibling(path.relative_to(self.folder).as_posix())
                 for path in sorted(self.folder.rglob("*"))
@@ -54,6 +61,32 @@ class FakeHub:
         if name.endswith(".safetensors"):
             found["lfs"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
         return found
+
+    def take(self, path: str, body: bytes) -> tuple[int, dict[str, object]]:
+        """The answer to a POST of a client that writes: status and JSON."""
+        if self.refuses is not None and path.endswith(self.refuses[0]):
+            return self.refuses[1], {}
+        if path == "/api/repos/create":
+            self.created = json.loads(body)
+            taken = self.public is not None
+            return (409 if taken else 200), {"url": f"{self.endpoint}/lab/tiny", "id": "lab/tiny"}
+        if path == "/api/validate-yaml":
+            return 200, {"errors": [], "warnings": []}
+        if path == "/api/models/lab/tiny/preupload/main":
+            files = json.loads(body)["files"]
+            modes = [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in files]
+            return 200, {"files": modes}
+        if path == "/api/models/lab/tiny/commit/main":
+            for line in body.splitlines():
+                self._take_line(json.loads(line))
+            return 200, {"commitUrl": f"{self.endpoint}/lab/tiny/commit/{COMMIT}", "commitOid": COMMIT, "success": True}
+        return 404, {}
+
+    def _take_line(self, line: dict[str, dict[str, str]]) -> None:
+        if line["key"] == "file":  # type: ignore[comparison-overlap]  # a word, beside a value that is an object
+            self.committed[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+        elif line["key"] == "deletedFile":  # type: ignore[comparison-overlap]
+            self.deleted.append(line["value"]["path"])
 
     def file(self, name: str) -> tuple[bytes, str]:
         data = (self.folder / name).read_bytes()
@@ -75,6 +108,14 @@ def serving(hub: FakeHub) -> Iterator[FakeHub]:
 
         def do_GET(self) -> None:
             self._answer(body=True)
+
+        def do_POST(self) -> None:
+            path = self.path.split("?")[0]
+            hub.asked.append(path)
+            hub.tokens.append(self.headers.get("authorization"))
+            body = self.rfile.read(int(self.headers.get("content-length", "0")))
+            status, answer = hub.take(path, body)
+            self._send(status, json.dumps(answer).encode(), {"Content-Type": "application/json"}, body=True)
 
         def log_message(self, *_: object) -> None:
             return
