@@ -16,7 +16,7 @@ _ROUTERS = re.compile(r"(?:^|\.)(?:mlp\.gate|block_sparse_moe\.gate|router|route
 # Layers whose weights a state space reads past the layer: an adapter on them would have no effect. peft refuses the first two
 # by name (peft.tuners.tuners_utils._check_lora_target_modules_mamba); the third it trains, and no gradient ever reaches it.
 _READ_PAST_THE_LAYER = frozenset({"out_proj", "conv1d"})
-_READS_TIME_STEPS_PAST_THE_LAYER = frozenset({"mamba", "falcon_mamba"})
+_READS_TIME_STEPS_PAST_THE_LAYER = frozenset({"mamba", "falcon_mamba", "jamba"})  # jamba unless it is in 4 bits
 _TIME_STEPS = "dt_proj"
 
 LINEAR: tuple[type[torch.nn.Module], ...] = (torch.nn.Linear, Conv1D)  # GPT-2 writes its linear layers transposed
@@ -114,10 +114,9 @@ def require_effective(model: Any, targets: Sequence[str], *, key: str) -> None:
 
 def layers_read_past(model: Any) -> list[str]:
     """The names of the layers whose weights a state space reads past the layer; none of any other model."""
-    model_type = model.config.model_type
-    if model_type not in STATE_SPACES:
-        return []
-    past = {*_READ_PAST_THE_LAYER, *([_TIME_STEPS] if model_type in _READS_TIME_STEPS_PAST_THE_LAYER else ())}
+    past = set(_READ_PAST_THE_LAYER) if model.config.model_type in STATE_SPACES else set()
+    if model.config.model_type in _READS_TIME_STEPS_PAST_THE_LAYER:
+        past.add(_TIME_STEPS)
     return [name for name, _ in model.named_modules() if name.rpartition(".")[2] in past]
 
 

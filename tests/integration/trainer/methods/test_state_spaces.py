@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig
 from peft.tuners.tuners_utils import _check_lora_target_modules_mamba
 from torch import nn
-from transformers import AutoModelForCausalLM, Mamba2Config, MambaConfig
+from transformers import AutoModelForCausalLM, JambaConfig, Mamba2Config, MambaConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from peft_registry.schemas.config import QuantizationBlock
@@ -22,6 +22,17 @@ from tests.builders.training import VOCABULARY, a_model, a_training_file
 
 SIZES: dict[str, Any] = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 1}
 BASES = {
+    "jamba": JambaConfig(
+        **SIZES | {"num_hidden_layers": 2},  # one of them attention, whose cache knows how long a text is
+        intermediate_size=64,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        attn_layer_period=2,
+        attn_layer_offset=1,
+        expert_layer_period=2,
+        expert_layer_offset=1,
+        mamba_dt_rank=4,
+    ),
     "mamba": MambaConfig(**SIZES),
     "mamba2": Mamba2Config(**SIZES, num_heads=8, head_dim=8, n_groups=1, state_size=16, chunk_size=8),
 }
@@ -33,7 +44,8 @@ def test_all_linear_leaves_out_what_peft_refuses_and_adapts_the_rest(kind: str) 
     adapted = lora.prepare(model, a_training_file(lora__target_modules="all-linear"), seed=1)
     names = {name.rpartition(".")[2] for name in adapted.base_model.targeted_module_names}
     assert "in_proj" in names
-    assert names.isdisjoint({"out_proj", "conv1d"})
+    assert "dt_proj" not in names or kind == "mamba2"
+    assert names.isdisjoint({"out_proj", "conv1d"}) or kind == "jamba"
     adapted.base_model.set_adapter("default")
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():
@@ -60,7 +72,7 @@ def test_what_is_left_out_is_what_peft_refuses_and_the_time_steps_that_it_does_n
             {name: nn.Linear(1, 1) for name in ("in_proj", "out_proj", "conv1d", "x_proj", "dt_proj")}
         )
         model.config = SimpleNamespace(model_type=model_type)
-        refused = {"dt_proj"} if model_type in ("mamba", "falcon_mamba") else set()
+        refused = {"dt_proj"} if model_type in ("mamba", "falcon_mamba", "jamba") else set()
         for name in model:
             try:
                 _check_lora_target_modules_mamba(LoraConfig(), model, name)
