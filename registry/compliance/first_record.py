@@ -8,20 +8,24 @@ those that were signed as far as both ways have them, and what it derives to not
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from peft_registry.registry.compliance.assessment import with_assessment
-from peft_registry.registry.compliance.base_as_recorded import another_name, based_otherwise, of_no_base
+from peft_registry.registry.compliance.base_as_recorded import SaidOfBase, another_name, based_otherwise, of_no_base
 from peft_registry.registry.compliance.carried_values import agrees, is_by_these_rules
 from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.compliance.inheritance import with_limits_of_data
 from peft_registry.registry.compliance.made_as_recorded import (
+    Flags,
+    FlagsFinder,
     Flop,
     Made,
     MakingFinder,
     Production,
+    counted_alone,
+    flags_of,
     is_merged,
     made_otherwise,
     runs_counted,
@@ -35,7 +39,6 @@ from peft_registry.registry.compliance.recorded_evaluation import (
 )
 from peft_registry.registry.compliance.recorded_result import file_digests
 from peft_registry.registry.compliance.recorded_run import counts_earlier_runs
-from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import ImportRecord
@@ -82,6 +85,8 @@ class RecordClaims:
         made: how the version was made, where that is signed with the record.
         runs: the figures of the runs before it that its compute counts; None where it is by other rules than those of this tool.
         untouched: whether it says that the weights of the base are unchanged.
+        flags: what it says of its files.
+        alone: what it counts otherwise of files than its own run, which is wrong where no run before it used them.
     """
 
     is_first_form: bool
@@ -92,6 +97,8 @@ class RecordClaims:
     made: Made | None = None
     runs: Mapping[Digest, Flop] | None = None
     untouched: str | None = None
+    flags: Flags = field(default_factory=dict)
+    alone: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, record: RecordSections, production: Production | None = None) -> "RecordClaims":
@@ -103,6 +110,8 @@ class RecordClaims:
             made=Made.of(production) if is_held and production is not None else None,
             runs=runs_counted(record) if is_held and isinstance(record, ModificationRecord) else None,
             untouched=str(record.change.base_weights_untouched.value) if is_held else None,
+            flags=flags_of(record) if is_held else {},
+            alone=counted_alone(record, production) if isinstance(record, ModificationRecord) and is_held else {},
             data=frozenset(str(data.digest.value) for data in record.data if data.digest.known),
             bases=frozenset(str(base.tensor_digest.value) for base in record.base if base.role.value == "base"),
             files=_listing(listed.value) if listed.known else None,
@@ -124,7 +133,7 @@ ManifestFinder = Callable[[Digest], Manifest | None]
 """The manifest with a digest; None where it is not at hand."""
 
 
-BasesFinder = Callable[[Digest], Sequence[BaseRecord]]
+BasesFinder = Callable[[Digest], Sequence[SaidOfBase]]
 """Every record of a base that was signed, by its manifest, in the order of the log; nothing where none is at hand."""
 
 
@@ -135,6 +144,7 @@ class Elsewhere:
     manifest: ManifestFinder = lambda _: None
     bases: BasesFinder = lambda _: ()
     made: MakingFinder = lambda _: ()
+    flags: FlagsFinder = lambda _: {}
 
 
 NOTHING_ELSEWHERE = Elsewhere()
@@ -176,10 +186,10 @@ def check_beside(
 ) -> Iterator[str]:
     """What a first record says and what is signed beside it does not give, a line each."""
     production = beside.production
-    bases: Sequence[BaseRecord] = ()
+    bases: Sequence[SaidOfBase] = ()
     if production is not None and production.base.manifest is not None:
         bases = elsewhere.bases(production.base.manifest)
-        yield from based_otherwise(record, production.base.identity.weights, bases)
+        yield from based_otherwise(record, production.base.identity.weights, bases, since=production.started_at)
     elif isinstance(record, ModificationRecord) and is_by_these_rules(record):
         yield from of_no_base(record)
     yield from _evaluated_otherwise(record, beside)
@@ -187,8 +197,8 @@ def check_beside(
         yield from _computed_otherwise(record, production)
         return
     if isinstance(production, RunRecord):
-        yield from another_name(record, production.config.get("base"))
-    yield from made_otherwise(record, production, bases[0] if bases else None)
+        yield from another_name(record, production.config.get("base"), [said.record for said in bases])
+    yield from made_otherwise(record, production, bases[0].record if bases else None)
     yield from _registered_otherwise(record, production, registering)
     assessed = with_assessment(record)
     if assessed != record:
@@ -210,18 +220,26 @@ def _registered_otherwise(
         own = {"manifest": str(registering.subject), "weights": str(production.weights_digest)}
         if security.digests.value != own:
             yield "security.digests: they are not those of the artifact"
+    if production is not None and identity.tool_version.value not in (None, _tool_of(production)):
+        yield f"identity.tool_version: it is {identity.tool_version.value}, and {_tool_of(production)} made the version"
     signature = security.signature.value
     key = signature.get("key") if isinstance(signature, dict) else None
     if registering.key_id is not None and security.signature.known and key != registering.key_id:
         yield "security.signature: another key signs its registration"
     person = identity.acting_person
-    if registering.person is not None and person.source == "derived" and person.value != registering.person:
+    is_claimed = person.known and person.source != "declared"
+    if registering.person is not None and is_claimed and person.value != registering.person:
         yield f"identity.acting_person: it is {person.value}, and the key is that of {registering.person}"
     created = datetime.fromisoformat(record.record_created_at)
     if registering.at is not None and created > datetime.fromisoformat(registering.at) + CLOCK_TOLERANCE:
         yield f"record_created_at: {record.record_created_at} is after {registering.at}, when it was registered"
     if production is not None and created + CLOCK_TOLERANCE < datetime.fromisoformat(production.finished_at):
         yield f"record_created_at: {record.record_created_at} is before {production.finished_at}, when its version was made"
+
+
+def _tool_of(production: Production) -> str:
+    """The version of this tool that made something, or took it in."""
+    return production.tool_version if isinstance(production, ImportRecord) else production.environment.code_version
 
 
 def _made_otherwise(claims: RecordClaims, manifest: Manifest) -> Iterator[str]:
@@ -260,12 +278,35 @@ def _counted_otherwise(claims: RecordClaims, manifest: Manifest, elsewhere: Else
         counted = claims.runs.get(digest)
         if makings and counted is not None and counted not in [making.flop for making in makings]:
             yield f"compute.inputs: of {digest} it counts {counted[0]}, and its run recorded {makings[0].flop[0]}"
+    yield from _flagged_otherwise(claims, trained, elsewhere)
+    if is_complete and all(trained.values()):
+        used = {data for makings in trained.values() for making in makings for data in making.rows}
+        for data, lines in claims.alone.items():
+            yield from lines if data not in used else ()
     for makings in ((claims.made,), *trained.values()):
         for data in {data for making in makings for data in making.rows}:
             # equal bytes may have been trained twice, and either is what it was made from
             least = min(making.rows.get(data, 0) for making in makings)
             if claims.rows.get(data, least) < least:
                 yield f"data: of {data} it counts {claims.rows[data]:g} rows, and a run used {least}"
+
+
+def _flagged_otherwise(claims: RecordClaims, trained: Iterable[Digest], elsewhere: Elsewhere) -> Iterator[str]:
+    """Personal data that the records of what went in name, and this record does not."""
+    stated: dict[tuple[str, str], set[str]] = {}
+    for digest in trained:
+        for data, flags in elsewhere.flags(digest).items():
+            for name, value in flags.items():
+                if value is not None:
+                    stated.setdefault((data, name), set()).add(str(value))
+    is_continued = claims.made is not None and claims.made.kind == "fine_tune"
+    for (data, name), values in stated.items():
+        recorded = claims.flags.get(data, {}).get(name)
+        if "yes" not in values or recorded == "yes" or data not in claims.flags:
+            continue
+        # where they differ, or whoever continued says otherwise, it is a question
+        if recorded is not None or (values == {"yes"} and not is_continued):
+            yield f"data: {name} of {data} is {recorded or 'left open'}, and what it was made from says yes"
 
 
 def _data_of_ancestors(manifest: Manifest, find: ManifestFinder) -> tuple[set[str], bool]:

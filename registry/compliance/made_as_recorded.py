@@ -20,6 +20,7 @@ from peft_registry.registry.compliance.recorded_run import (
     compute_section,
     counted_runs,
     data_sections,
+    listed_runs,
     method_section,
     peft_section,
     prompt_section,
@@ -36,6 +37,7 @@ from peft_registry.schemas.modification import (
     BaseUsed,
     DataUsed,
     ModificationRecord,
+    RecordSections,
     Use,
 )
 from peft_registry.schemas.run import RunRecord
@@ -68,7 +70,6 @@ _HELD_ELSEWHERE = (
     "upstream[].",
     "change.",
     "security.",
-    "modifier.controls_weights",
     "identity.acting_person",
     "approvals",  # no record approves anything, whatever stands there
 )
@@ -141,6 +142,7 @@ def made_otherwise(record: ModificationRecord, production: Production | None, ba
     if production is not None and record.identity.kind.value not in (None, kind_of(production)):
         yield f"identity.kind: it says {record.identity.kind.value}, and it is signed that it was a {kind_of(production)}"
     yield from _parts_otherwise(record, production)
+    yield from _malformed_rows(record)
     wrong = [
         f"{leaf.path}: what is signed of how it was made gives {_quoted(built)}, and this record {_quoted(leaf.value)}"
         for leaf, built in _beside_each_other(record, production, base)
@@ -163,6 +165,40 @@ def runs_counted(record: ModificationRecord) -> dict[Digest, Flop]:
             continue  # the run that it should name is then missing
         figures[manifest] = (row.get("conservative_flop"), row.get("param_update_flop"))
     return figures
+
+
+Flags = Mapping[str, Mapping[str, str | None]]
+"""What a record says of each file, by its digest: whether it holds personal data or special categories; None for nothing."""
+
+FlagsFinder = Callable[[Digest], Flags]
+"""What is recorded of the files of an artifact, by its manifest; nothing where that is not at hand."""
+
+_FLAGS = ("personal_data", "special_categories")
+
+
+def flags_of(record: RecordSections) -> dict[str, dict[str, str | None]]:
+    """What a record says of its files."""
+    return {
+        str(data.digest.value): {name: getattr(data, name).value for name in _FLAGS}
+        for data in record.data
+        if data.digest.known
+    }
+
+
+def counted_alone(record: ModificationRecord, production: Production | None) -> dict[str, tuple[str, ...]]:
+    """What a continued run's record counts otherwise of its own files than the run did, by file.
+
+    It is wrong of each file that nothing before it trained on.
+    """
+    if not isinstance(production, RunRecord) or not counted_runs(record.compute):
+        return {}
+    lines = {}
+    for recorded, own in zip(record.data, data_sections(production), strict=False):
+        names = [name for name in _COUNTED_TOGETHER if getattr(recorded, name) != getattr(own, name)]
+        if names:
+            digest = str(own.digest.value)
+            lines[digest] = tuple(f"data: {name} of {digest} is not what the run used" for name in names)
+    return lines
 
 
 def is_merged(manifest: Manifest) -> bool:
@@ -206,7 +242,9 @@ def _beside_each_other(
     built = _as_made(record, production, base)
     has_no_inputs = base is None and isinstance(production, RunRecord) and production.compute.dense_inputs is None
     for leaf, expected in zip(leaves(record), leaves(built), strict=True):
-        if leaf.rule == _OF_ANCESTORS or leaf.rule.startswith((*WRITTEN_BY_ASSESSMENT, *WRITTEN_BY_EVALUATIONS)):
+        if (leaf.rule == _OF_ANCESTORS and isinstance(production, MergeRecord)) or leaf.rule.startswith(
+            (*WRITTEN_BY_ASSESSMENT, *WRITTEN_BY_EVALUATIONS)
+        ):
             continue
         if leaf.rule == "compute.inputs" and has_no_inputs:
             continue
@@ -332,11 +370,25 @@ def _data(recorded: Sequence[DataUsed], own: Sequence[DataUsed], *, left: Sequen
 def _parts_otherwise(record: ModificationRecord, production: Production | None) -> Iterator[str]:
     """Adapters among the bases of a record that were not merged, or the other way round."""
     if not isinstance(production, MergeRecord):
+        if production is not None and any(used.role.value == "ingredient" for used in record.base):
+            yield "base: it lists something as merged, and nothing was"
         return
     listed = [(used.name.value, used.tensor_digest.value) for used in record.base if used.role.value == "ingredient"]
     merged = [(part.label, str(part.weights_digest)) for part in production.ingredients]
     if listed != merged:
         yield f"base: it lists {_counted_names(listed)} as merged, and the record of the merge {_counted_names(merged)}"
+
+
+def _malformed_rows(record: ModificationRecord) -> Iterator[str]:
+    """Rows of the runs before it that no run gives: without its manifest, twice, or of less than nothing."""
+    listed = listed_runs(record.compute)
+    rows = counted_runs(record.compute)
+    manifests = [str(row.get("manifest")) for row in rows]
+    if len(rows) != len(listed) or len(runs_counted(record)) != len(rows) or len(set(manifests)) != len(rows):
+        yield "compute.inputs: it counts a run that has no manifest or figure, or one twice"
+    figures = [row[key] for row in rows for key in ("conservative_flop", "param_update_flop")]
+    if any(figure is not None and not figure >= 0 for figure in figures):
+        yield "compute.inputs: it counts less than nothing"
 
 
 def _counted_names(parts: Sequence[tuple[Any, Any]]) -> str:
@@ -365,6 +417,8 @@ def _may_stand(leaf: Leaf, built: Value) -> bool:
         return True  # whether that says so, `check_inherited` tells
     if leaf.path == "method.optimiser" and not built.known:
         return value.source == "measured" and value.method == CHOSEN_BY_LOOP
+    if leaf.rule == "modifier.controls_weights":
+        return not value.is_from_tool or value.value == "yes"
     rule = field_rules().by_path()[leaf.rule]
     is_stated = value.source in ("declared", "unknown")
     return is_stated and not built.is_from_tool and rule.owner != "tool" and rule.act is None

@@ -257,9 +257,14 @@ def counts_earlier_runs(compute: Compute) -> bool:
 
 def counted_runs(compute: Compute) -> list[dict[str, Any]]:
     """The figures of the runs before this one, as a record lists them: continued from, or merged; malformed ones are left out."""
+    return [row for row in listed_runs(compute) if _is_flop_row(row)]
+
+
+def listed_runs(compute: Compute) -> list[Any]:
+    """The same with whatever else stands in their list: any JSON values."""
     inputs = compute.inputs.value if isinstance(compute.inputs.value, dict) else {}
     rows = inputs.get(_EARLIER_RUNS, inputs.get(MERGED_RUNS))
-    return [row for row in rows if _is_flop_row(row)] if isinstance(rows, list) else []
+    return rows if isinstance(rows, list) else []
 
 
 def _is_flop_row(row: Any) -> bool:  # any JSON value
@@ -414,9 +419,10 @@ def _from_config(block: dict[str, Any], *names: str, source: str = _FILE) -> Val
 
 
 def _scaled(value: Value, factor: float, unit: str, method: str) -> Value:
-    if not value.known:
-        return unknown(f"not derived: {value.reason}")
-    return derived(value.value * factor, unit, method=method)
+    number = value.number
+    if number is None:
+        return unknown(f"not derived: {value.reason or 'the value is not a number'}")
+    return derived(number * factor, unit, method=method)
 
 
 def _months(days: Value) -> Value:

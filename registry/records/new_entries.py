@@ -17,7 +17,7 @@ from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import misplaced, read_statement, require_signed, statement_of_entry
 from peft_registry.registry.records.record_checks import RecordChecks
-from peft_registry.registry.records.recorded_elsewhere import Said, bases_in, makings_in
+from peft_registry.registry.records.recorded_elsewhere import Said, bases_in, flags_in, makings_in
 from peft_registry.registry.records.snapshots import Snapshot, covered_by, logged_leaf, proven, read_leaf
 from peft_registry.registry.records.stored_manifests import manifest_in, stored_manifest
 from peft_registry.registry.signing.keys import PublicKey
@@ -116,7 +116,7 @@ class NewEntries:
             self._require_answered(index, leaf, said.statement)
         self.newest_time = max(leaf.at, self.newest_time)
         self._follow_statement(leaf)
-        self._new.setdefault(leaf.subject, []).append((leaf.statement, said.statement))
+        self._new.setdefault(leaf.subject, []).append(Said(leaf.statement, said.statement, leaf.at))
         is_later_record = said.statement.kind == "modification" and said.statement.predicate.get("supersedes")
         if is_later_record or said.statement.kind == "bias-evaluation":
             self.standing_now.add(leaf.subject)
@@ -272,6 +272,7 @@ class NewEntries:
                 manifest=lambda digest: manifest_in(self._registry, digest),
                 bases=lambda digest: bases_in(self._said_about(digest)),
                 made=lambda digest: makings_in(self._said_about(digest)),
+                flags=lambda digest: flags_in(self._said_about(digest)),
             )
         )
         for stored in self._covered_about(manifest):
@@ -291,7 +292,9 @@ class NewEntries:
 
     def _said_about(self, manifest: Digest) -> list[Said]:
         """Everything that was said of an artifact, up to the entry that is followed."""
-        covered = [(stored.digest, stored.statement) for stored in self._covered_about(manifest)]
+        covered = [
+            Said(stored.digest, stored.statement, stored.appended_at) for stored in self._covered_about(manifest)
+        ]
         return [*covered, *self._new.get(manifest, ())]
 
     def values(self) -> dict[bytes, bytes]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from peft_registry.registry.compliance.answers import SignedAnswers
+from peft_registry.registry.compliance.base_as_recorded import SaidOfBase
 from peft_registry.registry.compliance.carried_values import LoggedEvaluation, check_carried, of_other_rules
 from peft_registry.registry.compliance.first_record import (
     Elsewhere,
@@ -28,7 +29,7 @@ from peft_registry.registry.compliance.inherited_values import (
     check_inherited,
     rests_on_others,
 )
-from peft_registry.registry.compliance.made_as_recorded import Made
+from peft_registry.registry.compliance.made_as_recorded import Flags, Made, flags_of
 from peft_registry.registry.compliance.taken_up import check_answers
 from peft_registry.registry.records.provenance import production_of
 from peft_registry.schemas.answers import AnswersPredicate
@@ -164,6 +165,7 @@ class _FirstRecord:
     statement: Digest
     claims: RecordClaims
     wrong: tuple[str, ...]
+    is_base_here: bool  # something is recorded of its base that it was held against
     rules: str  # why it is not by the rules of this tool; empty where it is, or is of the form that had none
 
 
@@ -177,8 +179,9 @@ class RecordChecks:
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
     _answers: dict[Digest, SignedAnswers] = field(default_factory=dict)
     _bases: dict[Digest, RecordedBefore] = field(default_factory=dict)  # by statement, as are the records
-    _named_bases: dict[Digest, list[BaseRecord]] = field(default_factory=dict)  # by artifact
+    _named_bases: dict[Digest, list[SaidOfBase]] = field(default_factory=dict)  # by artifact
     _made: dict[Digest, list[Made]] = field(default_factory=dict)  # likewise
+    _flags: dict[Digest, Flags] = field(default_factory=dict)  # likewise
     _records: dict[Digest, _Packed] = field(default_factory=dict)
     # by artifact, in the order of the log
     _evaluations: dict[Digest, dict[Digest, _Packed]] = field(default_factory=dict)
@@ -237,7 +240,7 @@ class RecordChecks:
         if statement.kind == "base":
             base = BaseRecord.from_json(statement.predicate)
             self._bases[digest] = RecordedBefore(statement.subject_digest, base, signer.role)
-            self._named_bases.setdefault(statement.subject_digest, []).append(base)
+            self._named_bases.setdefault(statement.subject_digest, []).append(SaidOfBase(base, signer.at))
         if statement.kind == "bias-evaluation":
             of_artifact = self._evaluations.setdefault(statement.subject_digest, {})
             of_artifact.setdefault(digest, _Packed.of(statement, signer))
@@ -253,6 +256,8 @@ class RecordChecks:
         check = self._check(subject, record, before)
         self._records[digest] = _Packed.of(statement, signer)
         self._newest = (digest, record)
+        if not (check.wrong or check.lacking):
+            self._flags[subject] = flags_of(record)
         self._said.setdefault(subject, []).append(digest)
         if rests_on_others(record, before):
             self._resting.setdefault(subject, []).append(digest)
@@ -282,11 +287,17 @@ class RecordChecks:
         around = Elsewhere(bases=self._bases_of)
         wrong = (*_several(records, brought), *check_beside(record, beside, registering, around))
         rules = "; ".join(of_other_rules(record)) if isinstance(record, ModificationRecord) else ""
-        first = _FirstRecord(registration, records[-1], RecordClaims.of(record, beside.production), wrong, rules)
+        base = None if beside.production is None else beside.production.base.manifest
+        is_base_here = base is None or bool(self._bases_of(base))
+        claims = RecordClaims.of(record, beside.production)
+        first = _FirstRecord(registration, records[-1], claims, wrong, is_base_here, rules)
         self._first.setdefault(subject, []).append(first)
 
-    def _bases_of(self, manifest: Digest) -> Sequence[BaseRecord]:
+    def _bases_of(self, manifest: Digest) -> Sequence[SaidOfBase]:
         return self._named_bases.get(manifest) or self.elsewhere.bases(manifest)
+
+    def _flags_of(self, manifest: Digest) -> Flags:
+        return self._flags.get(manifest) or self.elsewhere.flags(manifest)
 
     def _made_of(self, manifest: Digest) -> Sequence[Made]:
         return self._made.get(manifest) or self.elsewhere.made(manifest)
@@ -330,7 +341,7 @@ class RecordChecks:
             manifest: that of the artifact.
             registration: only of the record that this statement names; None for those of all registrations.
         """
-        around = Elsewhere(self.elsewhere.manifest, self._bases_of, self._made_of)
+        around = Elsewhere(self.elsewhere.manifest, self._bases_of, self._made_of, self._flags_of)
         for statement in self._without_record.get(subject, ()) if manifest.kind != "base" else ():
             if registration in (None, statement):
                 yield statement, "it registers a result and brings no modification record"
@@ -338,6 +349,15 @@ class RecordChecks:
             if registration in (None, first.registration):
                 for line in (*first.wrong, *check_manifest(first.claims, manifest, around)):
                     yield first.statement, line
+
+    def not_held(self, subject: Digest, manifest: Manifest) -> Iterator[tuple[Digest, str]]:
+        """What the first records of an artifact say of others of which nothing is here, a line each with the record's statement."""
+        for first in self._first.get(subject, ()):
+            if not first.is_base_here:
+                yield first.statement, "base: nothing that is recorded of it is here"
+            unknown = [digest for digest in (first.claims.runs or ()) if not self._made_of(digest)]
+            if unknown and manifest.made_from:
+                yield first.statement, f"compute.inputs: the records of {len(unknown)} runs before it are not here"
 
     def other_rules(self, subject: Digest) -> Iterator[tuple[Digest, str]]:
         """The first records of an artifact by rules that this tool does not know, so that nothing that they derive was held."""

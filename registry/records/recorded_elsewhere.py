@@ -1,26 +1,35 @@
 """What the statements about an artifact say that the records of others are held against: a base's facts, how it was made. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from peft_registry.registry.compliance.made_as_recorded import Made
+from peft_registry.registry.compliance.base_as_recorded import SaidOfBase
+from peft_registry.registry.compliance.made_as_recorded import Flags, Made, flags_of
 from peft_registry.registry.records.provenance import production_of
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import modification_of
 from peft_registry.schemas.statement import RegistrationPredicate, Statement
-
-Said = tuple[Digest, Statement]
-"""A statement by its digest."""
+from peft_registry.schemas.values import Timestamp
 
 
-def bases_in(statements: Iterable[Said]) -> tuple[BaseRecord, ...]:
+class Said(NamedTuple):
+    """A statement, its digest, and when its entry was made, where that is known."""
+
+    digest: Digest
+    statement: Statement
+    at: Timestamp | None = None
+
+
+def bases_in(statements: Iterable[Said]) -> tuple[SaidOfBase, ...]:
     """Every record of a base among the statements, in their order; what is none says nothing."""
     bases = []
-    for _, statement in statements:
-        if statement.kind == "base":
+    for said in statements:
+        if said.statement.kind == "base":
             try:
-                bases.append(BaseRecord.from_json(statement.predicate))
+                bases.append(SaidOfBase(BaseRecord.from_json(said.statement.predicate), said.at))
             except ValidationError:  # whoever reads the base says so
                 continue
     return tuple(bases)
@@ -31,9 +40,10 @@ def makings_in(statements: Sequence[Said]) -> tuple[Made, ...]:
 
     What is said of it later, by whomever, changes nothing of that.
     """
-    provenances = {digest: said.predicate for digest, said in statements if said.kind == "provenance"}
+    provenances = {said.digest: said.statement.predicate for said in statements if said.statement.kind == "provenance"}
     makings = []
-    for _, statement in statements:
+    for said in statements:
+        statement = said.statement
         if statement.kind != "registration":
             continue
         try:
@@ -43,3 +53,15 @@ def makings_in(statements: Sequence[Said]) -> tuple[Made, ...]:
             continue
         makings += [Made.of(production) for production in productions if production is not None]
     return tuple(makings)
+
+
+def flags_in(statements: Iterable[Said]) -> Flags:
+    """What the newest of an artifact's records says of each of its files."""
+    flags: dict[str, Mapping[str, str | None]] = {}
+    for said in statements:
+        if said.statement.kind == "modification":
+            try:
+                flags |= flags_of(modification_of(said.statement.predicate_type, said.statement.predicate))
+            except ValidationError:  # whoever reads its version says so
+                continue
+    return flags

@@ -18,7 +18,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.provenance import production_of
 from peft_registry.registry.records.record_checks import EntrySigner, RecordChecks, answers_as_another
-from peft_registry.registry.records.recorded_elsewhere import Said, bases_in, makings_in
+from peft_registry.registry.records.recorded_elsewhere import Said, bases_in, flags_in, makings_in
 from peft_registry.registry.records.snapshots import (
     Snapshot,
     VersionsDiffer,
@@ -157,7 +157,10 @@ def elsewhere(registry: Registry) -> Elsewhere:
     @cache
     def said_about(subject: Digest) -> tuple[Said, ...]:
         try:
-            return tuple((stored.digest, stored.statement) for stored in signed_statements(registry, subject))
+            return tuple(
+                Said(stored.digest, stored.statement, stored.appended_at)
+                for stored in signed_statements(registry, subject)
+            )
         except KnownError:
             return ()
 
@@ -165,6 +168,7 @@ def elsewhere(registry: Registry) -> Elsewhere:
         manifest=cache(lambda digest: manifest_in(registry, digest)),
         bases=cache(lambda digest: bases_in(said_about(digest))),
         made=cache(lambda digest: makings_in(said_about(digest))),
+        flags=cache(lambda digest: flags_in(said_about(digest))),
     )
 
 

@@ -241,6 +241,8 @@ def _inherited_unseen(findings: Findings, checks: RecordChecks) -> Iterator[str]
         # what it says of its bases is left out: their records lie beside them
         lines = (text for text in inherited.unseen if not text.startswith(("base[", "upstream[")))
         yield from (f"not held against its source: modification {digest.short}, {text}" for text in lines)
+    for digest, text in checks.not_held(_subject(findings), findings.need_manifest()):
+        yield f"not held against its source: modification {digest.short}, {text}"
 
 
 def _in_log_order(findings: Findings) -> list[tuple[Statement, Digest]]:

@@ -35,7 +35,7 @@ from peft_registry.schemas.values import Value, declared, derived, measured, unk
 from tests.builders.homes import NOW, a_home, add_a_base
 from tests.builders.lineage import register_made_from, register_merge
 from tests.builders.products import FACTS, a_product, artifact_registered_unasked, log_unasked, registered_unasked
-from tests.builders.records import a_run_record
+from tests.builders.records import a_run_record, some_compute
 
 Change = Callable[[ModificationRecord], ModificationRecord]
 
@@ -87,6 +87,44 @@ def of_an_older_run(record: ModificationRecord) -> ModificationRecord:
     row["param_update_flop"] = -1e12
     inputs = compute.inputs.revised(value=compute.inputs.value | steps | {"went_on_from": [row]})
     return with_assessment(record.revised(compute=compute_section(a_run_record(), [row]).revised(inputs=inputs)))
+
+
+def of_a_run_without_manifest(record: ModificationRecord) -> ModificationRecord:
+    """Less by a run that no manifest names."""
+    row = {"ingredient": "x", "manifest": "nothing", "conservative_flop": -1e12, "param_update_flop": -1e12}
+    return with_assessment(record.revised(compute=compute_section(a_run_record(), [row])))
+
+
+def of_no_terms(record: ModificationRecord) -> ModificationRecord:
+    return with_assessment(record.revised(upstream=()))
+
+
+def of_other_terms(record: ModificationRecord) -> ModificationRecord:
+    terms = record.upstream[0].revised(name=measured("other"), eu_exclusion=declared("no", by="x", at=NOW))
+    return with_assessment(record.revised(upstream=(terms,)))
+
+
+def of_a_part(record: ModificationRecord) -> ModificationRecord:
+    """As if it had been merged from something, whose terms nobody looks at."""
+    part = record.base[0].revised(role=derived("ingredient", method="its part in the merge"))
+    return with_assessment(record.revised(base=(*record.base, part)))
+
+
+def on_its_base_twice(record: ModificationRecord) -> ModificationRecord:
+    return with_assessment(record.revised(base=(*record.base, *record.base)))
+
+
+def by_another_tool(record: ModificationRecord) -> ModificationRecord:
+    return record.revised(identity=record.identity.revised(tool_version=measured("99")))
+
+
+def by_the_manager(record: ModificationRecord) -> ModificationRecord:
+    return record.revised(identity=record.identity.revised(acting_person=measured("the manager")))
+
+
+def with_a_licence_of_its_own(record: ModificationRecord) -> ModificationRecord:
+    base = record.base[0].revised(licence_id=measured("MIT", method="looked at"))
+    return with_assessment(record.revised(base=(base,)))
 
 
 def with_one_row(record: ModificationRecord) -> ModificationRecord:
@@ -147,7 +185,7 @@ FORGED: dict[str, tuple[Change, str]] = {
         lambda record: record.revised(data=(record.data[0].revised(digest=measured(str(Digest.of(b"x")))),)),
         "data: ",
     ),
-    "another base": (of_another_base, "base: "),
+    "another base": (of_another_base, "base: |upstream: "),
     "one FLOP": (of_one_flop, "compute.conservative_flop"),
     "better bias rows": (with_better_bias, "evaluation.bias"),
     "no evaluation": (lambda record: record.revised(evaluation=Evaluation()), "evaluation.bias"),
@@ -160,6 +198,14 @@ FORGED: dict[str, tuple[Change, str]] = {
     "rules that nobody knows": (lambda record: record.revised(rule_set="9999"), "rule_set"),
     "one FLOP as a sum of earlier runs": (of_earlier_runs, "compute.conservative_flop"),
     "a run that takes compute away": (of_an_older_run, "compute.inputs"),
+    "a run that no manifest names": (of_a_run_without_manifest, "compute.inputs"),
+    "no terms of its base": (of_no_terms, "upstream: "),
+    "terms of another base": (of_other_terms, "upstream: "),
+    "a part of a merge": (of_a_part, "base: it lists something as merged"),
+    "its base twice": (on_its_base_twice, "base: it lists several bases"),
+    "another tool": (by_another_tool, "identity.tool_version"),
+    "the manager": (by_the_manager, "identity.acting_person"),
+    "a licence that was looked at": (with_a_licence_of_its_own, r"base\[0\].licence_id"),
     "one row": (with_one_row, r"data\[0\].n_points"),
     "rank 1": (of_rank, "peft.rank"),
     "another seed": (with_another_seed, "method.seed"),
@@ -172,10 +218,13 @@ FORGED: dict[str, tuple[Change, str]] = {
     "signature of another key": (signed_by_another_key, "security.signature"),
     "no personal data, as measured": (without_personal_data, r"data\[0\].personal_data"),
 }
+LATER = "2026-11-24T12:00:30Z"
 AT_EVERY_DOOR = (
     "one FLOP as a sum of earlier runs",
     "a run that takes compute away",
     "one row",
+    "a run that no manifest names",
+    "no terms of its base",
     "another seed",
     "no energy, as measured",
     "made tomorrow",
@@ -462,11 +511,39 @@ def test_what_a_record_says_otherwise_of_its_base_is_named_by_every_check_once_i
         assert any(re.search(where, wrong.text) for wrong in check_log(registry).contradictions)
 
 
+def test_what_was_declared_of_a_base_before_the_training_is_in_its_record(tmp_path: Path) -> None:
+    """And not only what was declared when the base was added."""
+    with a_home(tmp_path / "home") as registry:
+        add_a_base(registry, tmp_path / "base")
+        facts = DeclaredFacts(licence_flags=_stated(["non_commercial"]), eu_exclusion=_stated("yes"))
+        base = add_a_base(registry, tmp_path / "base", facts=facts)
+        made = a_product(registry, tmp_path / "made", base, facts=FACTS)
+        assert made.production.started_at < registry.clock()
+        run = made.production.revised(started_at=LATER, finished_at=LATER)
+        record = made.modification.revised(
+            base=(made.modification.base[0].revised(licence_flags=unknown("nobody has looked")),),
+            upstream=(made.modification.upstream[0].revised(eu_exclusion=unknown("nobody has looked")),),
+        )
+        forged = replace(made, production=run, modification=with_assessment(record))
+        with pytest.raises(ModificationRecordWrong) as refused:
+            register_product.register_product(registry, forged)
+        assert "base[0].licence_flags: it was known of the base before" in refused.value.reason
+        assert "upstream[0].eu_exclusion: it was known of the base before" in refused.value.reason
+
+
+def test_a_run_with_a_time_that_is_no_number_is_refused_and_breaks_no_check(tmp_path: Path) -> None:
+    with a_home(tmp_path / "home") as registry:
+        compute = some_compute(wall_seconds=measured("x", "s"), hardware_hours=measured([1], "h"))
+        made = a_product(registry, tmp_path / "made", add_a_base(registry, tmp_path / "base"), compute=compute)
+        register_product.register_product(registry, made)
+        assert check_log(registry).contradictions == ()
+
+
 def test_what_a_record_says_otherwise_of_its_base_is_not_signed_over(tmp_path: Path) -> None:
     with a_home(tmp_path / "home") as registry:
         facts = DeclaredFacts(licence_flags=_stated(["non_commercial"]))
         made = a_product(registry, tmp_path / "made", add_a_base(registry, tmp_path / "base", facts=facts), facts=FACTS)
         of_base = made.modification.base[0].revised(licence_flags=unknown("nobody has looked"))
         forged = replace(made, modification=with_assessment(made.modification.revised(base=(of_base,))))
-        with pytest.raises(PendingRejected, match=r"base\[0\]\.licence_flags: it was declared with the base"):
+        with pytest.raises(PendingRejected, match=r"base\[0\]\.licence_flags: it was known of the base before"):
             registered_unasked(registry, forged, sign=publish_checkpoint)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ from peft_registry.schemas.manifest import BaseReference, Parent
 from peft_registry.schemas.merge import MergeIngredient
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.statement import CardPredicate
-from peft_registry.schemas.values import Value, derived
+from peft_registry.schemas.values import Value, declared, derived, measured
 from peft_registry.schemas.version import Version
 from tests.builders.backends import MadeHome
 from tests.builders.homes import NOW, a_home, add_a_base, base_files
@@ -212,6 +213,33 @@ def _of_little_compute(record: ModificationRecord) -> ModificationRecord:
     return with_assessment(record.revised(compute=compute.revised(hardware=record.compute.hardware)))
 
 
+def _of_a_part_twice(record: ModificationRecord) -> ModificationRecord:
+    """One part takes away what both have computed."""
+    rows = record.compute.inputs.value["ingredients"]
+    less = rows[0] | {"conservative_flop": 0.0, "param_update_flop": 0.0}
+    return _with_rows(record, [less, *rows])
+
+
+def _of_a_part_without_manifest(record: ModificationRecord) -> ModificationRecord:
+    row = {"ingredient": "x", "manifest": None, "conservative_flop": -1e13, "param_update_flop": -1e13}
+    return _with_rows(record, [*record.compute.inputs.value["ingredients"], row])
+
+
+def _with_rows(record: ModificationRecord, rows: list[dict[str, Any]]) -> ModificationRecord:
+    compute = with_merge(record, a_merge_record(), rows).compute
+    return with_assessment(record.revised(compute=compute.revised(hardware=record.compute.hardware)))
+
+
+def _without_the_exclusion(record: ModificationRecord) -> ModificationRecord:
+    terms = record.upstream[0].revised(name=measured("another"), eu_exclusion=declared("no", by="sam", at=NOW))
+    return with_assessment(record.revised(upstream=(terms,)))
+
+
+def _without_personal_data(record: ModificationRecord) -> ModificationRecord:
+    data = record.data[0].revised(personal_data=declared("no", by="sam", at=NOW))
+    return with_assessment(record.revised(data=(data, *record.data[1:])))
+
+
 def _of_one_part(record: ModificationRecord) -> ModificationRecord:
     return with_assessment(record.revised(base=record.base[:2]))
 
@@ -227,6 +255,9 @@ def _with_few_rows(record: ModificationRecord) -> ModificationRecord:
         (_of_no_compute, "compute.conservative_flop|went into it, and its training is left out"),
         (_of_little_compute, "and its run recorded"),
         (_of_one_part, "as merged"),
+        (_of_a_part_twice, "one twice"),
+        (_of_a_part_without_manifest, "no manifest or figure"),
+        (_without_the_exclusion, "upstream: "),
         (_with_few_rows, "it counts 1 rows"),
     ],
 )
@@ -240,6 +271,32 @@ def test_a_merge_counts_what_went_into_it(
         register_version(place.registry, artifact)
     with pytest.raises(PendingRejected, match=where):
         artifact_registered_unasked(place.registry, artifact, sign=publish_checkpoint)
+
+
+def test_a_merge_does_not_hide_personal_data_of_its_parts(tmp_path: Path) -> None:
+    with a_home(tmp_path / "home") as registry:
+        base = add_a_base(registry, tmp_path / "base", mode="copy")
+        facts = FACTS | {"data": {"*": {"personal_data": "yes", "labelling": "by hand"}}}
+        for value, name in enumerate(("a", "b")):
+            register_product(
+                registry,
+                a_product(registry, tmp_path / name, base, name=name, run_id=name, facts=facts, value=value / 4),
+            )
+        artifact = Place(tmp_path, registry).merge()
+        record = ModificationRecord.from_json(artifact.statements[0].predicate)
+        assert record.data[0].personal_data.value == "yes"
+        forged = _without_personal_data(record)
+        artifact = replace(
+            artifact, statements=(NewStatement("modification", forged.to_json()), *artifact.statements[1:])
+        )
+        where = "personal_data of .* is no, and what it was made from says yes"
+        with pytest.raises(ModificationRecordWrong, match=where):
+            register_version(registry, artifact)
+        version = artifact_registered_unasked(registry, artifact)
+        with pytest.raises(RecordContradicted, match=where):
+            records_of(registry, version)
+        assert verify_version(registry, version).exit_code == 6
+        assert any("personal_data" in wrong.text for wrong in check_log(registry).contradictions)
 
 
 def test_a_merge_that_counts_too_little_is_named_by_every_check_once_it_is_logged(place: Place) -> None:
