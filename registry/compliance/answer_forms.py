@@ -86,6 +86,7 @@ class AnswerForm(Frozen):
         earliest: the first day.
         latest: the last day.
         because: why the bounds of the number or day are these.
+        unit: of the number, where its kind has one; an answer is written without it.
         whole: whether a number is a count.
         about_words: how many words the law's form asks for.
         no_answers: what reads like an answer to this field and is none, lower case.
@@ -102,6 +103,7 @@ class AnswerForm(Frozen):
     earliest: date | None = None
     latest: date | None = None
     because: str | None = None
+    unit: str | None = None
     whole: bool = False
     about_words: int | None = None
     no_answers: tuple[str, ...] = ()

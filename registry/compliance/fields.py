@@ -49,8 +49,9 @@ class FieldRule(AnswerForm):
 
 
 class Quantity(Frozen):
-    """The bounds of the numbers of one kind, in the unit of its fields, and why no number beyond them is one."""
+    """The bounds of the numbers of one kind, the unit of its fields where they have one, and why no number beyond them is one."""
 
+    unit: str | None = None
     minimum: float
     maximum: float
     because: str

@@ -10,13 +10,14 @@ YEARS = 10
 DAYS = ("retention.start_date", "retention.until")
 """They follow from the day of placing, so that one is asked and not these; a later end may be declared all the same."""
 
+_BASIS = f"{YEARS} years from placing on the market; not placed, kept without end"
 _METHOD = f"{YEARS} calendar years after placing, Art. 18, Art. 54(3)(b), CoP measure 1.1; used for every record"
 
 
 def retention_section() -> Retention:
     """How long the documentation is kept; the days follow from the placing (`with_dates`)."""
     basis = derived(
-        f"{YEARS} years from placing on the market; not placed, kept without end",
+        _BASIS,
         method="Art. 18 (high-risk systems), Art. 54(3)(b) (representatives), CoP measure 1.1; used for every record",
     )
     return Retention(basis=basis)
@@ -40,6 +41,21 @@ def with_dates(retention: Retention, gpai: Gpai) -> Retention:
         if ends is None
         else derived(ends.isoformat(), method=_METHOD),
     )
+
+
+def basis_of(retention: Retention, gpai: Gpai) -> Value:
+    """The basis of the period as it holds for this record, for a reader.
+
+    The recorded text names both cases, and beside an answer the case that is not met reads as one that is.
+    """
+    if retention.basis.source != "derived" or retention.basis.value != _BASIS:
+        return retention.basis
+    begins = _day(gpai.placing_date)
+    if begins is not None:
+        return retention.basis.revised(value=f"{YEARS} years from placing on the market, which was on {begins}")
+    is_placed_or_open = is_yes(gpai.placed_on_eu_market) is not False
+    period = f"{YEARS} years from placing on the market; " if is_placed_or_open else ""
+    return retention.basis.revised(value=f"{period}{_why(gpai)}")
 
 
 def _kept(retention: Retention, **days: Value) -> Retention:

@@ -5,10 +5,10 @@ from typing import Any
 
 from peft_registry.registry.compliance.completeness import SectionCount, completeness, counts_of_sections
 from peft_registry.registry.compliance.contradictions import contradictions_with_run
-from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.compliance.first_form import as_read
 from peft_registry.registry.compliance.form_rows import FormCount, counts_of_forms
 from peft_registry.registry.compliance.record_changes import ValueChange, changes_between
+from peft_registry.registry.compliance.shown_values import shown_leaves, with_unit
 from peft_registry.registry.compliance.superseding import in_second_form
 from peft_registry.registry.evaluation.judged_again import changed_conclusions
 from peft_registry.registry.homes.home import Registry
@@ -104,7 +104,7 @@ class RecordShown(Frozen):
     set_aside: tuple[str, ...]  # records that decide nothing, and why
     contradictions: tuple[str, ...]  # what in the record cannot be together
     judged_again: tuple[str, ...]  # what the record calls better and is not so among the seeds that were begun since
-    values: tuple[tuple[str, Value], ...]  # path and value, in the order of the schema
+    values: tuple[tuple[str, Value], ...]  # path and value as a reader is shown it, in the order of the schema
 
     @property
     def current(self) -> RecordLink:
@@ -144,7 +144,10 @@ class RecordShown(Frozen):
             lines += link.lines()
             lines += [("answers", answers.text) for answers in link.answers]
             for change in link.changes:
-                before, after = (_value_text(value, signers) for value in (change.before, change.after))
+                before, after = (
+                    _value_text(None if value is None else with_unit(change.path, value), signers)
+                    for value in (change.before, change.after)
+                )
                 lines.append((change.path, f"{before} → {after}"))
         lines += [("answers", answers.text) for answers in (*self.waiting, *self.overtaken)]
         lines += [("set aside", text) for text in self.set_aside]
@@ -188,7 +191,7 @@ def describe_record(registry: Registry, reference: str) -> RecordShown:
             f"{problem.what}: {problem.why}" for problem in contradictions_with_run(in_second_form(record))
         ),
         judged_again=_judged_again(registry, version),
-        values=tuple((leaf.path, leaf.value) for leaf in leaves(record)),
+        values=tuple((leaf.path, leaf.value) for leaf in shown_leaves(record)),
     )
 
 
