@@ -16,6 +16,7 @@ from peft_registry.registry.compliance.completeness import (
 )
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.gpai import THIRD
+from peft_registry.registry.compliance.used_rows import mixed_roles, unknown_overlaps
 from peft_registry.registry.evaluation.leakage import leakage_lines
 from peft_registry.registry.evaluation.limits import readable_verdicts, verdict_line
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
@@ -65,6 +66,7 @@ def attention_of(
     if record is not None:
         lines += _of_status(record)
         lines += _of_data(record)
+        lines += _gaps_of_data(record)
     lines += dict.fromkeys(_of_evaluations(evaluations))  # two evaluations may find the same
     is_evaluated = any(shown.stale is None for shown in evaluations)
     lines += [] if merge is None else merge_cautions(merge, is_evaluated=is_evaluated)
@@ -145,6 +147,22 @@ def _of_data(record: RecordSections) -> Iterator[str]:
     for names, words in ((personal, "Personal data"), (special, "Special categories of personal data")):
         if names:
             yield f"{words} in {', '.join(first_lines(names, 'modification record'))}."
+
+
+def _gaps_of_data(record: RecordSections) -> Iterator[str]:
+    """What nobody can tell of the rows that several runs used, as long as nobody has stated what is done about it."""
+    if record.data_gaps.known:
+        return
+    owner = field_rules().by_path()["data_gaps"].owner
+    lines = [
+        f"Which held-out rows are left is not stated ({owner}): {sentence}. Figures on held-out rows may be too good."
+        for sentence in mixed_roles(record.data)
+    ]
+    lines += [
+        f"Which rows were used several times is not recorded ({owner}): {sentence}."
+        for sentence in unknown_overlaps(record.data)
+    ]
+    yield from first_lines(tuple(lines), "modification record")
 
 
 def _capability(shown: ShownEvaluation) -> Iterator[str]:

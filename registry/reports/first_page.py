@@ -10,14 +10,26 @@ from peft_registry.registry.compliance.completeness import (
     Completeness,
     is_yes,
 )
+from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.gpai import THIRD
+from peft_registry.registry.compliance.used_rows import listed_labels
 from peft_registry.registry.evaluation.aggregate import NEUTRAL, NEUTRAL_TEXT, LostCapability
 from peft_registry.registry.evaluation.halves import half_text
 from peft_registry.registry.evaluation.standing import with_repeated
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.merge_view import merge_sentences
-from peft_registry.registry.reports.text import first_lines, number, percent, said_text, share, size, value_text, whole
+from peft_registry.registry.reports.text import (
+    first_lines,
+    number,
+    percent,
+    reason_text,
+    said_text,
+    share,
+    size,
+    value_text,
+    whole,
+)
 from peft_registry.registry.reports.wording import (
     FLAGGED_MEANS,
     SUITES,
@@ -30,12 +42,12 @@ from peft_registry.registry.reports.wording import (
 )
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import Comparison, LossComparison
-from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.merge import MergeRecord
-from peft_registry.schemas.modification import BaseUsed, DataUsed, RecordSections
-from peft_registry.schemas.report import Answer, Owed
+from peft_registry.schemas.modification import BaseUsed, DataUsed, ModificationRecord, RecordSections
+from peft_registry.schemas.report import Answer, Gap, Owed
 from peft_registry.schemas.run import RunRecord, coverage_sentence
 from peft_registry.schemas.values import Value
 from peft_registry.schemas.version import Version
@@ -44,6 +56,7 @@ from peft_registry.schemas.version import Version
 NOT_ASKED = "Not asked of anybody"
 _NOT_FOUND_OUT = "for this tool to find out, and it did not: "
 _POLICY_CHARACTERS = 300  # of a policy that somebody copied whole
+_ITEMS_NAMED = 3  # whose field it is; each stands under "open fields"
 _FIELDS_NAMED = 4  # of each owner; all of them stand under "open fields"
 # what the rows of a split were for, in words
 _USED_FOR = {"train": "trained on", "validation": "held out", "test": "held out for tests"}
@@ -77,33 +90,80 @@ def answers_of(
     """The ten questions in the order in which they are asked, each with its answer or why there is none."""
     return (
         Answer(question="Who made it?", lines=(_organisation(record, base), _registered(version, persons, roles))),
-        Answer(question="What is it for?", lines=(_purpose(record, base),)),
+        Answer(question="What is it for?", lines=_purpose(record, base)),
         Answer(question="Which base?", lines=_bases(record, lineage, base)),
         Answer(question="Which data?", lines=_data(record, lineage, run, base)),
         Answer(question="What changed?", lines=_changed(version, run, merge, imported, base=base, record=record)),
-        Answer(question="Was bias measured, and what came out?", lines=_bias(evaluations)),
+        Answer(question="Was bias measured, and what came out?", lines=_bias(evaluations, version)),
         Answer(question="Did quality fall?", lines=_quality(evaluations, run, base)),
-        Answer(question="Is it over a third of the base's compute?", lines=(_compute(record, base),)),
+        Answer(
+            question="Is it over a third of the base's compute?",
+            lines=(_compute(record, base, completed), *_market(record)),
+        ),
         Answer(question="Is it high-risk, and did that change?", lines=(_high_risk(record, base),)),
         Answer(question="What is open?", lines=(_open(completed, base),)),
     )
 
 
-def owed_of(completed: Completeness | None) -> tuple[Owed, ...]:
+def owed_of(completed: Completeness | None, record: RecordSections | None) -> tuple[Owed, ...]:
     """Who owes an answer: how many, and the first of them in words."""
-    if completed is None:
+    if completed is None or record is None:
         return ()
     rows = []
     for owner, count in completed.by_owner:
-        labels = list(dict.fromkeys(gap.label or gap.field for gap in completed.open if gap.owner == owner))
-        named = "; ".join(labels[:_FIELDS_NAMED])
-        rest = count - min(len(labels), _FIELDS_NAMED)
+        asked: dict[str, list[str]] = {}  # by label, whose fields they are
+        for gap in completed.open:
+            if gap.owner == owner:
+                asked.setdefault(gap.label or gap.field, []).append(whose_field(record, gap.field))
+        first = dict(list(asked.items())[:_FIELDS_NAMED])
+        named = "; ".join(f"{label}{_of_whom(names)}" for label, names in first.items())
+        rest = count - sum(map(len, first.values()))
         text = named + (f"; {rest} more below" if rest > 0 else "")
         if owner == "tool":
             rows.append(Owed(owner=NOT_ASKED, count=count, text=_NOT_FOUND_OUT + text))
         else:
             rows.append(Owed(owner=owner, count=count, text=text))
     return tuple(rows)
+
+
+def named_gaps(completed: Completeness | None, record: RecordSections | None) -> tuple[Gap, ...]:
+    """The open fields as the evidence lists them: of several bases, adapters or data files each says which."""
+    if completed is None or record is None:
+        return ()
+    return tuple(
+        Gap(
+            field=gap.field,
+            owner=gap.owner,
+            reason=reason_text(gap.reason),
+            answers=gap.answers,
+            label=f"{gap.label}{_of_whom([whose_field(record, gap.field)])}" if gap.label else "",
+        )
+        for gap in completed.open
+    )
+
+
+def whose_field(record: RecordSections, path: str) -> str:
+    """Which base, adapter or data file a field of the record is of, by name; empty where there is one of them, or none."""
+    item = FieldPath.parse(path).item
+    if item is None:
+        return ""
+    section, position = item
+    items = getattr(record, section)  # base, data, upstream: each of them has a name
+    if len(items) < 2:
+        return ""
+    holder = items[position]
+    if isinstance(holder, BaseUsed):
+        return _base_label(holder)
+    return value_text(holder.name) if holder.name.known else f"number {position + 1}, which has no name"
+
+
+def _of_whom(names: Sequence[str]) -> str:
+    """` (of a:1 and b:1)`; the first of many."""
+    shown = [name for name in names if name]
+    if not shown:
+        return ""
+    rest = len(shown) - _ITEMS_NAMED
+    return f" (of {listed_labels([*shown[:_ITEMS_NAMED], f'{rest} more'] if rest > 0 else shown)})"
 
 
 def command_that_answers(version: Version) -> str:
@@ -134,10 +194,19 @@ def _registered(version: Version, persons: Mapping[str, str], roles: Mapping[str
     return f"Registered {version.registered_at[:10]}, signed with {key}, {named}."
 
 
-def _purpose(record: RecordSections | None, base: BaseRecord | None) -> str:
+def _purpose(record: RecordSections | None, base: BaseRecord | None) -> tuple[str, ...]:
     if record is None:
-        return "not recorded for a base: its provider's own card says it" if base is not None else "not recorded"
-    return _asked("use.intended", record.use.intended)
+        return ("not recorded for a base: its provider's own card says it" if base is not None else "not recorded",)
+    return (_asked("use.intended", record.use.intended), *_licence(record))
+
+
+def _licence(record: RecordSections) -> tuple[str, ...]:
+    """Under which licence the result is given away; the first form of the record does not ask for it."""
+    if not isinstance(record, ModificationRecord):
+        return ()
+    licence = record.product.licence
+    owner = field_rules().by_path()["product.licence"].owner
+    return (f"Licence of the result: {value_text(licence) if licence.known else f'not recorded, owed by {owner}'}.",)
 
 
 def _asked(path: str, value: Value) -> str:
@@ -160,15 +229,20 @@ def _bases(record: RecordSections | None, lineage: Lineage, base: BaseRecord | N
 
 def _base_line(used: BaseUsed) -> str:
     """What went in, under its part in it: a base's provider and licence are not those of an adapter that was trained on it."""
-    name = value_text(used.name) if used.name.known else "not named"
-    version = f":{value_text(used.version)}" if used.version.known else ""
-    label = name if name.endswith(version) else f"{name}{version}"  # an ingredient is named with its version
+    label = _base_label(used)
     role = f"{value_text(used.role).capitalize()} " if used.role.known else ""
     provider = value_text(used.provider) if used.provider.known else "not recorded"
-    licence = value_text(used.licence_id) if used.licence_id.known else "not recorded"
+    owner = field_rules().by_path()["base[].licence_id"].owner
+    licence = value_text(used.licence_id) if used.licence_id.known else f"not recorded, owed by {owner}"
     # an adapter has no policy of its own: that of the base binds whoever uses it
     policy = "" if used.role.value == "ingredient" else _use_policy(used.acceptable_use_policy)
     return f"{role}{label}: its provider {provider}, its own licence {licence}{policy}"
+
+
+def _base_label(used: BaseUsed) -> str:
+    name = value_text(used.name) if used.name.known else "not named"
+    version = f":{value_text(used.version)}" if used.version.known else ""
+    return name if name.endswith(version) else f"{name}{version}"  # an ingredient is named with its version
 
 
 def _use_policy(value: Value) -> str:
@@ -192,7 +266,7 @@ def _data(
             for data in run.data
         )
     elif record is not None and record.data:
-        files = tuple(f"{said_text(data.name)}{_rows(data)}{_origin(data)}" for data in record.data)
+        files = tuple(f"{said_text(data.name)}{_rows(data)}{_digest(data)}{_origin(data)}" for data in record.data)
     else:
         files = _sources(lineage, data=True)
     return first_lines(files, "lineage") or ("not recorded",)
@@ -205,6 +279,17 @@ def _rows(data: DataUsed) -> str:
             return f": {_of_several_runs(splits)}, {value_text(data.n_points)} altogether"
         return f": {_added_up([(str(row['split']), int(row['rows'])) for row in splits])}"
     return f": {value_text(data.n_points)}" if data.n_points.known else ""
+
+
+def _digest(data: DataUsed) -> str:
+    """Short, as of the files of a run; what is no digest as it stands."""
+    if not data.digest.known:
+        return ""
+    text = str(data.digest.value)
+    try:
+        return f", {Digest.parse(text).short}"
+    except MalformedDigest:
+        return f", {text}"
 
 
 def _of_several_runs(splits: Sequence[dict[str, Any]]) -> str:
@@ -234,9 +319,15 @@ def _origin_of(record: RecordSections | None, digest: str) -> str:
 
 def _origin(data: DataUsed) -> str:
     """What a reader asks of data first, and what of it nobody has stated."""
-    asked = {"origin": data.provenance_class, "licence": data.licence, "personal data": data.personal_data}
-    stated = [f"{label}: {_in_words(value)}" for label, value in asked.items() if value.known]
-    missing = [label for label, value in asked.items() if not value.known]
+    address = value_text(data.source_url) if data.source_url.known else ""
+    origin = _in_words(data.provenance_class) if data.provenance_class.known else ""
+    asked = {
+        "origin": ", ".join(part for part in (origin, address) if part),
+        "licence": value_text(data.licence) if data.licence.known else "",
+        "personal data": _in_words(data.personal_data) if data.personal_data.known else "",
+    }
+    stated = [f"{label}: {text}" for label, text in asked.items() if text]
+    missing = [label for label, text in asked.items() if not text]
     stated += [f"not stated: {', '.join(missing)}"] if missing else []
     return f"; {'; '.join(stated)}"
 
@@ -309,7 +400,7 @@ def _standing(
     yield from ((shown, suites) for shown, (_, suites) in zip(standing, repeated, strict=True))
 
 
-def _bias(evaluations: tuple[ShownEvaluation, ...]) -> tuple[str, ...]:
+def _bias(evaluations: tuple[ShownEvaluation, ...], version: Version) -> tuple[str, ...]:
     rows: list[tuple[ShownEvaluation, Comparison]] = []
     for shown, again in _standing(evaluations, "bias"):
         first: dict[str, Comparison] = {}  # of a suite with several measures: the one that it is known by
@@ -319,7 +410,9 @@ def _bias(evaluations: tuple[ShownEvaluation, ...]) -> tuple[str, ...]:
         rows += [(shown, row) for row in first.values()]
     if not rows:
         missing = "no comparison before and after" if evaluations else "no evaluation of it"
-        return (f"Not measured: {missing} is recorded.",)
+        # a base is what others are compared with: alone it has no before and after
+        command = "" if version.kind == "base" else f" To measure it: `registry evaluate {version.label}`."
+        return (f"Not measured: {missing} is recorded.{command}",)
     rows.sort(key=lambda shown_row: shown_row[1].before == "parent")  # what became of the base is asked first
     names = [row.dataset for _, row in rows]
     lines = [
@@ -426,11 +519,11 @@ def _limits(shown: ShownEvaluation, dataset: str) -> str:
     return f"; a limit that was set for it is {worst}" if decisions else ""
 
 
-def _compute(record: RecordSections | None, base: BaseRecord | None) -> str:
+def _compute(record: RecordSections | None, base: BaseRecord | None, completed: Completeness | None) -> str:
     if record is None:
         return _OF_A_BASE.capitalize() + "." if base is not None else "Unknown: no modification record."
     gpai = record.gpai
-    status = f" Indicative status: {status_text(gpai.verdict)}." if gpai.verdict.known else ""
+    status = f" Indicative status: {_status(gpai.verdict, completed)}."
     if is_yes(gpai.same_provider) is True:
         return f"{_SAME_PROVIDER}.{status}"
     ratio = gpai.ratio.value
@@ -443,6 +536,29 @@ def _compute(record: RecordSections | None, base: BaseRecord | None) -> str:
         band = f" ({percent(low)} … {percent(high)} with ±30 % on the compute of either)"
         answer = "Borderline" if low <= THIRD < high else answer
     return f"{answer}: {percent(ratio)} of it{band}; {_CRITERION}.{status}"
+
+
+def _status(verdict: Value, completed: Completeness | None) -> str:
+    """The indicative status in words; while it is open, what is missing for it, or where the same page says that."""
+    if verdict.known:
+        return status_text(verdict)
+    if completed is not None and any(gap.field == "gpai.verdict" for gap in completed.open):
+        return "open, and what is missing for it stands under “What is wrong, or needs a decision”"
+    return f"open: {value_text(verdict).removeprefix('undetermined: ')}"
+
+
+def _market(record: RecordSections | None) -> tuple[str, ...]:
+    """Whether it is placed on the Union market, and since when; where nobody has said so, who owes it."""
+    if record is None:
+        return ()
+    rules = field_rules().by_path()
+    placed, day = record.gpai.placed_on_eu_market, record.gpai.placing_date
+    if is_yes(placed) is False:
+        return ("Placed on the Union market: no.",)
+    if is_yes(placed) is None:
+        return (f"Placed on the Union market: not answered, owed by {rules['gpai.placed_on_eu_market'].owner}.",)
+    owed = f"; the day is not recorded, owed by {rules['gpai.placing_date'].owner}"
+    return (f"Placed on the Union market: yes{f', on {value_text(day)}' if day.known else owed}.",)
 
 
 def _high_risk(record: RecordSections | None, base: BaseRecord | None) -> str:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from jinja2 import Template
     from markupsafe import Markup
 
-_DIGEST = re.compile(r"(sha256:[0-9a-f]{12,64}…?)")
+# a digest, or what somebody types: between two backticks
+_CODE = re.compile(r"(sha256:[0-9a-f]{12,64}…?|`[^`\n]+`)")
 
 # what each source word means, printed once; the badge holds the word itself, so that no colour is needed
 SOURCES = (
@@ -77,7 +78,7 @@ def _template() -> "Template":
     )
     environment.globals["style"] = Markup((folder / "report.css").read_text(encoding="utf-8"))  # noqa: S704 our own file
     environment.filters["svg"] = Markup  # drawings escape what they print
-    environment.filters["digests"] = _with_digests_marked
+    environment.filters["code"] = _with_code_marked
     return environment.from_string((folder / "report.html.jinja").read_text(encoding="utf-8"))
 
 
@@ -85,13 +86,13 @@ def _shown(value: object) -> object:
     return type(value)(visible(value)) if isinstance(value, str) else value  # markup stays markup
 
 
-def _with_digests_marked(text: str) -> "Markup":
-    """Escaped text in which every digest is set as code."""
+def _with_code_marked(text: str) -> "Markup":
+    """Escaped text in which every digest and every command is set as code."""
     from markupsafe import Markup
 
-    pieces = _DIGEST.split(text)  # every second piece is a digest
+    pieces = _CODE.split(text)  # every second piece is code
     return Markup("").join(
-        Markup("<code>{}</code>").format(piece) if at % 2 else piece for at, piece in enumerate(pieces)
+        Markup("<code>{}</code>").format(piece.strip("`")) if at % 2 else piece for at, piece in enumerate(pieces)
     )
 
 

@@ -6,7 +6,8 @@ No wall clock: the same records, `as_of`, rule set and tool version give the sam
 from collections.abc import Mapping
 
 from peft_registry.registry.compliance.completeness import completeness, conditions_of, required_leaves
-from peft_registry.registry.compliance.fields import field_rules, leaves
+from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.shown_values import shown_leaves
 from peft_registry.registry.evaluation.limits import verdict_lines
 from peft_registry.registry.reports.attention import attention_of
 from peft_registry.registry.reports.evaluation_view import (
@@ -19,6 +20,7 @@ from peft_registry.registry.reports.evaluation_view import (
 from peft_registry.registry.reports.first_page import (
     answers_of,
     command_that_answers,
+    named_gaps,
     owed_of,
 )
 from peft_registry.registry.reports.merge_view import merge_figures
@@ -160,7 +162,7 @@ def build_report_view(
             completed=completed,
             verification=verification,
         ),
-        owed=owed_of(completed),
+        owed=owed_of(completed, record),
         answered_by=command_that_answers(version),
         change=_change(record, merge),
         training=_training(run),
@@ -177,7 +179,7 @@ def build_report_view(
         lineage=lineage,
         verification=verification,
         fields=_field_rows(record),
-        gaps=completed.open if completed is not None else (),
+        gaps=named_gaps(completed, record),
         gap_owners=completed.by_owner if completed is not None else (),
         statements=_statement_rows(statements, persons or {}),
         how_to_verify=how_to_verify(version),
@@ -224,7 +226,7 @@ def _figures(record: RecordSections | None, paths: tuple[str, ...]) -> tuple[Fig
     if record is None:
         return ()
     rules = field_rules().by_path()
-    values = {leaf.path: leaf.value for leaf in leaves(record)}
+    values = {leaf.path: leaf.value for leaf in shown_leaves(record)}
     required = {leaf.path for leaf in required_leaves(record, conditions_of(record))}
     # the first form of the record has not every field
     shown = [path for path in paths if path in values and (values[path].known or path in required)]
@@ -319,7 +321,7 @@ def _field_rows(record: RecordSections | None) -> tuple[FieldRow, ...]:
             answers=rules[leaf.rule].answers,
             path=leaf.path,
         )
-        for leaf in leaves(record)
+        for leaf in shown_leaves(record)
         if leaf.value.known or leaf.path in required
     )
 

@@ -9,6 +9,7 @@ import pytest
 
 from peft_registry.cli.main import COMMANDS
 from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.shown_values import shown_leaves, with_unit
 from peft_registry.registry.reports.drawing import (
     MAX_NODES,
     bar_groups,
@@ -343,8 +344,164 @@ def test_a_question_that_was_left_empty_at_the_start_says_so_in_words():
     modifier = Modifier(legal_name=unknown("not answered at init"))
     text = first_page(a_view(record=a_modification_record().revised(modifier=modifier)))
     assert "not answered at init" not in text
-    assert "whoever set this registry up with `registry init` left it empty" in text
-    assert "it can still be answered with `registry decide`, and in the registry's profile.json for whatever" in text
+    assert "whoever set this registry up with registry init left it empty" in text
+    assert "it can still be answered with registry decide , and in the registry's profile.json for whatever" in text
+
+
+def test_what_a_reader_types_is_code_on_the_page_and_open_fields_say_it_in_the_same_words():
+    modifier = Modifier(legal_name=unknown("not answered at init"))
+    html = render_html(a_view(record=a_modification_record().revised(modifier=modifier)))
+    page, gaps = html.split('<div id="gaps">')
+    for part in (page, gaps.split("</details>")[0]):
+        assert "with <code>registry init</code> left it empty" in part
+        assert "`" not in part.split("</style>")[-1]
+
+
+def placed(**gpai):
+    return a_modification_record(facts={"asserted_by": "x", "gpai": gpai})
+
+
+@pytest.mark.parametrize(
+    ("gpai", "words"),
+    [
+        ({}, "not answered, owed by legal."),
+        ({"placed_on_eu_market": "no"}, "no."),
+        ({"placed_on_eu_market": "yes"}, "yes; the day is not recorded, owed by legal."),
+        ({"placed_on_eu_market": "yes", "placing_date": "2026-11-20"}, "yes, on 2026-11-20."),
+    ],
+)
+def test_the_first_page_says_whether_it_is_placed_on_the_union_market(gpai, words):
+    assert f"Placed on the Union market: {words} Is it high-risk" in first_page(a_view(record=placed(**gpai)))
+
+
+def test_an_open_status_says_on_the_first_page_what_is_missing():
+    text = first_page(a_view())
+    asked, wrong = text[text.index("over a third") :].split("What is wrong, or needs a decision", 1)[0], text
+    assert "Indicative status: open, and what is missing for it stands under “" in asked
+    assert "The indicative status of the modifier is open: not recorded is whether the result is placed" in wrong
+    # of a base that is said to be none the field is not asked for, so that it stands under nothing that is wrong
+    facts = {"asserted_by": "x", "base": {"*": {"is_gpai": "no"}}}
+    text = first_page(a_view(record=a_modification_record(facts=facts)))
+    assert "Indicative status: open: not recorded is whether the result is placed on the Union market" in text
+
+
+@pytest.mark.parametrize(
+    ("gpai", "words"),
+    [
+        ({}, "whether and when it was placed on the Union market is not recorded: kept without end until it is"),
+        ({"placed_on_eu_market": "no"}, "not placed on the Union market: kept without end; 10 years begin on the day"),
+        ({"placed_on_eu_market": "yes"}, "the day of placing on the Union market is not recorded: kept without end"),
+        (
+            {"placed_on_eu_market": "yes", "placing_date": "2026-11-20"},
+            "10 years from placing on the market, which was on 2026-11-20",
+        ),
+    ],
+)
+def test_the_basis_of_retention_is_the_case_that_holds(gpai, words):
+    record = placed(**gpai)
+    row = next(row for row in a_view(record=record).fields if row.path == "retention.basis")
+    assert words in row.text
+    assert "10 years" in row.text
+    assert ("not placed" in row.text) is (gpai == {"placed_on_eu_market": "no"})
+    shown = {leaf.path: leaf.value for leaf in shown_leaves(record)}
+    assert shown["retention.basis"].value == row.text
+
+
+def test_a_basis_of_retention_that_somebody_stated_stands_as_it_is():
+    stated = declared("thirty years, by contract", by="x", at=NOW)
+    record = placed(placed_on_eu_market="yes")
+    record = record.revised(retention=record.retention.revised(basis=stated))
+    row = next(row for row in a_view(record=record).fields if row.path == "retention.basis")
+    assert row.text == "thirty years, by contract"
+
+
+def test_a_stated_number_has_the_unit_that_its_form_asks_for():
+    facts = {
+        "asserted_by": "x",
+        "energy": {"training_kwh": 0.5, "method": "a meter at the wall", "boundary": "facility"},
+    }
+    view = a_view(record=a_modification_record(facts=facts))
+    rows = [figure.text for figure in view.compute if figure.label == "Energy used for training"]
+    rows += [row.text for row in view.fields if row.path == "energy.training_kwh"]
+    assert rows == ["0.5\u202fkWh"] * 2
+    # a number in a unit of its own, a text, and what nobody stated stay as they are
+    for value in (
+        declared(500, by="x", at=NOW).revised(unit="Wh"),
+        declared("much", by="x", at=NOW),
+        derived(1, method="m"),
+    ):
+        assert with_unit("energy.training_kwh", value) == value
+    assert with_unit("base[0].training_tokens", declared(7, by="x", at=NOW)).unit == "tokens"
+
+
+def test_what_is_owed_of_several_bases_says_of_which():
+    view = a_merge_view()
+    text = first_page(view)
+    assert "Digest of the licence text (of small-llama:1, part-1:1 and part-2:1); 35 more below" in text
+    assert "Ingredient part-2:1: its provider this registry, its own licence not recorded, owed by legal" in text
+    labels = {gap.field: gap.label for gap in view.gaps}
+    assert labels["base[1].licence_id"] == "Licence of the base, SPDX identifier (of part-1:1)"
+    gaps = Page(render_html(view)).text
+    assert "Licence of the base, SPDX identifier (of part-2:1) base[2].licence_id" in gaps
+    assert not [gap for gap in a_view().gaps if "(of " in gap.label]
+
+
+def test_the_address_of_data_is_its_origin():
+    facts = {"asserted_by": "x", "data": {"*": {"source_url": "https://example.org/sums"}}}
+    text = first_page(a_view(record=a_modification_record(facts=facts)))
+    assert "; origin: https://example.org/sums; not stated: licence, personal data" in text
+    facts["data"]["*"]["provenance_class"] = "public_dataset"
+    text = first_page(a_view(record=a_modification_record(facts=facts)))
+    assert "; origin: public dataset, https://example.org/sums;" in text
+
+
+def test_the_licence_of_the_result_stands_on_the_first_page():
+    assert "Licence of the result: not recorded, owed by legal." in first_page(a_view())
+    facts = {"asserted_by": "x", "product": {"licence": "MIT"}}
+    assert "Licence of the result: MIT." in first_page(a_view(record=a_modification_record(facts=facts)))
+
+
+@pytest.mark.parametrize("view", [a_merge_view, lambda: a_view(evaluation=None)])
+def test_what_was_not_evaluated_names_the_command_that_does(view):
+    shown = view()
+    text = first_page(shown)
+    assert f"no evaluation of it is recorded. To measure it: registry evaluate {shown.version.label} . Did" in text
+    assert "registry evaluate" not in first_page(a_base_view())
+
+
+def of_two_splits():
+    """A merge of two adapters, one of which trained on rows of a file that the other held out."""
+    rows = {"a:1": (("train", "first"), ("validation", "last")), "b:1": (("train", "last"),)}
+    splits = [
+        {"of": label, "split": split, "rows": 12, "rows_sha256": str(a_digest(which))}
+        for label, selections in rows.items()
+        for split, which in selections
+    ]
+    data = DataUsed(
+        name=measured("sums.jsonl"),
+        splits=measured(splits),
+        digest=measured(str(a_digest("data"))),
+        n_points=measured(24),
+    )
+    return a_merge_modification().revised(data=(data,))
+
+
+def test_a_split_that_another_part_of_a_merge_trained_on_stands_under_what_is_wrong():
+    text = first_page(a_merge_view(record=of_two_splits()))
+    wrong = text[text.index("What is wrong") : text.index("What is unknown")]
+    assert (
+        "Which held-out rows are left is not stated (data owner): sums.jsonl: b:1 trained on it, a:1 held rows of it out, "
+        "perhaps the same. Figures on held-out rows may be too good." in wrong
+    )
+    answered = of_two_splits().revised(data_gaps=declared("none of them is scored", by="x", at=NOW))
+    assert "Which held-out rows" not in first_page(a_merge_view(record=answered))
+    assert "Which held-out rows" not in first_page(a_merge_view())
+
+
+def test_the_data_of_a_merge_are_named_with_their_digest():
+    text = first_page(a_merge_view(record=of_two_splits()))
+    asked = text[text.index("Which data?") : text.index("What changed?")]
+    assert a_digest("data").short in asked
 
 
 def test_the_first_page_says_how_each_owner_gets_a_form_of_their_own():
