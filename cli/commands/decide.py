@@ -62,10 +62,11 @@ def decide(
     from peft_registry.registry.use_cases.answering_key import answering_key
     from peft_registry.registry.use_cases.decide import decide as sign_answers
     from peft_registry.registry.use_cases.decide import write_form
+    from peft_registry.registry.use_cases.gap_form import FormFileThere
     from peft_registry.registry.use_cases.take_up_answers import complete_answers, taken_over_by_newest
 
     if owner is not None and form.exists():
-        raise typer.BadParameter(f"{form} is there, and is read as a form that was filled in", param_hint="--for")
+        raise FormFileThere(form, reference, owner)
     with opened(home, passphrase_file) as registry:
         version = version_named(registry, reference)
         is_filled_in = form.exists()

@@ -65,10 +65,11 @@ class OfferedFileRefused(InputRefused):
     reference = "offered-file-refused"
     what = "{path} was not read"
     why = "{reason}"
-    fix = "name the file itself"
+    fix = "{remedy}"
 
     path: Path
     reason: str
+    remedy: str
 
 
 class FileUnreadable(Unavailable):
@@ -252,8 +253,22 @@ def read_offered(path: Path, *, max_bytes: int) -> bytes:
     """
     try:
         return read_file(followed(path), max_bytes=max_bytes)
-    except (NotARegularFile, FileTooLarge) as error:
-        raise OfferedFileRefused(path, error.why) from error
+    except NotARegularFile as error:
+        remedy = "name a regular file, or put what it gives into one"
+        raise OfferedFileRefused(_from_here(path), error.why, remedy) from error
+    except FileTooLarge as error:
+        remedy = f"shorten it to at most {_size(max_bytes)}, or name the file that was meant"
+        raise OfferedFileRefused(_from_here(path), error.why, remedy) from error
+
+
+def _size(count: int) -> str:
+    return f"{count >> 20} MiB" if count >= 1 << 20 else f"{count >> 10} KiB" if count >= 1 << 10 else f"{count} bytes"
+
+
+def _from_here(path: Path) -> Path:
+    """The path as a user types it: from the working folder, where it lies below that."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def followed(path: Path) -> Path:

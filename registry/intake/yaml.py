@@ -24,6 +24,9 @@ from peft_registry.schemas.errors import InputRefused
 MAX_BYTES = 4 * 1024 * 1024
 MAX_NODES = 100_000  # after expansion of aliases
 MAX_DEPTH = 64
+_A_NUMBER = "write a finite number, or take the line out where there is none"
+_FLAT = "write it flatter"
+_UTF8 = "save the file as UTF-8, without a byte order mark"
 _CHARACTERS_A_NODE = 256
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOL = {
@@ -43,12 +46,13 @@ class MalformedYaml(InputRefused):
     reference = "malformed-yaml"
     what = "{subject} is not acceptable YAML"
     why = "{reason}{place}"
-    fix = "correct the file and run again"
+    fix = "{remedy}"
 
     subject: str
     reason: str
     line: int | None = None
     column: int | None = None
+    remedy: str = "correct that line; text that holds a colon, a # or a quotation mark stands in quotes"
 
     @property
     def place(self) -> str:
@@ -91,11 +95,13 @@ def read_yaml_with_lines(
 
 def _decoded(text: str | bytes, what: str, max_bytes: int) -> str:
     if len(text) > max_bytes:
-        raise MalformedYaml(what, f"it has {len(text)} bytes, more than the {max_bytes} allowed")
+        raise MalformedYaml(
+            what, f"it has {len(text)} bytes, more than the {max_bytes} allowed", remedy="shorten the file"
+        )
     if isinstance(text, bytes):
         text = _utf8(text, what)
     if text.startswith("\ufeff"):
-        raise MalformedYaml(what, "it starts with a byte order mark; save it as UTF-8 without one", line=1, column=1)
+        raise MalformedYaml(what, "it starts with a byte order mark", line=1, column=1, remedy=_UTF8)
     return text
 
 
@@ -105,7 +111,7 @@ def _utf8(data: bytes, what: str) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
-        raise MalformedYaml(what, "a byte is not UTF-8", line=line, column=column) from error
+        raise MalformedYaml(what, "a byte is not UTF-8", line=line, column=column, remedy=_UTF8) from error
 
 
 def _events(source: str, what: str) -> Iterator[yaml.Event]:
@@ -113,13 +119,15 @@ def _events(source: str, what: str) -> Iterator[yaml.Event]:
         yield from yaml.parse(source, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = {} if mark is None else {"line": mark.line + 1, "column": mark.column + 1}
-        raise MalformedYaml(what, " ".join(filter(None, (error.problem, error.context))), **place) from error
+        why = " ".join(filter(None, (error.problem, error.context)))
+        line, column = (None, None) if mark is None else (mark.line + 1, mark.column + 1)
+        raise MalformedYaml(what, why, line=line, column=column) from error
     except yaml.reader.ReaderError as error:
         line = source.count("\n", 0, error.position) + 1
         column = error.position - source.rfind("\n", 0, error.position)
         why = f"the character U+{ord(source[error.position]):04X} is not allowed"
-        raise MalformedYaml(what, why, line=line, column=column) from error
+        remedy = "take the character out: it is not seen, so type the text around it anew"
+        raise MalformedYaml(what, why, line=line, column=column, remedy=remedy) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,22 +154,24 @@ class _Builder:
         if isinstance(first, yaml.StreamEndEvent):
             return None
         if isinstance(first, yaml.DocumentStartEvent) and (first.version or first.tags):
-            raise self._refusal(first, "directives are not allowed")
+            raise self._refusal(first, "directives are not allowed", "take that line out")
         value = self._value(next(self.events), depth=1)
         next(self.events)  # document end
         after = next(self.events)
         if not isinstance(after, yaml.StreamEndEvent):
-            raise self._refusal(after, "it holds more than one document")
+            raise self._refusal(
+                after, "it holds more than one document", "keep one document, and take out what follows `---`"
+            )
         return value
 
     def _value(self, event: yaml.Event, *, depth: int) -> Any:  # any JSON value
         if depth > MAX_DEPTH:
-            raise self._refusal(event, f"it nests deeper than {MAX_DEPTH} levels")
+            raise self._refusal(event, f"it nests deeper than {MAX_DEPTH} levels", _FLAT)
         if isinstance(event, yaml.AliasEvent):
             return self._expanded(event, depth)
         assert isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent)
         if event.tag is not None:
-            raise self._refusal(event, f"the tag {event.tag} is not allowed; write the value itself")
+            raise self._refusal(event, f"the tag {event.tag} is not allowed", "write the value itself, without a tag")
         before = self.nodes
         self._count(event, 1)
         if isinstance(event, yaml.MappingStartEvent):
@@ -182,11 +192,13 @@ class _Builder:
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             key = self._value(event, depth=depth + 1)
             if not isinstance(key, str):
-                raise self._refusal(event, f"the key {key!r:.80} is not text; put it in quotes")
+                raise self._refusal(event, f"the key {key!r:.80} is not text", "put it in quotes")
             if key == "<<" and getattr(event, "style", None) is None:
-                raise self._refusal(event, "merge keys (<<) are not part of YAML 1.2; write the keys out")
+                raise self._refusal(event, "merge keys (<<) are not part of YAML 1.2", "write the keys out")
             if key in found:
-                raise self._refusal(event, f"the key {key[:80]!r} occurs twice")
+                raise self._refusal(
+                    event, f"the key {key[:80]!r} occurs twice", "keep one of the two, and take the other out"
+                )
             found[key] = self._value_at(key, event, next(self.events), depth=depth + 1)
         return found
 
@@ -208,17 +220,19 @@ class _Builder:
 
     def _expanded(self, event: yaml.AliasEvent, depth: int) -> Any:  # any JSON value
         if event.anchor not in self.anchors:
-            raise self._refusal(event, f"the alias *{event.anchor} names nothing above it")
+            raise self._refusal(
+                event, f"the alias *{event.anchor} names nothing above it", "write the value out, or put it in quotes"
+            )
         anchored = self.anchors[event.anchor]
         self._count(event, anchored.nodes)
         if depth + anchored.height > MAX_DEPTH:
-            raise self._refusal(event, f"it nests deeper than {MAX_DEPTH} levels")
+            raise self._refusal(event, f"it nests deeper than {MAX_DEPTH} levels", _FLAT)
         return copy.deepcopy(anchored.value)
 
     def _count(self, event: yaml.Event, nodes: int) -> None:
         self.nodes += nodes
         if self.nodes > MAX_NODES:
-            raise self._refusal(event, f"it expands to more than {MAX_NODES} values")
+            raise self._refusal(event, f"it expands to more than {MAX_NODES} values", "shorten the file")
 
     def _scalar(self, event: yaml.ScalarEvent) -> str | int | float | bool | None:
         text: str = event.value
@@ -234,7 +248,7 @@ class _Builder:
         if _AMBIGUOUS.match(text):
             plain = text.lstrip("+-0") or "0"
             raise self._refusal(
-                event, f"{text[:40]} is eight-based to some readers; write {plain[:40]}, or put it in quotes"
+                event, f"{text[:40]} is eight-based to some readers", f"write {plain[:40]}, or put it in quotes"
             )
         if _INTEGER.match(text):
             return int(text)
@@ -243,18 +257,18 @@ class _Builder:
         if _HEXADECIMAL.match(text):
             return int(text[2:], 16)
         if _NOT_FINITE.match(text):
-            raise self._refusal(event, f"{text} is not a finite number")
+            raise self._refusal(event, f"{text} is not a finite number", _A_NUMBER)
         if not _FLOAT.match(text):
             return text
         value = float(text)
         if not math.isfinite(value):
-            raise self._refusal(event, f"the number {text[:40]} is out of range")
+            raise self._refusal(event, f"the number {text[:40]} is out of range", _A_NUMBER)
         return value
 
-    def _refusal(self, event: yaml.Event, why: str) -> MalformedYaml:
+    def _refusal(self, event: yaml.Event, why: str, remedy: str) -> MalformedYaml:
         mark = event.start_mark
         assert mark is not None, "events of a parser carry marks"
-        return MalformedYaml(self.what, why, line=mark.line + 1, column=mark.column + 1)
+        return MalformedYaml(self.what, why, line=mark.line + 1, column=mark.column + 1, remedy=remedy)
 
 
 def _height(value: Any) -> int:  # any JSON value

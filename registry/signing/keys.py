@@ -90,6 +90,21 @@ class KeyFileExposed(InputRefused):
     mode: int
 
 
+class PublicKeyNamed(MalformedPrivateKey):
+    reference = "public-key-named"
+    what = "{path} is a public key"
+    fix = "{remedy}"
+
+    reason: str = "it verifies what the private key that belongs to it signs, and signs nothing"
+    beside: Path | None = None  # the private key of that name
+
+    @property
+    def remedy(self) -> str:
+        if self.beside is None:
+            return "name the private key that was made with it; whoever signs keeps it"
+        return f"name the private key beside it: {self.beside}"
+
+
 class KeyFileNotOwn(InputRefused):
     reference = "key-file-not-own"
     what = "the private key {path} is not read: others may reach it"
@@ -284,6 +299,7 @@ class PrivateKey:
         Raises:
             KeyFileMissing, KeyFileUnreadable: the file cannot be read.
             KeyFileExposed, KeyFileNotOwn: other users have access to it, or it is a link.
+            PublicKeyNamed: it is the public half.
             MalformedPrivateKey: not exactly one P-256 or Ed25519 key in OpenSSH or PKCS#8 form.
             PassphraseNeeded, WrongPassphrase: it is encrypted and does not open.
         """
@@ -401,6 +417,10 @@ def _read_private_file(path: Path) -> bytes:
         os.close(descriptor)  # before fdopen, which refuses a folder with an error of its own
         raise MalformedPrivateKey(path, "it is not a regular file")
     with os.fdopen(descriptor, "rb") as file:
+        # everybody may read a public key: what others may do with it is no reason to replace it
+        if _is_public(file.read(KEY_FILE_MAX_BYTES)):
+            raise PublicKeyNamed(path, beside=_private_beside(path))
+        file.seek(0)
         if status.st_mode & 0o077:
             raise KeyFileExposed(path, stat.S_IMODE(status.st_mode))
         reason = why_others_may_reach(status)
@@ -410,6 +430,16 @@ def _read_private_file(path: Path) -> bytes:
     if len(data) > KEY_FILE_MAX_BYTES:
         raise MalformedPrivateKey(path, f"it is longer than {KEY_FILE_MAX_BYTES} bytes")
     return data
+
+
+def _is_public(data: bytes) -> bool:
+    """Whether a file holds a public key and no private one: SPKI PEM, or a line of OpenSSH."""
+    return _PEM_LABEL.findall(data) == [b"PUBLIC KEY"] or data.startswith((b"ssh-ed25519 ", b"ecdsa-sha2-nistp256 "))
+
+
+def _private_beside(path: Path) -> Path | None:
+    """The private key that lies beside a public one, as `registry keys create` and ssh-keygen name them."""
+    return next((file for file in (path.with_suffix(".key"), path.with_suffix("")) if file.is_file()), None)
 
 
 def _only_private_block(path: Path, data: bytes) -> bytes:

@@ -31,7 +31,7 @@ _KEYS = ("form", "version", "record_id", "record", "asserted_by", "answers")
 
 class AnswerRefused(InputRefused):
     reference = "answer-refused"
-    what = "line {line} of {file}: {path!q} is not an answer"
+    what = "line {line} of {file}: the answer to {path!q} cannot be used"
     why = "{reason}"
     fix = "{remedy}"
 
@@ -52,6 +52,17 @@ class FormRefused(InputRefused):
     line: int
     reason: str
     remedy: str
+
+
+class FormFileThere(InputRefused):
+    reference = "form-file-there"
+    what = "{file} is there already"
+    why = "a file that is there is read as a form that was filled in, and --for chooses the questions of a new one"
+    fix = "write to another file: `registry decide {version} --for {owner} --form NEW.yml`; without --for, {file} is signed"
+
+    file: Path
+    version: str
+    owner: str
 
 
 class FormUnanswered(InputRefused):

@@ -19,6 +19,7 @@ from peft_registry.registry.records.version_statements import SignedRecord
 from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.supersede import supersede_record, supersede_with_evaluations
+from peft_registry.schemas.errors import listed
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import ImportRecord
@@ -30,6 +31,7 @@ from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.statement import CardPredicate
 from peft_registry.schemas.version import Version
 
+_LABELS_NAMED = 5  # in one sentence
 REPEATED_RUN = "facts declared on a repeated run"
 
 
@@ -106,6 +108,7 @@ def register_product(registry: Registry, product: Product, *, observe: Observe =
         mode=product.mode,
     )
     version = register_version(registry, artifact, observe=observe)
+    _tell_of_same_bytes(registry, version, observe)
     if was_there:
         _append_measured(registry, product, version)
         _record_new_facts(registry, product, version, observe)
@@ -116,6 +119,14 @@ def _is_registered(registry: Registry, product: Product) -> bool:
     digest = product.manifest.canonical_digest()
     with registry.database.read() as tx:
         return catalog.idempotent_version(tx, name=product.name, manifest_digest=digest) is not None
+
+
+def _tell_of_same_bytes(registry: Registry, version: Version, observe: Observe) -> None:
+    """Name the versions that have the same bytes: who trains with another seed, or on other rows, would not expect any."""
+    with registry.database.read() as tx:  # a word for the reader, that decides nothing
+        same = [other.label for other in catalog.version_by_digest(tx, version.manifest_digest) if other != version]
+    if same:
+        observe(Said("bytes", f"the same bytes as {listed(same, most=_LABELS_NAMED)}"))
 
 
 def _statements(product: Product) -> tuple[NewStatement, ...]:

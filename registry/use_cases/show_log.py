@@ -1,9 +1,19 @@
 """`registry log show`: the entries of the log, newest first, each with what its leaf and its statement say."""
 
+from dataclasses import dataclass, field
+
+from peft_registry.registry.database.catalog import Transaction, version_by_digest
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import statement_of_entry
-from peft_registry.registry.records.snapshots import logged_leaf, newest_snapshot, read_leaf, snapshot_if_trusted
+from peft_registry.registry.records.snapshots import (
+    Snapshot,
+    logged_leaf,
+    newest_snapshot,
+    read_leaf,
+    require_logged,
+    snapshot_if_trusted,
+)
 from peft_registry.registry.transparency import log, note
 from peft_registry.registry.transparency.merkle import NotInLog
 from peft_registry.schemas.document import Frozen
@@ -22,7 +32,26 @@ class EntryShown(Frozen):
     statement: Digest | None = None
     key_id: str | None = None
     person: str | None = None
-    about: str = ""  # the name that is registered, the alias that is moved, or the epoch; empty where there is none
+    # the name that is registered, the alias that is moved, the epoch, or the version that a statement is about; else empty
+    about: str = ""
+
+
+@dataclass(slots=True)
+class _Labels:
+    """Labels of the versions that artifacts are, each looked up once."""
+
+    tx: Transaction
+    newest: Snapshot | None
+    known: dict[Digest, str] = field(default_factory=dict)
+
+    def of(self, manifest: Digest) -> str:
+        """The label of the first version of an artifact; empty where there is none."""
+        if manifest not in self.known:
+            first = next(iter(version_by_digest(self.tx, manifest)), None)
+            if first is not None and self.newest is not None:
+                require_logged(self.tx, self.newest, first)
+            self.known[manifest] = "" if first is None else first.label
+        return self.known[manifest]
 
 
 class LogPage(Frozen):
@@ -39,6 +68,7 @@ def show_log(registry: Registry, *, limit: int, before: int | None = None) -> Lo
 
     Raises:
         EntryRejected, SnapshotMalformed: an entry is not what its statement says.
+        VersionsDiffer: the version that a statement is about is another one in the log.
         ProofRejected, LogForked, LogTruncated: an entry is not the one that was signed over.
     """
     persons = {key.key_id: key.person for key in registry.trust.keys}
@@ -50,6 +80,7 @@ def show_log(registry: Registry, *, limit: int, before: int | None = None) -> Lo
         covered = note.read_unverified(latest)[1] if latest else 0
         last = size if before is None else min(before, size)
         entries = []
+        labels = _Labels(tx, newest)
         for index in range(last - 1, max(last - limit, 0) - 1, -1):
             leaf = read_leaf(store.get_leaf(index)) if newest is None else logged_leaf(tx, newest, index)
             pending = index >= covered
@@ -74,7 +105,7 @@ def show_log(registry: Registry, *, limit: int, before: int | None = None) -> Lo
                     statement=leaf.statement,
                     key_id=leaf.key,
                     person=persons.get(leaf.key),
-                    about=about if leaf.kind in ("registration", "alias") else "",
+                    about=about if leaf.kind in ("registration", "alias") else labels.of(leaf.subject),
                 )
             )
     return LogPage(origin=registry.origin, size=size, covered=covered, entries=tuple(entries))

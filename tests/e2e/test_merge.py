@@ -97,7 +97,7 @@ def test_an_evaluation_of_the_adapter_is_stale_for_the_merge_until_it_is_made_ag
 @pytest.mark.parametrize(
     ("arguments", "code", "error"),
     [
-        (("polite-replies", "polite-replies"), 6, "already-folded-in"),
+        (("polite-replies", "polite-replies"), 2, "same-weights-twice"),
         (("tiny",), 2, "not-an-adapter"),
         (("polite-replies", "--dtype", "int4"), 2, "four-bit-merge-refused"),
         (("polite-replies", "--weights", "much"), 2, "merge-weights-refused"),

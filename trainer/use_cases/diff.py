@@ -26,10 +26,13 @@ class VersionComparison(Frozen):
     facts: tuple[Fact, ...]
     modules: tuple[ModuleDifference, ...]
     weights_note: str
+    are_same_bytes: bool = False
 
     @property
     def relative_norm(self) -> float | None:
-        """‖second − first‖ / ‖first‖ over all compared modules."""
+        """‖second − first‖ / ‖first‖ over all compared modules; 0 of the same bytes, which are not computed with."""
+        if self.are_same_bytes:
+            return 0.0
         before = math.hypot(*(one.first_norm for one in self.modules))
         return math.hypot(*(one.difference_norm for one in self.modules)) / before if before else None
 
@@ -77,6 +80,7 @@ def compare_versions(registry: Registry, first: str, second: str, *, observe: Ob
         facts=facts_of(registry, one, other),
         modules=modules,
         weights_note=note,
+        are_same_bytes=one.version.manifest_digest == other.version.manifest_digest,
     )
 
 

@@ -58,6 +58,16 @@ class AlreadyFoldedIn(IntegrityBroken):
     where: str
 
 
+class SameWeightsTwice(InputRefused):
+    reference = "same-weights-twice"
+    what = "{adapter} has the same weights as {other}, named before it"
+    why = "they are the same bytes, and merged with itself an adapter is what it was"
+    fix = "name it once, or merge it with one that was trained with another seed (training.seed) or on other data"
+
+    adapter: str
+    other: str
+
+
 class OtherBase(IntegrityBroken):
     reference = "other-base"
     what = "{adapter} was not trained on {asked}"
@@ -88,7 +98,7 @@ def plan_merge(registry: Registry, request: MergeRequest, folder: Path, *, obser
     """Verify what goes in, and plan; copies of the adapters go under `folder`.
 
     Raises:
-        NotAnAdapter, AlreadyFoldedIn, OtherBase, WrongBase: what goes in does not go together.
+        NotAnAdapter, SameWeightsTwice, AlreadyFoldedIn, OtherBase, WrongBase: what goes in does not go together.
         NameOfAnotherKind: the result may not have the name of a base.
         PullRefused, PullUnverified: an adapter does not verify.
         InputRefused, IntegrityBroken: an adapter that cannot be folded into these weights, see `trainer/merge/fold.py`.
@@ -190,9 +200,7 @@ def _refuse_twice(versions: tuple[Version, ...]) -> None:
     seen: dict[Digest, str] = {}
     for version in versions:
         if version.weights_digest in seen:
-            raise AlreadyFoldedIn(
-                version.label, f"its weights are those of {seen[version.weights_digest]}, named before it"
-            )
+            raise SameWeightsTwice(version.label, seen[version.weights_digest])
         seen[version.weights_digest] = version.label
 
 

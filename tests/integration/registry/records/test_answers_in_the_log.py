@@ -79,6 +79,12 @@ def test_answers_are_logged_under_their_type_and_the_whole_log_is_good(answered)
     assert (report.contradictions, report.unchecked) == ((), ())
 
 
+def test_every_statement_in_the_log_is_shown_with_the_version_that_it_is_about(answered):
+    registry, version = answered
+    about = {entry.kind: entry.about for entry in show_log(registry, limit=100).entries}
+    assert about["answers"] == about["modification"] == version.label
+
+
 def test_answers_are_shown_with_the_person_who_gave_them(answered):
     registry, version = answered
     shown = describe_version(registry, version.label).statements[-1]

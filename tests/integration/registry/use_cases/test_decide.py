@@ -123,6 +123,8 @@ def test_a_wrong_answer_is_refused_with_its_line_and_all_of_them_at_once(place: 
     assert {path: problem.line for path, problem in problems.items()} == {path: lines[path] for path in problems}
     assert problems["use.intendd"].fix == "did you mean `use.intended`?"
     assert "approval" in problems["approvals"].why
+    assert problems[OFFICERS].what.endswith(f"the answer to '{OFFICERS}' cannot be used")
+    assert "'maybe'" in problems[OFFICERS].why
     assert place.logged() == before
 
 
@@ -185,7 +187,9 @@ def test_a_dry_run_names_the_command_that_signs_and_a_report_the_one_that_answer
     _, out, err = command(place, capsys, "report", "sums", "--out", str(place.folder / "page.html"))
     assert "registry decide sums:1 --form gaps.yml" in out + err
     assert "promote" not in out + err
-    assert command(place, capsys, "decide", "sums", "--form", str(form), "--for", "legal")[0] == 2
+    code, _, err = command(place, capsys, "decide", "sums", "--form", str(form), "--for", "legal")
+    assert code == 2 and f"{form} is there already" in err
+    assert "registry decide sums --for legal --form NEW.yml" in err
 
 
 def test_a_key_that_nobody_listed_is_told_how_to_get_listed(place: Place) -> None:

@@ -45,7 +45,13 @@ from peft_registry.trainer.merge.merge_preview import preview_of
 from peft_registry.trainer.merge.request import FourBitMergeRefused, MergeOptionRefused, MergeRequest
 from peft_registry.trainer.merge.second_computation import MergeNotReproduced
 from peft_registry.trainer.use_cases.merge import MergeOutcome, merge_and_register
-from peft_registry.trainer.use_cases.merge_inputs import AlreadyFoldedIn, NotAnAdapter, OtherBase, plan_merge
+from peft_registry.trainer.use_cases.merge_inputs import (
+    AlreadyFoldedIn,
+    NotAnAdapter,
+    OtherBase,
+    SameWeightsTwice,
+    plan_merge,
+)
 from tests.builders.homes import NOW, a_home
 from tests.builders.merge import CARD, load, register_adapter, unmerged, write_adapter
 from tests.builders.records import a_bare_record
@@ -335,7 +341,7 @@ def test_a_check_measures_and_registers_nothing(place: Place) -> None:
 @pytest.mark.parametrize(
     ("references", "choices", "error", "code"),
     [
-        (("a", "a"), {}, AlreadyFoldedIn, 6),
+        (("a", "a"), {}, SameWeightsTwice, 2),
         (("a", "c"), {}, OtherBase, 6),
         (("a",), {"base": "another"}, OtherBase, 6),
         (("a",), {"name": "tiny"}, NameOfAnotherKind, 7),

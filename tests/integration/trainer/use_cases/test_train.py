@@ -20,7 +20,7 @@ from peft_registry.schemas.errors import KnownError, SeveralProblems
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.profile import OrganisationProfile
-from peft_registry.schemas.progress import Event, Warned
+from peft_registry.schemas.progress import Event, Said, Warned
 from peft_registry.schemas.run import KeptRun
 from peft_registry.schemas.values import declared
 from peft_registry.trainer.merge.request import MergeRequest
@@ -52,6 +52,7 @@ class Place:
 
     registry: Registry
     folder: Path
+    said: list[tuple[str, str]]
 
     def facts(self, name: str, **sections: object) -> str:
         """The override that names a facts file with these sections."""
@@ -65,6 +66,8 @@ class Place:
         def observe(event: Event) -> None:
             if isinstance(event, Warned):
                 warnings[event.reference] = event.text
+            if isinstance(event, Said):
+                self.said.append((event.label, event.text))
 
         file = self.folder / "train.yml"
         return train_and_register(self.registry, file, overrides, observe=observe, **choices), warnings  # type: ignore[arg-type]
@@ -83,7 +86,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             origin=BaseOrigin(format="huggingface", source="b"),
             facts=DeclaredFacts(release_date=declared("2026-05-01", by="its provider", at=NOW)),
         )
-        yield Place(registry, folder)
+        yield Place(registry, folder, [])
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +133,7 @@ def test_another_name_records_its_own_facts(place: Place, first: TrainOutcome) -
     stated = place.facts("renamed.yml", use={"intended": "teaching"})
     renamed, warnings = place.train(stated, "name=boxes-for-teaching")
     assert not renamed.was_there
+    assert ("bytes", f"the same bytes as {first.version.label}") in place.said
     assert "facts-not-recorded" not in warnings
     assert renamed.version.manifest_digest == first.version.manifest_digest
     recorded = records_of(place.registry, renamed.version).modification

@@ -145,6 +145,14 @@ def test_a_file_that_a_user_names_may_be_a_link_and_nothing_else(tmp_path: Path)
         assert refused.value.exit_code == 2
 
 
+def test_a_file_of_ten_megabytes_is_told_how_long_it_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "facts.yml").write_bytes(b"x" * 10_000_000)
+    with pytest.raises(OfferedFileRefused, match=r"^facts.yml was not read") as refused:
+        read_offered(tmp_path / "facts.yml", max_bytes=1 << 20)
+    assert "shorten it to at most 1 MiB" in refused.value.fix
+
+
 def test_a_copy_has_the_digest_of_what_was_written(tmp_path: Path) -> None:
     data = os.urandom(2 * MEBIBYTE + 5)
     (tmp_path / "a").write_bytes(data)

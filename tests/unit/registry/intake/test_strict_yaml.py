@@ -54,6 +54,21 @@ def test_a_refusal_tells_where(text: str, line: int, column: int) -> None:
     assert "train.yml" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("a repeated key", "keep one of the two"),
+        ("not a number", "write a finite number"),
+        ("a control character", "take the character out"),
+        ("an unclosed list", "correct that line"),
+    ],
+)
+def test_a_refusal_says_what_to_write_instead(name: str, remedy: str) -> None:
+    with pytest.raises(MalformedYaml) as caught:
+        read_yaml(REFUSED[name][0], what="facts.yml")
+    assert remedy in caught.value.fix
+
+
 def test_bytes_that_are_not_utf8_tell_where() -> None:
     with pytest.raises(MalformedYaml, match=r"line 2, column 4"):
         read_yaml(b"a: 1\nb: \xff", what="x")

@@ -207,6 +207,20 @@ def test_a_key_that_others_can_reach_is_refused(tmp_path, mode):
         PrivateKey.load(path)
 
 
+@pytest.mark.parametrize("mode", [0o644, 0o600])
+def test_a_public_key_is_named_as_one_with_the_private_key_beside_it(tmp_path, mode):
+    path = tmp_path / "officer.pub"
+    path.write_bytes(a_p256_key().public.pem)
+    path.chmod(mode)
+    with pytest.raises(keys.PublicKeyNamed, match="is a public key") as caught:
+        PrivateKey.load(path)
+    assert caught.value.exit_code == 2
+    a_p256_key().save(tmp_path / "officer.key", None)
+    with pytest.raises(keys.PublicKeyNamed) as caught:
+        PrivateKey.load(path)
+    assert f"{tmp_path / 'officer.key'}" in caught.value.fix
+
+
 def require_root():
     if os.getuid() != 0:
         not_run("only root can give files to another user")
