@@ -46,15 +46,15 @@ def based_otherwise(
             if _contradicts(value, known, name) or (own and _is_invented(value, known, name)):
                 yield f"base[{position}].{name}: it names no statement, and the base is recorded otherwise"
         for name in _facts_of_a_base():
-            if not getattr(used, name).known and _was_known(name, own, sections, since):
-                yield f"base[{position}].{name}: it was known of the base before, and the record leaves it out"
+            if not getattr(used, name).known and _was_declared(name, own, sections, since):
+                yield f"base[{position}].{name}: it was declared of the base before, and the record leaves it out"
     for position, term in enumerate(record.upstream if isinstance(record, ModificationRecord) else ()):
         own = [said for said in stated if said.record.name in (None, term.name.value)]
         terms = [upstream_terms(_input(said)) for said in own]
         if _contradicts(term.eu_exclusion, [other.eu_exclusion for other in terms], "eu_exclusion"):
             yield f"upstream[{position}].eu_exclusion: it names no statement, and the base is recorded otherwise"
-        if not term.eu_exclusion.known and _was_known("eu_exclusion", own, terms, since):
-            yield f"upstream[{position}].eu_exclusion: it was known of the base before, and the record leaves it out"
+        if not term.eu_exclusion.known and _was_declared("eu_exclusion", own, terms, since):
+            yield f"upstream[{position}].eu_exclusion: it was declared of the base before, and the record leaves it out"
 
 
 def _input(said: SaidOfBase) -> BaseInput:
@@ -73,13 +73,14 @@ def _bases_listed_otherwise(record: RecordSections) -> Iterator[str]:
         yield f"upstream: it has the terms of {', '.join(terms) or 'no base'}, and its base is {', '.join(names) or 'none'}"
 
 
-def _was_known(
+def _was_declared(
     name: str, said: Sequence[SaidOfBase], sections: Sequence[BaseUsed | UpstreamTerms], since: Timestamp
 ) -> bool:
-    """Whether a fact of the base was known when something was begun on it; its first record was always there."""
+    """Whether people had declared a fact of the base when something was begun on it; its first record was always there."""
     began = datetime.fromisoformat(since)
     return any(
-        getattr(section, name).known
+        # flags may follow from an exclusion that somebody declared apart
+        getattr(section, name).source in (("declared", "derived") if name == "licence_flags" else ("declared",))
         for place, (of_base, section) in enumerate(zip(said, sections, strict=True))
         if place == 0 or (of_base.at is not None and datetime.fromisoformat(of_base.at) < began)
     )

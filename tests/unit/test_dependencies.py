@@ -103,6 +103,8 @@ def test_every_dependency_has_a_lower_bound() -> None:
 
 # what schemas, registry and cli import only for what an auditor does not do
 NOT_THE_AUDITORS = {"mlflow": "browsing", "flask": "browsing", "starlette": "browsing"}
+# and what one file alone imports, which only a training script loads: what its trainer calls has to be a class of transformers
+OF_A_TRAINING_SCRIPT = {"cli/callback.py": {"torch", "transformers"}}
 
 
 def verify_requirements() -> list[str]:
@@ -114,7 +116,17 @@ def test_the_auditors_requirements_are_what_the_layers_without_torch_import() ->
     extras = {name for name, owner in brought().items() if owner in {"s3fs", "mlflow"}}
     needed = imported("schemas", "registry", "cli") - set(NOT_THE_AUDITORS) - set(HOSTS) - extras
     needed -= {name for name, owner in brought().items() if owner == "pydantic" or owner == "jinja2"}
+    needed -= set().union(*OF_A_TRAINING_SCRIPT.values())
     assert {distribution(line) for line in verify_requirements()} == needed
+
+
+def test_only_what_a_training_script_loads_imports_what_it_trains_with() -> None:
+    packages = set().union(*OF_A_TRAINING_SCRIPT.values())
+    files = [path for folder in ("schemas", "registry", "cli") for path in (ROOT / folder).rglob("*.py")]
+    importing = {
+        path.relative_to(ROOT).as_posix(): used for path in files if (used := packages & set(imports_of(path)))
+    }
+    assert importing == OF_A_TRAINING_SCRIPT
 
 
 def test_the_auditors_requirements_are_those_of_the_project() -> None:

@@ -527,8 +527,8 @@ def test_what_was_declared_of_a_base_before_the_training_is_in_its_record(tmp_pa
         forged = replace(made, production=run, modification=with_assessment(record))
         with pytest.raises(ModificationRecordWrong) as refused:
             register_product.register_product(registry, forged)
-        assert "base[0].licence_flags: it was known of the base before" in refused.value.reason
-        assert "upstream[0].eu_exclusion: it was known of the base before" in refused.value.reason
+        assert "base[0].licence_flags: it was declared of the base before" in refused.value.reason
+        assert "upstream[0].eu_exclusion: it was declared of the base before" in refused.value.reason
 
 
 def test_a_run_with_a_time_that_is_no_number_is_refused_and_breaks_no_check(tmp_path: Path) -> None:
@@ -545,5 +545,5 @@ def test_what_a_record_says_otherwise_of_its_base_is_not_signed_over(tmp_path: P
         made = a_product(registry, tmp_path / "made", add_a_base(registry, tmp_path / "base", facts=facts), facts=FACTS)
         of_base = made.modification.base[0].revised(licence_flags=unknown("nobody has looked"))
         forged = replace(made, modification=with_assessment(made.modification.revised(base=(of_base,))))
-        with pytest.raises(PendingRejected, match=r"base\[0\]\.licence_flags: it was known of the base before"):
+        with pytest.raises(PendingRejected, match=r"base\[0\]\.licence_flags: it was declared of the base before"):
             registered_unasked(registry, forged, sign=publish_checkpoint)
