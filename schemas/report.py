@@ -119,6 +119,18 @@ class StatementRow(Frozen):
     log_index: int | None
 
 
+class RecordStep(Frozen):
+    """One step on the way to the record that holds: answers, or a record that took them up.
+
+    Attributes:
+        text: for the first page.
+        whole: for the evidence, with every field that was answered.
+    """
+
+    text: str
+    whole: str
+
+
 class ReportView(Frozen):
     """One version's report. `as_of` and `rule_set` make it reproducible; there is no wall clock in it."""
 
@@ -144,6 +156,9 @@ class ReportView(Frozen):
     statements: tuple[StatementRow, ...]
     how_to_verify: tuple[str, ...]
     notices: tuple[str, ...]
+    record_history: tuple[
+        str, ...
+    ]  # how the record came to be the version's, oldest first; the notices have the newest
     limitations: tuple[str, ...]
     flows: tuple[Flow, ...] = ()
     spreads: tuple[Spread, ...] = ()

@@ -24,7 +24,7 @@ from peft_registry.registry.reports.first_page import (
     owed_of,
 )
 from peft_registry.registry.reports.merge_view import merge_figures
-from peft_registry.registry.reports.text import THIN, number, size, value_text, whole
+from peft_registry.registry.reports.text import THIN, first_lines, number, size, value_text, whole
 from peft_registry.registry.reports.verification_text import how_to_verify
 from peft_registry.registry.reports.wording import BROKEN_MEANS, NO_CLAIM, NOTICE, UNVERIFIED_MEANS, VERIFIED_MEANS
 from peft_registry.schemas.base_model import BaseRecord
@@ -34,7 +34,7 @@ from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import RecordSections
-from peft_registry.schemas.report import Curve, FieldRow, Figure, ReportView, StatementRow
+from peft_registry.schemas.report import Curve, FieldRow, Figure, RecordStep, ReportView, StatementRow
 from peft_registry.schemas.run import RunRecord, coverage_sentence
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.values import Value
@@ -82,6 +82,9 @@ _COMPUTE = (
     "step.ratio",
     "energy.training_kwh",
 )
+_STEPS_SHOWN = 4  # of the record's history on the first page
+_STEP_CHARACTERS = 400
+_HISTORY_PLACE = "signature and checks"
 _VERDICT_MEANS = {"verified": VERIFIED_MEANS, "unverified": UNVERIFIED_MEANS, "broken": BROKEN_MEANS}
 _SECTIONS = {
     "gpai": "General-purpose AI status",
@@ -116,6 +119,7 @@ def build_report_view(
     persons: Mapping[str, str] | None = None,
     roles: Mapping[str, str] | None = None,
     verification: VerifyOutcome | None = None,
+    record_steps: tuple[RecordStep, ...] = (),
     record_notes: tuple[str, ...] = (),
 ) -> ReportView:
     """The report of one version; what is not recorded (a base has no run) leaves its section empty.
@@ -128,7 +132,8 @@ def build_report_view(
         persons: whom the trust file names for each key id.
         roles: in which role it lists each key id.
         verification: the checks, if they were made for this report.
-        record_notes: sentences about how the record came to be the version's.
+        record_steps: how the record came to be the version's, oldest first.
+        record_notes: sentences about what of it decides nothing, or is pending.
     """
     rules = field_rules()
     completed = completeness(record) if record is not None else None
@@ -186,8 +191,10 @@ def build_report_view(
         notices=(
             *_notices(shown),
             *(f"Threshold {line}" for evaluated in shown for line in verdict_lines(evaluated.record)),
-            *record_notes,
+            *_newest(record_steps),
+            *first_lines(record_notes, _HISTORY_PLACE),
         ),
+        record_history=(*(step.whole for step in record_steps), *record_notes),
         curve=_curve(run),
         verdict_means="" if verification is None else _VERDICT_MEANS[verification.verdict],
         limitations=tuple(dict.fromkeys(text for evaluated in shown for text in evaluated.record.limitations)),
@@ -195,6 +202,18 @@ def build_report_view(
         if completed is not None
         else (),
     )
+
+
+def _newest(steps: tuple[RecordStep, ...]) -> tuple[str, ...]:
+    """The newest steps, oldest of them first, after how many there were before: a record is answered in any number of rounds."""
+    earlier = len(steps) - _STEPS_SHOWN
+    before = (f"{earlier} earlier answers and records: {_HISTORY_PLACE}.",) if earlier > 0 else ()
+    return (*before, *(_begun(step.text) for step in steps[-_STEPS_SHOWN:]))
+
+
+def _begun(text: str) -> str:
+    """A reason may be as long as somebody likes."""
+    return f"{text[:_STEP_CHARACTERS]}… ({_HISTORY_PLACE})" if len(text) > _STEP_CHARACTERS else text
 
 
 def figure(label: str, value: Value, text: str | None = None) -> Figure:

@@ -29,6 +29,7 @@ from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.report import RecordStep
 from peft_registry.schemas.values import RFC3339
 from peft_registry.schemas.version import VerifyOutcome, Version
 
@@ -230,7 +231,8 @@ def render_report(registry: Registry, inputs: ReportInputs, verification: Verify
         persons=inputs.persons,
         roles=inputs.roles,
         verification=verification,
-        record_notes=(*record_notes(records), *inputs.judged_again),
+        record_steps=record_steps(records),
+        record_notes=(*standing_notes(records), *inputs.judged_again),
     )
     return render_html(view).encode()
 
@@ -240,13 +242,19 @@ def record_notes(records: Records) -> tuple[str, ...]:
 
     Empty where it is as registered.
     """
-    notes = []
+    return (*(step.whole for step in record_steps(records)), *standing_notes(records))
+
+
+def record_steps(records: Records) -> tuple[RecordStep, ...]:
+    """The answers about a version and the records that supersede one, in the order of the log; what is not logged comes last."""
+    steps: list[tuple[int | None, RecordStep]] = []
     for before, after in pairwise(records.history):
         assert isinstance(after.record, ModificationRecord), "only the second form supersedes"
-        notes.append(
+        text = (
             f"Modification record {after.record.record_id} of {after.record.record_created_at} supersedes "
             f"{before.record.record_id}: {after.record.correction.reason or 'no reason is given'}."
         )
+        steps.append((after.statement.log_index, RecordStep(text=text, whole=text)))
     named = {digest for link in records.history for digest in answers_taken_up(link.record)}
     named_by_pending = {digest for link in records.pending for digest in answers_taken_up(link.record)}
     for stored in records.statements:
@@ -258,11 +266,20 @@ def record_notes(records: Records) -> tuple[str, ...]:
                 taken = ""
             elif stored.digest in named_by_pending:
                 taken = ", and the record that takes it up is pending"
-            notes.append(
+            who = (
                 f"Answered by {said.person} as {said.role} on {stored.appended_at}, under key {stored.key_id[:16]}… "
-                f"(statement {stored.digest.short}): {paths}{taken}."
+                f"(statement {stored.digest.short})"
             )
-    notes += [
+            count = "1 field" if len(said.answers) == 1 else f"{len(said.answers)} fields"
+            step = RecordStep(text=f"{who}: {count}{taken}.", whole=f"{who}: {paths}{taken}.")
+            steps.append((stored.log_index, step))
+    steps.sort(key=lambda step: (step[0] is None, step[0] or 0))
+    return tuple(step for _, step in steps)
+
+
+def standing_notes(records: Records) -> tuple[str, ...]:
+    """Which records decide nothing, and which evaluations are pending."""
+    notes = [
         f"A modification record (statement {aside.statement.digest.short}) decides nothing here: {aside.reason}."
         for aside in records.set_aside
     ]

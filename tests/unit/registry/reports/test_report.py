@@ -26,7 +26,7 @@ from peft_registry.schemas.evaluation import Guards
 from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
 from peft_registry.schemas.merge import StaleEvaluation
 from peft_registry.schemas.modification import BaseUsed, DataUsed, Modifier
-from peft_registry.schemas.report import Bar, Curve
+from peft_registry.schemas.report import Bar, Curve, RecordStep
 from peft_registry.schemas.run import LossCurve
 from peft_registry.schemas.values import declared, derived, imported, measured, unknown
 from peft_registry.schemas.version import Check
@@ -467,6 +467,36 @@ def test_what_was_not_evaluated_names_the_command_that_does(view):
     text = first_page(shown)
     assert f"no evaluation of it is recorded. To measure it: registry evaluate {shown.version.label} . Did" in text
     assert "registry evaluate" not in first_page(a_base_view())
+
+
+def test_fifty_rounds_of_answers_leave_the_first_page_as_long_as_four():
+    def page_of(count):
+        steps = tuple(
+            RecordStep(
+                text=f"Round {at}: 3 fields.", whole=f"Round {at}: use.intended, use.out_of_scope, risk.register_ref."
+            )
+            for at in range(count)
+        )
+        notes = tuple(f"A modification record {at} decides nothing here." for at in range(count))
+        return a_view(record_steps=steps, record_notes=notes)
+
+    many, few = page_of(50), page_of(4)
+    assert len(many.notices) <= len(few.notices) + 5
+    assert len(first_page(many)) < len(first_page(few)) + 500
+    text = first_page(many)
+    assert "46 earlier answers and records: signature and checks. Round 46: 3 fields." in text
+    assert "Round 49" in text
+    assert "Round 45" not in text
+    assert "use.out_of_scope" not in text
+    evidence = Page(render_html(many)).text
+    assert "Round 0: use.intended, use.out_of_scope, risk.register_ref." in evidence
+    assert "A modification record 49 decides nothing here." in evidence
+
+
+def test_a_long_reason_is_begun_on_the_first_page_and_whole_in_the_evidence():
+    view = a_view(record_steps=(RecordStep(text="why " * 500, whole="why " * 500),))
+    assert first_page(view).count("why") == 100
+    assert Page(render_html(view)).text.count("why ") >= 600
 
 
 def of_two_splits():
