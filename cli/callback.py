@@ -4,8 +4,9 @@
 
     trainer.add_callback(RegistryCallback(trainer, "polite-replies"))
 
-What can refuse the training does so before its first step, as an exception. After that nothing of the registry stops the script:
-what went wrong is said on stderr, and `outcome` raises it. Only the process of rank 0 opens the registry.
+What can refuse the training does so before its first step, as an exception. After that what the registry foresees (a full disk, a
+loss that is no number, a base that changed) is said on stderr and raised by `outcome`, and does not stop the script. Only the
+process of rank 0 opens the registry.
 """
 
 import atexit
@@ -57,6 +58,13 @@ class CallbackUsedBefore(InputRefused):
     what = "this callback has followed a training already"
     why = "what is trained now would begin from its result, and the record would leave the first training out"
     fix = "make a new model, trainer and callback for each training"
+
+
+class OutcomeElsewhere(RunFailed):
+    reference = "outcome-of-another-process"
+    what = "this process does not know what was registered"
+    why = "the process of rank 0 alone opens the registry"
+    fix = "read the outcome where `state.is_world_process_zero` is true"
 
 
 class NothingRegistered(RunFailed):
@@ -120,6 +128,7 @@ class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
         self._outcome: TrainOutcome | None = None
         self._error: KnownError | OSError | None = None
         self._was_used = False
+        self._is_of_another_rank = False
         self._closing = ExitStack()
 
     @property
@@ -127,11 +136,14 @@ class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
         """The version with its run and modification record, once the training has ended.
 
         Raises:
-            KnownError, OSError: what kept it from being registered.
-            NothingRegistered: the training has not begun, or not come to its end; or this process is not that of rank 0.
+            KnownError, OSError: what kept it from being registered, or failed after it; stderr says whether the version is.
+            OutcomeElsewhere: this process is not that of rank 0.
+            NothingRegistered: the training has not begun, or not come to its end.
         """
         if self._error is not None:
             raise self._error
+        if self._outcome is None and self._is_of_another_rank:
+            raise OutcomeElsewhere
         if self._outcome is None:
             reason = "it did not come to its end" if self._was_used else "it has not begun"
             raise NothingRegistered(reason)
@@ -149,6 +161,7 @@ class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
             raise SecondCallback
         if self._was_used:
             raise CallbackUsedBefore
+        self._is_of_another_rank = not state.is_world_process_zero
         if state.is_world_process_zero:
             self._begin(state)
         self._was_used = True
@@ -211,7 +224,7 @@ class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
             console.note(f"next: registry record {outcome.version.label}")
 
     def _add_up(self) -> int:
-        """The passes of all processes, each of which calls this; how many they are."""
+        """Add the counts of all processes to those of this one, and return how many processes there are; every one calls it."""
         accelerator = self._trainer.accelerator
         if accelerator.num_processes > 1:
             import torch
@@ -227,12 +240,11 @@ class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
         return int(accelerator.num_processes)
 
     def _say(self, error: KnownError | OSError) -> None:
-        is_registered = self._outcome is not None
         if isinstance(error, KnownError):
             console.show_error(error, as_json=False)
         else:
             console.note(f"error: {error}")
-        if self._outcome is not None and is_registered:
+        if self._outcome is not None:
             console.note(f"registry: {self._outcome.version.label} is registered; what came after it failed")
         else:
             console.note(f"registry: {_NOTHING} of {self._request.name}")

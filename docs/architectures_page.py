@@ -45,6 +45,7 @@ _REFUSED = """\
 | an encoder and a decoder (T5, BART, Marian, Whisper) | the part that answers needs what the other has read |
 | a head for classes, spans or masks; a model without a head | it does not answer with the next token |
 | models of pictures or sound alone | they do not answer with text |
+| RWKV | it divides its own weights while it answers, and an adapter beside them is not divided with them |
 | a model type that transformers does not know, or has no causal model of | nothing could load it |
 """
 

@@ -12,6 +12,10 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.values import Value, unknown
 
 BaseFormat = Literal["huggingface", "gguf"]
+CAUSAL_HEADS = (
+    "ForCausalLM",
+    "LMHeadModel",
+)  # how transformers ends the names of causal language models; GPT-2 has the second
 
 
 class BaseIdentity(Document):

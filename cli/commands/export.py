@@ -126,7 +126,8 @@ def _publish(
     kind = "private" if done.is_private else "public"
     if done.commit is None:
         console.line(f"dry run  {version.label} → {repository} ({kind}): nothing was sent")
-        console.next_step(f"registry export {version.label} {repository} --as hub")
+        options = " --public" * public + " --with-records" * with_records
+        console.next_step(f"registry export {version.label} {repository} --as hub{options}")
     else:
         console.line(f"exported {version.label} → {repository} ({kind}) at commit {done.commit}")
         console.next_step(f"registry verify {version.label}")

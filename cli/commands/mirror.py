@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    mirror = typer.Typer(help="Update the one-way copy in MLflow.", no_args_is_help=True)
+    mirror = typer.Typer(help="Update, check and repair the one-way copy in MLflow.", no_args_is_help=True)
     mirror.command("sync")(mirror_sync)
     mirror.command("status")(mirror_status)
     mirror.command("check")(mirror_check)
@@ -80,7 +80,8 @@ def mirror_repair(home: HomeOption = None, output: OutputOption = Output.text) -
 
     with opened(home) as registry:
         left = repair_mirror(registry, observe=Progress(story_on_stdout=output is Output.text))
-    _tell_check(left, output, "registry mirror rebuild")
+    # what MLflow lets nobody take back can only be written anew, into an empty store
+    _tell_check(left, output, "registry mirror status")
 
 
 def _tell_check(checked: "MirrorCheck", output: Output, remedy: str) -> None:

@@ -18,7 +18,6 @@ from packaging.licenses import InvalidLicenseExpression
 from pydantic import Field
 
 from peft_registry.registry.compliance.notations import (
-    HUB_ID,
     LICENCE_CHARACTERS,
     MONTH,
     calendar_day,
@@ -32,6 +31,7 @@ from peft_registry.registry.compliance.notations import (
     time_meant,
 )
 from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.hub_names import HUB_ID
 from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.suggestions import closest
 from peft_registry.schemas.values import RFC3339

@@ -98,7 +98,7 @@ def of_no_base(record: RecordSections) -> Iterator[str]:
         for name in _facts_of_a_base():
             value = getattr(used, name)
             if value.known and not _names_statement(value, name):
-                yield f"base[{position}].{name}: nothing is signed with it that says on which base it was made"
+                yield f"base[{position}].{name}: no registered base is named by what is signed with it"
 
 
 def another_name(record: RecordSections, reference: object, stated: Sequence[BaseRecord]) -> Iterator[str]:

@@ -23,6 +23,7 @@ from peft_registry.schemas.base_model import DeclaredFacts
 from peft_registry.schemas.errors import InputRefused, raise_any
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import BaseUsed, ModificationRecord, UpstreamTerms
+from peft_registry.schemas.policy import TrustedKey
 from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.values import Timestamp, Value, measured
 
@@ -67,13 +68,20 @@ class FactOfAnother(InputRefused):
 
 @dataclass(frozen=True, slots=True)
 class FactSigner:
-    """Whose key signed a fact: the role that the trust file lists it for, and the person, or the key where it names none.
+    """Whose key signed a fact.
 
-    Of a key that it does not list the role is empty; where there is no trust file nobody knows either (None).
+    Attributes:
+        role: as the trust file lists the key; empty where it does not list it, None where there is no trust file.
+        person_or_key: the person, or the key's id where none is named; None where there is no trust file.
     """
 
     role: str | None = None
-    who: str | None = None
+    person_or_key: str | None = None
+
+    @classmethod
+    def of(cls, key: TrustedKey | None, key_id: str) -> "FactSigner":
+        """Of a key as the trust file lists it; None for one that it does not."""
+        return cls("", key_id) if key is None else cls(key.role, key.person or key_id)
 
 
 Signers = Mapping[str, FactSigner]
@@ -115,9 +123,9 @@ def corrected_facts(
 def may_correct(key: str, later: Value, before: Value, *, signer: FactSigner, by: FactSigner) -> bool:
     """Whether a fact may stand in place of another of the same base.
 
-    A person's word is corrected by that person, or under a role that may answer for the owner of the field. Who the person is says
-    the key that signed, and not the name alone, which anybody writes. What somebody else's document says takes the place of no
-    person's word.
+    A person's word is corrected by that person, or under a role that may answer for the owner of the field. The key that signed
+    says who that is, because anybody can write a name; only where one of the keys is not known does the name decide. What somebody
+    else's document says takes the place of no person's word.
 
     Args:
         key: of the fact.
@@ -130,7 +138,7 @@ def may_correct(key: str, later: Value, before: Value, *, signer: FactSigner, by
         return True
     if later.source != "declared":
         return False
-    is_same_key = signer.who is None or by.who is None or signer.who == by.who
+    is_same_key = None in (signer.person_or_key, by.person_or_key) or signer.person_or_key == by.person_or_key
     is_same_author = is_same_key and later.asserted_by == before.asserted_by
     return is_same_author or field_rules().by_path()[path_of_fact(key)].is_answered_by(by.role)
 

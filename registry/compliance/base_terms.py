@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from peft_registry.registry.compliance.completeness import is_yes
 from peft_registry.registry.compliance.gpai import dense_flop
 from peft_registry.registry.compliance.used_rows import listed_labels
-from peft_registry.schemas.base_model import BaseRecord, DeclaredFacts
+from peft_registry.schemas.base_model import CAUSAL_HEADS, BaseRecord, DeclaredFacts
 from peft_registry.schemas.manifest import FileEntry
 from peft_registry.schemas.modification import ASKED, NOT_DERIVED, NOT_FOUND_UPSTREAM, BaseUsed, UpstreamTerms
 from peft_registry.schemas.values import Value, derived, measured, unknown
@@ -147,7 +147,7 @@ def gpai_indication(base: BaseRecord) -> Value:
 
     A model below may be general all the same, and one above may serve one narrow task (GL J17-20).
     """
-    if not base.architecture.endswith("ForCausalLM"):
+    if not base.architecture.endswith(CAUSAL_HEADS):
         return unknown(
             f"not derived: whether a {base.architecture} generates language, images or video is not recorded"
         )

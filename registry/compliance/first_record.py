@@ -24,6 +24,7 @@ from peft_registry.registry.compliance.made_as_recorded import (
     Made,
     MakingFinder,
     Production,
+    answered_flags,
     counted_alone,
     flags_of,
     is_merged,
@@ -86,6 +87,7 @@ class RecordClaims:
         runs: the figures of the runs before it that its compute counts; None where it is by other rules than those of this tool.
         untouched: whether it says that the weights of the base are unchanged.
         flags: what it says of its files.
+        answered: of which file and flag it names the statements that say so, which `check_inherited` holds it against.
         alone: what it counts otherwise of files than its own run, which is wrong where no run before it used them.
     """
 
@@ -98,6 +100,7 @@ class RecordClaims:
     runs: Mapping[Digest, Flop] | None = None
     untouched: str | None = None
     flags: Flags = field(default_factory=dict)
+    answered: frozenset[tuple[str, str]] = frozenset()
     alone: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
@@ -111,6 +114,7 @@ class RecordClaims:
             runs=runs_counted(record) if is_held and isinstance(record, ModificationRecord) else None,
             untouched=str(record.change.base_weights_untouched.value) if is_held else None,
             flags=flags_of(record) if is_held else {},
+            answered=answered_flags(record) if is_held else frozenset(),
             alone=counted_alone(record, production) if isinstance(record, ModificationRecord) and is_held else {},
             data=frozenset(str(data.digest.value) for data in record.data if data.digest.known),
             bases=frozenset(str(base.tensor_digest.value) for base in record.base if base.role.value == "base"),
@@ -277,7 +281,10 @@ def _counted_otherwise(claims: RecordClaims, manifest: Manifest, elsewhere: Else
     for digest, makings in trained.items():
         counted = claims.runs.get(digest)
         if makings and counted is not None and counted not in [making.flop for making in makings]:
-            yield f"compute.inputs: of {digest} it counts {counted[0]}, and its run recorded {makings[0].flop[0]}"
+            recorded = " or ".join(
+                f"{conservative} and {update}" for conservative, update in (made.flop for made in makings)
+            )
+            yield f"compute.inputs: of {digest} it counts {counted[0]} and {counted[1]} FLOP, and its run recorded {recorded}"
     yield from _flagged_otherwise(claims, trained, elsewhere)
     if is_complete and all(trained.values()):
         used = {data for makings in trained.values() for making in makings for data in making.rows}
@@ -304,7 +311,9 @@ def _flagged_otherwise(claims: RecordClaims, trained: Iterable[Digest], elsewher
         recorded = claims.flags.get(data, {}).get(name)
         if "yes" not in values or recorded == "yes" or data not in claims.flags:
             continue
-        # where they differ, or whoever continued says otherwise, it is a question
+        if values != {"yes"} and (data, name) in claims.answered:
+            continue  # where the records differ people have answered it of a merge before
+        # "no" is refused; left open it may be where the records differ, or in a continued run, of which people are asked anew
         if recorded is not None or (values == {"yes"} and not is_continued):
             yield f"data: {name} of {data} is {recorded or 'left open'}, and what it was made from says yes"
 

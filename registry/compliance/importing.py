@@ -27,7 +27,7 @@ from peft_registry.registry.compliance.recorded_result import (
     upstream_terms,
 )
 from peft_registry.registry.compliance.retention import retention_section
-from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.base_model import CAUSAL_HEADS, BaseRecord
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import ImportRecord
@@ -391,7 +391,7 @@ def _use(settings: dict[str, Value], base: BaseRecord) -> Use:
     if base.context_length is not None:
         longest_input = measured(base.context_length, "tokens", method="context length in the base's configuration")
         longest_output = derived(base.context_length, "tokens", method="input and output share the context")
-    if base.architecture.endswith("ForCausalLM"):
+    if base.architecture.endswith(CAUSAL_HEADS):
         modalities = derived({"input": ["text"], "output": ["text"]}, method=f"the base is a {base.architecture}")
     libraries = _code(settings).libraries
     return Use.of_known(

@@ -185,6 +185,16 @@ def flags_of(record: RecordSections) -> dict[str, dict[str, str | None]]:
     }
 
 
+def answered_flags(record: RecordSections) -> frozenset[tuple[str, str]]:
+    """The file and the name of each flag that a record takes from statements that it names."""
+    return frozenset(
+        (str(data.digest.value), name)
+        for data in record.data
+        for name in _FLAGS
+        if getattr(data, name).rests_on_statement
+    )
+
+
 def counted_alone(record: ModificationRecord, production: Production | None) -> dict[str, tuple[str, ...]]:
     """What a continued run's record counts otherwise of its own files than the run did, by file.
 
@@ -204,13 +214,17 @@ def counted_alone(record: ModificationRecord, production: Production | None) -> 
 def is_merged(manifest: Manifest) -> bool:
     """Whether the parents of an artifact say that it was merged from others."""
     folded = sum(parent.role in ("adapter", "model") for parent in manifest.parents)
+    # an adapter with one such parent was made from it alone
     return folded > (1 if manifest.kind == "adapter" else 0)
 
 
 def trainings(
     manifest: Manifest, find: Callable[[Digest], Manifest | None], made: MakingFinder
 ) -> tuple[dict[Digest, Sequence[Made]], bool]:
-    """What an artifact was made from and was not merged itself, at any distance, and whether all of it was at hand."""
+    """The ancestors of an artifact that were trained or imported, at any distance, each with how it was made.
+
+    And whether every manifest on the way was at hand.
+    """
     trained: dict[Digest, Sequence[Made]] = {}
     is_complete = True
     seen: set[Digest] = set()
@@ -226,8 +240,11 @@ def trainings(
             if ancestor.kind == "base":
                 continue
             waiting |= ancestor.made_from - seen
-        was_merged = any(making.kind == "merge" for making in makings)
-        if not was_merged and not (ancestor is not None and not makings and is_merged(ancestor)):
+        if makings:
+            was_merged = any(making.kind == "merge" for making in makings)
+        else:  # without its statement its parents tell
+            was_merged = ancestor is not None and is_merged(ancestor)
+        if not was_merged:
             trained[digest] = makings
     return trained, is_complete
 
@@ -292,7 +309,7 @@ def _as_trained(record: ModificationRecord, run: RunRecord, base: BaseRecord | N
         peft=peft_section(run),
         prompt=prompt_section(run),
         step=step_section(run),
-        code=code_section(run.environment),
+        code=code_section(run.environment, run.followed),
         compute=compute_section(run, earlier, base),
         use=_use(record, use_section(run.environment, run.environment.dtype, base), base),
     )
@@ -376,22 +393,31 @@ def _parts_otherwise(record: ModificationRecord, production: Production | None) 
     listed = [(used.name.value, used.tensor_digest.value) for used in record.base if used.role.value == "ingredient"]
     merged = [(part.label, str(part.weights_digest)) for part in production.ingredients]
     if listed != merged:
-        yield f"base: it lists {_counted_names(listed)} as merged, and the record of the merge {_counted_names(merged)}"
+        yield f"base: it lists {_first_names(listed)} as merged, and the record of the merge {_first_names(merged)}"
 
 
 def _malformed_rows(record: ModificationRecord) -> Iterator[str]:
     """Rows of the runs before it that no run gives: without its manifest, twice, or of less than nothing."""
-    listed = listed_runs(record.compute)
     rows = counted_runs(record.compute)
-    manifests = [str(row.get("manifest")) for row in rows]
-    if len(rows) != len(listed) or len(runs_counted(record)) != len(rows) or len(set(manifests)) != len(rows):
-        yield "compute.inputs: it counts a run that has no manifest or figure, or one twice"
+    manifests = [row.get("manifest") for row in rows]
+    if len(rows) != len(listed_runs(record.compute)) or not all(map(_is_digest, manifests)):
+        yield "compute.inputs: it lists a run without manifest or figure"
+    if len(set(map(str, manifests))) != len(rows):
+        yield "compute.inputs: it lists a run twice"
     figures = [row[key] for row in rows for key in ("conservative_flop", "param_update_flop")]
     if any(figure is not None and not figure >= 0 for figure in figures):
         yield "compute.inputs: it counts less than nothing"
 
 
-def _counted_names(parts: Sequence[tuple[Any, Any]]) -> str:
+def _is_digest(text: object) -> bool:
+    try:
+        Digest.parse(str(text))
+    except MalformedDigest:
+        return False
+    return True
+
+
+def _first_names(parts: Sequence[tuple[Any, Any]]) -> str:
     return ", ".join(str(name) for name, _ in parts[:_MOST_NAMED]) or "nothing"
 
 
@@ -403,7 +429,7 @@ def _energy_otherwise(record: ModificationRecord, production: Production | None)
     if has_sensor and recorded != sensor:
         yield f"energy.training_kwh: the record of the run has {_quoted(sensor)}, and this record {_quoted(recorded)}"
     if not has_sensor and recorded.source in ("measured", "imported"):
-        yield "energy.training_kwh: it is called measured, and no record of a run is signed with it that measured any"
+        yield f"energy.training_kwh: it is called {recorded.source}, and no record of a run is signed with it that measured any"
 
 
 def _may_stand(leaf: Leaf, built: Value) -> bool:
@@ -417,7 +443,7 @@ def _may_stand(leaf: Leaf, built: Value) -> bool:
         return True  # whether that says so, `check_inherited` tells
     if leaf.path == "method.optimiser" and not built.known:
         return value.source == "measured" and value.method == CHOSEN_BY_LOOP
-    if leaf.rule == "modifier.controls_weights":
+    if leaf.rule == "modifier.controls_weights":  # the tool writes "yes" alone: the weights were changed here
         return not value.is_from_tool or value.value == "yes"
     rule = field_rules().by_path()[leaf.rule]
     is_stated = value.source in ("declared", "unknown")

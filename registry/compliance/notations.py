@@ -14,7 +14,6 @@ from peft_registry.schemas.suggestions import closest
 from peft_registry.schemas.values import RFC3339, timestamp
 
 MONTH = re.compile(r"(0[1-9]|1[0-2])/([0-9]{4})")
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}", re.ASCII)
 LICENCE_CHARACTERS = 200  # of an SPDX expression; a longer text is refused before it is parsed
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _SCHEMES = frozenset({"https", "http", "ftp", "s3", "gs", "hf"})

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from peft_registry.registry.compliance.gpai import TOLERANCE_PCT, dense_flop
-from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.base_model import CAUSAL_HEADS, BaseRecord
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.config import BLOCK_NAMES
 from peft_registry.schemas.dataset import UNNAMED_ROWS, DataIdentity
@@ -338,7 +338,7 @@ def use_section(environment: Environment, dtype: str, base: BaseRecord | None) -
     if base.context_length is not None:
         longest_input = measured(base.context_length, "tokens", method="context length in the base's configuration")
         longest_output = derived(base.context_length, "tokens", method="input and output share the context")
-    if base.architecture.endswith("ForCausalLM"):
+    if base.architecture.endswith(CAUSAL_HEADS):
         modalities = derived({"input": ["text"], "output": ["text"]}, method=f"the base is a {base.architecture}")
     return Use.of_known(
         required_software=software,

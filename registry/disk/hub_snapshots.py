@@ -14,8 +14,9 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from peft_registry.schemas.hub_names import COMMIT
+
 _REPOSITORY = re.compile(r"models--([^/]+?)--([^/]+)\Z")
-_COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _BLOB = re.compile(r"(?:[0-9a-f]{64}|[0-9a-f]{40})\Z")
 _SNAPSHOTS, _BLOBS = "snapshots", "blobs"
 
@@ -32,7 +33,7 @@ class HubSnapshot:
         """What a folder is a snapshot of; None where it is not a snapshot."""
         place = Path(os.path.normpath(folder.absolute()))
         repository = _REPOSITORY.match(place.parent.parent.name)
-        if repository is None or place.parent.name != _SNAPSHOTS or not _COMMIT.match(place.name):
+        if repository is None or place.parent.name != _SNAPSHOTS or not COMMIT.match(place.name):
             return None
         return cls("/".join(repository.groups()), place.name)
 

@@ -1,14 +1,12 @@
 """The lines of Python that load an artifact with the libraries that everybody has, for its card."""
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.hub_names import COMMIT, HUB_ID
 from peft_registry.schemas.manifest import Manifest
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z", re.ASCII)
-_REVISION = re.compile(r"[0-9a-f]{40}\Z")
 _HERE = "FOLDER_OF_THIS_CARD"
 
 
@@ -23,7 +21,7 @@ class BaseToOpen:
     def of(cls, base: BaseRecord) -> "BaseToOpen":
         """The id on the Hub and the commit where the base has both, else the digest of its weights."""
         name, commit = hub_id(base), base.identity.revision
-        if name is not None and commit is not None and _REVISION.match(commit):
+        if name is not None and commit is not None and COMMIT.match(commit):
             return cls(name, commit)
         return cls(str(base.identity.weights))
 
@@ -31,7 +29,7 @@ class BaseToOpen:
 def hub_id(base: BaseRecord) -> str | None:
     """The base's id on the Hub, or None where it is only the name of a file or folder."""
     source = base.origin.source
-    return source if base.origin.format == "huggingface" and _HUB_ID.match(source) else None
+    return source if base.origin.format == "huggingface" and HUB_ID.match(source) else None
 
 
 def loading_code(manifest: Manifest, base: BaseRecord, methods: Collection[str | None] = ()) -> str:
@@ -63,7 +61,7 @@ def loading_code(manifest: Manifest, base: BaseRecord, methods: Collection[str |
 
 def _base_lines(base: BaseRecord, quantisation: str | None) -> list[str]:
     source = hub_id(base) or "FOLDER_OF_THE_BASE"
-    pinned = hub_id(base) is not None and _REVISION.match(base.identity.revision or "")
+    pinned = hub_id(base) is not None and COMMIT.match(base.identity.revision or "")
     arguments = f'"{source}"' + (f', revision="{base.identity.revision}"' if pinned else "")
     if quantisation is None:
         return [f"base = AutoModelForCausalLM.from_pretrained({arguments})"]

@@ -82,8 +82,8 @@ class RankTooHigh(Refused):
         return f"start it with --max-lora-rank {next_rank}"
 
 
-class RankNotStated(Refused):
-    reference = "vllm-rank-not-stated"
+class SettingNotStated(Refused):
+    reference = "vllm-setting-not-stated"
     what = "the configuration of {label} does not say what vLLM computes with"
     why = "{reason}"
     fix = "save the adapter again with peft, and import it"
@@ -184,16 +184,16 @@ def _not_a_lora(label: str, manifest: Manifest) -> NotALora:
 def _of_rank(label: str, config: Mapping[str, Any], tensors: tuple[Tensor, ...], limit: int) -> Iterator[KnownError]:
     rank, alpha, targets = config.get("r"), config.get("lora_alpha"), config.get("target_modules")
     if not _is_count(rank):
-        yield RankNotStated(label, f"its `r` is {rank!r:.40}, which is not a positive whole number")
+        yield SettingNotStated(label, f"its `r` is {rank!r:.40}, which is not a positive whole number")
         return
     if isinstance(alpha, bool) or not isinstance(alpha, int | float):
-        yield RankNotStated(label, f"its `lora_alpha` is {alpha!r:.40}, which is not a number")
+        yield SettingNotStated(label, f"its `lora_alpha` is {alpha!r:.40}, which is not a number")
     if not isinstance(targets, str | list):
-        yield RankNotStated(label, "it names no `target_modules`")
+        yield SettingNotStated(label, "it names no `target_modules`")
     pattern = config.get("rank_pattern") or {}
     ranks = pattern.values() if isinstance(pattern, dict) else ()
     if not all(_is_count(value) for value in ranks):
-        yield RankNotStated(label, "its `rank_pattern` has a rank that is not a positive whole number")
+        yield SettingNotStated(label, "its `rank_pattern` has a rank that is not a positive whole number")
         return
     # what the factors are decides, whatever the configuration says
     of_factors = (_rank_of(tensor) for tensor in tensors)

@@ -13,12 +13,11 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.verification.signed_versions import all_signed_versions
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import InputRefused, NotFound
+from peft_registry.schemas.hub_names import COMMIT, HUB_ID
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import ChosenBy
 from peft_registry.schemas.version import Version
 
-_COMMIT = re.compile(r"[0-9a-f]{40}\Z")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z", re.ASCII)
 _DIGEST = re.compile(r"(?:sha256:)?[0-9a-f]{64}\Z")
 # how copies of a model in 4 bits are called; an adapter that was trained on one is of the model
 _QUANTISED = re.compile(r"(?:-unsloth)?-(?:bnb-4bit|4bit|bnb)\Z")
@@ -45,7 +44,7 @@ class ImportBaseNotRegistered(NotFound):
 
     @property
     def source(self) -> str:
-        return self.named if _HUB_ID.match(self.named) else "FOLDER"
+        return self.named if HUB_ID.match(self.named) else "FOLDER"
 
 
 class ImportedOntoNoBase(InputRefused):
@@ -135,7 +134,7 @@ def is_called(base: RegisteredBase, named: str) -> bool:
     identity, source = base.record.identity, base.record.origin.source
     if _DIGEST.match(named):
         return named.removeprefix("sha256:") in (identity.weights.hex, base.version.manifest_digest.hex)
-    if _HUB_ID.match(named) and _HUB_ID.match(source):
+    if HUB_ID.match(named) and HUB_ID.match(source):
         return _same_model(named, source)
     last = re.split(r"[/\\]", named.rstrip("/\\"))[-1].lower()
     return last in (source.rpartition("/")[2].lower(), base.version.name.lower())
@@ -147,10 +146,10 @@ def other_owner(base: RegisteredBase, named: str | None) -> str | None:
     An id on the Hub names an owner; a base that was added from a folder, or a copy under another owner, shares the last part alone.
     """
     source = base.record.origin.source
-    if named is None or not _HUB_ID.match(named) or _DIGEST.match(named) or named.lower() == source.lower():
+    if named is None or not HUB_ID.match(named) or _DIGEST.match(named) or named.lower() == source.lower():
         return None
     label = base.version.label
-    if not _HUB_ID.match(source):
+    if not HUB_ID.match(source):
         return f"it names {named!a} as its base, and {label} was not added under that id: it may be another model of its shape"
     return f"it names {named!a} as its base, and {label} is {source!a}, of another owner: it is held to be that model by name"
 
@@ -184,13 +183,13 @@ def _objection(
     if _DIGEST.match(named):
         return f"it names the base {named[:71]}, and the weights of this one are {base.record.identity.weights}"
     source = base.record.origin.source
-    if _HUB_ID.match(named) and _HUB_ID.match(source):
+    if HUB_ID.match(named) and HUB_ID.match(source):
         return f"it names {named!a} as its base, and this one is {source!a}"
     return None
 
 
 def _other_revision(base: RegisteredBase, named: str, revision: str | None) -> str | None:
     known = base.record.identity.revision
-    if revision is None or known is None or not _COMMIT.match(revision) or revision == known:
+    if revision is None or known is None or not COMMIT.match(revision) or revision == known:
         return None
     return f"it was trained on the revision {revision} of {named[:120]!a}, and this one is {known}"

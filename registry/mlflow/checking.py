@@ -4,6 +4,7 @@ The expectation is made anew from the signed records, and never read from MLflow
 of metrics, a number that was given) cannot be repaired there: `registry mirror rebuild` into an empty store can.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,8 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.comparing import Difference, differences_of_run, differences_of_version
 from peft_registry.registry.mlflow.draining import mirror_route, mirror_state, projection_of, sync_mirror
 from peft_registry.registry.mlflow.mirror import require_store
-from peft_registry.registry.mlflow.route import exclusively, prepare_environment
-from peft_registry.registry.mlflow.surface import Surface, open_surface
+from peft_registry.registry.mlflow.route import MirrorUnavailable, exclusively, prepare_environment
+from peft_registry.registry.mlflow.surface import EntryRefused, Surface, open_surface
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.identity import Reference
 from peft_registry.schemas.mirror import OutboxEntry
@@ -56,7 +57,7 @@ class MirrorCheck:
 
 
 def check_mirror(registry: Registry, *, observe: Observe = ignore) -> MirrorCheck:
-    """Read everything of ours back from MLflow, and hold it against what the signed records give. Nothing is changed.
+    """Read everything of ours back from MLflow, and hold it against what the signed records give.
 
     Raises:
         MirrorUnavailable, MlflowMissing: it cannot be read.
@@ -71,6 +72,15 @@ def check_mirror(registry: Registry, *, observe: Observe = ignore) -> MirrorChec
         return MirrorCheck(route.described, 0, ())
     prepare_environment()
     surface = open_surface(route)
+    try:
+        return _checked(registry, surface, mirrored, observe)
+    except EntryRefused as error:  # it answered when it was opened, and does not now
+        raise MirrorUnavailable(route.described, str(error)) from error
+
+
+def _checked(
+    registry: Registry, surface: Surface, mirrored: Sequence[tuple[str, dict[str, Any]]], observe: Observe
+) -> MirrorCheck:
     found: list[tuple[str, Difference]] = []
     waiting: list[str] = []
     names: dict[str, set[int]] = {}
@@ -87,9 +97,9 @@ def check_mirror(registry: Registry, *, observe: Observe = ignore) -> MirrorChec
     for name, numbers in names.items():
         for other in surface.numbers_of(name):
             if other not in numbers:
-                found.append((name, Difference(f"version {other}", None, f"{name}:{other}")))
+                found.append((name, Difference("version", str(other), None, f"{name}:{other}")))
     observe(Finished("mirror check"))
-    return MirrorCheck(route.described, len(mirrored), tuple(found), tuple(waiting))
+    return MirrorCheck(surface.where, len(mirrored), tuple(found), tuple(waiting))
 
 
 def repair_mirror(registry: Registry, *, observe: Observe = ignore) -> MirrorCheck:
@@ -104,10 +114,18 @@ def repair_mirror(registry: Registry, *, observe: Observe = ignore) -> MirrorChe
     labels = dict.fromkeys(label for label, _ in checked.differences if ":" in label)
     if labels:
         with exclusively(registry.files.mlflow / "mirror.lock"):
-            surface = open_surface(mirror_route(registry))
+            route = mirror_route(registry)
+            surface = open_surface(route)
             for label in labels:
-                added = [found.place for of, found in checked.differences if of == label and found.written is None]
-                _forget(registry, surface, label, added)
+                added = [
+                    difference
+                    for version, difference in checked.differences
+                    if version == label and difference.written is None
+                ]
+                try:
+                    _forget(registry, surface, label, added)
+                except EntryRefused as error:
+                    raise MirrorUnavailable(route.described, str(error)) from error
     sync_mirror(registry, observe=observe)
     return check_mirror(registry, observe=observe)
 
@@ -134,7 +152,7 @@ def _differences(registry: Registry, surface: Surface, label: str, known: dict[s
     ]
 
 
-def _forget(registry: Registry, surface: Surface, label: str, added: list[str]) -> None:
+def _forget(registry: Registry, surface: Surface, label: str, added: list[Difference]) -> None:
     """Take away what was added to a version, and have the rest written again by the next sync."""
     entry = _entry(registry, label)
     state = mirror_state(registry)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from peft_registry.registry.mlflow.projection import Projection
 
-OUR_TAGS = "registry."
+_OUR_PREFIX = "registry."
 _LONGEST_QUOTE = 120  # characters of a value
 Points = Sequence[tuple[int, float]]
 """Step and value of each point of a metric, in the order of the steps."""
@@ -17,11 +17,17 @@ Points = Sequence[tuple[int, float]]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not as it was written: where, what was written, and what stands there; None for nothing."""
+    """One thing that is not as it was written: what of which key, what was written, and what stands there; None for nothing."""
 
-    place: str
+    kind: str
+    key: str
     written: str | None
     shown: str | None
+
+    @property
+    def place(self) -> str:
+        """`tag registry.bias`; `description`."""
+        return f"{self.kind} {self.key}".rstrip()
 
     @property
     def text(self) -> str:
@@ -61,19 +67,19 @@ def differences_of_version(
     """What in a registered version is not as it was written; `description` and `run_id` are those that were."""
     version = projection.version
     if shown is None:
-        yield Difference("version", f"{version.name}:{version.number}", None)
+        yield Difference("version", "", f"{version.name}:{version.number}", None)
         return
     if shown.source != version.source:
-        yield Difference("source", version.source, shown.source)
+        yield Difference("source", "", version.source, shown.source)
     if shown.run_id != run_id:
-        yield Difference("run of the version", run_id, shown.run_id)
-    yield from _differ("tag", dict(version.tags), shown.tags, is_ours=lambda key: key.startswith(OUR_TAGS))
+        yield Difference("run of the version", "", run_id, shown.run_id)
+    yield from _differ("tag", dict(version.tags), shown.tags, is_ours=lambda key: key.startswith(_OUR_PREFIX))
     if shown.description != description:
-        yield Difference("description", description, shown.description or None)
+        yield Difference("description", "", description, shown.description or None)
     for alias in sorted(set(version.aliases) - shown.aliases):
-        yield Difference(f"alias {alias}", f"{version.name}:{version.number}", None)
+        yield Difference("alias", alias, f"{version.name}:{version.number}", None)
     for alias in sorted(shown.aliases - set(version.aliases)):
-        yield Difference(f"alias {alias}", None, f"{version.name}:{version.number}")
+        yield Difference("alias", alias, None, f"{version.name}:{version.number}")
 
 
 def differences_of_run(
@@ -81,9 +87,9 @@ def differences_of_run(
 ) -> Iterator[Difference]:
     """What in a run is not as it was written; `tags` are those that were, and `files` the digests of its files by path."""
     if shown is None or shown.is_deleted:
-        yield Difference("run", projection.run.name, None)
+        yield Difference("run", "", projection.run.name, None)
         return
-    yield from _differ("run tag", tags, shown.tags, is_ours=lambda key: key.startswith(OUR_TAGS))
+    yield from _differ("run tag", tags, shown.tags, is_ours=lambda key: key.startswith(_OUR_PREFIX))
     yield from _differ("parameter", dict(projection.run.params), shown.params, is_ours=lambda _: True)
     written: dict[str, list[tuple[int, float]]] = {}
     for point in projection.run.metrics:
@@ -91,7 +97,7 @@ def differences_of_run(
     for key in sorted(written.keys() | shown.metrics.keys()):
         ours, theirs = sorted(written.get(key, [])), sorted(shown.metrics.get(key, ()))
         if ours != theirs:
-            yield Difference(f"metric {key}", _points(ours), _points(theirs))
+            yield Difference("metric", key, _points(ours), _points(theirs))
     yield from _differ("file", files, shown.files, is_ours=lambda _: True)
 
 
@@ -100,7 +106,7 @@ def _differ(
 ) -> Iterator[Difference]:
     for key in sorted(written.keys() | {key for key in shown if is_ours(key)}):
         if written.get(key) != shown.get(key):
-            yield Difference(f"{what} {key}", written.get(key), shown.get(key))
+            yield Difference(what, key, written.get(key), shown.get(key))
 
 
 def _points(points: Sequence[tuple[int, float]]) -> str | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from peft_registry.registry.disk.files import unwritable, write_atomically
-from peft_registry.registry.mlflow.comparing import ShownRun, ShownVersion
+from peft_registry.registry.mlflow.comparing import Difference, ShownRun, ShownVersion
 from peft_registry.registry.mlflow.description import with_run_link
 from peft_registry.registry.mlflow.projection import COMPARISON_TAG, SOURCE_PREFIX, ArtifactFile, Projection
 from peft_registry.registry.mlflow.route import ARTIFACT_SCHEME, MirrorRoute, MirrorUnavailable, MlflowMissing
@@ -209,17 +209,16 @@ class Surface:
         is_deleted = run.info.lifecycle_stage != "active"
         return ShownRun(run.data.tags, run.data.params, metrics, files, is_deleted=is_deleted)
 
-    def take_away(self, name: str, number: int, run_id: str, places: Iterable[str]) -> None:
+    def take_away(self, name: str, number: int, run_id: str, added: Iterable[Difference]) -> None:
         """Take away what somebody added: tags of ours and aliases of a version, and tags of its run."""
         with _refusals():
-            for place in places:
-                what, _, key = place.rpartition(" ")
-                if what == "tag":
-                    self._client.delete_model_version_tag(name, str(number), key)
-                elif what == "run tag":
-                    self._client.delete_tag(run_id, key)
-                elif what == "alias":
-                    self._client.delete_registered_model_alias(name, key)
+            for difference in added:
+                if difference.kind == "tag":
+                    self._client.delete_model_version_tag(name, str(number), difference.key)
+                elif difference.kind == "run tag":
+                    self._client.delete_tag(run_id, difference.key)
+                elif difference.kind == "alias":
+                    self._client.delete_registered_model_alias(name, difference.key)
 
     def _files(self, run_id: str, location: str) -> dict[str, str]:
         root, parts = self._route.artifact_root, urlsplit(location)
@@ -322,8 +321,13 @@ class Surface:
             self._client.create_registered_model(name, tags={"registry.type": model_type})
 
     def description(self, projection: Projection, run_id: str) -> str:
-        """The description that a version is written with."""
-        experiment = self._experiment(projection.experiment)
+        """The description that a version is written with.
+
+        Raises:
+            EntryRefused: MLflow does not say which experiment the run is of.
+        """
+        with _refusals():
+            experiment = self._experiment(projection.experiment)
         return with_run_link(projection.version.description, experiment.experiment_id, run_id)
 
     def _version(self, name: str, number: int) -> tuple[str, str | None] | None:

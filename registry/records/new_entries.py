@@ -228,8 +228,7 @@ class NewEntries:
         manifest = stored_manifest(self._registry, leaf.subject)
         if manifest.kind != "base" and not answered.has_first_record(leaf.subject, leaf.statement):
             raise PendingRejected(index, "it registers a result and brings no modification record")
-        lines = answered.first_records(leaf.subject, manifest, registration=leaf.statement)
-        wrong = [text for _, text in lines]
+        wrong = tuple(answered.first_records(leaf.subject, manifest, registration=leaf.statement))
         if wrong:
             raise PendingRejected(index, "; ".join(wrong))
 

@@ -256,8 +256,7 @@ class RecordChecks:
         check = self._check(subject, record, before)
         self._records[digest] = _Packed.of(statement, signer)
         self._newest = (digest, record)
-        if not (check.wrong or check.lacking):
-            self._flags[subject] = flags_of(record)
+        self._flags[subject] = {**self._flags.get(subject, {}), **flags_of(record)}  # as `flags_in` has them
         self._said.setdefault(subject, []).append(digest)
         if rests_on_others(record, before):
             self._resting.setdefault(subject, []).append(digest)
@@ -273,6 +272,7 @@ class RecordChecks:
         subject = statement.subject_digest
         predicate = RegistrationPredicate.from_json(statement.predicate)
         named = predicate.accompanied_by
+        # where a statement is withheld, it may be the record
         if self._taken.issuperset(named) and not any(digest in self._records for digest in named):
             self._without_record.setdefault(subject, []).append(registration)
         brought = tuple(self._brought(subject, named))
@@ -331,10 +331,10 @@ class RecordChecks:
 
     def first_records(
         self, subject: Digest, manifest: Manifest, *, registration: Digest | None = None
-    ) -> Iterator[tuple[Digest, str]]:
+    ) -> Iterator[str]:
         """What the records that an artifact was registered with say otherwise than its manifest and what is signed beside them.
 
-        Each line with the statement that holds the record; where a result was registered without one, with the registration.
+        A line each, which names the statement that holds the record; of a result without one, the registration.
 
         Args:
             subject: the digest of the manifest.
@@ -344,11 +344,11 @@ class RecordChecks:
         around = Elsewhere(self.elsewhere.manifest, self._bases_of, self._made_of, self._flags_of)
         for statement in self._without_record.get(subject, ()) if manifest.kind != "base" else ():
             if registration in (None, statement):
-                yield statement, "it registers a result and brings no modification record"
+                yield f"registration {statement.short}, it registers a result and brings no modification record"
         for first in self._first.get(subject, ()):
             if registration in (None, first.registration):
                 for line in (*first.wrong, *check_manifest(first.claims, manifest, around)):
-                    yield first.statement, line
+                    yield f"modification {first.statement.short}, {line}"
 
     def not_held(self, subject: Digest, manifest: Manifest) -> Iterator[tuple[Digest, str]]:
         """What the first records of an artifact say of others of which nothing is here, a line each with the record's statement."""

@@ -56,7 +56,7 @@ def makings_in(statements: Sequence[Said]) -> tuple[Made, ...]:
 
 
 def flags_in(statements: Iterable[Said]) -> Flags:
-    """What the newest of an artifact's records says of each of its files."""
+    """What the newest record that names a file says of it; whether a record is wrong, whoever reads its own version says."""
     flags: dict[str, Mapping[str, str | None]] = {}
     for said in statements:
         if said.statement.kind == "modification":

@@ -275,7 +275,7 @@ def signer_of_fact(registry: Registry) -> SignerOf:
             key = registry.trust.key(stored.key_id)
         except (NotChecked, IntegrityBroken):
             return FactSigner()
-        return FactSigner("", stored.key_id) if key is None else FactSigner(key.role, key.person or stored.key_id)
+        return FactSigner.of(key, stored.key_id)
 
     return signer_of
 

@@ -74,8 +74,7 @@ def add_base(
     known = under_this_name or base_named_first(registry, digest)
     stated = facts or DeclaredFacts()
     own = registry.trainer_key.public.key_id
-    key = registry.trust.key(own)
-    by = FactSigner(None, own) if key is None else FactSigner(key.role, key.person or own)
+    by = FactSigner.of(registry.trust.key(own), own)
     if known is not None:
         raise_any(facts_of_others(known.name, known.record.facts, stated, signers=known.signers, by=by))
         stated = corrected_facts(known.record.facts, stated, signers=known.signers, by=by)

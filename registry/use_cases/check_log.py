@@ -467,8 +467,8 @@ class _Replay:
         for statement, inherited in self.records.inherited(digest, manifest, self.records.record_in):
             for text in (*inherited.wrong, *inherited.unseen):
                 self.contradict(place, f"modification {statement.short}, {text}")
-        for statement, text in self.records.first_records(digest, manifest):
-            self.contradict(place, f"modification {statement.short}, {text}")
+        for text in self.records.first_records(digest, manifest):
+            self.contradict(place, text)
         for statement, rules in self.records.other_rules(digest):
             self.unchecked.append(f"{place}: modification {statement.short}, {rules}")
         for label, row in zip(labels, versions, strict=True):

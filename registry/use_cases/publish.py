@@ -104,7 +104,7 @@ def publish_version(
         registry: where it is registered.
         version: which; not a base.
         repository: owner/name; made where there is none.
-        public: everybody may read it.
+        public: a repository that is made may be read by everybody; one that exists stays as it is.
         dry_run: say what would be sent, and send nothing.
         with_records: send its records too; not to where everybody reads.
         trust: whom the user trusts; None for the trust of the registry.
@@ -124,11 +124,13 @@ def publish_version(
         pulled = scratch / "pulled"
         pull_version(registry, version, pulled, trust=trust, look_for_base=False)
         part = _part(pulled, with_records=with_records)
-        commit = None if dry_run else _sent(version, repository, part, public=public)
+        commit, is_private = None, not public
+        if not dry_run:
+            commit, is_private = _upload(version, repository, part, public=public)
         return Publication(
             version=version,
             repository=repository,
-            is_private=not public,
+            is_private=is_private,
             files=tuple((path, part.size(path)) for path in sorted(part.files)),
             withheld=part.withheld,
             commit=commit,
@@ -144,12 +146,13 @@ def _part(pulled: Path, *, with_records: bool) -> HubFolder:
     return published_part(files, lines, with_records=with_records)
 
 
-def _sent(version: Version, repository: str, part: HubFolder, *, public: bool) -> str:
+def _upload(version: Version, repository: str, part: HubFolder, *, public: bool) -> tuple[str, bool]:
+    """The commit, and whether the repository is private."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     api = HfApi()
     with _translated(repository):
-        listed = _made_or_listed(api, repository, public=public)
+        listed, is_private = _create_or_list(api, repository, public=public)
         additions = [CommitOperationAdd(path, content) for path, content in sorted(part.files.items())]
         # what an earlier version left would lie in the folder of everybody who downloads this one
         stale = sorted(listed - part.files.keys() - {".gitattributes"})
@@ -159,11 +162,11 @@ def _sent(version: Version, repository: str, part: HubFolder, *, public: bool) -
             operations=[*additions, *deletions],
             commit_message=f"{version.label}, manifest {version.manifest_digest.short}",
         )
-    return str(done.oid)
+    return str(done.oid), is_private
 
 
-def _made_or_listed(api: "HfApi", repository: str, *, public: bool) -> set[str]:
-    """The files of a repository that exists; of one that is made, none.
+def _create_or_list(api: "HfApi", repository: str, *, public: bool) -> tuple[set[str], bool]:
+    """The files of a repository that exists, or none of one that is made; and whether it is private.
 
     Raises:
         RepositoryIsPublic: everybody reads it, and that was not asked for.
@@ -178,8 +181,8 @@ def _made_or_listed(api: "HfApi", repository: str, *, public: bool) -> set[str]:
         info = api.model_info(repository)
         if not public and not info.private:
             raise RepositoryIsPublic(repository) from error
-        return {sibling.rfilename for sibling in info.siblings or ()}
-    return set()
+        return {sibling.rfilename for sibling in info.siblings or ()}, bool(info.private)
+    return set(), not public
 
 
 @contextmanager

@@ -201,8 +201,7 @@ def _wrong_answers(findings: Findings, checks: RecordChecks) -> Result | None:
         # of a registered version, what it was made from is registered too
         unseen = inherited.unseen if findings.context.claimed is not None else ()
         wrong += [f"modification {digest.short}, {text}" for text in (*inherited.wrong, *unseen)]
-    for digest, text in checks.first_records(_subject(findings), findings.need_manifest()):
-        wrong.append(f"modification {digest.short}, {text}")
+    wrong += checks.first_records(_subject(findings), findings.need_manifest())
     if wrong:
         return failed(
             "a record contradicts what people answered, what was recorded before or what was signed with it",

@@ -18,6 +18,7 @@ from peft_registry.registry.disk.files import read_file
 from peft_registry.registry.disk.hashing import DigestCache, hash_file
 from peft_registry.registry.identity.base import ADAPTER_CONFIG_NAME
 from peft_registry.registry.identity.manifests import read_manifest
+from peft_registry.registry.intake import peft_config
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.paths import scan_folder
 from peft_registry.schemas.errors import KnownError
@@ -28,7 +29,7 @@ ADAPTER_FOLDER = "adapter"
 BASE_FOLDER = "base"
 _BASE_KEY = "base_model_name_or_path"
 _REVISION_KEY = "revision"  # of a repository; a folder has none
-CONFIG_MAX_BYTES = 8 * 1024 * 1024
+CONFIG_MAX_BYTES = peft_config.MAX_BYTES  # what is imported can be pulled with its base
 _MANIFEST_MAX_BYTES = 64 * 1024 * 1024
 _STEP = "loaders"
 

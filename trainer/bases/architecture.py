@@ -13,10 +13,10 @@ from typing import Any
 from peft_registry.registry.disk.files import read_file
 from peft_registry.registry.identity.base import CONFIG_NAME
 from peft_registry.registry.intake.json import read_json
+from peft_registry.schemas.base_model import CAUSAL_HEADS
 from peft_registry.schemas.errors import InputRefused, KnownError
 
 _MAX_CONFIG_BYTES = 16 * 1024 * 1024
-_HEADS = ("ForCausalLM", "LMHeadModel")
 # transformers gives these the setting is_decoder, and they read only backwards whatever it says
 _DECODERS_ALWAYS = frozenset({"gpt_neox", "gpt_neox_japanese", "trocr"})
 # masks of their own, which let a token see those behind it unless the setting says otherwise; None: no setting does
@@ -26,9 +26,7 @@ _NOT_HERE: Mapping[str, str] = {
     "rwkv": "divides its own weights while it answers, and an adapter beside them is not divided with them",
 }
 _KNOWN_FAMILIES = "docs/reference/architectures.md lists the families that were tried"
-
-
-# state spaces whose fused kernels take the weights of layers, and not what the layers give
+# state spaces whose fused kernels take the weights of layers, and not what the layers give; bamba and jamba call the layers
 STATE_SPACES = frozenset({"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"})
 
 
@@ -46,7 +44,7 @@ class NotACausalModel(InputRefused):
 
 class ArchitectureNotHere(InputRefused):
     reference = "architecture-not-here"
-    what = "{folder.name} has the model type {model_type}, with which nothing here can be relied on"
+    what = "{folder.name} has the model type {model_type}, which cannot be trained or merged correctly here"
     why = "it {reason}"
     fix = "add a model of another family; docs/reference/architectures.md lists those that were tried"
 
@@ -136,7 +134,7 @@ def _other_kind(
             f"add a model that is a decoder alone; {_KNOWN_FAMILIES}",
         )
     is_named = architecture != model_type
-    if is_named and architecture not in family.causal_classes and not architecture.endswith(_HEADS):
+    if is_named and architecture not in family.causal_classes and not architecture.endswith(CAUSAL_HEADS):
         if family.causal_class is None:
             return ("answers otherwise than with text", f"add a model of text; {_KNOWN_FAMILIES}")
         if architecture.endswith("Model"):
@@ -168,7 +166,7 @@ def _config(folder: Path) -> Mapping[str, Any]:
         # in a snapshot of the Hub's cache it is a link
         data = read_file((folder / CONFIG_NAME).resolve(), max_bytes=_MAX_CONFIG_BYTES)
         value = read_json(data, what=CONFIG_NAME, family="intake")
-    except (KnownError, OSError):
+    except (KnownError, OSError, RuntimeError):  # RuntimeError: links in a circle
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.errors import InputRefused, NotFound
+from peft_registry.schemas.hub_names import HUB_ID
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.trainer.bases.architecture import require_causal_model
 from peft_registry.trainer.hub.answers import HubUnreachable
-from peft_registry.trainer.hub.fetching import HUB_ID, fetch_listed
+from peft_registry.trainer.hub.fetching import fetch_listed
 from peft_registry.trainer.hub.repositories import list_repository
 from peft_registry.trainer.hub.shared_cache import CachedBase, base_in_snapshot, cached_base, is_in_users_cache
 

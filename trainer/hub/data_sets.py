@@ -11,10 +11,11 @@ from peft_registry.registry.disk.files import unwritable
 from peft_registry.schemas.config import TrainSource
 from peft_registry.schemas.dataset import Split
 from peft_registry.schemas.errors import InputRefused, listed
+from peft_registry.schemas.hub_names import HUB_ID
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.trainer.data.containers import SUFFIXES
 from peft_registry.trainer.data.dataset import Locate, Located, in_folder
-from peft_registry.trainer.hub.fetching import HUB_ID, CheckedFetch
+from peft_registry.trainer.hub.fetching import CheckedFetch
 from peft_registry.trainer.hub.repositories import list_repository
 
 # the words for each split in the names of files, the one that is looked for first in front

@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -41,7 +40,6 @@ from peft_registry.trainer.hub.repositories import (
     require_safe_name,
 )
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z")  # owner/name
 _STEP = "fetch"
 _MAX_TEXT_BYTES = 4 * 1024 * 1024  # of a card or licence; nobody reads a longer one
 BASE_FILES = (CONFIG_NAME, GENERATION_CONFIG_NAME, *CHAT_TEMPLATE_NAMES, *TOKENIZER_FILES)

@@ -13,12 +13,12 @@ from urllib.parse import quote
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.paths import UnsafeInputPath, safe_relative_path
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
+from peft_registry.schemas.hub_names import COMMIT
 from peft_registry.trainer.hub.answers import Request
 
 Kind = Literal["model", "dataset"]
 MAX_LISTING_BYTES = 32 * 1024 * 1024  # about 300 bytes a file
 MAX_LISTED_FILES = 100_000
-_COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _DRIVE = re.compile(r"[A-Za-z]:")
 
@@ -103,11 +103,11 @@ def endpoint_or_default(endpoint: str | None) -> str:
 
 
 def _commit(repository: str, asked: str | None, stated: Any) -> str:  # any JSON value
-    if not isinstance(stated, str) or not _COMMIT.match(stated):
+    if not isinstance(stated, str) or not COMMIT.match(stated):
         raise MalformedHubAnswer(
             repository, f"it states {ascii(stated)[:80]} as the commit, which is not 40 hex digits"
         )
-    if asked is not None and _COMMIT.match(asked) and stated != asked:
+    if asked is not None and COMMIT.match(asked) and stated != asked:
         raise MalformedHubAnswer(repository, f"it states the commit {stated} where {asked} was asked for")
     return stated
 
@@ -128,7 +128,7 @@ def _file(repository: str, sibling: Any) -> ListedFile:  # any JSON value
     large = sibling.get("lfs") or {}
     size, blob_id = sibling.get("size"), sibling.get("blobId")
     sha256 = large.get("sha256") if isinstance(large, dict) else large
-    for word, value, form in (("SHA-256", sha256, _SHA256), ("git blob id", blob_id, _COMMIT)):
+    for word, value, form in (("SHA-256", sha256, _SHA256), ("git blob id", blob_id, COMMIT)):
         if value is not None and not (isinstance(value, str) and form.match(value)):
             raise MalformedHubAnswer(repository, f"the {word} that it states of {name[:80]!a} is malformed")
     if size is not None and (type(size) is not int or size < 0):

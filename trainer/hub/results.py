@@ -6,6 +6,7 @@ there. The cache is used for what it has, and alone where nothing answers for th
 """
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -24,9 +25,10 @@ from peft_registry.registry.imports.offered import ADAPTER_WEIGHTS
 from peft_registry.registry.imports.setting_names import ARGUMENT_FILES, CARD, RESULT_FILES, STATE
 from peft_registry.registry.intake.pickle import PickleRefused
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.hub_names import HUB_ID
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.trainer.hub.answers import HubUnreachable
-from peft_registry.trainer.hub.fetching import HUB_ID, CheckedFetch, CorruptDownload
+from peft_registry.trainer.hub.fetching import CheckedFetch, CorruptDownload
 from peft_registry.trainer.hub.repositories import Listing, list_repository
 from peft_registry.trainer.hub.shared_cache import cached_snapshot, digest_like_name
 
@@ -143,7 +145,8 @@ def _from_hub(listing: Listing, root: Path, endpoint: str | None, token: str | N
                 stated, blob = listing.files[name], blob_of(snapshot / name)
                 # the name of a blob is the digest that the client was told; what it is, the fetch below computes
                 if blob is not None and blob.name in (stated.sha256, stated.blob_id):
-                    _copied(blob, folder / name)
+                    with suppress(FileMissing):  # somebody empties the cache; the fetch below gets it
+                        _copied(blob, folder / name)
         CheckedFetch(listing, folder, endpoint, token).all(names, observe)
     except OSError as error:
         raise unwritable(folder, error) from error
@@ -177,10 +180,7 @@ def _copied(blob: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.copy")
     part.unlink(missing_ok=True)
-    try:
-        copy_and_hash(blob, part, mode=0o644)
-    except FileMissing:  # somebody empties the cache
-        return
+    copy_and_hash(blob, part, mode=0o644)
     part.replace(target)
 
 

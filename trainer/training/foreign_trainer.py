@@ -17,6 +17,7 @@ from peft_registry.registry.disk.files import FileMissing
 from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.imports.settings import without_path
 from peft_registry.registry.intake.secrets import SecretRefused, require_no_secrets
+from peft_registry.schemas.base_model import CAUSAL_HEADS
 from peft_registry.schemas.canonical import NotCanonical, canonical_bytes
 from peft_registry.schemas.values import Value, as_doubles, measured, unknown
 
@@ -98,7 +99,7 @@ def _of_plain_trainer(trainer: Any, how: str) -> Value:
     loss = getattr(getattr(trainer.model, "config", None), "loss_type", None) or getattr(
         unwrapped(trainer.model), "loss_type", None
     )
-    if not type(unwrapped(trainer.model)).__name__.endswith("ForCausalLM"):
+    if not type(unwrapped(trainer.model)).__name__.endswith(CAUSAL_HEADS):
         return unknown("the model computes its own loss, and is not a causal language model")
     if loss not in (None, "ForCausalLM"):
         return unknown(f"the model computes its own loss, {loss}")

@@ -27,6 +27,7 @@ from peft_registry.registry.identity.scans import scans_of
 from peft_registry.registry.intake.facts_file import read_checked_facts, warn_of_overtaken_facts
 from peft_registry.registry.use_cases.register import require_name
 from peft_registry.registry.use_cases.register_product import Product, register_product, signer_of, signing_of
+from peft_registry.schemas.base_model import CAUSAL_HEADS
 from peft_registry.schemas.canonical import NotCanonical, canonical_digest
 from peft_registry.schemas.config import QuantizationBlock
 from peft_registry.schemas.dataset import UNNAMED_ROWS, DataIdentity
@@ -525,7 +526,7 @@ def _method_of(trainer: Any, model: Any) -> str:
     configurations = getattr(model, "peft_config", None)
     if not configurations:
         name = type(model).__name__
-        if not name.endswith("ForCausalLM"):
+        if not name.endswith(CAUSAL_HEADS):
             raise NotFollowed(
                 f"{name} is not a causal language model", "train one of those, or do without the callback"
             )

@@ -82,6 +82,10 @@ def add_a_tag(shown: Shown) -> None:
     shown.client.set_model_version_tag(NAME, "1", "registry.approval", "approved")
 
 
+def add_a_tag_with_a_space(shown: Shown) -> None:
+    shown.client.set_model_version_tag(NAME, "1", "registry.approval of all", "approved")
+
+
 def add_an_alias(shown: Shown) -> None:
     shown.client.set_registered_model_alias(NAME, "production", "1")
 
@@ -110,6 +114,7 @@ REPAIRED: dict[str, tuple[Callable[[Shown], None], str]] = {
     "a tag is set": (set_a_tag, "tag registry.bias"),
     "a tag is deleted": (delete_a_tag, "tag registry.manifest"),
     "a tag is added": (add_a_tag, "tag registry.approval"),
+    "a tag with a space is added": (add_a_tag_with_a_space, "tag registry.approval of all"),
     "an alias is added": (add_an_alias, "alias production"),
     "the alias is deleted": (delete_the_alias, "alias champion"),
     "the description": (describe, "description"),
@@ -135,6 +140,9 @@ def test_an_edit_by_hand_is_found_with_both_values_and_written_again(shown: Show
     assert sync_mirror(shown.registry).outcome.done == (), "a sync reads nothing back"
     checked = check_mirror(shown.registry)
     assert places(checked) == [place]
+    ((_, difference),) = checked.differences
+    assert difference.written != difference.shown
+    assert difference.text in "\n".join(checked.lines())
     assert checked.exit_code == 6
     assert repair_mirror(shown.registry).differences == ()
     assert check_mirror(shown.registry).exit_code == 0

@@ -133,7 +133,7 @@ def test_equal_bytes_under_two_names_are_both_mirrored_and_either_may_change_lat
         assert "test-result" in tags_in_mlflow(registry, version)["registry.statements"]
 
 
-def renamed_by_hand(registry: Registry, name: str) -> None:
+def register_a_foreign_model(registry: Registry, name: str) -> None:
     """Somebody registers a model of their own under the name, so that MLflow's next number is not ours."""
     from mlflow import MlflowClient
 
@@ -146,10 +146,10 @@ def renamed_by_hand(registry: Registry, name: str) -> None:
 def test_a_drifted_name_with_many_waiting_entries_stops_no_other_name(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As many entries as are read at once waited under one name, and nothing else was ever mirrored again."""
+    """More entries wait under the drifted name than one batch holds."""
     base = add_a_base(registry, tmp_path / "base")
     assert sync_mirror(registry).clean
-    renamed_by_hand(registry, "drifted")
+    register_a_foreign_model(registry, "drifted")
     for number in range(3):
         product = a_product(
             registry, tmp_path / f"drifted-{number}", base, name="drifted", run_id=f"run-{number}", value=number / 8

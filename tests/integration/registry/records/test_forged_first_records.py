@@ -90,8 +90,8 @@ def of_an_older_run(record: ModificationRecord) -> ModificationRecord:
 
 
 def of_a_run_without_manifest(record: ModificationRecord) -> ModificationRecord:
-    """Less by a run that no manifest names."""
-    row = {"ingredient": "x", "manifest": "nothing", "conservative_flop": -1e12, "param_update_flop": -1e12}
+    """Counted with a run that no manifest names, whose rows would be free."""
+    row = {"ingredient": "x", "manifest": "nothing", "conservative_flop": 1.0, "param_update_flop": 1.0}
     return with_assessment(record.revised(compute=compute_section(a_run_record(), [row])))
 
 
@@ -197,8 +197,8 @@ FORGED: dict[str, tuple[Change, str]] = {
     ),
     "rules that nobody knows": (lambda record: record.revised(rule_set="9999"), "rule_set"),
     "one FLOP as a sum of earlier runs": (of_earlier_runs, "compute.conservative_flop"),
-    "a run that takes compute away": (of_an_older_run, "compute.inputs"),
-    "a run that no manifest names": (of_a_run_without_manifest, "compute.inputs"),
+    "a run that takes compute away": (of_an_older_run, "less than nothing"),
+    "a run that no manifest names": (of_a_run_without_manifest, "without manifest or figure"),
     "no terms of its base": (of_no_terms, "upstream: "),
     "terms of another base": (of_other_terms, "upstream: "),
     "a part of a merge": (of_a_part, "base: it lists something as merged"),
@@ -531,10 +531,11 @@ def test_what_was_declared_of_a_base_before_the_training_is_in_its_record(tmp_pa
         assert "upstream[0].eu_exclusion: it was declared of the base before" in refused.value.reason
 
 
-def test_a_run_with_a_time_that_is_no_number_is_refused_and_breaks_no_check(tmp_path: Path) -> None:
+def test_a_time_that_is_not_a_number_gives_no_days_and_breaks_no_check(tmp_path: Path) -> None:
     with a_home(tmp_path / "home") as registry:
         compute = some_compute(wall_seconds=measured("x", "s"), hardware_hours=measured([1], "h"))
         made = a_product(registry, tmp_path / "made", add_a_base(registry, tmp_path / "base"), compute=compute)
+        assert not made.modification.compute.wall_clock_days.known
         register_product.register_product(registry, made)
         assert check_log(registry).contradictions == ()
 

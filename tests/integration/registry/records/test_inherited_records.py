@@ -209,8 +209,7 @@ def _of_little_compute(record: ModificationRecord) -> ModificationRecord:
     rows = [
         row | {"conservative_flop": 1.0, "param_update_flop": 1.0} for row in record.compute.inputs.value["ingredients"]
     ]
-    compute = with_merge(record, a_merge_record(), rows).compute
-    return with_assessment(record.revised(compute=compute.revised(hardware=record.compute.hardware)))
+    return _with_rows(record, rows)
 
 
 def _of_a_part_twice(record: ModificationRecord) -> ModificationRecord:
@@ -255,8 +254,8 @@ def _with_few_rows(record: ModificationRecord) -> ModificationRecord:
         (_of_no_compute, "compute.conservative_flop|went into it, and its training is left out"),
         (_of_little_compute, "and its run recorded"),
         (_of_one_part, "as merged"),
-        (_of_a_part_twice, "one twice"),
-        (_of_a_part_without_manifest, "no manifest or figure"),
+        (_of_a_part_twice, "a run twice"),
+        (_of_a_part_without_manifest, "without manifest or figure"),
         (_without_the_exclusion, "upstream: "),
         (_with_few_rows, "it counts 1 rows"),
     ],

@@ -102,7 +102,7 @@ def test_a_report_does_not_praise_the_best_of_ten_seeds_of_which_nine_were_begun
     assert "Inconclusive on the suite house" in page.replace("\n", " ")
     assert "one of 10 seeds of this plan, begun in 10 runs" in page
     assert "9 of them begun since it was evaluated: recorded as `better`, and no longer so" in page
-    assert "house: signed as `better`, and now inconclusive" in page
+    assert "house: signed as better, and now inconclusive" in page  # what is written as code is code on the page
 
 
 def test_the_record_on_the_console_is_not_shown_as_better_without_a_word(praised, capsys):

@@ -320,7 +320,7 @@ def test_a_base_in_the_shared_cache_is_added_with_its_repository_and_commit(
     assert base.manifest is not None
     record = base_record(registry, version_named(registry, str(base.manifest)))
     assert (record.origin.source, record.identity.revision) == ("lab/tiny", COMMIT)
-    assert not list((place / "home" / "bases").glob("*/*.safetensors"))
+    assert not list((place / "home" / "bases").rglob("*.safetensors"))
 
 
 def test_what_a_script_declares_of_its_rows_is_recorded_though_they_have_no_name(place: Path, tmp_path: Path) -> None:
@@ -498,7 +498,7 @@ def test_the_table_of_the_page_is_what_the_three_doors_know(
     )
     table = HEAD + "".join(table_rows(records))
     page = PAGE.read_text("utf-8")
-    written = re.search(rf"^{re.escape(HEAD)}(?:\|.*\n)+|^FIELDS_TABLE\n", page, re.MULTILINE)
+    written = re.search(rf"^{re.escape(HEAD)}(?:\|.*\n)+", page, re.MULTILINE)
     assert written is not None
     if os.environ.get("UPDATE_GOLDEN"):
         PAGE.write_text(page.replace(written[0], table), "utf-8")

@@ -97,7 +97,7 @@ def test_a_rank_above_what_the_server_takes_is_refused_with_the_option(rank, con
 
 @pytest.mark.parametrize("config", [{"r": 0}, {"r": True}, {"r": "8"}, {"r": None}, {"lora_alpha": None}], ids=str)
 def test_a_configuration_that_says_no_scale_is_refused(config: dict[str, Any]) -> None:
-    assert {reference for reference, _ in problems(**config)} == {"vllm-rank-not-stated"}
+    assert {reference for reference, _ in problems(**config)} == {"vllm-setting-not-stated"}
 
 
 @pytest.mark.parametrize(
