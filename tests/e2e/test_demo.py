@@ -13,7 +13,7 @@ import pytest
 from tests.processes.interpreter import ROOT
 from tests.servers.ui import RunningUi, running_ui
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+pytestmark = [pytest.mark.slow, pytest.mark.processes, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 PORT = 5260
 
 

@@ -35,6 +35,7 @@ def scratch(runs: Path) -> int:
     return sum(not {path.name for path in folder.iterdir()} <= kept for folder in runs.iterdir())
 
 
+@pytest.mark.processes
 def test_a_training_killed_at_any_moment_leaves_the_home_as_it_was(
     warm: WarmCommand, workplace: Path, listed: Callable[[Path], list[str]]
 ) -> None:
@@ -54,6 +55,7 @@ def test_a_training_killed_at_any_moment_leaves_the_home_as_it_was(
     assert warm("verify", "polite-replies:1", cwd=workplace).code == 0
 
 
+@pytest.mark.processes
 def test_killed_after_its_transaction_the_version_is_whole_and_the_same_command_completes_it(
     warm: WarmCommand, workplace: Path, listed: Callable[[Path], list[str]]
 ) -> None:

@@ -54,6 +54,7 @@ def killed(killed_once: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.processes
 def test_a_killed_run_resumes_to_the_manifest_of_one_that_was_not_killed(warm: WarmCommand, killed: Path) -> None:
     state = state_of_the_run(killed)
     resumed = warm("train", "--resume", "--no-mirror", "-o", "json", cwd=killed).ok()
@@ -67,6 +68,7 @@ def test_a_killed_run_resumes_to_the_manifest_of_one_that_was_not_killed(warm: W
     assert warm("verify", "polite-replies:1", cwd=killed).code == 0
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "processes", [pytest.param((), id="alone"), pytest.param(("--nproc", "2"), id="two", marks=pytest.mark.processes)]
 )
@@ -210,6 +212,7 @@ def test_a_run_that_diverges_is_kept_marked_failed_and_says_how_to_go_on(warm: W
 STARTS = ("train", "example/train.yml", "method=prompt_tuning", "prompt_tuning.seeds=3", *TRAIN[3:])
 
 
+@pytest.mark.processes
 def test_a_run_killed_in_its_second_start_resumes_to_the_manifest_of_one_that_was_not(
     warm: WarmCommand, workplace: Path
 ) -> None:

@@ -100,6 +100,7 @@ def test_the_weights_are_not_there_and_what_fits_in_max_memory_is(rows: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.processes
 def test_a_base_on_disk_takes_less_memory_than_its_weights(tmp_path: Path) -> None:
     base = a_base_folder(
         tmp_path,

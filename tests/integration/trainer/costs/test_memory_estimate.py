@@ -301,6 +301,7 @@ def estimated_and_measured(base: Path, changes: dict[str, Any]) -> tuple[int, in
     return max(one.total for one in columns), found["peak"] - found["floor"]
 
 
+@pytest.mark.processes
 def test_the_estimate_of_a_random_model_is_within_15_percent_of_the_measured_peak(tmp_path: Path) -> None:
     base = a_base_folder(
         tmp_path,
