@@ -5,8 +5,8 @@
     trainer.add_callback(RegistryCallback(trainer, "polite-replies"))
 
 What can refuse the training does so before its first step, as an exception. After that what the registry foresees (a full disk, a
-loss that is no number, a base that changed) is said on stderr and raised by `outcome`, and does not stop the script. Only the
-process of rank 0 opens the registry.
+loss that is not a number, a base that changed) is reported on stderr and raised by `outcome`, and does not stop the script. Only
+the process of rank 0 opens the registry.
 """
 
 import atexit
@@ -205,7 +205,7 @@ class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
             )
             self._closing.callback(run.close)
             run.begin(state)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: the registry must not stay locked
             self._closing.close()
             raise
         self._run = run

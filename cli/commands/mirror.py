@@ -62,7 +62,10 @@ def mirror_rebuild(home: HomeOption = None, output: OutputOption = Output.text) 
 
 
 def mirror_check(home: HomeOption = None, output: OutputOption = Output.text) -> None:
-    """Read MLflow back, and name whatever is not as it was written (6)."""
+    """Read MLflow back, and name whatever is not as it was written (6).
+
+    What changed here since it was copied is not compared (5): copy it first.
+    """
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.mlflow.checking import check_mirror
@@ -90,7 +93,8 @@ def _tell_check(checked: "MirrorCheck", output: Output, remedy: str) -> None:
     else:
         for line in checked.lines():
             console.out(line)
-    console.next_step(remedy if checked.differences else "registry ui")
+    follows = "registry mirror sync" if checked.waiting else "registry ui"
+    console.next_step(remedy if checked.differences else follows)
     if checked.exit_code:
         raise typer.Exit(checked.exit_code)
 

@@ -95,7 +95,9 @@ def _require_one_place(folder: Path | None, cache: Path | None, with_base: bool)
         return
     if folder is None and cache is not None and not with_base:
         return
-    beside = "--with-base" if with_base and cache is not None else "FOLDER" if folder is not None else None
+    beside = None if folder is None else "FOLDER"
+    if with_base and cache is not None:
+        beside = "--with-base"
     raise InputRefused.in_words(
         what="it is not said where to write" if beside is None else f"--cache cannot be combined with {beside}",
         why="a pull writes to a new folder, or adds what is missing to a cache that chooses the folder",

@@ -262,7 +262,9 @@ def read_offered(path: Path, *, max_bytes: int) -> bytes:
 
 
 def _size(count: int) -> str:
-    return f"{count >> 20} MiB" if count >= 1 << 20 else f"{count >> 10} KiB" if count >= 1 << 10 else f"{count} bytes"
+    if count >= 1 << 20:
+        return f"{count >> 20} MiB"
+    return f"{count >> 10} KiB" if count >= 1 << 10 else f"{count} bytes"
 
 
 def _from_here(path: Path) -> Path:

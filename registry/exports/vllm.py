@@ -1,6 +1,6 @@
 """What vLLM refuses of an adapter before it is served, by its configuration and the names and shapes of its tensors.
 
-vLLM says it when a request comes, to whoever asks; here it is said where the adapter lies. The rules are those of vLLM 0.33:
+vLLM refuses an adapter when a request names it; this check refuses it before a server is started. The rules are those of vLLM 0.33:
 `validate_legal` of vllm/lora/peft_helper.py, `parse_fine_tuned_lora_name` of vllm/lora/utils.py, `from_local_checkpoint` of
 vllm/lora/lora_model.py, and the ranks of vllm/config/lora.py. Which modules of an architecture are linear layers in vLLM is its
 own affair; a module is held here against the base that is registered.
@@ -182,7 +182,9 @@ def _not_a_lora(label: str, manifest: Manifest) -> NotALora:
 
 
 def _of_rank(label: str, config: Mapping[str, Any], tensors: tuple[Tensor, ...], limit: int) -> Iterator[KnownError]:
-    rank, alpha, targets = config.get("r"), config.get("lora_alpha"), config.get("target_modules")
+    rank = config.get("r")
+    alpha = config.get("lora_alpha")
+    targets = config.get("target_modules")
     if not _is_count(rank):
         yield SettingNotStated(label, f"its `r` is {rank!r:.40}, which is not a positive whole number")
         return

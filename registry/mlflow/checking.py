@@ -15,7 +15,7 @@ from peft_registry.registry.mlflow.draining import mirror_route, mirror_state, p
 from peft_registry.registry.mlflow.mirror import require_store
 from peft_registry.registry.mlflow.route import MirrorUnavailable, exclusively, prepare_environment
 from peft_registry.registry.mlflow.surface import EntryRefused, Surface, open_surface
-from peft_registry.schemas.errors import IntegrityBroken
+from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Reference
 from peft_registry.schemas.mirror import OutboxEntry
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
@@ -34,14 +34,23 @@ class MirrorCheck:
 
     @property
     def exit_code(self) -> int:
-        """0, or 6 where something is not as it was written."""
-        return IntegrityBroken.exit_code if self.differences else 0
+        """6 where something is not as it was written; 5 where that could not be told; else 0.
+
+        Whoever writes the database could call every version changed, and what was edited in MLflow would go unseen.
+        """
+        if self.differences:
+            return IntegrityBroken.exit_code
+        return NotChecked.exit_code if self.waiting else 0
 
     def lines(self) -> tuple[str, ...]:
         """What a person reads."""
         lines = [f"{label:<8} {difference.text}" for label, difference in self.differences]
-        lines += [f"waiting  {label}: it changed here since it was copied" for label in self.waiting]
+        lines += [
+            f"waiting  {label}: it changed here since it was copied, and was not compared" for label in self.waiting
+        ]
         found = f"{len(self.differences)} differences" if self.differences else "as it was written"
+        if self.waiting and not self.differences:
+            found = f"{len(self.waiting)} not compared"
         return (f"mirror   {self.versions} versions in {self.route}: {found}", *lines)
 
     def to_json(self) -> dict[str, Any]:

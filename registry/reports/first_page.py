@@ -282,7 +282,7 @@ def _rows(data: DataUsed) -> str:
 
 
 def _digest(data: DataUsed) -> str:
-    """Short, as of the files of a run; what is no digest as it stands."""
+    """The digest cut short, as for the files of a run; text that is not a digest stays as it is."""
     if not data.digest.known:
         return ""
     text = str(data.digest.value)

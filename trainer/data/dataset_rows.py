@@ -80,7 +80,7 @@ class RowDigest:
 
 
 def name_of_rows(dataset: Any) -> str:
-    """What a `datasets.Dataset` is called, with its split; what it was read with is no name."""
+    """What a `datasets.Dataset` is called, with its split; the name of a reader, such as `json`, is not taken for one."""
     info = getattr(dataset, "info", None)
     called = getattr(info, "dataset_name", None) or getattr(info, "builder_name", None)
     if not isinstance(called, str) or not called or called in _READERS:

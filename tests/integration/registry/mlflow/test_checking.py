@@ -148,6 +148,18 @@ def test_an_edit_by_hand_is_found_with_both_values_and_written_again(shown: Show
     assert check_mirror(shown.registry).exit_code == 0
 
 
+def test_a_version_that_the_database_calls_changed_is_not_called_as_written(shown: Shown) -> None:
+    """Whoever writes the database hides no edit by it."""
+    describe(shown)
+    state = mirror_state(shown.registry)
+    known = state.get("version", f"{NAME}:1")
+    assert known is not None
+    state.put("version", f"{NAME}:1", known | {"projection": "sha256:" + "0" * 64})
+    checked = check_mirror(shown.registry)
+    assert (checked.waiting, checked.exit_code) == ((f"{NAME}:1",), 5)
+    assert any("not compared" in line for line in checked.lines())
+
+
 def add_a_parameter(shown: Shown) -> None:
     shown.client.log_param(shown.run_id, "approved_by", "everybody")
 
