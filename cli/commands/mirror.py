@@ -64,7 +64,7 @@ def mirror_rebuild(home: HomeOption = None, output: OutputOption = Output.text) 
 def mirror_check(home: HomeOption = None, output: OutputOption = Output.text) -> None:
     """Read MLflow back, and name whatever is not as it was written (6).
 
-    What changed here since it was copied is not compared (5): copy it first.
+    What changed here since it was copied is not compared (5): `registry mirror repair` copies it.
     """
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
@@ -93,7 +93,7 @@ def _tell_check(checked: "MirrorCheck", output: Output, remedy: str) -> None:
     else:
         for line in checked.lines():
             console.out(line)
-    follows = "registry mirror sync" if checked.waiting else "registry ui"
+    follows = "registry mirror repair" if checked.waiting else "registry ui"
     console.next_step(remedy if checked.differences else follows)
     if checked.exit_code:
         raise typer.Exit(checked.exit_code)

@@ -112,7 +112,9 @@ def _checked(
 
 
 def repair_mirror(registry: Registry, *, observe: Observe = ignore) -> MirrorCheck:
-    """Write again what is not as it was written, and take away what was added; returns what cannot be repaired.
+    """Write again what is not as it was written or changed here since, and take away what was added.
+
+    Returns what cannot be repaired.
 
     Raises:
         HomeReadOnly: this home cannot be written.
@@ -135,6 +137,9 @@ def repair_mirror(registry: Registry, *, observe: Observe = ignore) -> MirrorChe
                     _forget(registry, surface, label, added)
                 except EntryRefused as error:
                     raise MirrorUnavailable(route.described, str(error)) from error
+    for label in checked.waiting:
+        # a page changes without an entry in the outbox, such as that of a version that something was made from since
+        _enqueue(registry, _entry(registry, label))
     sync_mirror(registry, observe=observe)
     return check_mirror(registry, observe=observe)
 
@@ -171,8 +176,12 @@ def _forget(registry: Registry, surface: Surface, label: str, added: list[Differ
     state.put("version", label, known | {"projection": _TO_BE_WRITTEN})
     run = state.get("run", label) or {}
     state.put("run", label, run | {"files": {}})
+    _enqueue(registry, entry)
+
+
+def _enqueue(registry: Registry, entry: OutboxEntry) -> None:
     with registry.database.write() as tx:
-        catalog.enqueue(tx, kind="version", subject=entry.manifest, version_label=label, payload={})
+        catalog.enqueue(tx, kind="version", subject=entry.manifest, version_label=entry.label, payload={})
 
 
 def _entry(registry: Registry, label: str) -> OutboxEntry:

@@ -158,6 +158,7 @@ def test_a_version_that_the_database_calls_changed_is_not_called_as_written(show
     checked = check_mirror(shown.registry)
     assert (checked.waiting, checked.exit_code) == ((f"{NAME}:1",), 5)
     assert any("not compared" in line for line in checked.lines())
+    assert repair_mirror(shown.registry).exit_code == 0
 
 
 def add_a_parameter(shown: Shown) -> None:
