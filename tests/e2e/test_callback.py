@@ -53,12 +53,6 @@ def run_script(text: str, folder: Path, *, before: tuple[str, ...] = (sys.execut
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def require_trl(name: str) -> None:
-    if name == "trainer":
-        return
-    pytest.importorskip("trl", reason="not run: TRL is not installed")
-
-
 def check_registered(name: str, folder: Path, warm: WarmCommand) -> None:
     """The version verifies, with the record of its own run."""
     label = f"polite-{name}:1"
@@ -83,7 +77,6 @@ def test_a_script_has_at_most_three_changed_lines_and_stands_on_the_page(name: s
 def test_a_script_registers_what_it_trained(name: str, workplace: Path, warm: WarmCommand) -> None:
     from peft_registry.trainer.embedded import embedded_base
 
-    require_trl(name)
     done = run_script(script(name, embedded_base()), workplace).ok()
     assert f"next: registry record polite-{name}:1" in done.err
     check_registered(name, workplace, warm)
@@ -156,6 +149,5 @@ def _supervised(warm: WarmCommand, folder: Path, label: str) -> int:
 def test_the_scripts_register_what_they_train_of_a_real_model(
     name: str, workplace: Path, warm: WarmCommand, smollm2: Path
 ) -> None:
-    require_trl(name)
     run_script(script(name, smollm2, ("max_steps=4", "max_steps=2, per_device_train_batch_size=2")), workplace).ok()
     check_registered(name, workplace, warm)

@@ -179,7 +179,6 @@ def test_no_known_field_of_a_trainer_of_trl_is_wrong(
     kind: str, place: Path, registry: Registry, tmp_path: Path
 ) -> None:
     """Four steps of two rows, counted by hand; DPO takes two texts a row, each through the reference model as well."""
-    pytest.importorskip("trl", reason="not run: TRL is not installed")
     trainer = trained_by_trl(kind, place, tmp_path)
     callback = followed(place, trainer, f"by-{kind}")
     trainer.train()

@@ -135,8 +135,8 @@ def test_an_imported_adapter_is_evaluated_promoted_reported_and_merged(
     assert not merged.modification.compute.conservative_flop.known
 
 
+@pytest.mark.peers
 def test_a_folder_that_trl_left_is_imported_with_its_figures(registry: Registry, place: Path) -> None:
-    pytest.importorskip("trl", reason="not run: TRL is not installed")
     trainer = _trained_by_trl(place)
     outcome = import_folders(registry, ImportRequest((place / "by-trl",)))[0]
     settings = outcome.record.settings
