@@ -18,7 +18,7 @@ from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.gpai import TOLERANCE_PCT, ThirdRatio, dense_flop, one_third_ratio
 from peft_registry.registry.compliance.recorded_run import counts_earlier_runs, step_flop
 from peft_registry.registry.compliance.retention import with_dates
-from peft_registry.registry.compliance.verdict import FALLBACK_FLOP, Answers, gpai_verdict
+from peft_registry.registry.compliance.verdicts.modifier import FALLBACK_FLOP, Answers, gpai_verdict
 from peft_registry.schemas.modification import (
     ASKED,
     NOT_DERIVED,

@@ -52,7 +52,7 @@ CLASSIFICATIONS = {
     "annex_iii_7": "high-risk, Annex III 7 (migration, asylum, border control)",
     "annex_iii_8": "high-risk, Annex III 8 (justice and democratic processes)",
 }
-# indicative statuses of a modifier (rows of `registry/compliance/verdict.py`)
+# indicative statuses of a modifier (rows of `registry/compliance/verdicts/modifier.py`)
 STATUSES = {
     "blocked_art5": "not to be released: the screen for prohibited output is not passed (Art. 5)",
     "out_of_scope_now": "out of scope as long as it is not on the Union market",

@@ -1,0 +1,1 @@
+"""Indicative verdicts about a modification: pure decision tables over recorded answers, with their rules as data."""
