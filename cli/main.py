@@ -45,6 +45,7 @@ from peft_registry.cli.commands import (
     trust,
     ui,
     upgrade,
+    verdict,
     verify,
 )
 from peft_registry.cli.commands import list as list_versions
@@ -86,6 +87,7 @@ COMMANDS = (
         "show",
         "record",
         "decide",
+        "verdict",
         "diff",
         "lineage",
         "verify",
@@ -360,6 +362,7 @@ for module in (
     show,
     record,
     decide,
+    verdict,
     diff,
     lineage,
     verify,

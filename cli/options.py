@@ -6,6 +6,18 @@ from typing import Annotated, Literal
 
 import typer
 
+from peft_registry.schemas.errors import InputRefused
+
+
+class OptionNeeded(InputRefused):
+    reference = "option-needed"
+    what = "{option} is missing"
+    why = "{reason}"
+    fix = "run the command again with {option}"
+
+    option: str
+    reason: str
+
 
 class Output(StrEnum):
     """Text for people, JSON for programs."""

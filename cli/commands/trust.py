@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
-from peft_registry.schemas.errors import InputRefused
+from peft_registry.cli.options import HomeOption, OptionNeeded, Output, OutputOption, PassphraseFileOption
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,16 +30,6 @@ SinceOption = Annotated[
 ]
 
 DaysOption = Annotated[int, typer.Option(min=1, max=3660, help="For how many days from now the file counts.")]
-
-
-class OptionNeeded(InputRefused):
-    reference = "option-needed"
-    what = "{option} is missing"
-    why = "{reason}"
-    fix = "run the command again with {option}"
-
-    option: str
-    reason: str
 
 
 def add_to(app: typer.Typer) -> None:

@@ -15,10 +15,11 @@ from peft_registry.registry.compliance.completeness import disqualifying_flags, 
 from peft_registry.registry.compliance.documentation import with_forms, with_size
 from peft_registry.registry.compliance.energy import with_estimate
 from peft_registry.registry.compliance.fields import field_rules
-from peft_registry.registry.compliance.gpai import TOLERANCE_PCT, ThirdRatio, dense_flop, one_third_ratio
 from peft_registry.registry.compliance.recorded_run import counts_earlier_runs, step_flop
 from peft_registry.registry.compliance.retention import with_dates
-from peft_registry.registry.compliance.verdicts.modifier import FALLBACK_FLOP, Answers, gpai_verdict
+from peft_registry.registry.compliance.verdicts.gpai import TOLERANCE_PCT, ThirdRatio, dense_flop, one_third_ratio
+from peft_registry.registry.compliance.verdicts.modifier import Answers, gpai_verdict
+from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.schemas.modification import (
     ASKED,
     NOT_DERIVED,
@@ -30,7 +31,8 @@ from peft_registry.schemas.modification import (
 )
 from peft_registry.schemas.values import Value, derived, unknown
 
-SYSTEMIC_RISK_FLOP = 1e25  # Art. 51(2): cumulative training compute greater than this is presumed high-impact
+# Art. 51(2): cumulative training compute greater than this is presumed high-impact
+SYSTEMIC_RISK_FLOP = shipped_rules().limits.systemic_risk_flop
 _Scope = Literal["step", "sum_same_actor", "merge_wide"]
 _OWN_COMPUTE: dict[_Scope, str] = {
     "step": "6·P·D of this modification",
@@ -187,7 +189,7 @@ def _has_synthetic_data(record: ModificationRecord) -> bool:
     return any(data.provenance_class.value == "synthetic_private" for data in record.data)
 
 
-def _at_least(record: ModificationRecord) -> float:
+def compute_at_least(record: ModificationRecord) -> float:
     """Cumulative compute as far as it is known, FLOP: what is not known can only add to it."""
     own = (record.compute.conservative_flop, record.compute.private_synthetic_flop)
     return sum(_known_flop(record)) + sum(figure.number or 0.0 for figure in own)
@@ -203,7 +205,7 @@ def _gpai(record: ModificationRecord, original: Value) -> Gpai:
         "sr_flag": _systemic_risk(record),
         "open_source_exemption": _exemption(record),
     }
-    answers = _answers(record.revised(gpai=record.gpai.revised(**figures)), base)
+    answers = modifier_answers(record.revised(gpai=record.gpai.revised(**figures)), base)
     figures["verdict"] = gpai_verdict(answers)
     third = None if own is None or base is None else one_third_ratio(own, base)
     if base is None or third is None:
@@ -223,8 +225,8 @@ def _same_provider(record: ModificationRecord) -> Value:
     return ASKED if stated.known else stated
 
 
-def _answers(record: ModificationRecord, original: float | None) -> Answers:
-    """What the record answers of the questions that decide the status."""
+def modifier_answers(record: ModificationRecord, original: float | None) -> Answers:
+    """What the record answers of the questions that decide the status; `original` is the compute of the base in FLOP."""
     gpai = record.gpai
     changes = gpai.qualitative_change
     significant = [
@@ -314,10 +316,11 @@ def _no_ratio(own: float | None, original: Value, answers: Answers) -> dict[str,
     reason = unknown(f"not derived: {original.reason or why}")
     figures = dict.fromkeys(_RATIO_FIGURES, reason)
     kind = answers.threshold_kind
-    if kind in FALLBACK_FLOP:
+    if kind is not None and kind != "relative":
         how = "the training compute of the base is not known, and an attempt to estimate it is recorded, GL J64"
         figures["threshold_kind"] = derived(kind, method=how)
-        figures["threshold_flop"] = derived(FALLBACK_FLOP[kind], "FLOP", method="a third of the fixed value, GL J64")
+        fixed = shipped_rules().limits.fallback_flop(kind)
+        figures["threshold_flop"] = derived(fixed, "FLOP", method="a third of the fixed value, GL J64")
     return figures
 
 
@@ -338,7 +341,7 @@ def _exemption(record: ModificationRecord) -> OpenSourceExemption:
 def _systemic_risk(record: ModificationRecord) -> Value:
     method = "cumulative compute against 10^25 FLOP (Art. 51(2)), and what is stated of the bases"
     stated = _any([is_yes(base.has_systemic_risk) for base in record.base])
-    if _at_least(record) > SYSTEMIC_RISK_FLOP:
+    if compute_at_least(record) > SYSTEMIC_RISK_FLOP:
         return derived("cumulative_over_1e25", method=method)
     if stated:
         return derived("inherited", method=method)

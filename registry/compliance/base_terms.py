@@ -6,15 +6,17 @@ import re
 from collections.abc import Iterable
 
 from peft_registry.registry.compliance.completeness import is_yes
-from peft_registry.registry.compliance.gpai import dense_flop
 from peft_registry.registry.compliance.used_rows import listed_labels
+from peft_registry.registry.compliance.verdicts.gpai import dense_flop
+from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.schemas.base_model import CAUSAL_HEADS, BaseRecord, DeclaredFacts
 from peft_registry.schemas.manifest import FileEntry
 from peft_registry.schemas.modification import ASKED, NOT_DERIVED, NOT_FOUND_UPSTREAM, BaseUsed, UpstreamTerms
 from peft_registry.schemas.values import Value, derived, measured, unknown
 
 EU_EXCLUSION = "eu_exclusion"
-GPAI_FLOP = 1e23  # GL J17: indicative, together with the generation of language, images or video
+# GL J17: indicative, together with the generation of language, images or video
+GPAI_FLOP = shipped_rules().limits.gpai_flop
 _NOT_ONE_LICENCE = "what went in has not one licence: "
 _NEITHER = "what is stated is neither yes nor no: "
 # what a model generates that GL J17 names

@@ -11,7 +11,6 @@ from typing import Any
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.documentation import product_section
 from peft_registry.registry.compliance.facts import with_facts
-from peft_registry.registry.compliance.gpai import TOLERANCE_PCT, dense_flop
 from peft_registry.registry.compliance.recorded_evaluation import evaluation_section
 from peft_registry.registry.compliance.recorded_result import (
     BaseInput,
@@ -27,6 +26,7 @@ from peft_registry.registry.compliance.recorded_result import (
     upstream_terms,
 )
 from peft_registry.registry.compliance.retention import retention_section
+from peft_registry.registry.compliance.verdicts.gpai import TOLERANCE_PCT, dense_flop
 from peft_registry.schemas.base_model import CAUSAL_HEADS, BaseRecord
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest

@@ -15,7 +15,6 @@ from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.declared import sound_facts
 from peft_registry.registry.compliance.documentation import product_section
 from peft_registry.registry.compliance.facts import with_facts
-from peft_registry.registry.compliance.gpai import TOLERANCE_PCT
 from peft_registry.registry.compliance.inheritance import (
     data_gaps,
     inherited_data,
@@ -47,6 +46,7 @@ from peft_registry.registry.compliance.recorded_result import (
 from peft_registry.registry.compliance.recorded_run import MERGED_RUNS, TrainedRun, flop_rows, flop_sum
 from peft_registry.registry.compliance.retention import retention_section
 from peft_registry.registry.compliance.synthetic_compute import inherited_synthetic_flop
+from peft_registry.registry.compliance.verdicts.gpai import TOLERANCE_PCT
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.manifest import FileEntry, Manifest
 from peft_registry.schemas.merge import Divergence, MergeIngredient, MergeRecord

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from peft_registry.registry.compliance.gpai import TOLERANCE_PCT, dense_flop
+from peft_registry.registry.compliance.verdicts.gpai import TOLERANCE_PCT, dense_flop
 from peft_registry.schemas.base_model import CAUSAL_HEADS, BaseRecord
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.config import BLOCK_NAMES

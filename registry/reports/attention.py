@@ -15,14 +15,17 @@ from peft_registry.registry.compliance.completeness import (
     is_yes,
 )
 from peft_registry.registry.compliance.fields import field_rules
-from peft_registry.registry.compliance.gpai import THIRD
+from peft_registry.registry.compliance.record_verdicts import high_risk_verdict
 from peft_registry.registry.compliance.used_rows import mixed_roles, unknown_overlaps
+from peft_registry.registry.compliance.verdicts.gpai import THIRD
+from peft_registry.registry.compliance.verdicts.high_risk import is_high
 from peft_registry.registry.evaluation.leakage import leakage_lines
 from peft_registry.registry.evaluation.limits import readable_verdicts, verdict_line
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.merge_view import merge_cautions
 from peft_registry.registry.reports.text import first_lines, number, percent, said_text, value_text
 from peft_registry.registry.reports.wording import (
+    SYSTEM_STATUSES,
     classification_text,
     conclusion_text,
     loss_direction,
@@ -39,6 +42,8 @@ from peft_registry.schemas.version import VerifyOutcome
 
 # a provider has duties, and whoever is blocked must not place it at all
 _WITH_DUTIES = frozenset((*PROVIDER_VERDICTS, "blocked_art5"))
+# of the high-risk table
+_ROWS_WITH_DUTIES = frozenset(("H2", "H4", "H5", "H6", "H8"))
 _SYSTEMIC_RISK = {
     "cumulative_over_1e25": "the cumulative training compute is over 10^25 FLOP (Art. 51(2))",
     "inherited": "a base is a model with systemic risk",
@@ -99,6 +104,7 @@ def _of_status(record: RecordSections) -> Iterator[str]:
         old.known and new.known and old.value != new.value
     ):
         yield f"The intended purpose changed: {said_text(old)} → {said_text(new)}."
+    yield from _of_system(record)
     ratio = record.gpai.ratio.value
     if isinstance(ratio, int | float) and ratio > THIRD and is_yes(record.gpai.same_provider) is not True:
         yield f"More than a third of the base's compute: {percent(ratio)} (indicative criterion, not a rule of law)."
@@ -113,6 +119,16 @@ def _of_status(record: RecordSections) -> Iterator[str]:
             yield f"The provider of {value_text(terms.name)} excluded the Union market (GL J58)."
     if is_yes(record.gpai.open_source_exemption.claimed) is True:
         yield _exemption(record)
+
+
+def _of_system(record: RecordSections) -> Iterator[str]:
+    """The indicative status of the system where it brings duties, or is open though the system is high-risk."""
+    verdict = high_risk_verdict(record)
+    if verdict.row in _ROWS_WITH_DUTIES:
+        yield f"Indicative status of the system: {SYSTEM_STATUSES[verdict.status]} ({verdict.clause})."
+    elif verdict.row is None and (is_high(record.high_risk.classification_after.value) or verdict.reasons):
+        because = f", and {'; '.join(verdict.reasons)}" if verdict.reasons else ""
+        yield f"The status of the system is open{because}. Not answered: {'; '.join(verdict.missing)}."
 
 
 def _exemption(record: RecordSections) -> str:

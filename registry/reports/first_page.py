@@ -12,8 +12,9 @@ from peft_registry.registry.compliance.completeness import (
 )
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import field_rules
-from peft_registry.registry.compliance.gpai import THIRD
+from peft_registry.registry.compliance.record_verdicts import high_risk_verdict
 from peft_registry.registry.compliance.used_rows import listed_labels
+from peft_registry.registry.compliance.verdicts.gpai import THIRD
 from peft_registry.registry.evaluation.aggregate import NEUTRAL, NEUTRAL_TEXT, LostCapability
 from peft_registry.registry.evaluation.halves import half_text
 from peft_registry.registry.evaluation.standing import with_repeated
@@ -33,6 +34,7 @@ from peft_registry.registry.reports.text import (
 from peft_registry.registry.reports.wording import (
     FLAGGED_MEANS,
     SUITES,
+    SYSTEM_STATUSES,
     arm_name,
     classification_text,
     conclusion_text,
@@ -567,7 +569,9 @@ def _high_risk(record: RecordSections | None, base: BaseRecord | None) -> str:
     before, after = record.high_risk.classification_before, record.high_risk.classification_after
     if before.known and after.known:
         moved = "unchanged" if before.value == after.value else "changed"
-        return f"{classification_text(after)} after, {classification_text(before)} before: {moved}."
+        verdict = high_risk_verdict(record)
+        status = "" if verdict.row is None else f" Indicative status: {SYSTEM_STATUSES[verdict.status]}."
+        return f"{classification_text(after)} after, {classification_text(before)} before: {moved}.{status}"
     asked = field_rules().by_path()["high_risk.classification_after"]
     return f"Before: {classification_text(before)}. After: {classification_text(after)}. Owed by {asked.owner}."
 

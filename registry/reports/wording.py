@@ -66,6 +66,18 @@ STATUSES = {
     "escalate_qualitative": "below a third, and a significant change is stated: for legal review",
     "downstream_modifier_not_provider": "downstream modifier, not a provider",
 }
+# indicative statuses of a system (rows of `registry/compliance/verdicts/high_risk.py`)
+SYSTEM_STATUSES = {
+    "not_applicable_model_only": "not part of a system, so that the high-risk rules do not apply to it",
+    "provider_25_1_a": "provider of the high-risk system, because another name is put on it",
+    "provider_25_1_b": "provider of the high-risk system, because its modification is substantial",
+    "provider_unchanged_new_assessment": "a substantial modification by the system's own provider: a new conformity assessment",
+    "provider_25_1_c": "provider of a high-risk system, because its purpose makes it one",
+    "manufacturer_provider": "provider of the high-risk system, as manufacturer of the product",
+    "exempt_documented": "exempt under Art. 6(3), as documented",
+    "not_substantial": "not a substantial modification of the system",
+    "not_high_risk": "not a high-risk system",
+}
 
 _CONCLUSIONS = {
     "better": "fewer flagged items after than before",

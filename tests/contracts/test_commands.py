@@ -30,7 +30,15 @@ WITHOUT_JSON = {
     "ui": "it serves pages until it is stopped, and has no result",
 }
 # what an empty folder answers: 7, there is no registry here, but for these
-IN_AN_EMPTY_FOLDER = {"init": 2, "schema": 0, "methods": 0, "suites list": 0, "suites show": 2, "suites ids": 2}
+IN_AN_EMPTY_FOLDER = {
+    "init": 2,
+    "verdict": 2,
+    "schema": 0,
+    "methods": 0,
+    "suites list": 0,
+    "suites show": 2,
+    "suites ids": 2,
+}
 # they ask first where to write, and what for
 IN_AN_EMPTY_FOLDER |= {"pull": 2, "export": 2}
 IN_AN_EMPTY_FOLDER |= {"trust init": 2, "trust add": 2, "trust revoke": 2, "keys revoke": 2, "trust sign": 2}
@@ -183,7 +191,7 @@ def test_schema_prints_a_json_schema_for_every_name_it_lists(capsys: pytest.Capt
 # --- completion ---
 
 
-@pytest.mark.parametrize(("typed", "completed"), [("registry ver", "verify"), ("registry trust ex", "export")])
+@pytest.mark.parametrize(("typed", "completed"), [("registry veri", "verify"), ("registry trust ex", "export")])
 def test_a_shell_completes_commands(
     typed: str, completed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from peft_registry.registry.compliance.energy import COUNTERS
-from peft_registry.registry.compliance.gpai import dense_flop
+from peft_registry.registry.compliance.verdicts.gpai import dense_flop
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.offload import Waiting

@@ -6,15 +6,13 @@ Source: Commission guidelines C(2025) 5045, J23, J53-71, J123; Arts. 3(9), 3(63)
 
 from collections.abc import Callable
 
-from peft_registry.registry.compliance.base_terms import GPAI_FLOP
 from peft_registry.registry.compliance.fields import field_rules
-from peft_registry.registry.compliance.gpai import THIRD, TOLERANCE_PCT, one_third_ratio
+from peft_registry.registry.compliance.verdicts.decision import Decision
+from peft_registry.registry.compliance.verdicts.gpai import one_third_ratio
+from peft_registry.registry.compliance.verdicts.rules import Thresholds, shipped_rules
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.values import Value, derived, unknown
-
-# GL J64, where the training compute of the base is not known and cannot be estimated
-FALLBACK_FLOP = {"fallback_sr": THIRD * 1e25, "fallback_gpai": THIRD * 1e23}
 
 
 class Answers(Frozen):
@@ -33,12 +31,11 @@ class Answers(Frozen):
     estimate_attempted: bool = False
     is_significant: bool | None = None
 
-    @property
-    def is_large(self) -> bool | None:
+    def is_large(self, limits: Thresholds) -> bool | None:
         """The result alone passes the indicative compute of a general-purpose model; asked where no base is one."""
         if self.is_gpai:
             return False
-        return None if self.cumulative_flop is None else self.cumulative_flop > GPAI_FLOP
+        return None if self.cumulative_flop is None else self.cumulative_flop > limits.gpai_flop
 
     @property
     def threshold_kind(self) -> str | None:
@@ -51,63 +48,62 @@ class Answers(Frozen):
         return "fallback_sr" if self.has_systemic_risk else "fallback_gpai"
 
 
-_Row = tuple[str, str] | None  # of the table, and the status that it gives
 # the row of compute over each kind of threshold: where a base has systemic risk, and where none has
 _ROWS_OVER = {"relative": ("G7", "G9"), "fallback_sr": ("G8", "G8"), "fallback_gpai": ("G10", "G10")}
 
 
-def _prohibited(answers: Answers) -> _Row:
-    return ("G1", "blocked_art5") if answers.makes_media and not answers.media_cleared else None
+def _prohibited(answers: Answers, limits: Thresholds) -> str | None:  # noqa: ARG001  all rows are called alike
+    return "G1" if answers.makes_media and not answers.media_cleared else None
 
 
-def _placed(answers: Answers) -> _Row:
-    return None if answers.is_placed else ("G2", "out_of_scope_now")
+def _placed(answers: Answers, limits: Thresholds) -> str | None:  # noqa: ARG001  as above
+    return None if answers.is_placed else "G2"
 
 
-def _provider(answers: Answers) -> _Row:
-    return ("G3", "same_model_update") if answers.is_same_provider else None
+def _provider(answers: Answers, limits: Thresholds) -> str | None:  # noqa: ARG001  as above
+    return "G3" if answers.is_same_provider else None
 
 
-def _excluded(answers: Answers) -> _Row:
-    return ("G4", "provider_of_original_model") if answers.excludes_union else None
+def _excluded(answers: Answers, limits: Thresholds) -> str | None:  # noqa: ARG001  as above
+    return "G4" if answers.excludes_union else None
 
 
-def _no_gpai(answers: Answers) -> _Row:
+def _no_gpai(answers: Answers, limits: Thresholds) -> str | None:
     if answers.is_gpai:
         return None
-    return ("G5", "own_gpai_candidate") if answers.is_large else ("G6", "not_gpai")
+    return "G5" if answers.is_large(limits) else "G6"
 
 
-def _over(answers: Answers) -> _Row:
+def _over(answers: Answers, limits: Thresholds) -> str | None:
     """A band that holds the threshold is borderline on both sides: the figures do not say on which one it is."""
     own = answers.own_flop
     kind = answers.threshold_kind
     if own is None or kind is None:
         return None
-    third = None if answers.original_flop is None else one_third_ratio(own, answers.original_flop)
-    if third is not None:
-        straddles = third.straddles
-        is_over = third.ratio > THIRD
+    share = None if answers.original_flop is None else one_third_ratio(own, answers.original_flop, limits.tolerance_pct)
+    if share is not None:
+        straddles = share.straddles(limits.one_third)
+        is_over = share.ratio > limits.one_third
     else:
         # a fixed threshold is not an estimate, so that the band is that of one figure
-        limit = FALLBACK_FLOP[kind]
-        tolerance = TOLERANCE_PCT / 100
+        limit = limits.fallback_flop(kind)
+        tolerance = limits.tolerance_pct / 100
         straddles = own * (1 - tolerance) <= limit < own * (1 + tolerance)
         is_over = own > limit
     if straddles:
-        return "G11", "borderline"
+        return "G11"
     if not is_over:
         return None
     row_of_systemic_risk, row_without = _ROWS_OVER[kind]
-    return (row_of_systemic_risk, "provider_sr") if answers.has_systemic_risk else (row_without, "provider_modified")
+    return row_of_systemic_risk if answers.has_systemic_risk else row_without
 
 
-def _below(answers: Answers) -> _Row:
-    return ("G12", "escalate_qualitative") if answers.is_significant else ("G13", "downstream_modifier_not_provider")
+def _below(answers: Answers, limits: Thresholds) -> str | None:  # noqa: ARG001  as above
+    return "G12" if answers.is_significant else "G13"
 
 
 # what a row needs, and the row
-_TABLE: tuple[tuple[tuple[str, ...], Callable[[Answers], _Row]], ...] = (
+_TABLE: tuple[tuple[tuple[str, ...], Callable[[Answers, Thresholds], str | None]], ...] = (
     (("makes_media",), _prohibited),
     (("is_placed",), _placed),
     (("is_same_provider",), _provider),
@@ -130,23 +126,32 @@ _QUESTIONS = {
 }
 
 
-def gpai_verdict(answers: Answers) -> Value:
-    """The status with the row that gave it, or every open question that it may depend on."""
+def decide_modifier(answers: Answers, limits: Thresholds) -> Decision:
+    """The first row that holds, or every open question that the status may depend on."""
+    open_answers = [need for need in _QUESTIONS if _answer(answers, need, limits) is None]
     for needs, row in _TABLE:
-        if any(getattr(answers, need) is None for need in needs):
-            missing = [text for need, text in _QUESTIONS.items() if getattr(answers, need) is None]
-            return unknown(f"undetermined: not recorded is {'; '.join(missing)}")
-        decided = row(answers)
+        if any(need in open_answers for need in needs):
+            return Decision(missing=tuple(_QUESTIONS[need] for need in open_answers))
+        decided = row(answers, limits)
         if decided is not None:
-            return _indicative(*decided, answers)
+            return Decision(row=decided)
     raise AssertionError("the last row of the table always holds")
 
 
-def _indicative(row: str, status: str, answers: Answers) -> Value:
-    rules = field_rules()
+def _answer(answers: Answers, need: str, limits: Thresholds) -> object:
+    return answers.is_large(limits) if need == "is_large" else getattr(answers, need)
+
+
+def gpai_verdict(answers: Answers) -> Value:
+    """The status by the shipped rules as a value of a record, with the row that gave it, or what is not recorded."""
+    rules = shipped_rules()
+    decision = decide_modifier(answers, rules.limits)
+    if decision.row is None:
+        return unknown(f"undetermined: not recorded is {'; '.join(decision.missing)}")
+    fields = field_rules()
     return derived(
-        status,
-        method=f"row {row} of the decision table, from recorded answers; indicative. {rules.notice} Rule set "
-        f"{rules.rule_set}, law as of {rules.law_as_of}",
+        rules.row(decision.row).status,
+        method=f"row {decision.row} of the decision table, from recorded answers; indicative. {fields.notice} Rule set "
+        f"{fields.rule_set}, law as of {fields.law_as_of}",
         evidence=(canonical_digest(answers.model_dump(mode="json")),),
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from peft_registry.registry.compliance.gpai import THIRD, one_third_ratio
+from peft_registry.registry.compliance.verdicts.gpai import THIRD, one_third_ratio
 from peft_registry.registry.compliance.verdicts.modifier import Answers, gpai_verdict
 from peft_registry.schemas.values import declared, imported
 from tests.builders.records import (

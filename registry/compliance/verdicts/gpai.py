@@ -7,27 +7,29 @@ computes figures; it decides nothing.
 
 import math
 
+from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.schemas.document import Frozen
 
-# annex A, J123: any method, within 30 % of the reported estimate
-TOLERANCE_PCT = 30.0
-THIRD = 1 / 3
+# annex A, J123: any method, within this much of the reported estimate
+TOLERANCE_PCT = shipped_rules().limits.tolerance_pct
+THIRD = shipped_rules().limits.one_third
 
 
 class ThirdRatio(Frozen):
-    """Modification over base, and the band that ±30 % on both figures leaves."""
+    """Modification over base, and the band that the tolerance on both figures leaves."""
 
     ratio: float
     low: float
     high: float
 
-    @property
-    def straddles(self) -> bool:
-        """The band holds one third, so that the figures do not say on which side the ratio is."""
-        return self.low <= THIRD < self.high
+    def straddles(self, share: float) -> bool:
+        """The band holds that share, so that the figures do not say on which side the ratio is."""
+        return self.low <= share < self.high
 
 
-def one_third_ratio(conservative_flop: float, original_flop: float) -> ThirdRatio | None:
+def one_third_ratio(
+    conservative_flop: float, original_flop: float, tolerance_pct: float = TOLERANCE_PCT
+) -> ThirdRatio | None:
     """`R = modification / original` with `[R·0.7/1.3, R·1.3/0.7]`; the criterion is met by R > 1/3, strictly.
 
     None where the two have no ratio: the modification's compute is negative, the base's is not positive, or the quotient is larger
@@ -36,11 +38,12 @@ def one_third_ratio(conservative_flop: float, original_flop: float) -> ThirdRati
     Args:
         conservative_flop: 6·P·D of the modification over all parameters, not only the trainable ones.
         original_flop: training compute of the base.
+        tolerance_pct: of both figures, in %.
     """
     if conservative_flop < 0 or original_flop <= 0:
         return None
     ratio = conservative_flop / original_flop
-    under, over = 1 - TOLERANCE_PCT / 100, 1 + TOLERANCE_PCT / 100
+    under, over = 1 - tolerance_pct / 100, 1 + tolerance_pct / 100
     low, high = ratio * under / over, ratio * over / under
     return ThirdRatio(ratio=ratio, low=low, high=high) if math.isfinite(high) else None
 

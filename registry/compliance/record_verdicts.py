@@ -1,0 +1,271 @@
+"""Both verdicts about one modification record, by a set of rules: what decided, why, what is missing, and what is said beside it.
+
+A verdict is a pure function of a record and of rules. It is computed wherever it is shown, so that it can be told again under other
+rules.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import date
+
+from peft_registry.registry.compliance.assessment import compute_at_least, modifier_answers, original_flop
+from peft_registry.registry.compliance.completeness import PROVIDER_VERDICTS, is_exempt, is_yes
+from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.verdicts.decision import Decision
+from peft_registry.registry.compliance.verdicts.high_risk import (
+    ARTICLES,
+    Effects,
+    HighRiskAnswers,
+    decide_high_risk,
+    is_high,
+)
+from peft_registry.registry.compliance.verdicts.modifier import Answers, decide_modifier
+from peft_registry.registry.compliance.verdicts.rules import TableName, Thresholds, VerdictRules, shipped_rules
+from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import ModificationRecord, RecordSections
+from peft_registry.schemas.values import Value
+
+UNDETERMINED = "undetermined"
+_STATED_EFFECT = re.compile(r"\s*(yes|no)\b", re.IGNORECASE)
+_KNOWS_THE_SYSTEM = {"deployer": False}
+"""Roles that say whether the modifier is the provider of the system; the others are about the model."""
+
+
+class Verdict(Frozen):
+    """What one table comes to. `inputs` is the SHA-256 of the canonical JSON of the answers that it read."""
+
+    table: TableName
+    row: str | None
+    status: str
+    clause: str | None
+    source: str | None
+    applies_since: str | None  # a sentence with the day of application
+    action: str | None
+    reasons: tuple[str, ...]
+    missing: tuple[str, ...]
+    inputs: Digest
+
+    @property
+    def text(self) -> str:
+        """The status with its row and clause, or that it is open."""
+        if self.row is None:
+            return f"{self.status}: {len(self.missing)} open"
+        return f"{self.status} ({self.row}, {self.clause})"
+
+
+class RaisedFlag(Frozen):
+    """Something that is said beside a status."""
+
+    flag: str
+    name: str
+    clause: str
+    effect: str
+    because: str
+
+    @property
+    def text(self) -> str:
+        """Name, reason and effect in a line."""
+        return f"{self.name} ({self.flag}, {self.clause}): {self.because}. {self.effect}"
+
+
+class RecordVerdicts(Frozen):
+    """Both verdicts, which are never mixed, and the flags. `notice` has to stand wherever they are shown."""
+
+    gpai_modifier: Verdict
+    high_risk: Verdict
+    flags: tuple[RaisedFlag, ...]
+    rules: str
+    law_as_of: str
+    notice: str
+
+    @property
+    def both(self) -> tuple[Verdict, Verdict]:
+        """The two, in the order in which they are shown."""
+        return self.gpai_modifier, self.high_risk
+
+
+def verdicts_of(record: ModificationRecord, rules: VerdictRules | None = None) -> RecordVerdicts:
+    """Both verdicts about a record, by these rules or by the shipped ones."""
+    rules = rules or shipped_rules()
+    original = original_flop(record).positive_number
+    modifier = modifier_answers(record, original)
+    system = high_risk_answers(record)
+    gpai = _verdict("gpai_modifier", decide_modifier(modifier, rules.limits), modifier, rules)
+    return RecordVerdicts(
+        gpai_modifier=gpai,
+        high_risk=high_risk_verdict(record, rules),
+        flags=tuple(_flags(record, modifier, system, gpai, rules)),
+        rules=rules.version,
+        law_as_of=rules.law_as_of,
+        notice=f"{rules.notice} Rule set {rules.version}, law as of {rules.law_as_of}.",
+    )
+
+
+def high_risk_verdict(record: RecordSections, rules: VerdictRules | None = None) -> Verdict:
+    """The verdict about the system, which a record of either form answers for."""
+    answers = high_risk_answers(record)
+    return _verdict("high_risk", decide_high_risk(answers), answers, rules or shipped_rules())
+
+
+def high_risk_answers(record: RecordSections) -> HighRiskAnswers:
+    """What a record answers of the questions of the high-risk table."""
+    stated = record.high_risk
+    role = record.modifier.role_claimed.value
+    return HighRiskAnswers(
+        is_in_system=_is_in_system(record),
+        before=_text(stated.classification_before),
+        after=_text(stated.classification_after),
+        has_own_name=is_yes(record.identity.name_or_trademark_on_result),
+        is_system_provider=_KNOWS_THE_SYSTEM.get(str(role)),
+        is_purpose_changed=_is_purpose_changed(record),
+        is_foreseen=is_yes(stated.foreseen_in_initial_assessment),
+        is_within_plan=_is_within_plan(record),
+        effects=_effects(record),
+        signs=tuple(_signs(record)),
+        profiles=is_yes(stated.profiling),
+    )
+
+
+def _text(value: Value) -> str | None:
+    return str(value.value) if value.known else None
+
+
+def _is_in_system(record: RecordSections) -> bool | None:
+    after = _text(record.high_risk.classification_after)
+    if after is not None:
+        return after != "no_system"
+    return True if record.high_risk.system_ref.known else None
+
+
+def _is_purpose_changed(record: RecordSections) -> bool | None:
+    stated = is_yes(record.high_risk.intended_purpose_changed)
+    if stated is not None:
+        return stated
+    before, after = record.high_risk.intended_purpose_before, record.high_risk.intended_purpose_after
+    # two texts that differ may mean the same; that they are equal says that nothing changed
+    return False if before.known and after.known and before.value == after.value else None
+
+
+def _is_within_plan(record: RecordSections) -> bool | None:
+    """Whether the change that is claimed to be pre-determined is: planned before the assessment, in its bounds, not expired."""
+    plan = record.high_risk.predetermined.value
+    if not isinstance(plan, dict):
+        return None
+    days = [_day(plan.get(name)) for name in ("plan_date", "assessment_date", "expires")]
+    planned, assessed, expires = days
+    if planned is None or assessed is None or not plan.get("plan_digest"):
+        return False
+    made = _day(record.record_created_at)
+    in_time = planned <= assessed and (expires is None or (made is not None and made <= expires))
+    return in_time and plan.get("within_bounds") == "yes"
+
+
+def _day(text: object) -> date | None:
+    try:
+        return date.fromisoformat(str(text)[:10])
+    except ValueError:
+        return None
+
+
+def _effects(record: RecordSections) -> Effects:
+    """An answer that begins with yes or no says so; any other text leaves it open what it says."""
+    stated = {}
+    for article in ARTICLES:
+        text = _text(getattr(record.high_risk.effect_on, f"article_{article}"))
+        begins = None if text is None else _STATED_EFFECT.match(text)
+        stated[article] = None if begins is None else begins[1].lower()
+    return Effects(
+        affected=tuple(article for article, word in stated.items() if word == "yes"),
+        unaffected=tuple(article for article, word in stated.items() if word == "no"),
+    )
+
+
+def _signs(record: RecordSections) -> Iterator[str]:
+    """What is recorded that speaks against "no effect on any article"."""
+    compared = record.evaluation.bias.value
+    for row in compared if isinstance(compared, list) else ():
+        if isinstance(row, dict) and row.get("conclusion") == "worse":
+            group = f", group {row['slice']}" if row.get("slice") else ""
+            yield f"the evaluation of {row.get('suite')}{group} says worse (Arts. 10, 15)"
+    if is_yes(record.high_risk.art50_marking_preserved) is False:
+        yield "the marking of output is not preserved (Art. 50(2))"
+    if any(is_yes(data.personal_data) is True for data in record.data):
+        yield "it was trained on personal data (Art. 10)"
+
+
+def _verdict(table: TableName, decision: Decision, answers: Answers | HighRiskAnswers, rules: VerdictRules) -> Verdict:
+    row = None if decision.row is None else rules.row(decision.row)
+    applies = None if row is None or row.applies is None else field_rules().application(row.applies)
+    return Verdict(
+        table=table,
+        row=None if row is None else row.row,
+        status=UNDETERMINED if row is None else row.status,
+        clause=None if row is None else row.clause,
+        source=None if row is None else row.source,
+        applies_since=None if applies is None else applies.sentence,
+        action=None if row is None else row.action,
+        reasons=decision.reasons,
+        missing=decision.missing,
+        inputs=canonical_digest(answers.model_dump(mode="json")),
+    )
+
+
+def _flags(
+    record: ModificationRecord, modifier: Answers, system: HighRiskAnswers, gpai: Verdict, rules: VerdictRules
+) -> Iterator[RaisedFlag]:
+    limits = rules.limits
+    exempt = is_exempt(record)
+    reasons = {
+        "F1": "every condition is stated to hold" if exempt else None,
+        "F2": None if exempt else _outside_union(record, gpai),
+        "F3": _over_systemic_risk(record, limits),
+        "F4": _without_attempt(modifier),
+        "F5": _split(record, modifier, limits),
+        "F6": "the result is part of a system" if system.is_in_system and modifier.is_placed else None,
+        "H11": _placed_before(record, system),
+    }
+    raised = {name: reason for name, reason in reasons.items() if reason is not None}
+    for flag in rules.raised(frozenset(raised)):
+        yield RaisedFlag(
+            flag=flag.flag, name=flag.name, clause=flag.clause, effect=flag.effect, because=raised[flag.flag]
+        )
+
+
+def _outside_union(record: ModificationRecord, gpai: Verdict) -> str | None:
+    country = record.modifier.country
+    if gpai.status not in PROVIDER_VERDICTS or not country.known or country.value in field_rules().eu_members:
+        return None
+    return f"the status is that of a provider, and the modifier is established in {country.value}"
+
+
+def _over_systemic_risk(record: ModificationRecord, limits: Thresholds) -> str | None:
+    known = compute_at_least(record)
+    return f"at least {known:.3g} FLOP in all" if known > limits.systemic_risk_flop else None
+
+
+def _without_attempt(modifier: Answers) -> str | None:
+    if modifier.original_flop is not None or modifier.own_flop is None or modifier.estimate_attempted:
+        return None
+    return "the compute of the base is not known, and nothing is recorded of an attempt to estimate it"
+
+
+def _split(record: ModificationRecord, modifier: Answers, limits: Thresholds) -> str | None:
+    """Whether the two ways to count fall on different sides of the threshold that decides."""
+    aware, own = record.compute.param_update_flop.number, modifier.own_flop
+    kind = modifier.threshold_kind
+    if aware is None or own is None or kind is None:
+        return None
+    fixed = modifier.original_flop is None
+    limit = limits.fallback_flop(kind) if fixed else limits.one_third * (modifier.original_flop or 0.0)
+    return f"{aware:.3g} and {own:.3g} FLOP against {limit:.3g}" if (aware > limit) != (own > limit) else None
+
+
+def _placed_before(record: ModificationRecord, system: HighRiskAnswers) -> str | None:
+    classification = system.after if system.is_high else system.before
+    placed = _day(record.gpai.placing_date.value)
+    if not is_high(classification) or placed is None:
+        return None
+    applies = field_rules().application("annex_iii" if str(classification).startswith("annex_iii") else "annex_i")
+    return f"placed on {placed}, and {applies.sentence}" if placed < applies.since else None

@@ -1,0 +1,137 @@
+"""The rules of the verdicts as data: thresholds and rows, each with its clause, its source and the day it was looked up.
+
+The shipped rules are `rules/verdicts.json`; a person may put others in their place to see what would change.
+"""
+
+import json
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import cache
+from importlib import resources
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from peft_registry.schemas.document import Frozen
+
+Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
+TableName = Literal["gpai_modifier", "high_risk"]
+FULL_PCT = 100.0
+
+
+class Threshold(Frozen):
+    """A figure that the law or a guideline names; a share may be written as a fraction, `1/3`."""
+
+    name: Text
+    value: float | Text
+    unit: Text | None
+    clause: Text
+    source: Text
+    retrieved: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+
+    @field_validator("value")
+    @classmethod
+    def _is_positive(cls, value: float | str) -> float | str:
+        try:
+            positive = Fraction(value) > 0
+        except (ValueError, ZeroDivisionError):
+            positive = False
+        if not positive:
+            raise ValueError("a threshold is a positive number, or a fraction such as 1/3")
+        return value
+
+    @property
+    def number(self) -> float:
+        """The figure, in its unit."""
+        return float(Fraction(self.value))
+
+
+class Row(Frozen):
+    """One row of a decision table: the status it gives, where that stands and what follows. `applies` names the rules whose day
+    of application counts (`applications` of `modification_fields.json`)."""
+
+    table: TableName
+    row: Text
+    status: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
+    clause: Text
+    source: Text
+    applies: Text | None
+    action: Text
+
+
+class Flag(Frozen):
+    """Something that is said beside a status, and its effect."""
+
+    flag: Text
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
+    clause: Text
+    source: Text
+    effect: Text
+
+
+class Thresholds(Frozen):
+    """The figures that the tables are held against: a share of the base's compute, its tolerance in %, and FLOP."""
+
+    one_third: float
+    tolerance_pct: float
+    gpai_flop: float
+    systemic_risk_flop: float
+
+    def fallback_flop(self, kind: str) -> float:
+        """The fixed threshold of a kind, `fallback_sr` or `fallback_gpai`, in FLOP (GL J64)."""
+        whole = self.systemic_risk_flop if kind == "fallback_sr" else self.gpai_flop
+        return self.one_third * whole
+
+
+class VerdictRules(Frozen):
+    """A whole set. Two sets that differ in a threshold have different versions, which a verdict names."""
+
+    version: Text
+    law_as_of: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    notice: Text
+    thresholds: tuple[Threshold, ...]
+    rows: tuple[Row, ...]
+    flags: tuple[Flag, ...]
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        for what, names, needed in (
+            ("thresholds", [threshold.name for threshold in self.thresholds], Thresholds.model_fields),
+            ("rows", [row.row for row in self.rows], ROWS),
+            ("flags", [flag.flag for flag in self.flags], FLAGS),
+        ):
+            if sorted(names) != sorted(needed):
+                raise ValueError(f"the {what} have to be {', '.join(needed)}, each once")
+        if self.limits.tolerance_pct >= FULL_PCT:
+            raise ValueError("a tolerance of 100 % or more leaves no figure")
+        return self
+
+    @property
+    def limits(self) -> Thresholds:
+        """The thresholds by name."""
+        return Thresholds(**{threshold.name: threshold.number for threshold in self.thresholds})
+
+    def row(self, name: str) -> Row:
+        """The row of a name, which every set has."""
+        return next(row for row in self.rows if row.row == name)
+
+    def raised(self, names: frozenset[str]) -> Iterator[Flag]:
+        """The flags of these names, in the order of the file."""
+        return (flag for flag in self.flags if flag.flag in names)
+
+
+ROWS = (*(f"G{number}" for number in range(1, 14)), *(f"H{number}" for number in range(10)))
+"""What the tables can give; H10 is what stays open."""
+FLAGS = ("F1", "F2", "F3", "F4", "F5", "F6", "H11")
+
+
+@cache
+def shipped_rules() -> VerdictRules:
+    """The rules that this version of the tool carries."""
+    return VerdictRules.model_validate(json.loads(shipped_text()))
+
+
+def shipped_text() -> str:
+    """The file of the shipped rules, to be changed by whoever wants to try others."""
+    file = resources.files("peft_registry.registry.compliance") / "rules" / "verdicts.json"
+    return file.read_text(encoding="utf-8")

@@ -1,0 +1,173 @@
+"""The indicative verdicts about a version, or about all of them, by the shipped rules or by others. Nothing is written."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from peft_registry.registry.compliance.record_verdicts import RecordVerdicts, Verdict, verdicts_of
+from peft_registry.registry.compliance.superseding import in_second_form
+from peft_registry.registry.compliance.verdicts.rules import VerdictRules, shipped_rules
+from peft_registry.registry.disk.files import read_offered
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.intake.json import read_json
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.signed_records import required_record, version_statements
+from peft_registry.registry.verification.signed_versions import signed_page, signed_version
+from peft_registry.schemas.document import Frozen, first_problem
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.version import Version
+
+MAX_BYTES = 1 << 20
+_VERSIONS_AT_ONCE = 200
+
+
+class VerdictRulesRefused(InputRefused):
+    reference = "verdict-rules-refused"
+    what = "{path} is no set of rules for verdicts"
+    why = "{reason}"
+    fix = "begin with the shipped rules, `registry verdict --print-rules >FILE`, and change thresholds or rows in them"
+
+    path: Path
+    reason: str
+
+
+class VerdictShown(Frozen):
+    """The verdicts about one version, from the record that holds."""
+
+    version: str
+    manifest: Digest
+    record: str
+    verdicts: RecordVerdicts
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Label and text of each line, for people."""
+        yield "version", self.version
+        yield "record", self.record
+        for verdict in self.verdicts.both:
+            yield _LABELS[verdict.table], verdict.text
+            yield from (("because", reason) for reason in verdict.reasons)
+            yield from (("open", question) for question in verdict.missing)
+            if verdict.applies_since is not None:
+                yield "applies", verdict.applies_since
+            if verdict.action is not None:
+                yield "to do", verdict.action
+            yield "inputs", str(verdict.inputs)
+        yield from (("beside it", flag.text) for flag in self.verdicts.flags)
+        yield "notice", self.verdicts.notice
+
+
+class VerdictChange(Frozen):
+    """What other rules say of one version, where they say something else."""
+
+    version: str
+    manifest: Digest
+    table: str
+    now: str
+    under: str
+
+
+class Replay(Frozen):
+    """All versions under other rules."""
+
+    versions: int
+    without_record: int
+    changes: tuple[VerdictChange, ...]
+    rules: str
+    notice: str
+
+
+_LABELS = {"gpai_modifier": "model", "high_risk": "system"}
+
+
+def read_verdict_rules(path: Path) -> VerdictRules:
+    """A set of rules from a file that a person offers.
+
+    Raises:
+        VerdictRulesRefused: a threshold or a row is missing, twice, without clause or source, or the file holds something else.
+        MalformedInput: it is no JSON.
+        OfferedFileRefused, FileMissing, FileUnreadable: as `read_offered`.
+    """
+    value = read_json(read_offered(path, max_bytes=MAX_BYTES), what=path.name, family="intake")
+    try:
+        rules = VerdictRules.model_validate(value)
+    except ValidationError as error:
+        raise VerdictRulesRefused(path, first_problem(error)) from error
+    if rules.version == shipped_rules().version and rules != shipped_rules():
+        raise VerdictRulesRefused(
+            path, f"it is called {rules.version} as the shipped rules are, and says something else"
+        )
+    return rules
+
+
+def describe_verdict(registry: Registry, reference: str, rules: VerdictRules | None = None) -> VerdictShown:
+    """Both verdicts about the version that a reference means, by these rules or the shipped ones.
+
+    Raises:
+        MalformedReference, NotFound: as `version_named`.
+        NoRecord: it has no modification record.
+        IntegrityBroken: what is recorded is not what was signed.
+    """
+    version = signed_version(registry, version_named(registry, reference))
+    record = in_second_form(required_record(version_statements(registry, version), version).record)
+    return VerdictShown(
+        version=version.label,
+        manifest=version.manifest_digest,
+        record=record.record_id,
+        verdicts=verdicts_of(record, rules),
+    )
+
+
+def replay(registry: Registry, rules: VerdictRules) -> Replay:
+    """What these rules say otherwise than the shipped ones, of every version, by name and number.
+
+    Raises:
+        IntegrityBroken: what is recorded of a version is not what was signed.
+    """
+    changes: list[VerdictChange] = []
+    versions = without_record = 0
+    for version in _versions(registry):
+        versions += 1
+        said = version_statements(registry, version)
+        if said.record is None:
+            without_record += 1
+            continue
+        record = in_second_form(said.record.record)
+        before, under = verdicts_of(record), verdicts_of(record, rules)
+        changes += [
+            _change(version, now, then)
+            for now, then in zip(before.both, under.both, strict=True)
+            if _says(now) != _says(then)
+        ]
+    return Replay(
+        versions=versions,
+        without_record=without_record,
+        changes=tuple(changes),
+        rules=rules.version,
+        notice=f"{rules.notice} Rule set {rules.version}, law as of {rules.law_as_of}.",
+    )
+
+
+def _versions(registry: Registry) -> Iterator[Version]:
+    after = None
+    while True:
+        page = signed_page(registry, after=after, limit=_VERSIONS_AT_ONCE)
+        yield from page.versions
+        after = page.next
+        if after is None:
+            return
+
+
+def _says(verdict: Verdict) -> tuple[str, str | None, tuple[str, ...]]:
+    return verdict.status, verdict.row, verdict.missing
+
+
+def _change(version: Version, now: Verdict, under: Verdict) -> VerdictChange:
+    return VerdictChange(
+        version=version.label,
+        manifest=version.manifest_digest,
+        table=now.table,
+        now=now.text,
+        under=under.text,
+    )

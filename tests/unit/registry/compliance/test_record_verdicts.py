@@ -1,0 +1,213 @@
+"""Both verdicts about one record: what it answers, the flags beside them, and the same record under other rules."""
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from peft_registry.registry.compliance.assessment import with_assessment
+from peft_registry.registry.compliance.record_verdicts import high_risk_answers, verdicts_of
+from peft_registry.registry.compliance.verdicts.rules import VerdictRules, shipped_rules, shipped_text
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.values import declared, measured
+from tests.builders.records import NOW, a_modification_record
+
+
+def said(value, unit=None):
+    return declared(value, unit, by="alex (legal)", at=NOW)
+
+
+def answered(record: ModificationRecord, **sections) -> ModificationRecord:
+    """The record with these answers, by section and field, and what follows from them."""
+    for section, answers in sections.items():
+        of_section = getattr(record, section)
+        record = record.revised(**{section: of_section.revised(**{key: said(value) for key, value in answers.items()})})
+    return with_assessment(record)
+
+
+def with_effects(record: ModificationRecord, text: str, **others: str) -> ModificationRecord:
+    articles = {f"article_{number}": text for number in range(9, 16)} | others
+    effects = record.high_risk.effect_on.revised(**{name: said(value) for name, value in articles.items()})
+    return record.revised(high_risk=record.high_risk.revised(effect_on=effects))
+
+
+RECORD = a_modification_record()
+SYSTEM = {"classification_before": "annex_iii_3", "classification_after": "annex_iii_3"}
+
+
+def test_a_purpose_that_makes_a_system_high_risk_is_a_case_of_article_25_1_c():
+    record = answered(
+        RECORD,
+        high_risk={
+            "classification_before": "not_high_risk",
+            "classification_after": "annex_iii_3",
+            "intended_purpose_before": "a tutor for sums",
+            "intended_purpose_after": "marks of pupils",
+            "intended_purpose_changed": "yes",
+        },
+    )
+    verdict = verdicts_of(record).high_risk
+    assert (verdict.row, verdict.status, verdict.clause) == ("H6", "provider_25_1_c", "Arts. 6, 25(1)(c)")
+    assert "2027-12-02" in verdict.applies_since
+    assert "conformity assessment" in verdict.action
+
+
+def test_the_status_for_the_model_is_the_one_that_the_record_states():
+    verdict = verdicts_of(RECORD).gpai_modifier
+    recorded = RECORD.gpai.verdict
+    assert verdict.status == (recorded.value if recorded.known else "undetermined")
+    if recorded.known:
+        assert recorded.evidence == (verdict.inputs,)
+    else:
+        assert verdict.missing
+
+
+@pytest.mark.parametrize(
+    ("text", "affected", "unaffected"),
+    [
+        ("no: only the tone of answers", 0, 7),
+        ("Yes: the error rate of a group rose", 7, 0),
+        ("no", 0, 7),
+        ("none that we know of", 0, 0),
+        ("nothing was looked at", 0, 0),
+        ("unknown", 0, 0),
+    ],
+)
+def test_only_an_answer_that_begins_with_yes_or_no_says_so(text, affected, unaffected):
+    effects = high_risk_answers(with_effects(RECORD, text)).effects
+    assert (len(effects.affected), len(effects.unaffected)) == (affected, unaffected)
+
+
+def test_no_effect_is_not_believed_beside_a_measured_harm():
+    calm = answered(
+        with_effects(RECORD, "no: only the tone"),
+        high_risk=SYSTEM | {"intended_purpose_changed": "no", "foreseen_in_initial_assessment": "no"},
+        identity={"name_or_trademark_on_result": "no"},
+    )
+    calm = calm.revised(evaluation=calm.evaluation.revised(bias=measured([], method="none")))
+    assert verdicts_of(calm).high_risk.row == "H9"
+    row = {"suite": "house", "slice": "gender", "conclusion": "worse"}
+    harmed = calm.revised(evaluation=calm.evaluation.revised(bias=measured([row], method="as evaluated")))
+    verdict = verdicts_of(harmed).high_risk
+    assert verdict.row is None
+    assert verdict.reasons == ("the evaluation of house, group gender says worse (Arts. 10, 15)",)
+    unmarked = answered(calm, high_risk={"art50_marking_preserved": "no"})
+    assert "Art. 50(2)" in verdicts_of(unmarked).high_risk.reasons[0]
+
+
+PLAN = {
+    "plan": "retraining each year",
+    "plan_digest": "sha256:" + "5" * 64,
+    "plan_date": "2025-01-10",
+    "assessment_date": "2025-03-01",
+    "within_bounds": "yes",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "holds"),
+    [
+        ({}, True),
+        ({"within_bounds": "no"}, False),
+        ({"plan_date": "2025-03-02"}, False),
+        ({"plan_date": None}, False),
+        ({"plan_digest": None}, False),
+        ({"expires": "2026-01-01"}, False),
+        ({"expires": NOW[:10]}, True),
+        ({"expires": "2040-01-01"}, True),
+    ],
+    ids=str,
+)
+def test_a_pre_determined_change_was_planned_before_the_assessment_and_stays_in_its_bounds(changes, holds):
+    plan = {key: value for key, value in (PLAN | changes).items() if value is not None}
+    record = answered(
+        RECORD, high_risk=SYSTEM | {"predetermined": plan}, identity={"name_or_trademark_on_result": "no"}
+    )
+    assert high_risk_answers(record).is_within_plan is holds
+    assert (verdicts_of(record).high_risk.row == "H3") is holds
+
+
+def flags_of(record: ModificationRecord) -> list[str]:
+    return [flag.flag for flag in verdicts_of(record).flags]
+
+
+def test_flags_say_what_holds_beside_a_status():
+    assert "F6" not in flags_of(RECORD)
+    placed = answered(
+        RECORD,
+        high_risk=SYSTEM,
+        gpai={"placed_on_eu_market": "yes", "placing_date": "2026-11-01"},
+        modifier={"country": "US"},
+    )
+    assert {"F6", "H11"} <= set(flags_of(placed))
+    later = answered(placed, gpai={"placing_date": "2028-01-01"})
+    assert "H11" not in flags_of(later)
+    over = placed.revised(compute=placed.compute.revised(conservative_flop=measured(2e25, "FLOP", method="counted")))
+    over = with_assessment(over)
+    assert "F3" in flags_of(over)
+    if verdicts_of(over).gpai_modifier.status.startswith("provider"):
+        assert "F2" in flags_of(over)
+        assert "F2" not in flags_of(answered(over, modifier={"country": "DE"}))
+
+
+def changed_rules(**values) -> VerdictRules:
+    text = json.loads(shipped_text())
+    for threshold in text["thresholds"]:
+        threshold["value"] = values.get(threshold["name"], threshold["value"])
+    return VerdictRules.model_validate(text | {"version": "tried"})
+
+
+def test_another_rule_set_tells_another_status_of_the_same_answers():
+    known = answered(
+        RECORD,
+        gpai={"placed_on_eu_market": "yes", "same_provider": "no"},
+        use={"modalities": {"input": ["text"], "output": ["text"]}},
+    )
+    base = known.base[0].revised(
+        is_gpai=said("yes"),
+        has_systemic_risk=said("no"),
+        training_compute_flop=said(1e22, "FLOP"),
+        licence_flags=said([]),
+    )
+    changes = known.gpai.qualitative_change
+    none = changes.revised(generality=said("none"), capabilities=said("none"), systemic_risk=said("none"))
+    known = known.revised(base=(base,), gpai=known.gpai.revised(qualitative_change=none))
+    known = known.revised(upstream=tuple(terms.revised(eu_exclusion=said("no")) for terms in known.upstream))
+    known = with_assessment(known)
+    now = verdicts_of(known).gpai_modifier
+    assert now.row == "G13", now.missing
+    tried = verdicts_of(known, changed_rules(one_third=1e-12))
+    assert tried.gpai_modifier.row == "G9"
+    assert tried.gpai_modifier.inputs == now.inputs
+    assert "tried" in tried.notice and "not legal advice" in tried.notice
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda rules: rules["thresholds"].pop(),
+        lambda rules: rules["thresholds"][0].update(value="1/0"),
+        lambda rules: rules["thresholds"][0].update(value=0),
+        lambda rules: rules["thresholds"][0].update(value="a third"),
+        lambda rules: rules["thresholds"][0].update(source=""),
+        lambda rules: rules["thresholds"][0].update(source="   "),
+        lambda rules: rules["thresholds"][0].pop("clause"),
+        lambda rules: rules["thresholds"][1].update(value=100),
+        lambda rules: rules["rows"].append(rules["rows"][0]),
+        lambda rules: rules["rows"].pop(3),
+        lambda rules: rules.update(extra=1),
+        lambda rules: rules["flags"].pop(),
+    ],
+    ids=range(12),
+)
+def test_a_rule_file_that_is_not_whole_is_refused(spoil):
+    rules = json.loads(shipped_text())
+    spoil(rules)
+    with pytest.raises(ValidationError):
+        VerdictRules.model_validate(rules)
+
+
+def test_the_shipped_rules_name_a_clause_and_a_document_for_everything():
+    rules = shipped_rules()
+    for item in (*rules.thresholds, *rules.rows, *rules.flags):
+        assert item.clause and item.source in ("GL", "AI Act")

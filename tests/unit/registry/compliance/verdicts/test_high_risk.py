@@ -1,0 +1,111 @@
+"""The decision table of high-risk systems: every row, every open question, and what speaks against a stated answer.
+
+The expected rows are written out from Arts. 3(23), 6, 25 and 43(4), and not taken from the rules that the tool carries.
+"""
+
+import pytest
+
+from peft_registry.registry.compliance.verdicts.high_risk import (
+    ARTICLES,
+    Effects,
+    HighRiskAnswers,
+    decide_high_risk,
+)
+
+UNTOUCHED = Effects(unaffected=ARTICLES)
+# a deployer changes somebody else's system of Annex III 3: nothing is touched, nothing was foreseen
+CHANGED = {
+    "is_in_system": True,
+    "before": "annex_iii_3",
+    "after": "annex_iii_3",
+    "has_own_name": False,
+    "is_system_provider": False,
+    "is_purpose_changed": False,
+    "is_foreseen": False,
+    "effects": UNTOUCHED,
+    "profiles": False,
+}
+
+
+def decided(**changes):
+    return decide_high_risk(HighRiskAnswers(**(CHANGED | changes)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "row"),
+    [
+        ({"is_in_system": False, "before": None, "after": "no_system"}, "H1"),
+        ({"has_own_name": True}, "H2"),
+        ({"has_own_name": True, "is_system_provider": True}, "H9"),
+        ({"is_within_plan": True, "is_purpose_changed": True}, "H3"),
+        ({"has_own_name": True, "is_within_plan": True}, "H2"),
+        ({"is_purpose_changed": True}, "H4"),
+        ({"effects": Effects(affected=(15,), unaffected=(9, 10, 11, 12, 13, 14))}, "H4"),
+        # one article is enough, whatever nobody has said of the others
+        ({"effects": Effects(affected=(10,))}, "H4"),
+        ({"is_purpose_changed": True, "is_system_provider": True}, "H5"),
+        ({"before": "not_high_risk", "is_purpose_changed": True}, "H6"),
+        ({"before": "art6_3_exempt", "is_purpose_changed": True}, "H6"),
+        ({"before": "not_high_risk", "after": "annex_i", "is_purpose_changed": True}, "H6"),
+        ({"before": "not_high_risk", "after": "art6_3_exempt", "is_exit_documented": True}, "H7"),
+        ({"before": "annex_iii_3", "after": "art6_3_exempt", "is_exit_documented": True}, "H7"),
+        ({"before": "no_system", "after": "annex_i", "has_own_name": True}, "H8"),
+        ({}, "H9"),
+        ({"before": "not_high_risk", "after": "not_high_risk"}, "H0"),
+        ({"before": "no_system", "after": "not_high_risk"}, "H0"),
+    ],
+    ids=str,
+)
+def test_each_row_of_the_table_is_reached(changes, row):
+    decision = decided(**changes)
+    assert decision.row == row
+    assert decision.reasons and not decision.missing
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"is_in_system": None, "before": None, "after": None}, ["part of a system", "before", "after"]),
+        ({"before": None}, ["classified before"]),
+        ({"after": None}, ["classified after"]),
+        ({"has_own_name": None}, ["name or trademark"]),
+        ({"has_own_name": True, "is_system_provider": None}, ["provider of the system"]),
+        ({"is_purpose_changed": True, "is_foreseen": None}, ["foresaw"]),
+        ({"is_purpose_changed": True, "is_foreseen": True}, ["high_risk.predetermined"]),
+        ({"is_purpose_changed": True, "is_foreseen": True, "is_within_plan": False}, ["high_risk.predetermined"]),
+        ({"is_purpose_changed": True, "is_system_provider": None}, ["provider of the system"]),
+        ({"is_purpose_changed": None}, ["intended purpose changed"]),
+        ({"before": "not_high_risk", "is_purpose_changed": None}, ["intended purpose changed"]),
+        ({"before": "not_high_risk"}, ["did not change"]),
+        ({"before": "no_system"}, ["Art. 3(3)"]),
+        ({"before": "no_system", "after": "annex_i", "has_own_name": None}, ["name or trademark"]),
+        ({"before": "no_system", "after": "annex_i"}, ["no row"]),
+        ({"after": "art6_3_exempt", "profiles": True}, ["profiles natural persons"]),
+        ({"after": "art6_3_exempt", "profiles": None}, ["profiles", "documented and registered"]),
+        ({"after": "art6_3_exempt"}, ["documented and registered"]),
+        ({"after": "art6_3_exempt", "is_exit_documented": False}, ["Arts. 6(4), 49(2)"]),
+        ({"after": "not_high_risk"}, ["no row"]),
+        ({"effects": Effects(unaffected=(9, 10, 11, 12, 13, 14))}, ["Art. 15"]),
+        ({"effects": Effects()}, [f"Art. {article}" for article in ARTICLES]),
+        ({"signs": ("the evaluation of house says worse",)}, ["the effect again"]),
+    ],
+    ids=str,
+)
+def test_what_nobody_answered_leaves_it_open_with_the_question(changes, words):
+    decision = decided(**changes)
+    assert decision.row is None
+    assert len(decision.missing) == len(words)
+    for question, word in zip(decision.missing, words, strict=True):
+        assert word in question
+
+
+def test_a_new_assessment_is_owed_whoever_the_provider_is():
+    decision = decided(is_purpose_changed=True, is_system_provider=None)
+    assert any("Art. 43(4)" in reason for reason in decision.reasons)
+
+
+def test_what_was_measured_is_told_beside_an_effect_that_is_denied():
+    sign = "the evaluation of house says worse"
+    assert decided(signs=(sign,)).reasons == (sign,)
+    # where something is stated to be affected, nothing speaks against it
+    assert decided(signs=(sign,), is_purpose_changed=True).row == "H4"
