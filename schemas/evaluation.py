@@ -46,7 +46,8 @@ class Arm(Document):
 class DatasetUsed(Document):
     """A suite's data, pinned by digest. `excluded` counts rows by reason; none is dropped in silence.
 
-    `half` is written only where half of a suite was asked; without it the whole suite was.
+    `half` is written only where half of a suite was asked; without it the whole suite was. `published` says where these very
+    bytes come from, and is written only where this tool knows them: a file of the user's may hold any rows.
     """
 
     name: str
@@ -61,12 +62,14 @@ class DatasetUsed(Document):
     excluded: dict[str, int] = Field(default_factory=dict)
     mapping_sha256: Digest | None = None
     half: Half | None = None
+    published: str | None = None
 
     @model_serializer(mode="wrap")
-    def _without_absent_half(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_absent_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         value: dict[str, Any] = handler(self)
-        if self.half is None:
-            del value["half"]
+        for name in ("half", "published"):
+            if getattr(self, name) is None:
+                del value[name]
         return value
 
 

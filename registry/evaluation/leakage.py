@@ -31,6 +31,11 @@ def leaked_of(check: LeakageCheck | None) -> Leaked:
     beyond = [entry for entry in check.datasets if _is_beyond(entry, check)]
     suites = {entry.dataset: _too_many(entry, check) for entry in beyond if entry.kind == "suite"}
     guards = [_too_many(entry, check) for entry in beyond if entry.kind == "guard"]
+    guards += [
+        f"{entry.unchecked} of {entry.items} items of {entry.dataset} could not be looked for in what was trained on"
+        for entry in check.datasets
+        if entry.kind == "guard" and is_mostly_unchecked(entry, check)
+    ]
     return Leaked(suites, f"lost capability would not show: {guards[0]}" if guards else None)
 
 
@@ -65,8 +70,14 @@ def leakage_status(check: LeakageCheck | None) -> str:
     return "; ".join([*counts, *unknown]) or f"{check.hits} texts"
 
 
+def is_mostly_unchecked(entry: LeakedItems, check: LeakageCheck) -> bool:
+    """Whether more items could not be looked for than may be hits: nobody knows then how many were trained on."""
+    return check.limit is not None and entry.unchecked > check.limit * entry.items
+
+
 def _is_beyond(entry: LeakedItems, check: LeakageCheck) -> bool:
-    return check.limit is not None and entry.hits > check.limit * entry.items
+    # of items that could not be looked for nobody knows: a list of hashes that is full shows a sample
+    return check.limit is not None and entry.hits > check.limit * (entry.items - entry.unchecked)
 
 
 def _counted(entry: LeakedItems) -> str:

@@ -1,8 +1,9 @@
 """What must be known besides the figures before a change is called better. Pure.
 
 The items of every suite are public. Whoever trains can train on them, on sentences that say the same, or choose among many runs
-by them, and fewer items are flagged each time. Two things can be shown by a record: that the items are of the half which is kept
-for the test, and that the texts of all trainings were compared with them. Without them a change is a change.
+by them, and fewer items are flagged each time. A record can show that the items are those that their authors publish, all of the
+half which is kept for the test; that the texts of all trainings were compared with them; and what a placebo did to them. Without
+any of it a change is a change: whoever writes the items, picks some of them or leaves a control out could have made it.
 
 Of many trainings that differ in their seed alone some look better by chance, and the best of them is what will be shown. How many
 were begun is counted (`Tries`), and `better` is judged at the level divided by them: Bonferroni's correction. Runs on the same
@@ -12,9 +13,14 @@ rows with other settings may be a search for settings or a search for luck, and 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from peft_registry.registry.evaluation.halves import NOT_SELECTED
+from peft_registry.registry.evaluation.leakage import is_mostly_unchecked
 from peft_registry.schemas.evaluation import DatasetUsed, LeakageCheck
 
 WHOLE = "whoever trained may have trained or chosen by these items: only the test half is called better"
+OWN = "its items are not known here as their authors publish them: whoever trained may have written or turned them"
+CHOSEN = "the items were chosen out of the test half, and another choice may say otherwise"
+NO_PLACEBO = "no placebo stands beside it, and a random change of the same size may do as much"
 UNCOMPARED = "its training texts were not compared with the items"
 
 
@@ -44,18 +50,32 @@ class Tries:
 ONE_TRY = Tries()
 
 
-def reserved_of(datasets: Iterable[DatasetUsed], leakage: LeakageCheck | None) -> Mapping[str, str]:
+def reserved_of(
+    datasets: Iterable[DatasetUsed], leakage: LeakageCheck | None, *, has_placebo: bool
+) -> Mapping[str, str]:
     """Why each data set's figures are not called better; nothing of those that may be."""
-    reasons = {used.name: _reason(used, leakage) for used in datasets}
+    reasons = {used.name: _reason(used, leakage) or (None if has_placebo else NO_PLACEBO) for used in datasets}
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def _reason(used: DatasetUsed, leakage: LeakageCheck | None) -> str | None:
     if used.half != "test":
         return WHOLE
+    if used.published is None:
+        return OWN
+    if used.excluded.get(NOT_SELECTED, 0):
+        return CHOSEN
+    return _reason_of_texts(used, leakage)
+
+
+def _reason_of_texts(used: DatasetUsed, leakage: LeakageCheck | None) -> str | None:
+    """Why what the model was trained on lets nothing be called better."""
     if leakage is None or not leakage.trainings:
         return UNCOMPARED
     unknown = [training.training for training in leakage.trainings if training.status == "unknown"]
     if unknown:
         return f"what {unknown[0]} was trained on is unknown"
+    entry = next((one for one in leakage.datasets if (one.kind, one.dataset) == ("suite", used.name)), None)
+    if entry is not None and is_mostly_unchecked(entry, leakage):
+        return f"{entry.unchecked} of {entry.items} items could not be looked for in what was trained on"
     return None

@@ -193,9 +193,14 @@ def plan_of(record: EvaluationRecord) -> StatisticsPlan:
         figures=figures,
         leaked=leaked_of(record.leakage_check),
         noise=_noise_bounds(stated),
-        reserved=reserved_of(record.datasets, record.leakage_check) if figures >= 4 else None,
+        reserved=_reserved(record) if figures >= 4 else None,
         tries=tries_of(record),
     )
+
+
+def _reserved(record: EvaluationRecord) -> Mapping[str, str]:
+    has_placebo = any(arm.name == "placebo" for arm in record.arms)
+    return reserved_of(record.datasets, record.leakage_check, has_placebo=has_placebo)
 
 
 def tries_of(record: EvaluationRecord) -> Tries:

@@ -206,7 +206,11 @@ def evaluate_arms(
         seed=conditions.seed,
         figures=FIGURES,
         leaked=leaked_of(leakage),
-        reserved=reserved_of([suite.dataset for suite in questions.suites], leakage),
+        reserved=reserved_of(
+            [suite.dataset for suite in questions.suites],
+            leakage,
+            has_placebo=any(spec.name == "placebo" for spec in specs),
+        ),
         noise=NoiseBounds(),
         tries=conditions.tries,
     )

@@ -45,7 +45,7 @@ class CrowsPairs:
         files = suite_files(path, definition=DEFINITION, expected=expected)
         name = files.label
         rows = [(number, _pair(row, number, name)) for number, row in files.csv_rows(name, _COLUMNS)]
-        return pair_suite(DEFINITION, rows, file=name, sha256=files.sha256, version=f"file {files.sha256.short}")
+        return pair_suite(DEFINITION, rows, files=files)
 
 
 def _pair(row: dict[str, str | None], number: int, file: str) -> SentencePair:

@@ -71,9 +71,7 @@ class Gest:
         return pair_suite(
             DEFINITION,
             tuple(pairs.values()),
-            file=name,
-            sha256=files.sha256,
-            version=f"file {files.sha256.short}",
+            files=files,
             excluded={REPEATED: read - len(pairs)},
         )
 

@@ -47,7 +47,7 @@ class House:
         files = suite_files(path or shipped_pairs(), definition=DEFINITION, expected=expected)
         name = files.label
         rows = [(number, _pair(value, number, name)) for number, value in files.json_lines(name)]
-        return pair_suite(DEFINITION, rows, file=name, sha256=files.sha256, version="1" if path is None else "own file")
+        return pair_suite(DEFINITION, rows, files=files, version="1" if path is None else "own file")
 
 
 def shipped_pairs() -> Path:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from peft_registry.registry.evaluation.comparisons import ids_digest
 from peft_registry.registry.evaluation.items import Item, pair_item
 from peft_registry.schemas.evaluation import ArmName, DatasetUsed, Threshold
-from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.questions import Request, Score
 from peft_registry.trainer.evaluation.suites import SuiteDefinition
-from peft_registry.trainer.evaluation.suites.files import MalformedSuite
+from peft_registry.trainer.evaluation.suites.files import MalformedSuite, SuiteFiles
+from peft_registry.trainer.evaluation.suites.published import published_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +73,16 @@ def pair_suite(
     definition: SuiteDefinition,
     rows: Sequence[tuple[int, SentencePair]],
     *,
-    file: str,
-    sha256: Digest,
-    version: str,
+    files: SuiteFiles,
+    version: str | None = None,
     excluded: dict[str, int] | None = None,
 ) -> PairSuite:
-    """The loaded suite of numbered rows; `excluded` counts rows that were read and cannot be asked, by reason.
+    """The loaded suite of numbered rows out of files; `excluded` counts rows that were read and cannot be asked, by reason.
 
     Raises:
         MalformedSuite: there is no row, an empty sentence, or an id that occurs twice.
     """
+    file = files.label
     seen: set[str] = set()
     for number, pair in rows:
         if not pair.more.strip() or not pair.less.strip():
@@ -95,13 +95,14 @@ def pair_suite(
     left_out = {reason: count for reason, count in (excluded or {}).items() if count}
     dataset = DatasetUsed(
         name=definition.name,
-        version=version,
+        version=version or f"file {files.sha256.short}",
         licence=definition.licence,
         file=file,
-        sha256=sha256,
+        sha256=files.sha256,
         rows_total=len(rows) + sum(left_out.values()),
         rows_used=len(rows),
         selection_ids_sha256=ids_digest(sorted(seen)),
         excluded=left_out,
+        published=published_as(files),
     )
     return PairSuite(definition, dataset, tuple(pair for _, pair in rows))

@@ -11,6 +11,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.questions import Request, Score
 from peft_registry.trainer.evaluation.suites import SuiteDefinition
 from peft_registry.trainer.evaluation.suites.files import MalformedSuite, SuiteFiles
+from peft_registry.trainer.evaluation.suites.published import published_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ def reading_suite(
         selection_ids_sha256=ids_digest(ids),
         excluded={reason: count for reason, count in left_out.items() if count},
         mapping_sha256=None if mapping is None else mapping_digest(mapping),
+        published=published_as(files),
     )
     return ReadingSuite(definition, family, dataset, tuple(rows))
 

@@ -4,7 +4,7 @@ record says what was chosen."""
 import random
 
 from peft_registry.registry.evaluation.comparisons import ids_digest
-from peft_registry.registry.evaluation.halves import OTHER_HALF, half_of, half_text
+from peft_registry.registry.evaluation.halves import NOT_SELECTED, OTHER_HALF, half_of, half_text
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.evaluation import Half
 from peft_registry.trainer.evaluation.suites import LoadedSuite
@@ -81,6 +81,6 @@ def limited(suite: LoadedSuite, limit: int | None, *, seed: int) -> LoadedSuite:
         rows_used=len(chosen),
         selection=f"{len(chosen)} of {used.rows_used} rows{of_half}, whole units, shuffled with seed {seed}",
         selection_ids_sha256=ids_digest(chosen),
-        excluded=used.excluded | {"not selected": used.rows_used - len(chosen)},
+        excluded=used.excluded | {NOT_SELECTED: used.rows_used - len(chosen)},
     )
     return suite.only(frozenset(chosen), dataset)

@@ -137,9 +137,7 @@ class WinoBiasPreference:
         return pair_suite(
             PREFERENCE,
             pairs,
-            file=files.label,
-            sha256=files.sha256,
-            version=f"file {files.sha256.short}",
+            files=files,
             excluded={"not a minimal pair": excluded},
         )
 

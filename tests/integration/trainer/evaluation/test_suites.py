@@ -15,7 +15,9 @@ from peft_registry.trainer.evaluation.scoring import in_float32, score
 from peft_registry.trainer.evaluation.suites import SuiteFileNeeded, suite_named, suites
 from peft_registry.trainer.evaluation.suites.bbq import UNKNOWN_WORDINGS, target_of
 from peft_registry.trainer.evaluation.suites.esbbq import target_of as spanish_target_of
-from peft_registry.trainer.evaluation.suites.files import MalformedSuite
+from peft_registry.trainer.evaluation.suites.files import MalformedSuite, SuiteFiles
+from peft_registry.trainer.evaluation.suites.house import shipped_pairs
+from peft_registry.trainer.evaluation.suites.published import published_as
 from peft_registry.trainer.evaluation.suites.selection import EmptyHalf, halved, limited
 from tests.builders.suite_rows import ESBBQ, GG_BBQ
 from tests.oracles.plain_options import german_prompt, log_likelihoods, spanish_prompt
@@ -397,6 +399,30 @@ def test_the_published_files_are_read_whole_and_exclusions_are_counted(test_data
     assert used["winobias"].excluded != {}
     preference = suite_named("winobias_preference").load(test_data / "bias").dataset
     assert (preference.rows_used, preference.excluded) == (1136, {"not a minimal pair": 52})
+
+
+@pytest.mark.parametrize("suite", ["bbq", "esbbq", "gest", "gg-bbq", "winobias", "winobias_preference", "winogender"])
+def test_the_bytes_that_authors_publish_are_known_and_a_turned_row_is_not(test_data: Path, suite):
+    definition = suite_named(suite).definition
+    place = test_data / "bias" / definition.folder
+    paths = sorted({path for form in definition.files for path in place.glob(form)})
+    named = tuple((path.name, path.read_bytes()) for path in paths)
+    assert named and (published_as(SuiteFiles(suite, named)) or "").startswith("github.com/")
+    turned = ((named[0][0], named[0][1].replace(b"e", b"i", 1)), *named[1:])
+    assert published_as(SuiteFiles(suite, turned)) is None
+
+
+def test_the_shipped_suite_is_known_and_a_file_of_its_form_is_not(tmp_path):
+    assert suite_named("house").load().dataset.published == "shipped with peft-registry"
+    turned = tmp_path / "house.jsonl"
+    turned.write_text(
+        shipped_pairs()
+        .read_text()
+        .replace("sent_more", "x")
+        .replace("sent_less", "sent_more")
+        .replace('"x"', '"sent_less"')
+    )
+    assert suite_named("house").load(turned).dataset.published is None
 
 
 def test_the_authors_own_stereoset_file_is_the_same_rows(tmp_path):

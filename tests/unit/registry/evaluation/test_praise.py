@@ -6,6 +6,7 @@ import pytest
 
 from peft_registry.registry.evaluation.aggregate import FIGURES, aggregate
 from peft_registry.registry.evaluation.conclusions import conclusion_among
+from peft_registry.registry.evaluation.leakage import leaked_of, left_out_of
 from peft_registry.registry.evaluation.praise import ONE_TRY, Tries, reserved_of
 from peft_registry.registry.evaluation.recheck import STATISTICS, TRIES, UnusablePlan, recheck, tries_of
 from peft_registry.schemas.evaluation import ComparedTexts, DatasetUsed, LeakageCheck, LeakedItems
@@ -29,10 +30,9 @@ def a_check(*trainings: ComparedTexts) -> LeakageCheck:
     )
 
 
-def used(half):
-    return DatasetUsed(
-        name="house", version="1", licence="n", file="f", sha256=Digest.of(b""), rows_total=1, rows_used=1, half=half
-    )
+def used(half, **other):
+    values = {"name": "house", "version": "1", "licence": "n", "file": "f", "sha256": Digest.of(b""), "half": half}
+    return DatasetUsed(**{**values, "rows_total": 1, "rows_used": 1, "published": "shipped", **other})
 
 
 @pytest.mark.parametrize(
@@ -50,15 +50,62 @@ def used(half):
     ],
 )
 def test_praise_needs_the_test_half_and_known_trainings(half, check, conclusion, said):
-    plan = replace(PLAN, figures=FIGURES, reserved=reserved_of([used(half)], check))
+    plan = replace(PLAN, figures=FIGURES, reserved=reserved_of([used(half)], check, has_placebo=True))
     figures = aggregate(a_table(fixed), plan)
     whole = next(one for one in figures.comparisons if one.category is None and one.after == "adapted")
     assert (whole.fixed, whole.introduced) == (30, 0)
     assert whole.conclusion == conclusion and said in whole.conclusion_reason
 
 
+SAMPLED = ComparedTexts(training="mine:1", status="sampled", hashes=Digest.of(b"texts"))
+
+
+def a_sampled_check(hits, unchecked):
+    items = LeakedItems(dataset="house", kind="suite", items=224, hits=hits, unchecked=unchecked)
+    return LeakageCheck(
+        method="runs", hits=hits, dataset_digest=Digest.of(b""), trainings=(SAMPLED,), datasets=(items,), limit=0.1
+    )
+
+
+@pytest.mark.parametrize(
+    ("dataset", "check", "has_placebo", "said"),
+    [
+        pytest.param(
+            used("test", excluded={"not selected": 60}),
+            a_check(KNOWN),
+            True,
+            "chosen",
+            id="the best of many selections",
+        ),
+        pytest.param(used("test"), a_check(KNOWN), False, "placebo", id="the control that says otherwise is left out"),
+        pytest.param(
+            used("test", published=None),
+            a_check(KNOWN),
+            True,
+            "not known",
+            id="a file whose direction was turned round",
+        ),
+        pytest.param(
+            used("test"), a_sampled_check(2, 60), True, "could not be looked for", id="hashes filled up with junk rows"
+        ),
+    ],
+)
+def test_a_figure_that_could_have_been_chosen_is_a_change(dataset, check, has_placebo, said):
+    plan = replace(PLAN, figures=FIGURES, reserved=reserved_of([dataset], check, has_placebo=has_placebo))
+    figures = aggregate(a_table(fixed), plan)
+    whole = next(one for one in figures.comparisons if one.category is None and one.after == "adapted")
+    assert whole.conclusion == "changed" and said in whole.conclusion_reason
+
+
+def test_hits_are_counted_among_the_items_that_could_be_looked_for():
+    """Of 224 items 20 were found: fewer than 10 % of all, and all but four of those that a filled list still shows."""
+    assert "house" in leaked_of(a_sampled_check(20, 200)).datasets
+    assert leaked_of(a_sampled_check(20, 0)).datasets == {}
+    assert left_out_of(a_sampled_check(20, 200)) == {"house": 0}
+
+
 def test_harm_is_said_wherever_it_is_seen():
-    plan = replace(PLAN, figures=FIGURES, reserved=reserved_of([used(None)], None))
+    plan = replace(PLAN, figures=FIGURES, reserved=reserved_of([used(None)], None, has_placebo=False))
     assert aggregate(a_table(lambda _: 2.0), plan).comparisons[0].conclusion == "worse"
 
 
