@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from peft_registry.registry.disk.hub_snapshots import blob_of
+from peft_registry.registry.disk.hub_snapshots import linked_file
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotFound, Unavailable
 
 BLOCK_BYTES = 1024 * 1024
@@ -125,8 +125,8 @@ class StatKey:
         """
         try:
             found = path.lstat()
-            blob = blob_of(path) if stat.S_ISLNK(found.st_mode) else None
-            return cls.of(found if blob is None else blob.lstat())
+            target = linked_file(path) if stat.S_ISLNK(found.st_mode) else None
+            return cls.of(found if target is None else target.lstat())
         except OSError as error:
             raise _unreadable(path, error) from error
 
@@ -225,10 +225,10 @@ def _open(path: Path) -> int:
     try:
         return os.open(path, _OPEN_FLAGS)
     except OSError as error:
-        blob = blob_of(path) if error.errno == errno.ELOOP else None
-        if blob is None:
+        target = linked_file(path) if error.errno == errno.ELOOP else None
+        if target is None:
             raise
-        return os.open(blob, _OPEN_FLAGS)
+        return os.open(target, _OPEN_FLAGS)
 
 
 def read_file(path: Path, *, max_bytes: int) -> bytes:

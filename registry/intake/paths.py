@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from peft_registry.registry.disk.hub_snapshots import blob_of
+from peft_registry.registry.disk.hub_snapshots import linked_file
 from peft_registry.registry.intake.json import Family
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotFound, Unavailable
 
@@ -184,9 +184,9 @@ def _lstat(entry: "os.DirEntry[str]") -> os.stat_result:
 
 def _of_blob(link: Path) -> os.stat_result | None:
     """What the file system says of the file that the link of a snapshot leads to; None where it leads to none."""
-    blob = blob_of(link)
+    target = linked_file(link)
     try:
-        return None if blob is None else blob.lstat()
+        return None if target is None else target.lstat()
     except OSError:
         return None
 

@@ -42,6 +42,11 @@ class FakeHub:
         """What the path of a file of the commit begins with."""
         return f"{'/datasets' if self.kind == 'datasets' else ''}/lab/tiny/resolve/{COMMIT}/"
 
+    def has_list_at(self, path: str) -> bool:
+        """Whether a path is that of the list of files: of the default branch, of `main`, or of the commit."""
+        address = f"/api/{self.kind}/lab/tiny"
+        return path in (address, f"{address}/revision/main", f"{address}/revision/{COMMIT}")
+
     def info(self) -> dict[str, object]:
         return {
             "id": "lab/tiny",
@@ -128,11 +133,7 @@ def serving(hub: FakeHub) -> Iterator[FakeHub]:
                 self._send_endlessly()
             elif hub.status is not None:
                 self._send(hub.status, b"{}", hub.headers, body)
-            elif path in (
-                f"/api/{hub.kind}/lab/tiny",
-                f"/api/{hub.kind}/lab/tiny/revision/main",
-                f"/api/{hub.kind}/lab/tiny/revision/{COMMIT}",
-            ):
+            elif hub.has_list_at(path):
                 self._send(200, json.dumps(hub.info()).encode(), {"Content-Type": "application/json"}, body)
             elif path.removeprefix(hub.files) in hub.redirects:
                 self._send(302, b"", {"Location": hub.redirects[path.removeprefix(hub.files)]}, body)

@@ -1,7 +1,7 @@
 """Bringing a base into a folder of safetensors, from wherever the user has it.
 
-A source is a Hugging Face folder (used in place), a GGUF file (converted, `trainer/bases/gguf.py`) or a Hub id (fetched,
-`trainer/hub/fetching.py`).
+A source is a Hugging Face folder (used in place), a GGUF file (converted, `trainer/bases/gguf.py`) or a Hub id (fetched into the
+cache that clients of the Hub share, `trainer/hub/fetching.py`).
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,8 @@ from peft_registry.schemas.hub_names import HUB_ID
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.trainer.bases.architecture import require_causal_model
 from peft_registry.trainer.hub.answers import HubUnreachable
-from peft_registry.trainer.hub.fetching import fetch_listed
+from peft_registry.trainer.hub.fetching import fetch_base
+from peft_registry.trainer.hub.places import SharedCache
 from peft_registry.trainer.hub.repositories import list_repository
 from peft_registry.trainer.hub.shared_cache import CachedBase, base_in_snapshot, cached_base, is_in_users_cache
 
@@ -56,17 +57,20 @@ def prepare_base(
     *,
     revision: str | None = None,
     destination: Path,
+    cache: Path | None = None,
     endpoint: str | None = None,
     token: str | None = None,
     observe: Observe = ignore,
 ) -> PreparedBase:
-    """The base as a folder. What is fetched or converted goes under `destination`, in a folder named after its digest;
-    there it is found again by a second call. Of a repository whose model is not a causal one, no weights are fetched.
+    """The base as a folder. What is converted goes under `destination`, in a folder named after its digest, what is fetched
+    into the cache that clients of the Hub share; there it is found again by a second call. Of a repository whose model is not
+    a causal one, no weights are fetched.
 
     Args:
         source: folder, .gguf file or Hub id; what exists on disk wins.
         revision: of a Hub id: branch, tag or commit.
         destination: created when needed.
+        cache: of clients of the Hub; None for HF_HUB_CACHE, else HF_HOME.
         endpoint: of the Hub; None for HF_ENDPOINT or the public one.
         token: for the Hub; None for HF_TOKEN or the stored login.
         observe: hears of progress.
@@ -74,8 +78,9 @@ def prepare_base(
     Raises:
         BaseSourceNotFound, RevisionWithoutHub: as they say.
         NotACausalModel, ArchitectureUnknown: nothing here could be done with it.
-        HubUnreachable, HubAccessDenied, HubRateLimited, HubNotFound, CorruptDownload, FileMissing, FileChanged,
-            FileUnreadable, GgufRefused: as `list_repository`, `fetch_listed`, `CachedBase.require_blobs` and `convert_gguf`.
+        HubUnreachable, HubAccessDenied, HubRateLimited, HubNotFound, CorruptDownload, CacheContradictsHub, FileMissing,
+            FileChanged, FileUnreadable, GgufRefused: as `list_repository`, `fetch_base`, `CachedBase.require_blobs` and
+            `convert_gguf`.
     """
     path = Path(source)
     if path.is_dir() or path.is_file():
@@ -87,25 +92,26 @@ def prepare_base(
     try:
         listing = list_repository(source, "model", revision=revision, endpoint=endpoint, token=token)
     except HubUnreachable as error:
-        cached = cached_base(source, revision)
+        cached = cached_base(source, revision, cache=cache)
         if cached is None:
             raise
         commit = cached.snapshot.commit
         observe(Said("cache", f"{source} as this user's cache has it, of commit {commit}: {error.reason}"))
+        cached.require_blobs()
         return _prepared(cached, requested=revision)
-    cached = cached_base(source, listing.commit)
-    if cached is not None and cached.is_as_listed(listing):
-        return _prepared(cached, requested=revision)
-    fetched = fetch_listed(
+    folder = fetch_base(
         listing,
-        destination=destination,
+        cache=cache,
         endpoint=endpoint,
         token=token,
+        requested=revision,
         before_weights=require_causal_model,
         observe=observe,
     )
-    origin = BaseOrigin(format="huggingface", source=source, requested_revision=revision)
-    return PreparedBase(fetched.folder, origin, revision=fetched.commit)
+    fetched = base_in_snapshot(folder)
+    assert fetched is not None, "its weights were fetched"
+    SharedCache.of(listing, cache).check_names(listing.files, fetched.files)
+    return _prepared(fetched, requested=revision)
 
 
 def _prepared_folder(folder: Path) -> PreparedBase:
@@ -115,6 +121,7 @@ def _prepared_folder(folder: Path) -> PreparedBase:
     """
     cached = base_in_snapshot(folder)
     if cached is not None and is_in_users_cache(folder):
+        cached.require_blobs()
         return _prepared(cached, requested=None)
     require_causal_model(folder)
     origin = BaseOrigin(format="huggingface", source=folder.resolve().name)
@@ -131,8 +138,7 @@ def _prepared_gguf(file: Path, destination: Path, observe: Observe) -> PreparedB
 
 
 def _prepared(cached: CachedBase, *, requested: str | None) -> PreparedBase:
-    """A base that stays in the cache, once its bytes are those that the cache names."""
+    """A base that stays in the cache; its bytes are known to be those that the cache names."""
     require_causal_model(cached.folder)
-    cached.require_blobs()
     origin = BaseOrigin(format="huggingface", source=cached.snapshot.repository, requested_revision=requested)
     return PreparedBase(cached.folder, origin, revision=cached.snapshot.commit, beside=cached.beside)

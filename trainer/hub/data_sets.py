@@ -1,13 +1,15 @@
-"""Data sets of the Hub: resolved to a commit, each file checked, read where the libraries of the Hub keep what they fetch.
+"""Data sets of the Hub: resolved to a commit, each file checked, kept in the cache that clients of the Hub share.
 
 A file on this machine wins over a data set of the same name. No code of a data set is ever run: only files of rows are read.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from peft_registry.registry.disk.files import unwritable
+from peft_registry.registry.disk.hub_snapshots import blob_of
 from peft_registry.schemas.config import TrainSource
 from peft_registry.schemas.dataset import Split
 from peft_registry.schemas.errors import InputRefused, listed
@@ -15,8 +17,13 @@ from peft_registry.schemas.hub_names import HUB_ID
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.trainer.data.containers import SUFFIXES
 from peft_registry.trainer.data.dataset import Locate, Located, in_folder
+from peft_registry.trainer.hub.answers import HubUnreachable
 from peft_registry.trainer.hub.fetching import CheckedFetch
+from peft_registry.trainer.hub.places import SharedCache
 from peft_registry.trainer.hub.repositories import list_repository
+from peft_registry.trainer.hub.shared_cache import cached_snapshot, names_in, require_blob
+
+_PART = re.compile(r"-\d{5}-of-(?P<total>\d{5})(?=\.[^/]*$)")
 
 # the words for each split in the names of files, the one that is looked for first in front
 _SPLIT_WORDS: Mapping[Split, tuple[str, ...]] = {
@@ -76,31 +83,31 @@ def fetch_data(
     source: TrainSource,
     split: Split,
     *,
-    destination: Path | None = None,
+    cache: Path | None = None,
     endpoint: str | None = None,
     token: str | None = None,
     observe: Observe = ignore,
 ) -> Located:
-    """The files of rows of a data set, at one commit, checked; found again by a second call.
+    """The files of rows of a data set, at one commit, checked, in the cache that clients of the Hub share.
 
     Args:
         source: its `path` is owner/name.
         split: which part, where `source.split` does not say.
-        destination: None for a folder beside the cache of the Hub's own libraries.
+        cache: of clients of the Hub; None for HF_HUB_CACHE, else HF_HOME.
         endpoint: None for HF_ENDPOINT, else the public hub.
         token: None for HF_TOKEN, else a stored login.
         observe: hears of bytes, and of what was chosen.
 
     Raises:
         NoSuchDataFiles, AmbiguousDataFiles: nothing, or too much, fits.
-        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable, CorruptDownload, MalformedHubAnswer, UnsafeHubName:
-            of `peft_registry.trainer.hub`.
+        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable, CorruptDownload, CacheContradictsHub, MalformedHubAnswer,
+            UnsafeHubName: of `peft_registry.trainer.hub`.
     """
     return fetch_files(
         source.path,
         lambda names: chosen_files(source.path, names, split=split, source=source),
         revision=source.revision,
-        destination=destination,
+        cache=cache,
         endpoint=endpoint,
         token=token,
         observe=observe,
@@ -112,36 +119,85 @@ def fetch_files(
     choose: Callable[[tuple[str, ...]], tuple[str, ...]],
     *,
     revision: str | None = None,
-    destination: Path | None = None,
+    cache: Path | None = None,
     endpoint: str | None = None,
     token: str | None = None,
     observe: Observe = ignore,
 ) -> Located:
-    """Some files of a data set's repository, at one commit, checked; found again by a second call.
+    """Some files of a data set's repository, at one commit, checked, in the cache that clients of the Hub share.
+
+    Where nothing answers for the Hub they are those that the cache has of the commit that it knows for the revision.
 
     Args:
         repository: owner/name.
         choose: at least one of the names that the repository has.
         revision: branch, tag or commit; None for the default branch.
-        destination, endpoint, token, observe: as for `fetch_data`.
+        cache, endpoint, token, observe: as for `fetch_data`.
 
     Raises:
-        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable, CorruptDownload, MalformedHubAnswer, UnsafeHubName:
-            of `peft_registry.trainer.hub`.
+        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable, CorruptDownload, CacheContradictsHub, MalformedHubAnswer,
+            UnsafeHubName: of `peft_registry.trainer.hub`.
     """
-    from huggingface_hub import constants
-
-    listing = list_repository(repository, "dataset", revision=revision, endpoint=endpoint, token=token)
-    names, commit = choose(tuple(listing.files)), listing.commit
-    root = destination or Path(constants.HF_HOME) / "peft-registry" / "datasets"
-    folder = root / repository.replace("/", "--") / commit
     try:
-        CheckedFetch(listing, folder, endpoint, token).all(names, observe)
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    observe(Said("data", f"{repository} at {commit[:12]}: {names[0]}{more}"))
-    return Located(repository, tuple(folder / name for name in names), commit)
+        listing = list_repository(repository, "dataset", revision=revision, endpoint=endpoint, token=token)
+    except HubUnreachable as error:
+        cached = _cached_files(repository, choose, revision=revision, cache=cache)
+        if cached is None:
+            raise
+        observe(Said("cache", f"{repository} as this user's cache has it: {error.reason}"))
+    else:
+        names, place = choose(tuple(listing.files)), SharedCache.of(listing, cache)
+        try:
+            CheckedFetch(listing, place, endpoint, token).all(names, observe)
+            place.keep_revision(revision)
+        except OSError as error:
+            raise unwritable(place.folder, error) from error
+        cached = _CachedFiles(place.folder, names, listing.commit)
+    more = f" and {len(cached.names) - 1} more" if len(cached.names) > 1 else ""
+    observe(Said("data", f"{repository} at {cached.commit[:12]}: {cached.names[0]}{more}"))
+    return Located(repository, tuple(cached.folder / name for name in cached.names), cached.commit)
+
+
+@dataclass(frozen=True, slots=True)
+class _CachedFiles:
+    folder: Path
+    names: tuple[str, ...]
+    commit: str
+
+
+def _cached_files(
+    repository: str, choose: Callable[[tuple[str, ...]], tuple[str, ...]], *, revision: str | None, cache: Path | None
+) -> _CachedFiles | None:
+    """The files that are chosen among those of a snapshot, each compared with its name in the cache; None where they are not there.
+
+    Raises:
+        CorruptDownload: the bytes of one are not those of its name.
+    """
+    snapshot = cached_snapshot(repository, revision, kind="dataset", cache=cache)
+    if snapshot is None:
+        return None
+    present = tuple(sorted(name for name in names_in(snapshot) if blob_of(snapshot / name) is not None))
+    try:
+        names = choose(present)
+    except InputRefused:  # of what is here; nobody knows what the repository has
+        return None
+    if not _are_whole(names):
+        return None
+    for name in names:
+        require_blob(snapshot / name, repository, name)
+    return _CachedFiles(snapshot, names, snapshot.name)
+
+
+def _are_whole(names: Sequence[str]) -> bool:
+    """Whether each file that is one of several, by its name, has all the others beside it."""
+    for name in names:
+        part = _PART.search(name)
+        if part is None:
+            continue
+        head, total, tail = name[: part.start()], part["total"], name[part.end() :]
+        if any(f"{head}-{number:05d}-of-{total}{tail}" not in names for number in range(int(total))):
+            return False
+    return True
 
 
 def chosen_files(repository: str, names: tuple[str, ...], *, split: Split, source: TrainSource) -> tuple[str, ...]:

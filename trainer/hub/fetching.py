@@ -10,9 +10,11 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
@@ -32,11 +34,12 @@ from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.manifest import CARD_NAME
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.trainer.hub.answers import HubUnreachable, Request
+from peft_registry.trainer.hub.places import Place, SharedCache
 from peft_registry.trainer.hub.repositories import (
+    ListedFile,
     Listing,
     UnsafeHubName,
     endpoint_or_default,
-    list_repository,
     require_safe_name,
 )
 
@@ -45,6 +48,7 @@ _MAX_TEXT_BYTES = 4 * 1024 * 1024  # of a card or licence; nobody reads a longer
 BASE_FILES = (CONFIG_NAME, GENERATION_CONFIG_NAME, *CHAT_TEMPLATE_NAMES, *TOKENIZER_FILES)
 _BLOCK_BYTES = 1024 * 1024
 _ATTEMPTS = 5  # of a file whose connection breaks
+_AT_A_TIME = 4  # files; more connections fill no line that these do not
 _PARTIAL_CONTENT = 206
 
 
@@ -59,67 +63,50 @@ class CorruptDownload(IntegrityBroken):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """Where a base's files lie now, and the commit that they are of."""
-
-    folder: Path
-    commit: str
+class _Stopped(Exception):
+    """What ends a download that nobody waits for."""
 
 
-def fetch_from_hub(
-    repository: str,
+def fetch_base(
+    listing: Listing,
     *,
-    revision: str | None,
-    destination: Path,
+    cache: Path | None = None,
     endpoint: str | None = None,
     token: str | None = None,
+    requested: str | None = None,
+    before_weights: Callable[[Path], None] = lambda _: None,
     observe: Observe = ignore,
-) -> Fetched:
-    """The base in `destination/<commit>`, complete and checked; found there again by a second call.
+) -> Path:
+    """The snapshot of a listed commit in the cache that clients of the Hub share, with every file of a base, each checked.
 
     Args:
-        repository: owner/name.
-        revision: branch, tag or commit; None for the default branch.
-        destination: created when needed.
+        listing: of the repository at the commit.
+        cache: None for HF_HUB_CACHE, else HF_HOME.
         endpoint: None for HF_ENDPOINT, else the public hub.
         token: None for HF_TOKEN, else a stored login.
+        requested: the branch or tag that was asked for; None for the default branch.
+        before_weights: called with the folder once it holds the configuration, and before anything large is asked for.
         observe: hears of bytes.
 
     Raises:
         HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable: the hub does not give it.
-        MalformedHubAnswer, UnsafeHubName: what it says of the repository cannot be used.
+        UnsafeHubName: its index names a file elsewhere.
         BaseWithoutWeights: no safetensors there.
         CorruptDownload: a file differs from what the hub states.
-        DiskFull, NotWritable: about `destination`.
+        CacheContradictsHub: the cache has another file for that commit.
+        DiskFull, NotWritable: about the cache.
     """
-    listing = list_repository(repository, "model", revision=revision, endpoint=endpoint, token=token)
-    return fetch_listed(listing, destination=destination, endpoint=endpoint, token=token, observe=observe)
-
-
-def fetch_listed(
-    listing: Listing,
-    *,
-    destination: Path,
-    endpoint: str | None = None,
-    token: str | None = None,
-    before_weights: Callable[[Path], None] = lambda _: None,
-    observe: Observe = ignore,
-) -> Fetched:
-    """The same of a commit whose files are known already; what it raises too.
-
-    `before_weights` is called with the folder once it holds the configuration, and before anything large is asked for.
-    """
-    folder = destination / listing.commit
-    fetch = CheckedFetch(listing, folder, endpoint, token)
+    place = SharedCache.of(listing, cache)
+    fetch = CheckedFetch(listing, place, endpoint, token)
     try:
         if CONFIG_NAME in listing.files:
             fetch.one(CONFIG_NAME)
-            before_weights(folder)
+            before_weights(place.folder)
         fetch.all(_names(fetch), observe)
+        place.keep_revision(requested)
     except OSError as error:
-        raise unwritable(folder, error) from error
-    return Fetched(folder, listing.commit)
+        raise unwritable(place.folder, error) from error
+    return place.folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,71 +114,93 @@ class CheckedFetch:
     """Files of one commit of a repository, each compared with what the hub states of it."""
 
     listing: Listing
-    folder: Path
+    place: Place
     endpoint: str | None
     token: str | None
 
     def all(self, names: Sequence[str], observe: Observe) -> None:
-        """Fetch these files, in order.
+        """Fetch these files, some at a time.
 
         Raises:
             HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable: the hub does not give one.
             CorruptDownload: one is not what the hub states.
-            OSError: about the folder.
+            CacheContradictsHub: of the place.
+            OSError: about the place.
         """
-        sizes = [self.listing.files[name].size or 0 for name in names]
-        observe(Started(_STEP, total=sum(sizes) or None, unit="B"))
-        for place, name in enumerate(names, start=1):
-            self.one(name)
-            observe(Advanced(_STEP, sum(sizes[:place])))
+        sizes = {name: self.listing.files[name].size or 0 for name in names}
+        observe(Started(_STEP, total=sum(sizes.values()) or None, unit="B"))
+        stop = Event()
+        with ThreadPoolExecutor(_AT_A_TIME) as pool:
+            downloads = {pool.submit(self.one, name, stop): name for name in names}
+            try:
+                done = 0
+                for download in as_completed(downloads):
+                    download.result()
+                    done += sizes[downloads[download]]
+                    observe(Advanced(_STEP, done))
+            finally:
+                # after a failure or an interrupt, what has come of the others stays for the next call
+                stop.set()
+                pool.shutdown(cancel_futures=True)
         observe(Finished(_STEP))
 
-    def one(self, name: str) -> None:
+    def one(self, name: str, stop: Event | None = None) -> None:
         """Fetch one file unless it is there and right; what was fetched and is wrong never gets the name.
+
+        Args:
+            name: as listed.
+            stop: once it is set, nothing more is received.
 
         Raises:
             HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable: the hub does not give it.
             CorruptDownload: it is not what the hub states.
-            OSError: about the folder.
+            CacheContradictsHub: of the place.
+            OSError: about the place.
         """
-        path = self.folder / name
-        if self._objection(path, name) is None:
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # our own name, not one that a server chose, for a header with a path in it would lead elsewhere
-        part = self.folder / f".{hashlib.sha256(name.encode()).hexdigest()[:24]}.part"
+        file = self.listing.files[name]
+        if file.sha256 is None and file.blob_id is None:
+            raise CorruptDownload(self.listing.repository, name, "the hub states no digest of it")
+        self.place.check(file)
+        if _objection(self.place.kept(file), file) is not None:
+            self._fetch(file, stop or Event())
+        self.place.settle(file)
+
+    def _fetch(self, file: ListedFile, stop: Event) -> None:
+        target, part = self.place.target(file), self.place.part(file)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part.parent.mkdir(parents=True, exist_ok=True)
         with _held(part) as stream:
-            if self._objection(path, name) is None:  # another process fetched it while this one waited
+            if _objection(self.place.kept(file), file) is None:  # another process fetched it while this one waited
                 part.unlink()
                 return
-            self._receive(name, stream)
+            self._receive(file, stream, stop)
             stream.flush()
             os.fsync(stream.fileno())
-            why = self._objection(part, name)
+            why = _objection(part, file)
             if why is not None:
                 part.unlink()
-                raise CorruptDownload(self.listing.repository, name, why)
-            part.replace(path)
-        sync_folder(path.parent)
+                raise CorruptDownload(self.listing.repository, file.name, why)
+            part.replace(target)
+        sync_folder(target.parent)
 
-    def _receive(self, name: str, stream: BinaryIO) -> None:
+    def _receive(self, file: ListedFile, stream: BinaryIO, stop: Event) -> None:
         """Append what is still missing; after a connection that broke, from where it broke, some times."""
         repository, commit = self.listing.repository, self.listing.commit
         prefix = "datasets/" if self.listing.kind == "dataset" else ""
-        url = f"{endpoint_or_default(self.endpoint)}/{prefix}{quote(repository)}/resolve/{commit}/{quote(name)}"
+        url = f"{endpoint_or_default(self.endpoint)}/{prefix}{quote(repository)}/resolve/{commit}/{quote(file.name)}"
         request = Request(repository, commit, url, self.token)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                self._append(request, name, stream)
+                self._append(request, file, stream, stop)
                 return
             except HubUnreachable:
                 if attempt == _ATTEMPTS or not stream.tell():
                     raise
 
-    def _append(self, request: Request, name: str, stream: BinaryIO) -> None:
-        size = self.listing.files[name].size
+    def _append(self, request: Request, file: ListedFile, stream: BinaryIO, stop: Event) -> None:
+        size = file.size
         if size is None:
-            raise CorruptDownload(self.listing.repository, name, "the hub states no size of it")
+            raise CorruptDownload(self.listing.repository, file.name, "the hub states no size of it")
         done = stream.seek(0, os.SEEK_END)
         if done == size:
             return
@@ -201,29 +210,30 @@ class CheckedFetch:
             if response.status_code != _PARTIAL_CONTENT:
                 done = stream.truncate(stream.seek(0))
             for block in response.iter_raw():
+                if stop.is_set():
+                    raise _Stopped
                 done += len(block)
                 if done > size:
                     stream.truncate(stream.seek(0))
                     raise CorruptDownload(
-                        self.listing.repository, name, f"more bytes come than the {size} that the hub states"
+                        self.listing.repository, file.name, f"more bytes come than the {size} that the hub states"
                     )
                 stream.write(block)
 
-    def _objection(self, path: Path, name: str) -> str | None:
-        file = self.listing.files[name]
-        if path.is_symlink() or not path.is_file():
-            return "there is no file"
-        size = path.stat().st_size
-        if size != file.size:
-            return f"it has {size} bytes, and the hub states {file.size}"
-        if file.sha256 is not None:
-            stated, computed = file.sha256, _digest(path, hashlib.sha256())
-        elif file.blob_id is not None:
-            # git's name of a file: SHA-1 over "blob <size>\0" and the bytes
-            stated, computed = file.blob_id, _digest(path, hashlib.sha1(f"blob {size}\0".encode()))  # noqa: S324
-        else:
-            return "the hub states no digest of it"
-        return None if stated == computed else f"its digest is {computed}, and the hub states {stated}"
+
+def _objection(path: Path, file: ListedFile) -> str | None:
+    """What is wrong with the bytes of a file, or None."""
+    if path.is_symlink() or not path.is_file():
+        return "there is no file"
+    size = path.stat().st_size
+    if size != file.size:
+        return f"it has {size} bytes, and the hub states {file.size}"
+    if file.sha256 is not None:
+        stated, computed = file.sha256, _digest(path, hashlib.sha256())
+    else:
+        # git's name of a file: SHA-1 over "blob <size>\0" and the bytes
+        stated, computed = file.blob_id or "", _digest(path, hashlib.sha1(f"blob {size}\0".encode()))  # noqa: S324
+    return None if stated == computed else f"its digest is {computed}, and the hub states {stated}"
 
 
 @contextmanager
@@ -263,7 +273,7 @@ def _texts(listing: Listing) -> list[str]:
 
 def _shards(fetch: CheckedFetch) -> list[str]:
     try:
-        shards = set(json.loads((fetch.folder / INDEX_NAME).read_bytes())["weight_map"].values())
+        shards = set(json.loads((fetch.place.folder / INDEX_NAME).read_bytes())["weight_map"].values())
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise CorruptDownload(fetch.listing.repository, INDEX_NAME, "it is not an index of weights") from error
     for shard in shards:

@@ -29,6 +29,7 @@ from peft_registry.schemas.hub_names import HUB_ID
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.trainer.hub.answers import HubUnreachable
 from peft_registry.trainer.hub.fetching import CheckedFetch, CorruptDownload
+from peft_registry.trainer.hub.places import PlainFolder
 from peft_registry.trainer.hub.repositories import Listing, list_repository
 from peft_registry.trainer.hub.shared_cache import cached_snapshot, digest_like_name
 
@@ -147,7 +148,7 @@ def _from_hub(listing: Listing, root: Path, endpoint: str | None, token: str | N
                 if blob is not None and blob.name in (stated.sha256, stated.blob_id):
                     with suppress(FileMissing):  # somebody empties the cache; the fetch below gets it
                         _copied(blob, folder / name)
-        CheckedFetch(listing, folder, endpoint, token).all(names, observe)
+        CheckedFetch(listing, PlainFolder(folder), endpoint, token).all(names, observe)
     except OSError as error:
         raise unwritable(folder, error) from error
     return HubResult(folder, repository, commit)

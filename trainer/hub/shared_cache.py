@@ -15,7 +15,7 @@ from peft_registry.registry.intake.json import read_json
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.manifest import CARD_NAME
 from peft_registry.trainer.hub.fetching import BASE_FILES, CorruptDownload
-from peft_registry.trainer.hub.repositories import Listing
+from peft_registry.trainer.hub.repositories import Kind
 
 _SHA256_DIGITS = 64
 
@@ -29,14 +29,6 @@ class CachedBase:
     files: tuple[str, ...]
     beside: tuple[str, ...]
 
-    def is_as_listed(self, listing: Listing) -> bool:
-        """Whether each file is there under the digest that the hub states of it."""
-        for name in self.files:
-            stated, blob = listing.files.get(name), blob_of(self.folder / name)
-            if stated is None or blob is None or blob.name not in (stated.sha256, stated.blob_id):
-                return False
-        return True
-
     def require_blobs(self) -> None:
         """Raise unless the bytes of each file are those of its name in the cache.
 
@@ -45,39 +37,44 @@ class CachedBase:
             FileMissing, FileChanged, FileUnreadable: one cannot be read.
         """
         for name in self.files:
-            blob = blob_of(self.folder / name)
-            if blob is not None and digest_like_name(blob) != blob.name:
-                why = f"in the cache at {blob.parent.parent} it lies under a digest that is not its own"
-                raise CorruptDownload(self.snapshot.repository, name, why)
+            require_blob(self.folder / name, self.snapshot.repository, name)
 
 
-def cached_base(repository: str, revision: str | None) -> CachedBase | None:
+def cached_base(repository: str, revision: str | None, *, cache: Path | None = None) -> CachedBase | None:
     """The base in this user's cache, at a branch, tag or commit as the cache knows it; None where its weights are not there.
 
     Args:
         repository: owner/name.
         revision: None for the default branch.
+        cache: None for HF_HUB_CACHE, else HF_HOME.
     """
-    folder = cached_snapshot(repository, revision)
+    folder = cached_snapshot(repository, revision, cache=cache)
     return None if folder is None else base_in_snapshot(folder)
 
 
-def cached_snapshot(repository: str, revision: str | None) -> Path | None:
+def cached_snapshot(
+    repository: str, revision: str | None, *, kind: Kind = "model", cache: Path | None = None
+) -> Path | None:
     """The folder of a snapshot in this user's cache, whatever of the repository it holds; None where there is none.
 
     Args:
         repository: owner/name.
         revision: branch, tag or commit as the cache knows it; None for the default branch.
+        kind: of a model or a data set.
+        cache: None for HF_HUB_CACHE, else HF_HOME.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+        folder = Path(
+            snapshot_download(repository, repo_type=kind, revision=revision, local_files_only=True, cache_dir=cache)
+        )
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
     snapshot = HubSnapshot.of(folder)
-    return folder if snapshot is not None and snapshot.repository == repository else None
+    is_of_it = snapshot is not None and (snapshot.kind, snapshot.repository) == (kind, repository)
+    return folder if is_of_it else None
 
 
 def is_in_users_cache(folder: Path) -> bool:
@@ -90,9 +87,9 @@ def is_in_users_cache(folder: Path) -> bool:
 def base_in_snapshot(folder: Path) -> CachedBase | None:
     """The base in a folder that is a snapshot of the Hub; None for another folder, and where no weights of a base are in it."""
     snapshot = HubSnapshot.of(folder)
-    if snapshot is None or not folder.is_dir():
+    if snapshot is None or snapshot.kind != "model" or not folder.is_dir():
         return None
-    names = _names(folder)
+    names = names_in(folder)
     weights = _weights(folder, names)
     if not weights:
         return None
@@ -103,7 +100,8 @@ def base_in_snapshot(folder: Path) -> CachedBase | None:
     return CachedBase(folder, snapshot, tuple(sorted(files)), tuple(sorted(names - files)))
 
 
-def _names(folder: Path) -> set[str]:
+def names_in(folder: Path) -> set[str]:
+    """The POSIX path of every file and link below a folder."""
     paths: set[str] = set()
     for place, _, names in os.walk(folder):
         paths |= {(Path(place) / name).relative_to(folder).as_posix() for name in names}
@@ -123,6 +121,19 @@ def _weights(folder: Path, names: set[str]) -> set[str]:
     listed: Any = index.get("weight_map") if isinstance(index, Mapping) else None
     shards = {str(name) for name in listed.values()} if isinstance(listed, Mapping) else set()
     return {INDEX_NAME, *shards} if shards and shards <= names else set()
+
+
+def require_blob(path: Path, repository: str, name: str) -> None:
+    """Raise where the link of a snapshot leads to bytes that are not those of the blob's name.
+
+    Raises:
+        CorruptDownload: they are others.
+        FileMissing, FileChanged, FileUnreadable: they cannot be read.
+    """
+    blob = blob_of(path)
+    if blob is not None and digest_like_name(blob) != blob.name:
+        why = f"in the cache at {blob.parent.parent} it lies under a digest that is not its own"
+        raise CorruptDownload(repository, name, why)
 
 
 def digest_like_name(blob: Path) -> str:

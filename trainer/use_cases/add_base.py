@@ -1,6 +1,7 @@
 """`registry base add`: from a folder, a GGUF file, a Hub id or the embedded base to a registered base.
 
-What has to be fetched or converted lies under HOME/bases afterwards; a folder of the user's stays where it is.
+What has to be converted lies under HOME/bases afterwards, what has to be fetched in the cache that clients of the Hub share; a
+folder of the user's stays where it is.
 """
 
 from pathlib import Path

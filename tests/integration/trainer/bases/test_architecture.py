@@ -131,6 +131,6 @@ def test_of_a_repository_with_another_kind_of_model_no_weights_are_fetched(tmp_p
     configured(base, "t5", "T5ForConditionalGeneration")
     shutil.copytree(base, tmp_path / "served")
     with serving(FakeHub(tmp_path / "served")) as hub, pytest.raises(NotACausalModel):
-        prepare_base("lab/tiny", destination=tmp_path / "bases", endpoint=hub.endpoint, token="hf_none")
+        prepare_base("lab/tiny", destination=tmp_path, cache=tmp_path / "hub", endpoint=hub.endpoint, token="hf_none")
     fetched = [path.rpartition("/")[2] for path in hub.asked if "/resolve/" in path]
     assert fetched == ["config.json"]

@@ -10,6 +10,7 @@ from peft_registry.schemas.config import TrainSource
 from peft_registry.schemas.errors import KnownError
 from peft_registry.trainer.bases.preparing import prepare_base
 from peft_registry.trainer.hub.data_sets import fetch_data
+from peft_registry.trainer.hub.places import CacheContradictsHub
 from tests.servers.hub import COMMIT, FakeHub, serving
 
 HEADER = json.dumps({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
@@ -44,7 +45,18 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def fetch(hub: FakeHub, home: Path, *, revision: str | None = "main"):
-    return prepare_base("lab/tiny", revision=revision, destination=home / "bases", endpoint=hub.endpoint, token="hf_x")
+    return prepare_base(
+        "lab/tiny",
+        revision=revision,
+        destination=home / "converted",
+        cache=home / "bases",
+        endpoint=hub.endpoint,
+        token="hf_x",
+    )
+
+
+def snapshot_of(home: Path) -> Path:
+    return home / "bases" / "models--lab--tiny" / "snapshots" / COMMIT
 
 
 @pytest.mark.parametrize(
@@ -82,7 +94,7 @@ def test_a_data_set_whose_commit_is_a_path_overwrites_and_deletes_nothing(hub, h
     hub.kind, hub.commit = "datasets", "../.."
     before = files_of(tmp_path)
     with pytest.raises(KnownError, match="commit"):
-        fetch_data(TrainSource(path="lab/tiny"), "train", destination=home / "d", endpoint=hub.endpoint)
+        fetch_data(TrainSource(path="lab/tiny"), "train", cache=home / "d", endpoint=hub.endpoint)
     assert files_of(tmp_path) == before
 
 
@@ -121,7 +133,7 @@ def test_a_file_name_that_leads_elsewhere_is_refused(hub, home, tmp_path, name, 
         if kind == "models":
             fetch(hub, home)
         else:
-            fetch_data(TrainSource(path="lab/tiny"), "train", destination=home / "d", endpoint=hub.endpoint)
+            fetch_data(TrainSource(path="lab/tiny"), "train", cache=home / "d", endpoint=hub.endpoint)
     # half a surrogate pair is no JSON text at all
     surrogate = "\ud800" in name
     assert (caught.value.reference, caught.value.exit_code) == (
@@ -145,11 +157,14 @@ def test_a_header_that_is_a_path_names_no_file(hub, home, tmp_path, header, monk
     before = set(files_of(tmp_path))
     fetched = fetch(hub, home).folder
     made = {Path(path) for path in set(files_of(tmp_path)) - before}
-    assert made == {fetched / name for name in ("config.json", "tokenizer.json", "model.safetensors")}
+    names = {fetched / name for name in ("config.json", "tokenizer.json", "model.safetensors")}
+    blobs, refs = fetched.parent.parent / "blobs", fetched.parent.parent / "refs"
+    assert made == {*names, *(path.resolve() for path in names), refs / "main"}
+    assert {path.parent for path in made - names} == {blobs, refs}
 
 
 def test_a_cache_folder_and_a_file_beside_the_base_stay(hub, home):
-    folder = home / "bases" / COMMIT
+    folder = snapshot_of(home)
     (folder / ".cache").mkdir(parents=True)
     (folder / ".cache" / "precious").write_text("mine")
     (folder / "notes.txt").write_text("mine")
@@ -158,15 +173,52 @@ def test_a_cache_folder_and_a_file_beside_the_base_stay(hub, home):
     assert (folder / "notes.txt").read_text() == "mine"
 
 
-def test_a_link_in_the_place_of_a_file_is_replaced_and_not_followed(hub, home):
+def test_a_link_in_the_place_of_a_name_is_refused_and_not_followed(hub, home):
     victim = home / "victim"
     victim.write_text("mine")
-    (home / "bases" / COMMIT).mkdir()
-    (home / "bases" / COMMIT / "config.json").symlink_to(victim)
+    snapshot_of(home).mkdir(parents=True)
+    (snapshot_of(home) / "config.json").symlink_to(victim)
+    with pytest.raises(CacheContradictsHub, match=r"another config.json for lab/tiny") as caught:
+        fetch(hub, home)
+    assert caught.value.exit_code == 6
+    assert victim.read_text() == "mine"
+
+
+def test_a_link_in_the_place_of_a_blob_is_replaced_and_not_followed(hub, home):
+    victim = home / "victim"
+    victim.write_text("mine")
     fetched = fetch(hub, home).folder
+    blob = (fetched / "config.json").resolve()
+    blob.unlink()
+    blob.symlink_to(victim)
+    fetch(hub, home)
     assert victim.read_text() == "mine"
     assert (fetched / "config.json").read_text() == "{}"
-    assert not (fetched / "config.json").is_symlink()
+    assert not blob.is_symlink()
+
+
+def test_a_plain_file_in_the_place_of_a_name_is_refused_and_stays(hub, home):
+    snapshot_of(home).mkdir(parents=True)
+    (snapshot_of(home) / "config.json").write_text("mine")
+    with pytest.raises(CacheContradictsHub):
+        fetch(hub, home)
+    assert (snapshot_of(home) / "config.json").read_text() == "mine"
+
+
+def test_a_file_of_a_base_that_the_hub_does_not_state_is_refused(hub, home):
+    """The loaders would read a chat template that is put beside the files of the commit."""
+    fetched = fetch(hub, home).folder
+    (fetched / "chat_template.jinja").symlink_to((fetched / "config.json").readlink())
+    with pytest.raises(CacheContradictsHub, match=r"another chat_template\.jinja"):
+        fetch(hub, home)
+
+
+@pytest.mark.parametrize("revision", ["../../../planted", "/etc/x", "a/../../../../planted"])
+def test_a_revision_that_is_a_path_names_no_file_of_the_cache(hub, home, tmp_path, revision, monkeypatch):
+    monkeypatch.setattr(FakeHub, "has_list_at", lambda _, path: path.startswith("/api/models/lab/tiny/revision/"))
+    fetched = fetch(hub, home, revision=revision).folder
+    assert not (fetched.parent.parent / "refs").exists()
+    assert not list(tmp_path.rglob("planted"))
 
 
 def test_a_file_that_breaks_off_is_continued_where_it_broke(hub, home):
@@ -178,7 +230,7 @@ def test_a_file_that_breaks_off_is_continued_where_it_broke(hub, home):
 
 def test_what_came_before_a_kill_is_not_fetched_again(hub, home):
     fetched = fetch(hub, home).folder
-    (fetched / "model.safetensors").unlink()
+    (fetched / "model.safetensors").resolve().unlink()
     hub.endless = {"model.safetensors"}
     with pytest.raises(KnownError):
         fetch(hub, home)
@@ -186,7 +238,7 @@ def test_what_came_before_a_kill_is_not_fetched_again(hub, home):
     hub.asked.clear()
     fetch(hub, home)
     assert [path for path in hub.asked if "/resolve/" in path] == [hub.files + "model.safetensors"]
-    assert not list(fetched.glob(".*.part")), "no part is left"
+    assert not list(home.rglob("*.incomplete")), "no part is left"
 
 
 def test_a_shorter_file_than_announced_is_corrupt(hub, home, monkeypatch):
@@ -197,7 +249,7 @@ def test_a_shorter_file_than_announced_is_corrupt(hub, home, monkeypatch):
         fetch(hub, home)
     assert caught.value.reference == "corrupt-download"
     assert caught.value.exit_code == 6
-    assert not (home / "bases" / COMMIT / "model.safetensors").exists()
+    assert not (snapshot_of(home) / "model.safetensors").exists()
 
 
 def test_a_file_without_end_is_stopped_at_its_stated_size(hub, home):
@@ -228,7 +280,7 @@ def test_a_file_is_what_the_hub_states_of_it_or_is_not_kept(hub, home, stated, w
     with pytest.raises(KnownError, match=why) as caught:
         fetch(hub, home)
     assert caught.value.exit_code == 6
-    assert not (home / "bases" / COMMIT / "config.json").exists()
+    assert not (snapshot_of(home) / "config.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -284,7 +336,7 @@ def test_a_list_of_files_that_is_none_or_too_long_is_refused(hub, home, siblings
     with pytest.raises(KnownError) as caught:
         fetch(hub, home)
     assert caught.value.reference == "malformed-hub-answer"
-    assert list((home / "bases").glob(COMMIT)) == []
+    assert not list((home / "bases").glob("models--*"))
 
 
 def test_a_list_of_files_without_end_is_not_read_to_its_end(hub, home):

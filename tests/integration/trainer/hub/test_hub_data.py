@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+from huggingface_hub import snapshot_download
 
 from peft_registry.schemas.config import DataBlock, TrainSource, ValidationSource
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.data.dataset import load_data
-from peft_registry.trainer.hub.answers import HubNotFound
+from peft_registry.trainer.hub.answers import HubNotFound, HubUnreachable
 from peft_registry.trainer.hub.data_sets import (
     AmbiguousDataFiles,
     NoSuchDataFiles,
@@ -35,7 +36,7 @@ def hub(tmp_path: Path):
 
 
 def test_the_files_of_a_split_are_one_data_set_at_one_commit(hub, tmp_path):
-    located = fetch_data(TrainSource(path="lab/tiny"), "train", destination=tmp_path / "d", endpoint=hub.endpoint)
+    located = fetch_data(TrainSource(path="lab/tiny"), "train", cache=tmp_path / "d", endpoint=hub.endpoint)
     assert [path.name for path in located.paths] == ["train-00000-of-00002.jsonl", "train-00001-of-00002.jsonl"]
     assert (located.name, located.revision) == ("lab/tiny", COMMIT)
     assert not any(path.endswith(("loader.py", "README.md")) for path in hub.asked), "no code and no card is fetched"
@@ -48,7 +49,7 @@ def test_it_is_trained_on_and_recorded_by_id_and_commit(hub, tmp_path):
         tokenizer=a_tokenizer(),
         max_length=64,
         seed=1,
-        locate=lambda source, split: fetch_data(source, split, destination=tmp_path / "d", endpoint=hub.endpoint),
+        locate=lambda source, split: fetch_data(source, split, cache=tmp_path / "d", endpoint=hub.endpoint),
     )
     train, validation = data.identities
     assert (len(data.train), len(data.validation)) == (10, 3)
@@ -58,7 +59,7 @@ def test_it_is_trained_on_and_recorded_by_id_and_commit(hub, tmp_path):
     assert "revision" in train.to_json()
     assert str(tmp_path) not in str(train.to_json())
     asked = len(hub.asked)
-    fetch_data(TrainSource(path="lab/tiny"), "train", destination=tmp_path / "d", endpoint=hub.endpoint)
+    fetch_data(TrainSource(path="lab/tiny"), "train", cache=tmp_path / "d", endpoint=hub.endpoint)
     assert not any("resolve" in path for path in hub.asked[asked:]), "what is there is not fetched again"
     assert validation.selections[0].rows == 3
 
@@ -66,13 +67,39 @@ def test_it_is_trained_on_and_recorded_by_id_and_commit(hub, tmp_path):
 def test_a_file_that_the_hub_did_not_announce_is_refused(hub, tmp_path):
     hub.corrupt = {"data/train-00001-of-00002.jsonl"}
     with pytest.raises(CorruptDownload):
-        fetch_data(TrainSource(path="lab/tiny"), "train", destination=tmp_path / "d", endpoint=hub.endpoint)
+        fetch_data(TrainSource(path="lab/tiny"), "train", cache=tmp_path / "d", endpoint=hub.endpoint)
+
+
+def test_it_is_kept_where_other_clients_of_the_hub_find_it_and_read_there_with_the_network_off(hub, tmp_path):
+    cache = tmp_path / "d"
+    first = fetch_data(TrainSource(path="lab/tiny"), "train", cache=cache, endpoint=hub.endpoint)
+    found = Path(snapshot_download("lab/tiny", repo_type="dataset", local_files_only=True, cache_dir=cache))
+    assert [found / "data" / path.name for path in first.paths] == list(first.paths)
+    for revision in (None, "main", COMMIT):
+        source = TrainSource(path="lab/tiny", revision=revision)
+        assert fetch_data(source, "train", cache=cache, endpoint="http://127.0.0.1:9") == first
+    with pytest.raises(HubUnreachable):  # the file was never fetched
+        fetch_data(TrainSource(path="lab/tiny"), "validation", cache=cache, endpoint="http://127.0.0.1:9")
+
+
+def test_with_the_network_off_one_part_of_two_is_not_taken_for_the_data_set(hub, tmp_path):
+    first = fetch_data(TrainSource(path="lab/tiny"), "train", cache=tmp_path / "d", endpoint=hub.endpoint)
+    first.paths[1].unlink()
+    with pytest.raises(HubUnreachable):
+        fetch_data(TrainSource(path="lab/tiny"), "train", cache=tmp_path / "d", endpoint="http://127.0.0.1:9")
+
+
+def test_with_the_network_off_rows_that_changed_in_the_cache_are_refused(hub, tmp_path):
+    first = fetch_data(TrainSource(path="lab/tiny"), "train", cache=tmp_path / "d", endpoint=hub.endpoint)
+    write_rows(first.paths[0].resolve(), colour_rows(7))
+    with pytest.raises(CorruptDownload, match="digest that is not its own"):
+        fetch_data(TrainSource(path="lab/tiny"), "train", cache=tmp_path / "d", endpoint="http://127.0.0.1:9")
 
 
 def test_an_unknown_revision_is_not_found(hub, tmp_path):
     source = TrainSource(path="lab/tiny", revision="nowhere")
     with pytest.raises(HubNotFound):
-        fetch_data(source, "train", destination=tmp_path / "d", endpoint=hub.endpoint)
+        fetch_data(source, "train", cache=tmp_path / "d", endpoint=hub.endpoint)
 
 
 def chosen(*names: str, split="train", **more):

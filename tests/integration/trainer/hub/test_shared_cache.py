@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, scan_cache_dir, snapshot_download
 
 from peft_registry.registry.disk.files import NotARegularFile
 from peft_registry.registry.homes.base_locations import base_location
@@ -21,6 +21,7 @@ from peft_registry.registry.use_cases.verify import Requirements, verify_version
 from peft_registry.trainer.embedded import embedded_base
 from peft_registry.trainer.hub.answers import HubUnreachable
 from peft_registry.trainer.hub.fetching import CorruptDownload
+from peft_registry.trainer.hub.places import CacheContradictsHub
 from peft_registry.trainer.inputs.base import checked_base
 from peft_registry.trainer.use_cases.add_base import intake_base
 from tests.builders.homes import a_home
@@ -53,10 +54,12 @@ def test_a_cached_base_is_added_with_the_network_off_and_nothing_of_it_is_copied
     snapshot = a_cached_snapshot(
         hub, embedded_base(), further={"pytorch_model.bin": b"pickled", "modeling.py": b"import os"}
     )
-    weights = (snapshot / "model.safetensors").stat().st_size
+    weights = (snapshot / "model.safetensors").read_bytes()
     before = stored_bytes(registry.folder)
     added = intake_base(registry, ID, name="tiny")
-    assert stored_bytes(registry.folder) - before < weights
+    assert stored_bytes(registry.folder) - before < len(weights)
+    copies = [path for path in registry.folder.rglob("*") if path.is_file() and weights[-4096:] in path.read_bytes()]
+    assert copies == [], "0 bytes of weights"
     assert base_location(registry.folder, added.version.manifest_digest) == snapshot.resolve()
     record = records_of(registry, added.version).base
     assert record is not None
@@ -156,18 +159,96 @@ def test_where_the_hub_answers_the_cache_is_used_if_it_holds_what_the_hub_states
         assert not [path for path in server.asked if path.startswith(server.files)]
 
 
-def test_where_the_hub_states_another_file_the_cache_is_not_used(
+def test_where_the_hub_states_another_file_of_the_commit_neither_is_used(
     hub: Path, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshot = a_cached_snapshot(hub, embedded_base())
+    before = (snapshot / "config.json").resolve()
     stated = shutil.copytree(embedded_base(), tmp_path / "stated")
     config = stated / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"use_cache": False}))
     with serving(FakeHub(stated)) as server:
         monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
+        with pytest.raises(CacheContradictsHub):
+            intake_base(registry, ID, name="tiny")
+    assert (snapshot / "config.json").resolve() == before
+
+
+def test_a_base_is_fetched_into_the_cache_and_nowhere_else(
+    hub: Path, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another client of the Hub finds it there, with the network off, by branch and by commit."""
+    weights = (embedded_base() / "model.safetensors").stat().st_size
+    before = stored_bytes(tmp_path)
+    with serving(FakeHub(embedded_base())) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
         added = intake_base(registry, ID, name="tiny")
-        assert base_location(registry.folder, added.version.manifest_digest) != snapshot.resolve()
-        assert [path for path in server.asked if path.startswith(server.files)]
+        monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    assert stored_bytes(tmp_path) - before < 2 * weights, "one copy"
+    for revision in (None, "main", COMMIT):
+        folder = Path(snapshot_download(ID, revision=revision, local_files_only=True))
+        assert (folder / "model.safetensors").read_bytes() == (embedded_base() / "model.safetensors").read_bytes()
+        assert base_location(registry.folder, added.version.manifest_digest) == folder.resolve()
+    [repository] = scan_cache_dir(hub).repos
+    assert (repository.repo_id, repository.size_on_disk) == (ID, stored_bytes(hub / "models--lab--tiny" / "blobs"))
+
+
+def test_a_blob_with_wrong_bytes_in_the_cache_is_fetched_again_where_the_hub_answers(
+    hub: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = a_cached_snapshot(hub, embedded_base())
+    blob = (snapshot / "model.safetensors").resolve()
+    blob.write_bytes(bytes(reversed(blob.read_bytes())))
+    with serving(FakeHub(embedded_base())) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
+        intake_base(registry, ID, name="tiny")
+    assert blob.read_bytes() == (embedded_base() / "model.safetensors").read_bytes()
+
+
+def test_a_base_whose_blobs_lie_in_the_store_of_the_cache_is_added_with_the_network_off(
+    hub: Path, registry: Registry
+) -> None:
+    """As clients leave it that fetch in the chunks of Xet: the blob is a link itself."""
+    snapshot = a_cached_snapshot(hub, embedded_base())
+    stored_once(snapshot / "model.safetensors", hub)
+    added = intake_base(registry, ID, name="tiny")
+    assert base_location(registry.folder, added.version.manifest_digest) == snapshot.resolve()
+    assert verify_version(registry, added.version, require=Requirements(base_bytes=True)).verdict == "verified"
+
+
+def test_wrong_bytes_in_the_store_of_the_cache_are_refused(hub: Path, registry: Registry) -> None:
+    snapshot = a_cached_snapshot(hub, embedded_base())
+    stored = stored_once(snapshot / "model.safetensors", hub)
+    stored.write_bytes(bytes(reversed(stored.read_bytes())))
+    with pytest.raises(CorruptDownload, match="under a digest that is not its own"):
+        intake_base(registry, ID, name="tiny")
+
+
+@pytest.mark.parametrize("target", ["../../../secret", "../../blobs/../../secret", "../../blobs/zz/" + "a" * 64])
+def test_a_blob_that_leads_out_of_the_store_of_its_cache_is_refused(
+    hub: Path, registry: Registry, tmp_path: Path, target: str
+) -> None:
+    snapshot = a_cached_snapshot(hub, embedded_base())
+    stored_once(snapshot / "model.safetensors", hub)
+    (tmp_path / "secret").write_text("{}")
+    (hub / "blobs" / "zz").mkdir()
+    (hub / "blobs" / "zz" / ("a" * 64)).write_text("{}")
+    blob = snapshot / (snapshot / "tokenizer.json").readlink()
+    blob.unlink()
+    blob.symlink_to(target)
+    with pytest.raises((NotARegularFile, UnsafeInputPath)):
+        intake_base(registry, str(snapshot), name="tiny")
+
+
+def stored_once(name: Path, hub: Path) -> Path:
+    """The bytes of a name of a snapshot, moved to where huggingface_hub keeps what it fetches in chunks (version 2)."""
+    blob = name.parent / name.readlink()
+    xet_hash = "ab" + "0" * 62
+    stored = hub / "blobs" / "ab" / xet_hash
+    stored.parent.mkdir(parents=True)
+    blob.rename(stored)
+    blob.symlink_to(f"../../blobs/ab/{xet_hash}")
+    return stored
 
 
 def test_the_command_adds_a_cached_base_offline(hub: Path, tmp_path: Path) -> None:

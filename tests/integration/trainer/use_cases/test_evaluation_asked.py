@@ -263,7 +263,7 @@ def hub(home, tmp_path, monkeypatch) -> Iterator[FakeHub]:
         template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, found.endpoint)
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "ENDPOINT", found.endpoint)
-        monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         yield found
     (home.folder / "suites.json").unlink(missing_ok=True)
 
