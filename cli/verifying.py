@@ -109,6 +109,7 @@ def verified(question: Question) -> "VerifyOutcome":
     from peft_registry.cli.wiring import digests_of_earlier_runs
     from peft_registry.registry.disk.hashing import RunDigests
     from peft_registry.registry.homes.home import utc_now
+    from peft_registry.registry.records.recalls import with_recalls
     from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 
     require = question.requirements()
@@ -136,6 +137,8 @@ def verified(question: Question) -> "VerifyOutcome":
                 require=require,
                 digests=digests,
             )
+        if subject.registry is not None and outcome.verdict != "broken":
+            outcome = with_recalls(subject.registry, outcome)
         if digests.reused:
             console.note(
                 f"note: {len(digests.reused)} files are unchanged since you verified them; --no-cache hashes them again"

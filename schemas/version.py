@@ -50,12 +50,17 @@ class Check(Frozen):
 
 
 class VerifyOutcome(Frozen):
-    """The ten checks and the verdict; `exit_code` is 0, 5 or 6."""
+    """The ten checks and the verdict; `exit_code` is 0, 5 or 6.
+
+    `recalls` are those that stand of it or of what it was made from, where the registry at hand knows any. They change no verdict:
+    the bytes are what was signed. The key is written only where there is one.
+    """
 
     subject: str
     manifest_digest: Digest | None
     verdict: Verdict
     checks: tuple[Check, ...]
+    recalls: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
 
     @property
     def exit_code(self) -> int:

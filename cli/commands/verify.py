@@ -132,6 +132,8 @@ def _print_outcome(outcome: "VerifyOutcome", question: Question, output: Output)
         console.out_json(outcome.model_dump(mode="json"))
     else:
         _print_checks(outcome)
+        for recall in outcome.recalls:
+            console.note(f"recalled: {recall}; it is not handed out")
         _report_next_command(outcome.verdict, outcome.checks, question)
     raise typer.Exit(outcome.exit_code)
 

@@ -11,8 +11,8 @@ from peft_registry.registry.homes.home import Registry, find_home, open_home, re
 from peft_registry.registry.homes.pins import Pins
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.mlflow.verified_files import ManifestReader
+from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.use_cases.pull import PullRefused, PullUnverified
-from peft_registry.registry.use_cases.recalls import require_not_recalled
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.registry.verification.presented import BytesElsewhere
 from peft_registry.schemas.identity import Digest, Reference

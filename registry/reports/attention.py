@@ -86,7 +86,11 @@ def _found(finding: Finding) -> str:
 
 
 def _verified(verification: VerifyOutcome | None) -> Iterator[str]:
-    if verification is None or verification.verdict == "verified":
+    if verification is None:
+        return
+    for recall in verification.recalls:
+        yield f"Recalled, and not handed out: {recall}."
+    if verification.verdict == "verified":
         return
     word = {"broken": "Broken", "unverified": "Not verified"}[verification.verdict]
     yield f"{word}: {verification.failed_text or verification.unchecked_text}"

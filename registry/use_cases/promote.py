@@ -8,6 +8,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.use_cases.statements import record_statement, sayable_at, sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked
@@ -45,6 +46,7 @@ def set_alias(registry: Registry, version: Version, alias: str, *, reason: str |
         MalformedName: the text cannot be an alias, or reads as a number.
         SecretRefused: the reason looks like it holds a secret.
         HomeReadOnly: this home cannot be written.
+        VersionRecalled: it, or something that it was made from, is recalled.
         PromotionRefused, PromotionUnverified: the version is broken, or that it is not could not be shown.
         KnownError: as `sayable_at`; in all these cases nothing was signed or recorded.
     """
@@ -52,6 +54,7 @@ def set_alias(registry: Registry, version: Version, alias: str, *, reason: str |
     require_no_secrets(alias, what="the alias")
     check_new_alias(alias)
     require_no_secrets(reason, what="the reason")
+    require_not_recalled(registry, version)
     _require_verified(registry, version, alias)
     key_id, types = registry.trainer_key.public.key_id, (PREDICATE_TYPES["alias"],)
     with registry.database.read() as tx:

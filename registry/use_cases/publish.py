@@ -14,8 +14,8 @@ from peft_registry.registry.disk.files import scratch_folder
 from peft_registry.registry.exports.hub import STATEMENTS_PATH, HubFolder, ReadLine, published_part
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.paths import scan_folder
+from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.use_cases.pull import pull_version
-from peft_registry.registry.use_cases.recalls import require_not_recalled
 from peft_registry.registry.verification.evidence import read_statements
 from peft_registry.registry.verification.presented import present_folder
 from peft_registry.schemas.errors import InputRefused, Refused, Unavailable

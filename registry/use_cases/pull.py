@@ -12,6 +12,7 @@ from pathlib import Path
 from peft_registry.registry.disk.files import read_file, unwritable, write_new
 from peft_registry.registry.disk.hashing import RunDigests, copy_and_hash
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.verify import verify_folder
@@ -95,18 +96,23 @@ def pull_version(
     *,
     trust: TrustPolicy | None = None,
     look_for_base: bool = True,
+    for_use: bool = True,
 ) -> VerifyOutcome:
     """Write a verified copy of a version to `destination`, a new folder, and return how it verified.
 
-    Its base's bytes are hashed too where they are known to lie, unless the caller just did that (`look_for_base`).
+    Its base's bytes are hashed too where they are known to lie, unless the caller just did that (`look_for_base`). What is recalled
+    is written only to be measured, and not `for_use`: whoever is to lift a recall has to see what it does.
 
     Raises:
+        VersionRecalled: it, or something that it was made from, is recalled.
         DestinationTaken: the folder exists and is not empty.
         PullRefused, PullUnverified: the copy is not what was registered, or that could not be shown; nothing is left.
         ObjectMissing: the store lost a file of it.
         BytesElsewhere: a base by reference whose files are gone.
         DiskFull, NotWritable: about the folder.
     """
+    if for_use:
+        require_not_recalled(registry, version)
     with _new_folder(destination) as part:
         return verified_copy(registry, version, part, trust=trust, look_for_base=look_for_base)
 
@@ -122,8 +128,9 @@ def pull_with_base(
         NothingBeside: the version is whole by itself.
         BaseNotHere: its base is not registered here.
         BytesElsewhere: the base was added by reference, and its files are gone.
-        DestinationTaken, PullRefused, PullUnverified, ObjectMissing, DiskFull, NotWritable: as `pull_version`.
+        VersionRecalled, DestinationTaken, PullRefused, PullUnverified, ObjectMissing, DiskFull, NotWritable: as `pull_version`.
     """
+    require_not_recalled(registry, version)
     manifest = stored_manifest(registry, version.manifest_digest)
     base = _base_beside(registry, version, manifest)
     with _new_folder(destination) as part, closing(RunDigests()) as digests:

@@ -15,6 +15,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.evaluation.judged_again import changed_conclusions
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.evaluations import judged_now, newest_of_each, stale_for
+from peft_registry.registry.records.recalls import with_recalls
 from peft_registry.registry.records.signed_records import Records, records_of, signed_statements
 from peft_registry.registry.records.waiting_answers import answers_taken_up
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
@@ -120,7 +121,7 @@ def make_report(
         IntegrityBroken: what is recorded is not what was signed.
     """
     inputs = report_inputs(registry, version, as_of=as_of)
-    outcome = verify_version(registry, version, trust_problem=trust_problem)
+    outcome = with_recalls(registry, verify_version(registry, version, trust_problem=trust_problem))
     return render_report(registry, inputs, _with_own_count(registry, inputs, outcome))
 
 

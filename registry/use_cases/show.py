@@ -7,6 +7,7 @@ from pydantic import Field
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.evaluations import stale_for
+from peft_registry.registry.records.recalls import recalls_above
 from peft_registry.registry.records.references import version_named, versions_of_artifact
 from peft_registry.registry.records.signed_records import version_statements
 from peft_registry.registry.records.stored_manifests import stored_manifest
@@ -57,6 +58,7 @@ class VersionShown(Frozen):
     statements: tuple[StatementShown, ...]
     predicates: dict[str, Any]  # of each kind the one that stands, as signed
     stale: tuple[str, ...]  # evaluations that do not speak of this version, and why
+    recalls: tuple[str, ...]  # of it or of what it was made from
     base_label: str | None  # the version that is its base; None for a base, or where it is not registered here
     pending: bool = _left_out_unless_true()  # no checkpoint covers its registration
     set_aside: tuple[str, ...] = Field(
@@ -94,6 +96,7 @@ class VersionShown(Frozen):
         lines += [("statement", statement.line) for statement in self.statements]
         lines += [("set aside", text) for text in self.set_aside]
         lines += [("stale", text) for text in self.stale]
+        lines += [("recalled", text) for text in self.recalls]
         pending = ", pending until whoever holds the log key signs" if self.pending else ""
         lines.append(("registered", f"{version.registered_at}, log {version.log_index}{pending}"))
         if version.aliases:
@@ -139,6 +142,7 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
         statements=shown,
         predicates=said.predicates,
         stale=tuple(stale),
+        recalls=tuple(recall.text for recall in recalls_above(registry, version.manifest_digest, label=version.label)),
         base_label=bases[0].label if bases else None,
         pending=version.log_index >= covered,
         set_aside=tuple(f"modification {aside.statement.digest.short}: {aside.reason}" for aside in said.set_aside),

@@ -47,14 +47,21 @@ def register_made_from(
 
 
 def register_merge(
-    registry: Registry, folder: Path, base: AddedBase, sources: Sequence[Version], *, name: str, value: float
+    registry: Registry,
+    folder: Path,
+    base: AddedBase,
+    sources: Sequence[Version],
+    *,
+    name: str,
+    value: float,
+    data: Sequence[Digest] = (),
 ) -> Version:
-    """A model that several adapters, or models, were merged into."""
+    """A model that several adapters, or models, were merged into. `data` went into those."""
     folder.mkdir(parents=True)
     tensors = {"model.layers.0.mlp.down_proj.weight": np.full((8, 16), value, dtype=np.float32)}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(CONFIG))
-    return _register(registry, folder, base, sources, role="adapter", name=name)
+    return _register(registry, folder, base, sources, role="adapter", name=name, data=data)
 
 
 def _register(

@@ -210,6 +210,7 @@ SIGNING = {
     "import": ["example"],
     "promote": ["tiny", "champion"],
     "decide": ["tiny", "--form", "example/train.yml"],
+    "recall": ["tiny", "--reason", "withdrawn", "--key", "example/train.yml"],
 }
 
 

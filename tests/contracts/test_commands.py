@@ -33,6 +33,7 @@ WITHOUT_JSON = {
 IN_AN_EMPTY_FOLDER = {
     "init": 2,
     "verdict": 2,
+    "recall": 2,
     "schema": 0,
     "methods": 0,
     "suites list": 0,

@@ -5,6 +5,7 @@ that holds what the page speaks of, or stands in NOT_RUN with the reason; its wo
 command line, but it is not run. Where a page prints what a command answers, the answer has those lines, figures and digests aside.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -145,9 +146,13 @@ class Place:
         if words[0] == "registry":
             # on the page for several people, whoever uses the home SECOND is another user, with notes of their own
             state = str(self.cwd / "notes-of-another-user") if "SECOND" in words else self.state
+            into = self.cwd / words.pop().removeprefix(">") if words[-1].startswith(">") else None
             done = self.warm(*words[1:], cwd=self.cwd, HOME=str(self.user), XDG_STATE_HOME=state)
             self.code = done.code
-            return done.out, done.err
+            if into is None:
+                return done.out, done.err
+            into.write_text(done.out, "utf-8")
+            return "", done.err
         if words[0] == "cd":
             self.cwd = self.cwd / words[1]
             return "", ""
@@ -372,6 +377,13 @@ def for_several_people(place: Place) -> dict[str, str]:
     return shared | {"sha256:…": root}
 
 
+def for_recall(place: Place) -> dict[str, str]:
+    """An approver's key that the trust file lists, and the data of the version."""
+    assert place.run("registry keys create approver --person alex --out KEYS --unencrypted")[0] == 0
+    assert place.run("registry trust add KEYS/approver.pub --person alex --role approver")[0] == 0
+    return {"sha256:…": f"sha256:{hashlib.sha256((place.cwd / 'example' / 'example.jsonl').read_bytes()).hexdigest()}"}
+
+
 PREPARE: dict[str, Callable[[Place], dict[str, str]]] = {
     "add-a-base": for_a_base,
     "answer-the-record": for_answering,
@@ -384,6 +396,7 @@ PREPARE: dict[str, Callable[[Place], dict[str, str]]] = {
     "import-an-adapter": for_importing,
     "keep-trust-for-years": for_trust,
     "merge-adapters": for_merging,
+    "recall": for_recall,
     "read-a-report": lambda _: {"NAME:3": "polite-replies:1"},
     "run-on-postgres-and-s3": for_a_base,
     "state-the-facts": for_facts,

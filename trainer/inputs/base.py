@@ -9,6 +9,7 @@ from peft_registry.registry.compliance.inherited_terms import with_answered_term
 from peft_registry.registry.compliance.recorded_result import BaseInput, base_section, upstream_terms
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bases import required_base
+from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.pull_base import CheckedFolder, checked_folder
@@ -109,6 +110,18 @@ def base_named(registry: Registry, reference: str) -> Version:
     version = version_named(registry, reference)
     if version.kind != "base":
         raise NotABase(version.label, version.kind)
+    return version
+
+
+def usable_base(registry: Registry, reference: str) -> Version:
+    """The base that a reference means, to train on it.
+
+    Raises:
+        VersionRecalled: it is recalled.
+        NotABase, MalformedReference, NotFound, AliasUnsigned: as `base_named`.
+    """
+    version = base_named(registry, reference)
+    require_not_recalled(registry, version)
     return version
 
 

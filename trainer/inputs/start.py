@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
@@ -40,6 +41,7 @@ def pinned(registry: Registry, loaded: LoadedConfig, base: Version) -> tuple[Loa
         NotFound: nothing has that name.
         NotContinued: it is neither an adapter nor a whole model of `full`, or not of the file's method.
         StartOnOtherBase: it was trained on another base than the file's.
+        VersionRecalled: it, or something that it was made from, is recalled.
     """
     asked = loaded.config.continue_from
     if asked is None:
@@ -53,6 +55,7 @@ def pinned(registry: Registry, loaded: LoadedConfig, base: Version) -> tuple[Loa
         raise NotContinued(start.label, why, f"set method: {start.method}, or start from the base")
     if start.base_manifest != base.manifest_digest:
         raise StartOnOtherBase(start.label, base)
+    require_not_recalled(registry, start)
     config = loaded.config.revised(continue_from=str(start.manifest_digest))
     return replace(loaded, config=config), start
 

@@ -246,7 +246,7 @@ def latency_of(registry: Registry, version: Version, config: TrainingFile) -> La
     row = METHODS[config.method]
     with run_folder(registry.files.runs, f"arm-{registry.nonce()}") as scratch:
         pulled = scratch / "artifact"
-        pull_version(registry, version, pulled)
+        pull_version(registry, version, pulled, for_use=False)
         checked = checked_folder(registry, version_named(registry, config.base), scratch)
         base, _ = load_base(checked.folder, dtype="fp32", device="cpu")
         fresh, _ = load_base(checked.folder, dtype="fp32", device="cpu", quantization=config.quantization)

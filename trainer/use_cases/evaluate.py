@@ -401,7 +401,7 @@ def _loaded(session: _Session, version: Version, manifest: Manifest, base: _Base
 
     with tempfile.TemporaryDirectory(dir=session.scratch) as place:
         folder = Path(place) / "pulled"
-        pull_version(session.registry, version, folder)
+        pull_version(session.registry, version, folder, for_use=False)
         model = load_artifact(manifest, base.model, folder)
         try:
             yield model

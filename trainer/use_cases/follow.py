@@ -25,6 +25,7 @@ from peft_registry.registry.homes.organisation import checked_profile
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.identity.scans import scans_of
 from peft_registry.registry.intake.facts_file import read_checked_facts, warn_of_overtaken_facts
+from peft_registry.registry.records.recalls import Source, require_sources_not_recalled
 from peft_registry.registry.use_cases.register import require_name
 from peft_registry.registry.use_cases.register_product import Product, register_product, signer_of, signing_of
 from peft_registry.schemas.base_model import CAUSAL_HEADS
@@ -187,6 +188,8 @@ class FollowedRun:
         base = checked_base(registry, version, scratch, self.observe)
         require_loaded_from(inner, base, continued=state.global_step > 0, observe=self._warn)
         data, data_unknown, texts, kept = self._data()
+        sources = (Source(identity.sha256, f"the data {identity.name}") for identity in data)
+        require_sources_not_recalled(registry, self.request.name, sources)
         used = base.as_input()
         facts = read_checked_facts(
             self.request.facts,

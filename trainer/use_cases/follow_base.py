@@ -6,6 +6,7 @@ from typing import Any
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.base import identify_base
+from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.add_base import base_manifest
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
@@ -14,7 +15,7 @@ from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.in_memory import compare_in_memory
 from peft_registry.trainer.bases.preparing import PreparedBase, prepare_base
 from peft_registry.trainer.hub.shared_cache import base_in_snapshot, cached_base
-from peft_registry.trainer.inputs.base import CheckedBase, NotABase, base_named
+from peft_registry.trainer.inputs.base import CheckedBase, NotABase, usable_base
 from peft_registry.trainer.use_cases.add_base import default_name, intake_base
 
 
@@ -49,11 +50,12 @@ def base_of_model(registry: Registry, model: Any, asked: str | None, observe: Ob
 
     Raises:
         BaseOfModelUnknown: the configuration names none.
+        VersionRecalled: the base is recalled.
         NotABase: what has these files, or is named, is registered as something else.
         KnownError: as `intake_base`.
     """
     if asked is not None:
-        return base_named(registry, asked)
+        return usable_base(registry, asked)
     config = model.config
     source = getattr(config, "_name_or_path", None)
     if not isinstance(source, str) or not source:
@@ -63,6 +65,7 @@ def base_of_model(registry: Registry, model: Any, asked: str | None, observe: Ob
     if prepared is not None:
         known = _registered(registry, prepared)
         if known is not None:
+            require_not_recalled(registry, known)
             return known
     where = source if prepared is None or Path(source).is_dir() else str(prepared.folder)
     name = default_name(source)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
+from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.manifest import FILE_NAME, Manifest
@@ -58,11 +59,13 @@ def load_version(
 
     Raises:
         NoBaseKnown: an adapter's base is not registered.
+        VersionRecalled: it, or something that it was made from, is recalled.
         PullRefused, PullUnverified: the version does not verify.
         IntegrityBroken: the base's bytes are not those that were registered.
         BaseNotLoadable, BaseWeightsIncomplete: the libraries cannot load it.
     """
     if version.kind == "base":
+        require_not_recalled(registry, version)
         base = checked_base(registry, version, scratch, observe)
         model, tokenizer = _load_base(base, dtype, device)
         return LoadedVersion(model, tokenizer, None)

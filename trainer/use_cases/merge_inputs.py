@@ -18,6 +18,7 @@ from peft_registry.registry.homes.organisation import checked_profile
 from peft_registry.registry.intake.facts_file import read_checked_facts
 from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.records.lineage import ancestors_of
+from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.pull import pull_version
@@ -193,6 +194,7 @@ def _adapter_named(registry: Registry, reference: str) -> Version:
     version = version_named(registry, reference)
     if version.kind != "adapter" and version.method != "hybrid":
         raise NotAnAdapter(version.label, version.kind)
+    require_not_recalled(registry, version)
     return version
 
 

@@ -6,6 +6,7 @@ Everything before `register_version` happens in HOME/runs/<id>: a kill leaves no
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -26,6 +27,7 @@ from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.identity.scans import scans_of
 from peft_registry.registry.intake.facts_file import warn_of_overtaken_facts
 from peft_registry.registry.records.ancestry import ancestry_of, tries_of_ancestors
+from peft_registry.registry.records.recalls import Source, require_sources_not_recalled
 from peft_registry.registry.records.tries import (
     most_tries,
     plan_digest,
@@ -42,6 +44,7 @@ from peft_registry.registry.use_cases.register_product import (
 )
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.config import TrainingFile, config_identity, config_record
+from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.manifest import Kind, Layout, Manifest, Parent
 from peft_registry.schemas.modification import ModificationRecord
@@ -162,6 +165,7 @@ def train_and_register(
             if resume is None:
                 require_readable_list(registry.files.begun)
                 note_begun(registry.files.begun, _begun(plan, kept))
+            _require_usable(registry, plan.loaded)
             base = checked_base(registry, plan.base, folder, observe)
             run = _Run(
                 registry,
@@ -183,6 +187,18 @@ def train_and_register(
         raise
     except OSError as error:
         raise unwritable(runs / kept.run_id, error) from error
+
+
+def _require_usable(registry: Registry, loaded: LoadedConfig) -> None:
+    """Raise where a file that a run would read is recalled, before any of its processes begins.
+
+    Raises:
+        VersionRecalled: it is.
+    """
+    parts = (loaded.config.data.train, loaded.config.data.validation)
+    files = [loaded.resolve(part.path) for part in parts if part.path is not None]
+    sources = [Source(hash_file(path).sha256, f"the data {path.name}") for path in files if path.is_file()]
+    require_sources_not_recalled(registry, loaded.config.name, sources)
 
 
 def _begun(plan: TrainingPlan, kept: KeptRun) -> BegunRun:
@@ -300,7 +316,7 @@ class _Run:
             base_record=self.base.record,
             observe=self.observe,
             after_load=self.base.require_unchanged,
-            after_data=keeper.data,
+            after_data=self._after_data(keeper),
             checkpoints=keeper.checkpoints(self.config.training),
             processes=Processes(size=self.plan.launch.size),
             scratch=self.folder,
@@ -316,6 +332,16 @@ class _Run:
             self.observe(Warned(reference, text))
             self.warnings.append(text)
         return trained
+
+    def _after_data(self, keeper: Keeper) -> Callable[[tuple[DataIdentity, ...]], None]:
+        """What is done once the data is read: data that came from elsewhere has its digest only now."""
+
+        def read(identities: tuple[DataIdentity, ...]) -> None:
+            sources = (Source(identity.sha256, f"the data {identity.name}") for identity in identities)
+            require_sources_not_recalled(self.registry, self.config.name, sources)
+            keeper.data(identities)
+
+        return read
 
     def _tries(self) -> Tries:
         """Of this run and of those that went into what it continues from the one of which most seeds were begun."""

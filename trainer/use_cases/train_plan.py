@@ -26,7 +26,7 @@ from peft_registry.schemas.run import KeptRun
 from peft_registry.schemas.values import measured
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.evaluation.scope import EvaluationScope, scope_of_file
-from peft_registry.trainer.inputs.base import base_named, recorded_base
+from peft_registry.trainer.inputs.base import recorded_base, usable_base
 from peft_registry.trainer.inputs.evaluation import load_suites
 from peft_registry.trainer.inputs.guards import collect_absent, warnings_about
 from peft_registry.trainer.inputs.problems import Problems
@@ -109,7 +109,7 @@ def plan_training(
     if not is_arm:
         problems.attempt(lambda: require_effect(overrides, (config.method,)))
     method = problems.attempt(lambda: check_available(config))
-    base = problems.attempt(lambda: base_named(registry, config.base))
+    base = problems.attempt(lambda: usable_base(registry, config.base))
     profile = problems.attempt(lambda: checked_profile(registry))
     found = None if base is None else problems.attempt(lambda: pinned(registry, loaded, base))
     start = None if found is None else found[1]

@@ -219,7 +219,7 @@ def test_a_recalled_version_is_not_served(server: Server, caplog) -> None:
         registry,
         subject=version_named(registry, "helper:1").manifest_digest,
         kind="recall",
-        predicate={"reason": "it answers with the names of customers"},
+        predicate={"reason": "it answers with the names of customers", "nonce": "0f"},
         signer=PrivateKey.load(keys / "approver.key", lambda: b""),
     )
     registry.close()

@@ -1,0 +1,63 @@
+"""recall: what must not be used any more, and everything that was made from it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from peft_registry.cli import console
+from peft_registry.cli.options import HomeOption, OptionNeeded, Output, OutputOption, PassphraseFileOption
+
+_SHOWN = 20  # versions; JSON has all
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(recall)
+
+
+def recall(
+    reference: Annotated[
+        str,
+        typer.Argument(
+            help="Version, or the digest of a manifest, of a base's weights or of data",
+            metavar="REFERENCE",
+            show_default=False,
+        ),
+    ],
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; everybody who is refused reads it.")] = None,
+    key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Private key of the approver who recalls it.")
+    ] = None,
+    key_passphrase_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File with the passphrase of --key, if it differs.")
+    ] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Take the recall back.")] = False,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Forbid the use of something, and of what was made from it. Signed with your key."""
+    from peft_registry.cli.settings import passphrase_source
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.signing.keys import PrivateKey
+    from peft_registry.registry.use_cases.recall import recall as sign_recall
+
+    if reason is None:
+        raise OptionNeeded("--reason TEXT", "everybody who is refused reads why")
+    if key is None:
+        raise OptionNeeded("--key FILE", "an approver recalls, and a registry keeps no approver's key")
+    with opened(home, passphrase_file) as registry:
+        registry.unlock()
+        signer = PrivateKey.load(key, passphrase_source(key_passphrase_file or passphrase_file))
+        done = sign_recall(registry, reference, signer, reason=reason, undo=undo)
+    if output is Output.json:
+        console.out_json(done.model_dump(mode="json"))
+        return
+    console.line(f"{'free' if undo else 'recalled':<9} {console.printable(done.name)}  {done.subject}", indent=10)
+    for version in done.touched[:_SHOWN]:
+        aliases = f"  {', '.join(f'@{alias}' for alias in version.aliases)}" if version.aliases else ""
+        console.line(f"{'reaches':<9} {console.printable(version.version)}{aliases}", indent=10)
+    if len(done.touched) > _SHOWN:
+        console.line(f"{'':<9} and {len(done.touched) - _SHOWN} more: --output json lists all", indent=10)
+    if done.touched:
+        console.next_step(f"registry show {done.touched[-1].version}")

@@ -1,0 +1,207 @@
+"""What is recalled, and what was made from it: a signed recall of an artifact or of data stops whatever descends from it.
+
+The way up is that of the signed manifests, and not of the rows of the catalogue: whoever edits a row opens no door.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.entries import require_may_say
+from peft_registry.registry.records.snapshots import Snapshot, covered_by, snapshot_if_trusted, statements_under
+from peft_registry.registry.records.stored_manifests import manifest_in
+from peft_registry.registry.signing import dsse
+from peft_registry.registry.signing.trust import public_keys
+from peft_registry.schemas.acts import RecallPredicate
+from peft_registry.schemas.errors import KnownError, Refused
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.statement import PREDICATE_TYPES, StoredStatement
+from peft_registry.schemas.version import VerifyOutcome, Version
+
+
+class VersionRecalled(Refused):
+    reference = "version-recalled"
+    what = "{label} must not be used: {source} ({digest.short}) is recalled"
+    why = "{because}"
+    fix = "use what was not made from it; whoever may recall takes it back with `registry recall {digest} --undo`"
+
+    label: str
+    source: str
+    digest: Digest
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Something that an artifact is or was made from: a digest, and what a reader calls it."""
+
+    digest: Digest
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """A recall that stands."""
+
+    source: Source
+    reason: str
+    by: str  # the person whose key signed it, or the key's id
+    at: str | None  # when it entered the log, RFC 3339
+    statement: Digest
+
+    @property
+    def digest(self) -> Digest:
+        """What is recalled."""
+        return self.source.digest
+
+    @property
+    def because(self) -> str:
+        """Who recalled it, when and why."""
+        return f"{self.by} recalled it at {self.at}: {self.reason}"
+
+    @property
+    def text(self) -> str:
+        """All of it in a line."""
+        return f"{self.source.name} ({self.source.digest.short}): {self.because}"
+
+
+def require_not_recalled(registry: Registry, version: Version) -> None:
+    """Raise if an artifact, or anything that it was made from, is recalled.
+
+    Raises:
+        VersionRecalled: it must not be handed out or built upon.
+        SaidDiffers, PathRejected, LogForked, LogTruncated: the database is not that of its checkpoint.
+    """
+    recall = next(recalls_above(registry, version.manifest_digest, label=version.label), None)
+    if recall is not None:
+        raise VersionRecalled(version.label, recall.source.name, recall.digest, recall.because)
+
+
+def require_sources_not_recalled(registry: Registry, label: str, sources: Iterable[Source]) -> None:
+    """The same of what something is about to be made from; `label` is what the refusal calls it.
+
+    Raises:
+        VersionRecalled, SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
+    """
+    with registry.database.read() as tx:
+        newest = snapshot_if_trusted(registry, tx)
+        for source in sources:
+            recall = _standing(registry, tx, newest, source)
+            if recall is not None:
+                raise VersionRecalled(label, recall.source.name, recall.digest, recall.because)
+
+
+def recalls_above(registry: Registry, manifest: Digest, *, label: str | None = None) -> Iterator[Recall]:
+    """The recalls that stand of an artifact and of what it was made from, nearest first.
+
+    Raises:
+        SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
+    """
+    with registry.database.read() as tx:
+        newest = snapshot_if_trusted(registry, tx)
+        for source in sources_of(registry, manifest, label or manifest.short):
+            recall = _standing(registry, tx, newest, source)
+            if recall is not None:
+                yield recall
+
+
+def with_recalls(registry: Registry, outcome: VerifyOutcome) -> VerifyOutcome:
+    """The outcome with the recalls that this registry knows of its artifact and of what that was made from.
+
+    Raises:
+        SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
+    """
+    if outcome.manifest_digest is None:
+        return outcome
+    label = outcome.subject.rpartition("/")[2]
+    recalls = tuple(recall.text for recall in recalls_above(registry, outcome.manifest_digest, label=label))
+    return outcome.revised(recalls=recalls) if recalls else outcome
+
+
+def recall_of(registry: Registry, source: Source) -> Recall | None:
+    """The recall of one digest that stands; None where none does.
+
+    Raises:
+        SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
+    """
+    with registry.database.read() as tx:
+        return _standing(registry, tx, snapshot_if_trusted(registry, tx), source)
+
+
+def sources_of(registry: Registry, manifest: Digest, label: str) -> Iterator[Source]:
+    """An artifact and everything that went into it, each once: artifacts, weights of bases, data; nearest first."""
+    waiting = [Source(manifest, label)]
+    seen: set[Digest] = set()
+    while waiting:
+        source = waiting.pop(0)
+        if source.digest in seen:
+            continue
+        seen.add(source.digest)
+        yield source
+        contents = manifest_in(registry, source.digest)
+        if contents is None:  # data, weights, or an artifact that is not here: its digest alone is known
+            continue
+        waiting += [Source(data.sha256, f"the data {data.name}") for data in contents.data]
+        waiting += [Source(parent.manifest, f"its {parent.role}") for parent in contents.parents]
+        base = contents.base
+        if base is not None:
+            waiting.append(Source(base.identity.weights, "the weights of its base"))
+            waiting += [] if base.manifest is None else [Source(base.manifest, "its base")]
+        elif contents.kind == "base":
+            waiting.append(Source(contents.weights_digest, "the weights of the base"))
+
+
+def _standing(registry: Registry, tx: Transaction, newest: Snapshot | None, source: Source) -> Recall | None:
+    stored = tuple(entry for entry in statements_under(tx, newest, source.digest) if entry.kind == "recall")
+    covered = stored if newest is None else covered_by(newest, stored)
+    standing: StoredStatement | None = None
+    for entry in stored:
+        is_covered = entry in covered
+        if not _is_undone(entry):
+            # one that no checkpoint covers yet stops already, if it is signed: waiting would let out what must not get out
+            if is_covered or _is_signed(registry, entry):
+                standing = entry
+        # taken back by what a checkpoint covers alone, and by a key that may recall
+        elif is_covered and _may_recall(registry, entry):
+            standing = None
+    return None if standing is None else _recall(registry, source, standing)
+
+
+def _is_undone(entry: StoredStatement) -> bool:
+    return entry.statement.predicate.get("undone") is True
+
+
+def _is_signed(registry: Registry, entry: StoredStatement) -> bool:
+    """Whether a pending recall is what somebody signed who may: its row alone can be written by whoever writes the database."""
+    what = f"statement {entry.digest.short}"
+    try:
+        envelope = dsse.Envelope.parse(entry.envelope, what=what)
+        dsse.verify(envelope, public_keys(registry.trust), expected_key_id=entry.key_id, what=what)
+    except KnownError:
+        return False
+    return Digest.of(envelope.payload) == entry.digest and _may_recall(registry, entry)
+
+
+def _may_recall(registry: Registry, entry: StoredStatement) -> bool:
+    try:
+        require_may_say(
+            registry.trust, entry.key_id, PREDICATE_TYPES["recall"], at=entry.appended_at or registry.clock()
+        )
+    except KnownError:
+        return False
+    return True
+
+
+def _recall(registry: Registry, source: Source, entry: StoredStatement) -> Recall:
+    try:
+        reason = RecallPredicate.from_json(entry.statement.predicate).reason
+    except ValidationError:  # of an earlier release: what it says besides is not for us to read
+        reason = "no reason is given"
+    try:
+        person = registry.trust.person_of(entry.key_id)
+    except KnownError:  # whoever checks trust says so
+        person = None
+    return Recall(source, reason, person or f"key {entry.key_id[:12]}…", entry.appended_at, entry.digest)

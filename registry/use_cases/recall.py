@@ -1,0 +1,119 @@
+"""`recall`: a person whose role may says, signed and logged, that something must not be used, nor what was made from it."""
+
+from peft_registry.registry.database import catalog
+from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.intake.secrets import require_no_secrets
+from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.lineage import lineage_of
+from peft_registry.registry.records.recalls import Source, recall_of
+from peft_registry.registry.records.subjects import Subject, subject_named
+from peft_registry.registry.signing.keys import Signer
+from peft_registry.registry.use_cases.statements import (
+    Saying,
+    record_statement,
+    require_sayable,
+    sayable_at,
+    sign_statement,
+)
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.errors import NotFound, Taken
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.lineage import Lineage
+from peft_registry.schemas.statement import PREDICATE_TYPES
+
+
+class AlreadyRecalled(Taken):
+    reference = "already-recalled"
+    what = "{name} is recalled already"
+    why = "{because}"
+    fix = "nothing was signed; `registry recall {digest} --undo` takes it back"
+
+    name: str
+    digest: Digest
+    because: str
+
+
+class NotRecalled(NotFound):
+    reference = "not-recalled"
+    what = "{name} is not recalled"
+    why = "no recall of it stands, so that there is none to take back"
+    fix = "name what was recalled: `registry show NAME` says what stops a version"
+
+    name: str
+
+
+class Touched(Frozen):
+    """A version that a recall stops, and the aliases that point at it."""
+
+    version: str
+    manifest: Digest
+    aliases: tuple[str, ...]
+
+
+class Recalled(Frozen):
+    """What was recalled, or is free again, and the versions that this touches."""
+
+    subject: Digest
+    name: str
+    undone: bool
+    statement: Digest
+    touched: tuple[Touched, ...]
+
+
+def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, undo: bool = False) -> Recalled:
+    """Recall what a reference means, or take its recall back; signed with the key of a person whose role may.
+
+    Raises:
+        DigestUnknown, NotFound, MalformedReference: nothing is meant by it.
+        AlreadyRecalled, NotRecalled: there is nothing to do.
+        PredicateMalformed, SecretRefused: the reason is blank, too long, or looks like a secret.
+        KeyLacksRole, UnlistedKey, ExpiredKey, RevokedKey: this key may not recall.
+        HomeReadOnly: this home cannot be written. In all these cases nothing was signed or recorded.
+    """
+    registry.require_writable()
+    require_no_secrets(reason, what="the reason")
+    subject = subject_named(registry, reference)
+    predicate = {"reason": reason, "undone": undo, "nonce": registry.nonce()}
+    saying = Saying("recall", predicate, signer)
+    with registry.database.read() as tx:
+        require_sayable(registry, tx, subject.digest, saying)
+    _require_needed(registry, subject, undo=undo)
+    signed = sign_statement(subject.digest, "recall", predicate, signer)
+    with registry.database.write() as tx:
+        at = sayable_at(registry, tx, signed.key_id, (PREDICATE_TYPES["recall"],))
+        record_statement(tx, subject.digest, signed, at=at)
+        below = touched_by(tx, subject.digest)
+        for version in below:
+            payload = {"statement": str(signed.digest)}
+            catalog.enqueue(
+                tx, kind="statement", subject=version.manifest, version_label=version.version, payload=payload
+            )
+    publish_checkpoint(registry)
+    return Recalled(subject=subject.digest, name=subject.name, undone=undo, statement=signed.digest, touched=below)
+
+
+def touched_by(tx: Transaction, digest: Digest) -> tuple[Touched, ...]:
+    """The versions of an artifact, or made from it, from its weights or from that data, sources first.
+
+    Weights are those of bases, of which the same may be registered under several manifests.
+    """
+    starts = [digest, *(version.manifest_digest for version in catalog.versions_with_weights(tx, digest))]
+    manifests = [node for start in starts for node in _below(lineage_of(tx, focus=start, direction="descendants"))]
+    versions = [version for manifest in dict.fromkeys(manifests) for version in catalog.version_by_digest(tx, manifest)]
+    return tuple(
+        Touched(version=version.label, manifest=version.manifest_digest, aliases=version.aliases)
+        for version in versions
+    )
+
+
+def _below(lineage: Lineage) -> list[Digest]:
+    return [node.digest for node in lineage.nodes if node.kind != "data"]
+
+
+def _require_needed(registry: Registry, subject: Subject, *, undo: bool) -> None:
+    standing = recall_of(registry, Source(subject.digest, subject.name))
+    if undo and standing is None:
+        raise NotRecalled(subject.name)
+    if not undo and standing is not None:
+        raise AlreadyRecalled(subject.name, subject.digest, standing.because)

@@ -1,0 +1,216 @@
+"""What is recalled, and everything that was made from it, is stopped at each door; a recall that is undone opens them again."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from peft_registry.cli.main import run
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.mlflow.home_reader import HomeReader
+from peft_registry.registry.records.recalls import VersionRecalled, recalls_above
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.snapshots import SaidDiffers
+from peft_registry.registry.records.stored_manifests import stored_manifest
+from peft_registry.registry.records.subjects import DigestUnknown
+from peft_registry.registry.signing.keys import PrivateKey
+from peft_registry.registry.signing.trust import KeyLacksRole, UnlistedKey
+from peft_registry.registry.signing.trust_chain import render_chain
+from peft_registry.registry.use_cases.check_log import check_log
+from peft_registry.registry.use_cases.promote import set_alias
+from peft_registry.registry.use_cases.publish import publish_version
+from peft_registry.registry.use_cases.pull import pull_version, pull_with_base
+from peft_registry.registry.use_cases.pull_to_cache import pull_to_cache
+from peft_registry.registry.use_cases.recall import AlreadyRecalled, NotRecalled, recall
+from peft_registry.registry.use_cases.register_product import register_product
+from peft_registry.registry.use_cases.report import make_report
+from peft_registry.registry.use_cases.show import describe_version
+from peft_registry.registry.use_cases.statements import PredicateMalformed, record_statement, sign_statement
+from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.version import Version
+from tests.builders.backends import BACKENDS, MadeHome, make_on
+from tests.builders.homes import NOW, add_a_base
+from tests.builders.lineage import register_made_from, register_merge
+from tests.builders.products import a_product
+from tests.builders.signing import a_p256_key, a_trusted_key, one_more
+
+APPROVER, OFFICER, STRANGER = a_p256_key(7), a_p256_key(8), a_p256_key(9)
+WHY = "it holds the names of customers"
+
+
+@dataclass
+class Place:
+    folder: Path
+    home: MadeHome
+    registry: Registry
+
+    def version(self, reference: str) -> Version:
+        return version_named(self.registry, reference)
+
+    @property
+    def data(self) -> Digest:
+        """Of what `sums` was trained on."""
+        return stored_manifest(self.registry, self.version("sums").manifest_digest).data[0].sha256
+
+    def recall(
+        self, reference: object, signer: PrivateKey = APPROVER, *, undo: bool = False, reason: str = WHY
+    ) -> list[str]:
+        """Recall, and return the versions that it touches."""
+        done = recall(self.registry, str(reference), signer, reason=reason, undo=undo)
+        return [version.version for version in done.touched]
+
+
+def fill(registry: Registry, folder: Path) -> None:
+    """sums was trained on data; more went on from it; product was merged from more; other has nothing to do with them."""
+    base = add_a_base(registry, folder / "base")
+    register_product(registry, a_product(registry, folder / "sums", base, name="sums"))
+    sums = version_named(registry, "sums")
+    data = [part.sha256 for part in stored_manifest(registry, sums.manifest_digest).data]
+    more = register_made_from(registry, folder / "more", base, [sums], name="more", value=0.25, data=data)
+    register_merge(registry, folder / "product", base, [more], name="product", value=0.75, data=data)
+    register_made_from(registry, folder / "other", base, [], name="other", value=0.125)
+    keys = (
+        a_trusted_key(APPROVER, person="alex", role="approver", predicate_types=None),
+        a_trusted_key(OFFICER, person="sam", role="officer", predicate_types=None),
+    )
+    chain = one_more(registry.trust_chain, registry.private_key("root"), keys=(*registry.trust.keys, *keys))
+    (registry.folder / "trust.json").write_bytes(render_chain(chain))
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MadeHome:
+    return make_on(request, tmp_path_factory.mktemp("made"), fill)
+
+
+@pytest.fixture
+def place(made: MadeHome, tmp_path: Path) -> Iterator[Place]:
+    home = made.copy(tmp_path / "home")
+    registry = home.opened(now=NOW)
+    yield Place(tmp_path, home, registry)
+    registry.close()
+
+
+DOORS: dict[str, Callable[[Place, Version], object]] = {
+    "pull": lambda place, version: pull_version(place.registry, version, place.folder / "pulled"),
+    "pull --with-base": lambda place, version: pull_with_base(place.registry, version, place.folder / "pulled"),
+    "pull --cache": lambda place, version: pull_to_cache(place.registry, version, place.folder / "cache"),
+    "promote": lambda place, version: set_alias(place.registry, version, "champion"),
+    "export --as hub": lambda place, version: publish_version(place.registry, version, "org/name", dry_run=True),
+    "MLflow": lambda place, version: HomeReader(place.registry).verify(version.manifest_digest),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_the_merged_grandchild_of_recalled_data_is_refused_at_every_door_and_let_through_again(
+    place: Place, door: str
+) -> None:
+    assert place.recall(place.data) == ["sums:1", "more:1", "product:1"]
+    size = check_log(place.registry).size
+    with pytest.raises(VersionRecalled) as refused:
+        DOORS[door](place, place.version("product"))
+    error = refused.value
+    assert "the data" in error.what and place.data.short in error.what
+    assert error.why == f"alex recalled it at {NOW}: {WHY}"
+    assert not (place.folder / "pulled").exists() and check_log(place.registry).size == size
+    assert next(recalls_above(place.registry, place.version("other").manifest_digest), None) is None
+    place.recall(place.data, undo=True, reason="the names were invented")
+    assert next(recalls_above(place.registry, place.version("product").manifest_digest), None) is None
+
+
+def test_verify_still_works_and_everything_that_is_read_says_so(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.recall(place.data)
+    version = place.version("product")
+    assert verify_version(place.registry, version).verdict == "verified"
+    home = str(place.registry.folder)
+    assert run(["verify", "product", "--home", home]) == 0
+    assert f"alex recalled it at {NOW}: {WHY}" in capsys.readouterr().err
+    assert any(WHY in text for text in describe_version(place.registry, "product").recalls)
+    assert f"Recalled, and not handed out: the data {a_name(place)}" in make_report(place.registry, version).decode()
+    report = check_log(place.registry)
+    assert (report.contradictions, report.unchecked) == ((), ())
+
+
+def a_name(place: Place) -> str:
+    return stored_manifest(place.registry, place.version("sums").manifest_digest).data[0].name
+
+
+@pytest.mark.parametrize("subject", ["tiny", "weights", "sums", "more", "product"])
+def test_a_base_its_weights_and_every_artifact_on_the_way_can_be_recalled(place: Place, subject: str) -> None:
+    base = place.version("tiny")
+    place.recall(base.weights_digest if subject == "weights" else subject)
+    assert recalls_above(place.registry, place.version("product").manifest_digest).__next__().reason == WHY
+    with pytest.raises(VersionRecalled):
+        pull_version(place.registry, place.version("product"), place.folder / "pulled")
+    stopped = subject in ("tiny", "weights")
+    found = next(recalls_above(place.registry, place.version("other").manifest_digest), None)
+    assert (found is not None) is stopped
+
+
+@pytest.mark.parametrize(
+    ("signer", "error"), [(OFFICER, KeyLacksRole), (STRANGER, UnlistedKey)], ids=["officer", "stranger"]
+)
+def test_a_key_without_the_role_recalls_nothing_and_lifts_nothing(
+    place: Place, signer: PrivateKey, error: type
+) -> None:
+    size = check_log(place.registry).size
+    with pytest.raises(error):
+        place.recall(place.data, signer)
+    assert check_log(place.registry).size == size
+    place.recall(place.data)
+    with pytest.raises(error):
+        place.recall(place.data, signer, undo=True)
+    assert next(recalls_above(place.registry, place.version("product").manifest_digest)).reason == WHY
+
+
+def test_a_row_that_nobody_signed_recalls_nothing_and_lifts_nothing(place: Place) -> None:
+    """Whoever writes the database adds a statement behind the checkpoint, under the approver's id."""
+    digest = place.version("other").manifest_digest
+    forged = sign_statement(digest, "recall", {"reason": WHY, "undone": False, "nonce": "0f"}, STRANGER)
+    with place.registry.database.write() as tx:
+        record_statement(
+            tx, digest, type(forged)("recall", forged.digest, forged.envelope, APPROVER.public.key_id), at=NOW
+        )
+    assert next(recalls_above(place.registry, digest), None) is None
+
+
+def test_a_pending_recall_stops_already_and_a_pending_undo_opens_nothing(place: Place) -> None:
+    digest = place.version("product").manifest_digest
+
+    def say(undone: bool) -> None:
+        said = sign_statement(digest, "recall", {"reason": WHY, "undone": undone, "nonce": f"{undone}"}, APPROVER)
+        with place.registry.database.write() as tx:
+            record_statement(tx, digest, said, at=NOW)
+
+    say(undone=False)
+    assert next(recalls_above(place.registry, digest)).reason == WHY
+    say(undone=True)
+    assert next(recalls_above(place.registry, digest)).reason == WHY
+
+
+def test_what_cannot_be_recalled_is_told_and_nothing_is_signed(place: Place) -> None:
+    size = check_log(place.registry).size
+    with pytest.raises(DigestUnknown):
+        place.recall(Digest.of(b"nothing"))
+    with pytest.raises(NotRecalled):
+        place.recall(place.data, undo=True)
+    for reason in ("", "  ", "x" * 2001):
+        with pytest.raises(PredicateMalformed):
+            place.recall("product", reason=reason)
+    assert check_log(place.registry).size == size
+    place.recall("product")
+    with pytest.raises(AlreadyRecalled):
+        place.recall("product")
+
+
+def test_removing_the_row_of_a_recall_opens_no_door(place: Place) -> None:
+    place.recall("product")
+    digest = place.version("product").manifest_digest
+    with place.home.rows() as rows:
+        rows.run("DELETE FROM statements WHERE subject = :subject AND kind = 'recall'", subject=str(digest))
+    with pytest.raises(SaidDiffers):
+        pull_version(place.registry, place.version("product"), place.folder / "pulled")
+    assert not (place.folder / "pulled").exists()

@@ -1,0 +1,107 @@
+"""Nothing is trained on, merged from or loaded of what is recalled: refused before a byte of the base is read."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from peft_registry.registry.disk.hashing import hash_file
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.recalls import VersionRecalled
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.signing.trust_chain import render_chain
+from peft_registry.registry.use_cases.add_base import add_base
+from peft_registry.registry.use_cases.recall import recall
+from peft_registry.registry.use_cases.statements import record_statement, sign_statement
+from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.merge.request import MergeRequest
+from peft_registry.trainer.use_cases import load, train
+from peft_registry.trainer.use_cases.load import load_version
+from peft_registry.trainer.use_cases.merge import merge_and_register
+from peft_registry.trainer.use_cases.train import train_and_register
+from tests.builders.homes import NOW, a_home, reopened
+from tests.builders.lineage import register_made_from
+from tests.builders.signing import a_p256_key, a_trusted_key, one_more
+from tests.builders.training import a_base_folder, colour_rows, write_rows
+
+APPROVER = a_p256_key(7)
+FILE = """\
+name: boxes
+base: tiny
+method: lora
+lora: {r: 4, alpha: 8, target_modules: all-linear}
+data:
+  train: {path: rows.jsonl, format: prompt_completion}
+  validation: {path: held-out.jsonl, format: prompt_completion}
+training: {learning_rate: 1e-2, num_train_epochs: 1, per_device_train_batch_size: 8, max_length: 64, seed: 7, dtype: fp32}
+evaluation: {bias: []}
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    folder: Path
+    registry: Registry
+
+    def train(self, *overrides: str) -> None:
+        train_and_register(self.registry, self.folder / "train.yml", overrides)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A home with a base and an adapter; reading the base is a failure of the test."""
+    (tmp_path / "train.yml").write_text(FILE)
+    write_rows(tmp_path / "rows.jsonl", colour_rows(24))
+    write_rows(tmp_path / "held-out.jsonl", colour_rows(30)[24:])
+    with a_home(tmp_path / "home") as made:
+        folder = a_base_folder(tmp_path / "base")
+        base = add_base(made, folder, name="tiny", origin=BaseOrigin(format="huggingface", source="b"))
+        register_made_from(made, tmp_path / "helper", base, [], name="helper", value=0.5)
+        key = a_trusted_key(APPROVER, person="alex", role="approver", predicate_types=None)
+        chain = one_more(made.trust_chain, made.private_key("root"), keys=(*made.trust.keys, key))
+        (made.folder / "trust.json").write_bytes(render_chain(chain))
+    for module in (train, load):
+        monkeypatch.setattr(module, "checked_base", lambda *_, **__: pytest.fail("the base was read first"))
+    registry = reopened(tmp_path / "home", now=NOW)
+    yield Place(tmp_path, registry)
+    registry.close()
+
+
+def recall_data(registry: Registry, digest: Digest) -> None:
+    """A data set that nothing was trained on yet: another registry's approver named it."""
+    predicate = {"reason": "it was withdrawn", "undone": False, "nonce": "0f"}
+    with registry.database.write() as tx:
+        record_statement(tx, digest, sign_statement(digest, "recall", predicate, APPROVER), at=NOW)
+    publish_checkpoint(registry)
+
+
+def test_a_recalled_base_is_not_trained_on_nor_loaded(place: Place) -> None:
+    recall(place.registry, "tiny", APPROVER, reason="its licence was withdrawn")
+    for refused in (
+        place.train,
+        lambda: load_version(place.registry, version_named(place.registry, "tiny"), place.folder),
+    ):
+        with pytest.raises(VersionRecalled, match="its licence was withdrawn"):
+            refused()
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "held-out.jsonl"])
+def test_recalled_data_is_not_trained_on(place: Place, name: str) -> None:
+    recall_data(place.registry, hash_file(place.folder / name).sha256)
+    with pytest.raises(VersionRecalled, match=name):
+        place.train()
+
+
+def test_a_recalled_adapter_is_neither_continued_nor_merged_nor_loaded(place: Place) -> None:
+    recall(place.registry, "helper", APPROVER, reason="it insults people")
+    helper = version_named(place.registry, "helper")
+    for refused in (
+        lambda: place.train("continue_from=helper:1"),
+        lambda: merge_and_register(place.registry, MergeRequest(("helper:1",))),
+        lambda: load_version(place.registry, helper, place.folder),
+    ):
+        with pytest.raises(VersionRecalled, match="it insults people"):
+            refused()
