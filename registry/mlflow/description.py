@@ -4,8 +4,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from peft_registry.registry.mlflow.figures import conclusions, cut
+from peft_registry.registry.mlflow.figures import conclusions
 from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.values import Value
@@ -16,6 +17,25 @@ RUN_LINK = "#/run"  # stands for the page of the run until MLflow has chosen its
 _RUN_LINK_ROOM = 120  # characters that a real link may be longer, twice
 _GAP = "&emsp;"  # MLflow draws tables without space between columns
 _MARKUP = re.compile(r"([\\`*_\[\]<>|!#])")
+
+
+PAGES = "/registry"  # where our own pages stand on the server
+MAX_NEIGHBOURS = 12  # links of one relation
+_LEFT_OUT = "| … | {} more lines are left out here: they are in the audit report |"
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A registered version beside another in its lineage: `name:3`, and as what."""
+
+    label: str
+    relation: str
+
+    @property
+    def link(self) -> str:
+        """The link to its page in MLflow."""
+        name, _, number = self.label.rpartition(":")
+        return f"[{self.label}](#/models/{name}/versions/{number})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +50,34 @@ class FilledCount:
         return f"{self.filled} of {self.total} fields filled, {self.total - self.filled} open"
 
 
+# as what a source and a result stand beside a version, by the role of the edge between them
+_SOURCES = {"start": "Continued from", "adapter": "Made from", "model": "Made from"}
+_RESULTS = {"base": "Made on it", "start": "Continued as", "adapter": "Merged into", "model": "Merged into"}
+
+
+def neighbours_in(lineage: Lineage) -> tuple[Neighbour, ...]:
+    """The registered versions directly before and after the focus; its base stands in a line of its own."""
+    labels = {
+        node.digest: node.label for node in lineage.nodes if node.registered and node.kind not in ("data", "unknown")
+    }
+    before = [
+        Neighbour(labels[edge.source], _SOURCES[edge.role])
+        for edge in lineage.edges
+        if edge.target == lineage.focus and edge.source in labels and edge.role in _SOURCES
+    ]
+    after = [
+        Neighbour(labels[edge.target], _RESULTS[edge.role])
+        for edge in lineage.edges
+        if edge.source == lineage.focus and edge.target in labels and edge.role in _RESULTS
+    ]
+    return tuple(dict.fromkeys((*before, *sorted(after, key=_place))))
+
+
+def _place(neighbour: Neighbour) -> tuple[str, str, int]:
+    name, _, number = neighbour.label.rpartition(":")
+    return neighbour.relation, name, int(number)
+
+
 def describe(
     *,
     version: Version,
@@ -41,27 +89,60 @@ def describe(
     report: str | None,
     recalled: bool,
     signer: str | None = None,
+    neighbours: Sequence[Neighbour] = (),
+    pages: bool = False,
 ) -> str:
     """What a reader should know first, and where to go on: report, run, base, and how to check it without MLflow.
 
-    `evaluations` are those that stand, newest first; `signer` is the person whom trust names for the key.
+    `evaluations` are those that stand, newest first; `signer` is the person whom trust names for the key; `pages` is whether our
+    own pages stand on the same server.
     """
     lines = [f"**{_what(version)}**", ""]
     if recalled:
         lines = ["**Recalled.** It must not be used; `registry show` names the reason.", "", *lines]
     links = [f"[Audit report]({RUN_LINK}/artifacts/{report})"] if report else []
     # first: the page of a run folds what is longer than a few lines
+    if pages:
+        ours = f"{PAGES}/{version.name}/{version.number}"
+        links = [f"[Verify now]({ours})", f"[Lineage]({ours}/lineage)", *links]
     lines += [" · ".join([*links, f"[Run]({RUN_LINK})"]), ""]
-    lines += [f"A copy to browse. To check the signed artifact: `registry verify {version.label}`", ""]
+    lines += [
+        f"A copy to browse. To check the signed artifact: `registry verify {version.label}`. To promote it, signed: "
+        f"`registry promote {version.label} champion`; what is changed here by hand is not signed, and is found by "
+        "`registry mirror check`.",
+        "",
+    ]
     facts = _facts(version, run, completeness, base, signer)
+    facts += _neighbour_facts(neighbours)
     if merge is not None:
         facts += _merge_facts(merge, is_evaluated=bool(evaluations))
     facts += [
         (f"Bias: {_plain(figure)}", _plain(conclusion.replace("_", " ")))
         for figure, conclusion in conclusions(evaluations)
     ]
-    lines += ["| | |", "|---|---|", *(f"| {label}{_GAP} | {text} |" for label, text in facts)]
-    return cut("\n".join(lines), MAX_DESCRIPTION - 2 * _RUN_LINK_ROOM)
+    lines += ["| | |", "|---|---|"]
+    return _fitting(lines, [f"| {label}{_GAP} | {text} |" for label, text in facts])
+
+
+def _fitting(lines: list[str], rows: list[str]) -> str:
+    """As many whole rows as there is room for, and a last one that says how many are left out."""
+    room = MAX_DESCRIPTION - 2 * _RUN_LINK_ROOM - len(_LEFT_OUT) - 10
+    text = "\n".join(lines)
+    for number, row in enumerate(rows):
+        if len(text) + 1 + len(row) > room:
+            return f"{text}\n{_LEFT_OUT.format(len(rows) - number)}"
+        text += f"\n{row}"
+    return text
+
+
+def _neighbour_facts(neighbours: Sequence[Neighbour]) -> list[tuple[str, str]]:
+    facts = []
+    for relation in dict.fromkeys(neighbour.relation for neighbour in neighbours):
+        linked = [neighbour.link for neighbour in neighbours if neighbour.relation == relation]
+        more = len(linked) - MAX_NEIGHBOURS
+        rest = [f"and {more} more: `registry lineage`"] if more > 0 else []
+        facts.append((relation, ", ".join([*linked[:MAX_NEIGHBOURS], *rest])))
+    return facts
 
 
 def signed_by(version: Version, signer: str | None) -> str:

@@ -12,20 +12,19 @@ from typing import Any
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.description import FilledCount
+from peft_registry.registry.mlflow.description import FilledCount, neighbours_in
 from peft_registry.registry.mlflow.mirror import MirrorState, SyncOutcome, sync
 from peft_registry.registry.mlflow.projection import Content, Projection, project_version
 from peft_registry.registry.mlflow.route import MirrorRoute, exclusively
 from peft_registry.registry.records.evaluations import judged_now, standing_evaluations
 from peft_registry.registry.records.references import versions_of_artifact
-from peft_registry.registry.records.signed_records import Records, records_of
-from peft_registry.registry.use_cases.report import render_report, report_inputs
-from peft_registry.registry.verification.signed_versions import signed_version
+from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.use_cases.report import ReportInputs, render_report, report_inputs
+from peft_registry.registry.verification.signed_versions import signed_lineage, signed_version
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.mirror import OutboxEntry
 from peft_registry.schemas.progress import Observe, ignore
-from peft_registry.schemas.version import Version
 
 BATCH = 200
 
@@ -168,7 +167,11 @@ def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
         counted = completeness(records.modification)
         filled = FilledCount(filled=counted.filled, total=counted.total)
     parents: tuple[Digest, ...] = tuple(parent.manifest for parent in records.manifest.parents)
-    report = None if version.kind == "base" else _report(registry, version, records)
+    if version.kind == "base":
+        report, lineage = None, signed_lineage(registry, version.manifest_digest)
+    else:
+        inputs = report_inputs(registry, version, records=records)
+        report, lineage = _report(registry, inputs), inputs.lineage
     return project_version(
         version=version,
         run=records.run,
@@ -182,12 +185,14 @@ def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
         base=bases[0] if bases else None,
         parents=parents,
         signer=_person(registry, version.key_id),
+        items=lambda record: registry.store.read_bytes(record.items.sha256),
+        neighbours=neighbours_in(lineage),
+        pages=mirror_route(registry).kind == "store",
     )
 
 
-def _report(registry: Registry, version: Version, records: Records) -> Content:
+def _report(registry: Registry, inputs: ReportInputs) -> Content:
     """The page of a version without checks: draining reads no artifact. Rendered when it is written, and not otherwise."""
-    inputs = report_inputs(registry, version, records=records)
     return Content(inputs.digest, lambda: render_report(registry, inputs))
 
 

@@ -16,18 +16,25 @@ from typing import Any
 from peft_registry.registry.evaluation.halves import half_text
 from peft_registry.registry.evaluation.standing import standing_findings, with_repeated, worst_first
 from peft_registry.schemas.dataset import DataIdentity
-from peft_registry.schemas.evaluation import Comparison, DatasetUsed, EvaluationRecord, Result
+from peft_registry.schemas.evaluation import DatasetUsed, EvaluationRecord
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.values import Value
 
 CURVE = "loss/train"
+HELD_OUT = "loss/held_out"
+SYSTEM = "system/"  # MLflow shows such metrics on a page of their own
+MAX_CHARTS = 20  # a reader looks through so many
 MAX_KEY = 250  # characters of a param, metric or tag name
 MAX_PARAM = 6000
-MAX_TAG = 8000  # run tags; version tags hold more
+MAX_TAG = 8000  # of a run
+MAX_VERSION_TAG = 100_000
 MAX_DATASET_NAME = 500
 MAX_DATASET_DIGEST = 36  # so a SHA-256 does not fit; the whole one is in the dataset's source
 
+_OF_LOSSES = ("loss", "perplexity")  # metrics of a data set that say nothing of bias
+_HELD_OUT_ROWS = "held-out"  # the data set of a run's held-out rows, as evaluations name it
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_\-. /]+")
 # "/home/x/y.json", "~/y.json", "file:///y.json", "C:\\x\\y.json": at the start or after what can end a word
 _ABSOLUTE = re.compile(
@@ -66,14 +73,29 @@ def milliseconds(timestamp: str) -> int:
 
 
 def safe_key(text: str) -> str:
-    """`text` with what MLflow does not allow in a name replaced by '_', at most 250 characters."""
+    """`text` with what MLflow does not allow in a name replaced by '_', at most 250 characters.
+
+    What had to be changed ends in the first digits of its SHA-256: no two names become one.
+    """
     parts = (_NOT_IN_NAMES.sub("_", part).strip(" .") for part in text.split("/"))
-    return "/".join(part for part in parts if part)[:MAX_KEY] or "_"
+    name = "/".join(part for part in parts if part)
+    if name == text and 0 < len(name) <= MAX_KEY:
+        return name
+    mark = f"-{Digest.of(text.encode()).hex[:8]}"
+    return f"{name[: MAX_KEY - len(mark)].rstrip('/ .')}{mark}"
 
 
 def cut(text: str, limit: int) -> str:
-    """`text`, or its beginning and an ellipsis."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    """`text`, or its beginning and how many characters are left out."""
+    if len(text) <= limit:
+        return text
+    # the longest count leaves room for every shorter one
+    kept = limit - len(_left_out(len(text)))
+    return text[:kept] + _left_out(len(text) - kept)
+
+
+def _left_out(characters: int) -> str:
+    return f"… ({characters} more characters)"
 
 
 def without_paths(text: str) -> str:
@@ -169,7 +191,8 @@ def evaluation_dataset(used: DatasetUsed) -> DatasetUse:
 def run_metrics(run: RunRecord) -> tuple[MetricPoint, ...]:
     """The loss curve by step, the held-out loss before (step 0) and after, and every figure of what it used that is known.
 
-    A run record holds no time for each step, so the points of the curve are spread evenly over the run.
+    A run record holds no time for each step, so the points of the curve are spread evenly over the run. What it used stands on
+    MLflow's page of system metrics, not among the charts.
     """
     start, end = milliseconds(run.started_at), milliseconds(run.finished_at)
     last = last_step(run)
@@ -178,11 +201,10 @@ def run_metrics(run: RunRecord) -> tuple[MetricPoint, ...]:
         for step, value in zip(run.curve.steps, run.curve.loss, strict=True)
     )
     before = _number(run.loss_before)
-    baseline = () if before is None or last == 0 else (MetricPoint("loss/held_out", before, 0, start),)
+    baseline = () if before is None or last == 0 else (MetricPoint(HELD_OUT, before, 0, start),)
     figures = (
-        ("loss/held_out", run.loss_after),
-        ("loss/change", run.loss_change),
-        *((f"usage/{name}", value) for name, value in sorted(run.compute) if isinstance(value, Value)),
+        (HELD_OUT, run.loss_after),
+        *((f"{SYSTEM}{name}", value) for name, value in sorted(run.compute) if isinstance(value, Value)),
     )
     return (
         *curve,
@@ -195,44 +217,49 @@ def run_metrics(run: RunRecord) -> tuple[MetricPoint, ...]:
     )
 
 
+def loss_change(run: RunRecord) -> str | None:
+    """The held-out loss before and after, `2.412 → 1.871`; None where one of them is unknown."""
+    before, after = _number(run.loss_before), _number(run.loss_after)
+    return None if before is None or after is None else f"{before:.4g} → {after:.4g}"
+
+
 def last_step(run: RunRecord | None) -> int:
     """The step under which final figures are shown."""
     return max(run.curve.steps, default=0) if run else 0
 
 
 def evaluation_metrics(record: EvaluationRecord, step: int) -> tuple[MetricPoint, ...]:
-    """Results as `bias/<data set>.<metric>[/<category>]`, before at step 0 and after at `step`, so that a chart shows the change.
+    """Figures over whole data sets: `bias/<data set>.<metric>` and `loss/<data set>`, before at step 0 and after at `step`.
 
-    Arms other than those two have their name at the end; the outcomes of the comparison are under `outcomes/`.
+    Figures of groups, of arms besides the two that are compared, and the outcomes of the comparison are in the tables only: each
+    would be a chart of two points.
     """
     at = milliseconds(record.created_at)
     datasets = {used.name: evaluation_dataset(used) for used in record.datasets}
-    arms = {(row.dataset, row.metric): (row.before, row.after) for row in record.comparisons}
+    after = "merged" if any(arm.name == "merged" for arm in record.arms) else "adapted"
+    arms = {finding.dataset: (finding.before, finding.after) for finding in reversed(record.findings)}
 
-    def point(dataset: str, key: str, value: float, at_step: int = step) -> MetricPoint:
+    def point(dataset: str, key: str, value: float, at_step: int) -> MetricPoint:
         used = datasets.get(dataset)
         bound = (used.name, used.digest) if used else None
         return MetricPoint(safe_key(key), value, at_step, at, final=at_step == step, dataset=bound)
 
     results = []
     for result in record.results:
-        before, after = arms.get((result.dataset, result.metric), ("base", "adapted"))
-        suffix = "" if result.arm in (before, after) else f"/{result.arm}"
-        if result.value is not None and (step > 0 or result.arm != before):
-            at_step = 0 if result.arm == before else step
-            results.append(point(result.dataset, f"bias/{_group(result)}{suffix}", result.value, at_step))
-    outcomes = (
-        point(comparison.dataset, f"outcomes/{_group(comparison)}/{name}", value)
-        for comparison in record.comparisons
-        for name, value in _outcomes(comparison)
-    )
+        before_arm, after_arm = arms.get(result.dataset, ("base", after))
+        is_shown = result.category is None and result.metric not in _OF_LOSSES
+        if is_shown and result.value is not None:
+            key = f"bias/{result.dataset}.{result.metric}"
+            if result.arm == after_arm:
+                results.append(point(result.dataset, key, result.value, step))
+            elif result.arm == before_arm and step > 0:
+                results.append(point(result.dataset, key, result.value, 0))
     losses = (
-        point(loss.dataset, f"loss/{loss.dataset}", value, at_step)
+        point(loss.dataset, _loss_key(loss.dataset), value, at_step)
         for loss in record.losses
-        for value, at_step in ((loss.before, 0), (loss.after, step))
-        if at_step == step or step > 0
+        for value, at_step in (((loss.before, 0),) if step > 0 else ()) + ((loss.after, step),)
     )
-    return _each_once(sorted((*results, *outcomes, *losses), key=lambda point: point.step))
+    return _each_once(sorted((*results, *losses), key=lambda point: point.step))
 
 
 def standing_metrics(newest_first: Sequence[EvaluationRecord], step: int) -> tuple[MetricPoint, ...]:
@@ -247,13 +274,23 @@ def standing_metrics(newest_first: Sequence[EvaluationRecord], step: int) -> tup
         own = evaluation_metrics(standing, step)
         mark = f"/evaluation {record.canonical_digest().hex[:8]}"
         points += [
-            dataclasses.replace(point, key=safe_key(point.key[: MAX_KEY - len(mark)] + mark))
-            if point.key in taken
-            else point
+            dataclasses.replace(point, key=safe_key(point.key + mark)) if point.key in taken else point
             for point in own
+            if point.key != HELD_OUT or point.key not in taken
         ]
         taken |= {point.key for point in own}
-    return _each_once(sorted(points, key=lambda point: point.step))
+    return _each_once(points)
+
+
+def charted(points: Iterable[MetricPoint]) -> tuple[MetricPoint, ...]:
+    """The points that MLflow is given, by step: the first 20 metrics, because it draws a chart for each, and all of `system/`.
+
+    What is left out stands in the tables of the run. What is shown once is never left out for what comes later.
+    """
+    once = _each_once(points)
+    keys = list(dict.fromkeys(point.key for point in once if not point.key.startswith(SYSTEM)))
+    left_out = frozenset(keys[MAX_CHARTS:])
+    return tuple(sorted((point for point in once if point.key not in left_out), key=lambda point: point.step))
 
 
 def _without_repeated(newest_first: Sequence[EvaluationRecord]) -> list[EvaluationRecord]:
@@ -271,29 +308,6 @@ def _without_repeated(newest_first: Sequence[EvaluationRecord]) -> list[Evaluati
             newest_first, results, findings, losses, strict=True
         )
     ]
-
-
-def results_table(newest_first: Sequence[EvaluationRecord]) -> bytes:
-    """The results of every evaluation that stands as the JSON that MLflow's UI shows as a sortable table."""
-    columns = ["dataset", "metric", "category", "arm", "value", "low", "high", "n", "note", "evaluation"]
-    rows = [
-        [
-            result.dataset,
-            result.metric,
-            result.category or "(whole)",
-            result.arm,
-            _shown(result.value),
-            _shown(result.interval.low if result.interval else None),
-            _shown(result.interval.high if result.interval else None),
-            result.n,
-            result.null_reason or "",
-            record.canonical_digest().short,
-        ]
-        for record, repeated in with_repeated(newest_first, "metrics")
-        for result in record.results
-        if result.dataset not in repeated
-    ]
-    return _json({"columns": columns, "data": rows}).encode()
 
 
 def conclusions(newest_first: Sequence[EvaluationRecord]) -> tuple[tuple[str, str], ...]:
@@ -319,28 +333,14 @@ def bias_status(newest_first: Sequence[EvaluationRecord], recorded: int) -> str:
     """
     if not newest_first:
         return "not evaluated" if not recorded else f"not evaluated: {recorded} recorded, none of what is registered"
-    parts = [f"{figure}: {conclusion}" for figure, conclusion in conclusions(newest_first)]
+    parts = [f"{conclusion}: {figure}" for figure, conclusion in conclusions(newest_first)]
     several = () if len(newest_first) == 1 else (f"{len(newest_first)} evaluations",)
     return "; ".join([*parts, *several]) or "not compared"
 
 
-def _shown(value: float | None) -> float | None:
-    """Six significant digits: the table is for people, the record holds the figure itself."""
-    return None if value is None else float(f"{value:.6g}")
-
-
-def _outcomes(comparison: Comparison) -> Iterator[tuple[str, float]]:
-    names = ("flagged", "fixed", "introduced", "overcorrected", "persistent", "unresolved")
-    yield from ((name, float(getattr(comparison, name))) for name in names)
-    for name in ("fix_rate", "introduction_rate", "net_fix_rate", "net_change", "mean_margin_change"):
-        value = getattr(comparison, name)
-        if value is not None:
-            yield name, value
-
-
-def _group(figure: Result | Comparison) -> str:
-    category = f"/{figure.category}" if figure.category else ""
-    return f"{figure.dataset}.{figure.metric}{category}".replace(":", "_")
+def _loss_key(dataset: str) -> str:
+    """The held-out loss has one name, whether the run or an evaluation recorded it."""
+    return HELD_OUT if dataset == _HELD_OUT_ROWS else f"loss/{dataset}"
 
 
 def _each_once(points: Iterable[MetricPoint]) -> tuple[MetricPoint, ...]:

@@ -9,25 +9,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from peft_registry.registry.evaluation.leakage import leakage_status
-from peft_registry.registry.mlflow.description import FilledCount, describe, signed_by
+from peft_registry.registry.mlflow.description import FilledCount, Neighbour, describe, signed_by
 from peft_registry.registry.mlflow.figures import (
     MAX_TAG,
+    MAX_VERSION_TAG,
     DatasetUse,
     MetricPoint,
     Pairs,
     bias_status,
+    charted,
     cut,
     evaluation_dataset,
     last_step,
+    loss_change,
     merge_metrics,
     merge_params,
     milliseconds,
-    results_table,
     run_datasets,
     run_metrics,
     run_params,
     standing_metrics,
 )
+from peft_registry.registry.mlflow.tables import items_table, outcomes_table, results_table
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
@@ -40,6 +43,10 @@ EXPERIMENT = "registry"
 SOURCE_PREFIX = "registry://sha256/"
 REPORT_PATH = "report/audit.html"
 RESULTS_PATH = "evaluation/results.json"
+OUTCOMES_PATH = "evaluation/outcomes.json"
+ITEMS_PATH = "evaluation/items.json"
+FORM = 2  # of metrics and tables: what an earlier release wrote under other names is taken away when a run is written again
+FORM_TAG = "registry.form"
 COMPARISON_TAG = "registry.comparison"  # of an arm, and of the run that stands over the arms of one comparison
 CARD_PATH = "MODEL_CARD.md"
 # files of a logged model that stands for weights kept elsewhere; MLflow then says so instead of failing to load it
@@ -154,6 +161,9 @@ def project_version(
     parents: tuple[Digest, ...] = (),
     signer: str | None = None,
     evaluated: int | None = None,
+    items: Callable[[EvaluationRecord], bytes] | None = None,
+    neighbours: Sequence[Neighbour] = (),
+    pages: bool = False,
     experiment: str = EXPERIMENT,
 ) -> Projection:
     """What MLflow should show for `version`.
@@ -171,8 +181,13 @@ def project_version(
         parents: manifests it was made from.
         signer: the person whom trust names for the key that signed it.
         evaluated: how many evaluations are recorded; default: those that stand.
+        items: reads the item table of an evaluation; None leaves the items out.
+        neighbours: the versions that it was made from, and those that were made from it.
+        pages: whether the server that shows it has our own pages.
         experiment: the MLflow experiment of the run.
     """
+    recorded = len(evaluations) if evaluated is None else evaluated
+    list_tags = _list_tags(version, run, evaluations, signer, evaluated=recorded)
     description = describe(
         version=version,
         run=run,
@@ -183,11 +198,22 @@ def project_version(
         report=REPORT_PATH if report is not None else None,
         recalled=_recalled(statements),
         signer=signer,
+        neighbours=neighbours,
+        pages=pages,
     )
     return Projection(
         manifest=version.manifest_digest,
         experiment=experiment,
-        run=_run_projection(version, run or merge, evaluations, report, description, signer=signer),
+        run=_run_projection(
+            version,
+            run or merge,
+            evaluations,
+            report,
+            description,
+            tags=_facts_of(version, evaluations) | list_tags,
+            signer=signer,
+            items=items,
+        ),
         version=VersionProjection(
             name=version.name,
             number=version.number,
@@ -196,14 +222,7 @@ def project_version(
             model_name=f"{version.name.replace('.', '_')}-{version.number}",
             model_type=_model_type(version),
             artifacts=_model_files(card),
-            tags=_version_tags(
-                version,
-                evaluations,
-                statements,
-                completeness,
-                signer,
-                evaluated=len(evaluations) if evaluated is None else evaluated,
-            ),
+            tags=_version_tags(version, list_tags, statements, completeness, base),
             description=description,
             aliases=tuple(sorted(version.aliases)),
         ),
@@ -218,7 +237,9 @@ def _run_projection(
     report: Content | None,
     description: str,
     *,
+    tags: dict[str, str],
     signer: str | None,
+    items: Callable[[EvaluationRecord], bytes] | None,
 ) -> RunProjection:
     registered = milliseconds(version.registered_at)
     run = made if isinstance(made, RunRecord) else None
@@ -233,17 +254,43 @@ def _run_projection(
     metrics = standing_metrics(evaluations, last_step(run))
     suites = (evaluation_dataset(used) for evaluation in evaluations for used in evaluation.datasets)
     datasets = (*(run_datasets(run.data) if run else ()), *dict.fromkeys(suites))
-    files = {REPORT_PATH: report, RESULTS_PATH: Content.of(results_table(evaluations)) if evaluations else None}
+    files = {REPORT_PATH: report, **_tables(evaluations, items)}
     return RunProjection(
         name=f"{_act(version, made)} {version.label}",
-        tags=_run_tags(version, made, description, signer, is_evaluated=bool(evaluations)),
+        tags=_run_tags(
+            version, made, description, signer, tags, tables=[path for path in files if path != REPORT_PATH]
+        ),
         params=params,
-        metrics=(*made_metrics, *metrics),
+        metrics=charted((*made_metrics, *metrics)),
         datasets=datasets,
         artifacts=tuple(ArtifactFile(path, content) for path, content in files.items() if content is not None),
         start_ms=milliseconds(made.started_at) if made else registered,
         end_ms=milliseconds(made.finished_at) if made else registered,
     )
+
+
+def _tables(
+    evaluations: Sequence[EvaluationRecord], items: Callable[[EvaluationRecord], bytes] | None
+) -> dict[str, Content]:
+    """The tables of a run by their path, made when they are written."""
+    if not evaluations:
+        return {}
+    records = [str(record.canonical_digest()) for record in evaluations]
+
+    def content(path: str, make: Callable[[], bytes]) -> Content:
+        return Content(canonical_digest([path, FORM, records]), make)
+
+    tables = {
+        RESULTS_PATH: content(RESULTS_PATH, lambda: results_table(evaluations)),
+        OUTCOMES_PATH: content(OUTCOMES_PATH, lambda: outcomes_table(evaluations)),
+    }
+    if items is not None:
+        read = items
+        tables[ITEMS_PATH] = content(
+            ITEMS_PATH,
+            lambda: items_table([(record.canonical_digest().short, read(record)) for record in evaluations]),
+        )
+    return tables
 
 
 def _act(version: Version, made: RunRecord | MergeRecord | None) -> str:
@@ -260,16 +307,19 @@ def _run_tags(
     made: RunRecord | MergeRecord | None,
     description: str,
     signer: str | None,
+    facts: dict[str, str],
     *,
-    is_evaluated: bool,
+    tables: Sequence[str],
 ) -> Pairs:
     tags = {
+        **facts,
         "mlflow.user": signer or version.key_id,
         "mlflow.source.type": "JOB",
         "mlflow.source.name": f"registry {_act(version, made)}",
         "mlflow.note.content": description,
         "registry.id": version.label,
         "registry.manifest": str(version.manifest_digest),
+        FORM_TAG: str(FORM),
     }
     if isinstance(made, RunRecord):
         tags["registry.run_id"] = made.run_id
@@ -282,42 +332,66 @@ def _run_tags(
         tags["registry.config_sha256"] = str(made.plan_sha256)
     if made is not None and made.environment.code_commit:
         tags["mlflow.source.git.commit"] = made.environment.code_commit
-    if is_evaluated:
-        # without this tag the UI shows the table as text
-        tags["mlflow.loggedArtifacts"] = json.dumps([{"path": RESULTS_PATH, "type": "table"}])
-    return _sorted(tags)
+    if tables:
+        # without this tag the UI shows a table as text
+        tags["mlflow.loggedArtifacts"] = json.dumps([{"path": path, "type": "table"} for path in tables])
+    return _sorted(tags, MAX_TAG)
 
 
-def _version_tags(
-    version: Version,
-    evaluations: Sequence[EvaluationRecord],
-    statements: Sequence[StoredStatement],
-    completeness: FilledCount | None,
-    signer: str | None,
-    *,
-    evaluated: int,
-) -> Pairs:
-    kinds = sorted({str(statement.kind) for statement in statements if statement.kind is not None})
+def _facts_of(version: Version, evaluations: Sequence[EvaluationRecord]) -> dict[str, str]:
+    """What is searched for and compared, and would crowd a list of versions."""
     tags = {
-        "registry.id": version.label,
-        "registry.manifest": str(version.manifest_digest),
         "registry.weights_digest": str(version.weights_digest),
         "registry.base_digest": str(version.base_weights) if version.base_weights else None,
         "registry.base_manifest": str(version.base_manifest) if version.base_manifest else None,
         "registry.kind": version.kind,
         "registry.method": version.method,
-        "registry.origin": version.origin,
         "registry.size_bytes": str(version.size_bytes),
-        "registry.signature": f"signed {signed_by(version, signer)}, as recorded; not checked here",
         "registry.log_index": str(version.log_index),
         "registry.registered_at": version.registered_at,
-        "registry.statements": ", ".join(kinds) or None,
-        "registry.bias_status": bias_status(evaluations, evaluated),
         "registry.leakage": _leakage(evaluations),
+    }
+    return {key: value for key, value in tags.items() if value is not None}
+
+
+def _version_tags(
+    version: Version,
+    list_tags: dict[str, str],
+    statements: Sequence[StoredStatement],
+    completeness: FilledCount | None,
+    base: Version | None,
+) -> Pairs:
+    """What a list of versions shows beside each other; few, because it shows every tag. The rest is on the run."""
+    kinds = sorted({str(statement.kind) for statement in statements if statement.kind is not None})
+    tags = {
+        "registry.id": version.label,
+        "registry.manifest": str(version.manifest_digest),
+        "registry.base": base.label if base else None,
+        "registry.type": _model_type(version),
+        "registry.origin": version.origin,
+        **list_tags,
         "registry.record": completeness.text if completeness else None,
+        "registry.statements": ", ".join(kinds) or None,
         "registry.recall": "recalled" if _recalled(statements) else None,
     }
-    return _sorted({key: value for key, value in tags.items() if value is not None})
+    return _sorted({key: value for key, value in tags.items() if value is not None}, MAX_VERSION_TAG)
+
+
+def _list_tags(
+    version: Version,
+    run: RunRecord | None,
+    evaluations: Sequence[EvaluationRecord],
+    signer: str | None,
+    *,
+    evaluated: int,
+) -> dict[str, str]:
+    """Bias, loss and signature, which are the columns of every list."""
+    loss = None if run is None else loss_change(run)
+    tags = {
+        "registry.bias": bias_status(evaluations, evaluated),
+        "registry.signature": f"not checked here; signed {signed_by(version, signer)}",
+    }
+    return tags if loss is None else tags | {"registry.loss": loss}
 
 
 def _leakage(evaluations: Sequence[EvaluationRecord]) -> str | None:
@@ -340,8 +414,8 @@ def _model_files(card: bytes | None) -> tuple[ArtifactFile, ...]:
     return files if card is None else (*files, ArtifactFile(CARD_PATH, Content.of(card)))
 
 
-def _sorted(tags: dict[str, str]) -> Pairs:
-    return tuple(sorted((key, cut(value, MAX_TAG)) for key, value in tags.items()))
+def _sorted(tags: dict[str, str], limit: int) -> Pairs:
+    return tuple(sorted((key, cut(value, limit)) for key, value in tags.items()))
 
 
 def _identity(file: ArtifactFile) -> list[str]:

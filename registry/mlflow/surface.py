@@ -4,6 +4,7 @@ MLflow has no upsert: it chooses run id, model id and version number. So each `e
 left behind (the tags `registry.id` and `registry.manifest`) before it creates anything.
 """
 
+import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 from peft_registry.registry.disk.files import unwritable, write_atomically
 from peft_registry.registry.mlflow.comparing import Difference, ShownRun, ShownVersion
 from peft_registry.registry.mlflow.description import with_run_link
-from peft_registry.registry.mlflow.projection import COMPARISON_TAG, SOURCE_PREFIX, ArtifactFile, Projection
+from peft_registry.registry.mlflow.projection import COMPARISON_TAG, FORM_TAG, SOURCE_PREFIX, ArtifactFile, Projection
 from peft_registry.registry.mlflow.route import ARTIFACT_SCHEME, MirrorRoute, MirrorUnavailable, MlflowMissing
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.run import TASKS_PREFIX
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _PARENT = "mlflow.parentRunId"  # what makes the UI show a run below another
 _NOTE = "mlflow.note.content"
+_VERSIONS = "mlflow.modelVersions"
 _EXPERIMENT_TAGS = {
     _NOTE: "Runs behind the versions of the registry. A copy to browse: `registry verify` checks what was signed.",
     "mlflow.experimentKind": "custom_model_development",
@@ -109,6 +111,10 @@ class Surface:
             model_id = known or self._find_model(projection) or self._create_model(projection, run_id)
             model = self._client.get_logged_model(model_id)
             self._write(model.artifact_location, projection.version.artifacts, model_id=model_id)
+            # MLflow's server leaves this mark, by which the page of a model names its version; its client alone does not
+            named = json.dumps([{"name": projection.version.name, "version": projection.version.number}])
+            if self._route.kind == "store" and model.tags.get(_VERSIONS) != named:
+                self._client.set_logged_model_tags(model_id, {_VERSIONS: named})
             if str(model.status) != "READY":
                 self._client.finalize_logged_model(model_id, "READY")
             return model_id
@@ -139,6 +145,7 @@ class Surface:
             run = self._client.get_run(run_id)
             tags = [RunTag(key, value) for key, value in self.run_tags(projection, run_id).items()]
             params = [Param(key, value) for key, value in projection.run.params]
+            self._take_away_earlier_form(run, projection)
             self._client.log_batch(run_id, metrics=_new_metrics(projection, run, model_id), params=params, tags=tags)
             if comparison := dict(projection.run.tags).get(COMPARISON_TAG):
                 parent = self._comparison_run(run.info.experiment_id, comparison, projection.run.start_ms)
@@ -158,6 +165,22 @@ class Surface:
             if run.info.status != "FINISHED":
                 self._client.set_terminated(run_id, "FINISHED", end_time=projection.run.end_ms)
             return digests
+
+    def _take_away_earlier_form(self, run: "Run", projection: Projection) -> None:
+        """Take away the tags, and in the home's own store the metrics, that an earlier release wrote and this one does not.
+
+        MLflow has no call that takes a metric away. On a server of others they stay, and `registry mirror check` names them.
+        """
+        tags, run_id = run.data.tags, run.info.run_id
+        kept = dict(projection.run.tags)
+        if tags.get(FORM_TAG) == kept.get(FORM_TAG):
+            return
+        for key in tags.keys() - kept.keys():
+            if key.startswith("registry."):
+                self._client.delete_tag(run_id, key)
+        unknown = run.data.metrics.keys() - {point.key for point in projection.run.metrics}
+        if unknown and self._route.kind == "store":
+            _delete_metrics(self._route.uri, run_id, unknown)
 
     def run_tags(self, projection: Projection, run_id: str) -> dict[str, str]:
         """The tags that a run is written with, with those by which it is found again."""
@@ -271,6 +294,9 @@ class Surface:
             for key, value in version.tags:
                 if current.tags.get(key) != value:
                     self._client.set_model_version_tag(version.name, str(version.number), key, value)
+            for key in current.tags.keys() - dict(version.tags).keys():
+                if key.startswith("registry."):
+                    self._client.delete_model_version_tag(version.name, str(version.number), key)
             description = self.description(projection, run_id)
             if current.description != description:
                 self._client.update_model_version(version.name, str(version.number), description)
@@ -443,6 +469,22 @@ def _create_store(route: MirrorRoute, artifact_root: Path) -> None:
         raise MirrorUnavailable(route.described, str(error.orig)) from error
     except MlflowException as error:
         raise MirrorUnavailable(route.described, str(error)) from error
+
+
+def _delete_metrics(uri: str, run_id: str, keys: Iterable[str]) -> None:
+    """Take metrics out of the home's own store, where nobody else writes: of the run, and of the model that it made."""
+    from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlLoggedModelMetric, SqlMetric
+    from sqlalchemy import create_engine, delete
+    from sqlalchemy.orm import Session
+
+    names = sorted(keys)
+    engine = create_engine(uri)
+    with Session(engine) as session, session.begin():
+        for table in (SqlMetric, SqlLatestMetric):
+            session.execute(delete(table).where(table.run_uuid == run_id, table.key.in_(names)))
+        of_model = SqlLoggedModelMetric
+        session.execute(delete(of_model).where(of_model.run_id == run_id, of_model.metric_name.in_(names)))
+    engine.dispose()
 
 
 def _write_files(folder: Path, files: Iterable[ArtifactFile]) -> dict[str, str]:

@@ -21,6 +21,7 @@ from peft_registry.registry.identity.manifests import listed_resources, path_pro
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.entries import misplaced
+from peft_registry.registry.records.lineage import ancestors_of
 from peft_registry.registry.records.record_checks import EntrySigner, signed_beside
 from peft_registry.registry.records.signed_records import elsewhere, record_in
 from peft_registry.registry.records.stored_manifests import stored_manifest
@@ -397,4 +398,9 @@ def _write_rows(tx: catalog.Transaction, artifact: NewArtifact, signed: _Signed,
         log_index=index,
     )
     catalog.enqueue(tx, kind="version", subject=digest, version_label=version.label, payload={})
+    for source in ancestors_of(tx, digest):
+        # what is shown of a version names what was made from it
+        for made_from in catalog.version_by_digest(tx, manifest_digest=source):
+            if not catalog.is_awaited(tx, made_from.label):
+                catalog.enqueue(tx, kind="version", subject=source, version_label=made_from.label, payload={})
     return version

@@ -101,7 +101,7 @@ def test_a_browser_finds_run_metrics_version_with_tags_and_the_report(ui: Runnin
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.set_default_timeout(60_000)
         page.goto(f"{ui.url}/#/models/polite-replies/versions/1")
-        page.get_by_text("registry.base_digest").wait_for()
+        page.get_by_text("registry.manifest").wait_for()
         page.get_by_text("fields filled").first.wait_for()
         _shoot(page, shots, "version")
         page.get_by_role("link", name="train polite-replies:1").click()

@@ -120,7 +120,7 @@ def test_the_version_shows_description_digests_and_status(page: Any, ui: Running
     page.goto(f"{ui.url}/#/models/gsm8k-tutor/versions/2")
     page.get_by_text("registry.manifest").first.wait_for()
     page.get_by_text(str(a_version(2).manifest_digest)).first.wait_for()
-    page.get_by_text("house.stereotype_rate: inconclusive").first.wait_for()
+    page.get_by_text("inconclusive: house.stereotype_rate").first.wait_for()
     page.get_by_role("link", name="Audit report").wait_for()
     shoot(page, "version")
 

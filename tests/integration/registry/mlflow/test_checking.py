@@ -208,3 +208,25 @@ def test_an_edit_that_mlflow_lets_nobody_take_back_is_named_before_and_after(sho
     for checked in (check_mirror(shown.registry), repair_mirror(shown.registry)):
         assert checked.exit_code == 6
         assert any(found.startswith(place) for found in places(checked)), places(checked)
+
+
+def test_what_an_earlier_release_wrote_under_other_names_is_said_and_written_again(shown: Shown) -> None:
+    shown.client.delete_tag(shown.run_id, "registry.form")
+    shown.client.set_tag(shown.run_id, "registry.bias_status", "house.margin: inconclusive")
+    shown.client.set_model_version_tag(NAME, "1", "registry.bias_status", "house.margin: inconclusive")
+    model_id = shown.client.get_run(shown.run_id).outputs.model_outputs[0].model_id
+    for step, value in ((0, 0.5), (36, 0.4)):
+        shown.client.log_metric(shown.run_id, "bias/house.rate/age", value, step=step, model_id=model_id)
+    state = mirror_state(shown.registry)
+    known = state.get("version", f"{NAME}:1")
+    assert known is not None
+    state.put("version", f"{NAME}:1", known | {"projection": "sha256:" + "0" * 64})
+    assert check_mirror(shown.registry).exit_code == 5
+    assert repair_mirror(shown.registry).lines()[1:] == ()
+    assert check_mirror(shown.registry).exit_code == 0
+    run = shown.client.get_run(shown.run_id)
+    assert "bias/house.rate/age" not in run.data.metrics
+    assert "registry.bias_status" not in run.data.tags
+    assert shown.client.get_metric_history(shown.run_id, "bias/house.rate/age") == []
+    metrics = shown.client.get_logged_model(model_id).metrics or []
+    assert "bias/house.rate/age" not in {metric.key for metric in metrics}

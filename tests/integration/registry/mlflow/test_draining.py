@@ -1,5 +1,6 @@
 """Draining a home's outbox: what it must not do, and what the copy in MLflow says about checks."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -11,6 +12,7 @@ import pytest
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow import draining
+from peft_registry.registry.mlflow.checking import check_mirror
 from peft_registry.registry.mlflow.draining import mirror_route, mirror_standing, rebuild_mirror, sync_mirror
 from peft_registry.registry.mlflow.projection import REPORT_PATH
 from peft_registry.registry.mlflow.route import MirrorGone
@@ -133,6 +135,42 @@ def test_equal_bytes_under_two_names_are_both_mirrored_and_either_may_change_lat
         assert "test-result" in tags_in_mlflow(registry, version)["registry.statements"]
 
 
+def described(registry: Registry, name: str, number: int = 1) -> str:
+    from mlflow import MlflowClient
+
+    route = mirror_route(registry)
+    client = MlflowClient(tracking_uri=route.uri, registry_uri=route.uri)
+    return str(client.get_model_version(name, str(number)).description)
+
+
+def test_a_base_links_to_what_was_made_on_it_and_back_also_where_the_base_was_copied_long_before(
+    registry: Registry, tmp_path: Path
+) -> None:
+    base = add_a_base(registry, tmp_path / "base")
+    assert sync_mirror(registry).clean
+    for name in ("first", "second"):
+        register_product(
+            registry, a_product(registry, tmp_path / name, base, name=name, run_id=name, value=len(name) / 8)
+        )
+    assert sync_mirror(registry).clean
+    label = base.version.label
+    for name in ("first", "second"):
+        assert f"[{name}:1](#/models/{name}/versions/1)" in described(registry, base.version.name)
+        assert f"[{label}](#/models/{base.version.name}/versions/{base.version.number})" in described(registry, name)
+    assert check_mirror(registry).exit_code == 0
+    model = model_of(registry, "first")
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "first", "version": 1}]
+
+
+def model_of(registry: Registry, name: str) -> Any:
+    from mlflow import MlflowClient
+
+    route = mirror_route(registry)
+    client = MlflowClient(tracking_uri=route.uri, registry_uri=route.uri)
+    run = client.get_run(client.get_model_version(name, "1").run_id)
+    return client.get_logged_model(run.outputs.model_outputs[0].model_id)
+
+
 def register_a_foreign_model(registry: Registry, name: str) -> None:
     """Somebody registers a model of their own under the name, so that MLflow's next number is not ours."""
     from mlflow import MlflowClient
@@ -159,7 +197,7 @@ def test_a_drifted_name_with_many_waiting_entries_stops_no_other_name(
     monkeypatch.setattr(draining, "BATCH", 2)
     rendered = Counted(monkeypatch, report, "render_html")
     outcome = sync_mirror(registry)
-    assert [entry.label for entry in outcome.outcome.done] == ["other:1"]
+    assert [entry.label for entry in outcome.outcome.done] == ["tiny:1", "other:1"]
     assert [drift.name for drift in outcome.outcome.drift] == ["drifted"]
     assert sum(line.startswith("waiting  drifted: 3 entries") for line in outcome.lines()) == 1
     assert rendered.calls == 1, "nothing is rendered for what is set aside"

@@ -129,7 +129,7 @@ def test_a_version_reads_back_with_run_metrics_data_tags_and_alias(mirror: Mirro
     assert int(shown.version) == 1
     assert shown.source == f"registry://sha256/{version.manifest_digest.hex}"
     assert shown.tags["registry.manifest"] == str(version.manifest_digest)
-    assert shown.tags["registry.bias_status"] == "house.stereotype_rate: inconclusive"
+    assert shown.tags["registry.bias"] == "inconclusive: house.stereotype_rate"
     assert f"/runs/{shown.run_id}/artifacts/report/audit.html)" in shown.description
 
     run = client.get_run(shown.run_id)

@@ -136,7 +136,7 @@ def test_a_hash_of_the_configuration_is_not_given_as_the_models():
     texts = [str(section.to_json()) for section in sections] + [a_card(record)]
     assert not [text for text in texts for digest in configurations if digest in text]
     version = a_version()
-    tags = dict(a_projection(version).version.tags)
+    tags = dict(a_projection(version).run.tags)
     assert tags["registry.weights_digest"] == str(version.weights_digest)
     assert tags["registry.manifest"] == str(version.manifest_digest)
     assert f"`{a_digest('base weights')}`" in a_card(record)

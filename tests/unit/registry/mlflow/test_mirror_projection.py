@@ -1,17 +1,24 @@
 """What MLflow is to show is a pure function of records, fits MLflow's limits, and holds neither rows nor paths."""
 
 import json
+import math
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from peft_registry.registry.mlflow.description import MAX_DESCRIPTION, with_run_link
+from peft_registry.registry.evaluation.items import loss_item, pair_item, write_items
+from peft_registry.registry.mlflow import tables as tables_of
+from peft_registry.registry.mlflow.description import MAX_DESCRIPTION, Neighbour, neighbours_in, with_run_link
 from peft_registry.registry.mlflow.figures import safe_key, without_paths
 from peft_registry.registry.mlflow.mirror import sync
 from peft_registry.registry.mlflow.projection import Content, Projection
 from peft_registry.registry.mlflow.route import MirrorRoute
-from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.evaluation import EvaluationRecord, Result, Threshold
+from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
+from peft_registry.schemas.values import derived
 from tests.builders.mirror import (
     Memory,
     a_base_projection,
@@ -88,8 +95,8 @@ def test_known_figures_are_metrics_and_unknown_ones_are_absent() -> None:
     assert [(point.step, point.value) for point in projection.run.metrics if point.key == "loss/held_out"] == [
         (0, 2.412)
     ]
-    assert metrics["usage/conservative_flop"] == float(2**60), "a count beyond 2^53 is text by schema"
-    assert "usage/energy_kwh" not in metrics
+    assert metrics["system/conservative_flop"] == float(2**60), "a count beyond 2^53 is text by schema"
+    assert "system/energy_kwh" not in metrics
 
 
 def test_before_and_after_are_one_metric_at_the_first_and_the_last_step() -> None:
@@ -99,8 +106,6 @@ def test_before_and_after_are_one_metric_at_the_first_and_the_last_step() -> Non
     assert points("loss/held_out") == [(0, 2.412, False), (45, 1.871, True)]
     assert points("loss/gsm8k") == [(0, 2.412, False), (45, 1.871, True)]
     assert points("bias/house.stereotype_rate") == [(0, 0.64, False), (45, 0.61, True)]
-    assert points("bias/house.stereotype_rate/age") == [(0, 0.64, False), (45, 0.61, True)]
-    assert points("outcomes/house.stereotype_rate/fixed") == [(45, 6.0, True)]
 
 
 def test_figures_of_an_evaluation_are_bound_to_its_data() -> None:
@@ -110,11 +115,229 @@ def test_figures_of_an_evaluation_are_bound_to_its_data() -> None:
     assert after.dataset == ("house 1", digest("house").hex[:36])
 
 
-def test_an_arm_besides_the_compared_ones_has_a_metric_of_its_own() -> None:
+def table(projection: Projection, path: str) -> list[dict[str, Any]]:
+    (file,) = [file for file in projection.run.artifacts if file.path == path]
+    value = json.loads(file.content.make())
+    return [dict(zip(value["columns"], row, strict=True)) for row in value["data"]]
+
+
+def test_groups_other_arms_and_outcomes_are_in_the_tables_and_are_no_charts() -> None:
     record = an_evaluation()
     noise = record.results[0].model_copy(update={"arm": "noise", "value": 0.7})
     projection = a_projection(evaluations=(record.model_copy(update={"results": (*record.results, noise)}),))
-    assert metrics_of(projection)["bias/house.stereotype_rate/noise"] == 0.7
+    assert not [key for key in metrics_of(projection) if key.startswith("outcomes/") or key.count("/") > 1]
+    shown = {(row["category"], row["arm"]): row["value"] for row in table(projection, "evaluation/results.json")}
+    assert (shown["age", "adapted"], shown["(whole)", "noise"]) == (0.61, 0.7)
+    outcome, loss = table(projection, "evaluation/outcomes.json")
+    assert (outcome["fixed"], outcome["conclusion"], outcome["reason"]) == (
+        6,
+        "inconclusive",
+        "the interval holds zero",
+    )
+    assert (loss["dataset"], loss["loss_before"], loss["loss_after"]) == ("gsm8k", 2.412, 1.871)
+
+
+def with_held_out_rows(record: EvaluationRecord) -> EvaluationRecord:
+    """An evaluation as training records it: the held-out rows are a data set of it, with a loss and a perplexity."""
+    (loss,) = record.losses
+    figures = tuple(
+        Result(dataset="held-out", metric=metric, category=None, arm=arm, value=value, n=20)
+        for metric, arm, value in (("loss", "base", 2.4), ("loss", "adapted", 1.9), ("perplexity", "adapted", 6.7))
+    )
+    return record.revised(losses=(loss.revised(dataset="held-out"),), results=(*record.results, *figures))
+
+
+def test_the_held_out_loss_has_one_name_and_is_no_figure_of_bias() -> None:
+    projection = a_projection(evaluations=(with_held_out_rows(an_evaluation()),))
+    points = [(point.key, point.step, point.value) for point in projection.run.metrics if "held" in point.key]
+    assert points == [("loss/held_out", 0, 2.412), ("loss/held_out", 45, 1.871)]
+    assert not [key for key in metrics_of(projection) if key.startswith("bias/held-out")]
+    shown = {(row["dataset"], row["metric"]) for row in table(projection, "evaluation/results.json")}
+    assert ("held-out", "perplexity") in shown
+
+
+def test_an_evaluation_of_an_import_has_the_held_out_loss_under_the_same_name() -> None:
+    projection = a_projection(run=None, evaluations=(with_held_out_rows(an_evaluation()),))
+    assert metrics_of(projection)["loss/held_out"] == 1.871
+    assert metrics_of(projection)["bias/house.stereotype_rate"] == 0.61
+
+
+def charts(projection: Projection) -> list[str]:
+    return sorted({point.key for point in projection.run.metrics if not point.key.startswith("system/")})
+
+
+def test_at_most_twenty_charts_whatever_was_measured_and_what_was_shown_first_stays() -> None:
+    record = an_evaluation()
+    many = record.revised(
+        results=tuple(
+            Result(dataset="house", metric=f"rate-{number:02}", category=None, arm="adapted", value=0.5, n=9)
+            for number in range(30)
+        )
+    )
+    first = charts(a_projection(evaluations=(many,)))
+    assert len(first) == 20
+    assert {"loss/train", "loss/held_out"} <= set(first)
+    later = many.revised(created_at="2026-11-26T10:00:00Z", datasets=(record.datasets[0].revised(rows_used=16),))
+    both = a_projection(evaluations=(later, many))
+    assert charts(both) == first
+    assert len(table(both, "evaluation/results.json")) == 60
+
+
+def test_what_a_run_used_stands_among_the_system_metrics() -> None:
+    keys = {point.key for point in a_projection().run.metrics}
+    assert {"system/wall_seconds", "system/tokens"} <= keys
+    assert not [key for key in keys if key.startswith("usage/")]
+
+
+@pytest.mark.parametrize("figure", [math.nan, math.inf, -math.inf])
+def test_a_figure_that_is_not_finite_is_in_no_signed_record_and_text_for_one_is_no_metric(figure: float) -> None:
+    """MLflow would show infinity as 1.8e308."""
+    record = an_evaluation()
+    with pytest.raises(ValidationError):
+        record.results[0].revised(value=figure)
+    run = a_run()
+    compute = run.compute.revised(conservative_flop=derived(str(figure), "FLOP", method="6·P·D"))
+    assert "system/conservative_flop" not in metrics_of(a_projection(run=run.revised(compute=compute)))
+
+
+def test_the_items_are_a_table_of_ids_without_a_text() -> None:
+    rows = write_items(
+        [
+            loss_item(dataset="held-out", id="row-1", cluster="row-1", arm="base", ll=-73.5, tokens=31),
+            pair_item(
+                dataset="house", id="h1", category="age", cluster="t", arm="adapted", ll=(-2.5, -1.0), tokens=(3, 4),
+                threshold=Threshold(lo=0.1, hi=0.2, source="house"),
+            ),
+        ]
+    )  # fmt: skip
+    loss, pair = table(a_projection(items=lambda _: rows), "evaluation/items.json")
+    assert (loss["dataset"], loss["item"], loss["metric"], loss["value"]) == (
+        "held-out",
+        "row-1",
+        "log-likelihood",
+        -73.5,
+    )
+    assert (pair["category"], pair["arm"], pair["value"], pair["state"], pair["tokens"]) == (
+        "age",
+        "adapted",
+        -1.5,
+        "inverted",
+        7,
+    )
+    tables = json.loads(dict(a_projection(items=lambda _: rows).run.tags)["mlflow.loggedArtifacts"])
+    assert {entry["path"] for entry in tables} == {
+        "evaluation/results.json", "evaluation/outcomes.json", "evaluation/items.json",
+    }  # fmt: skip
+
+
+def test_more_items_than_a_browser_sorts_are_counted_in_the_last_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables_of, "MAX_ITEMS", 2)
+    rows = write_items(
+        loss_item(dataset="held-out", id=f"row-{number}", cluster="c", arm="base", ll=-1.0, tokens=1)
+        for number in range(5)
+    )
+    shown = table(a_projection(items=lambda _: rows), "evaluation/items.json")
+    assert len(shown) == 3
+    assert shown[-1]["dataset"].startswith("3 more rows")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("données", "donn es"),
+        ("a:b", "a_b"),
+        ("a%b", "a=b"),
+        ("x" * 300 + "1", "x" * 300 + "2"),
+        ("a//b", "a/b"),
+        (".a", "a"),
+    ],
+)
+def test_no_two_names_become_one(first: str, second: str) -> None:
+    assert safe_key(first) != safe_key(second)
+    assert max(len(safe_key(first)), len(safe_key(second))) <= 250
+
+
+def test_data_sets_whose_names_mlflow_would_fold_keep_their_own_figures() -> None:
+    record = an_evaluation()
+    (used,) = record.datasets
+    names = ("house/a", "house:a", "house_a")
+    several = record.revised(
+        datasets=tuple(used.revised(name=name) for name in names),
+        results=tuple(
+            Result(dataset=name, metric="rate", category=None, arm="adapted", value=number / 8, n=9)
+            for number, name in enumerate(names)
+        ),
+    )
+    values = [
+        value for key, value in metrics_of(a_projection(evaluations=(several,))).items() if key.startswith("bias/")
+    ]
+    assert sorted(values) == [0.0, 0.125, 0.25]
+
+
+def test_what_is_too_long_says_how_much_is_left_out() -> None:
+    params = dict(a_projection(run=a_run(notes="y" * 9000)).run.params)
+    assert len(params["notes"]) <= 6000
+    assert params["notes"].endswith("… (3024 more characters)")
+    neighbours = tuple(
+        Neighbour(f"{'child' * 15}-{number}:1", relation) for number in range(40) for relation in RELATIONS
+    )
+    description = a_projection(neighbours=neighbours).version.description
+    assert len(with_run_link(description, "9" * 18, "f" * 32)) <= MAX_DESCRIPTION
+    assert "more lines are left out here" in description.splitlines()[-1]
+    assert all(line.endswith("|") for line in description.splitlines()[7:]), "no row is cut in the middle"
+
+
+RELATIONS = tuple(f"Relation {number}" for number in range(8))
+
+
+def test_parents_and_descendants_are_links() -> None:
+    lineage = Lineage(
+        focus=digest("focus"),
+        nodes=(
+            a_node("data", "rows.jsonl", kind="data"),
+            a_node("base", "smollm2:1", kind="base"),
+            a_node("start", "before:2"),
+            a_node("focus", "gsm8k-tutor:1"),
+            a_node("next", "after:10"),
+            a_node("merged", "both:1", kind="model"),
+            a_node("elsewhere", "sha256:00", kind="unknown"),
+        ),
+        edges=(
+            an_edge("data", "focus", "data"),
+            an_edge("base", "focus", "base"),
+            an_edge("start", "focus", "start"),
+            an_edge("focus", "next", "start"),
+            an_edge("focus", "merged", "adapter"),
+            an_edge("elsewhere", "focus", "adapter"),
+            an_edge("next", "merged", "adapter"),
+        ),
+    )
+    assert [(near.relation, near.label) for near in neighbours_in(lineage)] == [
+        ("Continued from", "before:2"),
+        ("Continued as", "after:10"),
+        ("Merged into", "both:1"),
+    ]
+    text = a_projection(neighbours=neighbours_in(lineage)).version.description
+    for name, number in (("before", 2), ("after", 10), ("both", 1)):
+        assert f"[{name}:{number}](#/models/{name}/versions/{number})" in text
+
+
+def a_node(text: str, label: str, *, kind: Any = "adapter") -> LineageNode:
+    return LineageNode(digest=digest(text), kind=kind, label=label, registered=kind != "unknown")
+
+
+def an_edge(source: str, target: str, role: Any) -> LineageEdge:
+    return LineageEdge(source=digest(source), target=digest(target), role=role)
+
+
+def test_our_own_pages_are_one_click_away_where_the_server_has_them() -> None:
+    text = a_projection(pages=True).version.description
+    assert "[Verify now](/registry/gsm8k-tutor/1)" in text
+    assert "](/registry" not in a_projection(pages=False).version.description
+
+
+def test_the_description_says_how_a_version_is_promoted_with_a_signature() -> None:
+    assert "`registry promote gsm8k-tutor:1 champion`" in a_projection().version.description
 
 
 def test_data_is_named_by_digest_with_the_whole_digest_in_its_source() -> None:
@@ -129,15 +352,26 @@ def test_data_is_named_by_digest_with_the_whole_digest_in_its_source() -> None:
     assert (validation.context, house.context) == ("validation", "evaluation")
 
 
-def test_version_tags_carry_what_the_version_page_lacks() -> None:
+def test_lists_show_loss_bias_and_signature_and_few_tags_besides() -> None:
     version = a_version()
-    tags = dict(a_projection(version).version.tags)
-    assert tags["registry.manifest"] == str(version.manifest_digest)
-    assert tags["registry.base_digest"] == str(digest("weights base"))
-    assert tags["registry.signature"] == "signed by lab-1, as recorded; not checked here"
-    assert tags["registry.bias_status"] == "house.stereotype_rate: inconclusive"
-    assert tags["registry.record"] == "38 of 61 fields filled, 23 open"
-    assert tags["registry.statements"] == "provenance, registration"
+    projection = a_projection(version)
+    tags = dict(projection.version.tags)
+    assert tags == {
+        "registry.base": "smollm2:1",
+        "registry.bias": "inconclusive: house.stereotype_rate",
+        "registry.id": "gsm8k-tutor:1",
+        "registry.loss": "2.412 → 1.871",
+        "registry.manifest": str(version.manifest_digest),
+        "registry.record": "38 of 61 fields filled, 23 open",
+        "registry.signature": "not checked here; signed by lab-1",
+        "registry.statements": "provenance, registration",
+        "registry.type": "lora-adapter",
+    }
+    run = dict(projection.run.tags)
+    assert {key: run[key] for key in ("registry.bias", "registry.loss", "registry.signature")} == {
+        key: tags[key] for key in ("registry.bias", "registry.loss", "registry.signature")
+    }
+    assert run["registry.base_digest"] == str(digest("weights base"))
     assert "registry.recall" not in tags
 
 
@@ -145,10 +379,7 @@ def test_who_signed_is_a_person_where_trust_names_one() -> None:
     version = a_version(key_id="3f9c3c3a0b33" + "0" * 52)
     known, unknown = a_projection(version, signer="lab-1"), a_projection(version)
     assert "by lab-1, key 3f9c3c3a0b33…, log entry" in known.version.description
-    assert (
-        dict(known.version.tags)["registry.signature"]
-        == "signed by lab-1, key 3f9c3c3a0b33…, as recorded; not checked here"
-    )
+    assert dict(known.version.tags)["registry.signature"] == "not checked here; signed by lab-1, key 3f9c3c3a0b33…"
     assert dict(known.run.tags)["mlflow.user"] == "lab-1"
     assert version.key_id in unknown.version.description
 
@@ -261,8 +492,8 @@ def test_a_later_smaller_kinder_evaluation_hides_no_worse_one() -> None:
     kinder = later_and_smaller(earlier, "better")
     projection = a_projection(evaluations=(kinder, earlier))
     tags = dict(projection.version.tags)
-    assert tags["registry.bias_status"] == (
-        "house.stereotype_rate: worse (240 items); house.stereotype_rate: better (16 items); 2 evaluations"
+    assert tags["registry.bias"] == (
+        "worse (240 items): house.stereotype_rate; better (16 items): house.stereotype_rate; 2 evaluations"
     )
     assert projection.version.description.index("worse (240 items)") < projection.version.description.index(
         "better (16"
@@ -283,10 +514,10 @@ def test_an_evaluation_that_was_made_again_on_the_same_rows_counts_once() -> Non
     again = first.revised(created_at="2026-11-25T10:00:00Z", losses=())
     projection = a_projection(evaluations=(again, first))
     tags = dict(projection.version.tags)
-    assert tags["registry.bias_status"] == "house.stereotype_rate: inconclusive (240 items); 2 evaluations"
+    assert tags["registry.bias"] == "inconclusive (240 items): house.stereotype_rate; 2 evaluations"
     assert not [key for key in metrics_of(projection) if "/evaluation " in key]
 
 
 def test_evaluations_of_something_else_are_not_an_evaluation_of_the_version() -> None:
     tags = dict(a_projection(evaluations=(), evaluated=2).version.tags)
-    assert tags["registry.bias_status"] == "not evaluated: 2 recorded, none of what is registered"
+    assert tags["registry.bias"] == "not evaluated: 2 recorded, none of what is registered"
