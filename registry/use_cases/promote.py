@@ -54,8 +54,8 @@ def set_alias(registry: Registry, version: Version, alias: str, *, reason: str |
     require_no_secrets(alias, what="the alias")
     check_new_alias(alias)
     require_no_secrets(reason, what="the reason")
-    require_not_recalled(registry, version)
     _require_verified(registry, version, alias)
+    require_not_recalled(registry, version)
     key_id, types = registry.trainer_key.public.key_id, (PREDICATE_TYPES["alias"],)
     with registry.database.read() as tx:
         sayable_at(registry, tx, key_id, types)

@@ -58,12 +58,12 @@ class VersionShown(Frozen):
     statements: tuple[StatementShown, ...]
     predicates: dict[str, Any]  # of each kind the one that stands, as signed
     stale: tuple[str, ...]  # evaluations that do not speak of this version, and why
-    recalls: tuple[str, ...]  # of it or of what it was made from
     base_label: str | None  # the version that is its base; None for a base, or where it is not registered here
     pending: bool = _left_out_unless_true()  # no checkpoint covers its registration
-    set_aside: tuple[str, ...] = Field(
-        default=(), exclude_if=lambda value: not value
-    )  # records that decide nothing, and why
+    # records that decide nothing, and why
+    set_aside: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
+    # of it or of what it was made from
+    recalls: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
 
     def to_json(self) -> dict[str, Any]:
         """One flat object: the version's own fields, then manifest, statements and predicates."""
