@@ -8,6 +8,7 @@ from peft_registry.schemas.hub_names import COMMIT, HUB_ID
 from peft_registry.schemas.manifest import Manifest
 
 _HERE = "FOLDER_OF_THIS_CARD"
+_OURS = "bottleneck"  # the method that peft knows only where our module was imported
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,11 @@ def hub_id(base: BaseRecord) -> str | None:
     return source if base.origin.format == "huggingface" and HUB_ID.match(source) else None
 
 
+def loads_with_peft_alone(manifest: Manifest) -> bool:
+    """Whether an adapter is one folder that `PeftModel.from_pretrained` loads, with nothing of ours imported."""
+    return manifest.layout == "peft" and manifest.method != _OURS
+
+
 def loading_code(manifest: Manifest, base: BaseRecord, methods: Collection[str | None] = ()) -> str:
     """The code block's text.
 
@@ -49,7 +55,7 @@ def loading_code(manifest: Manifest, base: BaseRecord, methods: Collection[str |
     if any(entry.path == "model/config.json" for entry in manifest.files):
         own = f'base = AutoModelForCausalLM.from_pretrained("{_HERE}/model")'
     lines = ["import torch", "from peft import PeftModel"] if quantisation else ["from peft import PeftModel"]
-    if "bottleneck" in (manifest.method, *methods):
+    if _OURS in (manifest.method, *methods):
         lines.insert(
             0,
             "import peft_registry.trainer.methods.bottleneck_adapter  # peft-registry: makes the method known to peft",

@@ -1,11 +1,15 @@
 """MLflow's way to the bytes behind `registry://sha256/<manifest digest>`: verified, or not at all.
 
 MLflow imports this module through the `mlflow.artifact_repository` entry point, in its own process, so it is the one
-module here that imports mlflow at the top; it must stay light. The rules are in `verified_files`. In this release the
-files are listed as the manifest has them; MLflow's own layout (`MLmodel`) is not made up around them.
+module here that imports mlflow at the top; it must stay light. The rules are in `verified_files`, and the layout in which
+MLflow gets the files, `MLmodel` among them, is in `model_layout`.
 """
 
+import logging
 import os
+import platform
+import shutil
+import tempfile
 from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
@@ -14,10 +18,15 @@ from mlflow.entities import FileInfo
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, PERMISSION_DENIED, RESOURCE_DOES_NOT_EXIST
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.version import VERSION
 
+from peft_registry.registry.mlflow.model_layout import NotLoadableByMlflow, Versions
 from peft_registry.registry.mlflow.verified_files import ManifestReader, NoSuchFile, VerifiedFiles, parse_source
 from peft_registry.schemas.errors import InputRefused, KnownError
 from peft_registry.schemas.identity import Digest
+
+_logger = logging.getLogger(__name__)
+_VERSIONS = Versions(mlflow=VERSION, python=platform.python_version())
 
 
 class VerifiedArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # mlflow has no types that mypy follows
@@ -27,16 +36,50 @@ class VerifiedArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # m
     def list_artifacts(self, path: str | None = None) -> list[FileInfo]:
         """The entries of a folder; empty for a file."""
         try:
-            manifest, inner, prefix = parse_source(self.artifact_uri, path)
-            entries = self._files(manifest).entries(inner)
+            place = parse_source(self.artifact_uri, path)
+            entries = self._files(place.manifest).entries(place.path)
         except KnownError as error:
             raise _translated(error) from error
-        return [FileInfo(f"{prefix}{entry.path}", entry.size is None, entry.size) for entry in entries]
+        return [FileInfo(place.shown(entry.path), entry.size is None, entry.size) for entry in entries]
+
+    def download_artifacts(self, artifact_path: str | None, dst_path: str | None = None) -> str:
+        """A private copy below `dst_path`, a folder that is there, or below a new one; where it fails, nothing is left of it.
+
+        A whole version comes as the folder that MLflow loads, and is refused where MLflow cannot load it. Its single files
+        can be had all the same.
+        """
+        try:
+            place = parse_source(self.artifact_uri, artifact_path)
+            if not place.path:
+                self._require_loadable(place.manifest)
+        except KnownError as error:
+            raise _translated(error) from error
+        if dst_path and not Path(dst_path).is_dir():
+            return str(super().download_artifacts(artifact_path, dst_path))  # MLflow's own words for that
+        scratch = (
+            tempfile.mkdtemp(prefix=".registry-", dir=dst_path) if dst_path else tempfile.mkdtemp(prefix="registry-")
+        )
+        try:
+            copied = super().download_artifacts(artifact_path, scratch)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        if not dst_path:
+            return str(copied)
+        _move_into(Path(scratch), Path(dst_path))
+        return str(Path(dst_path).absolute() / Path(copied).relative_to(scratch))
+
+    def _require_loadable(self, manifest: Digest) -> None:
+        files = self._files(manifest)
+        if files.refusal is not None:
+            raise files.refusal
+        if files.note is not None:
+            _logger.warning("%s was %s", manifest.short, files.note)
 
     def _download_file(self, remote_file_path: str, local_path: str) -> None:
         try:
-            manifest, inner, _ = parse_source(self.artifact_uri, remote_file_path)
-            self._files(manifest).copy(inner, Path(local_path))
+            place = parse_source(self.artifact_uri, remote_file_path)
+            self._files(place.manifest).copy(place.path, Path(local_path))
         except KnownError as error:
             raise _translated(error) from error
 
@@ -47,7 +90,7 @@ class VerifiedArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # m
     def _files(self, manifest: Digest) -> VerifiedFiles:
         """Verified once for each repository object, which MLflow makes anew for each request."""
         if manifest not in self._verified:
-            self._verified[manifest] = VerifiedFiles(_reader(), manifest)
+            self._verified[manifest] = VerifiedFiles(_reader(), manifest, _VERSIONS)
         return self._verified[manifest]
 
     def log_artifact(self, local_file: str, artifact_path: str | None = None) -> NoReturn:  # noqa: ARG002 - MLflow's signature
@@ -68,6 +111,17 @@ def _reader() -> ManifestReader:
     return open_reader(os.environ.get("REGISTRY_HOME"), state=state_folder(os.environ))
 
 
+def _move_into(scratch: Path, folder: Path) -> None:
+    """Move every file of a folder to its place in another of the same file system, and remove the first."""
+    for path in sorted(scratch.rglob("*")):
+        target = folder / path.relative_to(scratch)
+        if path.is_dir():
+            target.mkdir(exist_ok=True)
+        else:
+            path.replace(target)
+    shutil.rmtree(scratch)
+
+
 def _refuse(what: str) -> NoReturn:
     raise MlflowException(
         f"what is registered cannot be {what} through MLflow; use the `registry` command", PERMISSION_DENIED
@@ -80,4 +134,5 @@ def _translated(error: KnownError) -> MlflowException:
         code = RESOURCE_DOES_NOT_EXIST
     elif isinstance(error, InputRefused):
         code = INVALID_PARAMETER_VALUE
-    return MlflowException(f"{error} — {error.fix}", code)
+    lines = f":\n\n{error.lines}\n" if isinstance(error, NotLoadableByMlflow) and error.lines else ""
+    return MlflowException(f"{error} — {error.fix}{lines}", code)

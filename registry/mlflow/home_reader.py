@@ -1,6 +1,7 @@
 """The registry that `registry://` sources are read from, as MLflow's process finds it. Nothing of it is written."""
 
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -12,11 +13,14 @@ from peft_registry.registry.homes.pins import Pins
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.mlflow.verified_files import ManifestReader
 from peft_registry.registry.records.recalls import require_not_recalled
+from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.use_cases.pull import PullRefused, PullUnverified
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.registry.verification.presented import BytesElsewhere
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.manifest import FileEntry
+
+_PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
 def open_reader(home: str | None, *, state: Path | None) -> ManifestReader:
@@ -71,3 +75,20 @@ class HomeReader:
             return (folder / entry.path).open("rb")
         except OSError as error:
             raise BytesElsewhere(manifest.short, entry.path) from error
+
+    def knows(self, digest: Digest) -> bool:
+        """Whether a version of this registry has the manifest."""
+        return bool(versions_of_artifact(self.registry, digest))
+
+    def loading_lines(self, digest: Digest) -> str:
+        """The first block of Python in the stored card.
+
+        Raises:
+            ObjectMissing, ObjectCorrupt: the store lost or changed the card.
+        """
+        with self.registry.database.read() as tx:
+            card = catalog.artifact(tx, manifest_digest=digest).card_digest
+        if card is None:
+            return ""
+        block = _PYTHON.search(self.registry.store.read_bytes(card).decode("utf-8", "replace"))
+        return "" if block is None else block[1].strip()

@@ -1,12 +1,13 @@
 """The files of a signed manifest for a reader that must not get a wrong byte. No mlflow here.
 
 The manifest is verified before anything is listed; each file is hashed while it is copied, and the copy gets its name only
-when it is the file that was signed. Copies are private: MLflow writes into the folder it gets.
+when it is the file that was signed. Copies are private: MLflow writes into the folder it gets. How the files are laid out is
+in `model_layout`.
 """
 
 import hashlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,17 @@ from pydantic import ValidationError
 
 from peft_registry.registry.disk.files import BLOCK_BYTES, unwritable
 from peft_registry.registry.intake.json import read_json
+from peft_registry.registry.mlflow.model_layout import (
+    MODEL_FILE,
+    Content,
+    NotLoadableByMlflow,
+    SignedFile,
+    VerifiedPart,
+    Versions,
+    model_layout,
+    needs_base,
+    quantisation_note,
+)
 from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotFound
@@ -40,6 +52,12 @@ class ManifestReader(Protocol):
 
     def open_file(self, manifest: Digest, entry: FileEntry) -> BinaryIO:
         """A file of the manifest as a stream, which the caller checks and closes."""
+
+    def knows(self, digest: Digest) -> bool:
+        """Whether a version has this manifest; it is not verified."""
+
+    def loading_lines(self, digest: Digest) -> str:
+        """The lines of Python in the card of a manifest that was verified; '' where it has none."""
 
 
 class NotARegistrySource(InputRefused):
@@ -92,23 +110,51 @@ class Entry:
 
 @dataclass(frozen=True)
 class VerifiedFiles:
-    """The files of one manifest; verified once, when the first of them is asked for."""
+    """A version in MLflow's layout, or as its manifest lists it where MLflow cannot load it; `refusal` then says why.
+
+    It and its base are verified once, when the first file is asked for.
+    """
 
     reader: ManifestReader
     digest: Digest
+    versions: Versions
 
     @cached_property
-    def manifest(self) -> Manifest:
-        data = self.reader.manifest_bytes(self.digest)
-        digest = Digest.of(data)
-        if digest != self.digest:
-            raise WrongBytes("the manifest", self.digest, digest)
-        self.reader.verify(self.digest)
-        value = read_json(data, what="manifest.json", max_bytes=MAX_MANIFEST_BYTES)
+    def refusal(self) -> NotLoadableByMlflow | None:
+        """Why MLflow cannot load it; None where it can."""
         try:
-            return Manifest.model_validate(value)
-        except ValidationError as error:
-            raise MalformedManifest(self.digest, first_problem(error)) from error
+            self._layout  # noqa: B018 - made for what it raises
+        except NotLoadableByMlflow as error:
+            return error
+        return None
+
+    @property
+    def note(self) -> str | None:
+        """What whoever loads it has to know."""
+        return quantisation_note(self._part.manifest)
+
+    @cached_property
+    def contents(self) -> Mapping[str, Content]:
+        """Every path with the signed file that lies there, or with bytes that were made up."""
+        return dict(self._part.files()) if self.refusal is not None else self._layout
+
+    @cached_property
+    def _part(self) -> VerifiedPart:
+        """The version. Its base is verified first, because that names the file that is wrong, and not only what follows from it."""
+        manifest = _stored_manifest(self.reader, self.digest)
+        base = _base_of(VerifiedPart(self.digest, manifest))
+        if base is not None and self.reader.knows(base):
+            self.reader.verify(base)
+        self.reader.verify(self.digest)
+        return VerifiedPart(self.digest, manifest)
+
+    @cached_property
+    def _layout(self) -> Mapping[str, Content]:
+        part, base = self._part, None
+        digest = _base_of(part)
+        if digest is not None and self.reader.knows(digest):
+            base = VerifiedPart(digest, _stored_manifest(self.reader, digest))
+        return model_layout(part, base, lines=self.reader.loading_lines(self.digest), versions=self.versions)
 
     def entries(self, folder: str) -> tuple[Entry, ...]:
         """Files and folders directly in `folder` ('' is the root), sorted; nothing for a file.
@@ -118,12 +164,12 @@ class VerifiedFiles:
         """
         prefix = f"{folder}/" if folder else ""
         entries: dict[str, Entry] = {}
-        for file in self.manifest.files:
-            if file.path == folder:
+        for path, content in self.contents.items():
+            if path == folder:
                 return ()
-            if file.path.startswith(prefix):
-                name, below, _ = file.path[len(prefix) :].partition("/")
-                entries[name] = Entry(prefix + name, None if below else file.size)
+            if path.startswith(prefix):
+                name, below, _ = path[len(prefix) :].partition("/")
+                entries[name] = Entry(prefix + name, None if below else _size(content))
         if folder and not entries:
             raise NoSuchFile(folder, self.digest)
         return tuple(entries[name] for name in sorted(entries))
@@ -132,37 +178,93 @@ class VerifiedFiles:
         """Put a private copy of a file at `destination`, complete and as signed, or nothing.
 
         Raises:
-            NoSuchFile: the manifest has no file of that name.
+            NoSuchFile: there is no file of that name.
+            NotLoadableByMlflow: it is the file that MLflow loads by, of a version that it cannot load.
             WrongBytes: the stored bytes are not those that were signed.
             DiskFull, NotWritable: about `destination`.
         """
-        entry = next((file for file in self.manifest.files if file.path == path), None)
-        if entry is None:
+        content = self.contents.get(path)
+        if content is None:
+            if path == MODEL_FILE and self.refusal is not None:
+                raise self.refusal
             raise NoSuchFile(path, self.digest)
         part = destination.with_name(f".{uuid.uuid4().hex}.part")
         try:
-            digest = self._copy_bytes(entry, part)
-            if digest != entry.sha256:
-                raise WrongBytes(path, entry.sha256, digest)
+            if isinstance(content, bytes):
+                part.write_bytes(content)
+            else:
+                self._copy_signed(path, content, part)
             part.replace(destination)
         except OSError as error:
             raise unwritable(destination, error) from error
         finally:
             part.unlink(missing_ok=True)
 
-    def _copy_bytes(self, entry: FileEntry, part: Path) -> Digest:
+    def _copy_signed(self, path: str, file: SignedFile, part: Path) -> None:
+        """A copy, because nothing else can change it between its check and its loading; a second name would be the store's."""
         hasher = hashlib.sha256()
-        with self.reader.open_file(self.digest, entry) as source, part.open("xb") as target:
+        with self.reader.open_file(file.manifest, file.entry) as source, part.open("xb") as target:
             for block in _blocks(source):
                 hasher.update(block)
                 target.write(block)
-        return Digest(hasher.hexdigest())
+        digest = Digest(hasher.hexdigest())
+        if digest != file.entry.sha256:
+            raise WrongBytes(path, file.entry.sha256, digest)
 
 
-def parse_source(uri: str, path: str | None) -> tuple[Digest, str, str]:
-    """The manifest digest, the path inside it, and what MLflow expects in front of each path.
+def _base_of(part: VerifiedPart) -> Digest | None:
+    """The manifest of the base that the layout takes files of; None where it takes none, or nobody knows which it is."""
+    reference = part.manifest.base
+    return None if reference is None or not needs_base(part) else reference.manifest
 
-    `download_artifacts("registry://sha256/<hex>")` arrives as the root `registry://sha256/` and the path `<hex>`.
+
+def _stored_manifest(reader: ManifestReader, digest: Digest) -> Manifest:
+    """The manifest of a digest. Who signed it is not checked here.
+
+    Raises:
+        WrongBytes, MalformedManifest: the stored bytes are not a manifest of this digest.
+    """
+    data = reader.manifest_bytes(digest)
+    stored = Digest.of(data)
+    if stored != digest:
+        raise WrongBytes("the manifest", digest, stored)
+    value = read_json(data, what="manifest.json", max_bytes=MAX_MANIFEST_BYTES)
+    try:
+        return Manifest.model_validate(value)
+    except ValidationError as error:
+        raise MalformedManifest(digest, first_problem(error)) from error
+
+
+def _size(content: Content) -> int:
+    return len(content) if isinstance(content, bytes) else content.entry.size
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a URI and a path of MLflow mean together.
+
+    Attributes:
+        manifest: the digest that stands in one of the two.
+        folder: of the version, with a slash behind it, where the URI names one besides the digest; '' for the root.
+        path: inside the version; '' is the root.
+        prefix: what MLflow expects in front of each path that is listed.
+    """
+
+    manifest: Digest
+    folder: str
+    path: str
+    prefix: str
+
+    def shown(self, path: str) -> str:
+        """How MLflow calls a path of the version."""
+        return self.prefix + path.removeprefix(self.folder)
+
+
+def parse_source(uri: str, path: str | None) -> Place:
+    """The place that MLflow means. It splits what the user wrote before the last part, wherever that is.
+
+    `download_artifacts("registry://sha256/<hex>")` arrives as the root `registry://sha256/` and the path `<hex>`;
+    `…/<hex>/peft/adapter_config.json` as the root `…/<hex>/peft` and the name of the file.
 
     Raises:
         NotARegistrySource: there is no digest in either.
@@ -171,14 +273,16 @@ def parse_source(uri: str, path: str | None) -> tuple[Digest, str, str]:
     inner = (path or "").strip("/")
     if not root.startswith(SOURCE_PREFIX):
         raise NotARegistrySource(uri)
-    hexadecimal, prefix = root[len(SOURCE_PREFIX) :].rstrip("/"), ""
+    hexadecimal, _, below = root[len(SOURCE_PREFIX) :].partition("/")
+    folder, prefix = below.strip("/"), ""
     if not hexadecimal:
         hexadecimal, _, inner = inner.partition("/")
         prefix = f"{hexadecimal}/"
     try:
-        return Digest(hexadecimal), inner, prefix
+        digest = Digest(hexadecimal)
     except MalformedDigest as error:
         raise NotARegistrySource(f"{uri} {path or ''}".strip()) from error
+    return Place(digest, f"{folder}/" if folder else "", "/".join(part for part in (folder, inner) if part), prefix)
 
 
 def _blocks(stream: BinaryIO) -> Iterator[bytes]:

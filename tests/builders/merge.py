@@ -108,7 +108,16 @@ def merge(base: Path, *adapters: Path, into: Path, workers: int | None = None, *
     return write_model_folder(plan_of(base, *adapters, **choices), into, workers=workers)
 
 
-def register_adapter(registry: Registry, folder: Path, base: Any, name: str, *, method: str = "lora") -> Version:
+def register_adapter(
+    registry: Registry,
+    folder: Path,
+    base: Any,
+    name: str,
+    *,
+    method: str = "lora",
+    card: bytes = CARD,
+    quantisation: str | None = None,
+) -> Version:
     """A folder of peft, or for a hybrid two, as a registered adapter of an added base."""
     (folder / "README.md").unlink(missing_ok=True)  # of peft; ours is outside the manifest
     manifest = manifest_of_folder(
@@ -116,7 +125,9 @@ def register_adapter(registry: Registry, folder: Path, base: Any, name: str, *, 
         kind="bundle" if method == "hybrid" else "adapter",
         layout="bundle" if method == "hybrid" else "peft",
         method=method,
-        base=BaseReference(identity=base.record.identity, manifest=base.version.manifest_digest),
+        base=BaseReference(
+            identity=base.record.identity, manifest=base.version.manifest_digest, quantisation=quantisation
+        ),
         parents=(Parent(role="base", manifest=base.version.manifest_digest),),
     )
     record = a_bare_record(manifest, record_id=name, at=NOW)
@@ -125,9 +136,9 @@ def register_adapter(registry: Registry, folder: Path, base: Any, name: str, *, 
     record = with_assessment(record.revised(base=(used,)))
     statements = (
         NewStatement("modification", record.to_json()),
-        NewStatement("card", CardPredicate(sha256=Digest.of(CARD)).to_json()),
+        NewStatement("card", CardPredicate(sha256=Digest.of(card)).to_json()),
     )
-    return register_version(registry, NewArtifact(name, "train", manifest, folder, CARD, statements))
+    return register_version(registry, NewArtifact(name, "train", manifest, folder, card, statements))
 
 
 def register_trained(

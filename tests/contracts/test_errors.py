@@ -206,7 +206,7 @@ def used_in_sentences(error: type[KnownError]) -> set[str]:
     return named
 
 
-READ_BY_CODE: dict[str, set[str]] = {}
+READ_BY_CODE: dict[str, set[str]] = {"not-loadable-by-mlflow": {"lines"}}
 
 
 # --- what a declaration must not do ---

@@ -49,8 +49,11 @@ NOT_RUN = {
     "registry ui": "runs until Ctrl-C; tests/servers/ui.py starts it",
     "registry ui --no-open --port 5001": "runs until Ctrl-C; tests/servers/ui.py starts it",
     "export MLFLOW_TRACKING_URI=http://127.0.0.1:5000 REGISTRY_HOME=.registry": "names a running server",
-    "python -c \"import mlflow; mlflow.artifacts.download_artifacts('models:/polite-replies/1', dst_path='copy')\"": (
-        "needs a running server; tests/integration/registry/mlflow/test_mlflow_artifacts.py downloads so"
+    "python -c \"import mlflow; print(mlflow.transformers.load_model('models:/polite-replies/1'))\"": (
+        "needs a running server; tests/integration/registry/mlflow/test_mlflow_loading.py loads so"
+    ),
+    "mlflow models serve -m models:/polite-replies/1 --env-manager local --port 5002": (
+        "runs until it is stopped; tests/integration/registry/mlflow/test_mlflow_loading.py serves so"
     ),
     "registry compare example/train.yml --methods lora,ia3": (
         "starts a process for each arm, 30 s; tests/integration/trainer/use_cases/test_compare.py compares"

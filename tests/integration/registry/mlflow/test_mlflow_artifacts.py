@@ -43,18 +43,18 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 def test_a_download_is_a_private_copy_of_the_signed_files(version: Version, tmp_path: Path) -> None:
     folder = download(version, tmp_path / "out")
-    found = files_below(folder)
     signed = files_below(tmp_path / "adapter-helper-0.5")
-    assert found
-    assert set(found) <= set(signed)
-    assert all(found[name] == signed[name] for name in found)
-    (folder / "adapter_config.json").write_text("changed")
-    assert files_below(download(version, tmp_path / "again"))["adapter_config.json"] == signed["adapter_config.json"]
+    assert files_below(folder / "peft") == signed
+    assert files_below(folder / "model") == files_below(tmp_path / "base")
+    (folder / "peft/adapter_config.json").write_text("changed")
+    assert files_below(download(version, tmp_path / "again") / "peft") == signed
 
 
 def test_a_single_file_can_be_downloaded(version: Version, tmp_path: Path) -> None:
-    found = download(version, tmp_path / "out", "/adapter_config.json")
-    assert found.read_bytes() == (tmp_path / "adapter-helper-0.5/adapter_config.json").read_bytes()
+    signed = tmp_path / "adapter-helper-0.5"
+    found = download(version, tmp_path / "out", "/peft/adapter_config.json")
+    assert found.read_bytes() == (signed / "adapter_config.json").read_bytes()
+    assert files_below(download(version, tmp_path / "folder", "/peft")) == files_below(signed)
 
 
 def test_one_flipped_bit_in_the_store_is_refused_and_nothing_is_left(

@@ -6,6 +6,7 @@ from typing import BinaryIO
 
 import pytest
 
+from peft_registry.registry.mlflow.model_layout import NotLoadableByMlflow, Versions
 from peft_registry.registry.mlflow.verified_files import (
     Entry,
     NoSuchFile,
@@ -49,8 +50,14 @@ class Shelf:
     def open_file(self, manifest: Digest, entry: FileEntry) -> BinaryIO:
         return io.BytesIO(self.stored[entry.sha256])
 
+    def knows(self, digest: Digest) -> bool:
+        return False
+
+    def loading_lines(self, digest: Digest) -> str:
+        return "load(this)"
+
     def files(self) -> VerifiedFiles:
-        return VerifiedFiles(self, self.digest)
+        return VerifiedFiles(self, self.digest, Versions("3.10.1", "3.11.9"))
 
 
 def test_files_and_folders_are_listed_one_level_at_a_time() -> None:
@@ -93,6 +100,15 @@ def test_what_is_not_trusted_is_neither_listed_nor_copied(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_mlflow_cannot_load_is_listed_as_it_was_signed_and_its_model_file_refused(tmp_path: Path) -> None:
+    files = Shelf().files()
+    assert "MLmodel" not in [entry.path for entry in files.entries("")]
+    with pytest.raises(NotLoadableByMlflow) as refused:
+        files.copy("MLmodel", tmp_path / "MLmodel")
+    assert refused.value.lines == "load(this)"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("path", ["../secret", "adapter", "manifest.json", "/etc/passwd", "tokenizer"])
 def test_only_what_the_manifest_lists_can_be_copied(path: str, tmp_path: Path) -> None:
     with pytest.raises(NoSuchFile):
@@ -104,18 +120,19 @@ HEX = "ab" * 32
 
 
 @pytest.mark.parametrize(
-    ("uri", "path", "inner", "prefix"),
+    ("uri", "path", "inner", "shown"),
     [
-        (f"registry://sha256/{HEX}", None, "", ""),
-        (f"registry://sha256/{HEX}/", "a/b", "a/b", ""),
-        ("registry://sha256/", HEX, "", f"{HEX}/"),
-        ("registry://sha256", f"{HEX}/a/b", "a/b", f"{HEX}/"),
+        (f"registry://sha256/{HEX}", None, "", "a/b/c"),
+        (f"registry://sha256/{HEX}/", "a/b", "a/b", "a/b/c"),
+        ("registry://sha256/", HEX, "", f"{HEX}/a/b/c"),
+        ("registry://sha256", f"{HEX}/a/b", "a/b", f"{HEX}/a/b/c"),
+        (f"registry://sha256/{HEX}/a", "b", "a/b", "b/c"),
+        (f"registry://sha256/{HEX}/a/b", None, "a/b", "c"),
     ],
 )
-def test_both_ways_in_which_mlflow_splits_a_source_are_read(
-    uri: str, path: str | None, inner: str, prefix: str
-) -> None:
-    assert parse_source(uri, path) == (Digest(HEX), inner, prefix)
+def test_every_way_in_which_mlflow_splits_a_source_is_read(uri: str, path: str | None, inner: str, shown: str) -> None:
+    place = parse_source(uri, path)
+    assert (place.manifest, place.path, place.shown("a/b/c")) == (Digest(HEX), inner, shown)
 
 
 @pytest.mark.parametrize(
