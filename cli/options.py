@@ -87,6 +87,14 @@ PassphraseFileOption = Annotated[
         "--passphrase-file", help="File with the passphrase of the signing keys (or set REGISTRY_PASSPHRASE)."
     ),
 ]
+SubjectArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="REFERENCE",
+        help="Version, or the digest of a manifest, of data or of a base's weights",
+        show_default=False,
+    ),
+]
 ReferenceArgument = Annotated[
     str, typer.Argument(help="Version: name, name:3, name@alias or sha256:…", show_default=False)
 ]

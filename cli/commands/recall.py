@@ -6,7 +6,14 @@ from typing import Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, OptionNeeded, Output, OutputOption, PassphraseFileOption
+from peft_registry.cli.options import (
+    HomeOption,
+    OptionNeeded,
+    Output,
+    OutputOption,
+    PassphraseFileOption,
+    SubjectArgument,
+)
 
 _SHOWN = 20  # versions; JSON has all
 
@@ -16,14 +23,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def recall(
-    reference: Annotated[
-        str,
-        typer.Argument(
-            help="Version, or the digest of a manifest, of a base's weights or of data",
-            metavar="REFERENCE",
-            show_default=False,
-        ),
-    ],
+    reference: SubjectArgument,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; everybody who is refused reads it.")] = None,
     key: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Private key of the approver who recalls it.")

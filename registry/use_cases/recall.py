@@ -1,11 +1,11 @@
 """`recall`: a person whose role may says, signed and logged, that something must not be used, nor what was made from it."""
 
 from peft_registry.registry.database import catalog
+from peft_registry.registry.database.catalog.graph import versions_below
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import publish_checkpoint
-from peft_registry.registry.records.lineage import lineage_of
 from peft_registry.registry.records.recalls import Source, recall_of
 from peft_registry.registry.records.subjects import Subject, subject_named
 from peft_registry.registry.signing.keys import Signer
@@ -19,8 +19,9 @@ from peft_registry.registry.use_cases.statements import (
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import NotFound, Taken
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.statement import PREDICATE_TYPES
+
+_ALL = 2**31 - 1  # every version that there can be
 
 
 class AlreadyRecalled(Taken):
@@ -94,21 +95,16 @@ def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, u
 
 
 def touched_by(tx: Transaction, digest: Digest) -> tuple[Touched, ...]:
-    """The versions of an artifact, or made from it, from its weights or from that data, sources first.
+    """The versions of an artifact, or made from it, from its weights or from that data, by name and number.
 
     Weights are those of bases, of which the same may be registered under several manifests.
     """
     starts = [digest, *(version.manifest_digest for version in catalog.versions_with_weights(tx, digest))]
-    manifests = [node for start in starts for node in _below(lineage_of(tx, focus=start, direction="descendants"))]
-    versions = [version for manifest in dict.fromkeys(manifests) for version in catalog.version_by_digest(tx, manifest)]
+    below = versions_below(tx, starts, limit=_ALL)
     return tuple(
         Touched(version=version.label, manifest=version.manifest_digest, aliases=version.aliases)
-        for version in versions
+        for version in below.first
     )
-
-
-def _below(lineage: Lineage) -> list[Digest]:
-    return [node.digest for node in lineage.nodes if node.kind != "data"]
 
 
 def _require_needed(registry: Registry, subject: Subject, *, undo: bool) -> None:

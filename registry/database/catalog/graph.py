@@ -1,13 +1,23 @@
 """The lineage graph: edges by recursive queries (one walk up, one walk down, however deep), and what nodes are called."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import CTE, Label, literal, select, type_coerce, union
+from sqlalchemy import CTE, Label, func, literal, select, type_coerce, union
 
+from peft_registry.registry.database.catalog.versions import read_versions, select_versions
 from peft_registry.registry.database.session import Transaction
-from peft_registry.registry.database.tables import DigestText, artifact_data, artifact_parents, artifacts, versions
+from peft_registry.registry.database.tables import (
+    DigestText,
+    aliases,
+    artifact_data,
+    artifact_parents,
+    artifacts,
+    versions,
+)
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lineage import LineageEdge, LineageNode
+from peft_registry.schemas.version import Version
 
 _DIGESTS_AT_ONCE = 500
 """SQLite and PostgreSQL both bound the parameters of one query; this is far below."""
@@ -35,6 +45,32 @@ def edges_below(tx: Transaction, focus: Digest) -> tuple[LineageEdge, ...]:
     return tuple(LineageEdge(source=row[0], target=row[1], role=row[2]) for row in tx.execute(union(parents, data)))
 
 
+@dataclass(frozen=True, slots=True)
+class Below:
+    """What was made from something: how many versions, the first of them by name and number, and the aliases that point at any."""
+
+    count: int
+    first: tuple[Version, ...]
+    aliases: tuple[str, ...]  # `name@alias`, in order
+
+
+def versions_below(tx: Transaction, starts: Sequence[Digest], *, limit: int) -> Below:
+    """The versions of these artifacts and of what was made from them, or from these data files, at any distance."""
+    below = _below_any(tx, starts)
+    reached = versions.c.manifest_digest.in_(select(below.c.digest))
+    count: int = tx.execute(select(func.count()).select_from(versions).where(reached)).scalar_one()
+    first = read_versions(
+        tx, select_versions().where(reached).order_by(versions.c.name, versions.c.number).limit(limit)
+    )
+    pointing = (
+        select(aliases.c.name, aliases.c.alias)
+        .join_from(aliases, versions, (versions.c.name == aliases.c.name) & (versions.c.number == aliases.c.number))
+        .where(reached)
+        .order_by(aliases.c.name, aliases.c.alias)
+    )
+    return Below(count, first, tuple(f"{name}@{alias}" for name, alias in tx.execute(pointing)))
+
+
 def describe_nodes(tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, LineageNode]:
     """What each digest is, as far as this registry knows; a digest that it does not know is absent."""
     found: dict[Digest, LineageNode] = {}
@@ -45,9 +81,13 @@ def describe_nodes(tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, L
 
 
 def _below(tx: Transaction, focus: Digest) -> CTE:
+    return _below_any(tx, [focus])
+
+
+def _below_any(tx: Transaction, starts: Sequence[Digest]) -> CTE:
     start = union(
-        select(_given(tx, focus)),
-        select(artifact_data.c.manifest_digest).where(artifact_data.c.sha256 == focus),
+        *(select(_given(tx, focus)) for focus in starts),
+        select(artifact_data.c.manifest_digest).where(artifact_data.c.sha256.in_(starts)),
     ).cte("start")
     seen = select(start.c.digest).cte("below", recursive=True)
     return seen.union(select(artifact_parents.c.child).join(seen, artifact_parents.c.parent == seen.c.digest))

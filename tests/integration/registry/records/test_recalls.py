@@ -26,6 +26,7 @@ from peft_registry.registry.use_cases.recall import AlreadyRecalled, NotRecalled
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show import describe_version
+from peft_registry.registry.use_cases.show_impact import describe_impact
 from peft_registry.registry.use_cases.statements import PredicateMalformed, record_statement, sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.identity import Digest
@@ -106,7 +107,7 @@ DOORS: dict[str, Callable[[Place, Version], object]] = {
 def test_the_merged_grandchild_of_recalled_data_is_refused_at_every_door_and_let_through_again(
     place: Place, door: str
 ) -> None:
-    assert place.recall(place.data) == ["sums:1", "more:1", "product:1"]
+    assert place.recall(place.data) == ["more:1", "product:1", "sums:1"]
     size = check_log(place.registry).size
     with pytest.raises(VersionRecalled) as refused:
         DOORS[door](place, place.version("product"))
@@ -117,6 +118,21 @@ def test_the_merged_grandchild_of_recalled_data_is_refused_at_every_door_and_let
     assert next(recalls_above(place.registry, place.version("other").manifest_digest), None) is None
     place.recall(place.data, undo=True, reason="the names were invented")
     assert next(recalls_above(place.registry, place.version("product").manifest_digest), None) is None
+
+
+def test_impact_lists_what_something_went_into_and_the_aliases_that_point_there(place: Place) -> None:
+    set_alias(place.registry, place.version("product"), "champion")
+    of_data = describe_impact(place.registry, str(place.data), limit=2)
+    assert [version.version for version in of_data.versions] == ["more:1", "product:1"]
+    assert (of_data.count, of_data.rest, of_data.aliases, of_data.recall) == (3, 1, ("product@champion",), None)
+    base = place.version("tiny")
+    for reference in ("tiny", str(base.manifest_digest), str(base.weights_digest)):
+        assert describe_impact(place.registry, reference, limit=10).count == 5
+    assert describe_impact(place.registry, "other", limit=10).count == 1
+    place.recall(place.data)
+    assert WHY in str(describe_impact(place.registry, str(place.data), limit=2).recall)
+    with pytest.raises(DigestUnknown):
+        describe_impact(place.registry, str(Digest.of(b"nothing")), limit=2)
 
 
 def test_verify_still_works_and_everything_that_is_read_says_so(

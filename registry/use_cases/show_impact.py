@@ -1,0 +1,84 @@
+"""What was made from something: which versions a withdrawn data set, a bad base or a harmful adapter reaches."""
+
+from collections.abc import Iterator
+
+from peft_registry.registry.database import catalog
+from peft_registry.registry.database.catalog.graph import versions_below
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.recalls import Source, recall_of
+from peft_registry.registry.records.subjects import subject_named
+from peft_registry.registry.verification.signed_versions import signed_versions
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.identity import Digest
+
+
+class ReachedVersion(Frozen):
+    """A version that something went into, at any distance."""
+
+    version: str
+    kind: str
+    manifest: Digest
+    aliases: tuple[str, ...]
+
+
+class Impact(Frozen):
+    """What something went into: the first of the versions, how many there are, and every alias that points at one of them."""
+
+    subject: Digest
+    name: str
+    count: int
+    versions: tuple[ReachedVersion, ...]
+    aliases: tuple[str, ...]
+    recall: str | None  # of the subject itself, where one stands
+
+    @property
+    def rest(self) -> int:
+        """How many versions are not listed."""
+        return self.count - len(self.versions)
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Label and text of each line, for people."""
+        yield "impact", f"{self.name}  {self.subject}"
+        if self.recall is not None:
+            yield "recalled", self.recall
+        yield "versions", f"{self.count} made from it or being it"
+        for version in self.versions:
+            aliases = f"  {', '.join(f'@{alias}' for alias in version.aliases)}" if version.aliases else ""
+            yield "", f"{version.version}  {version.kind}{aliases}"
+        if self.rest:
+            yield "", f"and {self.rest} more"
+        yield "aliases", ", ".join(self.aliases) or "none points at any of them"
+
+
+def describe_impact(registry: Registry, reference: str, *, limit: int) -> Impact:
+    """What the version, data or weights that a reference means went into.
+
+    Args:
+        registry: open.
+        reference: a version, or the digest of a manifest, of data or of a base's weights.
+        limit: how many versions are listed.
+
+    Raises:
+        DigestUnknown, NotFound, MalformedReference: nothing is meant by it.
+        VersionsDiffer, PathRejected, LogForked, LogTruncated: a row says otherwise than what was signed or logged.
+    """
+    subject = subject_named(registry, reference)
+    with registry.database.read() as tx:
+        same_weights = catalog.versions_with_weights(tx, subject.digest)
+        below = versions_below(
+            tx, [subject.digest, *(version.manifest_digest for version in same_weights)], limit=limit
+        )
+    recall = recall_of(registry, Source(subject.digest, subject.name))
+    return Impact(
+        subject=subject.digest,
+        name=subject.name,
+        count=below.count,
+        versions=tuple(
+            ReachedVersion(
+                version=version.label, kind=version.kind, manifest=version.manifest_digest, aliases=version.aliases
+            )
+            for version in signed_versions(registry, below.first)
+        ),
+        aliases=below.aliases,
+        recall=None if recall is None else recall.because,
+    )
