@@ -64,14 +64,17 @@ _FEW_BITS = 8  # no tool here quantises to more
 _ON = (True, 1, "true", "yes", "on")
 # why the norm of the change is unknown
 _BASE_NOT_READ = "not measured when it was imported: no weight of the base was read"
+_REPLACED = "some of its tensors are loaded in the place of the base's own: whether they differ was not measured"
 _SAMPLED = "not measured over the whole model: the import record compares a sample of each matrix"
 
 
 class ImportedChange(Frozen):
     """What was counted of the change."""
 
-    added: int | None  # parameters beside the base; None for a whole model, where nothing was counted
-    base_untouched: bool
+    added: (
+        int | None
+    )  # parameters beside the base; None where nothing was counted: of a whole model, or of what replaces some
+    base_untouched: bool | None  # None where some weights of the base are replaced
 
 
 def build_import_modification(
@@ -275,7 +278,9 @@ def _change(change: ImportedChange, manifest: Manifest, imported_as: ImportRecor
         params_removed=none_of_base,
         pct_of_base=share,
         rel_norm_global=unknown(_SAMPLED if _was_compared(imported_as) else _BASE_NOT_READ),
-        base_weights_untouched=untouched_base(change.base_untouched),
+        base_weights_untouched=(
+            unknown(_REPLACED) if change.base_untouched is None else untouched_base(change.base_untouched)
+        ),
     )
 
 

@@ -17,7 +17,7 @@ from peft_registry.registry.reports.text import number, share, value_text, visib
 from peft_registry.registry.reports.wording import NO_CLAIM, NOTICE, comparison_sentence, loss_sentence
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import EvaluationRecord, Result
-from peft_registry.schemas.imports import ImportRecord
+from peft_registry.schemas.imports import BaseFit, ImportRecord
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import DataUsed, RecordSections
@@ -154,14 +154,20 @@ def import_card(
                 f"- Written by {imported.producer}, as {_md(imported.told_by)} says",
                 *([] if imported.repository is None else [f"- Fetched as {_md(imported.repository)}"]),
                 *(f"- Data {_md(data.name.value)}, as its files name it" for data in _named_data(record)),
-                f"- {imported.fit.compared} of its tensors have a place of their shape in the base; this shows that it can be of "
-                "it, and not that it is",
+                f"- {_fit_sentence(imported.fit)}",
             ]
         ),
         *(["## What was found in it\n\n" + "\n".join(found)] if found else []),
         _verifying(manifest),
     ]
     return (front + "\n\n".join(parts) + "\n").encode()
+
+
+def _fit_sentence(fit: BaseFit) -> str:
+    if not fit.compared:
+        return "None of its tensors has a place that could be looked for in the base: nothing shows that it is of it"
+    fitting = f"{fit.compared} of its tensors have a place of their shape in the base"
+    return f"{fitting}; this shows that it can be of it, and not that it is"
 
 
 def _named_data(record: RecordSections | None) -> list[DataUsed]:

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from peft_registry.registry.compliance.importing import bits_of
 from peft_registry.registry.imports.base_choice import ChosenBase, other_owner
+from peft_registry.registry.imports.fit import Compared
 from peft_registry.registry.imports.offered import OfferedFolder
 from peft_registry.registry.imports.settings import FolderSettings
 from peft_registry.registry.intake.model_code import EXTENSIONS as CODE_EXTENSIONS
@@ -49,6 +50,31 @@ def findings_of_config(config: PeftConfig, chosen: ChosenBase, settings: FolderS
         text = f"it was trained on the base in {bits} bits; it is registered on, and evaluated with, the base as it is stored"
         findings.append(Finding(kind="quantised-base", text=text, place=said_by.method))
     return tuple(findings)
+
+
+def findings_of_fit(compared: Compared, config: PeftConfig) -> tuple[Finding, ...]:
+    """That nothing of an adapter could be held against its base, or that it brings weights in the place of the base's own."""
+    findings = []
+    if not compared.fitting:
+        text = (
+            "none of its tensors has a place that could be looked for in the base: nothing shows that it can be of it"
+        )
+        findings.append(Finding(kind="nothing-compared", text=text))
+    if compared.replacing:
+        count = len(compared.replacing)
+        text = f"{count} of its tensors {'is' if count == 1 else 'are'} loaded in the place of the base's own"
+        if not _says_that_it_replaces(config):
+            text += ", and its configuration says nothing of it"
+        findings.append(Finding(kind="replaces-weights", text=text, place=compared.replacing[0]))
+    return tuple(findings)
+
+
+def _says_that_it_replaces(config: PeftConfig) -> bool:
+    return bool(
+        config.saved_modules
+        or config.values.get("trainable_token_indices")
+        or config.values.get("bias", "none") not in (None, "none")
+    )
 
 
 def findings_of_name(chosen: ChosenBase, named: str | None) -> tuple[Finding, ...]:

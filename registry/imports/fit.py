@@ -22,7 +22,10 @@ _LAYER = re.compile(r"(?:^|\.)((?:layers|layer|h|blocks|block)\.\d+\..+)$")
 _LOW_RANK = re.compile(r"^(?P<module>.+)\.lora_(?P<side>A|B|embedding_A|embedding_B)(?:\.weight)?$")
 _MAGNITUDE = re.compile(r"^(?P<module>.+)\.lora_magnitude_vector(?:\.weight)?$")
 _SCALE = re.compile(r"^(?P<module>.+)\.ia3_l$")
-_NOT_COMPARED = (".experts.", ".base_layer.", ".bottleneck_", ".token_adapter.")
+_NOT_COMPARED = (".experts.", ".bottleneck_", ".token_adapter.")
+# what peft puts into the name of a module around which it stands, or that it trained whole
+_WRAPPINGS = (".modules_to_save", ".base_layer")
+_TRAINED_ROWS = ".token_adapter."  # rows of the embeddings, for tokens that were trained alone
 _EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in")
 _HEADS = ("lm_head", "embed_out")
 _PROMPT = "prompt_embeddings"
@@ -41,11 +44,17 @@ class AdapterOfAnotherBase(IntegrityBroken):
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """How many tensors of an adapter have a place of that shape in the base, how many say nothing, and the first that fits not."""
+    """How the tensors of an adapter stand to those of a base.
+
+    `fitting` counts those that have a place of their shape in it, `silent` those that say nothing of it. `misfit` is why the first
+    that has none does not fit. `replacing` are those that a loader puts in the place of the base's own: of modules that were
+    trained whole, and of any other that the file holds under the name of a weight of the base, for peft loads those too.
+    """
 
     fitting: int
     silent: int
     misfit: str | None
+    replacing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +99,10 @@ def compare_with_base(tensors: Iterable[Tensor], config: PeftConfig, base: Itera
     """Hold the tensors of an adapter against those of a base, in the order of their names; the first misfit ends it."""
     places = _Places.of(base)
     fitting = silent = 0
+    replacing = []
     for tensor in sorted(tensors, key=lambda tensor: tensor.name):
+        if _replaces(tensor, places):
+            replacing.append(tensor.name)
         if any(mark in tensor.name for mark in _NOT_COMPARED):
             silent += 1
             continue
@@ -99,7 +111,7 @@ def compare_with_base(tensors: Iterable[Tensor], config: PeftConfig, base: Itera
             return Compared(fitting, silent, misfit)
         fitting += is_compared
         silent += not is_compared
-    return Compared(fitting, silent, None)
+    return Compared(fitting, silent, None, tuple(replacing))
 
 
 def rows_of_vocabulary(base: Iterable[Tensor]) -> int | None:
@@ -124,7 +136,24 @@ def _compare(tensor: Tensor, config: PeftConfig, places: _Places) -> tuple[str |
         if not compare(tensor, shape, match.groupdict().get("side", "")):
             return _other_shape(tensor, module, shape), True
         return None, True
-    return _compare_saved(tensor, name.replace(".modules_to_save", ""), places)
+    return _compare_saved(tensor, _place(tensor), places)
+
+
+def _place(tensor: Tensor) -> str:
+    """The name that a tensor, which is no factor of an adapter, has in the base."""
+    name = tensor.name.removeprefix(_PREFIX)
+    for wrapping in _WRAPPINGS:
+        name = name.replace(wrapping, "")
+    return name
+
+
+def _replaces(tensor: Tensor, places: _Places) -> bool:
+    """Whether a loader puts a tensor of an adapter in the place of one of the base's."""
+    name = tensor.name.removeprefix(_PREFIX)
+    if _TRAINED_ROWS in name:
+        return True
+    is_factor = any(pattern.match(name) for pattern in (_LOW_RANK, _MAGNITUDE, _SCALE))
+    return not is_factor and name != _PROMPT and places.shape(_place(tensor)) is not None
 
 
 def _low_rank(tensor: Tensor, shape: tuple[int, ...], side: str) -> bool:

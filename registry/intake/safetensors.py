@@ -58,6 +58,7 @@ BITS = {
     "U64": 64,
 }
 _FIELDS = {"dtype", "shape", "data_offsets"}
+_SHOWN = 80  # characters of a number or a shape in an error
 
 
 class MalformedSafetensors(IntegrityBroken):
@@ -215,7 +216,9 @@ class _Reader:
         bits = math.prod(shape) * BITS[dtype]
         found = offsets[1] - offsets[0]
         if bits % 8 or bits // 8 != found:
-            raise self.refusal(f"{dtype} {shape} takes {bits / 8:g} bytes, and its range has {found}", name)
+            raise self.refusal(
+                f"{dtype} {_shown(shape)} takes {_shown(bits)} bits, and its range {_shown(found)} bytes", name
+            )
         return TensorSpan(name, dtype, tuple(shape), data_start + offsets[0], data_start + offsets[1])
 
     def _check_ranges(self, spans: list[TensorSpan], data_start: int, file_size: int) -> None:
@@ -240,6 +243,12 @@ def name_objection(name: str) -> str | None:
         return f"a name is longer than {MAX_NAME_CHARACTERS} characters"
     found = control_character(name)
     return None if found is None else f"a name holds the control character {found}"
+
+
+def _shown(number: object) -> str:
+    """A number or a shape as text; of one that no file can have, its beginning."""
+    text = str(number)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _is_integers(value: Any) -> bool:  # any JSON value

@@ -196,6 +196,8 @@ class _Import:
         )
 
     def _change(self, record: ImportRecord) -> ImportedChange:
+        if self.plan.replaces_weights:
+            return ImportedChange(added=None, base_untouched=None)
         if self.plan.config is not None:
             return ImportedChange(added=record.parameters, base_untouched=True)
         return ImportedChange(added=None, base_untouched=False)
@@ -299,7 +301,8 @@ class _Import:
             answer = "cannot tell whether it was made from it" if own.answer == "cannot tell" else f"{own.answer} it"
             self.observe(Said("base", f"{base.label}  {answer}: {own.reason}"))
         else:
-            text = f"{base.label}  {record.fit.compared} tensors have their place there: it can be of it"
+            fits = "it can be of it" if record.fit.compared else "nothing shows that it can be of it"
+            text = f"{base.label}  {record.fit.compared} tensors have their place there: {fits}"
             self.observe(Said("base", text))
         self.observe(Said("known", f"{len(record.settings)} settings, from {_files_read(record)}"))
         for finding in record.findings:

@@ -19,7 +19,8 @@ from peft_registry.registry.imports.base_choice import (
     is_called,
     registered_bases,
 )
-from peft_registry.registry.imports.fit import AdapterOfAnotherBase, compare_with_base
+from peft_registry.registry.imports.findings import findings_of_fit
+from peft_registry.registry.imports.fit import AdapterOfAnotherBase, Compared, compare_with_base
 from peft_registry.registry.imports.near_results import agreement_of
 from peft_registry.registry.imports.offered import (
     ADAPTER_WEIGHTS,
@@ -82,7 +83,10 @@ class ImportPlan:
     facts: dict[str, Any] | None
     base_files: tuple[FileEntry, ...]
     relations: tuple[BaseRelation, ...] = ()
-    findings: tuple[Finding, ...] = ()  # beside those of its files: which registered results it is near to
+    findings: tuple[
+        Finding, ...
+    ] = ()  # beside those of its files: how it stands to its base, and to registered results
+    replaces_weights: bool = False  # of an adapter: whether it brings tensors in the place of the base's own
 
     @property
     def base_input(self) -> BaseInput:
@@ -120,7 +124,7 @@ def plan_import(registry: Registry, request: ImportRequest, folder: Path, scratc
         plan = _model_plan(registry, request, offered, name, scratch)
     else:
         plan = _adapter_plan(registry, request, offered, name)
-    plan = replace(plan, findings=near_results(registry, plan, scratch))
+    plan = replace(plan, findings=(*plan.findings, *near_results(registry, plan, scratch)))
     return _with_facts(registry, request, plan)
 
 
@@ -264,6 +268,7 @@ def _adapter_plan(registry: Registry, request: ImportRequest, offered: OfferedFo
     nothing = Digest.of(b"")
     tensors = tuple(Tensor(span.name, span.dtype, span.shape, nothing) for span in header.tensors)
     manifest_of_base = stored_manifest(registry, chosen.base.version.manifest_digest)
+    compared = _compared_adapter(offered, config, tensors, chosen, listed_tensors(manifest_of_base.weights))
     return ImportPlan(
         name=name,
         offered=offered,
@@ -271,24 +276,26 @@ def _adapter_plan(registry: Registry, request: ImportRequest, offered: OfferedFo
         settings=settings,
         producer=producer_of(offered, settings, config.values),
         chosen=chosen,
-        fit=_fit(offered, config, tensors, chosen, listed_tensors(manifest_of_base.weights)),
+        fit=_fit(config, chosen, compared),
         tensors=tensors,
         facts=None,
         base_files=manifest_of_base.files,
+        findings=findings_of_fit(compared, config),
+        replaces_weights=bool(compared.replacing),
     )
 
 
-def _fit(
+def _compared_adapter(
     offered: OfferedFolder,
     config: PeftConfig,
     tensors: Sequence[Tensor],
     chosen: ChosenBase,
     base_tensors: Sequence[Tensor],
-) -> BaseFit:
-    """Why it can be of the base that was chosen.
+) -> Compared:
+    """How it stands to the base that was chosen.
 
     Raises:
-        AdapterOfAnotherBase: it cannot.
+        AdapterOfAnotherBase: it cannot be of it.
     """
     label = chosen.base.version.label
     if chosen.objection is not None:
@@ -297,6 +304,10 @@ def _fit(
     misfit = compared.misfit or vocabulary_misfit(offered, tensors, base_tensors)
     if misfit is not None:
         raise AdapterOfAnotherBase(offered.folder.name, label, misfit)
+    return compared
+
+
+def _fit(config: PeftConfig, chosen: ChosenBase, compared: Compared) -> BaseFit:
     named = config.base
     return BaseFit(
         chosen_by=chosen.chosen_by,

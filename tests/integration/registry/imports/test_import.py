@@ -58,10 +58,11 @@ from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import FILE_NAME
-from peft_registry.schemas.progress import Event
+from peft_registry.schemas.progress import Event, Said
 from tests.builders.homes import NOW, TOKENIZER, an_artifact, artifact_of, base_files
 from tests.builders.imports import (
     LORA_CONFIG,
+    MODULE,
     PICKLE,
     PRODUCERS,
     STATE,
@@ -699,6 +700,64 @@ def test_an_adapter_is_not_put_on_an_adapter(registry: Registry, base: AddedBase
     with pytest.raises(ImportedOntoNoBase) as caught:
         imported(registry, peft_folder(tmp_path / "second"), base="first")
     assert caught.value.exit_code == 2
+
+
+# --- what an adapter brings beside its factors ---
+
+HEAD = "base_model.model.lm_head.weight"
+IN_AN_ADAPTER = {
+    "under the name of a weight of the base": HEAD,
+    "as the layer that the adapter stands around": f"{MODULE}.base_layer.weight",
+}
+
+
+@pytest.mark.parametrize("how", IN_AN_ADAPTER)
+def test_weights_of_the_base_that_hide_in_an_adapter_are_found_and_the_base_is_not_called_untouched(
+    registry: Registry, base: AddedBase, tmp_path: Path, how: str
+) -> None:
+    name = IN_AN_ADAPTER[how]
+    tensors = lora_tensors() | {name: np.ones((2, 8) if name == HEAD else (8, 16), np.float32)}
+    outcome = imported(registry, peft_folder(tmp_path / "helper", tensors))
+    hidden = [finding for finding in outcome.record.findings if finding.kind == "replaces-weights"]
+    assert [finding.place for finding in hidden] == [name]
+    assert "its configuration says nothing of it" in hidden[0].text
+    change = outcome.modification.change
+    assert not change.base_weights_untouched.known
+    assert not change.params_changed.known
+    assert not change.params_added.known
+    assert verify_version(registry, outcome.version).verdict == "verified"
+
+
+def test_a_module_that_was_trained_whole_is_not_called_an_untouched_base(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    tensors = lora_tensors() | {HEAD: np.ones((2, 8), np.float32)}
+    outcome = imported(registry, peft_folder(tmp_path / "helper", tensors, modules_to_save=["lm_head"]))
+    assert not outcome.modification.change.base_weights_untouched.known
+    said = next(finding for finding in outcome.record.findings if finding.kind == "replaces-weights")
+    assert said.text == "1 of its tensors is loaded in the place of the base's own"
+
+
+def test_a_layer_of_another_shape_around_which_an_adapter_stands_is_of_another_base(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    tensors = lora_tensors() | {f"{MODULE}.base_layer.weight": np.ones((8, 12), np.float32)}
+    _refused(registry, AdapterOfAnotherBase, 6, peft_folder(tmp_path / "helper", tensors), match="base_layer")
+
+
+def test_an_adapter_of_which_nothing_could_be_compared_is_not_said_to_fit(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    expert = "base_model.model.model.layers.0.mlp.experts.5.w.lora_A.weight"
+    other = expert.replace("lora_A", "lora_B")
+    tensors = {expert: np.ones((2, 7), np.float32), other: np.ones((7, 2), np.float32)}
+    events: list[Event] = []
+    outcome = import_folders(
+        registry, ImportRequest(folders=(peft_folder(tmp_path / "helper", tensors),)), observe=events.append
+    )[0]
+    assert "nothing-compared" in {finding.kind for finding in outcome.record.findings}
+    story = [event.text for event in events if isinstance(event, Said) and event.label == "base"]
+    assert story == ["tiny:1  0 tensors have their place there: nothing shows that it can be of it"]
 
 
 # --- what is refused at intake ---

@@ -349,6 +349,7 @@ MALFORMED: dict[str, tuple[object, bytes]] = {
     "a dimension that is true": ({"a": entry(shape=[True, 4])}, b"1234"),
     "a dimension beyond 2^53": ({"a": entry(shape=[0, 2**53], offsets=[0, 0]), "b": entry()}, b"1234"),
     "a product that overflows 64 bits": ({"a": entry(shape=[2**32, 2**32, 4])}, b"1234"),
+    "a product beyond every float": ({"a": entry(shape=[2**53 - 1] * 64)}, b"1234"),
     "a shape of more bytes than the range": ({"a": entry(shape=[5])}, b"1234"),
     "a shape of fewer bytes than the range": ({"a": entry(shape=[3])}, b"1234"),
     "half a byte": ({"a": entry("F4", [1], [0, 0])}, b""),
