@@ -1,6 +1,6 @@
 """mirror: the one-way copy in MLflow."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,7 @@ def add_to(app: typer.Typer) -> None:
     mirror.command("check")(mirror_check)
     mirror.command("repair")(mirror_repair)
     mirror.command("rebuild")(mirror_rebuild)
+    mirror.command("forget")(mirror_forget)
     app.add_typer(mirror, name="mirror")
 
 
@@ -59,6 +60,30 @@ def mirror_rebuild(home: HomeOption = None, output: OutputOption = Output.text) 
     with opened(home) as registry:
         outcome = rebuild_mirror(registry, observe=Progress(story_on_stdout=output is Output.text))
     _tell(outcome, output)
+
+
+def mirror_forget(
+    place: Annotated[
+        str | None,
+        typer.Argument(help="Of another home's MLflow, as `registry mirror status` names it; default: ours."),
+    ] = None,
+    home: HomeOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Forget what was copied to an MLflow.
+
+    MLflow is left as it is, and the next sync begins with every version.
+    """
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.mlflow.draining import forget_mirror
+
+    with opened(home) as registry:
+        forgotten = forget_mirror(registry, place)
+    if output is Output.json:
+        console.out_json({"forgotten": forgotten})
+    else:
+        console.out(f"mirror   forgotten: {forgotten}")
+    console.next_step("registry mirror sync")
 
 
 def mirror_check(home: HomeOption = None, output: OutputOption = Output.text) -> None:

@@ -25,7 +25,7 @@ def ui(
     from peft_registry.registry.mlflow.server import serve
 
     with opened(home) as registry:
-        if mirror and not registry.read_only:
+        if mirror and not registry.read_only and registry.database.is_current:
             for line in sync_mirror(registry).lines():
                 console.note(line)
         route = mirror_route(registry)

@@ -121,7 +121,7 @@ def take_off(tx: Transaction, entries: tuple[PendingEntry, ...], covered: int) -
 
 def relabel_outbox(tx: Transaction, subject: Digest, before: str, after: str | None) -> None:
     """Let what waits for the mirror name a version by its new label; None: it is not copied at all."""
-    waiting = (outbox.c.done_at.is_(None), outbox.c.subject == subject, outbox.c.version_label == before)
+    waiting = (outbox.c.subject == subject, outbox.c.version_label == before)
     if after is None:
         tx.execute(delete(outbox).where(*waiting))
     elif after != before:

@@ -90,6 +90,20 @@ class Database:
         """`sqlite` or `postgresql`."""
         return self._engine.dialect.name
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the schema is that of this program, and not one of an earlier release."""
+        return self.revision == SCHEMA_REVISION
+
+    def require_current(self) -> None:
+        """Raise unless the schema is that of this program: what an earlier release wrote is read only where both agree.
+
+        Raises:
+            SchemaMismatch: it is an older one.
+        """
+        if not self.is_current:
+            raise SchemaMismatch(self.where, self.revision, SCHEMA_REVISION)
+
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """One transaction that writes: committed when the block ends, undone when it raises.
@@ -104,8 +118,7 @@ class Database:
         if self._file is not None and self._file.refusal is not None:
             with translated(self.where):
                 raise self._file.refusal
-        if self.revision != SCHEMA_REVISION:
-            raise SchemaMismatch(self.where, self.revision, SCHEMA_REVISION)
+        self.require_current()
         with translated(self.where), self._engine.connect() as connection:
             connection.execution_options(**{_WRITES: True})
             with connection.begin():

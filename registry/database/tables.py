@@ -13,7 +13,7 @@ from sqlmodel import Field, SQLModel
 from peft_registry.registry.database.failures import UPGRADEABLE, RowDamaged
 from peft_registry.schemas.identity import Digest, MalformedDigest
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 """The Alembic revision that this code writes."""
 READABLE_REVISIONS = (*UPGRADEABLE, SCHEMA_REVISION)
 """Those that it reads; `registry upgrade` brings an older one up to date."""
@@ -235,23 +235,35 @@ class AliasRow(TableRow, table=True):
     event_id: int = Field(foreign_key="alias_events.id")
 
 
+class MirrorRoute(TableRow, table=True):
+    """An MLflow that versions are copied to: where it is now, and who writes to it, until a time of this database."""
+
+    __tablename__ = "mirror_routes"
+    __table_args__ = (UniqueConstraint("place"),)
+    route: str = Field(primary_key=True, sa_type=ByteOrdered)
+    place: str = Field(sa_type=ByteOrdered)
+    holder: str | None = Field(default=None, sa_type=ByteOrdered)
+    until: int | None = Field(default=None, sa_type=BigInteger)  # seconds since 1970
+
+
 class OutboxRow(TableRow, table=True):
-    """Something the mirror has to copy; done when `done_at` is set."""
+    """Something that has to be copied to one MLflow; the row goes when it was."""
 
     __tablename__ = "outbox"
-    __table_args__ = (Index(None, "done_at", "id"),)
+    __table_args__ = (Index(None, "route", "id"),)
     id: int | None = Field(default=None, primary_key=True)
+    route: str = Field(sa_type=ByteOrdered)
     kind: str
     subject: Digest = Field(sa_type=DigestText)
     version_label: str
     payload: dict[str, Any] = Field(sa_type=JSON)  # any JSON object: the kind says which
-    done_at: str | None = None
 
 
 class MirroredRow(TableRow, table=True):
-    """What the mirror calls one of our things."""
+    """What one MLflow calls one of our things."""
 
     __tablename__ = "mirrored"
+    route: str = Field(primary_key=True, sa_type=ByteOrdered)
     entity: str = Field(primary_key=True, sa_type=ByteOrdered)
     key: str = Field(primary_key=True, sa_type=ByteOrdered)
     value: dict[str, Any] = Field(sa_type=JSON)  # any JSON object: the entity says which
@@ -292,6 +304,7 @@ statements = _table("statements")
 versions = _table("versions")
 alias_events = _table("alias_events")
 aliases = _table("aliases")
+mirror_routes = _table("mirror_routes")
 outbox = _table("outbox")
 mirrored = _table("mirrored")
 leases = _table("leases")

@@ -83,6 +83,11 @@ class HomeFiles:
     def mlflow(self) -> Path:
         return self.folder / "mlflow"
 
+    @property
+    def mirror(self) -> Path:
+        """The name of the home's own MLflow among those of the homes that share its database."""
+        return self.folder / "mirror"
+
     def key(self, name: str) -> KeyFiles:
         """The key of a role; a rotation names others too."""
         return key_files(self.keys, name)

@@ -11,9 +11,16 @@ from typing import Any
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.comparing import Difference, differences_of_run, differences_of_version
-from peft_registry.registry.mlflow.draining import mirror_route, mirror_state, projection_of, sync_mirror
-from peft_registry.registry.mlflow.mirror import require_store
-from peft_registry.registry.mlflow.route import MirrorUnavailable, exclusively, prepare_environment
+from peft_registry.registry.mlflow.draining import (
+    RouteState,
+    mirror_route,
+    mirror_state,
+    projection_of,
+    sync_mirror,
+    turn,
+)
+from peft_registry.registry.mlflow.mirror import MirrorState, require_marked, require_store
+from peft_registry.registry.mlflow.route import MirrorUnavailable, prepare_environment
 from peft_registry.registry.mlflow.surface import EntryRefused, Surface, open_surface
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Reference
@@ -74,21 +81,37 @@ def check_mirror(registry: Registry, *, observe: Observe = ignore) -> MirrorChec
     """
     route = mirror_route(registry)
     state = mirror_state(registry)
+    if state is None:
+        return MirrorCheck(route.described, 0, ())
     require_store(route, state)
     with registry.database.read() as tx:
-        mirrored = catalog.every_mirrored(tx, "version")
+        mirrored = catalog.every_mirrored(tx, state.route, "version")
+        experiments = catalog.every_mirrored(tx, state.route, "experiment")
     if not mirrored:
         return MirrorCheck(route.described, 0, ())
     prepare_environment()
     surface = open_surface(route)
     try:
-        return _checked(registry, surface, mirrored, observe)
+        _require_same_store(surface, state, experiments)
+        return _checked(registry, surface, state, mirrored, observe)
     except EntryRefused as error:  # it answered when it was opened, and does not now
         raise MirrorUnavailable(route.described, str(error)) from error
 
 
+def _require_same_store(
+    surface: Surface, state: MirrorState, experiments: Sequence[tuple[str, dict[str, Any]]]
+) -> None:
+    for name, recorded in experiments:
+        shown = surface.marked_experiment(name, state.mark)
+        require_marked(recorded, shown, state, anew=False, where=surface.where)
+
+
 def _checked(
-    registry: Registry, surface: Surface, mirrored: Sequence[tuple[str, dict[str, Any]]], observe: Observe
+    registry: Registry,
+    surface: Surface,
+    state: MirrorState,
+    mirrored: Sequence[tuple[str, dict[str, Any]]],
+    observe: Observe,
 ) -> MirrorCheck:
     found: list[tuple[str, Difference]] = []
     waiting: list[str] = []
@@ -97,7 +120,7 @@ def _checked(
     for done, (label, known) in enumerate(mirrored, start=1):
         name, _, number = label.rpartition(":")
         names.setdefault(name, set()).add(int(number))
-        differences = _differences(registry, surface, label, known)
+        differences = _differences(registry, surface, state, label, known)
         if differences is None:
             waiting.append(label)
         else:
@@ -118,40 +141,34 @@ def repair_mirror(registry: Registry, *, observe: Observe = ignore) -> MirrorChe
 
     Raises:
         HomeReadOnly: this home cannot be written.
-        MirrorUnavailable, MirrorBusy, MlflowMissing, MirrorGone: as for a sync.
+        MirrorUnavailable, MirrorBusy, TurnLost, MlflowMissing, MirrorGone: as for a sync.
     """
     registry.require_writable()
     checked = check_mirror(registry, observe=observe)
     labels = dict.fromkeys(label for label, _ in checked.differences if ":" in label)
-    if labels:
-        with exclusively(registry.files.mlflow / "mirror.lock"):
-            route = mirror_route(registry)
-            surface = open_surface(route)
+    if labels or checked.waiting:
+        with turn(registry) as state:
+            if labels:
+                _take_away_added(registry, state, checked)
             for label in labels:
-                added = [
-                    difference
-                    for version, difference in checked.differences
-                    if version == label and difference.written is None
-                ]
-                try:
-                    _forget(registry, surface, label, added)
-                except EntryRefused as error:
-                    raise MirrorUnavailable(route.described, str(error)) from error
-    for label in checked.waiting:
-        # a page changes without an entry in the outbox, such as that of a version that something was made from since
-        _enqueue(registry, _entry(registry, label))
+                _have_written_again(registry, state, label)
+            for label in checked.waiting:
+                # a page changes without an entry in the outbox, such as that of a version that something was made from since
+                state.again(_entry(registry, label))
     sync_mirror(registry, observe=observe)
     return check_mirror(registry, observe=observe)
 
 
-def _differences(registry: Registry, surface: Surface, label: str, known: dict[str, Any]) -> list[Difference] | None:
+def _differences(
+    registry: Registry, surface: Surface, state: MirrorState, label: str, known: dict[str, Any]
+) -> list[Difference] | None:
     """What of one version is not as it was written; None where it changed here since."""
     entry = _entry(registry, label)
     projection = projection_of(registry, entry)
     if known["projection"] not in (str(projection.digest), _TO_BE_WRITTEN):
         return None
     run_id = known["run_id"]
-    written = mirror_state(registry).get("run", label) or {}
+    written = state.get("run", label) or {}
     shown_run = surface.shown_run(run_id)
     return [
         *differences_of_version(
@@ -166,22 +183,31 @@ def _differences(registry: Registry, surface: Surface, label: str, known: dict[s
     ]
 
 
-def _forget(registry: Registry, surface: Surface, label: str, added: list[Difference]) -> None:
-    """Take away what was added to a version, and have the rest written again by the next sync."""
-    entry = _entry(registry, label)
-    state = mirror_state(registry)
+def _take_away_added(registry: Registry, state: MirrorState, checked: MirrorCheck) -> None:
+    """Take away what somebody added to versions of ours."""
+    route = mirror_route(registry)
+    surface = open_surface(route)
+    added: dict[str, list[Difference]] = {}
+    for label, difference in checked.differences:
+        if ":" in label and difference.written is None:
+            added.setdefault(label, []).append(difference)
+    for label, differences in added.items():
+        entry = _entry(registry, label)
+        known = state.get("version", label)
+        assert known is not None, "only what was mirrored is checked"
+        try:
+            surface.take_away(entry.name, entry.number, known["run_id"], differences)
+        except EntryRefused as error:
+            raise MirrorUnavailable(route.described, str(error)) from error
+
+
+def _have_written_again(registry: Registry, state: RouteState, label: str) -> None:
     known = state.get("version", label)
     assert known is not None, "only what was mirrored is checked"
-    surface.take_away(entry.name, entry.number, known["run_id"], added)
     state.put("version", label, known | {"projection": _TO_BE_WRITTEN})
     run = state.get("run", label) or {}
     state.put("run", label, run | {"files": {}})
-    _enqueue(registry, entry)
-
-
-def _enqueue(registry: Registry, entry: OutboxEntry) -> None:
-    with registry.database.write() as tx:
-        catalog.enqueue(tx, kind="version", subject=entry.manifest, version_label=entry.label, payload={})
+    state.again(_entry(registry, label))
 
 
 def _entry(registry: Registry, label: str) -> OutboxEntry:

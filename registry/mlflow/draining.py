@@ -1,32 +1,50 @@
 """Draining a home's outbox into MLflow: reads the records, projects each version, remembers what MLflow called it.
 
-The mirror is written after, never read from. Nothing is verified here: that is done where a person looks. A home has one
-route: its own store, or the server named in `registry.json`.
+The mirror is written after, never read from. Nothing is verified here: that is done where a person looks. Where MLflow is, is the
+home's own affair: its own store, or the server named in `registry.json`. Of several homes on one database each may have its own,
+and those that share a server take turns.
 """
 
+import contextlib
+import secrets
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.database import catalog
+from peft_registry.registry.disk.files import write_new
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.description import FilledCount, neighbours_in
-from peft_registry.registry.mlflow.mirror import MirrorState, SyncOutcome, sync
+from peft_registry.registry.mlflow.mirror import OtherRoute, SyncOutcome, require_store, sync
 from peft_registry.registry.mlflow.projection import Content, Projection, project_version
-from peft_registry.registry.mlflow.route import MirrorRoute, exclusively
+from peft_registry.registry.mlflow.route import (
+    LOCK_SECONDS,
+    MirrorBusy,
+    MirrorRoute,
+    RouteUnknown,
+    TurnLost,
+    exclusively,
+)
 from peft_registry.registry.records.evaluations import judged_now, standing_evaluations
 from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.report import ReportInputs, render_report, report_inputs
 from peft_registry.registry.verification.signed_versions import signed_lineage, signed_version
-from peft_registry.schemas.errors import IntegrityBroken, NotChecked
+from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.mirror import OutboxEntry
 from peft_registry.schemas.progress import Observe, ignore
 
 BATCH = 200
+TURN_SECONDS = 60
+"""How long a machine that was killed keeps others waiting."""
+_PLACE_OF_OWN_STORE = "store"
+_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +82,13 @@ class Mirrored:
 
 @dataclass(frozen=True, slots=True)
 class MirrorStanding:
-    """How the mirror stands, as far as the home knows; `waiting` counts entries by name."""
+    """How the mirror stands, as far as the home knows; `waiting` counts entries by name, and `others` are routes of other homes."""
 
     route: str
     versions: int
     waiting: dict[str, int]
     is_gone: bool
+    others: tuple[catalog.RouteStanding, ...] = ()
 
     def lines(self) -> tuple[str, ...]:
         """What a person reads."""
@@ -77,10 +96,22 @@ class MirrorStanding:
         if self.is_gone:
             lines.append("gone     the store is not there any more: run `registry mirror rebuild`")
         lines += [f"waiting  {name}: {count}" for name, count in self.waiting.items()]
+        lines += [
+            f"another  {other.versions} versions in {other.place}"
+            + (f", {other.waiting} waiting" * bool(other.waiting))
+            for other in self.others
+        ]
         return tuple(lines)
 
     def to_json(self) -> dict[str, Any]:
-        return {"route": self.route, "versions": self.versions, "waiting": self.waiting, "gone": self.is_gone}
+        others = [{"place": other.place, "versions": other.versions, "waiting": other.waiting} for other in self.others]
+        return {
+            "route": self.route,
+            "versions": self.versions,
+            "waiting": self.waiting,
+            "gone": self.is_gone,
+            "others": others,
+        }
 
 
 def mirror_route(registry: Registry) -> MirrorRoute:
@@ -92,67 +123,212 @@ def mirror_route(registry: Registry) -> MirrorRoute:
 
 
 def sync_mirror(registry: Registry, *, observe: Observe = ignore) -> Mirrored:
-    """Write everything that the outbox holds; an empty outbox imports no mlflow.
+    """Write everything that waits for this home's MLflow; where nothing does, no mlflow is imported.
 
     Raises:
         HomeReadOnly: this home cannot be written.
-        MirrorUnavailable, MirrorBusy, MlflowMissing: nothing more can be mirrored now.
+        SchemaMismatch: it is of an earlier release.
+        MirrorUnavailable, MirrorBusy, TurnLost, MlflowMissing: nothing more can be mirrored now.
         MirrorGone: what was mirrored before is not there any more.
     """
     registry.require_writable()
-    route = mirror_route(registry)
-    outcome = sync(
-        _waiting(registry),
-        route=route,
-        state=_State(registry),
-        load=lambda entry: projection_of(registry, entry),
-        lock=registry.files.mlflow / "mirror.lock",
-        observe=observe,
-    )
-    return Mirrored(outcome, route.described)
+    return _synced(registry, anew=False, observe=observe)
 
 
 def rebuild_mirror(registry: Registry, *, observe: Observe = ignore) -> Mirrored:
-    """Forget what MLflow called everything, and write all of it again from the records.
+    """Forget what this home's MLflow called everything, and write all of it again from the records.
 
     What MLflow has of ours is found by its tags and not doubled; where it has nothing, everything is made anew.
 
     Raises:
         HomeReadOnly: this home cannot be written.
-        MirrorUnavailable, MirrorBusy, MlflowMissing: nothing more can be mirrored now; the next sync goes on.
+        MirrorUnavailable, MirrorBusy, TurnLost, MlflowMissing: nothing more can be mirrored now; the next sync goes on.
     """
     registry.require_writable()
-    with exclusively(registry.files.mlflow / "mirror.lock"), registry.database.write() as tx:
-        catalog.forget_mirrored(tx, registry.clock())
-    return sync_mirror(registry, observe=observe)
+    with turn(registry) as state, registry.database.write() as tx:
+        catalog.forget_mirrored(tx, state.route)
+    return _synced(registry, anew=True, observe=observe)
+
+
+def forget_mirror(registry: Registry, place: str | None = None) -> str:
+    """Forget what an MLflow called everything, and that anything is to be copied to it; MLflow is left as it is.
+
+    Returns where it is.
+
+    Args:
+        registry: the home.
+        place: of another home's MLflow, as `mirror_standing` names it; None for this home's own.
+
+    Raises:
+        HomeReadOnly: this home cannot be written.
+        RouteUnknown: nothing was copied there.
+    """
+    registry.require_writable()
+    with registry.database.write() as tx:
+        route = catalog.route_at(tx, place or _place(registry))
+        if route is None:
+            raise RouteUnknown(place or mirror_route(registry).described)
+        catalog.forget_route(tx, route)
+    return place or mirror_route(registry).described
 
 
 def mirror_standing(registry: Registry) -> MirrorStanding:
-    """What is mirrored, where, and what waits; MLflow is not asked."""
-    route = mirror_route(registry)
+    """What is mirrored, where, and what waits; MLflow is not asked.
+
+    Raises:
+        SchemaMismatch: the home is of an earlier release.
+    """
+    registry.database.require_current()
+    destination = mirror_route(registry)
     with registry.database.read() as tx:
-        recorded = catalog.get_mirrored(tx, "route", "mirror")
-        waiting = catalog.waiting_by_name(tx)
-        versions = catalog.count_mirrored(tx, "version")
-    is_gone = recorded is not None and recorded["kind"] == route.kind and route.missing_file is not None
-    return MirrorStanding(route.described, versions, waiting, is_gone=is_gone)
+        route = catalog.route_at(tx, _place(registry))
+        if route is None:
+            waiting = catalog.versions_by_name(tx)
+            return MirrorStanding(destination.described, 0, waiting, is_gone=False, others=catalog.routes(tx))
+        waiting = catalog.waiting_by_name(tx, route)
+        versions = catalog.count_mirrored(tx, route, "version")
+        others = tuple(other for other in catalog.routes(tx) if other.route != route)
+        is_gone = destination.missing_file is not None and RouteState(registry, route, None).wrote
+    return MirrorStanding(destination.described, versions, waiting, is_gone=is_gone, others=others)
 
 
-def _waiting(registry: Registry) -> Iterator[tuple[OutboxEntry, ...]]:
+@contextmanager
+def turn(registry: Registry) -> Iterator["RouteState"]:
+    """This home alone writes to its MLflow until the block ends; what is remembered of it, which others cannot change meanwhile.
+
+    Raises:
+        MirrorBusy: another process did not finish within 60 seconds.
+        TurnLost: at the next writing, where this process stood still so long that another machine began.
+    """
+    holder = secrets.token_hex(16)
+    with exclusively(registry.files.mlflow / "mirror.lock") as lock:
+        with registry.database.write() as tx:
+            route = catalog.open_route(tx, _place(registry))
+        _wait_for_turn(registry, route, holder, ended=lock.last_holder)
+        lock.keep(holder)
+        state = RouteState(registry, route, holder)
+        try:
+            with _kept(state):
+                yield state
+        finally:
+            with registry.database.write() as tx:
+                catalog.end_turn(tx, state.route, holder)
+
+
+def mirror_state(registry: Registry) -> "RouteState | None":
+    """What is remembered of this home's MLflow, to be read; None where nothing was copied to it.
+
+    Raises:
+        SchemaMismatch: the home is of an earlier release.
+    """
+    registry.database.require_current()
+    with registry.database.read() as tx:
+        route = catalog.route_at(tx, _place(registry))
+    return None if route is None else RouteState(registry, route, None)
+
+
+def _synced(registry: Registry, *, anew: bool, observe: Observe) -> Mirrored:
+    destination = mirror_route(registry)
+    known = mirror_state(registry)
+    if known is not None:
+        require_store(destination, known)
+    if not _is_waiting(registry, known):
+        return Mirrored(SyncOutcome(), destination.described)
+    try:
+        outcome = _drained(registry, anew=anew, observe=observe)
+    except OtherRoute as other:
+        # it was reached by another name, or from another place, before: what is remembered of it counts
+        with registry.database.write() as tx:
+            catalog.move_route(tx, str(other), _place(registry))
+        outcome = _drained(registry, anew=anew, observe=observe)
+    return Mirrored(outcome, destination.described)
+
+
+def _drained(registry: Registry, *, anew: bool, observe: Observe) -> SyncOutcome:
+    with turn(registry) as state:
+        return sync(
+            _waiting(registry, state.route),
+            route=mirror_route(registry),
+            state=state,
+            load=lambda entry: projection_of(registry, entry),
+            newest=state.newest_entry,
+            anew=anew,
+            observe=observe,
+        )
+
+
+def _is_waiting(registry: Registry, known: "RouteState | None") -> bool:
+    """Whether anything is to be copied; a home that was never mirrored waits for every version."""
+    with registry.database.read() as tx:
+        if known is None:
+            return bool(catalog.newest_versions(tx, limit=1))
+        return bool(catalog.pending_outbox(tx, known.route, 1))
+
+
+def _waiting(registry: Registry, route: str) -> Iterator[tuple[OutboxEntry, ...]]:
     """The outbox, a batch at a time: entries that were set aside before are passed."""
     after = 0
     while True:
         with registry.database.read() as tx:
-            page = catalog.pending_outbox(tx, BATCH, after=after)
+            page = catalog.pending_outbox(tx, route, BATCH, after=after)
         if not page:
             return
         yield page
         after = page[-1].id
 
 
-def mirror_state(registry: Registry) -> MirrorState:
-    """What the mirror of a home remembers."""
-    return _State(registry)
+def _place(registry: Registry) -> str:
+    """Where this home's MLflow is, among all that the database knows: its own store has a name if others share the database."""
+    destination = mirror_route(registry)
+    if destination.kind == "server":
+        return destination.described
+    if registry.settings.database is None:
+        return _PLACE_OF_OWN_STORE
+    return f"{_PLACE_OF_OWN_STORE} of {_name_of_store(registry)}"
+
+
+def _name_of_store(registry: Registry) -> str:
+    """A name that this home's store was given when it was first asked for."""
+    path = registry.files.mirror
+    try:
+        return path.read_text("ascii").strip()
+    except FileNotFoundError:
+        name = secrets.token_hex(4)
+        if not registry.read_only:
+            write_new(path, name.encode("ascii"), mode=0o644)
+        return name
+
+
+def _wait_for_turn(registry: Registry, route: str, holder: str, *, ended: str | None) -> None:
+    give_up = time.monotonic() + LOCK_SECONDS
+    while True:
+        with registry.database.write() as tx:
+            other = catalog.take_turn(tx, route, holder, seconds=TURN_SECONDS, after=ended)
+        if other is None:
+            return
+        if time.monotonic() > give_up:
+            raise MirrorBusy("another machine")
+        time.sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def _kept(state: "RouteState") -> Iterator[None]:
+    """Prolong the turn while the block runs: a call to a slow server may take longer than the turn."""
+    ended = threading.Event()
+
+    def prolong() -> None:
+        while not ended.wait(TURN_SECONDS / 4):
+            # what fails here is noticed at the next writing
+            with contextlib.suppress(KnownError):
+                state.prolong()
+
+    thread = threading.Thread(target=prolong, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
@@ -204,18 +380,68 @@ def _person(registry: Registry, key_id: str) -> str | None:
         return None
 
 
-@dataclass(frozen=True)
-class _State:
+@dataclass
+class RouteState:
+    """What is remembered of one MLflow. What was put is written with the entry that it belongs to, in one transaction."""
+
     registry: Registry
+    route: str
+    holder: str | None  # None: to be read only
+    put_since: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def mark(self) -> str:
+        return f"registry.mark.{self.registry.settings.registry_id}"
+
+    @property
+    def wrote(self) -> bool:
+        with self.registry.database.read() as tx:
+            return catalog.count_mirrored(tx, self.route, "experiment") > 0
 
     def get(self, entity: str, key: str) -> dict[str, Any] | None:
+        if (entity, key) in self.put_since:
+            return self.put_since[entity, key]
         with self.registry.database.read() as tx:
-            return catalog.get_mirrored(tx, entity, key)
+            return catalog.get_mirrored(tx, self.route, entity, key)
 
     def put(self, entity: str, key: str, value: dict[str, Any]) -> None:
-        with self.registry.database.write() as tx:
-            catalog.put_mirrored(tx, entity, key, value)
+        self.put_since[entity, key] = value
 
     def done(self, entry: OutboxEntry) -> None:
+        with self._writing() as tx:
+            catalog.mark_done(tx, entry.id)
+
+    def keep(self) -> None:
+        if self.put_since:
+            with self._writing():
+                pass
+
+    def again(self, entry: OutboxEntry) -> None:
+        """Have a version copied once more."""
+        with self._writing() as tx:
+            catalog.enqueue_for(tx, self.route, subject=entry.manifest, version_label=entry.label)
+
+    def is_route(self, route: str) -> bool:
+        with self.registry.database.read() as tx:
+            return catalog.is_route(tx, route)
+
+    def newest_entry(self) -> int:
+        with self.registry.database.read() as tx:
+            return catalog.newest_entry(tx, self.route)
+
+    def prolong(self) -> None:
         with self.registry.database.write() as tx:
-            catalog.mark_done(tx, entry.id, self.registry.clock())
+            self._require_turn(tx)
+
+    @contextmanager
+    def _writing(self) -> Iterator[catalog.Transaction]:
+        with self.registry.database.write() as tx:
+            self._require_turn(tx)
+            for (entity, key), value in self.put_since.items():
+                catalog.put_mirrored(tx, self.route, entity, key, value)
+            yield tx
+        self.put_since.clear()
+
+    def _require_turn(self, tx: catalog.Transaction) -> None:
+        if self.holder is None or not catalog.keep_turn(tx, self.route, self.holder, seconds=TURN_SECONDS):
+            raise TurnLost(mirror_route(self.registry).described)

@@ -1,27 +1,26 @@
 """Make MLflow show what the registry holds: drain the outbox, in order, as often as needed.
 
-Rules: one route per home. Versions of one name are mirrored strictly in order. MLflow chooses its own ids, so what it
-chose is remembered in `MirrorState`, and found again by tag when that memory was lost. A number other than ours stops the
-name and is reported as drift: its entries are set aside, and those of other names are mirrored. Nothing is repaired by reading
-MLflow. A store that is gone, or another one in its place, is said and not filled with a part. An empty outbox imports no mlflow.
+Rules: what is remembered is of one MLflow, the route. Versions of one name are mirrored strictly in order. MLflow chooses its own
+ids, so what it chose is remembered in `MirrorState`, and found again by tag when that memory was lost. A number other than ours
+stops the name and is reported as drift: its entries are set aside, and those of other names are mirrored. Nothing is repaired by
+reading MLflow. A store that is gone, or another one in its place, is said and not filled with a part. An empty outbox imports no
+mlflow.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
 from typing import Any, Protocol
 
 from peft_registry.registry.mlflow.projection import Projection
 from peft_registry.registry.mlflow.route import (
     MirrorGone,
     MirrorRoute,
-    MirrorRouteChanged,
     MirrorUnavailable,
-    exclusively,
+    TurnLost,
     prepare_environment,
 )
-from peft_registry.registry.mlflow.surface import DriftFound, EntryRefused, Surface, open_surface
+from peft_registry.registry.mlflow.surface import DriftFound, EntryRefused, MarkedExperiment, Surface, open_surface
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.mirror import OutboxEntry
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
@@ -30,10 +29,22 @@ from peft_registry.schemas.progress import Advanced, Finished, Observe, Started,
 class MirrorState(Protocol):
     """What the mirror remembers between runs: small JSON objects by entity and key, and which entries are done.
 
-    Entities: `route` (one, key `mirror`), `experiment` (key: its name; which one it is), `run` with the identity and the digest
-    of each file that it has, `model` and `version` (key `name:3`), `alias` (key `name@alias`), `manifest` (key `sha256:…`).
-    Each call is durable when it returns.
+    Entities: `experiment` (key: its name; which one it is, and the mark that was left there last), `run` with the identity and the
+    digest of each file that it has, `model` and `version` (key `name:3`), `alias` (key `name@alias`), `manifest` (key `sha256:…`).
+    What was put is durable once `done` or `keep` returns; MLflow's own ids are found again by tags where it was lost.
     """
+
+    @property
+    def route(self) -> str:
+        """The name of the MLflow that this is remembered of."""
+
+    @property
+    def mark(self) -> str:
+        """The tag of an experiment under which this registry leaves its mark."""
+
+    @property
+    def wrote(self) -> bool:
+        """Whether anything was written to this MLflow."""
 
     def get(self, entity: str, key: str) -> dict[str, Any] | None:
         """What was put last, or None."""
@@ -43,6 +54,12 @@ class MirrorState(Protocol):
 
     def done(self, entry: OutboxEntry) -> None:
         """The entry is mirrored and leaves the outbox."""
+
+    def keep(self) -> None:
+        """Make durable what was put."""
+
+    def is_route(self, route: str) -> bool:
+        """Whether another MLflow has this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +78,10 @@ class Drift:
     why: str
 
 
+class OtherRoute(Exception):
+    """MLflow at this place is one that was written to from another place; carries its route."""
+
+
 @dataclass(frozen=True, slots=True)
 class SyncOutcome:
     """What became of each entry. Those in `failed` are tried again by the next sync."""
@@ -76,41 +97,44 @@ def sync(
     route: MirrorRoute,
     state: MirrorState,
     load: Callable[[OutboxEntry], Projection],
-    lock: Path,
+    newest: Callable[[], int] = lambda: 0,
+    anew: bool = False,
     observe: Observe = ignore,
 ) -> SyncOutcome:
-    """Mirror the entries by id; may be repeated after a crash at any point.
+    """Mirror the entries by id; may be repeated after a crash at any point. Only one process at a time may, for one route.
 
     Args:
         pages: the rows of the outbox that are not done, some at a time, in their order.
         route: where MLflow is.
         state: what the mirror remembers.
         load: the projection of an entry's version as it is now.
-        lock: a file that processes mirroring the same home lock.
+        newest: the number of the newest entry there is; those of a version up to it are done with its projection.
+        anew: nothing is remembered on purpose, so whatever MLflow was marked with before is not asked about.
         observe: hears of progress.
 
     Raises:
         MirrorUnavailable, MlflowMissing: nothing was mirrored, or nothing more can be.
-        MirrorRouteChanged: the home was mirrored elsewhere before.
         MirrorGone: what was mirrored is not there any more.
-        MirrorBusy: another process is at it.
+        TurnLost: another machine writes now.
+        OtherRoute: this is remembered under another route.
     """
     require_store(route, state)
     ordered = iter(pages)
     first = next(ordered, ())
     if not first:
         return SyncOutcome()
-    with exclusively(lock):
-        _remember(route, state)
-        prepare_environment()
-        surface = open_surface(route)
-        pass_ = _Sync(surface, state, load)
-        observe(Started("mirror", total=0, unit="entries"))
+    prepare_environment()
+    surface = open_surface(route)
+    pass_ = _Sync(surface, state, load, newest, anew)
+    observe(Started("mirror", total=0, unit="entries"))
+    try:
         for page in chain((first,), ordered):
             pass_.drain(sorted(page, key=lambda entry: entry.id))
             observe(Advanced("mirror", len(pass_.done) + len(pass_.failed)))
-        observe(Finished("mirror"))
-        return SyncOutcome(tuple(pass_.done), tuple(pass_.failed), tuple(pass_.drift))
+    finally:
+        state.keep()
+    observe(Finished("mirror"))
+    return SyncOutcome(tuple(pass_.done), tuple(pass_.failed), tuple(pass_.drift))
 
 
 @dataclass
@@ -120,11 +144,14 @@ class _Sync:
     surface: Surface
     state: MirrorState
     load: Callable[[OutboxEntry], Projection]
+    newest: Callable[[], int]
+    anew: bool
     stopped: dict[str, str] = field(default_factory=dict)  # name → why
     known_experiments: set[str] = field(default_factory=set)
     done: list[OutboxEntry] = field(default_factory=list)
     failed: list[NotMirrored] = field(default_factory=list)
     drift: list[Drift] = field(default_factory=list)
+    shown: dict[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)  # label → newest entry shown, aliases
 
     def drain(self, page: Sequence[OutboxEntry]) -> None:
         """Mirror some entries; those of a name that was stopped are set aside."""
@@ -138,7 +165,7 @@ class _Sync:
                 except EntryRefused as refused:
                     self.stopped[entry.name] = str(refused)
                     self.surface.check_reachable()
-                except (MirrorUnavailable, MirrorGone):
+                except (MirrorUnavailable, MirrorGone, TurnLost):
                     raise
                 except KnownError as error:
                     self.stopped[entry.name] = str(error)
@@ -149,21 +176,34 @@ class _Sync:
                 self.done.append(entry)
 
     def _require_same_store(self, experiment: str) -> None:
-        """Raise where the experiment that was written to is not there any more, or another one has its name."""
+        """Raise where the experiment that was written to is not there any more, or another one or an older copy has its place.
+
+        The mark in it is renewed by each sync that writes: of two copies of a store one falls behind.
+        """
         if experiment in self.known_experiments:
             return
-        now = self.surface.experiment_identity(experiment)
+        shown = self.surface.marked_experiment(experiment, self.state.mark)
         recorded = self.state.get("experiment", experiment)
-        if recorded is None:
-            self.state.put("experiment", experiment, {"identity": now})
-        elif recorded["identity"] != now:
-            raise MirrorGone(
-                self.surface.where, f"the experiment {experiment} there is another than the one that was written to"
-            )
+        require_marked(recorded, shown, self.state, anew=self.anew, where=self.surface.where)
+        turn = 1 + (recorded or {}).get("turn", 0)
+        # in this order: a sync that is killed in between left the next mark, which is accepted
+        self.surface.mark_experiment(experiment, self.state.mark, f"{self.state.route} {turn}")
+        self.state.put("experiment", experiment, {"identity": shown.identity, "turn": turn})
+        self.state.keep()
         self.known_experiments.add(experiment)
 
     def _mirror(self, entry: OutboxEntry) -> None:
+        newest, aliases = self.shown.get(entry.label, (-1, ()))
+        if entry.id <= newest:
+            # a projection shows all that had happened to its version when it was made
+            self._take_away(entry, {entry.alias} - {*aliases, None})
+            return
+        newest = max(entry.id, self.newest())
         projection = self.load(entry)
+        self._show(entry, projection)
+        self.shown[entry.label] = (newest, projection.version.aliases)
+
+    def _show(self, entry: OutboxEntry, projection: Projection) -> None:
         self._require_same_store(projection.experiment)
         version = projection.version
         label, digest = entry.label, str(projection.digest)
@@ -220,25 +260,40 @@ class _Sync:
         for alias in projection.version.aliases:
             self.surface.set_alias(name, alias, number)
             self.state.put("alias", f"{name}@{alias}", {"number": number})
-        gone = {*held, *([entry.alias] if entry.alias else [])} - set(projection.version.aliases)
-        for alias in sorted(gone):
-            holder = self.state.get("alias", f"{name}@{alias}")
-            if holder is not None and holder["number"] == number:
-                self.surface.delete_alias(name, alias)
-                self.state.put("alias", f"{name}@{alias}", {"number": None})
+        self._take_away(entry, {*held, entry.alias} - {*projection.version.aliases, None})
+
+    def _take_away(self, entry: OutboxEntry, aliases: set[str | None]) -> None:
+        """Take aliases away from a version that has them still."""
+        for alias in sorted(filter(None, aliases)):
+            holder = self.state.get("alias", f"{entry.name}@{alias}")
+            if holder is not None and holder["number"] == entry.number:
+                self.surface.delete_alias(entry.name, alias)
+                self.state.put("alias", f"{entry.name}@{alias}", {"number": None})
 
 
 def require_store(route: MirrorRoute, state: MirrorState) -> None:
     """Raise where something was mirrored to the home's own store and its file is gone; a server is asked when it is written to."""
-    recorded = state.get("route", "mirror")
     missing = route.missing_file
-    if recorded is not None and recorded["kind"] == route.kind and missing is not None:
+    if missing is not None and state.wrote:
         raise MirrorGone(route.described, f"there is no {missing.name} in {missing.parent.name}/ of the home")
 
 
-def _remember(route: MirrorRoute, state: MirrorState) -> None:
-    recorded = state.get("route", "mirror")
+def require_marked(
+    recorded: Mapping[str, Any] | None, shown: MarkedExperiment, state: MirrorState, *, anew: bool, where: str
+) -> None:
+    """Raise unless an experiment is the one that was written to last.
+
+    Raises:
+        MirrorGone: it is another one, or an older copy of it.
+        OtherRoute: nothing was written to it under this route, and it was under another.
+    """
+    route, _, turn = (shown.mark or "").partition(" ")
     if recorded is None:
-        state.put("route", "mirror", {"kind": route.kind, "where": route.described})
-    elif (recorded["kind"], recorded["where"]) != (route.kind, route.described):
-        raise MirrorRouteChanged(recorded["where"], route.described)
+        if not anew and route != state.route and state.is_route(route):
+            raise OtherRoute(route)
+        return
+    if recorded["identity"] != shown.identity:
+        raise MirrorGone(where, f"the experiment {shown.name} there is another than the one that was written to")
+    last = recorded.get("turn")
+    if last is not None and (route != state.route or turn not in (f"{last}", f"{last + 1}")):
+        raise MirrorGone(where, f"what is there is an older copy of the one that was written to last ({shown.name})")

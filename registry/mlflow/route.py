@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from peft_registry.registry.disk.child_environment import Need, child_environment
 from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.homes.layout import HomeFiles
-from peft_registry.schemas.errors import InputRefused, Unavailable
+from peft_registry.schemas.errors import NotFound, Unavailable
 
 RouteKind = Literal["server", "store"]
 # MLflow's own scheme for "whatever folder the server was told": nothing in its database names a path of this machine, so
@@ -21,6 +21,7 @@ RouteKind = Literal["server", "store"]
 ARTIFACT_SCHEME = "mlflow-artifacts"
 LOCK_SECONDS = 60.0
 _DATABASE = "mlflow.db"  # in the folder of a home's own store
+_NAME_BYTES = 200
 
 # set before mlflow is imported: it reads them then, and with telemetry on client and server call home
 _TELL_NOBODY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
@@ -51,20 +52,28 @@ class MirrorUnavailable(Unavailable):
 class MirrorBusy(Unavailable):
     reference = "mirror-busy"
     what = "the mirror is being written by another process"
-    why = f"{{lock}} stayed locked for {LOCK_SECONDS:.0f} seconds"
+    why = f"{{holder}} had it for more than {LOCK_SECONDS:.0f} seconds"
     fix = "wait for it, then run `registry mirror sync`"
 
-    lock: Path
+    holder: str
 
 
-class MirrorRouteChanged(InputRefused):
-    reference = "mirror-route-changed"
-    what = "this home is mirrored to {recorded}, not to {given}"
-    why = "run ids and version numbers of one MLflow mean nothing in another"
-    fix = "use the recorded route, or run `registry mirror rebuild`, which mirrors everything anew"
+class RouteUnknown(NotFound):
+    reference = "mirror-route-unknown"
+    what = "nothing is mirrored to {place}"
+    why = "this registry copied nothing there, or forgot it"
+    fix = "name a place as `registry mirror status` shows it"
 
-    recorded: str
-    given: str
+    place: str
+
+
+class TurnLost(Unavailable):
+    reference = "mirror-turn-lost"
+    what = "another machine writes to MLflow at {where} now"
+    why = "this process stood still for longer than its turn is kept for it"
+    fix = "run `registry mirror sync`; what was copied is not copied twice"
+
+    where: str
 
 
 class MirrorGone(Unavailable):
@@ -110,7 +119,7 @@ class MirrorRoute:
 
     @property
     def described(self) -> str:
-        """For people and for the record: a server without user and password; a store without its path, so it may move."""
+        """For people: a server without user and password; a store without its path, so it may move."""
         if self.kind == "store":
             return "the home's own store"
         parts = urlsplit(self.uri)
@@ -142,8 +151,8 @@ def server_environment(home: Path | None, needs: Iterable[Need]) -> dict[str, st
 
 
 @contextmanager
-def exclusively(lock: Path) -> Iterator[None]:
-    """Hold the lock file: two processes that mirror at once would give one version two numbers.
+def exclusively(lock: Path) -> Iterator["HeldLock"]:
+    """Hold the lock file: of the processes of one home one at a time writes to MLflow.
 
     Raises:
         MirrorBusy: another process held it for 60 seconds.
@@ -155,20 +164,44 @@ def exclusively(lock: Path) -> Iterator[None]:
     except OSError as error:
         raise unwritable(lock, error) from error
     try:
-        _wait_for(descriptor, lock)
-        yield
+        _wait_for(descriptor)
+        yield HeldLock(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _wait_for(descriptor: int, lock: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class HeldLock:
+    """A lock file that is held. It keeps the name under which its last holder wrote: that process has ended."""
+
+    descriptor: int
+
+    @property
+    def last_holder(self) -> str | None:
+        """The name that was kept last, or None."""
+        return os.pread(self.descriptor, _NAME_BYTES, 0).decode("ascii", "replace") or None
+
+    def keep(self, holder: str) -> None:
+        """Keep the name of the process that holds it now.
+
+        Raises:
+            DiskFull, NotWritable: it cannot be written.
+        """
+        try:
+            os.ftruncate(self.descriptor, 0)
+            os.pwrite(self.descriptor, holder.encode("ascii"), 0)
+        except OSError as error:
+            raise unwritable("mirror.lock", error) from error
+
+
+def _wait_for(descriptor: int) -> None:
     give_up = time.monotonic() + LOCK_SECONDS
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             if time.monotonic() > give_up:
-                raise MirrorBusy(lock) from error
+                raise MirrorBusy("another process of this home") from error
             time.sleep(0.1)
         else:
             return

@@ -8,6 +8,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -60,6 +61,15 @@ def open_surface(route: MirrorRoute) -> "Surface":
     return surface
 
 
+@dataclass(frozen=True, slots=True)
+class MarkedExperiment:
+    """An experiment, which one it is, and our mark in it."""
+
+    name: str
+    identity: str
+    mark: str | None
+
+
 class Surface:
     """MLflow as the mirror writes it. Methods raise `EntryRefused` for what MLflow refuses, `DriftFound` for what is not ours."""
 
@@ -85,11 +95,17 @@ class Surface:
         """MLflow's place, for people."""
         return self._route.described
 
-    def experiment_identity(self, name: str) -> str:
-        """Which experiment has a name: its number in MLflow, and when it was made; made where there is none."""
+    def marked_experiment(self, name: str, tag: str) -> MarkedExperiment:
+        """Which experiment has a name: its number in MLflow and when it was made, and the mark in it; made where there is none."""
         with _refusals():
             experiment = self._experiment(name)
-            return f"{experiment.experiment_id} of {experiment.creation_time}"
+        identity = f"{experiment.experiment_id} of {experiment.creation_time}"
+        return MarkedExperiment(name, identity, experiment.tags.get(tag))
+
+    def mark_experiment(self, name: str, tag: str, mark: str) -> None:
+        """Leave a mark in an experiment in the place of the one before."""
+        with _refusals():
+            self._client.set_experiment_tag(self._experiment(name).experiment_id, tag, mark)
 
     def ensure_run(self, projection: Projection, known: str | None) -> str:
         """The id of the version's run, created when it is not there."""
@@ -375,10 +391,17 @@ class Surface:
         return self._experiments[name]
 
     def _open_experiment(self, name: str) -> "Experiment":
+        from mlflow.exceptions import MlflowException
+
         experiment = self._client.get_experiment_by_name(name)
         if experiment is None:
             location = f"{ARTIFACT_SCHEME}:/{name}" if self._route.kind == "store" else None
-            created = self._client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS)
+            try:
+                created = self._client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                return self._client.get_experiment_by_name(name)  # another machine was first
             return self._client.get_experiment(created)
         if experiment.lifecycle_stage != "active":
             self._client.restore_experiment(experiment.experiment_id)

@@ -297,6 +297,19 @@ class Memory:
     def done(self, entry: OutboxEntry) -> None:
         self.finished.append(entry.id)
 
+    route = "memory"
+    mark = "registry.mark.memory"
+
+    @property
+    def wrote(self) -> bool:
+        return any(entity == "experiment" for entity, _ in self.kept)
+
+    def keep(self) -> None:
+        """It is kept."""
+
+    def is_route(self, route: str) -> bool:
+        return False
+
 
 def unknown_loss(run: RunRecord) -> RunRecord:
     return run.model_copy(update={"loss_after": unknown("no validation rows")})

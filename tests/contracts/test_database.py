@@ -1,6 +1,7 @@
 """What a database promises, whichever it is: numbers without gaps, a past that stays, all or nothing."""
 
 import hashlib
+import json
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -251,6 +252,49 @@ def test_the_revision_and_the_tables_say_the_same(database: Database) -> None:
         context = MigrationContext.configure(tx, opts={"compare_type": True})
         assert compare_metadata(context, METADATA) == []
         assert ScriptDirectory.from_config(alembic_config(tx)).get_heads() == [SCHEMA_REVISION]
+
+
+@pytest.mark.parametrize("kind", ["store", "server"])
+def test_what_was_copied_and_what_waits_is_kept_by_an_upgrade_if_it_is_known_whose_it_is(
+    address: str, kind: str
+) -> None:
+    from alembic import command
+
+    from peft_registry.registry.database.migrations import alembic_config
+
+    where = "https://mlflow.example" if kind == "server" else "the home's own store"
+    before = Database._connect(address, read_only=False, create=True)
+    rows = [("route", "mirror", {"kind": kind, "where": where}), ("version", "model:1", {"run_id": "r"})]
+    waiting = [("model:1", NOW), ("model:2", None), ("model:3", None)]
+    with before._engine.connect() as connection:
+        connection.execution_options(registry_writes=True)
+        with connection.begin():
+            command.upgrade(alembic_config(connection), "0002")
+            for entity, key, value in rows:
+                connection.execute(
+                    text("INSERT INTO mirrored (entity, key, value) VALUES (:entity, :key, :value)"),
+                    {"entity": entity, "key": key, "value": json.dumps(value)},
+                )
+            for label, done_at in waiting:
+                connection.execute(
+                    text(
+                        "INSERT INTO outbox (kind, subject, version_label, payload, done_at) "
+                        "VALUES ('version', :subject, :label, '{}', :done_at)"
+                    ),
+                    {"subject": str(digest("x")), "label": label, "done_at": done_at},
+                )
+    before.close()
+    database = Database.create(address)
+    with database.read() as tx:
+        route = catalog.route_at(tx, where if kind == "server" else "store")
+        # homes that share a server each have a store of their own
+        if kind == "store" and database.dialect == "postgresql":
+            assert route is None
+            return
+        assert route is not None
+        assert catalog.every_mirrored(tx, route, "version") == (("model:1", {"run_id": "r"}),)
+        assert [entry.label for entry in catalog.pending_outbox(tx, route)] == ["model:2", "model:3"]
+    database.close()
 
 
 def test_creating_again_keeps_what_is_there(address: str) -> None:

@@ -319,7 +319,7 @@ def questions(tx: catalog.Transaction, manifest: str) -> list[Callable[[], objec
         lambda: catalog.statements_of(tx, subject=found),
         lambda: catalog.alias_at(tx, name="rare", alias="champion", as_of=NOW),
         lambda: catalog.aliases_of(tx, "rare"),
-        lambda: catalog.pending_outbox(tx, 5),
+        lambda: catalog.pending_outbox(tx, catalog.route_at(tx, "store") or "", 5),
         lambda: catalog.latest_checkpoint(tx),
         lambda: catalog.require_artifact(tx, manifest_digest=found),
         lambda: SqlLogStore(tx).size(),
@@ -354,6 +354,7 @@ def test_no_question_costs_more_among_more_versions(database: Database) -> None:
                 put_version(tx, "m" if at % 2 else "z", a_manifest(f"{at}", base=on(a_base("common"))))
 
     with database.write() as tx:
+        catalog.open_route(tx, "store")
         put_version(tx, "common-base", a_base("common"))
         put_version(tx, "rare-base", a_base("rare"))
         version = put_version(tx, "rare", a_manifest("rare", method="lora", base=on(a_base("rare"))))

@@ -11,7 +11,7 @@ import pytest
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.checking import check_mirror, repair_mirror
-from peft_registry.registry.mlflow.draining import mirror_route, mirror_state, sync_mirror
+from peft_registry.registry.mlflow.draining import mirror_route, mirror_state, sync_mirror, turn
 from peft_registry.registry.mlflow.projection import REPORT_PATH
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register_product import register_product
@@ -32,7 +32,9 @@ class Shown:
         self.registry = registry
         route = mirror_route(registry)
         self.client = MlflowClient(tracking_uri=route.uri, registry_uri=route.uri)
-        known = mirror_state(registry).get("version", f"{NAME}:1")
+        state = mirror_state(registry)
+        assert state is not None
+        known = state.get("version", f"{NAME}:1")
         assert known is not None
         self.run_id: str = known["run_id"]
 
@@ -151,10 +153,11 @@ def test_an_edit_by_hand_is_found_with_both_values_and_written_again(shown: Show
 def test_a_version_that_the_database_calls_changed_is_not_called_as_written(shown: Shown) -> None:
     """Whoever writes the database hides no edit by it."""
     describe(shown)
-    state = mirror_state(shown.registry)
-    known = state.get("version", f"{NAME}:1")
-    assert known is not None
-    state.put("version", f"{NAME}:1", known | {"projection": "sha256:" + "0" * 64})
+    with turn(shown.registry) as state:
+        known = state.get("version", f"{NAME}:1")
+        assert known is not None
+        state.put("version", f"{NAME}:1", known | {"projection": "sha256:" + "0" * 64})
+        state.keep()
     checked = check_mirror(shown.registry)
     assert (checked.waiting, checked.exit_code) == ((f"{NAME}:1",), 5)
     assert any("not compared" in line for line in checked.lines())
@@ -217,10 +220,11 @@ def test_what_an_earlier_release_wrote_under_other_names_is_said_and_written_aga
     model_id = shown.client.get_run(shown.run_id).outputs.model_outputs[0].model_id
     for step, value in ((0, 0.5), (36, 0.4)):
         shown.client.log_metric(shown.run_id, "bias/house.rate/age", value, step=step, model_id=model_id)
-    state = mirror_state(shown.registry)
-    known = state.get("version", f"{NAME}:1")
-    assert known is not None
-    state.put("version", f"{NAME}:1", known | {"projection": "sha256:" + "0" * 64})
+    with turn(shown.registry) as state:
+        known = state.get("version", f"{NAME}:1")
+        assert known is not None
+        state.put("version", f"{NAME}:1", known | {"projection": "sha256:" + "0" * 64})
+        state.keep()
     assert check_mirror(shown.registry).exit_code == 5
     assert repair_mirror(shown.registry).lines()[1:] == ()
     assert check_mirror(shown.registry).exit_code == 0

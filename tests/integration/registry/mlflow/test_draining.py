@@ -9,11 +9,16 @@ from typing import Any
 
 import pytest
 
-from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow import draining
 from peft_registry.registry.mlflow.checking import check_mirror
-from peft_registry.registry.mlflow.draining import mirror_route, mirror_standing, rebuild_mirror, sync_mirror
+from peft_registry.registry.mlflow.draining import (
+    mirror_route,
+    mirror_standing,
+    mirror_state,
+    rebuild_mirror,
+    sync_mirror,
+)
 from peft_registry.registry.mlflow.projection import REPORT_PATH
 from peft_registry.registry.mlflow.route import MirrorGone
 from peft_registry.registry.use_cases import report, verify
@@ -236,8 +241,9 @@ def test_a_store_that_was_deleted_is_said_and_written_again_from_the_records(
 
 
 def mirrored_projection(registry: Registry, version: Version) -> str:
-    with registry.database.read() as tx:
-        kept = catalog.get_mirrored(tx, "version", version.label)
+    state = mirror_state(registry)
+    assert state is not None
+    kept = state.get("version", version.label)
     assert kept is not None
     return str(kept["projection"])
 

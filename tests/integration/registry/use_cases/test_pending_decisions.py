@@ -51,13 +51,13 @@ def log_key_comes(place: Place) -> None:
 def mirrored(place: Place) -> None:
     """All that waits was copied to MLflow."""
     with place.registry.database.write() as tx:
-        for entry in catalog.pending_outbox(tx):
-            catalog.mark_done(tx, entry.id, NOW)
+        for entry in catalog.pending_outbox(tx, catalog.open_route(tx, "store")):
+            catalog.mark_done(tx, entry.id)
 
 
 def awaited(place: Place) -> list[str]:
-    with place.registry.database.read() as tx:
-        return [entry.label for entry in catalog.pending_outbox(tx)]
+    with place.registry.database.write() as tx:
+        return [entry.label for entry in catalog.pending_outbox(tx, catalog.open_route(tx, "store"))]
 
 
 def test_a_decision_that_no_checkpoint_covers_decides_nothing_and_stands_once_the_log_is_signed(place: Place) -> None:
