@@ -131,8 +131,9 @@ def merge_params(merge: MergeRecord) -> Pairs:
         "dtype": merge.dtype,
         "base_policy": merge.base_policy,
         "accepted": merge.accepted.reason if merge.accepted else None,
-        **{f"weight.{part.label}": part.weight for part in merge.ingredients},
-        **{f"density.{part.label}": part.density for part in merge.ingredients},
+        # a label ends in its number, so that `_` in the place of the colon makes no two of them equal
+        **{f"weight.{part.label.replace(':', '_')}": part.weight for part in merge.ingredients},
+        **{f"density.{part.label.replace(':', '_')}": part.density for part in merge.ingredients},
         **{f"library.{name}": version for name, version in merge.environment.libraries.items()},
     }
     params = {key: value for key, value in facts.items() if value is not None}

@@ -24,6 +24,15 @@ _PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
 def open_reader(home: str | None, *, state: Path | None) -> ManifestReader:
+    """The files of the home that `open_registry` opens.
+
+    Raises:
+        HomeNotFound, HomeOfAnotherUser, HomeNotNamed, HomeDamaged: there is none that may be used.
+    """
+    return HomeReader(open_registry(home, state=state))
+
+
+def open_registry(home: str | None, *, state: Path | None) -> Registry:
     """The home named, else the user's own `.registry` in the current folder or above; `state` is their state folder.
 
     Raises:
@@ -34,7 +43,7 @@ def open_reader(home: str | None, *, state: Path | None) -> ManifestReader:
     registry = open_home(folder, pins=Pins(state, logger.warning), seen=SeenCheckpoints(state, logger.info))
     if home:  # as after `--home`: another registry in this place is noticed from now on
         remember_accepted(registry, state)
-    return HomeReader(registry)
+    return registry
 
 
 @dataclass(frozen=True)

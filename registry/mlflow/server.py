@@ -6,6 +6,7 @@ whole, and never outlives a Ctrl-C.
 """
 
 import http.client
+import json
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ from typing import IO, Any
 
 from peft_registry.registry.disk.child_environment import Need, child_environment
 from peft_registry.registry.disk.files import unwritable
+from peft_registry.registry.mlflow.description import PAGES
 from peft_registry.registry.mlflow.route import MirrorRoute, server_environment
 from peft_registry.schemas.errors import EXIT_INTERRUPTED, Unavailable
 from peft_registry.schemas.progress import Finished, Observe, Said, Started, ignore
@@ -50,10 +52,12 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'self'",
     )
 )
+# asked by the list of runs, which shows an error unless it is told that there are none
+_NO_ENDPOINTS = "/ajax-api/2.0/mlflow/gateway-proxy"
 # answered with 404: agents with a shell, gateways to other machines, jobs, traces
 NOT_OFFERED = (
     "/ajax-api/3.0/mlflow/assistant",
-    "/ajax-api/2.0/mlflow/gateway-proxy",
+    _NO_ENDPOINTS,
     "/api/2.0/mlflow/gateway-proxy",
     "/api/3.0/mlflow/gateway",
     "/ajax-api/3.0/mlflow/gateway",
@@ -64,16 +68,59 @@ NOT_OFFERED = (
     "/v1/traces",
 )
 # The page's own defaults, set only where the user has not chosen; then it opens on the models, and the button of an
-# assistant that is not offered is not shown. MLflow's keys are internal: an unknown one does nothing.
-_UI_DEFAULTS = """<script>(function(){try{var d={
+# assistant that is not offered is not shown, nor that of MLflow's "Promote model", which copies a version under another name: the
+# server refuses that, and the description says how a version is promoted with a signature. A list of runs begins with loss, bias
+# and signature as columns. MLflow's keys are internal: an unknown one does nothing.
+_RUNS_STATE = json.dumps(
+    {
+        "searchFilter": "",
+        "orderByKey": "attributes.start_time",
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": [
+            "metrics.`loss/held_out`",
+            "tags.`registry.bias`",
+            "tags.`registry.signature`",
+            "attributes.`Models`",
+        ],
+        "columnOrder": [],
+        "columnWidths": {},
+        "runsExpanded": {},
+        "runsPinned": [],
+        "runsHidden": [],
+        "runsVisibilityMap": {},
+        "runsHiddenMode": "FIRST_10_RUNS",
+        "viewMaximized": False,
+        "runListHidden": False,
+        "isAccordionReordered": False,
+        "useGroupedValuesInCharts": True,
+        "hideEmptyCharts": True,
+        "groupBy": None,
+        "groupsExpanded": {},
+        "autoRefreshEnabled": True,
+        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+    }
+)
+_UI_DEFAULTS = r"""<script>(function(){try{var d={
 "mlflow.workflowType_v1":'"machine_learning"',
 "_mlflow_model_registry_promo_modal_dismissed_v1":"true",
 "mlflow.settings.telemetry.enabled_v1":"false",
 "mlflow.telemetry.info.alert.dismissed_v1":"true",
 "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1":"true",
 "mlflow.assistant.panelOpen_v1":"false"};
-for(var k in d){if(localStorage.getItem(k)===null){localStorage.setItem(k,d[k]);}}}catch(e){}
-if(location.hash===""){location.hash="#/models";}})();</script><style>[data-assistant-ui]{display:none!important}</style>"""
+for(var k in d){if(localStorage.getItem(k)===null){localStorage.setItem(k,d[k]);}}
+var g=Storage.prototype.getItem,r=JSON.stringify(RUNS);
+Storage.prototype.getItem=function(k){var v=g.call(this,k);
+return v===null&&/^MLflowLocalStorage-1\.1-ExperimentPage-\["\d+"\]-ReactComponentState$/.test(k)?r:v;};}catch(e){}
+if(location.hash===""){location.hash="#/models";}})();</script><style>[data-assistant-ui],
+html body [data-component-id*="promotemodelbutton"][data-component-id]{display:none!important}</style>""".replace(
+    "RUNS", _RUNS_STATE
+)
+
+_checking: Any = None  # anyio's limiter
 
 Stop = Callable[[], bool]
 
@@ -106,9 +153,12 @@ def create_app() -> Any:  # a FastAPI application, which mypy does not follow
     from mlflow.server import app as flask_app
     from mlflow.server.fastapi_app import create_fastapi_app
     from starlette.middleware.base import BaseHTTPMiddleware
+    from starlette.routing import Route
 
     flask_app.after_request(_with_ui_defaults)
     app = create_fastapi_app(flask_app)
+    # before MLflow's own catch-all, which would answer
+    app.router.routes[:0] = [Route(path, _our_page) for path in (PAGES, f"{PAGES}/{{rest:path}}")]
     app.add_middleware(BaseHTTPMiddleware, dispatch=_guard)
     return app
 
@@ -164,16 +214,36 @@ def serve(
 
 
 async def _guard(request: Any, call_next: Callable[[Any], Awaitable[Any]]) -> Any:  # starlette's types
-    from starlette.responses import JSONResponse
+    from starlette.responses import JSONResponse, Response
 
     path = request.url.path
-    if any(path == prefix or path.startswith(f"{prefix}/") for prefix in NOT_OFFERED):
+    if path == _NO_ENDPOINTS and request.method == "GET":
+        response: Response = JSONResponse({"endpoints": []})
+    elif (path == PAGES or path.startswith(f"{PAGES}/")) and request.method not in ("GET", "HEAD"):
+        response = Response("these pages are only read", 405, {"Allow": "GET, HEAD"}, media_type="text/plain")
+    elif any(path == prefix or path.startswith(f"{prefix}/") for prefix in NOT_OFFERED):
         response = JSONResponse({"error_code": "ENDPOINT_NOT_FOUND", "message": "not offered here"}, status_code=404)
     else:
         response = await call_next(request)
-    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
     response.headers["Referrer-Policy"] = "no-referrer"
     return response
+
+
+async def _our_page(request: Any) -> Any:  # starlette's types
+    """A page of ours; checking one takes as long as reading every byte of it, so two at a time."""
+    import anyio
+    from starlette.responses import Response
+
+    from peft_registry.registry.mlflow import pages
+
+    global _checking  # noqa: PLW0603 - belongs to the loop of the server, which is not there at import
+    _checking = _checking or anyio.CapacityLimiter(2)
+    if request.headers.get("sec-fetch-site") == "cross-site" and request.headers.get("sec-fetch-dest") != "document":
+        answer = pages.FROM_ELSEWHERE
+    else:
+        answer = await anyio.to_thread.run_sync(pages.answer, request.path_params.get("rest", ""), limiter=_checking)
+    return Response(answer.html, answer.status, answer.headers, media_type="text/html")
 
 
 def _with_ui_defaults(response: Any) -> Any:  # flask's response

@@ -40,7 +40,7 @@ SOURCES = (
 
 def render_html(view: ReportView) -> str:
     """The page of a report. Same view, same text."""
-    return _template().render(
+    return template("report.html.jinja").render(
         view=view,
         sources=SOURCES,
         lineage_svg=lineage_drawing(view.lineage),
@@ -50,12 +50,12 @@ def render_html(view: ReportView) -> str:
         spread_svgs=list(map(spread_drawing, view.spreads)),
         sections=_sections(view.fields),
         gaps=_by_owner(view),
-        worded=_WORDED,
+        worded=WORDED,
     )
 
 
 # how a check or a verdict reads, beside its sign
-_WORDED = {
+WORDED = {
     "ok": "✓ ok",
     "failed": "✗ failed",
     "unchecked": "? unchecked",
@@ -68,7 +68,8 @@ _WORDED = {
 
 
 @cache
-def _template() -> "Template":
+def template(name: str) -> "Template":
+    """A template of this room, with the style and the filters that all of them use."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -79,7 +80,7 @@ def _template() -> "Template":
     environment.globals["style"] = Markup((folder / "report.css").read_text(encoding="utf-8"))  # noqa: S704 our own file
     environment.filters["svg"] = Markup  # drawings escape what they print
     environment.filters["code"] = _with_code_marked
-    return environment.from_string((folder / "report.html.jinja").read_text(encoding="utf-8"))
+    return environment.from_string((folder / name).read_text(encoding="utf-8"))
 
 
 def _shown(value: object) -> object:

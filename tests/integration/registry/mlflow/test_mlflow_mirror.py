@@ -1,5 +1,6 @@
 """The mirror against MLflow itself, read back with MLflow's own client: first the home's store, then a server."""
 
+import http.client
 import json
 import shutil
 import signal
@@ -342,6 +343,53 @@ def test_the_server_has_our_policy_and_defaults_and_offers_nothing_that_acts(sho
     for path in ("/ajax-api/3.0/mlflow/assistant/config", "/gateway/x", "/ajax-api/3.0/jobs/1", "/v1/traces"):
         assert ui.get(path)[0] == 404
     assert ui.get("/api/2.0/mlflow/experiments/get?experiment_id=1", host="evil.example")[0] == 403
+
+
+def request(ui: RunningUi, method: str, path: str, **headers: str) -> tuple[int, dict[str, str]]:
+    """Status and headers (lower-case names) of one request, whose path is sent as it is."""
+    connection = http.client.HTTPConnection(ui.url.removeprefix("http://"), timeout=30)
+    try:
+        connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}
+    finally:
+        connection.close()
+
+
+def test_our_pages_are_only_read_from_this_host_and_under_a_policy_of_their_own(
+    shown: tuple[Mirror, RunningUi],
+) -> None:
+    _, ui = shown
+    for path in (
+        "/registry",
+        "/registry/",
+        "/registry/gsm8k-tutor/1",
+        "/registry/%2e%2e/%00",
+        "/registry/a%2Fb/1",
+        "/registry/%ff",
+    ):
+        status, headers = request(ui, "GET", path)
+        assert status in (404, 503), path  # the home of this server holds no registry
+        assert headers["content-type"].startswith("text/html")
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-store"
+    for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+        status, headers = request(ui, method, "/registry/gsm8k-tutor/1")
+        assert (status, headers.get("allow")) == (405, "GET, HEAD"), method
+    assert request(ui, "GET", "/registry/", Host="evil.example")[0] == 403
+    background = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Dest": "image"}
+    assert request(ui, "GET", "/registry/gsm8k-tutor/1", **background)[0] == 403
+
+
+def test_a_list_of_runs_is_told_that_there_are_no_gateways(shown: tuple[Mirror, RunningUi]) -> None:
+    """MLflow's page shows an error otherwise."""
+    status, body, _ = shown[1].get("/ajax-api/2.0/mlflow/gateway-proxy?gateway_path=api%2F2.0%2Fendpoints%2F")
+    assert (status, json.loads(body)) == (200, {"endpoints": []})
+    assert request(shown[1], "POST", "/ajax-api/2.0/mlflow/gateway-proxy")[0] == 404
 
 
 def test_no_process_of_the_server_gets_the_passphrase_or_a_token(shown: tuple[Mirror, RunningUi]) -> None:

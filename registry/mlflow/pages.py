@@ -1,0 +1,130 @@
+"""Our own pages below `/registry/` on MLflow's server: what the registry itself says, read and checked anew for each request.
+
+A page is answered from the home and never from MLflow. Nothing here writes to the registry, and no text of a request is shown.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.known_homes import state_folder
+from peft_registry.registry.mlflow.home_reader import open_registry
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.reports.pages import (
+    Page,
+    lineage_page,
+    list_page,
+    problem_page,
+    style_source,
+    verification_page,
+)
+from peft_registry.registry.use_cases.report import make_report
+from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.registry.verification.signed_versions import signed_lineage, signed_page
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked, NotFound
+from peft_registry.schemas.identity import Reference
+from peft_registry.schemas.version import Version
+
+LISTED = 200  # versions on one page
+Opened = Callable[[], AbstractContextManager[Registry]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status of HTTP and a page."""
+
+    status: int
+    html: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Nothing may run or be fetched, be framed, sent or kept: the page has its own style and links, and is nobody's part."""
+        policy = (
+            "default-src 'none'",
+            f"style-src {style_source(self.html)}",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+            "sandbox allow-top-navigation-by-user-activation",
+        )
+        return {
+            "Content-Security-Policy": "; ".join(policy),
+            "Cross-Origin-Resource-Policy": "same-origin",
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Cache-Control": "no-store",
+        }
+
+
+def this_home() -> AbstractContextManager[Registry]:
+    """The registry of this process: REGISTRY_HOME, or the user's own `.registry` found upwards."""
+    home = os.environ.get("REGISTRY_HOME")
+    state: Path | None = state_folder(os.environ)
+    return closing(open_registry(home, state=state))
+
+
+def answer(path: str, opened: Opened = this_home) -> Answer:
+    """The page at a path below `/registry`: the list, or `NAME/NUMBER` with nothing, `lineage` or `report` behind it."""
+    parts = [part for part in path.split("/") if part]
+    try:
+        if not parts:
+            with opened() as registry:
+                page = signed_page(registry, limit=LISTED)
+            more = page.next and f"{page.next[0]}:{page.next[1]}"
+            return _shown(list_page(page.versions, more=more))
+        name, number, *rest = parts if len(parts) > 1 else (*parts, "")
+        view = _VIEWS.get("/".join(rest))
+        if view is None:
+            return NO_SUCH_PAGE
+        label = f"{name}:{number}"
+        if Reference.parse(label).number is None:
+            return NO_SUCH_PAGE
+        with opened() as registry:
+            return view(registry, version_named(registry, label))
+    except InputRefused:
+        return NO_SUCH_PAGE
+    except KnownError as error:
+        return _shown(problem_page(error.what, error.why, error.fix), 404 if isinstance(error, NotFound) else 503)
+
+
+def _verification(registry: Registry, version: Version) -> Answer:
+    outcome = verify_version(registry, version, trust_problem=_trust_problem(registry))
+    return _shown(verification_page(version, outcome, checked_at=registry.clock()))
+
+
+def _lineage(registry: Registry, version: Version) -> Answer:
+    return _shown(lineage_page(version, signed_lineage(registry, version.manifest_digest)))
+
+
+def _report(registry: Registry, version: Version) -> Answer:
+    return Answer(200, make_report(registry, version, trust_problem=_trust_problem(registry)).decode())
+
+
+_VIEWS: dict[str, Callable[[Registry, Version], Answer]] = {
+    "": _verification,
+    "lineage": _lineage,
+    "report": _report,
+}
+
+
+def _trust_problem(registry: Registry) -> KnownError | None:
+    """Why the home's own trust file does not count now; None where it does."""
+    try:
+        _ = registry.trust
+    except (NotChecked, IntegrityBroken) as error:
+        return error
+    return None
+
+
+def _shown(page: Page, status: int = 200) -> Answer:
+    return Answer(status, page.html())
+
+
+NO_SUCH_PAGE = _shown(problem_page("There is no such page", "The list names every version.", ""), 404)
+FROM_ELSEWHERE = _shown(
+    problem_page("Not for another site", "A page of another site asked for this one in the background.", ""), 403
+)

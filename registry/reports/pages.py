@@ -1,0 +1,113 @@
+"""The pages that stand beside MLflow's on one server: no script, no form, nothing from elsewhere; every text is escaped.
+
+The template prints what a page holds and decides nothing.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from peft_registry.registry.reports.drawing import lineage_drawing
+from peft_registry.registry.reports.html import WORDED, template
+from peft_registry.schemas.lineage import Lineage, LineageNode
+from peft_registry.schemas.version import VerifyOutcome, Version
+
+_STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedArtifact:
+    """A line of a list; `is_linked` where it has a page of its own."""
+
+    label: str
+    kind: str
+    detail: str
+    is_linked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a page shows, from above to below. `lines` may hold commands between backticks."""
+
+    title: str
+    kicker: str
+    footer: str
+    version: Version | None = None
+    lines: tuple[str, ...] = ()
+    outcome: VerifyOutcome | None = None
+    drawing: str | None = None
+    neighbours: tuple[ListedArtifact, ...] = ()
+    is_list: bool = False
+
+    def html(self) -> str:
+        """The page. Equal values give equal text."""
+        return template("pages.html.jinja").render(page=self, worded=WORDED)
+
+
+def list_page(versions: Iterable[Version], *, more: str | None) -> Page:
+    """Every version with links; `more` is the label behind which the list goes on, if it does."""
+    lines = ["Each is verified anew when its page is opened."]
+    if more is not None:
+        lines.append(f"There are more: `registry list --after {more}`.")
+    return Page(
+        title="Registered versions",
+        kicker="Registry",
+        footer="Read from the registry itself, not from its copy in MLflow.",
+        lines=tuple(lines),
+        is_list=True,
+        neighbours=tuple(
+            ListedArtifact(
+                version.label,
+                f"{version.method} {version.kind}" if version.method else version.kind,
+                " ".join([f"registered {version.registered_at[:10]}", *(f"@{alias}" for alias in version.aliases)]),
+                is_linked=True,
+            )
+            for version in versions
+        ),
+    )
+
+
+def verification_page(version: Version, outcome: VerifyOutcome, *, checked_at: str) -> Page:
+    """What each check found; `checked_at` is when they were made."""
+    return Page(
+        title=version.label,
+        kicker=f"Verification · made {checked_at}",
+        footer="Every byte, signature and log entry was read again for this page; nothing of it came from MLflow.",
+        version=version,
+        lines=(f"The same on a machine of your own: `registry verify {version.label}`.",),
+        outcome=outcome,
+    )
+
+
+def lineage_page(version: Version, lineage: Lineage) -> Page:
+    """The drawing, and below it every artifact of it with its pages."""
+    return Page(
+        title=version.label,
+        kicker="Lineage",
+        footer="As the signed manifests and the log say; `Verify now` checks their bytes.",
+        version=version,
+        lines=("Sources stand on the left. This version is framed twice; data has round corners.",),
+        drawing=lineage_drawing(lineage),
+        neighbours=tuple(_listed(node) for node in lineage.nodes),
+    )
+
+
+def problem_page(what: str, why: str, fix: str) -> Page:
+    """Why there is no such page."""
+    return Page(title=what, kicker="Registry", footer="", lines=tuple(filter(None, (why, fix))))
+
+
+def style_source(html: str) -> str:
+    """The source of a content security policy that allows the page's own style and no other."""
+    found = _STYLE.search(html)
+    if found is None:
+        return "'none'"
+    return f"'sha256-{base64.b64encode(hashlib.sha256(found.group(1).encode()).digest()).decode()}'"
+
+
+def _listed(node: LineageNode) -> ListedArtifact:
+    return ListedArtifact(
+        node.label, node.kind, node.detail, is_linked=node.registered and node.kind not in ("data", "unknown")
+    )
