@@ -20,6 +20,7 @@ from peft_registry.registry.identity.base import (
     TOKENIZER_FILES,
     WEIGHTS_NAME,
 )
+from peft_registry.registry.imports.adapterhub import require_not_adapterhub
 from peft_registry.registry.intake.foreign_formats import HEAD_BYTES, foreign_format
 from peft_registry.registry.intake.model_code import EXTENSIONS as CODE_EXTENSIONS
 from peft_registry.registry.intake.paths import FileFound, scan_folder
@@ -28,8 +29,7 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.imports import FileUse, SourceFile
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-_PICKLED_WEIGHTS = ("adapter_model.bin", "pytorch_adapter.bin", "pytorch_model.bin", "pytorch_model.bin.index.json")
-_ADAPTERHUB_WEIGHTS = "adapter.safetensors"
+_PICKLED_WEIGHTS = ("adapter_model.bin", "pytorch_model.bin", "pytorch_model.bin.index.json")
 # what git and the Hub's client keep in a folder says nothing of the model
 _NOT_LOOKED_AT = (".cache", ".git", ".gitattributes", ".gitignore", ".huggingface")
 _MAX_FILES = 10_000  # ten times what a training with a checkpoint every few steps leaves
@@ -94,6 +94,7 @@ def offered_folder(folder: Path) -> OfferedFolder:
     """What a folder holds.
 
     Raises:
+        AdapterHubFolder: the library `adapters` wrote it.
         NothingToImport: no configuration, or no weights: it is something else, or half of it is missing.
         PickleRefused: its weights are, or may be, a pickle.
         UnsafeInputPath: links, devices, unsafe names, two names that are one elsewhere, too many files.
@@ -101,6 +102,7 @@ def offered_folder(folder: Path) -> OfferedFolder:
     """
     files = scan_folder(folder, family="intake", exclude=_NOT_LOOKED_AT, max_files=_MAX_FILES)
     paths = frozenset(file.path for file in files)
+    require_not_adapterhub(folder, paths)
     kind: Literal["adapter", "model"] = "adapter" if ADAPTER_CONFIG_NAME in paths else "model"
     own = _adapter_paths(folder, paths) if kind == "adapter" else _model_paths(folder, paths)
     model_files = tuple(file for file in files if file.path in own)
@@ -123,12 +125,6 @@ def _adapter_paths(folder: Path, paths: frozenset[str]) -> frozenset[str]:
     for name in _PICKLED_WEIGHTS:
         if name in paths:
             raise PickleRefused(folder / name, "its weights are there in no other form")
-    if _ADAPTERHUB_WEIGHTS in paths:
-        raise NothingToImport(
-            folder,
-            "it was written by the library `adapters`, whose adapters neither peft nor this tool loads",
-            "merge it into its base there (`model.merge_adapter`), and import the merged model",
-        )
     raise NothingToImport(
         folder,
         f"it has {ADAPTER_CONFIG_NAME} and no {ADAPTER_WEIGHTS}: it was not saved to its end, or not copied whole",

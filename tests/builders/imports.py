@@ -170,13 +170,17 @@ def unsloth_folder(folder: Path, **config: Any) -> Path:
     return folder
 
 
-def adapterhub_folder(folder: Path) -> Path:
-    """What the library `adapters` writes: a file of the same name and another form."""
+SEQ_BN = {"mh_adapter": False, "output_adapter": True, "reduction_factor": 4, "non_linearity": "relu"}
+
+
+def adapterhub_folder(folder: Path, config: Any = SEQ_BN, *, weights: str = "adapter.safetensors") -> Path:
+    """What the library `adapters` writes: a file of the same name and another form, and weights under its own names."""
     folder.mkdir(parents=True)
     (folder / "adapter_config.json").write_text(
         json.dumps(
             {
-                "config": {"mh_adapter": False, "output_adapter": True, "reduction_factor": 4, "non_linearity": "relu"},
+                "config": config,
+                "config_id": "9076f36a74755ac4",
                 "hidden_size": 8,
                 "model_class": "LlamaAdapterModel",
                 "model_name": "org/tiny",
@@ -186,7 +190,10 @@ def adapterhub_folder(folder: Path) -> Path:
             }
         )
     )
-    save_file({"adapter.down.weight": np.zeros((2, 8), np.float32)}, folder / "adapter.safetensors")
+    if weights.endswith(".bin"):
+        (folder / weights).write_bytes(PICKLE)
+    else:
+        save_file({"adapter.down.weight": np.zeros((2, 8), np.float32)}, folder / weights)
     return folder
 
 

@@ -17,6 +17,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import FileChanged
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.weight_values import WeightsNotFinite
+from peft_registry.registry.imports.adapterhub import AdapterHubFolder
 from peft_registry.registry.imports.base_choice import (
     BaseToNameMissing,
     ImportBaseNotRegistered,
@@ -24,7 +25,7 @@ from peft_registry.registry.imports.base_choice import (
     choose_base,
 )
 from peft_registry.registry.imports.fit import AdapterOfAnotherBase
-from peft_registry.registry.imports.offered import NothingToImport
+from peft_registry.registry.imports.offered import NothingToImport, offered_folder
 from peft_registry.registry.imports.relation import ModelOfAnotherBase
 from peft_registry.registry.intake.json import MalformedInput
 from peft_registry.registry.intake.model_code import CodeRefused
@@ -65,6 +66,7 @@ from tests.builders.imports import (
     MODULE,
     PICKLE,
     PRODUCERS,
+    SEQ_BN,
     STATE,
     adapterhub_folder,
     axolotl_folder,
@@ -851,10 +853,54 @@ def test_a_folder_of_checkpoints_names_the_newest(registry: Registry, base: Adde
     _refused(registry, NothingToImport, 2, tmp_path / "out", match="checkpoint-100")
 
 
-def test_an_adapter_of_the_library_adapters_is_told_from_peft(
+@pytest.mark.parametrize("weights", ["adapter.safetensors", "pytorch_adapter.bin", "adapter_model.safetensors"])
+@pytest.mark.parametrize(
+    ("config", "content", "remedy"),
+    [
+        (SEQ_BN, "bottleneck", "method=bottleneck"),
+        ("pfeiffer", "bottleneck", "method=bottleneck"),
+        ({"architecture": "lora", "r": 8}, "LoRA", "merge_adapter"),
+        ("lora", "LoRA", "merge_adapter"),
+        ({"architecture": "prefix_tuning"}, "prefix tuning", "method=prefix_tuning"),
+        ({"architecture": "union", "configs": []}, "combination", "method=bottleneck"),
+        ([1, 2], "combination", "method=bottleneck"),
+    ],
+)
+def test_an_adapter_of_the_library_adapters_is_told_from_peft_before_anything_is_copied(
+    registry: Registry, base: AddedBase, tmp_path: Path, config: Any, content: str, remedy: str, weights: str
+) -> None:
+    """Advice that holds: what is saved as safetensors there is refused as well, and a bottleneck is not merged there."""
+    folder = adapterhub_folder(tmp_path / "task", config, weights=weights)
+    with pytest.raises(AdapterHubFolder, match=content) as caught:
+        offered_folder(folder)
+    assert remedy in caught.value.fix
+    _refused(registry, AdapterHubFolder, 2, folder, match=r"library `adapters` \(AdapterHub\)")
+
+
+@pytest.mark.parametrize(
+    ("files", "content"),
+    [
+        (("head_config.json", "model_head.safetensors"), "a prediction head"),
+        (("head_config.json", "pytorch_model_head.bin"), "a prediction head"),
+        (("adapter_fusion_config.json", "pytorch_model_adapter_fusion.bin"), "a fusion"),
+    ],
+)
+def test_a_head_and_a_fusion_of_the_library_adapters_are_called_what_they_are(
+    registry: Registry, base: AddedBase, tmp_path: Path, files: tuple[str, ...], content: str
+) -> None:
+    (tmp_path / "task").mkdir()
+    for name in files:
+        (tmp_path / "task" / name).write_bytes(b"{}")
+    _refused(registry, AdapterHubFolder, 2, tmp_path / "task", match=content)
+
+
+def test_a_head_of_the_library_adapters_beside_an_adapter_of_peft_stays_outside(
     registry: Registry, base: AddedBase, tmp_path: Path
 ) -> None:
-    _refused(registry, NothingToImport, 2, adapterhub_folder(tmp_path / "task"), match="library `adapters`")
+    folder = peft_folder(tmp_path / "helper")
+    (folder / "head_config.json").write_text("{}")
+    (folder / "pytorch_model_head.bin").write_bytes(PICKLE)
+    assert offered_folder(folder).kind == "adapter"
 
 
 def test_one_name_is_not_for_several_folders(registry: Registry, base: AddedBase, tmp_path: Path) -> None:
