@@ -1,5 +1,6 @@
 """export: a version as other tools want it, or whether they would take it."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +9,7 @@ import typer
 
 from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption, ReferenceArgument, RootOption, TrustOption
+from peft_registry.schemas.errors import InputRefused
 
 if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
@@ -53,7 +55,9 @@ def export(
     check: Annotated[
         Server | None, typer.Option(help="Server that is to load it; nothing is written and none is started.")
     ] = None,
-    max_lora_rank: Annotated[int, typer.Option(help="What the server is started with.", min=1, max=512)] = 16,
+    max_lora_rank: Annotated[
+        int | None, typer.Option(help="What the server is started with; default: 16.", min=1, max=512)
+    ] = None,
     base: Annotated[
         Path | None, typer.Option(help="Folder of the base that it serves, whose bytes are compared too.")
     ] = None,
@@ -67,6 +71,12 @@ def export(
     from peft_registry.registry.records.references import version_named
 
     _require_one_purpose(form, check, destination)
+    to_send = {"--dry-run": dry_run, "--public": public, "--with-records": with_records}
+    to_check = {"--max-lora-rank": max_lora_rank is not None, "--base": base is not None}
+    if check is None:
+        _require_without("--as hub", to_check)
+    else:
+        _require_without(f"--check {check}", to_send)
     with opened(home) as registry:
         policy, problem = chosen_trust(registry, trust, root)
         if problem is not None:
@@ -87,9 +97,23 @@ def export(
             _check(registry, version, policy, max_lora_rank, base, output)
 
 
-def _require_one_purpose(form: Form | None, check: Server | None, destination: str | None) -> None:
-    from peft_registry.schemas.errors import InputRefused
+class OptionOfAnotherPurpose(InputRefused):
+    reference = "option-of-another-purpose"
+    what = "{option} means nothing beside {purpose}"
+    why = "sending a version and checking it for a server have options of their own"
+    fix = "leave {option} out, or run another `registry export` for it"
 
+    option: str
+    purpose: str
+
+
+def _require_without(purpose: str, options: Mapping[str, bool]) -> None:
+    for option, is_given in options.items():
+        if is_given:
+            raise OptionOfAnotherPurpose(option, purpose)
+
+
+def _require_one_purpose(form: Form | None, check: Server | None, destination: str | None) -> None:
     is_sent = form is not None and destination is not None and check is None
     is_checked = form is None and destination is None and check is not None
     if not is_sent and not is_checked:
@@ -137,14 +161,15 @@ def _check(
     registry: "Registry",
     version: "Version",
     policy: "TrustPolicy | None",
-    max_rank: int,
+    max_rank: int | None,
     base: Path | None,
     output: Output,
 ) -> None:
+    from peft_registry.registry.exports.vllm import DEFAULT_MAX_RANK
     from peft_registry.registry.use_cases.check_serving import check_for_vllm
     from peft_registry.schemas.errors import Refused
 
-    checked = check_for_vllm(registry, version, max_rank=max_rank, served=base, trust=policy)
+    checked = check_for_vllm(registry, version, max_rank=max_rank or DEFAULT_MAX_RANK, served=base, trust=policy)
     if output is Output.json:
         console.out_json(checked.to_json())
     else:
@@ -164,6 +189,7 @@ def _print(checked: "ServingCheck", server: Server) -> None:
         console.line(f"note: {note}", indent=6)
     label = checked.version.label
     if checked.problems:
-        console.line(f"{server} would refuse {label}: {len(checked.problems)} problems")
+        count = len(checked.problems)
+        console.line(f"{server} would refuse {label}: {count} problem{'s' * (count > 1)}")
     else:
         console.line(f"{server} would take {label}")

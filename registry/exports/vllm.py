@@ -30,6 +30,7 @@ _HEAD_TENSOR = re.compile(r"(?:.+\.)?(?:score|classifier)\.(?:weight|bias)\Z")
 _PASSED_OVER = (".embed_tokens.base_layer.weight", ".lm_head.base_layer.weight")
 # these give the factors their first values; every other one changes the base when peft loads the adapter
 _PLAIN_STARTS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
+_SAVE_AGAIN = "save the adapter again with peft, or copy it again whole, and import it"
 _MERGE = "merge it into its base with `registry merge`, and serve the result as a model"
 
 
@@ -86,7 +87,7 @@ class SettingNotStated(Refused):
     reference = "vllm-setting-not-stated"
     what = "the configuration of {label} does not say what vLLM computes with"
     why = "{reason}"
-    fix = "save the adapter again with peft, and import it"
+    fix = _SAVE_AGAIN
 
     label: str
     reason: str
@@ -105,14 +106,62 @@ class FeatureNotServed(Refused):
 
 class TensorsWithoutPlace(Refused):
     reference = "vllm-tensors"
-    what = "vLLM has no place for {count} tensors of {label}, the first is {first!a}"
-    why = "{reason}"
+    what = "vLLM has no place for {others} of {label}"
+    why = "it reads low-rank factors under the names that peft gives them, and nothing else"
     fix = f"train with target modules that are linear layers, or {_MERGE}"
 
     label: str
     count: int
     first: str
-    reason: str
+
+    @property
+    def others(self) -> str:
+        return (
+            f"the tensor {self.first!a}" if self.count == 1 else f"{self.count} tensors, the first is {self.first!a},"
+        )
+
+
+class FactorMissing(Refused):
+    reference = "vllm-factor-missing"
+    what = "of {modules} of {label} one low-rank factor is there, and the other is not"
+    why = "what is added is the product of two factors: the weights were not saved to their end, or were cut"
+    fix = _SAVE_AGAIN
+
+    label: str
+    count: int
+    first: str
+
+    @property
+    def modules(self) -> str:
+        if self.count == 1:
+            return f"the module {self.first!a}"
+        return f"{self.count} modules, the first is {self.first!a},"
+
+
+class NoFactors(Refused):
+    reference = "vllm-no-factors"
+    what = "there is no low-rank factor among the weights of {label}"
+    why = "its configuration says LoRA, and no tensor has a name that peft gives to one"
+    fix = _SAVE_AGAIN
+
+    label: str
+
+
+class ModulesWithoutPlace(Refused):
+    reference = "vllm-modules"
+    what = "vLLM has no place for {others} of {label}"
+    why = "it adds low-rank factors to linear layers and embeddings, and in the base that is neither"
+    fix = f"train with target modules that are linear layers, or {_MERGE}"
+
+    label: str
+    count: int
+    first: str
+
+    @property
+    def others(self) -> str:
+        if self.count == 1:
+            return f"the factors on {self.first!a}"
+        return f"the factors on {self.count} modules, the first is {self.first!a},"
 
 
 class ServedBaseDiffers(IntegrityBroken):
@@ -243,13 +292,12 @@ def _of_tensors(label: str, tensors: tuple[Tensor, ...], base: Iterable[Tensor] 
         elif not tensor.name.endswith(_PASSED_OVER) and not _HEAD_TENSOR.match(tensor.name):
             unknown.append(tensor.name)
     if unknown:
-        reason = "it reads low-rank factors under the names that peft gives them, and nothing else"
-        yield TensorsWithoutPlace(label, len(unknown), unknown[0], reason)
+        yield TensorsWithoutPlace(label, len(unknown), unknown[0])
     single = sorted(module for module, both in sides.items() if len(both) < 2)
     if single:
-        yield TensorsWithoutPlace(label, len(single), single[0], "one of the two factors of a module is not there")
+        yield FactorMissing(label, len(single), single[0])
     if not sides:
-        yield TensorsWithoutPlace(label, 0, "none", "there are no low-rank factors in it")
+        yield NoFactors(label)
     if base is not None:
         yield from _of_modules(label, sides, base)
 
@@ -263,5 +311,4 @@ def _of_modules(label: str, modules: Iterable[str], base: Iterable[Tensor]) -> I
         if shape is not None and len(shape) != 2:
             others.append(module)
     if others:
-        reason = "the module is neither a linear layer nor an embedding in the base"
-        yield TensorsWithoutPlace(label, len(others), others[0], reason)
+        yield ModulesWithoutPlace(label, len(others), others[0])

@@ -177,3 +177,22 @@ def test_the_command_lists_what_is_sent_and_withheld(
     assert hub.asked == []
     for words in (["--as", "hub"], [REPOSITORY], [REPOSITORY, "--as", "hub", "--check", "vllm"], []):
         assert run(["export", "helper:1", *words, *where]) == 2
+    for words, option, purpose in (
+        ([REPOSITORY, "--as", "hub", "--base", "tiny"], "--base", "--as hub"),
+        ([REPOSITORY, "--as", "hub", "--max-lora-rank", "16"], "--max-lora-rank", "--as hub"),
+        (["--check", "vllm", "--public"], "--public", "--check vllm"),
+        (["--check", "vllm", "--dry-run"], "--dry-run", "--check vllm"),
+        (["--check", "vllm", "--with-records"], "--with-records", "--check vllm"),
+    ):
+        capsys.readouterr()
+        assert run(["export", "helper:1", *words, *where]) == 2
+        assert f"error: {option} means nothing beside {purpose}" in capsys.readouterr().err
+    assert hub.asked == []
+
+
+def test_a_check_for_a_server_counts_what_it_found(
+    home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(home[0].folder.parent)
+    assert run(["export", "helper:1", "--check", "vllm", "--home", str(home[0].folder)]) == 3
+    assert capsys.readouterr().out.endswith("vllm would refuse helper:1: 1 problem\n")

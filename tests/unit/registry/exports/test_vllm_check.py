@@ -100,21 +100,50 @@ def test_a_configuration_that_says_no_scale_is_refused(config: dict[str, Any]) -
     assert {reference for reference, _ in problems(**config)} == {"vllm-setting-not-stated"}
 
 
+OTHER = "base_model.model.model.layers.1.mlp.down_proj"
+
+
 @pytest.mark.parametrize(
-    ("tensors", "word"),
+    ("tensors", "reference", "words"),
     [
-        ((*factors(), a_tensor(f"{MODULE}.lora_magnitude_vector", 8)), "lora_magnitude_vector"),
-        ((*factors(), a_tensor("base_model.model.model.norm.weight", 8)), "norm"),
-        (factors()[:1], "down_proj"),
-        (factors("base_model.model.model.layers.0.input_layernorm"), "input_layernorm"),
-        (factors("base_model.model.model.layers.0.conv"), "conv"),
+        (
+            (*factors(), a_tensor(f"{MODULE}.lora_magnitude_vector", 8)),
+            "vllm-tensors",
+            f"no place for the tensor '{MODULE}.lora_magnitude_vector' of helper:1",
+        ),
+        (
+            (*factors(), a_tensor("a.weight", 8), a_tensor("b.weight", 8)),
+            "vllm-tensors",
+            "no place for 2 tensors, the first is 'a.weight', of helper:1",
+        ),
+        (factors()[:1], "vllm-factor-missing", f"of the module '{MODULE}' of helper:1 one low-rank factor is there"),
+        (
+            (*factors()[:1], *factors(OTHER)[1:]),
+            "vllm-factor-missing",
+            f"of 2 modules, the first is '{MODULE}', of helper:1 one low-rank factor is there",
+        ),
+        (
+            (a_tensor("score.weight", 2, 8),),
+            "vllm-no-factors",
+            "there is no low-rank factor among the weights of helper:1",
+        ),
+        (
+            factors("base_model.model.model.layers.0.input_layernorm"),
+            "vllm-modules",
+            "the factors on 'base_model.model.model.layers.0.input_layernorm' of helper:1",
+        ),
+        (
+            factors("base_model.model.model.layers.0.conv"),
+            "vllm-modules",
+            "the factors on 'base_model.model.model.layers.0.conv' of helper:1",
+        ),
     ],
-    ids=["magnitudes", "whole tensor", "one factor", "norm", "convolution"],
+    ids=["magnitudes", "two tensors", "one factor", "two with one factor", "none", "norm", "convolution"],
 )
-def test_a_tensor_without_a_place_is_named(tensors: tuple[Tensor, ...], word: str) -> None:
-    found = [what for reference, what in problems(tensors) if reference == "vllm-tensors"]
-    assert len(found) == 1
-    assert word in found[0]
+def test_what_has_no_place_is_named_as_what_it_is(tensors: tuple[Tensor, ...], reference: str, words: str) -> None:
+    ((said, what),) = problems(tensors)
+    assert said == reference
+    assert words in what
 
 
 def test_every_problem_is_said_at_once() -> None:
