@@ -177,11 +177,11 @@ class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002  transformers' own
         """Register the result; what goes wrong is said on stderr, and kept for `outcome`."""
         self._passes.stop()
-        processes = self._add_up()
+        self._add_up()
         if self._run is None:
             return
         try:
-            self._outcome = self._run.end(state, processes=processes)
+            self._outcome = self._run.end(state, processes=int(self._trainer.accelerator.num_processes))
             self._after(self._run, self._outcome)
         except (KnownError, OSError) as error:
             self._error = error
@@ -223,21 +223,36 @@ class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
         if not self._quiet:
             console.note(f"next: registry record {outcome.version.label}")
 
-    def _add_up(self) -> int:
-        """Add the counts of all processes to those of this one, and return how many processes there are; every one calls it."""
-        accelerator = self._trainer.accelerator
-        if accelerator.num_processes > 1:
-            import torch
+    def _add_up(self) -> None:
+        """Add the counts of all processes to those of this one; every one calls it.
 
-            passes = self._passes
-            said = [passes.padding, passes.supervised]
-            mine = [passes.trained, passes.forward_only, passes.evaluated]
-            mine += [number for count in said for number in (count or 0, int(count is None))]
-            total = accelerator.reduce(torch.tensor(mine, dtype=torch.int64, device=accelerator.device), "sum").tolist()
-            passes.trained, passes.forward_only, passes.evaluated = total[:3]
-            passes.padding = None if total[4] else total[3]
-            passes.supervised = None if total[6] else total[5]
-        return int(accelerator.num_processes)
+        Where that fails, what was trained is registered all the same: its counts are unknown, with the reason.
+        """
+        accelerator = self._trainer.accelerator
+        if accelerator.num_processes == 1:
+            return
+        try:
+            self._add_those_of(accelerator)
+        except (
+            RuntimeError,
+            ValueError,
+            OSError,
+        ) as error:  # what torch.distributed raises: a process or the line is gone
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            self._passes.missing = f"the counts of {accelerator.num_processes} processes could not be added up"
+            console.note(f"registry: {self._passes.missing} ({lines[0][:200]})")
+
+    def _add_those_of(self, accelerator: Any) -> None:
+        import torch
+
+        passes = self._passes
+        said = [passes.padding, passes.supervised]
+        mine = [passes.trained, passes.forward_only, passes.evaluated]
+        mine += [number for count in said for number in (count or 0, int(count is None))]
+        total = accelerator.reduce(torch.tensor(mine, dtype=torch.int64, device=accelerator.device), "sum").tolist()
+        passes.trained, passes.forward_only, passes.evaluated = total[:3]
+        passes.padding = None if total[4] else total[3]
+        passes.supervised = None if total[6] else total[5]
 
     def _say(self, error: KnownError | OSError) -> None:
         if isinstance(error, KnownError):

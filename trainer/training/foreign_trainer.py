@@ -206,7 +206,8 @@ def script_digest() -> Value:
 class WatchedPasses:
     """Positions that went through the watched models while these were trained: with a backward pass, and without one.
 
-    `padding` and `supervised` are None as soon as one pass does not say them.
+    `padding` and `supervised` are None as soon as one pass does not say them. `missing` says why those of other processes are
+    not among them; None where they are.
     """
 
     trained: int = 0
@@ -214,6 +215,7 @@ class WatchedPasses:
     evaluated: int = 0
     padding: int | None = 0
     supervised: int | None = 0
+    missing: str | None = None
     _hooks: ExitStack = field(default_factory=ExitStack)
 
     def watch(self, model: Any, *, is_reference: bool = False) -> None:

@@ -424,6 +424,7 @@ class FollowedRun:
         kind = TrainerClass.of(self.trainer)
         resumed = self._followed.from_step
         reasons = (
+            (self.passes.missing is not None, str(self.passes.missing)),
             (resumed > 0, f"{_resumed(resumed)}: what the steps before took was not seen"),
             (not kind.is_counted, f"{kind} may run other passes and other models than the one that is watched"),
             (

@@ -386,6 +386,40 @@ def test_a_resumed_training_has_no_figures_of_the_steps_that_nobody_saw(
 # --- what registers nothing ---
 
 
+def test_where_the_counts_of_the_processes_are_lost_the_training_is_registered_and_they_are_unknown(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A process died between the last step and the sum: gloo and NCCL raise a RuntimeError in the others."""
+    from transformers import TrainerCallback
+
+    class Unreachable:
+        num_processes = 2
+        device = "cpu"
+
+        def __init__(self, real: Any) -> None:
+            self.real = real
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.real, name)
+
+        def reduce(self, *_: Any) -> Any:
+            raise RuntimeError("Connection closed by peer [127.0.0.1]:1")
+
+    class LosesTheOther(TrainerCallback):
+        def on_train_end(self, *_: Any, **__: Any) -> None:
+            trainer.accelerator = Unreachable(trainer.accelerator)
+
+    trainer = a_trainer(tmp_path, a_lora(place / "tiny"))
+    trainer.add_callback(LosesTheOther)
+    callback = followed(place, trainer, "lonely")
+    trainer.train()
+    assert callback.outcome.version.label == "lonely:1"
+    compute = callback.outcome.run.compute
+    assert not compute.conservative_flop.known
+    assert "the counts of 2 processes could not be added up" in str(compute.tokens.reason)
+    assert "Connection closed by peer" in capsys.readouterr().err
+
+
 def test_a_diverged_training_registers_nothing_and_says_so(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
