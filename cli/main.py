@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from peft_registry.cli import console
 from peft_registry.cli.commands import (
+    approve,
     ask,
     base,
     compare,
@@ -26,6 +27,7 @@ from peft_registry.cli.commands import (
     estimate,
     evaluate,
     export,
+    gate,
     impact,
     import_folder,
     init,
@@ -97,7 +99,10 @@ COMMANDS = (
         "pull",
         "export",
         "report",
+        "approve",
+        "waive",
         "promote",
+        "gate",
         "recall",
         "ui",
         "mirror",
@@ -374,7 +379,9 @@ for module in (
     pull,
     export,
     report,
+    approve,
     promote,
+    gate,
     recall,
     ui,
     mirror,

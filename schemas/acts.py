@@ -5,8 +5,35 @@ from typing import Annotated
 from pydantic import Field
 
 from peft_registry.schemas.document import Document
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.values import Timestamp
 
 Reason = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"\S")]
+
+
+class ApprovalPredicate(Document):
+    """A person approves the subject under a policy, as it was when they looked: by this record and these evaluations.
+
+    `policy` is the SHA-256 of the policy's bytes, `record` that of the canonical modification record, `evaluations` those of the
+    canonical evaluation records that spoke of it, sorted. What changes afterwards is not approved.
+    """
+
+    policy: Digest
+    policy_name: str
+    record: Digest | None
+    evaluations: tuple[Digest, ...]
+    reason: Reason
+    nonce: str
+
+
+class WaiverPredicate(Document):
+    """A person suspends one rule of a policy for the subject, until a time."""
+
+    policy: Digest
+    rule: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
+    until: Timestamp
+    reason: Reason
+    nonce: str
 
 
 class RecallPredicate(Document):

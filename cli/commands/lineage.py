@@ -30,5 +30,7 @@ def lineage(reference: SubjectArgument, home: HomeOption = None, output: OutputO
         return
     for line in tree_lines(graph):
         console.out(console.printable(line))
-    known = f"show {subject.version.label}" if subject.version is not None else f"impact {subject.digest}"
-    console.next_step(f"registry {known}")
+    if subject.version is not None:
+        console.next_step(f"registry show {subject.version.label}")
+    else:
+        console.next_step(f"registry impact {subject.digest}")

@@ -1,4 +1,4 @@
-"""promote: moving an alias."""
+"""promote: moving an alias to a version that a policy lets through."""
 
 from typing import Annotated
 
@@ -6,6 +6,8 @@ import typer
 
 from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption, ReferenceArgument
+
+NO_POLICY = "none"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -15,23 +17,46 @@ def add_to(app: typer.Typer) -> None:
 def promote(
     reference: ReferenceArgument,
     alias: Annotated[str, typer.Argument(help="Alias, for example champion.")],
+    policy: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="What is asked of it: starter, regulated, a file, or none.")
+    ] = "starter",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show how it stands before the policy; move nothing.")
+    ] = False,
+    if_current: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Only if the alias points at this number now; 0: at nothing.")
+    ] = None,
     reason: Annotated[str | None, typer.Option(help="Reason, kept in the signed record.")] = None,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Point an alias at a version that verifies. The move is signed and logged."""
+    """Point an alias at a version that a policy lets through. Signed and logged."""
+    from peft_registry.cli.gate import show_gate
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.references import version_named
+    from peft_registry.registry.use_cases.gate import explain_gate, read_gate_policy
+    from peft_registry.registry.use_cases.gate import promote as promote_through
     from peft_registry.registry.use_cases.promote import set_alias
 
+    asked = None if policy == NO_POLICY and not explain else read_gate_policy(policy)
     with opened(home, passphrase_file) as registry:
         version = version_named(registry, reference)
+        if explain:
+            assert asked is not None, "what is explained is a policy"
+            show_gate(explain_gate(registry, version, asked), output, opens=f"registry promote {version.label} {alias}")
         registry.unlock()
-        set_alias(registry, version, alias, reason=reason)
+        if asked is None:
+            replaced = set_alias(registry, version, alias, reason=reason, if_current=if_current)
+        else:
+            replaced = promote_through(registry, version, alias, asked, reason=reason, if_current=if_current)
     if output is Output.json:
         value = {"name": version.name, "alias": alias, "version": version.label}
-        console.out_json(value | {"manifest_digest": str(version.manifest_digest)})
+        moved = {"manifest_digest": str(version.manifest_digest), "replaced": replaced.version}
+        console.out_json(value | moved | {"policy": None if asked is None else asked.policy.name})
         return
     console.line(f"alias    {version.name}@{alias} → {version.label}")
+    if replaced.version is not None:
+        console.line(f"replaces {replaced.version}, which it pointed at since {replaced.at}")
+    console.line(f"policy   {'none was asked' if asked is None else f'{asked.policy.name}: {asked.policy.about}'}")
     console.next_step(f"registry pull {version.name}@{alias} FOLDER")

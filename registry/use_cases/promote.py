@@ -1,19 +1,22 @@
 """Aliases: a signed event that points a name at one version, with a projection for quick reading.
 
-A version is verified before anything points at it: an alias is what is served, and its move stays in the log for ever. No gate
-guards an alias yet; every move is signed, logged and can be read back for any date.
+A version is verified before anything points at it: an alias is what is served, and its move stays in the log for ever. Whether a
+policy lets it through is asked before (`use_cases/gate.py`), and stands in the signed move.
 """
 
 from peft_registry.registry.database import catalog
+from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.use_cases.statements import record_statement, sayable_at, sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
-from peft_registry.schemas.errors import IntegrityBroken, NotChecked
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.errors import IntegrityBroken, NotChecked, Taken
 from peft_registry.schemas.identity import check_new_alias
-from peft_registry.schemas.statement import PREDICATE_TYPES, AliasPredicate
+from peft_registry.schemas.statement import PREDICATE_TYPES, AliasPredicate, PassedGate
+from peft_registry.schemas.values import Timestamp
 from peft_registry.schemas.version import VerifyOutcome, Version
 
 
@@ -37,32 +40,70 @@ class PromotionUnverified(NotChecked):
     alias: str
 
 
-def set_alias(registry: Registry, version: Version, alias: str, *, reason: str | None = None) -> None:
-    """Point `name@alias` at a version that verifies; the move is signed, logged and mirrored.
+class AliasPointsElsewhere(Taken):
+    reference = "alias-points-elsewhere"
+    what = "{name}@{alias} points at {current}, and not at {expected}"
+    why = "{moved}"
+    fix = "look at what it points at now, and decide again; nothing was signed or recorded"
+
+    name: str
+    alias: str
+    current: str
+    expected: str
+    moved: str
+
+
+class Replaced(Frozen):
+    """The version that an alias pointed at before, by which move; None for none."""
+
+    version: str | None
+    at: Timestamp | None
+
+
+def set_alias(
+    registry: Registry,
+    version: Version,
+    alias: str,
+    *,
+    reason: str | None = None,
+    if_current: int | None = None,
+    gate: PassedGate | None = None,
+) -> Replaced:
+    """Point `name@alias` at a version that verifies; the move is signed, logged and mirrored. Returns what it pointed at before.
 
     Every byte of the version is hashed. Of its base the recorded identity counts: whoever uses the version hashes the base.
+
+    Args:
+        registry: open and writable.
+        version: where it points to.
+        alias: which.
+        reason: kept in the signed record.
+        if_current: move it only if it points at this number now, 0 for at nothing; None: wherever it points.
+        gate: the policy that let the version through, and so verified it; None where none was asked.
 
     Raises:
         MalformedName: the text cannot be an alias, or reads as a number.
         SecretRefused: the reason looks like it holds a secret.
         HomeReadOnly: this home cannot be written.
         VersionRecalled: it, or something that it was made from, is recalled.
+        AliasPointsElsewhere: somebody moved it meanwhile.
         PromotionRefused, PromotionUnverified: the version is broken, or that it is not could not be shown.
         KnownError: as `sayable_at`; in all these cases nothing was signed or recorded.
     """
-    registry.require_writable()
-    require_no_secrets(alias, what="the alias")
-    check_new_alias(alias)
-    require_no_secrets(reason, what="the reason")
-    _require_verified(registry, version, alias)
-    require_not_recalled(registry, version)
+    require_movable(registry, alias, reason)
+    if gate is None:
+        require_verified(verify_version(registry, version, look_for_base=False), alias)
+        require_not_recalled(registry, version)
     key_id, types = registry.trainer_key.public.key_id, (PREDICATE_TYPES["alias"],)
     with registry.database.read() as tx:
         sayable_at(registry, tx, key_id, types)
-    predicate = AliasPredicate(name=version.name, alias=alias, reason=reason, nonce=registry.nonce())
+    predicate = AliasPredicate(name=version.name, alias=alias, reason=reason, nonce=registry.nonce(), gate=gate)
     signed = sign_statement(version.manifest_digest, "alias", predicate.to_json(), registry.trainer_key)
     with registry.database.write() as tx:
         now = sayable_at(registry, tx, key_id, types)
+        before = catalog.newest_move(tx, name=version.name, alias=alias)
+        if if_current is not None:
+            _require_current(registry, tx, (version.name, alias), before, if_current)
         record_statement(tx, version.manifest_digest, signed, at=now)
         catalog.set_alias(
             tx, name=version.name, alias=alias, number=version.number, statement_digest=signed.digest, at=now
@@ -70,10 +111,53 @@ def set_alias(registry: Registry, version: Version, alias: str, *, reason: str |
         payload = {"alias": alias, "number": version.number}
         catalog.enqueue(tx, kind="alias", subject=version.manifest_digest, version_label=version.label, payload=payload)
     publish_checkpoint(registry)
+    if before is None or before.number is None:
+        return Replaced(version=None, at=None)
+    return Replaced(version=f"{version.name}:{before.number}", at=before.at)
 
 
-def _require_verified(registry: Registry, version: Version, alias: str) -> None:
-    outcome = verify_version(registry, version, look_for_base=False)
+def _require_current(
+    registry: Registry, tx: Transaction, alias: tuple[str, str], move: catalog.AliasMove | None, expected: int
+) -> None:
+    """Asked in the transaction that moves the alias, a name and a word: whoever writes next is told who was first.
+
+    Raises:
+        AliasPointsElsewhere: it does not point at the version of this number; 0: at none.
+    """
+    name, word = alias
+    number = None if move is None else move.number
+    if (number or 0) == expected:
+        return
+    stored = None if move is None else catalog.statement(tx, move.statement_digest)
+    person = None if stored is None else registry.trust.person_of(stored.key_id)
+    by = person or "a key that the trust file does not list"
+    raise AliasPointsElsewhere(
+        name,
+        word,
+        "nothing" if number is None else f"{name}:{number}",
+        f"{name}:{expected}" if expected else "nothing",
+        "it was never moved" if move is None else f"{by} moved it at {move.at}",
+    )
+
+
+def require_movable(registry: Registry, alias: str, reason: str | None) -> None:
+    """Raise unless this registry may move an alias of that name, whatever it is to point at.
+
+    Raises:
+        MalformedName, SecretRefused, HomeReadOnly: as `set_alias`.
+    """
+    registry.require_writable()
+    require_no_secrets(alias, what="the alias")
+    check_new_alias(alias)
+    require_no_secrets(reason, what="the reason")
+
+
+def require_verified(outcome: VerifyOutcome, alias: str) -> None:
+    """Raise unless a version verified.
+
+    Raises:
+        PromotionRefused, PromotionUnverified: it is broken, or that it is not could not be shown.
+    """
     if outcome.verdict == "broken":
         raise PromotionRefused(outcome, alias)
     if outcome.verdict == "unverified":

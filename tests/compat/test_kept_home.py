@@ -115,8 +115,8 @@ def test_reading_changes_nothing_that_is_kept(home: Path) -> None:
 
 def test_aliases_move_on_and_everything_still_verifies(home: Path) -> None:
     assert printed("upgrade")[0] == 0
-    assert printed("promote", "polite-replies:1", "champion", "--reason", "back again")[0] == 0
-    assert printed("promote", "polite-ia3:1", "smallest")[0] == 0
+    assert printed("promote", "polite-replies:1", "champion", "--policy", "none", "--reason", "back again")[0] == 0
+    assert printed("promote", "polite-ia3:1", "smallest", "--policy", "none")[0] == 0
     aliases = {f"{one['name']}:{one['number']}": one["aliases"] for one in asked("list")}
     assert aliases == {label: [] for label in VERSIONS} | {
         "polite-replies:1": ["champion", "fallback"],
@@ -189,7 +189,7 @@ def test_a_new_move_of_an_alias_is_noticed_on_pages_and_in_what_is_shown(home: P
         home / "keys" / "root.key"
     ).unlink()  # so that the upgrade leaves the trust file, which every check names, as it was
     assert printed("upgrade")[0] == 0
-    assert printed("promote", "replies:1", "another")[0] == 0
+    assert printed("promote", "replies:1", "another", "--policy", "none")[0] == 0
     different = unlike_expected()
     assert {"list.json", "show-replies-1.json", "page-of-replies-1.html", "verify-replies-1.json"} <= different
     # the log is longer, which every check of a version says; what was pulled has the proof of then

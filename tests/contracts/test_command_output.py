@@ -210,6 +210,8 @@ SIGNING = {
     "import": ["example"],
     "promote": ["tiny", "champion"],
     "decide": ["tiny", "--form", "example/train.yml"],
+    "approve": ["tiny", "--reason", "read", "--key", "example/train.yml"],
+    "waive": ["tiny", "worse", "--until", "2099-01-01", "--reason", "read", "--key", "example/train.yml"],
     "recall": ["tiny", "--reason", "withdrawn", "--key", "example/train.yml"],
 }
 

@@ -33,6 +33,9 @@ WITHOUT_JSON = {
 IN_AN_EMPTY_FOLDER = {
     "init": 2,
     "verdict": 2,
+    "approve": 2,
+    "waive": 2,
+    "gate show": 0,
     "recall": 2,
     "schema": 0,
     "methods": 0,

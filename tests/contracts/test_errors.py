@@ -19,6 +19,7 @@ import pytest
 
 from docs.errors_page import known_errors
 from peft_registry.registry.evaluation.recheck import Discrepancy
+from peft_registry.registry.gate.reasons import Reason
 from peft_registry.registry.identity.weights import TensorDifference
 from peft_registry.schemas.errors import InputRefused, KnownError, facts_of
 from peft_registry.schemas.evaluation import Threshold
@@ -57,6 +58,7 @@ SAMPLES: dict[Any, Callable[[str], object]] = {
     Adapter: lambda name: Adapter(Path("folder") / name, {}, {}),
     KnownError: lambda name: InputRefused.in_words(what=f"what is {name}", why="its reason", fix="its remedy"),
     Version: lambda _: a_version(),
+    Reason: lambda name: Reason(rule="evaluation", text=f"{name} was not evaluated", remedy="`registry evaluate`"),
     VerifyOutcome: lambda _: an_outcome(
         checks=(
             Check(step="signature", text="it is wrong", status="failed", detail=("by nobody",)),

@@ -399,6 +399,7 @@ PREPARE: dict[str, Callable[[Place], dict[str, str]]] = {
     "import-an-adapter": for_importing,
     "keep-trust-for-years": for_trust,
     "merge-adapters": for_merging,
+    "guard-an-alias": for_recall,
     "recall": for_recall,
     "read-a-report": lambda _: {"NAME:3": "polite-replies:1"},
     "run-on-postgres-and-s3": for_a_base,

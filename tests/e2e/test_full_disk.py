@@ -34,7 +34,7 @@ READS = (
     "report helper:1 --out {elsewhere}/report.html",
     "pull helper:1 {elsewhere}/pulled",
 )
-WRITES = ("promote helper:1 champion", "log checkpoint --out {elsewhere}/../full/checkpoint")
+WRITES = ("promote helper:1 champion --policy none", "log checkpoint --out {elsewhere}/../full/checkpoint")
 # one process for all of them: what each answers, and what it says beside the data
 _SCRIPT = """
 import contextlib, io, json, resource, shutil, sys

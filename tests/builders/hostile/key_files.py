@@ -49,7 +49,7 @@ def keys() -> Iterator[Case]:
         def make(place: Place) -> list[str]:
             path = place.home / "keys" / "trainer.key"
             change(path)
-            return place.in_home("promote", "helper:1", "candidate")
+            return place.in_home("promote", "helper:1", "candidate", "--policy", "none")
 
         return make
 

@@ -166,10 +166,10 @@ READS = (("verify", "helper:1"), ("show", "helper:1"), ("list",), ("pull", "help
 def test_no_command_reads_or_signs_an_older_home_that_was_restored_whole(
     made: Path, home: Path, tmp_path: Path, typed: Typed
 ) -> None:
-    assert typed("promote", "helper:1", "champion")[0] == 0
+    assert typed("promote", "helper:1", "champion", "--policy", "none")[0] == 0
     replace(home, made)
     before = {path: path.read_bytes() for path in (home / "checkpoints").iterdir()}
-    for words in (*READS, ("promote", "helper:1", "other"), ("log", "checkpoint"), ("upgrade",)):
+    for words in (*READS, ("promote", "helper:1", "other", "--policy", "none"), ("log", "checkpoint"), ("upgrade",)):
         more = (str(tmp_path / "copy"),) if words[0] == "pull" else ()
         code, _, err = typed(*words, *more)
         assert code == 6, (words, err)
@@ -187,7 +187,7 @@ def test_a_log_is_held_against_a_checkpoint_that_was_kept_elsewhere(
     """In a container or a job, where no state folder survives."""
     kept = tmp_path / "kept"
     more = (str(tmp_path / "copy"),) if words[0] == "pull" else ()
-    assert typed("promote", "helper:1", "champion")[0] == 0
+    assert typed("promote", "helper:1", "champion", "--policy", "none")[0] == 0
     assert typed("log", "checkpoint", "--out", str(kept))[0] == 0
     assert typed(*words, *more, "--checkpoint", str(kept))[0] == 0
     shutil.rmtree(tmp_path / "xdg")

@@ -694,7 +694,7 @@ def test_the_command_shows_what_is_lost_and_then_accepts_it(
         shown = capsys.readouterr()
         return code, shown.out, shown.err
 
-    assert typed("promote", "helper:1", "challenger")[0] == 0
+    assert typed("promote", "helper:1", "challenger", "--policy", "none")[0] == 0
     restore_database(home, backup)
     code, _, err = typed("list")
     assert code == 6 and "registry log accept-restore" in err
@@ -704,7 +704,7 @@ def test_the_command_shows_what_is_lost_and_then_accepts_it(
     assert typed("list")[0] == 6
     code, out, _ = typed("log", "accept-restore", "--reason", WHY, "--output", "json")
     assert (code, json.loads(out)["state"], json.loads(out)["epoch"]) == (0, "opened", 1)
-    for words in (("list",), ("verify", "helper:1"), ("promote", "helper:1", "challenger")):
+    for words in (("list",), ("verify", "helper:1"), ("promote", "helper:1", "challenger", "--policy", "none")):
         assert typed(*words)[0] == 0, words
     code, out, _ = typed("log", "check")
     assert code == 0 and "accepted loss in epoch 1" in out and WHY in " ".join(out.split())

@@ -70,7 +70,7 @@ def test_a_clock_behind_the_log_is_warned_of_by_every_command_and_one_that_is_ri
         registry = home.opened(now=timestamp(now + ahead))
         say(registry, f"{ahead}")
         registry.close()
-        for words in (["list"], ["show", "helper:1"], ["promote", "helper:1", "champion"]):
+        for words in (["list"], ["show", "helper:1"], ["promote", "helper:1", "champion", "--policy", "none"]):
             capsys.readouterr()
             assert run([*words, "--home", str(home.folder)]) == 0
             assert ("warning: this machine's clock says" in capsys.readouterr().err) == is_warned, (ahead, words)

@@ -137,13 +137,13 @@ def test_nothing_that_is_kept_or_printed_holds_a_secret_that_commands_were_given
     base_files(tmp_path / "second", seed=5)
     where = ["--home", str(home)]
     commands = (
-        ["promote", "helper:1", "champion", "--reason", f"it works with {SECRET}", *where],
+        ["promote", "helper:1", "champion", "--policy", "none", "--reason", f"it works with {SECRET}", *where],
         ["base", "add", str(tmp_path / "second"), "--name", "second", "--facts", str(facts), *where],
         ["init", "--unencrypted", "--profile", str(answers), "--home", str(tmp_path / "other")],
     )
     for command in commands:
         assert run(command) == InputRefused.exit_code, command
-    assert run(["promote", "helper:1", "champion", "--reason", "it works", *where]) == 0
+    assert run(["promote", "helper:1", "champion", "--policy", "none", "--reason", "it works", *where]) == 0
     registry = open_home(home)
     assert sync_mirror(registry).clean
     (tmp_path / "page.html").write_bytes(make_report(registry, version_named(registry, "helper@champion")))

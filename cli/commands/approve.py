@@ -1,0 +1,122 @@
+"""approve and waive: what people decide about a version, under their own keys."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from peft_registry.cli import console
+from peft_registry.cli.options import (
+    HomeOption,
+    OptionNeeded,
+    Output,
+    OutputOption,
+    PassphraseFileOption,
+    ReferenceArgument,
+)
+
+PolicyOption = Annotated[
+    str, typer.Option(metavar="NAME|FILE", help="Policy under which: starter, regulated, or a file.")
+]
+ReasonOption = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it is kept in the signed statement.")]
+KeyOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Private key of the approver.")]
+KeyPassphraseOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="File with the passphrase of --key, if it differs.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(approve)
+    app.command()(waive)
+
+
+def approve(
+    reference: ReferenceArgument,
+    policy: PolicyOption = "regulated",
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    key_passphrase_file: KeyPassphraseOption = None,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Approve a version as it is now, under a policy. Signed with your key."""
+    from peft_registry.cli.settings import passphrase_source
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.records.references import version_named
+    from peft_registry.registry.signing.keys import PrivateKey
+    from peft_registry.registry.use_cases.approve import approve as sign_approval
+    from peft_registry.registry.use_cases.gate import read_gate_policy
+
+    asked = read_gate_policy(policy)
+    why, file = _required(reason, key)
+    with opened(home, passphrase_file) as registry:
+        version = version_named(registry, reference)
+        registry.unlock()
+        signer = PrivateKey.load(file, passphrase_source(key_passphrase_file or passphrase_file))
+        signed = sign_approval(registry, version, asked, signer, reason=why)
+        person = registry.trust.person_of(signed.key_id)
+    if output is Output.json:
+        console.out_json(
+            {"version": version.label, "policy": asked.policy.name, "person": person, "statement": str(signed.digest)}
+        )
+        return
+    console.line(f"approved {version.label} by {person}, under {asked.policy.name} ({asked.digest.short})")
+    console.next_step(f"registry promote {version.label} ALIAS --policy {policy} --explain")
+
+
+def waive(
+    reference: ReferenceArgument,
+    rule: Annotated[str, typer.Argument(help="Rule, as `promote --explain` names it.", show_default=False)],
+    until: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="Day on which it counts again, UTC."),
+    ] = None,
+    policy: PolicyOption = "regulated",
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    key_passphrase_file: KeyPassphraseOption = None,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Suspend one rule of a policy for a version, until a day. Signed with your key."""
+    from peft_registry.cli.settings import passphrase_source
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.records.references import version_named
+    from peft_registry.registry.signing.keys import PrivateKey
+    from peft_registry.registry.use_cases.approve import waive as sign_waiver
+    from peft_registry.registry.use_cases.gate import read_gate_policy
+
+    asked = read_gate_policy(policy)
+    if until is None:
+        raise OptionNeeded("--until YYYY-MM-DD", "a waiver ends")
+    why, file = _required(reason, key)
+    with opened(home, passphrase_file) as registry:
+        version = version_named(registry, reference)
+        registry.unlock()
+        signer = PrivateKey.load(file, passphrase_source(key_passphrase_file or passphrase_file))
+        signed = sign_waiver(registry, version, asked, rule, signer, until=until.date(), reason=why)
+        person = registry.trust.person_of(signed.key_id)
+    if output is Output.json:
+        console.out_json(
+            {
+                "version": version.label,
+                "rule": rule,
+                "until": f"{until.date()}",
+                "person": person,
+                "statement": str(signed.digest),
+            }
+        )
+        return
+    console.line(f"waived   {rule} for {version.label} by {person}, under {asked.policy.name}, until {until.date()}")
+    console.next_step(f"registry promote {version.label} ALIAS --policy {policy} --explain")
+
+
+def _required(reason: str | None, key: Path | None) -> tuple[str, Path]:
+    if reason is None:
+        raise OptionNeeded("--reason TEXT", "whoever reads the decision later reads why")
+    if key is None:
+        raise OptionNeeded("--key FILE", "an approver signs, and a registry keeps no approver's key")
+    return reason, key

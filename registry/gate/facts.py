@@ -1,0 +1,74 @@
+"""What a gate knows of a version: read from signed records by whoever asks, and never from what somebody typed."""
+
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.values import Timestamp
+
+
+class Change(Frozen):
+    """How the share of flagged items changed, after minus before, with the upper bound of its interval; None for no figure."""
+
+    slice: str | None
+    change: float | None
+    high: float | None
+
+
+class SuiteFacts(Frozen):
+    """What the newest evaluation with a suite says of a version; `stale` says why it does not speak of it."""
+
+    suite: str
+    evaluation: Digest
+    stale: str | None
+    conclusions: tuple[tuple[str | None, str], ...]  # group, None for all items, and conclusion
+    changes: tuple[Change, ...]
+    leaked: tuple[str, ...] = ()
+    unkept: tuple[str, ...] = ()
+
+
+class Vote(Frozen):
+    """An approval; `objection` says why it does not count, empty where it does."""
+
+    person: str
+    key_id: str
+    at: Timestamp | None
+    objection: str = ""
+
+
+class Waiver(Frozen):
+    """A rule that a person suspended until a day; `objection` says why it does not count, empty where it does."""
+
+    rule: str
+    person: str
+    until: Timestamp
+    reason: str
+    objection: str = ""
+
+
+class Status(Frozen):
+    """One of the two verdicts: its status, its row and clause, and what is not answered for it."""
+
+    table: str
+    status: str
+    basis: str | None
+    missing: tuple[str, ...] = ()
+
+
+class GateFacts(Frozen):
+    """Everything that a policy is held against, of one version at one time."""
+
+    label: str
+    manifest: Digest
+    now: Timestamp
+    is_base: bool
+    verdict: str
+    verdict_text: str
+    recalls: tuple[str, ...] = ()
+    makers: tuple[str, ...] = ()  # the persons whose keys had a part in making it
+    suites: tuple[SuiteFacts, ...] = ()
+    open_fields: tuple[str, ...] = ()  # of its record
+    statuses: tuple[Status, ...] = ()
+    makes_media: bool | None = None
+    is_screened: bool | None = None  # for prohibited output, Art. 5
+    licence_flags: tuple[str, ...] = ()
+    votes: tuple[Vote, ...] = ()
+    waivers: tuple[Waiver, ...] = ()

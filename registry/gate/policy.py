@@ -1,0 +1,86 @@
+"""A policy: what is asked of a version before an alias may point at it. It is data, and its digest stands in every decision."""
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
+
+from peft_registry.schemas.document import Frozen
+
+Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
+Rule = Literal[
+    "verified",
+    "recall",
+    "evaluation",
+    "worse",
+    "leakage",
+    "limits",
+    "delta",
+    "answered",
+    "status",
+    "undecided-status",
+    "art5",
+    "licence",
+    "approvals",
+    "policy",
+]
+RULES: tuple[Rule, ...] = get_args(Rule)
+
+
+class EvaluationRule(Frozen):
+    """What evaluations have to be. `suites` have to be among them; with none named, one is enough.
+
+    `fresh`: of this very composition. `informative`: at least one suite says something. `not_worse`: no suite concludes that more
+    items are flagged after than before. `no_leakage`: nothing that was trained on is scored. `limits_kept`: every limit that was
+    set before an evaluation is held.
+    """
+
+    suites: tuple[Text, ...] = ()
+    fresh: bool = False
+    informative: bool = False
+    not_worse: bool = False
+    no_leakage: bool = False
+    limits_kept: bool = False
+
+
+class DeltaRule(Frozen):
+    """The most by which the share of flagged items of a suite may rise: held against the upper bound of its interval."""
+
+    suite: Text
+    at_most: Annotated[float, Field(ge=-1, le=1)]
+    slice: Text | None = None  # a group; None for the whole suite
+
+
+class ApprovalRule(Frozen):
+    """How many persons approve; `by_others`: none of them had a key of theirs in making the version."""
+
+    count: Annotated[int, Field(ge=1, le=100)]
+    by_others: bool = True
+
+
+class GatePolicy(Frozen):
+    """Everything that is asked. That the version verifies and is not recalled is asked by every policy, and never waived.
+
+    `answered` are paths of the modification record. `status_decided`: neither verdict may be undetermined. `waivable` are the rules
+    that a signed waiver may suspend until a day.
+    """
+
+    name: Text
+    about: Text
+    evaluation: EvaluationRule | None = None
+    deltas: tuple[DeltaRule, ...] = ()
+    answered: tuple[Text, ...] = ()
+    refused_statuses: tuple[Text, ...] = ()
+    status_decided: bool = False
+    art5_screened: bool = False
+    refused_licence_flags: tuple[Text, ...] = ()
+    approvals: ApprovalRule | None = None
+    waivable: tuple[
+        Literal[
+            "evaluation", "worse", "leakage", "limits", "delta", "answered", "status", "undecided-status", "licence"
+        ],
+        ...,
+    ] = ()
+
+
+SHIPPED = ("starter", "regulated")
+"""The policies that come with the tool, by name."""

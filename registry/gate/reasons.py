@@ -1,0 +1,182 @@
+"""Every reason why a policy says no to a version, at once. Pure: the same facts and the same policy give the same reasons."""
+
+from collections.abc import Iterator
+
+from peft_registry.registry.gate.facts import GateFacts, SuiteFacts, Waiver
+from peft_registry.registry.gate.policy import ApprovalRule, DeltaRule, EvaluationRule, GatePolicy, Rule
+from peft_registry.schemas.document import Frozen
+
+_INFORMATIVE = frozenset({"better", "worse", "changed", "inconclusive"})
+
+
+class Reason(Frozen):
+    """Why the gate is closed: the rule, what is wrong, what opens it."""
+
+    rule: Rule
+    text: str
+    remedy: str
+
+
+class Suspended(Frozen):
+    """A reason that a waiver suspends until a day."""
+
+    reason: Reason
+    waiver: Waiver
+
+
+class GateDecision(Frozen):
+    """Open where there is no reason; what a waiver suspends stands beside it."""
+
+    reasons: tuple[Reason, ...]
+    suspended: tuple[Suspended, ...]
+    approved_by: tuple[str, ...]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an alias may point at the version."""
+        return not self.reasons
+
+
+def decide_gate(facts: GateFacts, policy: GatePolicy) -> GateDecision:
+    """Hold a version against a policy."""
+    reasons: list[Reason] = []
+    suspended: list[Suspended] = []
+    for reason in _reasons(facts, policy):
+        waiver = _waiver_for(reason, facts, policy)
+        if waiver is None:
+            reasons.append(reason)
+        else:
+            suspended.append(Suspended(reason=reason, waiver=waiver))
+    approved = tuple(dict.fromkeys(vote.person for vote in facts.votes if not vote.objection))
+    return GateDecision(reasons=tuple(reasons), suspended=tuple(suspended), approved_by=approved)
+
+
+def _waiver_for(reason: Reason, facts: GateFacts, policy: GatePolicy) -> Waiver | None:
+    if reason.rule not in policy.waivable:
+        return None
+    # whoever made the version waives nothing of it, where its approvals have to be by others
+    makers = facts.makers if policy.approvals is not None and policy.approvals.by_others else ()
+    for waiver in facts.waivers:
+        counts = waiver.rule == reason.rule and not waiver.objection and waiver.person not in makers
+        if counts and facts.now < waiver.until:
+            return waiver
+    return None
+
+
+def _reasons(facts: GateFacts, policy: GatePolicy) -> Iterator[Reason]:
+    if facts.verdict != "verified":
+        yield Reason(
+            rule="verified",
+            text=f"it is {facts.verdict}: {facts.verdict_text}",
+            remedy="`registry verify` says what is wrong",
+        )
+    for recall in facts.recalls:
+        yield Reason(rule="recall", text=f"recalled: {recall}", remedy="use a version that was not made from it")
+    if policy.evaluation is not None and not facts.is_base:
+        yield from _of_evaluations(facts, policy.evaluation)
+    for delta in () if facts.is_base else policy.deltas:
+        yield from _of_delta(facts, delta)
+    for path in () if facts.is_base else policy.answered:
+        if path in facts.open_fields:
+            yield Reason(
+                rule="answered", text=f"{path} is open in its record", remedy="answer it with `registry decide`"
+            )
+    yield from _of_statuses(facts, policy)
+    if policy.art5_screened and facts.makes_media and not facts.is_screened:
+        remedy = "a person states the screen, `high_risk.art5_screen`"
+        yield Reason(
+            rule="art5", text="it makes images, audio or video, and is not screened for Article 5", remedy=remedy
+        )
+    for flag in policy.refused_licence_flags:
+        if flag in facts.licence_flags:
+            remedy = "use a base whose licence allows it"
+            yield Reason(rule="licence", text=f"the licence of what it was made from says {flag}", remedy=remedy)
+    if policy.approvals is not None:
+        yield from _of_approvals(facts, policy.approvals)
+
+
+def _of_evaluations(facts: GateFacts, rule: EvaluationRule) -> Iterator[Reason]:
+    evaluate = f"`registry evaluate {facts.label}`"
+    speaking = [suite for suite in facts.suites if not (rule.fresh and suite.stale)]
+    names = {suite.suite for suite in speaking}
+    for missing in (suite for suite in rule.suites if suite not in names):
+        stale = next((suite.stale for suite in facts.suites if suite.suite == missing), None)
+        text = f"{missing} was not evaluated" if stale is None else f"the evaluation of {missing} is {stale}"
+        yield Reason(rule="evaluation", text=text, remedy=f"{evaluate} --suite {missing}")
+    if not rule.suites and not speaking:
+        stale = next((suite.stale for suite in facts.suites if suite.stale), None)
+        text = "it was not evaluated" if stale is None else f"its evaluation is {stale}"
+        yield Reason(rule="evaluation", text=text, remedy=evaluate)
+    if rule.informative and speaking and not any(_says_something(suite) for suite in speaking):
+        text = f"no evaluation says anything: {_listed(speaking)}"
+        yield Reason(rule="evaluation", text=text, remedy=f"{evaluate} with another suite, or on more items")
+    for suite in speaking:
+        yield from _of_suite(suite, rule)
+
+
+def _of_suite(suite: SuiteFacts, rule: EvaluationRule) -> Iterator[Reason]:
+    if rule.not_worse:
+        for group, conclusion in suite.conclusions:
+            if conclusion == "worse":
+                where = suite.suite if group is None else f"{suite.suite}, {group}"
+                yield Reason(
+                    rule="worse", text=f"{where}: more flagged items after than before", remedy="train another version"
+                )
+    if rule.no_leakage:
+        for line in suite.leaked:
+            yield Reason(rule="leakage", text=line, remedy="train on data that is not scored")
+    if rule.limits_kept:
+        for line in suite.unkept:
+            yield Reason(
+                rule="limits", text=f"a limit that was set before is not kept: {line}", remedy="train another version"
+            )
+
+
+def _of_delta(facts: GateFacts, rule: DeltaRule) -> Iterator[Reason]:
+    where = rule.suite if rule.slice is None else f"{rule.suite}, {rule.slice}"
+    remedy = f"`registry evaluate {facts.label} --suite {rule.suite}` on more items, or train another version"
+    suite = next((suite for suite in facts.suites if suite.suite == rule.suite and not suite.stale), None)
+    change = None if suite is None else next((change for change in suite.changes if change.slice == rule.slice), None)
+    if change is None or change.high is None:
+        yield Reason(rule="delta", text=f"{where}: no interval of the change is known", remedy=remedy)
+    elif change.high > rule.at_most:
+        text = f"{where}: flagged items may rise by {change.high:.3f}, at most {rule.at_most:g} is allowed"
+        yield Reason(rule="delta", text=text, remedy=remedy)
+
+
+def _of_statuses(facts: GateFacts, policy: GatePolicy) -> Iterator[Reason]:
+    remedy = f"`registry verdict {facts.label}` says why; answer with `registry decide`"
+    for status in facts.statuses:
+        if status.status in policy.refused_statuses:
+            basis = "" if status.basis is None else f" ({status.basis})"
+            yield Reason(rule="status", text=f"the indicative status is {status.status}{basis}", remedy=remedy)
+        if policy.status_decided and status.missing:
+            what = "the model" if status.table == "gpai_modifier" else "the system"
+            text = f"the status of {what} is open: {'; '.join(status.missing)}"
+            yield Reason(rule="undecided-status", text=text, remedy=remedy)
+
+
+def _of_approvals(facts: GateFacts, rule: ApprovalRule) -> Iterator[Reason]:
+    objections = []
+    persons: set[str] = set()
+    for vote in facts.votes:
+        if vote.objection:
+            objections.append(f"{vote.person}'s does not count: {vote.objection}")
+        elif rule.by_others and vote.person in facts.makers:
+            objections.append(f"{vote.person}'s does not count: a key of theirs made the version")
+        else:
+            persons.add(vote.person)  # two keys of one person count once
+    if len(persons) < rule.count:
+        had = f"{len(persons)} of {rule.count} approvals" + (f" ({', '.join(sorted(persons))})" if persons else "")
+        text = "; ".join((had, *objections))
+        yield Reason(rule="approvals", text=text, remedy=f"`registry approve {facts.label} --policy … --key FILE`")
+
+
+def _says_something(suite: SuiteFacts) -> bool:
+    return any(conclusion in _INFORMATIVE for group, conclusion in suite.conclusions if group is None) or (
+        not suite.conclusions  # a suite of quality has no conclusion and says its figures
+    )
+
+
+def _listed(suites: list[SuiteFacts]) -> str:
+    return ", ".join(suite.suite for suite in suites)

@@ -1,0 +1,253 @@
+"""The gate before an alias: a policy is held against a version, every reason is told, and what passed stands in the move."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from peft_registry.registry.database import catalog
+from peft_registry.registry.disk.files import read_offered
+from peft_registry.registry.gate.facts import GateFacts
+from peft_registry.registry.gate.policy import SHIPPED, GatePolicy
+from peft_registry.registry.gate.reasons import GateDecision, Reason, decide_gate
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.intake.yaml import read_yaml
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.use_cases.gate_facts import gate_facts
+from peft_registry.registry.use_cases.promote import Replaced, require_movable, require_verified, set_alias
+from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.document import Frozen, first_problem
+from peft_registry.schemas.errors import InputRefused, NotFound, Refused
+from peft_registry.schemas.identity import Digest, MalformedReference, Reference
+from peft_registry.schemas.statement import AliasPredicate, PassedGate
+from peft_registry.schemas.suggestions import closest, did_you_mean
+from peft_registry.schemas.version import VerifyOutcome, Version
+
+MAX_BYTES = 256 * 1024
+
+
+class GatePolicyRefused(InputRefused):
+    reference = "gate-policy-refused"
+    what = "{name} is no policy of a gate"
+    why = "{reason}"
+    fix = "begin with `registry gate show regulated >FILE`, and change what it asks"
+
+    name: str
+    reason: str
+
+
+class GatePolicyUnknown(NotFound):
+    reference = "gate-policy-unknown"
+    what = "there is no policy {name}"
+    why = "it is neither a file nor one of {known!l}"
+    fix = "{remedy}"
+
+    name: str
+    known: tuple[str, ...]
+
+    @property
+    def remedy(self) -> str:
+        return did_you_mean(closest(self.name, self.known), "name a file, or one of these")
+
+
+class GateClosed(Refused):
+    reference = "gate-closed"
+    what = "{label} may not be {alias}: the policy {policy} says no"
+    why = "{reasons}"
+    fix = "{remedies}; `registry promote {label} {alias} --policy {policy} --explain` lists them line by line"
+
+    label: str
+    alias: str
+    policy: str
+    found: tuple[Reason, ...]
+
+    @property
+    def reasons(self) -> str:
+        return "; ".join(f"({number}) {reason.text}" for number, reason in enumerate(self.found, start=1))
+
+    @property
+    def remedies(self) -> str:
+        return "; ".join(dict.fromkeys(reason.remedy for reason in self.found))
+
+
+class NoGatePassed(NotFound):
+    reference = "no-gate-passed"
+    what = "{name}@{alias} was moved without a policy"
+    why = "the signed move names none, so that there is nothing to check again"
+    fix = "name the policy to hold it against: `registry gate status {name}@{alias} --policy starter`"
+
+    name: str
+    alias: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPolicy:
+    """A policy, its bytes and their SHA-256."""
+
+    policy: GatePolicy
+    data: bytes
+
+    @property
+    def digest(self) -> Digest:
+        return Digest.of(self.data)
+
+
+class GateShown(Frozen):
+    """How a version stands before a policy today."""
+
+    version: str
+    manifest: Digest
+    policy: str
+    policy_digest: Digest
+    about: str
+    decision: GateDecision
+    facts: GateFacts
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Label and text of each line, for people."""
+        yield "version", self.version
+        yield "policy", f"{self.policy} ({self.policy_digest.short}): {self.about}"
+        for reason in self.decision.reasons:
+            yield "closed", f"{reason.rule}: {reason.text}"
+            yield "", f"→ {reason.remedy}"
+        for suspended in self.decision.suspended:
+            waiver = suspended.waiver
+            yield "waived", f"{suspended.reason.rule}: {suspended.reason.text}"
+            yield "", f"by {waiver.person} until {waiver.until}: {waiver.reason}"
+        if self.decision.approved_by:
+            yield "approved", ", ".join(self.decision.approved_by)
+        for vote in self.facts.votes:
+            if vote.objection:
+                yield "set aside", f"the approval of {vote.person}: {vote.objection}"
+        yield "gate", "open" if self.decision.is_open else f"closed by {len(self.decision.reasons)}"
+
+
+def shipped_policy(name: str) -> bytes:
+    """The file of a policy that comes with the tool.
+
+    Raises:
+        GatePolicyUnknown: none has that name.
+    """
+    if name not in SHIPPED:
+        raise GatePolicyUnknown(name, SHIPPED)
+    return (resources.files("peft_registry.registry.gate") / "policies" / f"{name}.yml").read_bytes()
+
+
+def read_gate_policy(text: str) -> ReadPolicy:
+    """The policy that a word or a path means.
+
+    Raises:
+        GatePolicyUnknown: it is neither a shipped policy nor a file.
+        GatePolicyRefused: the file is none.
+        MalformedYaml, OfferedFileRefused, FileUnreadable: it cannot be read.
+    """
+    if text in SHIPPED:
+        return _policy(text, shipped_policy(text))
+    path = Path(text)
+    if not path.exists():
+        raise GatePolicyUnknown(text, SHIPPED)
+    return _policy(text, read_offered(path, max_bytes=MAX_BYTES))
+
+
+def _policy(name: str, data: bytes) -> ReadPolicy:
+    try:
+        return ReadPolicy(GatePolicy.model_validate(read_yaml(data, what=Path(name).name)), data)
+    except ValidationError as error:
+        raise GatePolicyRefused(name, first_problem(error)) from error
+
+
+def explain_gate(registry: Registry, version: Version, policy: ReadPolicy) -> GateShown:
+    """Hold a version against a policy; every byte of it is hashed, and nothing is written.
+
+    Raises:
+        IntegrityBroken: what is recorded of it is not what was signed.
+    """
+    return _held_against(registry, version, policy, verify_version(registry, version, look_for_base=False))
+
+
+def _held_against(registry: Registry, version: Version, policy: ReadPolicy, outcome: VerifyOutcome) -> GateShown:
+    facts = gate_facts(registry, version, policy.digest, outcome)
+    return GateShown(
+        version=version.label,
+        manifest=version.manifest_digest,
+        policy=policy.policy.name,
+        policy_digest=policy.digest,
+        about=policy.policy.about,
+        decision=decide_gate(facts, policy.policy),
+        facts=facts,
+    )
+
+
+def promote(
+    registry: Registry,
+    version: Version,
+    alias: str,
+    policy: ReadPolicy,
+    *,
+    reason: str | None = None,
+    if_current: int | None = None,
+) -> Replaced:
+    """Point an alias at a version that a policy lets through; returns what it pointed at before.
+
+    Raises:
+        GateClosed: the policy says no; every reason is in it.
+        KnownError: as `set_alias`; in all these cases nothing was signed or recorded.
+    """
+    require_movable(registry, alias, reason)
+    outcome = verify_version(registry, version, look_for_base=False)
+    require_verified(outcome, alias)
+    shown = _held_against(registry, version, policy, outcome)
+    if not shown.decision.is_open:
+        raise GateClosed(version.label, alias, policy.policy.name, shown.decision.reasons)
+    waived = tuple(dict.fromkeys(suspended.reason.rule for suspended in shown.decision.suspended))
+    registry.store.put_bytes(policy.data)
+    passed = PassedGate(policy=policy.digest, policy_name=policy.policy.name, waived=waived)
+    replaced = set_alias(registry, version, alias, reason=reason, if_current=if_current, gate=passed)
+    with registry.database.write() as tx:
+        catalog.keep_object(tx, digest=policy.digest, subject=version.manifest_digest, role="policy")
+    return replaced
+
+
+def gate_status(registry: Registry, reference: str, policy: ReadPolicy | None = None) -> GateShown:
+    """How what an alias points at stands today before the policy that let it through, or before another.
+
+    Raises:
+        MalformedReference: the reference names no alias.
+        NoGatePassed: the alias was moved without a policy, and none is given.
+        NotFound, AliasUnsigned, IntegrityBroken: as `version_named`.
+    """
+    named = Reference.parse(reference)
+    if named.name is None or named.alias is None:
+        raise MalformedReference(reference, "a gate guards an alias: name@alias")
+    version = version_named(registry, reference)
+    passed = _passed(registry, named.name, named.alias)
+    if policy is None and passed is None:
+        raise NoGatePassed(named.name, named.alias)
+    asked = policy or _as_today(registry, passed)
+    shown = explain_gate(registry, version, asked)
+    if passed is None or passed.policy == asked.digest:
+        return shown
+    changed = Reason(
+        rule="policy",
+        text=f"the policy {asked.policy.name} is another one ({asked.digest.short}) than let it through ({passed.policy.short})",
+        remedy=f"`registry promote {version.label} {named.alias} --policy {asked.policy.name}` decides by the new one",
+    )
+    decision = shown.decision.revised(reasons=(changed, *shown.decision.reasons))
+    return shown.revised(decision=decision)
+
+
+def _passed(registry: Registry, name: str, alias: str) -> PassedGate | None:
+    with registry.database.read() as tx:
+        move = catalog.newest_move(tx, name=name, alias=alias)
+        stored = None if move is None else catalog.statement(tx, move.statement_digest)
+    return None if stored is None else AliasPredicate.from_json(stored.statement.predicate).gate
+
+
+def _as_today(registry: Registry, passed: PassedGate | None) -> ReadPolicy:
+    """A shipped policy as it is now, any other as it was kept."""
+    assert passed is not None, "asked where a gate was passed"
+    if passed.policy_name in SHIPPED:
+        return read_gate_policy(passed.policy_name)
+    return _policy(passed.policy_name, registry.store.read_bytes(passed.policy))

@@ -1,0 +1,293 @@
+"""The gate before an alias: `regulated` refuses for several reasons, opens by what people sign, and closes when that falls away."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+
+from peft_registry.cli.main import run
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.stored_manifests import stored_manifest
+from peft_registry.registry.signing.keys import PrivateKey
+from peft_registry.registry.signing.trust import KeyLacksRole
+from peft_registry.registry.signing.trust_chain import render_chain
+from peft_registry.registry.use_cases.approve import RuleNotWaivable, WaiverWithoutFuture, approve, waive
+from peft_registry.registry.use_cases.check_log import check_log
+from peft_registry.registry.use_cases.decide import decide, write_form
+from peft_registry.registry.use_cases.gate import (
+    GateClosed,
+    GatePolicyRefused,
+    GatePolicyUnknown,
+    NoGatePassed,
+    ReadPolicy,
+    explain_gate,
+    gate_status,
+    promote,
+    read_gate_policy,
+    shipped_policy,
+)
+from peft_registry.registry.use_cases.promote import AliasPointsElsewhere, set_alias
+from peft_registry.registry.use_cases.recall import recall
+from peft_registry.registry.use_cases.statements import PredicateMalformed
+from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.version import Version
+from tests.builders.backends import BACKENDS, MadeHome, make_on
+from tests.builders.decisions import ENGINEER, OFFICER, fill, fill_in
+from tests.builders.homes import NOW, reopened
+from tests.builders.signing import a_p256_key, a_trusted_key, one_more
+
+ALEX, ALEX_AGAIN, SAM = a_p256_key(21), a_p256_key(22), a_p256_key(23)
+ANSWERS = {
+    "high_risk.classification_before": "no_system",
+    "high_risk.classification_after": "no_system",
+    "gpai.placed_on_eu_market": "no",
+}
+
+
+@dataclass
+class Place:
+    folder: Path
+    home: MadeHome
+    registry: Registry
+
+    @property
+    def version(self) -> Version:
+        return version_named(self.registry, "sums")
+
+    def rules(self, policy: ReadPolicy) -> list[str]:
+        """The rules that say no today."""
+        return [reason.rule for reason in explain_gate(self.registry, self.version, policy).decision.reasons]
+
+    def answer(self, answers: dict[str, object]) -> None:
+        file = self.folder / "gaps.yml"
+        file.unlink(missing_ok=True)
+        write_form(self.registry, self.version, file)
+        decide(self.registry, self.version, fill_in(file, answers), OFFICER)
+
+    def at(self, now: str) -> Registry:
+        """The same home at another time."""
+        self.registry.close()
+        self.registry = reopened(self.home.folder, now=now)
+        return self.registry
+
+
+def fill_with_approvers(registry: Registry, folder: Path) -> None:
+    fill(registry, folder)
+    people = ((ALEX, "ada"), (ALEX_AGAIN, "ada"), (SAM, "ben"))
+    keys = tuple(a_trusted_key(key, person=person, role="approver", predicate_types=None) for key, person in people)
+    with closing(reopened(registry.folder, now=NOW)) as trusted:  # `fill` wrote its trust file
+        chain = one_more(trusted.trust_chain, registry.private_key("root"), keys=(*trusted.trust.keys, *keys))
+    (registry.folder / "trust.json").write_bytes(render_chain(chain))
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MadeHome:
+    return make_on(request, tmp_path_factory.mktemp("made"), fill_with_approvers)
+
+
+@pytest.fixture
+def place(made: MadeHome, tmp_path: Path) -> Iterator[Place]:
+    home = made.copy(tmp_path / "home")
+    place = Place(tmp_path, home, home.opened(now=NOW))
+    yield place
+    place.registry.close()
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> ReadPolicy:
+    """`regulated`, with the suite that the builder's evaluation has."""
+    text = yaml.safe_load(shipped_policy("regulated")) | {"name": "bank", "deltas": [], "status_decided": False}
+    file = tmp_path_factory.mktemp("policy") / "bank.yml"
+    file.write_text(yaml.safe_dump(text), "utf-8")
+    return read_gate_policy(str(file))
+
+
+def test_it_refuses_for_several_reasons_at_once_and_opens_by_what_two_persons_signed(
+    place: Place, policy: ReadPolicy
+) -> None:
+    size = check_log(place.registry).size
+    with pytest.raises(GateClosed) as refused:
+        promote(place.registry, place.version, "champion", policy)
+    assert len(refused.value.found) >= 4
+    assert refused.value.exit_code == 3
+    assert all(f"({number})" in refused.value.why for number in range(1, len(refused.value.found) + 1))
+    assert check_log(place.registry).size == size
+    place.answer(ANSWERS)
+    for rule in {rule for rule in place.rules(policy) if rule in policy.policy.waivable}:
+        waive(
+            place.registry,
+            place.version,
+            policy,
+            rule,
+            ALEX,
+            until=date(2027, 1, 1),
+            reason="mended in the next version",
+        )
+    assert place.rules(policy) == ["approvals"]
+    approve(place.registry, place.version, policy, ALEX, reason="read all of it")
+    approve(place.registry, place.version, policy, ALEX_AGAIN, reason="and once more with another key")
+    assert place.rules(policy) == ["approvals"], "two keys of one person count once"
+    approve(place.registry, place.version, policy, SAM, reason="read all of it")
+    assert place.rules(policy) == []
+    replaced = promote(place.registry, place.version, "champion", policy, reason="better than what was there")
+    assert replaced.version is None
+    shown = gate_status(place.registry, "sums@champion")
+    assert shown.decision.is_open and sorted(shown.decision.approved_by) == ["ada", "ben"]
+    assert verify_version(place.registry, place.version).verdict == "verified"
+    report = check_log(place.registry)
+    assert (report.contradictions, report.unchecked) == ((), ())
+
+
+@pytest.fixture
+def promoted(place: Place, policy: ReadPolicy) -> Place:
+    """An alias that the policy let through."""
+    place.answer(ANSWERS)
+    for rule in {rule for rule in place.rules(policy) if rule in policy.policy.waivable}:
+        waive(
+            place.registry,
+            place.version,
+            policy,
+            rule,
+            ALEX,
+            until=date(2027, 1, 1),
+            reason="mended in the next version",
+        )
+    for key in (ALEX, SAM):
+        approve(place.registry, place.version, policy, key, reason="read all of it")
+    promote(place.registry, place.version, "champion", policy)
+    return place
+
+
+def closed_by(place: Place, policy: ReadPolicy | None = None) -> list[str]:
+    return [reason.rule for reason in gate_status(place.registry, "sums@champion", policy).decision.reasons]
+
+
+def test_it_closes_when_a_waiver_is_over(promoted: Place, policy: ReadPolicy) -> None:
+    waived = gate_status(promoted.registry, "sums@champion").decision.suspended
+    if not waived:
+        waive(promoted.registry, promoted.version, policy, "worse", ALEX, until=date(2027, 1, 1), reason="for the test")
+    assert closed_by(promoted) == []
+    promoted.at("2026-12-31T23:59:59Z")
+    assert closed_by(promoted) == []
+    promoted.at("2027-01-01T00:00:00Z")
+    assert set(closed_by(promoted)) == {suspended.reason.rule for suspended in waived}
+
+
+@pytest.mark.parametrize(("how", "rules"), [("--routine", []), ("--compromise", ["verified", "approvals"])])
+def test_it_closes_when_the_key_of_an_approver_was_compromised(
+    promoted: Place, how: str, rules: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a key signed before a routine revocation stays good; what a thief may have signed does not."""
+    monkeypatch.setenv(
+        "XDG_STATE_HOME", str(promoted.folder / "state")
+    )  # the other copy has another trust file of that version
+    words = ["trust", "revoke", SAM.public.key_id, "--reason", "left", how, "--home", str(promoted.home.folder)]
+    assert run(words) == 0
+    promoted.at("2026-11-25T12:00:00Z")
+    assert closed_by(promoted) == rules
+
+
+def test_it_closes_at_one_changed_byte_of_the_policy(promoted: Place, policy: ReadPolicy) -> None:
+    changed = replace(policy, data=policy.data + b"#\n")
+    assert closed_by(promoted, changed)[0] == "policy"
+    assert "approvals" in closed_by(promoted, changed), "nobody approved under this one"
+
+
+def test_it_closes_at_the_recall_of_data_of_an_ancestor(promoted: Place) -> None:
+    data = stored_manifest(promoted.registry, promoted.version.manifest_digest).data[0].sha256
+    recall(promoted.registry, str(data), ALEX, reason="consent was withdrawn")
+    assert closed_by(promoted) == ["recall"]
+    with pytest.raises(GateClosed):
+        promote(promoted.registry, promoted.version, "prod", read_gate_policy("starter"))
+
+
+def test_what_changed_after_an_approval_is_not_approved(promoted: Place) -> None:
+    promoted.answer({"use.foreseeable_misuse": "as a lawyer"})
+    shown = gate_status(promoted.registry, "sums@champion")
+    assert [reason.rule for reason in shown.decision.reasons] == ["approvals"]
+    assert {vote.objection for vote in shown.facts.votes} == {"its record says something else since"}
+
+
+def test_a_changed_purpose_that_makes_the_system_high_risk_closes_the_gate(place: Place, policy: ReadPolicy) -> None:
+    place.answer(
+        {
+            "high_risk.classification_before": "not_high_risk",
+            "high_risk.classification_after": "annex_iii_3",
+            "high_risk.intended_purpose_changed": "yes",
+        }
+    )
+    found = explain_gate(place.registry, place.version, policy).decision.reasons
+    assert [reason.text for reason in found if reason.rule == "status"] == [
+        "the indicative status is provider_25_1_c (H6, Arts. 6, 25(1)(c))"
+    ]
+
+
+@pytest.mark.parametrize("key", [OFFICER, ENGINEER], ids=["officer", "evaluator"])
+def test_a_key_without_the_role_approves_and_waives_nothing(place: Place, policy: ReadPolicy, key: PrivateKey) -> None:
+    size = check_log(place.registry).size
+    with pytest.raises(KeyLacksRole):
+        approve(place.registry, place.version, policy, key, reason="read it")
+    with pytest.raises(KeyLacksRole):
+        waive(place.registry, place.version, policy, "worse", key, until=date(2027, 1, 1), reason="read it")
+    assert check_log(place.registry).size == size
+
+
+def test_what_cannot_be_signed_is_told_and_nothing_is_recorded(place: Place, policy: ReadPolicy) -> None:
+    size = check_log(place.registry).size
+    with pytest.raises(RuleNotWaivable):
+        waive(place.registry, place.version, policy, "approvals", ALEX, until=date(2027, 1, 1), reason="no time")
+    with pytest.raises(RuleNotWaivable):
+        waive(place.registry, place.version, policy, "everything", ALEX, until=date(2027, 1, 1), reason="no time")
+    with pytest.raises(WaiverWithoutFuture):
+        waive(place.registry, place.version, policy, "worse", ALEX, until=date(2026, 11, 1), reason="late")
+    with pytest.raises(PredicateMalformed):
+        approve(place.registry, place.version, policy, ALEX, reason="  ")
+    assert check_log(place.registry).size == size
+
+
+def test_a_file_that_is_no_policy_is_refused_in_a_sentence(place: Place) -> None:
+    file = place.folder / "policy.yml"
+    for text in ("name: x\n", "[]\n", "name: x\nabout: y\nsigned: true\n", "name: x\nabout: y\ndeltas: 3\n"):
+        file.write_text(text, "utf-8")
+        with pytest.raises(GatePolicyRefused):
+            read_gate_policy(str(file))
+    with pytest.raises(GatePolicyUnknown, match="starter"):
+        read_gate_policy("startr")
+
+
+def test_an_alias_that_was_moved_without_a_policy_says_so(place: Place) -> None:
+    set_alias(place.registry, place.version, "old")
+    with pytest.raises(NoGatePassed):
+        gate_status(place.registry, "sums@old")
+    assert gate_status(place.registry, "sums@old", read_gate_policy("starter")).policy == "starter"
+
+
+def test_of_many_who_move_an_alias_at_once_one_wins_and_the_others_are_told_who(place: Place) -> None:
+    file = place.folder / "plain.yml"
+    file.write_text("name: plain\nabout: what every policy asks\n", "utf-8")
+    plain = read_gate_policy(str(file))
+    assert promote(place.registry, place.version, "champion", plain).version is None
+    assert promote(place.registry, place.version, "champion", plain, if_current=1).version == "sums:1"
+    with pytest.raises(AliasPointsElsewhere):
+        promote(place.registry, place.version, "champion", plain, if_current=7)
+    with pytest.raises(AliasPointsElsewhere):
+        set_alias(place.registry, place.version, "champion", if_current=0)
+
+    def move(_: int) -> str:
+        with closing(reopened(place.home.folder, now=NOW)) as registry:
+            try:
+                set_alias(registry, version_named(registry, "sums"), "next", if_current=0)
+            except AliasPointsElsewhere as error:
+                return error.why
+        return "won"
+
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(move, range(8)))
+    assert told.count("won") == 1
+    assert {text for text in told if text != "won"} == {f"lab-1 moved it at {NOW}"}

@@ -1,0 +1,1 @@
+"""Tests of registry/compliance, without a home."""

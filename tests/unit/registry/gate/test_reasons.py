@@ -1,0 +1,193 @@
+"""What a policy says of a version: every rule by itself, all of them at once, waivers, and whose approval counts."""
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from peft_registry.registry.gate.facts import Change, GateFacts, Status, SuiteFacts, Vote, Waiver
+from peft_registry.registry.gate.policy import SHIPPED, GatePolicy
+from peft_registry.registry.gate.reasons import decide_gate
+from peft_registry.registry.use_cases.gate import shipped_policy
+from peft_registry.schemas.identity import Digest
+
+NOW = "2026-11-28T12:00:00Z"
+DIGEST = Digest.of(b"a manifest")
+HOUSE = SuiteFacts(
+    suite="house",
+    evaluation=DIGEST,
+    stale=None,
+    conclusions=((None, "changed"), ("gender", "inconclusive")),
+    changes=(Change(slice=None, change=-0.02, high=0.04), Change(slice="gender", change=0.0, high=0.2)),
+)
+FACTS = GateFacts(
+    label="sums:1",
+    manifest=DIGEST,
+    now=NOW,
+    is_base=False,
+    verdict="verified",
+    verdict_text="",
+    makers=("anna",),
+    suites=(HOUSE,),
+)
+SYSTEM = {"statuses": (Status(table="high_risk", status="provider_25_1_c", basis="H6"),)}
+NO_INTERVAL = (Change(slice=None, change=0.0, high=None),)
+NOTHING = GatePolicy(name="nothing", about="nothing but what every policy asks")
+
+
+def house(**changes) -> tuple[SuiteFacts, ...]:
+    return (HOUSE.revised(**changes),)
+
+
+def reasons(facts: GateFacts, policy: GatePolicy) -> list[str]:
+    return [reason.rule for reason in decide_gate(facts, policy).reasons]
+
+
+def vote(person: str, objection: str = "", key: str = "1") -> Vote:
+    return Vote(person=person, key_id=key, at=NOW, objection=objection)
+
+
+@pytest.mark.parametrize(
+    ("policy", "facts", "rules"),
+    [
+        ({}, {}, []),
+        ({}, {"verdict": "unverified"}, ["verified"]),
+        ({}, {"verdict": "broken"}, ["verified"]),
+        ({}, {"recalls": ("the data rows.jsonl", "its base")}, ["recall", "recall"]),
+        ({"evaluation": {}}, {}, []),
+        ({"evaluation": {}}, {"suites": ()}, ["evaluation"]),
+        ({"evaluation": {}}, {"suites": (), "is_base": True}, []),
+        ({"evaluation": {}}, {"suites": house(stale="of another base")}, []),
+        ({"evaluation": {"fresh": True}}, {"suites": house(stale="of another base")}, ["evaluation"]),
+        ({"evaluation": {"suites": ["house"]}}, {}, []),
+        ({"evaluation": {"suites": ["house", "crows_pairs"]}}, {}, ["evaluation"]),
+        ({"evaluation": {"informative": True}}, {}, []),
+        ({"evaluation": {"informative": True}}, {"suites": house(conclusions=((None, "not_informative"),))}, ["evaluation"]),
+        ({"evaluation": {"informative": True}}, {"suites": house(conclusions=((None, "confounded"),))}, ["evaluation"]),
+        ({"evaluation": {"informative": True}}, {"suites": house(conclusions=(("gender", "better"),))}, ["evaluation"]),
+        ({"evaluation": {"informative": True}}, {"suites": house(conclusions=())}, []),
+        ({"evaluation": {"not_worse": True}}, {"suites": house(conclusions=((None, "worse"), ("age", "worse")))}, ["worse"] * 2),
+        ({"evaluation": {}}, {"suites": house(conclusions=((None, "worse"),))}, []),
+        ({"evaluation": {"no_leakage": True}}, {"suites": house(leaked=("12 items were trained on",))}, ["leakage"]),
+        ({"evaluation": {"limits_kept": True}}, {"suites": house(unkept=("flagged_rate is broken",))}, ["limits"]),
+        ({"deltas": [{"suite": "house", "at_most": 0.04}]}, {}, []),
+        ({"deltas": [{"suite": "house", "at_most": 0.039}]}, {}, ["delta"]),
+        ({"deltas": [{"suite": "house", "at_most": 0.1, "slice": "gender"}]}, {}, ["delta"]),
+        ({"deltas": [{"suite": "house", "at_most": 0.1, "slice": "age"}]}, {}, ["delta"]),
+        ({"deltas": [{"suite": "house", "at_most": 0.1}]}, {"suites": house(stale="of another base")}, ["delta"]),
+        ({"deltas": [{"suite": "house", "at_most": 0.1}]}, {"suites": house(changes=NO_INTERVAL)}, ["delta"]),
+        ({"deltas": [{"suite": "house", "at_most": 0.1}]}, {"suites": (), "is_base": True}, []),
+        ({"answered": ["use.intended"]}, {}, []),
+        ({"answered": ["use.intended"]}, {"open_fields": ("use.intended",)}, ["answered"]),
+        (
+            {"refused_statuses": ["provider_25_1_c"]},
+            SYSTEM,
+            ["status"],
+        ),
+        ({"refused_statuses": ["borderline"]}, SYSTEM, []),
+        (
+            {"status_decided": True},
+            {"statuses": (Status(table="gpai_modifier", status="undetermined", basis=None, missing=("whether",)),)},
+            ["undecided-status"],
+        ),
+        ({"art5_screened": True}, {"makes_media": True}, ["art5"]),
+        ({"art5_screened": True}, {"makes_media": True, "is_screened": True}, []),
+        ({"art5_screened": True}, {"makes_media": False}, []),
+        ({"refused_licence_flags": ["non_commercial"]}, {"licence_flags": ("share_alike", "non_commercial")}, ["licence"]),
+        ({"refused_licence_flags": ["non_commercial"]}, {"licence_flags": ("share_alike",)}, []),
+        ({"approvals": {"count": 1}}, {}, ["approvals"]),
+        ({"approvals": {"count": 1}}, {"votes": (vote("alex"),)}, []),
+        ({"approvals": {"count": 1}}, {"votes": (vote("alex", "its record says something else since"),)}, ["approvals"]),
+        ({"approvals": {"count": 1}}, {"votes": (vote("anna"),)}, ["approvals"]),  # she made it
+        ({"approvals": {"count": 1, "by_others": False}}, {"votes": (vote("anna"),)}, []),
+        ({"approvals": {"count": 2}}, {"votes": (vote("alex"), vote("alex", key="2"))}, ["approvals"]),  # two keys, one person
+        ({"approvals": {"count": 2}}, {"votes": (vote("alex"), vote("sam"))}, []),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_each_rule_says_no_where_it_should_and_nowhere_else(policy, facts, rules):
+    assert reasons(FACTS.revised(**facts), GatePolicy.model_validate(NOTHING.model_dump() | policy)) == rules
+
+
+def test_all_reasons_are_told_at_once_with_what_opens_each():
+    regulated = GatePolicy.model_validate(yaml.safe_load(shipped_policy("regulated")))
+    facts = FACTS.revised(
+        recalls=("its base",),
+        suites=house(conclusions=((None, "worse"),), leaked=("12 items",), unkept=("a limit",)),
+        open_fields=("use.intended", "gpai.placed_on_eu_market"),
+        statuses=(Status(table="gpai_modifier", status="undetermined", basis=None, missing=("whether it is placed",)),),
+        licence_flags=("non_commercial",),
+    )
+    decision = decide_gate(facts, regulated)
+    assert not decision.is_open
+    expected = [
+        "recall",
+        "worse",
+        "leakage",
+        "limits",
+        "answered",
+        "answered",
+        "undecided-status",
+        "licence",
+        "approvals",
+    ]
+    assert [reason.rule for reason in decision.reasons] == expected
+    assert all(reason.text and reason.remedy for reason in decision.reasons)
+
+
+WAIVER = Waiver(rule="worse", person="alex", until="2026-12-01T00:00:00Z", reason="mended in the next version")
+
+
+@pytest.mark.parametrize(
+    ("waiver", "now", "is_open"),
+    [
+        ({}, NOW, True),
+        ({}, "2026-12-01T00:00:00Z", False),  # over from its first second on
+        ({}, "2026-11-30T23:59:59Z", True),
+        ({"rule": "leakage"}, NOW, False),
+        ({"objection": "it is for another policy"}, NOW, False),
+        ({"person": "anna"}, NOW, False),  # she made the version
+    ],
+    ids=str,
+)
+def test_a_waiver_suspends_its_rule_until_its_day(waiver, now, is_open):
+    asked = {"evaluation": {"not_worse": True}, "waivable": ["worse"], "approvals": {"count": 1}}
+    policy = GatePolicy.model_validate(NOTHING.model_dump() | asked)
+    facts = FACTS.revised(
+        now=now,
+        suites=house(conclusions=((None, "worse"),)),
+        votes=(vote("sam"),),
+        waivers=(WAIVER.revised(**waiver),),
+    )
+    decision = decide_gate(facts, policy)
+    assert decision.is_open is is_open
+    assert [suspended.waiver.person for suspended in decision.suspended] == (["alex"] if is_open else [])
+
+
+def test_nobody_waives_what_the_policy_does_not_list():
+    policy = GatePolicy.model_validate(NOTHING.model_dump() | {"evaluation": {"not_worse": True}})
+    facts = FACTS.revised(suites=house(conclusions=((None, "worse"),)), waivers=(WAIVER,))
+    assert reasons(facts, policy) == ["worse"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_shipped_policies_are_ones(name):
+    assert GatePolicy.model_validate(yaml.safe_load(shipped_policy(name))).name == name
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"evaluations": {}},
+        {"evaluation": {"fresh": "perhaps"}},
+        {"deltas": [{"suite": "house"}]},
+        {"deltas": [{"suite": "house", "at_most": 2}]},
+        {"approvals": {"count": 0}},
+        {"waivable": ["approvals"]},
+        {"waivable": ["recall"]},
+        {"name": " "},
+    ],
+    ids=str,
+)
+def test_a_policy_with_a_word_that_nobody_knows_is_none(wrong):
+    with pytest.raises(ValidationError):
+        GatePolicy.model_validate(NOTHING.model_dump() | wrong)
