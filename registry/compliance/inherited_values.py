@@ -11,6 +11,7 @@ else to say. In a first record a base has what was declared of it before, by who
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from peft_registry.registry.compliance.base_facts import facts_by_path
 from peft_registry.registry.compliance.base_terms import eu_exclusion_of, licence_flags_of
@@ -103,8 +104,10 @@ def check_inherited(
     """
     wrong: list[str] = []
     unseen: list[str] = []
+    # because most fields name the same few statements, and each is found through the log, its signature and its proof
+    find = cache(recorded)
     for leaf in taken_over(record, before):
-        named = {digest: recorded(digest) for digest in leaf.value.evidence}
+        named = {digest: find(digest) for digest in leaf.value.evidence}
         if before is None and not manifest.made_from and FieldPath.parse(leaf.path).section not in _OF_BASES:
             wrong.append(f"{leaf.path}: it was made from nothing of which anybody could have said it")
             continue

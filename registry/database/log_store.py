@@ -3,7 +3,7 @@
 Appending happens in the transaction of the change that the entry describes. Reads are O(log n) rows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from sqlalchemy import insert, select, text
 
@@ -38,7 +38,14 @@ class SqlLogStore:
 
     def read_frontier(self, size: int) -> None:
         """Read the complete subtrees that make up the first `size` entries at once: every root and proof is a fold over them."""
-        missing = [position for position in merkle.frontier(size) if position not in self._known]
+        self._read_nodes(merkle.frontier(size))
+
+    def read_path(self, index: int, size: int) -> None:
+        """Read what the inclusion proof of an entry among the first `size` is a fold over, at once."""
+        self._read_nodes(merkle.path_nodes(index, size))
+
+    def _read_nodes(self, positions: Iterable[tuple[int, int]]) -> None:
+        missing = [position for position in positions if position not in self._known]
         if not missing:
             return
         # as text: to build and compile such a statement takes longer than to execute it; the numbers are our own

@@ -7,8 +7,8 @@ from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.evaluation.praise import Tries
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import versions_of_artifact
-from peft_registry.registry.records.signed_records import Records, records_of
-from peft_registry.registry.records.tries import most_tries, tries_of_run
+from peft_registry.registry.records.signed_records import Records, elsewhere, records_of
+from peft_registry.registry.records.tries import most_tries, tries_of_runs
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
 
@@ -33,7 +33,7 @@ def tries_of_ancestors(registry: Registry, parents: Iterable[Version]) -> Tries:
         StatementAltered, RecordUnreadable, VersionsDiffer: as `records_of`.
     """
     runs = [ancestor.run for ancestor in ancestry_of(registry, parents) if ancestor.run is not None]
-    return most_tries(tries_of_run(registry, run) for run in runs)
+    return most_tries(tries_of_runs(registry, runs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,13 @@ def _ancestors(registry: Registry, start: list[Digest], named: dict[Digest, Vers
     nodes: dict[Digest, _Node] = {}
     labels: dict[Digest, str] = {}
     waiting = list(start)
+    around = elsewhere(registry)
     while waiting:
         digest = waiting.pop()
         if digest in nodes:
             continue
         version = named.get(digest) or _version_of(registry, digest, labels.get(digest))
-        records = None if version is None else records_of(registry, version)
+        records = None if version is None else records_of(registry, version, around)
         # its signed manifest says what it is; a statement that calls it a base takes nothing off the way up
         if records is not None and records.manifest.kind == "base":
             continue

@@ -323,8 +323,13 @@ def _card(registry: Registry, version: Version, statements: tuple[StoredStatemen
     return registry.store.read_bytes(own if registry.store.has(own) else digest)
 
 
-def records_of(registry: Registry, version: Version) -> Records:
+def records_of(registry: Registry, version: Version, around: Elsewhere | None = None) -> Records:
     """Everything that is recorded about a version.
+
+    Args:
+        registry: where it is registered.
+        version: the version.
+        around: what is recorded of others, for who reads many versions at once; without it that is read anew.
 
     Raises:
         StatementAltered: a statement about it is not what was signed.
@@ -333,7 +338,7 @@ def records_of(registry: Registry, version: Version) -> Records:
         VersionsDiffer: nobody registered it, or its card is not one that was signed.
     """
     statements = signed_statements(registry, version.manifest_digest)
-    around = elsewhere(registry)
+    around = around or elsewhere(registry)
     said = _of_version(registry, version, statements, around)
     newest = said.predicates
     evaluation = newest.get("bias-evaluation")

@@ -202,6 +202,7 @@ def logged_leaf(tx: catalog.Transaction, newest: Snapshot, index: int) -> Leaf:
     data = store.get_leaf(index)
     _, size, root = note.read_unverified(newest.checkpoint)  # `newest_snapshot` verified it
     if index < size:
+        store.read_path(index, size)
         proof = merkle.inclusion_proof(index, size, store.get_node)
         merkle.check_inclusion(merkle.leaf_hash(data), index, size, proof, root)
     return read_leaf(data)
@@ -340,6 +341,7 @@ def _entry_proof(store: SqlLogStore, newest: Snapshot, statement: StoredStatemen
 
 def _hashes_of(store: SqlLogStore, newest: Snapshot, index: int) -> tuple[str, ...]:
     """The hashes beside the way from an entry to the root under the newest checkpoint."""
+    store.read_path(index, newest.size + 1)
     return tuple(node.hex() for node in merkle.inclusion_proof(index, newest.size + 1, store.get_node))
 
 

@@ -7,7 +7,8 @@ base and rows are counted beside it. A row that was changed makes other rows, an
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -15,17 +16,20 @@ from pydantic import ValidationError
 from peft_registry.registry.database import catalog
 from peft_registry.registry.evaluation.praise import ONE_TRY, Tries
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.records.signed_records import elsewhere, records_of
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.config import TrainingFile, seedless_identity
 from peft_registry.schemas.errors import NotChecked
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.run import BegunRun, RunRecord
+from peft_registry.schemas.version import Version
 
 MAX_LIST = 64 * 1024 * 1024  # bytes: about 200,000 runs
 _MAX_LINE = 4096  # bytes; a line of the tool's own has about 300
 _MAX_UNREADABLE = 1000  # lines that a kill cut short; a list with more was not written by runs
 _MAX_ARTIFACTS = 1000  # of one data file that are looked at
+RunOf = Callable[[Version], RunRecord | None]
+"""The run that a version is recorded to come from."""
 
 
 class BegunListUnreadable(NotChecked):
@@ -67,8 +71,23 @@ def tries_of_run(registry: Registry, run: RunRecord) -> Tries:
         BegunListUnreadable: the home's list is too long, or holds what no run wrote.
         StatementAltered, RecordUnreadable, VersionsDiffer: as `records_of`, of a version that was trained on the same data.
     """
+    return tries_of_runs(registry, [run])[0]
+
+
+def tries_of_runs(registry: Registry, runs: Iterable[RunRecord]) -> tuple[Tries, ...]:
+    """The same of each of several recorded runs; a version that was trained on the data of many of them is read once.
+
+    Raises:
+        BegunListUnreadable, StatementAltered, RecordUnreadable, VersionsDiffer: as `tries_of_run`.
+    """
+    around = elsewhere(registry)
+    run_of = cache(lambda version: records_of(registry, version, around).run)
+    return tuple(_tries_of(registry, run, run_of) for run in runs)
+
+
+def _tries_of(registry: Registry, run: RunRecord, run_of: RunOf) -> Tries:
     same, others = _begun(registry.files.begun, run.run_id)
-    registered, other_settings = _registered(registry, run)
+    registered, other_settings = _registered(registry, run, run_of)
     return _count({run.run_id: run.seed} | same | registered, others | other_settings)
 
 
@@ -126,7 +145,7 @@ def _entries(path: Path) -> Iterator[BegunRun]:
                     ) from None
 
 
-def _registered(registry: Registry, run: RunRecord) -> tuple[dict[str, int], frozenset[str]]:
+def _registered(registry: Registry, run: RunRecord, run_of: RunOf) -> tuple[dict[str, int], frozenset[str]]:
     """Of every registered run of the same plan its id and seed; and the ids of those of other settings on the same file."""
     plan = _recorded_plan(run)
     if plan is None or not run.data:
@@ -134,7 +153,7 @@ def _registered(registry: Registry, run: RunRecord) -> tuple[dict[str, int], fro
     with registry.database.read() as tx:
         artifacts = catalog.artifacts_of_data(tx, run.data[0].sha256)[:_MAX_ARTIFACTS]
         versions = [version for digest in artifacts for version in catalog.version_by_digest(tx, digest)[:1]]
-    runs = [records_of(registry, version).run for version in versions]
+    runs = [run_of(version) for version in versions]
     on_base = [other for other in runs if other is not None and other.base == run.base]
     same = {other.run_id: other.seed for other in on_base if _recorded_plan(other) == plan}
     method = run.config.get("method")

@@ -83,6 +83,11 @@ def frontier(size: int) -> tuple[tuple[int, int], ...]:
     return tuple(_complete_nodes(0, size))
 
 
+def path_nodes(index: int, size: int) -> tuple[tuple[int, int], ...]:
+    """(level, index) of the complete subtrees that the inclusion proof of entry `index` is a fold over."""
+    return tuple(node for start, end in _path_ranges(index, size) for node in _complete_nodes(start, end - start))
+
+
 def root_from_nodes(size: int, get_node: GetNode) -> bytes:
     """The root of the first `size` entries; `EMPTY_ROOT` for none."""
     return _range_root(0, size, get_node) if size else EMPTY_ROOT
@@ -246,17 +251,21 @@ def _fold_consistency(old_size: int, new_size: int, proof: Sequence[bytes], old_
 
 
 def _path(index: int, size: int, get_node: GetNode) -> tuple[bytes, ...]:
-    proof: list[bytes] = []
+    proof = [_range_root(start, end, get_node) for start, end in _path_ranges(index, size)]
+    return tuple(reversed(proof))
+
+
+def _path_ranges(index: int, size: int) -> Iterator[tuple[int, int]]:
+    """The ranges of entries whose roots prove entry `index`, from the root of the tree down."""
     start, end = 0, size
     while end - start > 1:
         middle = start + _split(end - start)
         if index < middle:
-            proof.append(_range_root(middle, end, get_node))
+            yield middle, end
             end = middle
         else:
-            proof.append(_range_root(start, middle, get_node))
+            yield start, middle
             start = middle
-    return tuple(reversed(proof))
 
 
 def _range_root(start: int, end: int, get_node: GetNode) -> bytes:

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from safetensors.numpy import save_file
+from sqlalchemy import Connection, event, inspect
 
+from peft_registry.registry.database import migrations
 from peft_registry.registry.homes.home import Registry, open_home, read_settings
 from peft_registry.registry.homes.known_homes import remember
 from peft_registry.registry.homes.layout import FOLDER_NAME
@@ -55,12 +58,43 @@ def a_home(
 ) -> Iterator[Registry]:
     """A new, unencrypted home, opened; the clock stands still at `now`."""
     new = NewHome(folder, OrganisationProfile(), "lab-1", None, database=database, store=store)
-    make_home(new, now=now)
+    with _tables_made_as_before():
+        make_home(new, now=now)
     registry = reopened(folder, now=now)
     try:
         yield registry
     finally:
         registry.close()
+
+
+_MAKING_TABLES: list[tuple[str, Any]] = []
+"""(statement, parameters) of what the revisions wrote into the first empty SQLite database of this process."""
+
+
+@contextmanager
+def _tables_made_as_before() -> Iterator[None]:
+    """Let an empty SQLite database get its tables by the statements that the revisions issued for the first: Alembic takes most of
+    the time in which a home is made, to come to the same statements each time."""
+    upgrade = migrations.upgrade
+
+    def repeat(connection: Connection) -> None:
+        if connection.dialect.name != "sqlite" or inspect(connection).get_table_names():
+            upgrade(connection)
+        elif _MAKING_TABLES:
+            for statement, parameters in _MAKING_TABLES:
+                connection.exec_driver_sql(statement, parameters)
+        else:
+            event.listen(connection, "before_cursor_execute", note)
+            upgrade(connection)
+            event.remove(connection, "before_cursor_execute", note)
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if not statement.lstrip().startswith(("SELECT", "PRAGMA")):
+            _MAKING_TABLES.append((statement, parameters))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(migrations, "upgrade", repeat)
+        yield
 
 
 def reopened(folder: Path, *, now: str = NOW) -> Registry:

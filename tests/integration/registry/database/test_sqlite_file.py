@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,7 +29,10 @@ from peft_registry.registry.database.session import Database
 from peft_registry.registry.database.tables import METADATA
 from peft_registry.registry.disk.files import DiskFull
 from peft_registry.registry.records.lineage import lineage_of
+from peft_registry.registry.use_cases.make_home import NewHome, make_home
 from peft_registry.schemas.identity import Reference
+from peft_registry.schemas.profile import OrganisationProfile
+from tests.builders.homes import a_home
 from tests.builders.registered import NOW, a_base, a_manifest, on, put_statement, put_version, registered
 from tests.processes.interpreter import ROOT
 
@@ -412,3 +415,20 @@ def run(script: str, *arguments: str) -> str:
         env={"PATH": os.environ["PATH"]},
     )
     return done.stdout.strip()
+
+
+def test_the_homes_of_tests_have_the_database_that_the_revisions_make(tmp_path: Path) -> None:
+    """`a_home` repeats the statements of the first home; `make_home` alone runs Alembic."""
+    for name in ("first", "second"):
+        with a_home(tmp_path / name):
+            pass
+    make_home(NewHome(tmp_path / "own", OrganisationProfile(), "lab-1", None), now=NOW)
+    first, second, own = (contents_of(tmp_path / name / "database.sqlite") for name in ("first", "second", "own"))
+    assert len(own) > 30
+    assert first == second == own
+
+
+def contents_of(database: Path) -> list[str]:
+    """All that a new database holds, but for the id of its registry."""
+    with closing(sqlite3.connect(database)) as opened:
+        return [line for line in opened.iterdump() if "registry_id" not in line]

@@ -77,6 +77,13 @@ def test_what_a_merge_inherits_is_recorded_of_what_went_in() -> None:
     assert check(record) == InheritedCheck((), ())
 
 
+def test_each_statement_that_a_record_names_is_looked_up_once() -> None:
+    asked: list[Digest] = []
+    check_inherited(merged(), MERGED, asked.append)  # type: ignore[func-returns-value]  # finds nothing
+    assert ANSWERS in asked
+    assert len(asked) == len(set(asked))
+
+
 def test_a_merge_does_not_say_in_anothers_name_what_that_one_never_said() -> None:
     record = merged()
     shared = f"data[{position_of(record, a_digest('shared'))}].personal_data"

@@ -186,6 +186,16 @@ def test_a_proof_with_a_hash_too_few_or_too_many_is_refused(data, size):
             merkle.check_inclusion(leaf, index, size, changed, root)
 
 
+def test_the_nodes_of_a_path_are_those_that_its_proof_reads():
+    for size in range(1, 34):
+        for index in range(size):
+            needed = {(level, at): STORE.get(level, at) for level, at in merkle.path_nodes(index, size)}
+            asked = StoredNodes([])
+            asked.nodes = needed
+            merkle.inclusion_proof(index, size, asked.get)
+            assert asked.reads == len(needed)
+
+
 def test_a_refusal_carries_both_hashes_and_is_broken_integrity():
     root = mth(LEAVES[:4])
     with pytest.raises(merkle.ProofRejected) as caught:
