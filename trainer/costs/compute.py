@@ -240,7 +240,8 @@ class _Architecture:
     config: TrainingFile = field(compare=False)
 
 
-_OF_NO_SHAPE = {"name", "data", "evaluation", "goals", "facts"}
+# what `Method.prepare` does not look at, and no operation of the twin follows from
+_OF_NO_SHAPE = {"name", "base", "continue_from", "data", "training", "offload", "evaluation", "goals", "facts"}
 
 
 def trace_laws(hf_config: Any, config: TrainingFile) -> Laws:

@@ -34,6 +34,15 @@ def of_batch(law: FlopLaw, rows: int, tokens: int, supervised: int) -> float:
     return law._of(rows * tokens, rows * tokens**2, supervised, rows=rows)
 
 
+def test_what_no_operation_follows_from_is_not_traced_again():
+    hf_config = a_model().config
+    laws = trace_laws(hf_config, a_training_file())
+    elsewhere = {"name": "other", "base": "other-base", "continue_from": "first:1", "offload__to": "disk"}
+    otherwise = {"training__learning_rate": 0.5, "training__seed": 3, "training__max_length": 8}
+    assert trace_laws(hf_config, a_training_file(**elsewhere, **otherwise)) is laws
+    assert trace_laws(hf_config, a_training_file(lora__r=4)) != laws
+
+
 def test_full_training_is_six_operations_a_weight_and_token():
     law = trace_law(a_model().config, a_training_file(method="full"))
     assert law.per_token == 6 * LINEAR_LAYERS
