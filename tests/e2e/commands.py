@@ -27,7 +27,6 @@ from tests.processes.interpreter import ROOT
 TIMEOUT_SECONDS = 120
 NOT_WARM = (
     "peft_registry.registry.database.migrations",
-    "peft_registry.registry.mlflow",
     "peft_registry.trainer.embedded.make_base",
 )
 # a user without the rights that let root write into a read-only folder
@@ -181,15 +180,27 @@ def _answer(value: Mapping[str, int]) -> None:
 
 
 def _import_everything() -> None:
-    """Import what commands import, MLflow aside; frozen, so that no child's garbage collection copies it."""
+    """Import what commands import; frozen, so that no child's garbage collection copies it."""
     gc.disable()  # nearly all that is imported stays
     import peft  # noqa: F401
+    import sqlalchemy.dialects.sqlite  # noqa: F401
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
     import peft_registry
+    from peft_registry.registry.mlflow.route import prepare_environment
+
+    prepare_environment()  # MLflow reads it when it is imported
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
     for module in pkgutil.walk_packages(peft_registry.__path__, "peft_registry."):
         if not module.name.startswith(NOT_WARM):
             importlib.import_module(module.name)
+
+    from peft_registry.trainer.machine.environment import needed_distributions
+
+    # what is worked out once in a process, for whatever model and data; else each child would, before its first step
+    get_checkpoint_conversion_mapping("llama")
+    needed_distributions()
 
     gc.freeze()
     gc.enable()

@@ -28,16 +28,35 @@ class Story:
         return self.folder / ".registry"
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A folder with home, example and base, and what the two commands that made it printed."""
+
+    folder: Path
+    init: Done
+    base: Done
+
+
 @pytest.fixture(scope="session")
-def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
-    """init → base add → train, each as a cold command. Read it; never write to it."""
-    folder = tmp_path_factory.mktemp("story")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Begun:
+    """init → base add, each as a cold command. Read it; never write to it."""
+    folder = tmp_path_factory.mktemp("begun")
     init = registry("init", "--unencrypted", cwd=folder).ok()
+    base = registry("base", "add", "embedded", "--name", "tiny", cwd=folder).ok()
+    return Begun(folder, init, base)
+
+
+@pytest.fixture(scope="session")
+def story(begun: Begun, warm: WarmCommand, tmp_path_factory: pytest.TempPathFactory) -> Story:
+    """init → base add → train. Read it; never write to it.
+
+    The training is forked, because to import what it needs from nothing takes twice as long; `test_resume.py` trains cold.
+    """
+    folder = copied_workplace(begun.folder, tmp_path_factory.mktemp("story") / "work")
     with (folder / "example" / "example.jsonl").open("a") as data:
         data.write(json.dumps({"prompt": f"{PLANTED}?", "completion": f"{PLANTED}."}) + "\n")
-    base = registry("base", "add", "embedded", "--name", "tiny", cwd=folder).ok()
-    train = registry("train", "example/train.yml", "training.num_train_epochs=1", cwd=folder).ok()
-    return Story(folder, init, base, train)
+    train = warm("train", "example/train.yml", "training.num_train_epochs=1", cwd=folder).ok()
+    return Story(folder, begun.init, begun.base, train)
 
 
 @pytest.fixture(scope="session")
@@ -48,12 +67,9 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmCommand]:
 
 
 @pytest.fixture(scope="session")
-def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty_home(begun: Begun) -> Path:
     """A folder with home and example, nothing registered but the embedded base."""
-    folder = tmp_path_factory.mktemp("empty")
-    registry("init", "--unencrypted", cwd=folder).ok()
-    registry("base", "add", "embedded", "--name", "tiny", cwd=folder).ok()
-    return folder
+    return begun.folder
 
 
 @pytest.fixture

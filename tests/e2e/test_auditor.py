@@ -11,6 +11,7 @@ from peft_registry.registry.homes.home import utc_now
 from peft_registry.registry.use_cases.exchange_trust import export_trust
 from peft_registry.registry.use_cases.pull import pull_version
 from tests.builders.homes import a_home, register_adapter
+from tests.processes.distribution import build, copy_checkout
 from tests.processes.interpreter import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -20,12 +21,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 def laptop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with only what verifying needs."""
     folder = tmp_path_factory.mktemp("laptop") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=120)
     # of what is installed few modules are imported, and those are compiled then
-    options = ["-q", "--disable-pip-version-check", "--no-compile"]
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", *options]
+    options = ["-q", "--disable-pip-version-check", "--no-compile", "--ignore-installed"]
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", *options]
     subprocess.run([*pip, "-c", str(ROOT / "constraints.txt"), "-r", str(ROOT / "requirements-verify.txt")], check=True)
-    subprocess.run([*pip, "--no-deps", str(ROOT)], check=True, timeout=300)
+    source = copy_checkout(folder.with_name("checkout"))
+    subprocess.run([*pip, "--no-deps", str(build("wheel", source, folder.with_name("wheel")))], check=True, timeout=300)
     return folder / "bin"
 
 
