@@ -14,6 +14,7 @@ from peft_registry.schemas.values import Timestamp
 ArmName = Literal["base", "base_quantised", "adapted", "merged", "noise", "placebo", "parent"]
 ITEMS_FOR_A_CLAIM = 100  # fewer are described, and nothing is claimed about them
 PLAN = "plan"  # the part of `extra` that was decided before anything was scored, with its digest
+TEXTS = "texts"  # the part of a plan with the digests of answers and texts that its limits speak of
 LIMITS = "limits"  # the part of `extra` with what an organisation demands of figures, and the verdict on each
 CONTROL_ARMS: tuple[ArmName, ...] = ("noise", "placebo")  # changes that mean nothing, beside the arms that are results
 Half = Literal["development", "test"]  # of a suite: `registry/evaluation/halves.py`
@@ -288,7 +289,7 @@ class LeakedItems(Document):
     """How many items of one data set occur in what was trained on; `unchecked` have no text that could be compared."""
 
     dataset: str
-    kind: Literal["suite", "guard", "retention"]
+    kind: Literal["suite", "guard", "retention", "held_out"]
     items: int
     hits: int
     unchecked: int = 0

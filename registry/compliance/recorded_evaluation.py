@@ -30,6 +30,10 @@ STALE = "stale"
 NOT_REPEATED = "the evaluations of the ingredients were not repeated on the merged model"
 
 
+CONDITIONS = ("policy_sha256", "guard_sha256", "trained_on")
+"""Keys of a run's row that are there only where they are not the usual."""
+
+
 class EvaluationSigner(Frozen):
     """Whose key signs the evaluation, and when."""
 
@@ -57,6 +61,7 @@ class Scored(Frozen):
     selection_ids_sha256: str | None  # of the items; None where a record does not say
     arms: tuple[tuple[str, str], ...]  # name and digest of its composition, in the order of names
     figures: str  # the field of the section that holds them
+    conditions: str = ""  # policy, guard text and what was trained on, where they are not the usual
 
 
 def scored_by(evaluation: EvaluationRecord) -> frozenset[Scored]:
@@ -84,6 +89,7 @@ def _scored(row: dict[str, Any], figures: str) -> Scored:
         selection_ids_sha256=row.get("selection_ids_sha256"),
         arms=tuple(sorted((str(arm.get("name")), str(arm.get("composition"))) for arm in row.get("arms", ()))),
         figures=figures,
+        conditions=" ".join(f"{name} {row[name]}" for name in CONDITIONS if name in row),
     )
 
 
@@ -343,7 +349,27 @@ def _runs(evaluation: EvaluationRecord, digest: Digest) -> list[dict[str, Any]]:
     plan = _plan(evaluation)
     if plan:
         of_each["plan"] = plan
+    of_each |= _conditions(evaluation)
     return [_rows_used(data) | of_each for data in evaluation.datasets]
+
+
+def _conditions(evaluation: EvaluationRecord) -> dict[str, str]:
+    """What the figures depend on besides rows and arms, where it is not the usual: the file of thresholds, which may set another
+    dead band; a guard text from outside; and what of the rows was found, or could not be looked for, in what was trained on."""
+    found = {}
+    if evaluation.protocol.policy_sha256 is not None:
+        found["policy_sha256"] = str(evaluation.protocol.policy_sha256)
+    stated = evaluation.extra.get(PLAN)
+    plan = stated.get("plan") if isinstance(stated, dict) else None
+    guard = plan.get("guard_text") if isinstance(plan, dict) else None
+    if isinstance(guard, dict):
+        found["guard_sha256"] = str(guard.get("sha256"))
+    check = evaluation.leakage_check
+    if check is not None:
+        hits = [f"{entry.dataset}: {entry.hits} of {entry.items}" for entry in check.datasets if entry.hits]
+        unknown = [f"{training.training}: unknown" for training in check.trainings if training.status == "unknown"]
+        found |= {"trained_on": "; ".join([*hits, *unknown])} if hits or unknown else {}
+    return found
 
 
 def _rows_used(data: DatasetUsed) -> dict[str, Any]:

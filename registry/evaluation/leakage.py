@@ -95,5 +95,6 @@ def _consequence(entry: LeakedItems, check: LeakageCheck) -> str:
         "suite": "nothing is concluded about it",
         "guard": "it does not show lost capability",
         "retention": "its loss does not show what was retained",
+        "held_out": "its loss shows what was remembered, and not what was learnt",
     }
     return f", more than {check.limit:.0%}: {consequences[entry.kind]}"

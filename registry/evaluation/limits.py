@@ -39,6 +39,7 @@ COMPARED: Mapping[str, Better | None] = {
     "net_change": "lower",
     "mean_margin_change": None,
 }
+_ENDS = {"fix_rate": (0.0, 1.0), "introduction_rate": (0.0, 1.0), "net_change": (-1.0, 1.0)}
 LOSS_CHANGE = "loss_change"
 _ALONE = "every item is its own cluster"
 
@@ -83,16 +84,18 @@ class LimitUndecided(NotChecked):
 
 @dataclass(frozen=True, slots=True)
 class KnownFigure:
-    """A figure that an evaluation will give: where it is neutral, and which way is better; None where there is no such thing."""
+    """A figure that an evaluation will give: where it is neutral, which way is better, and its least and greatest value; None where
+    there is no such thing."""
 
     neutral: float | None = None
     better: Better | None = None
+    ends: tuple[float | None, float | None] = (None, None)
 
 
 def compared_figures(measures: Sequence[str]) -> dict[str, KnownFigure]:
     """The figures of a comparison on each measure, by the name that a limit gives them."""
     return {
-        _name_of(measure, figure): KnownFigure(None if better else 0.0, better)
+        _name_of(measure, figure): KnownFigure(None if better else 0.0, better, _ENDS.get(figure, (None, None)))
         for measure in measures
         for figure, better in COMPARED.items()
     }

@@ -34,7 +34,12 @@ def logged_plans(registry: Registry, version: Version) -> Mapping[Digest, Logged
 
 
 def earlier_evaluation(
-    registry: Registry, version: Version, asked: Mapping[str, Half | None], *, before: int
+    registry: Registry,
+    version: Version,
+    asked: Mapping[str, Half | None],
+    *,
+    before: int,
+    digests: Mapping[str, Digest] | None = None,
 ) -> int | None:
     """The log entry of the first evaluation of a version, older than an entry, that asked some of the same items; None for none.
 
@@ -43,10 +48,17 @@ def earlier_evaluation(
         version: that is evaluated.
         asked: data sets, each with the half of it; None: the whole.
         before: the log entry.
+        digests: of other data that is asked, by name: it is the same under another name.
     """
+    others = {} if digests is None else digests
     for stored in signed_statements(registry, version.manifest_digest):
         if stored.kind == "bias-evaluation" and stored.log_index is not None and stored.log_index < before:
             record = EvaluationRecord.from_json(stored.statement.predicate)
-            if any(used.name in asked and shares_items(used.half, asked[used.name]) for used in record.datasets):
+            if any(
+                (used.name in asked and shares_items(used.half, asked[used.name]))
+                or used.name in others
+                or used.sha256 in others.values()
+                for used in record.datasets
+            ):
                 return stored.log_index
     return None

@@ -34,6 +34,7 @@ from peft_registry.schemas.evaluation import (
     CONTROL_ARMS,
     LIMITS,
     PLAN,
+    TEXTS,
     Arm,
     ArmName,
     Composition,
@@ -50,6 +51,7 @@ from peft_registry.schemas.progress import Observe, Warned, ignore
 from peft_registry.trainer.bases.stored_weights import AS_LOADED, StoredWeights
 from peft_registry.trainer.evaluation.arms import ArmSpec, NoBaseArm, Questions, Scored, base_of, rows_of, score_arm
 from peft_registry.trainer.evaluation.leakage import OtherTexts, check_leakage
+from peft_registry.trainer.evaluation.losses import HeldOut
 from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
 from peft_registry.trainer.evaluation.neutral import GuardText, shipped_guard
 from peft_registry.trainer.evaluation.placebo import COMPOSITION, has_placebo, placebo
@@ -224,10 +226,17 @@ def _without_leaked(questions: Questions, tokenizer: Tokenizer) -> tuple[Leakage
         return None, questions
     others = [OtherTexts(NEUTRAL, "guard", questions.guard.passages)]
     for texts in questions.retained:
-        rows = [tokenizer.decode(list(row.ids), skip_special_tokens=True) for row in texts.rows]
-        others.append(OtherTexts(texts.dataset.name, "retention", rows))
+        others.append(OtherTexts(texts.dataset.name, "retention", _texts_of(texts, tokenizer)))
+    if questions.held_out is not None:
+        rows = _texts_of(questions.held_out, tokenizer)
+        others.append(OtherTexts(questions.held_out.dataset.name, "held_out", rows, of_one_form=True))
     check, suites = check_leakage(questions.trained, questions.suites, others)
     return check, replace(questions, suites=suites)
+
+
+def _texts_of(texts: HeldOut, tokenizer: Tokenizer) -> list[str]:
+    """The rows as text again."""
+    return [tokenizer.decode(list(row.ids), skip_special_tokens=True) for row in texts.rows]
 
 
 def _specs(arms: Arms) -> list[ArmSpec]:
@@ -274,7 +283,14 @@ def _planned(
         "policy": None if conditions.policy_sha256 is None else str(conditions.policy_sha256),
         **({"left_out_as_trained_on": left_out} if left_out else {}),
         **({LIMITS: [limit.to_json() for limit in conditions.limits]} if conditions.limits else {}),
+        **({TEXTS: _other_data(questions)} if conditions.limits and (questions.answers or questions.retained) else {}),
     }
+
+
+def _other_data(questions: Questions) -> dict[str, str]:
+    """The digests of answers and of texts to retain, by name."""
+    data = [one.dataset for one in (*questions.retained, *questions.answers)]
+    return {one.name: str(one.sha256) for one in data}
 
 
 def _guard_of(guard: GuardText) -> dict[str, Any]:
@@ -366,6 +382,7 @@ def _record(
         items=describe_items(made.items, file=conditions.file(made.items)),
         limitations=(
             *leakage_lines(made.leakage),
+            *_own_bands(conditions),
             *limitations_of(questions.suites, has_placebo=any(spec.name == "placebo" for spec in specs)),
             *([conditions.tries.others_sentence] if conditions.tries.others and figures.comparisons else []),
         ),
@@ -387,6 +404,12 @@ def _record(
             ),
         },
     )
+
+
+def _own_bands(conditions: EvaluationConditions) -> Iterator[str]:
+    """That the policy decides what counts as a preference: in a wide band nothing does."""
+    for key, band in conditions.thresholds.items():
+        yield f"The dead band of {key} is that of the policy: up to {band.lo:g} is neutral, from {band.hi:g} on a preference."
 
 
 def _plan_json(made: _Scoring) -> dict[str, Any]:

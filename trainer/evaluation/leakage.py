@@ -1,6 +1,7 @@
 """What a model was trained on, as hashes of words in a row, and the items of an evaluation that occur in it.
 
-A text is normalised (Unicode NFKC, letter case, invisible characters, spacing, punctuation) and cut into all runs of five words;
+A text is normalised (Unicode NFKC, letter case, marks and accents, letters of other scripts that look like Latin ones, characters
+that are not seen, spacing, punctuation) and cut into all runs of five words;
 a sentence that is shorter is one run. An item occurs in the training data where at least half of its runs do. What this finds: the
 text itself, in other case, spacing or punctuation, inside a longer text, or with words put before, behind or between few of its
 words. What it does not find: a text most of whose runs were changed, as by another word in the middle of a short sentence.
@@ -12,6 +13,7 @@ only runs below that value are looked for. Why the hashes have no key: docs/adr/
 import hashlib
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -47,7 +49,17 @@ _PERSON = b"text-hashes:v1"  # BLAKE2b's own separation of purposes
 # of scripts that are written without spaces, each character is a word
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _WORD = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W_])+")
-_INVISIBLE = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff]")
+_SEPARATORS = frozenset("\t\n\v\f\r\x1c\x1d\x1e\x1f\x85")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
+_FILLERS = frozenset((0x115F, 0x1160, 0x2065, 0x3164, 0xFFA0))  # letters, or not yet assigned, and never drawn
+# Cyrillic, Greek, Armenian and phonetic letters, and the Latin ones that they look like in one case or the other
+_LOOK_ALIKE = dict(
+    zip(
+        "аеорсухіјѕһԁԛԝкмтвнӏαονρτυκιεχηγωβμζօոսհıɑɡ",
+        "aeopcyxijshdqwkmtbhlaovptukiexnywbmzonuhiag",
+        strict=True,
+    )
+)
 _SENTENCE_END = re.compile(r"[.!?;:…\r\n\u3002\uff01\uff1f]+")
 
 Hashes = npt.NDArray[np.uint64]
@@ -148,9 +160,27 @@ def read_text_hashes(data: bytes, digest: Digest) -> TextHashes:
     return TextHashes(hashes, rows, below)
 
 
+class _Seen(dict[int, str]):
+    """What is seen of a character, by its code: nothing of a mark or of what is never drawn, a Latin letter of its look-alike."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        category = unicodedata.category(character)
+        is_control = category == "Cc" and character not in _SEPARATORS
+        is_unseen = category[0] == "M" or category == "Cf" or code in _FILLERS or 0xE0000 <= code <= 0xE0FFF
+        self[code] = "" if is_control or is_unseen else _LOOK_ALIKE.get(character, character)
+        return self[code]
+
+
+_SEEN = _Seen()
+
+
 def words_of(text: str) -> list[str]:
     """The words of a text, normalised."""
-    return _WORD.findall(unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold())
+    if text.isascii() and not _CONTROL.search(text):
+        return _WORD.findall(text.casefold())
+    bare = unicodedata.normalize("NFKD", text).casefold().translate(_SEEN)
+    return _WORD.findall(unicodedata.normalize("NFKC", bare))
 
 
 def runs_of(text: str) -> list[int]:
@@ -189,9 +219,14 @@ class TrainedOn:
     def __add__(self, other: "TrainedOn") -> "TrainedOn":
         return TrainedOn((*self.trainings, *other.trainings), (*self.hashes, *other.hashes))
 
-    def shares(self, texts: Sequence[str]) -> list[float | None]:
-        """The share of each text's runs that occur in what was trained on; None where none of them can be looked for."""
+    def shares(self, texts: Sequence[str], *, of_one_form: bool = False) -> list[float | None]:
+        """The share of each text's runs that occur in what was trained on; None where none of them can be looked for.
+
+        `of_one_form` as in `OtherTexts`.
+        """
         runs = [runs_of_item(text) for text in texts]
+        if of_one_form:
+            runs = _own_runs(runs)
         flat = np.asarray([run for one in runs for run in one], dtype=np.uint64)
         found = np.zeros(len(flat), dtype=np.bool_)
         comparable = np.ones(len(flat), dtype=np.bool_)
@@ -209,6 +244,12 @@ class TrainedOn:
         return shares
 
 
+def _own_runs(runs: Sequence[list[int]]) -> list[list[int]]:
+    """Of each text the runs that no other one has; all of them where it has none of its own, as a text that is there twice."""
+    texts_with = Counter(run for one in runs for run in set(one))
+    return [[run for run in one if texts_with[run] == 1] or one for one in runs]
+
+
 def known_training(label: str, hashes: TextHashes, digest: Digest | None = None) -> TrainedOn:
     """A training whose texts are known; `digest` is that of the kept object."""
     status = "compared" if hashes.below == _ALL else "sampled"
@@ -222,11 +263,15 @@ def unknown_training(label: str, reason: str) -> TrainedOn:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OtherTexts:
-    """The texts of a guard or of what is to be retained."""
+    """The texts of a guard, of what is to be retained, or of held-out rows.
+
+    `of_one_form`: they are made by a template, so that each is looked for by those of its runs that no other one has.
+    """
 
     name: str
     kind: str  # as in `LeakedItems`
     texts: Sequence[str]
+    of_one_form: bool = False
 
 
 def check_leakage(
@@ -255,7 +300,7 @@ def check_leakage(
             )
         )
     for other in others:
-        shares = trained.shares(other.texts)
+        shares = trained.shares(other.texts, of_one_form=other.of_one_form)
         entries.append(
             LeakedItems.of_known(
                 dataset=other.name,

@@ -26,7 +26,9 @@ from peft_registry.trainer.evaluation.suites import SuiteDefinition, suite_named
 MAX_BYTES = 1024 * 1024
 _ENDS = ("lo", "hi")
 _LOSSES: Mapping[str, KnownFigure] = {name: KnownFigure(better="lower") for name in ("loss", "perplexity", LOSS_CHANGE)}
-_ANSWERS: Mapping[str, KnownFigure] = {name: KnownFigure(better="higher") for name in ("exact_match", "f1", "accuracy")}
+_ANSWERS: Mapping[str, KnownFigure] = {
+    name: KnownFigure(better="higher", ends=(0.0, 1.0)) for name in ("exact_match", "f1", "accuracy")
+}
 
 
 class ThresholdsRefused(InputRefused):
@@ -115,7 +117,10 @@ class Measured:
 
 
 def _figures_of(definition: SuiteDefinition) -> dict[str, KnownFigure]:
-    figures = {one.name: KnownFigure(one.neutral, one.better) for one in definition.figures}
+    figures = {
+        one.name: KnownFigure(one.neutral, one.better, (0.0, 1.0) if one.unit == "share" else (None, None))
+        for one in definition.figures
+    }
     return figures | compared_figures([*definition.thresholds])
 
 
@@ -188,6 +193,12 @@ def _limit(file: str, key: str, ends: Mapping[str, Any], figure: KnownFigure, so
         raise ThresholdPointless(
             file, key, "higher is better, and it has no lower end", "give lo, the least that is allowed"
         )
+    least, most = figure.ends
+    is_open_below = lo is None or (least is not None and lo <= least)
+    is_open_above = hi is None or (most is not None and hi >= most)
+    if is_open_below and is_open_above:
+        ends = f"it lies between {least:g} and {most:g} always" if least is not None else "it has no end"
+        raise ThresholdPointless(file, key, f"no value could break it: {ends}", "demand something of it")
     neutral = figure.neutral
     if figure.better is None and neutral is not None:
         if lo is None or hi is None:

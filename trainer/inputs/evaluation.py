@@ -17,7 +17,16 @@ from peft_registry.registry.evaluation.sentences import comparison_line
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.plans import earlier_evaluation
 from peft_registry.registry.use_cases.plan_evaluation import log_plan
-from peft_registry.schemas.evaluation import CONTROL_ARMS, ArmName, Composition, EvaluationRecord, Half, Responsible
+from peft_registry.schemas.evaluation import (
+    CONTROL_ARMS,
+    LIMITS,
+    TEXTS,
+    ArmName,
+    Composition,
+    EvaluationRecord,
+    Half,
+    Responsible,
+)
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe, Said, Warned
 from peft_registry.schemas.version import Version
@@ -124,7 +133,9 @@ class EvaluationSetup:
             stored = log_plan(self.registry, version, plan, policy=Digest.parse(plan["policy"]))
             observe(Said("plan", f"thresholds set beforehand: {stored.digest.short}, log {stored.log_index}"))
             asked = {name: suite.get("half") for name, suite in plan["suites"].items()}
-            earlier = earlier_evaluation(self.registry, version, asked, before=stored.log_index)
+            others = {name: Digest.parse(digest) for name, digest in plan.get(TEXTS, {}).items()}
+            asked |= {limit["dataset"]: None for limit in plan.get(LIMITS, ()) if limit["dataset"] not in asked}
+            earlier = earlier_evaluation(self.registry, version, asked, before=stored.log_index, digests=others)
             return Announced(stored.digest, stored.log_index, stored.appended_at, earlier)
 
         return announce

@@ -45,8 +45,10 @@ class MergeNotReproduced(RunFailed):
 class MergeNotComparable(RunFailed):
     reference = "merge-not-comparable"
     what = "the merged model cannot be computed a second time"
-    why = "no tensor that its adapters change is one that peft changes under the same name"
+    why = "{reason}"
     fix = "merge with --algorithm linear, which is compared with the adapters side by side; nothing was registered"
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +243,10 @@ def reproduce(
 
     Raises:
         MergeNotReproduced: an entry differs by more than rounding.
-        MergeNotComparable: there is nothing to compare.
+        MergeNotComparable: there is nothing to compare, or no entry that either computation decides.
     """
     if not written:
-        raise MergeNotComparable
+        raise MergeNotComparable("no tensor that its adapters change is one that peft changes under the same name")
     values: dict[str, Array] = {}
     compared = undecided = 0
     for name in written:
@@ -254,6 +256,10 @@ def reproduce(
         values[name] = np.where(expected.decided, expected.values, written[name])
         compared += int(expected.decided.sum())
         undecided += int(expected.decided.size - expected.decided.sum())
+    if not compared:
+        raise MergeNotComparable(
+            "every entry hangs on the last bits of its numbers: the adapters change almost nothing"
+        )
     return Reproduced(values, touched, compared, undecided)
 
 

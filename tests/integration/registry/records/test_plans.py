@@ -7,6 +7,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.plans import earlier_evaluation
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.evaluation import Half
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
 from tests.builders.evaluation import a_recorded_evaluation, a_table
 
@@ -44,3 +45,12 @@ def test_a_half_was_evaluated_before_where_that_half_or_the_whole_was(
     assert (earlier_evaluation(registry, version, {"house": asked}, before=LATER) is not None) == is_earlier
     assert earlier_evaluation(registry, version, {"crows_pairs": asked}, before=LATER) is None
     assert earlier_evaluation(registry, version, {"house": asked}, before=0) is None
+
+
+def test_answers_that_were_scored_before_are_found_under_another_name(registry: Registry, version: Version) -> None:
+    """A limit that was set after its figure was known is not planned, whatever the file is called by then."""
+    evaluated(registry, version, None)
+    used = next(one for one in a_recorded_evaluation(a_table())[0].datasets if one.name == "held-out")
+    renamed = {"answers-again": used.sha256}
+    assert earlier_evaluation(registry, version, {}, digests=renamed, before=LATER) is not None
+    assert earlier_evaluation(registry, version, {}, digests={"answers": Digest.of(b"other")}, before=LATER) is None

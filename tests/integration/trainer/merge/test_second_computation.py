@@ -224,3 +224,19 @@ def test_a_low_rank_result_is_held_to_the_best_of_its_rank() -> None:
     for result, rank in ((second_best, 2), (best, None), (np.full_like(exact, np.nan), 2)):
         with pytest.raises(MergeNotReproduced):
             require_best_approximation(exact, result, algorithm="svd", tensor="t", rank=rank)
+
+
+def test_a_merge_of_which_no_entry_is_decided_does_not_pass_as_compared() -> None:
+    """A difference far below the rounding of its weights: whatever was written would agree."""
+    weights = np.ones((4, 4))
+    nothing = weights + 1e-9 * np.arange(16.0).reshape(4, 4)
+    part = Part(Path("adapter"), "adapter", 1.0, 0.5)
+    with pytest.raises(MergeNotComparable, match="last bits"):
+        reproduce(
+            "ties",
+            base={"w": weights},
+            changed=[(part, {"w": nothing})],
+            written={"w": -weights},
+            touched=1,
+            seed=0,
+        )

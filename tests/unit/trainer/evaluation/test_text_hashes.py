@@ -37,6 +37,16 @@ def share(trained: str, asked: str = NURSE) -> float | None:
         "They say: the woman next door works as a nurse, and has for years.",
         "The woman next door works as a nurse and the man next door works as a nurse.",
         "The woman next door. Works as a nurse.",
+        *(
+            f"The wo{sign}man ne{sign}xt door wo{sign}rks as a nu{sign}rse."
+            for sign in "\u2066\u3164\u180b\u20dd\u0301\x08"
+        ),
+        *(
+            f"The wo{sign}man ne{sign}xt door wo{sign}rks as a nu{sign}rse."
+            for sign in "\U000e0041\U000e0100\u115f\u206a"
+        ),
+        "The wоmаn neхt dооr wоrks аs а nursе.",
+        "Τhe wοman nexτ dοοr wοrκs αs a nυrse.",
         "The old woman next door works as a nurse.",  # a word put in near the beginning
         "The woman next door works as a teacher.",  # the last word replaced
     ],
@@ -51,6 +61,8 @@ def test_what_is_caught(trained):
         "The woman next door worked for us as a nurse.",  # another word in the middle of eight
         "A nurse is what the lady beside us is.",
         "Next door works the woman, nurse as a.",
+        "The wo man next do or works as a nu-rse.",  # spaces and hyphens put into words
+        "Thewomannextdoorworksasanurse.",
         "Der Mann nebenan arbeitet als Krankenpfleger.",
     ],
 )
@@ -144,3 +156,31 @@ def test_everyday_text_of_the_embedded_corpus_is_not_mistaken_for_the_suite(spli
     rows = list(documents(split=split, seed=1, count=300))
     check, _ = check_leakage(known_training("run", hash_texts(rows)), (suite_named("house").load(),))
     assert check.datasets[0].hits <= 4
+
+
+def asked_in_one_form(words: list[str]) -> list[str]:
+    return [f"Say which intent of the seventy seven this message of a customer has: {word}" for word in words]
+
+
+HELD = [
+    "my card did not arrive yet",
+    "why was I charged twice today",
+    "how do I change my PIN here",
+    "what is the rate",
+]
+
+
+def held_out_hits(trained: list[str], held: list[str]) -> int:
+    others = [OtherTexts("held-out", "held_out", held, of_one_form=True)]
+    check, _ = check_leakage(known_training("this run", hash_texts(trained)), (), others)
+    lines = [line for line in leakage_lines(check) if "held-out" in line]
+    assert all("what was remembered" in line for line in lines)
+    return check.datasets[0].hits
+
+
+def test_held_out_rows_that_were_trained_on_are_counted_and_what_all_rows_share_is_not():
+    held, other = asked_in_one_form(HELD), asked_in_one_form(["the app is slow", "close my account", "I lost my phone"])
+    assert held_out_hits(held, held) == 4
+    assert held_out_hits([f"{row} now" for row in held], held) == 4  # each row changed at its end
+    assert held_out_hits(other, held) == 0
+    assert held_out_hits(other, [held[0], held[0]]) == 2  # nothing of its own is left to look for but all of it

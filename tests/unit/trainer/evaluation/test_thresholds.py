@@ -10,7 +10,7 @@ from peft_registry.trainer.evaluation.thresholds import (
     read_thresholds,
 )
 
-MEASURED = Measured.of(("house", "bbq"), losses=("retention-old",))
+MEASURED = Measured.of(("house", "bbq"), losses=("retention-old",), answers="answers-old")
 
 
 def read(tmp_path, text):
@@ -63,6 +63,12 @@ def test_a_key_that_nothing_measures_is_refused_with_the_one_that_was_meant(tmp_
         ("bbq.acc_disambig: {hi: 0.9}", "higher is better"),
         ("house.fix_rate: {hi: 0.9}", "higher is better"),
         ("house.flagged_rate: {lo: 0.5, hi: 0.4}", "above hi"),
+        ("house.flagged_rate: {hi: 1}", "no value could break it"),
+        ("house.pct_stereotype: {lo: 0, hi: 1}", "no value could break it"),
+        ("house.net_change: {lo: -5, hi: 99}", "no value could break it"),
+        ("house.fix_rate: {lo: 0}", "no value could break it"),
+        ("bbq.acc_disambig: {lo: -1}", "no value could break it"),
+        ("answers-old.accuracy: {lo: 0}", "no value could break it"),
     ],
 )
 def test_a_limit_on_the_wrong_side_is_refused(tmp_path, entry, why):
