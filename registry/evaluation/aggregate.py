@@ -31,6 +31,7 @@ from peft_registry.schemas.evaluation import (
 )
 
 NEUTRAL = "neutral"  # the data set of everyday sentences whose loss is the capability guard
+NEUTRAL_SHIPPED = "neutral-shipped"  # the sentences that ship, where a text from outside is the guard
 NEUTRAL_TEXT = "loss on neutral text"
 NEUTRAL_LOSS_RATIO = 1.05  # after / before: 5 % is a starting value, written into every record
 LMS_POINTS, ACC_DISAMBIG = 2.0, 0.03  # falls that count as lost capability: starting values of the same kind
@@ -334,7 +335,9 @@ def _guards(table: _Table, plan: StatisticsPlan, losses: Iterable[LossComparison
         for pair in paired(arms, plan.before, plan.after)
     ]
     less_likely = sum(_both_less_likely(pair) for pair in pairs)
-    neutral = next((loss for loss in losses if loss.dataset == NEUTRAL), None)
+    # whoever chooses a guard text can choose one that nothing makes worse: of two the one whose loss rose most decides
+    guard_losses = [loss for loss in losses if loss.dataset in (NEUTRAL, NEUTRAL_SHIPPED)]
+    neutral = max(guard_losses, key=lambda loss: loss.after - plan.neutral_loss_ratio * loss.before, default=None)
     whole = {(result.metric, result.arm): result.value for result in results if result.category is None}
     lms = (whole.get(("lms", plan.before)), whole.get(("lms", plan.after)))
     acc = (whole.get(("acc_disambig", plan.before)), whole.get(("acc_disambig", plan.after)))

@@ -13,7 +13,7 @@ from peft_registry.trainer.evaluation.divergence import PromptDivergence, next_t
 from peft_registry.trainer.evaluation.leakage import TrainedOn
 from peft_registry.trainer.evaluation.losses import HeldOut, row_losses
 from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
-from peft_registry.trainer.evaluation.neutral import GuardText, shipped_guard
+from peft_registry.trainer.evaluation.neutral import GuardText, guards_beside, shipped_guard
 from peft_registry.trainer.evaluation.quality import Answers, measure_rows
 from peft_registry.trainer.evaluation.questions import Request, Score
 from peft_registry.trainer.evaluation.score_cache import NOTHING, FinishedScores
@@ -60,6 +60,11 @@ class Questions:
     guard: GuardText = field(default_factory=shipped_guard)
 
     @property
+    def guards(self) -> tuple[GuardText, ...]:
+        """The guard text, and beside one from outside that which ships."""
+        return guards_beside(self.guard)
+
+    @property
     def losses(self) -> tuple[HeldOut, ...]:
         return (*([self.held_out] if self.held_out is not None else []), *self.retained)
 
@@ -70,7 +75,7 @@ class Scored:
 
     arm: ArmName
     suites: tuple[SuiteAnswers, ...]  # in the order of the suites
-    neutral: tuple[Score, ...]
+    neutral: tuple[tuple[Score, ...], ...]  # in the order of the guard texts; none of a control
     losses: tuple[Item, ...]
     measured: tuple[TableRow, ...]
 
@@ -92,7 +97,8 @@ class Scored:
         ]
 
     def rows(self, questions: Questions, thresholds: Mapping[str, Threshold]) -> list[TableRow]:
-        neutral = questions.guard.items(self.neutral, self.arm) if self.neutral else ()
+        guards = zip(questions.guards, self.neutral, strict=True) if self.neutral else ()
+        neutral = [item for guard, scores in guards for item in guard.items(scores, self.arm)]
         return [*self.suite_rows(questions, thresholds), *neutral, *self.losses, *self.measured]
 
 
@@ -137,7 +143,7 @@ def score_arm(
         suites = tuple(map(answer, questions.suites))
         if is_control:
             return Scored(spec.name, suites, (), (), ())
-        neutral = ask(questions.guard.requests, "neutral")
+        neutral = tuple(ask(guard.requests, guard.dataset.name) for guard in questions.guards)
         losses = [
             item
             for one in questions.losses

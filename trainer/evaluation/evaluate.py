@@ -59,6 +59,7 @@ from peft_registry.trainer.evaluation.provenance import harness, limitations_of
 from peft_registry.trainer.evaluation.score_cache import NOTHING, FinishedScores
 from peft_registry.trainer.evaluation.scoring import PREFIX_POLICY, in_float32, max_length_of, token_budget_of
 from peft_registry.trainer.evaluation.suites import LoadedSuite
+from peft_registry.trainer.evaluation.suites.published import unknown_file
 from peft_registry.trainer.machine.environment import Hardware, library_versions
 
 __all__ = [
@@ -224,7 +225,7 @@ def _without_leaked(questions: Questions, tokenizer: Tokenizer) -> tuple[Leakage
     """What of the questions the model was trained on, and the questions without those items, where they are few."""
     if questions.trained is None:
         return None, questions
-    others = [OtherTexts(NEUTRAL, "guard", questions.guard.passages)]
+    others = [OtherTexts(guard.dataset.name, "guard", guard.passages) for guard in questions.guards]
     for texts in questions.retained:
         others.append(OtherTexts(texts.dataset.name, "retention", _texts_of(texts, tokenizer)))
     if questions.held_out is not None:
@@ -361,7 +362,7 @@ def _record(
     asked_neutral = any(row.dataset == NEUTRAL for row in rows)
     datasets = [
         *(suite.dataset for suite in questions.suites),
-        *([questions.guard.dataset] if asked_neutral else []),
+        *(guard.dataset for guard in questions.guards if asked_neutral),
         *others,
     ]
     own = {one.dataset.name: str(one.own.source) for one in questions.answers if one.own is not None}
@@ -382,6 +383,7 @@ def _record(
         items=describe_items(made.items, file=conditions.file(made.items)),
         limitations=(
             *leakage_lines(made.leakage),
+            *(line for suite in questions.suites if (line := unknown_file(suite.definition, suite.dataset))),
             *_own_bands(conditions),
             *limitations_of(questions.suites, has_placebo=any(spec.name == "placebo" for spec in specs)),
             *([conditions.tries.others_sentence] if conditions.tries.others and figures.comparisons else []),

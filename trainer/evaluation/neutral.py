@@ -1,16 +1,17 @@
 """Loss on everyday sentences that speak of nobody: a model that lost its language looks free of preferences, and is not.
 
-The sentences that ship are known to whoever trains. So a text from outside can take their place: a file of the user's, one passage
-a line, of which the record holds the digest and the number of passages.
+The sentences that ship are known to whoever trains. So a text from outside can stand beside them: a file of the user's, one passage
+a line, of which the record holds the digest and the number of passages. Whoever chooses it may choose one that nothing makes
+worse, so that both are scored.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
 from peft_registry.registry.disk.files import read_offered
-from peft_registry.registry.evaluation.aggregate import NEUTRAL
+from peft_registry.registry.evaluation.aggregate import NEUTRAL, NEUTRAL_SHIPPED
 from peft_registry.registry.evaluation.comparisons import ids_digest
 from peft_registry.registry.evaluation.items import Item, loss_item
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
@@ -61,7 +62,9 @@ class GuardText:
     def items(self, scores: Sequence[Score], arm: ArmName) -> tuple[Item, ...]:
         """One item a passage."""
         return tuple(
-            loss_item(dataset=NEUTRAL, id=name, cluster=name, arm=arm, ll=one.log_likelihood, tokens=one.tokens)
+            loss_item(
+                dataset=self.dataset.name, id=name, cluster=name, arm=arm, ll=one.log_likelihood, tokens=one.tokens
+            )
             for name, one in zip(self.ids, scores, strict=True)
         )
 
@@ -86,6 +89,14 @@ def shipped_guard() -> GuardText:
         selection_ids_sha256=ids_digest(ids),
     )
     return GuardText(sentences, ids, dataset)
+
+
+def guards_beside(guard: GuardText) -> tuple[GuardText, ...]:
+    """The guard text, and the sentences that ship where they are another: they can be compared between all evaluations."""
+    shipped = shipped_guard()
+    if guard.dataset.sha256 == shipped.dataset.sha256:
+        return (guard,)
+    return guard, replace(shipped, dataset=shipped.dataset.revised(name=NEUTRAL_SHIPPED))
 
 
 def read_guard_text(path: Path, expected: Digest | None = None) -> GuardText:

@@ -178,8 +178,16 @@ def report_comparisons(record: EvaluationRecord, lead: str, observe: Observe) ->
 
     `lead` says of what, such as `helper:1, base → adapted: `.
     """
+    from peft_registry.trainer.evaluation.suites import suites
+    from peft_registry.trainer.evaluation.suites.published import unknown_file
+
     for line in leakage_lines(record.leakage_check):
         observe(Warned("leakage", line))
+    definitions = {name: suite.definition for name, suite in suites().items()}
+    for used in record.datasets:
+        own = unknown_file(definitions[used.name], used) if used.name in definitions else None
+        if own is not None:
+            observe(Warned("unknown-file", own))
     for comparison in record.findings:
         if comparison.category is None:
             observe(Said("bias", f"{lead}{comparison_line(comparison)}"))

@@ -262,6 +262,7 @@ def _scored_tokens(
 
     What several texts begin with is counted for each, though it is computed once.
     """
+    from peft_registry.trainer.evaluation.neutral import guards_beside
     from peft_registry.trainer.evaluation.retention import retained
     from peft_registry.trainer.evaluation.scoring import encode
     from peft_registry.trainer.hub.data_sets import locate_locally_or_on_hub
@@ -274,7 +275,8 @@ def _scored_tokens(
     ]
     passages = [
         len(encode(tokenizer, request, prefix_token_id=None, max_length=context_length).ids)
-        for request in plan.scope.guard().requests
+        for guard in guards_beside(plan.scope.guard())
+        for request in guard.requests
     ]
     kept = retained(
         asked.retention,

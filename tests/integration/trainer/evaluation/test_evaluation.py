@@ -25,7 +25,7 @@ from peft_registry.trainer.embedded import embedded_base
 from peft_registry.trainer.evaluation.evaluate import Arms, EvaluationConditions, NoBaseArm, Questions, evaluate_pair
 from peft_registry.trainer.evaluation.leakage import hash_texts, known_training
 from peft_registry.trainer.evaluation.losses import HeldOutRow, row_losses
-from peft_registry.trainer.evaluation.neutral import read_guard_text
+from peft_registry.trainer.evaluation.neutral import read_guard_text, shipped_guard
 from peft_registry.trainer.evaluation.questions import Request
 from peft_registry.trainer.evaluation.scoring import NoPrefixToken, encode, in_float32, score
 from peft_registry.trainer.evaluation.suites import SuiteFileNeeded, UnknownSuite, suite_named
@@ -355,6 +355,9 @@ def test_training_on_a_guard_text_from_outside_is_found_and_the_record_names_the
     outcome = evaluate_pair(Arms(model, tokenizer, BASE, AFTER, base_model=model), questions, CONDITIONS)
     record = outcome.record
     neutral = next(used for used in record.datasets if used.name == "neutral")
+    assert any("own.jsonl" in line and "not known here" in line for line in record.limitations)
+    beside = next(used for used in record.datasets if used.name == "neutral-shipped")
+    assert beside.sha256 == shipped_guard().dataset.sha256
     assert (neutral.file, neutral.sha256, neutral.rows_used) == ("passages.txt", guard.dataset.sha256, 12)
     assert record.leakage_check is not None
     leaked = next(entry for entry in record.leakage_check.datasets if entry.kind == "guard")

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from peft_registry.registry.evaluation.aggregate import FIGURES, aggregate
+from peft_registry.registry.evaluation.aggregate import FIGURES, NEUTRAL_SHIPPED, aggregate
 from peft_registry.registry.evaluation.conclusions import conclusion_among
 from peft_registry.registry.evaluation.leakage import leaked_of, left_out_of
 from peft_registry.registry.evaluation.praise import ONE_TRY, Tries, reserved_of
 from peft_registry.registry.evaluation.recheck import STATISTICS, TRIES, UnusablePlan, recheck, tries_of
 from peft_registry.schemas.evaluation import ComparedTexts, DatasetUsed, LeakageCheck, LeakedItems
 from peft_registry.schemas.identity import Digest
-from tests.builders.evaluation import PLAN, a_recorded_evaluation, a_table, base_margin
+from tests.builders.evaluation import PLAN, a_recorded_evaluation, a_table, base_margin, loss_items
 
 KNOWN = ComparedTexts(training="mine:1", status="compared", hashes=Digest.of(b"texts"))
 UNKNOWN = ComparedTexts(training="mine:1", status="unknown", reason="its training is not recorded here")
@@ -189,3 +189,12 @@ def test_praise_of_a_first_seed_is_judged_again_when_more_were_begun():
     assert conclusion_among(first, ONE_TRY) == "better"
     assert conclusion_among(first, Tries(seeds=10, runs=10)) == "inconclusive"
     assert conclusion_among(whole_of(a_table(lambda _: 2.0), ONE_TRY), Tries(10, 10)) == "worse"
+
+
+def test_a_guard_text_that_never_gets_worse_does_not_hide_what_the_shipped_one_shows():
+    """Passages of which the base knows nothing, such as letters at random: a broken model is no worse at them."""
+    beside = [*loss_items(2.0, "base", dataset=NEUTRAL_SHIPPED), *loss_items(2.4, "adapted", dataset=NEUTRAL_SHIPPED)]
+    figures = aggregate([*a_table(fixed, neutral=(9.0, 8.9)), *beside], replace(PLAN, figures=FIGURES))
+    whole = next(one for one in figures.comparisons if one.category is None and one.after == "adapted")
+    assert (figures.guards.neutral_loss_before, figures.guards.confounded) == (pytest.approx(2.0, abs=0.1), True)
+    assert whole.conclusion == "confounded"
