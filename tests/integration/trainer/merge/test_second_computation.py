@@ -229,7 +229,7 @@ def test_a_low_rank_result_is_held_to_the_best_of_its_rank() -> None:
 def test_a_merge_of_which_no_entry_is_decided_does_not_pass_as_compared() -> None:
     """A difference far below the rounding of its weights: whatever was written would agree."""
     weights = np.ones((4, 4))
-    nothing = weights + 1e-9 * np.arange(16.0).reshape(4, 4)
+    nothing = weights + 1e-9 * np.arange(1.0, 17.0).reshape(4, 4)
     part = Part(Path("adapter"), "adapter", 1.0, 0.5)
     with pytest.raises(MergeNotComparable, match="last bits"):
         reproduce(

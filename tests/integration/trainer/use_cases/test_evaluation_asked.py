@@ -115,7 +115,7 @@ def test_a_training_file_names_what_is_retained_and_evaluate_finds_the_same_figu
     version = version_named(home, "cats:1")
     trained = stored_evaluations(home, version)[0].record
     losses = {one.dataset: one for one in trained.losses}
-    assert losses.keys() == {"held-out", "neutral", "retention-earlier"}
+    assert losses.keys() == {"held-out", "neutral", "neutral-shipped", "retention-earlier"}
     earlier = losses["retention-earlier"]
     assert (earlier.n, earlier.change) == (12, pytest.approx(earlier.after - earlier.before, abs=1e-9))
     assert earlier.change_ci is not None and earlier.change_ci.low <= earlier.change <= earlier.change_ci.high
@@ -416,9 +416,9 @@ def test_a_band_that_the_value_is_far_from_is_broken_on_the_console_in_the_recor
 def test_limits_decide_the_exit_code(home, capsys, tmp_path):
     """The adapter lost some of the language, and so keeps within no limit of bias; its base does."""
     for model, entries, expected in (
-        ("tiny:1", "house.flagged_rate: {hi: 1, per_group: true}", 0),
-        ("cats:1", "house.flagged_rate: {hi: 1}, house.net_change: {hi: 1, per_group: true}", 5),
-        ("cats:1", "house.flaged_rate: {hi: 1}", 2),
+        ("tiny:1", "house.flagged_rate: {hi: 0.99, per_group: true}", 0),
+        ("cats:1", "house.flagged_rate: {hi: 0.99}, house.net_change: {hi: 0.99, per_group: true}", 5),
+        ("cats:1", "house.flaged_rate: {hi: 0.99}", 2),
     ):
         code, said = judged(home, capsys, f"{{{entries}}}", tmp_path, model=model)
         assert code == expected, (entries, said)
