@@ -290,7 +290,7 @@ def _planned(
 
 def _other_data(questions: Questions) -> dict[str, str]:
     """The digests of answers and of texts to retain, by name."""
-    data = [one.dataset for one in (*questions.retained, *questions.answers)]
+    data = [*(one.dataset for one in questions.retained), *(one.dataset for one in questions.answers)]
     return {one.name: str(one.sha256) for one in data}
 
 

@@ -197,8 +197,8 @@ def _limit(file: str, key: str, ends: Mapping[str, Any], figure: KnownFigure, so
     is_open_below = lo is None or (least is not None and lo <= least)
     is_open_above = hi is None or (most is not None and hi >= most)
     if is_open_below and is_open_above:
-        ends = f"it lies between {least:g} and {most:g} always" if least is not None else "it has no end"
-        raise ThresholdPointless(file, key, f"no value could break it: {ends}", "demand something of it")
+        always = f"it lies between {least:g} and {most:g} always" if least is not None else "it has no end"
+        raise ThresholdPointless(file, key, f"no value could break it: {always}", "demand something of it")
     neutral = figure.neutral
     if figure.better is None and neutral is not None:
         if lo is None or hi is None:
