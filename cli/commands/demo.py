@@ -4,6 +4,8 @@ Everything is written under one folder. Each step is the command a user would ty
 of the tampered copy is the real exit code of `registry verify`.
 """
 
+import hashlib
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,13 @@ Run = Callable[[list[str]], int]
 NAME = "polite-replies"
 MERGED = "polite-replies-merged"
 TAMPERED = "adapter_model.safetensors"
+APPROVERS = ("ada", "ben")
+TWO_PEOPLE = """\
+name: two-people
+about: evaluated as it is, and approved by two people who did not make it
+evaluation: {fresh: true}
+approvals: {count: 2}
+"""
 
 
 class DemoFailed(RunFailed):
@@ -38,7 +47,7 @@ def add_to(app: typer.Typer, run: Run) -> None:
     def demo(
         folder: Annotated[Path, typer.Option(help="Folder to write everything to.")] = Path("demo"),
     ) -> None:
-        """Run the whole workflow on a small model. Base, train, verify, merge, tamper, refuse, report."""
+        """Run the whole workflow on a small model. Train, verify, merge, tamper, approve, recall, report."""
         raise typer.Exit(run_demo(folder, run))
 
 
@@ -94,8 +103,52 @@ def run_demo(folder: Path, run: Run) -> int:
     story.chapter("A report", "One page for whoever decides: what changed, how it was measured, what is open.")
     report = folder / f"{NAME}-1-report.html"
     story.type("report", NAME, "--out", str(report))
+    _decide(story, folder)
+    _recall(story, folder)
     _what_next(folder, report)
     return 0
+
+
+def _decide(story: "_Story", folder: Path) -> None:
+    """Two people approve what a policy guards: it says no before, and yes afterwards."""
+    story.chapter(
+        "Decisions",
+        "What the law may make of it, and a policy that lets it through once two people approved under their own keys.",
+    )
+    story.type("verdict", NAME)
+    policy = folder / "two-people.yml"
+    policy.write_text(TWO_PEOPLE, "utf-8")
+    is_served = story.has(f"{NAME}@served")
+    for person in APPROVERS:
+        keys = folder / "keys" / person
+        made = (keys / "approver.key").exists()
+        create = ("keys", "create", "approver", "--person", person, "--out", str(keys), "--unencrypted")
+        story.once(made, f"{person} has a key already", *create)
+        trust = ("trust", "add", str(keys / "approver.pub"), "--person", person, "--role", "approver")
+        story.once(made, f"the key of {person} is listed already", *trust)
+    promote = ("promote", NAME, "served", "--policy", str(policy))
+    if is_served:
+        console.out("(two people approved it already: continuing)")
+    else:
+        story.type(*promote, expected=3)
+        for person in APPROVERS:
+            key = str(folder / "keys" / person / "approver.key")
+            story.type("approve", NAME, "--policy", str(policy), "--reason", "read the report", "--key", key)
+        story.type(*promote)
+    story.type("gate", "status", f"{NAME}@served")
+
+
+def _recall(story: "_Story", folder: Path) -> None:
+    """The data is withdrawn: nothing that was made from it is handed out until that is taken back."""
+    story.chapter(
+        "A recall",
+        "The data is withdrawn. The merged model, made from the adapter, is refused too, until it is taken back.",
+    )
+    data = hashlib.sha256((folder / "example" / "example.jsonl").read_bytes()).hexdigest()
+    key = ("--key", str(folder / "keys" / APPROVERS[0] / "approver.key"))
+    story.type("recall", f"sha256:{data}", "--reason", "consent was withdrawn", *key)
+    story.type("pull", MERGED, str(folder / "not-written"), expected=3)
+    story.type("recall", f"sha256:{data}", "--undo", "--reason", "consent was given again", *key)
 
 
 def flip_one_bit(source: Path, copy: Path) -> None:
@@ -132,7 +185,7 @@ class _Story:
             self.type(*arguments)
 
     def type(self, *arguments: str, expected: int = 0) -> None:
-        command = " ".join(("registry", *arguments))
+        command = shlex.join(("registry", *arguments))
         console.out(f"$ {command}")
         # the story tells what comes next itself, and the home of each command is said at its beginning
         with console.without_next_steps():

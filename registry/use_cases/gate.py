@@ -56,11 +56,12 @@ class GateClosed(Refused):
     reference = "gate-closed"
     what = "{label} may not be {alias}: the policy {policy} says no"
     why = "{reasons}"
-    fix = "{remedies}; `registry promote {label} {alias} --policy {policy} --explain` lists them line by line"
+    fix = "{remedies}; `registry promote {label} {alias} --policy {typed} --explain` lists them line by line"
 
     label: str
     alias: str
     policy: str
+    typed: str
     found: tuple[Reason, ...]
 
     @property
@@ -84,10 +85,11 @@ class NoGatePassed(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class ReadPolicy:
-    """A policy, its bytes and their SHA-256."""
+    """A policy, its bytes and their SHA-256; `typed` is the word or path that means it."""
 
     policy: GatePolicy
     data: bytes
+    typed: str
 
     @property
     def digest(self) -> Digest:
@@ -153,7 +155,7 @@ def read_gate_policy(text: str) -> ReadPolicy:
 
 def _policy(name: str, data: bytes) -> ReadPolicy:
     try:
-        return ReadPolicy(GatePolicy.model_validate(read_yaml(data, what=Path(name).name)), data)
+        return ReadPolicy(GatePolicy.model_validate(read_yaml(data, what=Path(name).name)), data, name)
     except ValidationError as error:
         raise GatePolicyRefused(name, first_problem(error)) from error
 
@@ -200,7 +202,7 @@ def promote(
     require_verified(outcome, alias)
     shown = _held_against(registry, version, policy, outcome)
     if not shown.decision.is_open:
-        raise GateClosed(version.label, alias, policy.policy.name, shown.decision.reasons)
+        raise GateClosed(version.label, alias, policy.policy.name, policy.typed, shown.decision.reasons)
     waived = tuple(dict.fromkeys(suspended.reason.rule for suspended in shown.decision.suspended))
     registry.store.put_bytes(policy.data)
     passed = PassedGate(policy=policy.digest, policy_name=policy.policy.name, waived=waived)

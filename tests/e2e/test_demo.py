@@ -52,6 +52,25 @@ def test_the_demo_tells_the_whole_story_and_writes_only_under_its_folder(told: t
     assert "<script" not in page
 
 
+def test_the_demo_is_refused_approved_promoted_and_recalled(told: tuple[Path, str]) -> None:
+    _, said = told
+    steps = [
+        "$ registry verdict polite-replies",
+        "(exit code 3, as it should be)",
+        "approved polite-replies:1 by ada",
+        "approved polite-replies:1 by ben",
+        "alias    polite-replies@served → polite-replies:1",
+        "gate      open",
+        "reaches   polite-replies-merged:1",
+        "(exit code 3, as it should be)",
+        "free      the data example.jsonl",
+    ]
+    place = 0
+    for step in steps:
+        place = said.find(step, place) + 1
+        assert place, step
+
+
 def test_the_demo_plans_merges_measures_and_documents_before_it_tampers(told: tuple[Path, str]) -> None:
     folder, said = told
     steps = [
