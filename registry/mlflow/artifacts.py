@@ -18,6 +18,9 @@ from mlflow.entities import FileInfo
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, PERMISSION_DENIED, RESOURCE_DOES_NOT_EXIST
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import _artifact_repository_registry
+from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
+from mlflow.store.artifact.utils.models import _parse_model_uri
 from mlflow.version import VERSION
 
 from peft_registry.registry.mlflow.model_layout import NotLoadableByMlflow, Versions
@@ -103,6 +106,24 @@ class VerifiedArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # m
         _refuse("deleted")
 
 
+class VerifiedModelsRepository(ModelsArtifactRepository):  # type: ignore[misc]  # mlflow has no types that mypy follows
+    """`models:/NAME@alias` and `models:/NAME/3`: what MLflow makes of them, where this registry says the same of its names."""
+
+    def __init__(self, artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None) -> None:
+        super().__init__(artifact_uri, tracking_uri, registry_uri)
+        if self.model_name is None:  # the id of a logged model, of which only MLflow knows
+            return
+        from peft_registry.registry.mlflow.whose_alias import LATEST, Answer, refusal_of
+
+        asked = _parse_model_uri(artifact_uri)
+        alias = asked.alias if asked.version or asked.stage or asked.alias else LATEST
+        # the source that will be read, and not what a second question would be answered
+        answer = Answer(self.model_name, alias, int(self.model_version), self.repo.artifact_uri)
+        refusal = refusal_of(answer)
+        if refusal is not None:
+            raise _translated(refusal)
+
+
 def _reader() -> ManifestReader:
     """The registry of this process: REGISTRY_HOME, or the user's own `.registry` found upwards."""
     from peft_registry.registry.homes.known_homes import state_folder
@@ -136,3 +157,7 @@ def _translated(error: KnownError) -> MlflowException:
         code = INVALID_PARAMETER_VALUE
     lines = f":\n\n{error.lines}\n" if isinstance(error, NotLoadableByMlflow) and error.lines else ""
     return MlflowException(f"{error} — {error.fix}{lines}", code)
+
+
+# MLflow has filled in its own schemes when it loads us, so that this one replaces its own
+_artifact_repository_registry.register("models", VerifiedModelsRepository)

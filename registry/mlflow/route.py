@@ -20,6 +20,8 @@ RouteKind = Literal["server", "store"]
 # the home can be moved, and a browser on another machine sees the files too
 ARTIFACT_SCHEME = "mlflow-artifacts"
 LOCK_SECONDS = 60.0
+# "1" in the environment: an alias or version that MLflow has otherwise than we is refused when it is loaded; else a warning
+STRICT = "REGISTRY_MLFLOW_STRICT"
 _DATABASE = "mlflow.db"  # in the folder of a home's own store
 _NAME_BYTES = 200
 
@@ -143,6 +145,7 @@ def server_environment(home: Path | None, needs: Iterable[Need]) -> dict[str, st
         kept
         | _TELL_NOBODY
         | {
+            STRICT: os.environ.get(STRICT, "1"),
             "PYTHONSAFEPATH": "1",  # for the processes that MLflow starts itself
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX": "^registry://sha256/[0-9a-f]{64}$",

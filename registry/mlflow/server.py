@@ -155,7 +155,10 @@ def create_app() -> Any:  # a FastAPI application, which mypy does not follow
     from starlette.middleware.base import BaseHTTPMiddleware
     from starlette.routing import Route
 
+    from peft_registry.registry.mlflow.whose_alias import checked_answer
+
     flask_app.after_request(_with_ui_defaults)
+    flask_app.after_request(checked_answer)
     app = create_fastapi_app(flask_app)
     # before MLflow's own catch-all, which would answer
     app.router.routes[:0] = [Route(path, _our_page) for path in (PAGES, f"{PAGES}/{{rest:path}}")]

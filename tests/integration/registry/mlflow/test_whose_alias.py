@@ -1,0 +1,215 @@
+"""`models:/NAME@alias` where somebody edited MLflow: our signed log decides, or nothing is loaded."""
+
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.mlflow.draining import mirror_route, sync_mirror
+from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
+from peft_registry.registry.mlflow.route import STRICT, server_environment
+from peft_registry.registry.mlflow.whose_alias import checked_answer
+from peft_registry.registry.use_cases.promote import set_alias
+from peft_registry.registry.use_cases.register import register_version
+from peft_registry.schemas.version import Version
+from tests.builders.homes import a_home, add_a_base, an_artifact
+from tests.servers.ui import running_ui
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # MLflow's engines close when they are collected
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """helper:1 is champion, helper:2 is the newest; both are in MLflow as we wrote them."""
+
+    registry: Registry
+    client: Any
+    versions: tuple[Version, ...]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return tuple(f"{SOURCE_PREFIX}{version.manifest_digest.hex}" for version in self.versions)
+
+
+@pytest.fixture(scope="module")
+def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirrored]:
+    import mlflow
+
+    folder = tmp_path_factory.mktemp("aliases")
+    with pytest.MonkeyPatch.context() as patch, a_home(folder / "home") as registry:
+        patch.chdir(folder)  # MLflow's defaults write into the current folder
+        base = add_a_base(registry, folder / "base")
+        versions = tuple(
+            register_version(registry, an_artifact(folder / f"adapter-{value}", base, value=value))
+            for value in (0.5, 1.5)
+        )
+        set_alias(registry, versions[0], "champion")
+        assert sync_mirror(registry).clean
+        uri = mirror_route(registry).uri
+        before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_registry_uri(uri)
+        yield Mirrored(registry, mlflow.MlflowClient(uri, uri), versions)
+        mlflow.set_tracking_uri(before[0])
+        mlflow.set_registry_uri(before[1])
+
+
+@pytest.fixture(autouse=True)
+def strict(mirrored: Mirrored, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRY_HOME", str(mirrored.registry.folder))
+    monkeypatch.setenv(STRICT, "1")
+
+
+def refused(uri: str, folder: Path, *words: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    with pytest.raises(MlflowException) as error:
+        loaded(uri, folder)
+    assert [word for word in words if word not in str(error.value)] == []
+    assert list(folder.iterdir()) == []
+
+
+def loaded(uri: str, folder: Path) -> bytes:
+    import mlflow
+
+    copy = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
+    return (copy / "peft/adapter_model.safetensors").read_bytes()
+
+
+def edit(mirrored: Mirrored, statement: str, *values: object) -> None:
+    """By SQL, past MLflow."""
+    with closing(sqlite3.connect(mirrored.registry.folder / "mlflow/mlflow.db")) as database, database:
+        assert database.execute(statement, values).rowcount == 1
+
+
+@pytest.fixture
+def moved(mirrored: Mirrored) -> Iterator[Mirrored]:
+    mirrored.client.set_registered_model_alias("helper", "champion", "2")
+    yield mirrored
+    mirrored.client.set_registered_model_alias("helper", "champion", "1")
+
+
+@pytest.mark.parametrize("name", ["helper@champion", "helper/1", "helper/2", "helper/latest"])
+def test_what_mlflow_has_as_we_signed_it_is_loaded(mirrored: Mirrored, tmp_path: Path, name: str) -> None:
+    assert loaded(f"models:/{name}", tmp_path)
+
+
+def test_an_alias_moved_in_mlflow_is_not_followed(moved: Mirrored, tmp_path: Path) -> None:
+    refused("models:/helper@champion", tmp_path, "helper:1", "helper:2")
+
+
+def test_without_strict_mode_an_alias_moved_in_mlflow_is_followed_with_a_warning(
+    moved: Mirrored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv(STRICT)
+    with caplog.at_level(logging.WARNING):
+        assert loaded("models:/helper@champion", tmp_path)
+    assert any("helper:1" in record.message and STRICT in record.message for record in caplog.records)
+
+
+def test_an_alias_that_only_mlflow_has_is_not_followed(mirrored: Mirrored, tmp_path: Path) -> None:
+    mirrored.client.set_registered_model_alias("helper", "approved", "2")
+    refused("models:/helper@approved", tmp_path, "approved")
+    mirrored.client.delete_registered_model_alias("helper", "approved")
+
+
+def test_a_version_whose_source_was_exchanged_is_refused_naming_both(mirrored: Mirrored, tmp_path: Path) -> None:
+    ours, other = mirrored.sources
+    # MLflow loads from here, and shows what is in `source`
+    statement = "update model_versions set storage_location = ? where name = 'helper' and version = 1"
+    edit(mirrored, statement, other)
+    try:
+        refused("models:/helper/1", tmp_path, ours, other)
+        refused("models:/helper@champion", tmp_path, ours, other)
+    finally:
+        edit(mirrored, statement, ours)
+
+
+def test_a_version_that_somebody_added_to_our_name_is_refused(mirrored: Mirrored, tmp_path: Path) -> None:
+    mirrored.client.create_model_version("helper", mirrored.sources[0])
+    try:
+        refused("models:/helper/3", tmp_path, "helper:3", "helper:2")
+        refused("models:/helper/latest", tmp_path, "helper:2")
+    finally:
+        mirrored.client.delete_model_version("helper", "3")
+
+
+def test_names_that_are_not_ours_are_the_users_own(mirrored: Mirrored, tmp_path: Path) -> None:
+    import mlflow
+
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/note.txt").write_text("mine")
+    mirrored.client.create_registered_model("own model")
+    mirrored.client.create_model_version("own model", (tmp_path / "own").as_uri())
+    mirrored.client.set_registered_model_alias("own model", "best", "1")
+    copy = mlflow.artifacts.download_artifacts("models:/own model@best", dst_path=str(tmp_path))
+    assert (Path(copy) / "note.txt").read_text() == "mine"
+
+
+def test_a_model_of_a_user_without_a_registry_loads_as_ever(
+    mirrored: Mirrored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    monkeypatch.delenv("REGISTRY_HOME")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/note.txt").write_text("mine")
+    mirrored.client.create_registered_model("without")
+    mirrored.client.create_model_version("without", (tmp_path / "own").as_uri())
+    copy = mlflow.artifacts.download_artifacts("models:/without/1", dst_path=str(tmp_path))
+    assert (Path(copy) / "note.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize(
+    "question", ["registered-models/alias?alias=champion&", "model-versions/get-download-uri?version=1&"]
+)
+def test_the_server_of_the_ui_answers_where_an_alias_points_only_as_we_signed_it(
+    mirrored: Mirrored, question: str, number: int
+) -> None:
+    """The hook that our `mlflow.app` adds, on what MLflow answers."""
+    import flask
+
+    source = mirrored.sources[number - 1]
+    with flask.Flask("a").test_request_context(f"/api/2.0/mlflow/{question}name=helper"):
+        body: dict[str, Any] = {"artifact_uri": source}
+        if "alias" in question:
+            body = {"model_version": {"name": "helper", "version": str(number), "source": source}}
+        answer = checked_answer(flask.jsonify(body))
+    assert answer.status_code == (200 if number == 1 else 403)
+    if number == 2:
+        assert "helper:1" in answer.get_json()["message"]
+
+
+def test_the_server_of_the_ui_is_strict_unless_the_user_says_otherwise(
+    mirrored: Mirrored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(STRICT)
+    assert server_environment(mirrored.registry.folder, ())[STRICT] == "1"
+    monkeypatch.setenv(STRICT, "0")
+    assert server_environment(mirrored.registry.folder, ())[STRICT] == "0"
+
+
+@pytest.mark.full
+def test_a_client_of_the_running_ui_gets_no_version_for_a_moved_alias(
+    moved: Mirrored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client without any setting of ours."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    monkeypatch.delenv(STRICT)
+    with running_ui(moved.registry.folder, 5390) as ui:
+        client = MlflowClient(ui.url, ui.url)
+        with pytest.raises(MlflowException, match="helper:1 by the signed log"):
+            client.get_model_version_by_alias("helper", "champion")
+        assert client.get_model_version_download_uri("helper", "1") == moved.sources[0]
+        moved.client.set_registered_model_alias("helper", "champion", "1")
+        assert int(client.get_model_version_by_alias("helper", "champion").version) == 1
