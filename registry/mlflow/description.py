@@ -87,7 +87,7 @@ def describe(
     completeness: FilledCount | None,
     base: Version | None,
     report: str | None,
-    recalled: bool,
+    recalls: Sequence[str] = (),
     signer: str | None = None,
     neighbours: Sequence[Neighbour] = (),
     pages: bool = False,
@@ -98,8 +98,8 @@ def describe(
     own pages stand on the same server.
     """
     lines = [f"**{_what(version)}**", ""]
-    if recalled:
-        lines = ["**Recalled.** It must not be used; `registry show` names the reason.", "", *lines]
+    if recalls:
+        lines = ["**Recalled.** It must not be used; `registry show` names what is recalled and why.", "", *lines]
     links = [f"[Audit report]({RUN_LINK}/artifacts/{report})"] if report else []
     # first: the page of a run folds what is longer than a few lines
     if pages:

@@ -31,6 +31,7 @@ from peft_registry.registry.mlflow.route import (
     exclusively,
 )
 from peft_registry.registry.records.evaluations import judged_now, standing_evaluations
+from peft_registry.registry.records.recalls import recalls_above
 from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.report import ReportInputs, render_report, report_inputs
@@ -39,6 +40,7 @@ from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.mirror import OutboxEntry
 from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.schemas.version import Version
 
 BATCH = 200
 TURN_SECONDS = 60
@@ -364,7 +366,16 @@ def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
         items=lambda record: registry.store.read_bytes(record.items.sha256),
         neighbours=neighbours_in(lineage),
         pages=mirror_route(registry).kind == "store",
+        recalls=_recalls(registry, version),
     )
+
+
+def _recalls(registry: Registry, version: Version) -> tuple[str, ...]:
+    """The recalls that stand of a version or of what it was made from; where nothing ever was recalled, nobody walks up."""
+    with registry.database.read() as tx:
+        if not catalog.any_statement(tx, "recall"):
+            return ()
+    return tuple(recall.text for recall in recalls_above(registry, version.manifest_digest, label=version.label))
 
 
 def _report(registry: Registry, inputs: ReportInputs) -> Content:

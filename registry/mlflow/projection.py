@@ -164,6 +164,7 @@ def project_version(
     items: Callable[[EvaluationRecord], bytes] | None = None,
     neighbours: Sequence[Neighbour] = (),
     pages: bool = False,
+    recalls: Sequence[str] = (),
     experiment: str = EXPERIMENT,
 ) -> Projection:
     """What MLflow should show for `version`.
@@ -184,6 +185,7 @@ def project_version(
         items: reads the item table of an evaluation; None leaves the items out.
         neighbours: the versions that it was made from, and those that were made from it.
         pages: whether the server that shows it has our own pages.
+        recalls: those that stand of it or of what it was made from.
         experiment: the MLflow experiment of the run.
     """
     recorded = len(evaluations) if evaluated is None else evaluated
@@ -196,7 +198,7 @@ def project_version(
         completeness=completeness,
         base=base,
         report=REPORT_PATH if report is not None else None,
-        recalled=_recalled(statements),
+        recalls=recalls,
         signer=signer,
         neighbours=neighbours,
         pages=pages,
@@ -222,7 +224,7 @@ def project_version(
             model_name=f"{version.name.replace('.', '_')}-{version.number}",
             model_type=_model_type(version),
             artifacts=_model_files(card),
-            tags=_version_tags(version, list_tags, statements, completeness, base),
+            tags=_version_tags(version, list_tags, statements, completeness, base, is_recalled=bool(recalls)),
             description=description,
             aliases=tuple(sorted(version.aliases)),
         ),
@@ -360,6 +362,8 @@ def _version_tags(
     statements: Sequence[StoredStatement],
     completeness: FilledCount | None,
     base: Version | None,
+    *,
+    is_recalled: bool,
 ) -> Pairs:
     """What a list of versions shows beside each other; few, because it shows every tag. The rest is on the run."""
     kinds = sorted({str(statement.kind) for statement in statements if statement.kind is not None})
@@ -372,7 +376,8 @@ def _version_tags(
         **list_tags,
         "registry.record": completeness.text if completeness else None,
         "registry.statements": ", ".join(kinds) or None,
-        "registry.recall": "recalled" if _recalled(statements) else None,
+        "registry.recall": "recalled" if is_recalled else None,
+        "registry.gate": _gate(version, statements),
     }
     return _sorted({key: value for key, value in tags.items() if value is not None}, MAX_VERSION_TAG)
 
@@ -400,8 +405,15 @@ def _leakage(evaluations: Sequence[EvaluationRecord]) -> str | None:
     return "; ".join(dict.fromkeys(map(leakage_status, checks))) or None
 
 
-def _recalled(statements: Sequence[StoredStatement]) -> bool:
-    return any(statement.kind == "recall" for statement in statements)
+def _gate(version: Version, statements: Sequence[StoredStatement]) -> str | None:
+    """The policy that let each alias through, as its signed move says; None where none points here."""
+    passed = {}
+    for statement in statements:
+        predicate = statement.statement.predicate
+        if statement.kind == "alias" and predicate.get("alias") in version.aliases:
+            gate = predicate.get("gate")
+            passed[predicate["alias"]] = gate.get("policy_name") if isinstance(gate, dict) else "no policy"
+    return ", ".join(f"{alias}: {passed[alias]}" for alias in sorted(passed)) or None
 
 
 def _model_type(version: Version) -> str:

@@ -69,7 +69,7 @@ from peft_registry.registry.database.catalog.outbox import (
     waiting_by_name,
 )
 from peft_registry.registry.database.catalog.pages import PageKey, VersionFilter, VersionPage, list_versions
-from peft_registry.registry.database.catalog.statements import insert_statement, statement, statements_of
+from peft_registry.registry.database.catalog.statements import any_statement, insert_statement, statement, statements_of
 from peft_registry.registry.database.catalog.versions import (
     NameOfAnotherKind,
     VersionUnknown,
@@ -106,6 +106,7 @@ __all__ = [
     "alias_at",
     "alias_history",
     "aliases_of",
+    "any_statement",
     "artifact",
     "artifacts_of_data",
     "base_by_weights",

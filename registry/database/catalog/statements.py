@@ -53,6 +53,11 @@ def statements_of(tx: Transaction, *, subject: Digest) -> tuple[StoredStatement,
     return tuple(_stored(row) for row in tx.execute(query))
 
 
+def any_statement(tx: Transaction, kind: StatementKind) -> bool:
+    """Whether a statement of that kind was ever recorded, of whatever."""
+    return tx.execute(select(statements.c.digest).where(statements.c.kind == kind).limit(1)).one_or_none() is not None
+
+
 def statement(tx: Transaction, digest: Digest) -> StoredStatement | None:
     """The statement with this payload digest, if it was recorded."""
     row = tx.execute(select(statements).where(statements.c.digest == digest)).one_or_none()

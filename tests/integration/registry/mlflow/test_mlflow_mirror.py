@@ -33,7 +33,6 @@ from tests.builders.mirror import (
     a_projection,
     a_report,
     a_run,
-    a_statement,
     a_version,
     an_entry,
     an_evaluation,
@@ -212,7 +211,7 @@ def test_a_later_statement_refreshes_tags_description_report_and_figures(mirror:
     changed = a_projection(
         version,
         evaluations=(an_evaluation(after=0.52).model_copy(update={"created_at": "2026-11-25T10:00:00Z"}),),
-        statements=(a_statement(version.manifest_digest, "recall"),),
+        recalls=("the data rows.jsonl (sha256:…): alex recalled it",),
         report=Content.of(a_report("second")),
     )
     outcome = mirror.sync(an_entry(version, 3, "statement"), load=lambda entry: changed)

@@ -8,6 +8,7 @@ import pytest
 
 from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.mlflow.draining import projection_of
 from peft_registry.registry.mlflow.home_reader import HomeReader
 from peft_registry.registry.records.recalls import VersionRecalled, recalls_above
 from peft_registry.registry.records.references import version_named
@@ -30,6 +31,7 @@ from peft_registry.registry.use_cases.show_impact import describe_impact
 from peft_registry.registry.use_cases.statements import PredicateMalformed, record_statement, sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.mirror import OutboxEntry
 from peft_registry.schemas.version import Version
 from tests.builders.backends import BACKENDS, MadeHome, make_on
 from tests.builders.homes import NOW, add_a_base
@@ -152,6 +154,25 @@ def test_verify_still_works_and_everything_that_is_read_says_so(
 
 def a_name(place: Place) -> str:
     return stored_manifest(place.registry, place.version("sums").manifest_digest).data[0].name
+
+
+def tags_in_mlflow(place: Place, reference: str) -> dict[str, str]:
+    """What MLflow is told of a version now."""
+    version = place.version(reference)
+    entry = OutboxEntry(
+        id=1, kind="version", name=version.name, number=version.number, manifest=version.manifest_digest
+    )
+    return dict(projection_of(place.registry, entry).version.tags)
+
+
+def test_mlflow_shows_it_on_every_descendant_and_no_more_once_it_is_undone(place: Place) -> None:
+    set_alias(place.registry, place.version("product"), "champion")
+    assert tags_in_mlflow(place, "product")["registry.gate"] == "champion: no policy"
+    place.recall(place.data)
+    assert tags_in_mlflow(place, "product")["registry.recall"] == "recalled"
+    assert "registry.recall" not in tags_in_mlflow(place, "other")
+    place.recall(place.data, undo=True)
+    assert "registry.recall" not in tags_in_mlflow(place, "product")
 
 
 @pytest.mark.parametrize("subject", ["tiny", "weights", "sums", "more", "product"])

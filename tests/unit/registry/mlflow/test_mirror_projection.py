@@ -53,7 +53,8 @@ def test_equal_records_give_an_equal_digest() -> None:
         {"report": Content.of(b"another report")},
         {"card": b"another card"},
         {"evaluations": (an_evaluation(after=0.5),)},
-        {"statements": (a_statement(a_version().manifest_digest, "recall"),)},
+        {"statements": (a_statement(a_version().manifest_digest, "hold"),)},
+        {"recalls": ("the data rows.jsonl",)},
         {"run": unknown_loss(a_run())},
         {"base": None},
         {"parents": ()},
@@ -386,7 +387,7 @@ def test_who_signed_is_a_person_where_trust_names_one() -> None:
 
 def test_a_recall_comes_first_in_the_description_and_in_a_tag() -> None:
     version = a_version()
-    projection = a_projection(version, statements=(a_statement(version.manifest_digest, "recall"),))
+    projection = a_projection(version, recalls=("the data rows.jsonl (sha256:…): alex recalled it",))
     assert projection.version.description.startswith("**Recalled.**")
     assert dict(projection.version.tags)["registry.recall"] == "recalled"
 
