@@ -119,6 +119,10 @@ def _tell_check(checked: "MirrorCheck", output: Output, remedy: str) -> None:
         for line in checked.lines():
             console.out(line)
     follows = "registry mirror repair" if checked.waiting else "registry ui"
+    if checked.is_gone:
+        remedy = "registry mirror rebuild"
+    elif checked.not_copied:
+        follows = "registry mirror repair"
     console.next_step(remedy if checked.differences else follows)
     if checked.exit_code:
         raise typer.Exit(checked.exit_code)

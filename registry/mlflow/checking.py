@@ -4,13 +4,19 @@ The expectation is made anew from the signed records, and never read from MLflow
 of metrics, a number that was given) cannot be repaired there: `registry mirror rebuild` into an empty store can.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.comparing import Difference, differences_of_run, differences_of_version
+from peft_registry.registry.mlflow.comparing import (
+    Difference,
+    differences_of_model,
+    differences_of_run,
+    differences_of_version,
+)
 from peft_registry.registry.mlflow.draining import (
     RouteState,
     mirror_route,
@@ -20,10 +26,11 @@ from peft_registry.registry.mlflow.draining import (
     turn,
 )
 from peft_registry.registry.mlflow.mirror import MirrorState, require_marked, require_store
-from peft_registry.registry.mlflow.route import MirrorUnavailable, prepare_environment
+from peft_registry.registry.mlflow.projection import ArtifactFile
+from peft_registry.registry.mlflow.route import MirrorGone, MirrorNotChecked, MirrorUnavailable, prepare_environment
 from peft_registry.registry.mlflow.surface import EntryRefused, Surface, open_surface
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked
-from peft_registry.schemas.identity import Reference
+from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.mirror import OutboxEntry
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 
@@ -32,22 +39,31 @@ _TO_BE_WRITTEN = ""  # in the place of the digest of what was written: nothing i
 
 @dataclass(frozen=True, slots=True)
 class MirrorCheck:
-    """What was found: each difference with the version that it is of; `waiting` are versions that changed here since."""
+    """What was found: each difference with the version that it is of.
+
+    `waiting` are versions that changed here since they were copied, and `not_copied` those of which it is not known that they were.
+    """
 
     route: str
     versions: int
     differences: tuple[tuple[str, Difference], ...]
     waiting: tuple[str, ...] = ()
+    not_copied: tuple[str, ...] = ()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the store is not there any more, or another one has its place."""
+        return any(difference.kind == "store" for _, difference in self.differences)
 
     @property
     def exit_code(self) -> int:
         """6 where something is not as it was written; 5 where that could not be told; else 0.
 
-        Whoever writes the database could call every version changed, and what was edited in MLflow would go unseen.
+        Whoever writes the database could call every version changed, or not copied, and what was edited in MLflow would go unseen.
         """
         if self.differences:
             return IntegrityBroken.exit_code
-        return NotChecked.exit_code if self.waiting else 0
+        return NotChecked.exit_code if self.waiting or self.not_copied else 0
 
     def lines(self) -> tuple[str, ...]:
         """What a person reads."""
@@ -55,9 +71,15 @@ class MirrorCheck:
         lines += [
             f"waiting  {label}: it changed here since it was copied, and was not compared" for label in self.waiting
         ]
+        names = Counter(label.rpartition(":")[0] for label in self.not_copied)
+        lines += [
+            f"waiting  {name}: {count} {'version is' if count == 1 else 'versions are'} not copied yet"
+            for name, count in names.items()
+        ]
         found = f"{len(self.differences)} differences" if self.differences else "as it was written"
-        if self.waiting and not self.differences:
-            found = f"{len(self.waiting)} not compared"
+        not_compared = len(self.waiting) + len(self.not_copied)
+        if not_compared and not self.differences:
+            found = f"{not_compared} not compared"
         return (f"mirror   {self.versions} versions in {self.route}: {found}", *lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -69,33 +91,45 @@ class MirrorCheck:
                 for label, found in self.differences
             ],
             "waiting": list(self.waiting),
+            "not_copied": list(self.not_copied),
         }
 
 
 def check_mirror(registry: Registry, *, observe: Observe = ignore) -> MirrorCheck:
     """Read everything of ours back from MLflow, and hold it against what the signed records give.
 
+    Nothing that the database remembers of MLflow is believed but where to look: who can write it could have edited both.
+
     Raises:
-        MirrorUnavailable, MlflowMissing: it cannot be read.
-        MirrorGone: what was mirrored is not there any more.
+        MirrorNotChecked: MLflow cannot be read.
+        MlflowMissing: it is not installed.
     """
     route = mirror_route(registry)
     state = mirror_state(registry)
-    if state is None:
-        return MirrorCheck(route.described, 0, ())
-    require_store(route, state)
     with registry.database.read() as tx:
-        mirrored = catalog.every_mirrored(tx, state.route, "version")
-        experiments = catalog.every_mirrored(tx, state.route, "experiment")
-    if not mirrored:
-        return MirrorCheck(route.described, 0, ())
-    prepare_environment()
-    surface = open_surface(route)
+        registered = catalog.versions_by_name(tx)
+        mirrored = () if state is None else catalog.every_mirrored(tx, state.route, "version")
+        experiments = () if state is None else catalog.every_mirrored(tx, state.route, "experiment")
+    copied = {label for label, _ in mirrored}
+    labels = (f"{name}:{number}" for name, count in registered.items() for number in range(1, count + 1))
+    not_copied = tuple(label for label in labels if label not in copied)
+    if state is None or not experiments:
+        return MirrorCheck(route.described, 0, (), not_copied=not_copied)
     try:
+        require_store(route, state)
+        prepare_environment()
+        surface = open_surface(route)
         _require_same_store(surface, state, experiments)
-        return _checked(registry, surface, state, mirrored, observe)
+        differences, waiting = _compared(registry, surface, mirrored, observe)
+        foreign = _foreign_versions(surface, registered)
+    except MirrorGone as gone:
+        store = Difference("store", "", f"{len(mirrored)} versions", None)
+        return MirrorCheck(f"{route.described} ({gone.reason})", 0, (("mirror", store),))
+    except MirrorUnavailable as error:
+        raise MirrorNotChecked(route.described, error.reason) from error
     except EntryRefused as error:  # it answered when it was opened, and does not now
-        raise MirrorUnavailable(route.described, str(error)) from error
+        raise MirrorNotChecked(route.described, str(error)) from error
+    return MirrorCheck(surface.where, len(mirrored), (*differences, *foreign), waiting, not_copied)
 
 
 def _require_same_store(
@@ -106,32 +140,35 @@ def _require_same_store(
         require_marked(recorded, shown, state, anew=False, where=surface.where)
 
 
-def _checked(
+def _compared(
     registry: Registry,
     surface: Surface,
-    state: MirrorState,
     mirrored: Sequence[tuple[str, dict[str, Any]]],
     observe: Observe,
-) -> MirrorCheck:
+) -> tuple[tuple[tuple[str, Difference], ...], tuple[str, ...]]:
+    """What is not as it was written, by version, and which versions changed here since."""
     found: list[tuple[str, Difference]] = []
     waiting: list[str] = []
-    names: dict[str, set[int]] = {}
     observe(Started("mirror check", total=len(mirrored), unit="versions"))
     for done, (label, known) in enumerate(mirrored, start=1):
-        name, _, number = label.rpartition(":")
-        names.setdefault(name, set()).add(int(number))
-        differences = _differences(registry, surface, state, label, known)
+        differences = _differences(registry, surface, label, known)
         if differences is None:
             waiting.append(label)
         else:
             found += [(label, difference) for difference in differences]
         observe(Advanced("mirror check", done))
-    for name, numbers in names.items():
-        for other in surface.numbers_of(name):
-            if other not in numbers:
-                found.append((name, Difference("version", str(other), None, f"{name}:{other}")))
     observe(Finished("mirror check"))
-    return MirrorCheck(surface.where, len(mirrored), tuple(found), tuple(waiting))
+    return tuple(found), tuple(waiting)
+
+
+def _foreign_versions(surface: Surface, registered: Mapping[str, int]) -> tuple[tuple[str, Difference], ...]:
+    """Versions of our names that are not ours."""
+    return tuple(
+        (name, Difference("version", str(other), None, f"{name}:{other}"))
+        for name, count in registered.items()
+        for other in surface.numbers_of(name)
+        if other > count
+    )
 
 
 def repair_mirror(registry: Registry, *, observe: Observe = ignore) -> MirrorCheck:
@@ -146,7 +183,9 @@ def repair_mirror(registry: Registry, *, observe: Observe = ignore) -> MirrorChe
     registry.require_writable()
     checked = check_mirror(registry, observe=observe)
     labels = dict.fromkeys(label for label, _ in checked.differences if ":" in label)
-    if labels or checked.waiting:
+    if checked.is_gone:
+        return checked
+    if labels or checked.waiting or checked.not_copied:
         with turn(registry) as state:
             if labels:
                 _take_away_added(registry, state, checked)
@@ -155,20 +194,21 @@ def repair_mirror(registry: Registry, *, observe: Observe = ignore) -> MirrorChe
             for label in checked.waiting:
                 # a page changes without an entry in the outbox, such as that of a version that something was made from since
                 state.again(_entry(registry, label))
+            for label in checked.not_copied:
+                if not state.awaits(label):
+                    state.again(_entry(registry, label))
     sync_mirror(registry, observe=observe)
     return check_mirror(registry, observe=observe)
 
 
-def _differences(
-    registry: Registry, surface: Surface, state: MirrorState, label: str, known: dict[str, Any]
-) -> list[Difference] | None:
+def _differences(registry: Registry, surface: Surface, label: str, known: dict[str, Any]) -> list[Difference] | None:
     """What of one version is not as it was written; None where it changed here since."""
     entry = _entry(registry, label)
     projection = projection_of(registry, entry)
     if known["projection"] not in (str(projection.digest), _TO_BE_WRITTEN):
         return None
     run_id = known["run_id"]
-    written = state.get("run", label) or {}
+    model_id = known["model_id"]
     shown_run = surface.shown_run(run_id)
     return [
         *differences_of_version(
@@ -178,9 +218,24 @@ def _differences(
             run_id=run_id,
         ),
         *differences_of_run(
-            projection, shown_run, tags=surface.run_tags(projection, run_id), files=written.get("digests", {})
+            projection,
+            shown_run,
+            tags=surface.run_tags(projection, run_id),
+            files=_digests(projection.run.artifacts),
+            model_id=model_id,
+        ),
+        *differences_of_model(
+            projection,
+            surface.shown_model(model_id),
+            tags=surface.model_tags(projection),
+            files=_digests(projection.version.artifacts),
         ),
     ]
+
+
+def _digests(files: Sequence[ArtifactFile]) -> dict[str, str]:
+    """SHA-256 of what is in each file, by path: made anew."""
+    return {file.path: str(Digest.of(file.content.make())) for file in files}
 
 
 def _take_away_added(registry: Registry, state: MirrorState, checked: MirrorCheck) -> None:

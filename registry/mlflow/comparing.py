@@ -51,6 +51,14 @@ class ShownVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownModel:
+    """A logged model as MLflow has it; `files` are the digests of its files by path."""
+
+    tags: Mapping[str, str]
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class ShownRun:
     """A run as MLflow has it; `files` are the digests of its files by path, and `is_deleted` that it is in the bin."""
 
@@ -58,6 +66,7 @@ class ShownRun:
     params: Mapping[str, str]
     metrics: Mapping[str, Points]
     files: Mapping[str, str]
+    models: frozenset[str] = frozenset()  # ids of the logged models that it made
     is_deleted: bool = False
 
 
@@ -82,13 +91,39 @@ def differences_of_version(
         yield Difference("alias", alias, None, f"{version.name}:{version.number}")
 
 
-def differences_of_run(
-    projection: Projection, shown: ShownRun | None, *, tags: Mapping[str, str], files: Mapping[str, str]
+def differences_of_model(
+    projection: Projection, shown: ShownModel | None, *, tags: Mapping[str, str], files: Mapping[str, str]
 ) -> Iterator[Difference]:
-    """What in a run is not as it was written; `tags` are those that were, and `files` the digests of its files by path."""
+    """What in a logged model is not as it was written; `tags` are those that were, `files` the digests of its files by path."""
+    if shown is None:
+        yield Difference("model", "", projection.version.model_name, None)
+        return
+    yield from _differ("model tag", tags, shown.tags, is_ours=lambda key: key.startswith(_OUR_PREFIX))
+    yield from _differ("model file", files, shown.files, is_ours=lambda _: True)
+
+
+def differences_of_run(
+    projection: Projection,
+    shown: ShownRun | None,
+    *,
+    tags: Mapping[str, str],
+    files: Mapping[str, str],
+    model_id: str | None = None,
+) -> Iterator[Difference]:
+    """What in a run is not as it was written.
+
+    Args:
+        projection: what it was written from.
+        shown: the run as it is; None where it is gone.
+        tags: those that it was written with.
+        files: the digests of its files, by path.
+        model_id: the logged model that it made; None: not compared.
+    """
     if shown is None or shown.is_deleted:
         yield Difference("run", "", projection.run.name, None)
         return
+    if model_id is not None and model_id not in shown.models:
+        yield Difference("model of the run", "", model_id, ", ".join(sorted(shown.models)) or None)
     yield from _differ("run tag", tags, shown.tags, is_ours=lambda key: key.startswith(_OUR_PREFIX))
     yield from _differ("parameter", dict(projection.run.params), shown.params, is_ours=lambda _: True)
     written: dict[str, list[tuple[int, float]]] = {}

@@ -432,6 +432,11 @@ class RouteState:
         with self._writing() as tx:
             catalog.enqueue_for(tx, self.route, subject=entry.manifest, version_label=entry.label)
 
+    def awaits(self, label: str) -> bool:
+        """Whether a version waits to be copied."""
+        with self.registry.database.read() as tx:
+            return catalog.awaits(tx, self.route, label)
+
     def is_route(self, route: str) -> bool:
         with self.registry.database.read() as tx:
             return catalog.is_route(tx, route)

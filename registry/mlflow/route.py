@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from peft_registry.registry.disk.child_environment import Need, child_environment
 from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.homes.layout import HomeFiles
-from peft_registry.schemas.errors import NotFound, Unavailable
+from peft_registry.schemas.errors import NotChecked, NotFound, Unavailable
 
 RouteKind = Literal["server", "store"]
 # MLflow's own scheme for "whatever folder the server was told": nothing in its database names a path of this machine, so
@@ -76,6 +76,16 @@ class TurnLost(Unavailable):
     fix = "run `registry mirror sync`; what was copied is not copied twice"
 
     where: str
+
+
+class MirrorNotChecked(NotChecked):
+    reference = "mirror-not-checked"
+    what = "what MLflow at {where} shows could not be read"
+    why = "{reason}"
+    fix = "check that it runs and can be reached, then run `registry mirror check` again"
+
+    where: str
+    reason: str
 
 
 class MirrorGone(Unavailable):

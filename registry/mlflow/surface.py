@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from peft_registry.registry.disk.files import unwritable, write_atomically
-from peft_registry.registry.mlflow.comparing import Difference, ShownRun, ShownVersion
+from peft_registry.registry.mlflow.comparing import Difference, ShownModel, ShownRun, ShownVersion
 from peft_registry.registry.mlflow.description import with_run_link
 from peft_registry.registry.mlflow.projection import COMPARISON_TAG, FORM_TAG, SOURCE_PREFIX, ArtifactFile, Projection
 from peft_registry.registry.mlflow.route import ARTIFACT_SCHEME, MirrorRoute, MirrorUnavailable, MlflowMissing
@@ -131,6 +131,8 @@ class Surface:
             named = json.dumps([{"name": projection.version.name, "version": projection.version.number}])
             if self._route.kind == "store" and model.tags.get(_VERSIONS) != named:
                 self._client.set_logged_model_tags(model_id, {_VERSIONS: named})
+            if known is not None and (changed := _identity(projection).items() - model.tags.items()):
+                self._client.set_logged_model_tags(model_id, dict(changed))
             if str(model.status) != "READY":
                 self._client.finalize_logged_model(model_id, "READY")
             return model_id
@@ -245,8 +247,26 @@ class Surface:
                 for key in run.data.metrics
             }
             files = self._files(run_id, run.info.artifact_uri)
+        models = frozenset(model.model_id for model in (run.outputs.model_outputs if run.outputs else ()))
         is_deleted = run.info.lifecycle_stage != "active"
-        return ShownRun(run.data.tags, run.data.params, metrics, files, is_deleted=is_deleted)
+        return ShownRun(run.data.tags, run.data.params, metrics, files, models, is_deleted=is_deleted)
+
+    def shown_model(self, model_id: str) -> ShownModel | None:
+        """A logged model as it is now, with the digests of its files; None where it is gone."""
+        from mlflow.exceptions import MlflowException
+
+        with _refusals():
+            try:
+                model = self._client.get_logged_model(model_id)
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return None
+                raise
+            return ShownModel(model.tags, self._model_files(model_id, model.artifact_location))
+
+    def model_tags(self, projection: Projection) -> dict[str, str]:
+        """The tags of ours that a logged model is written with."""
+        return _identity(projection)
 
     def take_away(self, name: str, number: int, run_id: str, added: Iterable[Difference]) -> None:
         """Take away what somebody added: tags of ours and aliases of a version, and tags of its run."""
@@ -256,8 +276,21 @@ class Surface:
                     self._client.delete_model_version_tag(name, str(number), difference.key)
                 elif difference.kind == "run tag":
                     self._client.delete_tag(run_id, difference.key)
+                elif difference.kind == "model tag":
+                    for model in self._client.get_run(run_id).outputs.model_outputs:
+                        self._client.delete_logged_model_tag(model.model_id, difference.key)
                 elif difference.kind == "alias":
                     self._client.delete_registered_model_alias(name, difference.key)
+
+    def _model_files(self, model_id: str, location: str) -> dict[str, str]:
+        from mlflow.artifacts import download_artifacts
+
+        root, parts = self._route.artifact_root, urlsplit(location)
+        if root is not None and parts.scheme == ARTIFACT_SCHEME:
+            return _digests_below(root / parts.path.lstrip("/"))
+        with tempfile.TemporaryDirectory(prefix="registry-mirror-") as folder:
+            uri = f"models:/{model_id}"
+            return _digests_below(Path(download_artifacts(uri, dst_path=folder, tracking_uri=self._route.uri)))
 
     def _files(self, run_id: str, location: str) -> dict[str, str]:
         root, parts = self._route.artifact_root, urlsplit(location)

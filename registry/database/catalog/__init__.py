@@ -45,6 +45,7 @@ from peft_registry.registry.database.catalog.log import (
 )
 from peft_registry.registry.database.catalog.outbox import (
     RouteStanding,
+    awaits,
     count_mirrored,
     end_turn,
     enqueue,
@@ -109,6 +110,7 @@ __all__ = [
     "any_statement",
     "artifact",
     "artifacts_of_data",
+    "awaits",
     "base_by_weights",
     "count_mirrored",
     "count_versions",

@@ -66,6 +66,12 @@ def is_awaited(tx: Transaction, version_label: str) -> bool:
     return tx.execute(query).one_or_none() is None
 
 
+def awaits(tx: Transaction, route: str, version_label: str) -> bool:
+    """Whether a route is still to copy something of a version."""
+    query = select(outbox.c.id).where(outbox.c.route == route, outbox.c.version_label == version_label).limit(1)
+    return tx.execute(query).one_or_none() is not None
+
+
 def route_at(tx: Transaction, place: str) -> str | None:
     """The route whose MLflow is at a place, or None where nothing was copied there."""
     query = select(mirror_routes.c.route).where(mirror_routes.c.place == place)

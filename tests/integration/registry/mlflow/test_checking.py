@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
+from peft_registry.registry.database.tables import mirrored
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.checking import check_mirror, repair_mirror
-from peft_registry.registry.mlflow.draining import mirror_route, mirror_state, sync_mirror, turn
-from peft_registry.registry.mlflow.projection import REPORT_PATH
+from peft_registry.registry.mlflow.draining import mirror_route, mirror_state, rebuild_mirror, sync_mirror, turn
+from peft_registry.registry.mlflow.projection import CARD_PATH, REPORT_PATH
+from peft_registry.registry.mlflow.route import MirrorNotChecked
+from peft_registry.registry.mlflow.surface import open_surface
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register_product import register_product
+from peft_registry.schemas.identity import Digest
 from tests.builders.homes import a_home, add_a_base, reopened
 from tests.builders.products import FACTS, a_product
 
@@ -37,13 +42,20 @@ class Shown:
         known = state.get("version", f"{NAME}:1")
         assert known is not None
         self.run_id: str = known["run_id"]
+        self.model_id: str = known["model_id"]
 
     @property
     def page(self) -> Path:
+        return self._file(self.client.get_run(self.run_id).info.artifact_uri, REPORT_PATH)
+
+    @property
+    def card(self) -> Path:
+        return self._file(self.client.get_logged_model(self.model_id).artifact_location, CARD_PATH)
+
+    def _file(self, location: str, path: str) -> Path:
         root = mirror_route(self.registry).artifact_root
         assert root is not None
-        location = self.client.get_run(self.run_id).info.artifact_uri
-        return root / location.split(":", 1)[1].lstrip("/") / REPORT_PATH
+        return root / location.split(":", 1)[1].lstrip("/") / path
 
     def sql(self, statement: str) -> None:
         with closing(sqlite3.connect(self.registry.files.mlflow / "mlflow.db")) as database:
@@ -59,6 +71,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         base = add_a_base(registry, folder / "base")
         version = register_product(registry, a_product(registry, folder / NAME, base, name=NAME, facts=FACTS)).version
         set_alias(registry, version, "champion")
+        register_product(registry, a_product(registry, folder / "2", base, name=NAME, run_id="run-2", value=0.25))
         assert sync_mirror(registry).clean
     return folder / "home"
 
@@ -112,6 +125,22 @@ def delete_the_report(shown: Shown) -> None:
     shown.page.unlink()
 
 
+def overwrite_the_card(shown: Shown) -> None:
+    shown.card.write_text("# Approved")
+
+
+def delete_the_card(shown: Shown) -> None:
+    shown.card.unlink()
+
+
+def tag_the_model(shown: Shown) -> None:
+    shown.client.set_logged_model_tags(shown.model_id, {"registry.approval": "approved"})
+
+
+def change_a_tag_of_the_model(shown: Shown) -> None:
+    shown.client.set_logged_model_tags(shown.model_id, {"registry.manifest": "sha256:" + "0" * 64})
+
+
 REPAIRED: dict[str, tuple[Callable[[Shown], None], str]] = {
     "a tag is set": (set_a_tag, "tag registry.bias"),
     "a tag is deleted": (delete_a_tag, "tag registry.manifest"),
@@ -123,6 +152,10 @@ REPAIRED: dict[str, tuple[Callable[[Shown], None], str]] = {
     "a tag of the run": (tag_the_run, "run tag registry.approval"),
     "the report is overwritten": (overwrite_the_report, f"file {REPORT_PATH}"),
     "the report is deleted": (delete_the_report, f"file {REPORT_PATH}"),
+    "the card is overwritten": (overwrite_the_card, f"model file {CARD_PATH}"),
+    "the card is deleted": (delete_the_card, f"model file {CARD_PATH}"),
+    "a tag of the logged model is added": (tag_the_model, "model tag registry.approval"),
+    "a tag of the logged model": (change_a_tag_of_the_model, "model tag registry.manifest"),
 }
 
 
@@ -132,7 +165,7 @@ def places(checked: Any) -> list[str]:
 
 def test_what_was_written_is_found_as_it_was_written(shown: Shown) -> None:
     checked = check_mirror(shown.registry)
-    assert (checked.differences, checked.versions, checked.exit_code) == ((), 2, 0)
+    assert (checked.differences, checked.versions, checked.exit_code) == ((), 3, 0)
 
 
 @pytest.mark.parametrize("edit", REPAIRED)
@@ -162,6 +195,94 @@ def test_a_version_that_the_database_calls_changed_is_not_called_as_written(show
     assert (checked.waiting, checked.exit_code) == ((f"{NAME}:1",), 5)
     assert any("not compared" in line for line in checked.lines())
     assert repair_mirror(shown.registry).exit_code == 0
+
+
+def test_an_alias_that_was_moved_is_found_at_both_versions_and_moved_back(shown: Shown) -> None:
+    shown.client.set_registered_model_alias(NAME, "champion", "2")
+    checked = check_mirror(shown.registry)
+    assert [(label, found.written, found.shown) for label, found in checked.differences] == [
+        (f"{NAME}:1", f"{NAME}:1", None),
+        (f"{NAME}:2", None, f"{NAME}:2"),
+    ]
+    assert repair_mirror(shown.registry).exit_code == 0
+    assert int(shown.client.get_model_version_by_alias(NAME, "champion").version) == 1
+
+
+def edit_the_report_and_what_is_remembered_of_it(shown: Shown) -> None:
+    overwrite_the_report(shown)
+    with turn(shown.registry) as state:
+        run = state.get("run", f"{NAME}:1")
+        assert run is not None
+        forged = str(Digest.of(shown.page.read_bytes()))
+        state.put("run", f"{NAME}:1", run | {"digests": run["digests"] | {REPORT_PATH: forged}})
+        state.keep()
+
+
+def delete_the_version_and_what_is_remembered_of_it(shown: Shown) -> None:
+    delete_the_version(shown)
+    forget_the_version(shown)
+
+
+def describe_and_forget(shown: Shown) -> None:
+    describe(shown)
+    forget_the_version(shown)
+
+
+def forget_the_version(shown: Shown) -> None:
+    with shown.registry.database.write() as tx:
+        tx.execute(delete(mirrored).where(mirrored.c.key == f"{NAME}:1"))
+
+
+@pytest.mark.parametrize(
+    ("edit", "exit_code"),
+    [
+        (edit_the_report_and_what_is_remembered_of_it, 6),
+        (delete_the_version_and_what_is_remembered_of_it, 5),
+        (describe_and_forget, 5),
+    ],
+)
+def test_whoever_edits_mlflow_and_the_database_alike_is_found(
+    shown: Shown, edit: Callable[[Shown], None], exit_code: int
+) -> None:
+    edit(shown)
+    checked = check_mirror(shown.registry)
+    assert checked.exit_code == exit_code
+    assert exit_code == 6 or checked.not_copied == (f"{NAME}:1",)
+    assert any(f"{NAME}" in line for line in checked.lines()[1:])
+
+
+def test_what_was_forgotten_by_hand_is_written_again_by_repair(shown: Shown) -> None:
+    describe_and_forget(shown)
+    assert repair_mirror(shown.registry).exit_code == 0
+    assert "Approved" not in shown.client.get_model_version(NAME, "1").description
+
+
+def test_a_store_that_was_emptied_is_found(shown: Shown, tmp_path: Path) -> None:
+    # at another place: this process keeps the files of the first open
+    shutil.copytree(shown.registry.folder, tmp_path / "moved", ignore=shutil.ignore_patterns("mlflow"))
+    with closing(reopened(tmp_path / "moved")) as registry:
+        for _ in range(2):
+            checked = check_mirror(registry)
+            assert (places(checked), checked.exit_code) == (["store"], 6)
+            open_surface(mirror_route(registry))  # and again with a new, empty store in its place
+        assert repair_mirror(registry).exit_code == 6
+        assert rebuild_mirror(registry).clean
+        assert check_mirror(registry).exit_code == 0
+
+
+def test_a_registry_that_was_never_copied_is_not_called_as_written(tmp_path: Path) -> None:
+    with a_home(tmp_path / "home") as registry:
+        assert check_mirror(registry).exit_code == 0
+        add_a_base(registry, tmp_path / "base")
+        assert check_mirror(registry).exit_code == 5
+
+
+def test_an_mlflow_that_cannot_be_read_is_not_checked(shown: Shown, tmp_path: Path) -> None:
+    shutil.copytree(shown.registry.folder, tmp_path / "moved")
+    (tmp_path / "moved" / "mlflow" / "mlflow.db").write_bytes(b"not a database, but somebody's bytes" * 100)
+    with closing(reopened(tmp_path / "moved")) as registry, pytest.raises(MirrorNotChecked) as refused:
+        check_mirror(registry)
+    assert refused.value.exit_code == 5
 
 
 def add_a_parameter(shown: Shown) -> None:
@@ -199,7 +320,7 @@ BEYOND: dict[str, tuple[Callable[[Shown], None], str]] = {
     "the version is deleted": (delete_the_version, "version"),
     "the name is another": (rename, "version"),
     "another source, by SQL": (another_source, "source"),
-    "a version of somebody else": (a_foreign_version, "version 2"),
+    "a version of somebody else": (a_foreign_version, "version 3"),
     "parameters, by SQL": (edit_a_parameter_by_sql, "parameter "),
 }
 
