@@ -1,4 +1,4 @@
-"""What a report says first: ten questions that a reader brings, what is unknown, who owes it, how to answer.
+"""What a report says first: eleven questions that a reader brings, what is unknown, who owes it, how to answer.
 
 Pure, over records. A question that the records do not answer says so and why; unknown is never "no".
 """
@@ -18,6 +18,7 @@ from peft_registry.registry.compliance.verdicts.gpai import THIRD
 from peft_registry.registry.evaluation.aggregate import NEUTRAL, NEUTRAL_TEXT, LostCapability
 from peft_registry.registry.evaluation.halves import half_text
 from peft_registry.registry.evaluation.standing import with_repeated
+from peft_registry.registry.reports.decisions import decision_lines
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.merge_view import merge_sentences
 from peft_registry.registry.reports.text import (
@@ -51,6 +52,7 @@ from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import BaseUsed, DataUsed, ModificationRecord, RecordSections
 from peft_registry.schemas.report import Answer, Gap, Owed
 from peft_registry.schemas.run import RunRecord, coverage_sentence
+from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.values import Value
 from peft_registry.schemas.version import Version
 
@@ -88,8 +90,9 @@ def answers_of(
     completed: Completeness | None,
     persons: Mapping[str, str],
     roles: Mapping[str, str],
+    statements: Sequence[StoredStatement] = (),
 ) -> tuple[Answer, ...]:
-    """The ten questions in the order in which they are asked, each with its answer or why there is none."""
+    """The eleven questions in the order in which they are asked, each with its answer or why there is none."""
     return (
         Answer(question="Who made it?", lines=(_organisation(record, base), _registered(version, persons, roles))),
         Answer(question="What is it for?", lines=_purpose(record, base)),
@@ -103,6 +106,10 @@ def answers_of(
             lines=(_compute(record, base, completed), *_market(record)),
         ),
         Answer(question="Is it high-risk, and did that change?", lines=(_high_risk(record, base),)),
+        Answer(
+            question="Who decided that it is used?",
+            lines=decision_lines(version, statements, persons, None if record is None else record.canonical_digest()),
+        ),
         Answer(question="What is open?", lines=(_open(completed, base),)),
     )
 

@@ -156,6 +156,7 @@ def build_report_view(
             completed=completed,
             persons=persons or {},
             roles=roles or {},
+            statements=statements,
         ),
         attention=attention_of(
             run=run,

@@ -1,0 +1,79 @@
+"""Who decided that a version is used: the aliases that point at it, the policy that let it through, approvals and waivers. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from pydantic import ValidationError
+
+from peft_registry.schemas.acts import ApprovalPredicate, WaiverPredicate
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.statement import AliasPredicate, StoredStatement
+from peft_registry.schemas.version import Version
+
+
+def decision_lines(
+    version: Version, statements: Sequence[StoredStatement], persons: Mapping[str, str], record: Digest | None
+) -> tuple[str, ...]:
+    """What was decided about a version, as signed; what of it counts today `registry gate status` says.
+
+    Args:
+        version: with the aliases that it has now.
+        statements: about its artifact, in the order of the log.
+        persons: whom the trust file names for each key id.
+        record: the digest of its canonical modification record, which an approval names; None where it has none.
+    """
+    lines = [
+        *_aliases(version, statements, persons),
+        *_approvals(statements, persons, record),
+        *_waivers(statements, persons),
+    ]
+    return tuple(lines) or ("Nobody yet: no alias points at it, and nobody approved it.",)
+
+
+def _aliases(version: Version, statements: Sequence[StoredStatement], persons: Mapping[str, str]) -> Iterator[str]:
+    moves: dict[str, tuple[StoredStatement, AliasPredicate]] = {}
+    for statement in statements:
+        if statement.kind == "alias":
+            move = AliasPredicate.from_json(statement.statement.predicate)
+            if move.name == version.name and move.alias in version.aliases and not move.removed:
+                moves[move.alias] = (statement, move)
+    for alias, (statement, move) in sorted(moves.items()):
+        gate = move.gate
+        policy = (
+            "no policy was asked"
+            if gate is None
+            else f"the policy {gate.policy_name} ({gate.policy.short}) let it through"
+        )
+        waived = "" if gate is None or not gate.waived else f", with {', '.join(gate.waived)} waived"
+        reason = "" if move.reason is None else f": {move.reason}"
+        yield f"{alias}, moved by {_who(statement, persons)}{reason}; {policy}{waived}."
+
+
+def _approvals(
+    statements: Sequence[StoredStatement], persons: Mapping[str, str], record: Digest | None
+) -> Iterator[str]:
+    for statement in statements:
+        if statement.kind != "approval":
+            continue
+        try:
+            said = ApprovalPredicate.from_json(statement.statement.predicate)
+        except ValidationError:  # whoever verifies it says so
+            continue
+        earlier = "" if said.record == record else ", of an earlier record"
+        policy = f"the policy {said.policy_name} ({said.policy.short})"
+        yield f"Approved by {_who(statement, persons)} under {policy}{earlier}: {said.reason}."
+
+
+def _waivers(statements: Sequence[StoredStatement], persons: Mapping[str, str]) -> Iterator[str]:
+    for statement in statements:
+        if statement.kind != "waiver":
+            continue
+        try:
+            said = WaiverPredicate.from_json(statement.statement.predicate)
+        except ValidationError:  # as above
+            continue
+        yield f"{said.rule} waived by {_who(statement, persons)} until {said.until[:10]}: {said.reason}."
+
+
+def _who(statement: StoredStatement, persons: Mapping[str, str]) -> str:
+    person = persons.get(statement.key_id, f"key {statement.key_id[:12]}…")
+    return f"{person} on {(statement.appended_at or '')[:10]}"

@@ -1,0 +1,68 @@
+"""What the first page says of who decided that a version is used."""
+
+from peft_registry.registry.reports.decisions import decision_lines
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.statement import StatementKind, StoredStatement, statement_about
+from peft_registry.schemas.version import Version
+from tests.builders.records import a_version
+
+POLICY, RECORD = Digest.of(b"a policy"), Digest.of(b"a record")
+PERSONS = {"1" * 64: "ada", "2" * 64: "ben"}
+
+
+def said(kind: StatementKind, key: str, **predicate: object) -> StoredStatement:
+    statement = statement_about(Digest.of(b"a manifest"), kind, {"nonce": "0f"} | predicate)
+    return StoredStatement(
+        digest=statement.canonical_digest(),
+        kind=kind,
+        statement=statement,
+        key_id=key * 64,
+        envelope=b"",
+        appended_at="2026-11-28T10:00:00Z",
+    )
+
+
+def lines(*statements: StoredStatement, aliases: tuple[str, ...] = ("champion",)) -> tuple[str, ...]:
+    version: Version = a_version().revised(aliases=aliases)
+    return decision_lines(version, statements, PERSONS, RECORD)
+
+
+def moved(alias: str = "champion", key: str = "1", **predicate: object) -> StoredStatement:
+    return said("alias", key, name=a_version().name, alias=alias, **predicate)
+
+
+GATE = {"policy": str(POLICY), "policy_name": "regulated", "waived": ["worse"]}
+
+
+def test_nobody_is_named_where_nobody_decided():
+    assert lines(aliases=()) == ("Nobody yet: no alias points at it, and nobody approved it.",)
+
+
+def test_the_newest_move_of_each_alias_that_points_here_is_told_with_its_policy():
+    told = lines(
+        moved(reason="first"),
+        moved(reason="again", gate=GATE, key="2"),
+        moved("prod", reason=None),
+        moved("gone"),
+        aliases=("champion", "prod"),
+    )
+    assert told == (
+        f"champion, moved by ben on 2026-11-28: again; the policy regulated ({POLICY.short}) let it through, with worse waived.",
+        "prod, moved by ada on 2026-11-28; no policy was asked.",
+    )
+
+
+def test_approvals_say_of_which_record_they_are_and_waivers_until_when_they_last():
+    approval = {"policy": str(POLICY), "policy_name": "regulated", "evaluations": [], "reason": "read it"}
+    told = lines(
+        said("approval", "1", record=str(RECORD), **approval),
+        said("approval", "3", record=str(Digest.of(b"another")), **approval),
+        said("waiver", "2", policy=str(POLICY), rule="worse", until="2027-01-01T00:00:00Z", reason="mended soon"),
+        said("approval", "1", reason="of another form"),
+        aliases=(),
+    )
+    assert told == (
+        f"Approved by ada on 2026-11-28 under the policy regulated ({POLICY.short}): read it.",
+        f"Approved by key 333333333333… on 2026-11-28 under the policy regulated ({POLICY.short}), of an earlier record: read it.",
+        "worse waived by ben on 2026-11-28 until 2027-01-01: mended soon.",
+    )
