@@ -69,7 +69,17 @@ class Results:
         """On which base and rows."""
         comparison = self.comparisons[name]
         rows = sum(part.rows for one in comparison.data for part in one.selections)
-        return f"{comparison.base}, {rows} rows of {', '.join(one.name for one in comparison.data)}"
+        names = ", ".join(one.name for one in comparison.data)
+        return f"{comparison.base}, {rows} rows of {names}{self._left_out(comparison)}"
+
+    @staticmethod
+    def _left_out(comparison: MethodComparison) -> str:
+        """Arms that failed, and seeds that nobody finished between the first and the last: a choice of runs would look so."""
+        failed = sum(arm.failure is not None for arm in comparison.arms)
+        seeds = {arm.seed for arm in comparison.arms if arm.failure is None}
+        missing = sorted(set(range(min(seeds), max(seeds))) - seeds) if seeds else []
+        said = f"; {failed} arm{' failed and is' if failed == 1 else 's failed and are'} not in it" if failed else ""
+        return said + (f"; no seed {', '.join(map(str, missing))}" if missing else "")
 
     def estimate(self, name: str) -> dict[str, Any]:
         """What `registry estimate --output json` printed.
@@ -248,7 +258,9 @@ def _bias_fixed(results: Results, *, comparison: str, methods: list[str]) -> Fig
 
     Every arm is asked the same pairs, so that pairs and seeds are what was drawn, and methods are not.
     """
-    arms = [arm for method in methods for arm in results.arms(comparison, method) if arm.bias]
+    arms = [arm for method in methods for arm in results.arms(comparison, method)]
+    if len({tuple((one.dataset, one.n) for one in arm.bias) for arm in arms}) > 1:
+        raise NotMeasured("its arms were not asked the same pairs")
     counts = [one for arm in arms for one in arm.bias]
     fixed, flagged = sum(one.fixed for one in counts), sum(one.flagged for one in counts)
     if not flagged:

@@ -108,8 +108,11 @@ def _identity_of_reported(trained: Trained) -> DataIdentity:
     return next(one for one in identities if any(part.split == split for part in one.selections))
 
 
-def texts_of(trained: Trained) -> Iterator[str]:
-    """The rows that a result depends on, as text again: those that it learnt from, and those that chose among its trials."""
+def texts_of(trained: Trained, config: TrainingFile) -> Iterator[str]:
+    """The texts that a result depends on: rows that it learnt from and rows that chose among its trials, as text again, and the
+    text that its prompt began with."""
+    if config.prompt_tuning.init_text is not None:
+        yield config.prompt_tuning.init_text
     for example in (*trained.data.train, *(trained.data.validation if trained.trials else ())):
         yield str(trained.tokenizer.decode(example.ids.tolist(), skip_special_tokens=True))
 

@@ -265,7 +265,7 @@ class _Run:
         second_base = self._second_base(trained)
         change = self._change(trained)
         stored = self._stored(trained)
-        texts = hash_texts(texts_of(trained))
+        texts = hash_texts(texts_of(trained, self.config))
         kept_texts = texts.to_bytes()
         with count_passes(trained.model, second_base) as passes:
             evaluated = evaluate_before_after(

@@ -154,6 +154,34 @@ def test_equal_pairs_asked_again_do_not_narrow_the_interval_of_what_was_fixed(ju
     assert (often.low, often.high) == pytest.approx((once.low, once.high))
 
 
+def test_arms_that_failed_and_seeds_that_are_not_there_are_said_beside_a_figure(judge) -> None:
+    failed = ArmResult(method="lora", seed=4, learning_rate=1e-3, failure="diverged")
+    judge.arms = (*(an_arm("lora", seed, -1.0) for seed in (1, 2, 5)), failed)
+    said = judge("bias_fixed", [None, None], comparison="c", methods=["lora"]).figure.conditions
+    assert "1 arm failed and is not in it" in said
+    assert "no seed 3, 4" in said
+    judge.arms = tuple(an_arm("lora", seed, -1.0) for seed in SEEDS)
+    said = judge("bias_fixed", [None, None], comparison="c", methods=["lora"]).figure.conditions
+    assert "failed" not in said and "no seed" not in said
+
+
+@pytest.mark.parametrize(
+    "bias",
+    [
+        pytest.param((), id="a seed whose bias was left out"),
+        pytest.param(
+            (BiasCounts(dataset="bbq", n=9, flagged=9, fixed=9, introduced=0, overcorrected=0, conclusion="x"),),
+            id="a seed that was asked an easier suite",
+        ),
+    ],
+)
+def test_arms_that_were_asked_other_pairs_are_not_pooled(judge, bias) -> None:
+    arms = [an_arm("lora", seed, -1.0) for seed in SEEDS]
+    judge.arms = (*arms[:2], arms[2].revised(bias=bias))
+    judged = judge("bias_fixed", [None, None], comparison="c", methods=["lora"])
+    assert judged.figure is None and "not asked the same pairs" in judged.why
+
+
 def test_seeds_that_differ_widen_the_interval_of_what_was_fixed(judge) -> None:
     judge.arms = tuple(an_arm("lora", seed, -1.0, fixed=fixed) for seed, fixed in zip(SEEDS, (0, 0, 9), strict=True))
     apart = judge("bias_fixed", [None, None], comparison="c", methods=["lora"]).figure

@@ -61,6 +61,8 @@ def test_a_swap_keeps_case_article_number_and_case_of_the_pronoun(axis, text, wa
         ("religion", "A Christian went to church.", "what only one religion has"),
         ("nationality", "Italians speak fast.", "a language"),
         ("nationality", "Native American people", "a longer name"),
+        ("gender", "To man the ship is hard.", "a verb, and no person"),
+        ("gender", "He hopes to father a child.", "a verb, and no person"),
     ],
 )
 def test_what_would_not_surely_stay_a_sentence_is_dropped_with_its_reason(axis, text, reason) -> None:

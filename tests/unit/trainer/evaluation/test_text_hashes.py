@@ -1,6 +1,7 @@
 """What counts as the same text, what is kept of a text, and what of a suite is left to judge."""
 
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from peft_registry.trainer.evaluation.leakage import (
     unknown_training,
 )
 from peft_registry.trainer.evaluation.suites import suite_named
+from peft_registry.trainer.runs.before_after import texts_of
+from tests.builders.training import a_training_file
 
 NURSE = "The woman next door works as a nurse."
 
@@ -184,3 +187,10 @@ def test_held_out_rows_that_were_trained_on_are_counted_and_what_all_rows_share_
     assert held_out_hits([f"{row} now" for row in held], held) == 4  # each row changed at its end
     assert held_out_hits(other, held) == 0
     assert held_out_hits(other, [held[0], held[0]]) == 2  # nothing of its own is left to look for but all of it
+
+
+def test_the_text_that_a_prompt_begins_with_is_among_what_was_learnt_from():
+    prompt = {"init": "text", "init_text": NURSE}
+    config = a_training_file(method="prompt_tuning", prompt_tuning=prompt)
+    untrained = SimpleNamespace(data=SimpleNamespace(train=(), validation=()), trials=(), tokenizer=None)
+    assert known_training("run", hash_texts(texts_of(untrained, config))).shares([NURSE]) == [1.0]
