@@ -1,0 +1,125 @@
+"""`show NAME@ALIAS --at TIME` and `show NAME --history`: where aliases pointed, from what was signed and logged."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from peft_registry.cli.main import run
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.snapshots import SaidDiffers
+from peft_registry.registry.use_cases.gate import promote, read_gate_policy
+from peft_registry.registry.use_cases.promote import set_alias
+from peft_registry.registry.use_cases.show_moves import NoSuchName, NothingThere, TimeRefused, alias_moves, version_at
+from peft_registry.schemas.identity import MalformedReference
+from tests.builders.backends import BACKENDS, MadeHome, make_on
+from tests.builders.homes import add_a_base, reopened
+from tests.builders.lineage import register_made_from
+
+DAYS = ("2026-11-24T12:00:00Z", "2026-11-25T12:00:00Z", "2026-11-26T12:00:00Z", "2026-11-27T12:00:00Z")
+
+
+@dataclass
+class Place:
+    folder: Path
+    home: MadeHome
+    registry: Registry
+
+
+def fill(registry: Registry, folder: Path) -> None:
+    """helper@champion: 1, then 2, then 1 again; helper@next: 2."""
+    base = add_a_base(registry, folder / "base")
+    for number in (1, 2):
+        register_made_from(registry, folder / f"{number}", base, [], name="helper", value=number / 4)
+    register_made_from(registry, folder / "other", base, [], name="helper-two", value=0.9)
+    (folder / "plain.yml").write_text("name: plain\nabout: what every policy asks\n", "utf-8")
+    for day, (number, alias) in zip(
+        DAYS, ((1, "champion"), (2, "champion"), (2, "next"), (1, "champion")), strict=True
+    ):
+        later = reopened(registry.folder, now=day)
+        version = version_named(later, f"helper:{number}")
+        if day == DAYS[1]:
+            promote(later, version, alias, read_gate_policy(str(folder / "plain.yml")), reason="fewer mistakes")
+        else:
+            set_alias(later, version, alias, reason=f"of {day[:10]}")
+        later.close()
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MadeHome:
+    return make_on(request, tmp_path_factory.mktemp("made"), fill)
+
+
+@pytest.fixture
+def place(made: MadeHome, tmp_path: Path) -> Iterator[Place]:
+    home = made.copy(tmp_path / "home")
+    registry = home.opened(now=DAYS[-1])
+    yield Place(tmp_path, home, registry)
+    registry.close()
+
+
+def test_every_move_is_told_with_who_moved_it_and_under_which_policy(place: Place) -> None:
+    moves = alias_moves(place.registry, "helper")
+    assert [(move.alias, move.version, move.at) for move in moves] == [
+        ("champion", "helper:1", DAYS[0]),
+        ("champion", "helper:2", DAYS[1]),
+        ("next", "helper:2", DAYS[2]),
+        ("champion", "helper:1", DAYS[3]),
+    ]
+    assert [(move.policy, move.reason) for move in moves[:2]] == [(None, "of 2026-11-24"), ("plain", "fewer mistakes")]
+    assert {move.by for move in moves} == {"lab-1"}
+
+
+@pytest.mark.parametrize(
+    ("at", "version"),
+    [
+        ("2026-11-24", "helper:1"),
+        ("2026-11-24T12:00:00Z", "helper:1"),
+        ("2026-11-25T11:59:59Z", "helper:1"),
+        ("2026-11-25T13:00:00+01:00", "helper:2"),
+        ("2026-11-26", "helper:2"),
+        ("2030-01-01", "helper:1"),
+    ],
+)
+def test_at_a_time_an_alias_pointed_at_what_its_last_move_before_says(place: Place, at: str, version: str) -> None:
+    assert version_at(place.registry, "helper@champion", at)[1] == version
+
+
+def test_what_has_no_answer_says_why(place: Place) -> None:
+    with pytest.raises(NothingThere):
+        version_at(place.registry, "helper@champion", "2026-11-23")
+    with pytest.raises(NothingThere):
+        version_at(place.registry, "helper@never", "2026-11-28")
+    for text in ("yesterday", "2026-13-01", ""):
+        with pytest.raises(TimeRefused):
+            version_at(place.registry, "helper@champion", text)
+    with pytest.raises(MalformedReference):
+        version_at(place.registry, "helper:1", "2026-11-28")
+    with pytest.raises(NoSuchName):
+        alias_moves(place.registry, "help")
+
+
+def test_rows_of_moves_that_were_edited_change_no_history(place: Place) -> None:
+    before = alias_moves(place.registry, "helper")
+    with place.home.rows() as rows:
+        rows.run("UPDATE alias_events SET number = 1, at = '2020-01-01T00:00:00Z'")
+    assert alias_moves(place.registry, "helper") == before
+    with place.home.rows() as rows:
+        rows.run("DELETE FROM statements WHERE kind = 'alias'")
+    with pytest.raises(SaidDiffers):
+        alias_moves(place.registry, "helper")
+
+
+def test_the_command_shows_both(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    home = ["--home", str(place.home.folder)]
+    assert run(["show", "helper", "--history", *home]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert run(["show", "helper@next", "--history", "--output", "json", *home]) == 0
+    assert [move["version"] for move in json.loads(capsys.readouterr().out)] == ["helper:2"]
+    assert run(["show", "helper@champion", "--at", "2026-11-26", *home]) == 0
+    shown = capsys.readouterr().out
+    assert f"since {DAYS[1]}, @champion → helper:2  by lab-1, policy plain" in shown
+    assert run(["show", "helper@champion", "--at", "soon", *home]) == 2
