@@ -8,11 +8,13 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from functools import cache
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command
 
 from peft_registry.cli import console
 from peft_registry.cli.commands import (
@@ -266,7 +268,7 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911  one answer for each way 
     # peft imports bitsandbytes, which says that it could not fetch a kernel nobody asked for
     logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
     try:
-        result = app(args=arguments, prog_name="registry", standalone_mode=False)
+        result = _commands()(args=arguments, prog_name="registry", standalone_mode=False)
         sys.stdout.flush()
         if result == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this exit code, without a word
             return _interrupted()
@@ -283,6 +285,12 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911  one answer for each way 
         return 0
     except Exception as error:  # noqa: BLE001  the one place: usage errors of the parser, missing packages, and bugs
         return _usage_or_bug(error, arguments)
+
+
+@cache
+def _commands() -> Callable[..., object]:
+    """The parser of every command, made once in a process: scripts and tests run many commands in one."""
+    return get_command(app)
 
 
 def _refused(error: KnownError, arguments: list[str]) -> int:

@@ -196,11 +196,13 @@ def _import_everything() -> None:
         if not module.name.startswith(NOT_WARM):
             importlib.import_module(module.name)
 
+    from peft_registry.cli.main import _commands
     from peft_registry.trainer.machine.environment import needed_distributions
 
     # what is worked out once in a process, for whatever model and data; else each child would, before its first step
     get_checkpoint_conversion_mapping("llama")
     needed_distributions()
+    _commands()
 
     gc.freeze()
     gc.enable()
