@@ -6,8 +6,9 @@ takes as a fact appears as `{fact}`.
 
 import ast
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from docs.tables import table
@@ -52,6 +53,7 @@ class KnownErrorEntry:
     fix: str
 
 
+@cache
 def known_errors(root: Path) -> tuple[KnownErrorEntry, ...]:
     """Every subclass of `KnownError` under `root`, by exit code, family and reference."""
     classes = {found.path: found for found in _classes(root)}
@@ -92,8 +94,9 @@ def _classes(root: Path) -> Iterator[ErrorClass]:
     trees = dict(_modules(root))
     constants = {f"{module}.{name}": text for module, tree in trees.items() for name, text in _constants(tree)}
     for module, tree in trees.items():
-        names = _full_names(module, tree)
-        for node in ast.walk(tree):
+        nodes = list(ast.walk(tree))
+        names = _full_names(module, tree, nodes)
+        for node in nodes:
             if isinstance(node, ast.ClassDef):
                 yield _read_class(node, module, names, constants)
 
@@ -112,12 +115,12 @@ def _constants(tree: ast.Module) -> Iterator[tuple[str, Constant]]:
             yield name, value.value
 
 
-def _full_names(module: str, tree: ast.Module) -> dict[str, str]:
-    """What the names of a module mean elsewhere: its own constants, and what it imports."""
+def _full_names(module: str, tree: ast.Module, nodes: Iterable[ast.AST]) -> dict[str, str]:
+    """What the names of a module mean elsewhere: its own constants, and what it imports, by any of its nodes."""
     own = {name: f"{module}.{name}" for name, _ in _constants(tree)}
     imported = {
         alias.asname or alias.name: f"{node.module}.{alias.name}"
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.ImportFrom) and node.module
         for alias in node.names
     }
