@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 if TYPE_CHECKING:
+    from peft_registry.registry.database.sqlite_file import SqliteFile
     from tests.servers.postgres import PostgresServer
 
 IN_MEMORY = Path("/dev/shm")
@@ -92,9 +93,9 @@ NEW_OBJECTS = 10_000
 def pytest_collection_finish() -> None:
     """Spare every later collection of garbage what was imported and collected here, and stays: the product asks for some.
 
-    In a worker that has all tests one collection walks through millions of objects and takes most of a second.
+    In a worker that has all tests one collection walks through millions of objects and takes most of a second; hence none is made
+    here either, and what garbage there is stays.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(NEW_OBJECTS)
 
@@ -162,6 +163,35 @@ def _no_bare_name_is_imported() -> Iterator[None]:
     yield
     imported = [name for name in BARE_NAMES if name in sys.modules]
     assert not imported, f"imported under a bare name, by this test or an earlier one: {imported}"
+
+
+# compiled statements that are kept: the product has about two hundred
+STATEMENTS = 2000
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _statements_are_compiled_once() -> Iterator[None]:
+    """Let the SQLite databases of this process share what SQLAlchemy compiles: by itself it compiles anew for each of thousands."""
+    from sqlalchemy import Engine, create_engine
+    from sqlalchemy.util import LRUCache
+
+    from peft_registry.registry.database import session
+
+    make_engine = session._sqlite_engine
+    like = create_engine("sqlite://")
+    like.connect().close()  # the dialect asks a connection what it can do
+    compiled = LRUCache(STATEMENTS)
+
+    def engine_of(opened: "SqliteFile") -> Engine:
+        engine = make_engine(opened)
+        engine.dialect = like.dialect  # what is compiled is kept by the dialect that it is for
+        engine.update_execution_options(compiled_cache=compiled)
+        return engine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "_sqlite_engine", engine_of)
+        yield
+    like.dispose()
 
 
 @pytest.fixture(scope="session")
