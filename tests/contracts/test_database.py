@@ -3,6 +3,7 @@
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from threading import Barrier
 
 import pytest
@@ -284,8 +285,7 @@ def test_what_was_copied_and_what_waits_is_kept_by_an_upgrade_if_it_is_known_who
                     {"subject": str(digest("x")), "label": label, "done_at": done_at},
                 )
     before.close()
-    database = Database.create(address)
-    with database.read() as tx:
+    with closing(Database.create(address)) as database, database.read() as tx:
         route = catalog.route_at(tx, where if kind == "server" else "store")
         # homes that share a server each have a store of their own
         if kind == "store" and database.dialect == "postgresql":
@@ -294,7 +294,6 @@ def test_what_was_copied_and_what_waits_is_kept_by_an_upgrade_if_it_is_known_who
         assert route is not None
         assert catalog.every_mirrored(tx, route, "version") == (("model:1", {"run_id": "r"}),)
         assert [entry.label for entry in catalog.pending_outbox(tx, route)] == ["model:2", "model:3"]
-    database.close()
 
 
 def test_creating_again_keeps_what_is_there(address: str) -> None:
