@@ -111,17 +111,27 @@ class VerifiedModelsRepository(ModelsArtifactRepository):  # type: ignore[misc] 
 
     def __init__(self, artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None) -> None:
         super().__init__(artifact_uri, tracking_uri, registry_uri)
-        if self.model_name is None:  # the id of a logged model, of which only MLflow knows
-            return
-        from peft_registry.registry.mlflow.whose_alias import LATEST, Answer, refusal_of
-
-        asked = _parse_model_uri(artifact_uri)
-        alias = asked.alias if asked.version or asked.stage or asked.alias else LATEST
         # the source that will be read, and not what a second question would be answered
-        answer = Answer(self.model_name, alias, int(self.model_version), self.repo.artifact_uri)
-        refusal = refusal_of(answer)
-        if refusal is not None:
-            raise _translated(refusal)
+        _require_ours(artifact_uri, self.model_name, self.model_version, self.repo.artifact_uri)
+
+
+def _checked_underlying_uri(uri: str) -> str:
+    """Where MLflow says that the files of a `models:/…` URI are, where this registry says the same of its names."""
+    name, version, source = ModelsArtifactRepository._get_model_uri_infos(uri)
+    _require_ours(uri, name, version, source)
+    return str(source)
+
+
+def _require_ours(uri: str, name: str | None, version: str | None, source: str) -> None:
+    if name is None or version is None:  # the id of a logged model, of which only MLflow knows
+        return
+    from peft_registry.registry.mlflow.whose_alias import LATEST, Answer, refusal_of
+
+    asked = _parse_model_uri(uri)
+    alias = asked.alias if asked.version or asked.stage or asked.alias else LATEST
+    refusal = refusal_of(Answer(name, alias, int(version), source))
+    if refusal is not None:
+        raise _translated(refusal)
 
 
 def _reader() -> ManifestReader:
@@ -161,3 +171,6 @@ def _translated(error: KnownError) -> MlflowException:
 
 # MLflow has filled in its own schemes when it loads us, so that this one replaces its own
 _artifact_repository_registry.register("models", VerifiedModelsRepository)
+# `mlflow.transformers.load_model` asks a second time, past its schemes, where `MLmodel` is; and what stands in that file decides
+# which base is loaded. An MLflow that answered that question otherwise would have another model loaded than was checked
+ModelsArtifactRepository.get_underlying_uri = staticmethod(_checked_underlying_uri)

@@ -104,6 +104,16 @@ def test_an_alias_moved_in_mlflow_is_not_followed(moved: Mirrored, tmp_path: Pat
     refused("models:/helper@champion", tmp_path, "helper:1", "helper:2")
 
 
+def test_the_second_question_for_the_model_file_is_checked_as_the_first(moved: Mirrored) -> None:
+    """MLflow asks anew where `MLmodel` is, and that file names the base that is loaded."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.model_utils import _get_flavor_configuration_from_uri
+
+    assert _get_flavor_configuration_from_uri("models:/helper/1", "transformers", logging.getLogger())
+    with pytest.raises(MlflowException):
+        _get_flavor_configuration_from_uri("models:/helper@champion", "transformers", logging.getLogger())
+
+
 def test_without_strict_mode_an_alias_moved_in_mlflow_is_followed_with_a_warning(
     moved: Mirrored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

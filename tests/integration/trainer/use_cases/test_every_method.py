@@ -15,6 +15,7 @@ import torch
 from peft_registry.registry.database import catalog
 from peft_registry.registry.evaluation.staleness import composition_of, staleness
 from peft_registry.registry.homes.home import Registry, open_home
+from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
 from peft_registry.registry.records.provenance import run_of
 from peft_registry.registry.use_cases.make_home import NewHome, make_home
 from peft_registry.registry.use_cases.pull import pull_version
@@ -163,6 +164,33 @@ def test_what_was_registered_reloads_by_its_card_to_the_logits_of_the_end_of_tra
         with base.disable_adapter():
             assert torch.equal(logits(base), logits(pristine))
         assert not torch.allclose(expected, logits(pristine), atol=1e-3)
+
+
+@pytest.mark.full
+@pytest.mark.filterwarnings("ignore")  # of MLflow and transformers about each other
+@pytest.mark.parametrize("case", list(CASES))
+def test_mlflow_loads_what_peft_loads_to_the_same_logits_and_refuses_the_rest(told, case, tmp_path, monkeypatch):
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    story = told(case)
+    monkeypatch.setenv("REGISTRY_HOME", str(story.registry.folder))
+    uri = f"{SOURCE_PREFIX}{story.outcome.version.manifest_digest.hex}"
+    method = CASES[case][0]
+    if METHODS[method].layout == "bundle" or method == "bottleneck":
+        with pytest.raises(MlflowException, match="MLflow cannot load") as refused:
+            mlflow.transformers.load_model(uri, dst_path=str(tmp_path))
+        assert "PeftModel.from_pretrained(" in str(refused.value)
+        assert not any(tmp_path.iterdir())
+        return
+    loaded = mlflow.transformers.load_model(uri, dst_path=str(tmp_path))
+    if story.trained.config.quantization is None:
+        expected = loaded_by_its_card(story.pulled)
+    else:  # onto the original base, as MLflow's layout has it
+        expected = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(embedded_base()), story.pulled)
+    assert (logits(loaded.model) - logits(expected)).abs().max() == 0.0
 
 
 @pytest.mark.parametrize("case", MARKED)
