@@ -27,7 +27,8 @@ from peft_registry.cli.face import folder_of_home
 from peft_registry.cli.wiring import opened
 from peft_registry.schemas.errors import InputRefused, KnownError, RunFailed
 from peft_registry.schemas.identity import check_name
-from peft_registry.trainer.training.foreign_trainer import WatchedPasses, has_own_optimizer, unwrapped
+from peft_registry.trainer.training.foreign_trainer import has_own_optimizer, unwrapped
+from peft_registry.trainer.training.pass_counts import WatchedPasses
 from peft_registry.trainer.use_cases.follow import FollowedRun, FollowRequest
 
 if TYPE_CHECKING:

@@ -1,0 +1,142 @@
+"""Which training of somebody else's trainer can be followed, and whether what it left may be registered."""
+
+from typing import Any
+
+from peft_registry.schemas.base_model import CAUSAL_HEADS
+from peft_registry.schemas.config import QuantizationBlock
+from peft_registry.schemas.errors import InputRefused, RunFailed
+from peft_registry.trainer.training.foreign_trainer import divergence_of, unwrapped
+
+# the adapters of peft that this tool reads back, by their type
+_METHODS = {"LORA": "lora", "IA3": "ia3", "PROMPT_TUNING": "prompt_tuning", "PREFIX_TUNING": "prefix_tuning"}
+ADAPTER = "default"
+# in the names of parameters that are saved with an adapter
+_OF_ADAPTERS = ("lora_", "ia3_", "prompt_encoder", "modules_to_save", "trainable_tokens_")
+
+
+class NotFollowed(InputRefused):
+    reference = "training-not-followed"
+    what = "this training cannot be followed"
+    why = "{reason}"
+    fix = "{remedy}"
+
+    reason: str
+    remedy: str
+
+
+class FollowedDiverged(RunFailed):
+    reference = "followed-run-diverged"
+    what = "the training diverged{where}"
+    why = "{reason}; nothing was registered"
+    fix = "lower the learning rate, warm it up longer, or look for broken rows, and train again"
+
+    step: int | None
+    reason: str
+
+    @property
+    def where(self) -> str:
+        return "" if self.step is None else f" at step {self.step}"
+
+
+def method_of(trainer: Any, model: Any) -> str:
+    """What is trained, in the words of this tool.
+
+    Raises:
+        NotFollowed: weights spread over processes, an adapter that nothing here loads, or no causal language model.
+    """
+    if getattr(trainer, "is_fsdp_enabled", False) or getattr(trainer, "is_deepspeed_enabled", False):
+        raise NotFollowed(
+            "FSDP or DeepSpeed spread the weights over processes, and no process has them whole",
+            "save the result, and take it in with `registry import`",
+        )
+    configurations = getattr(model, "peft_config", None)
+    if not configurations:
+        name = type(model).__name__
+        if not name.endswith(CAUSAL_HEADS):
+            raise NotFollowed(
+                f"{name} is not a causal language model", "train one of those, or do without the callback"
+            )
+        return "full"
+    if ADAPTER not in configurations or not hasattr(model, "get_base_model"):
+        raise NotFollowed(
+            f"the adapter that is trained has another name than `{ADAPTER}`",
+            "give the model to the trainer with a peft_config, or name the adapter `default`",
+        )
+    peft_type = str(getattr(configurations[ADAPTER].peft_type, "value", configurations[ADAPTER].peft_type))
+    if peft_type not in _METHODS:
+        raise NotFollowed(
+            f"it trains an adapter of the type {peft_type}, and nothing here loads those",
+            f"train one of {', '.join(sorted(_METHODS))}",
+        )
+    return "qlora" if peft_type == "LORA" and quantization_of(unwrapped(model)) is not None else _METHODS[peft_type]
+
+
+def quantization_of(model: Any) -> QuantizationBlock | None:
+    """How the base in memory is quantised.
+
+    Raises:
+        NotFollowed: in a way that could not be told or repeated.
+    """
+    stated = getattr(model.config, "quantization_config", None)
+    if stated is None:
+        return None
+    settings = stated if isinstance(stated, dict) else stated.to_dict()
+    if settings.get("load_in_4bit"):
+        return QuantizationBlock(
+            type=settings.get("bnb_4bit_quant_type", "fp4"), double=bool(settings.get("bnb_4bit_use_double_quant"))
+        )
+    raise NotFollowed(
+        f"the base is quantised by {settings.get('quant_method', 'something else')}, and not in 4 bits of bitsandbytes",
+        "train on the base as it is, or in 4 bits; or save the result, and take it in with `registry import`",
+    )
+
+
+def require_fresh(model: Any) -> None:
+    """Raise where a LoRA was trained before: its earlier training would be missing from every figure.
+
+    Raises:
+        NotFollowed: a factor B is not zero although it should begin so.
+    """
+    configurations = getattr(model, "peft_config", None) or {}
+    lora = configurations.get(ADAPTER)
+    if lora is None or getattr(lora, "init_lora_weights", None) not in (True, "gaussian"):
+        return
+    for name, parameter in model.named_parameters():
+        if f"lora_B.{ADAPTER}" in name and bool((parameter.detach() != 0).any().item()):
+            raise NotFollowed(
+                f"the adapter was trained before ({name} is not zero): what that took, and on which data, would be left out",
+                "begin with a new adapter; or use `registry train` with `continue_from`",
+            )
+
+
+def require_adapter_alone(model: Any) -> None:
+    """Raise where weights are trained that are not the adapter's: nothing would save them.
+
+    Raises:
+        NotFollowed: a weight of the base is trained beside an adapter.
+    """
+    lora = (getattr(model, "peft_config", None) or {}).get(ADAPTER)
+    if lora is None:
+        return
+    has_biases = getattr(lora, "bias", "none") != "none"
+    for name, parameter in model.named_parameters():
+        is_saved = any(mark in name for mark in _OF_ADAPTERS) or (has_biases and name.endswith("bias"))
+        if parameter.requires_grad and not is_saved:
+            raise NotFollowed(
+                f"{name} is trained beside the adapter, and the adapter is saved without it",
+                "name its module in `modules_to_save` of the adapter's configuration, or freeze it",
+            )
+
+
+def require_finite(trainer: Any, history: list[dict[str, Any]]) -> None:
+    """Raise where a logged figure or a trained weight is NaN or infinite.
+
+    Raises:
+        FollowedDiverged: one is.
+    """
+    diverged = divergence_of(history, gradients=not trainer.args.fp16)
+    if diverged is not None:
+        raise FollowedDiverged(*diverged)
+    for name, parameter in trainer.model.named_parameters():
+        if parameter.requires_grad and not bool(parameter.detach().isfinite().all().item()):
+            raise FollowedDiverged(None, f"{name} holds NaN or infinity")

@@ -1,0 +1,108 @@
+"""What is told of a followed training: its settings, its rows and the machine, in the words of our own records."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from peft_registry.schemas.dataset import DataIdentity
+from peft_registry.schemas.values import Value, measured, unknown
+from peft_registry.trainer.machine.environment import Dtype, Hardware, hardware_in_use
+from peft_registry.trainer.training.followable import ADAPTER
+from peft_registry.trainer.training.foreign_trainer import TrainerClass
+
+
+def counted_parameters(model: Any) -> tuple[int, int]:
+    from peft_registry.trainer.methods import count_trainable
+
+    return count_trainable(model)
+
+
+def method_block(model: Any, method: str) -> dict[str, Any]:
+    """The settings of the adapter, in the words of the training file."""
+    if method == "full":
+        return {}
+    from peft_registry.trainer.methods.peft_io import config_json
+
+    stated = config_json(model.peft_config[ADAPTER], None)
+    words = _WORDS["lora" if method == "qlora" else method]
+    block = {own: stated[theirs] for theirs, own in words.items() if stated.get(theirs) is not None}
+    return {"lora" if method == "qlora" else method: block}
+
+
+_WORDS = {
+    "lora": {
+        "r": "r",
+        "lora_alpha": "alpha",
+        "lora_dropout": "dropout",
+        "target_modules": "target_modules",
+        "target_parameters": "target_parameters",
+        "exclude_modules": "exclude_modules",
+        "modules_to_save": "modules_to_save",
+        "bias": "bias",
+        "use_rslora": "use_rslora",
+        "use_dora": "use_dora",
+        "init_lora_weights": "init",
+        "rank_pattern": "rank_pattern",
+        "alpha_pattern": "alpha_pattern",
+    },
+    "ia3": {
+        "target_modules": "target_modules",
+        "feedforward_modules": "feedforward_modules",
+        "modules_to_save": "modules_to_save",
+    },
+    "prompt_tuning": {"num_virtual_tokens": "num_virtual_tokens", "prompt_tuning_init": "init"},
+    "prefix_tuning": {"num_virtual_tokens": "num_virtual_tokens", "prefix_projection": "projection"},
+}
+
+
+def replaces_weights(config: dict[str, Any]) -> bool:
+    blocks = [block for name, block in config.items() if name != "training" and isinstance(block, dict)]
+    return any(block.get("modules_to_save") or block.get("bias", "none") != "none" for block in blocks)
+
+
+def rows_used(trainer: Any, rows: int, epochs: float, *, resumed: bool) -> Value:
+    """How many rows were gone through; below one epoch only the sampler knows which."""
+    kind = TrainerClass.of(trainer)
+    if kind.own is not None:
+        return unknown(f"the script's class {kind.own} may choose among the {rows} rows")
+    if trainer.args.dataloader_drop_last:
+        return unknown(f"of {rows} rows those that filled no batch were left out of each epoch")
+    if resumed:
+        return unknown("the run was resumed, and which rows the steps before took was not seen")
+    if epochs < 1:
+        return unknown(f"of {rows} rows the training went through {epochs:.3g} of one epoch")
+    return measured(rows, "rows", method="rows that the trainer was given, all of which an epoch takes")
+
+
+def modality_of(data: Sequence[DataIdentity]) -> Value:
+    columns = {column for identity in data for column, _ in identity.columns}
+    others = sorted(name for name in columns if any(word in name for word in ("pixel", "image", "audio", "video")))
+    if others:
+        return unknown(f"the rows have columns of other things than text: {', '.join(others)}")
+    return measured("text", method="the rows of a causal language model, without columns of images or sound")
+
+
+def hardware_of(trainer: Any, model: Any) -> Hardware:
+    dtype: Dtype = "bf16" if trainer.args.bf16 or str(model.dtype) == "torch.bfloat16" else "fp32"
+    return hardware_in_use(model.device.type, dtype)
+
+
+def dtype_of(trainer: Any, dtype: str) -> str:
+    return "fp16" if trainer.args.fp16 else dtype
+
+
+def is_one_machine(processes: int) -> bool:
+    """Whether all processes run here, so that this machine's counters see all of them."""
+    return processes == 1 or os.environ.get("LOCAL_WORLD_SIZE") == str(processes)
+
+
+def resumed_after(step: int) -> str:
+    return f"the run was resumed from a checkpoint after step {step}"
+
+
+def loaded_best(trainer: Any, state: Any) -> tuple[str, ...]:
+    if not trainer.args.load_best_model_at_end or state.best_global_step is None:
+        return ()
+    return (
+        f"what is registered is the checkpoint of step {state.best_global_step}, the best by the trainer's own metric",
+    )
