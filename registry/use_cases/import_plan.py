@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.compliance.recorded_result import BaseInput, base_section, upstream_terms
-from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import FileMissing, read_file
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.base import ADAPTER_CONFIG_NAME
@@ -21,7 +20,6 @@ from peft_registry.registry.imports.base_choice import (
 )
 from peft_registry.registry.imports.findings import findings_of_fit
 from peft_registry.registry.imports.fit import AdapterOfAnotherBase, Compared, compare_with_base
-from peft_registry.registry.imports.near_results import agreement_of
 from peft_registry.registry.imports.offered import (
     ADAPTER_WEIGHTS,
     NothingToImport,
@@ -44,14 +42,14 @@ from peft_registry.registry.intake.paths import control_character
 from peft_registry.registry.intake.peft_config import MAX_BYTES, PeftConfig, read_peft_config
 from peft_registry.registry.intake.safetensors import read_header
 from peft_registry.registry.records.stored_manifests import stored_manifest
+from peft_registry.registry.use_cases.import_near_results import near_results
 from peft_registry.registry.use_cases.pull_base import BaseBytesMissing, WrongBase, checked_folder
 from peft_registry.registry.use_cases.register import require_name
 from peft_registry.registry.verification.with_base import signed_folder
-from peft_registry.schemas.errors import InputRefused, IntegrityBroken, Taken
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import BaseFit, BaseRelation, Finding, Producer
 from peft_registry.schemas.manifest import FILE_NAME, FileEntry
-from peft_registry.schemas.version import Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +122,9 @@ def plan_import(registry: Registry, request: ImportRequest, folder: Path, scratc
         plan = _model_plan(registry, request, offered, name, scratch)
     else:
         plan = _adapter_plan(registry, request, offered, name)
-    plan = replace(plan, findings=(*plan.findings, *near_results(registry, plan, scratch)))
+    base = None if plan.config is not None else plan.chosen.base.version
+    near = near_results(registry, offered, plan.tensors, base, scratch)
+    plan = replace(plan, findings=(*plan.findings, *near))
     return _with_facts(registry, request, plan)
 
 
@@ -171,83 +171,6 @@ def _with_facts(registry: Registry, request: ImportRequest, plan: ImportPlan) ->
         data=[str(name) for name in named.value] if named is not None and isinstance(named.value, list) else [],
     )
     return replace(plan, facts=facts)
-
-
-# --- registered results ---
-
-_RESULTS_LOOKED_AT = 1000  # the newest ones: of these the names and shapes of their tensors
-_RESULTS_READ = 50  # of those with tensors of the same names and shapes
-
-
-class ChangedResultAsImport(Taken):
-    reference = "changed-result-as-import"
-    what = "{folder} is not imported: but for a few numbers its weights are those of {label}"
-    why = "that was made here, and its records say of which data: {figures}; as an import it would have none of them"
-    fix = "use {label}; what changes it is registered by `registry train` with continue_from, or by `registry merge`"
-
-    folder: str
-    label: str
-    figures: str
-
-
-def near_results(registry: Registry, plan: ImportPlan, scratch: Path) -> tuple[Finding, ...]:
-    """Which registered results the weights are near to, of which they may have been made.
-
-    Raises:
-        ChangedResultAsImport: they are those of a result that was made here, but for a few numbers.
-    """
-    offered = plan.offered
-    files = [offered.model_folder / file.path for file in offered.model_files if file.path.endswith(WEIGHTS_SUFFIX)]
-    _, digest = hash_weights(files, family="intake", cache=registry.cache)
-    shapes = {tensor.name: tensor.shape for tensor in plan.tensors}
-    kind = "adapter" if plan.config is not None else "model"
-    with registry.database.read() as tx:
-        versions = catalog.newest_versions(tx, limit=_RESULTS_LOOKED_AT)
-    alike: dict[Digest, Version] = {}
-    for version in versions:
-        if version.kind == kind and version.weights_digest != digest and version.manifest_digest not in alike:
-            listed = listed_tensors(stored_manifest(registry, version.manifest_digest).weights)
-            if {tensor.name: tensor.shape for tensor in listed} == shapes:
-                alike[version.manifest_digest] = version
-    read = list(alike.values())[:_RESULTS_READ]
-    findings = [_near_result(registry, plan, version, scratch, (tuple(files), digest)) for version in read]
-    if len(alike) > _RESULTS_READ or len(versions) == _RESULTS_LOOKED_AT:
-        text = f"it was held against the newest registered results alone, {min(len(alike), _RESULTS_READ)} of its shape"
-        findings.append(Finding(kind="results-not-compared", text=text))
-    return tuple(finding for finding in findings if finding is not None)
-
-
-def _near_result(
-    registry: Registry, plan: ImportPlan, version: Version, scratch: Path, offered: tuple[tuple[Path, ...], Digest]
-) -> Finding | None:
-    try:
-        result = _weights_of(registry, version, scratch)
-        base = None if plan.config is not None else _weights_of(registry, plan.chosen.base.version, scratch)
-    except (BaseBytesMissing, WrongBase):
-        return None  # nothing is known of it, and that it is near least of all
-    files, digest = offered
-    agreement = agreement_of(files, result, seed=digest, base=base)
-    if agreement is None or agreement.verdict == "neither":
-        return None
-    figures = (
-        f"{agreement.equal_share:.1%} of their numbers agree to 8 bits, the sine of their angle is {agreement.sine:.2g}"
-    )
-    made_here = stored_manifest(registry, version.manifest_digest).origin is None
-    if agreement.verdict == "the same" and made_here:
-        raise ChangedResultAsImport(plan.offered.folder.name, version.label, figures)
-    text = (
-        f"its weights are {agreement.verdict if agreement.verdict == 'near' else 'nearly'} those of {version.label} ({figures}): "
-        "if it was made from that, its parent and the data of its parent are not in this record"
-    )
-    return Finding(kind="near-result", text=text)
-
-
-def _weights_of(registry: Registry, version: Version, scratch: Path) -> list[Path]:
-    """The weights of a registered version on this machine, checked."""
-    checked = checked_folder(
-        registry, version, scratch / "registered", only=lambda entry: entry.path.endswith(WEIGHTS_SUFFIX)
-    )
-    return [path.resolve() for path in sorted(checked.folder.rglob(f"*{WEIGHTS_SUFFIX}"))]
 
 
 # --- an adapter ---

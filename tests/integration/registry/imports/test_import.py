@@ -43,7 +43,8 @@ from peft_registry.registry.use_cases.import_folder import (
     NameForSeveral,
     import_folders,
 )
-from peft_registry.registry.use_cases.import_plan import ChangedResultAsImport, ImportRequest, PulledFolder
+from peft_registry.registry.use_cases.import_near_results import ChangedResultAsImport
+from peft_registry.registry.use_cases.import_plan import ImportRequest, PulledFolder
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register import (
     ModificationRecordWrong,

@@ -1,0 +1,108 @@
+"""Whether what is offered for import is near to a result that is registered, of which it may have been made."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from peft_registry.registry.database import catalog
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.identity.manifests import WEIGHTS_SUFFIX, listed_tensors
+from peft_registry.registry.identity.weights import Tensor, hash_weights
+from peft_registry.registry.imports.near_results import agreement_of
+from peft_registry.registry.imports.offered import OfferedFolder
+from peft_registry.registry.records.stored_manifests import stored_manifest
+from peft_registry.registry.use_cases.pull_base import BaseBytesMissing, WrongBase, checked_folder
+from peft_registry.schemas.errors import Taken
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.imports import Finding
+from peft_registry.schemas.version import Version
+
+_RESULTS_LOOKED_AT = 1000  # the newest ones: of these the names and shapes of their tensors
+_RESULTS_READ = 50  # of those with tensors of the same names and shapes
+
+
+class ChangedResultAsImport(Taken):
+    reference = "changed-result-as-import"
+    what = "{folder} is not imported: but for a few numbers its weights are those of {label}"
+    why = "that was made here, and its records say of which data: {figures}; as an import it would have none of them"
+    fix = "use {label}; what changes it is registered by `registry train` with continue_from, or by `registry merge`"
+
+    folder: str
+    label: str
+    figures: str
+
+
+def near_results(
+    registry: Registry, offered: OfferedFolder, tensors: Sequence[Tensor], base: Version | None, scratch: Path
+) -> tuple[Finding, ...]:
+    """Which registered results the weights are near to, of which they may have been made.
+
+    Args:
+        registry: open.
+        offered: the folder.
+        tensors: of its weights.
+        base: what a whole model was made from; None for an adapter.
+        scratch: a folder for bytes of registered versions.
+
+    Raises:
+        ChangedResultAsImport: they are those of a result that was made here, but for a few numbers.
+    """
+    files = [offered.model_folder / file.path for file in offered.model_files if file.path.endswith(WEIGHTS_SUFFIX)]
+    _, digest = hash_weights(files, family="intake", cache=registry.cache)
+    shapes = {tensor.name: tensor.shape for tensor in tensors}
+    kind = "adapter" if base is None else "model"
+    with registry.database.read() as tx:
+        versions = catalog.newest_versions(tx, limit=_RESULTS_LOOKED_AT)
+    alike: dict[Digest, Version] = {}
+    for version in versions:
+        if version.kind == kind and version.weights_digest != digest and version.manifest_digest not in alike:
+            listed = listed_tensors(stored_manifest(registry, version.manifest_digest).weights)
+            if {tensor.name: tensor.shape for tensor in listed} == shapes:
+                alike[version.manifest_digest] = version
+    read = list(alike.values())[:_RESULTS_READ]
+    findings = [
+        _near_result(registry, version, scratch, folder=offered.folder.name, base=base, offered=(tuple(files), digest))
+        for version in read
+    ]
+    if len(alike) > _RESULTS_READ or len(versions) == _RESULTS_LOOKED_AT:
+        text = f"it was held against the newest registered results alone, {min(len(alike), _RESULTS_READ)} of its shape"
+        findings.append(Finding(kind="results-not-compared", text=text))
+    return tuple(finding for finding in findings if finding is not None)
+
+
+def _near_result(
+    registry: Registry,
+    version: Version,
+    scratch: Path,
+    *,
+    folder: str,
+    base: Version | None,
+    offered: tuple[tuple[Path, ...], Digest],
+) -> Finding | None:
+    try:
+        result = _weights_of(registry, version, scratch)
+        of_base = None if base is None else _weights_of(registry, base, scratch)
+    except (BaseBytesMissing, WrongBase):
+        return None  # nothing is known of it, and that it is near least of all
+    files, digest = offered
+    agreement = agreement_of(files, result, seed=digest, base=of_base)
+    if agreement is None or agreement.verdict == "neither":
+        return None
+    figures = (
+        f"{agreement.equal_share:.1%} of their numbers agree to 8 bits, the sine of their angle is {agreement.sine:.2g}"
+    )
+    made_here = stored_manifest(registry, version.manifest_digest).origin is None
+    if agreement.verdict == "the same" and made_here:
+        raise ChangedResultAsImport(folder, version.label, figures)
+    text = (
+        f"its weights are {agreement.verdict if agreement.verdict == 'near' else 'nearly'} those of {version.label} ({figures}): "
+        "if it was made from that, its parent and the data of its parent are not in this record"
+    )
+    return Finding(kind="near-result", text=text)
+
+
+def _weights_of(registry: Registry, version: Version, scratch: Path) -> list[Path]:
+    """The weights of a registered version on this machine, checked."""
+    checked = checked_folder(
+        registry, version, scratch / "registered", only=lambda entry: entry.path.endswith(WEIGHTS_SUFFIX)
+    )
+    return [path.resolve() for path in sorted(checked.folder.rglob(f"*{WEIGHTS_SUFFIX}"))]
