@@ -69,7 +69,11 @@ class LimitUndecided(NotChecked):
     reference = "limit-undecided"
     what = "{label} leaves the limit of {figure} undecided{others}"
     why = "{found}; {allowed} is allowed"
-    fix = "evaluate on more items where the interval crosses the limit, else mend what says that it cannot be read; it is recorded"
+    fix = (
+        "an interval that crosses the limit gets narrower with more items; too few clusters for an interval need the whole suite "
+        "(without --half and --limit) or one with more templates; a model at chance can be judged by no limit. The evaluation is "
+        "recorded with its verdicts"
+    )
 
     label: str
     figure: str
@@ -150,16 +154,40 @@ def verdict_lines(record: EvaluationRecord) -> Iterator[str]:
     for verdict in verdicts:
         yield verdict_line(verdict)
     if verdicts:
-        stated = record.extra[LIMITS]
-        why = stated.get("not_planned")
-        yield "planned: the limits stand in the log before the first score" if why is None else f"not planned: {why}"
+        datasets = ", ".join(dict.fromkeys(verdict.dataset for verdict in verdicts))
+        why = not_planned(record)
+        planned = "planned: the limits stand in the log before the first score"
+        yield f"{datasets}: {planned if why is None else f'not planned: {why}'}"
+
+
+def not_planned(record: EvaluationRecord) -> str | None:
+    """Why the limits of an evaluation were not set before its items were first scored; None where they were."""
+    stated = record.extra.get(LIMITS)
+    why = stated.get("not_planned") if isinstance(stated, dict) else None
+    return None if why is None else str(why)
 
 
 def verdict_line(verdict: LimitVerdict) -> str:
     """Of which figure it is, what is allowed, what was decided and why."""
+    return f"{limit_name(verdict)}: {verdict.decision}: {as_read(verdict.reason)}"
+
+
+def limit_name(verdict: LimitVerdict) -> str:
+    """`house.net_change, age at most 0.02`."""
     group = "" if verdict.category is None else f", {verdict.category}"
-    figure = f"{verdict.dataset}.{verdict.figure}{group}"
-    return f"{figure} {verdict.range}: {verdict.decision}: {as_read(verdict.reason)}"
+    return f"{verdict.dataset}.{verdict.figure}{group} {verdict.range}"
+
+
+def unkept_lines(record: EvaluationRecord) -> Iterator[str]:
+    """The limits that are not held, those that are broken first; those of one reason in one line."""
+    alike: dict[tuple[Decision, str], list[str]] = {}
+    for decision in ("broken", "undecided"):
+        for verdict in readable_verdicts(record):
+            if verdict.decision == decision:
+                alike.setdefault((verdict.decision, as_read(verdict.reason)), []).append(limit_name(verdict))
+    for (decision, reason), names in alike.items():
+        subject = "A limit is" if len(names) == 1 else f"{len(names)} limits are"
+        yield f"{subject} {decision}: {'; '.join(names)}: {reason}."
 
 
 def require_held(evaluations: Sequence[tuple[str, EvaluationRecord]]) -> None:

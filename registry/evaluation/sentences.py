@@ -74,7 +74,10 @@ def loss_line(loss: LossComparison) -> str:
 
 def comparison_line(one: Comparison) -> str:
     """A comparison in one line: counts, and what may be said."""
-    counts = f"flagged {one.flagged}/{one.n}; fixed {one.fixed}, introduced {one.introduced}"
+    after = ""  # records that kept no moves do not say how many are flagged after
+    if one.transition_matrix:
+        after = f" → {sum(moves.get('stereo', 0) for moves in one.transition_matrix.values())}"
+    counts = f"flagged {one.flagged}{after} of {one.n}; fixed {one.fixed}, introduced {one.introduced}"
     name = one.dataset if one.metric == "margin" else f"{one.dataset} {one.metric.replace('_', ' ')}"
     return f"{name}: {counts}, over-corrected {one.overcorrected}: {one.conclusion.replace('_', ' ')}"
 

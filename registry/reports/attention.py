@@ -20,7 +20,7 @@ from peft_registry.registry.compliance.used_rows import mixed_roles, unknown_ove
 from peft_registry.registry.compliance.verdicts.gpai import THIRD
 from peft_registry.registry.compliance.verdicts.high_risk import is_high
 from peft_registry.registry.evaluation.leakage import leakage_lines
-from peft_registry.registry.evaluation.limits import readable_verdicts, verdict_line
+from peft_registry.registry.evaluation.limits import unkept_lines
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.merge_view import merge_cautions
 from peft_registry.registry.reports.text import first_lines, number, percent, said_text, value_text
@@ -192,9 +192,11 @@ def _capability(shown: ShownEvaluation) -> Iterator[str]:
         for sign in shown.lost_capability
     ]
     if signs or shown.record.guards.confounded:
+        names = ", ".join(dict.fromkeys(finding.dataset for finding in shown.record.findings)) or "Evaluation"
+        beyond = "; ".join(signs) or "the figures are not recorded"
         yield (
-            f"A sign of lost capability is beyond its limit ({'; '.join(signs) or 'the figures are not recorded'}): a model that "
-            "became worse at everything flags fewer items too, so whatever happened to them is not presented as an improvement."
+            f"{names}: a sign of lost capability is beyond its limit ({beyond}): a model that became worse at everything flags "
+            "fewer items too, so whatever happened to them is not presented as an improvement."
         )
 
 
@@ -205,9 +207,7 @@ def _of_evaluations(evaluations: tuple[ShownEvaluation, ...]) -> Iterator[str]:
             yield f"The evaluation of {names} is {shown.stale}."
         yield from leakage_lines(shown.record.leakage_check)
         yield from _capability(shown)
-        for verdict in readable_verdicts(shown.record):
-            if verdict.decision != "held":
-                yield f"A limit is not kept: {verdict_line(verdict)}."
+        yield from unkept_lines(shown.record)
         for row in shown.record.findings:
             if row.category is None and row.conclusion == "worse":
                 yield f"{row.dataset}: {conclusion_text(row)}."

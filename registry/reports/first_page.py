@@ -1,4 +1,4 @@
-"""What a report says first: eleven questions that a reader brings, what is unknown, who owes it, how to answer.
+"""What a report says first: the questions that a reader brings, what is unknown, who owes it, how to answer.
 
 Pure, over records. A question that the records do not answer says so and why; unknown is never "no".
 """
@@ -17,7 +17,9 @@ from peft_registry.registry.compliance.used_rows import listed_labels
 from peft_registry.registry.compliance.verdicts.gpai import THIRD
 from peft_registry.registry.evaluation.aggregate import NEUTRAL, NEUTRAL_TEXT, LostCapability
 from peft_registry.registry.evaluation.halves import half_text
+from peft_registry.registry.evaluation.sentences import as_read
 from peft_registry.registry.evaluation.standing import with_repeated
+from peft_registry.registry.reports.conditions import condition_lines
 from peft_registry.registry.reports.decisions import decision_lines
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.merge_view import merge_sentences
@@ -39,6 +41,7 @@ from peft_registry.registry.reports.wording import (
     arm_name,
     classification_text,
     conclusion_text,
+    interval_text,
     loss_direction,
     loss_sentence,
     status_text,
@@ -61,6 +64,7 @@ NOT_ASKED = "Not asked of anybody"
 _NOT_FOUND_OUT = "for this tool to find out, and it did not: "
 _POLICY_CHARACTERS = 300  # of a policy that somebody copied whole
 _ITEMS_NAMED = 3  # whose field it is; each stands under "open fields"
+_GROUPS_NAMED = 4  # of each conclusion; all of them stand under "before and after"
 _FIELDS_NAMED = 4  # of each owner; all of them stand under "open fields"
 # what the rows of a split were for, in words
 _USED_FOR = {"train": "trained on", "validation": "held out", "test": "held out for tests"}
@@ -92,7 +96,7 @@ def answers_of(
     roles: Mapping[str, str],
     statements: Sequence[StoredStatement] = (),
 ) -> tuple[Answer, ...]:
-    """The eleven questions in the order in which they are asked, each with its answer or why there is none."""
+    """The questions in the order in which they are asked, each with its answer or why there is none."""
     return (
         Answer(question="Who made it?", lines=(_organisation(record, base), _registered(version, persons, roles))),
         Answer(question="What is it for?", lines=_purpose(record, base)),
@@ -101,6 +105,7 @@ def answers_of(
         Answer(question="What changed?", lines=_changed(version, run, merge, imported, base=base, record=record)),
         Answer(question="Was bias measured, and what came out?", lines=_bias(evaluations, version)),
         Answer(question="Did quality fall?", lines=_quality(evaluations, run, base)),
+        *_how_measured(evaluations),
         Answer(
             question="Is it over a third of the base's compute?",
             lines=(_compute(record, base, completed), *_market(record)),
@@ -383,10 +388,8 @@ def _changed(
 
 
 def _reach(run: RunRecord) -> str:
-    """What a LoRA leaves out, where it does not adapt every matrix: "all linear layers" may be a small part of the weights."""
-    coverage = run.coverage or ()
-    is_whole = all(entry.adapted == entry.weights for entry in coverage)
-    return "" if is_whole else f" It adapts {coverage_sentence(coverage)}."
+    """Which share of the base's matrices a LoRA adapts: "all linear layers" may be a small part of the weights."""
+    return f" It adapts {coverage_sentence(run.coverage)}." if run.coverage else ""
 
 
 def _weights(record: RecordSections | None) -> str:
@@ -423,13 +426,23 @@ def _bias(evaluations: tuple[ShownEvaluation, ...], version: Version) -> tuple[s
         command = "" if version.kind == "base" else f" To measure it: `registry evaluate {version.label}`."
         return (f"Not measured: {missing} is recorded.{command}",)
     rows.sort(key=lambda shown_row: shown_row[1].before == "parent")  # what became of the base is asked first
-    names = [row.dataset for _, row in rows]
+    # an evaluation with another control finds the same once more
+    told: dict[str, tuple[ShownEvaluation, Comparison]] = {}
+    for shown, row in rows:
+        told.setdefault(f"{_outcome(shown, row)}{_told_apart(row)}{_limits(shown, row.dataset)}", (shown, row))
+    names = [row.dataset for _, row in told.values()]
     lines = [
         f"{_outcome(shown, row)}{_capability(shown, row)}{_limits(shown, row.dataset)}"
         f"{_told_apart(row) if names.count(row.dataset) > 1 else ''}{_added(shown)}."
-        for shown, row in rows
+        for shown, row in told.values()
     ]
     return (*first_lines(tuple(lines), "before and after"), FLAGGED_MEANS)
+
+
+def _how_measured(evaluations: tuple[ShownEvaluation, ...]) -> tuple[Answer, ...]:
+    """How the figures came about; not asked where nothing was compared."""
+    lines = condition_lines([shown.record for shown in evaluations if shown.stale is None])
+    return (Answer(question="How was that measured?", lines=lines),) if lines else ()
 
 
 def _outcome(shown: ShownEvaluation, row: Comparison) -> str:
@@ -439,8 +452,41 @@ def _outcome(shown: ShownEvaluation, row: Comparison) -> str:
     part = "".join(f"{half_text(half)} of " for half in halves)
     return (
         f"{conclusion[:1].upper()}{conclusion[1:]} on {part}the suite {suite}: {_flagged(row)}. "
-        f"Why: {row.conclusion_reason}"
+        f"{_net_change(row)}. Why: {row.conclusion_reason}{_by_group(shown, row)}"
     )
+
+
+def _net_change(row: Comparison) -> str:
+    """What the conclusion is drawn from: items that became flagged less those that became neutral, with its interval."""
+    if row.net_change is None:
+        return "Introduced less fixed: not defined"
+    sign = "+" if row.net_change > 0 else ""
+    of_items = f"Introduced less fixed: {sign}{share(row.net_change)} of {whole(row.n)} items"
+    interval = row.net_change_interval
+    if interval is not None:
+        return f"{of_items}, {interval_text(interval, share)}"
+    reasons = dict(reason.partition(": ")[::2] for reason in (row.ci_null_reason or "").split("; "))
+    reason = reasons.get("net_change_ci_clustered") or reasons.get("net_change_ci")
+    return f"{of_items}, no interval{f': {as_read(reason)}' if reason else ''}"
+
+
+def _by_group(shown: ShownEvaluation, row: Comparison) -> str:
+    """The conclusion of each group; those of which nothing may be said are counted."""
+    groups: dict[str, list[str]] = {}
+    for finding in shown.record.findings:
+        is_of_row = (finding.dataset, finding.metric) == (row.dataset, row.metric)
+        if is_of_row and finding.category is not None:
+            groups.setdefault(conclusion_text(finding), []).append(finding.category)
+    if not groups:
+        return ""
+    parts = [f"{conclusion}: {listed_labels(_some(names))}" for conclusion, names in groups.items()]
+    return f". By group: {'; '.join(parts)}"
+
+
+def _some(names: Sequence[str]) -> list[str]:
+    """The first names, and how many more there are."""
+    rest = len(names) - _GROUPS_NAMED
+    return [*names[:_GROUPS_NAMED], f"{rest} more"] if rest > 0 else list(names)
 
 
 def _capability(shown: ShownEvaluation, row: Comparison) -> str:
@@ -486,12 +532,15 @@ def _added(shown: ShownEvaluation) -> str:
 def _quality(
     evaluations: tuple[ShownEvaluation, ...], run: RunRecord | None, base: BaseRecord | None
 ) -> tuple[str, ...]:
+    told: dict[tuple[LossComparison, str], ShownEvaluation] = {}  # each with the newest evaluation that found it
+    for shown, again in _standing(evaluations, "delta"):
+        for loss in shown.record.losses:
+            if loss.dataset not in again:
+                told.setdefault((loss, _limits(shown, loss.dataset)), shown)
     lines = [
         f"{_judged(shown, loss)} on {loss.dataset} text, by loss a token (how badly it predicts the text; lower is better): "
         f"{loss_sentence(loss)}{_allowed(shown, loss)}{_limits(shown, loss.dataset)}{_added(shown)}."
-        for shown, again in _standing(evaluations, "delta")
-        for loss in shown.record.losses
-        if loss.dataset not in again
+        for (loss, _), shown in told.items()
     ]
     if lines:
         return first_lines(tuple(lines), "before and after")

@@ -34,7 +34,7 @@ from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import RecordSections
-from peft_registry.schemas.report import Curve, FieldRow, Figure, RecordStep, ReportView, StatementRow
+from peft_registry.schemas.report import Curve, FieldRow, Figure, RecordStep, ReportView, StatementRow, Transition
 from peft_registry.schemas.run import RunRecord, coverage_sentence
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.values import Value
@@ -172,14 +172,17 @@ def build_report_view(
         answered_by=command_that_answers(version),
         change=_change(record, merge),
         training=_training(run),
-        bars=tuple(bar for evaluated in shown for bar in bars_of(evaluated.record)),
-        transitions=tuple(row for evaluated in shown for row in transitions_of(evaluated.record)),
-        flows=tuple(flow for evaluated in shown for flow in flows_of(evaluated.record)),
+        # an evaluation with another control repeats the figures of the two models: each is drawn once
+        bars=tuple(dict.fromkeys(bar for evaluated in shown for bar in bars_of(evaluated.record))),
+        transitions=_told_once(tuple(row for evaluated in shown for row in transitions_of(evaluated.record))),
+        flows=tuple(dict.fromkeys(flow for evaluated in shown for flow in flows_of(evaluated.record))),
         spreads=tuple(
-            spread
-            for evaluated in shown
-            if evaluated.items is not None
-            for spread in spreads_of(evaluated.record, evaluated.items)
+            dict.fromkeys(
+                spread
+                for evaluated in shown
+                if evaluated.items is not None
+                for spread in spreads_of(evaluated.record, evaluated.items)
+            )
         ),
         compute=(*_measured_compute(run), *_figures(record, _COMPUTE)),
         lineage=lineage,
@@ -203,6 +206,14 @@ def build_report_view(
         if completed is not None
         else (),
     )
+
+
+def _told_once(rows: tuple[Transition, ...]) -> tuple[Transition, ...]:
+    """The rows without those that count the same of the same once more, of which the newest stands."""
+    told: dict[tuple[str, str | None, tuple[tuple[str, int], ...], str], Transition] = {}
+    for row in rows:
+        told.setdefault((row.dataset, row.category, row.counts, row.conclusion), row)
+    return tuple(told.values())
 
 
 def _newest(steps: tuple[RecordStep, ...]) -> tuple[str, ...]:

@@ -35,7 +35,10 @@ BROKEN_MEANS = (
 # the suites whose name alone says nothing to a reader
 SUITES = {"house": "pairs of sentences that this tool brings along"}
 
-FLAGGED_MEANS = "Flagged: the model leans to the biased answer by more than the suite's threshold."
+FLAGGED_MEANS = (
+    "Flagged: the model leans to the biased answer by more than the suite's threshold. Clusters: items of one template, which an "
+    "interval counts as one."
+)
 
 # the choices of a record as a reader knows them (Art. 6; Annex III)
 CLASSIFICATIONS = {
@@ -86,6 +89,11 @@ _CONCLUSIONS = {
     "inconclusive": "inconclusive",
     "not_informative": "not informative",
     "confounded": "not told apart from lost capability, a sign of which is beyond its limit",
+}
+# tests by the name that a record gives them; each takes the items as independent
+_TESTS = {
+    "mcnemar-exact": "McNemar's exact test, items taken as independent",
+    "mcnemar-chi2-corrected": "McNemar's test with continuity correction, items taken as independent",
 }
 _ARMS = {
     "base": "the base",
@@ -207,17 +215,24 @@ def _test(test: Test | None) -> str:
     if test is None:
         return ""
     if test.p_raw is None:
-        return f" ({test.name}: {test.null_reason or 'not testable'})"
+        return f" ({_TESTS.get(test.name, test.name)}: {test.null_reason or 'not testable'})"
     family = "1 test" if test.family_size == 1 else f"{test.family_size} tests"
     adjusted = "" if test.p_holm is None else f", Holm-adjusted {number(test.p_holm)} over {family}"
-    return f" ({test.name}: p = {number(test.p_raw)}{adjusted})"
+    return f" ({_TESTS.get(test.name, test.name)}: p = {number(test.p_raw)}{adjusted})"
 
 
 def _control(comparison: Comparison) -> str:
     control = comparison.control
-    if control is None or control.fix_rate is None or control.introduction_rate is None:
+    if control is None:
         return "There is no control."
-    return (
-        f"A change that means nothing ({control.kind}) fixed {share(control.fix_rate)} of the flagged items and "
-        f"introduced {share(control.introduction_rate)} of the clear ones."
+    fixed = (
+        "no item was flagged before"
+        if control.fix_rate is None
+        else f"fixed {share(control.fix_rate)} of the flagged items"
     )
+    introduced = (
+        "no item was clear before"
+        if control.introduction_rate is None
+        else f"introduced {share(control.introduction_rate)} of the clear ones"
+    )
+    return f"A change that means nothing ({control.kind}): {fixed}, {introduced}."

@@ -29,6 +29,12 @@ _LOSSES: Mapping[str, KnownFigure] = {name: KnownFigure(better="lower") for name
 _ANSWERS: Mapping[str, KnownFigure] = {
     name: KnownFigure(better="higher", ends=(0.0, 1.0)) for name in ("exact_match", "f1", "accuracy")
 }
+# the least and the greatest value of a figure of each unit
+_UNIT_ENDS: Mapping[str, tuple[float, float]] = {
+    "share": (0.0, 1.0),
+    "difference of shares": (-1.0, 1.0),
+    "score": (-1.0, 1.0),
+}
 
 
 class ThresholdsRefused(InputRefused):
@@ -118,7 +124,7 @@ class Measured:
 
 def _figures_of(definition: SuiteDefinition) -> dict[str, KnownFigure]:
     figures = {
-        one.name: KnownFigure(one.neutral, one.better, (0.0, 1.0) if one.unit == "share" else (None, None))
+        one.name: KnownFigure(one.neutral, one.better, _UNIT_ENDS.get(one.unit, (None, None)))
         for one in definition.figures
     }
     return figures | compared_figures([*definition.thresholds])
@@ -134,7 +140,8 @@ def read_thresholds(path: Path | None, measured: Measured) -> ThresholdsFile:
     Raises:
         ThresholdsRefused: it is not what it should be.
         UnknownThreshold: a key names nothing that is measured.
-        ThresholdPointless: a limit that could not decide what it should: on the wrong side, or around no neutral point.
+        ThresholdPointless: a limit that could not decide what it should: on the wrong side, around no neutral point, or where the
+            figure never lies.
         UnusableThreshold: a band is not a dead band.
         OfferedFileRefused, FileMissing, FileUnreadable: as `peft_registry.registry.disk.files.read_offered`.
         MalformedYaml: as `peft_registry.registry.intake.yaml.read_yaml`.

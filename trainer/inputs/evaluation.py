@@ -131,11 +131,14 @@ class EvaluationSetup:
             if plan["policy"] is None:
                 return None
             stored = log_plan(self.registry, version, plan, policy=Digest.parse(plan["policy"]))
-            observe(Said("plan", f"thresholds set beforehand: {stored.digest.short}, log {stored.log_index}"))
             asked = {name: suite.get("half") for name, suite in plan["suites"].items()}
             others = {name: Digest.parse(digest) for name, digest in plan.get(TEXTS, {}).items()}
             asked |= {limit["dataset"]: None for limit in plan.get(LIMITS, ()) if limit["dataset"] not in asked}
             earlier = earlier_evaluation(self.registry, version, asked, before=stored.log_index, digests=others)
+            first = "" if earlier is None else f"; not the first: the same was evaluated in entry {earlier} of the log"
+            observe(
+                Said("plan", f"thresholds logged before scoring: {stored.digest.short}, log {stored.log_index}{first}")
+            )
             return Announced(stored.digest, stored.log_index, stored.appended_at, earlier)
 
         return announce

@@ -407,7 +407,7 @@ def test_a_band_that_the_value_is_far_from_is_broken_on_the_console_in_the_recor
     assert (verdict["decision"] == "broken") == (code == 3)
     assert (verdict["low"] > 0.501 or verdict["high"] < 0.499) == (code == 3)
     assert "house.pct_stereotype 0.499 … 0.501" in said
-    assert "not planned: the same was evaluated before the limits were logged" in said  # by its own training
+    assert "house: not planned: the same was evaluated before the limits were logged" in said  # by its own training
     recheck_version(home, version_named(home, "cats:1"))
     page = make_report(home, version_named(home, "cats:1")).decode()
     assert "Threshold house.pct_stereotype 0.499 … 0.501" in page
@@ -427,6 +427,11 @@ def test_limits_decide_the_exit_code(home, capsys, tmp_path):
     assert code == 3
     answer, _ = json.JSONDecoder().raw_decode(said[said.index("{") :])
     assert answer["limits"]["verdicts"][0]["decision"] == "broken"
+    code, said = judged(home, capsys, "{house.flagged_rate: {hi: 0.99}}", tmp_path)
+    assert "; not the first: the same was evaluated in entry" in said
+    page = make_report(home, version_named(home, "cats:1")).decode()
+    wrong = page[page.index("What is wrong") : page.index("What is unknown")]
+    assert "house.flagged_rate at most 0.001" in wrong, "a wider limit hides the one that was broken"
 
 
 def test_a_key_is_refused_before_a_suite_is_loaded(home, capsys, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from peft_registry.cli.main import COMMANDS
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.shown_values import shown_leaves, with_unit
+from peft_registry.registry.reports.conditions import condition_lines
 from peft_registry.registry.reports.drawing import (
     MAX_NODES,
     bar_groups,
@@ -230,7 +231,7 @@ def reclassified(**over):
     return a_modification_record(facts=facts, **over)
 
 
-TEN_QUESTIONS = {
+QUESTIONS = {
     "a fine-tune": (
         lambda: a_view(record=reclassified()),
         {
@@ -243,8 +244,9 @@ TEN_QUESTIONS = {
             "whose data": "; not stated: origin, licence, personal data",
             "change": "2 442 240 of 134 515 008 parameters were trained (1.8 %). The base's own weights are as they were",
             "bias": "31 of 240 items flagged before → 24 of 240 after. No longer flagged: 11 (6 now neutral, 1 turned to the "
-            "opposite, 4 now just below the threshold). Newly flagged: 4 that were neutral or leant to the opposite. Why: the "
-            "interval of the net change includes zero. Flagged: the model leans",
+            "opposite, 4 now just below the threshold). Newly flagged: 4 that were neutral or leant to the opposite. "
+            "Introduced less fixed: −1.2 % of 240 items, 95 % −4.2 % … 1.7 %. Why: the interval of the net "
+            "change includes zero. Flagged: the model leans",
             "quality": "Better on sums.jsonl text, by loss a token (how badly it predicts the text; lower is "
             "better): 2.412 → 1.871",
             "a third": "Is it over a third of the base's compute?",
@@ -292,9 +294,9 @@ TEN_QUESTIONS = {
 }
 
 
-@pytest.mark.parametrize("case", TEN_QUESTIONS)
-def test_ten_questions_are_answered_on_the_first_page(case):
-    view, answers = TEN_QUESTIONS[case]
+@pytest.mark.parametrize("case", QUESTIONS)
+def test_the_questions_are_answered_on_the_first_page(case):
+    view, answers = QUESTIONS[case]
     text = first_page(view()).replace("\u202f", " ")
     assert "Decision support, not legal advice." in text
     missed = {question: answer for question, answer in answers.items() if answer not in text}
@@ -621,9 +623,9 @@ def test_the_third_is_answered_from_the_ratio_of_the_record(tokens, answer):
     assert f"a third of the base's compute? {answer}" in text
 
 
-@pytest.mark.parametrize("case", TEN_QUESTIONS)
+@pytest.mark.parametrize("case", QUESTIONS)
 def test_the_command_that_takes_answers_is_one(case):
-    command = TEN_QUESTIONS[case][0]().answered_by.split()[1]
+    command = QUESTIONS[case][0]().answered_by.split()[1]
     assert command in COMMANDS
 
 
@@ -667,7 +669,7 @@ def test_a_loss_beyond_its_limit_is_never_said_to_show_no_change():
     assert "; at most 1.05 times as much is allowed, and chance alone may have moved it so far" in text
     wrong = text[text.index("What is wrong") : text.index("What is unknown")]
     assert (
-        "A sign of lost capability is beyond its limit (loss on neutral text 3.1 → 3.5, and at most 1.05 times as"
+        "house: a sign of lost capability is beyond its limit (loss on neutral text 3.1 → 3.5, and at most 1.05 times as"
         in wrong
     )
 
@@ -693,9 +695,63 @@ def test_a_limit_that_is_not_kept_is_wrong_and_not_only_a_note(decision):
     verdict |= {"low": -0.61, "high": -0.47, "decision": decision, "reason": reason}
     text = first_page(a_view(evaluation=an_evaluation(extra={"limits": {"verdicts": [verdict]}})))
     wrong = text[text.index("What is wrong") : text.index("What is unknown")]
-    assert f"A limit is not kept: sums.jsonl.loss_change at most -0.8: {decision}: {reason}." in wrong
+    assert f"A limit is {decision}: sums.jsonl.loss_change at most -0.8: {reason}." in wrong
     quality = text[text.index("Did quality fall") : text.index("Is it over a third")]
     assert f"; a limit that was set for it is {decision}." in quality
+
+
+def limits_on_house(decision, *, hi, why=None):
+    verdict = {"dataset": "house", "figure": "flagged_rate", "category": None, "lo": None, "hi": hi, "value": 0.5}
+    verdict |= {"low": 0.4, "high": 0.6, "decision": decision, "reason": "0.5, 95 % 0.4 … 0.6"}
+    return {"limits": {"verdicts": [verdict], "not_planned": why}}
+
+
+def test_a_broken_limit_is_not_hidden_by_evaluating_the_same_items_again_with_a_wider_one():
+    of_policy = an_evaluation().protocol.revised(policy_sha256=a_digest("narrow"))
+    broken = an_evaluation(protocol=of_policy, extra=limits_on_house("broken", hi=0.3))
+    wide = an_evaluation(extra=limits_on_house("held", hi=0.9, why="the same was evaluated before"))
+    text = first_page(a_view(evaluations=(ShownEvaluation(wide), ShownEvaluation(broken))))
+    wrong = text[text.index("What is wrong") : text.index("What is unknown")]
+    assert "A limit is broken: house.flagged_rate at most 0.3" in wrong
+    bias = text[text.index("Was bias measured") : text.index("Did quality fall")]
+    assert bias.count("on the suite house") == 2, "one is told for the wide limit, one for the broken"
+    assert "; a limit that was set for it is broken" in bias
+
+
+def test_an_auditor_reads_the_conditions_of_the_figures_on_the_first_page():
+    text = first_page(a_view()).replace("\u202f", " ")
+    said = text[text.index("How was that measured?") : text.index("Is it over a third")]
+    for condition in (
+        "Items: house, the whole suite, 240 rows.",
+        "Found in what was trained on: not checked.",
+        "Tries: when it was scored no other seed of the same plan had been begun.",
+        "Limits: none for house.",
+        "Scored in: float32, softmax in float32, on cpu.",
+    ):
+        assert condition in said
+    assert "How was that measured?" not in first_page(a_base_view())
+
+
+def test_conditions_that_are_worse_than_usual_are_said():
+    (used,) = an_evaluation().datasets
+    record = an_evaluation(
+        datasets=(used.revised(rows_used=100, selection="100 of 240 rows, whole units, shuffled with seed 0"),),
+        extra=limits_on_house("held", hi=0.9, why="the same was evaluated before")
+        | {"statistics": {"tries": {"seeds": 3, "runs": 4}}},
+    )
+    items, _, tries, limits, _ = condition_lines([record])
+    assert items == "Items: house, 100 of 240 rows, whole units, shuffled with seed 0."
+    assert tries == "Tries: one of 3 seeds of this plan, begun in 4 runs."
+    assert limits == "Limits: those for house were not set beforehand, the same was evaluated before."
+    assert condition_lines([record.revised(comparisons=())]) == ()
+
+
+def test_the_same_result_with_another_control_is_told_once():
+    record = an_evaluation()
+    again = (ShownEvaluation(record), ShownEvaluation(record.revised(created_at="2026-11-23T11:58:00Z")))
+    assert first_page(a_view(evaluations=again)).count("on the suite house") == 1
+    alone, both = a_view(), a_view(evaluations=again)
+    assert (both.bars, both.transitions, both.flows) == (alone.bars, alone.transitions, alone.flows)
 
 
 @pytest.mark.parametrize("view", [a_view, a_merge_view, a_base_view])

@@ -64,10 +64,13 @@ def test_a_key_that_nothing_measures_is_refused_with_the_one_that_was_meant(tmp_
         ("house.fix_rate: {hi: 0.9}", "higher is better"),
         ("house.flagged_rate: {lo: 0.5, hi: 0.4}", "above hi"),
         ("house.flagged_rate: {hi: 1}", "no value could break it"),
+        ("house.flagged_rate: {hi: 40}", "no value could break it"),
         ("house.pct_stereotype: {lo: 0, hi: 1}", "no value could break it"),
         ("house.net_change: {lo: -5, hi: 99}", "no value could break it"),
         ("house.fix_rate: {lo: 0}", "no value could break it"),
         ("bbq.acc_disambig: {lo: -1}", "no value could break it"),
+        ("bbq.s_amb: {lo: -10, hi: 10}", "no value could break it"),
+        ("bbq.accuracy_gap: {lo: -1, hi: 1}", "no value could break it"),
         ("answers-old.accuracy: {lo: 0}", "no value could break it"),
     ],
 )
