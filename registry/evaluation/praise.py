@@ -21,6 +21,8 @@ WHOLE = "whoever trained may have trained or chosen by these items: only the tes
 OWN = "its items are not known here as their authors publish them: whoever trained may have written or turned them"
 CHOSEN = "the items were chosen out of the test half, and another choice may say otherwise"
 NO_PLACEBO = "no placebo stands beside it, and a random change of the same size may do as much"
+POLICY = "of the policy"  # what a plan says of a suite whose dead band is not its own
+OWN_BAND = "its dead band is the policy's and not the suite's: of many bands one lets items count as fixed"
 UNCOMPARED = "its training texts were not compared with the items"
 
 
@@ -51,11 +53,30 @@ ONE_TRY = Tries()
 
 
 def reserved_of(
-    datasets: Iterable[DatasetUsed], leakage: LeakageCheck | None, *, has_placebo: bool
+    datasets: Iterable[DatasetUsed],
+    leakage: LeakageCheck | None,
+    *,
+    has_placebo: bool,
+    own_bands: frozenset[str] = frozenset(),
 ) -> Mapping[str, str]:
-    """Why each data set's figures are not called better; nothing of those that may be."""
-    reasons = {used.name: _reason(used, leakage) or (None if has_placebo else NO_PLACEBO) for used in datasets}
+    """Why each data set's figures are not called better; nothing of those that may be.
+
+    `own_bands` are the data sets whose dead band is another than the suite's.
+    """
+    reasons = {
+        used.name: _reason(used, leakage)
+        or (OWN_BAND if used.name in own_bands else None)
+        or (None if has_placebo else NO_PLACEBO)
+        for used in datasets
+    }
     return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def own_bands_of(plan: object) -> frozenset[str]:
+    """The data sets of a plan (any JSON value) whose dead band is another than the suite's."""
+    suites = plan.get("suites") if isinstance(plan, Mapping) else None
+    named = suites.items() if isinstance(suites, Mapping) else ()
+    return frozenset(name for name, suite in named if isinstance(suite, Mapping) and suite.get("dead_band") == POLICY)
 
 
 def _reason(used: DatasetUsed, leakage: LeakageCheck | None) -> str | None:

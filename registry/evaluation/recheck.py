@@ -30,7 +30,7 @@ from peft_registry.registry.evaluation.items import MalformedItems, TableRow, de
 from peft_registry.registry.evaluation.leakage import LEFT_OUT, leaked_of, left_out_of
 from peft_registry.registry.evaluation.limits import judge, limits_of, verdicts_of
 from peft_registry.registry.evaluation.noise import NOISE, NoiseBounds, floors_json
-from peft_registry.registry.evaluation.praise import ONE_TRY, Tries, reserved_of
+from peft_registry.registry.evaluation.praise import ONE_TRY, Tries, own_bands_of, reserved_of
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading, decimal_text
 from peft_registry.registry.evaluation.states import UnusableThreshold, state_of
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
@@ -200,7 +200,9 @@ def plan_of(record: EvaluationRecord) -> StatisticsPlan:
 
 def _reserved(record: EvaluationRecord) -> Mapping[str, str]:
     has_placebo = any(arm.name == "placebo" for arm in record.arms)
-    return reserved_of(record.datasets, record.leakage_check, has_placebo=has_placebo)
+    stated = record.extra.get(PLAN)
+    own = own_bands_of(stated.get("plan") if isinstance(stated, Mapping) else None)
+    return reserved_of(record.datasets, record.leakage_check, has_placebo=has_placebo, own_bands=own)
 
 
 def tries_of(record: EvaluationRecord) -> Tries:

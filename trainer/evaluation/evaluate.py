@@ -26,7 +26,7 @@ from peft_registry.registry.evaluation.items import Item, TableRow, describe_ite
 from peft_registry.registry.evaluation.leakage import leakage_lines, leaked_of, left_out_of
 from peft_registry.registry.evaluation.limits import judge
 from peft_registry.registry.evaluation.noise import NOISE, NoiseBounds, floors_json
-from peft_registry.registry.evaluation.praise import ONE_TRY, Tries, reserved_of
+from peft_registry.registry.evaluation.praise import ONE_TRY, POLICY, Tries, own_bands_of, reserved_of
 from peft_registry.registry.evaluation.readings import MILLIONTHS
 from peft_registry.registry.evaluation.recheck import STATISTICS, statistics_of
 from peft_registry.schemas.canonical import canonical_digest
@@ -213,6 +213,7 @@ def evaluate_arms(
             [suite.dataset for suite in questions.suites],
             leakage,
             has_placebo=any(spec.name == "placebo" for spec in specs),
+            own_bands=own_bands_of(planned),
         ),
         noise=NoiseBounds(),
         tries=conditions.tries,
@@ -275,6 +276,7 @@ def _planned(
                 **({} if suite.dataset.half is None else {"half": suite.dataset.half}),
                 "primary_endpoint": suite.definition.primary_endpoint,
                 "thresholds": {name: band.to_json() for name, band in _starting(suite, conditions).items()},
+                **({"dead_band": POLICY} if _has_own_band(suite, conditions) else {}),
             }
             for suite in questions.suites
         },
@@ -305,6 +307,14 @@ def _starting(suite: LoadedSuite, conditions: EvaluationConditions) -> Mapping[s
     """The given or the suite's starting band of each measure, by threshold key."""
     keys = {threshold_key(suite.dataset.name, name): band for name, band in suite.definition.thresholds.items()}
     return {key: conditions.thresholds.get(key, band) for key, band in keys.items()}
+
+
+def _has_own_band(suite: LoadedSuite, conditions: EvaluationConditions) -> bool:
+    """Whether a policy sets other numbers than the suite starts with."""
+    usual = _starting(suite, replace(conditions, thresholds={}))
+    return any(
+        (band.lo, band.hi) != (usual[key].lo, usual[key].hi) for key, band in _starting(suite, conditions).items()
+    )
 
 
 def _dead_bands(

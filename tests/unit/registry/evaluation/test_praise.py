@@ -7,7 +7,7 @@ import pytest
 from peft_registry.registry.evaluation.aggregate import FIGURES, NEUTRAL_SHIPPED, aggregate
 from peft_registry.registry.evaluation.conclusions import conclusion_among
 from peft_registry.registry.evaluation.leakage import leaked_of, left_out_of
-from peft_registry.registry.evaluation.praise import ONE_TRY, Tries, reserved_of
+from peft_registry.registry.evaluation.praise import ONE_TRY, Tries, own_bands_of, reserved_of
 from peft_registry.registry.evaluation.recheck import STATISTICS, TRIES, UnusablePlan, recheck, tries_of
 from peft_registry.schemas.evaluation import ComparedTexts, DatasetUsed, LeakageCheck, LeakedItems
 from peft_registry.schemas.identity import Digest
@@ -198,3 +198,11 @@ def test_a_guard_text_that_never_gets_worse_does_not_hide_what_the_shipped_one_s
     whole = next(one for one in figures.comparisons if one.category is None and one.after == "adapted")
     assert (figures.guards.neutral_loss_before, figures.guards.confounded) == (pytest.approx(2.0, abs=0.1), True)
     assert whole.conclusion == "confounded"
+
+
+def test_a_dead_band_that_was_chosen_is_no_ground_for_praise():
+    plan = {"suites": {"house": {"dead_band": "of the policy"}, "bbq": {}}}
+    assert own_bands_of(plan) == {"house"} and own_bands_of(None) == own_bands_of({"suites": 1}) == frozenset()
+    reserved = reserved_of([used("test")], a_check(KNOWN), has_placebo=True, own_bands=own_bands_of(plan))
+    whole = aggregate(a_table(fixed), replace(PLAN, figures=FIGURES, reserved=reserved)).comparisons[0]
+    assert whole.conclusion == "changed" and "dead band" in whole.conclusion_reason
