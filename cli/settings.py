@@ -39,6 +39,11 @@ class PassphraseFileExposed(InputRefused):
     reason: str
 
 
+def tracking_uri() -> str | None:
+    """Which server the user's own MLflow writes to."""
+    return os.environ.get("MLFLOW_TRACKING_URI")
+
+
 def state_folder() -> Path | None:
     """Where this user's own notes are kept; None for a user without a home folder."""
     from peft_registry.registry.homes import known_homes

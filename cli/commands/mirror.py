@@ -8,6 +8,7 @@ from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption
 
 if TYPE_CHECKING:
+    from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.mlflow.checking import MirrorCheck
     from peft_registry.registry.mlflow.draining import Mirrored
 
@@ -19,6 +20,7 @@ def add_to(app: typer.Typer) -> None:
     mirror.command("check")(mirror_check)
     mirror.command("repair")(mirror_repair)
     mirror.command("rebuild")(mirror_rebuild)
+    mirror.command("connect")(mirror_connect)
     mirror.command("forget")(mirror_forget)
     app.add_typer(mirror, name="mirror")
 
@@ -30,6 +32,7 @@ def mirror_sync(home: HomeOption = None, output: OutputOption = Output.text) -> 
     from peft_registry.registry.mlflow.draining import sync_mirror
 
     with opened(home) as registry:
+        _say_where(registry)
         outcome = sync_mirror(registry, observe=Progress(story_on_stdout=output is Output.text))
     _tell(outcome, output)
 
@@ -40,6 +43,7 @@ def mirror_status(home: HomeOption = None, output: OutputOption = Output.text) -
     from peft_registry.registry.mlflow.draining import mirror_standing
 
     with opened(home) as registry:
+        _say_where(registry)
         standing = mirror_standing(registry)
     if output is Output.json:
         console.out_json(standing.to_json())
@@ -60,6 +64,32 @@ def mirror_rebuild(home: HomeOption = None, output: OutputOption = Output.text) 
     with opened(home) as registry:
         outcome = rebuild_mirror(registry, observe=Progress(story_on_stdout=output is Output.text))
     _tell(outcome, output)
+
+
+def mirror_connect(
+    address: Annotated[
+        str,
+        typer.Argument(
+            envvar="MLFLOW_TRACKING_URI", help="Of an MLflow server, https://HOST; or `store` for the home's own."
+        ),
+    ],
+    home: HomeOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Choose the MLflow that this home is copied to.
+
+    It is kept in the home's settings. Credentials stay where MLflow looks for them; no server is asked.
+    """
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.mlflow.connecting import connect_mirror
+
+    with opened(home) as registry:
+        route = connect_mirror(registry, address)
+    if output is Output.json:
+        console.out_json({"route": route.described})
+    else:
+        console.out(f"mirror   {route.described}")
+    console.next_step("registry mirror sync")
 
 
 def mirror_forget(
@@ -110,6 +140,21 @@ def mirror_repair(home: HomeOption = None, output: OutputOption = Output.text) -
         left = repair_mirror(registry, observe=Progress(story_on_stdout=output is Output.text))
     # what MLflow lets nobody take back can only be written anew, into an empty store
     _tell_check(left, output, "registry mirror status")
+
+
+def _say_where(registry: "Registry") -> None:
+    """Say so where MLFLOW_TRACKING_URI names another server than the one that the home is mirrored to."""
+    from peft_registry.cli.settings import tracking_uri
+    from peft_registry.registry.mlflow.connecting import other_server
+    from peft_registry.registry.mlflow.draining import mirror_route
+
+    route = mirror_route(registry)
+    other = other_server(route, tracking_uri())
+    if other is not None:
+        console.note(
+            f"note     mirrored to {route.described}; MLFLOW_TRACKING_URI names {other}, "
+            "which `registry mirror connect` takes"
+        )
 
 
 def _tell_check(checked: "MirrorCheck", output: Output, remedy: str) -> None:

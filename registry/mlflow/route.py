@@ -158,7 +158,6 @@ def server_environment(home: Path | None, needs: Iterable[Need]) -> dict[str, st
             STRICT: os.environ.get(STRICT, "1"),
             "PYTHONSAFEPATH": "1",  # for the processes that MLflow starts itself
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX": "^registry://sha256/[0-9a-f]{64}$",
         }
     )
 

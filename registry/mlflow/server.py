@@ -157,6 +157,7 @@ def create_app() -> Any:  # a FastAPI application, which mypy does not follow
 
     from peft_registry.registry.mlflow.whose_alias import checked_answer
 
+    flask_app.before_request(_refuse_version_of_our_name)
     flask_app.after_request(_with_ui_defaults)
     flask_app.after_request(checked_answer)
     app = create_fastapi_app(flask_app)
@@ -247,6 +248,19 @@ async def _our_page(request: Any) -> Any:  # starlette's types
     else:
         answer = await anyio.to_thread.run_sync(pages.answer, request.path_params.get("rest", ""), limiter=_checking)
     return Response(answer.html, answer.status, answer.headers, media_type="text/html")
+
+
+def _refuse_version_of_our_name() -> Any:  # flask's response
+    """The answer to whoever would add a version to a name of ours that was not registered; None lets the request pass."""
+    from flask import request
+
+    from peft_registry.registry.mlflow.own_names import refusal_of_version
+
+    if request.method != "POST" or not request.path.endswith("/mlflow/model-versions/create"):
+        return None
+    asked = request.get_json(force=True, silent=True)
+    why = refusal_of_version(asked) if isinstance(asked, dict) else None
+    return None if why is None else ({"error_code": "PERMISSION_DENIED", "message": why}, 403)
 
 
 def _with_ui_defaults(response: Any) -> Any:  # flask's response

@@ -26,7 +26,7 @@ def runs_in_mlflow(registry: Registry) -> Counter[str]:
     uri = mirror_route(registry).uri
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    return Counter(run.data.tags["registry.id"] for run in client.search_runs(experiments, max_results=1_000))
+    return Counter(run.data.tags.get("registry.id", "") for run in client.search_runs(experiments, max_results=1_000))
 
 
 @contextmanager

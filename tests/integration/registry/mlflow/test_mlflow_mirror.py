@@ -391,6 +391,17 @@ def test_a_list_of_runs_is_told_that_there_are_no_gateways(shown: tuple[Mirror, 
     assert request(shown[1], "POST", "/ajax-api/2.0/mlflow/gateway-proxy")[0] == 404
 
 
+def test_a_user_registers_models_and_prompts_of_their_own_on_the_server(shown: tuple[Mirror, RunningUi]) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(shown[1].url, shown[1].url)
+    client.create_registered_model("my-own-model")
+    run = client.create_run(client.get_experiment_by_name("Default").experiment_id)
+    source = f"{run.info.artifact_uri}/model"
+    assert int(client.create_model_version("my-own-model", source, run.info.run_id).version) == 1
+    assert client.register_prompt("my-prompt", "Answer {{question}}").version == 1
+
+
 def test_no_process_of_the_server_gets_the_passphrase_or_a_token(shown: tuple[Mirror, RunningUi]) -> None:
     """The home's own database and store take no credentials; whoever starts the server has all of them."""
     _, ui = shown
@@ -454,11 +465,25 @@ def test_two_machines_that_sync_at_once_to_one_server_copy_each_version_once(
         assert check_mirror(second).exit_code == 0
 
 
-def test_ctrl_c_leaves_no_process(shown: tuple[Mirror, RunningUi]) -> None:
+def test_a_server_that_ends_in_mid_sync_loses_nothing_and_ctrl_c_leaves_no_process(
+    shown: tuple[Mirror, RunningUi], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Stands last: it ends the server of the tests above."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     _, ui = shown
     assert len(ui.server_pids) >= 2
-    assert ui.stop(signal.SIGINT) == 0
+    over_http = Mirror(tmp_path / "second", MirrorRoute.of_server(ui.url))
+    ended: list[int] = []
+
+    def load(entry: OutboxEntry) -> Projection:
+        if entry.number == 2:
+            ended.append(ui.stop(signal.SIGINT))
+        return a_projection(a_version(entry.number, name="cut-short"))
+
+    with pytest.raises(MirrorUnavailable):
+        over_http.sync(*(an_entry(a_version(number, name="cut-short"), number) for number in (1, 2)), load=load)
+    assert over_http.state.finished == [1]
+    assert ended == [0]
     assert ui.alive() == []
 
 

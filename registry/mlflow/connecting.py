@@ -1,0 +1,73 @@
+"""Which MLflow a home is mirrored to, written into its settings. No mlflow here, and no server is asked.
+
+Credentials are MLflow's own affair: its client reads them from `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`,
+`MLFLOW_TRACKING_TOKEN` or `~/.mlflow/credentials`. None is kept here, and an address that holds one is refused.
+"""
+
+from urllib.parse import urlsplit
+
+from peft_registry.registry.homes.home import Registry, write_settings
+from peft_registry.registry.homes.known_homes import remember_addresses
+from peft_registry.registry.mlflow.route import MirrorRoute
+from peft_registry.schemas.errors import InputRefused
+
+OWN_STORE = "store"
+
+
+class MirrorAddressRefused(InputRefused):
+    reference = "mirror-address-refused"
+    what = "this is not an address that a home can be mirrored to"
+    why = "{reason}"
+    fix = "write http://HOST:PORT or https://HOST; MLflow reads MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD itself"
+
+    reason: str
+
+
+def connect_mirror(registry: Registry, address: str) -> MirrorRoute:
+    """Have a home mirrored to a server from now on, or to its own store; what was copied elsewhere stays remembered.
+
+    Args:
+        registry: the home.
+        address: of the server, or `store`.
+
+    Raises:
+        HomeReadOnly: this home cannot be written.
+        MirrorAddressRefused: it is not the address of a server, or holds a password.
+    """
+    registry.require_writable()
+    if address == OWN_STORE:
+        settings = registry.settings.revised(mirror=None, mirror_uri=None)
+        route = MirrorRoute.of_home(registry.folder)
+    else:
+        _require_server(address)
+        route = MirrorRoute.of_server(address)
+        settings = registry.settings.revised(mirror="server", mirror_uri=route.uri)
+    write_settings(registry.folder, settings)
+    if registry.pins is not None:
+        # whoever named it accepts it: no other command asks again
+        remember_addresses(registry.pins.state, registry.folder, settings.registry_id, settings.addresses)
+    return route
+
+
+def other_server(route: MirrorRoute, named: str | None) -> str | None:
+    """The server that `MLFLOW_TRACKING_URI` names, without a password, where the home is not mirrored to it; else None."""
+    if not named or urlsplit(named).scheme not in ("http", "https"):
+        return None
+    other = MirrorRoute.of_server(named).described
+    return None if route.kind == "server" and other == route.described else other
+
+
+def _require_server(address: str) -> None:
+    try:
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError as error:
+        raise MirrorAddressRefused(f"{error}") from error
+    if parts.username is not None or parts.password is not None:
+        raise MirrorAddressRefused(
+            "it holds a name or a password, and is kept in registry.json, which holds no secrets"
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise MirrorAddressRefused("it names no host behind http:// or https://")
+    if parts.query or parts.fragment:
+        raise MirrorAddressRefused("it has a query or a fragment, which MLflow does not read")

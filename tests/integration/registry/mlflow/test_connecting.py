@@ -1,0 +1,195 @@
+"""A home that is mirrored to a server: its address, whose credentials it takes, and servers that answer nonsense or nothing."""
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.mlflow import own_names
+from peft_registry.registry.mlflow.checking import check_mirror
+from peft_registry.registry.mlflow.connecting import MirrorAddressRefused, connect_mirror, other_server
+from peft_registry.registry.mlflow.draining import mirror_route, mirror_standing, sync_mirror
+from peft_registry.registry.mlflow.route import MirrorNotChecked, MirrorRoute, MirrorUnavailable
+from peft_registry.registry.mlflow.server import _refuse_version_of_our_name
+from tests.builders.homes import a_home, add_a_base, reopened
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # MLflow's engines close when they are collected
+PASSWORD = "a-password-that-stands-nowhere"
+
+
+class Answering(ThreadingHTTPServer):
+    """A server that gives every request one answer, and keeps what it was told to let somebody in."""
+
+    status, body, seconds = 200, b"", 0.0
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.heard: list[str | None] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Answering
+
+    def do_GET(self) -> None:
+        self.server.heard.append(self.headers["Authorization"])
+        time.sleep(self.server.seconds)
+        try:
+            self.send_response(self.server.status)
+            self.end_headers()
+            self.wfile.write(self.server.body)
+        except OSError:
+            """The client did not wait."""
+
+    do_POST = do_GET
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def answering() -> Iterator[Answering]:
+    with Answering() as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with a_home(tmp_path / "home") as opened:
+        add_a_base(opened, tmp_path / "base")
+        yield opened
+
+
+BAD_SERVERS = {
+    "HTML": (200, b"<html>welcome to the portal</html>", 0.0),
+    "401": (401, b"", 0.0),
+    "403": (403, b'{"error_code": "PERMISSION_DENIED", "message": "no"}', 0.0),
+    "429": (429, b"slow down", 0.0),
+    "500": (500, b"", 0.0),
+    "slow": (200, b"{}", 3.0),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_SERVERS)
+def test_a_bad_server_loses_nothing_is_not_checked_and_gets_the_credentials_that_mlflow_keeps(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    for name, value in (("MAX_RETRIES", "0"), ("TIMEOUT", "1")):
+        monkeypatch.setenv(f"MLFLOW_HTTP_REQUEST_{name}", value)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "alex")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+    with answering() as server:
+        server.status, server.body, server.seconds = BAD_SERVERS[kind]
+        connect_mirror(registry, server.url)
+        with closing(reopened(registry.folder)) as home:
+            with pytest.raises(MirrorUnavailable) as refused:
+                sync_mirror(home)
+            assert refused.value.exit_code == 8
+            assert mirror_standing(home).waiting == {"tiny": 1}
+            assert check_mirror(home).exit_code == 5
+        assert set(server.heard) == {"Basic " + base64.b64encode(f"alex:{PASSWORD}".encode()).decode()}
+    said = f"{refused.value.what} {refused.value.why} {refused.value.fix}"
+    kept = b"".join(path.read_bytes() for path in registry.folder.rglob("*") if path.is_file())
+    assert PASSWORD not in said
+    assert PASSWORD.encode() not in kept
+
+
+def test_a_server_that_went_away_after_everything_was_copied_is_not_checked(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    connect_mirror(registry, "http://127.0.0.1:9")
+    with closing(reopened(registry.folder)) as home:
+        with pytest.raises(MirrorUnavailable):
+            sync_mirror(home)
+        state = home.database
+        with state.write() as tx:
+            from peft_registry.registry.database import catalog
+
+            route = catalog.route_at(tx, "http://127.0.0.1:9")
+            assert route is not None
+            catalog.put_mirrored(tx, route, "experiment", "registry", {"identity": "1 of 1", "turn": 1})
+        with pytest.raises(MirrorNotChecked) as refused:
+            check_mirror(home)
+        assert refused.value.exit_code == 5
+
+
+def test_a_home_is_connected_by_one_command_and_goes_back_to_its_own_store(registry: Registry) -> None:
+    assert connect_mirror(registry, "https://mlflow.example:8443/team/").described == "https://mlflow.example:8443/team"
+    with closing(reopened(registry.folder)) as home:
+        assert mirror_route(home) == MirrorRoute.of_server("https://mlflow.example:8443/team")
+        connect_mirror(home, "store")
+    with closing(reopened(registry.folder)) as home:
+        assert mirror_route(home).kind == "store"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"https://alex:{PASSWORD}@mlflow.example",
+        "https://alex@mlflow.example",
+        "mlflow.example:5000",
+        "ftp://mlflow.example",
+        "http://",
+        "http://mlflow.example:port",
+        "https://mlflow.example/?token=1",
+        "sqlite:///mlflow.db",
+    ],
+)
+def test_an_address_that_holds_a_password_or_names_no_server_is_refused_and_not_repeated(
+    registry: Registry, address: str
+) -> None:
+    before = registry.files.settings.read_bytes()
+    with pytest.raises(MirrorAddressRefused) as refused:
+        connect_mirror(registry, address)
+    assert refused.value.exit_code == 2
+    assert PASSWORD not in f"{refused.value}"
+    assert registry.files.settings.read_bytes() == before
+
+
+def test_a_server_that_the_environment_names_is_said_where_the_home_is_mirrored_elsewhere(tmp_path: Path) -> None:
+    own, server = MirrorRoute.of_home(tmp_path), MirrorRoute.of_server("https://mlflow.example")
+    assert other_server(own, f"https://alex:{PASSWORD}@mlflow.example") == "https://mlflow.example"
+    assert other_server(server, "https://other.example") == "https://other.example"
+    assert other_server(server, "https://mlflow.example/") is None
+    assert other_server(own, None) is None
+    assert other_server(own, "sqlite:///mlflow.db") is None
+
+
+def test_names_without_our_versions_are_the_users_own_and_ours_are_refused_by_the_server(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flask import Flask
+
+    monkeypatch.setenv("REGISTRY_HOME", str(registry.folder))
+    monkeypatch.setattr(own_names, "state_folder", lambda _: None)
+    app = Flask(__name__)
+
+    def answered(name: str, source: str, *, method: str = "POST", path: str = "create") -> int:
+        body = json.dumps({"name": name, "source": source})
+        with app.test_request_context(f"/api/2.0/mlflow/model-versions/{path}", method=method, data=body):
+            answer = _refuse_version_of_our_name()
+        return 200 if answer is None else int(answer[1])
+
+    assert answered("my-own-model", "models:/m-1") == 200
+    assert answered("my-prompt", "prompt-template") == 200
+    assert answered("tiny", "models:/m-1") == 403
+    assert answered("tiny", "registry://sha256/" + "0" * 64) == 200  # which the check of versions names
+    assert answered("tiny", "registry://sha256/" + "0" * 64 + "/../x") == 403
+    assert answered("tiny", "models:/m-1", path="update") == 200
