@@ -262,7 +262,7 @@ class Surface:
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                     return None
                 raise
-            return ShownModel(model.tags, self._model_files(model_id, model.artifact_location))
+            return ShownModel(model.tags, self._model_files(model.artifact_location))
 
     def model_tags(self, projection: Projection) -> dict[str, str]:
         """The tags of ours that a logged model is written with."""
@@ -282,15 +282,14 @@ class Surface:
                 elif difference.kind == "alias":
                     self._client.delete_registered_model_alias(name, difference.key)
 
-    def _model_files(self, model_id: str, location: str) -> dict[str, str]:
+    def _model_files(self, location: str) -> dict[str, str]:
         from mlflow.artifacts import download_artifacts
 
         root, parts = self._route.artifact_root, urlsplit(location)
         if root is not None and parts.scheme == ARTIFACT_SCHEME:
             return _digests_below(root / parts.path.lstrip("/"))
         with tempfile.TemporaryDirectory(prefix="registry-mirror-") as folder:
-            uri = f"models:/{model_id}"
-            return _digests_below(Path(download_artifacts(uri, dst_path=folder, tracking_uri=self._route.uri)))
+            return _digests_below(Path(download_artifacts(location, dst_path=folder, tracking_uri=self._route.uri)))
 
     def _files(self, run_id: str, location: str) -> dict[str, str]:
         root, parts = self._route.artifact_root, urlsplit(location)
