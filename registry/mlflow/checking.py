@@ -14,6 +14,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.comparing import (
     Difference,
     differences_of_model,
+    differences_of_name,
     differences_of_run,
     differences_of_version,
 )
@@ -217,6 +218,7 @@ def _differences(registry: Registry, surface: Surface, label: str, known: dict[s
             description=surface.description(projection, run_id),
             run_id=run_id,
         ),
+        *(differences_of_name(projection, surface.shown_name_tags(entry.name)) if projection.version.name_tags else ()),
         *differences_of_run(
             projection,
             shown_run,

@@ -91,6 +91,13 @@ def differences_of_version(
         yield Difference("alias", alias, None, f"{version.name}:{version.number}")
 
 
+def differences_of_name(projection: Projection, shown: Mapping[str, str]) -> Iterator[Difference]:
+    """What in the tags of a registered model is not as its newest version wrote it; nothing for an earlier version."""
+    if projection.version.name_tags:
+        written = dict(projection.version.name_tags)
+        yield from _differ("tag of the name", written, shown, is_ours=lambda key: key.startswith(_OUR_PREFIX))
+
+
 def differences_of_model(
     projection: Projection, shown: ShownModel | None, *, tags: Mapping[str, str], files: Mapping[str, str]
 ) -> Iterator[Difference]:

@@ -90,12 +90,13 @@ def describe(
     recalls: Sequence[str] = (),
     signer: str | None = None,
     neighbours: Sequence[Neighbour] = (),
+    unreadable: str | None = None,
     pages: bool = False,
 ) -> str:
     """What a reader should know first, and where to go on: report, run, base, and how to check it without MLflow.
 
-    `evaluations` are those that stand, newest first; `signer` is the person whom trust names for the key; `pages` is whether our
-    own pages stand on the same server.
+    `evaluations` are those that stand, newest first; `signer` is the person whom trust names for the key; `unreadable` is why
+    the neighbours are not known, and `pages` whether our own pages stand on the same server.
     """
     lines = [f"**{_what(version)}**", ""]
     if recalls:
@@ -114,6 +115,8 @@ def describe(
     ]
     facts = _facts(version, run, completeness, base, signer)
     facts += _neighbour_facts(neighbours)
+    if unreadable is not None:
+        facts.append(("Lineage", f"not shown: {_plain(unreadable)}"))
     if merge is not None:
         facts += _merge_facts(merge, is_evaluated=bool(evaluations))
     facts += [

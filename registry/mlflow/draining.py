@@ -19,7 +19,7 @@ from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import write_new
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.description import FilledCount, neighbours_in
+from peft_registry.registry.mlflow.description import FilledCount, Neighbour, neighbours_in
 from peft_registry.registry.mlflow.mirror import OtherRoute, SyncOutcome, require_store, sync
 from peft_registry.registry.mlflow.projection import Content, Projection, project_version
 from peft_registry.registry.mlflow.route import (
@@ -337,6 +337,7 @@ def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
     """What MLflow should show for an entry's version as it is now."""
     with registry.database.read() as tx:
         recorded = catalog.resolve(tx, Reference(name=entry.name, number=entry.number))
+        newest = catalog.resolve(tx, Reference(name=entry.name))
     version = signed_version(registry, recorded)
     bases = versions_of_artifact(registry, version.base_manifest) if version.base_manifest else ()
     records = records_of(registry, version)
@@ -345,11 +346,16 @@ def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
         counted = completeness(records.modification)
         filled = FilledCount(filled=counted.filled, total=counted.total)
     parents: tuple[Digest, ...] = tuple(parent.manifest for parent in records.manifest.parents)
+    neighbours: tuple[Neighbour, ...] = ()
+    unreadable = report = None
     if version.kind == "base":
-        report, lineage = None, signed_lineage(registry, version.manifest_digest)
+        try:
+            neighbours = neighbours_in(signed_lineage(registry, version.manifest_digest))
+        except (IntegrityBroken, NotChecked) as error:  # one damaged descendant does not take its base out of the copy
+            unreadable = error.what
     else:
         inputs = report_inputs(registry, version, records=records)
-        report, lineage = _report(registry, inputs), inputs.lineage
+        report, neighbours = _report(registry, inputs), neighbours_in(inputs.lineage)
     return project_version(
         version=version,
         run=records.run,
@@ -362,11 +368,14 @@ def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
         completeness=filled,
         base=bases[0] if bases else None,
         parents=parents,
+        continues=next((parent.manifest for parent in records.manifest.parents if parent.role == "start"), None),
         signer=_person(registry, version.key_id),
         items=lambda record: registry.store.read_bytes(record.items.sha256),
-        neighbours=neighbours_in(lineage),
+        neighbours=neighbours,
+        unreadable=unreadable,
         pages=mirror_route(registry).kind == "store",
         recalls=_recalls(registry, version),
+        is_newest=newest.number == entry.number,
     )
 
 

@@ -35,7 +35,7 @@ from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.merge import MergeRecord
-from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.run import RunRecord, Trial
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.version import Version
 
@@ -48,6 +48,7 @@ ITEMS_PATH = "evaluation/items.json"
 FORM = 2  # of metrics and tables: what an earlier release wrote under other names is taken away when a run is written again
 FORM_TAG = "registry.form"
 COMPARISON_TAG = "registry.comparison"  # of an arm, and of the run that stands over the arms of one comparison
+TRIAL_TAG = "registry.trial"  # of a run that stands for one of several seeds, below the run of the version
 CARD_PATH = "MODEL_CARD.md"
 # files of a logged model that stands for weights kept elsewhere; MLflow then says so instead of failing to load it
 EXTERNAL_MLMODEL = b"flavors: {}\nmetadata:\n  mlflow.model.isExternal: true\n"
@@ -88,11 +89,16 @@ class RunProjection:
     artifacts: tuple[ArtifactFile, ...]
     start_ms: int
     end_ms: int
+    trials: tuple[Trial, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class VersionProjection:
-    """The registered model version and the logged model behind it. `description` has `RUN_LINK` where the run's page goes."""
+    """The registered model version and the logged model behind it. `description` has `RUN_LINK` where the run's page goes.
+
+    `name_tags` are those of the registered model, which the list of models shows: of the newest version of the name, and else none.
+    They repeat some of `tags`, and are not in the digest: a later version takes them over.
+    """
 
     name: str
     number: int
@@ -103,17 +109,22 @@ class VersionProjection:
     tags: Pairs
     description: str
     aliases: tuple[str, ...]
+    name_tags: Pairs = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """One version in MLflow. `parents` are manifests whose logged models become inputs of the run."""
+    """One version in MLflow. `parents` are manifests whose logged models become inputs of the run.
+
+    `continues` is the manifest of the adapter whose training it continued: its run then stands below that one.
+    """
 
     manifest: Digest
     experiment: str
     run: RunProjection
     version: VersionProjection
     parents: tuple[Digest, ...] = ()
+    continues: Digest | None = None
 
     @property
     def digest(self) -> Digest:
@@ -124,6 +135,7 @@ class Projection:
                 "manifest": str(self.manifest),
                 "experiment": self.experiment,
                 "parents": [str(parent) for parent in self.parents],
+                "continues": None if self.continues is None else str(self.continues),
                 "run": {
                     "name": run.name,
                     "tags": run.tags,
@@ -132,6 +144,7 @@ class Projection:
                     "datasets": [[d.name, d.digest, d.context, d.source, d.profile] for d in run.datasets],
                     "artifacts": [_identity(file) for file in run.artifacts],
                     "time": [run.start_ms, run.end_ms],
+                    "trials": [[trial.seed, trial.score, trial.chosen] for trial in run.trials],
                 },
                 "version": {
                     "name": version.name,
@@ -159,12 +172,15 @@ def project_version(
     merge: MergeRecord | None = None,
     base: Version | None = None,
     parents: tuple[Digest, ...] = (),
+    continues: Digest | None = None,
     signer: str | None = None,
     evaluated: int | None = None,
     items: Callable[[EvaluationRecord], bytes] | None = None,
     neighbours: Sequence[Neighbour] = (),
+    unreadable: str | None = None,
     pages: bool = False,
     recalls: Sequence[str] = (),
+    is_newest: bool = False,
     experiment: str = EXPERIMENT,
 ) -> Projection:
     """What MLflow should show for `version`.
@@ -180,12 +196,15 @@ def project_version(
         merge: the record of the merge that made it.
         base: the registered version of its base, for a link.
         parents: manifests it was made from.
+        continues: that of them whose training it continued.
         signer: the person whom trust names for the key that signed it.
         evaluated: how many evaluations are recorded; default: those that stand.
         items: reads the item table of an evaluation; None leaves the items out.
         neighbours: the versions that it was made from, and those that were made from it.
+        unreadable: why those are not known now.
         pages: whether the server that shows it has our own pages.
         recalls: those that stand of it or of what it was made from.
+        is_newest: whether no later version has its name.
         experiment: the MLflow experiment of the run.
     """
     recorded = len(evaluations) if evaluated is None else evaluated
@@ -201,6 +220,7 @@ def project_version(
         recalls=recalls,
         signer=signer,
         neighbours=neighbours,
+        unreadable=unreadable,
         pages=pages,
     )
     return Projection(
@@ -227,8 +247,12 @@ def project_version(
             tags=_version_tags(version, list_tags, statements, completeness, base, is_recalled=bool(recalls)),
             description=description,
             aliases=tuple(sorted(version.aliases)),
+            name_tags=_sorted(list_tags | {"registry.type": _model_type(version)}, MAX_VERSION_TAG)
+            if is_newest
+            else (),
         ),
         parents=parents,
+        continues=continues,
     )
 
 
@@ -268,6 +292,7 @@ def _run_projection(
         artifacts=tuple(ArtifactFile(path, content) for path, content in files.items() if content is not None),
         start_ms=milliseconds(made.started_at) if made else registered,
         end_ms=milliseconds(made.finished_at) if made else registered,
+        trials=run.trials if run else (),
     )
 
 

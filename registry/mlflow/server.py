@@ -116,9 +116,8 @@ var g=Storage.prototype.getItem,r=JSON.stringify(RUNS);
 Storage.prototype.getItem=function(k){var v=g.call(this,k);
 return v===null&&/^MLflowLocalStorage-1\.1-ExperimentPage-\["\d+"\]-ReactComponentState$/.test(k)?r:v;};}catch(e){}
 if(location.hash===""){location.hash="#/models";}})();</script><style>[data-assistant-ui],
-html body [data-component-id*="promotemodelbutton"][data-component-id]{display:none!important}</style>""".replace(
-    "RUNS", _RUNS_STATE
-)
+html body [data-component-id*="promotemodelbutton"][data-component-id]{display:none!important}
+[data-testid="models-table-tag-entry"]{display:block!important}</style>""".replace("RUNS", _RUNS_STATE)
 
 _checking: Any = None  # anyio's limiter
 

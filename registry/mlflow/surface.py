@@ -16,7 +16,14 @@ from urllib.parse import urlsplit
 from peft_registry.registry.disk.files import unwritable, write_atomically
 from peft_registry.registry.mlflow.comparing import Difference, ShownModel, ShownRun, ShownVersion
 from peft_registry.registry.mlflow.description import with_run_link
-from peft_registry.registry.mlflow.projection import COMPARISON_TAG, FORM_TAG, SOURCE_PREFIX, ArtifactFile, Projection
+from peft_registry.registry.mlflow.projection import (
+    COMPARISON_TAG,
+    FORM_TAG,
+    SOURCE_PREFIX,
+    TRIAL_TAG,
+    ArtifactFile,
+    Projection,
+)
 from peft_registry.registry.mlflow.route import ARTIFACT_SCHEME, MirrorRoute, MirrorUnavailable, MlflowMissing
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.run import TASKS_PREFIX
@@ -168,6 +175,9 @@ class Surface:
             if comparison := dict(projection.run.tags).get(COMPARISON_TAG):
                 parent = self._comparison_run(run.info.experiment_id, comparison, projection.run.start_ms)
                 self._client.set_tag(run_id, _PARENT, parent)
+            elif (earlier := self._run_of(run.info.experiment_id, projection.continues)) is not None:
+                self._client.set_tag(run_id, _PARENT, earlier)
+            self._log_trials(projection, run_id, run.info.experiment_id)
             self._log_datasets(projection, run_id)
             known_inputs = {model.model_id for model in (run.inputs.model_inputs if run.inputs else ())}
             if missing := [parent for parent in parent_models if parent not in known_inputs]:
@@ -183,6 +193,31 @@ class Surface:
             if run.info.status != "FINISHED":
                 self._client.set_terminated(run_id, "FINISHED", end_time=projection.run.end_ms)
             return digests
+
+    def _run_of(self, experiment: str, manifest: Digest | None) -> str | None:
+        """The run that made an artifact; None where it is not there."""
+        if manifest is None:
+            return None
+        where = f"tags.`registry.manifest` = '{manifest}'"
+        runs = self._client.search_runs([experiment], where, max_results=1)
+        return str(runs[0].info.run_id) if runs else None
+
+    def _log_trials(self, projection: Projection, run_id: str, experiment: str) -> None:
+        """A run for each seed that was tried, below that of the version; what is there is left."""
+        if not projection.run.trials:
+            return
+        below = self._client.search_runs([experiment], f"tags.`{_PARENT}` = '{run_id}'")
+        known = {run.data.tags.get(TRIAL_TAG) for run in below}
+        start, end = projection.run.start_ms, projection.run.end_ms
+        for trial in projection.run.trials:
+            seed = str(trial.seed)
+            if seed not in known:
+                tags = {_PARENT: run_id, TRIAL_TAG: seed, "registry.chosen": "yes" if trial.chosen else "no"}
+                name = f"{projection.version.name}:{projection.version.number} trial, seed {seed}"
+                made = self._client.create_run(experiment, start_time=start, run_name=name, tags=tags).info.run_id
+                self._client.log_param(made, "seed", seed)
+                self._client.log_metric(made, "trial/score", trial.score, timestamp=end)
+                self._client.set_terminated(made, "FINISHED", end_time=end)
 
     def _take_away_earlier_form(self, run: "Run", projection: Projection) -> None:
         """Take away the tags, and in the home's own store the metrics, that an earlier release wrote and this one does not.
@@ -279,6 +314,8 @@ class Surface:
                 elif difference.kind == "model tag":
                     for model in self._client.get_run(run_id).outputs.model_outputs:
                         self._client.delete_logged_model_tag(model.model_id, difference.key)
+                elif difference.kind == "tag of the name":
+                    self._client.delete_registered_model_tag(name, difference.key)
                 elif difference.kind == "alias":
                     self._client.delete_registered_model_alias(name, difference.key)
 
@@ -328,6 +365,7 @@ class Surface:
             return
         with _refusals():
             self._create_version(projection, run_id=run_id, model_id=model_id)
+            self._refresh_name(projection)
 
     def refresh_version(self, projection: Projection, *, run_id: str) -> None:
         """Write tags and description of a version that is there."""
@@ -348,6 +386,26 @@ class Surface:
             description = self.description(projection, run_id)
             if current.description != description:
                 self._client.update_model_version(version.name, str(version.number), description)
+            self._refresh_name(projection)
+
+    def shown_name_tags(self, name: str) -> dict[str, str]:
+        """The tags of a registered model; none where it is gone."""
+        with _refusals():
+            models = self._client.search_registered_models(f"name = '{name}'", max_results=1)
+        return dict(models[0].tags) if models else {}
+
+    def _refresh_name(self, projection: Projection) -> None:
+        """Write what the list of models shows of a name: that of its newest version."""
+        tags, name = dict(projection.version.name_tags), projection.version.name
+        if not tags:
+            return
+        shown = self.shown_name_tags(name)
+        for key, value in tags.items():
+            if shown.get(key) != value:
+                self._client.set_registered_model_tag(name, key, value)
+        for key in shown.keys() - tags.keys():
+            if key.startswith("registry."):
+                self._client.delete_registered_model_tag(name, key)
 
     def set_alias(self, name: str, alias: str, number: int) -> None:
         with _refusals():

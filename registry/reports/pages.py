@@ -86,7 +86,7 @@ def lineage_page(version: Version, lineage: Lineage) -> Page:
     return Page(
         title=version.label,
         kicker="Lineage",
-        footer="As the signed manifests and the log say; `Verify now` checks their bytes.",
+        footer="As the signed manifests and the log say; “Verify now” checks the bytes.",
         version=version,
         lines=("Sources stand on the left. This version is framed twice; data has round corners.",),
         drawing=lineage_drawing(lineage),

@@ -1,9 +1,11 @@
-"""What a person finds in the browser: run, metrics, version with tags, and the report, without leaving this machine.
+"""What a person finds in the browser after train, compare, merge and promote, without leaving this machine.
 
-Screenshots go to `ci-output/` (or CI_OUTPUT), to be looked at.
+One registry and one server for the whole file. Screenshots go to `ci-output/` (or CI_OUTPUT), to be looked at.
 """
 
+import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,18 +13,7 @@ from typing import Any
 
 import pytest
 
-from peft_registry.registry.mlflow.mirror import sync
-from peft_registry.registry.mlflow.route import MirrorRoute
-from tests.builders.mirror import (
-    Memory,
-    a_base,
-    a_base_projection,
-    a_projection,
-    a_run,
-    a_version,
-    an_entry,
-    an_evaluation,
-)
+from tests.e2e.commands import WarmCommand, registry
 from tests.servers.ui import RunningUi, running_ui
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::ResourceWarning")]
@@ -38,29 +29,33 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# an image from elsewhere and a script in what a stranger named must stay text
+HOSTILE_DATA = "![spy](http:tracker.example) <img src=x onerror=alert(1)>.jsonl"
+QUICK = ("training.num_train_epochs=1",)
 
 
 @pytest.fixture(scope="module")
-def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningUi]:
-    home = tmp_path_factory.mktemp("home")
-    first, second = a_version(1), a_version(2, aliases=("champion",))
-    # an image from elsewhere in text that somebody else wrote must not be fetched
-    stranger = a_version(1, name="stranger", key_id="![spy](http://tracker.example/spy.png)")
-    known = {
-        a_base().label: a_base_projection(),
-        first.label: a_projection(first),
-        second.label: a_projection(second, run=a_run(steps=60), evaluations=(an_evaluation(after=0.55),)),
-        stranger.label: a_projection(stranger, report=None),
-    }
-    entries = [an_entry(version, id) for id, version in enumerate((a_base(), first, second, stranger), start=1)]
-    outcome = sync(
-        [entries],
-        route=MirrorRoute.of_home(home),
-        state=Memory(),
-        load=lambda entry: known[entry.label],
-        lock=home / "lock",
+def home(tmp_path_factory: pytest.TempPathFactory, warm: WarmCommand) -> Path:
+    """A base, two trainings, a comparison of two methods, a merge and a promotion."""
+    folder = tmp_path_factory.mktemp("browsed")
+    registry("init", "--unencrypted", "--person", "lab", cwd=folder).ok()
+    warm("base", "add", "embedded", "--name", "tiny", cwd=folder).ok()
+    example = folder / "example"
+    (example / "hostile.yml").write_text(
+        (example / "train.yml").read_text().replace("path: example.jsonl", f"path: {json.dumps(HOSTILE_DATA)}")
     )
-    assert len(outcome.done) == 4
+    shutil.copy(example / "example.jsonl", example / HOSTILE_DATA)
+    warm("train", "example/train.yml", *QUICK, cwd=folder).ok()
+    warm("train", "example/hostile.yml", "name=stranger", "training.seed=8", *QUICK, cwd=folder).ok()
+    warm("compare", "example/train.yml", "--methods", "lora,ia3", "--seeds", "1", cwd=folder).ok()
+    warm("merge", "polite-replies:1", "--name", "polite-merged", cwd=folder).ok()
+    warm("promote", "polite-replies:1", "champion", cwd=folder).ok()
+    warm("mirror", "sync", cwd=folder).ok()
+    return folder / ".registry"
+
+
+@pytest.fixture(scope="module")
+def ui(home: Path) -> Iterator[RunningUi]:
     with running_ui(home, PORT) as running:
         yield running
     assert running.alive() == []
@@ -80,29 +75,34 @@ def context(ui: RunningUi) -> Iterator[Any]:
 
 @pytest.fixture
 def page(context: Any, ui: RunningUi) -> Iterator[Any]:
-    """A page that may ask this server for anything, and nobody else."""
+    """A page that may ask this server for anything, and nobody else, and in which no text of ours becomes a script."""
     page = context.new_page()
     elsewhere: list[str] = []
     page.on(
         "request",
         lambda request: None if request.url.startswith((ui.url, "data:", "blob:")) else elsewhere.append(request.url),
     )
+    alerts: list[str] = []
+    page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
     yield page
     page.close()
     assert elsewhere == []
+    assert alerts == []
 
 
 def shoot(page: Any, name: str) -> None:
     folder = Path(os.environ.get("CI_OUTPUT", "ci-output"))
     folder.mkdir(parents=True, exist_ok=True)
-    page.wait_for_timeout(1500)  # charts draw themselves in
+    page.wait_for_timeout(1000)  # charts draw themselves in
     page.screenshot(path=str(folder / f"mlflow-{name}.png"))
 
 
-def run_link(ui: RunningUi, number: int) -> str:
-    import json
+def version_link(ui: RunningUi, name: str, number: int = 1) -> str:
+    return f"{ui.url}/#/models/{name}/versions/{number}"
 
-    _, body, _ = ui.get(f"/api/2.0/mlflow/model-versions/get?name=gsm8k-tutor&version={number}")
+
+def run_link(ui: RunningUi, name: str, number: int = 1) -> str:
+    _, body, _ = ui.get(f"/api/2.0/mlflow/model-versions/get?name={name}&version={number}")
     run_id = json.loads(body)["model_version"]["run_id"]
     _, body, _ = ui.get(f"/api/2.0/mlflow/runs/get?run_id={run_id}")
     return f"{ui.url}/#/experiments/{json.loads(body)['run']['info']['experiment_id']}/runs/{run_id}"
@@ -110,57 +110,147 @@ def run_link(ui: RunningUi, number: int) -> str:
 
 def test_the_page_opens_where_models_are(page: Any, ui: RunningUi) -> None:
     page.goto(ui.url)
-    page.get_by_role("link", name="gsm8k-tutor").first.wait_for()
+    for name in ("polite-replies", "polite-merged", "tiny"):
+        page.get_by_role("link", name=name, exact=True).first.wait_for()
+    page.get_by_text("champion").first.wait_for()
     assert page.get_by_text("Model registry").count() >= 1, "the view for training, not the one for agents"
     assert not page.locator("[data-assistant-ui]").first.is_visible()
     shoot(page, "models")
 
 
-def test_the_version_shows_description_digests_and_status(page: Any, ui: RunningUi) -> None:
-    page.goto(f"{ui.url}/#/models/gsm8k-tutor/versions/2")
+def test_the_list_of_versions_shows_bias_loss_and_signature(page: Any, ui: RunningUi) -> None:
+    page.goto(f"{ui.url}/#/models/polite-replies")
+    for tag in ("registry.bias", "registry.loss", "registry.sign"):
+        page.get_by_text(re.compile(f"^{tag}|^{tag[:9]}")).first.wait_for()
+    page.get_by_text(re.compile(r"\d → \d")).first.wait_for()
+    page.get_by_text("not checked here").first.wait_for()
+    shoot(page, "versions")
+
+
+def test_the_version_shows_digests_links_and_how_to_promote_and_no_button_that_copies(page: Any, ui: RunningUi) -> None:
+    page.goto(version_link(ui, "polite-replies"))
     page.get_by_text("registry.manifest").first.wait_for()
-    page.get_by_text(str(a_version(2).manifest_digest)).first.wait_for()
-    page.get_by_text("inconclusive: house.stereotype_rate").first.wait_for()
-    page.get_by_role("link", name="Audit report").wait_for()
+    page.get_by_text("registry promote polite-replies:1 champion").wait_for()
+    for name in ("Verify now", "Lineage", "Audit report", "Run", "tiny:1", "polite-merged:1"):
+        page.get_by_role("link", name=name, exact=True).first.wait_for()
+    assert not page.get_by_role("button", name="Promote model").is_visible()
     shoot(page, "version")
 
 
-def test_the_run_shows_params_metrics_data_and_lineage(page: Any, ui: RunningUi) -> None:
-    page.goto(run_link(ui, 2))
-    page.get_by_text("train gsm8k-tutor:2").first.wait_for()
+def test_base_and_descendants_lead_to_each_other(page: Any, ui: RunningUi) -> None:
+    page.goto(version_link(ui, "tiny"))
+    for label, name in (
+        ("polite-replies:1", "polite-replies"),
+        ("polite-merged:1", "polite-merged"),
+        ("tiny:1", "tiny"),
+    ):
+        with page.context.expect_page() as opened:  # MLflow opens a link of a description in a tab of its own
+            page.get_by_role("link", name=label, exact=True).click()
+        page = opened.value
+        page.wait_for_url(f"**/#/models/{name}/versions/1")
+        page.get_by_text(f"{label}:").first.wait_for()
+
+
+def test_the_runs_begin_with_loss_bias_and_signature_as_columns_and_without_an_error(page: Any, ui: RunningUi) -> None:
+    experiment = run_link(ui, "polite-replies").partition("/runs/")[0]
+    page.goto(f"{experiment}/runs")
+    page.get_by_text("train polite-replies:1").first.wait_for()
+    for column in ("loss/held_out", "registry.bias", "registry.signature"):
+        page.get_by_text(column).first.wait_for()
+    assert page.get_by_text("ENDPOINT_NOT_FOUND").count() == 0
+    page.get_by_text(re.compile("^compare ")).first.wait_for()
+    shoot(page, "runs")
+
+
+def test_the_run_shows_params_metrics_data_and_at_most_twenty_charts(page: Any, ui: RunningUi) -> None:
+    page.goto(run_link(ui, "polite-replies"))
+    page.get_by_text("train polite-replies:1").first.wait_for()
     page.get_by_text("loss/held_out").first.wait_for()
     page.get_by_text("lora.r", exact=True).first.wait_for()
-    page.get_by_text("gsm8k.jsonl (train)").first.wait_for()
+    page.get_by_text("example.jsonl (train)").first.wait_for()
     shoot(page, "run")
-    page.goto(f"{run_link(ui, 2)}/model-metrics")
+    page.goto(f"{run_link(ui, 'polite-replies')}/model-metrics")
     page.locator("svg.main-svg, canvas").first.wait_for()
+    page.get_by_text("house.pct_stereotype").first.wait_for()
+    counts = [int(count) for count in re.findall(r"(?:bias|loss)\s*\((\d+)\)", page.inner_text("body"))]
+    assert 2 < sum(counts) <= 20
     shoot(page, "metrics")
-    page.get_by_placeholder("Search metric charts").fill("loss/")
+    page.get_by_placeholder("Search metric charts").fill("loss/train")
     page.get_by_text("(loss/train)").first.wait_for()
     shoot(page, "loss")
-    shoot(page, "metrics")
+    page.goto(f"{run_link(ui, 'polite-replies')}/system-metrics")
+    page.get_by_text("wall_seconds").first.wait_for()
 
 
-def test_the_report_renders_from_the_link_on_the_version(page: Any, ui: RunningUi) -> None:
-    page.goto(f"{ui.url}/#/models/gsm8k-tutor/versions/2")
+def test_the_report_renders_from_the_link_on_the_version_and_its_parts_open(page: Any, ui: RunningUi) -> None:
+    page.goto(version_link(ui, "polite-replies"))
     link = page.get_by_role("link", name="Audit report")
     link.wait_for()
     page.goto(f"{ui.url}/{link.get_attribute('href')}")
     page.reload()  # MLflow does not switch the file when only the fragment changes
-    report = page.frame_locator("iframe").locator("#subject")
-    report.wait_for()
-    assert report.inner_text() == "gsm8k-tutor:2"
+    report = page.frame_locator("iframe")
+    report.locator("h1").wait_for()
+    assert report.locator("h1").inner_text() == "polite-replies:1"
+    parts = report.locator("details.part > summary")
+    assert parts.count() >= 6
+    for number in range(parts.count()):
+        parts.nth(number).click()
+        report.locator("details.part > div").nth(number).wait_for()
     shoot(page, "report")
 
 
-def test_the_results_are_a_table(page: Any, ui: RunningUi) -> None:
-    page.goto(f"{run_link(ui, 2)}/artifacts/evaluation/results.json")
-    page.get_by_text("stereotype_rate").first.wait_for()
-    shoot(page, "results")
+@pytest.mark.parametrize(
+    ("table", "shown"), [("results", "pct_stereotype"), ("outcomes", "conclusion"), ("items", "log-likelihood")]
+)
+def test_results_outcomes_and_items_are_tables(page: Any, ui: RunningUi, table: str, shown: str) -> None:
+    page.goto(f"{run_link(ui, 'polite-replies')}/artifacts/evaluation/{table}.json")
+    page.get_by_role("columnheader", name="dataset").first.wait_for()
+    page.get_by_text(shown).first.wait_for()
+    shoot(page, table)
 
 
-def test_text_of_a_stranger_fetches_nothing(page: Any, ui: RunningUi) -> None:
-    page.goto(f"{ui.url}/#/models/stranger/versions/1")
+def test_one_click_from_a_version_verifies_it_now_and_leads_on(page: Any, ui: RunningUi) -> None:
+    page.goto(version_link(ui, "polite-replies"))
+    href = page.get_by_role("link", name="Verify now").get_attribute("href")
+    assert href == "/registry/polite-replies/1"
+    page.goto(f"{ui.url}{href}")
+    page.get_by_text("✓ verified").wait_for()
+    assert page.locator("table.checks tr").count() == 10
+    shoot(page, "our-verification")
+    page.get_by_role("link", name="Lineage").click()
+    page.locator(".drawing svg").wait_for()
+    shoot(page, "our-lineage")
+    page.get_by_role("link", name="polite-merged:1").click()
+    page.get_by_text("✓ verified").wait_for()
+    page.get_by_role("link", name="Audit report with these checks").click()
+    page.get_by_role("heading", name="polite-merged:1").wait_for()
+    page.get_by_text("Signature and checks").click()
+    page.get_by_text("Checks made for this report").wait_for()
+    shoot(page, "our-report")
+    page.goto(f"{ui.url}/registry/")
+    page.get_by_role("link", name="stranger:1").click()
+    page.get_by_role("link", name="in MLflow").click()
+    page.wait_for_url("**/#/models/stranger/versions/1")
     page.get_by_text("registry.manifest").first.wait_for()
-    page.wait_for_timeout(1000)
-    assert page.locator("img[src*='tracker.example']").count() == 0
+
+
+def test_a_page_of_ours_has_its_style_and_no_script_runs_in_it(page: Any, ui: RunningUi) -> None:
+    page.goto(f"{ui.url}/registry/stranger/1/report")
+    assert page.evaluate("getComputedStyle(document.body).maxWidth") == "1088px"
+    page.add_init_script("")
+    ran = page.evaluate(
+        """() => { const script = document.createElement('script'); script.textContent = 'window.ran = 1';
+        document.head.append(script); return window.ran }"""
+    )
+    assert ran is None
+
+
+def test_what_a_stranger_named_stays_text(page: Any, ui: RunningUi) -> None:
+    for link in (version_link(ui, "stranger"), run_link(ui, "stranger"), f"{ui.url}/registry/stranger/1/lineage"):
+        page.goto(link)
+        page.get_by_text("stranger:1").first.wait_for()
+        page.wait_for_timeout(500)
+        assert page.locator("img[src*='tracker.example'], img[src='x']").count() == 0
+    page.goto(f"{run_link(ui, 'stranger')}/artifacts/report/audit.html")
+    page.frame_locator("iframe").locator("h1").wait_for()
+    assert page.frame_locator("iframe").locator("img, script").count() == 0

@@ -117,6 +117,14 @@ def tag_the_run(shown: Shown) -> None:
     shown.client.set_tag(shown.run_id, "registry.approval", "approved")
 
 
+def tag_the_name(shown: Shown) -> None:
+    shown.client.set_registered_model_tag(NAME, "registry.bias", "better: everything")
+
+
+def add_a_tag_to_the_name(shown: Shown) -> None:
+    shown.client.set_registered_model_tag(NAME, "registry.approval", "approved")
+
+
 def overwrite_the_report(shown: Shown) -> None:
     shown.page.write_text("<h1>approved</h1>")
 
@@ -150,6 +158,8 @@ REPAIRED: dict[str, tuple[Callable[[Shown], None], str]] = {
     "the alias is deleted": (delete_the_alias, "alias champion"),
     "the description": (describe, "description"),
     "a tag of the run": (tag_the_run, "run tag registry.approval"),
+    "a tag of the name": (tag_the_name, "tag of the name registry.bias"),
+    "a tag is added to the name": (add_a_tag_to_the_name, "tag of the name registry.approval"),
     "the report is overwritten": (overwrite_the_report, f"file {REPORT_PATH}"),
     "the report is deleted": (delete_the_report, f"file {REPORT_PATH}"),
     "the card is overwritten": (overwrite_the_card, f"model file {CARD_PATH}"),

@@ -167,6 +167,26 @@ def test_a_base_links_to_what_was_made_on_it_and_back_also_where_the_base_was_co
     assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "first", "version": 1}]
 
 
+def test_the_list_of_models_shows_what_the_newest_version_says(registry: Registry, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    base = add_a_base(registry, tmp_path / "base")
+    for number in (1, 2):
+        product = a_product(registry, tmp_path / str(number), base, name="sums", run_id=f"r{number}", value=number / 8)
+        newest = register_product(registry, product).version
+        assert sync_mirror(registry).clean
+    route = mirror_route(registry)
+    client = MlflowClient(tracking_uri=route.uri, registry_uri=route.uri)
+    tags = client.get_registered_model("sums").tags
+    assert tags == {
+        key: value
+        for key, value in tags_in_mlflow(registry, newest).items()
+        if key in ("registry.bias", "registry.loss", "registry.signature", "registry.type")
+    }
+    assert {"registry.bias", "registry.signature"} <= tags.keys()
+    assert check_mirror(registry).exit_code == 0
+
+
 def model_of(registry: Registry, name: str) -> Any:
     from mlflow import MlflowClient
 
@@ -207,6 +227,27 @@ def test_a_drifted_name_with_many_waiting_entries_stops_no_other_name(
     assert sum(line.startswith("waiting  drifted: 3 entries") for line in outcome.lines()) == 1
     assert rendered.calls == 1, "nothing is rendered for what is set aside"
     assert mirror_standing(registry).waiting == {"drifted": 3}
+
+
+def test_a_version_whose_records_were_damaged_stops_its_own_name_and_no_other(
+    registry: Registry, tmp_path: Path
+) -> None:
+    base = add_a_base(registry, tmp_path / "base")
+    damaged = register_product(
+        registry, a_product(registry, tmp_path / "1", base, name="damaged", run_id="run-1", value=0.25)
+    ).version
+    register_product(registry, a_product(registry, tmp_path / "2", base, name="whole", run_id="run-2", value=0.5))
+    (manifest,) = [
+        path
+        for path in registry.folder.rglob("*")
+        if path.is_file() and damaged.manifest_digest.hex in str(path).replace("/", "")
+    ]
+    manifest.chmod(0o644)
+    manifest.write_bytes(b"{}")
+    mirrored = sync_mirror(registry)
+    assert "whole:1" in [entry.label for entry in mirrored.outcome.done]
+    assert {refused.entry.label for refused in mirrored.outcome.failed} == {"damaged:1"}
+    assert any(line.startswith("waiting  damaged: 1 entry set aside") for line in mirrored.lines())
 
 
 @contextmanager

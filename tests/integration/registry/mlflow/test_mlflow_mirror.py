@@ -24,6 +24,7 @@ from peft_registry.registry.mlflow.surface import open_surface
 from peft_registry.registry.use_cases.register import register_version
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.mirror import OutboxEntry
+from peft_registry.schemas.run import Trial
 from peft_registry.schemas.version import Version
 from tests.builders.homes import add_a_base, an_artifact, reopened
 from tests.builders.mirror import (
@@ -127,6 +128,29 @@ def test_the_arms_of_a_comparison_and_the_tasks_of_a_file_stand_below_one_run(
     assert {one.data.tags["registry.id"] for one in children} == {arm.label for arm in arms}
 
 
+def test_a_continued_training_stands_below_the_run_that_it_continued_and_the_seeds_tried_below_their_own(
+    mirror: Mirror,
+) -> None:
+    first, second = a_version(), a_version(name="further")
+    trials = (Trial(seed=7, score=1.5, chosen=False), Trial(seed=8, score=1.25, chosen=True))
+    known = {
+        first.label: a_projection(first, run=a_run().revised(trials=trials)),
+        second.label: a_projection(second, continues=first.manifest_digest),
+    }
+    entries = (an_entry(a_base(), 1), an_entry(first, 2), an_entry(second, 3))
+    for _ in range(2):
+        mirror.sync(*entries, load=lambda entry: known.get(entry.label, a_base_projection()))
+        mirror.state.kept = {key: value for key, value in mirror.state.kept.items() if key[0] != "version"}
+    runs = mirror.client.search_runs([one.experiment_id for one in mirror.client.search_experiments()])
+    by_name = {run.info.run_name: run for run in runs}
+    assert len(by_name) == len(runs) == 5
+    above = by_name["train gsm8k-tutor:1"].info.run_id
+    assert by_name["train further:1"].data.tags["mlflow.parentRunId"] == above
+    tried = by_name["gsm8k-tutor:1 trial, seed 8"]
+    assert tried.data.tags["mlflow.parentRunId"] == above
+    assert (tried.data.metrics["trial/score"], tried.data.tags["registry.chosen"]) == (1.25, "yes")
+
+
 def test_a_version_reads_back_with_run_metrics_data_tags_and_alias(mirror: Mirror) -> None:
     version = a_version(aliases=("champion",))
     outcome = mirror.show(version)
@@ -224,6 +248,22 @@ def test_a_later_statement_refreshes_tags_description_report_and_figures(mirror:
     assert len(mirror.client.get_metric_history(shown.run_id, "loss/train")) == 45
     report = mirror.home / "mlflow/artifacts/registry" / shown.run_id / "artifacts/report/audit.html"
     assert report.read_bytes() == a_report("second")
+
+
+def test_a_search_of_the_models_answers_which_pass(mirror: Mirror) -> None:
+    passing, failing = a_version(1, name="passing"), a_version(1, name="failing")
+    known = {
+        passing.label: a_projection(passing, evaluations=(an_evaluation(after=0.52),)),
+        failing.label: a_projection(failing, evaluations=(an_evaluation(after=0.66),)),
+    }
+    entries = (an_entry(a_base(), 1), an_entry(passing, 2), an_entry(failing, 3))
+    mirror.sync(*entries, load=lambda entry: known.get(entry.label, a_base_projection()))
+    house = {"dataset_name": "house 1", "dataset_digest": digest("house").hex[:36]}
+    for where in ("metrics.`bias/house.stereotype_rate` < 0.6", "metrics.`bias/house.stereotype_rate` >= 0.6"):
+        models = mirror.client.search_logged_models(
+            [one.experiment_id for one in mirror.client.search_experiments()], filter_string=where, datasets=[house]
+        )
+        assert [model.name for model in models] == (["passing-1"] if "<" in where else ["failing-1"])
 
 
 def test_an_alias_moves_and_goes_without_touching_the_one_that_has_it_now(mirror: Mirror) -> None:
