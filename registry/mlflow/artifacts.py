@@ -64,11 +64,13 @@ class VerifiedArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # m
         )
         try:
             copied = super().download_artifacts(artifact_path, scratch)
+            if not dst_path:
+                return str(copied)
+            if Path(copied).is_dir():
+                _require_free(Path(scratch), Path(dst_path))
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
             raise
-        if not dst_path:
-            return str(copied)
         _move_into(Path(scratch), Path(dst_path))
         return str(Path(dst_path).absolute() / Path(copied).relative_to(scratch))
 
@@ -140,6 +142,15 @@ def _reader() -> ManifestReader:
     from peft_registry.registry.mlflow.home_reader import open_reader
 
     return open_reader(os.environ.get("REGISTRY_HOME"), state=state_folder(os.environ))
+
+
+def _require_free(scratch: Path, folder: Path) -> None:
+    """Raise where something has a name in a folder that a copy needs: a loader would take what lies there for a part of it."""
+    from peft_registry.registry.use_cases.pull import DestinationTaken
+
+    for path in sorted(scratch.iterdir()):
+        if (folder / path.name).exists() or (folder / path.name).is_symlink():
+            raise _translated(DestinationTaken(folder / path.name))
 
 
 def _move_into(scratch: Path, folder: Path) -> None:

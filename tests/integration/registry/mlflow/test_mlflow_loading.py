@@ -415,6 +415,23 @@ def test_the_copy_that_is_loaded_shares_no_file_with_the_store(small: SmallHome,
     assert not [path for path in copies if path.is_symlink() or path.stat().st_ino in kept]
 
 
+@pytest.mark.parametrize("planted", ["model/adapter_config.json", "peft/adapter_model.bin", "MLmodel"])
+def test_a_folder_in_which_a_loader_would_find_other_files_besides_is_refused(
+    small: SmallHome, tmp_path: Path, planted: str
+) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    root, name = small.uri.rsplit("/", 1)
+    for uri, path, place in ((small.uri, "", tmp_path / "a"), (root, name, tmp_path / "b" / name)):
+        (place / planted).parent.mkdir(parents=True)
+        (place / planted).write_text("{}")
+        out = tmp_path / place.relative_to(tmp_path).parts[0]
+        with pytest.raises(MlflowException, match="exists already"):
+            get_artifact_repository(uri).download_artifacts(path, str(out))
+        assert [file for file in out.rglob("*") if file.is_file()] == [place / planted]
+
+
 def test_no_row_of_anybody_is_the_example(small: SmallHome, tmp_path: Path) -> None:
     import mlflow
 
