@@ -203,10 +203,27 @@ def _import_everything() -> None:
     get_checkpoint_conversion_mapping("llama")
     needed_distributions()
     _commands()
+    _trace_the_example()
 
     gc.freeze()
     gc.enable()
     gc.set_threshold(NEW_OBJECTS)
+
+
+def _trace_the_example() -> None:
+    """Count the operations of the example's training, as most commands here would: it takes a child as long as to train it."""
+    from peft_registry.trainer.bases.loading import load_model
+    from peft_registry.trainer.costs.compute import trace_laws
+    from peft_registry.trainer.embedded import embedded_base
+    from peft_registry.trainer.example import write_example
+    from peft_registry.trainer.inputs.training_file import load_training_file
+    from peft_registry.trainer.machine.environment import choose_hardware
+
+    with tempfile.TemporaryDirectory() as folder:
+        config = load_training_file(write_example(Path(folder)).config).config
+    # on the CPU, because no child can use a GPU that its parent has touched
+    dtype = choose_hardware(config.training.dtype, device="cpu").dtype
+    trace_laws(load_model(embedded_base(), dtype=dtype, device="cpu").config, config)
 
 
 def _run_child(request: dict[str, Any]) -> None:
