@@ -183,12 +183,14 @@ class BegunRun(Frozen):
     """A line of `begun.jsonl` in a home: a run that was begun there, whether it was registered or not.
 
     `plan` is the digest of what runs that differ in their seed alone have in common; `rows` that of what runs of the same method on
-    the same base and rows have in common, whatever their order and the settings. Lines of older releases have no `rows`.
+    the same base and rows have in common, whatever their order and the settings. `contents` is the same of the training rows as
+    values, which a script's rows in memory have too. Lines of older releases have no `rows` or no `contents`.
     """
 
     run_id: str
     plan: Digest
     rows: Digest | None = None
+    contents: Digest | None = None
     seed: int
     started_at: Timestamp
 

@@ -7,9 +7,10 @@ base and rows are counted beside it. A row that was changed makes other rows, an
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -56,6 +57,25 @@ def rows_digest(config: TrainingFile, base: Digest, rows: Iterable[str]) -> Dige
         rows: of each file of data a digest that the order of its rows does not change, or its name on the Hub.
     """
     return canonical_digest({"method": config.method, "base": str(base), "rows": list(rows)})
+
+
+def followed_plan_digest(config: Mapping[str, Any], base: Digest, data: Iterable[str]) -> Digest:
+    """What followed trainings of one plan have in common: the recorded settings without the seed, the base and the data."""
+    training = {name: value for name, value in config.get("training", {}).items() if name != "seed"}
+    return canonical_digest({"config": {**config, "training": training}, "base": str(base), "data": list(data)})
+
+
+def contents_digest(method: str, base: Digest, rows: Digest | None) -> Digest | None:
+    """What runs on the same rows have in common, whoever's trainer they ran in; None where the rows are not known as values.
+
+    Args:
+        method: of the training.
+        base: manifest of the base.
+        rows: a digest of the training rows as values, which their order does not change.
+    """
+    if rows is None:
+        return None
+    return canonical_digest({"method": method, "base": str(base), "contents": str(rows)})
 
 
 def require_readable_list(path: Path) -> None:
@@ -117,9 +137,12 @@ def _begun(path: Path, run_id: str) -> tuple[dict[str, int], frozenset[str]]:
     entries = list(_entries(path))
     own = [entry for entry in entries if entry.run_id == run_id]
     plans = {entry.plan for entry in own}
-    rows = {entry.rows for entry in own} - {None}  # lines of older releases do not say
+    # lines of older releases do not say
+    rows = {entry.rows for entry in own} - {None}
+    contents = {entry.contents for entry in own} - {None}
     same = {entry.run_id: entry.seed for entry in entries if entry.plan in plans}
-    return same, frozenset(entry.run_id for entry in entries if entry.rows in rows)
+    others = [entry.run_id for entry in entries if entry.rows in rows or entry.contents in contents]
+    return same, frozenset(others)
 
 
 def _entries(path: Path) -> Iterator[BegunRun]:
@@ -156,14 +179,16 @@ def _registered(registry: Registry, run: RunRecord, run_of: RunOf) -> tuple[dict
     runs = [run_of(version) for version in versions]
     on_base = [other for other in runs if other is not None and other.base == run.base]
     same = {other.run_id: other.seed for other in on_base if _recorded_plan(other) == plan}
-    method = run.config.get("method")
-    return same, frozenset(other.run_id for other in on_base if other.config.get("method") == method)
+    return same, frozenset(other.run_id for other in on_base if other.method == run.method)
 
 
 def _recorded_plan(run: RunRecord) -> Digest | None:
     """The plan of a recorded run; None where its file cannot be read as one of today."""
+    base, data = run.base.manifest or run.weights_digest, [str(one.sha256) for one in run.data]
+    if run.followed is not None:
+        return followed_plan_digest(run.config, base, data)
     try:
         config = TrainingFile.model_validate_json(json.dumps(run.config))  # a list of JSON is a tuple here
     except ValidationError:
         return None
-    return plan_digest(config, run.base.manifest or run.weights_digest, [str(one.sha256) for one in run.data])
+    return plan_digest(config, base, data)

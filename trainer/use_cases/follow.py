@@ -24,11 +24,13 @@ from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.identity.scans import scans_of
 from peft_registry.registry.intake.facts_file import read_checked_facts, warn_of_overtaken_facts
 from peft_registry.registry.records.recalls import Source, require_sources_not_recalled
+from peft_registry.registry.records.tries import contents_digest, followed_plan_digest
 from peft_registry.registry.use_cases.register import require_name
 from peft_registry.registry.use_cases.register_product import Product, register_product, signer_of, signing_of
 from peft_registry.schemas.canonical import NotCanonical, canonical_digest
 from peft_registry.schemas.config import QuantizationBlock
 from peft_registry.schemas.dataset import UNNAMED_ROWS, DataIdentity
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, Manifest, Parent
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Observe, Said, Warned
@@ -50,7 +52,7 @@ from peft_registry.trainer.machine.environment import (
     library_versions,
 )
 from peft_registry.trainer.machine.peak_memory import peak_bytes, reset_peak
-from peft_registry.trainer.runs.begun import note_begun
+from peft_registry.trainer.runs.begun import content_digest_of_rows, note_begun
 from peft_registry.trainer.runs.folder import run_folder
 from peft_registry.trainer.training.followable import (
     method_of,
@@ -123,6 +125,7 @@ class _Followed:
     data_unknown: str | None
     texts: KeptTexts | None
     kept: tuple[bytes, ...]
+    contents: Digest | None  # of the rows as values, whatever their order
     trainable: int
     total: int
     hardware: Hardware
@@ -171,6 +174,7 @@ class FollowedRun:
         base = checked_base(registry, version, scratch, self.observe)
         require_loaded_from(inner, base, continued=state.global_step > 0, observe=self._warn)
         data, data_unknown, texts, kept = self._data()
+        contents = content_digest_of_rows(rows_of(self.trainer.train_dataset)) if data else None
         sources = (Source(identity.sha256, f"the data {identity.name}") for identity in data)
         require_sources_not_recalled(registry, self.request.name, sources)
         used = base.as_input()
@@ -199,6 +203,7 @@ class FollowedRun:
             data_unknown=data_unknown,
             texts=texts,
             kept=kept,
+            contents=contents,
             trainable=trainable,
             total=total,
             hardware=hardware_of(self.trainer, inner),
@@ -321,14 +326,14 @@ class FollowedRun:
 
     def _begun(self) -> BegunRun:
         followed = self._followed
-        seed = int(self.trainer.args.seed)
-        training = {name: value for name, value in followed.config["training"].items() if name != "seed"}
-        plan = {
-            "config": followed.config | {"training": training},
-            "base": str(followed.base.version.manifest_digest),
-            "data": [str(identity.sha256) for identity in followed.data],
-        }
-        return BegunRun(run_id=followed.run_id, plan=canonical_digest(plan), seed=seed, started_at=followed.started_at)
+        base = followed.base.version.manifest_digest
+        return BegunRun(
+            run_id=followed.run_id,
+            plan=followed_plan_digest(followed.config, base, [str(identity.sha256) for identity in followed.data]),
+            contents=contents_digest(followed.method, base, followed.contents),
+            seed=int(self.trainer.args.seed),
+            started_at=followed.started_at,
+        )
 
     # --- after the last ---
 

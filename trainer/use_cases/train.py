@@ -29,6 +29,7 @@ from peft_registry.registry.intake.facts_file import warn_of_overtaken_facts
 from peft_registry.registry.records.ancestry import ancestry_of, tries_of_ancestors
 from peft_registry.registry.records.recalls import Source, require_sources_not_recalled
 from peft_registry.registry.records.tries import (
+    contents_digest,
     most_tries,
     plan_digest,
     require_readable_list,
@@ -59,7 +60,7 @@ from peft_registry.trainer.inputs.guards import warnings_about_prompt
 from peft_registry.trainer.inputs.start import fetched
 from peft_registry.trainer.inputs.training_file import LoadedConfig
 from peft_registry.trainer.methods import changes_loaded_base, optimizer_name
-from peft_registry.trainer.runs.begun import note_begun, unordered_digest
+from peft_registry.trainer.runs.begun import content_digest, note_begun, unordered_digest
 from peft_registry.trainer.runs.folder import has_checkpoint, read_state, remove_superseded, run_folder, write_state
 from peft_registry.trainer.runs.launch import Job, Launch, RegisteredElsewhere, run_workers
 from peft_registry.trainer.runs.resume import (
@@ -212,6 +213,7 @@ def _begun(plan: TrainingPlan, kept: KeptRun) -> BegunRun:
         run_id=kept.run_id,
         plan=plan_digest(loaded.config, kept.base, data),
         rows=rows_digest(loaded.config, kept.base, rows),
+        contents=contents_digest(loaded.config.method, kept.base, content_digest(paths[0][1]) if paths else None),
         seed=loaded.config.training.seed,
         started_at=kept.started_at,
     )

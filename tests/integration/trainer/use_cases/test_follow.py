@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset
 
 from peft_registry import RegistryCallback
 from peft_registry.registry.compliance.fields import leaves
@@ -17,6 +18,7 @@ from peft_registry.registry.homes.home import HomeNotFound, Registry, open_home
 from peft_registry.registry.records.bases import base_record
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.records.tries import tries_of_run
 from peft_registry.registry.use_cases.import_folder import import_folders
 from peft_registry.registry.use_cases.import_plan import ImportRequest
 from peft_registry.registry.use_cases.make_home import NewHome, make_home
@@ -386,6 +388,31 @@ def test_a_resumed_training_has_no_figures_of_the_steps_that_nobody_saw(
 # --- what registers nothing ---
 
 
+def test_tries_by_a_script_and_by_the_command_are_counted_together(place: Path, tmp_path: Path) -> None:
+    """Who trains twice in a script and once by the command, on the same rows, has tried three times, and shows the best."""
+    rows = [{"text": text} for text in TEXTS]
+    with a_home(tmp_path / "tries") as registry:
+        intake_base(registry, str(place / "tiny"), name="tiny")
+        name_once(registry.folder, STATE)
+        scripts = []
+        for seed in (7, 8):
+            model = a_lora(place / "tiny")
+            both = [row | tokens for row, tokens in zip(reversed(rows), reversed(token_rows()), strict=True)]
+            trainer = a_trainer(tmp_path / str(seed), model, rows=Dataset.from_list(both), seed=seed)
+            callback = RegistryCallback(trainer, "tried", home=registry.folder, mirror=False, quiet=True)
+            trainer.add_callback(callback)
+            trainer.train()
+            scripts.append(callback.outcome.run)
+        write_rows(tmp_path / "rows.jsonl", rows)
+        (tmp_path / "train.yml").write_text(OWN)
+        own = train_and_register(registry, tmp_path / "train.yml", ()).run
+        for run in scripts:
+            tries = tries_of_run(registry, run)
+            assert (tries.seeds, tries.runs, tries.others) == (2, 2, 1)
+        tries = tries_of_run(registry, own)
+        assert (tries.seeds, tries.runs, tries.others) == (1, 1, 2)
+
+
 def test_where_the_counts_of_the_processes_are_lost_the_training_is_registered_and_they_are_unknown(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -563,15 +590,18 @@ def imported_afterwards(place: Path, folder: Path, tmp_path: Path) -> Modificati
         return import_folders(registry, ImportRequest((folder,), base="tiny"))[0].modification
 
 
+OWN = (
+    "name: own\nbase: tiny\nmethod: lora\nlora: {r: 4, alpha: 8, target_modules: [q_proj, v_proj]}\n"
+    "data: {train: {path: rows.jsonl}}\n"
+    "training: {max_length: 32, per_device_train_batch_size: 2, dtype: fp32, seed: 7}\n"
+    "evaluation: {bias: [], quality: [loss]}\n"
+)
+
+
 def trained_here(place: Path, tmp_path: Path) -> ModificationRecord:
     """The same LoRA, trained by `registry train` on the same texts."""
     write_rows(tmp_path / "rows.jsonl", [{"text": text} for text in TEXTS])
-    (tmp_path / "train.yml").write_text(
-        "name: own\nbase: tiny\nmethod: lora\nlora: {r: 4, alpha: 8, target_modules: [q_proj, v_proj]}\n"
-        "data: {train: {path: rows.jsonl}}\n"
-        "training: {max_length: 32, per_device_train_batch_size: 2, dtype: fp32, seed: 7}\n"
-        "evaluation: {bias: [], quality: [loss]}\n"
-    )
+    (tmp_path / "train.yml").write_text(OWN)
     with a_home(tmp_path / "training") as registry:
         intake_base(registry, str(place / "tiny"), name="tiny")
         return train_and_register(registry, tmp_path / "train.yml").modification
