@@ -38,6 +38,15 @@ class FollowedDiverged(RunFailed):
         return "" if self.step is None else f" at step {self.step}"
 
 
+class ModelExchanged(RunFailed):
+    reference = "followed-model-exchanged"
+    what = "what was trained is not what was followed"
+    why = "{reason}; nothing was registered"
+    fix = "leave the trainer's model, and the weights of its base, as they are until the training has ended"
+
+    reason: str
+
+
 def method_of(trainer: Any, model: Any) -> str:
     """What is trained, in the words of this tool.
 
@@ -113,14 +122,25 @@ def require_adapter_alone(model: Any) -> None:
     """Raise where weights are trained that are not the adapter's: nothing would save them.
 
     Raises:
-        NotFollowed: a weight of the base is trained beside an adapter.
+        NotFollowed: a weight of the base is trained beside an adapter, or another adapter than the one that is saved.
     """
     lora = (getattr(model, "peft_config", None) or {}).get(ADAPTER)
     if lora is None:
         return
+    if list(model.active_adapters) != [ADAPTER]:
+        raise NotFollowed(
+            f"the adapters {', '.join(model.active_adapters) or 'none'} are active, and `{ADAPTER}` alone is saved",
+            f"activate it alone before you train: `model.set_adapter('{ADAPTER}')`",
+        )
     has_biases = getattr(lora, "bias", "none") != "none"
     for name, parameter in model.named_parameters():
         is_saved = any(mark in name for mark in _OF_ADAPTERS) or (has_biases and name.endswith("bias"))
+        is_of_another = any(mark in name for mark in _OF_ADAPTERS) and ADAPTER not in name.split(".")
+        if parameter.requires_grad and is_of_another:
+            raise NotFollowed(
+                f"{name} is of another adapter than `{ADAPTER}`, which alone is saved",
+                "freeze it, or remove that adapter with `model.delete_adapter`",
+            )
         if parameter.requires_grad and not is_saved:
             raise NotFollowed(
                 f"{name} is trained beside the adapter, and the adapter is saved without it",

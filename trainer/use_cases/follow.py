@@ -36,6 +36,7 @@ from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Observe, Said, Warned
 from peft_registry.schemas.run import BegunRun, FollowedTraining, KeptTexts, LossCurve, RunRecord
 from peft_registry.schemas.values import measured, unknown
+from peft_registry.trainer.bases.in_memory import compare_in_memory
 from peft_registry.trainer.bases.quantization import describe
 from peft_registry.trainer.data.dataset_rows import (
     RowDigest,
@@ -55,6 +56,7 @@ from peft_registry.trainer.machine.peak_memory import peak_bytes, reset_peak
 from peft_registry.trainer.runs.begun import content_digest_of_rows, note_begun
 from peft_registry.trainer.runs.folder import run_folder
 from peft_registry.trainer.training.followable import (
+    ModelExchanged,
     method_of,
     quantization_of,
     require_adapter_alone,
@@ -213,6 +215,7 @@ class FollowedRun:
         if state.global_step > 0:
             self._warn(Warned("resumed-elsewhere", resumed_after(state.global_step)))
         note_begun(registry.files.begun, self._begun())
+        self._model = model
         self._own_peak = reset_peak(self._followed.hardware.device)
         self._energy = EnergyMeter()
         self._started = time.perf_counter()
@@ -234,11 +237,13 @@ class FollowedRun:
 
         Raises:
             FollowedDiverged: a loss or a weight is not finite.
+            ModelExchanged: the trainer has another model by now, or the base in memory other weights.
             KnownError: the base changed meanwhile, or as `register_product`.
         """
         seconds = time.perf_counter() - self._started
         self._energy.note()
         followed = self._followed
+        self._require_same_model()
         require_finite(self.trainer, state.log_history)
         artifact = followed.scratch / "artifact"
         artifact.mkdir()
@@ -336,6 +341,19 @@ class FollowedRun:
         )
 
     # --- after the last ---
+
+    def _require_same_model(self) -> None:
+        """Raise unless the trainer holds the model that it began with, and an adapter stands on the base that it began on."""
+        followed = self._followed
+        if self.trainer.model is not self._model:
+            raise ModelExchanged("the trainer was given another model while it trained")
+        if followed.method == "full":
+            return
+        require_adapter_alone(self._model)
+        compared = compare_in_memory(unwrapped(self._model), followed.base.folder, frozen_only=True)
+        if compared.differs is not None:
+            why = f"{compared.differs} than at the beginning, and the adapter is saved without it"
+            raise ModelExchanged(f"the base changed in memory: {why}")
 
     def _save(self, folder: Path) -> None:
         from peft_registry.trainer.methods import full

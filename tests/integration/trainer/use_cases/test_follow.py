@@ -471,7 +471,7 @@ def test_without_a_registry_at_the_place_the_training_does_not_begin(place: Path
 
 def refusals(place: Path, tmp_path: Path) -> Iterator[tuple[str, Any]]:
     """Trainers that are refused before their first step, by the reference of the error."""
-    from peft import LoHaConfig, get_peft_model
+    from peft import LoHaConfig, LoraConfig, get_peft_model
 
     nameless = a_model_of(place / "tiny")
     nameless.config._name_or_path = ""
@@ -492,6 +492,12 @@ def refusals(place: Path, tmp_path: Path) -> Iterator[tuple[str, Any]]:
     thawed = a_lora(place / "tiny")
     thawed.get_base_model().lm_head.weight.requires_grad_(True)
     yield "training-not-followed", thawed
+    # `default` alone would be saved, which learns nothing here
+    for active in ("other", ["default", "other"]):
+        several = a_lora(place / "tiny")
+        several.add_adapter("other", LoraConfig(r=2, target_modules=["q_proj"]))
+        several.base_model.set_adapter(active)
+        yield "training-not-followed", several
 
 
 def test_what_could_not_be_recorded_truly_is_refused_before_the_first_step(place: Path, tmp_path: Path) -> None:
@@ -504,6 +510,34 @@ def test_what_could_not_be_recorded_truly_is_refused_before_the_first_step(place
         with pytest.raises(KnownError, match="nothing was registered"):
             _ = callback.outcome
     assert "refused" not in registered(place)
+
+
+def another_model(trainer: Any) -> None:
+    trainer.model = a_lora(trainer.model.peft_config["default"].base_model_name_or_path)
+
+
+def another_base_in_memory(trainer: Any) -> None:
+    trainer.model.get_base_model().model.norm.weight.data.add_(1)
+
+
+@pytest.mark.parametrize("change", [another_model, another_base_in_memory], ids=lambda change: change.__name__)
+def test_a_model_that_is_exchanged_while_it_is_trained_is_not_registered(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Any
+) -> None:
+    from transformers import TrainerCallback
+
+    class Exchanges(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            change(trainer)
+
+    trainer = a_trainer(tmp_path, a_lora(place / "tiny"), max_steps=1)
+    callback = followed(place, trainer, "exchanged")
+    trainer.add_callback(Exchanges())
+    trainer.train()
+    assert "nothing was registered of exchanged" in capsys.readouterr().err
+    with pytest.raises(KnownError, match="not what was followed"):
+        _ = callback.outcome
+    assert "exchanged" not in registered(place)
 
 
 def test_a_name_of_a_base_is_refused_before_the_first_step(place: Path, lora: Any, tmp_path: Path) -> None:
