@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from peft_registry.registry.disk.files import read_file, reading, unwritable
+from peft_registry.registry.disk.files import FileTooLarge, read_file, reading, unwritable
 from peft_registry.registry.disk.hashing import copy_and_hash, hash_file
 from peft_registry.registry.identity.base import (
     ADAPTER_CONFIG_NAME,
@@ -22,6 +22,7 @@ from peft_registry.registry.identity.base import (
 )
 from peft_registry.registry.imports.adapterhub import require_not_adapterhub
 from peft_registry.registry.intake.foreign_formats import HEAD_BYTES, foreign_format
+from peft_registry.registry.intake.json import MalformedInput
 from peft_registry.registry.intake.model_code import EXTENSIONS as CODE_EXTENSIONS
 from peft_registry.registry.intake.paths import FileFound, scan_folder
 from peft_registry.registry.intake.pickle import PickleRefused, refuse_pickle
@@ -68,9 +69,13 @@ class OfferedFolder:
         """One file of the folder.
 
         Raises:
-            FileTooLarge, FileMissing, FileChanged, FileUnreadable: as `read_file`.
+            MalformedInput: it is larger than a file of its kind.
+            FileMissing, FileChanged, FileUnreadable: as `read_file`.
         """
-        return read_file(self.path_of(path), max_bytes=max_bytes)
+        try:
+            return read_file(self.path_of(path), max_bytes=max_bytes)
+        except FileTooLarge as error:
+            raise MalformedInput(path, f"it has {error.size} bytes, more than the {error.limit} allowed") from error
 
     def copied(self, destination: Path) -> "OfferedFolder":
         """The same with the files of its model copied to a new folder, looked at once more for pickles.

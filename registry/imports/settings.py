@@ -143,7 +143,7 @@ def _levels(value: Any) -> int:  # any JSON value
 
 # --- paths ---
 
-_ABSOLUTE = re.compile(r"^(?:[/\\~]|\.{1,2}[/\\]|[A-Za-z]:[/\\])")
+_ABSOLUTE = re.compile(r"^(?:file:|[/\\~]|\.{1,2}[/\\]|[A-Za-z]:[/\\])")
 
 
 def without_path(text: str) -> str:

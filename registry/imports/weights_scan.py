@@ -5,6 +5,7 @@ behaviour that somebody planted: a backdoor has ordinary weights.
 """
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,9 +64,14 @@ def _norm_of_product(file: OpenFile, first: TensorSpan, second: TensorSpan) -> f
     flat_a, flat_b = values_of(file, first), values_of(file, second)
     if flat_a is None or flat_b is None:
         return None
-    a, b = flat_a.reshape(first.shape), flat_b.reshape(second.shape)
+    import numpy as np
+
+    # scaled first: squares of the largest doubles are infinite
+    scales = [float(np.abs(flat).max(initial=0.0)) or 1.0 for flat in (flat_a, flat_b)]
+    a, b = flat_a.reshape(first.shape) / scales[0], flat_b.reshape(second.shape) / scales[1]
     square = float(((b.T @ b) * (a @ a.T)).sum())
-    return float(max(square, 0.0) ** 0.5)
+    norm = max(square, 0.0) ** 0.5 * scales[0] * scales[1]
+    return min(norm, sys.float_info.max)
 
 
 def _zero(updates: list[_Update]) -> tuple[Finding, ...]:

@@ -95,11 +95,17 @@ _NAMES = re.compile(
 _ANY = re.compile("|".join(f"(?:{form.pattern.pattern.removeprefix('(?i)')})" for form in FORMS), re.IGNORECASE)
 
 
-def secret_in(text: str) -> str | None:
-    """The kind of the first secret that a text seems to hold; None if none."""
+def secret_in(text: str, *, is_program: bool = False) -> str | None:
+    """The kind of the first secret that a text seems to hold; None if none.
+
+    Args:
+        text: any.
+        is_program: whether it is like a program, such as a chat template, where `token = …` assigns no secret.
+    """
     if _ANY.search(text) is None:  # nearly every text; case is told apart below
         return None
-    return next((form.kind for form in FORMS if form.pattern.search(text)), None)
+    forms = FORMS[:-1] if is_program else FORMS  # the last is the assignment
+    return next((form.kind for form in forms if form.pattern.search(text)), None)
 
 
 def without_secrets(text: str) -> str:

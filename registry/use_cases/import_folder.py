@@ -16,10 +16,11 @@ from peft_registry.registry.compliance.recorded_result import Scan
 from peft_registry.registry.disk.files import FileChanged, scratch_folder, unwritable, write_new
 from peft_registry.registry.exports.model_card import import_card
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.identity.base import ADAPTER_CONFIG_NAME, identify_base
+from peft_registry.registry.identity.base import ADAPTER_CONFIG_NAME, JSON_MAX_BYTES, identify_base
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.identity.scans import scans_of
 from peft_registry.registry.imports.findings import findings_of_config, findings_of_files, findings_of_name
+from peft_registry.registry.imports.model_texts import texts_given_away, without_savers_paths
 from peft_registry.registry.imports.offered import ADAPTER_WEIGHTS, described
 from peft_registry.registry.imports.settings import without_path
 from peft_registry.registry.imports.weights_scan import scan_weights
@@ -205,20 +206,28 @@ class _Import:
     def _sources(self) -> tuple[SourceFile, ...]:
         """What each file of the offered folder is; the configuration in the copy is written anew where it has to be."""
         offered = self.plan.offered
-        sources = [described(offered, file, "artifact") for file in offered.model_files]
-        rewritten = None if self.plan.config is None else _rewritten_config(self.plan)
-        if rewritten is not None:
-            config = self.folder / ADAPTER_CONFIG_NAME
-            try:
-                config.unlink()
-                write_new(config, rewritten, mode=0o600)
-            except OSError as error:
-                raise unwritable(config, error) from error
-            sources = [
-                source.revised(use="rewritten") if source.path == ADAPTER_CONFIG_NAME else source for source in sources
-            ]
+        sources = [self._of_model(file) for file in offered.model_files]
         sources += [self._beside(file) for file in offered.beside]
         return tuple(sorted(sources, key=lambda source: source.path.encode()))
+
+    def _of_model(self, file: FileFound) -> SourceFile:
+        """A file of the model; one that has to be is written anew in the copy, and described as it was."""
+        source = described(self.plan.offered, file, "artifact")
+        if file.path == ADAPTER_CONFIG_NAME:
+            rewritten = None if self.plan.config is None else _rewritten_config(self.plan)
+        elif file.size > JSON_MAX_BYTES:
+            rewritten = None  # the scan refuses such a configuration, and no other file is written anew
+        else:
+            rewritten = without_savers_paths(self.folder, file.path)
+        if rewritten is None:
+            return source
+        place = self.folder / file.path
+        try:
+            place.unlink()
+            write_new(place, rewritten, mode=0o600)
+        except OSError as error:
+            raise unwritable(place, error) from error
+        return source.revised(use="rewritten")
 
     def _beside(self, file: FileFound) -> SourceFile:
         """A file beside the model; one that settings were taken from is still what it was then."""
@@ -248,6 +257,7 @@ class _Import:
             *plan.settings.findings,
             *findings_of_files(plan.offered),
             *findings_of_name(plan.chosen, named),
+            *texts_given_away(folder, (file.path for file in plan.offered.model_files)),
             *plan.findings,
         )
         if plan.config is None:

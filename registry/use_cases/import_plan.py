@@ -26,6 +26,7 @@ from peft_registry.registry.imports.offered import (
     OfferedFolder,
     offered_folder,
 )
+from peft_registry.registry.imports.patterns import require_usable_patterns
 from peft_registry.registry.imports.producers import producer_of
 from peft_registry.registry.imports.relation import (
     ComparedBase,
@@ -219,11 +220,13 @@ def _compared_adapter(
 
     Raises:
         AdapterOfAnotherBase: it cannot be of it.
+        PatternRefused: an expression in its configuration finds no modules in a time that anybody waits.
     """
     label = chosen.base.version.label
     if chosen.objection is not None:
         raise AdapterOfAnotherBase(offered.folder.name, label, chosen.objection)
     compared = compare_with_base(tensors, config, base_tensors)
+    require_usable_patterns(config.values, base_tensors)
     misfit = compared.misfit or vocabulary_misfit(offered, tensors, base_tensors)
     if misfit is not None:
         raise AdapterOfAnotherBase(offered.folder.name, label, misfit)

@@ -26,7 +26,9 @@ from peft_registry.registry.imports.base_choice import (
 )
 from peft_registry.registry.imports.fit import AdapterOfAnotherBase
 from peft_registry.registry.imports.offered import NothingToImport, offered_folder
+from peft_registry.registry.imports.patterns import PatternRefused
 from peft_registry.registry.imports.relation import ModelOfAnotherBase
+from peft_registry.registry.imports.weights_scan import scan_weights
 from peft_registry.registry.intake.json import MalformedInput
 from peft_registry.registry.intake.model_code import CodeRefused
 from peft_registry.registry.intake.paths import UnsafeInputPath
@@ -705,6 +707,55 @@ def test_an_adapter_is_not_put_on_an_adapter(registry: Registry, base: AddedBase
     assert caught.value.exit_code == 2
 
 
+# --- what its files give away ---
+
+
+def test_where_a_saver_loaded_from_is_not_registered_and_another_path_is_a_finding(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    folder = peft_folder(tmp_path / "helper", notes="see /home/alex/project/run.log")
+    save_file(
+        lora_tensors(), folder / "adapter_model.safetensors", metadata={"format": "pt", "by": "/home/alex/train.py"}
+    )
+    loaded_from = {"name_or_path": "/home/alex/tiny", "tokenizer_file": "/home/alex/.cache/t.json", "eos_token": "b"}
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(loaded_from | {"chat_template": "{% set token = 'abcdef' %}"})
+    )
+    (folder / "config.yml").write_text(
+        "base_model: org/tiny\nlearning_rate: 1\ndatasets: file:///home/alex/rows.jsonl\n"
+    )
+    outcome = imported(registry, folder)
+    places = [finding.place for finding in outcome.record.findings if finding.kind == "path-inside"]
+    assert places == ["adapter_config.json, notes", "adapter_model.safetensors, metadata by"]
+    used = {source.path: source.use for source in outcome.record.sources}
+    assert (used["tokenizer_config.json"], used["adapter_model.safetensors"]) == ("rewritten", "artifact")
+    assert outcome.record.settings["datasets"].value == ["rows.jsonl"]
+    pull_version(registry, outcome.version, tmp_path / "pulled")
+    kept = json.loads((tmp_path / "pulled" / "tokenizer_config.json").read_text())
+    assert kept == {"eos_token": "b", "chat_template": "{% set token = 'abcdef' %}"}
+    assert verify_version(registry, outcome.version).verdict == "verified"
+
+
+def test_modules_that_are_named_by_an_expression_that_ends_come_in(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    folder = peft_folder(
+        tmp_path / "helper", target_modules=r".*\.(down_proj|up_proj)", rank_pattern={r"layers\.\d+": 2}
+    )
+    assert imported(registry, folder).version.label == "helper:1"
+
+
+def test_an_update_beyond_the_largest_double_is_found_without_a_warning(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    huge = {name: np.full_like(value, 1e300, dtype=np.float64) for name, value in lora_tensors().items()}
+    others = ("up_proj", "gate_proj")
+    other = {name.replace("down_proj", new): value for new in others for name, value in lora_tensors().items()}
+    path = tmp_path / "adapter_model.safetensors"
+    save_file(huge | other, path)
+    assert [finding.kind for finding in scan_weights(path)] == ["norm-outlier"]
+
+
 # --- what an adapter brings beside its factors ---
 
 HEAD = "base_model.model.lm_head.weight"
@@ -810,6 +861,15 @@ def _not_a_number(folder: Path) -> None:
     save_file(tensors, folder / "adapter_model.safetensors")
 
 
+def _text(name: str, text: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_text(text)  # type: ignore[return-value]
+
+
+def _secret_in_metadata(folder: Path) -> None:
+    save_file(lora_tensors(), folder / "adapter_model.safetensors", metadata={"format": "pt", "by": TOKEN})
+
+
+TOKEN = "hf_" + "a" * 34
 REFUSED: dict[str, tuple[Callable[[Path], None], type[KnownError], str]] = {
     "weights that end early": (_half_written, MalformedWeights, "adapter_model"),
     "no weights": (_without("adapter_model.safetensors"), NothingToImport, "not saved to its end"),
@@ -826,6 +886,31 @@ REFUSED: dict[str, tuple[Callable[[Path], None], type[KnownError], str]] = {
     "megatron": (_config(megatron_config={"a": 1}, megatron_core="evil"), CodeRefused, "megatron"),
     "another module for megatron": (_config(megatron_core="evil"), CodeRefused, "megatron_core"),
     "a secret": (_config(notes="hf_" + "a" * 34), SecretRefused, "Hugging Face token"),
+    "a secret of the tokenizer's": (
+        _text("tokenizer_config.json", json.dumps({"hub_token": "x", "init": {"auth": TOKEN}})),
+        SecretRefused,
+        "tokenizer_config.json holds what looks like a Hugging Face token",
+    ),
+    "a secret among the special tokens": (
+        _text("special_tokens_map.json", json.dumps({"hf_token": "correct-horse"})),
+        SecretRefused,
+        "special_tokens_map",
+    ),
+    "a secret in a chat template": (_text("chat_template.jinja", f"{{# {TOKEN} #}}"), SecretRefused, "chat_template"),
+    "a secret in a chat template of the tokenizer's": (
+        _text("tokenizer_config.json", json.dumps({"chat_template": f"{{# {TOKEN} #}}"})),
+        SecretRefused,
+        "it stands at chat_template",
+    ),
+    "a secret in the metadata of the weights": (_secret_in_metadata, SecretRefused, "metadata of adapter_model"),
+    "an expression without end": (_config(target_modules="(([a-z0-9_.])+)+[A-Z]$"), PatternRefused, "takes more than"),
+    "ranks by an expression without end": (
+        _config(rank_pattern={"(([a-z0-9_.])+)+[A-Z]": 2}),
+        PatternRefused,
+        "takes more than",
+    ),
+    "an expression that is none": (_config(target_modules="(down_proj"), PatternRefused, "not a regular expression"),
+    "a configuration of 17 MiB": (_config(notes="x" * (17 << 20)), MalformedInput, "more than the 16777216 allowed"),
     "a type that nothing loads": (_config(peft_type="VERA"), AdapterTypeUnknown, "VERA"),
 }
 
