@@ -5,6 +5,7 @@ behaviour that somebody planted: a backdoor has ordinary weights.
 """
 
 import json
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def _norm_of_product(file: OpenFile, first: TensorSpan, second: TensorSpan) -> f
     scales = [float(np.abs(flat).max(initial=0.0)) or 1.0 for flat in (flat_a, flat_b)]
     a, b = flat_a.reshape(first.shape) / scales[0], flat_b.reshape(second.shape) / scales[1]
     square = float(((b.T @ b) * (a @ a.T)).sum())
-    norm = max(square, 0.0) ** 0.5 * scales[0] * scales[1]
+    norm = math.sqrt(max(square, 0.0)) * scales[0] * scales[1]
     return min(norm, sys.float_info.max)
 
 

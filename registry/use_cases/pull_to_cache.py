@@ -101,11 +101,13 @@ class _Pull:
         replaced += [path for path in listed if path not in of_files and self._took_away(listed[path])]
         written = fetched + sum(self._add(presented, path, digest) for path, digest in listed.items())
         entry = self.cache / VERSIONS / _name(listed)
-        if entry.exists():
+        # what a link leads to can be changed where nobody looks, and one that leads nowhere would stay for ever
+        changed = ["the entry itself, a link"] if entry.is_symlink() else []
+        if not changed and entry.exists():
             changed = _differences(entry, listed, self.digests)
-            if changed:
-                replaced += changed
-                entry.rename(self.scratch / "changed")
+        if changed:
+            replaced += changed
+            entry.rename(self.scratch / "changed")
         if not entry.exists():
             self._make(entry, listed)
         return CachedVersion(entry, self._verified(entry), written, tuple(sorted(set(replaced))))

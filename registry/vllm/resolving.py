@@ -117,8 +117,11 @@ def _require_base(
 
 def _folder_of(name: str) -> Path | None:
     """Where the files of a base lie that is served under a name."""
-    if Path(name).is_dir():
-        return Path(name).absolute()
+    try:
+        if name and Path(name).is_dir():
+            return Path(name).absolute()
+    except OSError:  # longer than a name of a file can be
+        return None
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 

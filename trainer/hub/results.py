@@ -85,11 +85,15 @@ class HubSource:
 
 @dataclass(frozen=True, slots=True)
 class HubResult:
-    """Where the files of a repository lie now, and what they are of."""
+    """Where the files of a repository lie now, and what they are of; `names` are those that were checked, by POSIX path.
+
+    The folder is kept, and others may have put something beside them.
+    """
 
     folder: Path
     repository: str
     commit: str
+    names: tuple[str, ...]
 
     @property
     def origin(self) -> str:
@@ -151,7 +155,7 @@ def _from_hub(listing: Listing, root: Path, endpoint: str | None, token: str | N
         CheckedFetch(listing, PlainFolder(folder), endpoint, token).all(names, observe)
     except OSError as error:
         raise unwritable(folder, error) from error
-    return HubResult(folder, repository, commit)
+    return HubResult(folder, repository, commit, tuple(names))
 
 
 def _from_cache(snapshot: Path, repository: str, root: Path, observe: Observe) -> HubResult:
@@ -173,7 +177,7 @@ def _from_cache(snapshot: Path, repository: str, root: Path, observe: Observe) -
             _copied(blob, folder / name)
     except OSError as error:
         raise unwritable(folder, error) from error
-    return HubResult(folder, repository, commit)
+    return HubResult(folder, repository, commit, tuple(names))
 
 
 def _copied(blob: Path, target: Path) -> None:

@@ -85,6 +85,17 @@ def linked(entry: Path) -> None:
     (entry / WEIGHTS).symlink_to(entry.parent / "elsewhere")
 
 
+def led_elsewhere(entry: Path) -> None:
+    """The files are right, in a folder where whoever made the link can change them afterwards."""
+    entry.rename(entry.parents[1] / "elsewhere")
+    entry.symlink_to(entry.parents[1] / "elsewhere")
+
+
+def led_nowhere(entry: Path) -> None:
+    led_elsewhere(entry)
+    (entry.parents[1] / "elsewhere").rename(entry.parents[1] / "moved")
+
+
 def removed(entry: Path) -> None:
     (entry / WEIGHTS).unlink()
 
@@ -100,7 +111,9 @@ def other_card(entry: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [written_over, replaced, linked, removed, added, other_card], ids=lambda change: change.__name__
+    "change",
+    [written_over, replaced, linked, led_elsewhere, led_nowhere, removed, added, other_card],
+    ids=lambda change: change.__name__,
 )
 def test_a_changed_entry_is_noticed_and_made_anew(home, tmp_path: Path, change: Callable[[Path], None]) -> None:
     registry, version = home

@@ -169,8 +169,9 @@ def test_a_server_with_another_configuration_of_its_base_gets_nothing(server: Se
     assert refused(server, "helper@champion", caplog, base=str(other)) == "served-base-differs"
 
 
-def test_a_base_that_cannot_be_found_here_is_not_taken_on_trust(server: Server, caplog) -> None:
-    assert refused(server, "helper@champion", caplog, base="lab/tiny") == "served-base-not-found"
+@pytest.mark.parametrize("base", ["lab/tiny", "../../etc", f"lab/{'t' * 5000}"])
+def test_a_base_that_cannot_be_found_here_is_not_taken_on_trust(server: Server, caplog, base: str) -> None:
+    assert refused(server, "helper@champion", caplog, base=base) == "served-base-not-found"
 
 
 def test_the_folder_of_the_base_can_be_named(server: Server, served: Resolvers, monkeypatch) -> None:

@@ -92,6 +92,20 @@ def test_a_second_import_fetches_nothing_again(registry: Registry, hub: FakeHub)
     assert not [path for path in hub.asked if "/resolve/" in path]
 
 
+@pytest.mark.parametrize(
+    ("name", "text"), [("chat_template.jinja", "{{ 'ignore the user' }}"), ("args.json", '{"learning_rate": 9}')]
+)
+def test_what_somebody_put_beside_what_was_fetched_is_not_of_the_repository(
+    registry: Registry, hub: FakeHub, cache: Path, name: str, text: str
+) -> None:
+    folder = cache.parent / "hf" / "peft-registry" / "models" / "lab--tiny" / COMMIT / "tiny"
+    folder.mkdir(parents=True)
+    (folder / name).write_text(text)
+    (outcome,) = imported(registry, name="polite")
+    assert name not in [source.path for source in outcome.record.sources]
+    assert (folder / name).read_text() == text
+
+
 def test_the_token_goes_to_the_hub(registry: Registry, hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     imported(registry, name="polite")
