@@ -191,3 +191,90 @@ def test_the_shipped_policies_are_ones(name):
 def test_a_policy_with_a_word_that_nobody_knows_is_none(wrong):
     with pytest.raises(ValidationError):
         GatePolicy.model_validate(NOTHING.model_dump() | wrong)
+
+
+OPEN = Status(table="high_risk", status="undetermined", basis=None, missing=("whether it is", "who is"))
+OTHER = HOUSE.revised(suite="other", stale=None, changes=(Change(slice=None, change=0.5, high=0.6),))
+
+
+@pytest.mark.parametrize(
+    ("policy", "facts", "text"),
+    [
+        ({}, {"verdict": "broken", "verdict_text": "files: one differs"}, "it is broken: files: one differs"),
+        ({}, {"recalls": ("its base",)}, "recalled: its base"),
+        ({"evaluation": {}}, {"suites": ()}, "it was not evaluated"),
+        (
+            {"evaluation": {"fresh": True}},
+            {"suites": (HOUSE.revised(stale="of another base"),)},
+            "its evaluation is of another base",
+        ),
+        ({"evaluation": {"suites": ["other"]}}, {}, "other was not evaluated"),
+        (
+            {"evaluation": {"suites": ["house"], "fresh": True}},
+            {"suites": (OTHER, HOUSE.revised(stale="of another base"))},
+            "the evaluation of house is of another base",
+        ),
+        (
+            {"evaluation": {"informative": True}},
+            {"suites": tuple(suite.revised(conclusions=((None, "not_informative"),)) for suite in (HOUSE, OTHER))},
+            "no evaluation says anything: house, other",
+        ),
+        (
+            {"evaluation": {"not_worse": True}},
+            {"suites": house(conclusions=((None, "worse"),))},
+            "house: more flagged items after than before",
+        ),
+        (
+            {"evaluation": {"not_worse": True}},
+            {"suites": house(conclusions=(("age", "worse"), (None, "changed")))},
+            "house, age: more flagged items after than before",
+        ),
+        ({"deltas": [{"suite": "house", "at_most": 0.1}]}, {"suites": ()}, "house: no interval of the change is known"),
+        (
+            {"deltas": [{"suite": "house", "at_most": 0.1, "slice": "age"}]},
+            {},
+            "house, age: no interval of the change is known",
+        ),
+        (
+            {"deltas": [{"suite": "other", "at_most": 0.1}]},
+            {"suites": (HOUSE, OTHER)},
+            "other: flagged items may rise by 0.600, at most 0.1 is allowed",
+        ),
+        ({"refused_statuses": ["provider_25_1_c"]}, SYSTEM, "the indicative status is provider_25_1_c (H6)"),
+        (
+            {"refused_statuses": ["undetermined"]},
+            {"statuses": (OPEN,)},
+            "the indicative status is undetermined",
+        ),
+        ({"status_decided": True}, {"statuses": (OPEN,)}, "the status of the system is open: whether it is; who is"),
+        (
+            {"status_decided": True},
+            {"statuses": (OPEN.revised(table="gpai_modifier"),)},
+            "the status of the model is open: whether it is; who is",
+        ),
+        ({"approvals": {"count": 2}}, {}, "0 of 2 approvals"),
+        (
+            {"approvals": {"count": 3}},
+            {"votes": (vote("sam"), vote("alex"), vote("anna"), vote("kim", "it was evaluated since"))},
+            "2 of 3 approvals (alex, sam); anna's does not count: a key of theirs made the version; "
+            "kim's does not count: it was evaluated since",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_reason_says_what_is_wrong_and_where(policy, facts, text):
+    decision = decide_gate(FACTS.revised(**facts), GatePolicy.model_validate(NOTHING.model_dump() | policy))
+    assert [reason.text for reason in decision.reasons] == [text]
+
+
+def test_whoever_is_named_as_having_approved_is_somebody_whose_approval_counts():
+    votes = (vote("alex"), vote("alex", key="2"), vote("sam", "it was evaluated since"))
+    assert decide_gate(FACTS.revised(votes=votes), NOTHING).approved_by == ("alex",)
+
+
+def test_makers_waive_where_nobody_asks_for_others():
+    asked = {"evaluation": {"not_worse": True}, "waivable": ["worse"]}
+    facts = FACTS.revised(suites=house(conclusions=((None, "worse"),)), waivers=(WAIVER.revised(person="anna"),))
+    for approvals in (None, {"count": 1, "by_others": False}):
+        policy = GatePolicy.model_validate(NOTHING.model_dump() | asked | {"approvals": approvals})
+        assert "worse" not in reasons(facts, policy)
