@@ -109,3 +109,11 @@ def test_what_was_measured_is_told_beside_an_effect_that_is_denied():
     assert decided(signs=(sign,)).reasons == (sign,)
     # where something is stated to be affected, nothing speaks against it
     assert decided(signs=(sign,), is_purpose_changed=True).row == "H4"
+
+
+def test_the_articles_are_those_of_chapter_iii_section_2():
+    assert ARTICLES == (9, 10, 11, 12, 13, 14, 15)
+
+
+def test_the_provider_of_a_high_risk_system_is_no_manufacturer_by_another_class():
+    assert decided(after="annex_i", has_own_name=True, is_system_provider=True).row == "H9"

@@ -3,7 +3,8 @@
 import pytest
 
 from peft_registry.registry.compliance.verdicts.gpai import THIRD, one_third_ratio
-from peft_registry.registry.compliance.verdicts.modifier import Answers, gpai_verdict
+from peft_registry.registry.compliance.verdicts.modifier import Answers, decide_modifier, gpai_verdict
+from peft_registry.registry.compliance.verdicts.rules import Thresholds
 from peft_registry.schemas.values import declared, imported
 from tests.builders.records import (
     NOW,
@@ -226,3 +227,36 @@ def test_the_printed_compute_of_a_merge_is_the_sum_of_its_printed_rows():
     assert record.compute.conservative_flop.value == sum(6 * row["P"] * row["D"] for row in rows)
     assert record.compute.inputs.value["wide_flop"] == record.compute.conservative_flop.value
     assert record.compute.inputs.value["narrow_flop"] == 0
+
+
+# a threshold of 1 FLOP, a tolerance of half: figures that a computer holds exactly
+EXACT = Thresholds(one_third=0.5, tolerance_pct=50, gpai_flop=2.0, systemic_risk_flop=4.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "row"),
+    [
+        (FALLBACK | {"own_flop": 2.0}, "G11"),  # half of it is the threshold
+        (FALLBACK | {"own_flop": 2.01}, "G10"),
+        (FALLBACK | {"own_flop": 0.75}, "G11"),
+        (FALLBACK | {"own_flop": 0.625}, "G13"),
+        (FALLBACK | {"has_systemic_risk": True, "own_flop": 4.0}, "G11"),
+        (FALLBACK | {"has_systemic_risk": True, "own_flop": 4.01}, "G8"),
+        ({"is_gpai": False, "cumulative_flop": 2.0}, "G6"),
+        ({"is_gpai": False, "cumulative_flop": 2.01}, "G5"),
+    ],
+    ids=str,
+)
+def test_a_figure_at_the_edge_of_a_band_is_on_the_side_that_the_guidelines_say(changes, row):
+    assert decide_modifier(Answers(**(PLAIN | changes)), EXACT).row == row
+
+
+def test_nobody_tried_to_estimate_anything_before_somebody_says_so():
+    assert Answers().estimate_attempted is False
+
+
+def test_open_questions_are_those_that_nobody_answered():
+    decision = decide_modifier(Answers(makes_media=False), EXACT)
+    assert decision.row is None
+    assert "whether the result is placed on the Union market" in decision.missing
+    assert "whether the result generates images, audio or video" not in decision.missing
