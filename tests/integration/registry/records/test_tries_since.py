@@ -121,9 +121,9 @@ def test_what_mlflow_shows_follows(praised):
 
     praised.seeds(1)
     alone = report_inputs(praised.registry, praised.version).digest
-    assert status() == "house.margin: better"
+    assert status() == "better: house.margin"
     praised.seeds(10)
-    assert status() == "house.margin: inconclusive"
+    assert status() == "inconclusive: house.margin"
     assert report_inputs(praised.registry, praised.version).digest != alone  # the page there is written again
 
 
