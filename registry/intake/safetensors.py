@@ -217,7 +217,8 @@ class _Reader:
         found = offsets[1] - offsets[0]
         if bits % 8 or bits // 8 != found:
             raise self.refusal(
-                f"{dtype} {_shown(shape)} takes {_shown(bits)} bits, and its range {_shown(found)} bytes", name
+                f"{dtype} {_shown(shape)} takes {_shown(_bytes_text(bits))} bytes, and its range has {_shown(found)}",
+                name,
             )
         return TensorSpan(name, dtype, tuple(shape), data_start + offsets[0], data_start + offsets[1])
 
@@ -243,6 +244,12 @@ def name_objection(name: str) -> str | None:
         return f"a name is longer than {MAX_NAME_CHARACTERS} characters"
     found = control_character(name)
     return None if found is None else f"a name holds the control character {found}"
+
+
+def _bytes_text(bits: int) -> str:
+    """Bits as bytes, exactly: a shape may have more of them than any float."""
+    whole, rest = divmod(bits, 8)
+    return f"{whole}.{rest * 125:03d}".rstrip("0") if rest else f"{whole}"
 
 
 def _shown(number: object) -> str:

@@ -5,6 +5,7 @@ models, without the parts we do not offer. `serve` runs `mlflow server` as a chi
 whole, and never outlives a Ctrl-C.
 """
 
+import asyncio
 import http.client
 import json
 import os
@@ -119,7 +120,7 @@ if(location.hash===""){location.hash="#/models";}})();</script><style>[data-assi
 html body [data-component-id*="promotemodelbutton"][data-component-id]{display:none!important}
 [data-testid="models-table-tag-entry"]{display:block!important}</style>""".replace("RUNS", _RUNS_STATE)
 
-_checking: Any = None  # anyio's limiter
+_checking: asyncio.Semaphore | None = None
 
 Stop = Callable[[], bool]
 
@@ -235,17 +236,17 @@ async def _guard(request: Any, call_next: Callable[[Any], Awaitable[Any]]) -> An
 
 async def _our_page(request: Any) -> Any:  # starlette's types
     """A page of ours; checking one takes as long as reading every byte of it, so two at a time."""
-    import anyio
     from starlette.responses import Response
 
     from peft_registry.registry.mlflow import pages
 
     global _checking  # noqa: PLW0603 - belongs to the loop of the server, which is not there at import
-    _checking = _checking or anyio.CapacityLimiter(2)
+    _checking = _checking or asyncio.Semaphore(2)
     if request.headers.get("sec-fetch-site") == "cross-site" and request.headers.get("sec-fetch-dest") != "document":
         answer = pages.FROM_ELSEWHERE
     else:
-        answer = await anyio.to_thread.run_sync(pages.answer, request.path_params.get("rest", ""), limiter=_checking)
+        async with _checking:
+            answer = await asyncio.to_thread(pages.answer, request.path_params.get("rest", ""))
     return Response(answer.html, answer.status, answer.headers, media_type="text/html")
 
 

@@ -3,6 +3,7 @@
 The way up is that of the signed manifests, and not of the rows of the catalogue: whoever edits a row opens no door.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -133,10 +134,10 @@ def recall_of(registry: Registry, source: Source) -> Recall | None:
 
 def sources_of(registry: Registry, manifest: Digest, label: str) -> Iterator[Source]:
     """An artifact and everything that went into it, each once: artifacts, weights of bases, data; nearest first."""
-    waiting = [Source(manifest, label)]
+    waiting = deque([Source(manifest, label)])
     seen: set[Digest] = set()
     while waiting:
-        source = waiting.pop(0)
+        source = waiting.popleft()
         if source.digest in seen:
             continue
         seen.add(source.digest)
@@ -144,12 +145,13 @@ def sources_of(registry: Registry, manifest: Digest, label: str) -> Iterator[Sou
         contents = manifest_in(registry, source.digest)
         if contents is None:  # data, weights, or an artifact that is not here: its digest alone is known
             continue
-        waiting += [Source(data.sha256, f"the data {data.name}") for data in contents.data]
-        waiting += [Source(parent.manifest, f"its {parent.role}") for parent in contents.parents]
+        waiting.extend(Source(data.sha256, f"the data {data.name}") for data in contents.data)
+        waiting.extend(Source(parent.manifest, f"its {parent.role}") for parent in contents.parents)
         base = contents.base
         if base is not None:
             waiting.append(Source(base.identity.weights, "the weights of its base"))
-            waiting += [] if base.manifest is None else [Source(base.manifest, "its base")]
+            if base.manifest is not None:
+                waiting.append(Source(base.manifest, "its base"))
         elif contents.kind == "base":
             waiting.append(Source(contents.weights_digest, "the weights of the base"))
 

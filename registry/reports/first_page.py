@@ -112,7 +112,7 @@ def answers_of(
         ),
         Answer(question="Is it high-risk, and did that change?", lines=(_high_risk(record, base),)),
         Answer(
-            question="Who decided that it is used?",
+            question="Who let it be used?",
             lines=decision_lines(version, statements, persons, None if record is None else record.canonical_digest()),
         ),
         Answer(question="What is open?", lines=(_open(completed, base),)),

@@ -30,7 +30,7 @@ MAX_BYTES = 256 * 1024
 
 class GatePolicyRefused(InputRefused):
     reference = "gate-policy-refused"
-    what = "{name} is no policy of a gate"
+    what = "{name} is not a policy of a gate"
     why = "{reason}"
     fix = "begin with `registry gate show regulated >FILE`, and change what it asks"
 

@@ -17,7 +17,7 @@ from peft_registry.schemas.version import Version
 
 class TimeRefused(InputRefused):
     reference = "time-refused"
-    what = "{text!q} is no time"
+    what = "{text!q} is not a time"
     why = "a day such as 2026-05-01 or a time such as 2026-05-01T12:00:00Z is one; a day means its end, UTC"
     fix = "write one of them behind --at"
 

@@ -25,7 +25,7 @@ _VERSIONS_AT_ONCE = 200
 
 class VerdictRulesRefused(InputRefused):
     reference = "verdict-rules-refused"
-    what = "{path} is no set of rules for verdicts"
+    what = "{path} is not a set of rules for verdicts"
     why = "{reason}"
     fix = "begin with the shipped rules, `registry verdict --print-rules >FILE`, and change thresholds or rows in them"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from peft_registry.registry.reports.html import render_html
-from tests.unit.registry.reports.test_report import TEN_QUESTIONS, a_view_of_many
+from tests.unit.registry.reports.test_report import QUESTIONS, a_view_of_many
 
 pytestmark = pytest.mark.browser
 PARTS = ("lineage", "change", "evaluation", "training", "signature", "gaps", "record", "verify")
@@ -30,7 +30,7 @@ def pages_printed(page: Any) -> int:
     return len(re.findall(rb"/Type /Page\b", page.pdf(format="A4")))
 
 
-PRINTED = {case: view for case, (view, _) in TEN_QUESTIONS.items()} | {"many files and warnings": a_view_of_many}
+PRINTED = {case: view for case, (view, _) in QUESTIONS.items()} | {"many files and warnings": a_view_of_many}
 
 
 @pytest.mark.parametrize("case", PRINTED)
@@ -67,7 +67,7 @@ def test_nothing_is_wider_than_a_telephone_or_a_sheet(page: Any, case: str, widt
 
 
 def test_the_parts_are_closed_on_the_screen_and_open_on_paper(page: Any) -> None:
-    page.set_content(render_html(TEN_QUESTIONS["a fine-tune"][0]()))
+    page.set_content(render_html(QUESTIONS["a fine-tune"][0]()))
     assert not [part for part in PARTS if page.locator(f"#{part}").is_visible()]
     page.emulate_media(media="print")
     try:
@@ -88,7 +88,7 @@ def test_every_part_opens_in_the_sandboxed_frame_of_a_viewer(page: Any, source: 
             else frame.src = URL.createObjectURL(new Blob([html], {type: 'text/html'}));
             document.body.append(frame);
         }""",
-        [render_html(TEN_QUESTIONS["a fine-tune"][0]()), source],
+        [render_html(QUESTIONS["a fine-tune"][0]()), source],
     )
     frame = page.frame_locator("iframe")
     for at, part in enumerate(PARTS):

@@ -150,9 +150,17 @@ def test_no_role_but_its_own_may_make_a_statement(registry: Registry) -> None:
     subject = version_named(registry, "helper:1").manifest_digest
     before = contents(registry)
     signers = [registry.private_key("root"), registry.trainer_key, a_p256_key(91)]
+    approval = {
+        "policy": str(subject),
+        "policy_name": "p",
+        "record": None,
+        "evaluations": [],
+        "reason": "r",
+        "nonce": "0f",
+    }
     for signer, error in zip(signers, (KeyLacksRole, KeyLacksRole, UnlistedKey), strict=True):
         with pytest.raises(error):
-            append_statement(registry, subject=subject, kind="approval", predicate={}, signer=signer)
+            append_statement(registry, subject=subject, kind="approval", predicate=approval, signer=signer)
     assert contents(registry) == before
 
 

@@ -1,6 +1,7 @@
 """Adapters that peft and TRL saved, imported: they verify, answer as their own loader has them, are evaluated and merged."""
 
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ from peft_registry.trainer.merge.bundle import load_artifact
 from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.use_cases.add_base import intake_base
 from peft_registry.trainer.use_cases.evaluate import EvaluationRequest, evaluate_references
+from peft_registry.trainer.use_cases.load import load_version
 from peft_registry.trainer.use_cases.merge import merge_and_register
 from tests.builders.homes import a_home
+from tests.builders.imports import axolotl_folder, llama_factory_folder, trl_folder, unsloth_folder
 from tests.builders.merge import load
 from tests.builders.training import a_base_folder, colour_rows
 
@@ -133,6 +136,55 @@ def test_an_imported_adapter_is_evaluated_promoted_reported_and_merged(
     # what was merged is not imported, and its record does not know what the import does not know
     assert "origin" not in records_of(registry, merged.version).manifest.to_json()
     assert not merged.modification.compute.conservative_flop.known
+
+
+PRODUCERS = {
+    "trl": trl_folder,
+    "axolotl": axolotl_folder,
+    "llama-factory": llama_factory_folder,
+    "unsloth": unsloth_folder,
+}
+
+
+@pytest.mark.parametrize("producer", PRODUCERS)
+def test_what_each_producer_left_answers_as_the_producer_loads_it(
+    producer: str, registry: Registry, place: Path, tmp_path: Path
+) -> None:
+    """The files that a producer writes beside them change nothing of the weights; all four are loaded by peft."""
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    torch.manual_seed(len(producer))
+    targets = {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "down_proj"]}
+    model = get_peft_model(load(place / "tiny"), LoraConfig(**targets, init_lora_weights=False, task_type="CAUSAL_LM"))
+    model.save_pretrained(tmp_path / "saved")
+    folder = PRODUCERS[producer](tmp_path / "out", **targets)
+    shutil.copy(tmp_path / "saved" / "adapter_model.safetensors", folder / "adapter_model.safetensors")
+    outcome = import_folders(registry, ImportRequest((folder,), base="tiny", name=f"by-{producer}"))[0]
+    assert outcome.record.producer == producer
+    tokens = torch.arange(12).reshape(1, 12)
+    with torch.no_grad():
+        expected = PeftModel.from_pretrained(load(place / "tiny"), folder).eval()(tokens).logits
+        loaded = load_version(registry, outcome.version, tmp_path).model.eval()(tokens).logits
+    assert torch.equal(loaded, expected)
+
+
+def test_a_merged_model_answers_as_transformers_loads_it(registry: Registry, place: Path, tmp_path: Path) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(99)
+    config = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+    get_peft_model(load(place / "tiny"), config).merge_and_unload().save_pretrained(tmp_path / "merged")
+    AutoTokenizer.from_pretrained(place / "tiny").save_pretrained(tmp_path / "merged")
+    outcome = import_folders(registry, ImportRequest((tmp_path / "merged",), base="tiny", name="merged-elsewhere"))[0]
+    assert outcome.version.kind == "model"
+    tokens = torch.arange(12).reshape(1, 12)
+    with torch.no_grad():
+        expected = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()(tokens).logits
+        loaded = load_version(registry, outcome.version, tmp_path).model.eval()(tokens).logits
+    assert torch.equal(loaded, expected)
 
 
 @pytest.mark.peers
