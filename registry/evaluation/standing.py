@@ -41,12 +41,15 @@ def standing_findings(newest_first: Iterable[EvaluationRecord]) -> tuple[Compari
 
 
 def standing_losses(newest_first: Iterable[EvaluationRecord]) -> tuple[LossComparison, ...]:
-    """The losses that stand, in the order in which they were recorded."""
+    """The losses that stand, each once, in the order in which they were recorded."""
     standing = [
         [loss for loss in record.losses if loss.dataset not in repeated]
         for record, repeated in with_repeated(newest_first, "delta")
     ]
-    return tuple(loss for losses in reversed(standing) for loss in losses)
+    recorded: list[LossComparison] = []
+    for losses in reversed(standing):
+        recorded += [loss for loss in losses if loss not in recorded]
+    return tuple(recorded)
 
 
 def worst_first(findings: Iterable[Comparison]) -> tuple[Comparison, ...]:

@@ -59,20 +59,21 @@ class VerifiedArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # m
             raise _translated(error) from error
         if dst_path and not Path(dst_path).is_dir():
             return str(super().download_artifacts(artifact_path, dst_path))  # MLflow's own words for that
-        scratch = (
-            tempfile.mkdtemp(prefix=".registry-", dir=dst_path) if dst_path else tempfile.mkdtemp(prefix="registry-")
-        )
+        # what is copied is told by its whole path, whatever the caller wrote
+        destination = None if not dst_path else Path(dst_path).absolute()
+        prefix = "registry-" if destination is None else ".registry-"
+        scratch = tempfile.mkdtemp(prefix=prefix, dir=destination)
         try:
             copied = super().download_artifacts(artifact_path, scratch)
-            if not dst_path:
+            if destination is None:
                 return str(copied)
             if Path(copied).is_dir():
-                _require_free(Path(scratch), Path(dst_path))
+                _require_free(Path(scratch), destination)
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
             raise
-        _move_into(Path(scratch), Path(dst_path))
-        return str(Path(dst_path).absolute() / Path(copied).relative_to(scratch))
+        _move_into(Path(scratch), destination)
+        return str(destination / Path(copied).relative_to(scratch))
 
     def _require_loadable(self, manifest: Digest) -> None:
         files = self._files(manifest)

@@ -57,6 +57,14 @@ def test_a_single_file_can_be_downloaded(version: Version, tmp_path: Path) -> No
     assert files_below(download(version, tmp_path / "folder", "/peft")) == files_below(signed)
 
 
+def test_a_folder_may_be_named_from_the_working_folder(
+    version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = download(version, Path("out"))
+    assert folder.is_relative_to(tmp_path) and (folder / "peft").is_dir()
+
+
 def test_one_flipped_bit_in_the_store_is_refused_and_nothing_is_left(
     home: Registry, version: Version, tmp_path: Path
 ) -> None:

@@ -185,7 +185,8 @@ def test_a_seed_that_was_trained_and_not_registered_was_a_try(compared: Compared
     note_begun(begun, line.revised(run_id="f" * 32, seed=108))  # the same seed again
     assert line.rows is not None
     note_begun(begun, line.revised(run_id="e" * 32, seed=1, plan=run.weights_digest))  # other settings on the same rows
-    note_begun(begun, line.revised(run_id="d" * 32, seed=1, plan=run.weights_digest, rows=run.weights_digest))  # others
+    others = {"rows": run.weights_digest, "contents": run.weights_digest}
+    note_begun(begun, line.revised(run_id="d" * 32, seed=1, plan=run.weights_digest, **others))
     with begun.open("ab") as file:
         file.write(b'{"run_id": "cut sh')
     assert tries_of_run(compared.registry, run) == Tries(seeds=10, runs=11, others=1)
