@@ -331,7 +331,7 @@ def test_the_ui_and_loading_through_mlflow_execute_ours(installed: Installed, ho
             MLFLOW_TRACKING_URI=address,
             REGISTRY_HOME=str(hostile / ".registry"),
         )
-    assert (hostile / "copy" / "adapter_model.safetensors").is_file()
+    assert (hostile / "copy" / "peft" / "adapter_model.safetensors").is_file()
     assert executed(marks) == []
 
 
