@@ -35,10 +35,13 @@ from peft_registry.trainer.evaluation.suites import LoadedSuite
 WORDS = 5  # of a run
 SHARE = 0.5  # of an item's runs
 METHOD = (
-    f"at least {SHARE:.0%} of an item's runs of {WORDS} words occur in the training data, after NFKC, letter case, spacing and "
-    "punctuation are folded; a shorter sentence is one run"
+    f"at least {SHARE:.0%} of an item's runs of {WORDS} words occur in the training data, after NFKC, letter case, accents, "
+    "look-alike letters, unseen characters, spacing and punctuation are folded; a shorter sentence is one run"
 )
-FORM = urn("text-hashes")
+FORM_V1 = urn("text-hashes")
+"""Texts folded less than now: accents, look-alike letters and some unseen characters stand as they were written."""
+FORM = urn("text-hashes", 2)
+"""What is written."""
 MAX_BYTES = 16 * 1024 * 1024
 _BYTES = 5  # of a hash: of 3 million kept ones, 3 in a million others look like one of them
 _ALL = 1 << (8 * _BYTES)  # above every hash
@@ -49,6 +52,7 @@ _PERSON = b"text-hashes:v1"  # BLAKE2b's own separation of purposes
 # of scripts that are written without spaces, each character is a word
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _WORD = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W_])+")
+_INVISIBLE_V1 = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff]")
 _SEPARATORS = frozenset("\t\n\v\f\r\x1c\x1d\x1e\x1f\x85")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
 _FILLERS = frozenset((0x115F, 0x1160, 0x2065, 0x3164, 0xFFA0))  # letters, or not yet assigned, and never drawn
@@ -77,11 +81,12 @@ class MalformedTextHashes(IntegrityBroken):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextHashes:
-    """The runs of a data set: `hashes` sorted, each once, all of them below `below`; `rows` texts were read."""
+    """The runs of `rows` texts, folded as `form` says: `hashes` sorted, each once, all of them below `below`."""
 
     hashes: Hashes
     rows: int
     below: int = _ALL
+    form: str = FORM
 
     @property
     def share(self) -> float:
@@ -97,14 +102,14 @@ class TextHashes:
 
     def to_bytes(self) -> bytes:
         """The object that is kept: a line of canonical JSON, then the hashes, five bytes each, the highest byte first."""
-        header = {"below": self.below, "form": FORM, "hashes": len(self.hashes), "rows": self.rows, "words": WORDS}
+        header = {"below": self.below, "form": self.form, "hashes": len(self.hashes), "rows": self.rows, "words": WORDS}
         packed = self.hashes.astype(">u8").view(np.uint8).reshape(-1, 8)[:, 8 - _BYTES :]
         return canonical_bytes(header) + b"\n" + packed.tobytes()
 
     def describe(self, data: bytes) -> KeptTexts:
         """What the record of the run says of that object."""
         return KeptTexts(
-            form=FORM,
+            form=self.form,
             sha256=Digest.of(data),
             bytes=len(data),
             rows=self.rows,
@@ -145,8 +150,10 @@ def read_text_hashes(data: bytes, digest: Digest) -> TextHashes:
     """
     line, _, packed = data.partition(b"\n")
     header = read_json(line, what="the header of text hashes", error=lambda _, why: MalformedTextHashes(digest, why))
-    if not isinstance(header, dict) or header.get("form") != FORM or header.get("words") != WORDS:
-        raise MalformedTextHashes(digest, f"its header does not say {FORM} over runs of {WORDS} words")
+    if not isinstance(header, dict) or header.get("form") not in _WORDS_OF or header.get("words") != WORDS:
+        raise MalformedTextHashes(
+            digest, f"its header does not say {FORM}, or the form before it, over runs of {WORDS} words"
+        )
     rows, below = header.get("rows"), header.get("below")
     if type(rows) is not int or type(below) is not int or not 0 <= below <= _ALL or len(data) > MAX_BYTES:
         raise MalformedTextHashes(digest, "its header or size is out of range")
@@ -157,7 +164,7 @@ def read_text_hashes(data: bytes, digest: Digest) -> TextHashes:
     hashes = wide.view(">u8").reshape(-1).astype(np.uint64)
     if len(hashes) and (np.any(hashes[1:] <= hashes[:-1]) or int(hashes[-1]) >= below):
         raise MalformedTextHashes(digest, "its hashes are not sorted, or are above their bound")
-    return TextHashes(hashes, rows, below)
+    return TextHashes(hashes, rows, below, header["form"])
 
 
 class _Seen(dict[int, str]):
@@ -183,6 +190,14 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFKC", bare))
 
 
+def _words_of_v1(text: str) -> list[str]:
+    return _WORD.findall(unicodedata.normalize("NFKC", _INVISIBLE_V1.sub("", text)).casefold())
+
+
+# what is read: hashes are found again only by texts that are folded as theirs were
+_WORDS_OF = {FORM_V1: _words_of_v1, FORM: words_of}
+
+
 def runs_of(text: str) -> list[int]:
     """The hashes of a text's runs of words, and of its sentences that are shorter than a run."""
     words = words_of(text)
@@ -194,9 +209,9 @@ def runs_of(text: str) -> list[int]:
     return runs
 
 
-def runs_of_item(text: str) -> list[int]:
-    """The runs by which an item is looked for: of a text as long as a run those of five words alone."""
-    words = words_of(text)
+def runs_of_item(text: str, form: str = FORM) -> list[int]:
+    """The runs by which an item is looked for among hashes of a form: of a text as long as a run those of five words alone."""
+    words = _WORDS_OF[form](text)
     if not words:
         return []
     if len(words) < WORDS:
@@ -222,15 +237,23 @@ class TrainedOn:
     def shares(self, texts: Sequence[str], *, of_one_form: bool = False) -> list[float | None]:
         """The share of each text's runs that occur in what was trained on; None where none of them can be looked for.
 
-        `of_one_form` as in `OtherTexts`.
+        `of_one_form` as in `OtherTexts`. Where trainings are kept in several forms, each is searched by its own, and the largest
+        share counts.
         """
-        runs = [runs_of_item(text) for text in texts]
+        forms = dict.fromkeys(kept.form for kept in self.hashes) or {FORM: None}
+        of_each = [self._shares(form, texts, of_one_form=of_one_form) for form in forms]
+        known = [[share for share in shares if share is not None] for shares in zip(*of_each, strict=True)]
+        return [max(shares, default=None) for shares in known]
+
+    def _shares(self, form: str, texts: Sequence[str], *, of_one_form: bool) -> list[float | None]:
+        """The shares among the trainings that are kept in one form."""
+        runs = [runs_of_item(text, form) for text in texts]
         if of_one_form:
             runs = _own_runs(runs)
         flat = np.asarray([run for one in runs for run in one], dtype=np.uint64)
         found = np.zeros(len(flat), dtype=np.bool_)
         comparable = np.ones(len(flat), dtype=np.bool_)
-        for kept in self.hashes:
+        for kept in (hashes for hashes in self.hashes if hashes.form == form):
             found |= kept.has(flat)
             comparable &= flat < kept.below
         comparable |= found

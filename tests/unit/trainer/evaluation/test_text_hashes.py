@@ -11,12 +11,16 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.embedded.corpus import documents
 from peft_registry.trainer.evaluation import leakage
 from peft_registry.trainer.evaluation.leakage import (
+    FORM_V1,
     MalformedTextHashes,
     OtherTexts,
+    TextHashes,
+    TrainedOn,
     check_leakage,
     hash_texts,
     known_training,
     read_text_hashes,
+    runs_of_item,
     unknown_training,
 )
 from peft_registry.trainer.evaluation.suites import suite_named
@@ -194,3 +198,26 @@ def test_the_text_that_a_prompt_begins_with_is_among_what_was_learnt_from():
     config = a_training_file(method="prompt_tuning", prompt_tuning=prompt)
     untrained = SimpleNamespace(data=SimpleNamespace(train=(), validation=()), trials=(), tokenizer=None)
     assert known_training("run", hash_texts(texts_of(untrained, config))).shares([NURSE]) == [1.0]
+
+
+def in_the_first_form(text: str) -> TextHashes:
+    """What an earlier release kept of a text."""
+    return TextHashes(np.unique(np.asarray(runs_of_item(text, FORM_V1), dtype=np.uint64)), rows=1, form=FORM_V1)
+
+
+def test_what_an_earlier_release_kept_is_searched_as_it_was_folded() -> None:
+    """The same words with their accents are found there, which the fold of today alone would miss."""
+    text = "Señora García cosió el vestido para la boda de su nieta"
+    kept = in_the_first_form(text)
+    data = kept.to_bytes()
+    again = read_text_hashes(data, Digest.of(data))
+    assert again.form == FORM_V1
+    assert not again.has(np.asarray(runs_of_item(text), dtype=np.uint64)).all()
+    assert known_training("before", again).shares([text, "nothing of it is in here at all"]) == [1.0, 0.0]
+
+
+def test_trainings_of_both_forms_are_searched_each_by_its_own() -> None:
+    before, now = "Más café por favor, dijo la niña ayer", "Ein Mädchen näht für größere Äpfel und Öfen"
+    trained = known_training("before", in_the_first_form(before)) + known_training("now", hash_texts([now]))
+    assert trained.shares([before, now]) == [1.0, 1.0]
+    assert TrainedOn().shares([before]) == [0.0]
