@@ -1,8 +1,9 @@
 """approve and waive: what people decide about a version, under their own keys."""
 
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +16,13 @@ from peft_registry.cli.options import (
     PassphraseFileOption,
     ReferenceArgument,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from peft_registry.registry.homes.home import Registry
+    from peft_registry.registry.signing.keys import PrivateKey
+    from peft_registry.schemas.version import Version
 
 PolicyOption = Annotated[
     str, typer.Option(metavar="NAME|FILE", help="Policy under which: starter, regulated, or a file.")
@@ -42,19 +50,13 @@ def approve(
     output: OutputOption = Output.text,
 ) -> None:
     """Approve a version as it is now, under a policy. Signed with your key."""
-    from peft_registry.cli.settings import passphrase_source
-    from peft_registry.cli.wiring import opened
-    from peft_registry.registry.records.references import version_named
-    from peft_registry.registry.signing.keys import PrivateKey
     from peft_registry.registry.use_cases.approve import approve as sign_approval
     from peft_registry.registry.use_cases.gate import read_gate_policy
 
     asked = read_gate_policy(policy)
     why, file = _required(reason, key)
-    with opened(home, passphrase_file) as registry:
-        version = version_named(registry, reference)
-        registry.unlock()
-        signer = PrivateKey.load(file, passphrase_source(key_passphrase_file or passphrase_file))
+    with _opened_for(reference, home, passphrase_file) as (registry, version):
+        signer = _approver(file, key_passphrase_file or passphrase_file)
         signed = sign_approval(registry, version, asked, signer, reason=why)
         person = registry.trust.person_of(signed.key_id)
     if output is Output.json:
@@ -82,10 +84,6 @@ def waive(
     output: OutputOption = Output.text,
 ) -> None:
     """Suspend one rule of a policy for a version, until a day. Signed with your key."""
-    from peft_registry.cli.settings import passphrase_source
-    from peft_registry.cli.wiring import opened
-    from peft_registry.registry.records.references import version_named
-    from peft_registry.registry.signing.keys import PrivateKey
     from peft_registry.registry.use_cases.approve import waive as sign_waiver
     from peft_registry.registry.use_cases.gate import read_gate_policy
 
@@ -93,10 +91,8 @@ def waive(
     if until is None:
         raise OptionNeeded("--until YYYY-MM-DD", "a waiver ends")
     why, file = _required(reason, key)
-    with opened(home, passphrase_file) as registry:
-        version = version_named(registry, reference)
-        registry.unlock()
-        signer = PrivateKey.load(file, passphrase_source(key_passphrase_file or passphrase_file))
+    with _opened_for(reference, home, passphrase_file) as (registry, version):
+        signer = _approver(file, key_passphrase_file or passphrase_file)
         signed = sign_waiver(registry, version, asked, rule, signer, until=until.date(), reason=why)
         person = registry.trust.person_of(signed.key_id)
     if output is Output.json:
@@ -112,6 +108,27 @@ def waive(
         return
     console.line(f"waived   {rule} for {version.label} by {person}, under {asked.policy.name}, until {until.date()}")
     console.next_step(f"registry promote {version.label} ALIAS --policy {policy} --explain")
+
+
+@contextmanager
+def _opened_for(
+    reference: str, home: Path | None, passphrase_file: Path | None
+) -> "Iterator[tuple[Registry, Version]]":
+    """The registry with its own keys unlocked, which sign the log, and the version that is decided about."""
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.records.references import version_named
+
+    with opened(home, passphrase_file) as registry:
+        version = version_named(registry, reference)
+        registry.unlock()
+        yield registry, version
+
+
+def _approver(key: Path, passphrase_file: Path | None) -> "PrivateKey":
+    from peft_registry.cli.settings import passphrase_source
+    from peft_registry.registry.signing.keys import PrivateKey
+
+    return PrivateKey.load(key, passphrase_source(passphrase_file))
 
 
 def _required(reason: str | None, key: Path | None) -> tuple[str, Path]:

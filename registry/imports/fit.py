@@ -140,7 +140,7 @@ def _compare(tensor: Tensor, config: PeftConfig, places: _Places) -> tuple[str |
 
 
 def _place(tensor: Tensor) -> str:
-    """The name that a tensor, which is no factor of an adapter, has in the base."""
+    """The name in the base of a tensor that is not a factor of an adapter."""
     name = tensor.name.removeprefix(_PREFIX)
     for wrapping in _WRAPPINGS:
         name = name.replace(wrapping, "")

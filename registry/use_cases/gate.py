@@ -15,6 +15,7 @@ from peft_registry.registry.gate.reasons import GateDecision, Reason, decide_gat
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.yaml import read_yaml
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.signed_records import signed_statements
 from peft_registry.registry.use_cases.gate_facts import gate_facts
 from peft_registry.registry.use_cases.promote import Replaced, require_movable, require_verified, set_alias
 from peft_registry.registry.use_cases.verify import verify_version
@@ -224,7 +225,7 @@ def gate_status(registry: Registry, reference: str, policy: ReadPolicy | None = 
     if named.name is None or named.alias is None:
         raise MalformedReference(reference, "a gate guards an alias: name@alias")
     version = version_named(registry, reference)
-    passed = _passed(registry, named.name, named.alias)
+    passed = _passed(registry, version, named.alias)
     if policy is None and passed is None:
         raise NoGatePassed(named.name, named.alias)
     asked = policy or _as_today(registry, passed)
@@ -240,11 +241,15 @@ def gate_status(registry: Registry, reference: str, policy: ReadPolicy | None = 
     return shown.revised(decision=decision)
 
 
-def _passed(registry: Registry, name: str, alias: str) -> PassedGate | None:
-    with registry.database.read() as tx:
-        move = catalog.newest_move(tx, name=name, alias=alias)
-        stored = None if move is None else catalog.statement(tx, move.statement_digest)
-    return None if stored is None else AliasPredicate.from_json(stored.statement.predicate).gate
+def _passed(registry: Registry, version: Version, alias: str) -> PassedGate | None:
+    """The gate of the newest signed move of an alias to a version: a row that names another move decides nothing."""
+    gate = None
+    for stored in signed_statements(registry, version.manifest_digest):
+        if stored.kind == "alias":
+            move = AliasPredicate.from_json(stored.statement.predicate)
+            if (move.name, move.alias, move.removed) == (version.name, alias, False):
+                gate = move.gate
+    return gate
 
 
 def _as_today(registry: Registry, passed: PassedGate | None) -> ReadPolicy:

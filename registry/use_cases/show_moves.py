@@ -103,7 +103,7 @@ def version_at(registry: Registry, reference: str, at: str) -> tuple[AliasMoveSh
 
     Raises:
         MalformedReference: the reference names no alias.
-        TimeRefused: `at` is no time.
+        TimeRefused: `at` is not a time.
         NothingThere: it had not been moved, or had been taken away.
         NoSuchName, IntegrityBroken: as `alias_moves`.
     """

@@ -86,7 +86,7 @@ def read_verdict_rules(path: Path) -> VerdictRules:
 
     Raises:
         VerdictRulesRefused: a threshold or a row is missing, twice, without clause or source, or the file holds something else.
-        MalformedInput: it is no JSON.
+        MalformedInput: it is not JSON.
         OfferedFileRefused, FileMissing, FileUnreadable: as `read_offered`.
     """
     value = read_json(read_offered(path, max_bytes=MAX_BYTES), what=path.name, family="intake")

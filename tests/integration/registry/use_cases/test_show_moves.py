@@ -14,6 +14,7 @@ from peft_registry.registry.records.snapshots import SaidDiffers
 from peft_registry.registry.use_cases.gate import promote, read_gate_policy
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.show_moves import NoSuchName, NothingThere, TimeRefused, alias_moves, version_at
+from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.identity import MalformedReference
 from tests.builders.backends import BACKENDS, MadeHome, make_on
 from tests.builders.homes import add_a_base, reopened
@@ -110,6 +111,15 @@ def test_rows_of_moves_that_were_edited_change_no_history(place: Place) -> None:
     with place.home.rows() as rows:
         rows.run("DELETE FROM statements WHERE kind = 'alias'")
     with pytest.raises(SaidDiffers):
+        alias_moves(place.registry, "helper")
+
+
+def test_a_version_that_was_taken_out_of_the_database_is_missed(place: Place) -> None:
+    """With it its moves would be gone, and another version would seem to have been served."""
+    with place.home.rows() as rows:
+        for table in ("aliases", "alias_events", "versions"):
+            rows.run(f"DELETE FROM {table} WHERE name = 'helper' AND number = 2")
+    with pytest.raises(IntegrityBroken):
         alias_moves(place.registry, "helper")
 
 
