@@ -25,8 +25,11 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import FileEntry, Manifest
 
 MODEL_FILE = "MLmodel"
-_MODEL, _PEFT, _TOKENIZER = "model", "peft", "components/tokenizer"
-_EXAMPLE, _SERVING_EXAMPLE = "input_example.json", "serving_input_example.json"
+_MODEL = "model"
+_PEFT = "peft"
+_TOKENIZER = "components/tokenizer"
+_EXAMPLE = "input_example.json"
+_SERVING_EXAMPLE = "serving_input_example.json"
 _SENTENCE = "The library opens at nine."
 # name, MLflow's type, default. Greedy, as `registry ask` answers; a parameter that is not listed here is ignored by MLflow
 _PARAMETERS = (

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.gate.facts import GateFacts
 from peft_registry.registry.gate.policy import SHIPPED, GatePolicy
@@ -207,10 +206,7 @@ def promote(
     waived = tuple(dict.fromkeys(suspended.reason.rule for suspended in shown.decision.suspended))
     registry.store.put_bytes(policy.data)
     passed = PassedGate(policy=policy.digest, policy_name=policy.policy.name, waived=waived)
-    replaced = set_alias(registry, version, alias, reason=reason, if_current=if_current, gate=passed)
-    with registry.database.write() as tx:
-        catalog.keep_object(tx, digest=policy.digest, subject=version.manifest_digest, role="policy")
-    return replaced
+    return set_alias(registry, version, alias, reason=reason, if_current=if_current, gate=passed)
 
 
 def gate_status(registry: Registry, reference: str, policy: ReadPolicy | None = None) -> GateShown:

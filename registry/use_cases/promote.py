@@ -105,6 +105,8 @@ def set_alias(
         if if_current is not None:
             _require_current(registry, tx, (version.name, alias), before, if_current)
         record_statement(tx, version.manifest_digest, signed, at=now)
+        if gate is not None:  # kept with the move, or a kill between the two would leave the policy to be collected
+            catalog.keep_object(tx, digest=gate.policy, subject=version.manifest_digest, role="policy")
         catalog.set_alias(
             tx, name=version.name, alias=alias, number=version.number, statement_digest=signed.digest, at=now
         )

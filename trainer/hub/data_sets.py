@@ -194,7 +194,9 @@ def _are_whole(names: Sequence[str]) -> bool:
         part = _PART.search(name)
         if part is None:
             continue
-        head, total, tail = name[: part.start()], part["total"], name[part.end() :]
+        head = name[: part.start()]
+        total = part["total"]
+        tail = name[part.end() :]
         if any(f"{head}-{number:05d}-of-{total}{tail}" not in names for number in range(int(total))):
             return False
     return True
