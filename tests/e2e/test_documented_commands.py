@@ -67,6 +67,9 @@ NOT_RUN = {
     "registry import hub:lab/polite-lora@main --base tiny": (
         "needs a server that answers for the Hub; tests/integration/trainer/hub/test_hub_results.py has one"
     ),
+    "registry export polite-replies:1 lab/polite-replies --as hub": (
+        "needs a server that takes it; tests/integration/registry/use_cases/test_publish.py has one"
+    ),
     "registry train --resume": "needs a killed run; tests/e2e/test_resume.py kills one",
     "registry train --resume 3f2a91": "needs a killed run; tests/e2e/test_resume.py kills one",
     "registry train train.yml --nproc 2": "starts two more processes; tests/e2e/test_processes.py does",
