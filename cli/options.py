@@ -91,7 +91,7 @@ SubjectArgument = Annotated[
     str,
     typer.Argument(
         metavar="REFERENCE",
-        help="Version, or the digest of a manifest, of data or of a base's weights",
+        help="Version, or the digest of a manifest, of data, of a base's weights or of a key",
         show_default=False,
     ),
 ]

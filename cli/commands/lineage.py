@@ -19,11 +19,11 @@ def lineage(reference: SubjectArgument, home: HomeOption = None, output: OutputO
     """Show what something was made from and what was made from it. A version, or data by its digest."""
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.lineage import tree_lines
-    from peft_registry.registry.records.subjects import subject_named
+    from peft_registry.registry.records.subjects import subject_of_lineage
     from peft_registry.registry.verification.signed_versions import signed_lineage
 
     with opened(home) as registry:
-        subject = subject_named(registry, reference)
+        subject = subject_of_lineage(registry, reference)
         graph = signed_lineage(registry, subject.digest)
     if output is Output.json:
         console.out_json(graph.model_dump(mode="json"))

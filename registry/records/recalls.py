@@ -12,15 +12,24 @@ from pydantic import ValidationError
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import require_may_say
-from peft_registry.registry.records.snapshots import Snapshot, covered_by, snapshot_if_trusted, statements_under
+from peft_registry.registry.records.snapshots import (
+    Snapshot,
+    covered_by,
+    logged_leaf,
+    snapshot_if_trusted,
+    statements_under,
+)
 from peft_registry.registry.records.stored_manifests import manifest_in
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.trust import public_keys
 from peft_registry.schemas.acts import RecallPredicate
 from peft_registry.schemas.errors import KnownError, Refused
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.log import Event
 from peft_registry.schemas.statement import PREDICATE_TYPES, StoredStatement
 from peft_registry.schemas.version import VerifyOutcome, Version
+
+_REGISTERING = ("registration", "base")  # the kinds of statement that put an artifact into a registry
 
 
 class VersionRecalled(Refused):
@@ -37,7 +46,7 @@ class VersionRecalled(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Something that an artifact is or was made from: a digest, and what a reader calls it."""
+    """Something that an artifact is, was made from or was registered by: a digest, and what a reader calls it."""
 
     digest: Digest
     name: str
@@ -103,7 +112,7 @@ def recalls_above(registry: Registry, manifest: Digest, *, label: str | None = N
     """
     with registry.database.read() as tx:
         newest = snapshot_if_trusted(registry, tx)
-        for source in sources_of(registry, manifest, label or manifest.short):
+        for source in _sources_of(registry, tx, newest, Source(manifest, label or manifest.short)):
             recall = _standing(registry, tx, newest, source)
             if recall is not None:
                 yield recall
@@ -132,9 +141,20 @@ def recall_of(registry: Registry, source: Source) -> Recall | None:
         return _standing(registry, tx, snapshot_if_trusted(registry, tx), source)
 
 
-def sources_of(registry: Registry, manifest: Digest, label: str) -> Iterator[Source]:
-    """An artifact and everything that went into it, each once: artifacts, weights of bases, data; nearest first."""
-    waiting = deque([Source(manifest, label)])
+def key_as_source(registry: Registry, key_id: str) -> Source:
+    """A signing key as something that whatever it registers comes from."""
+    person = _person_of(registry, key_id)
+    return Source(Digest(key_id), f"the key {key_id[:12]}…" if person is None else f"the key of {person}")
+
+
+def own_key(registry: Registry) -> Source:
+    """The key that this home registers with, as a source of what it is about to make."""
+    return key_as_source(registry, registry.trainer_key.public.key_id)
+
+
+def _sources_of(registry: Registry, tx: Transaction, newest: Snapshot | None, artifact: Source) -> Iterator[Source]:
+    """An artifact and everything that went into it, each once: artifacts, weights of bases, data, keys; nearest first."""
+    waiting = deque([artifact])
     seen: set[Digest] = set()
     while waiting:
         source = waiting.popleft()
@@ -143,7 +163,7 @@ def sources_of(registry: Registry, manifest: Digest, label: str) -> Iterator[Sou
         seen.add(source.digest)
         yield source
         contents = manifest_in(registry, source.digest)
-        if contents is None:  # data, weights, or an artifact that is not here: its digest alone is known
+        if contents is None:  # data, weights, a key, or an artifact that is not here: its digest alone is known
             continue
         waiting.extend(Source(data.sha256, f"the data {data.name}") for data in contents.data)
         waiting.extend(Source(parent.manifest, f"its {parent.role}") for parent in contents.parents)
@@ -154,6 +174,19 @@ def sources_of(registry: Registry, manifest: Digest, label: str) -> Iterator[Sou
                 waiting.append(Source(base.manifest, "its base"))
         elif contents.kind == "base":
             waiting.append(Source(contents.weights_digest, "the weights of the base"))
+        waiting.extend(key_as_source(registry, key) for key in _registering_keys(tx, newest, source.digest))
+
+
+def _registering_keys(tx: Transaction, newest: Snapshot | None, manifest: Digest) -> Iterator[str]:
+    """The ids of the keys that registered an artifact, under any name; as the log has them, where a checkpoint covers them.
+
+    The row of a statement names a key too, and whoever writes the database can have it name another.
+    """
+    for entry in statements_under(tx, newest, manifest):
+        if entry.kind not in _REGISTERING:
+            continue
+        leaf = None if newest is None or entry.log_index is None else logged_leaf(tx, newest, entry.log_index)
+        yield leaf.key if isinstance(leaf, Event) else entry.key_id
 
 
 def _standing(registry: Registry, tx: Transaction, newest: Snapshot | None, source: Source) -> Recall | None:
@@ -202,8 +235,12 @@ def _recall(registry: Registry, source: Source, entry: StoredStatement) -> Recal
         reason = RecallPredicate.from_json(entry.statement.predicate).reason
     except ValidationError:  # of an earlier release: what it says besides is not for us to read
         reason = "no reason is given"
+    person = _person_of(registry, entry.key_id) or f"key {entry.key_id[:12]}…"
+    return Recall(source, reason, person, entry.appended_at, entry.digest)
+
+
+def _person_of(registry: Registry, key_id: str) -> str | None:
     try:
-        person = registry.trust.person_of(entry.key_id)
+        return registry.trust.person_of(key_id)
     except KnownError:  # whoever checks trust says so
-        person = None
-    return Recall(source, reason, person or f"key {entry.key_id[:12]}…", entry.appended_at, entry.digest)
+        return None

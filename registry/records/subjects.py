@@ -1,12 +1,14 @@
-"""What a person names by a reference: a version, or by its digest anything that is known here, data and weights as well."""
+"""What a person names by a reference: a version, or by its digest anything that is known here: data, weights and keys as well."""
 
 from dataclasses import dataclass
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.catalog import graph
+from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.recalls import key_as_source
 from peft_registry.registry.records.references import version_named
-from peft_registry.schemas.errors import NotFound
+from peft_registry.schemas.errors import InputRefused, NotFound
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.version import Version
 
@@ -14,9 +16,19 @@ from peft_registry.schemas.version import Version
 class DigestUnknown(NotFound):
     reference = "digest-unknown"
     what = "nothing here has the digest {digest}"
-    why = "it is neither the manifest of a version, nor the weights of a base, nor data that something was trained on"
-    fix = "`registry show NAME` and `registry lineage NAME` print the digests of a version and of its data"
+    why = "no version, no weights of a base, no data that something was trained on and no key of the trust file has it"
+    fix = "`registry show NAME`, `registry lineage NAME` and `registry trust show` print digests"
 
+    digest: Digest
+
+
+class KeyWithoutLineage(InputRefused):
+    reference = "key-without-lineage"
+    what = "{name} ({digest.short}) was not made from anything"
+    why = "lineage shows artifacts, bases and data, and a key registers them"
+    fix = "`registry impact {digest}` lists what it registered, and what was made from that"
+
+    name: str
     digest: Digest
 
 
@@ -27,10 +39,11 @@ class Subject:
     digest: Digest
     name: str
     version: Version | None = None
+    is_key: bool = False
 
 
 def subject_named(registry: Registry, text: str) -> Subject:
-    """What a reference means: a version by name, alias or manifest digest; a data set or the weights of a base by digest.
+    """What a reference means: a version by name, alias or manifest digest; data, the weights of a base or a key by digest.
 
     Raises:
         DigestUnknown: nothing here has that digest.
@@ -51,4 +64,31 @@ def subject_named(registry: Registry, text: str) -> Subject:
         return Subject(digest, f"the data {node.label}" if node.kind == "data" else f"the {node.kind} {node.label}")
     if weights:
         return Subject(digest, f"the weights of {weights[0].label}")
+    if registry.trust.key(digest.hex) is not None:
+        return Subject(digest, key_as_source(registry, digest.hex).name, is_key=True)
     raise DigestUnknown(digest)
+
+
+def subject_of_lineage(registry: Registry, text: str) -> Subject:
+    """The same of what can have a lineage.
+
+    Raises:
+        KeyWithoutLineage: it is the digest of a key.
+        DigestUnknown, MalformedReference, NotFound, VersionsDiffer, PathRejected: as `subject_named`.
+    """
+    subject = subject_named(registry, text)
+    if subject.is_key:
+        raise KeyWithoutLineage(subject.name, subject.digest)
+    return subject
+
+
+def versions_from(tx: Transaction, subject: Subject, *, limit: int) -> graph.Below:
+    """The versions of a subject and of what was made from it, at any distance; of a key, from what it registered.
+
+    The same weights may be registered under several manifests of bases; each of them counts.
+    """
+    if subject.is_key:
+        return graph.versions_below(tx, (), limit=limit, registered_by=subject.digest.hex)
+    same_weights = catalog.versions_with_weights(tx, subject.digest)
+    starts = [subject.digest, *(version.manifest_digest for version in same_weights)]
+    return graph.versions_below(tx, starts, limit=limit)

@@ -1,13 +1,12 @@
 """`recall`: a person whose role may says, signed and logged, that something must not be used, nor what was made from it."""
 
 from peft_registry.registry.database import catalog
-from peft_registry.registry.database.catalog.graph import versions_below
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.recalls import Source, recall_of
-from peft_registry.registry.records.subjects import Subject, subject_named
+from peft_registry.registry.records.subjects import Subject, subject_named, versions_from
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.statements import (
     Saying,
@@ -84,7 +83,7 @@ def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, u
     with registry.database.write() as tx:
         at = sayable_at(registry, tx, signed.key_id, (PREDICATE_TYPES["recall"],))
         record_statement(tx, subject.digest, signed, at=at)
-        below = touched_by(tx, subject.digest)
+        below = _touched_by(tx, subject)
         for version in below:
             payload = {"statement": str(signed.digest)}
             catalog.enqueue(
@@ -94,13 +93,9 @@ def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, u
     return Recalled(subject=subject.digest, name=subject.name, undone=undo, statement=signed.digest, touched=below)
 
 
-def touched_by(tx: Transaction, digest: Digest) -> tuple[Touched, ...]:
-    """The versions of an artifact, or made from it, from its weights or from that data, by name and number.
-
-    Weights are those of bases, of which the same may be registered under several manifests.
-    """
-    starts = [digest, *(version.manifest_digest for version in catalog.versions_with_weights(tx, digest))]
-    below = versions_below(tx, starts, limit=_ALL)
+def _touched_by(tx: Transaction, subject: Subject) -> tuple[Touched, ...]:
+    """The versions of a subject and of what was made from it, by name and number."""
+    below = versions_from(tx, subject, limit=_ALL)
     return tuple(
         Touched(version=version.label, manifest=version.manifest_digest, aliases=version.aliases)
         for version in below.first

@@ -22,6 +22,7 @@ from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.entries import misplaced
 from peft_registry.registry.records.lineage import ancestors_of
+from peft_registry.registry.records.recalls import own_key, require_sources_not_recalled
 from peft_registry.registry.records.record_checks import EntrySigner, signed_beside
 from peft_registry.registry.records.signed_records import elsewhere, record_in
 from peft_registry.registry.records.stored_manifests import stored_manifest
@@ -132,6 +133,7 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
         HomeReadOnly, DiskFull, StoreUnavailable: nothing was registered.
         TrustExpired, TrustRolledBack, RevokedKey, KeyLacksRole, UnlistedKey, ExpiredKey: the trainer key may not say this now;
             nothing was signed or stored.
+        VersionRecalled: the trainer key is recalled, and with it whatever it registers; nothing was signed or stored.
         NotTheBytesNamed: a file in the folder is not what the manifest says.
     """
     registry.require_writable()
@@ -290,8 +292,10 @@ def _signed_types(artifact: NewArtifact) -> tuple[str, ...]:
 def _require_sayable(registry: Registry, artifact: NewArtifact, digest: Digest) -> None:
     """Raise unless the trainer key may sign all of it; for what is registered already nothing is signed."""
     with registry.database.read() as tx:
-        if catalog.idempotent_version(tx, name=artifact.name, manifest_digest=digest) is None:
-            sayable_at(registry, tx, registry.trainer_key.public.key_id, _signed_types(artifact))
+        if catalog.idempotent_version(tx, name=artifact.name, manifest_digest=digest) is not None:
+            return
+        sayable_at(registry, tx, registry.trainer_key.public.key_id, _signed_types(artifact))
+    require_sources_not_recalled(registry, artifact.name, [own_key(registry)])
 
 
 def _lease(registry: Registry, artifact: NewArtifact, digest: Digest, holder: str) -> Version | None:

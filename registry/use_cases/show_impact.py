@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator
 
-from peft_registry.registry.database import catalog
-from peft_registry.registry.database.catalog.graph import versions_below
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.recalls import Source, recall_of
-from peft_registry.registry.records.subjects import subject_named
+from peft_registry.registry.records.subjects import subject_named, versions_from
 from peft_registry.registry.verification.signed_versions import signed_versions
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
@@ -51,11 +49,11 @@ class Impact(Frozen):
 
 
 def describe_impact(registry: Registry, reference: str, *, limit: int) -> Impact:
-    """What the version, data or weights that a reference means went into.
+    """What the version, data or weights that a reference means went into; of a key, what it registered and what that went into.
 
     Args:
         registry: open.
-        reference: a version, or the digest of a manifest, of data or of a base's weights.
+        reference: a version, or the digest of a manifest, of data, of a base's weights or of a key.
         limit: how many versions are listed.
 
     Raises:
@@ -64,10 +62,7 @@ def describe_impact(registry: Registry, reference: str, *, limit: int) -> Impact
     """
     subject = subject_named(registry, reference)
     with registry.database.read() as tx:
-        same_weights = catalog.versions_with_weights(tx, subject.digest)
-        below = versions_below(
-            tx, [subject.digest, *(version.manifest_digest for version in same_weights)], limit=limit
-        )
+        below = versions_from(tx, subject, limit=limit)
     recall = recall_of(registry, Source(subject.digest, subject.name))
     return Impact(
         subject=subject.digest,

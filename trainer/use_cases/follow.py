@@ -23,7 +23,7 @@ from peft_registry.registry.homes.organisation import checked_profile
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.identity.scans import scans_of
 from peft_registry.registry.intake.facts_file import read_checked_facts, warn_of_overtaken_facts
-from peft_registry.registry.records.recalls import Source, require_sources_not_recalled
+from peft_registry.registry.records.recalls import Source, own_key, require_sources_not_recalled
 from peft_registry.registry.records.tries import contents_digest, followed_plan_digest
 from peft_registry.registry.use_cases.register import require_name
 from peft_registry.registry.use_cases.register_product import Product, register_product, signer_of, signing_of
@@ -178,7 +178,7 @@ class FollowedRun:
         data, data_unknown, texts, kept = self._data()
         contents = content_digest_of_rows(rows_of(self.trainer.train_dataset)) if data else None
         sources = (Source(identity.sha256, f"the data {identity.name}") for identity in data)
-        require_sources_not_recalled(registry, self.request.name, sources)
+        require_sources_not_recalled(registry, self.request.name, [own_key(registry), *sources])
         used = base.as_input()
         facts = read_checked_facts(
             self.request.facts,

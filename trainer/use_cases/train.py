@@ -27,7 +27,7 @@ from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.identity.scans import scans_of
 from peft_registry.registry.intake.facts_file import warn_of_overtaken_facts
 from peft_registry.registry.records.ancestry import ancestry_of, tries_of_ancestors
-from peft_registry.registry.records.recalls import Source, require_sources_not_recalled
+from peft_registry.registry.records.recalls import Source, own_key, require_sources_not_recalled
 from peft_registry.registry.records.tries import (
     contents_digest,
     most_tries,
@@ -191,7 +191,7 @@ def train_and_register(
 
 
 def _require_usable(registry: Registry, loaded: LoadedConfig) -> None:
-    """Raise where a file that a run would read is recalled, before any of its processes begins.
+    """Raise where a file that a run would read, or the key that would register it, is recalled, before any process begins.
 
     Raises:
         VersionRecalled: it is.
@@ -199,7 +199,7 @@ def _require_usable(registry: Registry, loaded: LoadedConfig) -> None:
     parts = (loaded.config.data.train, loaded.config.data.validation)
     files = [loaded.resolve(part.path) for part in parts if part.path is not None]
     sources = [Source(hash_file(path).sha256, f"the data {path.name}") for path in files if path.is_file()]
-    require_sources_not_recalled(registry, loaded.config.name, sources)
+    require_sources_not_recalled(registry, loaded.config.name, [own_key(registry), *sources])
 
 
 def _begun(plan: TrainingPlan, kept: KeptRun) -> BegunRun:

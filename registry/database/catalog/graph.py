@@ -54,9 +54,16 @@ class Below:
     aliases: tuple[str, ...]  # `name@alias`, in order
 
 
-def versions_below(tx: Transaction, starts: Sequence[Digest], *, limit: int) -> Below:
-    """The versions of these artifacts and of what was made from them, or from these data files, at any distance."""
-    below = _below_any(tx, starts)
+def versions_below(tx: Transaction, starts: Sequence[Digest], *, limit: int, registered_by: str | None = None) -> Below:
+    """The versions of these artifacts and of what was made from them, or from these data files, at any distance.
+
+    Args:
+        tx: reads them.
+        starts: digests of manifests and of data.
+        limit: how many versions are returned; all are counted.
+        registered_by: the id of a key; what it registered counts as a start as well.
+    """
+    below = _below_any(tx, starts, registered_by=registered_by)
     reached = versions.c.manifest_digest.in_(select(below.c.digest))
     count: int = tx.execute(select(func.count()).select_from(versions).where(reached)).scalar_one()
     first = read_versions(
@@ -84,11 +91,12 @@ def _below(tx: Transaction, focus: Digest) -> CTE:
     return _below_any(tx, [focus])
 
 
-def _below_any(tx: Transaction, starts: Sequence[Digest]) -> CTE:
-    start = union(
-        *(select(_given(tx, focus)) for focus in starts),
-        select(artifact_data.c.manifest_digest).where(artifact_data.c.sha256.in_(starts)),
-    ).cte("start")
+def _below_any(tx: Transaction, starts: Sequence[Digest], *, registered_by: str | None = None) -> CTE:
+    trained = select(artifact_data.c.manifest_digest.label("digest")).where(artifact_data.c.sha256.in_(starts))
+    parts = [*(select(_given(tx, focus)) for focus in starts), trained]
+    if registered_by is not None:
+        parts.append(select(versions.c.manifest_digest.label("digest")).where(versions.c.key_id == registered_by))
+    start = union(*parts).cte("start")
     seen = select(start.c.digest).cte("below", recursive=True)
     return seen.union(select(artifact_parents.c.child).join(seen, artifact_parents.c.parent == seen.c.digest))
 

@@ -14,7 +14,7 @@ from peft_registry.registry.records.recalls import VersionRecalled, recalls_abov
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.snapshots import SaidDiffers
 from peft_registry.registry.records.stored_manifests import stored_manifest
-from peft_registry.registry.records.subjects import DigestUnknown
+from peft_registry.registry.records.subjects import DigestUnknown, KeyWithoutLineage, subject_of_lineage
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust import KeyLacksRole, UnlistedKey
 from peft_registry.registry.signing.trust_chain import render_chain
@@ -56,6 +56,11 @@ class Place:
     def data(self) -> Digest:
         """Of what `sums` was trained on."""
         return stored_manifest(self.registry, self.version("sums").manifest_digest).data[0].sha256
+
+    @property
+    def trainer(self) -> Digest:
+        """Of the key that registered everything here."""
+        return Digest(self.registry.trainer_key.public.key_id)
 
     def recall(
         self, reference: object, signer: PrivateKey = APPROVER, *, undo: bool = False, reason: str = WHY
@@ -251,3 +256,42 @@ def test_removing_the_row_of_a_recall_opens_no_door(place: Place) -> None:
     with pytest.raises(SaidDiffers):
         pull_version(place.registry, place.version("product"), place.folder / "pulled")
     assert not (place.folder / "pulled").exists()
+
+
+def test_a_recalled_key_stops_what_it_registered_and_what_was_made_from_that(place: Place) -> None:
+    everything = ["more:1", "other:1", "product:1", "sums:1", "tiny:1"]
+    assert [
+        version.version for version in describe_impact(place.registry, str(place.trainer), limit=9).versions
+    ] == everything
+    person = place.registry.trust.person_of(place.trainer.hex)
+    assert place.recall(place.trainer, reason="the key was lent out") == everything
+    with pytest.raises(VersionRecalled) as refused:
+        pull_version(place.registry, place.version("other"), place.folder / "pulled")
+    assert f"the key of {person} ({place.trainer.short}) is recalled" in refused.value.what
+    assert verify_version(place.registry, place.version("other")).verdict == "verified"
+    size = check_log(place.registry).size
+    with pytest.raises(VersionRecalled):
+        add_a_base(place.registry, place.folder / "new", name="new")
+    assert check_log(place.registry).size == size
+    place.recall(place.trainer, undo=True, reason="it was not")
+    pull_version(place.registry, place.version("other"), place.folder / "pulled")
+
+
+def test_a_row_that_names_another_key_hides_no_version_from_the_recall_of_its_own(place: Place) -> None:
+    place.recall(place.trainer)
+    digest = place.version("other").manifest_digest
+    with place.home.rows() as rows:
+        rows.run(
+            "UPDATE statements SET key_id = :key WHERE subject = :subject",
+            key=OFFICER.public.key_id,
+            subject=str(digest),
+        )
+    with pytest.raises(VersionRecalled):
+        pull_version(place.registry, place.version("other"), place.folder / "pulled")
+
+
+def test_a_key_that_nobody_lists_is_not_known_and_none_has_a_lineage(place: Place) -> None:
+    with pytest.raises(KeyWithoutLineage):
+        subject_of_lineage(place.registry, str(place.trainer))
+    with pytest.raises(DigestUnknown):
+        place.recall(Digest(STRANGER.public.key_id))
