@@ -328,7 +328,7 @@ def _identity(
         weights=weights,
         config=_digest_of(folder, CONFIG_NAME, cache),
         tokenizer=canonical_digest(parts),
-        chat_template=_chat_template(folder, paths),
+        chat_template=chat_template_digest(folder, paths),
         generation_config=_digest_of(folder, GENERATION_CONFIG_NAME, cache) if has_generation else None,
         revision=revision,
     )
@@ -353,7 +353,13 @@ def _digest_of(folder: Path, name: str, cache: DigestCache | None) -> Digest:
     return found
 
 
-def _chat_template(folder: Path, paths: frozenset[str]) -> Digest | None:
+def chat_template_digest(folder: Path, paths: Collection[str]) -> Digest | None:
+    """The digest of the chat template among the files of a folder; None where there is none.
+
+    Raises:
+        MalformedInput, BaseFileMissing: a file that may hold it is not a JSON object.
+        FileMissing, FileChanged, FileUnreadable: one cannot be read.
+    """
     file, older = CHAT_TEMPLATE_NAMES
     files = [name for name in (file, older) if name in paths]
     additional = additional_templates(paths)

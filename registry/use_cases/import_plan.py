@@ -26,6 +26,12 @@ from peft_registry.registry.imports.offered import (
     OfferedFolder,
     offered_folder,
 )
+from peft_registry.registry.imports.other_tokenizer import (
+    COMPARED_FILES,
+    template_findings,
+    tokenizer_findings,
+    uncompared_tokenizer,
+)
 from peft_registry.registry.imports.patterns import require_usable_patterns
 from peft_registry.registry.imports.producers import producer_of
 from peft_registry.registry.imports.relation import (
@@ -122,7 +128,7 @@ def plan_import(registry: Registry, request: ImportRequest, folder: Path, scratc
     if offered.kind == "model":
         plan = _model_plan(registry, request, offered, name, scratch)
     else:
-        plan = _adapter_plan(registry, request, offered, name)
+        plan = _adapter_plan(registry, request, offered, name, scratch)
     base = None if plan.config is not None else plan.chosen.base.version
     near = near_results(registry, offered, plan.tensors, base, scratch)
     plan = replace(plan, findings=(*plan.findings, *near))
@@ -177,7 +183,9 @@ def _with_facts(registry: Registry, request: ImportRequest, plan: ImportPlan) ->
 # --- an adapter ---
 
 
-def _adapter_plan(registry: Registry, request: ImportRequest, offered: OfferedFolder, name: str) -> ImportPlan:
+def _adapter_plan(
+    registry: Registry, request: ImportRequest, offered: OfferedFolder, name: str, scratch: Path
+) -> ImportPlan:
     config = read_peft_config(offered.read(ADAPTER_CONFIG_NAME, max_bytes=MAX_BYTES))
     settings = settings_of_folder(offered, config.values)
     chosen = choose_base(
@@ -204,7 +212,7 @@ def _adapter_plan(registry: Registry, request: ImportRequest, offered: OfferedFo
         tensors=tensors,
         facts=None,
         base_files=manifest_of_base.files,
-        findings=findings_of_fit(compared, config),
+        findings=(*findings_of_fit(compared, config), *_tokenizer_findings(registry, offered, chosen.base, scratch)),
         replaces_weights=bool(compared.replacing),
     )
 
@@ -231,6 +239,23 @@ def _compared_adapter(
     if misfit is not None:
         raise AdapterOfAnotherBase(offered.folder.name, label, misfit)
     return compared
+
+
+def _tokenizer_findings(
+    registry: Registry, offered: OfferedFolder, base: RegisteredBase, scratch: Path
+) -> tuple[Finding, ...]:
+    """Where the tokenizer and the chat template of an adapter are not its base's."""
+    findings = template_findings(offered, base.record.identity.chat_template)
+    if not any(file.path in COMPARED_FILES for file in offered.model_files):
+        return findings
+    try:
+        checked = checked_folder(
+            registry, base.version, scratch / "bases", only=lambda entry: entry.path in COMPARED_FILES
+        )
+    except (BaseBytesMissing, WrongBase):
+        manifest = stored_manifest(registry, base.version.manifest_digest)
+        return (*findings, *uncompared_tokenizer(offered, {entry.path: entry.sha256 for entry in manifest.files}))
+    return (*findings, *tokenizer_findings(offered, checked.folder))
 
 
 def _fit(config: PeftConfig, chosen: ChosenBase, compared: Compared) -> BaseFit:
