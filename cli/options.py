@@ -95,6 +95,10 @@ SubjectArgument = Annotated[
         show_default=False,
     ),
 ]
+DepthOption = Annotated[
+    int | None,
+    typer.Option(min=1, max=10000, help="How many steps of making are followed; default: all.", show_default=False),
+]
 ReferenceArgument = Annotated[
     str, typer.Argument(help="Version: name, name:3, name@alias or sha256:…", show_default=False)
 ]

@@ -29,8 +29,12 @@ class LineageEdge(Frozen):
 
 
 class Lineage(Frozen):
-    """The ancestors and descendants of `focus`, in topological order: sources first."""
+    """The ancestors and descendants of `focus`, in topological order: sources first.
+
+    `rest` counts the registered versions that came of it, at whatever distance, and are not among the nodes.
+    """
 
     focus: Digest
     nodes: tuple[LineageNode, ...]
     edges: tuple[LineageEdge, ...]
+    rest: int = 0

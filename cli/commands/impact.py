@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption, SubjectArgument
+from peft_registry.cli.options import DepthOption, HomeOption, Output, OutputOption, SubjectArgument
 
 _LISTED = 20
 
@@ -16,6 +16,7 @@ def add_to(app: typer.Typer) -> None:
 
 def impact(
     reference: SubjectArgument,
+    depth: DepthOption = None,
     limit: Annotated[int, typer.Option(min=1, max=10000, help="Maximum number of versions.")] = _LISTED,
     home: HomeOption = None,
     output: OutputOption = Output.text,
@@ -25,7 +26,7 @@ def impact(
     from peft_registry.registry.use_cases.show_impact import describe_impact
 
     with opened(home) as registry:
-        described = describe_impact(registry, reference, limit=limit)
+        described = describe_impact(registry, reference, limit=limit, depth=depth)
     if output is Output.json:
         console.out_json(described.model_dump(mode="json") | {"rest": described.rest})
         return

@@ -12,16 +12,31 @@ from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
 Direction = Literal["ancestors", "descendants", "both"]
 
 
-def lineage_of(tx: Transaction, *, focus: Digest, direction: Direction = "both") -> Lineage:
+def lineage_of(
+    tx: Transaction,
+    *,
+    focus: Digest,
+    direction: Direction = "both",
+    depth: int | None = None,
+    limit: int | None = None,
+) -> Lineage:
     """The ancestors and descendants of an artifact or a data file, sources first.
 
     A digest that a manifest names and nobody registered here is a node of kind `unknown`.
+
+    Args:
+        tx: reads the catalogue.
+        focus: the digest of a manifest or of data.
+        direction: which of them.
+        depth: how many edges away from the focus the graph ends; None goes all the way.
+        limit: how many edges below the focus it has, the nearest first; None for all. What is above is never cut by it:
+            what something was made from is what its reader has to know.
     """
     edges: set[LineageEdge] = set()
     if direction != "descendants":
-        edges |= set(graph.edges_above(tx, focus))
+        edges |= set(graph.edges_above(tx, focus, depth=depth))
     if direction != "ancestors":
-        edges |= set(graph.edges_below(tx, focus))
+        edges |= set(graph.edges_below(tx, focus, depth=depth, limit=limit))
     digests = {focus} | {edge.source for edge in edges} | {edge.target for edge in edges}
     known = graph.describe_nodes(tx, digests)
     order = _sources_first(digests, edges)
@@ -61,6 +76,24 @@ def tree_lines(lineage: Lineage) -> list[str]:
             last = child == children[-1]
             waiting.append((child, indent + ("└─ " if last else "├─ "), indent + ("   " if last else "│  ")))
     return lines
+
+
+def mermaid_lines(lineage: Lineage) -> list[str]:
+    """The graph as a Mermaid flowchart, for a page of Markdown; sources on the left, the focus with a thick frame."""
+    place = {node.digest: position for position, node in enumerate(lineage.nodes)}
+    lines = ["flowchart LR"]
+    for node in lineage.nodes:
+        text = _mermaid_text("  ".join(part for part in (node.label, node.kind, node.detail) if part))
+        shape = f'(["{text}"])' if node.kind == "data" else f'["{text}"]'
+        lines.append(f"  n{place[node.digest]}{shape}")
+    lines += [f"  n{place[edge.source]} -->|{edge.role}| n{place[edge.target]}" for edge in lineage.edges]
+    lines.append(f"  style n{place[lineage.focus]} stroke-width:3px")
+    return lines
+
+
+def _mermaid_text(text: str) -> str:
+    """Text between quotes: whatever Mermaid could read as its own, or a page as HTML, as a number between # and ;."""
+    return "".join(char if char.isalnum() or char in " .:_-…" else f"#{ord(char)};" for char in text)
 
 
 def _line(node: LineageNode, *, is_focus: bool, again: bool) -> str:

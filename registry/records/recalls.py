@@ -29,8 +29,6 @@ from peft_registry.schemas.log import Event
 from peft_registry.schemas.statement import PREDICATE_TYPES, StoredStatement
 from peft_registry.schemas.version import VerifyOutcome, Version
 
-_REGISTERING = ("registration", "base")  # the kinds of statement that put an artifact into a registry
-
 
 class VersionRecalled(Refused):
     reference = "version-recalled"
@@ -183,7 +181,7 @@ def _registering_keys(tx: Transaction, newest: Snapshot | None, manifest: Digest
     The row of a statement names a key too, and whoever writes the database can have it name another.
     """
     for entry in statements_under(tx, newest, manifest):
-        if entry.kind not in _REGISTERING:
+        if entry.kind != "registration":
             continue
         leaf = None if newest is None or entry.log_index is None else logged_leaf(tx, newest, entry.log_index)
         yield leaf.key if isinstance(leaf, Event) else entry.key_id

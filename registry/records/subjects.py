@@ -82,13 +82,13 @@ def subject_of_lineage(registry: Registry, text: str) -> Subject:
     return subject
 
 
-def versions_from(tx: Transaction, subject: Subject, *, limit: int) -> graph.Below:
-    """The versions of a subject and of what was made from it, at any distance; of a key, from what it registered.
+def versions_from(tx: Transaction, subject: Subject, *, limit: int, depth: int | None = None) -> graph.Below:
+    """The versions of a subject and of what was made from it, at most `depth` steps away; of a key, from what it registered.
 
     The same weights may be registered under several manifests of bases; each of them counts.
     """
     if subject.is_key:
-        return graph.versions_below(tx, (), limit=limit, registered_by=subject.digest.hex)
+        return graph.versions_below(tx, (), limit=limit, depth=depth, registered_by=subject.digest.hex)
     same_weights = catalog.versions_with_weights(tx, subject.digest)
     starts = [subject.digest, *(version.manifest_digest for version in same_weights)]
-    return graph.versions_below(tx, starts, limit=limit)
+    return graph.versions_below(tx, starts, limit=limit, depth=depth)

@@ -37,7 +37,7 @@ def lineage_drawing(lineage: Lineage) -> str:
         if edge.source in places and edge.target in places
     ]
     boxes = [_box(node, places[node.digest], focus=node.digest == lineage.focus) for node in nodes]
-    left_out = len(lineage.nodes) - len(nodes)
+    left_out = len(lineage.nodes) - len(nodes) + lineage.rest
     more = f" {left_out} more are not drawn." if left_out else ""
     title = f"Lineage: {len(nodes)} artifacts and data files, sources on the left.{more}"
     return _svg(width, height, title, [*edges, *boxes])

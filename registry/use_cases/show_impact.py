@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.recalls import Source, recall_of
-from peft_registry.registry.records.subjects import subject_named, versions_from
+from peft_registry.registry.records.subjects import Subject, subject_named, versions_from
 from peft_registry.registry.verification.signed_versions import signed_versions
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
@@ -48,13 +48,14 @@ class Impact(Frozen):
         yield "aliases", ", ".join(self.aliases) or "none points at any of them"
 
 
-def describe_impact(registry: Registry, reference: str, *, limit: int) -> Impact:
+def describe_impact(registry: Registry, reference: str, *, limit: int, depth: int | None = None) -> Impact:
     """What the version, data or weights that a reference means went into; of a key, what it registered and what that went into.
 
     Args:
         registry: open.
         reference: a version, or the digest of a manifest, of data, of a base's weights or of a key.
         limit: how many versions are listed.
+        depth: how many steps of making are followed; None follows all.
 
     Raises:
         DigestUnknown, NotFound, MalformedReference: nothing is meant by it.
@@ -62,7 +63,7 @@ def describe_impact(registry: Registry, reference: str, *, limit: int) -> Impact
     """
     subject = subject_named(registry, reference)
     with registry.database.read() as tx:
-        below = versions_from(tx, subject, limit=limit)
+        below = versions_from(tx, subject, limit=limit, depth=depth)
     recall = recall_of(registry, Source(subject.digest, subject.name))
     return Impact(
         subject=subject.digest,
@@ -77,3 +78,9 @@ def describe_impact(registry: Registry, reference: str, *, limit: int) -> Impact
         aliases=below.aliases,
         recall=None if recall is None else recall.because,
     )
+
+
+def aliases_reached(registry: Registry, subject: Subject) -> tuple[str, ...]:
+    """Every alias that points at a version of a subject, or at one that was made from it."""
+    with registry.database.read() as tx:
+        return versions_from(tx, subject, limit=0).aliases

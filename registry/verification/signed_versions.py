@@ -7,6 +7,7 @@ contradiction ends it; `registry verify` names all of them and looks at the byte
 from collections.abc import Iterable, Iterator
 
 from peft_registry.registry.database import catalog
+from peft_registry.registry.database.catalog.graph import versions_below
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
@@ -31,6 +32,7 @@ from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.statement import AliasPredicate
 from peft_registry.schemas.version import Version
 
+LINEAGE_EDGES = 100  # that are shown below something: a base may have gone into ten thousand versions
 _PAGE = 1000  # versions of one reading
 _ROWS_AT_ONCE = 500  # of versions among which those of a kind are looked for, at most
 
@@ -118,15 +120,21 @@ def signed_page(
     return catalog.VersionPage(listed, None if last is None else (last.name, last.number))
 
 
-def signed_lineage(registry: Registry, focus: Digest) -> Lineage:
+def signed_lineage(
+    registry: Registry, focus: Digest, *, depth: int | None = None, limit: int | None = LINEAGE_EDGES
+) -> Lineage:
     """The lineage of an artifact or a data file, each of its artifacts as its manifest and the log say.
+
+    `depth` and `limit` are those of `lineage_of`; what the limit leaves out is counted.
 
     Raises:
         As `signed_version`.
     """
     with registry.database.read() as tx:
         newest = snapshot_if_trusted(registry, tx)
-        lineage = lineage_of(tx, focus=focus)
+        lineage = lineage_of(tx, focus=focus, depth=depth, limit=limit)
+        if depth is not None or (limit is not None and len(lineage.edges) >= limit):
+            lineage = lineage.revised(rest=_versions_beyond(tx, lineage))
         made = {edge.target for edge in lineage.edges}
         for node in lineage.nodes:
             if node.kind == "unknown" and node.digest in made:
@@ -139,6 +147,16 @@ def signed_lineage(registry: Registry, focus: Digest) -> Lineage:
                 _require_as_logged(tx, newest, version)
             _require_rows(registry, tx, node.digest, node.label)
     return lineage
+
+
+def _versions_beyond(tx: catalog.Transaction, lineage: Lineage) -> int:
+    """How many versions came of the focus, at whatever distance, that the graph does not have."""
+    came = versions_below(tx, [lineage.focus], limit=0).count
+    after = {lineage.focus}
+    for edge in lineage.edges:  # sources first
+        if edge.source in after:
+            after.add(edge.target)
+    return came - sum(len(catalog.version_by_digest(tx, manifest_digest=digest)) for digest in sorted(after))
 
 
 def _signed(registry: Registry, tx: catalog.Transaction, newest: Snapshot | None, version: Version) -> Version:

@@ -4,8 +4,9 @@ import itertools
 
 import pytest
 
+from peft_registry.registry.database.catalog.graph import versions_below
 from peft_registry.registry.database.session import Database
-from peft_registry.registry.records.lineage import ancestors_of, lineage_of, tree_lines
+from peft_registry.registry.records.lineage import ancestors_of, lineage_of, mermaid_lines, tree_lines
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.manifest import Manifest, Parent
 from tests.builders.registered import (
@@ -169,3 +170,49 @@ def test_the_tree_shows_each_source_and_opens_a_node_once(database: Database) ->
         "rows.jsonl  data",
         "└─ left:1  adapter  lora  (above)  ◀",
     ]
+
+
+@pytest.mark.parametrize("manifest", [BASE, LEFT, MERGED], ids=["base", "left", "merged"])
+def test_level_by_level_reads_what_one_walk_reads(database: Database, manifest: Manifest) -> None:
+    for name, other in DIAMOND.items():
+        registered(database, name, other)
+    focus = manifest.canonical_digest()
+    with database.read() as tx:
+        assert lineage_of(tx, focus=focus, depth=99, limit=99) == lineage_of(tx, focus=focus)
+
+
+def test_depth_ends_the_graph_and_a_limit_ends_what_is_below(database: Database) -> None:
+    for name, other in DIAMOND.items():
+        registered(database, name, other)
+    base, merged = BASE.canonical_digest(), MERGED.canonical_digest()
+    with database.read() as tx:
+        assert labels(lineage_of(tx, focus=merged, depth=1)) == {"base:1", "left:1", "right:1", "merged:1"}
+        assert labels(lineage_of(tx, focus=digest("rows"), depth=1)) == {"rows.jsonl", "left:1"}
+        assert len(lineage_of(tx, focus=base, limit=2).edges) == 2
+        assert lineage_of(tx, focus=base, limit=2) == lineage_of(tx, focus=base, limit=2)
+        # what something was made from is never left out
+        assert labels(lineage_of(tx, focus=merged, limit=1)) == labels(lineage_of(tx, focus=merged))
+
+
+@pytest.mark.parametrize(
+    ("depth", "count"), [(1, 1), (2, 2), (None, 2)], ids=["what was trained", "and one step", "all the way"]
+)
+def test_versions_below_data_are_followed_as_deep_as_asked(database: Database, depth: int | None, count: int) -> None:
+    for name, other in DIAMOND.items():
+        registered(database, name, other)
+    with database.read() as tx:
+        below = versions_below(tx, [digest("rows")], limit=9, depth=depth)
+    assert below.count == count
+
+
+def test_a_page_of_markdown_draws_it_and_reads_no_name_as_its_own(database: Database) -> None:
+    for name, other in DIAMOND.items():
+        registered(database, name, other)
+    with database.read() as tx:
+        graph = lineage_of(tx, focus=MERGED.canonical_digest())
+    drawn = mermaid_lines(graph)
+    assert drawn[0] == "flowchart LR"
+    assert sum("-->" in line for line in drawn) == len(graph.edges)
+    hostile = graph.nodes[0].revised(label='x"]; click n0 "javascript:alert(1)" <b>\n')
+    text = "\n".join(mermaid_lines(graph.revised(nodes=(hostile, *graph.nodes[1:]))))
+    assert text.count('"') == 2 * len(graph.nodes) and "<" not in text and "\n\n" not in text

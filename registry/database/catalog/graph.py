@@ -1,9 +1,13 @@
-"""The lineage graph: edges by recursive queries (one walk up, one walk down, however deep), and what nodes are called."""
+"""The lineage graph: edges, and what nodes are called.
 
-from collections.abc import Iterable, Iterator, Sequence
+All of a graph is read by recursive queries, one walk up and one walk down, however deep; the part near a digest level by level.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import CTE, Label, func, literal, select, type_coerce, union
+from sqlalchemy import CTE, Label, Select, func, literal, select, type_coerce, union
 
 from peft_registry.registry.database.catalog.versions import read_versions, select_versions
 from peft_registry.registry.database.session import Transaction
@@ -19,30 +23,89 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lineage import LineageEdge, LineageNode
 from peft_registry.schemas.version import Version
 
+_PARENT_EDGES = select(
+    artifact_parents.c.parent.label("source"), artifact_parents.c.child.label("target"), artifact_parents.c.role
+)
+_DATA_EDGES = select(
+    artifact_data.c.sha256.label("source"),
+    artifact_data.c.manifest_digest.label("target"),
+    literal("data").label("role"),
+)
 _DIGESTS_AT_ONCE = 500
 """SQLite and PostgreSQL both bound the parameters of one query; this is far below."""
 
 
-def edges_above(tx: Transaction, focus: Digest) -> tuple[LineageEdge, ...]:
-    """Every edge that leads to `focus`: what it was made from, what that was made from, and the data of each."""
+def edges_above(tx: Transaction, focus: Digest, *, depth: int | None = None) -> tuple[LineageEdge, ...]:
+    """Every edge that leads to `focus`: what it was made from, what that was made from, and the data of each.
+
+    `depth` is how many edges away from the focus the walk ends; None goes all the way.
+    """
+    if depth is not None:
+        return _edges_near(tx, focus, _edges_to, depth=depth, limit=None)
     seen = select(_given(tx, focus)).cte("above", recursive=True)
     walk = select(artifact_parents.c.parent).join(seen, artifact_parents.c.child == seen.c.digest)
     above = seen.union(walk)
-    parents = select(artifact_parents.c.parent, artifact_parents.c.child, artifact_parents.c.role)
-    parents = parents.where(artifact_parents.c.child.in_(select(above.c.digest)))
-    data = select(artifact_data.c.sha256, artifact_data.c.manifest_digest, literal("data"))
-    data = data.where(artifact_data.c.manifest_digest.in_(select(above.c.digest)))
-    return tuple(LineageEdge(source=row[0], target=row[1], role=row[2]) for row in tx.execute(union(parents, data)))
+    return _edges(tx, _edges_to(select(above.c.digest)), limit=None)
 
 
-def edges_below(tx: Transaction, focus: Digest) -> tuple[LineageEdge, ...]:
-    """Every edge that `focus` (an artifact, or a data file) leads to."""
-    below = _below(tx, focus)
-    parents = select(artifact_parents.c.parent, artifact_parents.c.child, artifact_parents.c.role)
-    parents = parents.where(artifact_parents.c.parent.in_(select(below.c.digest)))
-    data = select(artifact_data.c.sha256, artifact_data.c.manifest_digest, literal("data"))
-    data = data.where(artifact_data.c.sha256 == focus)
-    return tuple(LineageEdge(source=row[0], target=row[1], role=row[2]) for row in tx.execute(union(parents, data)))
+def edges_below(
+    tx: Transaction, focus: Digest, *, depth: int | None = None, limit: int | None = None
+) -> tuple[LineageEdge, ...]:
+    """Every edge that `focus` (an artifact, or a data file) leads to; at most `limit`, the nearest first."""
+    if depth is not None or limit is not None:
+        return _edges_near(tx, focus, _edges_from, depth=depth, limit=limit)
+    below = _below_any(tx, [focus])
+    return _edges(tx, _edges_from(select(below.c.digest)), limit=None)
+
+
+def _edges_near(
+    tx: Transaction,
+    focus: Digest,
+    beside: Callable[[Sequence[Digest]], tuple[Select[Any], ...]],
+    *,
+    depth: int | None,
+    limit: int | None,
+) -> tuple[LineageEdge, ...]:
+    """The edges around the focus, level after level; a recursive query would read all of them, however few are asked for."""
+    edges: list[LineageEdge] = []
+    seen, level = {focus}, [focus]
+    while level and depth != 0 and (limit is None or len(edges) < limit):
+        reached: list[LineageEdge] = []
+        for some in _in_parts(level):
+            room = None if limit is None else limit - len(edges) - len(reached)
+            reached += _edges(tx, beside(some), limit=room)
+        edges += reached
+        ends = dict.fromkeys(digest for edge in reached for digest in (edge.source, edge.target))
+        level = [digest for digest in ends if digest not in seen]
+        seen.update(level)
+        depth = None if depth is None else depth - 1
+    return tuple(edges)
+
+
+def _edges_to(digests: Sequence[Digest] | Select[Any]) -> tuple[Select[Any], ...]:
+    """The edges that end at any of these, from artifacts and from data."""
+    return (
+        _PARENT_EDGES.where(artifact_parents.c.child.in_(digests)),
+        _DATA_EDGES.where(artifact_data.c.manifest_digest.in_(digests)),
+    )
+
+
+def _edges_from(digests: Sequence[Digest] | Select[Any]) -> tuple[Select[Any], ...]:
+    """The edges that begin at any of these, at artifacts and at data."""
+    return (
+        _PARENT_EDGES.where(artifact_parents.c.parent.in_(digests)),
+        _DATA_EDGES.where(artifact_data.c.sha256.in_(digests)),
+    )
+
+
+def _edges(tx: Transaction, queries: Iterable[Select[Any]], *, limit: int | None) -> tuple[LineageEdge, ...]:
+    """What these find together, at most `limit`; always the same of equal rows."""
+    edges: list[LineageEdge] = []
+    for query in queries:
+        room = None if limit is None else limit - len(edges)
+        rows = tx.execute(query.order_by("source", "target", "role").limit(room))
+        edges += [LineageEdge(source=row.source, target=row.target, role=row.role) for row in rows]
+    return tuple(edges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +117,24 @@ class Below:
     aliases: tuple[str, ...]  # `name@alias`, in order
 
 
-def versions_below(tx: Transaction, starts: Sequence[Digest], *, limit: int, registered_by: str | None = None) -> Below:
+def versions_below(
+    tx: Transaction,
+    starts: Sequence[Digest],
+    *,
+    limit: int,
+    depth: int | None = None,
+    registered_by: str | None = None,
+) -> Below:
     """The versions of these artifacts and of what was made from them, or from these data files, at any distance.
 
     Args:
         tx: reads them.
         starts: digests of manifests and of data.
         limit: how many versions are returned; all are counted.
+        depth: how many edges below the starts the walk ends; None goes all the way.
         registered_by: the id of a key; what it registered counts as a start as well.
     """
-    below = _below_any(tx, starts, registered_by=registered_by)
+    below = _below_any(tx, starts, depth=depth, registered_by=registered_by)
     reached = versions.c.manifest_digest.in_(select(below.c.digest))
     count: int = tx.execute(select(func.count()).select_from(versions).where(reached)).scalar_one()
     first = read_versions(
@@ -87,18 +158,28 @@ def describe_nodes(tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, L
     return found
 
 
-def _below(tx: Transaction, focus: Digest) -> CTE:
-    return _below_any(tx, [focus])
-
-
-def _below_any(tx: Transaction, starts: Sequence[Digest], *, registered_by: str | None = None) -> CTE:
-    trained = select(artifact_data.c.manifest_digest.label("digest")).where(artifact_data.c.sha256.in_(starts))
-    parts = [*(select(_given(tx, focus)) for focus in starts), trained]
+def _below_any(
+    tx: Transaction, starts: Sequence[Digest], *, depth: int | None = None, registered_by: str | None = None
+) -> CTE:
+    """The digests below these, and themselves; what was trained on data, or registered by a key, is a step below it."""
+    made = [select(artifact_data.c.manifest_digest.label("digest")).where(artifact_data.c.sha256.in_(starts))]
     if registered_by is not None:
-        parts.append(select(versions.c.manifest_digest.label("digest")).where(versions.c.key_id == registered_by))
-    start = union(*parts).cte("start")
-    seen = select(start.c.digest).cte("below", recursive=True)
-    return seen.union(select(artifact_parents.c.child).join(seen, artifact_parents.c.parent == seen.c.digest))
+        made.append(select(versions.c.manifest_digest.label("digest")).where(versions.c.key_id == registered_by))
+    themselves = [select(_given(tx, focus)) for focus in starts]
+    if depth is None:
+        start = union(*themselves, *made).cte("start")
+        seen = select(start.c.digest).cte("below", recursive=True)
+        return seen.union(_next_below(seen))
+    levels = [query.add_columns(literal(0).label("level")) for query in themselves]
+    levels += [query.add_columns(literal(1).label("level")) for query in made]
+    start = union(*levels).cte("start")
+    seen = select(start.c.digest, start.c.level).cte("below", recursive=True)
+    steps = _next_below(seen).add_columns(seen.c.level + 1).where(seen.c.level < depth)
+    return seen.union(steps)
+
+
+def _next_below(seen: CTE) -> Select[Any]:
+    return select(artifact_parents.c.child).join(seen, artifact_parents.c.parent == seen.c.digest)
 
 
 def _given(tx: Transaction, digest: Digest) -> Label[Digest]:

@@ -1,6 +1,7 @@
 """What `show`, `list`, `lineage`, the report and MLflow print of a version is what was signed and logged, or nothing (6)."""
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -279,3 +280,23 @@ def test_the_commands_end_with_6_where_a_row_was_edited(tmp_path: Path, capsys: 
         printed = capsys.readouterr()
         assert printed.out == ""
         assert "method" in printed.err
+
+
+def test_the_lineage_of_a_base_ends_where_it_is_asked_to_and_counts_the_rest(
+    home: MadeHome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(home.opened()) as registry:
+        base = version_named(registry, "tiny").manifest_digest
+        whole, cut = signed_lineage(registry, base), signed_lineage(registry, base, limit=1)
+    assert (len(whole.edges), whole.rest) == (2, 0)
+    assert (len(cut.edges), cut.rest) == (1, 1)
+    at = ("--home", str(home.folder))
+    assert run(["lineage", "tiny", "--limit", "1", *at]) == 0
+    printed = capsys.readouterr()
+    assert "and 1 more version below" in printed.out and "helper@challenger, helper@champion" in printed.err
+    assert run(["lineage", "tiny", "--output", "svg", *at]) == 0
+    assert capsys.readouterr().out.startswith("<svg")
+    assert run(["lineage", "tiny", "--output", "mermaid", *at]) == 0
+    assert capsys.readouterr().out.startswith("flowchart LR")
+    assert run(["impact", "tiny", "--depth", "1", "--output", "json", *at]) == 0
+    assert '"count": 3' in capsys.readouterr().out
