@@ -1,5 +1,7 @@
 """ui: browsing the copy in MLflow."""
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,20 +19,50 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port; if it is taken, the next free one.")] = 5000,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
     mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Update MLflow first.")] = True,
+    share: Annotated[
+        bool, typer.Option("--shared", help="Show it to others, who log in with a user of MLflow.")
+    ] = False,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on: 127.0.0.1, with --shared every one of this machine.")
+    ] = None,
+    names: Annotated[
+        list[str] | None, typer.Option("--name", help="With --shared: a name under which others reach it; repeatable.")
+    ] = None,
 ) -> None:
-    """Browse the registry in MLflow's pages. Ctrl-C stops it and leaves no process."""
+    """Browse the registry in MLflow's pages. Ctrl-C stops it and leaves no process.
+
+    With --shared others can, too, after MLflow's own login: MLFLOW_AUTH_CONFIG_PATH names its basic_auth.ini.
+    """
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.mlflow.draining import mirror_route, sync_mirror
-    from peft_registry.registry.mlflow.server import serve
+    from peft_registry.registry.mlflow.server import DEFAULT_HOST, serve
+    from peft_registry.registry.mlflow.sharing import EVERY_ADDRESS, require_loopback, shared
 
+    address = host or (EVERY_ADDRESS if share else DEFAULT_HOST)
+    if not share:
+        for reached in (address, *(names or ())):
+            require_loopback(reached)
     with opened(home) as registry:
+        route = mirror_route(registry)
+        sharing = None
+        if share:
+            # before anything is written: what is missing is the user's to set
+            sharing = shared(route, host=address, names=tuple(names or ()), environment=os.environ, folder=Path.cwd())
         if mirror and not registry.read_only and registry.database.is_current:
             for line in sync_mirror(registry).lines():
                 console.note(line)
-        route = mirror_route(registry)
         folder, needs = registry.folder, registry.settings.needs
     progress = Progress(story_on_stdout=True)
     raise typer.Exit(
-        serve(route=route, home=folder, needs=needs, port=port, open_browser=open_browser, observe=progress)
+        serve(
+            route=route,
+            home=folder,
+            needs=needs,
+            host=address,
+            port=port,
+            open_browser=open_browser,
+            sharing=sharing,
+            observe=progress,
+        )
     )

@@ -4,7 +4,7 @@ A page is answered from the home and never from MLflow. Nothing here writes to t
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.known_homes import state_folder
 from peft_registry.registry.mlflow.home_reader import open_registry
+from peft_registry.registry.mlflow.sharing import Permission, Reader
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.reports.pages import (
     Page,
@@ -38,6 +39,7 @@ class Answer:
 
     status: int
     html: str
+    challenge: str | None = None  # how to log in
 
     @property
     def headers(self) -> dict[str, str]:
@@ -50,7 +52,8 @@ class Answer:
             "frame-ancestors 'none'",
             "sandbox allow-top-navigation-by-user-activation",
         )
-        return {
+        login = {} if self.challenge is None else {"WWW-Authenticate": self.challenge}
+        return login | {
             "Content-Security-Policy": "; ".join(policy),
             "Cross-Origin-Resource-Policy": "same-origin",
             "Cross-Origin-Opener-Policy": "same-origin",
@@ -67,28 +70,54 @@ def this_home() -> AbstractContextManager[Registry]:
     return closing(open_registry(home, state=state))
 
 
-def answer(path: str, opened: Opened = this_home) -> Answer:
-    """The page at a path below `/registry`: the list, or `NAME/NUMBER` with nothing, `lineage` or `report` behind it."""
+def answer(path: str, opened: Opened = this_home, *, reader: Reader | None = None) -> Answer:
+    """The page at a path below `/registry`: the list, or `NAME/NUMBER` with nothing, `lineage` or `report` behind it.
+
+    Args:
+        path: what stands behind `/registry/`.
+        opened: opens the registry.
+        reader: who asks, where there is a login; None shows everything.
+    """
     parts = [part for part in path.split("/") if part]
     try:
-        if not parts:
-            with opened() as registry:
-                page = signed_page(registry, limit=LISTED)
-            more = page.next and f"{page.next[0]}:{page.next[1]}"
-            return _shown(list_page(page.versions, more=more))
-        name, number, *rest = parts if len(parts) > 1 else (*parts, "")
-        view = _VIEWS.get("/".join(rest))
-        if view is None:
-            return NO_SUCH_PAGE
-        label = f"{name}:{number}"
-        if Reference.parse(label).number is None:
-            return NO_SUCH_PAGE
-        with opened() as registry:
-            return view(registry, version_named(registry, label))
+        return _of_version(parts, opened, reader) if parts else _list(opened, reader)
     except InputRefused:
         return NO_SUCH_PAGE
     except KnownError as error:
         return _shown(problem_page(error.what, error.why, error.fix), 404 if isinstance(error, NotFound) else 503)
+
+
+def _of_version(parts: Sequence[str], opened: Opened, reader: Reader | None) -> Answer:
+    name, number, *rest = parts if len(parts) > 1 else (*parts, "")
+    view = _VIEWS.get("/".join(rest))
+    label = f"{name}:{number}"
+    if view is None or Reference.parse(label).number is None:
+        return NO_SUCH_PAGE
+    if reader is not None and (permission := reader.may_read(name)).status != 200:
+        return _not_permitted(permission)
+    with opened() as registry:
+        return view(registry, version_named(registry, label))
+
+
+def _list(opened: Opened, reader: Reader | None) -> Answer:
+    permission = None if reader is None else reader.may_list()
+    if permission is not None and permission.status != 200:
+        return _not_permitted(permission)
+    with opened() as registry:
+        page = signed_page(registry, limit=LISTED)
+    listed = [version for version in page.versions if permission is None or version.name in permission.names]
+    has_more = page.next is not None and (permission is None or page.next[0] in permission.names)
+    return _shown(list_page(listed, more=f"{page.next[0]}:{page.next[1]}" if page.next and has_more else None))
+
+
+def _not_permitted(permission: Permission) -> Answer:
+    if permission.status == 401:
+        page = problem_page("Log in first", "This server asks for a user and a password of MLflow.", "")
+        return Answer(401, page.html(), permission.challenge)
+    if permission.status == 403:
+        return _shown(problem_page("Not for you", "MLflow does not let you read this model.", ""), 403)
+    why = f"MLflow answered {permission.status} when it was asked what you may read."
+    return _shown(problem_page("It is not known what you may read", why, ""), 503)
 
 
 def _verification(registry: Registry, version: Version) -> Answer:

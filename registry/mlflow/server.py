@@ -2,7 +2,7 @@
 
 `create_app` is the `mlflow.app` entry point: MLflow's own pages with a content security policy, opened in the view that shows
 models, without the parts we do not offer. `serve` runs `mlflow server` as a child in a session of its own: it ends with us,
-whole, and never outlives a Ctrl-C.
+whole, and never outlives a Ctrl-C. What listens beyond this machine has MLflow's login before every page.
 """
 
 import asyncio
@@ -19,14 +19,18 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from peft_registry.registry.disk.child_environment import Need, child_environment
 from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.mlflow.description import PAGES
 from peft_registry.registry.mlflow.route import MirrorRoute, server_environment
+from peft_registry.registry.mlflow.sharing import Sharing, is_loopback, is_shared, reader_of, require_loopback
 from peft_registry.schemas.errors import EXIT_INTERRUPTED, Unavailable
 from peft_registry.schemas.progress import Finished, Observe, Said, Started, ignore
+
+if TYPE_CHECKING:
+    from peft_registry.registry.mlflow.pages import Answer
 
 APP_NAME = "registry"
 DEFAULT_HOST = "127.0.0.1"
@@ -134,6 +138,15 @@ class UiNotStarted(Unavailable):
     reason: str
 
 
+class LoginNotAsked(Unavailable):
+    reference = "ui-login-not-asked"
+    what = "the MLflow server was stopped: it let somebody in who had not logged in"
+    why = "a request without a password was answered with {status}"
+    fix = "look at the authorization_function of your basic_auth.ini; nothing is shown to others without a login"
+
+    status: int
+
+
 class NoFreePort(Unavailable):
     reference = "no-free-port"
     what = "no free port on {host}"
@@ -157,10 +170,16 @@ def create_app() -> Any:  # a FastAPI application, which mypy does not follow
 
     from peft_registry.registry.mlflow.whose_alias import checked_answer
 
+    if is_shared():
+        from mlflow.server.auth import create_app as create_app_with_login
+
+        # first: whoever has not logged in learns nothing from what we refuse
+        app = create_app_with_login(flask_app)
+    else:
+        app = create_fastapi_app(flask_app)
     flask_app.before_request(_refuse_version_of_our_name)
     flask_app.after_request(_with_ui_defaults)
     flask_app.after_request(checked_answer)
-    app = create_fastapi_app(flask_app)
     # before MLflow's own catch-all, which would answer
     app.router.routes[:0] = [Route(path, _our_page) for path in (PAGES, f"{PAGES}/{{rest:path}}")]
     app.add_middleware(BaseHTTPMiddleware, dispatch=_guard)
@@ -175,6 +194,7 @@ def serve(
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
     open_browser: bool = True,
+    sharing: Sharing | None = None,
     observe: Observe = ignore,
 ) -> int:
     """Show the mirror until Ctrl-C, SIGTERM or a closed terminal; return the exit code.
@@ -186,13 +206,18 @@ def serve(
         host: the address to listen on.
         port: the first port to try.
         open_browser: open the page when it is ready, where there is a display.
+        sharing: that others may reach it, with MLflow's login before every page; None: this machine only.
         observe: receives the ready line.
 
     Raises:
+        NotShared: others reach the host, and it is not shared.
         NoFreePort: twenty ports from `port` on are taken.
         DiskFull, NotWritable: the folder of a store that is not there yet cannot be made.
         UiNotStarted: the server ended or did not answer within two minutes.
+        LoginNotAsked: it is shared, and answered somebody who had not logged in.
     """
+    if sharing is None:
+        require_loopback(host)
     if route.kind == "server":
         _announce(route.uri, open_browser, observe)
         return 0
@@ -202,13 +227,16 @@ def serve(
     with (
         _stop_signals() as stopped,
         tempfile.TemporaryFile() as log,
-        _child(_command(route, host, free), server_environment(home, needs), log) as child,
+        _child(_command(route, host, free, sharing), _environment(home, needs, sharing), log) as child,
     ):
         observe(Started("mlflow"))
         ready = _wait_until_ready(child, host, free, log, stopped)
         observe(Finished("mlflow"))
         if not ready:
             return EXIT_INTERRUPTED
+        if sharing is not None:
+            _require_login(host, free)
+            _announce_to_others(sharing, host, free, observe)
         _announce(address, open_browser, observe)
         while not stopped():
             if child.poll() is not None:
@@ -246,8 +274,21 @@ async def _our_page(request: Any) -> Any:  # starlette's types
         answer = pages.FROM_ELSEWHERE
     else:
         async with _checking:
-            answer = await asyncio.to_thread(pages.answer, request.path_params.get("rest", ""))
+            answer = await asyncio.to_thread(_answer, request)
     return Response(answer.html, answer.status, answer.headers, media_type="text/html")
+
+
+def _answer(request: Any) -> "Answer":  # starlette's type
+    """The page that a request is for; on a shared server only what MLflow lets its sender read."""
+    from mlflow.server import app as flask_app
+
+    from peft_registry.registry.mlflow import pages
+
+    path = request.path_params.get("rest", "")
+    if not is_shared():
+        return pages.answer(path)
+    credentials = {name: request.headers[name] for name in ("authorization", "cookie") if name in request.headers}
+    return pages.answer(path, reader=reader_of(flask_app, credentials))
 
 
 def _refuse_version_of_our_name() -> Any:  # flask's response
@@ -287,14 +328,20 @@ def _make_folder(route: MirrorRoute) -> None:
         raise unwritable(route.artifact_root, error) from error
 
 
-def _command(route: MirrorRoute, host: str, port: int) -> list[str]:
-    names = ("localhost", "127.0.0.1", "[::1]", host)
-    allowed = ",".join(dict.fromkeys(entry for name in names for entry in (name, f"{name}:*")))
+def _environment(home: Path | None, needs: Iterable[Need], sharing: Sharing | None) -> dict[str, str]:
+    return server_environment(home, needs) | dict(sharing.settings if sharing else {})
+
+
+def _command(route: MirrorRoute, host: str, port: int, sharing: Sharing | None) -> list[str]:
+    names = ("localhost", "127.0.0.1", "[::1]", *(() if sharing else (host,)))
+    others = sharing.hosts(port) if sharing else ()
+    allowed = ",".join(dict.fromkeys((*(entry for name in names for entry in (name, f"{name}:*")), *others)))
     return [
         *(sys.executable, "-P", "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", route.uri, "--registry-store-uri", route.uri),
         *("--artifacts-destination", str(route.artifact_root), "--serve-artifacts"),
         *("--app-name", APP_NAME, "--allowed-hosts", allowed),
+        *(("--cors-allowed-origins", ",".join(sharing.origins(port))) if sharing else ()),
         # uvicorn searches its app-dir first, which else is the working folder; no module lies on the null device
         *("--uvicorn-opts", f"--no-access-log --log-level warning --app-dir {os.devnull}"),
     ]
@@ -356,12 +403,32 @@ def _wait_until_ready(child: subprocess.Popen[bytes], host: str, port: int, log:
 
 
 def _healthy(host: str, port: int) -> bool:
-    connection = http.client.HTTPConnection(_reachable(host), port, timeout=2)
     try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status == 200
+        return _status_of(host, port, "/health") == 200
     except (OSError, http.client.HTTPException):
         return False
+
+
+def _require_login(host: str, port: int) -> None:
+    """Raise unless a request without a password is refused.
+
+    Raises:
+        LoginNotAsked: it is answered.
+        UiNotStarted: it is not, and not refused either.
+    """
+    try:
+        status = _status_of(host, port, "/api/2.0/mlflow/experiments/search?max_results=1", seconds=30)
+    except (OSError, http.client.HTTPException) as error:
+        raise UiNotStarted(f"it did not answer whether it asks for a login: {error}") from error
+    if status < 300:
+        raise LoginNotAsked(status)
+
+
+def _status_of(host: str, port: int, path: str, *, seconds: float = 2) -> int:
+    connection = http.client.HTTPConnection(_reachable(host), port, timeout=seconds)
+    try:
+        connection.request("GET", path, headers={"Host": f"localhost:{port}"})
+        return connection.getresponse().status
     finally:
         connection.close()
 
@@ -405,6 +472,16 @@ def _announce(address: str, open_browser: bool, observe: Observe) -> None:
     # without a display Python falls back to a browser in the terminal, which would take it over
     if open_browser and (sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         threading.Thread(target=_open_browser, args=(address,), daemon=True).start()
+
+
+def _announce_to_others(sharing: Sharing, host: str, port: int, observe: Observe) -> None:
+    if is_loopback(host):
+        observe(Said("shared", "with a login, through what you have listening to others in front of it"))
+        return
+    observe(Said("shared", f"with a login, under {', '.join(sharing.hosts(port)[1::2])}"))
+    observe(
+        Said("warning", "passwords go over the network unencrypted, unless something that encrypts stands in front")
+    )
 
 
 def _open_browser(address: str) -> None:

@@ -1,5 +1,7 @@
 """`serve` in a process of its own, as the command runs it."""
 
+import base64
+import json
 import os
 import queue
 import signal
@@ -8,8 +10,8 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,9 +34,17 @@ class RunningUi:
     url: str
     server_pids: tuple[int, ...]
 
-    def get(self, path: str, *, host: str | None = None) -> tuple[int, bytes, dict[str, str]]:
-        """Status, body and headers (lower-case names) of a GET."""
-        request = urllib.request.Request(self.url + path, headers={"Host": host} if host else {})
+    def get(
+        self, path: str, *, host: str | None = None, login: tuple[str, str] | None = None, sent: object = None
+    ) -> tuple[int, bytes, dict[str, str]]:
+        """Status, body and headers (lower-case names) of a GET, or of a POST of what is `sent` as JSON."""
+        headers = {"Host": host} if host else {}
+        if login is not None:
+            headers["Authorization"] = "Basic " + base64.b64encode(":".join(login).encode()).decode()
+        data = None
+        if sent is not None:
+            data, headers["Content-Type"] = json.dumps(sent).encode(), "application/json"
+        request = urllib.request.Request(self.url + path, data, headers)
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
                 return answer.status, answer.read(), {name.lower(): value for name, value in answer.headers.items()}
@@ -51,11 +61,19 @@ class RunningUi:
         return [pid for pid in self.server_pids if _is_alive(pid)]
 
 
+def running_ui(home: Path, port: int) -> AbstractContextManager[RunningUi]:
+    return _running([sys.executable, "-c", _SCRIPT, str(home), str(port)], os.environ)
+
+
+def shared_ui(home: Path, port: int, environment: Mapping[str, str]) -> AbstractContextManager[RunningUi]:
+    """`registry ui --shared`, listening on every address of this machine."""
+    command = ("-m", "peft_registry.cli.main", "ui", "--home", str(home), "--shared", "--no-open", "--no-mirror")
+    return _running([sys.executable, *command, "--port", str(port)], os.environ | environment)
+
+
 @contextmanager
-def running_ui(home: Path, port: int) -> Iterator[RunningUi]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", _SCRIPT, str(home), str(port)], stdout=subprocess.PIPE, stderr=None, text=True
-    )
+def _running(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[RunningUi]:
+    process = subprocess.Popen(command, env=dict(environment), stdout=subprocess.PIPE, stderr=None, text=True)
     try:
         url = _ready_line(process)
         yield RunningUi(process, url, _descendants(process.pid))

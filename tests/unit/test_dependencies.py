@@ -30,6 +30,7 @@ HOSTS = {"vllm": "calls the entry point `vllm.general_plugins`; it pins other ve
 NOT_IMPORTED = {
     "accelerate": "peft and transformers call it to place weights; its version is part of a run's record",
     "bitsandbytes": "imported by name, where a base is quantized (trainer/bases/quantization.py)",
+    "flask-wtf": "MLflow's login imports it",
     "s3fs": "fsspec's plugin for s3://",
     "psycopg": "SQLAlchemy's driver for postgresql://",
 }
@@ -39,7 +40,7 @@ def project() -> dict[str, list[str]]:
     """The requirements of the project, and of each of its extras that a user may ask for."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = settings["optional-dependencies"]
-    return {"": settings["dependencies"], "s3": extras["s3"], "postgres": extras["postgres"]}
+    return {"": settings["dependencies"]} | {name: extras[name] for name in ("s3", "postgres", "shared")}
 
 
 def distribution(requirement: str) -> str:

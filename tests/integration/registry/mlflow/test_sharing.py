@@ -1,0 +1,285 @@
+"""`registry ui --shared`: a login before every page, ours included, and two machines that mirror to such a server at once."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peft_registry.registry.mlflow import server
+from peft_registry.registry.mlflow.checking import check_mirror
+from peft_registry.registry.mlflow.connecting import connect_mirror
+from peft_registry.registry.mlflow.draining import mirror_standing, sync_mirror
+from peft_registry.registry.mlflow.route import MirrorRoute
+from peft_registry.registry.mlflow.server import LoginNotAsked, serve
+from peft_registry.registry.mlflow.sharing import (
+    LoginNotConfigured,
+    NotAName,
+    NotShared,
+    SharedElsewhere,
+    shared,
+)
+from peft_registry.registry.use_cases.register_product import register_product
+from tests.builders.homes import a_home, add_a_base, reopened
+from tests.builders.mirrored_homes import labels_in_mlflow, runs_in_mlflow, two_machines
+from tests.builders.products import a_product
+from tests.processes.interpreter import ROOT
+from tests.servers.postgres import PostgresServer
+from tests.servers.ui import RunningUi, shared_ui
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # MLflow's engines close when they are collected
+
+PORT = 5391
+ADMIN = ("admin", "a-password-of-the-admin")
+READER = ("robin", "a-password-of-a-reader")
+NOBODY_ELSES = {"MLFLOW_TRACKING_PASSWORD": "tracking", "REGISTRY_PASSPHRASE": "passphrase", "HF_TOKEN": "token"}
+INI = """[mlflow]
+default_permission = NO_PERMISSIONS
+database_uri = {database}
+admin_username = admin
+auth_cache_ttl_seconds = 60
+"""
+
+
+def an_ini(folder: Path, *lines: str, database: str = "sqlite:///users.db") -> Path:
+    path = folder / "basic_auth.ini"
+    path.write_text(INI.format(database=database) + "".join(f"{line}\n" for line in lines))
+    return path
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, RunningUi]]:
+    """A mirrored home with two names, shown to others on every address of this machine, and a reader who may see one of them.
+
+    The folder holds the home and MLflow's users.
+    """
+    folder = tmp_path_factory.mktemp("team")
+    with a_home(folder / "home") as registry, pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        base = add_a_base(registry, folder / "base")
+        for number, name in enumerate(("sums", "secret"), start=1):
+            product = a_product(registry, folder / name, base, name=name, run_id=name, value=number / 4)
+            register_product(registry, product)
+        assert sync_mirror(registry).clean
+    ini = an_ini(folder, database=f"sqlite:///{folder / 'users.db'}")
+    settings = {"MLFLOW_AUTH_CONFIG_PATH": str(ini), "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN[1]} | NOBODY_ELSES
+    with shared_ui(folder / "home", PORT, settings | {"PYTHONPATH": f"{ROOT / 'src'}"}) as ui:
+        user, password = READER
+        created = ui.get("/api/2.0/mlflow/users/create", login=ADMIN, sent={"username": user, "password": password})
+        assert created[0] == 200, created
+        sums = {"resource_type": "registered_model", "resource_id": "sums", "permission": "READ"}
+        granted = ui.get("/api/3.0/mlflow/users/permissions/grant", login=ADMIN, sent=sums | {"username": user})
+        assert granted[0] == 200, granted
+        yield folder, ui
+    assert ui.alive() == []
+
+
+EVERYTHING = (
+    "/",
+    "/api/2.0/mlflow/registered-models/search?max_results=10",
+    "/api/2.0/mlflow-artifacts/artifacts",
+    "/graphql",
+    "/registry",
+    "/registry/",
+    "/registry/sums/1",
+    "/registry/sums/1/lineage",
+    "/registry/sums/1/report",
+)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("path", EVERYTHING)
+@pytest.mark.parametrize("login", [None, ("admin", "guessed"), ("nobody", ADMIN[1])], ids=["none", "password", "user"])
+def test_whoever_has_not_logged_in_gets_no_page_of_mlflow_and_none_of_ours(
+    team: tuple[Path, RunningUi], path: str, login: tuple[str, str] | None
+) -> None:
+    status, body, headers = team[1].get(path, login=login)
+    assert status == 401
+    assert headers["www-authenticate"] == 'Basic realm="mlflow"'
+    assert b"sums" not in body
+
+
+@pytest.mark.processes
+def test_a_reader_sees_ours_and_changes_nothing(team: tuple[Path, RunningUi]) -> None:
+    _, ui = team
+    for path in ("/", "/registry/", "/registry/sums/1", "/registry/sums/1/report"):
+        assert ui.get(path, login=READER)[0] == 200, path
+    assert "✓ verified" in ui.get("/registry/sums/1", login=READER)[1].decode()
+    tag = {"name": "sums", "version": "1", "key": "registry.bias", "value": "approved"}
+    assert ui.get("/api/2.0/mlflow/model-versions/set-tag", login=READER, sent=tag)[0] == 403
+
+
+@pytest.mark.processes
+def test_a_model_that_mlflow_hides_from_a_reader_has_no_page_and_stands_in_no_list_of_theirs(
+    team: tuple[Path, RunningUi],
+) -> None:
+    _, ui = team
+    for path in ("/registry/secret/1", "/registry/secret/1/lineage", "/registry/secret/1/report", "/registry/secret/7"):
+        assert ui.get(path, login=READER)[0] == 403, path
+        assert ui.get(path, login=ADMIN)[0] == (404 if path.endswith("7") else 200), path
+    assert b"/registry/secret/1" not in ui.get("/registry/", login=READER)[1]
+    assert b"/registry/secret/1" in ui.get("/registry/", login=ADMIN)[1]
+
+
+@pytest.mark.processes
+def test_it_answers_under_the_names_of_this_machine_and_no_other(team: tuple[Path, RunningUi]) -> None:
+    _, ui = team
+    port = ui.url.rpartition(":")[2]
+    assert ui.get("/", host=f"localhost:{port}", login=ADMIN)[0] == 200
+    for host in ("evil.example", f"10.evil.example:{port}"):
+        assert ui.get("/registry/", host=host, login=ADMIN)[0] == 403, host
+
+
+@pytest.mark.processes
+def test_no_password_is_kept_in_the_home_and_the_child_has_no_secret_but_its_own(team: tuple[Path, RunningUi]) -> None:
+    folder, ui = team
+    kept = b"".join(path.read_bytes() for path in (folder / "home").rglob("*") if path.is_file())
+    assert not [secret for secret in (ADMIN[1], READER[1]) if secret.encode() in kept]
+    environments = [Path(f"/proc/{pid}/environ").read_bytes() for pid in ui.alive()]
+    assert environments
+    for environment in environments:
+        assert not [name for name in NOBODY_ELSES if f"{name}=".encode() in environment]
+
+
+def test_nothing_listens_beyond_this_machine_without_a_login(tmp_path: Path) -> None:
+    for host in ("0.0.0.0", "::", "192.0.2.1", "models.example"):
+        with pytest.raises(NotShared) as refused:
+            serve(route=MirrorRoute.of_home(tmp_path), host=host, open_browser=False)
+        assert refused.value.exit_code == 2
+        assert "--shared" in refused.value.fix
+    assert list(tmp_path.iterdir()) == []
+
+
+def ask_to_share(folder: Path, environment: dict[str, str], **changes: Any) -> Any:
+    values: dict[str, Any] = {"route": MirrorRoute.of_home(folder), "host": "0.0.0.0", "names": ()}
+    return shared(**values | changes, environment=environment, folder=folder)
+
+
+WITHOUT_LOGIN = {
+    "no file is named": ({}, (), "names no file"),
+    "it is not there": ({"MLFLOW_AUTH_CONFIG_PATH": "gone.ini"}, (), "cannot be read"),
+    "nobody could log in": ({"MLFLOW_AUTH_CONFIG_PATH": "basic_auth.ini"}, (), "no users yet"),
+    "the shipped password": (
+        {"MLFLOW_AUTH_CONFIG_PATH": "basic_auth.ini"},
+        ("admin_password = password1234",),
+        "once shipped",
+    ),
+    "the shipped password, outside": (
+        {"MLFLOW_AUTH_CONFIG_PATH": "basic_auth.ini", "MLFLOW_AUTH_ADMIN_PASSWORD": "password1234"},
+        (),
+        "once shipped",
+    ),
+    "no ini at all": ({"MLFLOW_AUTH_CONFIG_PATH": "other.ini"}, (), "no [mlflow]"),
+}
+
+
+@pytest.mark.parametrize("case", WITHOUT_LOGIN)
+def test_what_is_shared_has_users_or_is_refused_with_how_to_go_on(tmp_path: Path, case: str) -> None:
+    environment, lines, why = WITHOUT_LOGIN[case]
+    an_ini(tmp_path, *lines)
+    (tmp_path / "other.ini").write_text("[other]\n")
+    with pytest.raises(LoginNotConfigured, match=why.replace("[", r"\[")) as refused:
+        ask_to_share(tmp_path, environment)
+    assert refused.value.exit_code == 2
+    assert "MLFLOW_AUTH_CONFIG_PATH" in refused.value.fix
+
+
+def test_what_is_shared_is_handed_the_settings_of_the_login_and_no_other(tmp_path: Path) -> None:
+    an_ini(tmp_path)
+    login = {"MLFLOW_AUTH_CONFIG_PATH": "basic_auth.ini", "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN[1]}
+    sharing = ask_to_share(tmp_path, login | NOBODY_ELSES, host="192.0.2.7", names=("models.example.org",))
+    assert set(sharing.settings) == {
+        "MLFLOW_AUTH_CONFIG_PATH",
+        "MLFLOW_AUTH_ADMIN_PASSWORD",
+        "MLFLOW_FLASK_SERVER_SECRET_KEY",
+        "REGISTRY_MLFLOW_SHARED",
+    }
+    assert sharing.settings["MLFLOW_AUTH_CONFIG_PATH"] == str(tmp_path / "basic_auth.ini")
+    assert sharing.hosts(5000) == ("models.example.org", "models.example.org:5000", "192.0.2.7", "192.0.2.7:5000")
+    assert "https://models.example.org" in sharing.origins(5000)
+    assert "http://models.example.org" not in sharing.origins(5000), "whatever else answers there"
+
+
+@pytest.mark.parametrize(
+    "name", ["*", "*.example.org", "a,b", "https://models.example.org", "models.example.org/x", ""]
+)
+def test_a_name_that_would_let_every_host_in_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(NotAName):
+        ask_to_share(tmp_path, {}, names=(name,))
+
+
+def test_a_home_whose_mirror_is_elsewhere_shares_nothing(tmp_path: Path) -> None:
+    with pytest.raises(SharedElsewhere, match=r"mlflow\.example"):
+        ask_to_share(tmp_path, {}, route=MirrorRoute.of_server("https://mlflow.example"))
+
+
+@pytest.mark.processes
+def test_a_server_that_lets_somebody_in_without_a_login_is_not_shown(
+    team: tuple[Path, RunningUi], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = int(team[1].url.rpartition(":")[2])
+    server._require_login("127.0.0.1", port)
+    monkeypatch.setattr(server, "_status_of", lambda *_, **__: 200)
+    with pytest.raises(LoginNotAsked):
+        server._require_login("127.0.0.1", port)
+
+
+MACHINE = """
+import sys
+from contextlib import closing
+from pathlib import Path
+from peft_registry.registry.mlflow.draining import sync_mirror
+from peft_registry.registry.use_cases.add_base import add_base
+from peft_registry.registry.use_cases.register_product import register_product
+from tests.builders.homes import add_a_base, reopened
+from tests.builders.products import a_product
+home, machine, versions = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+with closing(reopened(home)) as registry:
+    base = add_a_base(registry, home.parent / f"base-{machine}")
+    for number in range(versions):
+        folder = home.parent / f"{machine}-{number}"
+        value = (number * 2 + int(machine) + 1) / 128
+        product = a_product(registry, folder, base, name="counted", run_id=f"{machine}-{number}", value=value)
+        register_product(registry, product)
+        mirrored = sync_mirror(registry)
+        assert mirrored.clean, mirrored.lines()
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("versions", [6, pytest.param(40, marks=pytest.mark.full)])
+def test_two_machines_that_register_and_mirror_at_once_to_a_server_with_a_login_copy_each_version_once(
+    team: tuple[Path, RunningUi],
+    postgres: PostgresServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    versions: int,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, ui = team
+    for name, value in zip(("USERNAME", "PASSWORD"), ADMIN, strict=True):
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
+    address = postgres.new_database(f"two_machines_{versions}")
+    with two_machines(tmp_path / "first", tmp_path / "second", address) as (here, there):
+        add_a_base(here, tmp_path / "base")
+        for registry in (here, there):
+            connect_mirror(registry, ui.url)
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+    machines = [
+        subprocess.Popen(
+            [sys.executable, "-c", MACHINE, str(tmp_path / name), str(number), str(versions // 2)], env=environment
+        )
+        for number, name in enumerate(("first", "second"))
+    ]
+    assert [machine.wait(280) for machine in machines] == [0, 0]
+    with closing(reopened(tmp_path / "first")) as registry:
+        assert mirror_standing(registry).waiting == {}
+        expected = {f"counted:{number}" for number in range(1, versions + 1)}
+        assert [label for label in labels_in_mlflow(registry) if label.startswith("counted")] == sorted(expected)
+        counts = runs_in_mlflow(registry)
+        assert {label: counts[label] for label in expected} == dict.fromkeys(expected, 1)
+        assert check_mirror(registry).exit_code == 0
