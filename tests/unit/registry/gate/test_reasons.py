@@ -278,3 +278,41 @@ def test_makers_waive_where_nobody_asks_for_others():
     for approvals in (None, {"count": 1, "by_others": False}):
         policy = GatePolicy.model_validate(NOTHING.model_dump() | asked | {"approvals": approvals})
         assert "worse" not in reasons(facts, policy)
+
+
+@pytest.mark.parametrize(
+    ("policy", "facts", "remedy"),
+    [
+        ({}, {"verdict": "broken"}, "`registry verify` says what is wrong"),
+        ({}, {"recalls": ("its base",)}, "use a version that was not made from it"),
+        ({"answered": ["use.intended"]}, {"open_fields": ("use.intended",)}, "answer it with `registry decide`"),
+        ({"art5_screened": True}, {"makes_media": True}, "a person states the screen, `high_risk.art5_screen`"),
+        (
+            {"refused_licence_flags": ["non_commercial"]},
+            {"licence_flags": ("non_commercial",)},
+            "use a base whose licence allows it",
+        ),
+        (
+            {"evaluation": {"not_worse": True}},
+            {"suites": house(conclusions=((None, "worse"),))},
+            "train another version",
+        ),
+        ({"evaluation": {"no_leakage": True}}, {"suites": house(leaked=("12 items",))}, "train on data that is not scored"),
+        ({"evaluation": {"limits_kept": True}}, {"suites": house(unkept=("a limit",))}, "train another version"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_reason_says_what_opens_the_gate(policy, facts, remedy):
+    decision = decide_gate(FACTS.revised(**facts), GatePolicy.model_validate(NOTHING.model_dump() | policy))
+    assert [reason.remedy for reason in decision.reasons] == [remedy]
+
+
+def test_an_output_that_nobody_screened_is_told_by_its_article():
+    policy = GatePolicy.model_validate(NOTHING.model_dump() | {"art5_screened": True})
+    (reason,) = decide_gate(FACTS.revised(makes_media=True), policy).reasons
+    assert reason.text == "it makes images, audio or video, and is not screened for Article 5"
+
+
+def test_a_base_is_not_asked_for_the_answers_of_a_modification():
+    policy = GatePolicy.model_validate(NOTHING.model_dump() | {"answered": ["use.intended"]})
+    assert reasons(FACTS.revised(is_base=True, open_fields=("use.intended",)), policy) == []

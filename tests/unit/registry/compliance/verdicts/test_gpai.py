@@ -2,7 +2,7 @@
 
 import pytest
 
-from peft_registry.registry.compliance.verdicts.gpai import THIRD, dense_flop, one_third_ratio
+from peft_registry.registry.compliance.verdicts.gpai import THIRD, ThirdRatio, dense_flop, one_third_ratio
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,12 @@ def test_fifteen_million_tokens_on_a_7b_model_trained_on_15t_are_a_millionth():
 @pytest.mark.parametrize(("own", "original"), [(1.0, 0.0), (1.0, -1.0), (-1.0, 1.0), (1.0, 5e-324), (1.7e308, 1.0)])
 def test_there_is_no_ratio_to_nothing_and_none_beyond_every_number(own, original):
     assert one_third_ratio(own, original) is None
+
+
+@pytest.mark.parametrize(("share", "straddles"), [(0.25, True), (0.24, False), (0.75, False), (0.74, True)])
+def test_a_band_holds_its_lower_end_and_not_its_upper_one(share, straddles):
+    assert ThirdRatio(ratio=0.5, low=0.25, high=0.75).straddles(share) is straddles
+
+
+def test_a_modification_that_took_no_compute_has_the_ratio_nought():
+    assert one_third_ratio(0.0, 1.0).ratio == 0.0

@@ -117,3 +117,87 @@ def test_the_articles_are_those_of_chapter_iii_section_2():
 
 def test_the_provider_of_a_high_risk_system_is_no_manufacturer_by_another_class():
     assert decided(after="annex_i", has_own_name=True, is_system_provider=True).row == "H9"
+
+
+BECOMES_HIGH = ("no_system before, annex_iii_3 after", "not_high_risk before, annex_iii_3 after")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reasons"),
+    [
+        ({"is_in_system": False}, ["the result is stated not to be part of a system"]),
+        ({"has_own_name": True}, ["another name is put on the system"]),
+        ({"is_within_plan": True}, ["a change that was planned before the initial conformity assessment, within its bounds"]),
+        ({"is_purpose_changed": True}, ["the intended purpose changed"]),
+        (
+            {"is_purpose_changed": True, "effects": Effects(affected=(9, 15))},
+            ["the intended purpose changed", "Art. 9 is stated to be affected", "Art. 15 is stated to be affected"],
+        ),
+        ({"before": "not_high_risk", "is_purpose_changed": True}, [BECOMES_HIGH[1], "the intended purpose changed"]),
+        (
+            {"after": "art6_3_exempt", "is_exit_documented": True},
+            ["the exit of Art. 6(3) is claimed and documented, and nobody is profiled"],
+        ),
+        (
+            {"before": "no_system", "after": "annex_i", "has_own_name": True},
+            ["the system is part of a product under the modifier's name"],
+        ),
+        ({}, ["the purpose is unchanged, and no article is stated to be affected"]),
+        ({"before": "not_high_risk", "after": "not_high_risk"}, ["not high-risk before, nor after"]),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_row_says_in_these_words_why_it_holds(changes, reasons):
+    assert list(decided(**changes).reasons) == reasons
+
+
+FORESEEN = "the plan that foresaw it, dated before the assessment, and that it keeps to it (high_risk.predetermined)"
+
+
+@pytest.mark.parametrize(
+    ("changes", "question", "reasons"),
+    [
+        ({"is_purpose_changed": True, "is_foreseen": True}, FORESEEN, ["the intended purpose changed"]),
+        (
+            {"is_purpose_changed": True, "is_system_provider": None},
+            "whether the modifier is the provider of the system as it was (modifier.role_claimed says so of a deployer; "
+            "else a person decides)",
+            [
+                "the intended purpose changed",
+                "a new conformity assessment is owed whoever the provider is, Art. 43(4)",
+            ],
+        ),
+        (
+            {"before": "no_system"},
+            "who is the provider of the new high-risk system, Art. 3(3) (a person decides)",
+            [BECOMES_HIGH[0]],
+        ),
+        (
+            {"before": "not_high_risk"},
+            "why it is high-risk now, if its purpose did not change (a person decides)",
+            [BECOMES_HIGH[1]],
+        ),
+        (
+            {"after": "art6_3_exempt", "profiles": True},
+            "the classification again: a system that profiles natural persons has no exit, Art. 6(3)",
+            ["the exit of Art. 6(3) is claimed, and the system profiles persons"],
+        ),
+        (
+            {"after": "art6_3_exempt", "is_exit_documented": False},
+            "the documented and registered assessment, Arts. 6(4), 49(2)",
+            [],
+        ),
+        ({"signs": ("it says worse",)}, "the effect again: no effect is stated, and this was measured", ["it says worse"]),
+        (
+            {"signs": ("it says worse",), "effects": Effects(unaffected=ARTICLES[:-1])},
+            "whether Art. 15 is affected, with the reason: `no: …` or `yes: …` (high_risk.effect_on.article_15)",
+            ["it says worse"],
+        ),
+        ({"after": "not_high_risk"}, "what no row of the table describes (a person decides)", []),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_open_status_asks_in_these_words_and_says_what_is_known(changes, question, reasons):
+    decision = decided(**changes)
+    assert decision.missing == (question,)
+    assert list(decision.reasons) == reasons

@@ -5,6 +5,7 @@ import pytest
 from peft_registry.registry.compliance.verdicts.gpai import THIRD, one_third_ratio
 from peft_registry.registry.compliance.verdicts.modifier import Answers, decide_modifier, gpai_verdict
 from peft_registry.registry.compliance.verdicts.rules import Thresholds
+from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.values import declared, imported
 from tests.builders.records import (
     NOW,
@@ -260,3 +261,45 @@ def test_open_questions_are_those_that_nobody_answered():
     assert decision.row is None
     assert "whether the result is placed on the Union market" in decision.missing
     assert "whether the result generates images, audio or video" not in decision.missing
+
+
+# no tolerance, a band of one figure; and one of a quarter, that a computer holds exactly too
+SHARP = EXACT.revised(tolerance_pct=0)
+QUARTER = EXACT.revised(tolerance_pct=25, gpai_flop=2.5)
+
+
+@pytest.mark.parametrize(
+    ("limits", "changes", "row"),
+    [
+        (SHARP, FALLBACK | {"own_flop": 1.0}, "G13"),  # exactly the threshold is not over it
+        (SHARP, FALLBACK | {"own_flop": 1.01}, "G10"),
+        (SHARP, {"own_flop": 1.0, "original_flop": 2.0}, "G13"),
+        (SHARP, {"own_flop": 1.01, "original_flop": 2.0}, "G9"),
+        (QUARTER, FALLBACK | {"own_flop": 1.0}, "G13"),  # a quarter more of it is the threshold
+        (QUARTER, FALLBACK | {"own_flop": 1.01}, "G11"),
+        # by the tolerance of the rules, and not by that of the shipped ones, half of a ratio of 0.2 reaches the threshold
+        (EXACT, {"own_flop": 0.2, "original_flop": 1.0}, "G11"),
+        (EXACT.revised(tolerance_pct=30), {"own_flop": 0.2, "original_flop": 1.0}, "G13"),
+    ],
+    ids=str,
+)
+def test_the_band_is_that_of_the_rules_that_it_is_held_against(limits, changes, row):
+    assert decide_modifier(Answers(**(PLAIN | changes)), limits).row == row
+
+
+def test_compute_of_all_is_asked_for_where_no_base_is_a_general_purpose_model():
+    decision = decide_modifier(Answers(**(PLAIN | {"is_gpai": False, "cumulative_flop": None})), EXACT)
+    assert decision.missing == ("the training compute of all that went in",)
+    assert Answers(is_gpai=True, cumulative_flop=1e30).is_large(EXACT) is False
+
+
+def test_open_questions_are_told_one_after_the_other():
+    found = verdict(is_gpai=None, is_significant=None)
+    assert found.reason == (
+        "undetermined: not recorded is whether the base is a general-purpose model; whether the change is significant"
+    )
+
+
+def test_the_evidence_of_a_status_is_the_digest_of_the_answers():
+    answers = Answers(**PLAIN)
+    assert gpai_verdict(answers).evidence == (canonical_digest(answers.model_dump(mode="json")),)
