@@ -41,6 +41,7 @@ __all__ = [
     "RunDigests",
     "StatKey",
     "copy_and_hash",
+    "digest_like",
     "hash_file",
     "hash_files",
     "hash_open_file",
@@ -53,6 +54,7 @@ OnBytes = Callable[[int], None]
 _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE_TABLE = """CREATE TABLE IF NOT EXISTS digests (
     key TEXT NOT NULL, kind TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (key, kind))"""
+_SHA256_DIGITS = 64
 _SETTLED_NS = 2_000_000_000  # the coarsest timestamps in use (FAT) are 2 s apart
 # Linux writes a changed page back within 35 s (vm.dirty_expire_centisecs, vm.dirty_writeback_centisecs); until then a program that
 # has mapped it changes it again without a new time
@@ -260,6 +262,25 @@ def copy_and_hash(source: Path, destination: Path, *, mode: int = 0o600, on_byte
                 raise FileChanged(source, "it grew")
         undo.pop_all()
     return HashedFile(digest, file.key.size, file.key)
+
+
+def digest_like(path: Path, name: str) -> str:
+    """The digest of a file in the form of a name in the cache of the Hub's clients, in hexadecimal.
+
+    Args:
+        path: the file.
+        name: 64 digits for SHA-256; else git's SHA-1 over "blob <size>\\0" and the bytes.
+
+    Raises:
+        FileMissing, NotARegularFile, FileChanged, FileUnreadable: as `hash_file`.
+    """
+    with reading(path) as file:
+        size = file.key.size
+        is_git = len(name) != _SHA256_DIGITS
+        digest = hashlib.sha1(f"blob {size}\0".encode()) if is_git else hashlib.sha256()  # noqa: S324
+        for block in file.blocks(0, size):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def write_and_hash(

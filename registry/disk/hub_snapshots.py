@@ -46,6 +46,12 @@ class HubSnapshot:
         return cls("model" if kind == "models" else "dataset", f"{owner}/{name}", place.name)
 
 
+def name_of_folder(folder: Path) -> str:
+    """What people call a folder: of a snapshot the repository's name without its owner, of any other its own name."""
+    snapshot = HubSnapshot.of(folder)
+    return folder.resolve().name if snapshot is None else snapshot.repository.partition("/")[2]
+
+
 def linked_file(path: Path) -> Path | None:
     """The file whose bytes a link of the cache stands for: the link of a snapshot, or a blob that is a link itself.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.disk.files import read_file
+from peft_registry.registry.disk.hub_snapshots import name_of_folder
 from peft_registry.registry.identity.base import ADAPTER_CONFIG_NAME, CONFIG_NAME
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.peft_config import MAX_BYTES
@@ -24,7 +25,7 @@ _TRAINED_HERE = {"prefix_tuning": "prefix_tuning", "prompt_tuning": "prompt_tuni
 
 class AdapterHubFolder(InputRefused):
     reference = "adapterhub-folder"
-    what = "{folder.name} was written by the library `adapters` (AdapterHub), and is not imported"
+    what = "{name} was written by the library `adapters` (AdapterHub), and is not imported"
     why = (
         "it holds {content}, which neither peft nor this tool loads: nobody could evaluate or check what was registered"
     )
@@ -33,6 +34,10 @@ class AdapterHubFolder(InputRefused):
     folder: Path
     content: str
     remedy: str
+
+    @property
+    def name(self) -> str:
+        return name_of_folder(self.folder)
 
 
 def require_not_adapterhub(folder: Path, paths: Collection[str]) -> None:

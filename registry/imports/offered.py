@@ -5,12 +5,14 @@ Everything else stays outside: its digest and what it is are noted. A pickle amo
 `training_args.bin` and the state of an optimizer, is noted and never opened.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from peft_registry.registry.disk.files import FileTooLarge, read_file, reading, unwritable
-from peft_registry.registry.disk.hashing import copy_and_hash, hash_file
+from peft_registry.registry.disk.files import FileTooLarge, StatKey, read_file, reading, unwritable
+from peft_registry.registry.disk.hashing import copy_and_hash, digest_like, hash_file
+from peft_registry.registry.disk.hub_snapshots import HubSnapshot, blob_of, name_of_folder
 from peft_registry.registry.identity.base import (
     ADAPTER_CONFIG_NAME,
     CHAT_TEMPLATE_NAMES,
@@ -26,7 +28,7 @@ from peft_registry.registry.intake.json import MalformedInput
 from peft_registry.registry.intake.model_code import EXTENSIONS as CODE_EXTENSIONS
 from peft_registry.registry.intake.paths import FileFound, scan_folder
 from peft_registry.registry.intake.pickle import PickleRefused, refuse_pickle
-from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.imports import FileUse, SourceFile
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -38,13 +40,29 @@ _MAX_FILES = 10_000  # ten times what a training with a checkpoint every few ste
 
 class NothingToImport(InputRefused):
     reference = "nothing-to-import"
-    what = "{folder.name} is neither an adapter nor a whole model"
+    what = "{name} is neither an adapter nor a whole model"
     why = "{reason}"
     fix = "{remedy}"
 
     folder: Path
     reason: str
     remedy: str
+
+    @property
+    def name(self) -> str:
+        return name_of_folder(self.folder)
+
+
+class CachedFileChanged(IntegrityBroken):
+    reference = "cached-file-changed"
+    what = "{name} of {repository} in the cache of the Hub's clients is not what was downloaded"
+    why = "its digest is {computed}, and in the cache it lies under {stated}"
+    fix = "delete the repository from the cache (`hf cache rm`), and import hub:{repository}"
+
+    repository: str
+    name: str
+    stated: str
+    computed: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +77,11 @@ class OfferedFolder:
     model_files: tuple[FileFound, ...]
     beside: tuple[FileFound, ...]
     model_folder: Path
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return name_of_folder(self.folder)
 
     def path_of(self, path: str) -> Path:
         """Where a file of it is read."""
@@ -82,21 +105,36 @@ class OfferedFolder:
 
         Raises:
             FileChanged, FileMissing, NotARegularFile, FileUnreadable: about a file of the model.
+            CachedFileChanged: of a snapshot, it is not what its name in the cache says.
             PickleRefused: a file is a pickle by now.
             DiskFull, NotWritable: about the copy.
         """
         try:
             destination.mkdir()
             for file in self.model_files:
-                copy_and_hash(self.folder / file.path, destination / file.path)
+                copied = copy_and_hash(self.folder / file.path, destination / file.path)
+                self._require_blob(file.path, copied.sha256.hex, destination / file.path)
                 refuse_pickle(destination / file.path)
         except OSError as error:
             raise unwritable(destination, error) from error
         return replace(self, model_folder=destination)
 
+    def _require_blob(self, path: str, sha256: str, copy: Path) -> None:
+        """Raise where a copy of a snapshot's file has not the digest that is the file's name in the cache."""
+        snapshot, blob = HubSnapshot.of(self.folder), blob_of(self.folder / path)
+        if snapshot is None or blob is None:
+            return
+        computed = sha256 if len(blob.name) == len(sha256) else digest_like(copy, blob.name)
+        if computed != blob.name:
+            raise CachedFileChanged(snapshot.repository, path, blob.name, computed)
 
-def offered_folder(folder: Path) -> OfferedFolder:
-    """What a folder holds.
+
+def offered_folder(folder: Path, names: Collection[str] | None = None) -> OfferedFolder:
+    """What a folder holds. The links of a snapshot of the Hub are the files of its repository.
+
+    Args:
+        folder: that is offered.
+        names: of the files that are looked at; None for all of them.
 
     Raises:
         AdapterHubFolder: the library `adapters` wrote it.
@@ -105,7 +143,10 @@ def offered_folder(folder: Path) -> OfferedFolder:
         UnsafeInputPath: links, devices, unsafe names, two names that are one elsewhere, too many files.
         FolderMissing, FolderUnreadable: as `scan_folder`.
     """
-    files = scan_folder(folder, family="intake", exclude=_NOT_LOOKED_AT, max_files=_MAX_FILES)
+    if names is None:
+        files = scan_folder(folder, family="intake", exclude=_NOT_LOOKED_AT, max_files=_MAX_FILES, hub_links=True)
+    else:
+        files = tuple(FileFound(name, StatKey.of_path(folder / name).size) for name in sorted(names))
     paths = frozenset(file.path for file in files)
     require_not_adapterhub(folder, paths)
     kind: Literal["adapter", "model"] = "adapter" if ADAPTER_CONFIG_NAME in paths else "model"

@@ -114,7 +114,9 @@ def import_folders(
         for number, folder in enumerate(request.folders):
             copy = scratch / f"artifact-{number:05}"
             plan = plan_import(registry, request, folder, scratch, copy)
-            imports.append(_Import(registry, plan, signer, copy, request.origins.get(folder), observe))
+            origin = request.origins.get(folder)
+            repository = None if origin is None else origin.text
+            imports.append(_Import(registry, plan, signer, copy, repository, observe))
         staged = [folder.staged() for folder in imports]
         return tuple(folder.registered(files) for folder, files in zip(imports, staged, strict=True))
 
@@ -302,7 +304,7 @@ class _Import:
 
     def _say(self, record: ImportRecord) -> None:
         base = self.plan.chosen.base.version
-        folder = self.plan.offered.folder.name
+        folder = self.plan.offered.name
         self.observe(
             Said("import", f"{folder}  {record.producer} ({record.told_by})  {record.method or 'whole model'}")
         )

@@ -60,7 +60,7 @@ def near_results(
                 alike[version.manifest_digest] = version
     read = list(alike.values())[:_RESULTS_READ]
     findings = [
-        _near_result(registry, version, scratch, folder=offered.folder.name, base=base, offered=(tuple(files), digest))
+        _near_result(registry, version, scratch, folder=offered.name, base=base, offered=(tuple(files), digest))
         for version in read
     ]
     if len(alike) > _RESULTS_READ or len(versions) == _RESULTS_LOOKED_AT:

@@ -7,6 +7,7 @@ from typing import Any
 
 from peft_registry.registry.compliance.recorded_result import BaseInput, base_section, upstream_terms
 from peft_registry.registry.disk.files import FileMissing, read_file
+from peft_registry.registry.disk.hub_snapshots import name_of_folder
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.base import ADAPTER_CONFIG_NAME
 from peft_registry.registry.identity.manifests import WEIGHTS_SUFFIX, listed_tensors, read_manifest
@@ -60,17 +61,25 @@ from peft_registry.schemas.manifest import FILE_NAME, FileEntry
 
 
 @dataclass(frozen=True, slots=True)
+class HubOrigin:
+    """The repository of the Hub that a snapshot is of, as `hub:owner/name@commit`, and the files of it that were checked."""
+
+    text: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ImportRequest:
     """What to import: folders, the base if the user names it, a name for a single folder, a facts file.
 
-    `origins` says of a folder which repository of the Hub it was fetched from, as `hub:owner/name@commit`.
+    `origins` has the folders that were fetched from the Hub.
     """
 
     folders: tuple[Path, ...]
     base: str | None = None
     name: str | None = None
     facts: Path | None = None
-    origins: Mapping[Path, str] = field(default_factory=dict)
+    origins: Mapping[Path, HubOrigin] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +133,8 @@ def plan_import(registry: Registry, request: ImportRequest, folder: Path, scratc
     name = request.name or default_name(folder)
     require_name(registry, name, is_base=False)
     _require_not_pulled(folder)
-    offered = offered_folder(folder).copied(copy)
+    origin = request.origins.get(folder)
+    offered = offered_folder(folder, None if origin is None else origin.names).copied(copy)
     if offered.kind == "model":
         plan = _model_plan(registry, request, offered, name, scratch)
     else:
@@ -140,7 +150,7 @@ _MANIFEST_MAX_BYTES = 64 * 1024 * 1024  # as verification reads of one
 
 class PulledFolder(InputRefused):
     reference = "pulled-folder"
-    what = "{folder.name} was pulled from a registry"
+    what = "{name} was pulled from a registry"
     why = "its {file} says that it is registered there as {kind}, with records that an import would not have"
     fix = "use it where it is registered"
 
@@ -148,6 +158,10 @@ class PulledFolder(InputRefused):
     kind: str
 
     file = FILE_NAME
+
+    @property
+    def name(self) -> str:
+        return name_of_folder(self.folder)
 
 
 def _require_not_pulled(folder: Path) -> None:
@@ -160,8 +174,8 @@ def _require_not_pulled(folder: Path) -> None:
 
 
 def default_name(folder: Path) -> str:
-    """A name from a folder's: lower case, other characters as dashes."""
-    last = folder.resolve().name.lower()
+    """A name from a folder's, or from that of the repository whose snapshot it is: lower case, other characters as dashes."""
+    last = name_of_folder(folder).lower()
     return "".join(
         letter if (letter.isascii() and letter.isalnum()) or letter in "._-" else "-" for letter in last
     ).strip("._-")
@@ -190,7 +204,7 @@ def _adapter_plan(
     settings = settings_of_folder(offered, config.values)
     chosen = choose_base(
         registry,
-        offered.folder.name,
+        offered.name,
         named=config.base or settings.base,
         revision=config.revision,
         reference=request.base,
@@ -232,12 +246,12 @@ def _compared_adapter(
     """
     label = chosen.base.version.label
     if chosen.objection is not None:
-        raise AdapterOfAnotherBase(offered.folder.name, label, chosen.objection)
+        raise AdapterOfAnotherBase(offered.name, label, chosen.objection)
     compared = compare_with_base(tensors, config, base_tensors)
     require_usable_patterns(config.values, base_tensors)
     misfit = compared.misfit or vocabulary_misfit(offered, tensors, base_tensors)
     if misfit is not None:
-        raise AdapterOfAnotherBase(offered.folder.name, label, misfit)
+        raise AdapterOfAnotherBase(offered.name, label, misfit)
     return compared
 
 
@@ -298,7 +312,7 @@ def _model_plan(
     chosen = _base_of_model(registry, request, offered, named=settings.base, bases=bases, relations=relations)
     relation = next(entry for entry in relations if entry.weights == chosen.base.record.identity.weights)
     if chosen.objection is not None or relation.answer == "not made from":
-        raise ModelOfAnotherBase(offered.folder.name, chosen.base.version.label, chosen.objection or relation.reason)
+        raise ModelOfAnotherBase(offered.name, chosen.base.version.label, chosen.objection or relation.reason)
     return ImportPlan(
         name=name,
         offered=offered,
@@ -362,6 +376,6 @@ def _base_of_model(
         is_named = is_named or sum(is_called(base, named) for base in bases) == 1
     made_from = [relation.base for relation in relations if relation.answer == "made from"]
     if not is_named and len(made_from) == 1:
-        by_name = choose_base(registry, offered.folder.name, named=None, revision=None, reference=made_from[0])
+        by_name = choose_base(registry, offered.name, named=None, revision=None, reference=made_from[0])
         return by_name.by_weights()
-    return choose_base(registry, offered.folder.name, named=named, revision=None, reference=request.base)
+    return choose_base(registry, offered.name, named=named, revision=None, reference=request.base)

@@ -34,7 +34,7 @@ from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.manifest import CARD_NAME
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.trainer.hub.answers import HubUnreachable, Request
-from peft_registry.trainer.hub.places import Place, SharedCache
+from peft_registry.trainer.hub.places import SharedCache
 from peft_registry.trainer.hub.repositories import (
     ListedFile,
     Listing,
@@ -114,7 +114,7 @@ class CheckedFetch:
     """Files of one commit of a repository, each compared with what the hub states of it."""
 
     listing: Listing
-    place: Place
+    place: SharedCache
     endpoint: str | None
     token: str | None
 

@@ -1,17 +1,15 @@
-"""Where the files of a commit are kept: in a folder of their own, or in the cache that clients of the Hub share.
+"""Where the files of a commit are kept: in the cache that clients of the Hub share.
 
-The cache has the layout of huggingface_hub (`registry/disk/hub_snapshots.py`), so that every client finds what is put there.
+It has the layout of huggingface_hub (`registry/disk/hub_snapshots.py`), so that every client finds what is put there.
 Its own download is not what puts it there: it keeps what a server sends without a bound and without a digest, under a name
 that the server chooses (`docs/experiments.md`).
 """
 
-import hashlib
 import os
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from peft_registry.registry.disk.files import write_atomically
 from peft_registry.registry.disk.hub_snapshots import blob_of, linked_file
@@ -33,58 +31,6 @@ class CacheContradictsHub(IntegrityBroken):
     commit: str
     name: str
     folder: Path
-
-
-class Place(Protocol):
-    """Where the bytes of each listed file go, and what has to be done for its name when they are right."""
-
-    @property
-    def folder(self) -> Path:
-        """The folder that has the files of the commit under their names."""
-        ...
-
-    def check(self, file: ListedFile) -> None:
-        """Raise CacheContradictsHub where another file has the name already."""
-        ...
-
-    def kept(self, file: ListedFile) -> Path:
-        """The file that holds the bytes, if it is there."""
-        ...
-
-    def target(self, file: ListedFile) -> Path:
-        """The path at which the bytes are put."""
-        ...
-
-    def part(self, file: ListedFile) -> Path:
-        """The path of what has come of them so far, on the same disk."""
-        ...
-
-    def settle(self, file: ListedFile) -> None:
-        """Make the name of the file lead to its bytes."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class PlainFolder:
-    """A folder of plain files, each under its own name."""
-
-    folder: Path
-
-    def check(self, file: ListedFile) -> None:
-        pass  # what is there is compared with its digest, and replaced where it is another
-
-    def kept(self, file: ListedFile) -> Path:
-        return self.folder / file.name
-
-    def target(self, file: ListedFile) -> Path:
-        return self.folder / file.name
-
-    def part(self, file: ListedFile) -> Path:
-        # our own name, not one that a server chose, for a header with a path in it would lead elsewhere
-        return self.folder / f".{hashlib.sha256(file.name.encode()).hexdigest()[:24]}.part"
-
-    def settle(self, file: ListedFile) -> None:
-        pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +56,11 @@ class SharedCache:
 
     @property
     def folder(self) -> Path:
+        """The folder that has the files of the commit under their names."""
         return self.repository_folder / "snapshots" / self.commit
 
     def check(self, file: ListedFile) -> None:
+        """Raise CacheContradictsHub where another file has the name already."""
         link = self.folder / file.name
         if os.path.lexists(link) and blob_of(link) != Path(os.path.normpath(self.target(file).absolute())):
             raise CacheContradictsHub(self.repository, self.commit, file.name, self.folder)
@@ -127,19 +75,23 @@ class SharedCache:
             raise CacheContradictsHub(self.repository, self.commit, name, self.folder)
 
     def kept(self, file: ListedFile) -> Path:
+        """The file that holds the bytes, if it is there."""
         return linked_file(self.target(file)) or self.target(file)
 
     def target(self, file: ListedFile) -> Path:
+        """The path at which the bytes are put."""
         digest = file.sha256 or file.blob_id
         assert digest is not None, "a file without a digest is refused before it is placed"
         return self.repository_folder / "blobs" / digest
 
     def part(self, file: ListedFile) -> Path:
+        """The path of what has come of them so far, on the same disk."""
         # other clients end theirs in .incomplete too, and what clears a cache knows the files by it
         blob = self.target(file)
         return blob.with_name(f"{blob.name}.peft-registry.incomplete")
 
     def settle(self, file: ListedFile) -> None:
+        """Make the name of the file lead to its bytes."""
         link = self.folder / file.name
         link.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):  # of an earlier call, or of another process; `check` says whether it is right

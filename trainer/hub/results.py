@@ -1,18 +1,16 @@
-"""An adapter or a whole model in a repository of the Hub, as a folder of plain files that `registry import` takes.
+"""An adapter or a whole model in a repository of the Hub, as a snapshot in the cache that clients of the Hub share.
 
 What is fetched is the model and what is read beside it; pickles, code and the state of optimizers stay where they are. Each file is
-compared with the digest that the Hub states; of one in the cache that clients of the Hub share with the digest that is its name
-there. The cache is used for what it has, and alone where nothing answers for the Hub.
+compared with the digest that the Hub states; where nothing answers for the Hub, the cache is used alone, and each file compared
+with the digest that is its name there. What the cache has is not fetched, and never copied.
 """
 
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from peft_registry.registry.disk.files import FileMissing, unwritable
-from peft_registry.registry.disk.hashing import copy_and_hash
-from peft_registry.registry.disk.hub_snapshots import blob_of
+from peft_registry.registry.disk.files import unwritable
+from peft_registry.registry.disk.hub_snapshots import linked_file
 from peft_registry.registry.identity.base import (
     ADAPTER_CONFIG_NAME,
     CHAT_TEMPLATE_NAMES,
@@ -28,10 +26,10 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.hub_names import HUB_ID
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.trainer.hub.answers import HubUnreachable
-from peft_registry.trainer.hub.fetching import CheckedFetch, CorruptDownload
-from peft_registry.trainer.hub.places import PlainFolder
-from peft_registry.trainer.hub.repositories import Listing, list_repository
-from peft_registry.trainer.hub.shared_cache import cached_snapshot, digest_like_name
+from peft_registry.trainer.hub.fetching import CheckedFetch
+from peft_registry.trainer.hub.places import SharedCache
+from peft_registry.trainer.hub.repositories import list_repository
+from peft_registry.trainer.hub.shared_cache import cached_snapshot, require_blob
 
 PREFIX = "hub:"
 _ADAPTER_FILES = (ADAPTER_CONFIG_NAME, ADAPTER_WEIGHTS)
@@ -85,9 +83,9 @@ class HubSource:
 
 @dataclass(frozen=True, slots=True)
 class HubResult:
-    """Where the files of a repository lie now, and what they are of; `names` are those that were checked, by POSIX path.
+    """The snapshot of a repository at a commit; `names` are the files that were checked, by POSIX path.
 
-    The folder is kept, and others may have put something beside them.
+    Other clients of the Hub use the folder too, and may have put more into it.
     """
 
     folder: Path
@@ -104,7 +102,7 @@ class HubResult:
 def fetch_result(
     source: HubSource,
     *,
-    destination: Path | None = None,
+    cache: Path | None = None,
     endpoint: str | None = None,
     token: str | None = None,
     observe: Observe = ignore,
@@ -113,7 +111,7 @@ def fetch_result(
 
     Args:
         source: the repository and the revision.
-        destination: None for a folder beside the cache of the Hub's own clients.
+        cache: None for HF_HUB_CACHE, else HF_HOME.
         endpoint: None for HF_ENDPOINT, else the public hub.
         token: None for HF_TOKEN, else a stored login.
         observe: hears of bytes, and of what stays outside.
@@ -121,77 +119,40 @@ def fetch_result(
     Raises:
         HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable, MalformedHubAnswer, UnsafeHubName: the hub does not give it.
         CorruptDownload: a file is not what the hub states, or not what its name in the cache says.
+        CacheContradictsHub: the cache has another file for that commit.
         NothingInRepository: there is nothing that could be imported.
         PickleRefused: its weights are a pickle.
-        DiskFull, NotWritable: about the destination.
+        DiskFull, NotWritable: about the cache.
     """
-    from huggingface_hub import constants
-
-    root = destination or Path(constants.HF_HOME) / "peft-registry" / "models"
     try:
         listing = list_repository(source.repository, "model", revision=source.revision, endpoint=endpoint, token=token)
     except HubUnreachable as error:
-        snapshot = cached_snapshot(source.repository, source.revision)
+        snapshot = cached_snapshot(source.repository, source.revision, cache=cache)
         if snapshot is None:
             raise
         observe(Said("cache", f"{source.repository} as this user's cache has it: {error.reason}"))
-        return _from_cache(snapshot, source.repository, root, observe)
-    return _from_hub(listing, root, endpoint, token, observe)
-
-
-def _from_hub(listing: Listing, root: Path, endpoint: str | None, token: str | None, observe: Observe) -> HubResult:
-    repository, commit = listing.repository, listing.commit
-    names = _chosen(repository, {name: file.size for name, file in listing.files.items()}, observe)
-    folder = _folder(root, repository, commit)
+        return _from_cache(snapshot, source.repository, observe)
+    place = SharedCache.of(listing, cache)
+    names = _chosen(listing.repository, {name: file.size for name, file in listing.files.items()}, observe)
     try:
-        snapshot = cached_snapshot(repository, commit)
-        if snapshot is not None:
-            for name in names:
-                stated, blob = listing.files[name], blob_of(snapshot / name)
-                # the name of a blob is the digest that the client was told; what it is, the fetch below computes
-                if blob is not None and blob.name in (stated.sha256, stated.blob_id):
-                    with suppress(FileMissing):  # somebody empties the cache; the fetch below gets it
-                        _copied(blob, folder / name)
-        CheckedFetch(listing, PlainFolder(folder), endpoint, token).all(names, observe)
+        CheckedFetch(listing, place, endpoint, token).all(names, observe)
+        place.keep_revision(source.revision)
     except OSError as error:
-        raise unwritable(folder, error) from error
-    return HubResult(folder, repository, commit, tuple(names))
+        raise unwritable(place.folder, error) from error
+    return HubResult(place.folder, listing.repository, listing.commit, tuple(names))
 
 
-def _from_cache(snapshot: Path, repository: str, root: Path, observe: Observe) -> HubResult:
-    """A copy of the snapshot's files, each compared with the digest that is its name: the import refuses links."""
-    commit = snapshot.name
-    blobs = {
-        path.relative_to(snapshot).as_posix(): blob
+def _from_cache(snapshot: Path, repository: str, observe: Observe) -> HubResult:
+    """The snapshot with those of its files that are links of the cache, each compared with the digest that is its name."""
+    sizes = {
+        path.relative_to(snapshot).as_posix(): blob.stat().st_size
         for path in sorted(snapshot.rglob("*"))
-        if (blob := blob_of(path)) is not None
+        if (blob := linked_file(path)) is not None
     }
-    names = _chosen(repository, {name: blob.stat().st_size for name, blob in blobs.items()}, observe)
-    folder = _folder(root, repository, commit)
-    try:
-        for name in names:
-            blob = blobs[name]
-            if digest_like_name(blob) != blob.name:
-                why = f"in the cache at {blob.parent.parent} it lies under a digest that is not its own"
-                raise CorruptDownload(repository, name, why)
-            _copied(blob, folder / name)
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    return HubResult(folder, repository, commit, tuple(names))
-
-
-def _copied(blob: Path, target: Path) -> None:
-    """A copy of a blob; what an earlier call left there, whole or not, is replaced."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.copy")
-    part.unlink(missing_ok=True)
-    copy_and_hash(blob, part, mode=0o644)
-    part.replace(target)
-
-
-def _folder(root: Path, repository: str, commit: str) -> Path:
-    """Its last part is the repository's name, under which the import registers it."""
-    return root / repository.replace("/", "--") / commit / repository.partition("/")[2]
+    names = _chosen(repository, sizes, observe)
+    for name in names:
+        require_blob(snapshot / name, repository, name)
+    return HubResult(snapshot, repository, snapshot.name, tuple(names))
 
 
 def _chosen(repository: str, sizes: Mapping[str, int | None], observe: Observe) -> list[str]:

@@ -1,6 +1,5 @@
 """Bases in the cache that clients of the Hub share on this machine: used where they lie, each blob compared with its name."""
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.compliance.base_terms import LICENCE_FILE
-from peft_registry.registry.disk.files import read_file, reading
+from peft_registry.registry.disk.files import read_file
+from peft_registry.registry.disk.hashing import digest_like
 from peft_registry.registry.disk.hub_snapshots import HubSnapshot, blob_of
 from peft_registry.registry.identity.base import INDEX_NAME, JSON_MAX_BYTES, WEIGHTS_NAME, additional_templates
 from peft_registry.registry.intake.json import read_json
@@ -16,8 +16,6 @@ from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.manifest import CARD_NAME
 from peft_registry.trainer.hub.fetching import BASE_FILES, CorruptDownload
 from peft_registry.trainer.hub.repositories import Kind
-
-_SHA256_DIGITS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,17 +129,6 @@ def require_blob(path: Path, repository: str, name: str) -> None:
         FileMissing, FileChanged, FileUnreadable: they cannot be read.
     """
     blob = blob_of(path)
-    if blob is not None and digest_like_name(blob) != blob.name:
+    if blob is not None and digest_like(blob, blob.name) != blob.name:
         why = f"in the cache at {blob.parent.parent} it lies under a digest that is not its own"
         raise CorruptDownload(repository, name, why)
-
-
-def digest_like_name(blob: Path) -> str:
-    """The digest of a file in the form of its name: SHA-256, or git's SHA-1 over "blob <size>\\0" and the bytes."""
-    with reading(blob) as file:
-        size = file.key.size
-        is_git = len(blob.name) != _SHA256_DIGITS
-        digest = hashlib.sha1(f"blob {size}\0".encode()) if is_git else hashlib.sha256()  # noqa: S324
-        for block in file.blocks(0, size):
-            digest.update(block)
-    return digest.hexdigest()

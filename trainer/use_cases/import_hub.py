@@ -1,18 +1,14 @@
 """`registry import hub:OWNER/NAME`: what lies in a repository of the Hub, fetched and checked, and then imported as a folder is."""
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.use_cases.import_folder import ImportOutcome, import_folders
-from peft_registry.registry.use_cases.import_plan import ImportRequest
-from peft_registry.registry.use_cases.pull import link_or_copy
+from peft_registry.registry.use_cases.import_plan import HubOrigin, ImportRequest
 from peft_registry.schemas.progress import Observe, Said, ignore
-from peft_registry.trainer.hub.results import PREFIX, HubResult, HubSource, fetch_result
+from peft_registry.trainer.hub.results import PREFIX, HubSource, fetch_result
 
 
 def import_sources(
@@ -34,29 +30,14 @@ def import_sources(
     # the forms first: a word that is wrong costs no download
     named = [HubSource.parse(source) if source.startswith(PREFIX) else Path(source) for source in sources]
     folders: list[Path] = []
-    origins: dict[Path, str] = {}
-    with ExitStack() as stack:
-        for source in named:
-            if isinstance(source, Path):
-                folders.append(source)
-                continue
-            fetched = fetch_result(source, observe=observe)
-            observe(Said("hub", f"{fetched.repository} at {fetched.commit}"))
-            folder = stack.enter_context(_checked_files_alone(fetched))
-            folders.append(folder)
-            origins[folder] = fetched.origin
-        return import_folders(registry, replace(request, folders=tuple(folders), origins=origins), observe=observe)
-
-
-@contextmanager
-def _checked_files_alone(fetched: HubResult) -> Iterator[Path]:
-    """A folder with the files that were checked and nothing else: what somebody put beside them is not of the repository."""
-    with tempfile.TemporaryDirectory(prefix=".import-", dir=fetched.folder.parent) as scratch:
-        folder = Path(scratch) / fetched.folder.name
-        try:
-            for name in fetched.names:
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                link_or_copy(fetched.folder / name, folder / name)
-        except OSError as error:
-            raise unwritable(folder, error) from error
-        yield folder
+    origins: dict[Path, HubOrigin] = {}
+    for source in named:
+        if isinstance(source, Path):
+            folders.append(source)
+            continue
+        fetched = fetch_result(source, observe=observe)
+        observe(Said("hub", f"{fetched.repository} at {fetched.commit}"))
+        folders.append(fetched.folder)
+        # other clients may have put more into the snapshot: what was not checked is not of the repository
+        origins[fetched.folder] = HubOrigin(fetched.origin, fetched.names)
+    return import_folders(registry, replace(request, folders=tuple(folders), origins=origins), observe=observe)

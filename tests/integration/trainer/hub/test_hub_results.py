@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, snapshot_download
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.use_cases.import_folder import ImportOutcome
@@ -38,7 +38,7 @@ def offered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the cache of the Hub's clients; what is fetched goes beside it."""
+    """The folder of the cache of the Hub's clients; what is fetched goes into it."""
     monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     return tmp_path / "hub"
@@ -98,7 +98,7 @@ def test_a_second_import_fetches_nothing_again(registry: Registry, hub: FakeHub)
 def test_what_somebody_put_beside_what_was_fetched_is_not_of_the_repository(
     registry: Registry, hub: FakeHub, cache: Path, name: str, text: str
 ) -> None:
-    folder = cache.parent / "hf" / "peft-registry" / "models" / "lab--tiny" / COMMIT / "tiny"
+    folder = cache / "models--lab--tiny" / "snapshots" / COMMIT
     folder.mkdir(parents=True)
     (folder / name).write_text(text)
     (outcome,) = imported(registry, name="polite")
@@ -126,6 +126,66 @@ def test_what_the_cache_has_is_not_fetched(registry: Registry, hub: FakeHub, cac
     a_cached_snapshot(cache, offered)
     imported(registry, name="polite")
     assert not [path for path in hub.asked if "/resolve/" in path]
+
+
+def files_below(*folders: Path) -> dict[Path, int]:
+    """The inode of every file that is not a link, but for what says which commit a branch is, which is written anew."""
+    paths = (path for folder in folders for path in folder.rglob("*") if path.parent.name != "refs")
+    return {path: path.stat().st_ino for path in paths if path.is_file() and not path.is_symlink()}
+
+
+def test_what_is_fetched_is_kept_once_where_every_client_of_the_hub_finds_it(
+    registry: Registry, hub: FakeHub, cache: Path, offered: Path
+) -> None:
+    imported(registry, name="polite")
+    found = Path(snapshot_download("lab/tiny", local_files_only=True, cache_dir=cache))
+    for name in ("adapter_config.json", "adapter_model.safetensors", "trainer_state.json"):
+        assert (found / name).read_bytes() == (offered / name).read_bytes()
+    sizes = [path.stat().st_size for path in files_below(cache, cache.parent / "hf")]
+    assert sizes.count((offered / "adapter_model.safetensors").stat().st_size) == 1
+
+
+@pytest.mark.parametrize("where", ["on the hub too", "offline"])
+def test_what_the_cache_has_gets_no_second_copy(
+    registry: Registry, hub: FakeHub, cache: Path, offered: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    if where == "offline":
+        monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # where nothing answers
+    a_cached_snapshot(cache, offered)
+    before = files_below(cache, cache.parent / "hf")
+    imported(registry, name="polite")
+    assert files_below(cache, cache.parent / "hf") == before
+
+
+def test_a_snapshot_in_the_cache_is_imported_by_its_path_under_the_name_of_its_repository(
+    registry: Registry, cache: Path, offered: Path
+) -> None:
+    snapshot = a_cached_snapshot(cache, offered, repository="lab/polite")
+    (outcome,) = imported(registry, str(snapshot))
+    (again,) = imported(registry, str(offered), name="of-a-folder")
+    assert outcome.version.name == "polite"
+    assert again.version.manifest_digest == outcome.version.manifest_digest
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json"])
+def test_a_snapshot_whose_blob_changed_is_refused_by_its_path(
+    registry: Registry, cache: Path, offered: Path, name: str
+) -> None:
+    snapshot = a_cached_snapshot(cache, offered)
+    blob = (snapshot / name).resolve()
+    blob.write_bytes(blob.read_bytes().replace(b"0.05", b"0.15")[:-1] + (b"\1" if name.endswith("s") else b" "))
+    error = refused(registry, str(snapshot))
+    assert (error.reference, error.exit_code) == ("cached-file-changed", 6)
+    assert name in error.what
+
+
+def test_a_snapshot_whose_link_leads_elsewhere_is_refused(
+    registry: Registry, cache: Path, offered: Path, tmp_path: Path
+) -> None:
+    snapshot = a_cached_snapshot(cache, offered)
+    (snapshot / "notes.txt").symlink_to(tmp_path / "home")
+    error = refused(registry, str(snapshot))
+    assert (error.reference, error.exit_code) == ("unsafe-input-path", 2)
 
 
 def refused(registry: Registry, *sources: str) -> KnownError:
