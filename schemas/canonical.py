@@ -5,6 +5,7 @@ canonicalised whenever they are checked. `rfc8785` writes the numbers whose form
 form, and is the oracle of the tests.
 """
 
+from collections.abc import Callable
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -46,33 +47,56 @@ def canonical_digest(value: Any) -> Digest:
 
 
 def _text(value: Any) -> str:
-    kind = type(value)
-    if kind is dict:
-        return "{" + ",".join([f"{encode_basestring(key)}:{_text(member)}" for key, member in _in_order(value)]) + "}"
-    if kind is list or kind is tuple:
-        return "[" + ",".join([_text(element) for element in value]) + "]"
-    if kind is str:
-        return encode_basestring(value)
-    return _other_text(value, kind)
+    return _WRITERS.get(type(value), _other_text)(value)
 
 
-def _other_text(value: Any, kind: type) -> str:
-    """The text of what is neither of these. Of classes that JSON has not, also those derived from its own, `rfc8785` decides."""
-    if value is None:
-        return "null"
-    if kind is bool:
-        return "true" if value else "false"
-    if kind is int and -_LARGEST <= value <= _LARGEST:
-        return str(value)
-    if kind is float and 1e-4 <= abs(value) < 1e16 and not value.is_integer():
-        return repr(value)  # between these bounds Python and ECMAScript write the same digits, without an exponent
+def _object_text(members: dict[Any, Any]) -> str:
+    pairs = []
+    for key in _in_order(members):
+        member = members[key]
+        # a call of a writer by its type, here and below, and not of `_text`: a record has thousands of members
+        pairs.append(f"{encode_basestring(key)}:{_WRITERS.get(type(member), _other_text)(member)}")
+    return "{" + ",".join(pairs) + "}"
+
+
+def _array_text(elements: list[Any] | tuple[Any, ...]) -> str:
+    return "[" + ",".join([_WRITERS.get(type(element), _other_text)(element) for element in elements]) + "]"
+
+
+def _integer_text(value: int) -> str:
+    return str(value) if -_LARGEST <= value <= _LARGEST else _other_text(value)
+
+
+def _float_text(value: float) -> str:
+    # between these bounds Python and ECMAScript write the same digits, without an exponent
+    is_written_alike = 1e-4 <= abs(value) < 1e16 and not value.is_integer()
+    return repr(value) if is_written_alike else _other_text(value)
+
+
+def _other_text(value: Any) -> str:
+    """The text of what has no writer here. Of classes that JSON has not, also those derived from its own, `rfc8785` decides."""
     return rfc8785.dumps(value).decode()
 
 
-def _in_order(members: dict[Any, Any]) -> list[tuple[str, Any]]:
-    """The members of an object by their keys as UTF-16."""
-    if not all(isinstance(key, str) for key in members):
-        raise rfc8785.CanonicalizationError("object keys must be strings")
-    if all(map(str.isascii, members)):  # the order of ASCII is that of UTF-16
-        return sorted(members.items())
-    return sorted(members.items(), key=lambda member: member[0].encode("utf-16-be"))
+def _in_order(members: dict[Any, Any]) -> list[str]:
+    """The keys of an object in the order of their UTF-16."""
+    try:
+        joined = "".join(members)
+    except TypeError as error:
+        raise rfc8785.CanonicalizationError("object keys must be strings") from error
+    if joined.isascii():  # the order of ASCII is that of UTF-16
+        return sorted(members)
+    return sorted(members, key=lambda key: key.encode("utf-16-be"))
+
+
+_WRITERS: dict[type, Callable[[Any], str]] = {
+    str: encode_basestring,
+    dict: _object_text,
+    list: _array_text,
+    tuple: _array_text,
+    float: _float_text,
+    int: _integer_text,
+    bool: lambda value: "true" if value else "false",
+    type(None): lambda _: "null",
+}
+"""What writes a value of exactly this type."""

@@ -80,6 +80,10 @@ class Value(Document):
         return self.source in ("declared", "unknown") and bool(self.evidence)
 
 
+# most of what a record holds: asked of a type, and not of `as_doubles`, because every value of every record is
+_NEVER_COUNTS = frozenset({str, float, bool, type(None)})
+
+
 def as_doubles(value: Any) -> Any:  # any JSON value
     """The value with integers from 2^53 on as floats.
 
@@ -88,13 +92,19 @@ def as_doubles(value: Any) -> Any:  # any JSON value
     Raises:
         ValueError: an integer is larger than any double.
     """
-    if isinstance(value, int) and abs(value) >= 2**53:
-        if abs(value) > sys.float_info.max:
-            raise ValueError("a number is larger than a double can be")
-        return float(value)
+    if isinstance(value, int):
+        return _as_double(value) if abs(value) >= 2**53 else value
     if isinstance(value, dict):
-        return {key: as_doubles(item) for key, item in value.items()}
-    return [as_doubles(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: item if type(item) in _NEVER_COUNTS else as_doubles(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [item if type(item) in _NEVER_COUNTS else as_doubles(item) for item in value]
+    return value
+
+
+def _as_double(count: int) -> float:
+    if abs(count) > sys.float_info.max:
+        raise ValueError("a number is larger than a double can be")
+    return float(count)
 
 
 def measured(

@@ -412,7 +412,7 @@ class RecordChecks:
         # nearly no record is superseded: a digest takes as long as reading the record
         by_record = self._by_record.setdefault(subject, {})
         for statement in self._said.pop(subject, ()):
-            by_record[self._records[statement].record().canonical_digest()] = statement
+            by_record[self._record_in(statement).canonical_digest()] = statement
         named = by_record.get(record.correction.supersedes_digest)
-        before = None if named is None else self._records[named].record()
+        before = None if named is None else self._record_in(named)
         return before if before is not None and before.record_id == record.supersedes else None
