@@ -1,6 +1,7 @@
 """`registry evaluate` on the embedded base: what is registered, how it is re-checked, and what an edit does to it."""
 
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -49,6 +50,7 @@ PROMPTS = [
     }
     for at in range(12)
 ]
+AS_TRAINED = "as-trained"  # the folder beside the home with a copy of it
 ARMS = ("adapted", "noise", "placebo")
 # each at the best rate of the kept sweep on this base; one start, so that a test can wait for it
 METHODS = (
@@ -96,6 +98,18 @@ def home(tmp_path_factory: pytest.TempPathFactory):
         config = folder / f"{name}.yml"
         config.write_text(TRAINING.format(name=name, method=method, block=block, rate=rate))
         train_and_register(registry, config)
+    registry.close()
+    shutil.copytree(folder / "home", folder / AS_TRAINED)
+    registry = open_home(folder / "home")
+    yield registry
+    registry.close()
+
+
+@pytest.fixture
+def fresh(home: Registry, tmp_path: Path):
+    """A copy of the home as it was after the trainings: an evaluation holds all earlier ones of a version against the log."""
+    shutil.copytree(home.folder.with_name(AS_TRAINED), tmp_path / "home")
+    registry = open_home(tmp_path / "home")
     yield registry
     registry.close()
 
@@ -231,7 +245,7 @@ def test_a_kept_score_that_somebody_changed_is_scored_again_and_said(home, evalu
     assert {one.reference for one in said if isinstance(one, Warned)} == {"leakage"}
 
 
-def test_own_prompts_answers_and_retention_are_measured_and_paired(home, tmp_path):
+def test_own_prompts_answers_and_retention_are_measured_and_paired(fresh, tmp_path):
     prompts, answers, earlier = (tmp_path / name for name in ("prompts.jsonl", "questions.jsonl", "earlier.jsonl"))
     prompts.write_text("".join(json.dumps(one) + "\n" for one in PROMPTS))
     rows = [{"id": f"q{at}", "prompt": "The dog", "answers": ["barks", "runs"]} for at in range(3)]
@@ -244,7 +258,7 @@ def test_own_prompts_answers_and_retention_are_measured_and_paired(home, tmp_pat
         retain=(str(earlier),),
         with_placebo=False,
     )
-    (found,) = evaluate_references(home, ["neutral:1"], asked)
+    (found,) = evaluate_references(fresh, ["neutral:1"], asked)
     metrics = {(one.dataset, one.metric) for one in found.record.results}
     assert {("counterfactual", "mean_js"), ("completion_contrast", "mean_effect")} <= metrics
     assert {("answers-questions", "f1"), ("retention-earlier", "perplexity")} <= metrics
@@ -252,7 +266,7 @@ def test_own_prompts_answers_and_retention_are_measured_and_paired(home, tmp_pat
     assert {one["metric"] for one in found.record.extra["further"]["measures"]} == {"exact_match", "f1"}
     js = next(one for one in found.record.results if one.metric == "mean_js" and one.category is None)
     assert 0 < js.value <= 0.6931472
-    recheck_version(home, found.version)
+    recheck_version(fresh, found.version)
 
 
 def test_a_file_of_data_is_for_the_suites_that_need_one(home, tmp_path):
@@ -283,14 +297,14 @@ def test_beside_a_pinned_suite_a_file_is_for_the_one_without_data(home, tmp_path
         (home.folder / "suites.json").unlink()
 
 
-def test_a_metric_of_the_users_runs_only_when_allowed_and_is_named_by_its_source(home, tmp_path):
+def test_a_metric_of_the_users_runs_only_when_allowed_and_is_named_by_its_source(fresh, tmp_path):
     answers, metric = tmp_path / "q.jsonl", tmp_path / "own.py"
     answers.write_text(json.dumps({"prompt": "The dog", "answers": "barks"}) + "\n")
     metric.write_text("def length(answer, references):\n    return float(len(answer))\n")
     asked = {"answers": answers, "metric": f"{metric}:length", "with_placebo": False}
     with pytest.raises(InputRefused, match="was not run"):
-        evaluate_references(home, ["neutral:1"], EvaluationRequest(**asked))
-    (found,) = evaluate_references(home, ["neutral:1"], EvaluationRequest(**asked, allow_code=True))
+        evaluate_references(fresh, ["neutral:1"], EvaluationRequest(**asked))
+    (found,) = evaluate_references(fresh, ["neutral:1"], EvaluationRequest(**asked, allow_code=True))
     assert found.record.extra["own_metrics"]["answers-q"].startswith("sha256:")
     assert any(one.metric == "length" for one in found.record.results)
 
@@ -328,11 +342,17 @@ def test_what_a_killed_evaluation_left_is_removed_by_the_next_and_what_lives_sta
 # --- evidence ---
 
 
+@pytest.fixture(scope="module")
+def pulled_once(home, evaluated, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pulled") / "pulled"
+    pull_version(home, version_named(home, "neutral:1"), folder)
+    return folder
+
+
 @pytest.fixture
-def pulled(home, evaluated, tmp_path) -> Path:
-    version = version_named(home, "neutral:1")
-    pull_version(home, version, tmp_path / "pulled")
-    return tmp_path / "pulled"
+def pulled(pulled_once, tmp_path) -> Path:
+    """A copy of the pulled adapter that a test may edit."""
+    return shutil.copytree(pulled_once, tmp_path / "pulled")
 
 
 def test_every_evaluation_follows_from_its_items_in_the_home_and_in_a_pulled_folder(home, pulled):

@@ -81,6 +81,7 @@ evaluation:
     - neutral
     - {path: old/earlier.csv, name: earlier, rows: 12, columns: {prompt: question, completion: answer}}
 """
+AS_TRAINED = "as-trained"  # the folder beside the home with a copy of it
 SAID: list[str] = []  # what the training of the fixture told
 
 
@@ -107,6 +108,22 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
         registry, folder / "train.yml", observe=lambda one: said.append(one) if isinstance(one, Said) else None
     )
     SAID[:] = [f"{one.label} {one.text}" for one in said]
+    registry.close()
+    shutil.copytree(folder / "home", folder / AS_TRAINED)
+    registry = open_home(folder / "home")
+    yield registry
+    registry.close()
+
+
+@pytest.fixture
+def fresh(home, tmp_path, monkeypatch) -> Iterator[Registry]:
+    """A copy of the home as it was after the training, of a user who saw no later state of its log.
+
+    An evaluation holds every earlier one of the same version against the log, so what evaluates for itself does it here.
+    """
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    shutil.copytree(home.folder.with_name(AS_TRAINED), tmp_path / "home")
+    registry = open_home(tmp_path / "home")
     yield registry
     registry.close()
 
@@ -352,35 +369,35 @@ def plans_and_evaluations(home, reference="cats:1") -> tuple[list[int], list[int
     return tuple([one.log_index for one in said if one.kind == kind] for kind in ("evaluation-plan", "bias-evaluation"))
 
 
-def test_thresholds_that_gate_stand_in_the_log_before_anything_is_scored(home, policy, tmp_path, monkeypatch):
+def test_thresholds_that_gate_stand_in_the_log_before_anything_is_scored(fresh, policy, tmp_path, monkeypatch):
     asked = EvaluationRequest(suites=("house",), policy=policy, with_placebo=False)
 
     def cut(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    _, before = plans_and_evaluations(home)
+    _, before = plans_and_evaluations(fresh)
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr("peft_registry.trainer.evaluation.evaluate.score_arm", cut)
-        evaluate_references(home, ["cats:1"], asked)
-    assert [len(one) for one in plans_and_evaluations(home)] == [1, len(before)], "logged, and nothing scored yet"
-    (found,) = evaluate_references(home, ["cats:1"], asked)
-    (plan,), evaluations = plans_and_evaluations(home)  # the same plan again stands there once
+        evaluate_references(fresh, ["cats:1"], asked)
+    assert [len(one) for one in plans_and_evaluations(fresh)] == [1, len(before)], "logged, and nothing scored yet"
+    (found,) = evaluate_references(fresh, ["cats:1"], asked)
+    (plan,), evaluations = plans_and_evaluations(fresh)  # the same plan again stands there once
     assert plan < evaluations[-1] and len(evaluations) == len(before) + 1
     stated = found.record.extra["plan"]
     assert stated["log_index"] == plan
     assert found.record.protocol.thresholds["house.margin"].source.startswith("policy thresholds.yml sha256:")
     assert found.record.protocol.policy_sha256 == Digest.of(policy.read_bytes())
-    (logged,) = logged_plans(home, found.version).values()
+    (logged,) = logged_plans(fresh, found.version).values()
     assert (str(logged.digest), str(logged.plan.plan_sha256)) == (stated["statement"], stated["sha256"])
     assert logged.plan.plan["suites"]["house"]["thresholds"]["house.margin"]["hi"] == 0.8
     assert logged.plan.plan["suites"]["house"]["dead_band"] == "of the policy"
     assert any("dead band of house.margin is that of the policy" in line for line in found.record.limitations)
     assert found.record.protocol.preregistered_at == logged.appended_at
-    recheck_version(home, found.version)
-    assert verify_version(home, found.version).exit_code == 0
+    recheck_version(fresh, found.version)
+    assert verify_version(fresh, found.version).exit_code == 0
     policy.write_text("thresholds: {house.margin: {lo: 0.3, hi: 0.9}}\n")
-    evaluate_references(home, ["cats:1"], EvaluationRequest(suites=("house",), policy=policy, with_placebo=False))
-    assert len(plans_and_evaluations(home)[0]) == 2, "other thresholds are another plan"
+    evaluate_references(fresh, ["cats:1"], EvaluationRequest(suites=("house",), policy=policy, with_placebo=False))
+    assert len(plans_and_evaluations(fresh)[0]) == 2, "other thresholds are another plan"
 
 
 def judged(home, capsys, thresholds: str, tmp_path, *more: str, model: str = "cats:1") -> tuple[int, str]:
@@ -393,45 +410,45 @@ def judged(home, capsys, thresholds: str, tmp_path, *more: str, model: str = "ca
 
 
 def test_a_band_that_the_value_is_far_from_is_broken_on_the_console_in_the_record_and_in_the_report(
-    home, capsys, tmp_path
+    fresh, capsys, tmp_path
 ):
-    before = stored_evaluations(home, version_named(home, "cats:1"))[0].record
+    before = stored_evaluations(fresh, version_named(fresh, "cats:1"))[0].record
     value = next(
         one.value
         for one in before.results
         if (one.metric, one.arm, one.category) == ("pct_stereotype", "adapted", None)
     )
     assert not 0.45 < value < 0.55
-    code, said = judged(home, capsys, "{house.pct_stereotype: {lo: 0.499, hi: 0.501}}", tmp_path)
+    code, said = judged(fresh, capsys, "{house.pct_stereotype: {lo: 0.499, hi: 0.501}}", tmp_path)
     assert code in (3, 5)
-    newest = stored_evaluations(home, version_named(home, "cats:1"))[-1].record
+    newest = stored_evaluations(fresh, version_named(fresh, "cats:1"))[-1].record
     (verdict,) = newest.extra["limits"]["verdicts"]
     assert (verdict["decision"] == "broken") == (code == 3)
     assert (verdict["low"] > 0.501 or verdict["high"] < 0.499) == (code == 3)
     assert "house.pct_stereotype 0.499 … 0.501" in said
     assert "house: not planned: the same was evaluated before the limits were logged" in said  # by its own training
-    recheck_version(home, version_named(home, "cats:1"))
-    page = make_report(home, version_named(home, "cats:1")).decode()
+    recheck_version(fresh, version_named(fresh, "cats:1"))
+    page = make_report(fresh, version_named(fresh, "cats:1")).decode()
     assert "Threshold house.pct_stereotype 0.499 … 0.501" in page
 
 
-def test_limits_decide_the_exit_code(home, capsys, tmp_path):
+def test_limits_decide_the_exit_code(fresh, capsys, tmp_path):
     """The adapter lost some of the language, and so keeps within no limit of bias; its base does."""
     for model, entries, expected in (
         ("tiny:1", "house.flagged_rate: {hi: 0.99, per_group: true}", 0),
         ("cats:1", "house.flagged_rate: {hi: 0.99}, house.net_change: {hi: 0.99, per_group: true}", 5),
         ("cats:1", "house.flaged_rate: {hi: 0.99}", 2),
     ):
-        code, said = judged(home, capsys, f"{{{entries}}}", tmp_path, model=model)
+        code, said = judged(fresh, capsys, f"{{{entries}}}", tmp_path, model=model)
         assert code == expected, (entries, said)
     assert "did you mean `house.flagged_rate`?" in said
-    code, said = judged(home, capsys, "{house.flagged_rate: {hi: 0.001}}", tmp_path, "--output", "json")
+    code, said = judged(fresh, capsys, "{house.flagged_rate: {hi: 0.001}}", tmp_path, "--output", "json")
     assert code == 3
     answer, _ = json.JSONDecoder().raw_decode(said[said.index("{") :])
     assert answer["limits"]["verdicts"][0]["decision"] == "broken"
-    code, said = judged(home, capsys, "{house.flagged_rate: {hi: 0.99}}", tmp_path)
+    code, said = judged(fresh, capsys, "{house.flagged_rate: {hi: 0.99}}", tmp_path)
     assert "; not the first: the same was evaluated in entry" in said
-    page = make_report(home, version_named(home, "cats:1")).decode()
+    page = make_report(fresh, version_named(fresh, "cats:1")).decode()
     wrong = page[page.index("What is wrong") : page.index("What is unknown")]
     assert "house.flagged_rate at most 0.001" in wrong, "a wider limit hides the one that was broken"
 
@@ -444,11 +461,11 @@ def test_a_key_is_refused_before_a_suite_is_loaded(home, capsys, tmp_path):
     assert "did you mean `crows_pairs.pct_stereotype`?" in said  # and not that its data is not here
 
 
-def test_an_evaluation_without_its_plan_or_with_other_thresholds_is_refused_and_named(home, policy, tmp_path):
+def test_an_evaluation_without_its_plan_or_with_other_thresholds_is_refused_and_named(fresh, policy, tmp_path):
     (found,) = evaluate_references(
-        home, ["cats:1"], EvaluationRequest(suites=("house",), policy=policy, with_placebo=False, limit=60)
+        fresh, ["cats:1"], EvaluationRequest(suites=("house",), policy=policy, with_placebo=False, limit=60)
     )
-    plans = {digest: one.plan for digest, one in logged_plans(home, found.version).items()}
+    plans = {digest: one.plan for digest, one in logged_plans(fresh, found.version).items()}
     assert list(plan_discrepancies(found.record, plans, frozenset(plans))) == []
     (late,) = plan_discrepancies(found.record, plans, frozenset())
     assert "logged after it" in str(late)
@@ -456,7 +473,7 @@ def test_an_evaluation_without_its_plan_or_with_other_thresholds_is_refused_and_
     protocol = found.record.protocol.model_copy(update={"thresholds": {"house.margin": band}})
     (narrowed,) = plan_discrepancies(found.record.model_copy(update={"protocol": protocol}), plans)
     assert narrowed.figure == "protocol.thresholds[house.margin]"
-    pull_version(home, found.version, tmp_path / "pulled")
+    pull_version(fresh, found.version, tmp_path / "pulled")
     recheck_folder(tmp_path / "pulled")
     lines = tmp_path / "pulled" / "evidence" / "statements.intoto.jsonl"
     kept = [
