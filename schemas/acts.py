@@ -46,3 +46,16 @@ class RecallPredicate(Document):
     reason: Reason
     undone: bool = False
     nonce: str
+
+
+class HoldPredicate(Document):
+    """The subject, with all that it was made from and all that was made from it, must be kept; `released` takes that back.
+
+    `until` is when it ends by itself, None where it does not. Several may stand about one subject, and the longest counts. `nonce`
+    as in a recall.
+    """
+
+    reason: Reason
+    until: Timestamp | None = None
+    released: bool = False
+    nonce: str

@@ -1,12 +1,62 @@
-"""Until when a record's documentation is kept: it counts from placing on the market, and not from the last update."""
+"""Until when a record's documentation is kept: it counts from placing on the market, and not from the last update.
 
+The periods are data, `rules/retention.json`, each with its clause, its source and the day it was looked up.
+"""
+
+import json
+from collections.abc import Sequence
 from datetime import date
+from functools import cache
+from importlib import resources
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from peft_registry.registry.compliance.completeness import is_yes
+from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.modification import Gpai, Retention
 from peft_registry.schemas.values import Value, derived, unknown
 
-YEARS = 10
+PeriodName = Literal["documentation", "model_documentation", "logs"]
+Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
+
+
+class Period(Frozen):
+    """How long something is kept, from what on, and where that stands."""
+
+    name: PeriodName
+    years: Annotated[int, Field(ge=0, le=100)] = 0
+    months: Annotated[int, Field(ge=0, le=11)] = 0
+    begins: Text
+    clause: Text
+    source: Text
+    retrieved: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+
+    @property
+    def where(self) -> str:
+        """Clause and source."""
+        return f"{self.clause} ({self.source})"
+
+
+class RetentionLaw(Frozen):
+    """Every period, as the law was on a day."""
+
+    law_as_of: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    periods: tuple[Period, ...]
+
+    def period(self, name: PeriodName) -> Period:
+        """The period of a name, which the file has."""
+        return next(period for period in self.periods if period.name == name)
+
+
+@cache
+def retention_law() -> RetentionLaw:
+    """The periods that this version of the tool carries."""
+    file = resources.files("peft_registry.registry.compliance") / "rules" / "retention.json"
+    return RetentionLaw.model_validate(json.loads(file.read_text(encoding="utf-8")))
+
+
+YEARS = retention_law().period("documentation").years
 DAYS = ("retention.start_date", "retention.until")
 """They follow from the day of placing, so that one is asked and not these; a later end may be declared all the same."""
 
@@ -56,6 +106,28 @@ def basis_of(retention: Retention, gpai: Gpai) -> Value:
     is_placed_or_open = is_yes(gpai.placed_on_eu_market) is not False
     period = f"{YEARS} years from placing on the market; " if is_placed_or_open else ""
     return retention.basis.revised(value=f"{period}{_why(gpai)}")
+
+
+def kept_because(retention: Retention, gpai: Gpai, *, aliases: Sequence[str], today: date) -> str:
+    """Why what a record documents is not deleted today: the period, its clause and source, and when it ends or ended.
+
+    Args:
+        retention: of the record, with its days.
+        gpai: of the record, which says whether and when it was placed on the market.
+        aliases: that were pointed at the version by a signed move, now or before.
+        today: the day that the end is compared with.
+    """
+    documentation, logs = retention_law().period("documentation"), retention_law().period("logs")
+    ends = _day(retention.until)
+    if ends is None:
+        served = f"it was promoted as {' and '.join(aliases)}, and it is " if aliases else ""
+        period = f"{served}{_why(gpai)}, {documentation.where}"
+    elif today <= ends:
+        since = f"{documentation.years} years from placing on the market"
+        period = f"its documentation is kept until {ends}, {since}, {documentation.where}"
+    else:
+        period = f"the period of {documentation.where} ended on {ends}, and no command deletes what is registered"
+    return f"{period}; the log that names it is kept at least {logs.months} months, {logs.where}"
 
 
 def _kept(retention: Retention, **days: Value) -> Retention:

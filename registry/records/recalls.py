@@ -11,22 +11,14 @@ from pydantic import ValidationError
 
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.entries import require_may_say
-from peft_registry.registry.records.snapshots import (
-    Snapshot,
-    covered_by,
-    logged_leaf,
-    snapshot_if_trusted,
-    statements_under,
-)
+from peft_registry.registry.records.snapshots import Snapshot, logged_leaf, snapshot_if_trusted, statements_under
+from peft_registry.registry.records.standing_acts import person_behind, person_of, standing_acts
 from peft_registry.registry.records.stored_manifests import manifest_in
-from peft_registry.registry.signing import dsse
-from peft_registry.registry.signing.trust import public_keys
 from peft_registry.schemas.acts import RecallPredicate
-from peft_registry.schemas.errors import KnownError, Refused
+from peft_registry.schemas.errors import Refused
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event
-from peft_registry.schemas.statement import PREDICATE_TYPES, StoredStatement
+from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.version import VerifyOutcome, Version
 
 
@@ -110,7 +102,7 @@ def recalls_above(registry: Registry, manifest: Digest, *, label: str | None = N
     """
     with registry.database.read() as tx:
         newest = snapshot_if_trusted(registry, tx)
-        for source in _sources_of(registry, tx, newest, Source(manifest, label or manifest.short)):
+        for source in sources_of(registry, tx, newest, Source(manifest, label or manifest.short)):
             recall = _standing(registry, tx, newest, source)
             if recall is not None:
                 yield recall
@@ -141,7 +133,7 @@ def recall_of(registry: Registry, source: Source) -> Recall | None:
 
 def key_as_source(registry: Registry, key_id: str) -> Source:
     """A signing key as something that whatever it registers comes from."""
-    person = _person_of(registry, key_id)
+    person = person_of(registry, key_id)
     return Source(Digest(key_id), f"the key {key_id[:12]}…" if person is None else f"the key of {person}")
 
 
@@ -150,7 +142,7 @@ def own_key(registry: Registry) -> Source:
     return key_as_source(registry, registry.trainer_key.public.key_id)
 
 
-def _sources_of(registry: Registry, tx: Transaction, newest: Snapshot | None, artifact: Source) -> Iterator[Source]:
+def sources_of(registry: Registry, tx: Transaction, newest: Snapshot | None, artifact: Source) -> Iterator[Source]:
     """An artifact and everything that went into it, each once: artifacts, weights of bases, data, keys; nearest first."""
     waiting = deque([artifact])
     seen: set[Digest] = set()
@@ -188,44 +180,8 @@ def _registering_keys(tx: Transaction, newest: Snapshot | None, manifest: Digest
 
 
 def _standing(registry: Registry, tx: Transaction, newest: Snapshot | None, source: Source) -> Recall | None:
-    stored = tuple(entry for entry in statements_under(tx, newest, source.digest) if entry.kind == "recall")
-    covered = stored if newest is None else covered_by(newest, stored)
-    standing: StoredStatement | None = None
-    for entry in stored:
-        is_covered = entry in covered
-        if not _is_undone(entry):
-            # one that no checkpoint covers yet stops already, if it is signed: waiting would let out what must not get out
-            if is_covered or _is_signed(registry, entry):
-                standing = entry
-        # taken back by what a checkpoint covers alone, and by a key that may recall
-        elif is_covered and _may_recall(registry, entry):
-            standing = None
-    return None if standing is None else _recall(registry, source, standing)
-
-
-def _is_undone(entry: StoredStatement) -> bool:
-    return entry.statement.predicate.get("undone") is True
-
-
-def _is_signed(registry: Registry, entry: StoredStatement) -> bool:
-    """Whether a pending recall is what somebody signed who may: its row alone can be written by whoever writes the database."""
-    what = f"statement {entry.digest.short}"
-    try:
-        envelope = dsse.Envelope.parse(entry.envelope, what=what)
-        dsse.verify(envelope, public_keys(registry.trust), expected_key_id=entry.key_id, what=what)
-    except KnownError:
-        return False
-    return Digest.of(envelope.payload) == entry.digest and _may_recall(registry, entry)
-
-
-def _may_recall(registry: Registry, entry: StoredStatement) -> bool:
-    try:
-        require_may_say(
-            registry.trust, entry.key_id, PREDICATE_TYPES["recall"], at=entry.appended_at or registry.clock()
-        )
-    except KnownError:
-        return False
-    return True
+    standing = standing_acts(registry, tx, newest, source.digest, "recall", taken_back_by="undone")
+    return _recall(registry, source, standing[-1]) if standing else None
 
 
 def _recall(registry: Registry, source: Source, entry: StoredStatement) -> Recall:
@@ -233,12 +189,4 @@ def _recall(registry: Registry, source: Source, entry: StoredStatement) -> Recal
         reason = RecallPredicate.from_json(entry.statement.predicate).reason
     except ValidationError:  # of an earlier release: what it says besides is not for us to read
         reason = "no reason is given"
-    person = _person_of(registry, entry.key_id) or f"key {entry.key_id[:12]}…"
-    return Recall(source, reason, person, entry.appended_at, entry.digest)
-
-
-def _person_of(registry: Registry, key_id: str) -> str | None:
-    try:
-        return registry.trust.person_of(key_id)
-    except KnownError:  # whoever checks trust says so
-        return None
+    return Recall(source, reason, person_behind(registry, entry), entry.appended_at, entry.digest)

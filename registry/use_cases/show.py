@@ -7,6 +7,7 @@ from pydantic import Field
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.evaluations import stale_for
+from peft_registry.registry.records.holds import holds_above
 from peft_registry.registry.records.recalls import recalls_above
 from peft_registry.registry.records.references import version_named, versions_of_artifact
 from peft_registry.registry.records.signed_records import version_statements
@@ -64,6 +65,7 @@ class VersionShown(Frozen):
     set_aside: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
     # of it or of what it was made from
     recalls: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
+    holds: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)  # likewise
 
     def to_json(self) -> dict[str, Any]:
         """One flat object: the version's own fields, then manifest, statements and predicates."""
@@ -97,6 +99,7 @@ class VersionShown(Frozen):
         lines += [("set aside", text) for text in self.set_aside]
         lines += [("stale", text) for text in self.stale]
         lines += [("recalled", text) for text in self.recalls]
+        lines += [("on hold", text) for text in self.holds]
         pending = ", pending until whoever holds the log key signs" if self.pending else ""
         lines.append(("registered", f"{version.registered_at}, log {version.log_index}{pending}"))
         if version.aliases:
@@ -143,6 +146,7 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
         predicates=said.predicates,
         stale=tuple(stale),
         recalls=tuple(recall.text for recall in recalls_above(registry, version.manifest_digest, label=version.label)),
+        holds=tuple(hold.text for hold in holds_above(registry, version.manifest_digest, version.label)),
         base_label=bases[0].label if bases else None,
         pending=version.log_index >= covered,
         set_aside=tuple(f"modification {aside.statement.digest.short}: {aside.reason}" for aside in said.set_aside),

@@ -213,6 +213,8 @@ SIGNING = {
     "approve": ["tiny", "--reason", "read", "--key", "example/train.yml"],
     "waive": ["tiny", "worse", "--until", "2099-01-01", "--reason", "read", "--key", "example/train.yml"],
     "recall": ["tiny", "--reason", "withdrawn", "--key", "example/train.yml"],
+    "hold": ["tiny", "--reason", "asked for", "--key", "example/train.yml"],
+    "release": ["tiny", "--reason", "over", "--key", "example/train.yml"],
 }
 
 

@@ -37,6 +37,8 @@ IN_AN_EMPTY_FOLDER = {
     "waive": 2,
     "gate show": 0,
     "recall": 2,
+    "hold": 2,
+    "release": 2,
     "schema": 0,
     "methods": 0,
     "suites list": 0,

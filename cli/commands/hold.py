@@ -1,0 +1,100 @@
+"""hold and release: what must be kept, and what need not any more."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from peft_registry.cli import console
+from peft_registry.cli.options import (
+    HomeOption,
+    OptionNeeded,
+    Output,
+    OutputOption,
+    PassphraseFileOption,
+    SubjectArgument,
+)
+
+if TYPE_CHECKING:
+    from peft_registry.registry.use_cases.hold import HoldChanged
+
+ReasonOption = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; everybody who is refused reads it.")]
+KeyOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Private key of an approver or an officer.")]
+KeyPassphraseOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="File with the passphrase of --key, if it differs.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(hold)
+    app.command()(release)
+
+
+def hold(
+    reference: SubjectArgument,
+    reason: ReasonOption = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], metavar="DAY", help="Day on which it ends; default: when it is released."),
+    ] = None,
+    key: KeyOption = None,
+    key_passphrase_file: KeyPassphraseOption = None,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Forbid the deletion of something, of what it was made from and of what was made from it. Signed with your key."""
+    from peft_registry.cli.settings import passphrase_source
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.signing.keys import PrivateKey
+    from peft_registry.registry.use_cases.hold import hold as sign_hold
+
+    why, file = _required(reason, key)
+    with opened(home, passphrase_file) as registry:
+        registry.unlock()
+        signer = PrivateKey.load(file, passphrase_source(key_passphrase_file or passphrase_file))
+        last = None if until is None else until.date()
+        changed = sign_hold(registry, reference, signer, reason=why, until=last)
+    _show(changed, output)
+
+
+def release(
+    reference: SubjectArgument,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    key_passphrase_file: KeyPassphraseOption = None,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Take every hold of something back. Signed with your key."""
+    from peft_registry.cli.settings import passphrase_source
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.signing.keys import PrivateKey
+    from peft_registry.registry.use_cases.hold import release as sign_release
+
+    why, file = _required(reason, key)
+    with opened(home, passphrase_file) as registry:
+        registry.unlock()
+        signer = PrivateKey.load(file, passphrase_source(key_passphrase_file or passphrase_file))
+        changed = sign_release(registry, reference, signer, reason=why)
+    _show(changed, output)
+
+
+def _required(reason: str | None, key: Path | None) -> tuple[str, Path]:
+    if reason is None:
+        raise OptionNeeded("--reason TEXT", "everybody who is refused reads why")
+    if key is None:
+        raise OptionNeeded("--key FILE", "an approver or an officer decides, and a registry keeps no key of theirs")
+    return reason, key
+
+
+def _show(changed: "HoldChanged", output: Output) -> None:
+    if output is Output.json:
+        console.out_json(changed.model_dump(mode="json"))
+        return
+    state = "released" if changed.released else "on hold"
+    until = "" if changed.until is None else f", until {changed.until[:10]}"
+    console.line(f"{state:<9} {console.printable(changed.name)}  {changed.subject}{until}", indent=10)
+    console.next_step("registry gc --dry-run" if changed.version is None else f"registry show {changed.version}")

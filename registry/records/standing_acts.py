@@ -1,0 +1,83 @@
+"""Which acts stand about a digest: those that were signed by whoever may, and that nothing took back since."""
+
+from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.entries import require_may_say
+from peft_registry.registry.records.snapshots import Snapshot, covered_by, statements_under
+from peft_registry.registry.signing import dsse
+from peft_registry.registry.signing.trust import public_keys
+from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.statement import StatementKind, StoredStatement
+
+
+def standing_acts(
+    registry: Registry,
+    tx: Transaction,
+    newest: Snapshot | None,
+    subject: Digest,
+    kind: StatementKind,
+    *,
+    taken_back_by: str,
+) -> tuple[StoredStatement, ...]:
+    """The acts of a kind about a digest that stand, in the order of the log.
+
+    Args:
+        registry: whose trust file says who may.
+        tx: reads the statements.
+        newest: the snapshot that they are held against.
+        subject: what the acts are about.
+        kind: of the acts.
+        taken_back_by: the field of the predicate that is true where an act takes back all before it.
+
+    Raises:
+        SaidDiffers, PathRejected: as `statements_under`.
+    """
+    said = statements_under(tx, newest, subject)
+    # both: a row that is pending may name another kind than what was signed
+    stored = tuple(entry for entry in said if entry.kind == kind and entry.statement.kind == kind)
+    covered = stored if newest is None else covered_by(newest, stored)
+    standing: tuple[StoredStatement, ...] = ()
+    for entry in stored:
+        is_covered = entry in covered
+        if entry.statement.predicate.get(taken_back_by) is not True:
+            # one that no checkpoint covers yet counts already, if it is signed: waiting would let out what must not get out
+            if is_covered or _is_signed(registry, entry):
+                standing = (*standing, entry)
+        # taken back by what a checkpoint covers alone, and by a key that may
+        elif is_covered and _may_say(registry, entry):
+            standing = ()
+    return standing
+
+
+def person_behind(registry: Registry, entry: StoredStatement) -> str:
+    """Whose key signed it, or the key's id."""
+    return person_of(registry, entry.key_id) or f"key {entry.key_id[:12]}…"
+
+
+def person_of(registry: Registry, key_id: str) -> str | None:
+    """Whose key it is; None where no trust file says so."""
+    try:
+        return registry.trust.person_of(key_id)
+    except KnownError:  # whoever checks trust says so
+        return None
+
+
+def _is_signed(registry: Registry, entry: StoredStatement) -> bool:
+    """Whether a pending act is what somebody signed who may: its row alone can be written by whoever writes the database."""
+    what = f"statement {entry.digest.short}"
+    try:
+        envelope = dsse.Envelope.parse(entry.envelope, what=what)
+        dsse.verify(envelope, public_keys(registry.trust), expected_key_id=entry.key_id, what=what)
+    except KnownError:
+        return False
+    return Digest.of(envelope.payload) == entry.digest and _may_say(registry, entry)
+
+
+def _may_say(registry: Registry, entry: StoredStatement) -> bool:
+    predicate_type = entry.statement.predicate_type
+    try:
+        require_may_say(registry.trust, entry.key_id, predicate_type, at=entry.appended_at or registry.clock())
+    except KnownError:
+        return False
+    return True
