@@ -44,7 +44,7 @@ def hold(
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Forbid the deletion of something, of what it was made from and of what was made from it. Signed with your key."""
+    """Forbid the deletion of something, and of what belongs to it. Signed with your key."""
     from peft_registry.cli.settings import passphrase_source
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.signing.keys import PrivateKey

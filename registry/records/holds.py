@@ -118,8 +118,8 @@ def every_hold(registry: Registry, tx: Transaction) -> Holds:
         SaidDiffers, PathRejected, LogForked, LogTruncated, SnapshotMalformed: as `hold_of`.
     """
     newest = snapshot_if_trusted(registry, tx)
-    by_subject = {}
-    above = {}
+    by_subject: dict[Digest, Hold] = {}
+    above: dict[Digest, Hold] = {}
     for subject in dict.fromkeys(_held_once(catalog.every_leaf(tx))):
         hold = _standing(registry, tx, newest, Source(subject, _name(registry, subject)))
         if hold is None:

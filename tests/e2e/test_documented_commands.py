@@ -406,6 +406,7 @@ PREPARE: dict[str, Callable[[Place], dict[str, str]]] = {
     "merge-adapters": for_merging,
     "guard-an-alias": for_recall,
     "recall": for_recall,
+    "hold-evidence": for_recall,
     "read-a-report": lambda _: {"NAME:3": "polite-replies:1"},
     "run-on-postgres-and-s3": for_a_base,
     "state-the-facts": for_facts,
