@@ -3,7 +3,7 @@
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import require_may_say
-from peft_registry.registry.records.snapshots import Snapshot, covered_by, statements_under
+from peft_registry.registry.records.snapshots import SaidDiffers, Snapshot, covered_by, statements_under
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.trust import public_keys
 from peft_registry.schemas.errors import KnownError
@@ -31,9 +31,12 @@ def standing_acts(
         taken_back_by: the field of the predicate that is true where an act takes back all before it.
 
     Raises:
-        SaidDiffers, PathRejected: as `statements_under`.
+        SaidDiffers, PathRejected: as `statements_under`; and a covered act is another text than was logged.
     """
     said = statements_under(tx, newest, subject)
+    for entry in said if newest is None else covered_by(newest, said):
+        if entry.kind == kind:
+            _require_unaltered(subject, entry)
     # both: a row that is pending may name another kind than what was signed
     stored = tuple(entry for entry in said if entry.kind == kind and entry.statement.kind == kind)
     covered = stored if newest is None else covered_by(newest, stored)
@@ -48,6 +51,13 @@ def standing_acts(
         elif is_covered and _may_say(registry, entry):
             standing = ()
     return standing
+
+
+def _require_unaltered(subject: Digest, entry: StoredStatement) -> None:
+    """Raise SaidDiffers where a row has the digest that was logged, and holds another text."""
+    payload = dsse.Envelope.parse(entry.envelope, what=f"statement {entry.digest.short}").payload
+    if Digest.of(payload) != entry.digest:
+        raise SaidDiffers(subject, f"the text of its {entry.kind} {entry.digest.short} was exchanged")
 
 
 def person_behind(registry: Registry, entry: StoredStatement) -> str:

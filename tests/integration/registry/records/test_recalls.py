@@ -295,3 +295,16 @@ def test_a_key_that_nobody_lists_is_not_known_and_none_has_a_lineage(place: Plac
         subject_of_lineage(place.registry, str(place.trainer))
     with pytest.raises(DigestUnknown):
         place.recall(Digest(STRANGER.public.key_id))
+
+
+@pytest.mark.parametrize("kind", ["recall", "test-result"])
+@pytest.mark.parametrize("door", DOORS)
+def test_the_text_of_a_recall_that_was_exchanged_opens_no_door(place: Place, door: str, kind: str) -> None:
+    """The row keeps the digest that was logged; what it holds, its undoing or another statement, nobody who may signed."""
+    place.recall(place.data)
+    said = {"reason": WHY, "undone": True, "nonce": "0f"} if kind == "recall" else {"result": "PASSED"}
+    other = sign_statement(place.data, kind, said, STRANGER)  # type: ignore[arg-type]  # both are kinds
+    with place.home.rows() as rows:
+        rows.run("UPDATE statements SET envelope = :envelope WHERE kind = 'recall'", envelope=other.envelope)
+    with pytest.raises(SaidDiffers):
+        DOORS[door](place, place.version("product"))
