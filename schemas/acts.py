@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.values import Timestamp
@@ -59,3 +60,24 @@ class HoldPredicate(Document):
     until: Timestamp | None = None
     released: bool = False
     nonce: str
+
+
+class GatePredicate(Document):
+    """A person binds an alias to a policy: whatever it is moved to afterwards has to pass it. Without a policy the binding ends.
+
+    The subject is `guarded_subject` of name and alias; without a name the alias of every name is meant. Of several about one
+    subject the last in the log decides, and what binds an alias of one name counts before what binds it for every name. `policy`
+    is the SHA-256 of the policy's bytes.
+    """
+
+    name: str | None
+    alias: str
+    policy: Digest | None
+    policy_name: str | None
+    reason: Reason
+    nonce: str
+
+
+def guarded_subject(name: str | None, alias: str) -> Digest:
+    """What a statement about an alias of a name is about, or about that alias of every name (None): it has no bytes of its own."""
+    return canonical_digest(["gate", name, alias])

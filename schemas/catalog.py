@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from peft_registry.schemas.acts import GatePredicate
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import TrainingFile
@@ -27,6 +28,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "statement": Statement,
     "registration": RegistrationPredicate,
     "alias": AliasPredicate,
+    "gate": GatePredicate,
     "card": CardPredicate,
     "base": BaseRecord,
     "run": RunRecord,

@@ -55,7 +55,7 @@ FirstKind = Literal[
     "hold",
     "recall",
 ]
-StatementKind = FirstKind | Literal["answers"]
+StatementKind = FirstKind | Literal["answers", "gate"]
 
 MODIFICATION_V1 = urn("modification")
 # what is written of each kind
@@ -75,6 +75,7 @@ PREDICATE_TYPES: dict[StatementKind, str] = {
     "hold": urn("hold"),
     "recall": urn("recall"),
     "answers": urn("answers"),
+    "gate": urn("gate"),
 }
 # what is read: every version of each kind
 KINDS: dict[str, StatementKind] = {
@@ -98,7 +99,7 @@ ROLE_KINDS: dict[str, tuple[StatementKind, ...]] = {
         "answers",
     ),
     "evaluator": ("evaluation-plan", "bias-evaluation", "test-result", "answers"),
-    "approver": ("approval", "waiver", "decision", "hold", "recall", "alias", "answers"),
+    "approver": ("approval", "waiver", "decision", "hold", "recall", "alias", "answers", "gate"),
     "officer": ("hold", "answers"),
 }
 

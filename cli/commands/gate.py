@@ -1,17 +1,45 @@
 """gate: whether what an alias points at is still let through, and what a policy asks."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import CheckpointOption, HomeOption, Output, OutputOption
+from peft_registry.cli.options import (
+    CheckpointOption,
+    HomeOption,
+    OptionNeeded,
+    Output,
+    OutputOption,
+    PassphraseFileOption,
+)
+
+if TYPE_CHECKING:
+    from peft_registry.registry.use_cases.bind_alias import AliasBinding
+    from peft_registry.registry.use_cases.gate import ReadPolicy
+
+GuardedArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME@ALIAS|ALIAS",
+        help="Alias of one name, or of every name, also of those to come.",
+        show_default=False,
+    ),
+]
+ReasonOption = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; everybody who is refused reads it.")]
+KeyOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Private key of the approver.")]
+KeyPassphraseOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="File with the passphrase of --key, if it differs.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
     gate = typer.Typer(help="The policies that guard aliases.", no_args_is_help=True)
     gate.command("status")(gate_status)
     gate.command("show")(gate_show)
+    gate.command("set")(gate_set)
+    gate.command("unset")(gate_unset)
     app.add_typer(gate, name="gate")
 
 
@@ -61,3 +89,76 @@ def gate_show(
     for read in policies:
         console.line(f"{read.policy.name:<10} {read.policy.about}", indent=11)
     console.next_step(f"registry gate show {SHIPPED[-1]}")
+
+
+def gate_set(
+    alias: GuardedArgument,
+    policy: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE", help="Policy: starter, regulated, or a file.")
+    ] = None,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    key_passphrase_file: KeyPassphraseOption = None,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Bind an alias to a policy: no later move passes by another. Signed with your key."""
+    from peft_registry.registry.use_cases.gate import read_gate_policy
+
+    if policy is None:
+        raise OptionNeeded("--policy NAME|FILE", "an alias is bound to a policy")
+    asked = read_gate_policy(policy)
+    bound = _bind(alias, asked, reason, (key, key_passphrase_file), (home, passphrase_file))
+    if output is Output.json:
+        console.out_json(bound.model_dump(mode="json"))
+        return
+    console.line(f"bound    {alias} to {asked.policy.name} ({asked.digest.short}) by {bound.person}")
+    if bound.before is not None:
+        console.line(f"before   {console.printable(bound.before)}", indent=9)
+    console.next_step(f"registry gate status {alias if '@' in alias else f'NAME@{alias}'}")
+
+
+def gate_unset(
+    alias: GuardedArgument,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    key_passphrase_file: KeyPassphraseOption = None,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """End the binding of an alias to a policy. Signed with your key."""
+    bound = _bind(alias, None, reason, (key, key_passphrase_file), (home, passphrase_file))
+    if output is Output.json:
+        console.out_json(bound.model_dump(mode="json"))
+        return
+    console.line(f"free     {alias} by {bound.person}")
+    console.line(f"before   {console.printable(bound.before or '')}", indent=9)
+    console.next_step(f"registry gate set {alias} --policy regulated")
+
+
+def _bind(
+    alias: str,
+    policy: "ReadPolicy | None",
+    reason: str | None,
+    key: tuple[Path | None, Path | None],
+    home: tuple[Path | None, Path | None],
+) -> "AliasBinding":
+    """Sign it; a key and a home each come with the file of their passphrase."""
+    from peft_registry.cli.settings import passphrase_source
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.signing.keys import PrivateKey
+    from peft_registry.registry.use_cases.bind_alias import bind_alias, guarded_named
+
+    file, key_passphrase_file = key
+    folder, passphrase_file = home
+    if reason is None:
+        raise OptionNeeded("--reason TEXT", "everybody who is refused reads why")
+    if file is None:
+        raise OptionNeeded("--key FILE", "an approver binds an alias, and a registry keeps no approver's key")
+    with opened(folder, passphrase_file) as registry:
+        guarded = guarded_named(registry, alias)
+        registry.unlock()
+        signer = PrivateKey.load(file, passphrase_source(key_passphrase_file or passphrase_file))
+        return bind_alias(registry, guarded, policy, signer, reason=reason)

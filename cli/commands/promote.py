@@ -8,6 +8,7 @@ from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption, ReferenceArgument
 
 NO_POLICY = "none"
+STARTER = "starter"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -18,8 +19,12 @@ def promote(
     reference: ReferenceArgument,
     alias: Annotated[str, typer.Argument(help="Alias, for example champion.")],
     policy: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="What is asked of it: starter, regulated, a file, or none.")
-    ] = "starter",
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="What is asked of it: starter, regulated, a file, or none. Default: what the alias is bound to, else starter.",
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show how it stands before the policy; move nothing.")
     ] = False,
@@ -35,13 +40,15 @@ def promote(
     from peft_registry.cli.gate import show_gate
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.references import version_named
-    from peft_registry.registry.use_cases.gate import explain_gate, read_gate_policy
+    from peft_registry.registry.use_cases.gate import explain_gate, policy_for, read_gate_policy
     from peft_registry.registry.use_cases.gate import promote as promote_through
     from peft_registry.registry.use_cases.promote import set_alias
 
-    asked = None if policy == NO_POLICY and not explain else read_gate_policy(policy)
+    asked = None if policy is None or (policy == NO_POLICY and not explain) else read_gate_policy(policy)
     with opened(home, passphrase_file) as registry:
         version = version_named(registry, reference)
+        if policy is None:
+            asked = policy_for(registry, version.name, alias, otherwise=STARTER)
         if explain:
             assert asked is not None, "what is explained is a policy"
             show_gate(explain_gate(registry, version, asked), output, opens=f"registry promote {version.label} {alias}")

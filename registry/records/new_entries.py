@@ -15,6 +15,7 @@ from peft_registry.registry.compliance.inherited_values import RecordedBefore
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.bindings import MovedPastGate, binding_in_force, require_moved_through
 from peft_registry.registry.records.entries import misplaced, read_statement, require_signed, statement_of_entry
 from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.registry.records.recorded_elsewhere import Said, bases_in, flags_in, makings_in
@@ -25,6 +26,7 @@ from peft_registry.registry.signing.trust import public_keys
 from peft_registry.registry.transparency import merkle, snapshot
 from peft_registry.registry.transparency.epochs import begins
 from peft_registry.registry.transparency.projection import EntryRejected
+from peft_registry.schemas.acts import GatePredicate, guarded_subject
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import KnownError
@@ -113,6 +115,7 @@ class NewEntries:
             self._require_not_revoked(index, leaf)
             self._require_projected(index, leaf, said.statement)
             self._require_of_a_base(index, leaf)
+            self._require_gate(index, leaf, said.statement)
             self._require_answered(index, leaf, said.statement)
         self.newest_time = max(leaf.at, self.newest_time)
         self._follow_statement(leaf)
@@ -150,6 +153,29 @@ class NewEntries:
         reason = misplaced(leaf.kind, stored_manifest(self._registry, leaf.subject))
         if reason:
             raise PendingRejected(index, reason)
+
+    def _require_gate(self, index: int, leaf: Event, statement: Statement) -> None:
+        """Raise where a move did not pass the policy that its alias is bound to, or a binding is not about what it names.
+
+        Raises:
+            PendingRejected: it is so.
+            SaidDiffers, PathRejected: what was said of the alias before is not in the database as it was signed.
+        """
+        if leaf.says == "gate":
+            said = _predicate(index, GatePredicate, statement)
+            if guarded_subject(said.name, said.alias) != leaf.subject:
+                raise PendingRejected(index, "it binds another alias than it is about")
+        elif leaf.kind == "alias":
+            move = _predicate(index, AliasPredicate, statement)
+            if move.removed:
+                return
+            binding = binding_in_force(
+                self._registry, self._tx, self._before, move.name, move.alias, before=index, trust=self._trust
+            )
+            try:
+                require_moved_through(binding, move.name, move.alias, move.gate, index)
+            except MovedPastGate as error:
+                raise PendingRejected(index, f"{error}") from error
 
     def _require_in_tree(self, index: int, data: bytes) -> None:
         """Raise unless the stored hashes are those of the bytes that are checked: the signature is over the hashes."""

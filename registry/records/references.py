@@ -6,12 +6,15 @@ renumbered contradict it. A log of an earlier release has no snapshot until its 
 move is treated as if it did not exist.
 """
 
+from dataclasses import dataclass
+
 from pydantic import ValidationError
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.entries import require_signed_entry
+from peft_registry.registry.records.bindings import binding_in_force, require_moved_through
+from peft_registry.registry.records.entries import require_signed, require_signed_entry, statement_of_entry
 from peft_registry.registry.records.snapshots import (
     Snapshot,
     VersionsDiffer,
@@ -20,6 +23,7 @@ from peft_registry.registry.records.snapshots import (
     logged_leaf,
     newest_number,
     proven,
+    read_leaf,
     require_logged,
     snapshot_if_trusted,
 )
@@ -33,6 +37,7 @@ from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.log import Event
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import AliasPredicate, StoredStatement
+from peft_registry.schemas.values import Timestamp
 from peft_registry.schemas.version import Version
 
 
@@ -83,7 +88,7 @@ def require_signed_alias(registry: Registry, version: Version, alias: str, *, tr
         raise AliasUnsigned(version.name, alias, f"{error}") from error
 
 
-def _require_says(stored: StoredStatement, version: Version, alias: str) -> None:
+def _require_says(stored: StoredStatement, version: Version, alias: str) -> AliasPredicate:
     try:
         predicate = AliasPredicate.from_json(stored.statement.predicate)
     except ValidationError as error:
@@ -91,6 +96,7 @@ def _require_says(stored: StoredStatement, version: Version, alias: str) -> None
     moved = (stored.statement.kind, stored.statement.subject_digest, predicate.name, predicate.alias, predicate.removed)
     if moved != ("alias", version.manifest_digest, version.name, alias, False):
         raise AliasUnsigned(version.name, alias, "the statement that moved it says something else")
+    return predicate
 
 
 def _logged_at(registry: Registry, tx: catalog.Transaction, stored: StoredStatement, policy: TrustPolicy) -> str | None:
@@ -124,6 +130,7 @@ def version_named(registry: Registry, text: str, *, trust: TrustPolicy | None = 
         MalformedReference: the text is not a reference.
         NotFound: there is no such version.
         AliasUnsigned: the alias is recorded, and nobody who may has signed that.
+        MovedPastGate: it was moved under another policy than the one that it was bound to.
         VersionsDiffer, PathRejected, LogForked, LogTruncated: the database is not what was logged.
     """
     reference = Reference.parse(text)
@@ -132,7 +139,7 @@ def version_named(registry: Registry, text: str, *, trust: TrustPolicy | None = 
         if newest is None:
             version = catalog.resolve(tx, reference)
         else:
-            version = _logged_version(tx, newest, reference, trust or registry.trust)
+            version = _logged_version(registry, tx, newest, reference, trust or registry.trust)
     if newest is None and reference.alias is not None:
         require_signed_alias(registry, version, reference.alias, trust=trust)
     return version
@@ -159,11 +166,13 @@ def versions_of_artifact(registry: Registry, manifest: Digest, *, known: Snapsho
     return versions
 
 
-def _logged_version(tx: catalog.Transaction, newest: Snapshot, reference: Reference, trust: TrustPolicy) -> Version:
+def _logged_version(
+    registry: Registry, tx: catalog.Transaction, newest: Snapshot, reference: Reference, trust: TrustPolicy
+) -> Version:
     """The version that the snapshot gives for a reference."""
     name = reference.name or ""
     if reference.alias is not None:
-        return _aliased_version(tx, newest, reference, trust)
+        return _aliased_version(registry, tx, newest, reference, trust)
     if reference.digest is None and reference.number is None:
         count = newest_number(tx, newest, name)
         if count is not None:
@@ -186,7 +195,9 @@ def _numbered_version(tx: catalog.Transaction, newest: Snapshot, name: str, numb
     return version
 
 
-def _aliased_version(tx: catalog.Transaction, newest: Snapshot, reference: Reference, trust: TrustPolicy) -> Version:
+def _aliased_version(
+    registry: Registry, tx: catalog.Transaction, newest: Snapshot, reference: Reference, trust: TrustPolicy
+) -> Version:
     """The version that an alias points to by its last logged move, signed by somebody whom `trust` lets say so."""
     name, alias = reference.name or "", reference.alias or ""
     target = alias_target(tx, newest, name, alias)
@@ -207,8 +218,64 @@ def _aliased_version(tx: catalog.Transaction, newest: Snapshot, reference: Refer
     if said is None:
         raise AliasUnsigned(name, alias, "the statement that moved it is not in the database")
     try:
-        _require_says(said, version, alias)
+        move = _require_says(said, version, alias)
         require_signed_entry(said.envelope, target.entry, leaf, trust=trust, keys=public_keys(trust))
     except KnownError as error:
         raise AliasUnsigned(name, alias, f"{error}") from error
+    binding = binding_in_force(registry, tx, newest, name, alias, before=target.entry, trust=trust)
+    require_moved_through(binding, name, alias, move.gate, target.entry)
     return version
+
+
+@dataclass(frozen=True, slots=True)
+class SignedMove:
+    """The newest move of an alias that is signed and logged: where it points, None for nowhere, by whose key and when."""
+
+    manifest: Digest | None
+    key_id: str
+    at: Timestamp
+    entry: int
+
+
+def newest_signed_move(
+    registry: Registry, tx: catalog.Transaction, newest: Snapshot | None, name: str, alias: str
+) -> SignedMove | None:
+    """The last move of an alias that the log has; None where it was never moved.
+
+    Whoever is about to move it comes behind what no checkpoint covers yet, so that a pending move counts if it is signed. No row of
+    the catalogue is believed. `newest` is the snapshot under the newest checkpoint, None for a log of an earlier release.
+
+    Raises:
+        PathRejected, ProofRejected, EntryRejected, LogForked, LogTruncated: the database is not what was logged.
+    """
+    covered = 0 if newest is None else newest.size
+    trust = registry.read_trust(at=registry.clock())
+    for index, data in SqlLogStore(tx).leaves_from(covered):
+        move = _pending_move(tx, index, data, (name, alias), trust)
+        if move is not None:
+            return move
+    target = None if newest is None else proven(tx, newest, snapshot.alias_key(name, alias), snapshot.AliasValue)
+    if newest is None or target is None:
+        return None
+    leaf = logged_leaf(tx, newest, target.entry)
+    if not isinstance(leaf, Event):
+        raise AliasUnsigned(name, alias, f"entry {target.entry} is not a move")
+    return SignedMove(target.manifest, leaf.key, leaf.at, target.entry)
+
+
+def _pending_move(
+    tx: catalog.Transaction, index: int, data: bytes, alias: tuple[str, str], trust: TrustPolicy
+) -> SignedMove | None:
+    """The move of an alias, a name and a word, that an entry is; None where it is another entry, or nobody who may signed it."""
+    try:
+        leaf = read_leaf(data)
+        if not isinstance(leaf, Event) or leaf.kind != "alias":
+            return None
+        said = statement_of_entry(tx, index, leaf)
+        require_signed(said, index, leaf, trust=trust, keys=public_keys(trust))
+        move = AliasPredicate.from_json(said.statement.predicate)
+    except (KnownError, ValidationError):  # the holder of the log key takes it out
+        return None
+    if (move.name, move.alias) != alias:
+        return None
+    return SignedMove(None if move.removed else leaf.subject, leaf.key, leaf.at, index)

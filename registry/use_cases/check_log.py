@@ -5,6 +5,7 @@ Nothing that the database says is believed: not the stored leaf hashes, not the 
     entries      gapless, each a canonical log event; leaf hashes and nodes are those of the bytes
     statements   one an entry, of the digest, kind and subject that the leaf names, signed by a key whose role may say it
     snapshots    each has the root of everything that the entries before it say; the stored tree is that of the last one
+    gates        a move passed the policy that its alias was bound to by the entries before it
     projection   versions, numbers and aliases are those that the entries give, no more and no fewer
     artifacts    every row that describes one, its edges in the lineage graph too, is what its signed manifest says
     checkpoints  each one kept in the database or beside it is signed by a log key and is a prefix of this log, or an accepted loss
@@ -25,6 +26,7 @@ from peft_registry.registry.compliance.first_record import Elsewhere
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.bindings import Binding, MovedPastGate, binding_said, require_moved_through
 from peft_registry.registry.records.entries import EntryStatement, misplaced, read_statement, require_signed
 from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.registry.records.snapshots import CheckpointsRemoved, read_leaf
@@ -42,12 +44,19 @@ from peft_registry.registry.transparency.epochs import (
 from peft_registry.registry.transparency.projection import EntryRejected, Projection
 from peft_registry.registry.verification.recorded_rows import version_contradictions
 from peft_registry.registry.verification.signed_versions import held_against_manifest
+from peft_registry.schemas.acts import GatePredicate, guarded_subject
 from peft_registry.schemas.document import Document, Frozen, first_problem
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.log import Event, LogEpoch, LogSnapshot
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
-from peft_registry.schemas.statement import MODIFICATION_V1, CardPredicate, RegistrationPredicate, Statement
+from peft_registry.schemas.statement import (
+    MODIFICATION_V1,
+    AliasPredicate,
+    CardPredicate,
+    RegistrationPredicate,
+    Statement,
+)
 
 if TYPE_CHECKING:
     from peft_registry.registry.database.catalog import EntryRow, NumberedVersion, StatementColumns
@@ -156,6 +165,7 @@ class _Replay:
     listings: dict[Digest, set[Digest]] = field(default_factory=dict)  # signed for an artifact, by its registrations
     cards: dict[Digest, set[Digest]] = field(default_factory=dict)  # signed for an artifact
     bases: dict[Digest, list[str]] = field(default_factory=dict)  # by artifact, the entries that call it a base
+    bindings: dict[Digest, Binding | None] = field(default_factory=dict)  # by what an alias of a name, or of all, is
     snapshot_nodes: dict[prefix_tree.Position, prefix_tree.Node] = field(default_factory=dict)
     records: RecordChecks = field(init=False)
     statements: int = 0
@@ -253,6 +263,7 @@ class _Replay:
             self.contradict(place, error)
         else:
             self._compare_answers(place, event, said.statement, trust)
+            self._compare_gate(row.index, event, said.statement, trust)
 
     def _compare_answers(self, place: str, event: Event, statement: Statement, trust: "TrustPolicy") -> None:
         """A record says what people answered before it, and answers are given in the role of their key."""
@@ -264,6 +275,30 @@ class _Replay:
                 self.contradict(place, text)
         except ValidationError as error:
             self.contradict(place, f"its statement is malformed: {first_problem(error)}")
+
+    def _compare_gate(self, index: int, event: Event, statement: Statement, trust: "TrustPolicy") -> None:
+        """A move passed the policy that its alias was bound to before it."""
+        place = f"entry {index}"
+        try:
+            if event.says == "gate":
+                said = GatePredicate.from_json(statement.predicate)
+                if guarded_subject(said.name, said.alias) != event.subject:
+                    self.contradict(place, "it binds another alias than it is about")
+                    return
+                self.bindings[event.subject] = binding_said(said, index, event, trust)
+            elif event.kind == "alias":
+                move = AliasPredicate.from_json(statement.predicate)
+                if not move.removed:
+                    require_moved_through(self._bound(move), move.name, move.alias, move.gate, index)
+        except ValidationError as error:
+            self.contradict(place, f"its statement is malformed: {first_problem(error)}")
+        except MovedPastGate as error:
+            self.contradict(place, error)
+
+    def _bound(self, move: AliasPredicate) -> Binding | None:
+        """What an alias is bound to by the entries so far: as its name has it, else as that alias of every name."""
+        own = self.bindings.get(guarded_subject(move.name, move.alias))
+        return own or self.bindings.get(guarded_subject(None, move.alias))
 
     def _note_files(self, place: str, event: Event, statement: Statement) -> None:
         """Remember what a statement says of files and manifests, which the rows of the artifact are held against later."""

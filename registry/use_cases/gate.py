@@ -13,6 +13,7 @@ from peft_registry.registry.gate.policy import SHIPPED, GatePolicy
 from peft_registry.registry.gate.reasons import GateDecision, Reason, decide_gate
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.yaml import read_yaml
+from peft_registry.registry.records.bindings import Binding, binding_of, require_passed
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import signed_statements
 from peft_registry.registry.use_cases.gate_facts import gate_facts
@@ -106,11 +107,14 @@ class GateShown(Frozen):
     about: str
     decision: GateDecision
     facts: GateFacts
+    bound: str | None = None  # who bound the alias to a policy, when and why
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Label and text of each line, for people."""
         yield "version", self.version
         yield "policy", f"{self.policy} ({self.policy_digest.short}): {self.about}"
+        if self.bound is not None:
+            yield "bound", self.bound
         for reason in self.decision.reasons:
             yield "closed", f"{reason.rule}: {reason.text}"
             yield "", f"→ {reason.remedy}"
@@ -182,6 +186,26 @@ def _held_against(registry: Registry, version: Version, policy: ReadPolicy, outc
     )
 
 
+def policy_for(registry: Registry, name: str, alias: str, *, otherwise: str) -> ReadPolicy:
+    """The policy that a move of an alias is held against where nobody names one: that which it is bound to, else `otherwise`.
+
+    Raises:
+        ObjectMissing, ObjectCorrupt: the store lost the bytes of the policy that it is bound to, or changed them.
+        KnownError: as `binding_of` and `read_gate_policy`.
+    """
+    binding = binding_of(registry, name, alias)
+    return read_gate_policy(otherwise) if binding is None else bound_policy(registry, binding)
+
+
+def bound_policy(registry: Registry, binding: Binding) -> ReadPolicy:
+    """The policy of a binding, by the bytes that were kept when it was signed.
+
+    Raises:
+        ObjectMissing, ObjectCorrupt: the store lost them, or changed them.
+    """
+    return _policy(binding.policy_name, registry.store.read_bytes(binding.policy))
+
+
 def promote(
     registry: Registry,
     version: Version,
@@ -195,9 +219,12 @@ def promote(
 
     Raises:
         GateClosed: the policy says no; every reason is in it.
+        AliasBound: the alias is bound to another policy.
         KnownError: as `set_alias`; in all these cases nothing was signed or recorded.
     """
     require_movable(registry, alias, reason)
+    asked = PassedGate(policy=policy.digest, policy_name=policy.policy.name)
+    require_passed(binding_of(registry, version.name, alias), version.name, alias, asked)
     outcome = verify_version(registry, version, look_for_base=False)
     require_verified(outcome, alias)
     shown = _held_against(registry, version, policy, outcome)
@@ -205,7 +232,7 @@ def promote(
         raise GateClosed(version.label, alias, policy.policy.name, policy.typed, shown.decision.reasons)
     waived = tuple(dict.fromkeys(suspended.reason.rule for suspended in shown.decision.suspended))
     registry.store.put_bytes(policy.data)
-    passed = PassedGate(policy=policy.digest, policy_name=policy.policy.name, waived=waived)
+    passed = asked.revised(waived=waived)
     return set_alias(registry, version, alias, reason=reason, if_current=if_current, gate=passed)
 
 
@@ -222,19 +249,33 @@ def gate_status(registry: Registry, reference: str, policy: ReadPolicy | None = 
         raise MalformedReference(reference, "a gate guards an alias: name@alias")
     version = version_named(registry, reference)
     passed = _passed(registry, version, named.alias)
-    if policy is None and passed is None:
+    binding = binding_of(registry, named.name, named.alias)
+    if policy is None and passed is None and binding is None:
         raise NoGatePassed(named.name, named.alias)
-    asked = policy or _as_today(registry, passed)
-    shown = explain_gate(registry, version, asked)
-    if passed is None or passed.policy == asked.digest:
+    asked = policy or (_as_today(registry, passed) if binding is None else bound_policy(registry, binding))
+    shown = explain_gate(registry, version, asked).revised(bound=None if binding is None else binding.because)
+    changed = _another_policy(version, named.alias, asked, passed, is_bound=binding is not None)
+    if changed is None:
         return shown
-    changed = Reason(
+    return shown.revised(decision=shown.decision.revised(reasons=(changed, *shown.decision.reasons)))
+
+
+def _another_policy(
+    version: Version, alias: str, asked: ReadPolicy, passed: PassedGate | None, *, is_bound: bool
+) -> Reason | None:
+    """That what an alias points at passed another policy than it is held against; None where it passed this one.
+
+    Where it passed none, that closes nothing unless the alias is bound to one since.
+    """
+    if (passed is None and not is_bound) or (passed is not None and passed.policy == asked.digest):
+        return None
+    through = "nothing was asked when it was moved" if passed is None else f"{passed.policy.short} let it through"
+    option = "" if is_bound else f" --policy {asked.policy.name}"
+    return Reason(
         rule="policy",
-        text=f"the policy {asked.policy.name} is another one ({asked.digest.short}) than let it through ({passed.policy.short})",
-        remedy=f"`registry promote {version.label} {named.alias} --policy {asked.policy.name}` decides by the new one",
+        text=f"the policy {asked.policy.name} is another one ({asked.digest.short}): {through}",
+        remedy=f"`registry promote {version.label} {alias}{option}` decides by this one",
     )
-    decision = shown.decision.revised(reasons=(changed, *shown.decision.reasons))
-    return shown.revised(decision=decision)
 
 
 def _passed(registry: Registry, version: Version, alias: str) -> PassedGate | None:

@@ -4,12 +4,17 @@ A version is verified before anything points at it: an alias is what is served, 
 policy lets it through is asked before (`use_cases/gate.py`), and stands in the signed move.
 """
 
+from dataclasses import dataclass
+
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
+from peft_registry.registry.records.bindings import binding_in_force, binding_of, require_passed
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.recalls import require_not_recalled
+from peft_registry.registry.records.references import newest_signed_move
+from peft_registry.registry.records.snapshots import Snapshot, VersionsDiffer, require_logged, snapshot_if_trusted
 from peft_registry.registry.use_cases.statements import record_statement, sayable_at, sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.document import Frozen
@@ -86,11 +91,13 @@ def set_alias(
         SecretRefused: the reason looks like it holds a secret.
         HomeReadOnly: this home cannot be written.
         VersionRecalled: it, or something that it was made from, is recalled.
+        AliasBound: the alias is bound to a policy, and this move asked another one, or none.
         AliasPointsElsewhere: somebody moved it meanwhile.
         PromotionRefused, PromotionUnverified: the version is broken, or that it is not could not be shown.
         KnownError: as `sayable_at`; in all these cases nothing was signed or recorded.
     """
     require_movable(registry, alias, reason)
+    require_bound_policy(registry, version.name, alias, gate)
     if gate is None:
         require_verified(verify_version(registry, version, look_for_base=False), alias)
         require_not_recalled(registry, version)
@@ -101,9 +108,12 @@ def set_alias(
     signed = sign_statement(version.manifest_digest, "alias", predicate.to_json(), registry.trainer_key)
     with registry.database.write() as tx:
         now = sayable_at(registry, tx, key_id, types)
-        before = catalog.newest_move(tx, name=version.name, alias=alias)
+        # asked again where nobody else writes: whoever binds the alias meanwhile was either first, or comes after this move
+        newest = snapshot_if_trusted(registry, tx)
+        require_passed(binding_in_force(registry, tx, newest, version.name, alias), version.name, alias, gate)
+        before = _pointed_at(registry, tx, newest, version.name, alias)
         if if_current is not None:
-            _require_current(registry, tx, (version.name, alias), before, if_current)
+            _require_current(registry, (version.name, alias), before, if_current)
         record_statement(tx, version.manifest_digest, signed, at=now)
         if gate is not None:  # kept with the move, or a kill between the two would leave the policy to be collected
             catalog.keep_object(tx, digest=gate.policy, subject=version.manifest_digest, role="policy")
@@ -118,27 +128,60 @@ def set_alias(
     return Replaced(version=f"{version.name}:{before.number}", at=before.at)
 
 
-def _require_current(
-    registry: Registry, tx: Transaction, alias: tuple[str, str], move: catalog.AliasMove | None, expected: int
-) -> None:
+def require_bound_policy(registry: Registry, name: str, alias: str, gate: PassedGate | None) -> None:
+    """Raise unless a move passed the policy that its alias is bound to.
+
+    Raises:
+        AliasBound: it names another, or none.
+        SaidDiffers, EntryRejected, PathRejected: what was said of the alias is not in the database as it was signed.
+    """
+    require_passed(binding_of(registry, name, alias), name, alias, gate)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pointed:
+    """Where an alias pointed by its newest signed move: the number of a version, None for nowhere; whose key moved it and when."""
+
+    number: int | None
+    key_id: str
+    at: Timestamp
+
+
+def _pointed_at(registry: Registry, tx: Transaction, newest: Snapshot | None, name: str, alias: str) -> _Pointed | None:
+    """Asked in the transaction that moves the alias. None where it was never moved.
+
+    Raises:
+        VersionsDiffer, PathRejected, ProofRejected: the catalogue has not what the log has.
+    """
+    move = newest_signed_move(registry, tx, newest, name, alias)
+    if move is None or move.manifest is None:
+        return None if move is None else _Pointed(None, move.key_id, move.at)
+    version = catalog.idempotent_version(tx, name=name, manifest_digest=move.manifest)
+    if version is None:
+        raise VersionsDiffer(name, f"entry {move.entry} points {alias} at {move.manifest}, which the catalogue lacks")
+    if newest is not None:
+        require_logged(tx, newest, version)
+    return _Pointed(version.number, move.key_id, move.at)
+
+
+def _require_current(registry: Registry, alias: tuple[str, str], pointed: _Pointed | None, expected: int) -> None:
     """Asked in the transaction that moves the alias, a name and a word: whoever writes next is told who was first.
 
     Raises:
         AliasPointsElsewhere: it does not point at the version of this number; 0: at none.
     """
     name, word = alias
-    number = None if move is None else move.number
+    number = None if pointed is None else pointed.number
     if (number or 0) == expected:
         return
-    stored = None if move is None else catalog.statement(tx, move.statement_digest)
-    person = None if stored is None else registry.trust.person_of(stored.key_id)
+    person = None if pointed is None else registry.trust.person_of(pointed.key_id)
     by = person or "a key that the trust file does not list"
     raise AliasPointsElsewhere(
         name,
         word,
         "nothing" if number is None else f"{name}:{number}",
         f"{name}:{expected}" if expected else "nothing",
-        "it was never moved" if move is None else f"{by} moved it at {move.at}",
+        "it was never moved" if pointed is None else f"{by} moved it at {pointed.at}",
     )
 
 

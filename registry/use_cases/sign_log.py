@@ -43,6 +43,8 @@ from peft_registry.schemas.policy import CHECKPOINT_TYPE
 from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate, Statement
 
 REJECTED_FOLDER = "rejected"  # under the home
+_OF_NO_VERSION = ("gate", "hold", "recall")
+"""Kinds of statements that stand whether or not their subject is registered: it may be an alias, or data."""
 _Form = TypeVar("_Form", RegistrationPredicate, AliasPredicate)
 
 
@@ -315,6 +317,8 @@ def _falls(tx: catalog.Transaction, one: _Read, read: dict[int, _Read], rejected
         return not gone.isdisjoint(registration.accompanied_by)
     if not one.answers.isdisjoint(f"{digest}" for digest in gone):
         return True
+    if one.event.says in _OF_NO_VERSION:
+        return False
     if one.superseded is not None and one.superseded in {read[index].record_digest for index in rejected}:
         return True
     subject = one.event.subject

@@ -28,7 +28,7 @@ from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.trust import KeyLacksRole
-from peft_registry.schemas.acts import ApprovalPredicate, HoldPredicate, RecallPredicate, WaiverPredicate
+from peft_registry.schemas.acts import ApprovalPredicate, GatePredicate, HoldPredicate, RecallPredicate, WaiverPredicate
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, raise_any
@@ -61,6 +61,7 @@ _SCHEMAS: dict[StatementKind, type[Document]] = {
     "approval": ApprovalPredicate,
     "waiver": WaiverPredicate,
     "hold": HoldPredicate,
+    "gate": GatePredicate,
 }
 
 

@@ -215,6 +215,8 @@ SIGNING = {
     "recall": ["tiny", "--reason", "withdrawn", "--key", "example/train.yml"],
     "hold": ["tiny", "--reason", "asked for", "--key", "example/train.yml"],
     "release": ["tiny", "--reason", "over", "--key", "example/train.yml"],
+    "gate set": ["champion", "--policy", "starter", "--reason", "first", "--key", "example/train.yml"],
+    "gate unset": ["champion", "--reason", "last", "--key", "example/train.yml"],
 }
 
 

@@ -36,6 +36,8 @@ IN_AN_EMPTY_FOLDER = {
     "approve": 2,
     "waive": 2,
     "gate show": 0,
+    "gate set": 2,
+    "gate unset": 2,
     "recall": 2,
     "hold": 2,
     "release": 2,

@@ -1,0 +1,215 @@
+"""Which policy an alias is bound to: said by a person whose role may, of an alias of one name or of that alias of every name.
+
+What counts is what was signed, in the order of the log: a move passes the policy that its alias was bound to by the entries before
+it. What a checkpoint covers is proven to be all of it; behind it counts what is signed, because whoever moves comes behind it too.
+"""
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from peft_registry.registry.database.log_store import SqlLogStore
+from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.entries import require_signed_entry
+from peft_registry.registry.records.snapshots import (
+    Snapshot,
+    logged_leaf,
+    read_leaf,
+    snapshot_if_trusted,
+    statements_under,
+)
+from peft_registry.registry.signing.trust import KeyLacksRole, RevokedKey, public_keys
+from peft_registry.schemas.acts import GatePredicate, guarded_subject
+from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked, Refused
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.log import Event
+from peft_registry.schemas.policy import TrustPolicy
+from peft_registry.schemas.statement import PassedGate, StoredStatement
+from peft_registry.schemas.values import Timestamp
+
+
+class AliasBound(Refused):
+    reference = "alias-bound"
+    what = "{name}@{alias} may not be moved {under}"
+    why = "{because}"
+    fix = (
+        "leave --policy out, and the policy that it is bound to is asked; whoever may bind it says otherwise with "
+        "`registry gate set {guarded} --policy NAME`"
+    )
+
+    name: str
+    alias: str
+    under: str
+    because: str
+    guarded: str
+
+
+class MovedPastGate(IntegrityBroken):
+    reference = "alias-moved-past-its-gate"
+    what = "{name}@{alias} was moved {under}, past the policy that it is bound to"
+    why = "{because}, and entry {entry} moved it afterwards"
+    fix = "do not use what it points at: move it again with `registry promote {name}:NUMBER {alias}`, which asks that policy"
+
+    name: str
+    alias: str
+    under: str
+    because: str
+    entry: int
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """An alias is bound to a policy; `name` is None where it is of every name."""
+
+    name: str | None
+    alias: str
+    policy: Digest
+    policy_name: str
+    by: str  # the person whose key signed it, or the key's id
+    at: Timestamp  # when it entered the log
+    reason: str
+    entry: int
+
+    @property
+    def guarded(self) -> str:
+        """What is bound, as a person types it."""
+        return self.alias if self.name is None else f"{self.name}@{self.alias}"
+
+    @property
+    def because(self) -> str:
+        """Who bound what to which policy, when and why."""
+        what = f"{self.alias} of every name" if self.name is None else self.guarded
+        return f"{self.by} bound {what} to {self.policy_name} ({self.policy.short}) at {self.at}: {self.reason}"
+
+
+def binding_in_force(
+    registry: Registry,
+    tx: Transaction,
+    newest: Snapshot | None,
+    name: str,
+    alias: str,
+    *,
+    before: int | None = None,
+    trust: TrustPolicy | None = None,
+) -> Binding | None:
+    """The binding of an alias that counts; that of the name before that of every name. None where there is none.
+
+    Args:
+        registry: whose log it is.
+        tx: reads it.
+        newest: the snapshot under the newest checkpoint; None for a log of an earlier release.
+        name: of the versions.
+        alias: of one of them.
+        before: only what stands before this entry counts; None: all of it.
+        trust: whose word counts; None: that of the home's own trust file.
+
+    Raises:
+        SaidDiffers, EntryRejected, BadSignature: what was said of the alias is not in the database as it was signed.
+        PathRejected, ProofRejected: the database is not that of its checkpoint.
+    """
+    for scope in (name, None):
+        binding = bound_by(registry, tx, newest, scope, alias, before=before, trust=trust)
+        if binding is not None:
+            return binding
+    return None
+
+
+def binding_of(registry: Registry, name: str, alias: str) -> Binding | None:
+    """The binding of an alias that counts now, pending ones among them.
+
+    Raises:
+        KnownError: as `binding_in_force`.
+    """
+    with registry.database.read() as tx:
+        return binding_in_force(registry, tx, snapshot_if_trusted(registry, tx), name, alias)
+
+
+def bound_by(
+    registry: Registry,
+    tx: Transaction,
+    newest: Snapshot | None,
+    name: str | None,
+    alias: str,
+    *,
+    before: int | None = None,
+    trust: TrustPolicy | None = None,
+) -> Binding | None:
+    """The binding of an alias of a name, or of every name (None), by what was said of exactly that.
+
+    Raises:
+        KnownError: as `binding_in_force`.
+    """
+    subject = guarded_subject(name, alias)
+    for stored in reversed(statements_under(tx, newest, subject)):
+        index = stored.log_index
+        if stored.kind != "gate" or index is None or (before is not None and index >= before):
+            continue
+        policy = registry.trust if trust is None else trust
+        leaf = read_leaf(SqlLogStore(tx).get_leaf(index)) if newest is None else logged_leaf(tx, newest, index)
+        is_covered = newest is not None and index < newest.size
+        said = _said(stored, leaf, policy, subject, is_covered=is_covered) if isinstance(leaf, Event) else None
+        if said is not None and isinstance(leaf, Event):
+            return binding_said(said, index, leaf, policy)
+    return None
+
+
+def binding_said(said: GatePredicate, index: int, leaf: Event, trust: TrustPolicy) -> Binding | None:
+    """The binding that an entry makes; None where it ends one."""
+    if said.policy is None:
+        return None
+    return Binding(
+        name=said.name,
+        alias=said.alias,
+        policy=said.policy,
+        policy_name=said.policy_name or said.policy.short,
+        by=trust.person_of(leaf.key) or f"key {leaf.key[:12]}…",
+        at=leaf.at,
+        reason=said.reason,
+        entry=index,
+    )
+
+
+def _said(
+    stored: StoredStatement, leaf: Event, trust: TrustPolicy, subject: Digest, *, is_covered: bool
+) -> GatePredicate | None:
+    """What a statement says of an alias; None where it is of somebody whose word does not count.
+
+    Raises:
+        EntryRejected, BadSignature: a checkpoint covers it, and its row holds another text.
+    """
+    try:
+        require_signed_entry(stored.envelope, stored.log_index or 0, leaf, trust=trust, keys=public_keys(trust))
+        said = GatePredicate.from_json(stored.statement.predicate)
+    except (RevokedKey, KeyLacksRole, NotChecked, ValidationError):
+        return None
+    except KnownError:
+        if is_covered:
+            raise
+        return None  # whoever can write the database puts behind the checkpoint what they like
+    return said if guarded_subject(said.name, said.alias) == subject else None
+
+
+def require_passed(binding: Binding | None, name: str, alias: str, gate: PassedGate | None) -> None:
+    """Raise unless a move that is about to be signed passed the policy that its alias is bound to.
+
+    Raises:
+        AliasBound: it names another policy, or none.
+    """
+    if binding is not None and (gate is None or gate.policy != binding.policy):
+        raise AliasBound(name, alias, under_policy(gate), binding.because, binding.guarded)
+
+
+def require_moved_through(binding: Binding | None, name: str, alias: str, gate: PassedGate | None, entry: int) -> None:
+    """Raise unless a move that is in the log passed the policy that its alias was bound to before.
+
+    Raises:
+        MovedPastGate: it names another policy, or none.
+    """
+    if binding is not None and (gate is None or gate.policy != binding.policy):
+        raise MovedPastGate(name, alias, under_policy(gate), binding.because, entry)
+
+
+def under_policy(gate: PassedGate | None) -> str:
+    """By which policy something was moved, as a part of a sentence."""
+    return "without a policy" if gate is None else f"under {gate.policy_name} ({gate.policy.short})"

@@ -1,0 +1,159 @@
+"""`gate set` and `gate unset`: a person whose role may binds an alias to a policy, or ends that; signed and logged.
+
+Whoever moves the alias afterwards passes that policy: another one is refused before anything is signed, is not signed over by the
+holder of the log key, and is a contradiction to whoever reads the alias.
+"""
+
+from peft_registry.registry.database import catalog
+from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.intake.secrets import require_no_secrets
+from peft_registry.registry.records.bindings import Binding, bound_by
+from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.snapshots import snapshot_if_trusted
+from peft_registry.registry.signing.keys import Signer
+from peft_registry.registry.use_cases.gate import ReadPolicy
+from peft_registry.registry.use_cases.statements import (
+    Saying,
+    record_statement,
+    require_sayable,
+    sayable_at,
+    sign_statement,
+)
+from peft_registry.schemas.acts import guarded_subject
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.errors import NotFound, Taken
+from peft_registry.schemas.identity import Digest, MalformedReference, Reference, check_new_alias
+from peft_registry.schemas.statement import PREDICATE_TYPES
+
+
+class AlreadyBound(Taken):
+    reference = "alias-already-bound"
+    what = "{guarded} is bound to this very policy already"
+    why = "{because}"
+    fix = "nothing was signed; `registry gate unset {guarded}` ends it"
+
+    guarded: str
+    because: str
+
+
+class NotBound(NotFound):
+    reference = "alias-not-bound"
+    what = "{guarded} is not bound to a policy"
+    why = "{reason}"
+    fix = "`registry gate set {guarded} --policy NAME` binds it"
+
+    guarded: str
+    reason: str
+
+
+class Guarded(Frozen):
+    """An alias of a name, or of every name (None)."""
+
+    name: str | None
+    alias: str
+
+    @property
+    def text(self) -> str:
+        """As a person types it."""
+        return self.alias if self.name is None else f"{self.name}@{self.alias}"
+
+    @property
+    def subject(self) -> Digest:
+        """What a statement about it is about."""
+        return guarded_subject(self.name, self.alias)
+
+
+class AliasBinding(Frozen):
+    """What was signed: the alias, the policy that it is bound to now (None: to none), and the one before."""
+
+    alias: str
+    policy: str | None
+    policy_digest: Digest | None
+    before: str | None
+    person: str | None
+    statement: Digest
+
+
+def guarded_named(registry: Registry, text: str) -> Guarded:
+    """The alias that a person means: `NAME@ALIAS`, or `ALIAS` of every name, also of those to come.
+
+    Raises:
+        MalformedName, MalformedReference: it is neither.
+        NotFound: nothing is registered under that name.
+    """
+    if "@" not in text:
+        return Guarded(name=None, alias=check_new_alias(text))
+    named = Reference.parse(text)
+    if named.name is None or named.alias is None:
+        raise MalformedReference(text, "a gate guards an alias: name@alias")
+    version_named(registry, named.name)
+    return Guarded(name=named.name, alias=check_new_alias(named.alias))
+
+
+def bind_alias(
+    registry: Registry, guarded: Guarded, policy: ReadPolicy | None, signer: Signer, *, reason: str
+) -> AliasBinding:
+    """Bind an alias to a policy, or (None) end its binding; signed with the key of a person whose role may.
+
+    Raises:
+        AlreadyBound, NotBound: there is nothing to do.
+        PredicateMalformed, SecretRefused: the reason is blank, too long, or looks like a secret.
+        KeyLacksRole, UnlistedKey, ExpiredKey, RevokedKey: this key may not bind an alias.
+        HomeReadOnly: this home cannot be written. In all these cases nothing was signed or recorded.
+    """
+    registry.require_writable()
+    require_no_secrets(reason, what="the reason")
+    predicate = {
+        "name": guarded.name,
+        "alias": guarded.alias,
+        "policy": None if policy is None else str(policy.digest),
+        "policy_name": None if policy is None else policy.policy.name,
+        "reason": reason,
+        "nonce": registry.nonce(),
+    }
+    with registry.database.read() as tx:
+        require_sayable(registry, tx, guarded.subject, Saying("gate", predicate, signer))
+        _require_needed(registry, tx, guarded, policy)
+    signed = sign_statement(guarded.subject, "gate", predicate, signer)
+    if policy is not None:
+        registry.store.put_bytes(policy.data)  # young objects are no garbage, so no lease is needed for this long
+    with registry.database.write() as tx:
+        at = sayable_at(registry, tx, signed.key_id, (PREDICATE_TYPES["gate"],))
+        before = _require_needed(registry, tx, guarded, policy)
+        record_statement(tx, guarded.subject, signed, at=at)
+        if policy is not None:
+            catalog.keep_object(tx, digest=policy.digest, subject=guarded.subject, role="policy")
+    publish_checkpoint(registry)
+    return AliasBinding(
+        alias=guarded.text,
+        policy=None if policy is None else policy.policy.name,
+        policy_digest=None if policy is None else policy.digest,
+        before=None if before is None else before.because,
+        person=registry.trust.person_of(signed.key_id),
+        statement=signed.digest,
+    )
+
+
+def _require_needed(registry: Registry, tx: Transaction, guarded: Guarded, policy: ReadPolicy | None) -> Binding | None:
+    """The binding that stands now, which the new statement changes.
+
+    Raises:
+        AlreadyBound, NotBound: it would change nothing.
+    """
+    newest = snapshot_if_trusted(registry, tx)
+    standing = bound_by(registry, tx, newest, guarded.name, guarded.alias)
+    if standing is not None and policy is not None and standing.policy == policy.digest:
+        raise AlreadyBound(guarded.text, standing.because)
+    if standing is None and policy is None:
+        raise NotBound(guarded.text, _why_unbound(registry, tx, guarded))
+    return standing
+
+
+def _why_unbound(registry: Registry, tx: Transaction, guarded: Guarded) -> str:
+    if guarded.name is not None:
+        of_all = bound_by(registry, tx, snapshot_if_trusted(registry, tx), None, guarded.alias)
+        if of_all is not None:
+            return f"its own binding does not exist, and {of_all.because}"
+    return "nobody whose role may has bound it, or it was ended since"
