@@ -3,7 +3,7 @@
 VENV ?= .venv
 export TORCH ?=
 PY = $(VENV)/bin/python
-# what needs tools from elsewhere, and trainings in processes of their own: two of those at once take three times as long
+# what needs tools from elsewhere, and trainings in processes of their own
 OUTSIDE = browser or strace or openssl or real_model or peers or processes
 PYTEST = $(PY) -m pytest
 JOBS ?= 2
@@ -29,7 +29,7 @@ test:
 ## test-all  and those, and what needs chromium, strace, openssl, the real model and the peers
 test-all: test
 	@sh .ci/install "$(VENV)" peers
-	$(PYTEST) -m "($(OUTSIDE)) and not full and not gpu"
+	$(IN_JOBS) -m "($(OUTSIDE)) and not full and not gpu"
 
 ## full      and the oracles, whole fault matrices and benches; its folders are larger than memory should hold
 full: test-all

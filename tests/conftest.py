@@ -1,6 +1,7 @@
 """What every test may ask for, and how a test that cannot run says so: `not run: why`, and a failure under REQUIRE_ALL=1."""
 
 import atexit
+import fcntl
 import gc
 import hashlib
 import importlib.util
@@ -61,13 +62,25 @@ def state_of(folder: Path) -> Path:
 
 
 # by what a test of each costs, dearest first; a path belongs to the first that it begins with
-FOLDERS_BY_COST = ("integration/trainer/", "e2e/", "integration/", "compat/", "contracts/", "unit/")
+PLACES_BY_COST = (
+    "e2e/test_real_model",
+    "e2e/test_callback",
+    "e2e/test_documented_commands",
+    "e2e/test_packaging",
+    "e2e/test_processes",
+    "integration/trainer/",
+    "e2e/",
+    "integration/",
+    "compat/",
+    "contracts/",
+    "unit/",
+)
 
 
 def turn_of(nodeid: str) -> int:
-    """The place of a test's folder among all; last for a file elsewhere, such as one that a test wrote."""
-    turns = (turn for turn, folder in enumerate(FOLDERS_BY_COST) if nodeid.startswith(f"tests/{folder}"))
-    return next(turns, len(FOLDERS_BY_COST))
+    """The place of a test's file among all; last for a file elsewhere, such as one that a test wrote."""
+    turns = (turn for turn, place in enumerate(PLACES_BY_COST) if nodeid.startswith(f"tests/{place}"))
+    return next(turns, len(PLACES_BY_COST))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -142,6 +155,19 @@ _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         "the peers' packages are not installed",
     ),
 }
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Run tests marked `cores` one after the other, whichever jobs of a run have them: two at once take three times as long.
+
+    Outermost, so that the wait for another one counts for no timeout.
+    """
+    if item.get_closest_marker("cores") is None:
+        return (yield)
+    with Path(__file__).open() as shared_by_all_jobs:
+        fcntl.flock(shared_by_all_jobs, fcntl.LOCK_EX)
+        return (yield)
 
 
 def pytest_unconfigure() -> None:

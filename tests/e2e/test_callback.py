@@ -108,6 +108,7 @@ def test_a_training_that_is_told_to_end_says_that_nothing_was_registered(workpla
 
 
 @pytest.mark.processes
+@pytest.mark.cores
 @pytest.mark.slow
 def test_of_several_processes_the_first_registers_with_the_tokens_of_all(workplace: Path, warm: WarmCommand) -> None:
     from peft_registry.trainer.embedded import embedded_base

@@ -298,6 +298,7 @@ def hostile(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> P
         pytest.param(
             ("train", "example/train.yml", *QUICK, "name=two", "--nproc", "2"),
             id="train in two processes",
+            marks=pytest.mark.cores,
         ),
         pytest.param(
             ("compare", "example/train.yml", *QUICK, "--methods", "lora", "--no-latency"),
@@ -339,6 +340,7 @@ def test_the_ui_and_loading_through_mlflow_execute_ours(installed: Installed, ho
 
 
 @pytest.mark.processes
+@pytest.mark.cores
 def test_a_script_of_the_users_starts_no_child_that_executes_what_lies_beside_it(
     installed: Installed, hostile: Path, marks: Path, tmp_path: Path
 ) -> None:

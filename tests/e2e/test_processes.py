@@ -55,6 +55,7 @@ def curve_of(workplace: Path, label: str) -> tuple[float, ...]:
 
 
 @pytest.mark.processes
+@pytest.mark.cores
 def test_two_processes_give_the_curve_of_one_and_register_once(
     warm: WarmCommand, workplace: Path, listed: Callable[[Path], list[str]]
 ) -> None:
@@ -102,6 +103,7 @@ def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
 
 
 @pytest.mark.processes
+@pytest.mark.cores
 def test_a_process_that_dies_takes_the_others_with_it_and_nothing_is_registered(
     workplace: Path, listed: Callable[[Path], list[str]]
 ) -> None:
@@ -116,6 +118,7 @@ def test_a_process_that_dies_takes_the_others_with_it_and_nothing_is_registered(
 
 
 @pytest.mark.processes
+@pytest.mark.cores
 @pytest.mark.parametrize(
     ("sent", "expected"),
     [
@@ -168,6 +171,7 @@ def of_two_machines(
 
 
 @pytest.mark.processes
+@pytest.mark.cores
 def test_two_machines_give_the_curve_of_one_process_and_one_of_them_registers(
     warm: WarmCommand, workplace: Path, empty_home: Path, tmp_path: Path, listed: Callable[[Path], list[str]]
 ) -> None:
@@ -187,6 +191,7 @@ def test_two_machines_give_the_curve_of_one_process_and_one_of_them_registers(
 
 
 @pytest.mark.processes
+@pytest.mark.cores
 def test_a_machine_with_other_data_is_found_out_before_anything_is_trained(
     warm: WarmCommand, workplace: Path, empty_home: Path, tmp_path: Path, listed: Callable[[Path], list[str]]
 ) -> None:

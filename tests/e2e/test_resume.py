@@ -70,7 +70,7 @@ def test_a_killed_run_resumes_to_the_manifest_of_one_that_was_not_killed(warm: W
 
 @pytest.mark.processes
 @pytest.mark.parametrize(
-    "processes", [pytest.param((), id="alone"), pytest.param(("--nproc", "2"), id="two", marks=pytest.mark.processes)]
+    "processes", [pytest.param((), id="alone"), pytest.param(("--nproc", "2"), id="two", marks=pytest.mark.cores)]
 )
 def test_after_ctrl_c_with_the_default_settings_a_run_resumes_to_the_same_weights(
     processes: tuple[str, ...], warm: WarmCommand, workplace: Path

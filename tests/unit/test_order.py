@@ -9,7 +9,7 @@ TESTS = Path(conftest.__file__).parent
 
 def test_every_test_file_has_its_turn() -> None:
     turns = {conftest.turn_of(f"tests/{file.relative_to(TESTS).as_posix()}") for file in TESTS.rglob("test_*.py")}
-    assert turns == set(range(len(conftest.FOLDERS_BY_COST)))
+    assert turns == set(range(len(conftest.PLACES_BY_COST)))
 
 
 def test_what_trains_comes_first_and_what_takes_milliseconds_last() -> None:
