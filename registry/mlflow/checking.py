@@ -29,6 +29,7 @@ from peft_registry.registry.mlflow.draining import (
 from peft_registry.registry.mlflow.mirror import MirrorState, require_marked, require_store
 from peft_registry.registry.mlflow.projection import ArtifactFile
 from peft_registry.registry.mlflow.route import MirrorGone, MirrorNotChecked, MirrorUnavailable, prepare_environment
+from peft_registry.registry.mlflow.side_runs import TRIAL
 from peft_registry.registry.mlflow.surface import EntryRefused, Surface, open_surface
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Digest, Reference
@@ -226,6 +227,7 @@ def _differences(registry: Registry, surface: Surface, label: str, known: dict[s
             files=_digests(projection.run.artifacts),
             model_id=model_id,
         ),
+        *surface.side_differences(projection, run_id, shown_run),
         *differences_of_model(
             projection,
             surface.shown_model(model_id),
@@ -246,7 +248,7 @@ def _take_away_added(registry: Registry, state: MirrorState, checked: MirrorChec
     surface = open_surface(route)
     added: dict[str, list[Difference]] = {}
     for label, difference in checked.differences:
-        if ":" in label and difference.written is None:
+        if ":" in label and (difference.written is None or difference.kind == TRIAL):
             added.setdefault(label, []).append(difference)
     for label, differences in added.items():
         entry = _entry(registry, label)

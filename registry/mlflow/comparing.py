@@ -4,12 +4,13 @@ MLflow keeps no log of changes, and whoever reaches it can edit nearly everythin
 difference; what users add beside it (tags without our prefix, notes of their own) is theirs.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from peft_registry.registry.mlflow.projection import Projection
 
 _OUR_PREFIX = "registry."
+_FINISHED = "FINISHED"
 _LONGEST_QUOTE = 120  # characters of a value
 Points = Sequence[tuple[int, float]]
 """Step and value of each point of a metric, in the order of the steps."""
@@ -41,9 +42,10 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class ShownVersion:
-    """A registered version as MLflow has it."""
+    """A registered version as MLflow has it; `loads_from` is where its files are fetched, whatever the source says."""
 
     source: str
+    loads_from: str
     run_id: str | None
     tags: Mapping[str, str]
     description: str
@@ -52,10 +54,11 @@ class ShownVersion:
 
 @dataclass(frozen=True, slots=True)
 class ShownModel:
-    """A logged model as MLflow has it; `files` are the digests of its files by path."""
+    """A logged model as MLflow has it: the digests of its files by path, and the figures that a search for models finds."""
 
     tags: Mapping[str, str]
     files: Mapping[str, str]
+    metrics: frozenset[tuple[str, float]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,9 @@ class ShownRun:
     files: Mapping[str, str]
     models: frozenset[str] = frozenset()  # ids of the logged models that it made
     is_deleted: bool = False
+    name: str = ""
+    status: str = _FINISHED
+    datasets: frozenset[tuple[str, str, str, str]] = frozenset()  # name, digest, context, source
 
 
 def differences_of_version(
@@ -80,6 +86,8 @@ def differences_of_version(
         return
     if shown.source != version.source:
         yield Difference("source", "", version.source, shown.source)
+    elif shown.loads_from != version.source:
+        yield Difference("loaded from", "", version.source, shown.loads_from)
     if shown.run_id != run_id:
         yield Difference("run of the version", "", run_id, shown.run_id)
     yield from _differ("tag", dict(version.tags), shown.tags, is_ours=lambda key: key.startswith(_OUR_PREFIX))
@@ -107,6 +115,10 @@ def differences_of_model(
         return
     yield from _differ("model tag", tags, shown.tags, is_ours=lambda key: key.startswith(_OUR_PREFIX))
     yield from _differ("model file", files, shown.files, is_ours=lambda _: True)
+    # whoever logs a figure of a model, from whatever run, changes which models a search finds
+    written = {(point.key, point.value) for point in projection.run.metrics if point.final}
+    for key in sorted({key for key, _ in written ^ shown.metrics}):
+        yield Difference("model metric", key, _values(key, written), _values(key, shown.metrics))
 
 
 def differences_of_run(
@@ -131,6 +143,18 @@ def differences_of_run(
         return
     if model_id is not None and model_id not in shown.models:
         yield Difference("model of the run", "", model_id, ", ".join(sorted(shown.models)) or None)
+    for other in sorted(shown.models - {model_id}):
+        if model_id is not None:
+            yield Difference("other model of the run", other, None, other)
+    if shown.name != projection.run.name:
+        yield Difference("run name", "", projection.run.name, shown.name)
+    if shown.status != _FINISHED:
+        yield Difference("run status", "", _FINISHED, shown.status)
+    datasets = frozenset((use.name, use.digest, use.context, use.source) for use in projection.run.datasets)
+    for name, digest, context, source in sorted(datasets ^ shown.datasets):
+        is_written = (name, digest, context, source) in datasets
+        text = f"{digest}, {context}, {source}"
+        yield Difference("data set", name, text if is_written else None, None if is_written else text)
     yield from _differ("run tag", tags, shown.tags, is_ours=lambda key: key.startswith(_OUR_PREFIX))
     yield from _differ("parameter", dict(projection.run.params), shown.params, is_ours=lambda _: True)
     written: dict[str, list[tuple[int, float]]] = {}
@@ -149,6 +173,10 @@ def _differ(
     for key in sorted(written.keys() | {key for key in shown if is_ours(key)}):
         if written.get(key) != shown.get(key):
             yield Difference(what, key, written.get(key), shown.get(key))
+
+
+def _values(key: str, metrics: Iterable[tuple[str, float]]) -> str | None:
+    return ", ".join(f"{value:g}" for name, value in sorted(metrics) if name == key) or None
 
 
 def _points(points: Sequence[tuple[int, float]]) -> str | None:

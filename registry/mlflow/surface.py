@@ -25,14 +25,23 @@ from peft_registry.registry.mlflow.projection import (
     Projection,
 )
 from peft_registry.registry.mlflow.route import ARTIFACT_SCHEME, MirrorRoute, MirrorUnavailable, MlflowMissing
+from peft_registry.registry.mlflow.side_runs import (
+    PARENT,
+    PARENT_OF_RUN,
+    TRIAL,
+    SideRun,
+    comparison_run,
+    differences_of_place,
+    differences_of_trials,
+    trial_runs,
+)
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.run import TASKS_PREFIX
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment, Metric, Run
+    from mlflow.entities import DatasetInput, Experiment, Metric, Run
 
-_PARENT = "mlflow.parentRunId"  # what makes the UI show a run below another
+_CONTEXT = "mlflow.data.context"  # what a data set was used for
 _NOTE = "mlflow.note.content"
 _VERSIONS = "mlflow.modelVersions"
 _EXPERIMENT_TAGS = {
@@ -172,11 +181,11 @@ class Surface:
             params = [Param(key, value) for key, value in projection.run.params]
             self._take_away_earlier_form(run, projection)
             self._client.log_batch(run_id, metrics=_new_metrics(projection, run, model_id), params=params, tags=tags)
-            if comparison := dict(projection.run.tags).get(COMPARISON_TAG):
-                parent = self._comparison_run(run.info.experiment_id, comparison, projection.run.start_ms)
-                self._client.set_tag(run_id, _PARENT, parent)
-            elif (earlier := self._run_of(run.info.experiment_id, projection.continues)) is not None:
-                self._client.set_tag(run_id, _PARENT, earlier)
+            if (over := comparison_run(projection)) is not None:
+                parent = self._ensure_comparison(run.info.experiment_id, over, projection.run.start_ms)
+                self._client.set_tag(run_id, PARENT, parent)
+            elif earlier := self._runs_of(run.info.experiment_id, projection.continues):
+                self._client.set_tag(run_id, PARENT, earlier[0])
             self._log_trials(projection, run_id, run.info.experiment_id)
             self._log_datasets(projection, run_id)
             known_inputs = {model.model_id for model in (run.inputs.model_inputs if run.inputs else ())}
@@ -192,32 +201,62 @@ class Surface:
             digests = self._write(run.info.artifact_uri, files, run_id=run_id) if files else {}
             if run.info.status != "FINISHED":
                 self._client.set_terminated(run_id, "FINISHED", end_time=projection.run.end_ms)
+            if run.info.run_name != projection.run.name:
+                self._client.update_run(run_id, name=projection.run.name)
             return digests
 
-    def _run_of(self, experiment: str, manifest: Digest | None) -> str | None:
-        """The run that made an artifact; None where it is not there."""
+    def _runs_of(self, experiment: str, manifest: Digest | None) -> tuple[str, ...]:
+        """The runs that made an artifact."""
         if manifest is None:
-            return None
-        where = f"tags.`registry.manifest` = '{manifest}'"
-        runs = self._client.search_runs([experiment], where, max_results=1)
-        return str(runs[0].info.run_id) if runs else None
+            return ()
+        return tuple(
+            str(run.info.run_id)
+            for run in self._client.search_runs([experiment], f"tags.`registry.manifest` = '{manifest}'")
+        )
 
     def _log_trials(self, projection: Projection, run_id: str, experiment: str) -> None:
         """A run for each seed that was tried, below that of the version; what is there is left."""
-        if not projection.run.trials:
+        trials = trial_runs(projection, run_id)
+        if not trials:
             return
-        below = self._client.search_runs([experiment], f"tags.`{_PARENT}` = '{run_id}'")
-        known = {run.data.tags.get(TRIAL_TAG) for run in below}
-        start, end = projection.run.start_ms, projection.run.end_ms
-        for trial in projection.run.trials:
-            seed = str(trial.seed)
+        known = {run.tags[TRIAL_TAG] for run in self._trials_below(experiment, run_id)}
+        for seed, trial in trials.items():
             if seed not in known:
-                tags = {_PARENT: run_id, TRIAL_TAG: seed, "registry.chosen": "yes" if trial.chosen else "no"}
-                name = f"{projection.version.name}:{projection.version.number} trial, seed {seed}"
-                made = self._client.create_run(experiment, start_time=start, run_name=name, tags=tags).info.run_id
-                self._client.log_param(made, "seed", seed)
-                self._client.log_metric(made, "trial/score", trial.score, timestamp=end)
-                self._client.set_terminated(made, "FINISHED", end_time=end)
+                self._create_side_run(experiment, trial, projection.run.start_ms, projection.run.end_ms)
+
+    def _trials_below(self, experiment: str, run_id: str) -> tuple[SideRun, ...]:
+        below = self._client.search_runs([experiment], f"tags.`{PARENT}` = '{run_id}'")
+        return tuple(_side_run(run) for run in below if TRIAL_TAG in run.data.tags)
+
+    def _create_side_run(self, experiment: str, side_run: SideRun, start: int, end: int) -> str:
+        run = self._client.create_run(experiment, start_time=start, run_name=side_run.name, tags=dict(side_run.tags))
+        run_id = str(run.info.run_id)
+        for key, value in side_run.params.items():
+            self._client.log_param(run_id, key, value)
+        for key, number in side_run.metrics.items():
+            self._client.log_metric(run_id, key, number, timestamp=end)
+        self._client.set_terminated(run_id, "FINISHED", end_time=end)
+        return run_id
+
+    def side_differences(self, projection: Projection, run_id: str, shown: ShownRun | None) -> Iterator[Difference]:
+        """What in the runs beside that of a version, and in where it stands, is not as it was written."""
+        if shown is None or shown.is_deleted:
+            return
+        with _refusals():
+            experiment = self._experiment(projection.experiment).experiment_id
+            trials = self._trials_below(experiment, run_id)
+            expected = comparison_run(projection)
+            over = () if expected is None else self._comparisons(experiment, expected.tags[COMPARISON_TAG])
+            earlier = self._runs_of(experiment, projection.continues)
+        yield from differences_of_trials(trial_runs(projection, run_id), trials)
+        yield from differences_of_place(expected, over, earlier=earlier, parent=shown.tags.get(PARENT))
+
+    def _delete_trials(self, run_id: str, seed: str) -> None:
+        """Take away the runs of a seed, which is then written anew: MLflow lets nobody edit what they hold."""
+        experiment = self._client.get_run(run_id).info.experiment_id
+        for trial in self._trials_below(experiment, run_id):
+            if trial.tags[TRIAL_TAG] == seed and trial.run_id is not None:
+                self._client.delete_run(trial.run_id)
 
     def _take_away_earlier_form(self, run: "Run", projection: Projection) -> None:
         """Take away the tags, and in the home's own store the metrics, that an earlier release wrote and this one does not.
@@ -248,11 +287,14 @@ class Surface:
         with _refusals():
             try:
                 found = self._client.get_model_version(name, str(number))
+                # MLflow's database has a second column for it, and loads from that; no other call shows it
+                loads_from = self._client.get_model_version_download_uri(name, str(number))
             except MlflowException as error:
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                     return None
                 raise
-        return ShownVersion(found.source, found.run_id, found.tags, found.description or "", frozenset(found.aliases))
+        aliases = frozenset(found.aliases)
+        return ShownVersion(found.source, loads_from, found.run_id, found.tags, found.description or "", aliases)
 
     def numbers_of(self, name: str) -> tuple[int, ...]:
         """The numbers of all versions that MLflow has under a name."""
@@ -282,9 +324,17 @@ class Surface:
                 for key in run.data.metrics
             }
             files = self._files(run_id, run.info.artifact_uri)
-        models = frozenset(model.model_id for model in (run.outputs.model_outputs if run.outputs else ()))
-        is_deleted = run.info.lifecycle_stage != "active"
-        return ShownRun(run.data.tags, run.data.params, metrics, files, models, is_deleted=is_deleted)
+        return ShownRun(
+            run.data.tags,
+            run.data.params,
+            metrics,
+            files,
+            frozenset(model.model_id for model in (run.outputs.model_outputs if run.outputs else ())),
+            is_deleted=run.info.lifecycle_stage != "active",
+            name=str(run.info.run_name or ""),
+            status=str(run.info.status),
+            datasets=frozenset(_dataset(entry) for entry in (run.inputs.dataset_inputs if run.inputs else ())),
+        )
 
     def shown_model(self, model_id: str) -> ShownModel | None:
         """A logged model as it is now, with the digests of its files; None where it is gone."""
@@ -297,20 +347,25 @@ class Surface:
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                     return None
                 raise
-            return ShownModel(model.tags, self._model_files(model.artifact_location))
+            metrics = frozenset((point.key, point.value) for point in model.metrics or ())
+            return ShownModel(model.tags, self._model_files(model.artifact_location), metrics)
 
     def model_tags(self, projection: Projection) -> dict[str, str]:
         """The tags of ours that a logged model is written with."""
         return _identity(projection)
 
     def take_away(self, name: str, number: int, run_id: str, added: Iterable[Difference]) -> None:
-        """Take away what somebody added: tags of ours and aliases of a version, and tags of its run."""
+        """Take away what somebody added: tags of ours and aliases of a version, tags of its run, and changed runs of seeds."""
         with _refusals():
             for difference in added:
                 if difference.kind == "tag":
                     self._client.delete_model_version_tag(name, str(number), difference.key)
                 elif difference.kind == "run tag":
                     self._client.delete_tag(run_id, difference.key)
+                elif difference.kind == PARENT_OF_RUN:
+                    self._client.delete_tag(run_id, PARENT)
+                elif difference.kind == TRIAL:
+                    self._delete_trials(run_id, difference.key)
                 elif difference.kind == "model tag":
                     for model in self._client.get_run(run_id).outputs.model_outputs:
                         self._client.delete_logged_model_tag(model.model_id, difference.key)
@@ -415,19 +470,30 @@ class Surface:
         with _refusals():
             self._client.delete_registered_model_alias(name, alias)
 
-    def _comparison_run(self, experiment: str, comparison: str, start_ms: int) -> str:
-        """The run over the arms of a comparison, or over the tasks of a file, created with the first of them."""
-        is_tasks = comparison.startswith(TASKS_PREFIX)
-        kind, command = ("tasks", "registry train") if is_tasks else ("comparison", "registry compare")
-        tags = {COMPARISON_TAG: comparison, "registry.kind": kind, "mlflow.source.name": command}
-        where = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items() if key.startswith("registry."))
-        runs = self._client.search_runs([experiment], where, max_results=1)
-        if runs:
-            return str(runs[0].info.run_id)
-        name = comparison if is_tasks else f"compare {comparison}"
-        made = self._client.create_run(experiment, start_time=start_ms, run_name=name, tags=tags)
-        self._client.set_terminated(made.info.run_id, "FINISHED", end_time=start_ms)
-        return str(made.info.run_id)
+    def _comparisons(self, experiment: str, comparison: str) -> tuple[SideRun, ...]:
+        """The runs that stand over the arms of a comparison."""
+        where = f"tags.`{COMPARISON_TAG}` = '{comparison}'"
+        runs = self._client.search_runs([experiment], where)
+        return tuple(_side_run(run) for run in runs if "registry.id" not in run.data.tags)
+
+    def _ensure_comparison(self, experiment: str, over: SideRun, start_ms: int) -> str:
+        """The run over the arms of a comparison, created with the first of them; what somebody changed in it is written again."""
+        for shown in self._comparisons(experiment, over.tags[COMPARISON_TAG]):
+            if shown.run_id is not None:
+                self._write_side_run_again(shown, over)
+                return shown.run_id
+        return self._create_side_run(experiment, over, start_ms, start_ms)
+
+    def _write_side_run_again(self, shown: SideRun, written: SideRun) -> None:
+        assert shown.run_id is not None, "it is there"
+        if shown.name != written.name:
+            self._client.update_run(shown.run_id, name=written.name)
+        for key, value in written.tags.items():
+            if shown.tags.get(key) != value:
+                self._client.set_tag(shown.run_id, key, value)
+        for key in shown.tags.keys() - written.tags.keys():
+            if key.startswith("registry.") or key == PARENT:
+                self._client.delete_tag(shown.run_id, key)
 
     def _create_version(self, projection: Projection, *, run_id: str, model_id: str) -> None:
         version = projection.version
@@ -529,7 +595,7 @@ class Surface:
         inputs = [
             DatasetInput(
                 Dataset(use.name, use.digest, source_type="registry", source=use.source, profile=use.profile),
-                tags=[InputTag("mlflow.data.context", use.context)],
+                tags=[InputTag(_CONTEXT, use.context)],
             )
             for use in projection.run.datasets
         ]
@@ -550,6 +616,18 @@ class Surface:
             elif model_id is not None:
                 self._client.log_model_artifacts(model_id, folder)
             return digests
+
+
+def _dataset(entry: "DatasetInput") -> tuple[str, str, str, str]:
+    """Name, digest, context and source of a data set that a run lists."""
+    context = next((tag.value for tag in entry.tags if tag.key == _CONTEXT), "")
+    dataset = entry.dataset
+    return str(dataset.name), str(dataset.digest), str(context), str(dataset.source)
+
+
+def _side_run(run: "Run") -> SideRun:
+    data = run.data
+    return SideRun(str(run.info.run_name or ""), data.tags, data.params, data.metrics, str(run.info.run_id))
 
 
 @contextmanager

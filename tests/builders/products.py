@@ -46,6 +46,7 @@ def a_product(
     value: float = 0.5,
     compute: Compute | None = None,
     evaluated: tuple[EvaluationRecord, bytes] | None = None,
+    **of_the_run: Any,
 ) -> Product:
     """What a training hands over. Equal `value` gives equal bytes, whatever the name, the run and the facts are."""
     artifact = an_artifact(folder, base, name=name, value=value)
@@ -56,6 +57,7 @@ def a_product(
         weights_digest=manifest.weights_digest,
         config=a_run_record().config | {"name": name},
         compute=compute or a_run_record().compute,
+        **of_the_run,
     )
     evaluation, items = evaluated or a_recorded_evaluation()
     evaluation = evaluation.revised(created_at=registry.clock())

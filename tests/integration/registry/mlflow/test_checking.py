@@ -20,6 +20,7 @@ from peft_registry.registry.mlflow.surface import open_surface
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.run import Trial
 from tests.builders.homes import a_home, add_a_base, reopened
 from tests.builders.products import FACTS, a_product
 
@@ -57,6 +58,11 @@ class Shown:
         assert root is not None
         return root / location.split(":", 1)[1].lstrip("/") / path
 
+    def side_run(self, name: str) -> str:
+        """The id of a run that is no version's."""
+        (run,) = self.client.search_runs(["1"], f"attributes.run_name = '{name}'")
+        return str(run.info.run_id)
+
     def sql(self, statement: str) -> None:
         with closing(sqlite3.connect(self.registry.files.mlflow / "mlflow.db")) as database:
             database.execute(statement)
@@ -71,7 +77,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         base = add_a_base(registry, folder / "base")
         version = register_product(registry, a_product(registry, folder / NAME, base, name=NAME, facts=FACTS)).version
         set_alias(registry, version, "champion")
-        register_product(registry, a_product(registry, folder / "2", base, name=NAME, run_id="run-2", value=0.25))
+        tried = (Trial(seed=7, score=1.5, chosen=False), Trial(seed=8, score=1.25, chosen=True))
+        arm = a_product(
+            registry, folder / "2", base, name=NAME, run_id="run-2", value=0.25, trials=tried, comparison="c0ffee"
+        )
+        register_product(registry, arm)
         assert sync_mirror(registry).clean
     return folder / "home"
 
@@ -149,6 +159,52 @@ def change_a_tag_of_the_model(shown: Shown) -> None:
     shown.client.set_logged_model_tags(shown.model_id, {"registry.manifest": "sha256:" + "0" * 64})
 
 
+def rename_the_run(shown: Shown) -> None:
+    shown.client.update_run(shown.run_id, name="approved")
+
+
+def fail_the_run(shown: Shown) -> None:
+    shown.client.update_run(shown.run_id, status="FAILED")
+
+
+def put_the_run_below_another(shown: Shown) -> None:
+    other = shown.client.create_run("1", run_name="approved experiments")
+    shown.client.set_tag(shown.run_id, "mlflow.parentRunId", other.info.run_id)
+
+
+TRIAL, OVER_THE_ARMS = f"{NAME}:2 trial, seed 7", "compare c0ffee"
+
+
+def delete_a_trial(shown: Shown) -> None:
+    shown.client.delete_run(shown.side_run(TRIAL))
+
+
+def better_the_score_of_a_trial(shown: Shown) -> None:
+    shown.client.log_metric(shown.side_run(TRIAL), "trial/score", 0.5, step=1)
+
+
+def choose_another_trial(shown: Shown) -> None:
+    shown.client.set_tag(shown.side_run(TRIAL), "registry.chosen", "yes")
+
+
+def add_a_trial(shown: Shown) -> None:
+    run_id = shown.client.get_run(shown.side_run(TRIAL)).data.tags["mlflow.parentRunId"]
+    tags = {"mlflow.parentRunId": run_id, "registry.trial": "9", "registry.chosen": "no"}
+    shown.client.create_run("1", run_name=f"{NAME}:2 trial, seed 9", tags=tags)
+
+
+def delete_the_run_over_the_arms(shown: Shown) -> None:
+    shown.client.delete_run(shown.side_run(OVER_THE_ARMS))
+
+
+def rename_the_run_over_the_arms(shown: Shown) -> None:
+    shown.client.update_run(shown.side_run(OVER_THE_ARMS), name="approved")
+
+
+def tag_the_run_over_the_arms(shown: Shown) -> None:
+    shown.client.set_tag(shown.side_run(OVER_THE_ARMS), "registry.approval", "approved")
+
+
 REPAIRED: dict[str, tuple[Callable[[Shown], None], str]] = {
     "a tag is set": (set_a_tag, "tag registry.bias"),
     "a tag is deleted": (delete_a_tag, "tag registry.manifest"),
@@ -165,6 +221,16 @@ REPAIRED: dict[str, tuple[Callable[[Shown], None], str]] = {
     "the card is overwritten": (overwrite_the_card, f"model file {CARD_PATH}"),
     "the card is deleted": (delete_the_card, f"model file {CARD_PATH}"),
     "a tag of the logged model is added": (tag_the_model, "model tag registry.approval"),
+    "the name of the run": (rename_the_run, "run name"),
+    "the status of the run": (fail_the_run, "run status"),
+    "where the run stands": (put_the_run_below_another, "parent of the run"),
+    "the run of a seed is deleted": (delete_a_trial, "trial 7"),
+    "a better score of a seed": (better_the_score_of_a_trial, "trial 7"),
+    "another seed is called chosen": (choose_another_trial, "trial 7"),
+    "a run of a seed is added": (add_a_trial, "trial 9"),
+    "the run over the arms is deleted": (delete_the_run_over_the_arms, "comparison c0ffee"),
+    "the run over the arms is renamed": (rename_the_run_over_the_arms, "comparison c0ffee"),
+    "the run over the arms is tagged": (tag_the_run_over_the_arms, "comparison c0ffee"),
     "a tag of the logged model": (change_a_tag_of_the_model, "model tag registry.manifest"),
 }
 
@@ -316,6 +382,35 @@ def another_source(shown: Shown) -> None:
     shown.sql(f"UPDATE model_versions SET source = 'registry://sha256/{'0' * 64}' WHERE name = '{NAME}'")
 
 
+def another_place_to_load_from(shown: Shown) -> None:
+    shown.sql(
+        f"UPDATE model_versions SET storage_location = 'file:///tmp/elsewhere' WHERE name = '{NAME}' AND version = 1"
+    )
+
+
+def add_a_data_set(shown: Shown) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    used = Dataset("a clean data set", "0" * 36, source_type="registry", source="{}")
+    shown.client.log_inputs(shown.run_id, [DatasetInput(used, [InputTag("mlflow.data.context", "training")])])
+
+
+def add_a_figure_from_another_run(shown: Shown) -> None:
+    other = shown.client.create_run("1")
+    shown.client.log_metric(other.info.run_id, "bias/house.rate", 0.0, model_id=shown.model_id)
+
+
+def add_a_model_to_the_run(shown: Shown) -> None:
+    from mlflow.entities import LoggedModelOutput
+
+    other = shown.client.create_logged_model("1", name="approved")
+    shown.client.log_outputs(shown.run_id, [LoggedModelOutput(other.model_id, 0)])
+
+
+def add_a_parameter_to_the_run_over_the_arms(shown: Shown) -> None:
+    shown.client.log_param(shown.side_run(OVER_THE_ARMS), "approved_by", "everybody")
+
+
 def a_foreign_version(shown: Shown) -> None:
     shown.client.create_model_version(NAME, f"registry://sha256/{'0' * 64}", await_creation_for=0)
 
@@ -330,6 +425,11 @@ BEYOND: dict[str, tuple[Callable[[Shown], None], str]] = {
     "the version is deleted": (delete_the_version, "version"),
     "the name is another": (rename, "version"),
     "another source, by SQL": (another_source, "source"),
+    "another place to load from, by SQL": (another_place_to_load_from, "loaded from"),
+    "a data set is added": (add_a_data_set, "data set a clean data set"),
+    "a figure of the model, by another run": (add_a_figure_from_another_run, "model metric bias/house.rate"),
+    "a model is added to the run": (add_a_model_to_the_run, "other model of the run"),
+    "a parameter of the run over the arms": (add_a_parameter_to_the_run_over_the_arms, "comparison c0ffee"),
     "a version of somebody else": (a_foreign_version, "version 3"),
     "parameters, by SQL": (edit_a_parameter_by_sql, "parameter "),
 }
