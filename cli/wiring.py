@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from peft_registry.schemas.errors import KnownError
     from peft_registry.schemas.policy import TrustPolicy
 
-_CHECKPOINT_MAX_BYTES = 64 * 1024
-
 
 REMINDER_DAYS = 30  # before a trust file expires
 
@@ -177,8 +175,9 @@ def _warn_of_clock(registry: "Registry") -> None:
 
 def _read_checkpoint(path: Path) -> str:
     from peft_registry.registry.disk.files import read_offered
+    from peft_registry.registry.transparency.note import CHECKPOINT_MAX_BYTES
 
-    return read_offered(path, max_bytes=_CHECKPOINT_MAX_BYTES).decode("utf-8", "replace")
+    return read_offered(path, max_bytes=CHECKPOINT_MAX_BYTES).decode("utf-8", "replace")
 
 
 def users_pins() -> "Pins":

@@ -10,7 +10,6 @@ from typer.core import TyperCommand
 from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
 
-_CHECKPOINT_MAX_BYTES = 64 * 1024
 _BELOW_ZERO = re.compile("-[0-9]+")
 
 
@@ -77,9 +76,10 @@ def log_check(
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.disk.files import read_file
+    from peft_registry.registry.transparency.note import CHECKPOINT_MAX_BYTES
     from peft_registry.registry.use_cases.check_log import check_log
 
-    kept = [read_file(path, max_bytes=_CHECKPOINT_MAX_BYTES).decode("utf-8", "replace") for path in against or ()]
+    kept = [read_file(path, max_bytes=CHECKPOINT_MAX_BYTES).decode("utf-8", "replace") for path in against or ()]
     with opened(home, check_log=False) as registry:
         report = check_log(registry, against=kept, observe=Progress(story_on_stdout=False))
     if output is Output.json:
@@ -222,9 +222,10 @@ def log_accept_restore(
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.disk.files import read_file
+    from peft_registry.registry.transparency.note import CHECKPOINT_MAX_BYTES
     from peft_registry.registry.use_cases.accept_restore import accept_restore
 
-    kept = [read_file(path, max_bytes=_CHECKPOINT_MAX_BYTES).decode("utf-8", "replace") for path in against or ()]
+    kept = [read_file(path, max_bytes=CHECKPOINT_MAX_BYTES).decode("utf-8", "replace") for path in against or ()]
     with opened(home, passphrase_file, check_log=False) as registry:
         restore = accept_restore(
             registry,

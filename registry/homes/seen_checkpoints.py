@@ -21,7 +21,6 @@ from peft_registry.schemas.errors import KnownError, NotChecked
 from peft_registry.schemas.values import timestamp
 
 FOLDER_NAME = "checkpoints"
-_MAX_BYTES = 64 * 1024
 
 
 def written_at(path: Path) -> str:
@@ -56,7 +55,7 @@ class SeenCheckpoints:
         if path is None:
             return None
         try:
-            text = read_file(path, max_bytes=_MAX_BYTES).decode("utf-8", "replace")
+            text = read_file(path, max_bytes=note.CHECKPOINT_MAX_BYTES).decode("utf-8", "replace")
             note.read_unverified(text)
         except FileMissing:
             return None

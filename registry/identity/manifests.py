@@ -31,6 +31,7 @@ from peft_registry.schemas.manifest import (
 
 WEIGHTS_SUFFIX = ".safetensors"
 # what an artifact folder holds besides the files that its manifest lists
+MANIFEST_MAX_BYTES = 64 * 1024 * 1024  # about 100 bytes a tensor
 RESERVED_PATHS = (FILE_NAME, SIGNATURE_NAME, *UNSIGNED_PATHS)
 
 

@@ -8,7 +8,7 @@ from peft_registry.registry.disk.files import read_file
 from peft_registry.registry.identity.manifests import WEIGHTS_SUFFIX
 from peft_registry.registry.identity.weights import hash_weights
 from peft_registry.registry.intake.json import read_json
-from peft_registry.registry.intake.model_code import refuse_code
+from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES, refuse_code
 from peft_registry.registry.intake.paths import scan_folder
 from peft_registry.registry.intake.pickle import refuse_pickle
 from peft_registry.registry.intake.secrets import require_no_secrets
@@ -16,7 +16,6 @@ from peft_registry.schemas.manifest import UNSIGNED_PATHS
 
 # what a training or a merge writes from settings of the user's; a base's own templates are code-like text, full of "token ="
 SETTINGS = ("adapter_config.json", "config.json", "generation_config.json", "composition.json")
-SETTINGS_MAX_BYTES = 16 * 1024 * 1024
 _NOT_RUN = (
     Scan(name="malware", what="code that no rule above knows", ran=False, why="this tool has no scanner for it"),
     Scan(
@@ -44,7 +43,7 @@ def scans_of(folder: Path, *, with_values: bool = True) -> tuple[Scan, ...]:
     refuse_code(folder, found)
     settings = [file for file in found if PurePosixPath(file.path).name in SETTINGS]
     for file in settings:
-        data = read_file(folder / file.path, max_bytes=SETTINGS_MAX_BYTES)
+        data = read_file(folder / file.path, max_bytes=CONFIG_MAX_BYTES)
         require_no_secrets(read_json(data, what=file.path, family="intake"), what=file.path)
     weights = [folder / file.path for file in found if file.path.endswith(WEIGHTS_SUFFIX)]
     ran = [

@@ -12,7 +12,7 @@ from peft_registry.registry.disk.files import read_file
 from peft_registry.registry.disk.hub_snapshots import name_of_folder
 from peft_registry.registry.identity.base import ADAPTER_CONFIG_NAME, CONFIG_NAME
 from peft_registry.registry.intake.json import read_json
-from peft_registry.registry.intake.peft_config import MAX_BYTES
+from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES
 from peft_registry.schemas.errors import InputRefused, KnownError
 
 _WEIGHTS = ("adapter.safetensors", "pytorch_adapter.bin")
@@ -67,7 +67,9 @@ def _config_of(folder: Path) -> Mapping[str, Any]:
     """The configuration as an object; empty where it is something else, which is refused where it is read for good."""
     try:
         value = read_json(
-            read_file(folder / ADAPTER_CONFIG_NAME, max_bytes=MAX_BYTES), what=ADAPTER_CONFIG_NAME, family="intake"
+            read_file(folder / ADAPTER_CONFIG_NAME, max_bytes=CONFIG_MAX_BYTES),
+            what=ADAPTER_CONFIG_NAME,
+            family="intake",
         )
     except KnownError:
         return {}

@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from peft_registry.registry.imports.offered import OfferedFolder
-from peft_registry.registry.imports.setting_names import CARD, CARD_KEYS, WORDS
+from peft_registry.registry.imports.setting_names import CARD, CARD_KEYS, READ_MAX_BYTES, WORDS, YAML_MAX_BYTES
 from peft_registry.registry.imports.settings import FolderSettings, dataset_names
 from peft_registry.registry.intake.secrets import SecretRefused
 from peft_registry.registry.intake.yaml import MalformedYaml, read_yaml
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import Finding
 
-_MAX_BYTES = 16 * 1024 * 1024
-_MAX_YAML_BYTES = 1024 * 1024
 _HYPERPARAMETER = re.compile(r"^- ([a-z_0-9]+): (.+)$")
 _LIBRARY = re.compile(r"^- (TRL|PEFT|Transformers|Pytorch|Datasets|Tokenizers|Unsloth):? ([0-9][^\s]*)$", re.IGNORECASE)
 _AXOLOTL_FILE = re.compile(r"axolotl version: `([^`\n]+)`\s*```yaml\n(.*?)\n```", re.DOTALL)
@@ -29,11 +27,11 @@ def read_card(offered: OfferedFolder, settings: FolderSettings) -> None:
         FileChanged, FileUnreadable: it changed while it was read, or the disk failed.
     """
     size = next(file.size for file in offered.beside if file.path == CARD)
-    if size > _MAX_BYTES:
-        text = f"{CARD} says nothing here: it has {size} bytes, more than {_MAX_BYTES}"
+    if size > READ_MAX_BYTES:
+        text = f"{CARD} says nothing here: it has {size} bytes, more than {READ_MAX_BYTES}"
         settings.findings.append(Finding(kind="not-read", text=text, place=CARD))
         return
-    data = offered.read(CARD, max_bytes=_MAX_BYTES)
+    data = offered.read(CARD, max_bytes=READ_MAX_BYTES)
     digest = Digest.of(data)
     text = data.decode("utf-8", "replace").replace("\r\n", "\n")
     settings.read[CARD] = digest
@@ -74,7 +72,7 @@ def _axolotl_file(text: str, settings: FolderSettings) -> Mapping[str, Any]:
 
 def _yaml_mapping(text: str, what: str, settings: FolderSettings) -> Mapping[str, Any]:
     try:
-        value = read_yaml(text, what=what, max_bytes=_MAX_YAML_BYTES)
+        value = read_yaml(text, what=what, max_bytes=YAML_MAX_BYTES)
     except MalformedYaml as error:
         settings.findings.append(Finding(kind="not-read", text=f"{what} says nothing here: {error.why}", place=CARD))
         return {}

@@ -10,11 +10,13 @@ from peft_registry.registry.imports.setting_names import (
     ARGUMENT_FILES,
     CARD,
     OF_A_TRAINING_FILE,
+    READ_MAX_BYTES,
     RESULT_FILES,
     RESULT_KEYS,
     STATE,
     STATE_KEYS,
     WORDS,
+    YAML_MAX_BYTES,
 )
 from peft_registry.registry.imports.settings import FolderSettings, is_number
 from peft_registry.registry.intake.json import MalformedInput, read_json
@@ -24,8 +26,6 @@ from peft_registry.registry.intake.yaml import MalformedYaml, read_yaml
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import Finding
 
-_MAX_BYTES = 16 * 1024 * 1024
-_MAX_YAML_BYTES = 1024 * 1024
 _MAX_TRAINING_FILES = 20  # a training leaves one or two
 _YAML = (".yaml", ".yml")
 
@@ -42,7 +42,7 @@ def settings_of_folder(offered: OfferedFolder, adapter_config: Mapping[str, Any]
     """
     settings = FolderSettings()
     if adapter_config is not None:
-        digest = Digest.of(offered.read(ADAPTER_CONFIG, max_bytes=_MAX_BYTES))
+        digest = Digest.of(offered.read(ADAPTER_CONFIG, max_bytes=READ_MAX_BYTES))
         for key, name in ADAPTER_KEYS.items():
             settings.put(name, adapter_config.get(key), ADAPTER_CONFIG, key, digest)
     paths = {file.path for file in offered.beside}
@@ -83,7 +83,7 @@ def _loaded(offered: OfferedFolder, path: str, settings: FolderSettings) -> tupl
     """The object in a JSON or YAML file and its digest; None, with a finding, where it cannot be read."""
     size = next(file.size for file in offered.beside if file.path == path)
     is_yaml = path.endswith(_YAML)
-    most = _MAX_YAML_BYTES if is_yaml else _MAX_BYTES
+    most = YAML_MAX_BYTES if is_yaml else READ_MAX_BYTES
     if size > most:
         settings.findings.append(_unread(path, f"it has {size} bytes, more than {most}"))
         return None

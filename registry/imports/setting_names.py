@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from peft_registry.schemas.familiar_words import FILE_WORDS, LORA_WORDS, TRAINING_WORDS
 
 CARD = "README.md"
+READ_MAX_BYTES = 16 * 1024 * 1024  # of a file beside the weights; no longer one is read or fetched
+YAML_MAX_BYTES = 1024 * 1024
 STATE = "trainer_state.json"
 # settings as these files write them are those of `transformers.TrainingArguments` or of the tool's own file
 ARGUMENT_FILES = ("training_args.json", "args.json", "training_args.yaml", "llamaboard_config.yaml")

@@ -12,7 +12,7 @@ from peft_registry.schemas.errors import InputRefused
 EXTENSIONS = frozenset({".py", ".pyc", ".pyd", ".so", ".dll", ".dylib"})
 # what transformers takes for "import this module from the folder" when `trust_remote_code` is set
 _KEYS = ("auto_map", "custom_pipelines")
-_MAX_CONFIG_BYTES = 16 * 1024 * 1024
+CONFIG_MAX_BYTES = 16 * 1024 * 1024  # of a model's or an adapter's configuration; those published have some kilobytes
 
 
 class CodeRefused(InputRefused):
@@ -41,9 +41,9 @@ def refuse_code(root: Path, files: Iterable[FileFound]) -> None:
         if path.suffix.lower() in EXTENSIONS:
             raise CodeRefused(file.path, f"{path.suffix} files are program code")
         if path.name.endswith("config.json"):
-            if file.size > _MAX_CONFIG_BYTES:
-                raise MalformedInput(file.path, f"it has {file.size} bytes, more than {_MAX_CONFIG_BYTES}")
-            data = read_file(root / path, max_bytes=_MAX_CONFIG_BYTES)
+            if file.size > CONFIG_MAX_BYTES:
+                raise MalformedInput(file.path, f"it has {file.size} bytes, more than {CONFIG_MAX_BYTES}")
+            data = read_file(root / path, max_bytes=CONFIG_MAX_BYTES)
             refuse_code_in_config(file.path, read_json(data, what=file.path, family="intake"))
 
 

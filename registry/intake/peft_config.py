@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from peft_registry.registry.intake.json import MalformedInput, read_json
-from peft_registry.registry.intake.model_code import CodeRefused, refuse_code_in_config
+from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES, CodeRefused, refuse_code_in_config
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.schemas.errors import InputRefused
 
 FILE_NAME = "adapter_config.json"
-MAX_BYTES = 16 * 1024 * 1024
 # the methods of this tool by the types of peft that they read back
 _METHODS = {
     "LORA": "lora",
@@ -69,7 +68,7 @@ def read_peft_config(data: bytes) -> PeftConfig:
         SecretRefused: a value looks like a secret.
         AdapterTypeUnknown: no method here loads its type.
     """
-    value = read_json(data, what=FILE_NAME, max_bytes=MAX_BYTES, family="intake")
+    value = read_json(data, what=FILE_NAME, max_bytes=CONFIG_MAX_BYTES, family="intake")
     if not isinstance(value, dict):
         raise MalformedInput(FILE_NAME, "it is JSON, but not an object")
     peft_type = value.get("peft_type")

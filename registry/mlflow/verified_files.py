@@ -16,6 +16,7 @@ from typing import BinaryIO, Protocol
 from pydantic import ValidationError
 
 from peft_registry.registry.disk.files import BLOCK_BYTES, unwritable
+from peft_registry.registry.identity.manifests import MANIFEST_MAX_BYTES
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.mlflow.model_layout import (
     MODEL_FILE,
@@ -33,8 +34,6 @@ from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotFound
 from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.manifest import FileEntry, Manifest
-
-MAX_MANIFEST_BYTES = 64 * 1024 * 1024
 
 
 class ManifestReader(Protocol):
@@ -228,7 +227,7 @@ def _stored_manifest(reader: ManifestReader, digest: Digest) -> Manifest:
     stored = Digest.of(data)
     if stored != digest:
         raise WrongBytes("the manifest", digest, stored)
-    value = read_json(data, what="manifest.json", max_bytes=MAX_MANIFEST_BYTES)
+    value = read_json(data, what="manifest.json", max_bytes=MANIFEST_MAX_BYTES)
     try:
         return Manifest.model_validate(value)
     except ValidationError as error:

@@ -19,6 +19,7 @@ from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 PROOF_HEADER = "c2sp.org/tlog-proof@v1"
 ED25519_TYPE = b"\x01"  # signed-note, "Signature types"
 NOTE_MAX_BYTES = 1024 * 1024
+CHECKPOINT_MAX_BYTES = 64 * 1024  # of the file of a checkpoint: one note, with a signature of each witness
 SIGNATURES_MAX = 64  # signed-note asks for at least 16
 PROOF_HASHES_MAX = 63  # a log has fewer than 2^63 entries
 _KEY_ID_BYTES = 4

@@ -19,6 +19,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.seen_checkpoints import written_at
+from peft_registry.registry.identity.manifests import MANIFEST_MAX_BYTES
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.records.checkpoints import (
     open_epoch,
@@ -44,7 +45,6 @@ from peft_registry.schemas.progress import Observe, ignore
 State = Literal["shown", "waiting", "stated", "opened"]
 _LOSSES = (LogTruncated.reference, LossNotAccepted.reference)
 _DATABASE = "the database"  # as `log check` names the place of its checkpoints
-_MANIFEST_MAX_BYTES = 1024 * 1024
 
 
 class NothingLost(NotFound):
@@ -269,7 +269,7 @@ def _unregistered(registry: Registry) -> Iterable[str]:
     """Kind and digest of each manifest in the store that no version has."""
     with registry.database.read() as tx:
         for stored in registry.store.list():
-            if stored.size > _MANIFEST_MAX_BYTES or catalog.version_by_digest(tx, stored.digest):
+            if stored.size > MANIFEST_MAX_BYTES or catalog.version_by_digest(tx, stored.digest):
                 continue
             kind = _kind_of_manifest(registry, stored.digest)
             if kind is not None:
@@ -279,7 +279,7 @@ def _unregistered(registry: Registry) -> Iterable[str]:
 def _kind_of_manifest(registry: Registry, digest: Digest) -> str | None:
     """What a stored object describes, where it is a manifest."""
     try:
-        data = registry.store.read_bytes(digest, _MANIFEST_MAX_BYTES)
+        data = registry.store.read_bytes(digest, MANIFEST_MAX_BYTES)
         return Manifest.from_json(read_json(data, what="a manifest")).kind if data.startswith(b"{") else None
     except (KnownError, ValidationError):
         return None

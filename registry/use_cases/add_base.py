@@ -16,7 +16,7 @@ from peft_registry.registry.exports.model_card import base_card
 from peft_registry.registry.homes.base_locations import remember_base_location
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.base import BaseFolder, identify_base
-from peft_registry.registry.identity.manifests import read_manifest
+from peft_registry.registry.identity.manifests import MANIFEST_MAX_BYTES, read_manifest
 from peft_registry.registry.records.bases import base_named, base_named_first, base_record
 from peft_registry.registry.use_cases.register import (
     NewArtifact,
@@ -32,8 +32,6 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import CARD_NAME, FILE_NAME, FileEntry, Manifest
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.version import Version
-
-_MANIFEST_MAX_BYTES = 64 * 1024 * 1024  # as verification reads of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +120,7 @@ def _require_no_result(registry: Registry, folder: Path, name: str) -> None:
     A manifest of another tool, or none, says nothing; the weights decide then.
     """
     try:
-        data = read_file(folder / FILE_NAME, max_bytes=_MANIFEST_MAX_BYTES)
+        data = read_file(folder / FILE_NAME, max_bytes=MANIFEST_MAX_BYTES)
         manifest = read_manifest(data)
     except (FileMissing, InputRefused, IntegrityBroken):
         return

@@ -10,7 +10,7 @@ from peft_registry.registry.disk.files import FileMissing, read_file
 from peft_registry.registry.disk.hub_snapshots import name_of_folder
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.base import ADAPTER_CONFIG_NAME
-from peft_registry.registry.identity.manifests import WEIGHTS_SUFFIX, listed_tensors, read_manifest
+from peft_registry.registry.identity.manifests import MANIFEST_MAX_BYTES, WEIGHTS_SUFFIX, listed_tensors, read_manifest
 from peft_registry.registry.identity.weights import Tensor, hash_weights
 from peft_registry.registry.imports.base_choice import (
     ChosenBase,
@@ -46,8 +46,9 @@ from peft_registry.registry.imports.setting_files import settings_of_folder
 from peft_registry.registry.imports.settings import FolderSettings, without_path
 from peft_registry.registry.imports.vocabulary import vocabulary_misfit
 from peft_registry.registry.intake.facts_file import read_checked_facts
+from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES
 from peft_registry.registry.intake.paths import control_character
-from peft_registry.registry.intake.peft_config import MAX_BYTES, PeftConfig, read_peft_config
+from peft_registry.registry.intake.peft_config import PeftConfig, read_peft_config
 from peft_registry.registry.intake.safetensors import read_header
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.import_near_results import near_results
@@ -145,9 +146,6 @@ def plan_import(registry: Registry, request: ImportRequest, folder: Path, scratc
     return _with_facts(registry, request, plan)
 
 
-_MANIFEST_MAX_BYTES = 64 * 1024 * 1024  # as verification reads of one
-
-
 class PulledFolder(InputRefused):
     reference = "pulled-folder"
     what = "{name} was pulled from a registry"
@@ -167,7 +165,7 @@ class PulledFolder(InputRefused):
 def _require_not_pulled(folder: Path) -> None:
     """Raise where a folder lists itself as a result of a registry, this one or another; other tools' manifests say nothing."""
     try:
-        manifest = read_manifest(read_file(signed_folder(folder) / FILE_NAME, max_bytes=_MANIFEST_MAX_BYTES))
+        manifest = read_manifest(read_file(signed_folder(folder) / FILE_NAME, max_bytes=MANIFEST_MAX_BYTES))
     except (FileMissing, InputRefused, IntegrityBroken):
         return
     raise PulledFolder(folder, manifest.kind)
@@ -200,7 +198,7 @@ def _with_facts(registry: Registry, request: ImportRequest, plan: ImportPlan) ->
 def _adapter_plan(
     registry: Registry, request: ImportRequest, offered: OfferedFolder, name: str, scratch: Path
 ) -> ImportPlan:
-    config = read_peft_config(offered.read(ADAPTER_CONFIG_NAME, max_bytes=MAX_BYTES))
+    config = read_peft_config(offered.read(ADAPTER_CONFIG_NAME, max_bytes=CONFIG_MAX_BYTES))
     settings = settings_of_folder(offered, config.values)
     chosen = choose_base(
         registry,

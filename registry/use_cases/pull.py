@@ -12,6 +12,7 @@ from pathlib import Path
 from peft_registry.registry.disk.files import read_file, unwritable, write_new
 from peft_registry.registry.disk.hashing import RunDigests, copy_and_hash
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES
 from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.stored_manifests import stored_manifest
@@ -20,7 +21,6 @@ from peft_registry.registry.verification.presented import present_version, write
 from peft_registry.registry.verification.with_base import (
     ADAPTER_FOLDER,
     BASE_FOLDER,
-    CONFIG_MAX_BYTES,
     config_for_loaders,
     is_adapter_config,
 )

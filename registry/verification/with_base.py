@@ -17,9 +17,9 @@ from typing import Any
 from peft_registry.registry.disk.files import read_file
 from peft_registry.registry.disk.hashing import DigestCache, hash_file
 from peft_registry.registry.identity.base import ADAPTER_CONFIG_NAME
-from peft_registry.registry.identity.manifests import read_manifest
-from peft_registry.registry.intake import peft_config
+from peft_registry.registry.identity.manifests import MANIFEST_MAX_BYTES, read_manifest
 from peft_registry.registry.intake.json import read_json
+from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES
 from peft_registry.registry.intake.paths import scan_folder
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.manifest import FILE_NAME, Manifest
@@ -29,8 +29,6 @@ ADAPTER_FOLDER = "adapter"
 BASE_FOLDER = "base"
 _BASE_KEY = "base_model_name_or_path"
 _REVISION_KEY = "revision"  # of a repository; a folder has none
-CONFIG_MAX_BYTES = peft_config.MAX_BYTES  # what is imported can be pulled with its base
-_MANIFEST_MAX_BYTES = 64 * 1024 * 1024
 _STEP = "loaders"
 
 
@@ -69,7 +67,7 @@ def check_loaders(folder: Path, cache: DigestCache | None = None) -> Check:
     The parts themselves are verified by the checklist.
     """
     try:
-        manifest = read_manifest(read_file(folder / ADAPTER_FOLDER / FILE_NAME, max_bytes=_MANIFEST_MAX_BYTES))
+        manifest = read_manifest(read_file(folder / ADAPTER_FOLDER / FILE_NAME, max_bytes=MANIFEST_MAX_BYTES))
         wrong = tuple(_differences(folder, manifest, cache))
     except KnownError as error:
         return Check(step=_STEP, text=error.what, status="failed", error=error.reference, detail=(error.why,))

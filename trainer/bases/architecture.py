@@ -13,10 +13,10 @@ from typing import Any
 from peft_registry.registry.disk.files import read_file
 from peft_registry.registry.identity.base import CONFIG_NAME
 from peft_registry.registry.intake.json import read_json
+from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES
 from peft_registry.schemas.base_model import CAUSAL_HEADS
 from peft_registry.schemas.errors import InputRefused, KnownError
 
-_MAX_CONFIG_BYTES = 16 * 1024 * 1024
 # transformers gives these the setting is_decoder, and they read only backwards whatever it says
 _DECODERS_ALWAYS = frozenset({"gpt_neox", "gpt_neox_japanese", "trocr"})
 # masks of their own, which let a token see those behind it unless the setting says otherwise; None: no setting does
@@ -164,7 +164,7 @@ def _sees_what_comes(config: Mapping[str, Any], model_type: str, family: _Family
 def _config(folder: Path) -> Mapping[str, Any]:
     try:
         # in a snapshot of the Hub's cache it is a link
-        data = read_file((folder / CONFIG_NAME).resolve(), max_bytes=_MAX_CONFIG_BYTES)
+        data = read_file((folder / CONFIG_NAME).resolve(), max_bytes=CONFIG_MAX_BYTES)
         value = read_json(data, what=CONFIG_NAME, family="intake")
     except (KnownError, OSError, RuntimeError):  # RuntimeError: links in a circle
         return {}

@@ -9,8 +9,8 @@ from typing import Any
 from peft_registry.registry.disk.files import read_file
 from peft_registry.registry.intake.yaml import MalformedYaml, read_yaml
 from peft_registry.schemas.values import Value, imported
+from peft_registry.trainer.hub.fetching import CARD_MAX_BYTES
 
-_README_MAX_BYTES = 4 * 1024 * 1024
 # fact → the key of GGUF's general metadata that states it
 _GGUF_KEYS = {
     "licence": "general.license",
@@ -38,7 +38,7 @@ def stated_by_readme(folder: Path) -> dict[str, Value]:
     path = folder / "README.md"
     if not path.is_file():
         return {}
-    text = read_file(path, max_bytes=_README_MAX_BYTES).decode("utf-8", "replace")
+    text = read_file(path, max_bytes=CARD_MAX_BYTES).decode("utf-8", "replace")
     parts = text.split("---\n", 2)
     if not text.startswith("---\n") or len(parts) < 3:
         return {}

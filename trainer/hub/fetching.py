@@ -44,7 +44,7 @@ from peft_registry.trainer.hub.repositories import (
 )
 
 _STEP = "fetch"
-_MAX_TEXT_BYTES = 4 * 1024 * 1024  # of a card or licence; nobody reads a longer one
+CARD_MAX_BYTES = 4 * 1024 * 1024  # of a card or licence; nobody reads a longer one
 BASE_FILES = (CONFIG_NAME, GENERATION_CONFIG_NAME, *CHAT_TEMPLATE_NAMES, *TOKENIZER_FILES)
 _BLOCK_BYTES = 1024 * 1024
 _ATTEMPTS = 5  # of a file whose connection breaks
@@ -267,7 +267,7 @@ def _texts(listing: Listing) -> list[str]:
     return sorted(
         name
         for name, file in listing.files.items()
-        if (name == CARD_NAME or LICENCE_FILE.fullmatch(name)) and (file.size or 0) <= _MAX_TEXT_BYTES
+        if (name == CARD_NAME or LICENCE_FILE.fullmatch(name)) and (file.size or 0) <= CARD_MAX_BYTES
     )
 
 

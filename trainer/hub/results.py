@@ -20,7 +20,7 @@ from peft_registry.registry.identity.base import (
     TOKENIZER_FILES,
 )
 from peft_registry.registry.imports.offered import ADAPTER_WEIGHTS
-from peft_registry.registry.imports.setting_names import ARGUMENT_FILES, CARD, RESULT_FILES, STATE
+from peft_registry.registry.imports.setting_names import ARGUMENT_FILES, CARD, READ_MAX_BYTES, RESULT_FILES, STATE
 from peft_registry.registry.intake.pickle import PickleRefused
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.hub_names import HUB_ID
@@ -36,7 +36,6 @@ _ADAPTER_FILES = (ADAPTER_CONFIG_NAME, ADAPTER_WEIGHTS)
 _MODEL_FILES = (CONFIG_NAME, GENERATION_CONFIG_NAME, INDEX_NAME)
 _TOKENIZER = (*TOKENIZER_FILES, *CHAT_TEMPLATE_NAMES)
 _READ_BESIDE = (CARD, STATE, *ARGUMENT_FILES, *RESULT_FILES)
-_MAX_READ_BYTES = 16 * 1024 * 1024  # of a file beside the model; the import reads no longer one
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _SHOWN = 5
 
@@ -158,7 +157,7 @@ def _from_cache(snapshot: Path, repository: str, observe: Observe) -> HubResult:
 def _chosen(repository: str, sizes: Mapping[str, int | None], observe: Observe) -> list[str]:
     """The files of the model and those that are read beside it, the weights last."""
     model = _model_files(repository, sizes)
-    beside = [name for name in sizes if _is_read(name) and name not in model and (sizes[name] or 0) <= _MAX_READ_BYTES]
+    beside = [name for name in sizes if _is_read(name) and name not in model and (sizes[name] or 0) <= READ_MAX_BYTES]
     outside = sorted(sizes.keys() - {*model, *beside})
     if outside:
         more = f" and {len(outside) - _SHOWN} more" if len(outside) > _SHOWN else ""

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.disk.files import read_file
+from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.trainer.merge.tensors import StoredTensor, stored_tensors
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 FOLDABLE = ("LORA", "IA3", "TRAINABLE_TOKENS")
-_MAX_CONFIG_BYTES = 16 * 1024 * 1024
 # initialisations that take part of the base into the factors: the saved factors belong to another base than the pristine one
 _MOVED_BASE = re.compile(r"(?:pissa|olora|corda|loftq|lora_ga)", re.IGNORECASE)
 # keys of LoraConfig that change the meaning of the factors in ways that are not implemented here
@@ -102,7 +102,7 @@ def read_adapter(folder: Path) -> Adapter:
         AdapterOptionRefused: a key that gives the factors another meaning.
     """
     try:
-        config = json.loads(read_file(folder / CONFIG, max_bytes=_MAX_CONFIG_BYTES))
+        config = json.loads(read_file(folder / CONFIG, max_bytes=CONFIG_MAX_BYTES))
     except ValueError as error:
         raise AdapterNotRead(folder, f"{CONFIG} is not JSON") from error
     if not isinstance(config, dict):

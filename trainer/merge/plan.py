@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.disk.files import read_file
+from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES
 from peft_registry.schemas.merge import Algorithm
 from peft_registry.trainer.bases.quantization import Quantization
 from peft_registry.trainer.merge.algorithms import Share
@@ -20,7 +21,6 @@ from peft_registry.trainer.merge.tensors import DTYPES, INDEX, StoredTensor, mat
 from peft_registry.trainer.merge.updates import Update
 
 CONFIG = "config.json"
-_MAX_CONFIG_BYTES = 16 * 1024 * 1024
 _BYTES = {"F32": 4, "BF16": 2, "F16": 2}
 _TORCH_NAMES: Mapping[str, str] = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 BLOCK_ELEMENTS = 256 * 1024  # of one block: its buffers stay in the caches, and the calls around it weigh little
@@ -221,7 +221,7 @@ def _in_file_order(jobs: Sequence[TensorJob]) -> tuple[TensorJob, ...]:
 
 
 def _changed_config(base: Path, *, is_untied: bool, dtype: str | None) -> dict[str, Any] | None:
-    value: dict[str, Any] = json.loads(read_file(base / CONFIG, max_bytes=_MAX_CONFIG_BYTES))
+    value: dict[str, Any] = json.loads(read_file(base / CONFIG, max_bytes=CONFIG_MAX_BYTES))
     before = json.dumps(value, sort_keys=True)
     value.pop("_name_or_path", None)
     text = value.get("text_config")  # of a model that reads more than text

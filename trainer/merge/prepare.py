@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from peft_registry.registry.disk.files import read_file
+from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES
 from peft_registry.schemas.merge import ALGORITHMS
 from peft_registry.trainer.bases.quantization import Quantization
 from peft_registry.trainer.merge.adapter import read_adapter
@@ -15,8 +16,6 @@ from peft_registry.trainer.merge.names import model_names
 from peft_registry.trainer.merge.plan import CONFIG, MergePlan, PlannedAdapter, make_plan
 from peft_registry.trainer.merge.request import FORMATS, FourBitMergeRefused, MergeRequest
 from peft_registry.trainer.merge.tensors import checkpoint_tensors
-
-_MAX_CONFIG_BYTES = 16 * 1024 * 1024
 
 
 def plan_of(
@@ -29,7 +28,7 @@ def plan_of(
         InputRefused, IntegrityBroken: an adapter does not fit, see `trainer/merge/fold.py`.
     """
     algorithm = next(one for one in ALGORITHMS if one == request.algorithm)
-    if json.loads(read_file(base / CONFIG, max_bytes=_MAX_CONFIG_BYTES)).get("quantization_config"):
+    if json.loads(read_file(base / CONFIG, max_bytes=CONFIG_MAX_BYTES)).get("quantization_config"):
         raise FourBitMergeRefused
     tensors = checkpoint_tensors(base)
     names = model_names(base, tensors)

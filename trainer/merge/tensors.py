@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from peft_registry.registry.disk.files import OpenFile, read_file, reading
+from peft_registry.registry.identity.base import JSON_MAX_BYTES
 from peft_registry.registry.intake.safetensors import read_header
 from peft_registry.schemas.errors import InputRefused
 
@@ -16,7 +17,6 @@ from peft_registry.schemas.errors import InputRefused
 DTYPES: Mapping[str, torch.dtype] = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-_MAX_INDEX_BYTES = 64 * 1024 * 1024
 
 
 class CheckpointIncomplete(InputRefused):
@@ -118,7 +118,7 @@ def checkpoint_files(folder: Path) -> tuple[Path, ...]:
             raise CheckpointIncomplete(folder, f"there is neither {SINGLE} nor {INDEX}")
         return ((folder / SINGLE).resolve(),)
     try:
-        value = json.loads(read_file(index, max_bytes=_MAX_INDEX_BYTES))
+        value = json.loads(read_file(index, max_bytes=JSON_MAX_BYTES))
         names = sorted(set(value["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointIncomplete(folder, f"{INDEX} is not an index ({type(error).__name__})") from error

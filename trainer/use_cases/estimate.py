@@ -16,7 +16,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.json import read_json
-from peft_registry.registry.intake.model_code import refuse_code_in_config
+from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES, refuse_code_in_config
 from peft_registry.registry.records.bases import base_record
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.stored_manifests import stored_manifest
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from peft_registry.trainer.data.tokenize import Example
 
 CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
-_MAX_CONFIG_BYTES = 16 * 1024 * 1024
 _CUDA_CONTEXT_BYTES = 500_000_000  # driver, kernels and handles of a process; 0.3 to 0.6 GB on cards since 2018
 FIRST_BATCH_BYTES = 22_000_000  # code, threads and buffers that a run brings in after its imports; 20 to 27 MB
 _TOKENIZER_FACTOR = 14.4  # resident bytes for each byte of tokenizer.json, measured on a vocabulary of 49,152
@@ -185,7 +184,7 @@ def _read_config(path: Path) -> Any:
     """transformers' configuration of a config.json; code that it names is refused, not run."""
     from transformers import CONFIG_MAPPING
 
-    found = read_json(read_offered(path, max_bytes=_MAX_CONFIG_BYTES), what=path.name, family="intake")
+    found = read_json(read_offered(path, max_bytes=CONFIG_MAX_BYTES), what=path.name, family="intake")
     refuse_code_in_config(path.name, found)
     kind = found.get("model_type") if isinstance(found, dict) else None
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:

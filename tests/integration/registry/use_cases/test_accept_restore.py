@@ -42,10 +42,12 @@ from peft_registry.registry.use_cases.sign_log import LogKeyElsewhere
 from peft_registry.registry.use_cases.trust import add_key, issue, place_of_home
 from peft_registry.registry.use_cases.verify import verify_folder
 from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.manifest import FileEntry, TensorEntry, WeightsFile
 from peft_registry.schemas.policy import Epoch
 from peft_registry.schemas.version import VerifyOutcome
 from tests.builders.backends import BACKENDS, MadeHome, contents, make_on
 from tests.builders.homes import NOW, add_a_base, an_artifact, register_adapter
+from tests.builders.registered import a_manifest, digest
 from tests.builders.signing import a_p256_key, an_ed25519_key
 from tests.processes.interpreter import ROOT
 
@@ -366,6 +368,25 @@ def test_a_dry_run_and_an_acceptance_without_a_reason_change_nothing(home: MadeH
         keeper.accepts(home, reason="  ")
     assert state_of(home) == before
     assert keeper.is_refused(home) == "log-truncated"
+
+
+@ON_SQLITE_FIRST
+def test_a_lost_model_of_many_tensors_is_named_too(home: MadeHome, lost: str, keeper: User) -> None:
+    """The manifest of a model of 12,000 tensors has more than a megabyte."""
+    tensor = digest("tensor")
+    tensors = tuple(
+        TensorEntry(name=f"t{number:05}", dtype="F32", shape=(1,), sha256=tensor) for number in range(12_000)
+    )
+    weights = WeightsFile(path="model.safetensors", header_sha256=digest("header"), tensors=tensors)
+    file = FileEntry(path="model.safetensors", size=1, sha256=digest("weights"))
+    manifest = a_manifest("many", files=(file,), weights=(weights,))
+    registry = open_home(home.folder, clock=lambda: NOW, check_log=False)
+    try:
+        assert registry.store.put_bytes(manifest.canonical_bytes()).size > 1024 * 1024
+    finally:
+        registry.close()
+    shown = keeper.accepts(home, dry_run=True, reason="")
+    assert any(str(manifest.canonical_digest()) in text for text in shown.unregistered)
 
 
 @ON_BOTH
