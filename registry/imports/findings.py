@@ -88,7 +88,7 @@ def findings_of_files(offered: OfferedFolder) -> tuple[Finding, ...]:
     findings = []
     for kind, extensions, what in (
         ("code-beside", CODE_EXTENSIONS, "program code"),
-        ("pickle-beside", PICKLE_EXTENSIONS, "a pickle, which runs code when it is loaded"),
+        ("pickle-beside", PICKLE_EXTENSIONS, "a pickle, which runs code when it is loaded,"),
     ):
         paths = [file.path for file in offered.beside if PurePosixPath(file.path).suffix.lower() in extensions]
         if paths:

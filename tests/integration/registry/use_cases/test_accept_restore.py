@@ -382,7 +382,7 @@ def test_a_lost_model_of_many_tensors_is_named_too(home: MadeHome, lost: str, ke
     manifest = a_manifest("many", files=(file,), weights=(weights,))
     registry = open_home(home.folder, clock=lambda: NOW, check_log=False)
     try:
-        assert registry.store.put_bytes(manifest.canonical_bytes()).size > 1024 * 1024
+        assert registry.store.put_bytes(manifest.to_canonical()).size > 1024 * 1024
     finally:
         registry.close()
     shown = keeper.accepts(home, dry_run=True, reason="")
