@@ -39,22 +39,24 @@ class _Table:
 
 def results_table(newest_first: Sequence[EvaluationRecord]) -> bytes:
     """The results of every evaluation that stands: of all arms and groups, with their intervals."""
-    rows = [
-        {
-            "dataset": result.dataset,
-            "metric": result.metric,
-            "category": result.category or "(whole)",
-            "arm": result.arm,
-            "value": _shown(result.value),
-            **_ends("", result.interval),
-            "n": result.n,
-            "note": result.null_reason or "",
-            "evaluation": record.canonical_digest().short,
-        }
-        for record, repeated in with_repeated(newest_first, "metrics")
-        for result in record.results
-        if result.dataset not in repeated
-    ]
+    rows: list[dict[str, _Cell]] = []
+    for record, repeated in with_repeated(newest_first, "metrics"):
+        evaluation = record.canonical_digest().short
+        rows += [
+            {
+                "dataset": result.dataset,
+                "metric": result.metric,
+                "category": result.category or "(whole)",
+                "arm": result.arm,
+                "value": _shown(result.value),
+                **_ends("", result.interval),
+                "n": result.n,
+                "note": result.null_reason or "",
+                "evaluation": evaluation,
+            }
+            for result in record.results
+            if result.dataset not in repeated
+        ]
     return _Table(_RESULTS, rows).as_json()
 
 
@@ -62,17 +64,15 @@ def outcomes_table(newest_first: Sequence[EvaluationRecord]) -> bytes:
     """What became of the items and of the held-out losses, before against after, in every evaluation that stands."""
     rows: list[dict[str, _Cell]] = []
     for record, repeated in with_repeated(newest_first, "bias"):
+        evaluation = record.canonical_digest().short
         rows += [
-            _outcome(comparison) | {"evaluation": record.canonical_digest().short}
+            _outcome(comparison) | {"evaluation": evaluation}
             for comparison in record.comparisons
             if comparison.dataset not in repeated
         ]
     for record, repeated in with_repeated(newest_first, "delta"):
-        rows += [
-            _loss(loss) | {"evaluation": record.canonical_digest().short}
-            for loss in record.losses
-            if loss.dataset not in repeated
-        ]
+        evaluation = record.canonical_digest().short
+        rows += [_loss(loss) | {"evaluation": evaluation} for loss in record.losses if loss.dataset not in repeated]
     return _Table(_OUTCOMES, rows).as_json()
 
 
