@@ -23,6 +23,7 @@ from typing import Any
 
 from tests.conftest import NEW_OBJECTS, state_of
 from tests.processes.interpreter import ROOT
+from tests.processes.rights import give_up_rights_over_files
 
 TIMEOUT_SECONDS = 120
 NOT_WARM = (
@@ -110,11 +111,10 @@ class Running:
 class WarmCommand:
     """Forks one command after the other from a process that has the heavy packages loaded."""
 
-    def __init__(self, folder: Path, before: Sequence[str] = ()) -> None:
-        """`before` is put in front of the command line that starts the warm process."""
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process = subprocess.Popen(
-            [*before, sys.executable, "-c", "from tests.e2e.commands import serve; serve()"],
+            [sys.executable, "-c", "from tests.e2e.commands import serve; serve()"],
             cwd=ROOT,
             env=environment(folder),
             stdin=subprocess.PIPE,
@@ -123,9 +123,24 @@ class WarmCommand:
         )
 
     def start(
-        self, *arguments: object, cwd: Path, file_bytes: int | None = None, pause: str = "", **variables: str
+        self,
+        *arguments: object,
+        cwd: Path,
+        file_bytes: int | None = None,
+        unprivileged: bool = False,
+        pause: str = "",
+        **variables: str,
     ) -> Running:
-        """Start a command. `file_bytes` is the size that no file may pass; at `pause`, a function, it stops and waits."""
+        """Start a command.
+
+        Args:
+            arguments: after `registry`.
+            cwd: the folder that it runs in.
+            file_bytes: the size that no file may pass.
+            unprivileged: without the rights that let root write everywhere.
+            pause: a function where it stops and waits.
+            variables: of its environment.
+        """
         streams = Path(tempfile.mkdtemp(dir=self._folder))
         for name in ("out", "err"):
             (streams / name).touch()
@@ -135,6 +150,7 @@ class WarmCommand:
             "streams": str(streams),
             "environment": environment(cwd, **variables),
             "file_bytes": file_bytes,
+            "unprivileged": unprivileged,
             "pause": pause,
         }
         assert self._process.stdin is not None and self._process.stdout is not None
@@ -142,9 +158,16 @@ class WarmCommand:
         self._process.stdin.flush()
         return Running(json.loads(self._process.stdout.readline())["pid"], streams, self._process.stdout)
 
-    def __call__(self, *arguments: object, cwd: Path, file_bytes: int | None = None, **variables: str) -> Done:
+    def __call__(
+        self,
+        *arguments: object,
+        cwd: Path,
+        file_bytes: int | None = None,
+        unprivileged: bool = False,
+        **variables: str,
+    ) -> Done:
         """Run a command to its end."""
-        return self.start(*arguments, cwd=cwd, file_bytes=file_bytes, **variables).wait()
+        return self.start(*arguments, cwd=cwd, file_bytes=file_bytes, unprivileged=unprivileged, **variables).wait()
 
     def close(self) -> None:
         assert self._process.stdin is not None and self._process.stdout is not None
@@ -241,6 +264,8 @@ def _run_child(request: dict[str, Any]) -> None:
     sys.stdin = open(0)  # noqa: SIM115  the descriptor, not a path
     if request["file_bytes"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_bytes"],) * 2)
+    if request["unprivileged"]:
+        give_up_rights_over_files()
     if request["pause"]:
         _pause_at(request["pause"])
     sys.argv = ["registry", *request["arguments"]]

@@ -5,8 +5,10 @@ import json
 import os
 import shutil
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 from peft_registry.trainer.embedded import embedded_base
 from tests.builders.homes import copied_workplace
 from tests.conftest import not_run
-from tests.e2e.commands import UNPRIVILEGED, Done, WarmCommand
+from tests.e2e.commands import Done, WarmCommand
 from tests.e2e.conftest import Story
 
 TRAIN = ("train", "example/train.yml", "training.num_train_epochs=1", "evaluation.bias=[]", "--no-mirror")
@@ -319,20 +321,35 @@ BAD_BASES: dict[Callable[[Path], None], str] = {
 }
 
 
+@pytest.fixture(scope="module")
+def bases(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One home for every bad base: each must leave it as it was."""
+    return copied_workplace(empty_home, tmp_path_factory.mktemp("bases") / "work")
+
+
 @pytest.mark.parametrize("spoil", BAD_BASES, ids=lambda spoil: spoil.__name__)
-def test_a_bad_base_is_refused_and_the_mended_one_is_added(
-    spoil: Callable[[Path], None], warm: WarmCommand, workplace: Path, listed: Callable[[Path], list[str]]
+def test_a_bad_base_is_refused(
+    spoil: Callable[[Path], None], warm: WarmCommand, bases: Path, listed: Callable[[Path], list[str]]
 ) -> None:
-    offered = workplace / "offered"
+    offered = bases / "offered"
     shutil.copytree(embedded_base(), offered)
-    spoil(offered)
-    refused(warm(*ADD, cwd=workplace), 2, BAD_BASES[spoil])
-    assert listed(workplace) == NOTHING_NEW
-    nothing_left_in(workplace / ".registry")
-    shutil.rmtree(offered)
-    shutil.copytree(embedded_base(), offered)
-    assert "mine:1" in warm(*ADD, cwd=workplace).ok().out
-    assert listed(workplace) == ["mine:1", *NOTHING_NEW]
+    try:
+        spoil(offered)
+        refused(warm(*ADD, cwd=bases), 2, BAD_BASES[spoil])
+    finally:
+        shutil.rmtree(offered)
+        (bases / "elsewhere").unlink(missing_ok=True)
+    assert listed(bases) == NOTHING_NEW
+    nothing_left_in(bases / ".registry")
+
+
+def test_after_every_bad_base_the_mended_one_is_added(
+    warm: WarmCommand, bases: Path, listed: Callable[[Path], list[str]]
+) -> None:
+    """Runs after those above, in the home that they all shared."""
+    shutil.copytree(embedded_base(), bases / "offered")
+    assert "mine:1" in warm(*ADD, cwd=bases).ok().out
+    assert listed(bases) == ["mine:1", *NOTHING_NEW]
 
 
 def test_a_base_that_is_not_there_is_not_found(warm: WarmCommand, workplace: Path) -> None:
@@ -453,17 +470,17 @@ def read_only(story: Story, tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def as_a_user(tmp_path: Path) -> Iterator[WarmCommand]:
+def as_a_user(warm: WarmCommand) -> Callable[..., Done]:
     """Runs commands without the rights that let root write everywhere."""
-    if os.getuid() == 0 and shutil.which(UNPRIVILEGED[0]) is None:
-        not_run("setpriv is not installed, and root may write into a read-only home")
-    command = WarmCommand(tmp_path, before=UNPRIVILEGED if os.getuid() == 0 else ())
-    yield command
-    command.close()
+    if os.getuid() != 0:
+        return warm
+    if sys.platform != "linux":
+        not_run("root gives up its rights over files on Linux only, and may write into a read-only home")
+    return partial(warm, unprivileged=True)
 
 
 def test_a_read_only_home_can_be_read_and_verified_and_refuses_to_be_written(
-    as_a_user: WarmCommand, read_only: Path, tmp_path: Path
+    as_a_user: Callable[..., Done], read_only: Path, tmp_path: Path
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in (read_only / ".registry").rglob("*")}
     refused(as_a_user(*TRAIN, cwd=read_only), 8, "the folder is read-only for this user")
