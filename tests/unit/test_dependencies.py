@@ -4,7 +4,7 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -54,13 +54,16 @@ def declared() -> set[str]:
     return {distribution(requirement) for group in project().values() for requirement in group}
 
 
-def imports_of(path: Path) -> Iterator[str]:
+@cache  # to parse all the source takes a second, and most tests below ask for it
+def imports_of(path: Path) -> frozenset[str]:
     """The top-level package of every import, those inside functions and under `TYPE_CHECKING` included."""
+    packages: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+            packages |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module.partition(".")[0]
+            packages.add(node.module.partition(".")[0])
+    return frozenset(packages)
 
 
 def imported(*folders: str) -> set[str]:
