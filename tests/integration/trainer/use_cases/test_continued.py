@@ -438,13 +438,6 @@ def test_a_run_that_was_killed_goes_on_though_its_copy_of_the_adapter_lies_there
     assert "registered killed:1" in capsys.readouterr().out
 
 
-def test_a_name_on_the_command_line_is_that_of_the_file(trained: Home, capsys: pytest.CaptureFixture[str]) -> None:
-    where = ["--home", str(trained.home), "--no-mirror"]
-    assert run(["train", str(trained.sequence), "name=other", *where, "-o", "json"]) == 0
-    found = [one["version"] for one in json.loads(capsys.readouterr().out)["tasks"]]
-    assert found == ["other-first:1", "other-second:1", "other-third:1"]
-
-
 def test_one_task_of_a_sequence_says_that_it_begins_at_the_base(trained: Home) -> None:
     notes = load_training_file(trained.sequence, ("task=second",)).notes
     assert any("second begins at the base" in note and "first" in note for note in notes)
@@ -481,7 +474,7 @@ def test_a_comparison_of_methods_that_cannot_go_on_trains_none_of_them(trained: 
         version_named(trained.registry, "arms-lora")
 
 
-def test_held_out_rows_that_changed_in_between_are_in_no_table(
+def test_held_out_rows_that_changed_in_between_are_in_no_table_and_under_another_name_all_are_trained_anew(
     trained: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The first task's version was measured on the second's rows as they were: no column may hold both."""
@@ -493,8 +486,11 @@ def test_held_out_rows_that_changed_in_between_are_in_no_table(
     file, where = str(tmp_path / "sequence.yml"), ["--home", str(trained.home), "--no-mirror"]
     assert run(["train", file, *where]) == 5
     assert "tutor-first:1" in capsys.readouterr().err
-    assert run(["train", file, "name=anew", *where]) == 0  # as the refusal says
-    assert "after third" in capsys.readouterr().out
+    assert run(["train", file, "name=anew", *where, "-o", "json"]) == 0  # as the refusal says
+    anew = json.loads(capsys.readouterr().out)
+    # a name on the command line is that of the file: each task's comes after it
+    assert [one["version"] for one in anew["tasks"]] == ["anew-first:1", "anew-second:1", "anew-third:1"]
+    assert [step["task"] for step in anew["forgetting"]["steps"]] == ["first", "second", "third"]
 
 
 def test_an_adapter_that_was_changed_in_the_store_is_not_gone_on_from(
