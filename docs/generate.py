@@ -12,6 +12,7 @@
     ../explanation/suites-on-smollm2.md  every suite before and after one run, from records kept there
     ../../trainer/methods/mitigation.json  what `registry methods --for bias_mitigation` says was measured
     ../explanation/adversary.md          attempts to be called better without being it, from a kept result
+    ../explanation/other-tools.md        what other tools say of one adapter and one merge, from a kept result
     ../explanation/intervals.md          how often each kind of interval covers what it should, from a kept simulation
     ../explanation/methods-compared.md   those results as tables, and the learning rates that were measured
 
@@ -35,6 +36,7 @@ from docs.coverage_page import coverage_page
 from docs.errors_page import errors_page
 from docs.forms_page import forms_page
 from docs.metrics_page import metrics_page
+from docs.rivals_page import rivals_page
 from docs.suites_page import suites_page
 from docs.tables import table
 
@@ -76,6 +78,7 @@ def pages() -> dict[str, str]:
         "../explanation/claims.md": claims(),
         "../explanation/methods-compared.md": comparisons_page(),
         "../explanation/intervals.md": coverage_page(MEASURED / "coverage.json"),
+        "../explanation/other-tools.md": rivals_page(MEASURED / "rivals.json"),
         "../explanation/adversary.md": adversary_page(
             MEASURED / "adversary.json", MEASURED / "compare-mitigation.json"
         ),
