@@ -267,7 +267,7 @@ def comparisons_page() -> str:
         "Arms were trained two at a time on two cores, a thread each: losses and peak memory compare, times of training roughly.",
         "Latencies are processor time, measured afterwards with nothing beside; `full` has the base's own architecture, so what",
         "its latency differs from zero by is noise.",
-        "A quantised base starts from a higher loss than the others, so its change is not from the same place.",
+        "A quantized base starts from a higher loss than the others, so its change is not from the same place.",
         "How this bears on popular claims: [claims](claims.md).",
     ]
     for path in sorted(MEASURED.glob("compare-*.json")):

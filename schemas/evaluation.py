@@ -23,7 +23,7 @@ Conclusion = Literal["better", "worse", "changed", "inconclusive", "not_informat
 
 
 class Composition(Document):
-    """What is actually scored or served: base identity and ordered adapters, tokenizer, template, quantisation, dtype.
+    """What is actually scored or served: base identity and ordered adapters, tokenizer, template, quantization, dtype.
 
     Its digest is what evaluations, approvals and aliases bind to.
     """

@@ -56,7 +56,7 @@ class WeightsFile(Document):
 class BaseReference(Document):
     """The base an artifact needs: its identity, and the manifest digest it was registered under (null if imported alone).
 
-    `quantisation`: how the base was quantised in memory when the artifact was made on it (`nf4, double`). The key is written
+    `quantisation`: how the base was quantized in memory when the artifact was made on it (`nf4, double`). The key is written
     only where there is one.
     """
 

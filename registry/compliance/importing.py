@@ -59,7 +59,7 @@ _SECONDS_A_DAY = 86400
 # of one device; more of them read more rows
 _ROWS_A_STEP = ("per_device_train_batch_size", "gradient_accumulation_steps")
 _ROUNDED = 0.9  # speed and time are written with three digits
-_FEW_BITS = 8  # no tool here quantises to more
+_FEW_BITS = 8  # no tool here quantizes to more
 # how the files of other tools switch it on; PyYAML reads the last three as true
 _ON = (True, 1, "true", "yes", "on")
 # why the norm of the change is unknown

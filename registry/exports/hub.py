@@ -14,13 +14,13 @@ from peft_registry.schemas.manifest import EVIDENCE_NAME
 from peft_registry.schemas.statement import STATEMENTS_FILE, StatementKind
 
 STATEMENTS_PATH = f"{EVIDENCE_NAME}/{STATEMENTS_FILE}"
-PUBLISHED: frozenset[StatementKind] = frozenset(
+PUBLISHED_KINDS: frozenset[StatementKind] = frozenset(
     ("card", "registration", "evaluation-plan", "bias-evaluation", "test-result", "alias", "hold", "recall")
 )
 
 
 @dataclass(frozen=True, slots=True)
-class ReadLine:
+class StatementLine:
     """One line of the statements of a folder: the envelope as it lies there, what kind of statement it is, and its digest."""
 
     envelope: bytes
@@ -41,7 +41,9 @@ class HubFolder:
         return len(content) if isinstance(content, bytes) else content.stat().st_size
 
 
-def published_part(files: Mapping[str, Path], lines: tuple[ReadLine, ...], *, with_records: bool = False) -> HubFolder:
+def published_part(
+    files: Mapping[str, Path], lines: tuple[StatementLine, ...], *, with_records: bool = False
+) -> HubFolder:
     """What of a pulled folder is sent.
 
     Args:
@@ -52,6 +54,6 @@ def published_part(files: Mapping[str, Path], lines: tuple[ReadLine, ...], *, wi
     sent: dict[str, Path | bytes] = dict(files)
     if with_records:
         return HubFolder(sent, ())
-    sent[STATEMENTS_PATH] = b"".join(line.envelope + b"\n" for line in lines if line.kind in PUBLISHED)
-    withheld = tuple(f"{line.kind or 'unknown'} {line.digest}" for line in lines if line.kind not in PUBLISHED)
+    sent[STATEMENTS_PATH] = b"".join(line.envelope + b"\n" for line in lines if line.kind in PUBLISHED_KINDS)
+    withheld = tuple(f"{line.kind or 'unknown'} {line.digest}" for line in lines if line.kind not in PUBLISHED_KINDS)
     return HubFolder(sent, withheld)

@@ -27,7 +27,7 @@ _LOW_RANK = re.compile(r"(?P<module>.+)\.(?:lora_(?P<side>[AB])\.weight|lora_emb
 _HEADS = ("score", "classifier")
 _HEAD_TENSOR = re.compile(r"(?:.+\.)?(?:score|classifier)\.(?:weight|bias)\Z")
 # copies of the base's embeddings, which vLLM passes over
-_PASSED_OVER = (".embed_tokens.base_layer.weight", ".lm_head.base_layer.weight")
+_COPIES_OF_THE_BASE = (".embed_tokens.base_layer.weight", ".lm_head.base_layer.weight")
 # these give the factors their first values; every other one changes the base when peft loads the adapter
 _PLAIN_STARTS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
 _SAVE_AGAIN = "save the adapter again with peft, or copy it again whole, and import it"
@@ -39,7 +39,7 @@ class _Feature:
     """A setting of peft that vLLM refuses where it is set, and what it is."""
 
     key: str
-    called: str
+    name: str
     reason: str = "vLLM does not compute it"
 
 
@@ -52,6 +52,11 @@ _FEATURES = (
     _Feature("use_qalora", "QA-LoRA"),
     _Feature("trainable_token_indices", "tokens with vectors of their own", "vLLM has no place for them"),
 )
+
+
+def _first_of(noun: str, count: int, first: str) -> str:
+    """How a sentence names some tensors or modules: the only one, or their number and the first."""
+    return f"the {noun} {first!a}" if count == 1 else f"{count} {noun}s, the first is {first!a},"
 
 
 class NotALora(Refused):
@@ -106,7 +111,7 @@ class FeatureNotServed(Refused):
 
 class TensorsWithoutPlace(Refused):
     reference = "vllm-tensors"
-    what = "vLLM has no place for {others} of {label}"
+    what = "vLLM has no place for {tensors} of {label}"
     why = "it reads low-rank factors under the names that peft gives them, and nothing else"
     fix = f"train with target modules that are linear layers, or {_MERGE}"
 
@@ -115,10 +120,8 @@ class TensorsWithoutPlace(Refused):
     first: str
 
     @property
-    def others(self) -> str:
-        return (
-            f"the tensor {self.first!a}" if self.count == 1 else f"{self.count} tensors, the first is {self.first!a},"
-        )
+    def tensors(self) -> str:
+        return _first_of("tensor", self.count, self.first)
 
 
 class FactorMissing(Refused):
@@ -133,9 +136,7 @@ class FactorMissing(Refused):
 
     @property
     def modules(self) -> str:
-        if self.count == 1:
-            return f"the module {self.first!a}"
-        return f"{self.count} modules, the first is {self.first!a},"
+        return _first_of("module", self.count, self.first)
 
 
 class NoFactors(Refused):
@@ -149,7 +150,7 @@ class NoFactors(Refused):
 
 class ModulesWithoutPlace(Refused):
     reference = "vllm-modules"
-    what = "vLLM has no place for {others} of {label}"
+    what = "vLLM has no place for the factors on {modules} of {label}"
     why = "it adds low-rank factors to linear layers and embeddings, and in the base that is neither"
     fix = f"train with target modules that are linear layers, or {_MERGE}"
 
@@ -158,10 +159,8 @@ class ModulesWithoutPlace(Refused):
     first: str
 
     @property
-    def others(self) -> str:
-        if self.count == 1:
-            return f"the factors on {self.first!a}"
-        return f"the factors on {self.count} modules, the first is {self.first!a},"
+    def modules(self) -> str:
+        return _first_of("module", self.count, self.first)
 
 
 class ServedBaseDiffers(IntegrityBroken):
@@ -176,16 +175,17 @@ class ServedBaseDiffers(IntegrityBroken):
     registered: object
 
 
-def require_served_base(label: str, made_on: BaseIdentity, served: BaseIdentity) -> None:
+def require_served_base(label: str, registered: BaseIdentity, served: BaseIdentity) -> None:
     """Raise unless the base that is served is the one that the adapter was made on.
 
     Raises:
         ServedBaseDiffers: names the first part that differs.
     """
     for part in ("weights", "config", "tokenizer"):
-        registered, own = getattr(made_on, part), getattr(served, part)
-        if registered != own:
-            raise ServedBaseDiffers(label, part, own, registered)
+        registered_digest = getattr(registered, part)
+        served_digest = getattr(served, part)
+        if registered_digest != served_digest:
+            raise ServedBaseDiffers(label, part, served_digest, registered_digest)
 
 
 def serving_problems(
@@ -209,11 +209,11 @@ def serving_problems(
     """
     if config is None or config.get("peft_type") != "LORA" or manifest.layout != "peft":
         return (_not_a_lora(label, manifest),)
-    listed = tuple(tensors)
+    adapter_tensors = tuple(tensors)
     return (
-        *_of_rank(label, config, listed, max_rank),
-        *_of_features(label, config),
-        *_of_tensors(label, listed, base),
+        *_rank_problems(label, config, adapter_tensors, max_rank),
+        *_feature_problems(label, config),
+        *_tensor_problems(label, adapter_tensors, base),
     )
 
 
@@ -230,7 +230,9 @@ def _not_a_lora(label: str, manifest: Manifest) -> NotALora:
     return NotALora(label, form, remedy)
 
 
-def _of_rank(label: str, config: Mapping[str, Any], tensors: tuple[Tensor, ...], limit: int) -> Iterator[KnownError]:
+def _rank_problems(
+    label: str, config: Mapping[str, Any], tensors: tuple[Tensor, ...], limit: int
+) -> Iterator[KnownError]:
     rank = config.get("r")
     alpha = config.get("lora_alpha")
     targets = config.get("target_modules")
@@ -247,8 +249,8 @@ def _of_rank(label: str, config: Mapping[str, Any], tensors: tuple[Tensor, ...],
         yield SettingNotStated(label, "its `rank_pattern` has a rank that is not a positive whole number")
         return
     # what the factors are decides, whatever the configuration says
-    of_factors = (_rank_of(tensor) for tensor in tensors)
-    highest = max([rank, *ranks, *(value for value in of_factors if value is not None)])
+    factor_ranks = (_rank_of(tensor) for tensor in tensors)
+    highest = max([rank, *ranks, *(value for value in factor_ranks if value is not None)])
     if highest > limit:
         yield RankTooHigh(label, highest, limit)
 
@@ -263,18 +265,18 @@ def _rank_of(tensor: Tensor) -> int | None:
     return tensor.shape[0] if is_first and tensor.shape else None
 
 
-def _of_features(label: str, config: Mapping[str, Any]) -> Iterator[KnownError]:
+def _feature_problems(label: str, config: Mapping[str, Any]) -> Iterator[KnownError]:
     for feature in _FEATURES:
         if config.get(feature.key):
-            yield FeatureNotServed(label, f"{feature.called} (`{feature.key}`)", feature.reason)
+            yield FeatureNotServed(label, f"{feature.name} (`{feature.key}`)", feature.reason)
     if config.get("bias", "none") != "none":
         yield FeatureNotServed(label, "biases that were trained (`bias`)", "vLLM adds low-rank factors alone")
-    saved = config.get("modules_to_save") or ()
-    whole = [str(module) for module in saved if module not in _HEADS]
-    if whole:
+    saved_modules = config.get("modules_to_save") or ()
+    replaced_modules = [str(module) for module in saved_modules if module not in _HEADS]
+    if replaced_modules:
         reason = "vLLM adds low-rank factors to modules, and replaces none but a head for classes"
         yield FeatureNotServed(
-            label, f"modules that were trained whole (`modules_to_save`: {', '.join(whole)})", reason
+            label, f"modules that were trained whole (`modules_to_save`: {', '.join(replaced_modules)})", reason
         )
     start = config.get("init_lora_weights")
     if isinstance(start, str) and start.lower() not in _PLAIN_STARTS:
@@ -282,33 +284,33 @@ def _of_features(label: str, config: Mapping[str, Any]) -> Iterator[KnownError]:
         yield FeatureNotServed(label, f"a start that changes the base (`init_lora_weights`: {start})", reason)
 
 
-def _of_tensors(label: str, tensors: tuple[Tensor, ...], base: Iterable[Tensor] | None) -> Iterator[KnownError]:
+def _tensor_problems(label: str, tensors: tuple[Tensor, ...], base: Iterable[Tensor] | None) -> Iterator[KnownError]:
     sides: dict[str, set[str]] = {}
-    unknown = []
+    unknown_names = []
     for tensor in tensors:
         match = _LOW_RANK.match(tensor.name)
         if match is not None:
             sides.setdefault(match["module"], set()).add(match["side"] or match["embedded"])
-        elif not tensor.name.endswith(_PASSED_OVER) and not _HEAD_TENSOR.match(tensor.name):
-            unknown.append(tensor.name)
-    if unknown:
-        yield TensorsWithoutPlace(label, len(unknown), unknown[0])
-    single = sorted(module for module, both in sides.items() if len(both) < 2)
-    if single:
-        yield FactorMissing(label, len(single), single[0])
+        elif not tensor.name.endswith(_COPIES_OF_THE_BASE) and not _HEAD_TENSOR.match(tensor.name):
+            unknown_names.append(tensor.name)
+    if unknown_names:
+        yield TensorsWithoutPlace(label, len(unknown_names), unknown_names[0])
+    incomplete_modules = sorted(module for module, factors in sides.items() if len(factors) < 2)
+    if incomplete_modules:
+        yield FactorMissing(label, len(incomplete_modules), incomplete_modules[0])
     if not sides:
         yield NoFactors(label)
     if base is not None:
-        yield from _of_modules(label, sides, base)
+        yield from _module_problems(label, sides, base)
 
 
-def _of_modules(label: str, modules: Iterable[str], base: Iterable[Tensor]) -> Iterator[KnownError]:
+def _module_problems(label: str, modules: Iterable[str], base: Iterable[Tensor]) -> Iterator[KnownError]:
     """Modules that are not linear layers or embeddings of the base. Experts, which some libraries fuse, are left out."""
     shapes = {tensor.name: tensor.shape for tensor in base}
-    others = []
+    other_modules = []
     for module in modules:
         shape = shapes.get(f"{module.removeprefix(_PREFIX)}.weight")
         if shape is not None and len(shape) != 2:
-            others.append(module)
-    if others:
-        yield ModulesWithoutPlace(label, len(others), others[0])
+            other_modules.append(module)
+    if other_modules:
+        yield ModulesWithoutPlace(label, len(other_modules), other_modules[0])

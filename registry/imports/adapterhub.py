@@ -58,7 +58,7 @@ def require_not_adapterhub(folder: Path, paths: Collection[str]) -> None:
     if any(name in paths for name in _WEIGHTS) or (
         "config" in config and any(key in config for key in _WRITTEN_BESIDE)
     ):
-        raise AdapterHubFolder(folder, *_told(config.get("config")))
+        raise AdapterHubFolder(folder, *_content_and_remedy(config.get("config")))
     if ADAPTER_CONFIG_NAME not in paths and CONFIG_NAME not in paths and any(name in paths for name in _HEAD_FILES):
         raise AdapterHubFolder(folder, "a prediction head", "import the whole model that it was trained in")
 
@@ -76,7 +76,7 @@ def _config_of(folder: Path) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _told(config: Any) -> tuple[str, str]:  # any JSON value
+def _content_and_remedy(config: Any) -> tuple[str, str]:  # any JSON value
     """What the adapter is, and what could be done instead."""
     name = config.get("architecture") if isinstance(config, dict) else config
     kind = name.lower() if isinstance(name, str) else None

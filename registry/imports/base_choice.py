@@ -84,7 +84,7 @@ def registered_bases(registry: Registry) -> tuple[RegisteredBase, ...]:
     by_manifest: dict[Digest, RegisteredBase] = {}
     for version in all_signed_versions(registry, kind="base"):
         if version.manifest_digest not in by_manifest:
-            by_manifest[version.manifest_digest] = _registered(registry, version)
+            by_manifest[version.manifest_digest] = _registered_base(registry, version)
     return tuple(by_manifest.values())
 
 
@@ -111,7 +111,7 @@ def choose_base(
         version = version_named(registry, reference)
         if version.kind != "base":
             raise ImportedOntoNoBase(version.label, version.kind)
-        base = _registered(registry, version)
+        base = _registered_base(registry, version)
         return ChosenBase(base, "user", _objection(base, named, revision, matching))
     if named is None:
         raise BaseToNameMissing(folder, "its configuration names none")
@@ -154,7 +154,7 @@ def other_owner(base: RegisteredBase, named: str | None) -> str | None:
     return f"it names {named!a} as its base, and {label} is {source!a}, of another owner: it is held to be that model by name"
 
 
-def _registered(registry: Registry, version: Version) -> RegisteredBase:
+def _registered_base(registry: Registry, version: Version) -> RegisteredBase:
     stated = required_base(registry, version)
     return RegisteredBase(version, stated.record, stated.statement)
 

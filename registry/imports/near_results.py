@@ -70,17 +70,18 @@ def agreement_of(
         MalformedWeights, FileMissing, FileChanged, FileUnreadable: as `read_open_header`.
     """
     with ExitStack() as stack:
-        ours, theirs = _tensors(stack, offered), _tensors(stack, result)
+        offered_tensors = _tensors(stack, offered)
+        result_tensors = _tensors(stack, result)
         own_base = None if base is None else _tensors(stack, base)
         kinds: dict[str, list[Agreement]] = {}
-        for name in sorted(ours.keys() & theirs.keys()):
+        for name in sorted(offered_tensors.keys() & result_tensors.keys()):
             if own_base is not None and name not in own_base:
                 continue
             before = None if own_base is None else own_base[name]
-            agreement = _agreement(ours[name], theirs[name], before, seed=f"{seed} {name}")
+            agreement = _agreement(offered_tensors[name], result_tensors[name], before, seed=f"{seed} {name}")
             if agreement is not None:
                 kinds.setdefault("changed" if own_base is not None else _kind(name), []).append(agreement)
-        if not kinds or (own_base is None and kinds.keys() != {_kind(name) for name in ours}):
+        if not kinds or (own_base is None and kinds.keys() != {_kind(name) for name in offered_tensors}):
             return None
     of_kinds = [
         Agreement(
@@ -115,35 +116,37 @@ def _agreement(offered: _Stored, result: _Stored, base: _Stored | None, *, seed:
 
     count = min(_elements(stored) for stored in (offered, result, *(() if base is None else (base,))))
     runs = sampled_runs(count, most=int(_thresholds()["elements_of_a_tensor"]), seed=seed)
-    ours, theirs = values_of(*offered, runs=runs), values_of(*result, runs=runs)
-    if ours is None or theirs is None:
+    offered_values = values_of(*offered, runs=runs)
+    result_values = values_of(*result, runs=runs)
+    if offered_values is None or result_values is None:
         return None
     if base is not None:
         before = values_of(*base, runs=runs)
         if before is None:
             return None
-        ours, theirs = ours - before, theirs - before
-    said = theirs != 0
-    if not said.any() or not np.isfinite(ours).all():
+        offered_values = offered_values - before
+        result_values = result_values - before
+    nonzero = result_values != 0
+    if not nonzero.any() or not np.isfinite(offered_values).all():
         return None
-    equal = np.abs(ours - theirs)[said] <= _AGREE * np.abs(theirs[said])
-    return Agreement(float(equal.mean()), _sine(ours, theirs))
+    equal = np.abs(offered_values - result_values)[nonzero] <= _AGREE * np.abs(result_values[nonzero])
+    return Agreement(float(equal.mean()), _sine(offered_values, result_values))
 
 
 def _elements(stored: _Stored) -> int:
     return math.prod(stored[1].shape)
 
 
-def _sine(ours: "Array", theirs: "Array") -> float:
+def _sine(vector: "Array", reference: "Array") -> float:
     """The sine of the angle between two vectors; 1 where one of them is zero."""
     import numpy as np
 
     # scaled first: squares of the largest doubles are infinite
-    largest = float(np.abs(ours).max())
+    largest = float(np.abs(vector).max())
     if largest == 0:
         return 1.0
-    ours = ours / largest
-    theirs = theirs / float(np.abs(theirs).max())
-    along = float(ours @ theirs) / float(theirs @ theirs)
-    rest = ours - along * theirs  # what is left of it beside the other: exact where both are nearly one
-    return float(np.sqrt((rest @ rest) / (ours @ ours)))
+    vector = vector / largest
+    reference = reference / float(np.abs(reference).max())
+    along = float(vector @ reference) / float(reference @ reference)
+    rest = vector - along * reference  # what is left of it beside the other: exact where both are nearly one
+    return float(np.sqrt((rest @ rest) / (vector @ vector)))

@@ -25,7 +25,7 @@ def producer_of(
     mapping = (adapter_config or {}).get("auto_mapping")
     is_fixed = isinstance(mapping, dict) and bool(mapping.get("unsloth_fixed"))
     named = str((adapter_config or {}).get("base_model_name_or_path") or "").lower()
-    told: tuple[tuple[Producer, str | None], ...] = (
+    signs: tuple[tuple[Producer, str | None], ...] = (
         (
             "axolotl",
             _first(
@@ -59,9 +59,9 @@ def producer_of(
         ),
         ("peft", _first(("adapter_config.json with a peft_type", adapter_config is not None))),
     )
-    for producer, why in told:
-        if why is not None:
-            return producer, why
+    for producer, sign in signs:
+        if sign is not None:
+            return producer, sign
     return "transformers", "config.json beside the weights"
 
 

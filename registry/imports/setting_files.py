@@ -79,7 +79,7 @@ def _training_files(paths: set[str]) -> list[str]:
     return sorted(path for path in paths if "/" not in path and path.endswith(_YAML) and path not in ARGUMENT_FILES)
 
 
-def _loaded(offered: OfferedFolder, path: str, settings: FolderSettings) -> tuple[dict[str, Any], Digest] | None:
+def _load(offered: OfferedFolder, path: str, settings: FolderSettings) -> tuple[dict[str, Any], Digest] | None:
     """The object in a JSON or YAML file and its digest; None, with a finding, where it cannot be read."""
     size = next(file.size for file in offered.beside if file.path == path)
     is_yaml = path.endswith(_YAML)
@@ -109,10 +109,10 @@ def _unread(path: str, why: str) -> Finding:
 
 
 def _read_state(offered: OfferedFolder, path: str, settings: FolderSettings) -> None:
-    loaded = _loaded(offered, path, settings)
-    if loaded is None:
+    content = _load(offered, path, settings)
+    if content is None:
         return
-    state, digest = loaded
+    state, digest = content
     for key in STATE_KEYS:
         value = state.get(key)
         # transformers writes 0 where it did not count
@@ -134,10 +134,10 @@ def _read_state(offered: OfferedFolder, path: str, settings: FolderSettings) -> 
 
 
 def _read_arguments(offered: OfferedFolder, path: str, settings: FolderSettings) -> None:
-    loaded = _loaded(offered, path, settings)
-    if loaded is None:
+    content = _load(offered, path, settings)
+    if content is None:
         return
-    values, digest = loaded
+    values, digest = content
     if path not in ARGUMENT_FILES and len(OF_A_TRAINING_FILE & values.keys()) < 2:
         del settings.read[path]
         return
@@ -145,10 +145,10 @@ def _read_arguments(offered: OfferedFolder, path: str, settings: FolderSettings)
 
 
 def _read_results(offered: OfferedFolder, path: str, settings: FolderSettings) -> None:
-    loaded = _loaded(offered, path, settings)
-    if loaded is None:
+    content = _load(offered, path, settings)
+    if content is None:
         return
-    values, digest = loaded
+    values, digest = content
     for key in RESULT_KEYS:
         if is_number(values.get(key)):
             settings.put(key, values[key], path, key, digest)

@@ -87,7 +87,7 @@ def _both(merge: MergeRecord) -> tuple[tuple[str, Divergence | None], ...]:
 
 
 def _is_one_figure(merge: MergeRecord) -> bool:
-    """Where nothing was quantised, what was merged is what was trained, and one measurement says both."""
+    """Where nothing was quantized, what was merged is what was trained, and one measurement says both."""
     fold, distance = merge.fold_error, merge.distance
     if fold is None or distance is None or any(part.quantisation for part in merge.ingredients):
         return False

@@ -150,7 +150,7 @@ class PulledFolder(InputRefused):
     reference = "pulled-folder"
     what = "{name} was pulled from a registry"
     why = "its {file} says that it is registered there as {kind}, with records that an import would not have"
-    fix = "use it where it is registered"
+    fix = "{remedy}"
 
     folder: Path
     kind: str
@@ -160,6 +160,12 @@ class PulledFolder(InputRefused):
     @property
     def name(self) -> str:
         return name_of_folder(self.folder)
+
+    @property
+    def remedy(self) -> str:
+        if self.kind == "base":
+            return "`registry base add FOLDER` registers a base"
+        return "use it where it is registered"
 
 
 def _require_not_pulled(folder: Path) -> None:

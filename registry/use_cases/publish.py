@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peft_registry.registry.disk.files import scratch_folder
-from peft_registry.registry.exports.hub import STATEMENTS_PATH, HubFolder, ReadLine, published_part
+from peft_registry.registry.exports.hub import STATEMENTS_PATH, HubFolder, StatementLine, published_part
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.paths import scan_folder
 from peft_registry.registry.records.recalls import require_not_recalled
@@ -25,7 +25,7 @@ from peft_registry.schemas.version import Version
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-_TAKEN = 409
+_CONFLICT = 409
 
 
 class BaseNotPublished(InputRefused):
@@ -121,9 +121,9 @@ def publish_version(
         raise RecordsInPublic(version.label)
     require_not_recalled(registry, version)
     with scratch_folder("registry-publish-") as scratch:
-        pulled = scratch / "pulled"
-        pull_version(registry, version, pulled, trust=trust, look_for_base=False)
-        part = _part(pulled, with_records=with_records)
+        folder = scratch / "pulled"
+        pull_version(registry, version, folder, trust=trust, look_for_base=False)
+        part = _public_part(folder, with_records=with_records)
         commit, is_private = None, not public
         if not dry_run:
             commit, is_private = _upload(version, repository, part, public=public)
@@ -137,12 +137,15 @@ def publish_version(
         )
 
 
-def _part(pulled: Path, *, with_records: bool) -> HubFolder:
-    presented = present_folder(pulled)
+def _public_part(folder: Path, *, with_records: bool) -> HubFolder:
+    """What of a pulled folder is sent."""
+    presented = present_folder(folder)
     envelopes = [line for line in presented.small(STATEMENTS_PATH).split(b"\n") if line]
     statements = zip(envelopes, read_statements(presented), strict=True)
-    lines = tuple(ReadLine(envelope, read.statement.kind, str(read.digest)) for envelope, read in statements)
-    files = {file.path: pulled / file.path for file in scan_folder(pulled)}
+    lines = tuple(
+        StatementLine(envelope, statement.statement.kind, str(statement.digest)) for envelope, statement in statements
+    )
+    files = {file.path: folder / file.path for file in scan_folder(folder)}
     return published_part(files, lines, with_records=with_records)
 
 
@@ -151,18 +154,18 @@ def _upload(version: Version, repository: str, part: HubFolder, *, public: bool)
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     api = HfApi()
-    with _translated(repository):
-        listed, is_private = _create_or_list(api, repository, public=public)
+    with _translate_hub_errors(repository):
+        remote_paths, is_private = _create_or_list(api, repository, public=public)
         additions = [CommitOperationAdd(path, content) for path, content in sorted(part.files.items())]
         # what an earlier version left would lie in the folder of everybody who downloads this one
-        stale = sorted(listed - part.files.keys() - {".gitattributes"})
+        stale = sorted(remote_paths - part.files.keys() - {".gitattributes"})
         deletions = [CommitOperationDelete(path) for path in stale]
-        done = api.create_commit(
+        commit = api.create_commit(
             repository,
             operations=[*additions, *deletions],
             commit_message=f"{version.label}, manifest {version.manifest_digest.short}",
         )
-    return str(done.oid), is_private
+    return str(commit.oid), is_private
 
 
 def _create_or_list(api: "HfApi", repository: str, *, public: bool) -> tuple[set[str], bool]:
@@ -176,7 +179,7 @@ def _create_or_list(api: "HfApi", repository: str, *, public: bool) -> tuple[set
     try:
         api.create_repo(repository, private=not public, exist_ok=False)
     except HfHubHTTPError as error:
-        if error.response.status_code != _TAKEN:
+        if error.response.status_code != _CONFLICT:
             raise
         info = api.model_info(repository)
         if not public and not info.private:
@@ -186,7 +189,7 @@ def _create_or_list(api: "HfApi", repository: str, *, public: bool) -> tuple[set
 
 
 @contextmanager
-def _translated(repository: str) -> Iterator[None]:
+def _translate_hub_errors(repository: str) -> Iterator[None]:
     from huggingface_hub import errors as hub
 
     connection_failed: type[Exception] = hub.HTTPError  # type: ignore[attr-defined]  # as in `trainer/hub/answers.py`

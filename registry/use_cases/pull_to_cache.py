@@ -75,7 +75,7 @@ def pull_to_cache(
             tempfile.TemporaryDirectory(prefix=".registry-pull-", dir=cache) as scratch,
             closing(RunDigests()) as digests,
         ):
-            return _Pull(registry, version, cache.resolve(), Path(scratch), digests, trust).cached()
+            return _Pull(registry, version, cache.resolve(), Path(scratch), digests, trust).fill_entry()
     except OSError as error:
         raise unwritable(cache, error) from error
 
@@ -89,30 +89,37 @@ class _Pull:
     digests: RunDigests
     trust: TrustPolicy | None
 
-    def cached(self) -> CachedVersion:
+    def fill_entry(self) -> CachedVersion:
+        """The entry of the version, made or mended."""
         manifest = stored_manifest(self.registry, self.version.manifest_digest)
-        of_files = {entry.path: entry.sha256 for entry in manifest.files}
-        replaced = [path for path, digest in of_files.items() if self._took_away(digest)]
-        missing = {digest for digest in of_files.values() if not self._object(digest).exists()}
+        manifest_digests = {entry.path: entry.sha256 for entry in manifest.files}
+        replaced = [path for path, digest in manifest_digests.items() if self._remove_if_changed(digest)]
+        missing_objects = {digest for digest in manifest_digests.values() if not self._object(digest).exists()}
         # objects of a store without local files are fetched to where they stay
         presented = present_version(self.registry, self.version, self.cache / OBJECTS)
-        fetched = sum(self._object(digest).stat().st_size for digest in missing if self._object(digest).exists())
-        listed = _listed(presented, of_files)
-        replaced += [path for path in listed if path not in of_files and self._took_away(listed[path])]
-        written = fetched + sum(self._add(presented, path, digest) for path, digest in listed.items())
-        entry = self.cache / VERSIONS / _name(listed)
+        fetched_bytes = sum(
+            self._object(digest).stat().st_size for digest in missing_objects if self._object(digest).exists()
+        )
+        file_digests = _file_digests(presented, manifest_digests)
+        replaced += [
+            path
+            for path in file_digests
+            if path not in manifest_digests and self._remove_if_changed(file_digests[path])
+        ]
+        written_bytes = fetched_bytes + sum(self._add(presented, path, digest) for path, digest in file_digests.items())
+        entry = self.cache / VERSIONS / _name(file_digests)
         # what a link leads to can be changed where nobody looks, and one that leads nowhere would stay for ever
-        changed = ["the entry itself, a link"] if entry.is_symlink() else []
-        if not changed and entry.exists():
-            changed = _differences(entry, listed, self.digests)
-        if changed:
-            replaced += changed
+        differences = ["the entry itself, a link"] if entry.is_symlink() else []
+        if not differences and entry.exists():
+            differences = _differences(entry, file_digests, self.digests)
+        if differences:
+            replaced += differences
             entry.rename(self.scratch / "changed")
         if not entry.exists():
-            self._make(entry, listed)
-        return CachedVersion(entry, self._verified(entry), written, tuple(sorted(set(replaced))))
+            self._make_entry(entry, file_digests)
+        return CachedVersion(entry, self._verify(entry), written_bytes, tuple(sorted(set(replaced))))
 
-    def _took_away(self, digest: Digest) -> bool:
+    def _remove_if_changed(self, digest: Digest) -> bool:
         """Whether an object had other bytes than its name says, and is gone now."""
         place = self._object(digest)
         try:
@@ -135,9 +142,9 @@ class _Pull:
         if isinstance(content, bytes):
             write_and_hash([content], part, mode=_IMMUTABLE)
         elif content is not None and content.is_file():
-            copied = copy_and_hash(content, part, mode=_IMMUTABLE)
-            if copied.sha256 != digest:
-                raise NotWhatIsListed(presented.label, path, digest, copied.sha256)
+            copy = copy_and_hash(content, part, mode=_IMMUTABLE)
+            if copy.sha256 != digest:
+                raise NotWhatIsListed(presented.label, path, digest, copy.sha256)
         elif path in presented.missing:
             raise presented.missing[path]
         else:
@@ -146,20 +153,20 @@ class _Pull:
         part.replace(place)
         return size
 
-    def _make(self, entry: Path, listed: Mapping[str, Digest]) -> None:
+    def _make_entry(self, entry: Path, file_digests: Mapping[str, Digest]) -> None:
         part = self.scratch / "version"
-        for path, digest in listed.items():
+        for path, digest in file_digests.items():
             (part / path).parent.mkdir(parents=True, exist_ok=True)
             link_or_copy(self._object(digest), part / path)
-        self._verified(part)
+        self._verify(part)
         try:
             part.rename(entry)
         except OSError:
             # another process was faster; what it made is looked at like any other entry
-            if _differences(entry, listed, self.digests):
+            if _differences(entry, file_digests, self.digests):
                 raise
 
-    def _verified(self, folder: Path) -> VerifyOutcome:
+    def _verify(self, folder: Path) -> VerifyOutcome:
         outcome = verify_folder(
             folder,
             trust=self.registry.trust if self.trust is None else self.trust,
@@ -187,29 +194,29 @@ class NotWhatIsListed(IntegrityBroken):
     found: Digest
 
 
-def _listed(presented: Presented, of_files: Mapping[str, Digest]) -> dict[str, Digest]:
+def _file_digests(presented: Presented, manifest_digests: Mapping[str, Digest]) -> dict[str, Digest]:
     """The digest of every file of a version: of its manifest's files the listed one, of all others that of their bytes."""
-    listed = dict(of_files)
+    file_digests = dict(manifest_digests)
     for path, content in presented.files.items():
         if isinstance(content, bytes):
-            listed[path] = Digest.of(content)
-    return listed
+            file_digests[path] = Digest.of(content)
+    return file_digests
 
 
-def _name(listed: Mapping[str, Digest]) -> str:
-    return canonical_digest({path: str(digest) for path, digest in listed.items()}).hex
+def _name(file_digests: Mapping[str, Digest]) -> str:
+    return canonical_digest({path: str(digest) for path, digest in file_digests.items()}).hex
 
 
-def _differences(entry: Path, listed: Mapping[str, Digest], digests: DigestCache) -> list[str]:
+def _differences(entry: Path, file_digests: Mapping[str, Digest], digests: DigestCache) -> list[str]:
     """The paths at which an entry is not what it was made as."""
     try:
         present = {file.path for file in scan_folder(entry)}
         return [
-            *sorted(present ^ listed.keys()),
+            *sorted(present ^ file_digests.keys()),
             *(
                 path
-                for path in sorted(present & listed.keys())
-                if hash_file(entry / path, cache=digests).sha256 != listed[path]
+                for path in sorted(present & file_digests.keys())
+                if hash_file(entry / path, cache=digests).sha256 != file_digests[path]
             ),
         ]
     except FolderMissing:

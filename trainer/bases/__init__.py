@@ -1,1 +1,1 @@
-"""Base models: prepared from what the user has, loaded, quantised, offloaded, described."""
+"""Base models: prepared from what the user has, loaded, quantized, offloaded, described."""

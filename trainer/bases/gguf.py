@@ -1,6 +1,6 @@
-"""From a GGUF file to a folder of safetensors: dequantised in fp32, rounded once to bf16; tokenizer restored.
+"""From a GGUF file to a folder of safetensors: dequantized in fp32, rounded once to bf16; tokenizer restored.
 
-What the result is worth: the values of the GGUF file, which is often quantised, and not those of the model it was made
+What the result is worth: the values of the GGUF file, which is often quantized, and not those of the model it was made
 from. The origin's digest and the converter's version are recorded.
 """
 
@@ -118,7 +118,7 @@ def _convert(path: Path, folder: Path, facts: _Facts) -> None:
 
     disable_progress_bar()
     try:
-        # a bar of its own, and warnings about a quantisation that is gone a moment later
+        # a bar of its own, and warnings about a quantization that is gone a moment later
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), bare_exceptions_as_values():
             warnings.simplefilter("ignore")
             tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
@@ -150,7 +150,7 @@ def _restore_tokenizer(tokenizer: Any, facts: _Facts) -> None:
 
 
 def _make_plain(model: Any, facts: _Facts) -> None:
-    """Round to bf16, and forget that the values came from a quantised file."""
+    """Round to bf16, and forget that the values came from a quantized file."""
     import torch
 
     model.to(torch.bfloat16)

@@ -22,7 +22,7 @@ class MemoryCompared:
 def compare_in_memory(model: Any, folder: Path, *, frozen_only: bool = False) -> MemoryCompared:
     """Hold the parameters of a model of transformers against the safetensors files that it was loaded from.
 
-    A value is equal where rounding the stored one to the number format in memory gives it. Quantised weights, and tensors that
+    A value is equal where rounding the stored one to the number format in memory gives it. Quantized weights, and tensors that
     loading joined or renamed, are not compared.
 
     Args:

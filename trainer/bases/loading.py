@@ -53,7 +53,7 @@ def load_base(
 ) -> tuple[Any, Any]:
     """(model, tokenizer) from a folder, in evaluation mode on `device`; no network, no remote code, no pickle.
 
-    With `quantization` the linear layers are quantised while loading, and `dtype` is that of everything else and of the
+    With `quantization` the linear layers are quantized while loading, and `dtype` is that of everything else and of the
     products. With `offload` blocks stay out, and what must be written for that goes into a folder in `scratch`. The caller
     compares the files' states before hashing and after this, with `offload` also once the model is no longer used.
 

@@ -1,7 +1,7 @@
-"""A base in 4 bits (Dettmers et al. 2023): NF4 or FP4 blocks of 64 weights, their scales quantised once more. The one file
+"""A base in 4 bits (Dettmers et al. 2023): NF4 or FP4 blocks of 64 weights, their scales quantized once more. The one file
 that knows bitsandbytes; it works on a CPU too.
 
-- NF4 with double quantisation stores 4 + 8/64 + 32/(64·256) = 4.127 bits for each weight of a linear layer. Embeddings,
+- NF4 with double quantization stores 4 + 8/64 + 32/(64·256) = 4.127 bits for each weight of a linear layer. Embeddings,
   norms and the output head stay as they are.
 - On CPUs with AVX-512 bf16 instructions bitsandbytes 0.50 repacks a layer at its first evaluation without gradient, for a
   kernel that has no backward: training continues with the right loss and without gradients in all layers below. That is
@@ -33,7 +33,7 @@ class QuantizationUnavailable(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """How a base was quantised in memory: the settings as `describe` writes them, and the number format (safetensors' name)
+    """How a base was quantized in memory: the settings as `describe` writes them, and the number format (safetensors' name)
     in which its weights were loaded before."""
 
     settings: str
@@ -41,12 +41,12 @@ class Quantization:
 
 
 def loading_arguments(block: QuantizationBlock, *, dtype: Dtype, device: str) -> dict[str, Any]:
-    """What `from_pretrained` needs besides, so that it quantises while it loads.
+    """What `from_pretrained` needs besides, so that it quantizes while it loads.
 
     Args:
         block: of the training file.
-        dtype: in which the dequantised weights are multiplied.
-        device: where the model goes; a quantised model is not moved afterwards.
+        dtype: in which the dequantized weights are multiplied.
+        device: where the model goes; a quantized model is not moved afterwards.
 
     Raises:
         QuantizationUnavailable: bitsandbytes is not installed, or does not work here.
@@ -65,20 +65,20 @@ def loading_arguments(block: QuantizationBlock, *, dtype: Dtype, device: str) ->
 
 
 def keep_gradients(model: Any) -> None:
-    """Switch off the repacking of quantised layers, for good."""
+    """Switch off the repacking of quantized layers, for good."""
     for layer in quantized_layers(model):
         layer.support_avx512bf16_for_cpu = False
 
 
 def quantized_layers(model: Any) -> list[Any]:
-    """The quantised linear layers of a model; none where bitsandbytes never came in."""
+    """The quantized linear layers of a model; none where bitsandbytes never came in."""
     module = sys.modules.get("bitsandbytes")
     return [] if module is None else [one for one in model.modules() if isinstance(one, module.nn.Linear4bit)]
 
 
 @contextmanager
 def computing_in_float32(model: Any) -> Iterator[None]:
-    """Dequantised weights are multiplied in fp32 inside the block; afterwards as before."""
+    """Dequantized weights are multiplied in fp32 inside the block; afterwards as before."""
     layers = quantized_layers(model)
     before = [layer.compute_dtype for layer in layers]
     try:
@@ -97,7 +97,7 @@ def size_of(parameter: Any) -> int:
 
 
 def bits_a_weight(model: Any) -> float:
-    """Bits for each quantised weight, with the scales of its block and the scales of those."""
+    """Bits for each quantized weight, with the scales of its block and the scales of those."""
     stored = weights = 0
     for layer in quantized_layers(model):
         state = layer.weight.quant_state
@@ -108,7 +108,7 @@ def bits_a_weight(model: Any) -> float:
 
 
 def through_4_bits(weight: Any, description: str) -> Any:
-    """A matrix quantised as `describe` says and dequantised again, in its own number format: what a 4-bit layer multiplies by.
+    """A matrix quantized as `describe` says and dequantized again, in its own number format: what a 4-bit layer multiplies by.
 
     Raises:
         QuantizationUnavailable: bitsandbytes is not installed, or does not work here.
@@ -120,7 +120,7 @@ def through_4_bits(weight: Any, description: str) -> Any:
 
 
 def dequantized_weights(model: Any) -> dict[str, Any]:
-    """The weights that the quantised layers of a loaded model multiply by, by parameter name, in the layout of the checkpoint."""
+    """The weights that the quantized layers of a loaded model multiply by, by parameter name, in the layout of the checkpoint."""
     from transformers.pytorch_utils import Conv1D
 
     layers = {id(layer) for layer in quantized_layers(model)}

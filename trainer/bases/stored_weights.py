@@ -74,7 +74,7 @@ AS_LOADED = StoredWeights()
 def stored_weights(model: Any, folder: Path) -> StoredWeights:
     """Where the frozen weights of a model, which loading narrowed, stand in the files of their base.
 
-    Quantised, offloaded and trained weights are left as they are. What transformers converts while loading (the fused experts of a
+    Quantized, offloaded and trained weights are left as they are. What transformers converts while loading (the fused experts of a
     mixture) has no tensor of its own in the files: it is widened here and now, from a base that is loaded whole.
 
     Args:

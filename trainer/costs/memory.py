@@ -4,8 +4,8 @@ A twin of the model is built on torch's meta device, as for counting operations 
 exchanged for fake ones on the CPU, which have a shape, a number format and no bytes. One step runs on them, forward, loss,
 backward and optimizer, through the very operations that a CPU would choose, and one scoring pass. A dispatch mode adds up
 the storages that are alive after each operation. So checkpointing, number formats, tied weights and whatever a method or an
-optimizer keeps are counted without a formula of their own. Quantised layers are counted at their bits a weight and make
-their dequantised weight for each product, as bitsandbytes does.
+optimizer keeps are counted without a formula of their own. Quantized layers are counted at their bits a weight and make
+their dequantized weight for each product, as bitsandbytes does.
 """
 
 import logging
@@ -82,7 +82,7 @@ class Trace:
 
     - `frozen` are the weights that are not trained. Those `in_blocks` could wait elsewhere, but for the block that computes:
       `largest_block` at most.
-    - `mapped` of the weights' file stays in a CPU's memory beside quantised weights, because what is not quantised is used
+    - `mapped` of the weights' file stays in a CPU's memory beside quantized weights, because what is not quantized is used
       where it lies in the file; the system can take it back.
 
     `parameters` and `floor` are those of the base: its weights in the format they are held in, without anything else; `total`
@@ -112,7 +112,7 @@ def trace_memory(
         hf_config: transformers' configuration of the base.
         config: the training file.
         shape: of the largest micro-batch.
-        stored: the number format that the base is held in, where it is not quantised.
+        stored: the number format that the base is held in, where it is not quantized.
         products: the number format of matrix products.
         longest_scored: tokens of the longest text that is scored, which is a batch of its own where it exceeds the scorer's.
 
@@ -295,7 +295,7 @@ class _Dequantized(torch.autograd.Function):
 
 
 class QuantizedTwin(torch.nn.Linear):
-    """A linear layer that stands for a quantised one of `bits` a weight."""
+    """A linear layer that stands for a quantized one of `bits` a weight."""
 
     bits: float
 
@@ -305,7 +305,7 @@ class QuantizedTwin(torch.nn.Linear):
 
 
 def _quantize(model: Any, block: QuantizationBlock) -> int:
-    """Turn the frozen linear layers, but for the output head, into twins of quantised ones; the number of their weights."""
+    """Turn the frozen linear layers, but for the output head, into twins of quantized ones; the number of their weights."""
     weights = 0
     head = model.get_output_embeddings()
     for layer in model.modules():
@@ -318,7 +318,7 @@ def _quantize(model: Any, block: QuantizationBlock) -> int:
 
 
 def _held(tensors: list[Any], module: Any) -> int:
-    """Bytes of the tensors, those of quantised layers at their bits a weight whatever their twin has."""
+    """Bytes of the tensors, those of quantized layers at their bits a weight whatever their twin has."""
     twins = [one for one in module.modules() if isinstance(one, QuantizedTwin)]
     return sum(_size(one) for one in tensors) - sum(
         _size(one.weight) - round(one.weight.numel() * one.bits / 8) for one in twins

@@ -251,7 +251,7 @@ def _principal(weight: torch.Tensor, rank: int, scale: float) -> tuple[torch.Ten
 
 
 def _dense(layer: Any) -> torch.Tensor:
-    """The weight (m, n) of a linear layer; that of a quantised one is dequantised."""
+    """The weight (m, n) of a linear layer; that of a quantized one is dequantized."""
     from peft.utils.integrations import dequantize_module_weight
 
     found: torch.Tensor = dequantize_module_weight(layer)

@@ -81,7 +81,7 @@ def method_of(trainer: Any, model: Any) -> str:
 
 
 def quantization_of(model: Any) -> QuantizationBlock | None:
-    """How the base in memory is quantised.
+    """How the base in memory is quantized.
 
     Raises:
         NotFollowed: in a way that could not be told or repeated.
@@ -95,7 +95,7 @@ def quantization_of(model: Any) -> QuantizationBlock | None:
             type=settings.get("bnb_4bit_quant_type", "fp4"), double=bool(settings.get("bnb_4bit_use_double_quant"))
         )
     raise NotFollowed(
-        f"the base is quantised by {settings.get('quant_method', 'something else')}, and not in 4 bits of bitsandbytes",
+        f"the base is quantized by {settings.get('quant_method', 'something else')}, and not in 4 bits of bitsandbytes",
         "train on the base as it is, or in 4 bits; or save the result, and take it in with `registry import`",
     )
 

@@ -7,7 +7,7 @@ autocast would do), A and B stay fp32, x is kept once, and the sums are made in 
     forward   h = x·Aᵀ,  y = x·Wᵀ + b + s·h·Bᵀ
     backward  d = s·g·B,  ∂x = g·W + d·A,  ∂A = dᵀ·x,  ∂B = s·gᵀ·h
 
-Only plain LoRA on a plain linear layer is taken; dropout, DoRA, quantised layers and several adapters stay peft's.
+Only plain LoRA on a plain linear layer is taken; dropout, DoRA, quantized layers and several adapters stay peft's.
 """
 
 from collections.abc import Iterator

@@ -228,7 +228,7 @@ def _room_for_text(config: TrainingFile, context_length: int | None) -> int | No
 
 
 def weights_dtype(config: TrainingFile, hardware: Hardware) -> Dtype:
-    """The number format of the loaded base. IA3's scales make fp32 of what a quantised layer gives, and attention wants
+    """The number format of the loaded base. IA3's scales make fp32 of what a quantized layer gives, and attention wants
     keys and values in the format of the queries: there everything is fp32, and bf16 only the format of the products."""
     if config.method == "ia3" and config.quantization is not None:
         return "fp32"

@@ -291,7 +291,7 @@ def _base_of(session: _Session, version: Version, manifest: Manifest) -> _Base:
         checked = checked_base(session.registry, named, scratch, session.observe)
         hardware = choose_hardware("auto")
         block = _quantisation(session.registry, version) if quantisation else None
-        # what quantising starts from decides its result, and stays fp32; any other base takes no more room than its files do
+        # what quantizing starts from decides its result, and stays fp32; any other base takes no more room than its files do
         dtype = "fp32" if block is not None else held_dtype(checked.folder)
         model, tokenizer = load_base(checked.folder, dtype=dtype, device=hardware.device, quantization=block)
         checked.require_unchanged()
@@ -300,11 +300,11 @@ def _base_of(session: _Session, version: Version, manifest: Manifest) -> _Base:
 
 
 def _quantisation(registry: Registry, version: Version) -> QuantizationBlock | None:
-    """How the run quantised the base, from its record."""
+    """How the run quantized the base, from its record."""
     run = records_of(registry, version).run
     block = None if run is None else run.config.get("quantization")
     if block is None:
-        raise NotEvaluable(version.label, "its base was quantised, and its record does not say how")
+        raise NotEvaluable(version.label, "its base was quantized, and its record does not say how")
     return QuantizationBlock.model_validate(block)
 
 

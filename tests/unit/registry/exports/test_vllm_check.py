@@ -130,12 +130,12 @@ OTHER = "base_model.model.model.layers.1.mlp.down_proj"
         (
             factors("base_model.model.model.layers.0.input_layernorm"),
             "vllm-modules",
-            "the factors on 'base_model.model.model.layers.0.input_layernorm' of helper:1",
+            "the factors on the module 'base_model.model.model.layers.0.input_layernorm' of helper:1",
         ),
         (
             factors("base_model.model.model.layers.0.conv"),
             "vllm-modules",
-            "the factors on 'base_model.model.model.layers.0.conv' of helper:1",
+            "the factors on the module 'base_model.model.model.layers.0.conv' of helper:1",
         ),
     ],
     ids=["magnitudes", "two tensors", "one factor", "two with one factor", "none", "norm", "convolution"],
