@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from peft_registry.registry.mlflow.projection import Projection
 from peft_registry.registry.mlflow.route import (
+    MirrorFull,
     MirrorGone,
     MirrorRoute,
     MirrorUnavailable,
@@ -114,6 +115,7 @@ def sync(
 
     Raises:
         MirrorUnavailable, MlflowMissing: nothing was mirrored, or nothing more can be.
+        MirrorFull: there is no room; what was mirrored stays.
         MirrorGone: what was mirrored is not there any more.
         TurnLost: another machine writes now.
         OtherRoute: this is remembered under another route.
@@ -165,7 +167,7 @@ class _Sync:
                 except EntryRefused as refused:
                     self.stopped[entry.name] = str(refused)
                     self.surface.check_reachable()
-                except (MirrorUnavailable, MirrorGone, TurnLost):
+                except (MirrorUnavailable, MirrorFull, MirrorGone, TurnLost):
                     raise
                 except KnownError as error:
                     self.stopped[entry.name] = str(error)

@@ -27,7 +27,11 @@ _NAME_BYTES = 200
 
 # set before mlflow is imported: it reads them then, and with telemetry on client and server call home
 _TELL_NOBODY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-_QUIET = {"MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+_QUIET = {
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 # MLflow's defaults try seven times with growing pauses, minutes in all
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 
@@ -49,6 +53,13 @@ class MirrorUnavailable(Unavailable):
 
     where: str
     reason: str
+
+
+class MirrorFull(Unavailable):
+    reference = "mirror-full"
+    what = "MLflow could not be written"
+    why = "the disk under it is full, or a quota is used up"
+    fix = "free space there, then run `registry mirror sync`; what was copied stays, and nothing is lost"
 
 
 class MirrorBusy(Unavailable):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from peft_registry.registry.disk.files import unwritable, write_atomically
+from peft_registry.registry.disk.files import DiskFull, unwritable, write_atomically
 from peft_registry.registry.mlflow.comparing import Difference, ShownModel, ShownRun, ShownVersion
 from peft_registry.registry.mlflow.description import with_run_link
 from peft_registry.registry.mlflow.projection import (
@@ -24,7 +24,13 @@ from peft_registry.registry.mlflow.projection import (
     ArtifactFile,
     Projection,
 )
-from peft_registry.registry.mlflow.route import ARTIFACT_SCHEME, MirrorRoute, MirrorUnavailable, MlflowMissing
+from peft_registry.registry.mlflow.route import (
+    ARTIFACT_SCHEME,
+    MirrorFull,
+    MirrorRoute,
+    MirrorUnavailable,
+    MlflowMissing,
+)
 from peft_registry.registry.mlflow.side_runs import (
     PARENT,
     PARENT_OF_RUN,
@@ -41,6 +47,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput, Experiment, Metric, Run
 
+# what SQLite, the system and PostgreSQL say, also through a server
+_FULL = ("database or disk is full", "No space left on device", "Disk quota exceeded", "could not extend file")
 _CONTEXT = "mlflow.data.context"  # what a data set was used for
 _NOTE = "mlflow.note.content"
 _VERSIONS = "mlflow.modelVersions"
@@ -87,7 +95,10 @@ class MarkedExperiment:
 
 
 class Surface:
-    """MLflow as the mirror writes it. Methods raise `EntryRefused` for what MLflow refuses, `DriftFound` for what is not ours."""
+    """MLflow as the mirror writes it. Methods raise `EntryRefused` for what MLflow refuses, `DriftFound` for what is not ours.
+
+    All of them raise `MirrorFull` where there is no room.
+    """
 
     def __init__(self, client: "MlflowClient", route: MirrorRoute) -> None:
         self._client = client
@@ -636,7 +647,11 @@ def _refusals() -> Iterator[None]:
 
     try:
         yield
+    except DiskFull as error:
+        raise MirrorFull from error
     except MlflowException as error:
+        if any(words in str(error) for words in _FULL):
+            raise MirrorFull from error
         raise EntryRefused(_one_line(error)) from error
 
 

@@ -1,7 +1,10 @@
 """Draining a home's outbox: what it must not do, and what the copy in MLflow says about checks."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,7 +23,7 @@ from peft_registry.registry.mlflow.draining import (
     sync_mirror,
 )
 from peft_registry.registry.mlflow.projection import REPORT_PATH
-from peft_registry.registry.mlflow.route import MirrorGone
+from peft_registry.registry.mlflow.route import MirrorFull, MirrorGone
 from peft_registry.registry.use_cases import report, verify
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register_product import register_product
@@ -29,6 +32,8 @@ from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.version import Version
 from tests.builders.homes import a_home, add_a_base, register_adapter, reopened
 from tests.builders.products import FACTS, a_product
+from tests.conftest import not_run
+from tests.processes.interpreter import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # MLflow's engines close when they are collected
 
@@ -316,3 +321,63 @@ def test_rebuilding_where_everything_is_there_doubles_nothing(registry: Registry
     again = [run.info.run_id for run in client.search_runs([e.experiment_id for e in client.search_experiments()])]
     assert sorted(again) == sorted(runs)
     assert len(client.search_model_versions(f"name = '{version.name}'")) == 1
+
+
+ON_A_FULL_DISK = """
+import json, sys
+from contextlib import closing
+from pathlib import Path
+from peft_registry.registry.mlflow.checking import check_mirror
+from peft_registry.registry.mlflow.draining import mirror_standing, sync_mirror
+from peft_registry.schemas.errors import KnownError
+from tests.builders.homes import reopened
+home, filler = Path(sys.argv[1]), Path(sys.argv[2])
+with closing(reopened(home)) as registry:
+    try:
+        told = [0, *sync_mirror(registry).lines()]
+    except KnownError as error:
+        told = [error.exit_code, error.what, error.why, error.fix]
+    waiting = mirror_standing(registry).waiting
+filler.unlink()
+with closing(reopened(home)) as registry:
+    again = sync_mirror(registry)
+    found = check_mirror(registry)
+print(json.dumps([told, waiting, again.lines(), found.exit_code, found.versions]))
+"""
+
+
+@pytest.mark.parametrize("room", [40, pytest.param(400, marks=pytest.mark.full)])
+def test_a_disk_that_fills_while_mlflow_is_written_costs_nothing_and_is_said_in_one_sentence(
+    registry: Registry, tmp_path: Path, room: int
+) -> None:
+    """A file system of its own under HOME/mlflow, filled but for so many KiB: the database has no room, or a report."""
+    if subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode != 0:
+        not_run("mount namespaces are not allowed here")
+    base = add_a_base(registry, tmp_path / "base")
+    assert sync_mirror(registry).clean
+    for number in range(3):
+        product = a_product(registry, tmp_path / str(number), base, name="sums", run_id=f"r{number}", value=number / 8)
+        register_product(registry, product)
+    registry.close()
+    (tmp_path / "fill.sh").write_text(
+        'set -e; cp -a "$1" "$1.kept"; mount -t tmpfs -o size=8m tmpfs "$1"; cp -a "$1.kept/." "$1"\n'
+        'dd if=/dev/zero of="$1/filler" bs=4k 2>/dev/null || true\n'
+        f'truncate -s -{room}k "$1/filler"; shift; exec "$@"\n'
+    )
+    mlflow = registry.files.mlflow
+    command = [sys.executable, "-c", ON_A_FULL_DISK, str(registry.folder), str(mlflow / "filler")]
+    done = subprocess.run(
+        ["unshare", "-m", "sh", str(tmp_path / "fill.sh"), str(mlflow), *command],
+        env=os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (code, *told), waiting, again, exit_code, versions = json.loads(done.stdout)
+    assert (code, told[:2]) == (8, [MirrorFull().what, MirrorFull().why])
+    assert sum(waiting.values()) > 0
+    assert len(again) == 1
+    assert "written to" in again[0]
+    assert (exit_code, versions) == (0, 4)

@@ -1,6 +1,8 @@
 """`registry ui --shared`: a login before every page, ours included, and two machines that mirror to such a server at once."""
 
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from peft_registry.registry.database import catalog
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow import server
 from peft_registry.registry.mlflow.checking import check_mirror
 from peft_registry.registry.mlflow.connecting import connect_mirror
-from peft_registry.registry.mlflow.draining import mirror_standing, sync_mirror
+from peft_registry.registry.mlflow.draining import mirror_standing, mirror_state, rebuild_mirror, sync_mirror
 from peft_registry.registry.mlflow.route import MirrorRoute
 from peft_registry.registry.mlflow.server import LoginNotAsked, serve
 from peft_registry.registry.mlflow.sharing import (
@@ -23,6 +27,8 @@ from peft_registry.registry.mlflow.sharing import (
     SharedElsewhere,
     shared,
 )
+from peft_registry.registry.mlflow.surface import open_surface
+from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register_product import register_product
 from tests.builders.homes import a_home, add_a_base, reopened
 from tests.builders.mirrored_homes import labels_in_mlflow, runs_in_mlflow, two_machines
@@ -283,3 +289,59 @@ def test_two_machines_that_register_and_mirror_at_once_to_a_server_with_a_login_
         counts = runs_in_mlflow(registry)
         assert {label: counts[label] for label in expected} == dict.fromkeys(expected, 1)
         assert check_mirror(registry).exit_code == 0
+
+
+def empty(store: MirrorRoute, folder: Path) -> None:
+    """Give a running server's store the content of a new one, and take its files away."""
+    open_surface(MirrorRoute.of_home(folder / "new"))
+    with closing(sqlite3.connect(store.uri.removeprefix("sqlite:///"), timeout=30)) as database:
+        database.execute(f"ATTACH '{folder / 'new/mlflow/mlflow.db'}' AS new")
+        tables = database.execute(
+            "SELECT name FROM new.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        )
+        for (table,) in tables.fetchall():
+            # a column that is computed from others is not in this list
+            columns = ", ".join(f'"{row[1]}"' for row in database.execute(f'PRAGMA main.table_info("{table}")'))
+            database.execute(f'DELETE FROM main."{table}"')
+            database.execute(f'INSERT INTO main."{table}" ({columns}) SELECT {columns} FROM new."{table}"')
+        database.commit()
+    assert store.artifact_root is not None
+    shutil.rmtree(store.artifact_root)
+
+
+@pytest.mark.processes
+def test_what_is_rebuilt_on_a_server_that_was_emptied_is_equal_to_what_was_there(  # the last: nothing is left for others
+    team: tuple[Path, RunningUi], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    folder, ui = team
+    for name, value in zip(("USERNAME", "PASSWORD"), ADMIN, strict=True):
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
+    with a_home(tmp_path / "home") as registry:
+        base = add_a_base(registry, tmp_path / "base")
+        for number in (1, 2):
+            product = a_product(
+                registry, tmp_path / f"{number}", base, name="rebuilt", run_id=f"{number}", value=number / 8
+            )
+            version = register_product(registry, product).version
+        set_alias(registry, version, "champion")
+        connect_mirror(registry, ui.url)
+    with closing(reopened(tmp_path / "home")) as registry:
+        assert sync_mirror(registry).clean
+        before = projections_of(registry)
+        assert (len(before), check_mirror(registry).exit_code) == (3, 0)
+        empty(MirrorRoute.of_home(folder / "home"), tmp_path)
+        assert check_mirror(registry).exit_code == 6
+        assert rebuild_mirror(registry).clean
+        assert projections_of(registry) == before
+        checked = check_mirror(registry)
+        assert (checked.versions, checked.exit_code) == (3, 0)
+
+
+def projections_of(registry: Registry) -> dict[str, str]:
+    """The digest of what was written of each version."""
+    state = mirror_state(registry)
+    assert state is not None
+    with registry.database.read() as tx:
+        return {label: known["projection"] for label, known in catalog.every_mirrored(tx, state.route, "version")}
