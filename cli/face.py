@@ -255,17 +255,24 @@ class OpenRegistry:
             return pull_with_base(self._registry, version, Path(folder)).outcome
         return pull_version(self._registry, version, Path(folder))
 
-    def versions(self, name: str | None = None) -> Versions:
-        """The registered versions, by name and number, each as its signed manifest says.
+    def versions(self, name: str | None = None, *, where: str | None = None, sort: str | None = None) -> Versions:
+        """The registered versions, by name and number, each as its signed manifest says; as `registry list`.
 
         Args:
             name: only names with this prefix; None for all.
+            where: conditions that all have to hold, such as `method=ia3 rank<=8`; None for all.
+            sort: `name`, `registered` or a facet that is a number, with a minus sign before it the other way round.
 
         Raises:
-            KnownError: a row of the catalogue is not what was signed.
+            KnownError: the conditions cannot be read, or a row of the catalogue is not what was signed.
         """
+        from peft_registry.registry.intake.where import read_query, with_prefix
+        from peft_registry.registry.use_cases.find import all_found
         from peft_registry.registry.verification.signed_versions import all_signed_versions
 
+        if where is not None or sort is not None:
+            query = with_prefix(read_query(where or "", sort), name)
+            return Versions(tuple(all_found(self._registry, query)))
         return Versions(tuple(all_signed_versions(self._registry, name_prefix=name)))
 
     def record(self, reference: str) -> "RecordShown":
@@ -452,10 +459,16 @@ def verify(
     return verified(question)
 
 
-def versions(name: str | None = None, *, home: str | os.PathLike[str] | None = None) -> Versions:
+def versions(
+    name: str | None = None,
+    *,
+    where: str | None = None,
+    sort: str | None = None,
+    home: str | os.PathLike[str] | None = None,
+) -> Versions:
     """The registered versions: `OpenRegistry.versions` of the registry in `home`."""
     with open_registry(home) as registry:
-        return registry.versions(name)
+        return registry.versions(name, where=where, sort=sort)
 
 
 def record(reference: str, *, home: str | os.PathLike[str] | None = None) -> "RecordShown":

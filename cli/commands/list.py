@@ -1,25 +1,42 @@
 """list: the registered versions."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import (
-    CheckpointOption,
-    HomeOption,
-    Output,
-    OutputOption,
-)
+from peft_registry.cli.options import CheckpointOption, HomeOption
+from peft_registry.schemas.errors import InputRefused
 
 if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
+    from peft_registry.schemas.facets import VersionQuery
     from peft_registry.schemas.version import Version
 
 PAGE = 50
+_OF_A_KEY = "a list of what a key signed is read from the whole log, in one order"
 HEADINGS = ("version", "kind", "method", "manifest", "registered", "aliases")
+
+
+class ListOutput(StrEnum):
+    """Text for people, JSON for programs, CSV for tables."""
+
+    text = "text"
+    json = "json"
+    csv = "csv"
+
+
+class OptionsExclusive(InputRefused):
+    reference = "options-exclusive"
+    what = "{first} and {second} do not go together"
+    why = "{reason}"
+    fix = "leave one of them out"
+
+    first: str
+    second: str
+    reason: str
 
 
 class Kind(StrEnum):
@@ -37,7 +54,9 @@ def add_to(app: typer.Typer) -> None:
 
 def list_command(
     home: HomeOption = None,
-    output: OutputOption = Output.text,
+    output: Annotated[
+        ListOutput, typer.Option("--output", "-o", help="Text for people, JSON or CSV on stdout for programs.")
+    ] = ListOutput.text,
     name: Annotated[str | None, typer.Option(help="Only names with this prefix.")] = None,
     kind: Annotated[Kind | None, typer.Option(help="Only this kind.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10000, help="Maximum number of versions.")] = PAGE,
@@ -49,22 +68,51 @@ def list_command(
             help="Every version of which this key signed anything (id, or its beginning), as the log says.",
         ),
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CONDITIONS", help="Only versions that meet all of them, such as: method=ia3 rank<=8 base=smollm2."
+        ),
+    ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(metavar="FACET", help="By name, registered or a facet that is a number; -FACET the other way."),
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Columns with commas between them: facets, version, manifest …")
+    ] = None,
+    cursor: Annotated[str | None, typer.Option(help="Continue where the page ended that named this cursor.")] = None,
+    facets: Annotated[bool, typer.Option("--facets", help="Show what can be asked for, with operators.")] = False,
     checkpoint: CheckpointOption = None,
 ) -> None:
-    """List the registered versions, by name and number."""
+    """List the registered versions, or those that meet conditions.
+
+    Facets: name, kind, method, origin, base, data, rank, parameters, size, metric[…], licence, verdict, limits, signer, alias,
+    registered. `--facets` shows their types, operators and examples.
+    """
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.checkpoints import covered_size
     from peft_registry.registry.verification.signed_versions import signed_page
 
     key = None if after is None else _page_key(after)
+    is_question = any(option is not None for option in (where, sort, columns, cursor)) or output is ListOutput.csv
     with opened(home, checkpoint=checkpoint) as registry:
+        if facets:
+            _show_facets(registry, output)
+            return
+        if signed_by is not None and is_question:
+            raise OptionsExclusive("--signed-by", "--where, --sort, --columns, --cursor or CSV", _OF_A_KEY)
+        if is_question:
+            question = _Question(where or "", sort, columns, cursor, name, kind, key, limit)
+            _list_found(registry, question, output)
+            return
         if signed_by is not None:
             _list_signed_by(registry, signed_by, output, name=name, kind=kind, after=key)
             return
         page = signed_page(registry, name_prefix=name, kind=kind and kind.value, after=key, limit=limit)
         versions = page.versions
         covered = covered_size(registry)
-    if output is Output.json:
+    if output is ListOutput.json:
         console.out_json([version.model_dump(mode="json") | _if_pending(version, covered) for version in versions])
         return
     if not versions and (name or kind or after):
@@ -81,6 +129,79 @@ def list_command(
     console.next_step(f"registry show {versions[0].label}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What was asked for by options."""
+
+    where: str
+    sort: str | None
+    columns: str | None
+    cursor: str | None
+    name: str | None
+    kind: Kind | None
+    after: tuple[str, int] | None
+    limit: int
+
+    def query(self) -> "VersionQuery":
+        """The conditions, with the prefix and the kind that have options of their own."""
+        from peft_registry.registry.intake.where import read_query, with_prefix
+        from peft_registry.schemas.facets import Words
+
+        query = with_prefix(read_query(self.where, self.sort), self.name)
+        kind = () if self.kind is None else (Words("kind", (self.kind.value,)),)
+        return replace(query, conditions=(*query.conditions, *kind))
+
+
+def _list_found(registry: "Registry", question: _Question, output: ListOutput) -> None:
+    """A page of the versions that meet the conditions."""
+    from peft_registry.cli.version_columns import csv_text, facet_columns, read_columns, text_of, values_of
+    from peft_registry.registry.records.checkpoints import covered_size
+    from peft_registry.registry.use_cases.find import cursor_after, find_versions
+
+    query = question.query()
+    names = read_columns(question.columns)
+    if question.after is not None and question.cursor is not None:
+        raise OptionsExclusive("--after", "--cursor", "both say where the page begins")
+    cursor = question.cursor if question.after is None else cursor_after(query, *question.after)
+    page = find_versions(registry, query, columns=facet_columns(names), cursor=cursor, limit=question.limit)
+    covered = covered_size(registry)
+    found = list(zip(page.versions, page.facets, strict=True))
+    if output is ListOutput.json:
+        versions = [
+            version.model_dump(mode="json")
+            | _if_pending(version, covered)
+            | {"facets": {name: list(values) for name, values in sorted(facets.items())}}
+            for version, facets in found
+        ]
+        console.out_json({"versions": versions, "next": page.next})
+        return
+    rows = [values_of(version, facets, names) for version, facets in found]
+    if output is ListOutput.csv:
+        console.out(csv_text(names, rows).removesuffix("\r\n"))
+    elif rows:
+        console.table([names, *([text_of(value) for value in row] for row in rows)])
+    else:
+        console.note("no registered version matches")
+    if page.next is not None:
+        console.note(f"more than {question.limit}: continue with --cursor {page.next}")
+    if output is ListOutput.text:
+        console.next_step(f"registry show {page.versions[0].label}" if page.versions else "registry list --facets")
+
+
+def _show_facets(registry: "Registry", output: ListOutput) -> None:
+    from peft_registry.cli.version_columns import csv_text, facet_rows
+    from peft_registry.registry.use_cases.find import known_figures
+
+    headings, *rows = facet_rows(known_figures(registry))
+    if output is ListOutput.json:
+        console.out_json([dict(zip(headings, row, strict=True)) for row in rows])
+    elif output is ListOutput.csv:
+        console.out(csv_text(headings, rows).removesuffix("\r\n"))
+    else:
+        console.table([headings, *rows], prose=4)
+        console.next_step("registry list --where kind=adapter")
+
+
 def _page_key(after: str) -> tuple[str, int]:
     from peft_registry.schemas.identity import MalformedReference, Reference
 
@@ -93,7 +214,7 @@ def _page_key(after: str) -> tuple[str, int]:
 def _list_signed_by(
     registry: "Registry",
     key: str,
-    output: Output,
+    output: ListOutput,
     *,
     name: str | None,
     kind: Kind | None,
@@ -115,7 +236,7 @@ def _list_signed_by(
         and (kind is None or entry.version.kind == kind.value)
         and (after is None or (entry.version.name, entry.version.number) > after)
     ]
-    if output is Output.json:
+    if output is ListOutput.json:
         console.out_json(
             [
                 entry.version.model_dump(mode="json")

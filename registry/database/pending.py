@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger, cast, delete, insert, select, text, update
 
 from peft_registry.registry.database.catalog.aliases import AliasMove, newest_move
+from peft_registry.registry.database.catalog.facet_rows import delete_facets
 from peft_registry.registry.database.failures import RowDamaged
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.database.tables import (
@@ -110,6 +111,10 @@ def take_off(tx: Transaction, entries: tuple[PendingEntry, ...], covered: int) -
     events = select(alias_events.c.id).where(alias_events.c.statement_digest.in_(pending))
     tx.execute(delete(aliases).where(aliases.c.event_id.in_(events)))
     tx.execute(delete(alias_events).where(alias_events.c.statement_digest.in_(pending)))
+    for name, number in tx.execute(
+        select(versions.c.name, versions.c.number).where(versions.c.log_index >= covered)
+    ).all():
+        delete_facets(tx, (name, number))
     tx.execute(delete(versions).where(versions.c.log_index >= covered))
     tx.execute(delete(statements).where(statements.c.log_index >= covered))
     behind = (cast(log_nodes.c.index, BigInteger) + 1).bitwise_lshift(log_nodes.c.level) > covered

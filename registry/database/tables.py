@@ -6,14 +6,25 @@ set up on a read). Texts compare byte by byte on both databases, so that an orde
 
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, Dialect, ForeignKeyConstraint, Index, MetaData, String, Table, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Dialect,
+    Double,
+    ForeignKeyConstraint,
+    Index,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import Field, SQLModel
 
 from peft_registry.registry.database.failures import UPGRADEABLE, RowDamaged
 from peft_registry.schemas.identity import Digest, MalformedDigest
 
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 """The Alembic revision that this code writes."""
 READABLE_REVISIONS = (*UPGRADEABLE, SCHEMA_REVISION)
 """Those that it reads; `registry upgrade` brings an older one up to date."""
@@ -196,6 +207,7 @@ class VersionRow(TableRow, table=True):
         Index(None, "kind", "name", "number"),
         Index(None, "method", "name", "number"),
         Index(None, "base_weights", "name", "number"),
+        Index(None, "registered_at", "name", "number"),
     )
     name: str = Field(primary_key=True, sa_type=ByteOrdered)
     number: int = Field(primary_key=True)
@@ -206,6 +218,37 @@ class VersionRow(TableRow, table=True):
     key_id: str
     registered_at: str
     log_index: int = Field(foreign_key="log_events.seq")
+
+
+class FacetWord(TableRow, table=True):
+    """A word that a version is found by: its method, a digest, a flag. The time repeats the version's, for the order by it."""
+
+    __tablename__ = "facet_words"
+    __table_args__ = (
+        ForeignKeyConstraint(["name", "number"], ["versions.name", "versions.number"]),
+        Index(None, "facet", "word", "registered_at", "name", "number"),
+        Index(None, "name", "number"),
+    )
+    facet: str = Field(primary_key=True, sa_type=ByteOrdered)
+    word: str = Field(primary_key=True, sa_type=ByteOrdered)
+    name: str = Field(primary_key=True, sa_type=ByteOrdered)
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    registered_at: str = Field(sa_type=ByteOrdered)
+
+
+class FacetNumber(TableRow, table=True):
+    """A number that a version is found by: a rank, a size, a figure of its newest evaluation."""
+
+    __tablename__ = "facet_numbers"
+    __table_args__ = (
+        ForeignKeyConstraint(["name", "number"], ["versions.name", "versions.number"]),
+        Index(None, "facet", "value", "name", "number"),
+        Index(None, "name", "number"),
+    )
+    facet: str = Field(primary_key=True, sa_type=ByteOrdered)
+    name: str = Field(primary_key=True, sa_type=ByteOrdered)
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    value: float = Field(sa_type=Double)
 
 
 class AliasEvent(TableRow, table=True):
@@ -228,7 +271,10 @@ class AliasRow(TableRow, table=True):
     """Where each alias points now: the projection of `alias_events`."""
 
     __tablename__ = "aliases"
-    __table_args__ = (ForeignKeyConstraint(["name", "number"], ["versions.name", "versions.number"]),)
+    __table_args__ = (
+        ForeignKeyConstraint(["name", "number"], ["versions.name", "versions.number"]),
+        Index(None, "alias", "name", "number"),
+    )
     name: str = Field(primary_key=True, sa_type=ByteOrdered)
     alias: str = Field(primary_key=True, sa_type=ByteOrdered)
     number: int
@@ -302,6 +348,8 @@ artifact_data = _table("artifact_data")
 kept_objects = _table("kept_objects")
 statements = _table("statements")
 versions = _table("versions")
+facet_words = _table("facet_words")
+facet_numbers = _table("facet_numbers")
 alias_events = _table("alias_events")
 aliases = _table("aliases")
 mirror_routes = _table("mirror_routes")

@@ -18,6 +18,7 @@ from peft_registry.registry.database.session import Database
 from peft_registry.registry.disk.files import unwritable, write_atomically
 from peft_registry.registry.homes.home import KEY_ROLES, HomeSettings, new_nonce, write_settings
 from peft_registry.registry.homes.layout import HomeFiles
+from peft_registry.registry.records.facets import FACETS_FORM, facets_form
 from peft_registry.registry.signing.keys import PrivateKey, kind_for
 from peft_registry.registry.signing.trust import sign_trust
 from peft_registry.schemas.errors import InputRefused, Taken
@@ -174,6 +175,7 @@ def _claim(database: Database, registry_id: str) -> None:
         if owner is not None:
             raise DatabaseInUse(owner)
         catalog.set_meta(tx, "registry_id", registry_id)
+        catalog.set_meta(tx, FACETS_FORM, facets_form())
 
 
 def first_policy(keys: dict[Role, PrivateKey], *, person: str, origin: str, unencrypted: bool, now: str) -> TrustPolicy:

@@ -21,6 +21,7 @@ from peft_registry.registry.identity.manifests import listed_resources, path_pro
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.entries import misplaced
+from peft_registry.registry.records.facets import facets_said
 from peft_registry.registry.records.lineage import ancestors_of
 from peft_registry.registry.records.recalls import own_key, require_sources_not_recalled
 from peft_registry.registry.records.record_checks import EntrySigner, signed_beside
@@ -28,6 +29,7 @@ from peft_registry.registry.records.signed_records import elsewhere, record_in
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.oms import UnsignableListing, parse_bundle, sign_folder_listing
+from peft_registry.registry.use_cases.fill_facets import recorded_statements
 from peft_registry.registry.use_cases.statements import (
     SignedStatement,
     StatementMisplaced,
@@ -400,6 +402,12 @@ def _write_rows(tx: catalog.Transaction, artifact: NewArtifact, signed: _Signed,
         key_id=signed.statements[-1].key_id,
         registered_at=now,
         log_index=index,
+        facets=facets_said(
+            artifact.manifest,
+            name=artifact.name,
+            key_id=signed.statements[-1].key_id,
+            statements=recorded_statements(tx, digest),
+        ),
     )
     catalog.enqueue(tx, kind="version", subject=digest, version_label=version.label, payload={})
     for source in ancestors_of(tx, digest):

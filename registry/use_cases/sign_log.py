@@ -35,6 +35,7 @@ from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.signing.dsse import Envelope
 from peft_registry.registry.signing.trust import key_status, require_ok
 from peft_registry.registry.transparency import merkle
+from peft_registry.registry.use_cases.fill_facets import renew_facets
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked, NotFound, Taken
 from peft_registry.schemas.log import Event
@@ -175,6 +176,9 @@ def reject_entries(registry: Registry, indices: tuple[int, ...], *, reason: str)
         with unguarded(tx):
             take_off(tx, entries, covered)
         moved = _append_again(tx, entries, rejected, now=now)
+        # what was read from a statement that is gone goes with it
+        for subject in {entry.statement.subject for entry in entries if entry.statement is not None}:
+            renew_facets(registry, tx, subject)
         kept_in = _keep_evidence(
             registry, [entry for entry in entries if entry.index in rejected], reason=reason, person=person, now=now
         )

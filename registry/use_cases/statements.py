@@ -21,6 +21,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import newest_entry_time, publish_checkpoint
 from peft_registry.registry.records.entries import misplaced, require_may_say
+from peft_registry.registry.records.facets import KINDS_WITH_FACETS
 from peft_registry.registry.records.record_checks import EntrySigner, answers_as_another
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import record_checks, record_in, signed_statements
@@ -28,6 +29,7 @@ from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.trust import KeyLacksRole
+from peft_registry.registry.use_cases.fill_facets import renew_facets
 from peft_registry.schemas.acts import ApprovalPredicate, GatePredicate, HoldPredicate, RecallPredicate, WaiverPredicate
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.document import Document, first_problem
@@ -200,7 +202,7 @@ def append_statement(
     with registry.database.write() as tx:
         if catalog.statement(tx, signed.digest) is None:
             at = sayable_at(registry, tx, signed.key_id, (PREDICATE_TYPES[kind],))
-            _record_and_mirror(tx, subject, signed, at=at)
+            _record_and_mirror(registry, tx, subject, signed, at=at)
             for data in evidence:
                 catalog.keep_object(tx, digest=Digest.of(data), subject=subject, role="evidence")
     publish_checkpoint(registry)
@@ -235,7 +237,7 @@ def append_together(
             signed = (*signed, sign_statement(subject, saying.kind, saying.predicate, saying.signer))
             said.append((signed[-1].digest, saying))
         for statement in signed:
-            _record_and_mirror(tx, subject, statement, at=at)
+            _record_and_mirror(registry, tx, subject, statement, at=at)
     publish_checkpoint(registry)
     return signed
 
@@ -270,9 +272,13 @@ def _require_in_place(registry: Registry, version: Version, kind: StatementKind)
         raise StatementMisplaced(kind, version.label, reason)
 
 
-def _record_and_mirror(tx: Transaction, subject: Digest, signed: SignedStatement, *, at: str) -> None:
+def _record_and_mirror(
+    registry: Registry, tx: Transaction, subject: Digest, signed: SignedStatement, *, at: str
+) -> None:
     known_as = catalog.require_artifact(tx, manifest_digest=subject)
     record_statement(tx, subject, signed, at=at)
+    if signed.kind in KINDS_WITH_FACETS:
+        renew_facets(registry, tx, subject)
     # equal bytes may be several versions, and what is said of the artifact speaks of each
     labels = [version.label for version in catalog.version_by_digest(tx, subject)] or [known_as]
     for label in labels:

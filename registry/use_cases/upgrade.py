@@ -1,6 +1,7 @@
 """`registry upgrade`: a home of an earlier release gets the schema and the snapshot of this one, or stays as it was.
 
-    backup → one transaction with every missing revision → checkpoint, with the first snapshot of what the log says
+    backup → one transaction with every missing revision → one with what versions are found by → checkpoint, with the first snapshot
+    of what the log says
 
 The backup of SQLite is a copy of the database beside it, taken before anything changes. A server's database is for its own tools to
 back up; there the transaction alone is what a kill cannot divide.
@@ -25,6 +26,7 @@ from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.rotation import WiderThanRole, next_draft
 from peft_registry.registry.signing.trust import TrustExpired
+from peft_registry.registry.use_cases.fill_facets import fill_facets
 from peft_registry.registry.use_cases.trust import issue, place_of_home
 from peft_registry.schemas.progress import Observe, Said, ignore
 
@@ -96,6 +98,9 @@ def upgrade_home(
         observe(Said("schema", f"revision {before} → {after}"))
     registry = open_home(folder, passphrase=ask_once, pins=pins, seen=seen)
     try:
+        filled = fill_facets(registry)
+        if filled:
+            observe(Said("facets", f"of {filled} versions"))
         covered = publish_checkpoint(registry)
         trust = _upgrade_trust(registry)
     finally:

@@ -45,7 +45,7 @@ def list_versions(
     if where.name is not None:
         query = query.where(versions.c.name == where.name)
     if where.name_prefix:
-        query = query.where(versions.c.name >= where.name_prefix, versions.c.name < _behind(where.name_prefix))
+        query = query.where(versions.c.name >= where.name_prefix, versions.c.name < behind_prefix(where.name_prefix))
     if where.method is not None:
         query = query.where(versions.c.method == where.method)
     if where.base is not None:
@@ -64,6 +64,6 @@ def _weights_of(tx: Transaction, base: Digest) -> Digest:
     return found or base
 
 
-def _behind(prefix: str) -> str:
+def behind_prefix(prefix: str) -> str:
     """The smallest text behind every text with this prefix: names are ASCII (`check_name`), so one step is enough."""
     return prefix[:-1] + chr(ord(prefix[-1]) + 1)

@@ -8,11 +8,13 @@ from pydantic import ValidationError
 from sqlalchemy import Row, Select, func, insert, select
 
 from peft_registry.registry.database.catalog.artifacts import ArtifactUnknown
+from peft_registry.registry.database.catalog.facet_rows import artifact_facets, insert_facets
 from peft_registry.registry.database.failures import RowDamaged, stored_text
 from peft_registry.registry.database.session import Transaction
-from peft_registry.registry.database.tables import aliases, artifacts, versions
+from peft_registry.registry.database.tables import aliases, artifact_data, artifacts, versions
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import NotFound, Taken
+from peft_registry.schemas.facets import Facet
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.suggestions import did_you_mean
 from peft_registry.schemas.version import Version
@@ -69,9 +71,18 @@ def require_kind(tx: Transaction, name: str, *, is_base: bool) -> None:
 
 
 def add_version(
-    tx: Transaction, *, name: str, manifest_digest: Digest, key_id: str, registered_at: str, log_index: int
+    tx: Transaction,
+    *,
+    name: str,
+    manifest_digest: Digest,
+    key_id: str,
+    registered_at: str,
+    log_index: int,
+    facets: Iterable[Facet] = (),
 ) -> Version:
     """Put a recorded artifact under a name; its number is the next of that name.
+
+    It is found by what its artifact is and was made from, and by the `facets` that are read from its statements.
 
     Raises:
         ArtifactUnknown: the artifact was not inserted before.
@@ -79,7 +90,7 @@ def add_version(
         AlreadyRecorded: this name has this artifact already; see `idempotent_version`.
     """
     row = tx.execute(
-        select(artifacts.c.kind, artifacts.c.method, artifacts.c.base_weights).where(
+        select(artifacts.c.kind, artifacts.c.method, artifacts.c.base_weights, artifacts.c.size_bytes).where(
             artifacts.c.manifest_digest == manifest_digest
         )
     ).one_or_none()
@@ -99,6 +110,18 @@ def add_version(
         "log_index": log_index,
     }
     tx.execute(insert(versions), values)
+    data = tx.execute(
+        select(artifact_data.c.sha256).where(artifact_data.c.manifest_digest == manifest_digest)
+    ).scalars()
+    known = artifact_facets(
+        kind=row.kind,
+        method=row.method,
+        base_weights=row.base_weights,
+        size_bytes=row.size_bytes,
+        data=data,
+        key_id=key_id,
+    )
+    insert_facets(tx, (name, values["number"]), registered_at=registered_at, facets=(*known, *facets))
     return _one(tx, select_versions().where(versions.c.name == name, versions.c.number == values["number"]))
 
 

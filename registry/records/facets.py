@@ -1,0 +1,162 @@
+"""What a version is found by, read from what was signed about it. Pure.
+
+The rows in the catalogue repeat it (`database/catalog/facet_rows.py`). What an alias points at, and what is recalled, changes
+without a word about the version, and is never among them.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+from pydantic import ValidationError
+
+from peft_registry.registry.compliance.record_verdicts import verdicts_of
+from peft_registry.registry.compliance.verdicts.rules import shipped_rules
+from peft_registry.registry.database.catalog.facet_rows import artifact_facets
+from peft_registry.registry.evaluation.limits import readable_verdicts
+from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.evaluation import CONTROL_ARMS, EvaluationRecord
+from peft_registry.schemas.facets import LONGEST_WORD, METRIC, Facet
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import Manifest
+from peft_registry.schemas.modification import ModificationRecord, RecordSections, modification_of
+from peft_registry.schemas.statement import RegistrationPredicate, StoredStatement
+from peft_registry.schemas.values import Value
+
+FACETS_FORM = "facets_form"  # the key in `meta` of what the rows are made by
+UNKNOWN = "unknown"  # a word that says that nobody recorded which
+KINDS_WITH_FACETS = ("modification", "base", "bias-evaluation", "registration")
+"""The statements that facets are read from."""
+_FIGURES = ("fix_rate", "introduction_rate", "net_fix_rate", "net_change", "mean_margin_change")  # of a comparison
+
+
+def facets_form() -> str:
+    """What the rows of this release are made by: how they are read, and the rules of the verdicts."""
+    return f"1, {shipped_rules().version}"
+
+
+def facets_of(
+    manifest: Manifest,
+    *,
+    key_id: str,
+    record: RecordSections | None = None,
+    base: BaseRecord | None = None,
+    evaluations: Sequence[EvaluationRecord] = (),
+) -> tuple[Facet, ...]:
+    """Everything that a version is found by.
+
+    Args:
+        manifest: of its artifact.
+        key_id: of the key that registered it.
+        record: its modification record; None where it has none.
+        base: what is declared about it where it is a base.
+        evaluations: in the order in which they were recorded; of each figure the newest counts.
+    """
+    known = artifact_facets(
+        kind=manifest.kind,
+        method=manifest.method,
+        base_weights=None if manifest.base is None else manifest.base.identity.weights,
+        size_bytes=sum(entry.size for entry in manifest.files),
+        data=(data.sha256 for data in manifest.data),
+        key_id=key_id,
+    )
+    said = [] if manifest.kind == "base" else [Facet("origin", manifest.origin or "made")]
+    if record is not None:
+        said += record_facets(record)
+    elif base is not None:
+        said += _licences([base.facts.licence], [base.facts.licence_flags])
+    return tuple(dict.fromkeys((*known, *said, *evaluation_facets(evaluations))))
+
+
+def facets_said(
+    manifest: Manifest, *, name: str, key_id: str, statements: Sequence[StoredStatement]
+) -> tuple[Facet, ...]:
+    """The same from all that was said about an artifact, for its version of this name.
+
+    Its record is the one that its registration names, or the last one about this name that supersedes it; an evaluation that was
+    made later speaks of every version. What is not of the form of its kind says nothing.
+    """
+    accompanied = {said.digest: _accompanied(said) for said in statements if said.kind == "registration"}
+    own = {
+        digest
+        for said in statements
+        if said.kind == "registration" and said.statement.predicate.get("name") == name
+        for digest in accompanied[said.digest]
+    }
+    of_others = {digest for digests in accompanied.values() for digest in digests} - own
+    record: RecordSections | None = None
+    base: BaseRecord | None = None
+    evaluations = []
+    for said in statements:
+        if said.digest in of_others:
+            continue
+        try:
+            match said.kind:
+                case "modification":
+                    read = modification_of(said.statement.predicate_type, said.statement.predicate)
+                    if said.digest in own or (record is not None and read.supersedes == record.record_id):
+                        record = read
+                case "base":
+                    stated = BaseRecord.from_json(said.statement.predicate)
+                    base = stated if stated.name in (None, name) else base
+                case "bias-evaluation":
+                    evaluations.append(EvaluationRecord.from_json(said.statement.predicate))
+        except ValidationError:  # whoever verifies the version says so
+            continue
+    return facets_of(manifest, key_id=key_id, record=record, base=base, evaluations=evaluations)
+
+
+def _accompanied(registration: StoredStatement) -> tuple[Digest, ...]:
+    try:
+        return RegistrationPredicate.from_json(registration.statement.predicate).accompanied_by
+    except ValidationError:
+        return ()
+
+
+def record_facets(record: RecordSections) -> list[Facet]:
+    """What a modification record says: rank, parameters, licences, verdicts."""
+    facets = [*_number("rank", record.peft.rank), *_number("parameters", record.change.params_trainable)]
+    facets += _licences([used.licence_id for used in record.base], [used.licence_flags for used in record.base])
+    if isinstance(record, ModificationRecord):
+        facets += [Facet("verdict", verdict.status) for verdict in verdicts_of(record).both]
+    return facets
+
+
+def evaluation_facets(evaluations: Iterable[EvaluationRecord]) -> tuple[Facet, ...]:
+    """The figures of whole data sets for the arm that an evaluation is about, and whether its limits held; the newest of each."""
+    figures: dict[str, float] = {}
+    limits: str | None = None
+    for evaluation in evaluations:
+        figures |= dict(_figures(evaluation))
+        decisions = [verdict.decision for verdict in readable_verdicts(evaluation)]
+        if decisions:
+            limits = next((word for word in ("broken", "undecided") if word in decisions), "held")
+    facets = [Facet(f"{METRIC}[{name}]", value) for name, value in figures.items() if math.isfinite(value)]
+    return (*facets, *([] if limits is None else [Facet("limits", limits)]))
+
+
+def _figures(evaluation: EvaluationRecord) -> Iterator[tuple[str, float]]:
+    # arms are recorded base first: the last one is what the evaluation is about
+    about = next((arm.name for arm in reversed(evaluation.arms) if arm.name not in CONTROL_ARMS), None)
+    for loss in evaluation.losses:
+        yield f"{loss.dataset}.loss", loss.after
+    for compared in reversed(evaluation.comparisons):  # the first of several stands
+        if compared.category is None and compared.after == about:
+            values = ((figure, getattr(compared, figure)) for figure in _FIGURES)
+            yield from ((f"{compared.dataset}.{figure}", value) for figure, value in values if value is not None)
+    for result in evaluation.results:
+        if result.category is None and result.arm == about and result.value is not None:
+            yield f"{result.dataset}.{result.metric}", result.value
+
+
+def _number(name: str, value: Value) -> list[Facet]:
+    number = value.number
+    return [] if number is None or not math.isfinite(number) else [Facet(name, number)]
+
+
+def _licences(licences: Iterable[Value], flags: Iterable[Value]) -> Iterator[Facet]:
+    words: dict[str, None] = {}
+    for value in (*licences, *flags):
+        listed = value.value if isinstance(value.value, list | tuple) else [value.value]
+        words |= dict.fromkeys(str(word) for word in listed) if value.known else {UNKNOWN: None}
+    for word in words:
+        yield Facet("licence", " ".join(word.split()).lower()[:LONGEST_WORD])

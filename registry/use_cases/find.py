@@ -1,0 +1,288 @@
+"""`list --where`: the versions that meet a question, page by page, with what was asked for of each.
+
+Which versions are on a page rests on the rows of the catalogue, as every list does. What is said of a version that was found is
+held against its signed manifest and the log; a fact of the manifest that only a row claims ends the list.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from peft_registry.registry.database import catalog
+from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.facets import FACETS_FORM, facets_form, facets_of
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.snapshots import VersionsDiffer
+from peft_registry.registry.records.stored_manifests import stored_manifest
+from peft_registry.registry.signing.keys import key_id_named
+from peft_registry.registry.verification.signed_versions import signed_versions
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked, NotFound, Unavailable
+from peft_registry.schemas.facets import METRIC, Condition, Order, Range, Span, VersionQuery, Words
+from peft_registry.schemas.identity import Digest, MalformedDigest
+from peft_registry.schemas.suggestions import closest, did_you_mean
+from peft_registry.schemas.version import Version
+
+_KEY_ID = 64  # hexadecimal digits
+_FROM_MANIFEST = ("kind", "method", "origin", "base", "data")  # what a listed version is held against at no cost
+
+
+class CursorInvalid(InputRefused):
+    reference = "cursor-invalid"
+    what = "{text!q} is not where a page of this list ended"
+    why = "{reason}"
+    fix = "copy the cursor of the page before, with the same --where and --sort; leave it out for the first page"
+
+    text: str
+    reason: str
+
+
+class FigureUnknown(NotFound):
+    reference = "figure-unknown"
+    what = "no version has {name}"
+    why = "no evaluation that is recorded here has a figure of that name for the whole of a data set"
+    fix = "{suggestion}"
+
+    name: str
+    nearest: str | None = None
+
+    @property
+    def suggestion(self) -> str:
+        return did_you_mean(
+            self.nearest, "`registry evaluate` measures; `registry list --facets` shows which figures there are"
+        )
+
+
+class SignerNotListed(NotFound):
+    reference = "signer-not-listed"
+    what = "nobody here is called {name!q}"
+    why = "the trust file lists no such person, and no key whose id begins so"
+    fix = "{suggestion}"
+
+    name: str
+    nearest: str | None = None
+
+    @property
+    def suggestion(self) -> str:
+        return did_you_mean(self.nearest, "`registry trust show` lists persons and keys")
+
+
+class FacetsMissing(Unavailable):
+    reference = "facets-missing"
+    what = "versions cannot be asked for here yet"
+    why = "what they are found by was written by an earlier release, or not at all"
+    fix = "run `registry upgrade`, which reads it from what was signed"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPage:
+    """Some versions in the order of a question, the facets that were asked for of each, and the cursor to continue with."""
+
+    versions: tuple[Version, ...]
+    facets: tuple[dict[str, tuple[str | float, ...]], ...]
+    next: str | None
+
+
+def find_versions(
+    registry: Registry,
+    query: VersionQuery,
+    *,
+    columns: Sequence[str] = (),
+    cursor: str | None = None,
+    limit: int = 100,
+) -> FoundPage:
+    """At most `limit` versions that meet a question, behind the page that ended at `cursor`.
+
+    Args:
+        registry: open.
+        query: names of bases and signers as a user gives them; they are looked up here.
+        columns: the facets to return of each version.
+        cursor: of the page before; None for the first.
+        limit: from 1 on.
+
+    Raises:
+        CursorInvalid: it is not of this question.
+        FacetsMissing, SchemaMismatch: the database is of an earlier release.
+        FigureUnknown, SignerNotListed, VersionUnknown, MalformedReference: something that the question names is not here.
+        VersionsDiffer: a row of a version that was found is not what was signed or logged.
+    """
+    after = None if cursor is None else _read_cursor(cursor, query)
+    registry.database.require_current()
+    bases = {word: _weights(registry, word) for word in _words(query, "base")}
+    signers = {word: _key_ids(registry, word) for word in _words(query, "signer")}
+    with registry.database.read() as tx:
+        if catalog.meta(tx, FACETS_FORM) not in (None, facets_form()):
+            raise FacetsMissing
+        _require_figures(tx, [condition.facet for condition in query.conditions], query.order, columns)
+        resolved = replace(
+            query, conditions=tuple(_resolved(condition, bases | signers) for condition in query.conditions)
+        )
+        page = catalog.search_versions(tx, resolved, after=after, limit=limit)
+        keys = [(version.name, version.number) for version in page.versions]
+        values = catalog.facets_of_versions(tx, keys, sorted(set(columns)))
+    listed = signed_versions(registry, page.versions)
+    kept = [version for version in listed if _has_aliases(resolved, version)]
+    for version in kept:
+        _require_as_signed(registry, resolved, version)
+    return FoundPage(
+        versions=tuple(kept),
+        facets=tuple(values.get((version.name, version.number), {}) for version in kept),
+        next=None if page.next is None else _cursor(query, page.next),
+    )
+
+
+def all_found(registry: Registry, query: VersionQuery) -> Iterator[Version]:
+    """Every version that meets a question, read in pages.
+
+    Raises:
+        As `find_versions`.
+    """
+    cursor: str | None = None
+    while True:
+        page = find_versions(registry, query, cursor=cursor, limit=1000)
+        yield from page.versions
+        cursor = page.next
+        if cursor is None:
+            return
+
+
+def known_figures(registry: Registry) -> tuple[str, ...]:
+    """The figures that versions are found by, as `metric[data set.metric]`."""
+    registry.database.require_current()
+    with registry.database.read() as tx:
+        return catalog.figures(tx)
+
+
+def cursor_after(query: VersionQuery, name: str, number: int) -> str:
+    """The cursor behind a version, in the order by name.
+
+    Raises:
+        CursorInvalid: the question has another order.
+    """
+    if query.order.facet != "name":
+        raise CursorInvalid(f"{name}:{number}", "a version says where to continue in the order by name alone")
+    return _cursor(query, (name, number))
+
+
+def _words(query: VersionQuery, facet: str) -> tuple[str, ...]:
+    return tuple(
+        word
+        for condition in query.conditions
+        if isinstance(condition, Words) and condition.facet == facet
+        for word in condition.words
+    )
+
+
+def _resolved(condition: Condition, meant: dict[str, tuple[str, ...]]) -> Condition:
+    """A condition with digests and key ids in the place of names."""
+    match condition:
+        case Words(facet="base" | "signer", words=words):
+            return replace(condition, words=tuple(dict.fromkeys(value for word in words for value in meant[word])))
+        case Words(words=words):
+            return replace(condition, words=tuple(dict.fromkeys(words)))
+        case Range() | Span():
+            return condition
+
+
+def _weights(registry: Registry, word: str) -> tuple[str, ...]:
+    """The digests of the weights of a base: of every version of a name, of one version, or of what a digest names."""
+    try:
+        digest = Digest.parse(word)
+    except MalformedDigest:
+        version = version_named(registry, word)  # says what is close where there is none
+        if word != version.name:
+            return (str(version.weights_digest),)
+        with registry.database.read() as tx:
+            return tuple(dict.fromkeys(str(one.weights_digest) for one in catalog.versions_of(tx, word)))
+    with registry.database.read() as tx:
+        versions = catalog.version_by_digest(tx, digest)
+    return (str(versions[0].weights_digest) if versions else str(digest),)
+
+
+def _key_ids(registry: Registry, word: str) -> tuple[str, ...]:
+    """The ids of the keys of a person, or of the one key that a word begins; a whole id may be of a key that nobody lists."""
+    try:
+        listed = registry.trust_chain.newest.policy.keys
+    except (NotChecked, IntegrityBroken):  # whoever checks trust says so
+        listed = ()
+    of_person = tuple(sorted(key.key_id for key in listed if key.person == word))
+    if of_person:
+        return of_person
+    start = word.removeprefix("sha256:")
+    if len(start) == _KEY_ID and all(character in "0123456789abcdef" for character in start):
+        return (start,)
+    key_id = key_id_named(word, {key.key_id for key in listed})
+    if key_id is None:
+        raise SignerNotListed(word, closest(word, {key.person for key in listed}))
+    return (key_id,)
+
+
+def _require_figures(tx: Transaction, facets: Sequence[str], order: Order, columns: Sequence[str]) -> None:
+    for name in dict.fromkeys((*facets, order.facet, *columns)):
+        if name.startswith(METRIC) and not catalog.has_figure(tx, name):
+            raise FigureUnknown(name, closest(name, catalog.figures(tx)))
+
+
+def _has_aliases(query: VersionQuery, version: Version) -> bool:
+    """Whether the aliases that the log gives a version meet the conditions: a move that is pending counts for nobody yet."""
+    for condition in query.conditions:
+        if isinstance(condition, Words) and condition.facet == "alias":
+            has = not set(condition.words).isdisjoint(version.aliases)
+            if has == condition.excluded:
+                return False
+    return True
+
+
+def _require_as_signed(registry: Registry, query: VersionQuery, version: Version) -> None:
+    """Raise VersionsDiffer unless the manifest of a version that was found meets the conditions that are about it."""
+    asked = [
+        condition
+        for condition in query.conditions
+        if isinstance(condition, Words) and condition.facet in _FROM_MANIFEST
+    ]
+    if not asked:
+        return
+    manifest = stored_manifest(registry, version.manifest_digest)
+    signed = {(facet.name, facet.value) for facet in facets_of(manifest, key_id=version.key_id)}
+    for condition in asked:
+        has = any((condition.facet, word) in signed for word in condition.words)
+        if has == condition.excluded:
+            raise VersionsDiffer(
+                version.name, f"{version.label} is found by {condition.facet}, and its manifest says otherwise"
+            )
+
+
+def _cursor(query: VersionQuery, key: catalog.SearchKey) -> str:
+    """The key of a row as text that says of which question it is; URL-safe base64 of JSON."""
+    text = json.dumps([_question(query), *key], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_cursor(text: str, query: VersionQuery) -> catalog.SearchKey:
+    try:
+        data = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        parts = json.loads(data)
+    except (ValueError, UnicodeError, binascii.Error, RecursionError) as error:
+        raise CursorInvalid(text, "it cannot be read") from error
+    form: tuple[type, ...] = (str, str, int)
+    if query.order.facet == "registered":
+        form = (str, str, str, int)
+    elif query.order.facet != "name":
+        form = (str, float, str, int)
+    if not isinstance(parts, list) or tuple(map(type, parts)) != form:
+        raise CursorInvalid(text, "it is of a list in another order")
+    if parts[0] != _question(query):
+        raise CursorInvalid(text, "it is of another question")
+    is_text = all(part.isascii() and part.isprintable() for part in parts if isinstance(part, str))
+    if not is_text or not 0 <= parts[-1] < 2**31:
+        raise CursorInvalid(text, "it cannot be read")
+    return tuple(parts[1:])
+
+
+def _question(query: VersionQuery) -> str:
+    """What tells one question from another; the order of its conditions does not."""
+    conditions = sorted(repr(condition) for condition in query.conditions)
+    return hashlib.sha256(f"{conditions} {query.order.text}".encode()).hexdigest()[:16]
