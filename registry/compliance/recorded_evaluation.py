@@ -356,20 +356,20 @@ def _runs(evaluation: EvaluationRecord, digest: Digest) -> list[dict[str, Any]]:
 def _conditions(evaluation: EvaluationRecord) -> dict[str, str]:
     """What the figures depend on besides rows and arms, where it is not the usual: the file of thresholds, which may set another
     dead band; a guard text from outside; and what of the rows was found, or could not be looked for, in what was trained on."""
-    found = {}
+    conditions: dict[str, str] = {}
     if evaluation.protocol.policy_sha256 is not None:
-        found["policy_sha256"] = str(evaluation.protocol.policy_sha256)
+        conditions["policy_sha256"] = str(evaluation.protocol.policy_sha256)
     stated = evaluation.extra.get(PLAN)
     plan = stated.get("plan") if isinstance(stated, dict) else None
     guard = plan.get("guard_text") if isinstance(plan, dict) else None
     if isinstance(guard, dict):
-        found["guard_sha256"] = str(guard.get("sha256"))
+        conditions["guard_sha256"] = str(guard.get("sha256"))
     check = evaluation.leakage_check
     if check is not None:
         hits = [f"{entry.dataset}: {entry.hits} of {entry.items}" for entry in check.datasets if entry.hits]
         unknown = [f"{training.training}: unknown" for training in check.trainings if training.status == "unknown"]
-        found |= {"trained_on": "; ".join([*hits, *unknown])} if hits or unknown else {}
-    return found
+        conditions |= {"trained_on": "; ".join([*hits, *unknown])} if hits or unknown else {}
+    return conditions
 
 
 def _rows_used(data: DatasetUsed) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def _reason_of_texts(used: DatasetUsed, leakage: LeakageCheck | None) -> str | N
     unknown = [training.training for training in leakage.trainings if training.status == "unknown"]
     if unknown:
         return f"what {unknown[0]} was trained on is unknown"
-    entry = next((one for one in leakage.datasets if (one.kind, one.dataset) == ("suite", used.name)), None)
+    entry = next((data for data in leakage.datasets if (data.kind, data.dataset) == ("suite", used.name)), None)
     if entry is not None and is_mostly_unchecked(entry, leakage):
         return f"{entry.unchecked} of {entry.items} items could not be looked for in what was trained on"
     return None

@@ -18,7 +18,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bindings import MovedPastGate, binding_in_force, require_moved_through
 from peft_registry.registry.records.entries import misplaced, read_statement, require_signed, statement_of_entry
 from peft_registry.registry.records.record_checks import RecordChecks
-from peft_registry.registry.records.recorded_elsewhere import Said, bases_in, flags_in, makings_in
+from peft_registry.registry.records.recorded_elsewhere import EnteredStatement, bases_in, flags_in, makings_in
 from peft_registry.registry.records.snapshots import Snapshot, covered_by, logged_leaf, proven, read_leaf
 from peft_registry.registry.records.stored_manifests import manifest_in, stored_manifest
 from peft_registry.registry.signing.keys import PublicKey
@@ -74,7 +74,7 @@ class NewEntries:
         self._said: dict[Digest, list[snapshot.Said]] = {}
         self._covered: dict[Digest, tuple[StoredStatement, ...]] = {}  # by artifact
         self._answered: dict[Digest, RecordChecks] = {}  # likewise
-        self._new: dict[Digest, list[Said]] = {}  # by artifact, those of the entries that were followed
+        self._new: dict[Digest, list[EnteredStatement]] = {}  # by artifact, those of the entries that were followed
 
     @cached_property
     def _trust(self) -> TrustPolicy:
@@ -119,7 +119,7 @@ class NewEntries:
             self._require_answered(index, leaf, said.statement)
         self.newest_time = max(leaf.at, self.newest_time)
         self._follow_statement(leaf)
-        self._new.setdefault(leaf.subject, []).append(Said(leaf.statement, said.statement, leaf.at))
+        self._new.setdefault(leaf.subject, []).append(EnteredStatement(leaf.statement, said.statement, leaf.at))
         is_later_record = said.statement.kind == "modification" and said.statement.predicate.get("supersedes")
         if is_later_record or said.statement.kind == "bias-evaluation":
             self.standing_now.add(leaf.subject)
@@ -315,10 +315,11 @@ class NewEntries:
                 continue  # covered already: `registry verify` says what is wrong with it, and it answers nothing
         return answered
 
-    def _said_about(self, manifest: Digest) -> list[Said]:
+    def _said_about(self, manifest: Digest) -> list[EnteredStatement]:
         """Everything that was said of an artifact, up to the entry that is followed."""
         covered = [
-            Said(stored.digest, stored.statement, stored.appended_at) for stored in self._covered_about(manifest)
+            EnteredStatement(stored.digest, stored.statement, stored.appended_at)
+            for stored in self._covered_about(manifest)
         ]
         return [*covered, *self._new.get(manifest, ())]
 

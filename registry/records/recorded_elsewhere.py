@@ -15,27 +15,27 @@ from peft_registry.schemas.statement import RegistrationPredicate, Statement
 from peft_registry.schemas.values import Timestamp
 
 
-class Said(NamedTuple):
+class EnteredStatement(NamedTuple):
     """A statement, its digest, and when its entry was made, where that is known."""
 
     digest: Digest
     statement: Statement
-    at: Timestamp | None = None
+    entered_at: Timestamp | None = None
 
 
-def bases_in(statements: Iterable[Said]) -> tuple[SaidOfBase, ...]:
+def bases_in(statements: Iterable[EnteredStatement]) -> tuple[SaidOfBase, ...]:
     """Every record of a base among the statements, in their order; what is none says nothing."""
     bases = []
     for said in statements:
         if said.statement.kind == "base":
             try:
-                bases.append(SaidOfBase(BaseRecord.from_json(said.statement.predicate), said.at))
+                bases.append(SaidOfBase(BaseRecord.from_json(said.statement.predicate), said.entered_at))
             except ValidationError:  # whoever reads the base says so
                 continue
     return tuple(bases)
 
 
-def makings_in(statements: Sequence[Said]) -> tuple[Made, ...]:
+def makings_in(statements: Sequence[EnteredStatement]) -> tuple[Made, ...]:
     """How an artifact was made, once for each of its registrations that says so.
 
     What is said of it later, by whomever, changes nothing of that.
@@ -55,7 +55,7 @@ def makings_in(statements: Sequence[Said]) -> tuple[Made, ...]:
     return tuple(makings)
 
 
-def flags_in(statements: Iterable[Said]) -> Flags:
+def flags_in(statements: Iterable[EnteredStatement]) -> Flags:
     """What the newest record that names a file says of it; whether a record is wrong, whoever reads its own version says."""
     flags: dict[str, Mapping[str, str | None]] = {}
     for said in statements:

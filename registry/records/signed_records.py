@@ -18,7 +18,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.provenance import production_of
 from peft_registry.registry.records.record_checks import EntrySigner, RecordChecks, answers_as_another
-from peft_registry.registry.records.recorded_elsewhere import Said, bases_in, flags_in, makings_in
+from peft_registry.registry.records.recorded_elsewhere import EnteredStatement, bases_in, flags_in, makings_in
 from peft_registry.registry.records.snapshots import (
     Snapshot,
     VersionsDiffer,
@@ -155,10 +155,10 @@ def elsewhere(registry: Registry) -> Elsewhere:
     """What the registry has recorded of any artifact; what cannot be read there is said of that artifact, and not here."""
 
     @cache
-    def said_about(subject: Digest) -> tuple[Said, ...]:
+    def said_about(subject: Digest) -> tuple[EnteredStatement, ...]:
         try:
             return tuple(
-                Said(stored.digest, stored.statement, stored.appended_at)
+                EnteredStatement(stored.digest, stored.statement, stored.appended_at)
                 for stored in signed_statements(registry, subject)
             )
         except KnownError:

@@ -184,7 +184,8 @@ def _registered(registry: Registry, run: RunRecord, run_of: RunOf) -> tuple[dict
 
 def _recorded_plan(run: RunRecord) -> Digest | None:
     """The plan of a recorded run; None where its file cannot be read as one of today."""
-    base, data = run.base.manifest or run.weights_digest, [str(one.sha256) for one in run.data]
+    base = run.base.manifest or run.weights_digest
+    data = [str(file.sha256) for file in run.data]
     if run.followed is not None:
         return followed_plan_digest(run.config, base, data)
     try:

@@ -55,12 +55,12 @@ def _approvals(
         if statement.kind != "approval":
             continue
         try:
-            said = ApprovalPredicate.from_json(statement.statement.predicate)
+            approval = ApprovalPredicate.from_json(statement.statement.predicate)
         except ValidationError:  # whoever verifies it says so
             continue
-        earlier = "" if said.record == record else ", of an earlier record"
-        policy = f"the policy {said.policy_name} ({said.policy.short})"
-        yield f"Approved by {_who(statement, persons)} under {policy}{earlier}: {said.reason}."
+        earlier = "" if approval.record == record else ", of an earlier record"
+        policy = f"the policy {approval.policy_name} ({approval.policy.short})"
+        yield f"Approved by {_who(statement, persons)} under {policy}{earlier}: {approval.reason}."
 
 
 def _waivers(statements: Sequence[StoredStatement], persons: Mapping[str, str]) -> Iterator[str]:
@@ -68,10 +68,10 @@ def _waivers(statements: Sequence[StoredStatement], persons: Mapping[str, str]) 
         if statement.kind != "waiver":
             continue
         try:
-            said = WaiverPredicate.from_json(statement.statement.predicate)
+            waiver = WaiverPredicate.from_json(statement.statement.predicate)
         except ValidationError:  # as above
             continue
-        yield f"{said.rule} waived by {_who(statement, persons)} until {said.until[:10]}: {said.reason}."
+        yield f"{waiver.rule} waived by {_who(statement, persons)} until {waiver.until[:10]}: {waiver.reason}."
 
 
 def _who(statement: StoredStatement, persons: Mapping[str, str]) -> str:

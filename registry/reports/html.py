@@ -93,7 +93,8 @@ def _with_code_marked(text: str) -> "Markup":
 
     pieces = _CODE.split(text)  # every second piece is code
     return Markup("").join(
-        Markup("<code>{}</code>").format(piece.strip("`")) if at % 2 else piece for at, piece in enumerate(pieces)
+        Markup("<code>{}</code>").format(piece.strip("`")) if position % 2 else piece
+        for position, piece in enumerate(pieces)
     )
 
 

@@ -101,10 +101,10 @@ def problem_page(what: str, why: str, fix: str) -> Page:
 
 def style_source(html: str) -> str:
     """The source of a content security policy that allows the page's own style and no other."""
-    found = _STYLE.search(html)
-    if found is None:
+    style = _STYLE.search(html)
+    if style is None:
         return "'none'"
-    return f"'sha256-{base64.b64encode(hashlib.sha256(found.group(1).encode()).digest()).decode()}'"
+    return f"'sha256-{base64.b64encode(hashlib.sha256(style.group(1).encode()).digest()).decode()}'"
 
 
 def _listed(node: LineageNode) -> ListedArtifact:

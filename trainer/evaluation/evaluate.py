@@ -292,8 +292,8 @@ def _planned(
 
 def _other_data(questions: Questions) -> dict[str, str]:
     """The digests of answers and of texts to retain, by name."""
-    data = [*(one.dataset for one in questions.retained), *(one.dataset for one in questions.answers)]
-    return {one.name: str(one.sha256) for one in data}
+    data = [*(texts.dataset for texts in questions.retained), *(answers.dataset for answers in questions.answers)]
+    return {dataset.name: str(dataset.sha256) for dataset in data}
 
 
 def _guard_of(guard: GuardText) -> dict[str, Any]:

@@ -269,8 +269,8 @@ class TrainedOn:
 
 def _own_runs(runs: Sequence[list[int]]) -> list[list[int]]:
     """Of each text the runs that no other one has; all of them where it has none of its own, as a text that is there twice."""
-    texts_with = Counter(run for one in runs for run in set(one))
-    return [[run for run in one if texts_with[run] == 1] or one for one in runs]
+    texts_with = Counter(run for of_text in runs for run in set(of_text))
+    return [[run for run in of_text if texts_with[run] == 1] or of_text for of_text in runs]
 
 
 def known_training(label: str, hashes: TextHashes, digest: Digest | None = None) -> TrainedOn:

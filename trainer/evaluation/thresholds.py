@@ -124,8 +124,8 @@ class Measured:
 
 def _figures_of(definition: SuiteDefinition) -> dict[str, KnownFigure]:
     figures = {
-        one.name: KnownFigure(one.neutral, one.better, _UNIT_ENDS.get(one.unit, (None, None)))
-        for one in definition.figures
+        figure.name: KnownFigure(figure.neutral, figure.better, _UNIT_ENDS.get(figure.unit, (None, None)))
+        for figure in definition.figures
     }
     return figures | compared_figures([*definition.thresholds])
 

@@ -184,13 +184,13 @@ def _read_config(path: Path) -> Any:
     """transformers' configuration of a config.json; code that it names is refused, not run."""
     from transformers import CONFIG_MAPPING
 
-    found = read_json(read_offered(path, max_bytes=CONFIG_MAX_BYTES), what=path.name, family="intake")
-    refuse_code_in_config(path.name, found)
-    kind = found.get("model_type") if isinstance(found, dict) else None
+    config = read_json(read_offered(path, max_bytes=CONFIG_MAX_BYTES), what=path.name, family="intake")
+    refuse_code_in_config(path.name, config)
+    kind = config.get("model_type") if isinstance(config, dict) else None
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         raise UnknownArchitecture(path.name, f"its model_type is {kind!r}, which transformers does not know")
     try:
-        return CONFIG_MAPPING[kind].from_dict(found)
+        return CONFIG_MAPPING[kind].from_dict(config)
     except Exception as error:  # transformers checks with errors of several packages
         raise UnknownArchitecture(
             path.name, (str(error).strip() or type(error).__name__).splitlines()[0][:200]

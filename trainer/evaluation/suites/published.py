@@ -53,5 +53,5 @@ def _git_blob(data: bytes) -> str:
 
 @cache
 def _sources() -> Mapping[str, Any]:  # JSON: repository, commit, folder, and the ids of its files by name
-    found: dict[str, Any] = json.loads((files(__package__) / "published.json").read_text(encoding="utf-8"))
-    return found
+    sources: dict[str, Any] = json.loads((files(__package__) / "published.json").read_text(encoding="utf-8"))
+    return sources
