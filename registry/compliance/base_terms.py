@@ -27,7 +27,8 @@ LICENCE_FILE = re.compile(r"(?:LICEN[CS]E|COPYING)(?:[-_.][^/]*)?", re.IGNORECAS
 
 def licence_flags_of(facts: DeclaredFacts) -> Value:
     """The licence flags that are recorded of a base, with the exclusion of the Union among them where that is stated."""
-    flags, excluded = facts.licence_flags, facts.eu_exclusion
+    flags = facts.licence_flags
+    excluded = facts.eu_exclusion
     if not flags.known or is_yes(excluded) is not True:
         return flags
     listed = [str(flag) for flag in flags.value] if isinstance(flags.value, list) else [str(flags.value)]
@@ -159,7 +160,8 @@ def gpai_indication(base: BaseRecord) -> Value:
 
 
 def _side(parameters: float, stated_flop: Value, training_tokens: Value, generates: str) -> Value:
-    flop, how = stated_flop.positive_number, "as recorded for it"
+    flop = stated_flop.positive_number
+    how = "as recorded for it"
     tokens = training_tokens.positive_number
     if flop is None and tokens is not None:
         flop, how = dense_flop(parameters, tokens), "6·P·D from its parameters and training tokens"

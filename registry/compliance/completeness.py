@@ -165,7 +165,8 @@ def makes_media(record: RecordSections) -> bool:
 @cache
 def _not_open() -> frozenset[str]:
     """The licence flags with which no model is free and open-source; other restrictions of use may stand, GL J80-84."""
-    claim, flags = "gpai.open_source_exemption.licence_ok", "base[].licence_flags"
+    claim = "gpai.open_source_exemption.licence_ok"
+    flags = "base[].licence_flags"
     conflicts = (rule for rule in field_rules().conflicts if (rule.answer, rule.against) == (claim, flags))
     return frozenset(flag for conflict in conflicts for flag in conflict.holds)
 

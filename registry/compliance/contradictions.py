@@ -141,7 +141,8 @@ def purposes_contradicted(
 ) -> Iterator[FactContradicted]:
     """That the purpose did not change, where the purposes that are stated differ; as `out_of_order`."""
     use = record.high_risk
-    before, after = use.intended_purpose_before, use.intended_purpose_after
+    before = use.intended_purpose_before
+    after = use.intended_purpose_after
     differ = before.known and after.known and before.value != after.value
     paths = [f"high_risk.intended_purpose_{word}" for word in ("changed", "after", "before")]
     if differ and is_yes(use.intended_purpose_changed) is False and any(path in stated for path in paths):
@@ -159,7 +160,8 @@ def energy_denied(
 ) -> Iterator[FactContradicted]:
     """That nothing measured an energy that somebody states; as `out_of_order`."""
     rules, energy = field_rules().declared_energy, record.energy
-    kwh, missing = energy.training_kwh, energy.missing_info
+    kwh = energy.training_kwh
+    missing = energy.missing_info
     paths = ("energy.missing_info", "energy.training_kwh")
     if kwh.source != "declared" or missing.source != "declared" or not any(path in stated for path in paths):
         return
@@ -172,9 +174,11 @@ def energy_beyond_hours(
 ) -> Iterator[FactContradicted]:
     """An energy that somebody states and the hours of the devices deny by far; as `out_of_order`."""
     rules, energy = field_rules().declared_energy, record.energy
-    kwh, days = energy.training_kwh, record.compute.hardware_days.positive_number
+    kwh = energy.training_kwh
+    days = record.compute.hardware_days.positive_number
     declared_watts = record.power.device_watts.positive_number
-    path, watts_path = "energy.training_kwh", "power.device_watts"
+    path = "energy.training_kwh"
+    watts_path = "power.device_watts"
     if kwh.source != "declared" or kwh.number is None or days is None or not {path, watts_path} & set(stated):
         return
     watts = declared_watts or rules.device_watts
@@ -197,7 +201,8 @@ def licences_contradicted(
     because = field_rules().licence_terms.because
     openness = record.gpai.open_source_exemption.licence_ok
     for position, base in enumerate(record.base):
-        path, flags_path = f"base[{position}].licence_id", f"base[{position}].licence_flags"
+        path = f"base[{position}].licence_id"
+        flags_path = f"base[{position}].licence_flags"
         licence = str(base.licence_id.value)
         flags = base.licence_flags
         missing = [flag for flag in implied_flags(licence) if flag not in _listed(flags.value)]
