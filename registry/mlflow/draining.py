@@ -427,9 +427,9 @@ class RouteState:
     def put(self, entity: str, key: str, value: dict[str, Any]) -> None:
         self.put_since[entity, key] = value
 
-    def done(self, entry: OutboxEntry) -> None:
+    def done(self, *entries: OutboxEntry) -> None:
         with self._writing() as tx:
-            catalog.mark_done(tx, entry.id)
+            catalog.mark_done(tx, *(entry.id for entry in entries))
 
     def keep(self) -> None:
         if self.put_since:
@@ -462,8 +462,7 @@ class RouteState:
     def _writing(self) -> Iterator[catalog.Transaction]:
         with self.registry.database.write() as tx:
             self._require_turn(tx)
-            for (entity, key), value in self.put_since.items():
-                catalog.put_mirrored(tx, self.route, entity, key, value)
+            catalog.put_all_mirrored(tx, self.route, self.put_since)
             yield tx
         self.put_since.clear()
 

@@ -9,9 +9,11 @@ mlflow.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Any, Protocol
 
+from peft_registry.registry.mlflow.own_store import NewVersion
 from peft_registry.registry.mlflow.projection import Projection
 from peft_registry.registry.mlflow.route import (
     MirrorFull,
@@ -25,6 +27,9 @@ from peft_registry.registry.mlflow.surface import DriftFound, EntryRefused, Mark
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.mirror import OutboxEntry
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
+
+TOGETHER_FROM = 8  # entries that wait: fewer are written by MLflow's client, which is slower and knows everything
+TOGETHER = 32  # versions in one transaction
 
 
 class MirrorState(Protocol):
@@ -53,8 +58,8 @@ class MirrorState(Protocol):
     def put(self, entity: str, key: str, value: dict[str, Any]) -> None:
         """Remember `value`, replacing what was there."""
 
-    def done(self, entry: OutboxEntry) -> None:
-        """The entry is mirrored and leaves the outbox."""
+    def done(self, *entries: OutboxEntry) -> None:
+        """The entries are mirrored and leave the outbox."""
 
     def keep(self) -> None:
         """Make durable what was put."""
@@ -134,6 +139,7 @@ def sync(
             pass_.drain(sorted(page, key=lambda entry: entry.id))
             observe(Advanced("mirror", len(pass_.done) + len(pass_.failed)))
     finally:
+        surface.close()
         state.keep()
     observe(Finished("mirror"))
     return SyncOutcome(tuple(pass_.done), tuple(pass_.failed), tuple(pass_.drift))
@@ -154,28 +160,69 @@ class _Sync:
     failed: list[NotMirrored] = field(default_factory=list)
     drift: list[Drift] = field(default_factory=list)
     shown: dict[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)  # label → newest entry shown, aliases
+    is_catching_up: bool = False  # many wait
+    planned: list[tuple[OutboxEntry, NewVersion]] = field(default_factory=list)
+    planned_ids: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # of those, by manifest
 
     def drain(self, page: Sequence[OutboxEntry]) -> None:
         """Mirror some entries; those of a name that was stopped are set aside."""
-        for entry in page:
-            if entry.name not in self.stopped:
-                try:
-                    self._mirror(entry)
-                except DriftFound as drifted:
-                    self.stopped[entry.name] = str(drifted)
-                    self.drift.append(Drift(entry.name, str(drifted)))
-                except EntryRefused as refused:
-                    self.stopped[entry.name] = str(refused)
-                    self.surface.check_reachable()
-                except (MirrorUnavailable, MirrorFull, MirrorGone, TurnLost):
-                    raise
-                except KnownError as error:
-                    self.stopped[entry.name] = str(error)
-            if entry.name in self.stopped:
-                self.failed.append(NotMirrored(entry, self.stopped[entry.name]))
-            else:
-                self.state.done(entry)
-                self.done.append(entry)
+        self.is_catching_up = len(page) >= TOGETHER_FROM
+        try:
+            for entry in page:
+                self._attempt(entry, partial(self._mirror, entry))
+                if len(self.planned) >= TOGETHER:
+                    self._write_planned()
+            self._write_planned()
+        finally:
+            self.surface.remove_files([version for _, version in self.planned])
+
+    def _attempt(self, entry: OutboxEntry, mirror: Callable[[], bool]) -> None:
+        """Mirror an entry unless its name was stopped; `mirror` returns whether it is done, and not only planned."""
+        is_done = False
+        if entry.name not in self.stopped:
+            try:
+                is_done = mirror()
+            except DriftFound as drifted:
+                self.stopped[entry.name] = str(drifted)
+                self.drift.append(Drift(entry.name, str(drifted)))
+            except EntryRefused as refused:
+                self.stopped[entry.name] = str(refused)
+                self.surface.check_reachable()
+            except (MirrorUnavailable, MirrorFull, MirrorGone, TurnLost):
+                raise
+            except KnownError as error:
+                self.stopped[entry.name] = str(error)
+        if entry.name in self.stopped:
+            self.failed.append(NotMirrored(entry, self.stopped[entry.name]))
+        elif is_done:
+            self.state.done(entry)
+            self.done.append(entry)
+
+    def _write_planned(self) -> None:
+        """Write the versions that were planned at once, and what cannot be written so each by itself."""
+        planned, self.planned, self.planned_ids = self.planned, [], {}
+        if not planned:
+            return
+        written = self.surface.write_together([version for _, version in planned])
+        entries = []
+        for (entry, version), is_written in zip(planned, written, strict=True):
+            if is_written:
+                self._remember(entry, version)
+                entries.append(entry)
+        self.state.done(*entries)
+        self.done += entries
+        for (entry, version), is_written in zip(planned, written, strict=True):
+            if not is_written:
+                self._attempt(entry, partial(self._show_alone, entry, version.projection))
+
+    def _remember(self, entry: OutboxEntry, version: NewVersion) -> None:
+        projection = version.projection
+        label, run_id, model_id = entry.label, version.run_id, version.model_id
+        self._put_run(label, projection, run_id, version.digests)
+        self._put_model(label, projection, run_id, model_id)
+        for alias in projection.version.aliases:
+            self.state.put("alias", f"{entry.name}@{alias}", {"number": entry.number})
+        self._put_version(label, projection, run_id, model_id)
 
     def _require_same_store(self, experiment: str) -> None:
         """Raise where the experiment that was written to is not there any more, or another one or an older copy has its place.
@@ -194,20 +241,55 @@ class _Sync:
         self.state.keep()
         self.known_experiments.add(experiment)
 
-    def _mirror(self, entry: OutboxEntry) -> None:
+    def _mirror(self, entry: OutboxEntry) -> bool:
         newest, aliases = self.shown.get(entry.label, (-1, ()))
         if entry.id <= newest:
             # a projection shows all that had happened to its version when it was made
+            self._write_planned()
             self._take_away(entry, {entry.alias} - {*aliases, None})
-            return
+            return True
         newest = max(entry.id, self.newest())
         projection = self.load(entry)
-        self._show(entry, projection)
+        is_done = not self._plan(entry, projection)
+        if is_done:
+            self._show_alone(entry, projection)
         self.shown[entry.label] = (newest, projection.version.aliases)
+        return is_done
+
+    def _plan(self, entry: OutboxEntry, projection: Projection) -> bool:
+        """Plan to write a version with others, where that can be; else False."""
+        if not self.is_catching_up or not self._is_new(entry.label):
+            return False
+        self._require_same_store(projection.experiment)
+        if not self.surface.can_write_together(projection):
+            return False
+        self._require_predecessor(entry)
+        known = [ids for parent in projection.parents if (ids := self._ids_of(str(parent))) is not None]
+        start = None if projection.continues is None else self._ids_of(str(projection.continues))
+        version = self.surface.planned(
+            projection,
+            parent_models=tuple(ids["model_id"] for ids in known),
+            parent_run=None if start is None else start.get("run_id"),
+        )
+        self.planned.append((entry, version))
+        self.planned_ids[str(projection.manifest)] = _ids(version.run_id, version.model_id)
+        return True
+
+    def _is_new(self, label: str) -> bool:
+        """Whether nothing is remembered of a version."""
+        return all(self.state.get(entity, label) is None for entity in ("version", "run", "model"))
+
+    def _ids_of(self, manifest: str) -> Mapping[str, Any] | None:
+        """What MLflow calls the run and the model of an artifact."""
+        return self.planned_ids.get(manifest) or self.state.get("manifest", manifest)
+
+    def _show_alone(self, entry: OutboxEntry, projection: Projection) -> bool:
+        self._write_planned()
+        self._show(entry, projection)
+        return True
 
     def _show(self, entry: OutboxEntry, projection: Projection) -> None:
         self._require_same_store(projection.experiment)
-        version = projection.version
         label, digest = entry.label, str(projection.digest)
         known = self.state.get("version", label)
         if known is not None and known["projection"] == digest:
@@ -222,12 +304,27 @@ class _Sync:
         else:
             self.surface.refresh_version(projection, run_id=run_id)
         self._move_aliases(projection, entry, held=tuple(known["aliases"]) if known else ())
-        mirrored = {"projection": digest, "run_id": run_id, "model_id": model_id, "aliases": list(version.aliases)}
-        self.state.put("version", label, mirrored)
+        self._put_version(label, projection, run_id, model_id)
+
+    def _put_version(self, label: str, projection: Projection, run_id: str, model_id: str) -> None:
+        aliases = list(projection.version.aliases)
+        ids = _ids(run_id, model_id)
+        self.state.put("version", label, {"projection": str(projection.digest), **ids, "aliases": aliases})
+
+    def _put_model(self, label: str, projection: Projection, run_id: str, model_id: str) -> None:
+        self.state.put("model", label, {"model_id": model_id})
+        self.state.put("manifest", str(projection.manifest), _ids(run_id, model_id))
+
+    def _put_run(self, label: str, projection: Projection, run_id: str, digests: Mapping[str, str]) -> None:
+        files = {file.path: str(file.content.identity) for file in projection.run.artifacts}
+        self.state.put("run", label, {"run_id": run_id, "files": files, "digests": dict(digests)})
 
     def _require_predecessor(self, entry: OutboxEntry) -> None:
         before = entry.number - 1
-        if before < 1 or self.state.get("version", f"{entry.name}:{before}") is not None:
+        label = f"{entry.name}:{before}"
+        if before < 1 or self.state.get("version", label) is not None:
+            return
+        if any(planned.label == label for planned, _ in self.planned):
             return
         if not self.surface.holds_version(entry.name, before):
             raise EntryRefused(f"{entry.name}:{before} comes first and is not mirrored")
@@ -242,8 +339,7 @@ class _Sync:
         self.state.put("run", label, {"run_id": run_id, "files": written, "digests": digests})
         known_model = self.state.get("model", label)
         model_id = self.surface.ensure_model(projection, run_id, known_model["model_id"] if known_model else None)
-        self.state.put("model", label, {"model_id": model_id})
-        self.state.put("manifest", str(projection.manifest), {"model_id": model_id})
+        self._put_model(label, projection, run_id, model_id)
         parents = (self.state.get("manifest", str(parent)) for parent in projection.parents)
         digests |= self.surface.fill_run(
             projection,
@@ -252,8 +348,7 @@ class _Sync:
             parent_models=tuple(parent["model_id"] for parent in parents if parent is not None),
             written=written,
         )
-        files = {file.path: str(file.content.identity) for file in projection.run.artifacts}
-        self.state.put("run", label, {"run_id": run_id, "files": files, "digests": digests})
+        self._put_run(label, projection, run_id, digests)
         return run_id, model_id
 
     def _move_aliases(self, projection: Projection, entry: OutboxEntry, held: tuple[str, ...]) -> None:
@@ -271,6 +366,10 @@ class _Sync:
             if holder is not None and holder["number"] == entry.number:
                 self.surface.delete_alias(entry.name, alias)
                 self.state.put("alias", f"{entry.name}@{alias}", {"number": None})
+
+
+def _ids(run_id: str, model_id: str) -> dict[str, str]:
+    return {"run_id": run_id, "model_id": model_id}
 
 
 def require_store(route: MirrorRoute, state: MirrorState) -> None:

@@ -5,10 +5,13 @@ left behind (the tags `registry.id` and `registry.manifest`) before it creates a
 """
 
 import json
+import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,6 +19,7 @@ from urllib.parse import urlsplit
 from peft_registry.registry.disk.files import DiskFull, unwritable, write_atomically
 from peft_registry.registry.mlflow.comparing import Difference, ShownModel, ShownRun, ShownVersion
 from peft_registry.registry.mlflow.description import with_run_link
+from peft_registry.registry.mlflow.own_store import NewVersion, OwnStore, new_ids
 from peft_registry.registry.mlflow.projection import (
     COMPARISON_TAG,
     FORM_TAG,
@@ -104,6 +108,16 @@ class Surface:
         self._client = client
         self._route = route
         self._experiments: dict[str, Experiment] = {}
+        self._comparisons: dict[tuple[str, str], str] = {}  # experiment, comparison → the run over its arms
+
+    def close(self) -> None:
+        """Close what was opened besides MLflow's client."""
+        if "_own" in self.__dict__:
+            self._own.close()
+
+    @cached_property
+    def _own(self) -> OwnStore:
+        return OwnStore(self._route)
 
     def check_reachable(self) -> None:
         """Raise MirrorUnavailable unless MLflow answers.
@@ -163,6 +177,72 @@ class Surface:
             if str(model.status) != "READY":
                 self._client.finalize_logged_model(model_id, "READY")
             return model_id
+
+    def can_write_together(self, projection: Projection) -> bool:
+        """Whether a version that was never copied can be written with others at once: into the home's own store, as most can."""
+        if self._route.kind != "store":
+            return False
+        with _refusals():
+            location = self._experiment(projection.experiment).artifact_location
+        return urlsplit(location).scheme == ARTIFACT_SCHEME and self._own.can_write(projection)
+
+    def planned(self, projection: Projection, *, parent_models: tuple[str, ...], parent_run: str | None) -> NewVersion:
+        """A version to be written with others, its files already where MLflow's server will look for them.
+
+        Args:
+            projection: what to show.
+            parent_models: the logged models that the run took.
+            parent_run: the run that it continues, where that is remembered; else it is looked for.
+        """
+        with _refusals():
+            experiment = self._experiment(projection.experiment)
+            if comparison := dict(projection.run.tags).get(COMPARISON_TAG):
+                key = (experiment.experiment_id, comparison)
+                if key not in self._comparisons:
+                    self._comparisons[key] = self._comparison_run(*key, projection.run.start_ms)
+                parent_run = self._comparisons[key]
+        if projection.continues is None:
+            parent_run = parent_run if comparison else None
+        elif parent_run is None:
+            parent_run = self._own.run_of(experiment.experiment_id, str(projection.continues))
+        run_id, model_id = new_ids()
+        run_location = f"{experiment.artifact_location}/{run_id}/artifacts"
+        model_location = f"{experiment.artifact_location}/models/{model_id}/artifacts"
+        with _refusals():
+            digests = self._write(run_location, projection.run.artifacts)
+            self._write(model_location, projection.version.artifacts)
+        return NewVersion(
+            projection=projection,
+            experiment=experiment.experiment_id,
+            run_id=run_id,
+            model_id=model_id,
+            run_location=run_location,
+            model_location=model_location,
+            digests=digests,
+            run_tags=self.run_tags(projection, run_id),
+            description=self.description(projection, run_id),
+            parent_models=parent_models,
+            parent_run=parent_run,
+        )
+
+    def write_together(self, versions: Sequence[NewVersion]) -> tuple[bool, ...]:
+        """Write versions in one transaction; whether each was written. Of the others nothing is left."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            written = self._own.write(versions, int(time.time() * 1000))
+        except SQLAlchemyError:  # each by itself, and MLflow's client says what is wrong
+            written = (False,) * len(versions)
+        self.remove_files([version for version, is_written in zip(versions, written, strict=True) if not is_written])
+        return written
+
+    def remove_files(self, versions: Iterable[NewVersion]) -> None:
+        """Remove the files of versions that were planned and not written."""
+        for version in versions:
+            assert self._route.artifact_root is not None, "only in the home's own store versions are planned"
+            for location in (version.run_location, version.model_location):
+                folder = (self._route.artifact_root / urlsplit(location).path.lstrip("/")).parent
+                shutil.rmtree(folder, ignore_errors=True)
 
     def fill_run(
         self,

@@ -294,8 +294,8 @@ class Memory:
     def put(self, entity: str, key: str, value: dict[str, Any]) -> None:
         self.kept[entity, key] = value
 
-    def done(self, entry: OutboxEntry) -> None:
-        self.finished.append(entry.id)
+    def done(self, *entries: OutboxEntry) -> None:
+        self.finished += [entry.id for entry in entries]
 
     route = "memory"
     mark = "registry.mark.memory"

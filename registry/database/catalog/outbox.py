@@ -6,6 +6,7 @@ route that is met for the first time begins with every version.
 
 import secrets
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -205,9 +206,10 @@ def versions_by_name(tx: Transaction) -> dict[str, int]:
     return {row.name: row.counted for row in tx.execute(query)}
 
 
-def mark_done(tx: Transaction, id: int) -> None:
-    """An entry was copied, and goes."""
-    tx.execute(delete(outbox).where(outbox.c.id == id))
+def mark_done(tx: Transaction, *ids: int) -> None:
+    """Entries were copied, and go."""
+    if ids:
+        tx.execute(delete(outbox).where(outbox.c.id.in_(ids)))
 
 
 def get_mirrored(tx: Transaction, route: str, entity: str, key: str) -> dict[str, Any] | None:
@@ -219,10 +221,17 @@ def get_mirrored(tx: Transaction, route: str, entity: str, key: str) -> dict[str
 
 def put_mirrored(tx: Transaction, route: str, entity: str, key: str, value: dict[str, Any]) -> None:
     """Remember what a route's MLflow calls one of our things; the newest answer counts."""
+    put_all_mirrored(tx, route, {(entity, key): value})
+
+
+def put_all_mirrored(tx: Transaction, route: str, answers: Mapping[tuple[str, str], dict[str, Any]]) -> None:
+    """The same of many things, by entity and key."""
+    if not answers:
+        return
+    upsert = insert_or(tx, mirrored)
     tx.execute(
-        insert_or(tx, mirrored)
-        .values(route=route, entity=entity, key=key, value=value)
-        .on_conflict_do_update(index_elements=["route", "entity", "key"], set_={"value": value})
+        upsert.on_conflict_do_update(index_elements=["route", "entity", "key"], set_={"value": upsert.excluded.value}),
+        [{"route": route, "entity": entity, "key": key, "value": value} for (entity, key), value in answers.items()],
     )
 
 
