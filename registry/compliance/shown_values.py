@@ -21,8 +21,7 @@ def shown_leaves(record: RecordSections) -> Iterator[Leaf]:
 
 def with_unit(path: str, value: Value) -> Value:
     """The value with the unit that the form of its field asks for, where somebody stated a number without one."""
-    rule = field_rules().by_path().get(FieldPath.parse(path).rule)
-    if rule is None or rule.unit is None or value.unit is not None:
+    if value.unit is not None or value.source != "declared" or value.number is None:
         return value
-    is_stated_number = value.source == "declared" and value.number is not None
-    return value.revised(unit=rule.unit) if is_stated_number else value
+    rule = field_rules().by_path().get(FieldPath.parse(path).rule)
+    return value if rule is None or rule.unit is None else value.revised(unit=rule.unit)

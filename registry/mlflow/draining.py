@@ -10,12 +10,14 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Any
 
 from peft_registry.registry.compliance.completeness import completeness
+from peft_registry.registry.compliance.first_record import Elsewhere
 from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import write_new
 from peft_registry.registry.homes.home import Registry
@@ -33,7 +35,7 @@ from peft_registry.registry.mlflow.route import (
 from peft_registry.registry.records.evaluations import judged_now, standing_evaluations
 from peft_registry.registry.records.recalls import recalls_above
 from peft_registry.registry.records.references import versions_of_artifact
-from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.records.signed_records import elsewhere, records_of
 from peft_registry.registry.use_cases.report import ReportInputs, render_report, report_inputs
 from peft_registry.registry.verification.signed_versions import signed_lineage, signed_version
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
@@ -252,7 +254,7 @@ def _drained(registry: Registry, *, anew: bool, observe: Observe) -> SyncOutcome
             _waiting(registry, state.route),
             route=mirror_route(registry),
             state=state,
-            load=lambda entry: projection_of(registry, entry),
+            load=_Loader(registry).load,
             newest=state.newest_entry,
             anew=anew,
             observe=observe,
@@ -333,14 +335,44 @@ def _kept(state: "RouteState") -> Iterator[None]:
         thread.join()
 
 
-def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
-    """What MLflow should show for an entry's version as it is now."""
+@dataclass
+class _Loader:
+    """Reads versions to be copied, one after the other. What many of them need of others is read once for each batch."""
+
+    registry: Registry
+    loaded: int = 0
+    shared: "_Shared | None" = None
+
+    def load(self, entry: OutboxEntry) -> Projection:
+        """The projection of an entry's version, with all that is read for it read at once."""
+        if self.shared is None or self.loaded % BATCH == 0:
+            self.shared = _Shared.of(self.registry)
+        self.loaded += 1
+        with self.registry.database.reading():
+            return projection_of(self.registry, entry, self.shared)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What is recorded of other artifacts, read once for several versions: of bases the versions that they are registered as."""
+
+    around: Elsewhere
+    versions_of: Callable[[Digest], tuple[Version, ...]]
+
+    @classmethod
+    def of(cls, registry: Registry) -> "_Shared":
+        return cls(elsewhere(registry), cache(partial(versions_of_artifact, registry)))
+
+
+def projection_of(registry: Registry, entry: OutboxEntry, shared: _Shared | None = None) -> Projection:
+    """What MLflow should show for an entry's version as it is now; `shared` is what was read of others before."""
+    shared = shared or _Shared.of(registry)
     with registry.database.read() as tx:
         recorded = catalog.resolve(tx, Reference(name=entry.name, number=entry.number))
         newest = catalog.resolve(tx, Reference(name=entry.name))
     version = signed_version(registry, recorded)
-    bases = versions_of_artifact(registry, version.base_manifest) if version.base_manifest else ()
-    records = records_of(registry, version)
+    bases = shared.versions_of(version.base_manifest) if version.base_manifest else ()
+    records = records_of(registry, version, shared.around)
     filled = None
     if records.modification is not None:
         counted = completeness(records.modification)
@@ -354,7 +386,7 @@ def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
         except (IntegrityBroken, NotChecked) as error:  # one damaged descendant does not take its base out of the copy
             unreadable = error.what
     else:
-        inputs = report_inputs(registry, version, records=records)
+        inputs = report_inputs(registry, version, records=records, current=version)
         report, neighbours = _report(registry, inputs), neighbours_in(inputs.lineage)
     return project_version(
         version=version,

@@ -4,9 +4,10 @@ No wall clock: the same records, `as_of`, rule set and tool version give the sam
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from peft_registry.registry.compliance.completeness import completeness, conditions_of, required_leaves
-from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.fields import Leaf, field_rules
 from peft_registry.registry.compliance.shown_values import shown_leaves
 from peft_registry.registry.evaluation.limits import verdict_lines
 from peft_registry.registry.reports.attention import attention_of
@@ -137,6 +138,7 @@ def build_report_view(
     """
     rules = field_rules()
     completed = completeness(record) if record is not None else None
+    fields = None if record is None else _Fields.of(record)
     shown = evaluations or ((ShownEvaluation(evaluation),) if evaluation is not None else ())
     return ReportView(
         title=version.label,
@@ -170,7 +172,7 @@ def build_report_view(
         ),
         owed=owed_of(completed, record),
         answered_by=command_that_answers(version),
-        change=_change(record, merge),
+        change=_change(fields, merge),
         training=_training(run),
         # an evaluation with another control repeats the figures of the two models: each is drawn once
         bars=tuple(dict.fromkeys(bar for evaluated in shown for bar in bars_of(evaluated.record))),
@@ -184,10 +186,10 @@ def build_report_view(
                 for spread in spreads_of(evaluated.record, evaluated.items)
             )
         ),
-        compute=(*_measured_compute(run), *_figures(record, _COMPUTE)),
+        compute=(*_measured_compute(run), *_figures(fields, _COMPUTE)),
         lineage=lineage,
         verification=verification,
-        fields=_field_rows(record),
+        fields=_field_rows(fields),
         gaps=named_gaps(completed, record),
         gap_owners=completed.by_owner if completed is not None else (),
         statements=_statement_rows(statements, persons or {}),
@@ -247,20 +249,33 @@ def _how(value: Value) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _change(record: RecordSections | None, merge: MergeRecord | None) -> tuple[Figure, ...]:
+@dataclass(frozen=True, slots=True)
+class _Fields:
+    """A record with its values as they are shown, in the order of the schema, and the paths of those that it has to have."""
+
+    record: RecordSections
+    leaves: tuple[Leaf, ...]
+    required: frozenset[str]
+
+    @classmethod
+    def of(cls, record: RecordSections) -> "_Fields":
+        required = frozenset(leaf.path for leaf in required_leaves(record, conditions_of(record)))
+        return cls(record, tuple(shown_leaves(record)), required)
+
+
+def _change(fields: _Fields | None, merge: MergeRecord | None) -> tuple[Figure, ...]:
     if merge is None:
-        return _figures(record, _CHANGE)
-    return (*_figures(record, tuple(path for path in _CHANGE if path not in _SAID_BY_MERGE)), *merge_figures(merge))
+        return _figures(fields, _CHANGE)
+    return (*_figures(fields, tuple(path for path in _CHANGE if path not in _SAID_BY_MERGE)), *merge_figures(merge))
 
 
-def _figures(record: RecordSections | None, paths: tuple[str, ...]) -> tuple[Figure, ...]:
-    if record is None:
+def _figures(fields: _Fields | None, paths: tuple[str, ...]) -> tuple[Figure, ...]:
+    if fields is None:
         return ()
     rules = field_rules().by_path()
-    values = {leaf.path: leaf.value for leaf in shown_leaves(record)}
-    required = {leaf.path for leaf in required_leaves(record, conditions_of(record))}
+    values = {leaf.path: leaf.value for leaf in fields.leaves}
     # the first form of the record has not every field
-    shown = [path for path in paths if path in values and (values[path].known or path in required)]
+    shown = [path for path in paths if path in values and (values[path].known or path in fields.required)]
     return tuple(
         figure(rules[path].label, values[path], _whole_text(values[path]) if path in _NAMES else None) for path in shown
     )
@@ -336,15 +351,14 @@ def _measured_compute(run: RunRecord | None) -> tuple[Figure, ...]:
     )
 
 
-def _field_rows(record: RecordSections | None) -> tuple[FieldRow, ...]:
+def _field_rows(fields: _Fields | None) -> tuple[FieldRow, ...]:
     """Every field that is filled or required; what neither applies nor is known is left out."""
-    if record is None:
+    if fields is None:
         return ()
     rules = field_rules().by_path()
-    required = {leaf.path for leaf in required_leaves(record, conditions_of(record))}
     return tuple(
         FieldRow(
-            section=_section(leaf.path, record),
+            section=_section(leaf.path, fields.record),
             field=rules[leaf.rule].label,
             text=_scans_text(leaf.value) if leaf.path == "security.scans" else value_text(leaf.value),
             source=leaf.value.source,
@@ -352,8 +366,8 @@ def _field_rows(record: RecordSections | None) -> tuple[FieldRow, ...]:
             answers=rules[leaf.rule].answers,
             path=leaf.path,
         )
-        for leaf in shown_leaves(record)
-        if leaf.value.known or leaf.path in required
+        for leaf in fields.leaves
+        if leaf.value.known or leaf.path in fields.required
     )
 
 

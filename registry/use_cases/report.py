@@ -144,7 +144,12 @@ def _with_own_count(registry: Registry, inputs: ReportInputs, outcome: VerifyOut
 
 
 def report_inputs(
-    registry: Registry, version: Version, *, as_of: str | None = None, records: Records | None = None
+    registry: Registry,
+    version: Version,
+    *,
+    as_of: str | None = None,
+    records: Records | None = None,
+    current: Version | None = None,
 ) -> ReportInputs:
     """What the page of a version follows from. Reads records only, no file of the artifact.
 
@@ -153,15 +158,17 @@ def report_inputs(
         version: a registered version.
         as_of: as for `make_report`.
         records: those of the version, where the caller has read them.
+        current: the version with the aliases that it has now, where the caller has read it as `signed_version` does.
 
     Raises:
         AsOfRefused: no time, or one before the newest record.
         IntegrityBroken: what is recorded is not what was signed.
     """
     records = records or records_of(registry, version)
-    with registry.database.read() as tx:
-        recorded = catalog.resolve(tx, reference_of(version))
-    current = signed_version(registry, recorded)
+    if current is None:
+        with registry.database.read() as tx:
+            recorded = catalog.resolve(tx, reference_of(version))
+        current = signed_version(registry, recorded)
     lineage = signed_lineage(registry, version.manifest_digest)
     newest = max(str(stored.appended_at) for stored in records.statements)
     persons = {key.key_id: key.person for key in registry.trust.keys}
