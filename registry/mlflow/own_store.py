@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from peft_registry.registry.mlflow.projection import Projection
 from peft_registry.registry.mlflow.route import MirrorRoute
+from peft_registry.registry.mlflow.side_runs import PARENT
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Table
 
 Row = dict[str, Any]  # a row of MLflow's by its columns
 _VERSIONS_TAG = "mlflow.modelVersions"
-_PARENT_TAG = "mlflow.parentRunId"
 _COLUMNS = {
     "runs": "run_uuid name source_type source_name entry_point_name user_id status start_time end_time deleted_time "
     "source_version lifecycle_stage artifact_uri experiment_id",
@@ -345,7 +345,7 @@ def _add_run(rows: _Rows, version: NewVersion) -> None:
     )
     tags = {"mlflow.runName": run.name, **version.run_tags}
     if version.parent_run is not None:
-        tags[_PARENT_TAG] = version.parent_run
+        tags[PARENT] = version.parent_run
     for key, value in tags.items():
         rows.add("tags", key=key, value=value, run_uuid=version.run_id)
     for key, value in run.params:

@@ -108,7 +108,7 @@ class Surface:
         self._client = client
         self._route = route
         self._experiments: dict[str, Experiment] = {}
-        self._comparisons: dict[tuple[str, str], str] = {}  # experiment, comparison → the run over its arms
+        self._known_comparisons: dict[tuple[str, str], str] = {}  # experiment, comparison → the run over its arms
 
     def close(self) -> None:
         """Close what was opened besides MLflow's client."""
@@ -196,13 +196,13 @@ class Surface:
         """
         with _refusals():
             experiment = self._experiment(projection.experiment)
-            if comparison := dict(projection.run.tags).get(COMPARISON_TAG):
-                key = (experiment.experiment_id, comparison)
-                if key not in self._comparisons:
-                    self._comparisons[key] = self._comparison_run(*key, projection.run.start_ms)
-                parent_run = self._comparisons[key]
-        if projection.continues is None:
-            parent_run = parent_run if comparison else None
+            if (over := comparison_run(projection)) is not None:
+                key = (experiment.experiment_id, over.tags[COMPARISON_TAG])
+                if key not in self._known_comparisons:
+                    self._known_comparisons[key] = self._ensure_comparison(key[0], over, projection.run.start_ms)
+                parent_run = self._known_comparisons[key]
+        if over is None and projection.continues is None:
+            parent_run = None
         elif parent_run is None:
             parent_run = self._own.run_of(experiment.experiment_id, str(projection.continues))
         run_id, model_id = new_ids()
