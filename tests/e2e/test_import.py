@@ -49,7 +49,7 @@ def test_an_import_killed_at_any_moment_registers_nothing_and_the_same_command_c
     for moment in MOMENTS:
         running = warm.start("import", "helper", "--no-mirror", cwd=workplace, pause=moment)
         try:
-            wait_until(lambda running=running: "paused" in running.out)  # type: ignore[misc]
+            wait_until(lambda running=running: "paused" in running.out)
         finally:
             running.kill()
         assert running.wait().code == KILLED

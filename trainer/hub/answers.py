@@ -17,6 +17,7 @@ from peft_registry.schemas.errors import NotFound, Unavailable
 if TYPE_CHECKING:
     from httpx2 import Response
 
+_OFFLINE = "HF_HUB_OFFLINE forbids the network"
 _MAX_REDIRECTS = 5  # the public hub needs two
 _TIMEOUT_SECONDS = 30.0  # for each read, not for the whole of a file
 _NOT_FOUND, _TOO_MANY = 404, 429
@@ -64,13 +65,17 @@ class HubUnreachable(Unavailable):
     reference = "hub-unreachable"
     what = "{repository} could not be fetched"
     why = "{reason}"
-    fix = (
-        "check the network and HF_ENDPOINT, and run the command again: it continues where it stopped; "
-        "a folder of this machine is written with a leading ./"
-    )
+    fix = "{remedy}"
 
     repository: str
     reason: str
+
+    @property
+    def remedy(self) -> str:
+        if self.reason == _OFFLINE:
+            return "unset HF_HUB_OFFLINE where the network may be used, or bring it into the cache (HF_HOME) before"
+        again = "check the network and HF_ENDPOINT, and run the command again: it continues where it stopped"
+        return f"{again}; a folder of this machine is written with a leading ./"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,7 @@ class Request:
                         return
                     url = self._redirected(url, response.headers.get("location", ""))
         except hub.OfflineModeIsEnabled as error:
-            raise HubUnreachable(self.repository, "HF_HUB_OFFLINE forbids the network") from error
+            raise HubUnreachable(self.repository, _OFFLINE) from error
         except connection_failed as error:
             raise HubUnreachable(self.repository, f"the connection failed ({type(error).__name__})") from error
         raise HubUnreachable(self.repository, f"it redirects more than {_MAX_REDIRECTS} times")

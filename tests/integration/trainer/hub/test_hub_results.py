@@ -240,6 +240,15 @@ def test_a_hub_that_lies_or_throttles_registers_nothing(
         assert "7 seconds" in error.fix
 
 
+def test_without_the_network_and_the_cache_it_is_said_what_would_help(
+    registry: Registry, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    error = refused(registry)
+    assert (error.reference, error.exit_code) == ("hub-unreachable", 8)
+    assert "HF_HUB_OFFLINE" in error.why and "unset HF_HUB_OFFLINE" in error.fix
+
+
 def test_a_stream_that_ends_is_continued(registry: Registry, hub: FakeHub) -> None:
     hub.cut = {"adapter_model.safetensors": 60}
     (outcome,) = imported(registry, name="polite")
