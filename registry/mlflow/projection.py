@@ -97,7 +97,8 @@ class VersionProjection:
     """The registered model version and the logged model behind it. `description` has `RUN_LINK` where the run's page goes.
 
     `name_tags` are those of the registered model, which the list of models shows: of the newest version of the name, and else none.
-    They repeat some of `tags`, and are not in the digest: a later version takes them over.
+    They repeat some of `tags`, and are not in the digest: a later version takes them over. The list has room for three of them, and
+    hides a fourth behind a button: bias, loss and signature.
     """
 
     name: str
@@ -247,9 +248,7 @@ def project_version(
             tags=_version_tags(version, list_tags, statements, completeness, base, is_recalled=bool(recalls)),
             description=description,
             aliases=tuple(sorted(version.aliases)),
-            name_tags=_sorted(list_tags | {"registry.type": _model_type(version)}, MAX_VERSION_TAG)
-            if is_newest
-            else (),
+            name_tags=_sorted(list_tags, MAX_VERSION_TAG) if is_newest else (),
         ),
         parents=parents,
         continues=continues,

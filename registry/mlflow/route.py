@@ -40,7 +40,7 @@ class MlflowMissing(Unavailable):
     reference = "mlflow-missing"
     what = "MLflow cannot be imported"
     why = "{reason}"
-    fix = "install it with `pip install 'mlflow>=3.10,<4'`; everything but the mirror works without it"
+    fix = "install it with `pip install 'mlflow>=3.11,<4'`; everything but the mirror works without it"
 
     reason: str
 

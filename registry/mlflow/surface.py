@@ -589,7 +589,7 @@ class Surface:
     def _create_version(self, projection: Projection, *, run_id: str, model_id: str) -> None:
         version = projection.version
         if self._newest(version.name) == 0:
-            self._ensure_registered_model(version.name, version.model_type)
+            self._ensure_registered_model(version.name)
         created = self._client.create_model_version(
             version.name,
             version.source,
@@ -605,9 +605,9 @@ class Surface:
             self._client.set_model_version_tag(version.name, str(number), "registry.drift", text)
             raise DriftFound(text)
 
-    def _ensure_registered_model(self, name: str, model_type: str) -> None:
+    def _ensure_registered_model(self, name: str) -> None:
         if not self._client.search_registered_models(f"name = '{name}'", max_results=1):
-            self._client.create_registered_model(name, tags={"registry.type": model_type})
+            self._client.create_registered_model(name)
 
     def description(self, projection: Projection, run_id: str) -> str:
         """The description that a version is written with.

@@ -186,7 +186,7 @@ def test_the_list_of_models_shows_what_the_newest_version_says(registry: Registr
     assert tags == {
         key: value
         for key, value in tags_in_mlflow(registry, newest).items()
-        if key in ("registry.bias", "registry.loss", "registry.signature", "registry.type")
+        if key in ("registry.bias", "registry.loss", "registry.signature")
     }
     assert {"registry.bias", "registry.signature"} <= tags.keys()
     assert check_mirror(registry).exit_code == 0
