@@ -1,6 +1,6 @@
 """What people decide about an artifact or a data set, as they sign it."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,27 @@ class ApprovalPredicate(Document):
     policy: Digest
     policy_name: str
     record: Digest | None
+    evaluations: tuple[Digest, ...]
+    reason: Reason
+    nonce: str
+
+
+DecidedQuestion = Literal["qualitative-change", "purpose", "substantial-modification", "article-6-3", "system-provider"]
+
+
+class DecisionPredicate(Document):
+    """A person decides what no figure does, of the subject as it was when they looked: by this record and these evaluations.
+
+    `qualitative-change`: the model's generality, capabilities or systemic risk changed significantly. `purpose`: the intended
+    purpose changed. `substantial-modification`: the change is one by Art. 3(23). `article-6-3`: the assessment of Art. 6(3) is
+    documented and registered. `system-provider`: the modifier is the provider of the system as it was. Digests as in an approval.
+    """
+
+    question: DecidedQuestion
+    outcome: Literal["yes", "no"]
+    policy: Digest
+    policy_name: str
+    record: Digest
     evaluations: tuple[Digest, ...]
     reason: Reason
     nonce: str

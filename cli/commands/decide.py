@@ -1,5 +1,6 @@
-"""decide: people answer the open questions of a record."""
+"""decide: people answer the open questions of a record, or decide one that no figure does."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,10 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption, ReferenceArgument
+from peft_registry.cli.options import (
+    HomeOption,
+    OptionNeeded,
+    Output,
+    OutputOption,
+    PassphraseFileOption,
+    ReferenceArgument,
+)
 
 if TYPE_CHECKING:
     from peft_registry.registry.use_cases.decide import Decided
+    from peft_registry.schemas.acts import DecidedQuestion
     from peft_registry.schemas.answers import Area
 
 
@@ -25,6 +34,27 @@ class Owner(StrEnum):
     @property
     def area(self) -> "Area":
         return "data owner" if self is Owner.data_owner else self.value  # type: ignore[return-value]  # the other members
+
+
+class DecidedOn(StrEnum):
+    """What only a person decides."""
+
+    qualitative_change = "qualitative-change"
+    purpose = "purpose"
+    substantial_modification = "substantial-modification"
+    article_6_3 = "article-6-3"
+    system_provider = "system-provider"
+
+    @property
+    def decided(self) -> "DecidedQuestion":
+        return self.value
+
+
+class Outcome(StrEnum):
+    """What was decided."""
+
+    yes = "yes"
+    no = "no"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -50,11 +80,23 @@ def decide(
         Owner | None, typer.Option("--for", help="Write only what this owner owes; default: what anybody owes.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the answers; sign nothing.")] = False,
+    question: Annotated[
+        DecidedOn | None, typer.Option("--on", help="Decide this question in place of filling in a form.")
+    ] = None,
+    outcome: Annotated[Outcome | None, typer.Option("--outcome", help="What is decided, with --on.")] = None,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why, with --on; it is kept.")] = None,
+    policy: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="Policy under which, with --on: a name or a file.")
+    ] = "regulated",
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Answer what is open in a record. Signed with your key."""
+    """Answer what is open in a record, or decide what no figure does. Signed with your key."""
+    if question is not None:
+        decision = _Decision(question, outcome, reason, policy)
+        _decide_question(reference, decision, key, key_passphrase_file, home, passphrase_file, output)
+        return
     from peft_registry.cli.settings import passphrase_source
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.references import version_named
@@ -97,6 +139,56 @@ def decide(
         console.out_json(decided.model_dump(mode="json"))
         return
     _show(decided, form, key, dry_run=dry_run)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """What is typed with --on."""
+
+    question: DecidedOn
+    outcome: Outcome | None
+    reason: str | None
+    policy: str
+
+
+def _decide_question(
+    reference: str,
+    decision: _Decision,
+    key: Path | None,
+    key_passphrase_file: Path | None,
+    home: Path | None,
+    passphrase_file: Path | None,
+    output: Output,
+) -> None:
+    from peft_registry.cli.settings import passphrase_source
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.records.references import version_named
+    from peft_registry.registry.signing.keys import PrivateKey
+    from peft_registry.registry.use_cases.decide import decide_question
+    from peft_registry.registry.use_cases.gate import read_gate_policy
+
+    if decision.outcome is None:
+        raise OptionNeeded("--outcome yes|no", "a decision says one of them")
+    if decision.reason is None:
+        raise OptionNeeded("--reason TEXT", "a signed decision says why")
+    if key is None:
+        raise OptionNeeded("--key FILE", "an approver decides, and a registry keeps no approver's key")
+    policy = read_gate_policy(decision.policy)
+    with opened(home, passphrase_file) as registry:
+        registry.unlock()
+        version = version_named(registry, reference)
+        signer = PrivateKey.load(key, passphrase_source(key_passphrase_file or passphrase_file))
+        is_yes = decision.outcome is Outcome.yes
+        signed = decide_question(
+            registry, version, decision.question.decided, policy, signer, is_yes=is_yes, reason=decision.reason
+        )
+        person = registry.trust.person_of(signer.public.key_id)
+    if output is Output.json:
+        told = {"version": version.label, "question": decision.question.value, "outcome": decision.outcome.value}
+        console.out_json({**told, "person": person, "statement": str(signed.digest)})
+        return
+    console.line(f"decided  {version.label} {decision.question.value}: {decision.outcome.value}, by {person}")
+    console.next_step(f"registry verdict {version.label}")
 
 
 def _show(decided: "Decided", form: Path, key: Path | None, *, dry_run: bool) -> None:

@@ -11,7 +11,7 @@ from datetime import date
 from peft_registry.registry.compliance.assessment import compute_at_least, modifier_answers, original_flop
 from peft_registry.registry.compliance.completeness import PROVIDER_VERDICTS, is_exempt, is_yes
 from peft_registry.registry.compliance.fields import field_rules
-from peft_registry.registry.compliance.verdicts.decision import Decision
+from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided, Decision, with_decision
 from peft_registry.registry.compliance.verdicts.high_risk import (
     ARTICLES,
     Effects,
@@ -86,16 +86,19 @@ class RecordVerdicts(Frozen):
         return self.gpai_modifier, self.high_risk
 
 
-def verdicts_of(record: ModificationRecord, rules: VerdictRules | None = None) -> RecordVerdicts:
-    """Both verdicts about a record, by these rules or by the shipped ones."""
+def verdicts_of(
+    record: ModificationRecord, rules: VerdictRules | None = None, decided: Decided = NOBODY
+) -> RecordVerdicts:
+    """Both verdicts about a record and what persons decided of it, by these rules or by the shipped ones."""
     rules = rules or shipped_rules()
     original = original_flop(record).positive_number
     modifier = modifier_answers(record, original)
-    system = high_risk_answers(record)
-    gpai = _verdict("gpai_modifier", decide_modifier(modifier, rules.limits), modifier, rules)
+    modifier = modifier.revised(is_significant=with_decision(modifier.is_significant, decided.qualitative_change))
+    system = high_risk_answers(record, decided)
+    gpai = _verdict("gpai_modifier", decide_modifier(modifier, rules.limits), modifier, rules, decided.of_model)
     return RecordVerdicts(
         gpai_modifier=gpai,
-        high_risk=high_risk_verdict(record, rules),
+        high_risk=high_risk_verdict(record, rules, decided),
         flags=tuple(_flags(record, modifier, system, gpai, rules)),
         rules=rules.version,
         law_as_of=rules.law_as_of,
@@ -103,14 +106,14 @@ def verdicts_of(record: ModificationRecord, rules: VerdictRules | None = None) -
     )
 
 
-def high_risk_verdict(record: RecordSections, rules: VerdictRules | None = None) -> Verdict:
-    """The verdict about the system, which a record of either form answers for."""
-    answers = high_risk_answers(record)
-    return _verdict("high_risk", decide_high_risk(answers), answers, rules or shipped_rules())
+def high_risk_verdict(record: RecordSections, rules: VerdictRules | None = None, decided: Decided = NOBODY) -> Verdict:
+    """The verdict about the system, which a record of either form answers for, and what persons decided of it."""
+    answers = high_risk_answers(record, decided)
+    return _verdict("high_risk", decide_high_risk(answers), answers, rules or shipped_rules(), decided.of_system)
 
 
-def high_risk_answers(record: RecordSections) -> HighRiskAnswers:
-    """What a record answers of the questions of the high-risk table."""
+def high_risk_answers(record: RecordSections, decided: Decided = NOBODY) -> HighRiskAnswers:
+    """What a record answers of the questions of the high-risk table, and persons decided."""
     stated = record.high_risk
     role = record.modifier.role_claimed.value
     return HighRiskAnswers(
@@ -118,13 +121,16 @@ def high_risk_answers(record: RecordSections) -> HighRiskAnswers:
         before=_text(stated.classification_before),
         after=_text(stated.classification_after),
         has_own_name=is_yes(record.identity.name_or_trademark_on_result),
-        is_system_provider=_KNOWS_THE_SYSTEM.get(str(role)),
-        is_purpose_changed=_is_purpose_changed(record),
+        # a role that the modifier claims under a signature is not decided otherwise
+        is_system_provider=_KNOWS_THE_SYSTEM.get(str(role), decided.system_provider),
+        is_purpose_changed=with_decision(_is_purpose_changed(record), decided.purpose),
         is_foreseen=is_yes(stated.foreseen_in_initial_assessment),
         is_within_plan=_is_within_plan(record),
         effects=_effects(record),
         signs=tuple(_signs(record)),
         profiles=is_yes(stated.profiling),
+        is_exit_documented=decided.article_6_3,
+        is_substantial=decided.substantial_modification,
     )
 
 
@@ -195,7 +201,13 @@ def _signs(record: RecordSections) -> Iterator[str]:
         yield "it was trained on personal data (Art. 10)"
 
 
-def _verdict(table: TableName, decision: Decision, answers: Answers | HighRiskAnswers, rules: VerdictRules) -> Verdict:
+def _verdict(
+    table: TableName,
+    decision: Decision,
+    answers: Answers | HighRiskAnswers,
+    rules: VerdictRules,
+    decided: tuple[str, ...] = (),
+) -> Verdict:
     row = None if decision.row is None else rules.row(decision.row)
     applies = None if row is None or row.applies is None else field_rules().application(row.applies)
     return Verdict(
@@ -206,7 +218,7 @@ def _verdict(table: TableName, decision: Decision, answers: Answers | HighRiskAn
         source=None if row is None else row.source,
         applies_since=None if applies is None else applies.sentence,
         action=None if row is None else row.action,
-        reasons=decision.reasons,
+        reasons=(*decision.reasons, *decided),
         missing=decision.missing,
         inputs=canonical_digest(answers.model_dump(mode="json")),
     )

@@ -44,6 +44,14 @@ class Waiver(Frozen):
     objection: str = ""
 
 
+class DecisionFact(Frozen):
+    """What a person decided of a question, in a line; `objection` says why it does not count, empty where it does."""
+
+    question: str
+    text: str
+    objection: str = ""
+
+
 class Status(Frozen):
     """One of the two verdicts: its status, its row and clause, and what is not answered for it."""
 
@@ -72,3 +80,4 @@ class GateFacts(Frozen):
     licence_flags: tuple[str, ...] = ()
     votes: tuple[Vote, ...] = ()
     waivers: tuple[Waiver, ...] = ()
+    decisions: tuple[DecisionFact, ...] = ()

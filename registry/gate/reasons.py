@@ -6,6 +6,8 @@ from peft_registry.registry.gate.facts import GateFacts, SuiteFacts, Waiver
 from peft_registry.registry.gate.policy import ApprovalRule, DeltaRule, EvaluationRule, GatePolicy, Rule
 from peft_registry.schemas.document import Frozen
 
+_WITHOUT_DECISIONS = frozenset({"blocked_art5"})
+"""Statuses that no person's decision changes."""
 _INFORMATIVE = frozenset({"better", "worse", "changed", "inconclusive"})
 
 
@@ -82,6 +84,8 @@ def _reasons(facts: GateFacts, policy: GatePolicy) -> Iterator[Reason]:
                 rule="answered", text=f"{path} is open in its record", remedy="answer it with `registry decide`"
             )
     yield from _of_statuses(facts, policy)
+    if policy.status_decided or set(policy.refused_statuses) - _WITHOUT_DECISIONS:
+        yield from _of_decisions(facts)
     if policy.art5_screened and facts.makes_media and not facts.is_screened:
         remedy = "a person states the screen, `high_risk.art5_screen`"
         yield Reason(
@@ -153,6 +157,16 @@ def _of_statuses(facts: GateFacts, policy: GatePolicy) -> Iterator[Reason]:
         if policy.status_decided and status.missing:
             what = "the model" if status.table == "gpai_modifier" else "the system"
             text = f"the status of {what} is open: {'; '.join(status.missing)}"
+            yield Reason(rule="undecided-status", text=text, remedy=remedy)
+
+
+def _of_decisions(facts: GateFacts) -> Iterator[Reason]:
+    """Decisions that do not count any more: without them the status may be milder than a person found it."""
+    decided = {decision.question for decision in facts.decisions if not decision.objection}
+    for decision in facts.decisions:
+        if decision.objection and decision.question not in decided:
+            text = f"a decision does not count: {decision.objection} ({decision.text})"
+            remedy = f"decide again: `registry decide {facts.label} --on {decision.question}`"
             yield Reason(rule="undecided-status", text=text, remedy=remedy)
 
 

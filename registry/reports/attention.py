@@ -17,6 +17,7 @@ from peft_registry.registry.compliance.completeness import (
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.record_verdicts import high_risk_verdict
 from peft_registry.registry.compliance.used_rows import mixed_roles, unknown_overlaps
+from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
 from peft_registry.registry.compliance.verdicts.gpai import THIRD
 from peft_registry.registry.compliance.verdicts.high_risk import is_high
 from peft_registry.registry.evaluation.leakage import leakage_lines
@@ -60,6 +61,7 @@ def attention_of(
     record: RecordSections | None,
     completed: Completeness | None,
     verification: VerifyOutcome | None,
+    decided: Decided = NOBODY,
 ) -> tuple[str, ...]:
     """What a person has to look at before anything else, the worst first; then what nobody has decided."""
     lines = [*_verified(verification)]
@@ -69,7 +71,7 @@ def attention_of(
         )
         lines += first_lines(tuple(dict.fromkeys(map(_found, imported.findings))), "provenance statement")
     if record is not None:
-        lines += _of_status(record)
+        lines += _of_status(record, decided)
         lines += _of_data(record)
         lines += _gaps_of_data(record)
     lines += dict.fromkeys(_of_evaluations(evaluations))  # two evaluations may find the same
@@ -96,7 +98,7 @@ def _verified(verification: VerifyOutcome | None) -> Iterator[str]:
     yield f"{word}: {verification.failed_text or verification.unchecked_text}"
 
 
-def _of_status(record: RecordSections) -> Iterator[str]:
+def _of_status(record: RecordSections, decided: Decided) -> Iterator[str]:
     before, after = record.high_risk.classification_before, record.high_risk.classification_after
     if before.known and after.known and before.value != after.value:
         moved = f"{classification_text(before)} → {classification_text(after)}"
@@ -108,7 +110,7 @@ def _of_status(record: RecordSections) -> Iterator[str]:
         old.known and new.known and old.value != new.value
     ):
         yield f"The intended purpose changed: {said_text(old)} → {said_text(new)}."
-    yield from _of_system(record)
+    yield from _of_system(record, decided)
     ratio = record.gpai.ratio.value
     if isinstance(ratio, int | float) and ratio > THIRD and is_yes(record.gpai.same_provider) is not True:
         yield f"More than a third of the base's compute: {percent(ratio)} (indicative criterion, not a rule of law)."
@@ -125,9 +127,9 @@ def _of_status(record: RecordSections) -> Iterator[str]:
         yield _exemption(record)
 
 
-def _of_system(record: RecordSections) -> Iterator[str]:
+def _of_system(record: RecordSections, decided: Decided) -> Iterator[str]:
     """The indicative status of the system where it brings duties, or is open though the system is high-risk."""
-    verdict = high_risk_verdict(record)
+    verdict = high_risk_verdict(record, decided=decided)
     if verdict.row in _ROWS_WITH_DUTIES:
         yield f"Indicative status of the system: {SYSTEM_STATUSES[verdict.status]} ({verdict.clause})."
     elif verdict.row is None and (is_high(record.high_risk.classification_after.value) or verdict.reasons):

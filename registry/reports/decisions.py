@@ -1,10 +1,10 @@
-"""Who decided that a version is used: the aliases that point at it, the policy that let it through, approvals and waivers. Pure."""
+"""Who decided that a version is used: its aliases, the policy that let it through, decisions, approvals and waivers. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import ValidationError
 
-from peft_registry.schemas.acts import ApprovalPredicate, WaiverPredicate
+from peft_registry.schemas.acts import ApprovalPredicate, DecisionPredicate, WaiverPredicate
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import AliasPredicate, StoredStatement
 from peft_registry.schemas.version import Version
@@ -23,6 +23,7 @@ def decision_lines(
     """
     lines = [
         *_aliases(version, statements, persons),
+        *_decided(statements, persons, record),
         *_approvals(statements, persons, record),
         *_waivers(statements, persons),
     ]
@@ -46,6 +47,19 @@ def _aliases(version: Version, statements: Sequence[StoredStatement], persons: M
         waived = "" if gate is None or not gate.waived else f", with {', '.join(gate.waived)} waived"
         reason = "" if move.reason is None else f": {move.reason}"
         yield f"{alias}, moved by {_who(statement, persons)}{reason}; {policy}{waived}."
+
+
+def _decided(statements: Sequence[StoredStatement], persons: Mapping[str, str], record: Digest | None) -> Iterator[str]:
+    for statement in statements:
+        if statement.kind != "decision":
+            continue
+        try:
+            said = DecisionPredicate.from_json(statement.statement.predicate)
+        except ValidationError:  # whoever verifies it says so
+            continue
+        earlier = "" if said.record == record else ", of an earlier record"
+        policy = f"the policy {said.policy_name} ({said.policy.short})"
+        yield f"{said.question}: {said.outcome}, by {_who(statement, persons)} under {policy}{earlier}: {said.reason}."
 
 
 def _approvals(

@@ -14,6 +14,7 @@ from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.record_verdicts import high_risk_verdict
 from peft_registry.registry.compliance.used_rows import listed_labels
+from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
 from peft_registry.registry.compliance.verdicts.gpai import THIRD
 from peft_registry.registry.evaluation.aggregate import NEUTRAL, NEUTRAL_TEXT, LostCapability
 from peft_registry.registry.evaluation.halves import half_text
@@ -95,6 +96,7 @@ def answers_of(
     persons: Mapping[str, str],
     roles: Mapping[str, str],
     statements: Sequence[StoredStatement] = (),
+    decided: Decided = NOBODY,
 ) -> tuple[Answer, ...]:
     """The questions in the order in which they are asked, each with its answer or why there is none."""
     return (
@@ -110,7 +112,7 @@ def answers_of(
             question="Is it over a third of the base's compute?",
             lines=(_compute(record, base, completed), *_market(record)),
         ),
-        Answer(question="Is it high-risk, and did that change?", lines=(_high_risk(record, base),)),
+        Answer(question="Is it high-risk, and did that change?", lines=(_high_risk(record, base, decided),)),
         Answer(
             question="Who let it be used?",
             lines=decision_lines(version, statements, persons, None if record is None else record.canonical_digest()),
@@ -619,13 +621,13 @@ def _market(record: RecordSections | None) -> tuple[str, ...]:
     return (f"Placed on the Union market: yes{f', on {value_text(day)}' if day.known else owed}.",)
 
 
-def _high_risk(record: RecordSections | None, base: BaseRecord | None) -> str:
+def _high_risk(record: RecordSections | None, base: BaseRecord | None, decided: Decided) -> str:
     if record is None:
         return _OF_A_BASE.capitalize() + "." if base is not None else "Unknown: no modification record."
     before, after = record.high_risk.classification_before, record.high_risk.classification_after
     if before.known and after.known:
         moved = "unchanged" if before.value == after.value else "changed"
-        verdict = high_risk_verdict(record)
+        verdict = high_risk_verdict(record, decided=decided)
         status = "" if verdict.row is None else f" Indicative status: {SYSTEM_STATUSES[verdict.status]}."
         return f"{classification_text(after)} after, {classification_text(before)} before: {moved}.{status}"
     asked = field_rules().by_path()["high_risk.classification_after"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from peft_registry.registry.compliance.completeness import completeness, conditions_of, required_leaves
 from peft_registry.registry.compliance.fields import Leaf, field_rules
 from peft_registry.registry.compliance.shown_values import shown_leaves
+from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
 from peft_registry.registry.evaluation.limits import verdict_lines
 from peft_registry.registry.reports.attention import attention_of
 from peft_registry.registry.reports.evaluation_view import (
@@ -122,6 +123,7 @@ def build_report_view(
     verification: VerifyOutcome | None = None,
     record_steps: tuple[RecordStep, ...] = (),
     record_notes: tuple[str, ...] = (),
+    decided: Decided = NOBODY,
 ) -> ReportView:
     """The report of one version; what is not recorded (a base has no run) leaves its section empty.
 
@@ -135,6 +137,7 @@ def build_report_view(
         verification: the checks, if they were made for this report.
         record_steps: how the record came to be the version's, oldest first.
         record_notes: sentences about what of it decides nothing, or is pending.
+        decided: what persons decided of it, as it counts.
     """
     rules = field_rules()
     completed = completeness(record) if record is not None else None
@@ -159,6 +162,7 @@ def build_report_view(
             persons=persons or {},
             roles=roles or {},
             statements=statements,
+            decided=decided,
         ),
         attention=attention_of(
             run=run,
@@ -169,6 +173,7 @@ def build_report_view(
             record=record,
             completed=completed,
             verification=verification,
+            decided=decided,
         ),
         owed=owed_of(completed, record),
         answered_by=command_that_answers(version),

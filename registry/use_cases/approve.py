@@ -4,10 +4,10 @@ from datetime import date
 
 from peft_registry.registry.gate.policy import GatePolicy
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.decisions import bound_evaluations, bound_record
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.gate import ReadPolicy
-from peft_registry.registry.use_cases.gate_facts import bound_evaluations, bound_record
 from peft_registry.registry.use_cases.statements import SignedStatement, append_statement
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.version import Version

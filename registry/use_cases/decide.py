@@ -1,4 +1,4 @@
-"""`registry decide`: people answer the open questions of a version's record, each with a key of their own.
+"""`registry decide`: people answer what is open in a version's record, or decide what no figure does, under keys of their own.
 
 The form holds the open questions alone. What is filled in is checked whole and told at once, with its lines, before anything is
 signed. The person's statement and the record that takes it up enter the log in one transaction: both or neither.
@@ -22,22 +22,37 @@ from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.disk.files import write_atomically
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
-from peft_registry.registry.records.signed_records import record_to_supersede, version_statements
+from peft_registry.registry.records.decisions import bound_evaluations, bound_record, makers_of
+from peft_registry.registry.records.signed_records import (
+    record_to_supersede,
+    records_of,
+    required_record,
+    version_statements,
+)
+from peft_registry.registry.records.standing_acts import person_of
 from peft_registry.registry.records.version_statements import SignedRecord, VersionStatements
 from peft_registry.registry.records.waiting_answers import records_since, waiting_answers
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.trust import UnlistedKey
 from peft_registry.registry.use_cases.gap_form import AnswerRefused, FilledForm, answer_refused, form_text, read_form
-from peft_registry.registry.use_cases.statements import Saying, SignedStatement, append_together, sayable_at
+from peft_registry.registry.use_cases.gate import ReadPolicy
+from peft_registry.registry.use_cases.statements import (
+    Saying,
+    SignedStatement,
+    append_statement,
+    append_together,
+    sayable_at,
+)
 from peft_registry.registry.use_cases.take_up_answers import (
     FromElsewhere,
     from_elsewhere,
     known_at_home,
     record_with_answers,
 )
+from peft_registry.schemas.acts import DecidedQuestion
 from peft_registry.schemas.answers import AnsweringRole, AnswersPredicate, Area
 from peft_registry.schemas.document import Frozen
-from peft_registry.schemas.errors import InputRefused, Taken, listed, raise_any
+from peft_registry.schemas.errors import InputRefused, Refused, Taken, listed, raise_any
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.statement import PREDICATE_TYPES
@@ -54,6 +69,16 @@ class FormOfAnother(InputRefused):
     label: str
     record_id: str
     version: str
+
+
+class OwnDecision(Refused):
+    reference = "own-decision"
+    what = "{person} does not decide about {label}"
+    why = "a key of theirs had a part in making it, and whoever makes a version does not judge it"
+    fix = "have another person sign the decision; nothing was signed"
+
+    person: str
+    label: str
 
 
 class AnsweringKeyUnlisted(UnlistedKey):
@@ -153,6 +178,48 @@ def write_form(registry: Registry, version: Version, file: Path, owner: Area | N
         record_id=current.record.record_id,
         record=current.digest,
         questions={f"{area}": count for area, count in counts.items()},
+    )
+
+
+def decide_question(
+    registry: Registry,
+    version: Version,
+    question: DecidedQuestion,
+    policy: ReadPolicy,
+    signer: Signer,
+    *,
+    is_yes: bool,
+    reason: str,
+) -> SignedStatement:
+    """Sign what a person decides of a question that no figure does, about a version as its record and evaluations are now.
+
+    Raises:
+        NoRecord: the version has no record.
+        OwnDecision: a key of that person made it.
+        KnownError: as `append_statement`: the key may not decide, the reason is blank or looks like a secret.
+    """
+    required_record(version_statements(registry, version), version)
+    records = records_of(registry, version)
+    person = person_of(registry, signer.public.key_id)
+    if person is not None and person in makers_of(registry, records):
+        raise OwnDecision(person, version.label)
+    predicate = {
+        "question": question,
+        "outcome": "yes" if is_yes else "no",
+        "policy": str(policy.digest),
+        "policy_name": policy.policy.name,
+        "record": f"{bound_record(records)}",
+        "evaluations": [str(digest) for digest in bound_evaluations(registry, version, records)],
+        "reason": reason,
+        "nonce": registry.nonce(),
+    }
+    return append_statement(
+        registry,
+        subject=version.manifest_digest,
+        kind="decision",
+        predicate=predicate,
+        signer=signer,
+        evidence=(policy.data,),
     )
 
 

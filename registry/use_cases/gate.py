@@ -124,6 +124,11 @@ class GateShown(Frozen):
             yield "", f"by {waiver.person} until {waiver.until}: {waiver.reason}"
         if self.decision.approved_by:
             yield "approved", ", ".join(self.decision.approved_by)
+        for decision in self.facts.decisions:
+            if decision.objection:
+                yield "set aside", f"{decision.text}: {decision.objection}"
+            else:
+                yield "decided", decision.text
         for vote in self.facts.votes:
             if vote.objection:
                 yield "set aside", f"the approval of {vote.person}: {vote.objection}"

@@ -1,31 +1,37 @@
 """What a gate is told of a version: gathered from its signed records, evaluations, approvals and waivers, as they are today."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pydantic import ValidationError
 
 from peft_registry.registry.compliance.completeness import completeness, implied_flags, makes_media
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_second_form
+from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.evaluation.leakage import leakage_lines
 from peft_registry.registry.evaluation.limits import readable_verdicts, verdict_line
-from peft_registry.registry.gate.facts import Change, GateFacts, Status, SuiteFacts, Vote, Waiver
+from peft_registry.registry.gate.facts import Change, DecisionFact, GateFacts, Status, SuiteFacts, Vote, Waiver
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.checkpoints import covered_size
-from peft_registry.registry.records.entries import require_may_say
+from peft_registry.registry.records.decisions import (
+    PersonsDecision,
+    bound_evaluations,
+    bound_record,
+    changed_since,
+    decided_by,
+    decisions_of,
+    makers_of,
+    objection_to,
+)
 from peft_registry.registry.records.evaluations import judged_now, newest_of_each, stale_for
 from peft_registry.registry.records.recalls import recalls_above
 from peft_registry.registry.records.signed_records import Records, records_of
+from peft_registry.registry.records.standing_acts import person_behind
 from peft_registry.schemas.acts import ApprovalPredicate, WaiverPredicate
-from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
-from peft_registry.schemas.statement import PREDICATE_TYPES, StoredStatement
 from peft_registry.schemas.version import VerifyOutcome, Version
-
-_MADE_BY = ("provenance", "registration")
-"""Statements whose signer had a part in making a version."""
 
 
 def gate_facts(registry: Registry, version: Version, policy: Digest, outcome: VerifyOutcome) -> GateFacts:
@@ -45,6 +51,7 @@ def gate_facts(registry: Registry, version: Version, policy: Digest, outcome: Ve
     evaluations = newest_of_each(records.evaluations)
     judged = judged_now(registry, version, evaluations)
     pairs = list(zip(evaluations, judged, strict=True))
+    decisions = tuple(_decisions(registry, version, records, policy))
     return GateFacts(
         label=version.label,
         manifest=version.manifest_digest,
@@ -53,36 +60,20 @@ def gate_facts(registry: Registry, version: Version, policy: Digest, outcome: Ve
         verdict=outcome.verdict,
         verdict_text=outcome.failed_text or outcome.unchecked_text,
         recalls=tuple(recall.text for recall in recalls_above(registry, version.manifest_digest, label=version.label)),
-        makers=tuple(_makers(registry, records)),
+        makers=tuple(makers_of(registry, records)),
         suites=tuple(suite for evaluation, now in pairs for suite in _suites(registry, version, evaluation, now)),
         open_fields=() if record is None else tuple(gap.field for gap in completeness(record).open),
-        statuses=() if record is None else tuple(_statuses(record)),
+        statuses=() if record is None else tuple(_statuses(record, decided_by(decisions))),
         makes_media=None if record is None or not record.use.modalities.known else makes_media(record),
         is_screened=None if record is None else record.high_risk.art5_screen.known,
         licence_flags=() if record is None else tuple(_licence_flags(record)),
         votes=tuple(_votes(registry, version, records, policy)),
         waivers=tuple(_waivers(registry, records, policy)),
+        decisions=tuple(
+            DecisionFact(question=decision.question, text=decision.text, objection=decision.objection)
+            for decision in decisions
+        ),
     )
-
-
-def bound_evaluations(registry: Registry, version: Version, records: Records) -> tuple[Digest, ...]:
-    """The evaluations that speak of a version now, by the digest of each: what an approval is given for."""
-    speaking = [
-        record for record in newest_of_each(records.evaluations) if stale_for(registry, version, record) is None
-    ]
-    return tuple(sorted(record.canonical_digest() for record in speaking))
-
-
-def bound_record(records: Records) -> Digest | None:
-    """The modification record of a version, by the digest of its canonical bytes; None where it has none."""
-    return None if records.modification is None else records.modification.canonical_digest()
-
-
-def _makers(registry: Registry, records: Records) -> Iterator[str]:
-    for key_id in dict.fromkeys(entry.key_id for entry in records.statements if entry.kind in _MADE_BY):
-        person = registry.trust.person_of(key_id)
-        if person is not None:
-            yield person
 
 
 def _suites(
@@ -112,8 +103,18 @@ def _suites(
         )
 
 
-def _statuses(record: ModificationRecord) -> Iterator[Status]:
-    for verdict in verdicts_of(record).both:
+def _decisions(registry: Registry, version: Version, records: Records, policy: Digest) -> Iterator[PersonsDecision]:
+    """Of every decision, whether it counts under a policy."""
+    for decision in decisions_of(registry, version, records):
+        if decision.policy != policy and not decision.objection:
+            another = f"it is for another policy, {decision.policy_name} {decision.policy.short}"
+            yield replace(decision, objection=another)
+        else:
+            yield decision
+
+
+def _statuses(record: ModificationRecord, decided: Decided) -> Iterator[Status]:
+    for verdict in verdicts_of(record, decided=decided).both:
         basis = None if verdict.row is None else f"{verdict.row}, {verdict.clause}"
         yield Status(table=verdict.table, status=verdict.status, basis=basis, missing=verdict.missing)
 
@@ -139,14 +140,14 @@ def _votes(registry: Registry, version: Version, records: Records, policy: Diges
             said = ApprovalPredicate.from_json(entry.statement.predicate)
         except ValidationError:
             continue
-        objection = _objection(registry, entry)
+        objection = objection_to(registry, entry)
         if said.policy != policy:
             objection = objection or f"it is for another policy, {said.policy_name} {said.policy.short}"
-        elif said.record != record:
-            objection = objection or "its record says something else since"
-        elif said.evaluations != evaluations:
-            objection = objection or "it was evaluated since"
-        yield Vote(person=_person(registry, entry), key_id=entry.key_id, at=entry.appended_at, objection=objection)
+        stale = changed_since(said.record, said.evaluations, now=record, evaluated=evaluations)
+        objection = objection or stale
+        yield Vote(
+            person=person_behind(registry, entry), key_id=entry.key_id, at=entry.appended_at, objection=objection
+        )
 
 
 def _waivers(registry: Registry, records: Records, policy: Digest) -> Iterator[Waiver]:
@@ -157,26 +158,8 @@ def _waivers(registry: Registry, records: Records, policy: Digest) -> Iterator[W
             said = WaiverPredicate.from_json(entry.statement.predicate)
         except ValidationError:
             continue
-        objection = _objection(registry, entry)
+        objection = objection_to(registry, entry)
         if said.policy != policy:
             objection = objection or "it is for another policy"
-        person = _person(registry, entry)
+        person = person_behind(registry, entry)
         yield Waiver(rule=said.rule, person=person, until=said.until, reason=said.reason, objection=objection)
-
-
-def _objection(registry: Registry, entry: StoredStatement) -> str:
-    """Why what a person signed does not count today; empty where it does."""
-    if entry.log_index is None or entry.log_index >= covered_size(registry):
-        return "no checkpoint covers it yet"
-    kind = entry.statement.kind
-    if kind is None:
-        return "it is of no known kind"
-    try:
-        require_may_say(registry.trust, entry.key_id, PREDICATE_TYPES[kind], at=entry.appended_at or registry.clock())
-    except KnownError as error:
-        return f"{error.what}: {error.why}"
-    return ""
-
-
-def _person(registry: Registry, entry: StoredStatement) -> str:
-    return registry.trust.person_of(entry.key_id) or f"key {entry.key_id[:12]}…"

@@ -11,9 +11,11 @@ from importlib.metadata import version as package_version
 from itertools import pairwise
 
 from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
 from peft_registry.registry.database import catalog
 from peft_registry.registry.evaluation.judged_again import changed_conclusions
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.decisions import decided_by, decisions_of
 from peft_registry.registry.records.evaluations import judged_now, newest_of_each, stale_for
 from peft_registry.registry.records.recalls import with_recalls
 from peft_registry.registry.records.signed_records import Records, records_of, signed_statements
@@ -70,6 +72,7 @@ class ReportInputs:
         persons: whom the trust file names for each key id.
         roles: in which role it lists each key id.
         judged_again: what was signed as better and is not so among the seeds that were begun since.
+        decided: what persons decided of it, as it counts.
     """
 
     version: Version
@@ -80,6 +83,7 @@ class ReportInputs:
     persons: Mapping[str, str]
     roles: Mapping[str, str]
     judged_again: tuple[str, ...] = ()
+    decided: Decided = NOBODY
 
     @property
     def digest(self) -> Digest:
@@ -101,6 +105,7 @@ class ReportInputs:
                 "stale": [evaluation.stale for evaluation in self.evaluations],
                 "persons": dict(self.persons),
                 "roles": dict(self.roles),
+                **({} if self.decided == NOBODY else {"decided": self.decided.model_dump(mode="json")}),
             }
         )
 
@@ -193,6 +198,7 @@ def report_inputs(
         persons=persons,
         roles={key.key_id: key.role for key in registry.trust.keys},
         judged_again=tuple(changed_conclusions(shown, judged)),
+        decided=decided_by(decisions_of(registry, version, records)),
     )
 
 
@@ -241,6 +247,7 @@ def render_report(registry: Registry, inputs: ReportInputs, verification: Verify
         verification=verification,
         record_steps=record_steps(records),
         record_notes=(*standing_notes(records), *inputs.judged_again),
+        decided=inputs.decided,
     )
     return render_html(view).encode()
 

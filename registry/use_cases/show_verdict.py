@@ -11,8 +11,10 @@ from peft_registry.registry.compliance.verdicts.rules import VerdictRules, shipp
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.json import read_json
+from peft_registry.registry.records.decisions import PersonsDecision, decided_by, decisions_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import required_record, version_statements
+from peft_registry.registry.records.version_statements import VersionStatements
 from peft_registry.registry.verification.signed_versions import signed_page, signed_version
 from peft_registry.schemas.document import Frozen, first_problem
 from peft_registry.schemas.errors import InputRefused
@@ -40,6 +42,7 @@ class VerdictShown(Frozen):
     manifest: Digest
     record: str
     verdicts: RecordVerdicts
+    set_aside: tuple[str, ...] = ()  # decisions that do not count, and why
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Label and text of each line, for people."""
@@ -54,6 +57,7 @@ class VerdictShown(Frozen):
             if verdict.action is not None:
                 yield "to do", verdict.action
             yield "inputs", str(verdict.inputs)
+        yield from (("set aside", text) for text in self.set_aside)
         yield from (("beside it", flag.text) for flag in self.verdicts.flags)
         yield "notice", self.verdicts.notice
 
@@ -110,13 +114,22 @@ def describe_verdict(registry: Registry, reference: str, rules: VerdictRules | N
         IntegrityBroken: what is recorded is not what was signed.
     """
     version = signed_version(registry, version_named(registry, reference))
-    record = in_second_form(required_record(version_statements(registry, version), version).record)
+    said = version_statements(registry, version)
+    record = in_second_form(required_record(said, version).record)
+    decisions = _decisions(registry, version, said)
     return VerdictShown(
         version=version.label,
         manifest=version.manifest_digest,
         record=record.record_id,
-        verdicts=verdicts_of(record, rules),
+        verdicts=verdicts_of(record, rules, decided_by(decisions)),
+        set_aside=tuple(f"{decision.text}: {decision.objection}" for decision in decisions if decision.objection),
     )
+
+
+def _decisions(registry: Registry, version: Version, said: VersionStatements) -> tuple[PersonsDecision, ...]:
+    """What persons decided; its evidence is read only where somebody did."""
+    has_decision = any(entry.kind == "decision" for entry in said.statements)
+    return decisions_of(registry, version) if has_decision else ()
 
 
 def replay(registry: Registry, rules: VerdictRules) -> Replay:
@@ -134,7 +147,8 @@ def replay(registry: Registry, rules: VerdictRules) -> Replay:
             without_record += 1
             continue
         record = in_second_form(said.record.record)
-        before, under = verdicts_of(record), verdicts_of(record, rules)
+        decided = decided_by(_decisions(registry, version, said))
+        before, under = verdicts_of(record, decided=decided), verdicts_of(record, rules, decided)
         changes += [
             _change(version, now, then)
             for now, then in zip(before.both, under.both, strict=True)

@@ -30,7 +30,14 @@ from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.trust import KeyLacksRole
 from peft_registry.registry.use_cases.fill_facets import renew_facets
-from peft_registry.schemas.acts import ApprovalPredicate, GatePredicate, HoldPredicate, RecallPredicate, WaiverPredicate
+from peft_registry.schemas.acts import (
+    ApprovalPredicate,
+    DecisionPredicate,
+    GatePredicate,
+    HoldPredicate,
+    RecallPredicate,
+    WaiverPredicate,
+)
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, raise_any
@@ -64,6 +71,7 @@ _SCHEMAS: dict[StatementKind, type[Document]] = {
     "waiver": WaiverPredicate,
     "hold": HoldPredicate,
     "gate": GatePredicate,
+    "decision": DecisionPredicate,
 }
 
 

@@ -7,6 +7,8 @@ Source: Arts. 3(23), 6, 25, 43(4), 111(2) of the AI Act; recital 97.
 
 from collections.abc import Callable
 
+from pydantic import Field
+
 from peft_registry.registry.compliance.verdicts.decision import Decision
 from peft_registry.schemas.document import Frozen
 
@@ -41,6 +43,8 @@ class HighRiskAnswers(Frozen):
     signs: tuple[str, ...] = ()  # what was measured that speaks against "no effect"
     profiles: bool | None = None  # natural persons
     is_exit_documented: bool | None = None  # the assessment of Art. 6(3), and its registration
+    # what a person decided by Art. 3(23); left out where nobody did, so that the digest of these answers stays what it was
+    is_substantial: bool | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @property
     def was_high(self) -> bool:
@@ -100,6 +104,11 @@ def _planned(answers: HighRiskAnswers) -> _Outcome:
     if not (answers.was_high and answers.is_within_plan):
         return None
     reason = "a change that was planned before the initial conformity assessment, within its bounds"
+    if answers.is_substantial:
+        question = (
+            "whether it is the change that was planned or a substantial one, Art. 43(4): a person decided the latter"
+        )
+        return Decision(missing=(question,), reasons=(reason,))
     return Decision(row="H3", reasons=(reason,))
 
 
@@ -110,9 +119,12 @@ def _substantial(answers: HighRiskAnswers) -> _Outcome:
     touched = tuple(f"Art. {article} is stated to be affected" for article in answers.effects.affected)
     if answers.is_purpose_changed:
         touched = ("the intended purpose changed", *touched)
+    if answers.is_substantial:
+        touched = ("a person decided that it is a substantial modification", *touched)
     if not touched:
         return None
-    if answers.is_foreseen is None:
+    # a person who decides by Art. 3(23) decides this too
+    if answers.is_foreseen is None and not answers.is_substantial:
         return _open(answers, "is_foreseen")
     if answers.is_foreseen:
         # foreseen, but no plan holds that says so: claimed afterwards it is not pre-determined
@@ -173,6 +185,8 @@ def _product(answers: HighRiskAnswers) -> _Outcome:
 def _without_effect(answers: HighRiskAnswers) -> _Outcome:
     if not (answers.was_high and answers.is_high):
         return None
+    if answers.is_substantial is False:  # what is stated to be affected came before
+        return Decision(row="H9", reasons=("a person decided that it is no substantial modification", *answers.signs))
     missing = _open(answers, "is_purpose_changed")
     questions = () if missing is None else missing.missing
     questions += tuple(

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.record_verdicts import high_risk_answers, verdicts_of
+from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided, with_decision
 from peft_registry.registry.compliance.verdicts.rules import VerdictRules, shipped_rules, shipped_text
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.values import declared, measured
@@ -290,3 +291,60 @@ def test_the_shipped_rules_name_a_clause_and_a_document_for_everything():
     rules = shipped_rules()
     for item in (*rules.thresholds, *rules.rows, *rules.flags):
         assert item.clause and item.source in ("GL", "AI Act")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "decided", "both"),
+    [
+        (None, None, None),
+        (None, True, True),
+        (None, False, False),
+        (False, None, False),
+        (False, True, True),
+        (False, False, False),
+        (True, None, True),
+        (True, False, True),
+        (True, True, True),
+    ],
+)
+def test_a_decision_answers_what_is_open_and_takes_back_no_recorded_yes(recorded, decided, both):
+    assert with_decision(recorded, decided) is both
+
+
+def test_a_decision_is_told_of_the_table_that_it_is_about_alone():
+    decided = Decided(purpose=True, of_model=("of the model",), of_system=("of the system",))
+    verdicts = verdicts_of(answered(RECORD, high_risk=SYSTEM), decided=decided)
+    assert verdicts.high_risk.reasons[-1] == "of the system"
+    assert verdicts.gpai_modifier.reasons == ("of the model",)
+
+
+def test_the_exit_of_article_6_3_rests_on_the_decision_that_it_is_documented():
+    exempt = {"classification_before": "not_high_risk", "classification_after": "art6_3_exempt", "profiling": "no"}
+    record = answered(RECORD, high_risk=exempt)
+    assert verdicts_of(record).high_risk.row is None
+    assert verdicts_of(record, decided=Decided(article_6_3=True)).high_risk.row == "H7"
+    assert verdicts_of(record, decided=Decided(article_6_3=False)).high_risk.row is None
+    profiled = answered(RECORD, high_risk=exempt | {"profiling": "yes"})
+    assert verdicts_of(profiled, decided=Decided(article_6_3=True)).high_risk.row is None
+
+
+def test_a_deployer_is_not_made_the_provider_of_the_system_by_a_decision():
+    deployer = answered(RECORD, modifier={"role_claimed": "deployer"}, high_risk=SYSTEM)
+    decided = Decided(system_provider=True)
+    assert high_risk_answers(deployer, decided).is_system_provider is False
+    assert high_risk_answers(answered(RECORD, high_risk=SYSTEM), decided).is_system_provider is True
+
+
+def test_no_decision_stands_for_an_attempt_to_estimate_the_compute_of_the_base():
+    """GL J64: a fixed threshold stands in only after a recorded attempt, whatever persons decided."""
+    everything = Decided(
+        qualitative_change=False, purpose=False, substantial_modification=False, article_6_3=True, system_provider=True
+    )
+    before, after = verdicts_of(RECORD), verdicts_of(RECORD, decided=everything)
+    wants = "the training compute of the base, or what was tried to estimate it"
+    assert (wants in before.gpai_modifier.missing) is (wants in after.gpai_modifier.missing)
+    assert [flag.flag for flag in before.flags] == [flag.flag for flag in after.flags]
+
+
+def test_without_decisions_the_inputs_are_what_they_were():
+    assert verdicts_of(RECORD, decided=NOBODY) == verdicts_of(RECORD)

@@ -4,7 +4,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from peft_registry.registry.gate.facts import Change, GateFacts, Status, SuiteFacts, Vote, Waiver
+from peft_registry.registry.gate.facts import Change, DecisionFact, GateFacts, Status, SuiteFacts, Vote, Waiver
 from peft_registry.registry.gate.policy import SHIPPED, GatePolicy
 from peft_registry.registry.gate.reasons import decide_gate
 from peft_registry.registry.use_cases.gate import shipped_policy
@@ -316,3 +316,32 @@ def test_an_output_that_nobody_screened_is_told_by_its_article():
 def test_a_base_is_not_asked_for_the_answers_of_a_modification():
     policy = GatePolicy.model_validate(NOTHING.model_dump() | {"answered": ["use.intended"]})
     assert reasons(FACTS.revised(is_base=True, open_fields=("use.intended",)), policy) == []
+
+
+STALE = DecisionFact(question="purpose", text="purpose: yes, decided by ada", objection="it was evaluated since")
+
+
+@pytest.mark.parametrize(
+    ("policy", "decisions", "rules"),
+    [
+        ({"status_decided": True}, (STALE,), ["undecided-status"]),
+        ({"refused_statuses": ("provider_25_1_c",)}, (STALE,), ["undecided-status"]),
+        # Article 5 is screened, and decided by nobody
+        ({"refused_statuses": ("blocked_art5",)}, (STALE,), []),
+        ({}, (STALE,), []),
+        ({"status_decided": True}, (), []),
+        ({"status_decided": True}, (STALE.revised(objection=""),), []),
+        # decided again, before or after
+        ({"status_decided": True}, (STALE, STALE.revised(objection="")), []),
+        ({"status_decided": True}, (STALE, STALE.revised(question="article-6-3", objection="")), ["undecided-status"]),
+    ],
+    ids=str,
+)
+def test_a_decision_that_does_not_count_closes_the_gate_until_it_is_decided_again(policy, decisions, rules):
+    asked = GatePolicy(name="x", about="y", **policy)
+    found = decide_gate(FACTS.revised(decisions=decisions), asked).reasons
+    assert [reason.rule for reason in found] == rules
+    if found:
+        text = "a decision does not count: it was evaluated since (purpose: yes, decided by ada)"
+        remedy = f"decide again: `registry decide {FACTS.label} --on purpose`"
+        assert (found[0].text, found[0].remedy) == (text, remedy)

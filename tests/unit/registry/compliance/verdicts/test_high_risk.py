@@ -201,3 +201,48 @@ def test_an_open_status_asks_in_these_words_and_says_what_is_known(changes, ques
     decision = decided(**changes)
     assert decision.missing == (question,)
     assert list(decision.reasons) == reasons
+
+
+# --- what a person decided, Art. 3(23) ---
+
+
+@pytest.mark.parametrize(
+    ("changes", "row"),
+    [
+        # a person decides both limbs of Art. 3(23): neither an article nor the forecast has to be stated
+        ({"is_substantial": True, "effects": Effects(), "is_foreseen": None}, "H4"),
+        ({"is_substantial": True, "is_system_provider": True}, "H5"),
+        ({"is_substantial": False, "effects": Effects(), "is_purpose_changed": None}, "H9"),
+        ({"is_substantial": False, "signs": ("the evaluation says worse",)}, "H9"),
+        # what is recorded to be affected, or changed, is not decided away
+        ({"is_substantial": False, "effects": Effects(affected=(10,))}, "H4"),
+        ({"is_substantial": False, "is_purpose_changed": True}, "H4"),
+        # Art. 43(4): a planned change within its bounds is none, unless somebody decided that it is
+        ({"is_substantial": False, "is_within_plan": True, "is_purpose_changed": True}, "H3"),
+        ({"is_substantial": True, "is_within_plan": True}, None),
+        ({"is_substantial": True, "is_foreseen": True}, None),
+        # it is about a system that was high-risk and is: no other row moves
+        ({"is_substantial": True, "before": "not_high_risk", "after": "not_high_risk"}, "H0"),
+        ({"is_substantial": True, "is_in_system": False, "before": None, "after": "no_system"}, "H1"),
+    ],
+    ids=str,
+)
+def test_what_a_person_decided_of_a_substantial_modification(changes, row):
+    assert decided(**changes).row == row
+
+
+def test_each_decision_is_told_among_the_reasons():
+    of_substantial = decided(is_substantial=True)
+    assert of_substantial.reasons == ("a person decided that it is a substantial modification",)
+    of_none = decided(is_substantial=False, signs=("the evaluation says worse",))
+    assert of_none.reasons == ("a person decided that it is no substantial modification", "the evaluation says worse")
+    planned = decided(is_substantial=True, is_within_plan=True)
+    assert planned.missing == (
+        "whether it is the change that was planned or a substantial one, Art. 43(4): a person decided the latter",
+    )
+    assert planned.reasons == ("a change that was planned before the initial conformity assessment, within its bounds",)
+
+
+def test_the_digest_of_the_answers_is_what_it_was_where_nobody_decided():
+    assert "is_substantial" not in HighRiskAnswers().model_dump(mode="json")
+    assert HighRiskAnswers(is_substantial=False).model_dump(mode="json")["is_substantial"] is False
