@@ -13,14 +13,17 @@ import pytest
 from peft_registry.registry.database.failures import DatabaseLocked, SchemaMismatch
 from peft_registry.registry.database.tables import SCHEMA_REVISION
 from peft_registry.registry.homes.home import open_home
+from peft_registry.registry.intake.where import read_query
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.snapshots import newest_snapshot
 from peft_registry.registry.signing.keys import PassphraseNeeded, PrivateKey
 from peft_registry.registry.signing.trust_chain import parse_chain
 from peft_registry.registry.use_cases.check_log import check_log
+from peft_registry.registry.use_cases.find import find_versions, known_figures
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.upgrade import Upgraded, needed_upgrade, upgrade_home
 from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.registry.verification.signed_versions import all_signed_versions
 from peft_registry.schemas.errors import IntegrityBroken
 from tests.compat.kept_home import KEPT, THEN, VERSIONS, stopped_clock
 from tests.processes.interpreter import ROOT
@@ -87,6 +90,23 @@ def test_an_upgraded_home_says_the_same_and_its_log_agrees(home: Path) -> None:
     assert version_named(registry, "polite-replies@champion").label == "polite-replies:2"
     set_alias(registry, version_named(registry, "polite-replies:1"), "champion")
     assert version_named(registry, "polite-replies@champion").label == "polite-replies:1"
+    registry.close()
+
+
+def test_versions_of_an_older_home_are_asked_for_after_an_upgrade(home: Path) -> None:
+    asked = read_query("kind=adapter rank>0 origin=made registered<2026-12-31", "-registered")
+    registry = open_home(home, clock=lambda: THEN)
+    with pytest.raises(SchemaMismatch, match="another schema") as refused:
+        find_versions(registry, asked)
+    assert "registry upgrade" in refused.value.fix
+    registry.close()
+    with stopped_clock(THEN):
+        upgrade_home(home)
+    registry = open_home(home, clock=lambda: THEN)
+    found = [version.label for version in find_versions(registry, asked).versions]
+    adapters = [version for version in all_signed_versions(registry, kind="adapter") if version.method != "ia3"]
+    assert sorted(found) == sorted(version.label for version in adapters) != []
+    assert known_figures(registry) != ()
     registry.close()
 
 
