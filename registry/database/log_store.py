@@ -18,6 +18,9 @@ _NEWEST = text("SELECT max(seq) FROM log_events")
 _LEAF = text("SELECT leaf FROM log_events WHERE seq = :seq")
 
 
+_NODES_AT_ONCE = 5_000  # of one query for many proofs
+
+
 class LogDamaged(IntegrityBroken):
     reference = "log-damaged"
     what = "the stored log is incomplete"
@@ -44,6 +47,19 @@ class SqlLogStore:
         """Read what the inclusion proof of an entry among the first `size` is a fold over, at once."""
         self._read_nodes(merkle.path_nodes(index, size))
 
+    def read_paths(self, indexes: Iterable[int], size: int) -> None:
+        """The same for many entries, whose proofs have much in common near the root."""
+        nodes = dict.fromkeys(node for index in indexes for node in merkle.path_nodes(index, size))
+        missing = [node for node in nodes if node not in self._known]
+        for start in range(0, len(missing), _NODES_AT_ONCE):
+            some = missing[start : start + _NODES_AT_ONCE]
+            above = ", ".join(f"({level:d}, {index:d})" for level, index in some if level)
+            leaves = ", ".join(f"{index:d}" for level, index in some if not level)
+            if above:  # as text, and with our own numbers, as below
+                self._keep(f'SELECT level, "index", hash FROM log_nodes WHERE (level, "index") IN (VALUES {above})')  # noqa: S608
+            if leaves:
+                self._keep(f"SELECT 0, seq, leaf_hash FROM log_events WHERE seq IN ({leaves})")  # noqa: S608
+
     def _read_nodes(self, positions: Iterable[tuple[int, int]]) -> None:
         missing = [position for position in positions if position not in self._known]
         if not missing:
@@ -55,8 +71,11 @@ class SqlLogStore:
             else f'SELECT level, "index", hash FROM log_nodes WHERE level = {level:d} AND "index" = {index:d}'  # noqa: S608
             for level, index in missing
         ]
+        self._keep(" UNION ALL ".join(queries))
+
+    def _keep(self, query: str) -> None:
         # SQLite stores whatever type somebody wrote: what is not bytes is left to `get_node`, which reports such a row
-        rows = self._tx.exec_driver_sql(" UNION ALL ".join(queries))
+        rows = self._tx.exec_driver_sql(query)
         self._known |= {(level, index): node for level, index, node in rows if isinstance(node, bytes)}
 
     def size(self) -> int:

@@ -23,6 +23,7 @@ from peft_registry.registry.transparency.prefix_tree import (
 
 _ROWS_AT_ONCE = 200  # of one INSERT: five columns each, under SQLite's limit of variables
 _ROWS_READ_AT_ONCE = 10_000  # of a tree that may have millions
+_POSITIONS_AT_ONCE = 5_000  # of one query for many paths: about 100 kB of text
 _LEVELS_AT_ONCE = 20  # of a path: as deep as a million keys lie; what lies deeper is read node by node
 _HEX = re.compile(r"[0-9a-f]+")
 
@@ -71,20 +72,26 @@ class SqlSnapshot:
 
     def read_path(self, key: bytes) -> None:
         """Read the nodes that a key's path is likely to pass, and those beside them, at once."""
-        positions = [ROOT]
-        for depth in range(1, _LEVELS_AT_ONCE + 1):
-            prefix = int.from_bytes(key, "big") >> (KEY_BITS - depth)
-            positions += [(depth, prefix), (depth, prefix ^ 1)]
+        missing = [position for position in _likely_path(key) if position not in self._known]
+        if missing:
+            self._read(missing, _nodes_at(missing))
+
+    def read_paths(self, keys: Iterable[bytes]) -> None:
+        """The same for many keys, whose paths have much in common near the root."""
+        positions = dict.fromkeys(position for key in keys for position in _likely_path(key))
         missing = [position for position in positions if position not in self._known]
-        if not missing:
-            return
+        for start in range(0, len(missing), _POSITIONS_AT_ONCE):
+            some = missing[start : start + _POSITIONS_AT_ONCE]
+            self._read(some, _nodes_among(some))
+
+    def _read(self, positions: Iterable[Position], query: str) -> None:
         nodes: dict[Position, Node] = {}
-        for row in map(NodeRow._make, self._tx.exec_driver_sql(_nodes_at(missing))):
+        for row in map(NodeRow._make, self._tx.exec_driver_sql(query)):
             node = row.node
             nodes[row.position] = node
             if isinstance(node, Pair):
                 self._values[node.key] = row.value
-        self._known |= {position: nodes.get(position) for position in missing}
+        self._known |= {position: nodes.get(position) for position in positions}
 
     def get_node(self, position: Position) -> Node | None:
         """The node at a position; None where the subtree is empty.
@@ -140,6 +147,21 @@ class SqlSnapshot:
             insert = insert_or(self._tx, snapshot_nodes).values(rows[start : start + _ROWS_AT_ONCE])
             replaced = {name: insert.excluded[name] for name in ("key", "value", "hash")}
             self._tx.execute(insert.on_conflict_do_update(index_elements=["depth", "prefix"], set_=replaced))
+
+
+def _likely_path(key: bytes) -> Iterator[Position]:
+    """The positions that a key's path passes as deep as keys usually lie, and those beside them."""
+    yield ROOT
+    for depth in range(1, _LEVELS_AT_ONCE + 1):
+        prefix = int.from_bytes(key, "big") >> (KEY_BITS - depth)
+        yield depth, prefix
+        yield depth, prefix ^ 1
+
+
+def _nodes_among(positions: Iterable[Position]) -> str:
+    """As `_nodes_at` for thousands: a chain of conditions that long is deeper than SQLite parses."""
+    values = ", ".join(f"({depth:d}, '{prefix:x}')" for depth, prefix in positions)
+    return f'SELECT depth, prefix, "key", value, hash FROM snapshot_nodes WHERE (depth, prefix) IN (VALUES {values})'  # noqa: S608
 
 
 def _nodes_at(positions: Iterable[Position]) -> str:

@@ -21,11 +21,12 @@ from peft_registry.registry.records.record_checks import EntrySigner, RecordChec
 from peft_registry.registry.records.recorded_elsewhere import EnteredStatement, bases_in, flags_in, makings_in
 from peft_registry.registry.records.snapshots import (
     Snapshot,
+    TreeNodes,
     VersionsDiffer,
     logged_leaf,
     read_leaf,
     snapshot_if_trusted,
-    statements_about,
+    statements_under,
 )
 from peft_registry.registry.records.stated_bases import SignerOf, stated_base
 from peft_registry.registry.records.stored_manifests import manifest_in, stored_manifest
@@ -130,9 +131,12 @@ def signed_statements(registry: Registry, subject: Digest) -> tuple[StoredStatem
     """
     with registry.database.read() as tx:
         newest = snapshot_if_trusted(registry, tx)
-        statements = statements_about(registry, tx, subject)
+        nodes = TreeNodes(tx)
+        statements = statements_under(tx, newest, subject, nodes=nodes)
+        if newest is not None:
+            nodes.read(newest, keys=(), entries=(stored.log_index or 0 for stored in statements))
         for stored in statements:
-            _require_as_logged(tx, newest, stored)
+            _require_as_logged(tx, newest, stored, nodes)
     try:
         keys = public_keys(registry.trust)
     except (NotChecked, IntegrityBroken):  # whoever checks trust says so
@@ -172,10 +176,12 @@ def elsewhere(registry: Registry) -> Elsewhere:
     )
 
 
-def _require_as_logged(tx: catalog.Transaction, newest: Snapshot | None, stored: StoredStatement) -> None:
+def _require_as_logged(
+    tx: catalog.Transaction, newest: Snapshot | None, stored: StoredStatement, nodes: TreeNodes | None = None
+) -> None:
     """Raise unless the entry of a statement names it, its key and its time as its row does."""
     index = stored.log_index or 0
-    leaf = read_leaf(SqlLogStore(tx).get_leaf(index)) if newest is None else logged_leaf(tx, newest, index)
+    leaf = read_leaf(SqlLogStore(tx).get_leaf(index)) if newest is None else logged_leaf(tx, newest, index, nodes=nodes)
     if not isinstance(leaf, Event) or leaf.statement != stored.digest:
         raise StatementAltered(stored, f"entry {index} of the log names another")
     if (leaf.key, leaf.at) != (stored.key_id, stored.appended_at):

@@ -8,6 +8,7 @@ A log without a snapshot was written by an earlier release; it gets its first on
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -96,6 +97,20 @@ class Snapshot:
     def size(self) -> int:
         """How many entries it speaks of."""
         return self.leaf.size
+
+
+class TreeNodes:
+    """What one reading transaction has seen of the two trees: the nodes near the roots are on the way to every answer."""
+
+    def __init__(self, tx: catalog.Transaction) -> None:
+        self.log = SqlLogStore(tx)
+        self.tree = SqlSnapshot(tx)
+
+    def read(self, newest: Snapshot, *, keys: Iterable[bytes], entries: Iterable[int]) -> None:
+        """Read at once what proves these keys and these entries."""
+        _, size, _ = note.read_unverified(newest.checkpoint)  # `newest_snapshot` verified it
+        self.tree.read_paths(keys)
+        self.log.read_paths((index for index in entries if index < size), size)
 
 
 def newest_snapshot(registry: Registry, tx: catalog.Transaction, *, known: Snapshot | None = None) -> Snapshot | None:
@@ -191,14 +206,20 @@ def read_leaf(data: bytes) -> Leaf:
     return leaf
 
 
-def logged_leaf(tx: catalog.Transaction, newest: Snapshot, index: int) -> Leaf:
+def logged_leaf(tx: catalog.Transaction, newest: Snapshot, index: int, *, nodes: TreeNodes | None = None) -> Leaf:
     """An entry of the log, proven to the checkpoint; one that no checkpoint covers yet as it lies there.
+
+    Args:
+        tx: reads the log.
+        newest: under whose checkpoint it lies.
+        index: of the entry.
+        nodes: what the transaction has read of the trees.
 
     Raises:
         NotInLog: there is no such entry.
         ProofRejected: it is not the one that was signed over.
     """
-    store = SqlLogStore(tx)
+    store = SqlLogStore(tx) if nodes is None else nodes.log
     data = store.get_leaf(index)
     _, size, root = note.read_unverified(newest.checkpoint)  # `newest_snapshot` verified it
     if index < size:
@@ -208,13 +229,22 @@ def logged_leaf(tx: catalog.Transaction, newest: Snapshot, index: int) -> Leaf:
     return read_leaf(data)
 
 
-def proven(tx: catalog.Transaction, newest: Snapshot, key: bytes, form: type[Value]) -> Value | None:
+def proven(
+    tx: catalog.Transaction, newest: Snapshot, key: bytes, form: type[Value], *, nodes: TreeNodes | None = None
+) -> Value | None:
     """What a key maps to under the snapshot; None where it is proven to map to nothing.
+
+    Args:
+        tx: reads the tree.
+        newest: whose root decides.
+        key: of the value.
+        form: of the value.
+        nodes: what the transaction has read of the trees, and has not changed since.
 
     Raises:
         PathRejected: the stored nodes do not lead to the signed root.
     """
-    tree = SqlSnapshot(tx)
+    tree = SqlSnapshot(tx) if nodes is None else nodes.tree
     tree.read_path(key)
     path = prefix_tree.path_to(key, tree.get_node)
     ends_here = path.end is not None and path.end.key == key
@@ -235,7 +265,9 @@ def statements_about(registry: Registry, tx: catalog.Transaction, manifest: Dige
     return statements_under(tx, snapshot_if_trusted(registry, tx), manifest)
 
 
-def statements_under(tx: catalog.Transaction, newest: Snapshot | None, manifest: Digest) -> tuple[StoredStatement, ...]:
+def statements_under(
+    tx: catalog.Transaction, newest: Snapshot | None, manifest: Digest, *, nodes: TreeNodes | None = None
+) -> tuple[StoredStatement, ...]:
     """The same under a snapshot; without one nothing shows that it is all.
 
     Raises:
@@ -243,7 +275,7 @@ def statements_under(tx: catalog.Transaction, newest: Snapshot | None, manifest:
     """
     stored = catalog.statements_of(tx, subject=manifest)
     if newest is not None:
-        _require_all_said(tx, newest, manifest, stored)
+        _require_all_said(tx, newest, manifest, stored, nodes)
     return stored
 
 
@@ -279,10 +311,14 @@ def _require_signer(registry: Registry, newest: Snapshot) -> None:
 
 
 def _require_all_said(
-    tx: catalog.Transaction, newest: Snapshot, manifest: Digest, stored: tuple[StoredStatement, ...]
+    tx: catalog.Transaction,
+    newest: Snapshot,
+    manifest: Digest,
+    stored: tuple[StoredStatement, ...],
+    nodes: TreeNodes | None,
 ) -> None:
     covered = [(statement.digest, statement.logged_kind) for statement in covered_by(newest, stored)]
-    value = proven(tx, newest, snapshot.artifact_key(manifest), snapshot.ArtifactValue)
+    value = proven(tx, newest, snapshot.artifact_key(manifest), snapshot.ArtifactValue, nodes=nodes)
     if value is None:
         if covered:
             raise SaidDiffers(manifest, f"{len(covered)} statements are stored, and the log has none")
@@ -393,13 +429,16 @@ def covered_by(newest: Snapshot, stored: tuple[StoredStatement, ...]) -> tuple[S
 # --- versions ---
 
 
-def require_logged(tx: catalog.Transaction, newest: Snapshot, version: Version) -> None:
+def require_logged(
+    tx: catalog.Transaction, newest: Snapshot, version: Version, *, nodes: TreeNodes | None = None
+) -> None:
     """Raise unless the log gives a version its name and number; one whose entry is behind the newest checkpoint is pending.
 
     Raises:
         VersionsDiffer: it was renumbered, exchanged, or no entry registers it.
     """
-    value = proven(tx, newest, snapshot.version_key(version.name, version.number), snapshot.VersionValue)
+    key = snapshot.version_key(version.name, version.number)
+    value = proven(tx, newest, key, snapshot.VersionValue, nodes=nodes)
     if value is None:
         _require_pending(tx, newest, version)
     elif (value.manifest, value.entry) != (version.manifest_digest, version.log_index):
@@ -427,13 +466,17 @@ def is_logged(tx: catalog.Transaction, newest: Snapshot, name: str, number: int)
     return proven(tx, newest, snapshot.version_key(name, number), snapshot.VersionValue) is not None
 
 
-def newest_number(tx: catalog.Transaction, newest: Snapshot, name: str) -> int | None:
+def newest_number(
+    tx: catalog.Transaction, newest: Snapshot, name: str, *, nodes: TreeNodes | None = None
+) -> int | None:
     """How many versions a name has under the snapshot; None if none is registered."""
-    value = proven(tx, newest, snapshot.name_key(name), snapshot.NameValue)
+    value = proven(tx, newest, snapshot.name_key(name), snapshot.NameValue, nodes=nodes)
     return None if value is None else value.versions
 
 
-def alias_target(tx: catalog.Transaction, newest: Snapshot, name: str, alias: str) -> snapshot.AliasValue | None:
+def alias_target(
+    tx: catalog.Transaction, newest: Snapshot, name: str, alias: str, *, nodes: TreeNodes | None = None
+) -> snapshot.AliasValue | None:
     """Where an alias points under the snapshot; None if it never pointed anywhere or was taken away."""
-    value = proven(tx, newest, snapshot.alias_key(name, alias), snapshot.AliasValue)
+    value = proven(tx, newest, snapshot.alias_key(name, alias), snapshot.AliasValue, nodes=nodes)
     return None if value is None or value.manifest is None else value

@@ -18,6 +18,7 @@ from peft_registry.registry.database.catalog.artifacts import (
     every_artifact,
     insert_artifact,
     recorded_artifact,
+    recorded_artifacts,
     require_artifact,
 )
 from peft_registry.registry.database.catalog.facet_rows import (
@@ -168,6 +169,7 @@ __all__ = [
     "put_facets",
     "put_mirrored",
     "recorded_artifact",
+    "recorded_artifacts",
     "referenced_objects",
     "release_leases",
     "replace_facets",

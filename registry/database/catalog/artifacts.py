@@ -1,6 +1,7 @@
 """Artifacts by manifest digest: their files, and what they were made from."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import String, func, literal, or_, select, type_coerce, union, update
@@ -18,6 +19,9 @@ from peft_registry.registry.database.tables import (
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
+
+_DIGESTS_AT_ONCE = 500
+"""SQLite and PostgreSQL both bound the parameters of one query; this is far below."""
 
 
 class ArtifactUnknown(NotFound):
@@ -61,28 +65,57 @@ def recorded_artifact(tx: Transaction, *, manifest_digest: Digest) -> RecordedAr
         ArtifactUnknown: there is none.
         RowDamaged: a row holds no digest where one belongs.
     """
-    row = tx.execute(select(artifacts).where(artifacts.c.manifest_digest == manifest_digest)).one_or_none()
-    if row is None:
+    recorded = recorded_artifacts(tx, [manifest_digest]).get(manifest_digest)
+    if recorded is None:
         raise ArtifactUnknown(manifest_digest)
-    files = select(artifact_files.c.path, artifact_files.c.sha256, artifact_files.c.size, artifact_files.c.stored)
-    parents = select(artifact_parents.c.parent, artifact_parents.c.role)
-    data = select(artifact_data.c.sha256, artifact_data.c.name)
-    return RecordedArtifact(
-        columns=dict(row._mapping),
-        files=frozenset(
-            (path, sha256, size, stored)
-            for path, sha256, size, stored in tx.execute(
-                files.where(artifact_files.c.manifest_digest == manifest_digest)
-            )
-        ),
-        parents=frozenset(
-            (parent, role) for parent, role in tx.execute(parents.where(artifact_parents.c.child == manifest_digest))
-        ),
-        data=frozenset(
-            (sha256, name)
-            for sha256, name in tx.execute(data.where(artifact_data.c.manifest_digest == manifest_digest))
-        ),
+    return recorded
+
+
+def recorded_artifacts(tx: Transaction, manifest_digests: Sequence[Digest]) -> dict[Digest, RecordedArtifact]:
+    """The same of several at once; one that no row describes is absent.
+
+    Raises:
+        RowDamaged: as `recorded_artifact`.
+    """
+    recorded: dict[Digest, RecordedArtifact] = {}
+    for start in range(0, len(manifest_digests), _DIGESTS_AT_ONCE):
+        recorded |= _recorded(tx, manifest_digests[start : start + _DIGESTS_AT_ONCE])
+    return recorded
+
+
+def _recorded(tx: Transaction, digests: Sequence[Digest]) -> dict[Digest, RecordedArtifact]:
+    rows = tx.execute(select(artifacts).where(artifacts.c.manifest_digest.in_(digests))).all()
+    files = select(
+        artifact_files.c.manifest_digest,
+        artifact_files.c.path,
+        artifact_files.c.sha256,
+        artifact_files.c.size,
+        artifact_files.c.stored,
+    ).where(artifact_files.c.manifest_digest.in_(digests))
+    parents = select(artifact_parents.c.child, artifact_parents.c.parent, artifact_parents.c.role).where(
+        artifact_parents.c.child.in_(digests)
     )
+    data = select(artifact_data.c.manifest_digest, artifact_data.c.sha256, artifact_data.c.name).where(
+        artifact_data.c.manifest_digest.in_(digests)
+    )
+    files_of: defaultdict[Digest, set[tuple[str, Digest, int, bool]]] = defaultdict(set)
+    for digest, path, sha256, size, stored in tx.execute(files):
+        files_of[digest].add((path, sha256, size, stored))
+    parents_of: defaultdict[Digest, set[tuple[Digest, str]]] = defaultdict(set)
+    for digest, parent, role in tx.execute(parents):
+        parents_of[digest].add((parent, role))
+    data_of: defaultdict[Digest, set[tuple[Digest, str]]] = defaultdict(set)
+    for digest, sha256, name in tx.execute(data):
+        data_of[digest].add((sha256, name))
+    return {
+        row.manifest_digest: RecordedArtifact(
+            columns=dict(row._mapping),
+            files=frozenset(files_of[row.manifest_digest]),
+            parents=frozenset(parents_of[row.manifest_digest]),
+            data=frozenset(data_of[row.manifest_digest]),
+        )
+        for row in rows
+    }
 
 
 def every_artifact(tx: Transaction) -> tuple[str, ...]:
