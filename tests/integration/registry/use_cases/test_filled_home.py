@@ -1,15 +1,23 @@
 """A home that `tests.bench.load` filled is a home like any other, and what a command does in it hardly grows with it."""
 
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from peft_registry.registry.homes.home import Registry, open_home
+from peft_registry.registry.database import catalog
+from peft_registry.registry.database.tables import METADATA
+from peft_registry.registry.homes.home import Registry, open_home, utc_now
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register import register_version
+from peft_registry.registry.use_cases.show_impact import describe_impact
+from peft_registry.registry.use_cases.show_moves import version_at
 from peft_registry.registry.use_cases.verify import verify_folder
+from peft_registry.registry.verification.signed_versions import signed_page
+from peft_registry.schemas.identity import Reference
 from tests.bench.load import BASE_NAME, Load, fill
 from tests.builders.backends import counted_statements
 from tests.builders.homes import add_a_base, an_artifact
@@ -65,11 +73,32 @@ def work_in(home: Path, scratch: Path) -> dict[str, int]:
     try:
         with counted_statements() as reading:
             version_named(registry, "registered@newest")
+        reads = {name: statements_of(read) for name, read in reads_of(registry).items()}
         with counted_statements() as registering:
             register_another(registry, scratch)
     finally:
         registry.close()
-    return {"opening": len(opening), "reading": len(reading), "registering": len(registering)}
+    counts = {"opening": len(opening), "reading": len(reading), "registering": len(registering)}
+    return counts | {name: len(statements) for name, statements in reads.items()}
+
+
+def reads_of(registry: Registry) -> dict[str, Callable[[], object]]:
+    """What is asked of a registry of any size, as its commands ask it."""
+    with registry.database.read() as tx:
+        newest = catalog.newest_versions(tx, limit=1)[0].manifest_digest
+        base = catalog.resolve(tx, Reference.parse(BASE_NAME)).manifest_digest
+    return {
+        "digest": lambda: version_named(registry, str(newest)),
+        "page": lambda: signed_page(registry, limit=PAGE),
+        "impact": lambda: describe_impact(registry, str(base), limit=PAGE),
+        "at": lambda: version_at(registry, "registered@newest", utc_now()),
+    }
+
+
+def statements_of(read: Callable[[], object]) -> list[str]:
+    with counted_statements() as statements:
+        read()
+    return statements
 
 
 def register_another(registry: Registry, scratch: Path) -> None:
@@ -89,14 +118,49 @@ def growth(small: int, large: int, tmp_path: Path) -> tuple[dict[str, int], dict
 # A tenfold registry has log2(10) = 3.3 more levels in each of its two trees, and a level costs at most two rows: the node on the
 # way and the one beside it. Opening folds the nodes under up to three checkpoints; reading an alias follows three paths, proves
 # one leaf and folds one root; registering reads and writes six keys on top of that, and folds four roots.
+# A digest folds one root and follows one path. The nodes of a page are read at once; a page has as many versions of more names,
+# and looks at each name by itself. A time is read of one name with all its versions.
 LEVELS = 4
+PAGE = 5
 GROWTH = {"opening": 3 * 2 * LEVELS, "reading": 5 * 2 * LEVELS, "registering": (5 + 6 + 4) * 2 * LEVELS}
+GROWTH |= {"digest": 2 * 2 * LEVELS, "page": PAGE + 2 * LEVELS, "impact": PAGE + 2 * 2 * LEVELS, "at": 2 * 2 * LEVELS}
 
 
 def test_opening_reading_an_alias_and_registering_grow_by_the_levels_of_a_tree(tmp_path: Path) -> None:
     before, after, _ = growth(20, 200, tmp_path)
     for act, statements in after.items():
         assert statements <= before[act] + GROWTH[act], f"{act}: {before[act]} statements at 20 versions"
+
+
+def test_no_read_of_a_registry_goes_through_a_whole_table(tmp_path: Path) -> None:
+    fill(tmp_path / "home", versions=20)
+    registry = open_home(tmp_path / "home")
+    try:
+        asked = {line for read in reads_of(registry).values() for line in statements_of(read)}
+    finally:
+        registry.close()
+    connection = sqlite3.connect(tmp_path / "home" / "database.sqlite")
+    try:
+        plans = {
+            line: plan_of(connection, line) for line in asked if line.lstrip().upper().startswith(("SELECT", "WITH"))
+        }
+    finally:
+        connection.close()
+    assert len(plans) > len(GROWTH), "the statements were seen"
+    tables = {table.name for table in METADATA.sorted_tables}
+    whole = {line: steps for line, steps in plans.items() if any(scanned(step) in tables for step in steps)}
+    assert whole == {}
+
+
+def plan_of(connection: sqlite3.Connection, statement: str) -> list[str]:
+    nothing = (None,) * statement.count("?")
+    return [str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", nothing)]
+
+
+def scanned(step: str) -> str | None:
+    """The table that a step of a plan goes through from one end to the other, without an index that bounds or orders it."""
+    words = step.split()
+    return words[1] if words[0] == "SCAN" and "USING" not in words else None
 
 
 @pytest.mark.full

@@ -1,0 +1,205 @@
+"""What reading a large registry costs, how it grows, and what the same questions cost MLflow's client.
+
+    python -m tests.bench.reading [--versions 1000 3000 10000] [--database sqlite postgresql] [--no-peer]
+
+Homes of several sizes are filled by `tests.bench.load`. Every question is put to an open home as its command puts it: the answer is
+held against the log and the signed manifests. Beside it stands MLflow's client on its own store in SQLite, in this process, with as
+many versions of as many models and the same tags; it proves nothing, so that our bare rows stand beside it too. CPU milliseconds of
+this process on SQLite, so that a busy machine says little less than an idle one; wall milliseconds on PostgreSQL, which works in
+another process. Median of several; the slope is that of log time over log n, by least squares. Both sides give the same answers, or
+the run ends.
+"""
+
+import argparse
+import hashlib
+import math
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+from peft_registry.registry.compliance.verdicts.rules import shipped_rules
+from peft_registry.registry.database import catalog
+from peft_registry.registry.homes.home import Registry, open_home, utc_now
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.use_cases.show_impact import describe_impact
+from peft_registry.registry.use_cases.show_moves import version_at
+from peft_registry.registry.use_cases.show_verdict import replay
+from peft_registry.registry.verification.signed_versions import all_signed_versions, signed_page
+from peft_registry.schemas.identity import Reference
+from peft_registry.schemas.version import Version
+from tests.bench.load import BASE_NAME, fill
+from tests.bench.mlflow_peer import filled_peer
+from tests.servers.postgres import running_postgres
+
+Clock = Callable[[], float]
+Seconds = dict[str, float]
+
+SIZES = (1_000, 3_000, 10_000)
+PAGE = 50
+FEW = 15
+SLOPE_BAR = 0.1
+VERDICT_BAR_S = 60.0
+BARS = {"alias": 5.0, "digest": 20.0, "method page": 3.0, "all versions": 5.0}
+"""How many times faster than the peer's client."""
+ONCE = ("all versions", "all versions, rows", "verdict --all")
+"""What is asked of every version: it grows with them, and is asked once."""
+
+CPU: Clock = time.process_time
+WALL: Clock = time.perf_counter
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench.reading", description=(__doc__ or "").split("\n", 1)[0]
+    )
+    parser.add_argument("--versions", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--database", nargs="+", default=["sqlite", "postgresql"], choices=["sqlite", "postgresql"])
+    parser.add_argument("--no-peer", action="store_true", help="leave MLflow's client out")
+    asked = parser.parse_args()
+    load = " ".join(f"{share:.1f}" for share in os.getloadavg())
+    print(f"calibration  SHA-256 of 256 MiB in memory on one core: {calibration():.2f} s; load {load}", flush=True)
+    for database in asked.database:
+        measure(database, sorted(asked.versions), with_peer=database == "sqlite" and not asked.no_peer)
+
+
+def calibration() -> float:
+    data = bytes(256 * 1024 * 1024)
+    return seconds_of(lambda: hashlib.sha256(data).digest(), WALL)
+
+
+def measure(database: str, sizes: list[int], *, with_peer: bool) -> None:
+    """Fill one home after the other, ask, and print what it took."""
+    taken: dict[int, Seconds] = {}
+    clock = WALL if database == "postgresql" else CPU
+    with running_postgres() if database == "postgresql" else nullcontext() as server:
+        for size in sizes:
+            with tempfile.TemporaryDirectory() as scratch:
+                address = None if server is None else server.new_database(f"load_{size}")
+                home = Path(scratch) / "home"
+                load = fill(home, versions=size, database=address)
+                print(
+                    f"{database:<12} {load.versions} versions, {load.entries} entries, filled in {load.seconds:.0f} s"
+                )
+                registry = open_home(home)
+                try:
+                    versions = tuple(all_signed_versions(registry))
+                    taken[size] = answers(registry, versions, clock)
+                    if with_peer and size == sizes[-1]:
+                        compare(registry, versions, taken[size], Path(scratch))
+                finally:
+                    registry.close()
+    for question in taken[sizes[0]]:
+        report(database, question, [(size, taken[size][question]) for size in sizes])
+
+
+def report(database: str, question: str, points: list[tuple[int, float]]) -> None:
+    figures = ", ".join(f"{seconds * 1000:.2f} ms at {size}" for size, seconds in points)
+    if question == "verdict --all":
+        bar = f"  (bar {VERDICT_BAR_S:g} s)"
+    elif question in ONCE or len(points) == 1:
+        bar = ""
+    else:
+        bar = f"  slope {slope(points):+.3f} (bar {SLOPE_BAR:g})"
+    print(f"{database:<12} {question:<24} {figures}{bar}", flush=True)
+
+
+def slope(points: list[tuple[int, float]]) -> float:
+    """Of log time over log n, by least squares."""
+    fitted = statistics.linear_regression([math.log(size) for size, _ in points], [math.log(y) for _, y in points])
+    return fitted.slope
+
+
+def answers(registry: Registry, versions: tuple[Version, ...], clock: Clock) -> Seconds:
+    """Seconds of each question to an open home."""
+    few = sized_name(versions)
+    many = max_name(versions)
+    base = version_named(registry, BASE_NAME)
+    now = utc_now()
+    digest = versions[len(versions) // 2].manifest_digest
+    questions: dict[str, Callable[[], object]] = {
+        "alias": lambda: version_named(registry, "registered@newest"),
+        "digest": lambda: version_named(registry, str(digest)),
+        "alias at a time": lambda: version_at(registry, f"{few}@champion", now),
+        "alias of the longest name": lambda: version_named(registry, f"{many}@champion"),
+        "first page": lambda: signed_page(registry, limit=PAGE),
+        "impact of the base": lambda: describe_impact(registry, str(base.manifest_digest), limit=PAGE),
+        "all versions": lambda: list(all_signed_versions(registry)),
+        "alias, rows": lambda: row_of(registry, "registered@newest"),
+        "digest, rows": lambda: row_of(registry, str(digest)),
+        "method page, rows": lambda: rows(registry, PAGE, method="ia3"),
+        "all versions, rows": lambda: rows(registry, 10**9),
+        "verdict --all": lambda: replay(registry, shipped_rules()),
+    }
+    return {name: median_of(question, clock, once=name in ONCE) for name, question in questions.items()}
+
+
+def row_of(registry: Registry, reference: str) -> Version:
+    """What the rows alone say, without a look at the log: what a registry that proves nothing reads."""
+    with registry.database.read() as tx:
+        return catalog.resolve(tx, Reference.parse(reference))
+
+
+def rows(registry: Registry, limit: int, *, method: str | None = None) -> tuple[Version, ...]:
+    with registry.database.read() as tx:
+        return catalog.list_versions(tx, where=catalog.VersionFilter(method=method), limit=limit).versions
+
+
+def sized_name(versions: tuple[Version, ...]) -> str:
+    """A name of a few versions that has a champion."""
+    counts: dict[str, int] = {}
+    for version in versions:
+        counts[version.name] = counts.get(version.name, 0) + 1
+    with_champion = {version.name for version in versions if "champion" in version.aliases}
+    return min(with_champion, key=lambda name: (abs(counts[name] - FEW), name))
+
+
+def max_name(versions: tuple[Version, ...]) -> str:
+    names = [version.name for version in versions]
+    return max({version.name for version in versions if "champion" in version.aliases}, key=names.count)
+
+
+def compare(registry: Registry, versions: tuple[Version, ...], ours: Seconds, scratch: Path) -> None:
+    """The same questions to MLflow's client, on a store of its own with the same versions."""
+    with filled_peer(scratch / "mlflow.db", versions) as peer:
+        middle = versions[len(versions) // 2]
+        newest = version_named(registry, "registered@newest")
+        assert peer.by_alias("registered", "newest") == (newest.name, newest.number)
+        assert (middle.name, middle.number) in peer.by_digest(str(middle.manifest_digest))
+        assert sorted(peer.all_versions()) == sorted((version.name, version.number) for version in versions)
+        assert peer.page_of_method("ia3", PAGE), "a method that occurs"
+        theirs = {
+            "alias": median_of(lambda: peer.by_alias("registered", "newest"), CPU),
+            "digest": median_of(lambda: peer.by_digest(str(middle.manifest_digest)), CPU),
+            "method page": median_of(lambda: peer.page_of_method("ia3", PAGE), CPU),
+            "all versions": median_of(peer.all_versions, CPU, once=True),
+        }
+    for question, seconds in theirs.items():
+        for kind in (f"{question}, rows", question):
+            if kind in ours:
+                print(
+                    f"beside MLflow {kind:<24} ours {ours[kind] * 1000:.2f} ms, its client {seconds * 1000:.2f} ms: "
+                    f"{seconds / ours[kind]:.1f} × (bar {BARS[question]:g} ×)",
+                    flush=True,
+                )
+
+
+def median_of(action: Callable[[], object], clock: Clock, *, once: bool = False) -> float:
+    """Seconds of a clock."""
+    if once:
+        return seconds_of(action, clock)
+    action()
+    return statistics.median(seconds_of(action, clock) for _ in range(FEW))
+
+
+def seconds_of(action: Callable[[], object], clock: Clock) -> float:
+    began = clock()
+    action()
+    return clock() - began
+
+
+if __name__ == "__main__":
+    main()
