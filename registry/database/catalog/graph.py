@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import CTE, Label, Select, func, literal, select, type_coerce, union
+from sqlalchemy import CTE, Label, Select, func, literal, select, tuple_, type_coerce, union, union_all
 
 from peft_registry.registry.database.catalog.versions import read_versions, select_versions
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.database.tables import (
+    ByteOrdered,
     DigestText,
     aliases,
     artifact_data,
@@ -135,18 +136,44 @@ def versions_below(
         registered_by: the id of a key; what it registered counts as a start as well.
     """
     below = _below_any(tx, starts, depth=depth, registered_by=registered_by)
-    reached = versions.c.manifest_digest.in_(select(below.c.digest))
-    count: int = tx.execute(select(func.count()).select_from(versions).where(reached)).scalar_one()
-    first = read_versions(
-        tx, select_versions().where(reached).order_by(versions.c.name, versions.c.number).limit(limit)
+    reached = (
+        select(versions.c.name, versions.c.number)
+        .where(versions.c.manifest_digest.in_(select(below.c.digest)))
+        .cte("reached")
     )
-    pointing = (
-        select(aliases.c.name, aliases.c.alias)
-        .join_from(aliases, versions, (versions.c.name == aliases.c.name) & (versions.c.number == aliases.c.number))
-        .where(reached)
-        .order_by(aliases.c.name, aliases.c.alias)
+    order = (reached.c.name, reached.c.number)
+    first = select(*order).order_by(*order).limit(limit).subquery("first")
+    no_text = literal("", ByteOrdered)
+    # one statement: the walk is what takes the time, and each statement would walk again
+    answer = union_all(
+        select(literal("count"), no_text, func.count(), no_text).select_from(reached),
+        select(literal("version"), first.c.name, first.c.number, no_text),
+        select(literal("alias"), aliases.c.name, aliases.c.number, aliases.c.alias).join_from(
+            aliases, reached, (reached.c.name == aliases.c.name) & (reached.c.number == aliases.c.number)
+        ),
     )
-    return Below(count, first, tuple(f"{name}@{alias}" for name, alias in tx.execute(pointing)))
+    count = 0
+    keys: list[tuple[str, int]] = []
+    pointing: list[tuple[str, str]] = []
+    for part, name, number, alias in tx.execute(answer):
+        if part == "count":
+            count = number
+        elif part == "version":
+            keys.append((name, number))
+        else:
+            pointing.append((name, alias))
+    # names and aliases are ASCII: Python orders them as the databases do, by their bytes
+    return Below(count, _versions_named(tx, sorted(keys)), tuple(f"{name}@{alias}" for name, alias in sorted(pointing)))
+
+
+def _versions_named(tx: Transaction, keys: Sequence[tuple[str, int]]) -> tuple[Version, ...]:
+    found: list[Version] = []
+    for start in range(0, len(keys), _DIGESTS_AT_ONCE):
+        query = select_versions().where(
+            tuple_(versions.c.name, versions.c.number).in_(keys[start : start + _DIGESTS_AT_ONCE])
+        )
+        found += read_versions(tx, query.order_by(versions.c.name, versions.c.number))
+    return tuple(found)
 
 
 def describe_nodes(tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, LineageNode]:
