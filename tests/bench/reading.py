@@ -87,7 +87,7 @@ def measure(database: str, sizes: list[int], *, with_peer: bool) -> None:
                 registry = open_home(home)
                 try:
                     versions = tuple(all_signed_versions(registry))
-                    taken[size] = answers(registry, versions, clock)
+                    taken[size] = answers(registry, versions, clock, f"{database} {size}")
                     if with_peer and size == sizes[-1]:
                         compare(registry, versions, taken[size], Path(scratch))
                 finally:
@@ -113,8 +113,8 @@ def slope(points: list[tuple[int, float]]) -> float:
     return fitted.slope
 
 
-def answers(registry: Registry, versions: tuple[Version, ...], clock: Clock) -> Seconds:
-    """Seconds of each question to an open home."""
+def answers(registry: Registry, versions: tuple[Version, ...], clock: Clock, home: str) -> Seconds:
+    """Seconds of each question to an open home, printed as they come: the last take minutes."""
     few = sized_name(versions)
     many = max_name(versions)
     base = version_named(registry, BASE_NAME)
@@ -134,7 +134,11 @@ def answers(registry: Registry, versions: tuple[Version, ...], clock: Clock) -> 
         "all versions, rows": lambda: rows(registry, 10**9),
         "verdict --all": lambda: replay(registry, shipped_rules()),
     }
-    return {name: median_of(question, clock, once=name in ONCE) for name, question in questions.items()}
+    taken: Seconds = {}
+    for name, question in questions.items():
+        taken[name] = median_of(question, clock, once=name in ONCE)
+        print(f"{home:<18} {name:<24} {taken[name] * 1000:.2f} ms", flush=True)
+    return taken
 
 
 def row_of(registry: Registry, reference: str) -> Version:

@@ -24,6 +24,7 @@ from peft_registry.registry.database.failures import (
 from peft_registry.registry.database.log_store import SqlLogStore, append_event
 from peft_registry.registry.database.roles import RoleNameInvalid, writer_role_sql
 from peft_registry.registry.database.session import Database
+from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.database.tables import (
     APPEND_ONLY,
     METADATA,
@@ -32,7 +33,8 @@ from peft_registry.registry.database.tables import (
     log_nodes,
     versions,
 )
-from peft_registry.registry.transparency import merkle
+from peft_registry.registry.transparency import merkle, prefix_tree
+from tests.builders.backends import counted_statements
 from tests.builders.registered import NOW, a_manifest, digest, put_artifact, put_statement, put_version, registered
 from tests.contracts.databases import address, database
 from tests.servers.postgres import PostgresServer
@@ -237,6 +239,46 @@ def test_the_stored_log_gives_the_roots_and_proofs_of_the_definition(database: D
         rows = tx.execute(select(func.count()).select_from(log_nodes)).scalar_one()
     # one node for each complete subtree above the leaves: the sum of n div 2^level
     assert rows == 10 + 5 + 2 + 1
+
+
+def test_what_proves_many_entries_is_read_at_once(database: Database) -> None:
+    leaves = [f"leaf {index}".encode() for index in range(21)]
+    with database.write() as tx:
+        for leaf in leaves:
+            append_event(tx, leaf)
+    with database.read() as tx:
+        store = SqlLogStore(tx)
+        with counted_statements() as reading:
+            store.read_paths(range(21), 21)
+        assert len(reading) == 2, "leaves, and the subtrees above them"
+        with counted_statements() as proving:
+            proofs = [list(merkle.inclusion_proof(index, 21, store.get_node)) for index in range(21)]
+        assert proving == []
+        assert proofs == [naive_path(index, leaves) for index in range(21)]
+
+
+def test_what_proves_many_keys_is_read_at_once_and_is_what_a_path_by_itself_gives(database: Database) -> None:
+    values = {hashlib.sha256(f"key {number}".encode()).digest(): f"value {number}".encode() for number in range(40)}
+    absent = hashlib.sha256(b"nobody put it there").digest()
+    with database.write() as tx:
+        tree = SqlSnapshot(tx)
+        empty = prefix_tree.root_hash(tree.get_node)
+        tree.write(prefix_tree.changed_nodes(values.items(), tree.get_node, root=empty), values)
+        root = prefix_tree.root_hash(tree.get_node)
+    with database.read() as tx:
+        together = SqlSnapshot(tx)
+        with counted_statements() as reading:
+            together.read_paths([*values, absent])
+        assert len(reading) == 1
+        with counted_statements() as proving:
+            for key in (*values, absent):
+                path = prefix_tree.path_to(key, together.get_node)
+                prefix_tree.check_path(key, values.get(key), path, root)
+        assert proving == []
+        for key in (*values, absent):
+            alone = SqlSnapshot(tx)
+            alone.read_path(key)
+            assert prefix_tree.path_to(key, alone.get_node) == prefix_tree.path_to(key, together.get_node)
 
 
 # ---- schema
