@@ -19,12 +19,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry, open_home, utc_now
+from peft_registry.registry.intake.where import read_query
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.use_cases.find import find_versions
 from peft_registry.registry.use_cases.show_impact import describe_impact
 from peft_registry.registry.use_cases.show_moves import version_at
 from peft_registry.registry.use_cases.show_verdict import replay
@@ -45,6 +48,13 @@ SLOPE_BAR = 0.1
 VERDICT_BAR_S = 60.0
 BARS = {"alias": 5.0, "digest": 20.0, "method page": 3.0, "all versions": 5.0}
 """How many times faster than the peer's client."""
+PAGES = {
+    "method page": ("method=ia3", None),
+    "base page": (f"base={BASE_NAME}", None),
+    "alias page": ("alias=champion", None),
+    "newest page": ("kind=adapter", "-registered"),
+}
+"""What `registry list --where … --sort …` is asked."""
 ONCE = ("all versions", "all versions, rows", "verdict --all")
 """What is asked of every version: it grows with them, and is asked once."""
 
@@ -127,6 +137,10 @@ def answers(registry: Registry, versions: tuple[Version, ...], clock: Clock, hom
         "alias of the longest name": lambda: version_named(registry, f"{many}@champion"),
         "first page": lambda: signed_page(registry, limit=PAGE),
         "impact of the base": lambda: describe_impact(registry, str(base.manifest_digest), limit=PAGE),
+        **{
+            name: partial(find_versions, registry, read_query(where, sort), limit=PAGE)
+            for name, (where, sort) in PAGES.items()
+        },
         "all versions": lambda: list(all_signed_versions(registry)),
         "alias, rows": lambda: row_of(registry, "registered@newest"),
         "digest, rows": lambda: row_of(registry, str(digest)),
