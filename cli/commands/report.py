@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption, ReferenceArgument
+from peft_registry.cli.options import HomeOption, Output, OutputOption
 
 
 def add_to(app: typer.Typer) -> None:
@@ -15,10 +15,21 @@ def add_to(app: typer.Typer) -> None:
 
 
 def report(
-    reference: ReferenceArgument,
+    reference: Annotated[
+        str | None, typer.Argument(help="Version: name, name:3, name@alias or sha256:…", show_default=False)
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="The whole registry: what is in use, undecided, open, and falls due.")
+    ] = False,
+    within: Annotated[
+        int | None, typer.Option(metavar="DAYS", help="With --all: list what falls due so soon. Default: 90.")
+    ] = None,
     home: HomeOption = None,
     out: Annotated[
-        str | None, typer.Option(help="File to write; - for stdout. Default: NAME-NUMBER-report.html.")
+        str | None,
+        typer.Option(
+            help="File to write; - for stdout. Default: NAME-NUMBER-report.html; with --all no page is written."
+        ),
     ] = None,
     as_of: Annotated[
         str | None,
@@ -27,6 +38,17 @@ def report(
     output: OutputOption = Output.text,
 ) -> None:
     """Write an HTML page about a version. What changed, how it was measured, what is open; self-contained."""
+    if everything:
+        if reference is not None or as_of is not None:
+            raise typer.BadParameter(
+                "--all is about every version, as of now: name none, and no time", param_hint="--all"
+            )
+        _report_all(home, out, 90 if within is None else within, output)
+        return
+    if reference is None:
+        raise typer.BadParameter("name a version, or write --all", param_hint="REFERENCE")
+    if within is not None:
+        raise typer.BadParameter("what falls due is listed with --all", param_hint="--within")
     if out == "-" and output is Output.json:
         raise typer.BadParameter("stdout is taken by the JSON: name a file", param_hint="--out")
     from peft_registry.cli.pages import write_page
@@ -55,3 +77,29 @@ def report(
         console.next_step(f"registry decide {version.label} --form gaps.yml")
         return
     console.next_step(f"registry promote {version.label} champion")
+
+
+def _report_all(home: Path | None, out: str | None, within: int, output: Output) -> None:
+    if out == "-" and output is Output.json:
+        raise typer.BadParameter("stdout is taken by the JSON: name a file", param_hint="--out")
+    from peft_registry.cli.pages import write_page
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.use_cases.report_all import report_all
+
+    with opened(home) as registry:
+        whole = report_all(registry, within_days=within)
+    if out == "-":
+        sys.stdout.buffer.write(whole.html().encode())
+        return
+    if out is not None:
+        write_page(Path(out), whole.html().encode())
+    if output is Output.json:
+        console.out_json(whole.model_dump(mode="json") | {"report": out})
+        return
+    for label, text in whole.lines():
+        console.line(f"{label:<10} {console.printable(text)}", indent=11)
+    if out is not None:
+        console.line(f"{'report':<10} {out}")
+        console.next_step("registry gate status NAME@ALIAS")
+        return
+    console.next_step("registry report --all --out registry.html")

@@ -31,6 +31,8 @@ class Vote(Frozen):
     person: str
     key_id: str
     at: Timestamp | None
+    policy_name: str = ""
+    reason: str = ""
     objection: str = ""
 
 

@@ -16,6 +16,7 @@ from peft_registry.registry.mlflow.sharing import Permission, Reader
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.reports.pages import (
     Page,
+    decision_page,
     lineage_page,
     list_page,
     problem_page,
@@ -23,6 +24,7 @@ from peft_registry.registry.reports.pages import (
     verification_page,
 )
 from peft_registry.registry.use_cases.report import make_report
+from peft_registry.registry.use_cases.show_decisions import decision_tables
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.registry.verification.signed_versions import signed_lineage, signed_page
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked, NotFound
@@ -71,7 +73,7 @@ def this_home() -> AbstractContextManager[Registry]:
 
 
 def answer(path: str, opened: Opened = this_home, *, reader: Reader | None = None) -> Answer:
-    """The page at a path below `/registry`: the list, or `NAME/NUMBER` with nothing, `lineage` or `report` behind it.
+    """The page at a path below `/registry`: the list, or `NAME/NUMBER`, with nothing or the word for a view behind it.
 
     Args:
         path: what stands behind `/registry/`.
@@ -133,10 +135,16 @@ def _report(registry: Registry, version: Version) -> Answer:
     return Answer(200, make_report(registry, version, trust_problem=_trust_problem(registry)).decode())
 
 
+def _decisions(registry: Registry, version: Version) -> Answer:
+    outcome = verify_version(registry, version, trust_problem=_trust_problem(registry))
+    return _shown(decision_page(version, decision_tables(registry, version, outcome), made_at=registry.clock()))
+
+
 _VIEWS: dict[str, Callable[[Registry, Version], Answer]] = {
     "": _verification,
     "lineage": _lineage,
     "report": _report,
+    "decisions": _decisions,
 }
 
 

@@ -28,6 +28,16 @@ class ListedArtifact:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """A table under a heading; `empty` stands in its place where it has no row. A cell may have several lines."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[tuple[str, ...], ...], ...]
+    empty: str
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """What a page shows, from above to below. `lines` may hold commands between backticks."""
 
@@ -39,6 +49,7 @@ class Page:
     outcome: VerifyOutcome | None = None
     drawing: str | None = None
     neighbours: tuple[ListedArtifact, ...] = ()
+    tables: tuple[Table, ...] = ()
     is_list: bool = False
 
     def html(self) -> str:
@@ -91,6 +102,20 @@ def lineage_page(version: Version, lineage: Lineage) -> Page:
         lines=("Sources stand on the left. This version is framed twice; data has round corners.",),
         drawing=lineage_drawing(lineage),
         neighbours=tuple(_listed(node) for node in lineage.nodes),
+    )
+
+
+def decision_page(version: Version, tables: tuple[Table, ...], *, made_at: str) -> Page:
+    """Who decided what about a version, and how that stands at `made_at`."""
+    return Page(
+        title=version.label,
+        kicker=f"Decisions · as they stand {made_at}",
+        footer="As it was signed and logged; nothing of it came from MLflow. Indicative, not legal advice.",
+        version=version,
+        lines=(
+            f"The same on a machine of your own: `registry verdict {version.label}`, `registry gate status {version.name}@ALIAS`.",
+        ),
+        tables=tables,
     )
 
 

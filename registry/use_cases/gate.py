@@ -175,10 +175,15 @@ def explain_gate(registry: Registry, version: Version, policy: ReadPolicy) -> Ga
     Raises:
         IntegrityBroken: what is recorded of it is not what was signed.
     """
-    return _held_against(registry, version, policy, verify_version(registry, version, look_for_base=False))
+    return held_against(registry, version, policy, verify_version(registry, version, look_for_base=False))
 
 
-def _held_against(registry: Registry, version: Version, policy: ReadPolicy, outcome: VerifyOutcome) -> GateShown:
+def held_against(registry: Registry, version: Version, policy: ReadPolicy, outcome: VerifyOutcome) -> GateShown:
+    """As `explain_gate`, for a version that was verified a moment ago.
+
+    Raises:
+        IntegrityBroken: what is recorded of it is not what was signed.
+    """
     facts = gate_facts(registry, version, policy.digest, outcome)
     return GateShown(
         version=version.label,
@@ -232,7 +237,7 @@ def promote(
     require_passed(binding_of(registry, version.name, alias), version.name, alias, asked)
     outcome = verify_version(registry, version, look_for_base=False)
     require_verified(outcome, alias)
-    shown = _held_against(registry, version, policy, outcome)
+    shown = held_against(registry, version, policy, outcome)
     if not shown.decision.is_open:
         raise GateClosed(version.label, alias, policy.policy.name, policy.typed, shown.decision.reasons)
     waived = tuple(dict.fromkeys(suspended.reason.rule for suspended in shown.decision.suspended))
@@ -253,11 +258,16 @@ def gate_status(registry: Registry, reference: str, policy: ReadPolicy | None = 
     if named.name is None or named.alias is None:
         raise MalformedReference(reference, "a gate guards an alias: name@alias")
     version = version_named(registry, reference)
-    passed = _passed(registry, version, named.alias)
+    passed = passed_gate(registry, version, named.alias)
     binding = binding_of(registry, named.name, named.alias)
-    if policy is None and passed is None and binding is None:
+    if policy is not None:
+        asked = policy
+    elif binding is not None:
+        asked = bound_policy(registry, binding)
+    elif passed is not None:
+        asked = kept_policy(registry, passed)
+    else:
         raise NoGatePassed(named.name, named.alias)
-    asked = policy or (_as_today(registry, passed) if binding is None else bound_policy(registry, binding))
     shown = explain_gate(registry, version, asked).revised(bound=None if binding is None else binding.because)
     changed = _another_policy(version, named.alias, asked, passed, is_bound=binding is not None)
     if changed is None:
@@ -283,7 +293,7 @@ def _another_policy(
     )
 
 
-def _passed(registry: Registry, version: Version, alias: str) -> PassedGate | None:
+def passed_gate(registry: Registry, version: Version, alias: str) -> PassedGate | None:
     """The gate of the newest signed move of an alias to a version: a row that names another move decides nothing."""
     gate = None
     for stored in signed_statements(registry, version.manifest_digest):
@@ -294,9 +304,8 @@ def _passed(registry: Registry, version: Version, alias: str) -> PassedGate | No
     return gate
 
 
-def _as_today(registry: Registry, passed: PassedGate | None) -> ReadPolicy:
+def kept_policy(registry: Registry, passed: PassedGate) -> ReadPolicy:
     """A shipped policy as it is now, any other as it was kept."""
-    assert passed is not None, "asked where a gate was passed"
     if passed.policy_name in SHIPPED:
         return read_gate_policy(passed.policy_name)
     return _policy(passed.policy_name, registry.store.read_bytes(passed.policy))

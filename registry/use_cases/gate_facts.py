@@ -1,6 +1,6 @@
 """What a gate is told of a version: gathered from its signed records, evaluations, approvals and waivers, as they are today."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from pydantic import ValidationError
@@ -31,6 +31,7 @@ from peft_registry.schemas.acts import ApprovalPredicate, WaiverPredicate
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.version import VerifyOutcome, Version
 
 
@@ -67,8 +68,16 @@ def gate_facts(registry: Registry, version: Version, policy: Digest, outcome: Ve
         makes_media=None if record is None or not record.use.modalities.known else makes_media(record),
         is_screened=None if record is None else record.high_risk.art5_screen.known,
         licence_flags=() if record is None else tuple(_licence_flags(record)),
-        votes=tuple(_votes(registry, version, records, policy)),
-        waivers=tuple(_waivers(registry, records, policy)),
+        votes=tuple(
+            votes_on(
+                registry,
+                records.statements,
+                bound_record(records),
+                bound_evaluations(registry, version, records),
+                policy=policy,
+            )
+        ),
+        waivers=tuple(waivers_on(registry, records.statements, policy=policy)),
         decisions=tuple(
             DecisionFact(question=decision.question, text=decision.text, objection=decision.objection)
             for decision in decisions
@@ -131,9 +140,24 @@ def _licence_flags(record: ModificationRecord) -> Iterator[str]:
     yield from flags
 
 
-def _votes(registry: Registry, version: Version, records: Records, policy: Digest) -> Iterator[Vote]:
-    record, evaluations = bound_record(records), bound_evaluations(registry, version, records)
-    for entry in records.statements:
+def votes_on(
+    registry: Registry,
+    statements: Iterable[StoredStatement],
+    record: Digest | None,
+    evaluations: tuple[Digest, ...],
+    *,
+    policy: Digest | None = None,
+) -> Iterator[Vote]:
+    """The approvals among the statements about a version, each with why it does not count.
+
+    Args:
+        registry: open.
+        statements: that speak of the version, in the order of the log.
+        record: as `bound_record` gives it now.
+        evaluations: as `bound_evaluations` gives them now.
+        policy: the SHA-256 of the policy for which they have to be; None: each for the one that it names.
+    """
+    for entry in statements:
         if entry.kind != "approval":
             continue
         try:
@@ -141,17 +165,24 @@ def _votes(registry: Registry, version: Version, records: Records, policy: Diges
         except ValidationError:
             continue
         objection = objection_to(registry, entry)
-        if said.policy != policy:
+        if policy is not None and said.policy != policy:
             objection = objection or f"it is for another policy, {said.policy_name} {said.policy.short}"
         stale = changed_since(said.record, said.evaluations, now=record, evaluated=evaluations)
-        objection = objection or stale
         yield Vote(
-            person=person_behind(registry, entry), key_id=entry.key_id, at=entry.appended_at, objection=objection
+            person=person_behind(registry, entry),
+            key_id=entry.key_id,
+            at=entry.appended_at,
+            policy_name=said.policy_name,
+            reason=said.reason,
+            objection=objection or stale,
         )
 
 
-def _waivers(registry: Registry, records: Records, policy: Digest) -> Iterator[Waiver]:
-    for entry in records.statements:
+def waivers_on(
+    registry: Registry, statements: Iterable[StoredStatement], *, policy: Digest | None = None
+) -> Iterator[Waiver]:
+    """The waivers among the statements about a version, each with why it does not count; `policy` as for `votes_on`."""
+    for entry in statements:
         if entry.kind != "waiver":
             continue
         try:
@@ -159,7 +190,7 @@ def _waivers(registry: Registry, records: Records, policy: Digest) -> Iterator[W
         except ValidationError:
             continue
         objection = objection_to(registry, entry)
-        if said.policy != policy:
+        if policy is not None and said.policy != policy:
             objection = objection or "it is for another policy"
         person = person_behind(registry, entry)
         yield Waiver(rule=said.rule, person=person, until=said.until, reason=said.reason, objection=objection)

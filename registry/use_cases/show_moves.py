@@ -80,7 +80,7 @@ def alias_moves(registry: Registry, name: str) -> tuple[AliasMoveShown, ...]:
     by_manifest: dict[Digest, Version] = {}
     for version in versions:
         by_manifest.setdefault(version.manifest_digest, version)  # equal bytes under one name are one version
-    moves = [move for version in by_manifest.values() for move in _moves_to(registry, version, covered)]
+    moves = [move for version in by_manifest.values() for move in moves_to(registry, version, covered)]
     return tuple(sorted(moves, key=lambda move: move.log_index))
 
 
@@ -120,7 +120,12 @@ def version_at(registry: Registry, reference: str, at: str) -> tuple[AliasMoveSh
     return last, last.version
 
 
-def _moves_to(registry: Registry, version: Version, covered: int) -> Iterator[AliasMoveShown]:
+def moves_to(registry: Registry, version: Version, covered: int) -> Iterator[AliasMoveShown]:
+    """Every move of an alias to a version, or away from it, among the first `covered` entries of the log, oldest first.
+
+    Raises:
+        SaidDiffers, StatementAltered, PathRejected: a row says otherwise than what was signed or logged.
+    """
     for stored in signed_statements(registry, version.manifest_digest):
         index = stored.log_index
         if stored.kind != "alias" or index is None or index >= covered:

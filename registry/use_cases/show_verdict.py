@@ -116,7 +116,7 @@ def describe_verdict(registry: Registry, reference: str, rules: VerdictRules | N
     version = signed_version(registry, version_named(registry, reference))
     said = version_statements(registry, version)
     record = in_second_form(required_record(said, version).record)
-    decisions = _decisions(registry, version, said)
+    decisions = persons_decisions(registry, version, said)
     return VerdictShown(
         version=version.label,
         manifest=version.manifest_digest,
@@ -126,7 +126,7 @@ def describe_verdict(registry: Registry, reference: str, rules: VerdictRules | N
     )
 
 
-def _decisions(registry: Registry, version: Version, said: VersionStatements) -> tuple[PersonsDecision, ...]:
+def persons_decisions(registry: Registry, version: Version, said: VersionStatements) -> tuple[PersonsDecision, ...]:
     """What persons decided; its evidence is read only where somebody did."""
     has_decision = any(entry.kind == "decision" for entry in said.statements)
     return decisions_of(registry, version) if has_decision else ()
@@ -147,7 +147,7 @@ def replay(registry: Registry, rules: VerdictRules) -> Replay:
             without_record += 1
             continue
         record = in_second_form(said.record.record)
-        decided = decided_by(_decisions(registry, version, said))
+        decided = decided_by(persons_decisions(registry, version, said))
         before, under = verdicts_of(record, decided=decided), verdicts_of(record, rules, decided)
         changes += [
             _change(version, now, then)

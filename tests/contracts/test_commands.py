@@ -33,6 +33,7 @@ WITHOUT_JSON = {
 IN_AN_EMPTY_FOLDER = {
     "init": 2,
     "verdict": 2,
+    "report": 2,
     "approve": 2,
     "waive": 2,
     "gate show": 0,

@@ -46,7 +46,7 @@ class Tags(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-PATHS = ("", "sums/1", "sums/1/lineage", "sums/1/report")
+PATHS = ("", "sums/1", "sums/1/lineage", "sums/1/report", "sums/1/decisions", "tiny/1/decisions")
 
 
 @pytest.mark.parametrize("path", PATHS)

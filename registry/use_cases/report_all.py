@@ -1,0 +1,278 @@
+"""`report --all`: the whole registry on a page, read version by version from what was signed; no file of a version is read.
+
+What is kept of it is bounded, and what is read of a version does not depend on how many there are.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version as package_version
+
+from pydantic import ValidationError
+
+from peft_registry.registry.compliance.completeness import completeness
+from peft_registry.registry.compliance.record_verdicts import verdicts_of
+from peft_registry.registry.compliance.superseding import in_second_form
+from peft_registry.registry.compliance.verdicts.decision import Decided
+from peft_registry.registry.database.log_store import SqlLogStore
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.bindings import binding_of
+from peft_registry.registry.records.checkpoints import covered_size
+from peft_registry.registry.records.decisions import decided_by
+from peft_registry.registry.records.evaluations import newest_of_each, stale_for
+from peft_registry.registry.records.signed_records import version_statements
+from peft_registry.registry.records.version_statements import VersionStatements
+from peft_registry.registry.reports.whole_registry import (
+    Collected,
+    Due,
+    InUse,
+    OpenQuestions,
+    Undecided,
+    WholeRegistry,
+)
+from peft_registry.registry.use_cases.gate_facts import votes_on
+from peft_registry.registry.use_cases.show_verdict import persons_decisions
+from peft_registry.registry.verification.signed_versions import all_signed_versions
+from peft_registry.schemas.acts import WaiverPredicate
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.policy import TrustPolicy
+from peft_registry.schemas.statement import AliasPredicate, StoredStatement
+from peft_registry.schemas.values import Timestamp
+from peft_registry.schemas.version import Version
+
+_DECISIONS = ("alias", "approval", "waiver", "decision", "hold")
+_MOST_DAYS = 36_500
+# of keys that a registry holds itself; others have been made by their persons
+_KEY_REMEDIES = {role: f"`registry trust rotate {role}`" for role in ("trainer", "log", "root")}
+
+
+class WithinRefused(InputRefused):
+    reference = "within-refused"
+    what = "what falls due within {days} days cannot be said"
+    why = "a number of days from 0 to {most} can be looked ahead"
+    fix = "write --within 90, or another number of days"
+
+    days: int
+    most: int
+
+
+def report_all(registry: Registry, *, within_days: int) -> WholeRegistry:
+    """The report on every version of a registry, and on its keys, as of now.
+
+    Args:
+        registry: open.
+        within_days: how far ahead what falls due is listed; what lies behind it is counted.
+
+    Raises:
+        WithinRefused: not so many days can be looked ahead.
+        IntegrityBroken: what is recorded of a version is not what was signed.
+    """
+    if not 0 <= within_days <= _MOST_DAYS:
+        raise WithinRefused(within_days, _MOST_DAYS)
+    now = registry.clock()
+    collected = Collected(now=now, days=within_days)
+    for due in _of_trust(registry.trust, now):
+        collected.add_due(due)
+    for version in all_signed_versions(registry):
+        if version.kind == "base":
+            collected.bases += 1
+            continue
+        collected.versions += 1
+        _collect(registry, version, collected, now)
+    with registry.database.read() as tx:
+        size = SqlLogStore(tx).size()
+    covered = covered_size(registry)
+    return WholeRegistry(
+        title=registry.origin,
+        made_at=now,
+        until=collected.until,
+        tool_version=package_version("peft-registry"),
+        covered=covered,
+        pending=max(0, size - covered),
+        versions=collected.versions,
+        bases=collected.bases,
+        undecided=collected.undecided.listed,
+        undecided_count=collected.undecided.count,
+        open=collected.open.listed,
+        open_count=collected.open.count,
+        in_use=collected.in_use.listed,
+        in_use_count=collected.in_use.count,
+        worrying=collected.worrying,
+        due=collected.due.listed,
+        due_count=collected.due.count,
+        kinds=collected.kinds,
+    )
+
+
+def _collect(registry: Registry, version: Version, collected: Collected, now: Timestamp) -> None:
+    said = version_statements(registry, version)
+    if not any(entry.kind in _DECISIONS for entry in said.statements):
+        explain = f"`registry promote {version.label} ALIAS --explain` says what is missing"
+        collected.add_undecided(Undecided(version=version.label, registered_at=version.registered_at, remedy=explain))
+    record = None if said.record is None else in_second_form(said.record.record)
+    if record is not None:
+        _collect_open(version, record, decided_by(persons_decisions(registry, version, said)), collected)
+        _collect_retention(version, record, collected)
+    for due in _of_waivers(version, said):
+        collected.add_due(due)
+    if version.aliases:
+        in_use = _Standing.of(registry, version, said, record)
+        for due in in_use.due(version, now):
+            collected.add_due(due)
+        for alias in version.aliases:
+            collected.add_in_use(_in_use(registry, version, alias, said, in_use))
+
+
+def _collect_open(version: Version, record: ModificationRecord, decided: Decided, collected: Collected) -> None:
+    counted = completeness(record)
+    status = tuple(
+        dict.fromkeys(question for verdict in verdicts_of(record, decided=decided).both for question in verdict.missing)
+    )
+    if status or counted.open:
+        remedy = f"`registry decide {version.label} --form gaps.yml`"
+        questions = OpenQuestions(version=version.label, status=status, fields=counted.sentence, remedy=remedy)
+        collected.add_open(questions, count=len(counted.open))
+
+
+def _collect_retention(version: Version, record: ModificationRecord, collected: Collected) -> None:
+    until = record.retention.until
+    if until.known:
+        text = "its documentation is kept until then"
+        remedy = f"`registry record {version.label}` says why; a later day is declared with `registry decide`"
+        collected.add_due(
+            Due(on=str(until.value)[:10], kind="retention", about=version.label, text=text, remedy=remedy)
+        )
+
+
+def _of_trust(trust: TrustPolicy, now: Timestamp) -> Iterator[Due]:
+    """The end of the trust file, and of every key that still counts."""
+    yield Due(
+        on=trust.expires_at[:10],
+        kind="trust file",
+        about=f"version {trust.version}",
+        text=f"it decides nothing from {trust.expires_at} on",
+        remedy="`registry trust renew` by whoever holds the root",
+    )
+    for key in trust.keys:
+        if trust.revocation(key.key_id) is None:
+            over = "; what it signed before still counts" if key.valid_until <= now else ""
+            yield Due(
+                on=key.valid_until[:10],
+                kind="key",
+                about=f"{key.person}, {key.role}",
+                text=f"key {key.key_id[:12]}… signs nothing from {key.valid_until} on{over}",
+                remedy=_KEY_REMEDIES.get(key.role, "list a new key of this person with `registry trust add`"),
+            )
+
+
+def _of_waivers(version: Version, said: VersionStatements) -> Iterator[Due]:
+    for entry in said.statements:
+        if entry.kind != "waiver":
+            continue
+        try:
+            waiver = WaiverPredicate.from_json(entry.statement.predicate)
+        except ValidationError:  # whoever verifies it says so
+            continue
+        yield Due(
+            on=waiver.until[:10],
+            kind="waiver",
+            about=version.label,
+            text=f"the rule {waiver.rule} counts again: {waiver.reason}",
+            remedy=f"`registry promote {version.label} ALIAS --explain` says whether it is met",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What of a version that is in use does not hold today."""
+
+    stale: tuple[str, ...]  # evaluations, and why each does not speak of it
+    is_evaluated: bool
+    lapsed: tuple[str, ...]  # approvals, and why each does not count
+
+    @classmethod
+    def of(
+        cls,
+        registry: Registry,
+        version: Version,
+        said: VersionStatements,
+        record: ModificationRecord | None,
+    ) -> "_Standing":
+        """As a version is now, by its own record."""
+        evaluations = newest_of_each(
+            [
+                EvaluationRecord.from_json(entry.statement.predicate)
+                for entry in said.statements
+                if entry.kind == "bias-evaluation" and entry.digest not in said.pending_evaluations
+            ]
+        )
+        stale = [(evaluation, stale_for(registry, version, evaluation)) for evaluation in evaluations]
+        speaking = tuple(sorted(evaluation.canonical_digest() for evaluation, why in stale if why is None))
+        return cls(
+            stale=tuple(
+                f"the evaluation of {', '.join(data.name for data in evaluation.datasets)} is {why}"
+                for evaluation, why in stale
+                if why is not None
+            ),
+            is_evaluated=bool(speaking),
+            lapsed=tuple(_lapsed(registry, said, record, speaking)),
+        )
+
+    @property
+    def worry(self) -> tuple[str, ...]:
+        """A line for each."""
+        never = () if self.is_evaluated or self.stale else ("it was not evaluated",)
+        return (*self.stale, *never, *self.lapsed)
+
+    def due(self, version: Version, now: Timestamp) -> Iterator[Due]:
+        """They are due now."""
+        for text in self.stale:
+            remedy = f"`registry evaluate {version.label}`"
+            yield Due(on=now[:10], kind="evaluation", about=version.label, text=text, remedy=remedy)
+        for text in self.lapsed:
+            remedy = f"`registry approve {version.label} --policy NAME --key FILE`, once it was looked at again"
+            yield Due(on=now[:10], kind="approval", about=version.label, text=text, remedy=remedy)
+
+
+def _lapsed(
+    registry: Registry, said: VersionStatements, record: ModificationRecord | None, speaking: tuple[Digest, ...]
+) -> Iterator[str]:
+    """The approvals that do not count for a version as it is now; of one person the newest alone."""
+    digest = None if record is None else record.canonical_digest()
+    newest = {vote.person: vote for vote in votes_on(registry, said.statements, digest, speaking)}
+    for vote in newest.values():
+        if vote.objection:
+            yield f"the approval of {vote.person} of {str(vote.at)[:10]} does not count: {vote.objection}"
+
+
+def _in_use(registry: Registry, version: Version, alias: str, said: VersionStatements, standing: _Standing) -> InUse:
+    entry, move = _newest_move(version, alias, said)
+    binding = binding_of(registry, version.name, alias)
+    gate = None if move is None else move.gate
+    another = binding is not None and (gate is None or gate.policy != binding.policy)
+    passed = "it passed another policy than the one that it is bound to"
+    reason = "" if move is None or move.reason is None else f": {move.reason}"
+    return InUse(
+        alias=f"{version.name}@{alias}",
+        version=version.label,
+        moved="by a move that is not signed"
+        if entry is None
+        else f"by {registry.trust.person_of(entry.key_id) or entry.key_id[:12]} on {str(entry.appended_at)[:10]}{reason}",
+        policy=None if gate is None else f"policy {gate.policy_name} ({gate.policy.short})",
+        bound=None if binding is None else f"bound to {binding.policy_name} by {binding.by} on {binding.at[:10]}",
+        worry=(*((passed,) if another else ()), *standing.worry),
+        remedy=f"`registry gate status {version.name}@{alias}`",
+    )
+
+
+def _newest_move(
+    version: Version, alias: str, said: VersionStatements
+) -> tuple[StoredStatement, AliasPredicate] | tuple[None, None]:
+    for entry in reversed(said.statements):
+        if entry.kind == "alias":
+            move = AliasPredicate.from_json(entry.statement.predicate)
+            if (move.name, move.alias, move.removed) == (version.name, alias, False):
+                return entry, move
+    return None, None

@@ -1,0 +1,136 @@
+"""Who decided what about a version, as it was signed, and how each stands today: for a page beside MLflow's."""
+
+from collections.abc import Iterator
+
+from peft_registry.registry.compliance.record_verdicts import verdicts_of
+from peft_registry.registry.compliance.superseding import in_second_form
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.bindings import binding_of
+from peft_registry.registry.records.checkpoints import covered_size
+from peft_registry.registry.records.decisions import bound_evaluations, bound_record, decided_by, decisions_of
+from peft_registry.registry.records.recalls import recalls_above
+from peft_registry.registry.records.signed_records import Records, records_of
+from peft_registry.registry.reports.pages import Table
+from peft_registry.registry.use_cases.gate import bound_policy, held_against, kept_policy, passed_gate, read_gate_policy
+from peft_registry.registry.use_cases.gate_facts import votes_on, waivers_on
+from peft_registry.registry.use_cases.show_moves import moves_to
+from peft_registry.registry.verification.signed_versions import signed_version
+from peft_registry.schemas.version import VerifyOutcome, Version
+
+_Row = tuple[tuple[str, ...], ...]
+_TABLES = {"gpai_modifier": "Model", "high_risk": "System"}
+
+
+def decision_tables(registry: Registry, version: Version, outcome: VerifyOutcome) -> tuple[Table, ...]:
+    """Verdicts, gates, approvals, waivers, recalls and moves of a version that was verified a moment ago.
+
+    Raises:
+        IntegrityBroken: what is recorded of it is not what was signed.
+    """
+    records = records_of(registry, version)
+    recalls = recalls_above(registry, version.manifest_digest, label=version.label)
+    return (
+        _verdicts(registry, version, records),
+        Table(
+            title="The gate today",
+            head=("Alias", "Policy", "Says", "Why, and what opens it"),
+            rows=tuple(_gates(registry, signed_version(registry, version), outcome)),
+            empty="",
+        ),
+        Table(
+            title="Approvals",
+            head=("Person", "Day", "Under", "Reason", "Today"),
+            rows=tuple(_approvals(registry, version, records)),
+            empty="Nobody approved it.",
+        ),
+        Table(
+            title="Waivers",
+            head=("Rule", "Person", "Until", "Reason", "Today"),
+            rows=tuple(_waivers(registry, records)),
+            empty="No rule is waived for it.",
+        ),
+        Table(
+            title="Recalls",
+            head=("What is recalled, by whom, when and why",),
+            rows=tuple(((recall.text,),) for recall in recalls),
+            empty="Neither it nor anything that it was made from is recalled.",
+        ),
+        Table(
+            title="Moves of aliases",
+            head=("Time", "Alias", "By", "Under", "Reason", "Entry"),
+            rows=tuple(_moves(registry, version)),
+            empty="No alias was ever moved to it.",
+        ),
+    )
+
+
+def _verdicts(registry: Registry, version: Version, records: Records) -> Table:
+    head = ("Of the", "Status", "Why", "What is not answered")
+    title = "Indicative status"
+    if records.modification is None:
+        return Table(title=title, head=head, rows=(), empty="It has no modification record: nothing was modified.")
+    record = in_second_form(records.modification)
+    verdicts = verdicts_of(record, decided=decided_by(tuple(decisions_of(registry, version, records))))
+    rows = tuple(
+        (
+            (_TABLES[verdict.table],),
+            (verdict.text,),
+            verdict.reasons or ("too much is not answered",),
+            verdict.missing or ("nothing",),
+        )
+        for verdict in verdicts.both
+    )
+    return Table(title=f"{title}, by the record of {record.record_created_at[:10]}", head=head, rows=rows, empty="")
+
+
+def _gates(registry: Registry, version: Version, outcome: VerifyOutcome) -> Iterator[_Row]:
+    """Each alias before the policy that it is bound to, else the one that let it through; without an alias, before `starter`."""
+    for alias in version.aliases or (None,):
+        binding = None if alias is None else binding_of(registry, version.name, alias)
+        passed = None if alias is None else passed_gate(registry, version, alias)
+        if binding is not None:
+            policy = bound_policy(registry, binding)
+        elif passed is not None:
+            policy = kept_policy(registry, passed)
+        else:
+            policy = read_gate_policy("starter")
+        shown = held_against(registry, version, policy, outcome)
+        reasons = [f"{reason.rule}: {reason.text} → {reason.remedy}" for reason in shown.decision.reasons]
+        if alias is not None and (passed is None or passed.policy != policy.digest):
+            through = "nothing was asked when it was moved"
+            reasons.insert(
+                0, through if passed is None else f"{passed.policy_name} ({passed.policy.short}) let it through"
+            )
+        waived = dict.fromkeys(
+            f"waived: {entry.reason.rule}, until {entry.waiver.until[:10]}" for entry in shown.decision.suspended
+        )
+        named = (f"{shown.policy} ({shown.policy_digest.short})", *(() if binding is None else (binding.because,)))
+        yield (
+            ("none yet" if alias is None else f"@{alias}",),
+            named,
+            ("open" if shown.decision.is_open else "closed",),
+            (*reasons, *waived) or ("nothing is missing",),
+        )
+
+
+def _approvals(registry: Registry, version: Version, records: Records) -> Iterator[_Row]:
+    evaluations = bound_evaluations(registry, version, records)
+    for vote in votes_on(registry, records.statements, bound_record(records), evaluations):
+        counts = f"does not count: {vote.objection}" if vote.objection else "counts"
+        yield (vote.person,), (str(vote.at)[:10],), (vote.policy_name,), (vote.reason,), (counts,)
+
+
+def _waivers(registry: Registry, records: Records) -> Iterator[_Row]:
+    now = registry.clock()
+    for waiver in waivers_on(registry, records.statements):
+        over = "it is over" if waiver.until <= now else ""
+        objection = waiver.objection or over
+        counts = f"does not count: {objection}" if objection else "counts, where the policy lets it be waived"
+        yield (waiver.rule,), (waiver.person,), (waiver.until[:10],), (waiver.reason,), (counts,)
+
+
+def _moves(registry: Registry, version: Version) -> Iterator[_Row]:
+    for move in moves_to(registry, version, covered_size(registry)):
+        where = f"@{move.alias}" if move.version is not None else f"@{move.alias} taken away"
+        policy = move.policy or "no policy"
+        yield (move.at,), (where,), (move.by,), (policy,), (move.reason or "none is given",), (f"{move.log_index}",)
