@@ -43,6 +43,7 @@ bench:
 	$(PY) -m tests.bench.evaluation
 	$(PY) -m tests.bench.log
 	$(PY) -m tests.bench.reading
+	$(PY) -m tests.bench.mirror
 	$(PY) -m tests.bench.verification
 
 ## check     format, lint, types, import contracts, generated docs

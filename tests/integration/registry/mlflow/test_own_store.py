@@ -4,7 +4,7 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +172,45 @@ def test_an_mlflow_with_other_columns_is_written_by_its_client(
     assert sync_mirror(registry).clean
     assert together.versions == 0
     assert len(labels_in_mlflow(registry)) == VERSIONS + 5
+
+
+@contextmanager
+def statements(calls: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Note each SQL statement of any database of this process, and each call of MLflow's client."""
+    from mlflow import MlflowClient
+    from sqlalchemy import Engine, event
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        calls.append(statement)
+
+    with monkeypatch.context() as patch:
+        for name in (
+            "create_run",
+            "get_run",
+            "search_runs",
+            "log_batch",
+            "create_logged_model",
+            "create_model_version",
+        ):
+            patch.setattr(MlflowClient, name, lambda *_, name=name, **__: pytest.fail(f"{name} was called"))
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            yield
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
+
+
+def test_the_statements_of_a_version_do_not_grow_with_how_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    counted = {}
+    for versions in (16, 64):
+        fill(tmp_path / f"{versions}", versions=versions, stored=True, registrations=0)
+        with closing(open_home(tmp_path / f"{versions}")) as registry:
+            open_surface(mirror_route(registry))
+            calls: list[str] = []
+            with statements(calls, monkeypatch):
+                assert sync_mirror(registry).clean
+            counted[versions] = len(calls) / versions
+    assert counted[64] <= counted[16], counted

@@ -1,0 +1,131 @@
+"""What a catch-up of the mirror costs: CPU seconds a version, how they grow, memory, and what a check costs.
+
+    python -m tests.bench.mirror [--sizes 1000,3000,10000] [--check-up-to 1000]
+
+A home of each size is filled by `tests.bench.load` and copied to an MLflow store of its own, in a process of its own. The peer
+is the way in which fewer than eight versions are copied, and all were before: MLflow's client, with its batch calls for the
+tags, parameters and metrics of a run, in the order of `registry/mlflow/surface.py`, on `PEER_VERSIONS` versions of the same
+kind in the same run. It reads and renders as we do: what was gained there since is not in the ratio. A peer with one call for
+each tag and metric would be slower by what nobody did. CPU seconds of one process, without those in which MLflow makes its
+tables.
+"""
+
+import argparse
+import json
+import math
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from peft_registry.registry.homes.home import open_home
+from tests.bench.load import fill
+
+PEER_VERSIONS = 200
+RATIO_BAR = 1 / 3
+SLOPE_BAR = 0.1
+CHECK_BAR = 1 / 20
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one home cost: CPU milliseconds a version to write and to check (None: not asked), MiB at the peak of writing."""
+
+    versions: int
+    write_ms: float
+    check_ms: float | None
+    peak_mib: float
+
+
+def measured(home: Path, *, by_client: bool, checked: bool) -> Cost:
+    """Copy a home that was never mirrored, in this process."""
+    from peft_registry.registry.mlflow import mirror
+    from peft_registry.registry.mlflow.checking import check_mirror
+    from peft_registry.registry.mlflow.draining import mirror_route, sync_mirror
+    from peft_registry.registry.mlflow.route import prepare_environment
+    from peft_registry.registry.mlflow.surface import open_surface
+
+    if by_client:
+        mirror.TOGETHER_FROM = sys.maxsize
+    prepare_environment()
+    with closing(open_home(home)) as registry:
+        open_surface(mirror_route(registry)).close()
+        began = time.process_time()
+        mirrored = sync_mirror(registry)
+        write = time.process_time() - began
+        peak = _peak_mib()
+        assert mirrored.clean, mirrored.lines()
+        versions = len(mirrored.outcome.done)
+        check = None
+        if checked:
+            began = time.process_time()
+            assert check_mirror(registry).exit_code == 0
+            check = (time.process_time() - began) / versions * 1000
+    return Cost(versions, write / versions * 1000, check, peak)
+
+
+def _peak_mib() -> float:
+    """The most memory that this program had; `getrusage` counts that of the process that started it as well."""
+    status = Path("/proc/self/status").read_text("ascii")
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024  # type: ignore[index]  # Linux always has the line
+
+
+def in_a_process_of_its_own(home: Path, *, by_client: bool = False, checked: bool = False) -> Cost:
+    """The same, so that one size does not warm or fill the memory of the next."""
+    flags = ["--by-client"] * by_client + ["--checked"] * checked
+    command = [sys.executable, "-m", "tests.bench.mirror", "--home", str(home), *flags]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return Cost(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def slope(costs: list[Cost]) -> float:
+    """Of the logarithm of the cost of a version over that of their number, by least squares."""
+    points = [(math.log(cost.versions), math.log(cost.write_ms)) for cost in costs]
+    middle_x, middle_y = (sum(values) / len(points) for values in zip(*points, strict=True))
+    over = sum((x - middle_x) * (y - middle_y) for x, y in points)
+    return over / sum((x - middle_x) ** 2 for x, _ in points)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.mirror", description="What a catch-up costs.")
+    parser.add_argument("--sizes", default="1000,3000,10000")
+    parser.add_argument("--check-up-to", type=int, default=1_000, help="the largest home that is checked as well")
+    parser.add_argument("--home", type=Path, help="measure this one home in this process, and print JSON")
+    parser.add_argument("--by-client", action="store_true")
+    parser.add_argument("--checked", action="store_true")
+    asked = parser.parse_args()
+    if asked.home is not None:
+        print(json.dumps(asdict(measured(asked.home, by_client=asked.by_client, checked=asked.checked))))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        compare(Path(scratch), [int(size) for size in asked.sizes.split(",")], asked.check_up_to)
+
+
+def compare(scratch: Path, sizes: list[int], check_up_to: int) -> None:
+    """Print the peer, each size, and the ratios beside their bars."""
+    fill(scratch / "peer", versions=PEER_VERSIONS, stored=True)
+    peer = in_a_process_of_its_own(scratch / "peer", by_client=True)
+    print(f"mirror       {peer.versions:>6} versions by MLflow's client: {peer.write_ms:.1f} CPU ms a version")
+    costs = []
+    for size in sizes:
+        home = scratch / str(size)
+        fill(home, versions=size, stored=True)
+        cost = in_a_process_of_its_own(home, checked=size <= check_up_to)
+        costs.append(cost)
+        line = f"mirror       {cost.versions:>6} versions at once: {cost.write_ms:.1f} CPU ms a version"
+        line += f", peak {cost.peak_mib:.0f} MiB"
+        if cost.check_ms is not None:
+            share = cost.check_ms / cost.write_ms
+            line += f"; check {cost.check_ms:.1f} ms, {share:.2f} of writing (bar {CHECK_BAR:.2f})"
+        print(line)
+    print(f"ratio        {costs[-1].write_ms / peer.write_ms:.2f} of the client's (bar {RATIO_BAR:.2f})")
+    if len(costs) > 1:
+        print(f"growth       slope {slope(costs):.2f} (bar {SLOPE_BAR})")
+
+
+if __name__ == "__main__":
+    main()
