@@ -430,13 +430,6 @@ def _add_version(rows: _Rows, version: NewVersion, *, is_first: bool, now_ms: in
             last_updated_time=now_ms,
             description=None,
         )
-        rows.add(
-            "registered_model_tags",
-            workspace=_WORKSPACE,
-            name=shown.name,
-            key="registry.type",
-            value=shown.model_type,
-        )
     rows.add(
         "model_versions",
         workspace=_WORKSPACE,
