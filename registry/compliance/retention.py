@@ -120,7 +120,7 @@ def kept_because(retention: Retention, gpai: Gpai, *, aliases: Sequence[str], to
     documentation, logs = retention_law().period("documentation"), retention_law().period("logs")
     ends = _day(retention.until)
     if ends is None:
-        served = f"it was promoted as {' and '.join(aliases)}, and it is " if aliases else ""
+        served = f"it was promoted as {' and '.join(aliases)}; " if aliases else ""
         period = f"{served}{_why(gpai)}, {documentation.where}"
     elif today <= ends:
         since = f"{documentation.years} years from placing on the market"

@@ -30,7 +30,7 @@ def test_what_was_placed_on_the_market_is_kept_for_ten_years_from_that_day() -> 
 
 def test_without_a_day_of_placing_it_is_kept_without_end() -> None:
     assert "kept without end" in said("2099-01-01")
-    assert said("2099-01-01", ("champion", "prod")).startswith("it was promoted as champion and prod, and ")
+    assert said("2099-01-01", ("champion", "prod")).startswith("it was promoted as champion and prod; ")
     assert "not placed on the Union market" in said("2099-01-01", placed_on_eu_market="no")
 
 
