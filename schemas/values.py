@@ -43,7 +43,7 @@ class Value(Document):
     @field_validator("value")
     @classmethod
     def _counts_that_pass_2_53_are_floats(cls, value: Any) -> Any:
-        return as_doubles(value)
+        return value if type(value) in _NEVER_COUNTS else as_doubles(value)
 
     @model_validator(mode="after")
     def _unknown_has_a_reason(self) -> Self:

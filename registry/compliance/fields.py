@@ -5,12 +5,11 @@ The data file carries its rule-set version, the date of the law it follows and i
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache, cached_property
 from importlib import resources
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from peft_registry.registry.compliance.answer_forms import AnswerForm
 from peft_registry.schemas.answers import AREA_ROLES, Area
@@ -223,8 +222,7 @@ class FieldRules(Frozen):
         return {key: rules[path] for key, path in self.profile.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(NamedTuple):
     """One value of a record: `path` with positions (`data[0].name`), `rule` without (`data[].name`)."""
 
     path: str
@@ -255,7 +253,9 @@ def _with_bounds(node: Any, quantities: dict[str, Any], days: dict[str, Any]) ->
 
 def leaves(record: RecordSections) -> Iterator[Leaf]:
     """Every value of a record, in the order of the schema."""
-    yield from _leaves(record, "", "")
+    collected: list[Leaf] = []
+    _collect(record, "", "", collected)
+    return iter(collected)
 
 
 def schema_paths(section: type[Document] = ModificationRecord, prefix: str = "") -> Iterator[str]:
@@ -271,14 +271,20 @@ def schema_paths(section: type[Document] = ModificationRecord, prefix: str = "")
             yield from schema_paths(inner, f"{prefix}{name}[].")
 
 
-def _leaves(section: Document, path: str, rule: str) -> Iterator[Leaf]:
-    for name in type(section).model_fields:
+@cache
+def _names_of(form: type[Document]) -> tuple[str, ...]:
+    return tuple(form.model_fields)
+
+
+def _collect(section: Document, path: str, rule: str, collected: list[Leaf]) -> None:
+    """Into a list and not by generators: a registry of ten thousand versions has a million values."""
+    for name in _names_of(type(section)):
         value = getattr(section, name)
         if isinstance(value, Value):
-            yield Leaf(f"{path}{name}", f"{rule}{name}", value)
+            collected.append(Leaf(f"{path}{name}", f"{rule}{name}", value))
         elif isinstance(value, Document):
-            yield from _leaves(value, f"{path}{name}.", f"{rule}{name}.")
+            _collect(value, f"{path}{name}.", f"{rule}{name}.", collected)
         elif isinstance(value, tuple):
             sections = (item for item in value if isinstance(item, Document))
             for position, item in enumerate(sections):
-                yield from _leaves(item, f"{path}{name}[{position}].", f"{rule}{name}[].")
+                _collect(item, f"{path}{name}[{position}].", f"{rule}{name}[].", collected)

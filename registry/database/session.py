@@ -4,10 +4,10 @@ SQLite: WAL, full sync, foreign keys, one writer at a time (`BEGIN IMMEDIATE`). 
 before anything else, so writers come one after the other there too, and version numbers and log entries have no gaps.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, make_url, select, text
 from sqlalchemy.exc import ArgumentError
@@ -24,6 +24,8 @@ from peft_registry.registry.extras import ExtraMissing
 
 Transaction = Connection
 """What `write` and `read` give: a SQLAlchemy connection with one open transaction."""
+
+Made = TypeVar("Made")
 
 WAIT_SECONDS = 30
 """How long a command waits for another writer."""
@@ -43,6 +45,7 @@ class Database:
         self.where = where
         self.revision: str | None = None  # of the schema, once it was read
         self._shared: ContextVar[Transaction | None] = ContextVar("shared transaction", default=None)
+        self._made: ContextVar[dict[str, Any]] = ContextVar("made of the shared transaction")
 
     @classmethod
     def create(cls, uri: str) -> Self:
@@ -148,11 +151,28 @@ class Database:
         What the block writes is not seen by what it reads.
         """
         with self.read() as transaction:
-            shared = self._shared.set(transaction)
+            shared, made = self._shared.set(transaction), self._made.set({})
             try:
                 yield
             finally:
                 self._shared.reset(shared)
+                self._made.reset(made)
+
+    def once_while_reading(self, tx: Transaction, what: str, make: Callable[[], Made]) -> Made:
+        """What `make` gives: made once in a block of `reading`, whose transaction sees nothing new; each time outside of one.
+
+        Args:
+            tx: what it is made from; another transaction than that of the block has it made anew.
+            what: names it.
+            make: makes it. What it raises is not kept.
+        """
+        if tx is not self._shared.get():
+            return make()
+        made = self._made.get()
+        if what not in made:
+            made[what] = make()
+        kept: Made = made[what]
+        return kept
 
     def close(self) -> None:
         """Give every connection back. What SQLite's WAL holds moves into the file first, so that a copy is complete."""

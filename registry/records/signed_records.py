@@ -188,8 +188,13 @@ def _require_as_logged(
         raise StatementAltered(stored, f"it is logged at {leaf.at} by key {leaf.key:.12}…")
 
 
-def version_statements(registry: Registry, version: Version) -> VersionStatements:
+def version_statements(registry: Registry, version: Version, around: Elsewhere | None = None) -> VersionStatements:
     """Which of the statements about a version's artifact speak of this version, and which record is its own.
+
+    Args:
+        registry: where it is registered.
+        version: the version.
+        around: what is recorded of others, for who reads many versions at once; without it that is read anew.
 
     Raises:
         StatementAltered: a statement about it is not what was signed.
@@ -198,7 +203,7 @@ def version_statements(registry: Registry, version: Version) -> VersionStatement
         VersionsDiffer: nobody registered it.
     """
     statements = signed_statements(registry, version.manifest_digest)
-    return _of_version(registry, version, statements, elsewhere(registry))
+    return _of_version(registry, version, statements, around or elsewhere(registry))
 
 
 def record_checks(registry: Registry, subject: Digest) -> RecordChecks:

@@ -30,6 +30,7 @@ from peft_registry.schemas.statement import LOG_EVENT, LOG_SNAPSHOT, StoredState
 from peft_registry.schemas.version import Version
 
 Value = TypeVar("Value", bound=Document)
+_Said = TypeVar("_Said", StoredStatement, catalog.StatementHead)
 
 _SNAPSHOT_MARK = LOG_SNAPSHOT.encode()
 
@@ -279,22 +280,44 @@ def statements_under(
     return stored
 
 
+def require_all_heads(
+    tx: catalog.Transaction,
+    newest: Snapshot,
+    manifest: Digest,
+    heads: tuple[catalog.StatementHead, ...],
+    *,
+    nodes: TreeNodes | None = None,
+) -> None:
+    """Raise unless these are the statements that were made about a manifest digest, each of the kind that was logged.
+
+    Raises:
+        SaidDiffers, PathRejected: as `statements_about`.
+    """
+    _require_all_said(tx, newest, manifest, heads, nodes)
+
+
 def snapshot_if_trusted(
     registry: Registry, tx: catalog.Transaction, *, known: Snapshot | None = None
 ) -> Snapshot | None:
     """The snapshot that decides; None also where no trust file says whose checkpoints count: verification reports that.
 
+    Where several readings share a transaction it is verified once.
+
     Raises:
         RevokedKey: the log key that signed the checkpoint is revoked, and not only since the snapshot was made.
         LogTruncated, LogForked, CheckpointsRemoved, MalformedNote, WrongOrigin, BadSignature: as `newest_snapshot`.
     """
-    try:
-        newest = newest_snapshot(registry, tx, known=known)
-        if newest is not None and newest is not known:
-            _require_signer(registry, newest)
-    except NotChecked:
-        return None
-    return newest
+
+    def verified() -> Snapshot | None:
+        try:
+            newest = newest_snapshot(registry, tx, known=known)
+            if newest is not None and newest is not known:
+                _require_signer(registry, newest)
+        except NotChecked:
+            return None
+        return newest
+
+    return registry.database.once_while_reading(tx, "snapshot", verified)
 
 
 def _require_signer(registry: Registry, newest: Snapshot) -> None:
@@ -314,7 +337,7 @@ def _require_all_said(
     tx: catalog.Transaction,
     newest: Snapshot,
     manifest: Digest,
-    stored: tuple[StoredStatement, ...],
+    stored: tuple[_Said, ...],
     nodes: TreeNodes | None,
 ) -> None:
     covered = [(statement.digest, statement.logged_kind) for statement in covered_by(newest, stored)]
@@ -419,7 +442,7 @@ def _earlier(store: SqlLogStore, newest: Snapshot, size: int, text: str) -> comp
     )
 
 
-def covered_by(newest: Snapshot, stored: tuple[StoredStatement, ...]) -> tuple[StoredStatement, ...]:
+def covered_by(newest: Snapshot, stored: tuple[_Said, ...]) -> tuple[_Said, ...]:
     """The statements that are not pending."""
     return tuple(
         statement for statement in stored if statement.log_index is not None and statement.log_index < newest.size

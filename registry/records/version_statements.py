@@ -78,11 +78,18 @@ class RecordContradicted(IntegrityBroken):
 
 @dataclass(frozen=True, slots=True)
 class SignedRecord:
-    """A modification record, the statement that holds it, and the digest of its canonical bytes."""
+    """A modification record, and the statement that holds it."""
 
     statement: StoredStatement
     record: RecordSections
-    digest: Digest
+
+    @property
+    def digest(self) -> Digest:
+        """Of its canonical bytes; computed each time, as few ask.
+
+        It is not that of the predicate as JSON gives it: there the double 10^18 is an integer, which has no canonical form.
+        """
+        return self.record.canonical_digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +203,9 @@ def statements_of_version(
     of_others = {digest for entry in others for digest in entry.brought}
     of_others |= {link.statement.digest for link in elsewhere}
     of_others -= own.accompanied_by | in_chain
-    other_records = {link.digest for link in elsewhere} - {link.digest for link in chain}
+    other_records = {link.digest for link in elsewhere}
+    if other_records:
+        other_records -= {link.digest for link in chain}
     other_names = {entry.name for entry in others}
     of_others |= {
         stored.digest
@@ -356,8 +365,7 @@ def _readable_history(
 
 
 def _signed(stored: StoredStatement, check: RecordCheck) -> SignedRecord:
-    # not the digest of the predicate as JSON gives it: there the double 10^18 is an integer, which has no canonical form
-    return SignedRecord(stored, check.record, check.record.canonical_digest())
+    return SignedRecord(stored, check.record)
 
 
 def _is_after(stored: StoredStatement, registration: StoredStatement) -> bool:

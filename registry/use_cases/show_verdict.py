@@ -8,12 +8,13 @@ from pydantic import ValidationError
 from peft_registry.registry.compliance.record_verdicts import RecordVerdicts, Verdict, verdicts_of
 from peft_registry.registry.compliance.superseding import in_second_form
 from peft_registry.registry.compliance.verdicts.rules import VerdictRules, shipped_rules
+from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.records.decisions import PersonsDecision, decided_by, decisions_of
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.signed_records import required_record, version_statements
+from peft_registry.registry.records.signed_records import elsewhere, required_record, version_statements
 from peft_registry.registry.records.version_statements import VersionStatements
 from peft_registry.registry.verification.signed_versions import signed_page, signed_version
 from peft_registry.schemas.document import Frozen, first_problem
@@ -140,20 +141,22 @@ def replay(registry: Registry, rules: VerdictRules) -> Replay:
     """
     changes: list[VerdictChange] = []
     versions = without_record = 0
-    for version in _versions(registry):
-        versions += 1
-        said = version_statements(registry, version)
-        if said.record is None:
-            without_record += 1
-            continue
-        record = in_second_form(said.record.record)
-        decided = decided_by(persons_decisions(registry, version, said))
-        before, under = verdicts_of(record, decided=decided), verdicts_of(record, rules, decided)
-        changes += [
-            _change(version, now, then)
-            for now, then in zip(before.both, under.both, strict=True)
-            if _says(now) != _says(then)
-        ]
+    after: catalog.PageKey | None = None
+    while True:
+        # what many versions need of others is read once a page, and the log is proven once
+        with registry.database.reading():
+            page = signed_page(registry, after=after, limit=_VERSIONS_AT_ONCE)
+            around = elsewhere(registry)
+            for version in page.versions:
+                versions += 1
+                said = version_statements(registry, version, around)
+                if said.record is None:
+                    without_record += 1
+                else:
+                    changes += _changes(registry, version, said, rules)
+        after = page.next
+        if after is None:
+            break
     return Replay(
         versions=versions,
         without_record=without_record,
@@ -163,14 +166,15 @@ def replay(registry: Registry, rules: VerdictRules) -> Replay:
     )
 
 
-def _versions(registry: Registry) -> Iterator[Version]:
-    after = None
-    while True:
-        page = signed_page(registry, after=after, limit=_VERSIONS_AT_ONCE)
-        yield from page.versions
-        after = page.next
-        if after is None:
-            return
+def _changes(
+    registry: Registry, version: Version, said: VersionStatements, rules: VerdictRules
+) -> Iterator[VerdictChange]:
+    record = in_second_form(required_record(said, version).record)
+    decided = decided_by(persons_decisions(registry, version, said))
+    before, under = verdicts_of(record, decided=decided), verdicts_of(record, rules, decided)
+    for now, then in zip(before.both, under.both, strict=True):
+        if _says(now) != _says(then):
+            yield _change(version, now, then)
 
 
 def _says(verdict: Verdict) -> tuple[str, str | None, tuple[str, ...]]:

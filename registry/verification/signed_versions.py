@@ -5,6 +5,7 @@ contradiction ends it; `registry verify` names all of them and looks at the byte
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.catalog.graph import versions_below
@@ -20,11 +21,12 @@ from peft_registry.registry.records.snapshots import (
     logged_leaf,
     newest_number,
     read_leaf,
+    require_all_heads,
     require_logged,
     snapshot_if_trusted,
-    statements_under,
 )
 from peft_registry.registry.records.stored_manifests import stored_manifest
+from peft_registry.registry.signing import dsse
 from peft_registry.registry.transparency import snapshot
 from peft_registry.registry.verification.recorded_rows import WeightsOf, row_contradictions, version_contradictions
 from peft_registry.schemas.identity import Digest
@@ -73,8 +75,17 @@ def _signed_together(
     if newest is not None:
         _read_ahead(nodes, newest, versions)
         _require_all_numbers(tx, newest, {version.name for version in versions}, nodes)
-    recorded = catalog.recorded_artifacts(tx, tuple({version.manifest_digest for version in versions}))
-    return [_signed(registry, tx, newest, version, nodes, recorded=recorded) for version in versions]
+    digests = tuple({version.manifest_digest for version in versions})
+    rows = _Rows(catalog.recorded_artifacts(tx, digests), catalog.statement_heads(tx, subjects=digests))
+    return [_signed(registry, tx, newest, version, nodes, rows=rows) for version in versions]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What the catalogue has of the artifacts of several versions: read at once, which is cheaper."""
+
+    artifacts: Mapping[Digest, catalog.RecordedArtifact]
+    statements: Mapping[Digest, tuple[catalog.StatementHead, ...]]
 
 
 def _read_ahead(nodes: TreeNodes, newest: Snapshot, versions: tuple[Version, ...]) -> None:
@@ -189,17 +200,18 @@ def _signed(
     version: Version,
     nodes: TreeNodes,
     *,
-    recorded: Mapping[Digest, catalog.RecordedArtifact],
+    rows: _Rows,
 ) -> Version:
     _require_as_logged(tx, newest, version, nodes)
-    rows = recorded.get(version.manifest_digest)
-    if rows is None:
+    recorded = rows.artifacts.get(version.manifest_digest)
+    if recorded is None:
         raise catalog.ArtifactUnknown(version.manifest_digest)
-    manifest = _require_rows(registry, rows, version.manifest_digest, version.label)
+    manifest = _require_rows(registry, recorded, version.manifest_digest, version.label)
     _require_version_row(version, manifest)
     if newest is None:  # a log of an earlier release: an alias counts with its signed move, which reading one checks
         return version.revised(origin=manifest.origin)
-    return version.revised(aliases=tuple(_aliases(tx, newest, version, nodes)), origin=manifest.origin)
+    heads = rows.statements[version.manifest_digest]
+    return version.revised(aliases=tuple(_aliases(tx, newest, version, heads, nodes)), origin=manifest.origin)
 
 
 def _logged_manifest(
@@ -266,18 +278,37 @@ def _weights_of(registry: Registry) -> WeightsOf:
     return weights
 
 
-def _aliases(tx: catalog.Transaction, newest: Snapshot, version: Version, nodes: TreeNodes) -> Iterator[str]:
+def _aliases(
+    tx: catalog.Transaction,
+    newest: Snapshot,
+    version: Version,
+    heads: tuple[catalog.StatementHead, ...],
+    nodes: TreeNodes,
+) -> Iterator[str]:
     """The aliases of its name that point to it by their last logged move, in the order of their names."""
+    require_all_heads(tx, newest, version.manifest_digest, heads, nodes=nodes)
     moved = set()
-    for stored in statements_under(tx, newest, version.manifest_digest, nodes=nodes):
-        if stored.kind == "alias":
-            move = AliasPredicate.from_json(stored.statement.predicate)
+    for head in heads:
+        if head.kind == "alias":
+            move = _logged_move(tx, head.digest, version)
             if move.name == version.name:
                 moved.add(move.alias)
     for alias in sorted(moved, key=str.encode):
         target = alias_target(tx, newest, version.name, alias, nodes=nodes)
         if target is not None and target.manifest == version.manifest_digest:
             yield alias
+
+
+def _logged_move(tx: catalog.Transaction, digest: Digest, version: Version) -> AliasPredicate:
+    """The move of an alias that a statement holds, if its text is the one that was logged."""
+    stored = catalog.statement(tx, digest)
+    assert stored is not None, "it was listed in this transaction"
+    text = dsse.Envelope.parse(stored.envelope, what=f"statement {digest.short}").payload
+    if Digest.of(text) != digest:
+        raise VersionsDiffer(
+            version.name, f"{version.label}, the text of statement {digest.short} is not what was logged"
+        )
+    return AliasPredicate.from_json(stored.statement.predicate)
 
 
 def _require_all_numbers(

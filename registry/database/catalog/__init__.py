@@ -79,7 +79,14 @@ from peft_registry.registry.database.catalog.outbox import (
     waiting_by_name,
 )
 from peft_registry.registry.database.catalog.pages import PageKey, VersionFilter, VersionPage, list_versions
-from peft_registry.registry.database.catalog.statements import any_statement, insert_statement, statement, statements_of
+from peft_registry.registry.database.catalog.statements import (
+    StatementHead,
+    any_statement,
+    insert_statement,
+    statement,
+    statement_heads,
+    statements_of,
+)
 from peft_registry.registry.database.catalog.versions import (
     NameOfAnotherKind,
     VersionUnknown,
@@ -110,6 +117,7 @@ __all__ = [
     "SearchKey",
     "SearchPage",
     "StatementColumns",
+    "StatementHead",
     "Transaction",
     "VersionFilter",
     "VersionPage",
@@ -182,6 +190,7 @@ __all__ = [
     "set_alias",
     "set_meta",
     "statement",
+    "statement_heads",
     "statements_of",
     "take_lease",
     "take_turn",

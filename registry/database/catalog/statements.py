@@ -1,5 +1,7 @@
 """Signed statements, as they were appended."""
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,7 +12,7 @@ from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.database.tables import statements
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.statement import Statement, StatementKind, StoredStatement
+from peft_registry.schemas.statement import Statement, StatementKind, StoredStatement, logged_kind
 
 
 def insert_statement(
@@ -51,6 +53,30 @@ def statements_of(tx: Transaction, *, subject: Digest) -> tuple[StoredStatement,
     """
     query = select(statements).where(statements.c.subject == subject).order_by(statements.c.log_index)
     return tuple(_stored(row) for row in tx.execute(query))
+
+
+@dataclass(frozen=True, slots=True)
+class StatementHead:
+    """Which statement was made, without its text; what the row says of it, and nothing that was signed."""
+
+    digest: Digest
+    kind: StatementKind | None
+    logged_kind: str  # what its entry in the log calls it
+    log_index: int
+
+
+def statement_heads(tx: Transaction, *, subjects: Collection[Digest]) -> dict[Digest, tuple[StatementHead, ...]]:
+    """Which statements were made about each of these, in log order. Their texts, which take most of the time, are not read."""
+    columns = statements.c
+    query = (
+        select(columns.subject, columns.digest, columns.kind, columns.predicate_type, columns.log_index)
+        .where(columns.subject.in_(subjects))
+        .order_by(columns.subject, columns.log_index)
+    )
+    heads: dict[Digest, list[StatementHead]] = {subject: [] for subject in subjects}
+    for subject, digest, kind, predicate_type, log_index in tx.execute(query):
+        heads[subject].append(StatementHead(digest, kind, logged_kind(predicate_type), log_index))
+    return {subject: tuple(of_subject) for subject, of_subject in heads.items()}
 
 
 def any_statement(tx: Transaction, kind: StatementKind) -> bool:

@@ -282,6 +282,17 @@ def test_the_commands_end_with_6_where_a_row_was_edited(tmp_path: Path, capsys: 
         assert "method" in printed.err
 
 
+def test_no_alias_is_hidden_by_exchanging_the_text_of_its_move(home: MadeHome) -> None:
+    """Its row still names what was logged, and the text in it moves another alias."""
+    move = "kind = 'alias' AND log_index = (SELECT {}(log_index) FROM statements WHERE kind = 'alias')"
+    with home.rows() as rows:
+        other = f"(SELECT envelope FROM statements WHERE {move.format('max')})"
+        rows.run(f"UPDATE statements SET envelope = {other} WHERE {move.format('min')}")
+    with closing(home.opened()) as registry, pytest.raises(IntegrityBroken) as refused:
+        listed(registry)
+    assert "is not what was logged" in refused.value.why
+
+
 def test_the_lineage_of_a_base_ends_where_it_is_asked_to_and_counts_the_rest(
     home: MadeHome, capsys: pytest.CaptureFixture[str]
 ) -> None:
