@@ -4,7 +4,7 @@ SQLite: WAL, full sync, foreign keys, one writer at a time (`BEGIN IMMEDIATE`). 
 before anything else, so writers come one after the other there too, and version numbers and log entries have no gaps.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Self, TypeVar
@@ -33,6 +33,16 @@ _SQLITE = "sqlite:///"
 _WRITES = "registry_writes"  # an execution option: the transaction that begins next writes
 # any constant will do: it keeps two `create` calls on one server apart
 _MIGRATION_LOCK = 0x70656674
+
+
+_AT_ONCE = 500  # parameters of one query: SQLite and PostgreSQL both bound them, and this is far below
+Item = TypeVar("Item")
+
+
+def in_parts(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """The items in parts of which each can be named in one query."""
+    for start in range(0, len(items), _AT_ONCE):
+        yield items[start : start + _AT_ONCE]
 
 
 class Database:

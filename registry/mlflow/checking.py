@@ -19,15 +19,15 @@ from peft_registry.registry.mlflow.comparing import (
     differences_of_version,
 )
 from peft_registry.registry.mlflow.draining import (
+    Loader,
     RouteState,
     mirror_route,
     mirror_state,
-    projection_of,
     sync_mirror,
     turn,
 )
 from peft_registry.registry.mlflow.mirror import MirrorState, require_marked, require_store
-from peft_registry.registry.mlflow.projection import ArtifactFile
+from peft_registry.registry.mlflow.projection import ArtifactFile, Projection
 from peft_registry.registry.mlflow.route import MirrorGone, MirrorNotChecked, MirrorUnavailable, prepare_environment
 from peft_registry.registry.mlflow.side_runs import TRIAL
 from peft_registry.registry.mlflow.surface import EntryRefused, Surface, open_surface
@@ -151,9 +151,11 @@ def _compared(
     """What is not as it was written, by version, and which versions changed here since."""
     found: list[tuple[str, Difference]] = []
     waiting: list[str] = []
+    loader = Loader(registry)
     observe(Started("mirror check", total=len(mirrored), unit="versions"))
     for done, (label, known) in enumerate(mirrored, start=1):
-        differences = _differences(registry, surface, label, known)
+        projection = loader.load(_entry(registry, label))
+        differences = _differences(surface, projection, known)
         if differences is None:
             waiting.append(label)
         else:
@@ -203,23 +205,26 @@ def repair_mirror(registry: Registry, *, observe: Observe = ignore) -> MirrorChe
     return check_mirror(registry, observe=observe)
 
 
-def _differences(registry: Registry, surface: Surface, label: str, known: dict[str, Any]) -> list[Difference] | None:
+def _differences(surface: Surface, projection: Projection, known: dict[str, Any]) -> list[Difference] | None:
     """What of one version is not as it was written; None where it changed here since."""
-    entry = _entry(registry, label)
-    projection = projection_of(registry, entry)
     if known["projection"] not in (str(projection.digest), _TO_BE_WRITTEN):
         return None
     run_id = known["run_id"]
     model_id = known["model_id"]
     shown_run = surface.shown_run(run_id)
+    name = projection.version.name
     return [
         *differences_of_version(
             projection,
-            surface.shown_version(entry.name, entry.number),
+            surface.shown_version(name, projection.version.number),
             description=surface.description(projection, run_id),
             run_id=run_id,
         ),
-        *(differences_of_name(projection, surface.shown_name_tags(entry.name)) if projection.version.name_tags else ()),
+        *(
+            differences_of_name(projection, surface.shown_name_tags(projection.version.name))
+            if projection.version.name_tags
+            else ()
+        ),
         *differences_of_run(
             projection,
             shown_run,

@@ -254,7 +254,7 @@ def _drained(registry: Registry, *, anew: bool, observe: Observe) -> SyncOutcome
             _waiting(registry, state.route),
             route=mirror_route(registry),
             state=state,
-            load=_Loader(registry).load,
+            load=Loader(registry).load,
             newest=state.newest_entry,
             anew=anew,
             observe=observe,
@@ -336,8 +336,11 @@ def _kept(state: "RouteState") -> Iterator[None]:
 
 
 @dataclass
-class _Loader:
-    """Reads versions to be copied, one after the other. What many of them need of others is read once for each batch."""
+class Loader:
+    """Reads versions to be copied, or held against their copies, one after the other.
+
+    What many of them need of others is read once for each batch.
+    """
 
     registry: Registry
     loaded: int = 0

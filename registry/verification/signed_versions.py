@@ -175,12 +175,28 @@ def signed_lineage(
                 raise VersionsDiffer(
                     node.label, f"the catalogue says what {node.digest} was made from, and has no such artifact"
                 )
-            if node.kind in ("data", "unknown"):
-                continue
-            for version in catalog.version_by_digest(tx, manifest_digest=node.digest):
-                _require_as_logged(tx, newest, version)
-            _require_rows(registry, catalog.recorded_artifact(tx, manifest_digest=node.digest), node.digest, node.label)
+        artifacts = {node.digest: node.label for node in lineage.nodes if node.kind not in ("data", "unknown")}
+        _require_artifacts(registry, tx, newest, artifacts)
     return lineage
+
+
+def _require_artifacts(
+    registry: Registry, tx: catalog.Transaction, newest: Snapshot | None, labels: Mapping[Digest, str]
+) -> None:
+    """Raise unless the rows of these artifacts and of their versions say what was signed and logged; all are read at once."""
+    digests = tuple(labels)
+    versions = catalog.versions_of_artifacts(tx, digests)
+    recorded = catalog.recorded_artifacts(tx, digests)
+    nodes = TreeNodes(tx)
+    if newest is not None:
+        keys = [snapshot.version_key(version.name, version.number) for version in versions]
+        nodes.read(newest, keys=keys, entries=[version.log_index for version in versions])
+    for version in versions:
+        _require_as_logged(tx, newest, version, nodes)
+    for digest, label in labels.items():
+        if digest not in recorded:
+            raise catalog.ArtifactUnknown(digest)
+        _require_rows(registry, recorded[digest], digest, label)
 
 
 def _versions_beyond(tx: catalog.Transaction, lineage: Lineage) -> int:

@@ -100,6 +100,7 @@ from peft_registry.registry.database.catalog.versions import (
     resolve,
     version_by_digest,
     versions_of,
+    versions_of_artifacts,
     versions_with_weights,
 )
 from peft_registry.registry.database.session import Transaction
@@ -197,6 +198,7 @@ __all__ = [
     "version_by_digest",
     "versions_by_name",
     "versions_of",
+    "versions_of_artifacts",
     "versions_with_weights",
     "waiting_by_name",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import String, func, literal, or_, select, type_coerce, union, update
 
 from peft_registry.registry.database.rows import insert_or
-from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.database.session import Transaction, in_parts
 from peft_registry.registry.database.tables import (
     DigestText,
     artifact_data,
@@ -19,9 +19,6 @@ from peft_registry.registry.database.tables import (
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
-
-_DIGESTS_AT_ONCE = 500
-"""SQLite and PostgreSQL both bound the parameters of one query; this is far below."""
 
 
 class ArtifactUnknown(NotFound):
@@ -78,8 +75,8 @@ def recorded_artifacts(tx: Transaction, manifest_digests: Sequence[Digest]) -> d
         RowDamaged: as `recorded_artifact`.
     """
     recorded: dict[Digest, RecordedArtifact] = {}
-    for start in range(0, len(manifest_digests), _DIGESTS_AT_ONCE):
-        recorded |= _recorded(tx, manifest_digests[start : start + _DIGESTS_AT_ONCE])
+    for part in in_parts(manifest_digests):
+        recorded |= _recorded(tx, part)
     return recorded
 
 

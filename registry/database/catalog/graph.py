@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import CTE, Label, Select, func, literal, select, tuple_, type_coerce, union, union_all
 
 from peft_registry.registry.database.catalog.versions import read_versions, select_versions
-from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.database.session import Transaction, in_parts
 from peft_registry.registry.database.tables import (
     ByteOrdered,
     DigestText,
@@ -32,8 +32,6 @@ _DATA_EDGES = select(
     artifact_data.c.manifest_digest.label("target"),
     literal("data").label("role"),
 )
-_DIGESTS_AT_ONCE = 500
-"""SQLite and PostgreSQL both bound the parameters of one query; this is far below."""
 
 
 def edges_above(tx: Transaction, focus: Digest, *, depth: int | None = None) -> tuple[LineageEdge, ...]:
@@ -72,7 +70,7 @@ def _edges_near(
     seen, level = {focus}, [focus]
     while level and depth != 0 and (limit is None or len(edges) < limit):
         reached: list[LineageEdge] = []
-        for some in _in_parts(level):
+        for some in in_parts(level):
             room = None if limit is None else limit - len(edges) - len(reached)
             reached += _edges(tx, beside(some), limit=room)
         edges += reached
@@ -168,10 +166,8 @@ def versions_below(
 
 def _versions_named(tx: Transaction, keys: Sequence[tuple[str, int]]) -> tuple[Version, ...]:
     found: list[Version] = []
-    for start in range(0, len(keys), _DIGESTS_AT_ONCE):
-        query = select_versions().where(
-            tuple_(versions.c.name, versions.c.number).in_(keys[start : start + _DIGESTS_AT_ONCE])
-        )
+    for part in in_parts(keys):
+        query = select_versions().where(tuple_(versions.c.name, versions.c.number).in_(part))
         found += read_versions(tx, query.order_by(versions.c.name, versions.c.number))
     return tuple(found)
 
@@ -179,7 +175,7 @@ def _versions_named(tx: Transaction, keys: Sequence[tuple[str, int]]) -> tuple[V
 def describe_nodes(tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, LineageNode]:
     """What each digest is, as far as this registry knows; a digest that it does not know is absent."""
     found: dict[Digest, LineageNode] = {}
-    for some in _in_parts(sorted(set(digests))):
+    for some in in_parts(sorted(set(digests))):
         found |= {node.digest: node for node in _data(tx, some)}
         found |= {node.digest: node for node in _artifacts(tx, some)}
     return found
@@ -237,8 +233,3 @@ def _data(tx: Transaction, digests: Sequence[Digest]) -> Iterator[LineageNode]:
     # one file may have been used under several names: the last in order is shown, always the same one
     for digest, name in tx.execute(query.distinct().order_by(artifact_data.c.sha256, artifact_data.c.name)):
         yield LineageNode(digest=digest, kind="data", label=name, registered=False)
-
-
-def _in_parts(digests: Sequence[Digest]) -> Iterator[Sequence[Digest]]:
-    for start in range(0, len(digests), _DIGESTS_AT_ONCE):
-        yield digests[start : start + _DIGESTS_AT_ONCE]

@@ -10,7 +10,7 @@ from sqlalchemy import Row, Select, func, insert, select
 from peft_registry.registry.database.catalog.artifacts import ArtifactUnknown
 from peft_registry.registry.database.catalog.facet_rows import artifact_facets, insert_facets
 from peft_registry.registry.database.failures import RowDamaged, stored_text
-from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.database.session import Transaction, in_parts
 from peft_registry.registry.database.tables import aliases, artifact_data, artifacts, versions
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import NotFound, Taken
@@ -175,6 +175,15 @@ def version_by_digest(tx: Transaction, manifest_digest: Digest) -> tuple[Version
     """Every version that has this artifact, in the order of registration."""
     query = select_versions().where(versions.c.manifest_digest == manifest_digest).order_by(versions.c.log_index)
     return read_versions(tx, query)
+
+
+def versions_of_artifacts(tx: Transaction, manifest_digests: Sequence[Digest]) -> tuple[Version, ...]:
+    """Every version that has any of these artifacts, in the order of registration of each part of them."""
+    found: list[Version] = []
+    for part in in_parts(manifest_digests):
+        query = select_versions().where(versions.c.manifest_digest.in_(part)).order_by(versions.c.log_index)
+        found += read_versions(tx, query)
+    return tuple(found)
 
 
 def versions_with_weights(tx: Transaction, weights_digest: Digest) -> tuple[Version, ...]:
