@@ -113,8 +113,10 @@ def _decide(story: "_Story", folder: Path) -> None:
     """Two people approve what a policy guards: it says no before, and yes afterwards."""
     story.chapter(
         "Decisions",
-        "What the law may make of it, and a policy that lets it through once two people approved under their own keys.",
+        "Which were measured, what the law may make of one, and a policy that lets it through once two people approved it.",
     )
+    measured = "kind=adapter metric[held-out.loss]<9"
+    story.type("list", "--where", measured, "--columns", "version,method,metric[held-out.loss],verdict")
     story.type("verdict", NAME)
     policy = folder / "two-people.yml"
     policy.write_text(TWO_PEOPLE, "utf-8")
