@@ -65,8 +65,8 @@ def texts_given_away(folder: Path, names: Iterable[str]) -> tuple[Finding, ...]:
         for key, text in _texts(folder, name):
             if _OF_A_MACHINE.search(text):
                 place = f"{name}, {ascii(key)[1:-1][:80]}" if key else name
-                said = "a path of somebody's machine stands in it, and is registered and published with it"
-                findings.append(Finding(kind="path-inside", text=said, place=place))
+                problem = "a path of somebody's machine stands in it, and is registered and published with it"
+                findings.append(Finding(kind="path-inside", text=problem, place=place))
     return tuple(findings[:_MAX_FINDINGS])
 
 
@@ -93,9 +93,9 @@ def _texts(folder: Path, name: str) -> Iterator[tuple[str, str]]:
     """Every text in a file of the model that may give something away, with its key; a secret among them is refused."""
     path = folder / name
     if name.endswith(WEIGHTS_SUFFIX):
-        said = dict(read_header(path, family="intake").metadata)
-        require_no_secrets(said, what=f"the metadata of {name}")
-        yield from ((f"{_METADATA} {key}", text) for key, text in said.items())
+        metadata = dict(read_header(path, family="intake").metadata)
+        require_no_secrets(metadata, what=f"the metadata of {name}")
+        yield from ((f"{_METADATA} {key}", text) for key, text in metadata.items())
     elif name in _TEXTS:
         data = read_file(path, max_bytes=JSON_MAX_BYTES)
         if name.endswith(".json"):

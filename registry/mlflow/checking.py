@@ -78,19 +78,19 @@ class MirrorCheck:
             f"waiting  {name}: {count} {'version is' if count == 1 else 'versions are'} not copied yet"
             for name, count in names.items()
         ]
-        found = f"{len(self.differences)} differences" if self.differences else "as it was written"
+        summary = f"{len(self.differences)} differences" if self.differences else "as it was written"
         not_compared = len(self.waiting) + len(self.not_copied)
         if not_compared and not self.differences:
-            found = f"{not_compared} not compared"
-        return (f"mirror   {self.versions} versions in {self.route}: {found}", *lines)
+            summary = f"{not_compared} not compared"
+        return (f"mirror   {self.versions} versions in {self.route}: {summary}", *lines)
 
     def to_json(self) -> dict[str, Any]:
         return {
             "route": self.route,
             "versions": self.versions,
             "differences": [
-                {"version": label, "place": found.place, "written": found.written, "shown": found.shown}
-                for label, found in self.differences
+                {"version": label, "place": difference.place, "written": difference.written, "shown": difference.shown}
+                for label, difference in self.differences
             ],
             "waiting": list(self.waiting),
             "not_copied": list(self.not_copied),
@@ -149,7 +149,7 @@ def _compared(
     observe: Observe,
 ) -> tuple[tuple[tuple[str, Difference], ...], tuple[str, ...]]:
     """What is not as it was written, by version, and which versions changed here since."""
-    found: list[tuple[str, Difference]] = []
+    different: list[tuple[str, Difference]] = []
     waiting: list[str] = []
     loader = Loader(registry)
     observe(Started("mirror check", total=len(mirrored), unit="versions"))
@@ -159,10 +159,10 @@ def _compared(
         if differences is None:
             waiting.append(label)
         else:
-            found += [(label, difference) for difference in differences]
+            different += [(label, difference) for difference in differences]
         observe(Advanced("mirror check", done))
     observe(Finished("mirror check"))
-    return tuple(found), tuple(waiting)
+    return tuple(different), tuple(waiting)
 
 
 def _foreign_versions(surface: Surface, registered: Mapping[str, int]) -> tuple[tuple[str, Difference], ...]:

@@ -377,15 +377,17 @@ class Surface:
 
         with _refusals():
             try:
-                found = self._client.get_model_version(name, str(number))
+                version = self._client.get_model_version(name, str(number))
                 # MLflow's database has a second column for it, and loads from that; no other call shows it
                 loads_from = self._client.get_model_version_download_uri(name, str(number))
             except MlflowException as error:
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                     return None
                 raise
-        aliases = frozenset(found.aliases)
-        return ShownVersion(found.source, loads_from, found.run_id, found.tags, found.description or "", aliases)
+        aliases = frozenset(version.aliases)
+        return ShownVersion(
+            version.source, loads_from, version.run_id, version.tags, version.description or "", aliases
+        )
 
     def numbers_of(self, name: str) -> tuple[int, ...]:
         """The numbers of all versions that MLflow has under a name."""
@@ -394,7 +396,7 @@ class Surface:
         with _refusals():
             while True:
                 page = self._client.search_model_versions(f"name = '{name}'", max_results=1_000, page_token=token)
-                numbers += [int(found.version) for found in page]
+                numbers += [int(version.version) for version in page]
                 token = page.token
                 if not token:
                     return tuple(sorted(numbers))

@@ -86,12 +86,12 @@ def collect(registry: Registry, references: Sequence[str] = (), *, dry_run: bool
         registry.require_writable()
     named = tuple(_garbage_named(registry, reference) for reference in references)
     objects = [info for info in registry.store.list() if not named or info.digest in named]
-    found: dict[Digest, ObjectInfo] = {info.digest: info for info in objects}
+    stored: dict[Digest, ObjectInfo] = {info.digest: info for info in objects}
     for digest in named:
-        if digest not in found:
+        if digest not in stored:
             raise DigestUnknown(digest)
     with registry.database.read() as tx:
-        garbage = _garbage_among(registry, tx, found, named)
+        garbage = _garbage_among(registry, tx, stored, named)
     removed: list[ObjectInfo] = []
     kept: list[KeptObject] = []
     at_once = len(garbage) if named else _AT_ONCE
@@ -153,7 +153,7 @@ def _require_not_on_hold(registry: Registry, tx: Transaction, subject: Subject) 
 
 
 def _garbage_among(
-    registry: Registry, tx: Transaction, found: dict[Digest, ObjectInfo], named: Sequence[Digest]
+    registry: Registry, tx: Transaction, stored: dict[Digest, ObjectInfo], named: Sequence[Digest]
 ) -> list[ObjectInfo]:
     """What nothing recorded points to, in the order of digests; of what is named each has to be."""
     referenced = frozenset(catalog.referenced_objects(tx))
@@ -162,7 +162,7 @@ def _garbage_among(
             subject = Subject(digest, f"{STORED} {digest.short}")
             _require_not_on_hold(registry, tx, subject)
             raise StillRegistered(subject.name, "a registered version needs it, and a version is not deleted")
-    return [info for digest, info in sorted(found.items()) if digest not in referenced]
+    return [info for digest, info in sorted(stored.items()) if digest not in referenced]
 
 
 def _sort(

@@ -63,15 +63,15 @@ class GateClosed(Refused):
     alias: str
     policy: str
     typed: str
-    found: tuple[Reason, ...]
+    objections: tuple[Reason, ...]
 
     @property
     def reasons(self) -> str:
-        return "; ".join(f"({number}) {reason.text}" for number, reason in enumerate(self.found, start=1))
+        return "; ".join(f"({number}) {reason.text}" for number, reason in enumerate(self.objections, start=1))
 
     @property
     def remedies(self) -> str:
-        return "; ".join(dict.fromkeys(reason.remedy for reason in self.found))
+        return "; ".join(dict.fromkeys(reason.remedy for reason in self.objections))
 
 
 class NoGatePassed(NotFound):

@@ -161,19 +161,19 @@ def votes_on(
         if entry.kind != "approval":
             continue
         try:
-            said = ApprovalPredicate.from_json(entry.statement.predicate)
+            approval = ApprovalPredicate.from_json(entry.statement.predicate)
         except ValidationError:
             continue
         objection = objection_to(registry, entry)
-        if policy is not None and said.policy != policy:
-            objection = objection or f"it is for another policy, {said.policy_name} {said.policy.short}"
-        stale = changed_since(said.record, said.evaluations, now=record, evaluated=evaluations)
+        if policy is not None and approval.policy != policy:
+            objection = objection or f"it is for another policy, {approval.policy_name} {approval.policy.short}"
+        stale = changed_since(approval.record, approval.evaluations, now=record, evaluated=evaluations)
         yield Vote(
             person=person_behind(registry, entry),
             key_id=entry.key_id,
             at=entry.appended_at,
-            policy_name=said.policy_name,
-            reason=said.reason,
+            policy_name=approval.policy_name,
+            reason=approval.reason,
             objection=objection or stale,
         )
 
@@ -186,11 +186,11 @@ def waivers_on(
         if entry.kind != "waiver":
             continue
         try:
-            said = WaiverPredicate.from_json(entry.statement.predicate)
+            waiver = WaiverPredicate.from_json(entry.statement.predicate)
         except ValidationError:
             continue
         objection = objection_to(registry, entry)
-        if policy is not None and said.policy != policy:
+        if policy is not None and waiver.policy != policy:
             objection = objection or "it is for another policy"
         person = person_behind(registry, entry)
-        yield Waiver(rule=said.rule, person=person, until=said.until, reason=said.reason, objection=objection)
+        yield Waiver(rule=waiver.rule, person=person, until=waiver.until, reason=waiver.reason, objection=objection)
