@@ -58,7 +58,7 @@ def test_three_persons_bring_a_version_to_its_alias_and_each_of_what_they_rest_o
     regulated = read_gate_policy("regulated")
     with pytest.raises(GateClosed) as refused:
         promote(registry, version, "champion", regulated)
-    assert len(refused.value.found) >= 5 and refused.value.exit_code == 3
+    assert len(refused.value.objections) >= 5 and refused.value.exit_code == 3
 
     form = tmp_path / "gaps.yml"
     write_form(registry, version, form)

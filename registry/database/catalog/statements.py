@@ -12,7 +12,7 @@ from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.database.tables import statements
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.statement import Statement, StatementKind, StoredStatement, logged_kind
+from peft_registry.schemas.statement import KINDS, Statement, StatementKind, StoredStatement, logged_kind
 
 
 def insert_statement(
@@ -75,7 +75,9 @@ def statement_heads(tx: Transaction, *, subjects: Collection[Digest]) -> dict[Di
     )
     heads: dict[Digest, list[StatementHead]] = {subject: [] for subject in subjects}
     for subject, digest, kind, predicate_type, log_index in tx.execute(query):
-        heads[subject].append(StatementHead(digest, kind, logged_kind(predicate_type), log_index))
+        # where the row calls it another kind than its type does, that: the log contradicts it, as it does `StoredStatement`
+        logged = logged_kind(predicate_type) if kind == KINDS.get(predicate_type) else f"{kind}"
+        heads[subject].append(StatementHead(digest, kind, logged, log_index))
     return {subject: tuple(of_subject) for subject, of_subject in heads.items()}
 
 
