@@ -94,7 +94,8 @@ class WholeRegistry(Frozen):
         """Label and text of each line, for people."""
         yield "registry", self.title
         yield "state", f"{self.made_at}, {self.covered} entries under a checkpoint, {self.pending} pending"
-        yield "versions", f"{self.versions} and {self.bases} bases"
+        bases = "1 base" if self.bases == 1 else f"{self.bases} bases"
+        yield "versions", f"{self.versions}, and {bases}"
         yield "due", f"{self.due_count} until {self.until}"
         for due in self.due:
             yield due.on, f"{due.kind}: {due.about}: {due.text}"

@@ -11,6 +11,7 @@ the run ends.
 """
 
 import argparse
+import gc
 import hashlib
 import math
 import os
@@ -97,6 +98,9 @@ def measure(database: str, sizes: list[int], *, with_peer: bool) -> None:
                 registry = open_home(home)
                 try:
                     versions = tuple(all_signed_versions(registry))
+                    # a command begins with an empty heap: the collector is not to walk through what filling left at each question
+                    gc.collect()
+                    gc.freeze()
                     taken[size] = answers(registry, versions, clock, f"{database} {size}")
                     if with_peer and size == sizes[-1]:
                         compare(registry, versions, taken[size], Path(scratch))
