@@ -19,6 +19,25 @@ class OptionNeeded(InputRefused):
     reason: str
 
 
+def reason_and_key(reason: str | None, key: Path | None, *, why_reason: str, why_key: str) -> tuple[str, Path]:
+    """Why a person decides, and the file of the key that they sign with; neither has a default.
+
+    Args:
+        reason: what was typed.
+        key: what was typed.
+        why_reason: why the command needs a reason.
+        why_key: why it needs a key from elsewhere.
+
+    Raises:
+        OptionNeeded: one of them is missing.
+    """
+    if reason is None:
+        raise OptionNeeded("--reason TEXT", why_reason)
+    if key is None:
+        raise OptionNeeded("--key FILE", why_key)
+    return reason, key
+
+
 class Output(StrEnum):
     """Text for people, JSON for programs."""
 
@@ -94,6 +113,9 @@ SubjectArgument = Annotated[
         help="Version, or the digest of a manifest, of data, of a base's weights or of a key",
         show_default=False,
     ),
+]
+KeyPassphraseOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="File with the passphrase of --key, if it differs.")
 ]
 DepthOption = Annotated[
     int | None,

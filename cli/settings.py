@@ -7,9 +7,13 @@ import warnings
 from collections.abc import Callable
 from getpass import GetPassWarning, getpass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from peft_registry.cli import console
 from peft_registry.schemas.errors import InputRefused
+
+if TYPE_CHECKING:
+    from peft_registry.registry.signing.keys import PrivateKey
 
 PASSPHRASE_FILE_MAX_BYTES = 4096
 PASSPHRASE_VARIABLE = "REGISTRY_PASSPHRASE"  # noqa: S105  the name of a variable
@@ -61,6 +65,18 @@ def passphrase_source(file: Path | None = None) -> Callable[[], bytes]:
         return known[0]
 
     return ask
+
+
+def signer_from(key: Path, key_passphrase_file: Path | None, passphrase_file: Path | None) -> "PrivateKey":
+    """A person's own key from a file; where its passphrase has no file of its own, it is that of the registry's keys.
+
+    Raises:
+        PassphraseUnavailable: it is encrypted, and nobody can be asked.
+        KeyFileMissing, KeyFileUnreadable, KeyFileExposed, MalformedPrivateKey, WrongPassphrase: as `PrivateKey.load`.
+    """
+    from peft_registry.registry.signing.keys import PrivateKey
+
+    return PrivateKey.load(key, passphrase_source(key_passphrase_file or passphrase_file))
 
 
 def new_passphrase(file: Path | None, *, unencrypted: bool) -> bytes | None:

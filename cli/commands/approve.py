@@ -10,18 +10,19 @@ import typer
 from peft_registry.cli import console
 from peft_registry.cli.options import (
     HomeOption,
+    KeyPassphraseOption,
     OptionNeeded,
     Output,
     OutputOption,
     PassphraseFileOption,
     ReferenceArgument,
+    reason_and_key,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from peft_registry.registry.homes.home import Registry
-    from peft_registry.registry.signing.keys import PrivateKey
     from peft_registry.schemas.version import Version
 
 PolicyOption = Annotated[
@@ -29,9 +30,6 @@ PolicyOption = Annotated[
 ]
 ReasonOption = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it is kept in the signed statement.")]
 KeyOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Private key of the approver.")]
-KeyPassphraseOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="File with the passphrase of --key, if it differs.")
-]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -50,13 +48,14 @@ def approve(
     output: OutputOption = Output.text,
 ) -> None:
     """Approve a version as it is now, under a policy. Signed with your key."""
+    from peft_registry.cli.settings import signer_from
     from peft_registry.registry.use_cases.approve import approve as sign_approval
     from peft_registry.registry.use_cases.gate import read_gate_policy
 
     asked = read_gate_policy(policy)
     why, file = _required(reason, key)
     with _opened_for(reference, home, passphrase_file) as (registry, version):
-        signer = _approver(file, key_passphrase_file or passphrase_file)
+        signer = signer_from(file, key_passphrase_file, passphrase_file)
         signed = sign_approval(registry, version, asked, signer, reason=why)
         person = registry.trust.person_of(signed.key_id)
     if output is Output.json:
@@ -84,6 +83,7 @@ def waive(
     output: OutputOption = Output.text,
 ) -> None:
     """Suspend one rule of a policy for a version, until a day. Signed with your key."""
+    from peft_registry.cli.settings import signer_from
     from peft_registry.registry.use_cases.approve import waive as sign_waiver
     from peft_registry.registry.use_cases.gate import read_gate_policy
 
@@ -92,7 +92,7 @@ def waive(
         raise OptionNeeded("--until YYYY-MM-DD", "a waiver ends")
     why, file = _required(reason, key)
     with _opened_for(reference, home, passphrase_file) as (registry, version):
-        signer = _approver(file, key_passphrase_file or passphrase_file)
+        signer = signer_from(file, key_passphrase_file, passphrase_file)
         signed = sign_waiver(registry, version, asked, rule, signer, until=until.date(), reason=why)
         person = registry.trust.person_of(signed.key_id)
     if output is Output.json:
@@ -124,16 +124,10 @@ def _opened_for(
         yield registry, version
 
 
-def _approver(key: Path, passphrase_file: Path | None) -> "PrivateKey":
-    from peft_registry.cli.settings import passphrase_source
-    from peft_registry.registry.signing.keys import PrivateKey
-
-    return PrivateKey.load(key, passphrase_source(passphrase_file))
-
-
 def _required(reason: str | None, key: Path | None) -> tuple[str, Path]:
-    if reason is None:
-        raise OptionNeeded("--reason TEXT", "whoever reads the decision later reads why")
-    if key is None:
-        raise OptionNeeded("--key FILE", "an approver signs, and a registry keeps no approver's key")
-    return reason, key
+    return reason_and_key(
+        reason,
+        key,
+        why_reason="whoever reads the decision later reads why",
+        why_key="an approver signs, and a registry keeps no approver's key",
+    )

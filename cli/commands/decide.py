@@ -10,6 +10,7 @@ import typer
 from peft_registry.cli import console
 from peft_registry.cli.options import (
     HomeOption,
+    KeyPassphraseOption,
     OptionNeeded,
     Output,
     OutputOption,
@@ -73,9 +74,7 @@ def decide(
             metavar="FILE", help="Private key of whoever answers; default: the key of the registry whose role may."
         ),
     ] = None,
-    key_passphrase_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File with the passphrase of --key, if it differs.")
-    ] = None,
+    key_passphrase_file: KeyPassphraseOption = None,
     owner: Annotated[
         Owner | None, typer.Option("--for", help="Write only what this owner owes; default: what anybody owes.")
     ] = None,
@@ -97,10 +96,9 @@ def decide(
         decision = _Decision(question, outcome, reason, policy)
         _decide_question(reference, decision, key, key_passphrase_file, home, passphrase_file, output)
         return
-    from peft_registry.cli.settings import passphrase_source
+    from peft_registry.cli.settings import signer_from
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.references import version_named
-    from peft_registry.registry.signing.keys import PrivateKey
     from peft_registry.registry.use_cases.answering_key import answering_key
     from peft_registry.registry.use_cases.decide import decide as sign_answers
     from peft_registry.registry.use_cases.decide import write_form
@@ -119,7 +117,7 @@ def decide(
             if key is None:
                 signer = answering_key(registry, form)
             else:
-                signer = PrivateKey.load(key, passphrase_source(key_passphrase_file or passphrase_file))
+                signer = signer_from(key, key_passphrase_file, passphrase_file)
         if not dry_run and not registry.read_only:
             completed = complete_answers(registry, version)
             if completed is not None:
@@ -160,10 +158,9 @@ def _decide_question(
     passphrase_file: Path | None,
     output: Output,
 ) -> None:
-    from peft_registry.cli.settings import passphrase_source
+    from peft_registry.cli.settings import signer_from
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.references import version_named
-    from peft_registry.registry.signing.keys import PrivateKey
     from peft_registry.registry.use_cases.decide import decide_question
     from peft_registry.registry.use_cases.gate import read_gate_policy
 
@@ -177,7 +174,7 @@ def _decide_question(
     with opened(home, passphrase_file) as registry:
         registry.unlock()
         version = version_named(registry, reference)
-        signer = PrivateKey.load(key, passphrase_source(key_passphrase_file or passphrase_file))
+        signer = signer_from(key, key_passphrase_file, passphrase_file)
         is_yes = decision.outcome is Outcome.yes
         signed = decide_question(
             registry, version, decision.question.decided, policy, signer, is_yes=is_yes, reason=decision.reason

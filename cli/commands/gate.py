@@ -9,10 +9,12 @@ from peft_registry.cli import console
 from peft_registry.cli.options import (
     CheckpointOption,
     HomeOption,
+    KeyPassphraseOption,
     OptionNeeded,
     Output,
     OutputOption,
     PassphraseFileOption,
+    reason_and_key,
 )
 
 if TYPE_CHECKING:
@@ -29,9 +31,6 @@ GuardedArgument = Annotated[
 ]
 ReasonOption = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; everybody who is refused reads it.")]
 KeyOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Private key of the approver.")]
-KeyPassphraseOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="File with the passphrase of --key, if it differs.")
-]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -146,19 +145,20 @@ def _bind(
     home: tuple[Path | None, Path | None],
 ) -> "AliasBinding":
     """Sign it; a key and a home each come with the file of their passphrase."""
-    from peft_registry.cli.settings import passphrase_source
+    from peft_registry.cli.settings import signer_from
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.signing.keys import PrivateKey
     from peft_registry.registry.use_cases.bind_alias import bind_alias, guarded_named
 
     file, key_passphrase_file = key
     folder, passphrase_file = home
-    if reason is None:
-        raise OptionNeeded("--reason TEXT", "everybody who is refused reads why")
-    if file is None:
-        raise OptionNeeded("--key FILE", "an approver binds an alias, and a registry keeps no approver's key")
+    reason, file = reason_and_key(
+        reason,
+        file,
+        why_reason="everybody who is refused reads why",
+        why_key="an approver binds an alias, and a registry keeps no approver's key",
+    )
     with opened(folder, passphrase_file) as registry:
         guarded = guarded_named(registry, alias)
         registry.unlock()
-        signer = PrivateKey.load(file, passphrase_source(key_passphrase_file or passphrase_file))
+        signer = signer_from(file, key_passphrase_file, passphrase_file)
         return bind_alias(registry, guarded, policy, signer, reason=reason)

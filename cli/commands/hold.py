@@ -9,11 +9,12 @@ import typer
 from peft_registry.cli import console
 from peft_registry.cli.options import (
     HomeOption,
-    OptionNeeded,
+    KeyPassphraseOption,
     Output,
     OutputOption,
     PassphraseFileOption,
     SubjectArgument,
+    reason_and_key,
 )
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
 ReasonOption = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; everybody who is refused reads it.")]
 KeyOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Private key of an approver or an officer.")]
-KeyPassphraseOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="File with the passphrase of --key, if it differs.")
-]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -45,15 +43,14 @@ def hold(
     output: OutputOption = Output.text,
 ) -> None:
     """Forbid the deletion of something, and of what belongs to it. Signed with your key."""
-    from peft_registry.cli.settings import passphrase_source
+    from peft_registry.cli.settings import signer_from
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.signing.keys import PrivateKey
     from peft_registry.registry.use_cases.hold import hold as sign_hold
 
     why, file = _required(reason, key)
     with opened(home, passphrase_file) as registry:
         registry.unlock()
-        signer = PrivateKey.load(file, passphrase_source(key_passphrase_file or passphrase_file))
+        signer = signer_from(file, key_passphrase_file, passphrase_file)
         last = None if until is None else until.date()
         changed = sign_hold(registry, reference, signer, reason=why, until=last)
     _show(changed, output)
@@ -69,25 +66,25 @@ def release(
     output: OutputOption = Output.text,
 ) -> None:
     """Take every hold of something back. Signed with your key."""
-    from peft_registry.cli.settings import passphrase_source
+    from peft_registry.cli.settings import signer_from
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.signing.keys import PrivateKey
     from peft_registry.registry.use_cases.hold import release as sign_release
 
     why, file = _required(reason, key)
     with opened(home, passphrase_file) as registry:
         registry.unlock()
-        signer = PrivateKey.load(file, passphrase_source(key_passphrase_file or passphrase_file))
+        signer = signer_from(file, key_passphrase_file, passphrase_file)
         changed = sign_release(registry, reference, signer, reason=why)
     _show(changed, output)
 
 
 def _required(reason: str | None, key: Path | None) -> tuple[str, Path]:
-    if reason is None:
-        raise OptionNeeded("--reason TEXT", "everybody who is refused reads why")
-    if key is None:
-        raise OptionNeeded("--key FILE", "an approver or an officer decides, and a registry keeps no key of theirs")
-    return reason, key
+    return reason_and_key(
+        reason,
+        key,
+        why_reason="everybody who is refused reads why",
+        why_key="an approver or an officer decides, and a registry keeps no key of theirs",
+    )
 
 
 def _show(changed: "HoldChanged", output: Output) -> None:

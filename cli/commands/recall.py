@@ -8,11 +8,12 @@ import typer
 from peft_registry.cli import console
 from peft_registry.cli.options import (
     HomeOption,
-    OptionNeeded,
+    KeyPassphraseOption,
     Output,
     OutputOption,
     PassphraseFileOption,
     SubjectArgument,
+    reason_and_key,
 )
 
 _SHOWN = 20  # versions; JSON has all
@@ -28,27 +29,26 @@ def recall(
     key: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Private key of the approver who recalls it.")
     ] = None,
-    key_passphrase_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File with the passphrase of --key, if it differs.")
-    ] = None,
+    key_passphrase_file: KeyPassphraseOption = None,
     undo: Annotated[bool, typer.Option("--undo", help="Take the recall back.")] = False,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Forbid the use of something, and of what was made from it. Signed with your key."""
-    from peft_registry.cli.settings import passphrase_source
+    from peft_registry.cli.settings import signer_from
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.signing.keys import PrivateKey
     from peft_registry.registry.use_cases.recall import recall as sign_recall
 
-    if reason is None:
-        raise OptionNeeded("--reason TEXT", "everybody who is refused reads why")
-    if key is None:
-        raise OptionNeeded("--key FILE", "an approver recalls, and a registry keeps no approver's key")
+    reason, key = reason_and_key(
+        reason,
+        key,
+        why_reason="everybody who is refused reads why",
+        why_key="an approver recalls, and a registry keeps no approver's key",
+    )
     with opened(home, passphrase_file) as registry:
         registry.unlock()
-        signer = PrivateKey.load(key, passphrase_source(key_passphrase_file or passphrase_file))
+        signer = signer_from(key, key_passphrase_file, passphrase_file)
         done = sign_recall(registry, reference, signer, reason=reason, undo=undo)
     if output is Output.json:
         console.out_json(done.model_dump(mode="json"))
