@@ -284,13 +284,10 @@ def by_modelscan(folder: Path, _base_weights: str) -> Iterator[Said]:
         ("a pickle that runs a command", place / "pickle", "loading it runs a command", True),
     ):  # fmt: skip
         done = command("modelscan", "-p", str(scanned), cwd=place)
-        found = (
-            "no issues found"
-            if "No issues found" in done.stdout
-            else "issues found"
-            if done.returncode == 1
-            else "error"
-        )
+        if "No issues found" in done.stdout:
+            found = "no issues found"
+        else:
+            found = "issues found" if done.returncode == 1 else "error"
         skipped = "; some files skipped" if "skipped" in done.stdout.lower() else ""
         yield row(
             "ModelScan", "modelscan", asked, f"{found}{skipped}", truth_of_it, holds=(found == "issues found") == is_bad

@@ -1,13 +1,17 @@
 """Who decided that a version is used: its aliases, the policy that let it through, decisions, approvals and waivers. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from peft_registry.schemas.acts import ApprovalPredicate, DecisionPredicate, WaiverPredicate
+from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.statement import AliasPredicate, StoredStatement
+from peft_registry.schemas.statement import AliasPredicate, StatementKind, StoredStatement
 from peft_registry.schemas.version import Version
+
+Act = TypeVar("Act", bound=Document)
 
 
 def decision_lines(
@@ -50,42 +54,39 @@ def _aliases(version: Version, statements: Sequence[StoredStatement], persons: M
 
 
 def _decided(statements: Sequence[StoredStatement], persons: Mapping[str, str], record: Digest | None) -> Iterator[str]:
-    for statement in statements:
-        if statement.kind != "decision":
-            continue
-        try:
-            said = DecisionPredicate.from_json(statement.statement.predicate)
-        except ValidationError:  # whoever verifies it says so
-            continue
-        earlier = "" if said.record == record else ", of an earlier record"
-        policy = f"the policy {said.policy_name} ({said.policy.short})"
-        yield f"{said.question}: {said.outcome}, by {_who(statement, persons)} under {policy}{earlier}: {said.reason}."
+    for statement, decision in _of_kind(statements, "decision", DecisionPredicate):
+        earlier = "" if decision.record == record else ", of an earlier record"
+        policy = f"the policy {decision.policy_name} ({decision.policy.short})"
+        who = _who(statement, persons)
+        yield f"{decision.question}: {decision.outcome}, by {who} under {policy}{earlier}: {decision.reason}."
 
 
 def _approvals(
     statements: Sequence[StoredStatement], persons: Mapping[str, str], record: Digest | None
 ) -> Iterator[str]:
-    for statement in statements:
-        if statement.kind != "approval":
-            continue
-        try:
-            approval = ApprovalPredicate.from_json(statement.statement.predicate)
-        except ValidationError:  # whoever verifies it says so
-            continue
+    for statement, approval in _of_kind(statements, "approval", ApprovalPredicate):
         earlier = "" if approval.record == record else ", of an earlier record"
         policy = f"the policy {approval.policy_name} ({approval.policy.short})"
         yield f"Approved by {_who(statement, persons)} under {policy}{earlier}: {approval.reason}."
 
 
 def _waivers(statements: Sequence[StoredStatement], persons: Mapping[str, str]) -> Iterator[str]:
+    for statement, waiver in _of_kind(statements, "waiver", WaiverPredicate):
+        yield f"{waiver.rule} waived by {_who(statement, persons)} until {waiver.until[:10]}: {waiver.reason}."
+
+
+def _of_kind(
+    statements: Sequence[StoredStatement], kind: StatementKind, form: type[Act]
+) -> Iterator[tuple[StoredStatement, Act]]:
+    """The statements of a kind with what they say; one that cannot be read is left out, and whoever verifies it says so."""
     for statement in statements:
-        if statement.kind != "waiver":
+        if statement.kind != kind:
             continue
         try:
-            waiver = WaiverPredicate.from_json(statement.statement.predicate)
-        except ValidationError:  # as above
+            act = form.from_json(statement.statement.predicate)
+        except ValidationError:
             continue
-        yield f"{waiver.rule} waived by {_who(statement, persons)} until {waiver.until[:10]}: {waiver.reason}."
+        yield statement, act
 
 
 def _who(statement: StoredStatement, persons: Mapping[str, str]) -> str:

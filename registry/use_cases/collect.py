@@ -169,7 +169,7 @@ def _sort(
     registry: Registry, tx: Transaction, garbage: Sequence[ObjectInfo], part: slice, *, is_named: bool
 ) -> tuple[list[ObjectInfo], list[KeptObject]]:
     """What of a part may be removed, and what is kept, as everything is recorded in this transaction."""
-    referenced = frozenset(catalog.referenced_objects(tx))  # what was registered since it was listed is no garbage
+    referenced = frozenset(catalog.referenced_objects(tx))  # what was registered since it was listed is not garbage
     leased = catalog.leased(tx, registry.clock())
     on_hold = _on_hold(registry, tx, garbage)
     gone: list[ObjectInfo] = []

@@ -106,7 +106,7 @@ def read_adapter(folder: Path) -> Adapter:
     except ValueError as error:
         raise AdapterNotRead(folder, f"{CONFIG} is not JSON") from error
     if not isinstance(config, dict):
-        raise AdapterNotRead(folder, f"{CONFIG} is no object")
+        raise AdapterNotRead(folder, f"{CONFIG} is not a JSON object")
     _check_options(config)
     tensors = {}
     for tensor in stored_tensors(folder / WEIGHTS):

@@ -33,4 +33,6 @@ NOBODY = Decided()
 
 def with_decision(recorded: bool | None, decided: bool | None) -> bool | None:
     """The answer of a record, with what a person decided where it is open or says no."""
-    return True if True in (recorded, decided) else decided if recorded is None else recorded
+    if recorded is None:
+        return decided
+    return recorded or decided is True  # a person's "no" takes back no recorded "yes"

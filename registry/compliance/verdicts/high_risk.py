@@ -186,7 +186,9 @@ def _without_effect(answers: HighRiskAnswers) -> _Outcome:
     if not (answers.was_high and answers.is_high):
         return None
     if answers.is_substantial is False:  # what is stated to be affected came before
-        return Decision(row="H9", reasons=("a person decided that it is no substantial modification", *answers.signs))
+        return Decision(
+            row="H9", reasons=("a person decided that it is not a substantial modification", *answers.signs)
+        )
     missing = _open(answers, "is_purpose_changed")
     questions = () if missing is None else missing.missing
     questions += tuple(

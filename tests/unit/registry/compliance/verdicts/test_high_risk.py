@@ -235,7 +235,10 @@ def test_each_decision_is_told_among_the_reasons():
     of_substantial = decided(is_substantial=True)
     assert of_substantial.reasons == ("a person decided that it is a substantial modification",)
     of_none = decided(is_substantial=False, signs=("the evaluation says worse",))
-    assert of_none.reasons == ("a person decided that it is no substantial modification", "the evaluation says worse")
+    assert of_none.reasons == (
+        "a person decided that it is not a substantial modification",
+        "the evaluation says worse",
+    )
     planned = decided(is_substantial=True, is_within_plan=True)
     assert planned.missing == (
         "whether it is the change that was planned or a substantial one, Art. 43(4): a person decided the latter",
