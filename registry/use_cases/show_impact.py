@@ -39,7 +39,7 @@ class Impact(Frozen):
         yield "impact", f"{self.name}  {self.subject}"
         if self.recall is not None:
             yield "recalled", self.recall
-        yield "versions", f"{self.count} made from it or being it"
+        yield "versions", f"{self.count} reached"
         for version in self.versions:
             aliases = f"  {', '.join(f'@{alias}' for alias in version.aliases)}" if version.aliases else ""
             yield "", f"{version.version}  {version.kind}{aliases}"
