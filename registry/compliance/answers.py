@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from peft_registry.registry.compliance import retention
 from peft_registry.registry.compliance.answer_forms import as_recorded
-from peft_registry.registry.compliance.completeness import conditions_of, gap_of, is_filled, required_leaves
+from peft_registry.registry.compliance.completeness import gap_of, is_filled, own_required_leaves
 from peft_registry.registry.compliance.contradictions import (
     contradictions_with_run,
     problem_paths,
@@ -74,7 +74,7 @@ def open_questions(record: RecordSections, defaults: Mapping[str, Value] | None 
     rules = field_rules().by_path()
     questions = [
         Question(leaf.path, rules[leaf.rule], _part_name(record, leaf.path), gap_of(leaf).reason)
-        for leaf in required_leaves(record, conditions_of(record))
+        for leaf in own_required_leaves(record)
         if not is_filled(leaf)
         and leaf.path not in retention.DAYS
         and _takes_answers(rules[leaf.rule])

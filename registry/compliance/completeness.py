@@ -12,6 +12,7 @@ from typing import get_args
 from peft_registry.registry.compliance.answer_forms import is_blank
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, Leaf, Owner, field_rules, leaves
+from peft_registry.registry.compliance.recent import OfRecent
 from peft_registry.registry.compliance.used_rows import mixed_roles, unknown_overlaps
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.modification import RecordSections
@@ -73,7 +74,7 @@ def counts_of_sections(record: RecordSections) -> tuple[SectionCount, ...]:
     """The counts of each section that has a required field, in the order of the schema; all data files are one section."""
     filled: Counter[str] = Counter()
     required: Counter[str] = Counter()
-    for leaf in required_leaves(record, conditions_of(record)):
+    for leaf in own_required_leaves(record):
         path = FieldPath.parse(leaf.path)
         section = path.section or path.field.partition(".")[0]
         required[section] += 1
@@ -86,8 +87,17 @@ def counts_of_sections(record: RecordSections) -> tuple[SectionCount, ...]:
 
 def completeness(record: RecordSections, conditions: Conditions | None = None) -> Completeness:
     """Count the fields that are required under `conditions` (those of the record when not given)."""
-    conditions = conditions or conditions_of(record)
-    required = required_leaves(record, conditions)
+    if conditions is None:
+        return _own_completeness(record)
+    return _counted(required_leaves(record, conditions), conditions)
+
+
+@OfRecent
+def _own_completeness(record: RecordSections) -> Completeness:
+    return _counted(own_required_leaves(record), _own_conditions(record))
+
+
+def _counted(required: tuple[Leaf, ...], conditions: Conditions) -> Completeness:
     gaps = tuple(gap_of(leaf) for leaf in required if not is_filled(leaf))
     return Completeness(
         filled=len(required) - len(gaps), total=len(required), open=gaps, undecided=conditions.undecided
@@ -106,6 +116,17 @@ def required_leaves(record: RecordSections, conditions: Conditions) -> tuple[Lea
     """The values that this record has to have, filled or open."""
     rules = field_rules().by_path()
     return tuple(leaf for leaf in leaves(record) if _is_required(rules[leaf.rule], leaf, record, conditions))
+
+
+@OfRecent
+def own_required_leaves(record: RecordSections) -> tuple[Leaf, ...]:
+    """The same under the conditions that the record's own values meet."""
+    return required_leaves(record, _own_conditions(record))
+
+
+@OfRecent
+def _own_conditions(record: RecordSections) -> Conditions:
+    return conditions_of(record)
 
 
 def conditions_of(record: RecordSections) -> Conditions:
@@ -238,8 +259,11 @@ def _undecided(record: RecordSections) -> tuple[str, ...]:
 
 
 def _is_required(rule: FieldRule, leaf: Leaf, record: RecordSections, conditions: Conditions) -> bool:
-    met = conditions.met | _conditions_of_data(leaf, record)
-    return any(all(part in met for part in alternative.split("+")) for alternative in rule.required_when)
+    met = conditions.met
+    of_data = _conditions_of_data(leaf, record)
+    if of_data:
+        met = met | of_data
+    return any(met.issuperset(alternative) for alternative in rule.alternatives)
 
 
 def _conditions_of_data(leaf: Leaf, record: RecordSections) -> frozenset[str]:

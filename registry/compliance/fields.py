@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from peft_registry.registry.compliance.answer_forms import AnswerForm
+from peft_registry.registry.compliance.recent import OfRecent
 from peft_registry.schemas.answers import AREA_ROLES, Area
 from peft_registry.schemas.document import Document, Frozen
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
@@ -36,6 +37,11 @@ class FieldRule(AnswerForm):
     owner: Owner
     fill: str
     answers: str
+
+    @cached_property
+    def alternatives(self) -> tuple[frozenset[str], ...]:
+        """The sets of conditions of which any makes it required."""
+        return tuple(frozenset(words.split("+")) for words in self.required_when)
 
     @property
     def is_signed_by_people(self) -> bool:
@@ -253,9 +259,14 @@ def _with_bounds(node: Any, quantities: dict[str, Any], days: dict[str, Any]) ->
 
 def leaves(record: RecordSections) -> Iterator[Leaf]:
     """Every value of a record, in the order of the schema."""
+    return iter(_leaves(record))
+
+
+@OfRecent
+def _leaves(record: RecordSections) -> tuple[Leaf, ...]:
     collected: list[Leaf] = []
     _collect(record, "", "", collected)
-    return iter(collected)
+    return tuple(collected)
 
 
 def schema_paths(section: type[Document] = ModificationRecord, prefix: str = "") -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import Field
 
 from peft_registry.registry.compliance.answer_forms import is_blank
-from peft_registry.registry.compliance.completeness import conditions_of, gap_of, is_filled, required_leaves
+from peft_registry.registry.compliance.completeness import gap_of, is_filled, own_required_leaves
 from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.modification import RecordSections
@@ -86,7 +86,7 @@ def forms() -> LegalForms:
 
 def answered(record: RecordSections, form: LegalForm) -> tuple[AnsweredRow, ...]:
     """Each row of the form with how far the record answers it."""
-    required = {leaf.path for leaf in required_leaves(record, conditions_of(record))}
+    required = {leaf.path for leaf in own_required_leaves(record)}
     by_rule: dict[str, list[Leaf]] = {}
     for leaf in leaves(record):
         by_rule.setdefault(leaf.rule, []).append(leaf)

@@ -74,6 +74,7 @@ _HELD_ELSEWHERE = (
     "approvals",  # no record approves anything, whatever stands there
 )
 _STATED_BY_NOBODY = unknown("nobody has stated it")
+_WRITTEN_LATER = (*WRITTEN_BY_ASSESSMENT, *WRITTEN_BY_EVALUATIONS)
 _OF_ANCESTORS = "compute.private_synthetic_flop"  # the records of what went in give it
 _LONGEST_QUOTE = 80  # characters of a value
 _MOST_NAMED = 8  # values that differ; a record of which more do is of something else
@@ -259,9 +260,7 @@ def _beside_each_other(
     built = _as_made(record, production, base)
     has_no_inputs = base is None and isinstance(production, RunRecord) and production.compute.dense_inputs is None
     for leaf, expected in zip(leaves(record), leaves(built), strict=True):
-        if (leaf.rule == _OF_ANCESTORS and isinstance(production, MergeRecord)) or leaf.rule.startswith(
-            (*WRITTEN_BY_ASSESSMENT, *WRITTEN_BY_EVALUATIONS)
-        ):
+        if (leaf.rule == _OF_ANCESTORS and isinstance(production, MergeRecord)) or leaf.rule.startswith(_WRITTEN_LATER):
             continue
         if leaf.rule == "compute.inputs" and has_no_inputs:
             continue

@@ -115,10 +115,16 @@ def answers_of(
         Answer(question="Is it high-risk, and did that change?", lines=(_high_risk(record, base, decided),)),
         Answer(
             question="Who let it be used?",
-            lines=decision_lines(version, statements, persons, None if record is None else record.canonical_digest()),
+            lines=decision_lines(version, statements, persons, _digest_to_name(record, statements)),
         ),
         Answer(question="What is open?", lines=(_open(completed, base),)),
     )
+
+
+def _digest_to_name(record: RecordSections | None, statements: Sequence[StoredStatement]) -> Digest | None:
+    """The digest of a record where something said of it may name one: it takes as long as reading the record, and few are named."""
+    is_named = any(stored.kind in ("decision", "approval") for stored in statements)
+    return record.canonical_digest() if record is not None and is_named else None
 
 
 def owed_of(completed: Completeness | None, record: RecordSections | None) -> tuple[Owed, ...]:

@@ -6,7 +6,7 @@ No wall clock: the same records, `as_of`, rule set and tool version give the sam
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from peft_registry.registry.compliance.completeness import completeness, conditions_of, required_leaves
+from peft_registry.registry.compliance.completeness import completeness, own_required_leaves
 from peft_registry.registry.compliance.fields import Leaf, field_rules
 from peft_registry.registry.compliance.shown_values import shown_leaves
 from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
@@ -264,7 +264,7 @@ class _Fields:
 
     @classmethod
     def of(cls, record: RecordSections) -> "_Fields":
-        required = frozenset(leaf.path for leaf in required_leaves(record, conditions_of(record)))
+        required = frozenset(leaf.path for leaf in own_required_leaves(record))
         return cls(record, tuple(shown_leaves(record)), required)
 
 

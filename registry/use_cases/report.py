@@ -7,6 +7,7 @@ MLflow, is rendered without checks, and says so: what was true when it was writt
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version as package_version
 from itertools import pairwise
 
@@ -90,7 +91,7 @@ class ReportInputs:
         """SHA-256 over all of it; equal digests give equal pages. A record counts as the statement that holds it."""
         return canonical_digest(
             {
-                "tool": package_version("peft-registry"),
+                "tool": tool_version(),
                 "rule_set": field_rules().rule_set,
                 "version": self.version.model_dump(mode="json"),
                 "lineage": self.lineage.model_dump(mode="json"),
@@ -99,7 +100,7 @@ class ReportInputs:
                     [str(stored.digest), stored.key_id, stored.appended_at, stored.log_index]
                     for stored in self.records.statements
                 ],
-                "record": [str(link.digest) for link in self.records.history],
+                "record": [str(link.statement.digest) for link in self.records.history],
                 "notes": list(record_notes(self.records)),
                 "judged": [str(evaluation.record.canonical_digest()) for evaluation in self.evaluations],
                 "stale": [evaluation.stale for evaluation in self.evaluations],
@@ -108,6 +109,12 @@ class ReportInputs:
                 **({} if self.decided == NOBODY else {"decided": self.decided.model_dump(mode="json")}),
             }
         )
+
+
+@cache
+def tool_version() -> str:
+    """The version of this tool; the files of its installation are read once."""
+    return package_version("peft-registry")
 
 
 def make_report(
@@ -225,7 +232,7 @@ def render_report(registry: Registry, inputs: ReportInputs, verification: Verify
         version=inputs.version,
         lineage=inputs.lineage,
         as_of=inputs.as_of,
-        tool_version=package_version("peft-registry"),
+        tool_version=tool_version(),
         run=records.run,
         merge=records.merge,
         imported=records.imported,

@@ -1,0 +1,31 @@
+"""What follows from a record, kept for the records that were asked about last.
+
+Whoever reads, checks and shows a version asks for the same of its record several times, and each walk through one takes as long
+as a query.
+"""
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from peft_registry.schemas.modification import RecordSections
+
+Result = TypeVar("Result")
+_KEPT = 4  # a record, the one before it, and what is built to hold it against
+
+
+class OfRecent(Generic[Result]):
+    """A function of a record, which is immutable; records are told apart by identity, as comparing them takes longer."""
+
+    def __init__(self, make: Callable[[RecordSections], Result]) -> None:
+        self._make = make
+        self._kept: tuple[tuple[RecordSections, Result], ...] = ()
+
+    def __call__(self, record: RecordSections) -> Result:
+        """What the function gives of a record."""
+        for known, result in self._kept:
+            if known is record:
+                return result
+        result = self._make(record)
+        # one assignment, so that another thread sees the entries of before or those of now
+        self._kept = ((record, result), *self._kept[: _KEPT - 1])
+        return result
