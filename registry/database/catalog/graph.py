@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import CTE, Label, Select, func, literal, select, tuple_, type_coerce, union, union_all
+from sqlalchemy import Select, func, literal, select, tuple_, union_all
 
 from peft_registry.registry.database.catalog.versions import read_versions, select_versions
+from peft_registry.registry.database.catalog.walks import artifacts_above, artifacts_below
 from peft_registry.registry.database.session import Transaction, in_parts
 from peft_registry.registry.database.tables import (
     ByteOrdered,
-    DigestText,
     aliases,
     artifact_data,
     artifact_parents,
@@ -41,9 +41,7 @@ def edges_above(tx: Transaction, focus: Digest, *, depth: int | None = None) -> 
     """
     if depth is not None:
         return _edges_near(tx, focus, _edges_to, depth=depth, limit=None)
-    seen = select(_given(tx, focus)).cte("above", recursive=True)
-    walk = select(artifact_parents.c.parent).join(seen, artifact_parents.c.child == seen.c.digest)
-    above = seen.union(walk)
+    above = artifacts_above(tx, focus)
     return _edges(tx, _edges_to(select(above.c.digest)), limit=None)
 
 
@@ -53,7 +51,7 @@ def edges_below(
     """Every edge that `focus` (an artifact, or a data file) leads to; at most `limit`, the nearest first."""
     if depth is not None or limit is not None:
         return _edges_near(tx, focus, _edges_from, depth=depth, limit=limit)
-    below = _below_any(tx, [focus])
+    below = artifacts_below(tx, [focus])
     return _edges(tx, _edges_from(select(below.c.digest)), limit=None)
 
 
@@ -133,7 +131,7 @@ def versions_below(
         depth: how many edges below the starts the walk ends; None goes all the way.
         registered_by: the id of a key; what it registered counts as a start as well.
     """
-    below = _below_any(tx, starts, depth=depth, registered_by=registered_by)
+    below = artifacts_below(tx, starts, depth=depth, registered_by=registered_by)
     reached = (
         select(versions.c.name, versions.c.number)
         .where(versions.c.manifest_digest.in_(select(below.c.digest)))
@@ -179,38 +177,6 @@ def describe_nodes(tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, L
         found |= {node.digest: node for node in _data(tx, some)}
         found |= {node.digest: node for node in _artifacts(tx, some)}
     return found
-
-
-def _below_any(
-    tx: Transaction, starts: Sequence[Digest], *, depth: int | None = None, registered_by: str | None = None
-) -> CTE:
-    """The digests below these, and themselves; what was trained on data, or registered by a key, is a step below it."""
-    made = [select(artifact_data.c.manifest_digest.label("digest")).where(artifact_data.c.sha256.in_(starts))]
-    if registered_by is not None:
-        made.append(select(versions.c.manifest_digest.label("digest")).where(versions.c.key_id == registered_by))
-    themselves = [select(_given(tx, focus)) for focus in starts]
-    if depth is None:
-        start = union(*themselves, *made).cte("start")
-        seen = select(start.c.digest).cte("below", recursive=True)
-        return seen.union(_next_below(seen))
-    levels = [query.add_columns(literal(0).label("level")) for query in themselves]
-    levels += [query.add_columns(literal(1).label("level")) for query in made]
-    start = union(*levels).cte("start")
-    seen = select(start.c.digest, start.c.level).cte("below", recursive=True)
-    steps = _next_below(seen).add_columns(seen.c.level + 1).where(seen.c.level < depth)
-    return seen.union(steps)
-
-
-def _next_below(seen: CTE) -> Select[Any]:
-    return select(artifact_parents.c.child).join(seen, artifact_parents.c.parent == seen.c.digest)
-
-
-def _given(tx: Transaction, digest: Digest) -> Label[Digest]:
-    """A digest as the column `digest`; PostgreSQL demands that a recursive query starts with the collation it ends with."""
-    value = literal(digest, DigestText)
-    if tx.dialect.name == "postgresql":
-        return type_coerce(value.collate("C"), DigestText).label("digest")
-    return value.label("digest")
 
 
 def _artifacts(tx: Transaction, digests: Sequence[Digest]) -> Iterator[LineageNode]:
