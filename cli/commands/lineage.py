@@ -9,6 +9,7 @@ from peft_registry.cli import console
 from peft_registry.cli.options import DepthOption, HomeOption, SubjectArgument
 
 _EDGES = 100
+_ALIASES = 20
 
 
 class Drawing(StrEnum):
@@ -52,7 +53,7 @@ def lineage(
     with opened(home) as registry:
         subject = subject_of_lineage(registry, reference)
         graph = signed_lineage(registry, subject.digest, depth=depth, limit=limit)
-        aliases = aliases_reached(registry, subject)
+        aliases, count = aliases_reached(registry, subject, limit=_ALIASES)
     if output is Drawing.json:
         # `rest` is there where something was left out: programs that read a whole graph see what they always saw
         console.out_json(graph.model_dump(mode="json", exclude=None if graph.rest else {"rest"}))
@@ -70,7 +71,8 @@ def lineage(
         versions = "version" if graph.rest == 1 else "versions"
         console.out(f"and {graph.rest} more {versions} below: `registry impact {subject.digest}` lists them")
     if aliases:
-        console.note(f"aliases that this reaches: {', '.join(aliases)}")
+        more = f" and {count - len(aliases)} more" if count > len(aliases) else ""
+        console.note(f"aliases that this reaches: {', '.join(aliases)}{more}")
     if subject.version is not None:
         console.next_step(f"registry show {subject.version.label}")
     else:

@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, cast, delete, insert, select, text, update
 
 from peft_registry.registry.database.catalog.aliases import AliasMove, newest_move
 from peft_registry.registry.database.catalog.facet_rows import delete_facets
+from peft_registry.registry.database.catalog.sources import delete_sources
 from peft_registry.registry.database.failures import RowDamaged
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.database.tables import (
@@ -115,6 +116,7 @@ def take_off(tx: Transaction, entries: tuple[PendingEntry, ...], covered: int) -
         select(versions.c.name, versions.c.number).where(versions.c.log_index >= covered)
     ).all():
         delete_facets(tx, (name, number))
+        delete_sources(tx, name=name, number=number)
     tx.execute(delete(versions).where(versions.c.log_index >= covered))
     tx.execute(delete(statements).where(statements.c.log_index >= covered))
     behind = (cast(log_nodes.c.index, BigInteger) + 1).bitwise_lshift(log_nodes.c.level) > covered

@@ -24,7 +24,7 @@ from sqlmodel import Field, SQLModel
 from peft_registry.registry.database.failures import UPGRADEABLE, RowDamaged
 from peft_registry.schemas.identity import Digest, MalformedDigest
 
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0005"
 """The Alembic revision that this code writes."""
 READABLE_REVISIONS = (*UPGRADEABLE, SCHEMA_REVISION)
 """Those that it reads; `registry upgrade` brings an older one up to date."""
@@ -251,6 +251,19 @@ class FacetNumber(TableRow, table=True):
     value: float = Field(sa_type=Double)
 
 
+class VersionSource(TableRow, table=True):
+    """Something that a version was made from, at any distance: its own artifact, one that went into it, or a data file of any."""
+
+    __tablename__ = "version_sources"
+    __table_args__ = (
+        ForeignKeyConstraint(["name", "number"], ["versions.name", "versions.number"]),
+        Index(None, "name", "number"),
+    )
+    source: Digest = Field(primary_key=True, sa_type=DigestText)
+    name: str = Field(primary_key=True, sa_type=ByteOrdered)
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+
+
 class AliasEvent(TableRow, table=True):
     """An alias was moved to a version, or taken away (`number` null)."""
 
@@ -350,6 +363,7 @@ statements = _table("statements")
 versions = _table("versions")
 facet_words = _table("facet_words")
 facet_numbers = _table("facet_numbers")
+version_sources = _table("version_sources")
 alias_events = _table("alias_events")
 aliases = _table("aliases")
 mirror_routes = _table("mirror_routes")

@@ -82,13 +82,22 @@ def subject_of_lineage(registry: Registry, text: str) -> Subject:
     return subject
 
 
-def versions_from(tx: Transaction, subject: Subject, *, limit: int, depth: int | None = None) -> graph.Below:
+def versions_from(
+    registry: Registry, tx: Transaction, subject: Subject, *, limit: int, depth: int | None = None
+) -> graph.Below:
     """The versions of a subject and of what was made from it, at most `depth` steps away; of a key, from what it registered.
 
     The same weights may be registered under several manifests of bases; each of them counts.
     """
     if subject.is_key:
         return graph.versions_below(tx, (), limit=limit, depth=depth, registered_by=subject.digest.hex)
-    same_weights = catalog.versions_with_weights(tx, subject.digest)
-    starts = [subject.digest, *(version.manifest_digest for version in same_weights)]
+    starts = sources_meant(tx, subject)
+    if depth is None and registry.database.is_current:  # an earlier release wrote no rows of sources
+        return graph.versions_of_sources(tx, starts, limit=limit)
     return graph.versions_below(tx, starts, limit=limit, depth=depth)
+
+
+def sources_meant(tx: Transaction, subject: Subject) -> tuple[Digest, ...]:
+    """The digests of manifests and data that a subject stands for; its own is the first."""
+    same_weights = catalog.versions_with_weights(tx, subject.digest)
+    return tuple(dict.fromkeys((subject.digest, *(version.manifest_digest for version in same_weights))))

@@ -83,7 +83,7 @@ def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, u
     with registry.database.write() as tx:
         at = sayable_at(registry, tx, signed.key_id, (PREDICATE_TYPES["recall"],))
         record_statement(tx, subject.digest, signed, at=at)
-        below = _touched_by(tx, subject)
+        below = _touched_by(registry, tx, subject)
         for version in below:
             payload = {"statement": str(signed.digest)}
             catalog.enqueue(
@@ -93,9 +93,9 @@ def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, u
     return Recalled(subject=subject.digest, name=subject.name, undone=undo, statement=signed.digest, touched=below)
 
 
-def _touched_by(tx: Transaction, subject: Subject) -> tuple[Touched, ...]:
+def _touched_by(registry: Registry, tx: Transaction, subject: Subject) -> tuple[Touched, ...]:
     """The versions of a subject and of what was made from it, by name and number."""
-    below = versions_from(tx, subject, limit=_ALL)
+    below = versions_from(registry, tx, subject, limit=_ALL)
     return tuple(
         Touched(version=version.label, manifest=version.manifest_digest, aliases=version.aliases)
         for version in below.first

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.recalls import Source, recall_of
-from peft_registry.registry.records.subjects import Subject, subject_named, versions_from
+from peft_registry.registry.records.subjects import Subject, sources_meant, subject_named, versions_from
+from peft_registry.registry.verification.made_from import require_made_from
 from peft_registry.registry.verification.signed_versions import signed_versions
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
@@ -20,19 +21,28 @@ class ReachedVersion(Frozen):
 
 
 class Impact(Frozen):
-    """What something went into: the first of the versions, how many there are, and every alias that points at one of them."""
+    """What something went into: the first of the versions, and of the aliases that point at one of them; how many there are.
+
+    Those that are listed are held against their manifests and the log; the rest is counted from the catalogue's rows.
+    """
 
     subject: Digest
     name: str
     count: int
     versions: tuple[ReachedVersion, ...]
     aliases: tuple[str, ...]
+    alias_count: int
     recall: str | None  # of the subject itself, where one stands
 
     @property
     def rest(self) -> int:
         """How many versions are not listed."""
         return self.count - len(self.versions)
+
+    @property
+    def aliases_rest(self) -> int:
+        """How many aliases are not listed."""
+        return self.alias_count - len(self.aliases)
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Label and text of each line, for people."""
@@ -44,8 +54,9 @@ class Impact(Frozen):
             aliases = f"  {', '.join(f'@{alias}' for alias in version.aliases)}" if version.aliases else ""
             yield "", f"{version.version}  {version.kind}{aliases}"
         if self.rest:
-            yield "", f"and {self.rest} more"
-        yield "aliases", ", ".join(self.aliases) or "none points at any of them"
+            yield "", f"and {self.rest} more, counted from the catalogue's rows; --limit lists more"
+        more = f" and {self.aliases_rest} more" if self.aliases_rest else ""
+        yield "aliases", ", ".join(self.aliases) + more or "none points at any of them"
 
 
 def describe_impact(registry: Registry, reference: str, *, limit: int, depth: int | None = None) -> Impact:
@@ -63,7 +74,11 @@ def describe_impact(registry: Registry, reference: str, *, limit: int, depth: in
     """
     subject = subject_named(registry, reference)
     with registry.database.read() as tx:
-        below = versions_from(tx, subject, limit=limit, depth=depth)
+        below = versions_from(registry, tx, subject, limit=limit, depth=depth)
+        sources = sources_meant(tx, subject)
+    listed = signed_versions(registry, below.first)
+    if not subject.is_key:
+        require_made_from(registry, listed, sources, name=subject.name)
     recall = recall_of(registry, Source(subject.digest, subject.name))
     return Impact(
         subject=subject.digest,
@@ -73,14 +88,16 @@ def describe_impact(registry: Registry, reference: str, *, limit: int, depth: in
             ReachedVersion(
                 version=version.label, kind=version.kind, manifest=version.manifest_digest, aliases=version.aliases
             )
-            for version in signed_versions(registry, below.first)
+            for version in listed
         ),
         aliases=below.aliases,
+        alias_count=below.alias_count,
         recall=None if recall is None else recall.because,
     )
 
 
-def aliases_reached(registry: Registry, subject: Subject) -> tuple[str, ...]:
-    """Every alias that points at a version of a subject, or at one that was made from it."""
+def aliases_reached(registry: Registry, subject: Subject, *, limit: int) -> tuple[tuple[str, ...], int]:
+    """The first aliases that point at a version of a subject, or at one that was made from it, and how many there are."""
     with registry.database.read() as tx:
-        return versions_from(tx, subject, limit=0).aliases
+        below = versions_from(registry, tx, subject, limit=limit)
+    return below.aliases, below.alias_count

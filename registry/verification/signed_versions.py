@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from peft_registry.registry.database import catalog
-from peft_registry.registry.database.catalog.graph import versions_below
+from peft_registry.registry.database.catalog.graph import versions_below, versions_of_sources
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
@@ -168,7 +168,7 @@ def signed_lineage(
         newest = snapshot_if_trusted(registry, tx)
         lineage = lineage_of(tx, focus=focus, depth=depth, limit=limit)
         if depth is not None or (limit is not None and len(lineage.edges) >= limit):
-            lineage = lineage.revised(rest=_versions_beyond(tx, lineage))
+            lineage = lineage.revised(rest=_versions_beyond(registry, tx, lineage))
         made = {edge.target for edge in lineage.edges}
         for node in lineage.nodes:
             if node.kind == "unknown" and node.digest in made:
@@ -199,9 +199,13 @@ def _require_artifacts(
         _require_rows(registry, recorded[digest], digest, label)
 
 
-def _versions_beyond(tx: catalog.Transaction, lineage: Lineage) -> int:
+def _versions_beyond(registry: Registry, tx: catalog.Transaction, lineage: Lineage) -> int:
     """How many versions came of the focus, at whatever distance, that the graph does not have."""
-    came = versions_below(tx, [lineage.focus], limit=0).count
+    starts = [lineage.focus]
+    if registry.database.is_current:
+        came = versions_of_sources(tx, starts, limit=0).count
+    else:
+        came = versions_below(tx, starts, limit=0).count
     after = {lineage.focus}
     for edge in lineage.edges:  # sources first
         if edge.source in after:

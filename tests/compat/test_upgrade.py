@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from peft_registry.registry.database import catalog
+from peft_registry.registry.database.catalog.graph import versions_below, versions_of_sources
 from peft_registry.registry.database.failures import DatabaseLocked, SchemaMismatch
+from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.database.tables import SCHEMA_REVISION
 from peft_registry.registry.homes.home import open_home
 from peft_registry.registry.intake.where import read_query
@@ -25,6 +28,7 @@ from peft_registry.registry.use_cases.upgrade import Upgraded, needed_upgrade, u
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.registry.verification.signed_versions import all_signed_versions
 from peft_registry.schemas.errors import IntegrityBroken
+from peft_registry.schemas.identity import Digest
 from tests.compat.kept_home import KEPT, THEN, VERSIONS, stopped_clock
 from tests.processes.interpreter import ROOT
 
@@ -85,12 +89,19 @@ def test_an_upgraded_home_says_the_same_and_its_log_agrees(home: Path) -> None:
     assert report.covered == report.size
     with registry.database.read() as tx:
         assert newest_snapshot(registry, tx) is not None
+        walked = {digest: versions_below(tx, [digest], limit=99) for digest in registered_digests(tx)}
+        assert max(below.count for below in walked.values()) > 1, "something was made from something"
+        assert {digest: versions_of_sources(tx, [digest], limit=99) for digest in walked} == walked
     for label in VERSIONS:
         assert verify_version(registry, version_named(registry, label)).verdict == "verified"
     assert version_named(registry, "polite-replies@champion").label == "polite-replies:2"
     set_alias(registry, version_named(registry, "polite-replies:1"), "champion")
     assert version_named(registry, "polite-replies@champion").label == "polite-replies:1"
     registry.close()
+
+
+def registered_digests(tx: Transaction) -> tuple[Digest, ...]:
+    return tuple(Digest.parse(text) for text in catalog.every_artifact(tx))
 
 
 def test_versions_of_an_older_home_are_asked_for_after_an_upgrade(home: Path) -> None:

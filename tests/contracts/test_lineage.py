@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from peft_registry.registry.database.catalog.graph import versions_below
+from peft_registry.registry.database.catalog.graph import Below, versions_below, versions_of_sources
 from peft_registry.registry.database.session import Database
 from peft_registry.registry.records.lineage import ancestors_of, lineage_of, mermaid_lines, tree_lines
 from peft_registry.schemas.lineage import Lineage
@@ -203,6 +203,40 @@ def test_versions_below_data_are_followed_as_deep_as_asked(database: Database, d
     with database.read() as tx:
         below = versions_below(tx, [digest("rows")], limit=9, depth=depth)
     assert below.count == count
+
+
+ALONE = a_manifest("alone", base=on(BASE, known=False), data=(a_data_file("other-rows"),))
+FURTHER = a_manifest("further", base=on(BASE), parents=(parent("start", ALONE),))
+FAMILY = DIAMOND | {"alone": ALONE, "further": FURTHER}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [tuple(FAMILY), tuple(reversed(FAMILY)), ("merged", "further", "base", "alone", "left", "right")],
+    ids=["sources first", "sources last", "in between"],
+)
+def test_what_each_version_was_made_from_is_recorded_whatever_was_registered_first(
+    database: Database, names: tuple[str, ...]
+) -> None:
+    for name in names:
+        registered(database, name, FAMILY[name])
+    sources = [*(manifest.canonical_digest() for manifest in FAMILY.values()), digest("rows"), digest("other-rows")]
+    with database.read() as tx:
+        for source in sources:
+            assert versions_of_sources(tx, [source], limit=9) == versions_below(tx, [source], limit=9)
+        assert versions_of_sources(tx, sources, limit=2) == versions_below(tx, sources, limit=2)
+        below = versions_of_sources(tx, [BASE.canonical_digest()], limit=2)
+    assert (below.count, [version.label for version in below.first]) == (6, ["alone:1", "base:1"])
+
+
+def test_a_second_name_of_an_artifact_counts_as_what_it_was_made_from_does(database: Database) -> None:
+    for name, manifest in DIAMOND.items():
+        registered(database, name, manifest)
+    registered(database, "again", LEFT)
+    with database.read() as tx:
+        below = versions_of_sources(tx, [digest("rows")], limit=9)
+    assert [version.label for version in below.first] == ["again:1", "left:1", "merged:1"]
+    assert below == Below(3, below.first, (), 0)
 
 
 def test_a_page_of_markdown_draws_it_and_reads_no_name_as_its_own(database: Database) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import String, func, literal, or_, select, type_coerce, union, update
 
+from peft_registry.registry.database.catalog.sources import edges_at, insert_sources_below
 from peft_registry.registry.database.rows import insert_or
 from peft_registry.registry.database.session import Transaction, in_parts
 from peft_registry.registry.database.tables import (
@@ -150,6 +151,7 @@ def insert_artifact(
     A second time only adds what was missing: a signature, a card, or that the bytes are stored now.
     """
     identity = manifest.base
+    edges = edges_at(tx, manifest_digest)
     tx.execute(
         insert_or(tx, artifacts).on_conflict_do_nothing(),
         {
@@ -171,6 +173,8 @@ def insert_artifact(
     _insert_files(tx, manifest, manifest_digest, stored=not by_reference)
     _insert_sources(tx, manifest, manifest_digest)
     _link_by_weights(tx, manifest, manifest_digest)
+    if edges_at(tx, manifest_digest) != edges:
+        insert_sources_below(tx, manifest_digest)
 
 
 def artifact(tx: Transaction, *, manifest_digest: Digest) -> Artifact:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, func, literal, select, tuple_, union_all
+from sqlalchemy import FromClause, Select, func, literal, select, tuple_, union_all
 
 from peft_registry.registry.database.catalog.versions import read_versions, select_versions
 from peft_registry.registry.database.catalog.walks import artifacts_above, artifacts_below
@@ -18,6 +18,7 @@ from peft_registry.registry.database.tables import (
     artifact_data,
     artifact_parents,
     artifacts,
+    version_sources,
     versions,
 )
 from peft_registry.schemas.identity import Digest
@@ -111,7 +112,8 @@ class Below:
 
     count: int
     first: tuple[Version, ...]
-    aliases: tuple[str, ...]  # `name@alias`, in order
+    aliases: tuple[str, ...]  # `name@alias`, in order, as many as versions
+    alias_count: int
 
 
 def versions_below(
@@ -122,44 +124,57 @@ def versions_below(
     depth: int | None = None,
     registered_by: str | None = None,
 ) -> Below:
-    """The versions of these artifacts and of what was made from them, or from these data files, at any distance.
+    """The versions of these artifacts and of what was made from them, or from these data files, at any distance; found by a walk.
 
     Args:
         tx: reads them.
         starts: digests of manifests and of data.
-        limit: how many versions are returned; all are counted.
+        limit: how many versions, and how many aliases, are returned; all are counted.
         depth: how many edges below the starts the walk ends; None goes all the way.
         registered_by: the id of a key; what it registered counts as a start as well.
     """
     below = artifacts_below(tx, starts, depth=depth, registered_by=registered_by)
-    reached = (
-        select(versions.c.name, versions.c.number)
-        .where(versions.c.manifest_digest.in_(select(below.c.digest)))
-        .cte("reached")
-    )
+    reached = select(versions.c.name, versions.c.number).where(versions.c.manifest_digest.in_(select(below.c.digest)))
+    return _below(tx, reached.cte("reached"), limit)  # it is made once, whichever parts of the answer read it
+
+
+def versions_of_sources(tx: Transaction, starts: Sequence[Digest], *, limit: int) -> Below:
+    """The same, however far down, from the rows that say what each version was made from."""
+    reached = select(version_sources.c.name, version_sources.c.number).where(version_sources.c.source.in_(starts))
+    # read in the order of its index by each part of the answer that needs it
+    return _below(tx, (reached if len(starts) == 1 else reached.distinct()).subquery("reached"), limit)
+
+
+def _below(tx: Transaction, reached: FromClause, limit: int) -> Below:
+    """What is said of the versions with these names and numbers."""
     order = (reached.c.name, reached.c.number)
     first = select(*order).order_by(*order).limit(limit).subquery("first")
-    no_text = literal("", ByteOrdered)
-    # one statement: the walk is what takes the time, and each statement would walk again
-    answer = union_all(
-        select(literal("count"), no_text, func.count(), no_text).select_from(reached),
-        select(literal("version"), first.c.name, first.c.number, no_text),
-        select(literal("alias"), aliases.c.name, aliases.c.number, aliases.c.alias).join_from(
-            aliases, reached, (reached.c.name == aliases.c.name) & (reached.c.number == aliases.c.number)
-        ),
+    is_same = (reached.c.name == aliases.c.name) & (reached.c.number == aliases.c.number)
+    pointing = select(aliases.c.name, aliases.c.number, aliases.c.alias).where(
+        select(literal(1)).where(is_same).exists()
     )
-    count = 0
+    first_pointing = pointing.order_by(aliases.c.name, aliases.c.alias).limit(limit).subquery("first_pointing")
+    no_text = literal("", ByteOrdered)
+    # one statement: a walk is what takes the time, and each statement would walk again
+    answer = union_all(
+        select(literal("versions"), no_text, func.count(), no_text).select_from(reached),
+        select(literal("aliases"), no_text, func.count(), no_text).select_from(pointing.subquery("pointing")),
+        select(literal("version"), first.c.name, first.c.number, no_text),
+        select(literal("alias"), first_pointing.c.name, first_pointing.c.number, first_pointing.c.alias),
+    )
+    counts: dict[str, int] = {}
     keys: list[tuple[str, int]] = []
-    pointing: list[tuple[str, str]] = []
+    named: list[tuple[str, str]] = []
     for part, name, number, alias in tx.execute(answer):
-        if part == "count":
-            count = number
-        elif part == "version":
+        if part == "version":
             keys.append((name, number))
+        elif part == "alias":
+            named.append((name, alias))
         else:
-            pointing.append((name, alias))
+            counts[part] = number
     # names and aliases are ASCII: Python orders them as the databases do, by their bytes
-    return Below(count, _versions_named(tx, sorted(keys)), tuple(f"{name}@{alias}" for name, alias in sorted(pointing)))
+    listed = tuple(f"{name}@{alias}" for name, alias in sorted(named))
+    return Below(counts["versions"], _versions_named(tx, sorted(keys)), listed, counts["aliases"])
 
 
 def _versions_named(tx: Transaction, keys: Sequence[tuple[str, int]]) -> tuple[Version, ...]:

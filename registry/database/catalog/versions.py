@@ -9,6 +9,7 @@ from sqlalchemy import Row, Select, func, insert, select
 
 from peft_registry.registry.database.catalog.artifacts import ArtifactUnknown
 from peft_registry.registry.database.catalog.facet_rows import artifact_facets, insert_facets
+from peft_registry.registry.database.catalog.sources import insert_sources
 from peft_registry.registry.database.failures import RowDamaged, stored_text
 from peft_registry.registry.database.session import Transaction, in_parts
 from peft_registry.registry.database.tables import aliases, artifact_data, artifacts, versions
@@ -122,6 +123,7 @@ def add_version(
         key_id=key_id,
     )
     insert_facets(tx, (name, values["number"]), registered_at=registered_at, facets=(*known, *facets))
+    insert_sources(tx, name=name, number=values["number"], manifest_digest=manifest_digest)
     return _one(tx, select_versions().where(versions.c.name == name, versions.c.number == values["number"]))
 
 

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert
 
 from peft_registry.cli.main import run
+from peft_registry.registry.database.tables import version_sources
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.draining import projection_of
 from peft_registry.registry.mlflow.home_reader import HomeReader
 from peft_registry.registry.records.recalls import VersionRecalled, recalls_above
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.snapshots import SaidDiffers
+from peft_registry.registry.records.snapshots import SaidDiffers, VersionsDiffer
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.records.subjects import DigestUnknown, KeyWithoutLineage, subject_of_lineage
 from peft_registry.registry.signing.keys import PrivateKey
@@ -140,6 +142,26 @@ def test_impact_lists_what_something_went_into_and_the_aliases_that_point_there(
     assert WHY in str(describe_impact(place.registry, str(place.data), limit=2).recall)
     with pytest.raises(DigestUnknown):
         describe_impact(place.registry, str(Digest.of(b"nothing")), limit=2)
+
+
+def test_impact_counts_the_aliases_that_it_does_not_list(place: Place) -> None:
+    for alias in ("champion", "candidate", "older"):
+        set_alias(place.registry, place.version("product"), alias)
+    impact = describe_impact(place.registry, str(place.data), limit=2)
+    assert (impact.aliases, impact.alias_count) == (("product@candidate", "product@champion"), 3)
+    text = [line for label, line in impact.lines() if label in ("aliases", "")]
+    assert text[-2:] == [
+        "and 1 more, counted from the catalogue's rows; --limit lists more",
+        "product@candidate, product@champion and 1 more",
+    ]
+
+
+def test_a_version_that_only_a_row_says_was_made_from_data_ends_the_list(place: Place) -> None:
+    with place.registry.database.write() as tx:
+        tx.execute(insert(version_sources).values(source=place.data, name="other", number=1))
+    with pytest.raises(VersionsDiffer, match="other:1 is found by the data"):
+        describe_impact(place.registry, str(place.data), limit=9)
+    assert describe_impact(place.registry, "more", limit=9).count == 2
 
 
 def test_verify_still_works_and_everything_that_is_read_says_so(

@@ -1,0 +1,66 @@
+"""What each version was made from, at any distance, as rows of its own: so that what something went into is read from an index.
+
+A walk from a base down to ten thousand adapters takes as long as they are many; these rows lie in the order of a page. They repeat
+the edges of the lineage graph, which repeat what manifests say: whoever can write the database can change both.
+"""
+
+from typing import Any
+
+from sqlalchemy import CompoundSelect, delete, func, insert, literal, select, true
+
+from peft_registry.registry.database.catalog.walks import artifacts_above, artifacts_below
+from peft_registry.registry.database.rows import insert_or
+from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.database.tables import (
+    ByteOrdered,
+    artifact_data,
+    artifact_parents,
+    version_sources,
+    versions,
+)
+from peft_registry.schemas.identity import Digest
+
+_COLUMNS = ("source", "name", "number")
+
+
+def insert_sources(tx: Transaction, *, name: str, number: int, manifest_digest: Digest) -> None:
+    """Record what a new version was made from: its artifact, everything that went into it, and the data of each."""
+    sources = _sources_of(tx, manifest_digest).subquery("sources")
+    rows = select(sources.c.source, literal(name, ByteOrdered), literal(number))
+    tx.execute(insert(version_sources).from_select(_COLUMNS, rows))
+
+
+def insert_sources_below(tx: Transaction, manifest_digest: Digest) -> None:
+    """Record it for every version of an artifact, and of what was made from it, after an edge to or from the artifact was added."""
+    sources = _sources_of(tx, manifest_digest).subquery("sources")
+    below = artifacts_below(tx, [manifest_digest])
+    made = select(versions.c.name, versions.c.number).where(versions.c.manifest_digest.in_(select(below.c.digest)))
+    reached = made.subquery("made")
+    pairs = sources.join(reached, true())
+    # a condition that always holds: behind a join SQLite reads "ON CONFLICT" as a condition of the join
+    rows = select(sources.c.source, reached.c.name, reached.c.number).select_from(pairs).where(reached.c.number > 0)
+    tx.execute(insert_or(tx, version_sources).from_select(_COLUMNS, rows).on_conflict_do_nothing())
+
+
+def delete_sources(tx: Transaction, *, name: str, number: int) -> None:
+    """Forget what a version was made from; before its own row is deleted."""
+    of_version = (version_sources.c.name == name, version_sources.c.number == number)
+    tx.execute(delete(version_sources).where(*of_version))
+
+
+def edges_at(tx: Transaction, manifest_digest: Digest) -> int:
+    """How many edges begin or end at an artifact; they are added, and never taken away."""
+    conditions = (
+        artifact_parents.c.child == manifest_digest,
+        artifact_parents.c.parent == manifest_digest,
+        artifact_data.c.manifest_digest == manifest_digest,
+    )
+    counts = [select(func.count()).where(condition).scalar_subquery() for condition in conditions]
+    return sum(tx.execute(select(*counts)).one())
+
+
+def _sources_of(tx: Transaction, manifest_digest: Digest) -> CompoundSelect[Any]:
+    above = artifacts_above(tx, manifest_digest)
+    return select(above.c.digest.label("source")).union(
+        select(artifact_data.c.sha256).join(above, artifact_data.c.manifest_digest == above.c.digest)
+    )
