@@ -26,7 +26,7 @@ from peft_registry.cli import console
 from peft_registry.cli.face import folder_of_home
 from peft_registry.cli.wiring import opened
 from peft_registry.schemas.errors import InputRefused, KnownError, RunFailed
-from peft_registry.schemas.identity import check_name
+from peft_registry.schemas.identity import check_name, check_project
 from peft_registry.trainer.training.foreign_trainer import has_own_optimizer, unwrapped
 from peft_registry.trainer.training.pass_counts import WatchedPasses
 from peft_registry.trainer.use_cases.follow import FollowedRun, FollowRequest
@@ -83,6 +83,7 @@ class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
     Args:
         trainer: whose training it is: `transformers.Trainer`, `trl.SFTTrainer`, `trl.DPOTrainer` or a class derived from them.
         name: that the result is registered under.
+        project: what it is for, such as `support-bot`: versions are found by it, and MLflow shows those of a project together.
         base: a reference of the base; None for what the model was loaded from, which is added where it is not registered.
         home: the registry's folder; None for REGISTRY_HOME, else `.registry` here or in a folder above.
         facts: YAML file of facts that only people know.
@@ -92,7 +93,7 @@ class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
         quiet: say nothing on stderr but what goes wrong.
 
     Raises:
-        NotATrainer, MalformedReference: an argument.
+        NotATrainer, MalformedReference, MalformedProject: an argument.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
         trainer: Trainer,
         name: str,
         *,
+        project: str | None = None,
         base: str | None = None,
         home: str | os.PathLike[str] | None = None,
         facts: str | os.PathLike[str] | None = None,
@@ -111,9 +113,12 @@ class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
         if not isinstance(trainer, Trainer):
             raise NotATrainer(f"a {type(trainer).__name__}")
         check_name(name)
+        if project is not None:
+            check_project(project)
         self._trainer = trainer
         self._request = FollowRequest(
             name=name,
+            project=project,
             base=base,
             facts=None if facts is None else Path(facts),
             suites=_suites(evaluate),

@@ -166,6 +166,7 @@ class OpenRegistry:
         name: str | None = None,
         weights: Sequence[float] = (),
         algorithm: str = "linear",
+        project: str | None = None,
         facts: str | os.PathLike[str] | None = None,
         evaluate: bool = False,
     ) -> "MergeOutcome":
@@ -176,6 +177,7 @@ class OpenRegistry:
             name: of the result; None for the first adapter's with `-merged`.
             weights: one for each adapter; empty for equal parts.
             algorithm: `linear`, `ties`, `dare`, `dare_ties`; `concatenate` and `svd` give an adapter.
+            project: what the result is for; that of no adapter is taken over.
             facts: YAML file of facts that only people know.
             evaluate: evaluate the result too.
 
@@ -191,6 +193,7 @@ class OpenRegistry:
             name=name,
             weights=tuple(weights),
             algorithm=algorithm,
+            project=project,
             facts=None if facts is None else Path(facts),
             evaluate=evaluate,
         )

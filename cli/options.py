@@ -73,6 +73,12 @@ GuardDigestOption = Annotated[
     str | None,
     typer.Option("--guard-sha256", metavar="DIGEST", help="Digest that the guard text must have, as sha256:…"),
 ]
+ProjectOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PROJECT", help="What it is for, such as support-bot; MLflow shows the versions of a project together."
+    ),
+]
 HomeOption = Annotated[
     Path | None,
     typer.Option(

@@ -15,7 +15,7 @@ from pydantic_core import CoreSchema
 
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.evaluation import Half
-from peft_registry.schemas.identity import Digest, Reference, check_name
+from peft_registry.schemas.identity import Digest, Reference, check_name, check_project
 from peft_registry.schemas.sizes import bytes_of
 
 MethodName = Literal[
@@ -375,10 +375,12 @@ class TrainingFile(Block):
     """A training run, asked for. `base` is a name, name:version, name@alias or sha256:…; the others are blocks.
 
     `continue_from`, written like `base`, is an adapter of the same method on the same base, or with `full` a model that
-    was made of it: training begins at its weights.
+    was made of it: training begins at its weights. `project` is what the result is for, in a team's own words: versions are
+    found by it, and MLflow shows those of a project together. It decides nothing of the result.
     """
 
     name: str
+    project: str | None = None
     base: str
     continue_from: str | None = None
     method: MethodName
@@ -424,6 +426,11 @@ class TrainingFile(Block):
     def _names_a_model(cls, value: str) -> str:
         return check_name(value)
 
+    @field_validator("project")
+    @classmethod
+    def _names_a_project(cls, value: str | None) -> str | None:
+        return None if value is None else check_project(value)
+
     @field_validator("base", "continue_from")
     @classmethod
     def _refers_to_a_version(cls, value: str | None) -> str | None:
@@ -450,8 +457,8 @@ BLOCK_NAMES: tuple[str, ...] = tuple(dict.fromkeys(name for names in METHOD_BLOC
 
 
 def config_identity(config: TrainingFile) -> dict[str, Any]:
-    """What of the file decides the result, in plain JSON types: no name, no reference, no path, no unused block, and not
-    how often the state is kept, when the watchdog barks or where the base waits.
+    """What of the file decides the result, in plain JSON types: no name, no project, no reference, no path, no unused
+    block, and not how often the state is kept, when the watchdog barks or where the base waits.
 
     The base and the data are bound by their own identities, not by what they are called; what a run continues from, by the
     digest that its reference was resolved to before.
@@ -459,6 +466,7 @@ def config_identity(config: TrainingFile) -> dict[str, Any]:
     found = _used(config)
     for key in ("save_steps", "save_minutes", "stop_on_spike"):
         del found["training"][key]
+    found.pop("project", None)
     for key in ("name", "base", "facts", "offload"):
         del found[key]
     for part in ("train", "validation"):
@@ -530,8 +538,8 @@ def base_name(path: str | None) -> str | None:
 
 def _used(config: TrainingFile) -> dict[str, Any]:
     unused = set(BLOCK_NAMES) - set(METHOD_BLOCKS.get(config.method, ()))
-    if config.continue_from is None:
-        unused.add("continue_from")
+    # no record of a training without one has these keys
+    unused |= {key for key in ("continue_from", "project") if getattr(config, key) is None}
     found = config.model_dump(mode="json", exclude=unused)
     if "lora" in found and not config.lora.target_parameters:
         del found["lora"]["target_parameters"]  # no file and no record of an earlier release has it

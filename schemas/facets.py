@@ -44,6 +44,7 @@ class FacetRule:
 FACETS: tuple[FacetRule, ...] = (
     FacetRule("name", "name", "name=polite*", "name of the version; a star at its end stands for any ending", "row"),
     FacetRule("kind", "word", "kind=adapter", "what it is", known=("base", "adapter", "model", "bundle")),
+    FacetRule("project", "word", "project=support-bot", "what it was made for, as its training file or command says"),
     FacetRule("method", "word", "method=lora,ia3", "how it was trained"),
     FacetRule("origin", "word", "origin=imported", "where it was made", known=("made", "imported")),
     FacetRule(

@@ -3,9 +3,9 @@
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from peft_registry.schemas.errors import InputRefused
@@ -15,6 +15,8 @@ _PREFIX = "sha256:"
 # MLflow allows neither '/' nor ':' in a registered model's name, and '@' is ambiguous in `models:/`; lower case keeps
 # a name one folder on file systems that fold case.
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?\Z")
+# of a project: part of the name of an experiment of MLflow, and of a folder
+_PROJECT = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?\Z")
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}\Z")
 _RESERVED_ALIAS = re.compile(r"(?:latest|v[0-9]+)\Z", re.IGNORECASE)
 
@@ -44,6 +46,15 @@ class MalformedName(MalformedReference):
     fix = "write one such as {such_as}"
 
     such_as: str
+
+
+class MalformedProject(InputRefused):
+    reference = "malformed-project"
+    what = "{text!q} cannot be the name of a project"
+    why = "it is 1-64 lower-case letters, digits, '.', '_' or '-', and starts and ends with a letter or digit"
+    fix = "write one such as support-bot, or leave it out"
+
+    text: str
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -121,6 +132,29 @@ def check_name(text: str) -> str:
             such_as="polite-replies; `registry list` shows what there is",
         )
     return text
+
+
+def is_project(text: str) -> bool:
+    """Whether `text` can name a project: as a name, of at most 64 characters."""
+    return _PROJECT.match(text) is not None
+
+
+def check_project(text: str) -> str:
+    """Return `text` if it can name a project."""
+    if not is_project(text):
+        raise MalformedProject(text)
+    return text
+
+
+def _project_of_a_record(text: str) -> str:
+    try:
+        return check_project(text)
+    except MalformedProject as error:
+        raise ValueError(error.why) from error
+
+
+ProjectName = Annotated[str, AfterValidator(_project_of_a_record)]
+"""The project that a record names, checked when it is read: whoever signed it may have written anything there."""
 
 
 def check_alias(text: str) -> str:

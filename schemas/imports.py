@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from peft_registry.schemas.document import Document
-from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.identity import Digest, ProjectName
 from peft_registry.schemas.manifest import BaseReference
 from peft_registry.schemas.values import Timestamp, Value
 
@@ -90,10 +90,12 @@ class ImportRecord(Document):
     started_at: Timestamp
     finished_at: Timestamp
     repository: str | None = None  # `hub:owner/name@commit`; the key is written only where it came from one
+    project: ProjectName | None = None  # likewise
 
     @model_serializer(mode="wrap")
-    def _without_absent_repository(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_absent_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         value: dict[str, Any] = handler(self)
-        if self.repository is None:
-            value.pop("repository", None)
+        for name in ("repository", "project"):
+            if getattr(self, name) is None:
+                value.pop(name, None)
         return value

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 from pydantic import Field
 
 from peft_registry.schemas.document import Document
-from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.identity import Digest, ProjectName
 from peft_registry.schemas.manifest import BaseReference
 from peft_registry.schemas.run import Environment
 from peft_registry.schemas.values import Timestamp, Value
@@ -75,7 +75,10 @@ class StaleEvaluation(Document):
 
 
 class MergeRecord(Document):
-    """One merge, whole: what went in with which part, what changed, and how far the result is from what it stands for."""
+    """One merge, whole: what went in with which part, what changed, and how far the result is from what it stands for.
+
+    `project` is the one that whoever merged named, and never that of what went in; the key is written only where there is one.
+    """
 
     schema_version: Literal["1"] = "1"
     merge_id: str
@@ -104,6 +107,7 @@ class MergeRecord(Document):
     stale: tuple[StaleEvaluation, ...] = ()
     environment: Environment
     warnings: tuple[str, ...] = ()
+    project: ProjectName | None = Field(default=None, exclude_if=lambda value: value is None)
     wall_seconds: float
     started_at: Timestamp
     finished_at: Timestamp

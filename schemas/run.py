@@ -6,7 +6,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.document import Document, Frozen
-from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.identity import Digest, ProjectName
 from peft_registry.schemas.manifest import BaseReference
 from peft_registry.schemas.values import Timestamp, Value, unknown
 
@@ -140,8 +140,9 @@ class FollowedTraining(Document):
 class RunRecord(Document):
     """One training run, whole: what was asked, what was used, what came out.
 
-    `texts`, `coverage` and `followed` are written only where they are there: older runs did not keep them, only LoRA has a
-    coverage, and what this tool trains itself was not followed. `config` holds the trainer's arguments there.
+    `texts`, `coverage`, `followed` and `project` are written only where they are there: older runs did not keep them, only LoRA
+    has a coverage, what this tool trains itself was not followed, and not every team names its projects. `config` of a run that
+    was followed holds the trainer's arguments.
     """
 
     schema_version: Literal["1"] = "1"
@@ -167,13 +168,14 @@ class RunRecord(Document):
     texts: KeptTexts | None = None
     coverage: tuple[Coverage, ...] | None = None
     followed: FollowedTraining | None = None
+    project: ProjectName | None = None
     started_at: Timestamp
     finished_at: Timestamp
 
     @model_serializer(mode="wrap")
     def _without_absent_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         value: dict[str, Any] = handler(self)
-        for name in ("texts", "coverage", "followed"):
+        for name in ("texts", "coverage", "followed", "project"):
             if value[name] is None:
                 del value[name]
         return value

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption, ProjectOption
 
 if TYPE_CHECKING:
     from peft_registry.registry.use_cases.import_folder import ImportOutcome
@@ -30,6 +30,7 @@ def import_command(
         str | None, typer.Option(help="Registered base that they were made on; default: the one that they name.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name to register it under; default: that of the folder.")] = None,
+    project: ProjectOption = None,
     facts: Annotated[Path | None, typer.Option(help="YAML file of facts that only people know.")] = None,
     mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Update MLflow afterwards.")] = True,
     home: HomeOption = None,
@@ -46,7 +47,7 @@ def import_command(
     progress = Progress(story_on_stdout=output is Output.text)
     with opened(home, passphrase_file) as registry:
         registry.unlock()
-        request = ImportRequest(folders=(), base=base, name=name, facts=facts)
+        request = ImportRequest(folders=(), base=base, name=name, facts=facts, project=project)
         outcomes = import_sources(registry, sources, request, observe=progress)
         mirrored = mirror_after(registry) if mirror else "not mirrored"
     if output is Output.json:

@@ -15,6 +15,7 @@ from peft_registry.cli.options import (
     Output,
     OutputOption,
     PassphraseFileOption,
+    ProjectOption,
     SuiteHalf,
 )
 
@@ -41,6 +42,7 @@ def merge(
     name: Annotated[
         str | None, typer.Option(help="Name to register it under; default: the first adapter's, with -merged.")
     ] = None,
+    project: ProjectOption = None,
     weights: Annotated[
         str | None,
         typer.Option(metavar="NUMBERS", help="One weight per adapter, such as 0.7,0.3; default: equal weights."),
@@ -105,6 +107,7 @@ def merge(
         evaluate=evaluate,
         scope=scope_of_options(half, guard_text, guard_sha256),
         facts=facts,
+        project=project,
     )
     with opened(home, passphrase_file) as registry:
         if plan:
@@ -166,6 +169,7 @@ def _command(request: "MergeRequest") -> str:
 
     options = {
         "--name": request.name,
+        "--project": request.project,
         "--weights": ",".join(f"{number:g}" for number in request.weights),
         "--algorithm": request.algorithm if request.algorithm != "linear" else None,
         "--density": ",".join(f"{number:g}" for number in request.densities),

@@ -67,6 +67,7 @@ def model_card(
     parts = [
         f"# {_md(name)}",
         _written(name, record),
+        *_project(run),
         f"{_introduction(manifest, run, base_name, base)}\n\n{_size(record, base)}\n\n{_licences(record, base)}",
         _loading(manifest, base),
         _use(record),
@@ -104,6 +105,7 @@ def merge_card(
     parts = [
         f"# {_md(name)}",
         _written(name, record),
+        *_project(merge),
         f"A merge ({manifest.kind}): {len(ingredients)} adapter{'s' * (len(ingredients) > 1)} and the base "
         f"{_md(hub_id(base) or base_name)} (weights `{merge.base.identity.weights}`).\n\n"
         f"{_size(record, base)}\n\n"
@@ -142,6 +144,7 @@ def import_card(
     ]
     parts = [
         f"# {_md(name)}",
+        *_project(imported),
         f"Imported ({manifest.kind}): made elsewhere and registered as it was found. Nobody here saw how it was made; what is said "
         f"of its training is what the files beside it said.\n\nWeights digest of the base that it fits: `{base.identity.weights}` "
         f"({_md(hub_id(base) or base_name)})\n\n{_size(record, base)}\n\n{_licences(record, base)}",
@@ -341,6 +344,11 @@ def _written(name: str, record: RecordSections | None) -> str:
         f"This card was written{day}, for the registration. Answers, evaluations and decisions that came later are not in it: "
         f"`registry record {name}:NUMBER` and `registry report {name}:NUMBER` show what holds now, in the registry."
     )
+
+
+def _project(made: RunRecord | MergeRecord | ImportRecord) -> tuple[str, ...]:
+    """The project that it was made for, where one was named."""
+    return () if made.project is None else (f"Project: {_md(made.project)}.",)
 
 
 def _size(record: RecordSections | None, base: BaseRecord) -> str:

@@ -13,6 +13,7 @@ from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.registry.database.catalog.facet_rows import artifact_facets
 from peft_registry.registry.evaluation.limits import readable_verdicts
+from peft_registry.registry.records.provenance import project_of
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import CONTROL_ARMS, EvaluationRecord
 from peft_registry.schemas.facets import LONGEST_WORD, METRIC, Facet
@@ -38,6 +39,7 @@ def facets_of(
     manifest: Manifest,
     *,
     key_id: str,
+    project: str | None = None,
     record: RecordSections | None = None,
     base: BaseRecord | None = None,
     evaluations: Sequence[EvaluationRecord] = (),
@@ -47,6 +49,7 @@ def facets_of(
     Args:
         manifest: of its artifact.
         key_id: of the key that registered it.
+        project: that its run, merge or import names.
         record: its modification record; None where it has none.
         base: what is declared about it where it is a base.
         evaluations: in the order in which they were recorded; of each figure the newest counts.
@@ -60,6 +63,8 @@ def facets_of(
         key_id=key_id,
     )
     said = [] if manifest.kind == "base" else [Facet("origin", manifest.origin or "made")]
+    if project is not None:
+        said.append(Facet("project", project))
     if record is not None:
         said += record_facets(record)
     elif base is not None:
@@ -85,12 +90,17 @@ def facets_said(
     of_others = {digest for digests in accompanied.values() for digest in digests} - own
     record: RecordSections | None = None
     base: BaseRecord | None = None
+    project: str | None = None
     evaluations = []
     for said in statements:
         if said.digest in of_others:
             continue
         try:
             match said.kind:
+                case "provenance":
+                    # how equal bytes were made under another name says nothing of this one
+                    if said.digest in own:
+                        project = project_of(said.statement.predicate)
                 case "modification":
                     read = modification_of(said.statement.predicate_type, said.statement.predicate)
                     if said.digest in own or (record is not None and read.supersedes == record.record_id):
@@ -102,7 +112,7 @@ def facets_said(
                     evaluations.append(EvaluationRecord.from_json(said.statement.predicate))
         except ValidationError:  # whoever verifies the version says so
             continue
-    return facets_of(manifest, key_id=key_id, record=record, base=base, evaluations=evaluations)
+    return facets_of(manifest, key_id=key_id, project=project, record=record, base=base, evaluations=evaluations)
 
 
 def _accompanied(registration: StoredStatement) -> tuple[Digest, ...]:

@@ -3,8 +3,10 @@
 Standard readers find the build type, what the user chose, the resolved dependencies and the builder; ours read the run.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
+from peft_registry.schemas.identity import is_project
 from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.run import RunRecord
@@ -104,6 +106,19 @@ def import_provenance(record: ImportRecord) -> dict[str, Any]:
 def production_of(predicate: dict[str, Any]) -> RunRecord | MergeRecord | ImportRecord | None:
     """How something was made, in a provenance predicate of this tool; None in one that another tool wrote."""
     return run_of(predicate) or merge_of(predicate) or import_of(predicate)
+
+
+def project_of(predicate: Mapping[str, Any]) -> str | None:
+    """The project that a provenance predicate of this tool names; None for none, and for what cannot name one.
+
+    The rest of its record is not read: a long run has a curve of many thousand points.
+    """
+    for field in (RUN_FIELD, MERGE_FIELD, IMPORT_FIELD):
+        value = predicate.get(field)
+        if isinstance(value, dict):
+            project = value.get("project")
+            return project if isinstance(project, str) and is_project(project) else None
+    return None
 
 
 def import_of(predicate: dict[str, Any]) -> ImportRecord | None:

@@ -98,6 +98,12 @@ class Records:
     pending: tuple[SignedRecord, ...] = ()
     pending_evaluations: tuple[StoredStatement, ...] = ()
 
+    @property
+    def project(self) -> str | None:
+        """The project that its run, merge or import names."""
+        made = self.run or self.merge or self.imported
+        return None if made is None else made.project
+
 
 def required_record(said: VersionStatements, version: Version) -> SignedRecord:
     """The record of a version.

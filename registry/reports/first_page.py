@@ -101,7 +101,7 @@ def answers_of(
     """The questions in the order in which they are asked, each with its answer or why there is none."""
     return (
         Answer(question="Who made it?", lines=(_organisation(record, base), _registered(version, persons, roles))),
-        Answer(question="What is it for?", lines=_purpose(record, base)),
+        Answer(question="What is it for?", lines=(*_project(run, merge, imported), *_purpose(record, base))),
         Answer(question="Which base?", lines=_bases(record, lineage, base)),
         Answer(question="Which data?", lines=_data(record, lineage, run, base)),
         Answer(question="What changed?", lines=_changed(version, run, merge, imported, base=base, record=record)),
@@ -214,6 +214,12 @@ def _registered(version: Version, persons: Mapping[str, str], roles: Mapping[str
     role = f", in the role of {roles[version.key_id]}" if version.key_id in roles else ""
     named = f"which the trust file lists under the name “{person}”{role}"
     return f"Registered {version.registered_at[:10]}, signed with {key}, {named}."
+
+
+def _project(run: RunRecord | None, merge: MergeRecord | None, imported: ImportRecord | None) -> tuple[str, ...]:
+    """The project that it was made for, where its run, merge or import names one."""
+    made = run or merge or imported
+    return () if made is None or made.project is None else (f"Project: {made.project}.",)
 
 
 def _purpose(record: RecordSections | None, base: BaseRecord | None) -> tuple[str, ...]:

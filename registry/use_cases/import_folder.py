@@ -116,7 +116,7 @@ def import_folders(
             plan = plan_import(registry, request, folder, scratch, copy)
             origin = request.origins.get(folder)
             repository = None if origin is None else origin.text
-            imports.append(_Import(registry, plan, signer, copy, repository, observe))
+            imports.append(_Import(registry, plan, signer, copy, repository, request.project, observe))
         staged = [folder.staged() for folder in imports]
         return tuple(folder.registered(files) for folder, files in zip(imports, staged, strict=True))
 
@@ -144,6 +144,7 @@ class _Import:
     key_id: str
     folder: Path  # the copy that is registered
     repository: str | None  # of the Hub, from which it came
+    project: str | None
     observe: Observe
 
     def staged(self) -> _Staged:
@@ -300,6 +301,7 @@ class _Import:
             started_at=staged.started,
             finished_at=self.registry.clock(),
             repository=self.repository,
+            project=self.project,
         )
 
     def _say(self, record: ImportRecord) -> None:

@@ -56,7 +56,7 @@ from peft_registry.registry.use_cases.pull_base import BaseBytesMissing, WrongBa
 from peft_registry.registry.use_cases.register import require_name
 from peft_registry.registry.verification.with_base import signed_folder
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
-from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.identity import Digest, check_project
 from peft_registry.schemas.imports import BaseFit, BaseRelation, Finding, Producer
 from peft_registry.schemas.manifest import FILE_NAME, FileEntry
 
@@ -71,7 +71,7 @@ class HubOrigin:
 
 @dataclass(frozen=True, slots=True)
 class ImportRequest:
-    """What to import: folders, the base if the user names it, a name for a single folder, a facts file.
+    """What to import: folders, the base if the user names it, a name for a single folder, a facts file, the project of all.
 
     `origins` has the folders that were fetched from the Hub.
     """
@@ -80,7 +80,12 @@ class ImportRequest:
     base: str | None = None
     name: str | None = None
     facts: Path | None = None
+    project: str | None = None
     origins: Mapping[Path, HubOrigin] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.project is not None:
+            check_project(self.project)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from peft_registry.registry.compliance.superseding import newly_declared, not_ta
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.provenance import import_provenance, merge_provenance, provenance_predicate
-from peft_registry.registry.records.signed_records import version_statements
+from peft_registry.registry.records.signed_records import records_of, version_statements
 from peft_registry.registry.records.version_statements import SignedRecord
 from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
 from peft_registry.registry.use_cases.statements import append_statement
@@ -110,6 +110,7 @@ def register_product(registry: Registry, product: Product, *, observe: Observe =
     version = register_version(registry, artifact, observe=observe)
     _tell_of_same_bytes(registry, version, observe)
     if was_there:
+        _tell_of_kept_project(registry, product, version, observe)
         _append_measured(registry, product, version)
         _record_new_facts(registry, product, version, observe)
     return Registered(version, was_there)
@@ -127,6 +128,15 @@ def _tell_of_same_bytes(registry: Registry, version: Version, observe: Observe) 
         same = [other.label for other in catalog.version_by_digest(tx, version.manifest_digest) if other != version]
     if same:
         observe(Said("bytes", f"the same bytes as {listed(same, most=_LABELS_NAMED)}"))
+
+
+def _tell_of_kept_project(registry: Registry, product: Product, version: Version, observe: Observe) -> None:
+    """Say that a version keeps the project that it was registered with, where an equal result names another."""
+    recorded = records_of(registry, version).project
+    named = product.production.project
+    if named is not None and named != recorded:
+        kept = "none" if recorded is None else recorded
+        observe(Warned("project-not-recorded", f"{version.label} was registered before, and its project stays {kept}"))
 
 
 def _statements(product: Product) -> tuple[NewStatement, ...]:

@@ -8,6 +8,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.evaluations import stale_for
 from peft_registry.registry.records.holds import holds_above
+from peft_registry.registry.records.provenance import project_of
 from peft_registry.registry.records.recalls import recalls_above
 from peft_registry.registry.records.references import version_named, versions_of_artifact
 from peft_registry.registry.records.signed_records import version_statements
@@ -60,6 +61,9 @@ class VersionShown(Frozen):
     predicates: dict[str, Any]  # of each kind the one that stands, as signed
     stale: tuple[str, ...]  # evaluations that do not speak of this version, and why
     base_label: str | None  # the version that is its base; None for a base, or where it is not registered here
+    project: str | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )  # that its run, merge or import names
     pending: bool = _left_out_unless_true()  # no checkpoint covers its registration
     # records that decide nothing, and why
     set_aside: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
@@ -87,6 +91,7 @@ class VersionShown(Frozen):
                 if version.origin is None
                 else (("origin", f"{version.origin}: made elsewhere, and nobody here saw how"),)
             ),
+            *(() if self.project is None else (("project", self.project),)),
             ("manifest", str(version.manifest_digest)),
             ("weights", str(version.weights_digest)),
             ("files", f"{len(manifest.files)}, {human_bytes(version.size_bytes)}"),
@@ -148,6 +153,7 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
         recalls=tuple(recall.text for recall in recalls_above(registry, version.manifest_digest, label=version.label)),
         holds=tuple(hold.text for hold in holds_above(registry, version.manifest_digest, version.label)),
         base_label=bases[0].label if bases else None,
+        project=project_of(said.predicates.get("provenance", {})),
         pending=version.log_index >= covered,
         set_aside=tuple(f"modification {aside.statement.digest.short}: {aside.reason}" for aside in said.set_aside),
     )

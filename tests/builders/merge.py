@@ -149,6 +149,7 @@ def register_trained(
     *,
     data: tuple[DataIdentity, ...],
     facts: dict[str, Any] | None = None,
+    project: str | None = None,
 ) -> Version:
     """A folder of peft as if a run had trained it on these data: with its run record, and a modification record with the facts."""
     (folder / "README.md").unlink(missing_ok=True)
@@ -168,6 +169,7 @@ def register_trained(
         data=data,
         weights_digest=manifest.weights_digest,
         parameters_total=base.record.parameters_total,
+        project=project,
     )
     record = build_modification_record(
         record_id=f"run of {name}",

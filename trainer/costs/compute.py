@@ -241,7 +241,18 @@ class _Architecture:
 
 
 # what `Method.prepare` does not look at, and no operation of the twin follows from
-_OF_NO_SHAPE = {"name", "base", "continue_from", "data", "training", "offload", "evaluation", "goals", "facts"}
+_OF_NO_SHAPE = {
+    "name",
+    "project",
+    "base",
+    "continue_from",
+    "data",
+    "training",
+    "offload",
+    "evaluation",
+    "goals",
+    "facts",
+}
 
 
 def trace_laws(hf_config: Any, config: TrainingFile) -> Laws:

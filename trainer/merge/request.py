@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.schemas.identity import check_name
+from peft_registry.schemas.identity import check_name, check_project
 from peft_registry.schemas.merge import ALGORITHMS, BasePolicy
 from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.trainer.evaluation.scope import EVERYTHING, EvaluationScope
@@ -85,6 +85,7 @@ class MergeRequest:
     evaluate: bool = False
     scope: EvaluationScope = EVERYTHING
     facts: Path | None = None
+    project: str | None = None
 
     def __post_init__(self) -> None:
         if self.algorithm not in _EVERY_ALGORITHM:
@@ -98,6 +99,8 @@ class MergeRequest:
             raise MergeOptionRefused("--accept-distance", "the reason is empty, and it enters the record", "say why")
         if self.name is not None:
             check_name(self.name)
+        if self.project is not None:
+            check_project(self.project)
 
     @property
     def stays_adapter(self) -> bool:

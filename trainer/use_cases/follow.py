@@ -68,12 +68,13 @@ _ENERGY_SECONDS = 10.0  # between two readings of the counters
 
 @dataclass(frozen=True, slots=True)
 class FollowRequest:
-    """What the script asks: the name, the base and the facts where it names them, and the suites to score afterwards.
+    """What the script asks: the name, the project, the base and the facts where it names them, and the suites to score afterwards.
 
     `command` are the words that the script was started with.
     """
 
     name: str
+    project: str | None = None
     base: str | None = None
     facts: Path | None = None
     suites: tuple[str, ...] = ()
@@ -178,6 +179,7 @@ class FollowedRun:
             weights_digest=manifest.weights_digest,
             costs=self._costs(seconds, processes),
             has_own_optimizer=self.has_own_optimizer,
+            project=self.request.project,
             command=self.request.command,
             warnings=self.warnings,
             finished_at=self.registry.clock(),

@@ -63,6 +63,7 @@ def record_of_followed(
     weights_digest: Digest | None,
     costs: FollowedCosts,
     has_own_optimizer: bool,
+    project: str | None,
     command: tuple[str, ...],
     warnings: list[str],
     finished_at: Timestamp,
@@ -76,6 +77,7 @@ def record_of_followed(
         weights_digest: of what it trained, by the manifest.
         costs: what the passes, the time and the energy came to.
         has_own_optimizer: whether the script gave the trainer its optimizer.
+        project: that the script names.
         command: the words that the script was started with.
         warnings: said while it trained.
         finished_at: the time now.
@@ -106,6 +108,7 @@ def record_of_followed(
         texts=start.rows.texts,
         coverage=coverage_of(trainer.model) or None,
         followed=_what_the_trainer_did(trainer, state, start, has_own_optimizer=has_own_optimizer),
+        project=project,
         started_at=start.started_at,
         finished_at=finished_at,
     )

@@ -308,6 +308,7 @@ class _Merge:
             environment=describe_environment(
                 choose_hardware(), argv=self.command, code_version=package_version("peft-registry")
             ),
+            project=prepared.request.project,
             wall_seconds=round(time.monotonic() - began[1], 3),
             started_at=began[0],
             finished_at=self.registry.clock(),

@@ -500,6 +500,7 @@ class _Run:
             comparison=self.comparison,
             texts=texts,
             coverage=coverage_of(trained.model) or None,
+            project=self.config.project,
             started_at=self.kept.started_at,
             finished_at=self.registry.clock(),
         )

@@ -120,12 +120,13 @@ def test_each_producer_is_told_and_its_adapter_verifies_as_imported(
 def test_what_was_imported_says_so_in_list_show_report_and_mlflow(
     registry: Registry, base: AddedBase, tmp_path: Path
 ) -> None:
-    version = imported(registry, trl_folder(tmp_path / "helper")).version
+    version = imported(registry, trl_folder(tmp_path / "helper"), project="colours").version
     listed = next(row for row in signed_page(registry).versions if row.name == "helper")
     assert listed.origin == "imported"
     assert ("origin", "imported: made elsewhere, and nobody here saw how") in describe_version(
         registry, "helper"
     ).lines()
+    assert ("project", "colours") in describe_version(registry, "helper").lines()
     page = make_report(registry, version).decode()
     assert "Imported: made elsewhere" in page
     assert "Found when it was imported" in page

@@ -28,7 +28,7 @@ from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.registry.verification.signed_versions import all_signed_versions
 from peft_registry.schemas.canonical import canonical_bytes
 from peft_registry.schemas.errors import KnownError
-from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.identity import Digest, MalformedProject
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.trainer.evaluation.leakage import hash_texts, read_text_hashes
@@ -80,7 +80,7 @@ def registered(place: Path) -> set[str]:
 def lora(place: Path, tmp_path: Path) -> tuple[Any, RegistryCallback]:
     """A LoRA that `transformers.Trainer` trained."""
     trainer = a_trainer(tmp_path, a_lora(place / "tiny"))
-    callback = followed(place, trainer, "lora")
+    callback = followed(place, trainer, "lora", project="colours")
     trainer.train()
     return trainer, callback
 
@@ -102,6 +102,7 @@ def test_what_a_trainer_trained_verifies_and_answers_as_the_model_in_memory(
             PeftModel.from_pretrained(a_model_of(place / "tiny"), tmp_path / "pulled").eval()(tokens).logits, expected
         )
     assert "Trainer" in make_report(registry, version).decode()
+    assert records_of(registry, version).project == callback.outcome.run.project == "colours"
     # the scratch of the run is gone, and no hook stays on the script's model
     assert not list((place / "home" / "runs").glob("*"))
     assert not trainer.model.get_base_model()._forward_pre_hooks
@@ -558,6 +559,8 @@ def test_two_callbacks_and_a_second_training_are_refused(place: Path, tmp_path: 
         lora[0].train()
     with pytest.raises(KnownError, match="and not a trainer"):
         RegistryCallback("polite-replies", "polite-replies")
+    with pytest.raises(MalformedProject):
+        RegistryCallback(lora[0], "polite-replies", project="Colours and Boxes")
     assert "twice" not in registered(place)
 
 

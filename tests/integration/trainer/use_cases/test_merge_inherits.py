@@ -89,8 +89,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             words={"personal_data": "yes", "licence": "CC-BY-4.0"},
             shared={"licence": "CC-BY-4.0", "personal_data": "yes", "labelling": "by hand"},
         )
-        register_trained(registry, adapters["a"], base, "a", data=(SUMS, SHARED), facts=first)
-        register_trained(registry, adapters["b"], base, "b", data=(WORDS, SHARED), facts=second)
+        register_trained(registry, adapters["a"], base, "a", data=(SUMS, SHARED), facts=first, project="pupils")
+        register_trained(registry, adapters["b"], base, "b", data=(WORDS, SHARED), facts=second, project="teachers")
         register_trained(registry, adapters["c"], base, "c", data=(SUMS,))
         register_adapter(registry, adapters["bare"], base, "bare")
         yield Place(registry, folder)
@@ -126,6 +126,12 @@ def test_the_signed_record_of_a_merge_has_the_data_of_both_parents_once_each(
     assert data["words.jsonl"].personal_data.value == "yes"
     assert data["shared.jsonl"].labelling.evidence == (place.statement_of("a"), place.statement_of("b"))
     assert merged.modification.use.intended.value == "answers to questions of pupils"
+
+
+def test_a_merge_takes_over_the_project_of_no_adapter(place: Place, merged: MergeOutcome) -> None:
+    assert merged.version is not None
+    projects = [records_of(place.registry, version_named(place.registry, name)).project for name in ("a", "b", "both")]
+    assert projects == ["pupils", "teachers", None]
 
 
 def test_facts_that_contradict_each_other_are_questions_with_their_owner(merged: MergeOutcome) -> None:

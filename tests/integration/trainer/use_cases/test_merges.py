@@ -114,7 +114,7 @@ def logits_of(model: Any) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def merged(place: Place) -> MergeOutcome:
-    return place.merge("a", name="merged-a")
+    return place.merge("a", name="merged-a", project="colours")
 
 
 def test_the_merged_version_verifies_loads_and_answers_like_the_unmerged_one(
@@ -123,6 +123,7 @@ def test_the_merged_version_verifies_loads_and_answers_like_the_unmerged_one(
     assert merged.version is not None
     assert (merged.version.kind, merged.version.layout, merged.version.label) == ("model", "model", "merged-a:1")
     assert verify_version(place.registry, merged.version).verdict == "verified"
+    assert records_of(place.registry, merged.version).project == "colours"
     pull_version(place.registry, merged.version, tmp_path / "pulled")
     expected, found = (logits_of(one) for one in (unmerged(place.base, place.adapters["a"]), load(tmp_path / "pulled")))
     assert (found - expected).norm() <= 1e-5 * expected.norm()

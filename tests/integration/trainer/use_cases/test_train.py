@@ -35,6 +35,7 @@ from tests.builders.training import a_base_folder, colour_rows, write_rows
 
 FILE = """\
 name: boxes
+project: colours
 base: tiny
 method: lora
 lora: {r: 4, alpha: 8, target_modules: all-linear}
@@ -101,6 +102,12 @@ def test_the_command_that_was_typed_enters_the_run_record_without_its_folders(
     run = records_of(place.registry, first.version).run
     assert run is not None
     assert run.environment.argv == ("train", "boxes.yml", "training.seed=7")
+
+
+def test_the_project_of_the_file_is_that_of_the_run(place: Place, first: TrainOutcome) -> None:
+    records = records_of(place.registry, first.version)
+    assert records.run is not None
+    assert records.project == records.run.config["project"] == "colours"
 
 
 def test_a_repeated_training_that_states_nothing_new_records_and_warns_of_nothing(

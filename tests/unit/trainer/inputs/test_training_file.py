@@ -11,6 +11,8 @@ from peft_registry.schemas.config import (
     TrainingFile,
     config_identity,
     config_record,
+    seedless_identity,
+    training_identity,
 )
 from peft_registry.schemas.config_aliases import (
     ALIASES,
@@ -23,6 +25,7 @@ from peft_registry.schemas.config_aliases import (
     parse_training_file,
 )
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.identity import MalformedProject
 from peft_registry.trainer.inputs.training_file import MalformedOverride, load_training_file, parse_override
 
 MINIMAL: dict[str, Any] = {"name": "a", "base": "b", "method": "lora", "data": {"train": {"path": "x.jsonl"}}}
@@ -238,6 +241,20 @@ def test_the_identity_forgets_names_paths_and_unused_blocks_and_nothing_else():
     assert identity(training={"seed": 1}) != here
     assert identity(data={"train": {"path": "x.jsonl", "rows": 3}}) != here
     assert set(METHOD_BLOCKS) & set(here) == {"lora"}
+
+
+def test_a_project_is_recorded_and_decides_nothing():
+    without, _ = parse_training_file(MINIMAL)
+    config, _ = parse_training_file(MINIMAL | {"project": "support-bot"})
+    assert config_identity(config) == config_identity(without)
+    assert training_identity(config) == training_identity(without), "a stopped run may be resumed with another"
+    assert seedless_identity(config) == seedless_identity(without), "a seed that was tried counts in any project"
+    assert config_record(config)["project"] == "support-bot"
+    assert "project" not in config_record(without), "as in the records of earlier releases"
+    with pytest.raises(MalformedProject, match="Support"):
+        parse_training_file(MINIMAL | {"project": "Support Bot"})
+    with pytest.raises(WrongValue, match="project"):
+        parse_training_file(MINIMAL | {"project": 7})
 
 
 def test_the_record_keeps_base_names_only():
