@@ -7,46 +7,38 @@ paired with its base and with each parent. Scores are kept under HOME/scores by 
 evaluation goes on where it was, and a base is scored once for everything that was made from it.
 """
 
-import gc
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.evaluation.items import TableRow
-from peft_registry.registry.evaluation.staleness import base_composition, composition_of
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.ancestry import tries_of_ancestors
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.stored_manifests import stored_manifest
-from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.supersede import supersede_with_evaluations
-from peft_registry.schemas.config import QuantizationBlock
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.schemas.evaluation import ArmName, Composition, EvaluationRecord
+from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.evaluation.scope import EVERYTHING, EvaluationScope
 from peft_registry.trainer.inputs.ancestry import texts_of_ancestors
-from peft_registry.trainer.inputs.base import CheckedBase, checked_base
 from peft_registry.trainer.inputs.evaluation import EvaluationSetup, load_suites, report_comparisons
 from peft_registry.trainer.runs.folder import run_folder
+from peft_registry.trainer.use_cases.evaluation_arms import ArmLoader, LoadedBase
 
 if TYPE_CHECKING:
     from peft_registry.trainer.evaluation.arms import Questions
-    from peft_registry.trainer.evaluation.evaluate import Arms, EvaluationConditions
+    from peft_registry.trainer.evaluation.evaluate import EvaluationConditions
     from peft_registry.trainer.evaluation.neutral import GuardText
     from peft_registry.trainer.evaluation.suites import LoadedSuite
     from peft_registry.trainer.evaluation.thresholds import ThresholdsFile
-    from peft_registry.trainer.machine.environment import Hardware
 
 
 class NothingToEvaluate(InputRefused):
@@ -54,16 +46,6 @@ class NothingToEvaluate(InputRefused):
     what = "no question was asked"
     why = "neither a suite, nor answers, nor text to retain was named"
     fix = "name a suite: registry evaluate REF --suite house"
-
-
-class NotEvaluable(InputRefused):
-    reference = "not-evaluable"
-    what = "{label} cannot be evaluated here"
-    why = "{reason}"
-    fix = "register its base first: registry base add …"
-
-    label: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +77,6 @@ class Evaluated:
     statement: Digest
 
 
-@dataclass(frozen=True, eq=False)
-class _Base:
-    """A loaded base."""
-
-    checked: CheckedBase
-    model: Any
-    tokenizer: Any
-    hardware: "Hardware"
-
-
 @dataclass(eq=False)
 class _Session:
     """What is shared by all references of one command."""
@@ -112,12 +84,11 @@ class _Session:
     registry: Registry
     request: EvaluationRequest
     setup: EvaluationSetup
-    scratch: Path
+    loader: ArmLoader
     observe: Observe
     thresholds: "ThresholdsFile"
     guard: "GuardText"
     questions: "Questions | None" = None
-    bases: dict[tuple[Digest, str | None], _Base] = field(default_factory=dict)
 
 
 def evaluate_references(
@@ -147,7 +118,8 @@ def evaluate_references(
     done: list[Evaluated] = []
     with _scratch(registry) as scratch:
         setup = EvaluationSetup(registry, signer.public.key_id, "evaluator", request.reuse)
-        session = _Session(registry, request, setup, scratch, observe, thresholds, guard)
+        loader = ArmLoader(registry, setup, scratch, request.with_placebo, observe)
+        session = _Session(registry, request, setup, loader, observe, thresholds, guard)
         for version in versions:
             for record, items in _evaluate(session, version, loaded):
                 signed = append_statement(
@@ -196,15 +168,16 @@ def evaluate_references_again(
     request = replace(request, with_placebo=False, reuse=False)
     setup = EvaluationSetup(registry, key_id="", role="evaluator", reuse=False)  # nothing is signed
     thresholds = _thresholds(replace(request, policy=None))
-    session = _Session(registry, request, setup, scratch, observe, thresholds, request.scope.guard())
+    loader = ArmLoader(registry, setup, scratch, request.with_placebo, observe)
+    session = _Session(registry, request, setup, loader, observe, thresholds, request.scope.guard())
     manifest = stored_manifest(registry, version.manifest_digest)
-    base = _base_of(session, version, manifest)
+    base = session.loader.base_of(version, manifest)
     session.questions = _questions(session, tuple(suites), base)
     rows: list[TableRow] = []
-    for arms in _arms(session, version, manifest, base):
+    for arms in session.loader.arms_of(version, manifest, base):
         with arms as given:
-            here = {one.canonical_digest() for one in (given.base, given.after) if one is not None}
-            if here <= compositions:
+            scored = {arm.canonical_digest() for arm in (given.base, given.after) if arm is not None}
+            if scored <= compositions:
                 outcome = evaluate_pair(given, session.questions, _conditions(session, base), observe=observe)
                 rows += read_items(outcome.items)
     return tuple(rows)
@@ -228,7 +201,7 @@ def _thresholds(request: EvaluationRequest) -> "ThresholdsFile":
     from peft_registry.trainer.evaluation.retention import PREFIX, sources_of
     from peft_registry.trainer.evaluation.thresholds import Measured, read_thresholds
 
-    losses = [f"{PREFIX}{one.label}" for one in sources_of(request.retain) if not one.ships]
+    losses = [f"{PREFIX}{source.label}" for source in sources_of(request.retain) if not source.ships]
     answers = None if request.answers is None else _answers_name(request.answers)
     return read_thresholds(request.policy, Measured.of(request.suites, losses=losses, answers=answers))
 
@@ -254,7 +227,7 @@ def _evaluate(
     from peft_registry.trainer.evaluation.evaluate import evaluate_pair
 
     manifest = stored_manifest(session.registry, version.manifest_digest)
-    base = _base_of(session, version, manifest)
+    base = session.loader.base_of(version, manifest)
     if session.questions is None:
         session.questions = _questions(session, suites, base)
     announce = session.setup.plan_announcer(version, session.observe)
@@ -263,7 +236,7 @@ def _evaluate(
     if manifest.kind != "base":
         questions = replace(questions, trained=texts_of_ancestors(session.registry, [version]))
         conditions = replace(conditions, tries=tries_of_ancestors(session.registry, [version]))
-    for arms in _arms(session, version, manifest, base):
+    for arms in session.loader.arms_of(version, manifest, base):
         with arms as given:
             outcome = evaluate_pair(given, questions, conditions, observe=session.observe)
             lead = f"{version.label}, {given.before_name} → {given.after_name}: "
@@ -271,174 +244,10 @@ def _evaluate(
         yield outcome.record, outcome.items
 
 
-# --- models ---
-
-
-def _base_of(session: _Session, version: Version, manifest: Manifest) -> _Base:
-    """The base of a version, checked and loaded once for all references that share it."""
-    from peft_registry.trainer.bases.loading import held_dtype, load_base
-    from peft_registry.trainer.machine.environment import choose_hardware
-
-    needed = None if manifest.base is None else manifest.base.manifest
-    reference = version.manifest_digest if manifest.kind == "base" else needed
-    if reference is None:
-        raise NotEvaluable(version.label, "its manifest names no base that is registered")
-    quantisation = manifest.base.quantisation if manifest.base else None
-    key = (reference, quantisation)
-    if key not in session.bases:
-        named = version_named(session.registry, str(reference))
-        scratch = session.scratch / f"base-{len(session.bases)}"
-        checked = checked_base(session.registry, named, scratch, session.observe)
-        hardware = choose_hardware("auto")
-        block = _quantisation(session.registry, version) if quantisation else None
-        # what quantizing starts from decides its result, and stays fp32; any other base takes no more room than its files do
-        dtype = "fp32" if block is not None else held_dtype(checked.folder)
-        model, tokenizer = load_base(checked.folder, dtype=dtype, device=hardware.device, quantization=block)
-        checked.require_unchanged()
-        session.bases[key] = _Base(checked, model, tokenizer, hardware)
-    return session.bases[key]
-
-
-def _quantisation(registry: Registry, version: Version) -> QuantizationBlock | None:
-    """How the run quantized the base, from its record."""
-    run = records_of(registry, version).run
-    block = None if run is None else run.config.get("quantization")
-    if block is None:
-        raise NotEvaluable(version.label, "its base was quantized, and its record does not say how")
-    return QuantizationBlock.model_validate(block)
-
-
-def _arms(
-    session: _Session, version: Version, manifest: Manifest, base: _Base
-) -> "Iterator[AbstractContextManager[Arms]]":
-    """Context managers that give the arms of each comparison; models are loaded inside and gone afterwards."""
-    identity = base.checked.record.identity
-    alone = base_composition(identity, manifest.base.quantisation if manifest.base else None)
-    before: ArmName = "base" if alone.quantisation is None else "base_quantised"
-    if manifest.kind == "base":
-        yield _given(session, base, model=base.model, before=alone, after=None)
-        return
-    after = composition_of(manifest, identity)
-    parents = [parent for parent in manifest.parents if parent.role in ("adapter", "model")]
-    name: ArmName = "merged" if parents else "adapted"
-    yield _adapted(session, version, manifest, base, before=(before, alone), after=(name, after))
-    for parent in parents:
-        yield _beside_parent(session, version, manifest, base, parent.manifest, after=after)
-
-
-@contextmanager
-def _adapted(
-    session: _Session,
-    version: Version,
-    manifest: Manifest,
-    base: _Base,
-    *,
-    before: tuple[ArmName, Composition],
-    after: tuple[ArmName, Composition],
-) -> "Iterator[Arms]":
-    """Base against an artifact made from it."""
-    from peft_registry.trainer.merge.bundle import holds_model
-
-    with _loaded(session, version, manifest, base) as model:
-        whole = holds_model(manifest)
-        names = {"before_name": before[0], "after_name": after[0]}
-        with _given(
-            session,
-            base,
-            model=model,
-            before=before[1],
-            after=after[1],
-            base_model=base.model if whole else None,
-            with_placebo=session.request.with_placebo and not whole,  # of a bundle it would turn only a part
-            **names,
-        ) as arms:
-            yield arms
-
-
-@contextmanager
-def _beside_parent(
-    session: _Session, version: Version, manifest: Manifest, base: _Base, parent: Digest, *, after: Composition
-) -> "Iterator[Arms]":
-    """A parent against what was merged from it."""
-    from peft_registry.trainer.merge.bundle import holds_model
-
-    made_from = version_named(session.registry, str(parent))
-    parent_manifest = stored_manifest(session.registry, parent)
-    parent_base = _base_of(session, made_from, parent_manifest)  # in 4 bits, where the parent was trained on that
-    if parent_base is base and not holds_model(manifest):  # two adapters on one model object would both act
-        parent_base = replace(base, model=_loaded_again(session, made_from, parent_manifest, base))
-    composition = composition_of(parent_manifest, base.checked.record.identity)
-    with (
-        _loaded(session, version, manifest, base) as merged,
-        _loaded(session, made_from, parent_manifest, parent_base) as model,
-        _given(
-            session,
-            base,
-            model=merged,
-            before=composition,
-            after=after,
-            base_model=model,
-            before_name="parent",
-            after_name="merged",
-        ) as arms,
-    ):
-        yield arms
-
-
-def _loaded_again(session: _Session, version: Version, manifest: Manifest, base: _Base) -> Any:
-    from peft_registry.trainer.bases.loading import held_dtype, load_base
-
-    quantised = manifest.base is not None and manifest.base.quantisation is not None
-    block = _quantisation(session.registry, version) if quantised else None
-    dtype = "fp32" if quantised else held_dtype(base.checked.folder)
-    return load_base(base.checked.folder, dtype=dtype, device=base.hardware.device, quantization=block)[0]
-
-
-@contextmanager
-def _loaded(session: _Session, version: Version, manifest: Manifest, base: _Base) -> Iterator[Any]:
-    """The model of an artifact, from a verified copy; the base's own weights are untouched afterwards."""
-    from peft_registry.trainer.merge.bundle import load_artifact
-
-    with tempfile.TemporaryDirectory(dir=session.scratch) as place:
-        folder = Path(place) / "pulled"
-        pull_version(session.registry, version, folder, for_use=False)
-        model = load_artifact(manifest, base.model, folder)
-        try:
-            yield model
-        finally:
-            _detach(model)
-    gc.collect()
-
-
-def _detach(model: Any) -> None:  # a model of peft_registry.trainer.methods
-    """Take the adapter off the base that it was put on, so that the next one finds the base as it was."""
-    from peft_registry.trainer.methods.peft_io import unloaded
-
-    config = getattr(model, "active_peft_config", None)
-    if config is not None and not config.is_prompt_learning:
-        unloaded(model)
-
-
-@contextmanager
-def _given(
-    session: _Session, base: _Base, *, model: Any, before: Composition, after: Composition | None, **more: Any
-) -> "Iterator[Arms]":
-    from peft_registry.trainer.evaluation.evaluate import Arms
-
-    yield Arms(
-        model=model,
-        tokenizer=base.tokenizer,
-        base=before,
-        after=after,
-        keep=session.setup.score_keeper(base.hardware.device),
-        **({"with_placebo": session.request.with_placebo} | more),
-    )
-
-
 # --- questions and conditions ---
 
 
-def _questions(session: _Session, suites: "tuple[LoadedSuite, ...]", base: _Base) -> "Questions":
+def _questions(session: _Session, suites: "tuple[LoadedSuite, ...]", base: LoadedBase) -> "Questions":
     from peft_registry.trainer.evaluation.arms import Questions
     from peft_registry.trainer.evaluation.quality import load_metric, read_answers
     from peft_registry.trainer.evaluation.retention import retained, sources_of
@@ -462,7 +271,7 @@ def _questions(session: _Session, suites: "tuple[LoadedSuite, ...]", base: _Base
     return Questions(suites, retained=texts, answers=answers, guard=session.guard)
 
 
-def _conditions(session: _Session, base: _Base) -> "EvaluationConditions":
+def _conditions(session: _Session, base: LoadedBase) -> "EvaluationConditions":
     request = session.request
     return session.setup.conditions(base.hardware, request.suites, seed=request.seed, thresholds=session.thresholds)
 
@@ -470,7 +279,8 @@ def _conditions(session: _Session, base: _Base) -> "EvaluationConditions":
 @contextmanager
 def _scratch(registry: Registry) -> Iterator[Path]:
     """A folder of this evaluation beside those of runs, held like theirs: what a killed one left is removed by the next."""
-    runs, name = registry.files.runs, f"evaluate-{registry.nonce()}"
+    runs = registry.files.runs
+    name = f"evaluate-{registry.nonce()}"
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(run_folder(runs, name))
