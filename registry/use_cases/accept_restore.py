@@ -32,9 +32,10 @@ from peft_registry.registry.signing.rotation import next_draft
 from peft_registry.registry.transparency import log, note
 from peft_registry.registry.transparency.epochs import EpochNotOpened, Epochs, LossNotAccepted
 from peft_registry.registry.transparency.log import LogForked, LogTruncated
-from peft_registry.registry.use_cases.check_log import Contradiction, check_log
+from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.sign_log import require_log_key
 from peft_registry.registry.use_cases.trust import NobodySigns, TrustPlace, issue, place_of_home
+from peft_registry.registry.verification.log_replay import Contradiction
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotFound
 from peft_registry.schemas.identity import Digest
