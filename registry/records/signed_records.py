@@ -18,6 +18,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.provenance import production_of
 from peft_registry.registry.records.record_checks import EntrySigner, RecordChecks, answers_as_another
+from peft_registry.registry.records.record_histories import MaySay, RecordContradicted, SignedRecord
 from peft_registry.registry.records.recorded_elsewhere import EnteredStatement, bases_in, flags_in, makings_in
 from peft_registry.registry.records.snapshots import (
     Snapshot,
@@ -31,10 +32,7 @@ from peft_registry.registry.records.snapshots import (
 from peft_registry.registry.records.stated_bases import SignerOf, stated_base
 from peft_registry.registry.records.stored_manifests import manifest_in, stored_manifest
 from peft_registry.registry.records.version_statements import (
-    MaySay,
-    RecordContradicted,
     SetAside,
-    SignedRecord,
     VersionStatements,
     own_card,
     statements_of_version,

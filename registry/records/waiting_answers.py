@@ -9,7 +9,8 @@ from peft_registry.registry.compliance.answers import (
     problems_of_answers,
     superseding_with_answers,
 )
-from peft_registry.registry.records.version_statements import SignedRecord, VersionStatements
+from peft_registry.registry.records.record_histories import SignedRecord
+from peft_registry.registry.records.version_statements import VersionStatements
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, RecordSections

@@ -23,6 +23,7 @@ from peft_registry.registry.disk.files import write_atomically
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.decisions import bound_evaluations, bound_record, makers_of
+from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.records.signed_records import (
     record_to_supersede,
     records_of,
@@ -30,7 +31,7 @@ from peft_registry.registry.records.signed_records import (
     version_statements,
 )
 from peft_registry.registry.records.standing_acts import person_of
-from peft_registry.registry.records.version_statements import SignedRecord, VersionStatements
+from peft_registry.registry.records.version_statements import VersionStatements
 from peft_registry.registry.records.waiting_answers import records_since, waiting_answers
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.trust import UnlistedKey

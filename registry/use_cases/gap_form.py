@@ -15,7 +15,7 @@ from peft_registry.registry.compliance.answers import AnswerProblem, Question
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.intake.yaml import Place, read_yaml_with_lines
-from peft_registry.registry.records.version_statements import SignedRecord
+from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.reports.text import reason_text
 from peft_registry.schemas.answers import AREA_ROLES
 from peft_registry.schemas.errors import InputRefused, raise_any

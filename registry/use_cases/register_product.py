@@ -14,8 +14,8 @@ from peft_registry.registry.compliance.superseding import newly_declared, not_ta
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.provenance import import_provenance, merge_provenance, provenance_predicate
+from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.records.signed_records import records_of, version_statements
-from peft_registry.registry.records.version_statements import SignedRecord
 from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.supersede import supersede_record, supersede_with_evaluations

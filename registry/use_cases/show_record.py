@@ -14,9 +14,10 @@ from peft_registry.registry.evaluation.judged_again import changed_conclusions
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.evaluations import judged_now
+from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of, required_record, version_statements
-from peft_registry.registry.records.version_statements import SignedRecord, VersionStatements
+from peft_registry.registry.records.version_statements import VersionStatements
 from peft_registry.registry.records.waiting_answers import answers_taken_up, waiting_answers
 from peft_registry.registry.reports.text import reason_text
 from peft_registry.registry.verification.signed_versions import signed_version

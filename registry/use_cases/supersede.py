@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from peft_registry.registry.compliance.recorded_evaluation import EvaluationSignature, with_later_evaluations
 from peft_registry.registry.compliance.superseding import superseding
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.records.signed_records import record_to_supersede, version_statements
-from peft_registry.registry.records.version_statements import SignedRecord, VersionStatements
+from peft_registry.registry.records.version_statements import VersionStatements
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.errors import Taken
 from peft_registry.schemas.evaluation import EvaluationRecord

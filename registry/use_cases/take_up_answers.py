@@ -8,10 +8,10 @@ from peft_registry.registry.compliance.known_elsewhere import known_of_base, kno
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import read_profile
 from peft_registry.registry.records.bases import base_named
+from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.records.signed_records import version_statements
 from peft_registry.registry.records.stated_bases import StatedBase
 from peft_registry.registry.records.stored_manifests import stored_manifest
-from peft_registry.registry.records.version_statements import SignedRecord
 from peft_registry.registry.records.waiting_answers import waiting_answers
 from peft_registry.registry.use_cases.supersede import supersede_record
 from peft_registry.schemas.document import Frozen

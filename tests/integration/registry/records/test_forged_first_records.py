@@ -12,8 +12,8 @@ from peft_registry.registry.compliance.recorded_run import compute_section
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.new_entries import PendingRejected
+from peft_registry.registry.records.record_histories import RecordContradicted
 from peft_registry.registry.records.signed_records import records_of
-from peft_registry.registry.records.version_statements import RecordContradicted
 from peft_registry.registry.use_cases import register_product
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.check_log import check_log

@@ -17,9 +17,9 @@ from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
 from peft_registry.registry.records.new_entries import PendingRejected
 from peft_registry.registry.records.provenance import merge_of, merge_provenance, provenance_predicate
+from peft_registry.registry.records.record_histories import RecordContradicted
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
-from peft_registry.registry.records.version_statements import RecordContradicted
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.pull import pull_version

@@ -14,9 +14,9 @@ from peft_registry.registry.compliance.superseding import superseding
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.draining import projection_of
 from peft_registry.registry.records.provenance import provenance_predicate
+from peft_registry.registry.records.record_histories import RecordContradicted
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
-from peft_registry.registry.records.version_statements import RecordContradicted
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.pull import pull_version

@@ -11,9 +11,9 @@ from peft_registry.registry.compliance.answers import SignedAnswers, as_answers,
 from peft_registry.registry.compliance.superseding import superseding
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
+from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import version_statements
-from peft_registry.registry.records.version_statements import SignedRecord
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.check_log import check_log

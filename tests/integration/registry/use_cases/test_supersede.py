@@ -11,9 +11,10 @@ import pytest
 from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.compliance.superseding import in_second_form, newly_declared, not_taken_up, superseding
 from peft_registry.registry.homes.home import Registry, open_home
+from peft_registry.registry.records.record_histories import RecordUnreadable, SignedRecord
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import NoRecord, records_of
-from peft_registry.registry.records.version_statements import RecordUnreadable, SignedRecord, statements_of_version
+from peft_registry.registry.records.version_statements import statements_of_version
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.pull import pull_version
