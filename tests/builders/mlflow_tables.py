@@ -1,9 +1,10 @@
-"""MLflow's tables in the empty database of a home, without the half second that its migrations take for each."""
+"""MLflow's tables in the empty database of a home, without what its migrations take for each, nor what reading them takes."""
 
 import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,8 +41,13 @@ class MlflowTables:
         unfinished.replace(self._made)
 
     def use(self, patch: pytest.MonkeyPatch) -> None:
-        """Let every empty SQLite database have a copy of them; any other is left to MLflow."""
+        """Let every empty SQLite database have a copy of them; any other is left to MLflow.
+
+        Each opening of a store compares the database with the newest of MLflow's migrations. Which that is stands in some
+        sixty files of the installed package, which stay as they are while tests run: they are read once.
+        """
         patch.setattr(self._utils, "_initialize_tables", self._fill)
+        patch.setattr(self._utils, "_get_latest_schema_revision", cache(self._utils._get_latest_schema_revision))
 
     def _fill(self, engine: "Engine") -> None:
         path = engine.url.database

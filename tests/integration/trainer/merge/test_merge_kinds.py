@@ -1,6 +1,6 @@
 """Merges that fold nothing: one adapter in place of several, exact or of a smaller rank, and a bundle of what cannot be folded."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,20 @@ def merged(registry: Registry, *references: str, **choices: Any) -> MergeOutcome
     return merge_and_register(registry, MergeRequest(references, **choices))
 
 
+@pytest.fixture(scope="module")
+def merged_once(place: tuple[Registry, Path]) -> Callable[..., MergeOutcome]:
+    """Merges under the name that it has by default; a merge that any test asked for before is handed out again."""
+    made: dict[str, MergeOutcome] = {}
+
+    def merge(*references: str, **choices: Any) -> MergeOutcome:
+        request = f"{references} {sorted(choices.items())}"
+        if request not in made:
+            made[request] = merged(place[0], *references, **choices)
+        return made[request]
+
+    return merge
+
+
 def exact(base: Path, folder: Path, module: str) -> torch.Tensor:
     """0.7·Δ_a + 0.3·Δ_b of one module, by peft's own deltas in fp64."""
     with suppress_warnings():
@@ -118,10 +132,10 @@ def test_a_smaller_rank_is_the_best_one_and_its_error_is_stated(place: tuple[Reg
 
 
 def test_what_cannot_be_folded_becomes_a_bundle_with_the_reason_and_reloads(
-    place: tuple[Registry, Path], tmp_path: Path
+    place: tuple[Registry, Path], merged_once: Callable[..., MergeOutcome], tmp_path: Path
 ) -> None:
     registry, base = place
-    found = merged(registry, "prompt")
+    found = merged_once("prompt")
     assert found.version is not None
     assert (found.version.name, found.version.kind, found.version.layout) == ("prompt-bundle", "bundle", "bundle")
     assert "no change of any weight" in str(found.merge.why_bundled)
@@ -156,10 +170,10 @@ def loaded_as_the_card_says(folder: Path) -> Any:
 
 
 def test_the_lora_of_a_hybrid_is_folded_and_its_prompt_stays_beside_the_model(
-    place: tuple[Registry, Path], tmp_path: Path
+    place: tuple[Registry, Path], merged_once: Callable[..., MergeOutcome], tmp_path: Path
 ) -> None:
     registry, base = place
-    found = merged(registry, "hybrid")
+    found = merged_once("hybrid")
     assert found.version is not None
     assert (found.version.label, found.version.kind, found.version.layout) == ("hybrid-merged:1", "bundle", "bundle")
     assert found.merge.fold_error is not None and found.merge.distance is not None
@@ -213,14 +227,17 @@ def test_an_adapter_that_a_merge_made_is_evaluated_with_its_placebo(place: tuple
     assert all("placebo" in names for names in arms)
 
 
-def test_a_parent_beside_one_adapter_in_place_of_several_is_scored_alone(place: tuple[Registry, Path]) -> None:
+def test_a_parent_beside_one_adapter_in_place_of_several_is_scored_alone(
+    place: tuple[Registry, Path], merged_once: Callable[..., MergeOutcome]
+) -> None:
     registry, _ = place
-    merged(registry, "a", "b", algorithm="concatenate", name="beside")
+    version = merged_once("a", "b", algorithm="concatenate").version
+    assert version is not None
     asked = EvaluationRequest(suites=("house",), limit=12, with_placebo=False, reuse=False)
     alone = {
         one.version.label: figure(one.record, "adapted") for one in evaluate_references(registry, ("a", "b"), asked)
     }
-    records = [one.record for one in evaluate_references(registry, ("beside",), asked)]
+    records = [one.record for one in evaluate_references(registry, (version.label,), asked)]
     beside = sorted(figure(record, "parent") for record in records if record.arms[0].name == "parent")
     assert beside == pytest.approx(sorted(alone.values()), abs=1e-6)
     assert len(set(alone.values())) == 2
@@ -288,10 +305,14 @@ def test_what_means_nothing_is_refused(
     ids=["one adapter of several", "one adapter, smaller", "a bundle", "a bundle with a model"],
 )
 def test_no_door_lets_an_adapter_or_a_bundle_in_without_its_modification_record(
-    references: tuple[str, ...], choices: dict[str, Any], place: tuple[Registry, Path], tmp_path: Path
+    references: tuple[str, ...],
+    choices: dict[str, Any],
+    place: tuple[Registry, Path],
+    merged_once: Callable[..., MergeOutcome],
+    tmp_path: Path,
 ) -> None:
     registry, _ = place
-    found = merged(registry, *references, name="recorded", **choices)
+    found = merged_once(*references, **choices)
     assert found.version is not None
     records = records_of(registry, found.version)
     assert records.modification is not None
@@ -315,10 +336,13 @@ def planned(place: tuple[Registry, Path], folder: Path, *references: str, **choi
 
 @pytest.mark.parametrize("choices", [{"algorithm": "concatenate"}, {"algorithm": "svd", "rank": 2}], ids=str)
 def test_the_plan_of_one_adapter_in_place_of_several_is_what_is_made(
-    choices: dict[str, Any], place: tuple[Registry, Path], tmp_path: Path
+    choices: dict[str, Any],
+    place: tuple[Registry, Path],
+    merged_once: Callable[..., MergeOutcome],
+    tmp_path: Path,
 ) -> None:
     found = planned(place, tmp_path / "plan", "a", "b", **choices)
-    made = merged(place[0], "a", "b", name=f"planned-{choices['algorithm']}", **choices)
+    made = merged_once("a", "b", **choices)
     assert made.version is not None
     manifest = records_of(place[0], made.version).manifest
     (weights,) = (one for one in manifest.files if one.path.endswith(".safetensors"))
@@ -351,10 +375,13 @@ def test_a_plan_refuses_what_the_merge_would(place: tuple[Registry, Path], tmp_p
         planned(place, tmp_path, "a", "dora", algorithm="concatenate")
 
 
-def test_a_merge_of_a_merge_counts_each_training_run_once(place: tuple[Registry, Path]) -> None:
+def test_a_merge_of_a_merge_counts_each_training_run_once(
+    place: tuple[Registry, Path], merged_once: Callable[..., MergeOutcome]
+) -> None:
     registry, _ = place
-    merged(registry, "a", "b", algorithm="concatenate", name="inner")
-    found = merged(registry, "inner", "a", name="outer")
+    inner = merged_once("a", "b", algorithm="concatenate").version
+    assert inner is not None
+    found = merged(registry, inner.label, "a", name="outer")
     rows = found.modification.compute.inputs.value["ingredients"]
     assert [row["ingredient"] for row in rows] == [
         one.label for one in sorted((o for o in found_inputs(registry)), key=lambda one: one.manifest_digest)
