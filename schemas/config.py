@@ -327,7 +327,7 @@ class RetentionSource(TrainSource):
     @classmethod
     def _path_alone(cls, value: Any) -> Any:  # what the file holds there; read from JSON, its lists are tuples no more
         if isinstance(value, dict):
-            return {key: tuple(one) if isinstance(one, list) else one for key, one in value.items()}
+            return {key: tuple(entry) if isinstance(entry, list) else entry for key, entry in value.items()}
         return {"path": value} if isinstance(value, str) else value
 
     @classmethod
@@ -365,7 +365,7 @@ class EvaluationBlock(Block):
     @field_validator("retention")
     @classmethod
     def _names_differ(cls, value: tuple[RetentionSource, ...]) -> tuple[RetentionSource, ...]:
-        labels = [one.label for one in value]
+        labels = [source.label for source in value]
         if len(set(labels)) < len(labels):
             raise ValueError("each has a name of its own: give `name` where files are called alike")
         return value
@@ -471,9 +471,9 @@ def config_identity(config: TrainingFile) -> dict[str, Any]:
         del found[key]
     for part in ("train", "validation"):
         found["data"][part].pop("path")
-    for one, source in zip(found["evaluation"]["retention"], config.evaluation.retention, strict=True):
-        one["name"] = source.label
-        one.pop("path")
+    for entry, source in zip(found["evaluation"]["retention"], config.evaluation.retention, strict=True):
+        entry["name"] = source.label
+        entry.pop("path")
     if config.evaluation.guard_text is not None:
         found["evaluation"]["guard_text"] = base_name(config.evaluation.guard_text)
     return found
@@ -503,8 +503,8 @@ def config_record(config: TrainingFile) -> dict[str, Any]:
     found = _used(config)
     for part in ("train", "validation"):
         found["data"][part]["path"] = base_name(found["data"][part]["path"])
-    for one in found["evaluation"]["retention"]:
-        one["path"] = base_name(one["path"])
+    for entry in found["evaluation"]["retention"]:
+        entry["path"] = base_name(entry["path"])
     if config.evaluation.guard_text is not None:
         found["evaluation"]["guard_text"] = base_name(config.evaluation.guard_text)
     found["facts"] = base_name(found["facts"])

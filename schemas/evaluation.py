@@ -384,4 +384,4 @@ class EvaluationRecord(Document):
     @property
     def findings(self) -> tuple[Comparison, ...]:
         """The comparisons that are results; the control's own stands beside them in `Comparison.control`."""
-        return tuple(one for one in self.comparisons if one.after not in CONTROL_ARMS)
+        return tuple(comparison for comparison in self.comparisons if comparison.after not in CONTROL_ARMS)

@@ -163,9 +163,9 @@ def _measured_on(config: TrainingFile, tasks: Mapping[str, TrainingFile]) -> Tra
     """
     asked = config.evaluation.retention
     for name in tasks:
-        if any(one.label == name for one in asked):
+        if any(source.label == name for source in asked):
             raise WrongValue("evaluation.retention", name, expected="other names than those of the tasks")
-    rows = tuple(_held_out_of(name, one) for name, one in tasks.items())
+    rows = tuple(_held_out_of(name, task) for name, task in tasks.items())
     evaluation = config.evaluation.revised(retention=(*asked, *rows))
     return config.revised(evaluation=evaluation)
 

@@ -108,9 +108,11 @@ def _show_counterfactual(target: Path, found: "CounterfactualData") -> None:
         f"{found.repeated_rows} were written before",
         indent=11,
     )
-    for one in found.lists:
-        console.line(f"{one.axis:<11}{one.swapped} rows swapped by the list {one.sha256.short}", indent=11)
-        for reason, count in one.dropped.items():
+    for word_list in found.lists:
+        console.line(
+            f"{word_list.axis:<11}{word_list.swapped} rows swapped by the list {word_list.sha256.short}", indent=11
+        )
+        for reason, count in word_list.dropped.items():
             console.line(f"dropped    {count}: {reason}", indent=11)
 
 

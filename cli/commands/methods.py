@@ -35,7 +35,7 @@ def methods(
     wanted_goals = parse_goals(goals or "")
     advised = advise(wanted_goals)
     if output is Output.json:
-        measured = {one.method: asdict(one) for one in measured_mitigation().methods}
+        measured = {method.method: asdict(method) for method in measured_mitigation().methods}
         shown_measured = {
             name: {"measured": figures} for name, figures in measured.items() if MITIGATION in wanted_goals
         }
@@ -60,12 +60,12 @@ def methods(
         found = measured_mitigation()
         figures = [
             [
-                one.method,
-                str(one.seeds),
-                *map(str, _parts(one)),
-                f"{one.neutral_loss_change:+.3f}",
+                method.method,
+                str(method.seeds),
+                *map(str, _parts(method)),
+                f"{method.neutral_loss_change:+.3f}",
             ]
-            for one in found.methods
+            for method in found.methods
         ]
         console.out()
         console.line(

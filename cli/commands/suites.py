@@ -131,12 +131,12 @@ def suites_ids(
 ) -> None:
     """List the ids of a suite's rows that are in one of its halves."""
     suite = _half_of_suite(name, half, data, home)
-    ids = [one for one, _ in suite.units]
+    ids = [item_id for item_id, _ in suite.units]
     if output is Output.json:
         console.out_json({"suite": name, "half": half.value, "sha256": str(suite.dataset.sha256), "ids": ids})
         return
-    for one in ids:
-        console.line(one)
+    for item_id in ids:
+        console.line(item_id)
     # whoever knows the rows of one half is judged by the other
     tested = "" if half is SuiteHalf.whole else " --half test"
     console.next_step(f"registry evaluate NAME:NUMBER --suite {name}{tested}")

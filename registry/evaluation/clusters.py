@@ -152,5 +152,5 @@ def interval_or_none(found: Interval | NoInterval) -> Interval | None:
 
 def missing_reasons(**found: Interval | NoInterval) -> str | None:
     """`name: reason` of each interval that is missing, joined; None if none is."""
-    reasons = [f"{name}: {one.reason}" for name, one in found.items() if isinstance(one, NoInterval)]
+    reasons = [f"{name}: {interval.reason}" for name, interval in found.items() if isinstance(interval, NoInterval)]
     return "; ".join(reasons) or None

@@ -145,7 +145,7 @@ def compare_losses(pairs: Sequence[ItemPair], rule: IntervalRule) -> LossCompari
 
 def ids_digest(ids: Sequence[str]) -> Digest:
     """SHA-256 of the sorted ids, one a line: which rows of a data set were used."""
-    return Digest.of("".join(f"{one}\n" for one in sorted(ids)).encode("utf-8"))
+    return Digest.of("".join(f"{item_id}\n" for item_id in sorted(ids)).encode("utf-8"))
 
 
 def _states(pairs: Sequence[ItemPair]) -> tuple[list[State], list[State]]:

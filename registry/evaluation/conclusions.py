@@ -24,16 +24,20 @@ _OVER_CLUSTERS = "net_change_ci_clustered: "
 
 def with_holm(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     """The comparisons with p-values corrected over every test that could be made among them."""
-    raw = [one.test.p_raw for one in comparisons if one.test is not None and one.test.p_raw is not None]
+    raw = [
+        comparison.test.p_raw
+        for comparison in comparisons
+        if comparison.test is not None and comparison.test.p_raw is not None
+    ]
     adjusted = iter(holm(raw))
     corrected = []
-    for one in comparisons:
-        if one.test is None:
-            corrected.append(one)
+    for comparison in comparisons:
+        if comparison.test is None:
+            corrected.append(comparison)
             continue
-        p_holm = next(adjusted) if one.test.p_raw is not None else None
-        test = one.test.revised(p_holm=p_holm, family_size=len(raw))
-        corrected.append(one.revised(test=test))
+        p_holm = next(adjusted) if comparison.test.p_raw is not None else None
+        test = comparison.test.revised(p_holm=p_holm, family_size=len(raw))
+        corrected.append(comparison.revised(test=test))
     return tuple(corrected)
 
 

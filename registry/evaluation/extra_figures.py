@@ -40,7 +40,9 @@ def further_figures(rows: Sequence[TableRow], plan: StatisticsPlan) -> dict[str,
         beside = paired(arms, plan.before, control) if control else []
         if pairs:
             comparisons.append({"dataset": dataset, "metric": measure} | _comparison(pairs, beside, control, plan))
-    measures = [one for (_, name), arms in readings.items() if name == "measure" for one in _measures(arms, plan)]
+    measures = [
+        measure for (_, name), arms in readings.items() if name == "measure" for measure in _measures(arms, plan)
+    ]
     return {"comparisons": comparisons, "measures": measures}
 
 
@@ -65,9 +67,9 @@ def _beyond(
     both = list(zip(pairs, beside, strict=True))
     sums = cluster_sums(
         both,
-        cluster=lambda one: one[0].before.cluster,
-        numerator=lambda one: int(one[0].fixed) - int(one[1].fixed),
-        denominator=lambda one: int(one[0].flagged),
+        cluster=lambda pair: pair[0].before.cluster,
+        numerator=lambda pair: int(pair[0].fixed) - int(pair[1].fixed),
+        denominator=lambda pair: int(pair[0].flagged),
         kind="difference",
     )
     return {"control": control, "fix_rate_difference": sums.value, **_ends(sums, plan)}
@@ -98,8 +100,8 @@ def _measures(arms: Mapping[ArmName, tuple[Reading, ...]], plan: StatisticsPlan)
         yield {
             "dataset": before[0].dataset,
             "metric": label,
-            "before": sum(one.values[place] for one in before) / len(before) / MILLIONTHS,
-            "after": sum(one.values[place] for one in after) / len(after) / MILLIONTHS,
+            "before": sum(reading.values[place] for reading in before) / len(before) / MILLIONTHS,
+            "after": sum(reading.values[place] for reading in after) / len(after) / MILLIONTHS,
             "change": sums.value,
             "n": len(before),
             **_ends(sums, plan),

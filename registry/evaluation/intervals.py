@@ -220,8 +220,8 @@ def _correlation(down: _Shares, up: _Shares) -> float:
     return max(-1.0, _jackknife_covariance(down.hits, up.hits, up.items) / math.sqrt(variances))
 
 
-def _added(one: float, other: float, correlation: float) -> float:
-    return math.sqrt(one**2 + other**2 - 2 * correlation * one * other)
+def _added(first: float, other: float, correlation: float) -> float:
+    return math.sqrt(first**2 + other**2 - 2 * correlation * first * other)
 
 
 def _effective(items: _Floats) -> float:

@@ -123,7 +123,7 @@ def judge(limits: Sequence[Limit], figures: EvaluationFigures, plan: StatisticsP
 
 def decision_of(verdicts: Sequence[LimitVerdict]) -> Decision:
     """What all of them say together: broken where one is, held where all are."""
-    decisions = {one.decision for one in verdicts}
+    decisions = {verdict.decision for verdict in verdicts}
     for worst in ("broken", "undecided"):
         if worst in decisions:
             return worst
@@ -132,12 +132,12 @@ def decision_of(verdicts: Sequence[LimitVerdict]) -> Decision:
 
 def limits_of(record: EvaluationRecord) -> tuple[Limit, ...]:
     """The limits that an evaluation states; none where it states none, or nothing that can be read."""
-    return tuple(Limit.from_json(one) for one in _stated(record, "limits"))
+    return tuple(Limit.from_json(limit) for limit in _stated(record, "limits"))
 
 
 def verdicts_of(record: EvaluationRecord) -> tuple[LimitVerdict, ...]:
     """The verdicts that an evaluation states."""
-    return tuple(LimitVerdict.from_json(one) for one in _stated(record, "verdicts"))
+    return tuple(LimitVerdict.from_json(verdict) for verdict in _stated(record, "verdicts"))
 
 
 def readable_verdicts(record: EvaluationRecord) -> tuple[LimitVerdict, ...]:
@@ -197,13 +197,15 @@ def require_held(evaluations: Sequence[tuple[str, EvaluationRecord]]) -> None:
         LimitBroken: one is broken.
         LimitUndecided: none is broken, and one is undecided.
     """
-    verdicts = [(label, one) for label, record in evaluations for one in verdicts_of(record)]
+    verdicts = [(label, verdict) for label, record in evaluations for verdict in verdicts_of(record)]
     for decision, problem in (("broken", LimitBroken), ("undecided", LimitUndecided)):
-        found = [(label, one) for label, one in verdicts if one.decision == decision]
+        found = [(label, verdict) for label, verdict in verdicts if verdict.decision == decision]
         if found:
-            label, one = found[0]
-            name = f"{one.dataset}.{one.figure}" + ("" if one.category is None else f" ({one.category})")
-            raise problem(label, name, as_read(one.reason), one.range, len(found) - 1)
+            label, verdict = found[0]
+            name = f"{verdict.dataset}.{verdict.figure}" + (
+                "" if verdict.category is None else f" ({verdict.category})"
+            )
+            raise problem(label, name, as_read(verdict.reason), verdict.range, len(found) - 1)
 
 
 def _stated(record: EvaluationRecord, part: str) -> Sequence[Any]:
@@ -294,23 +296,27 @@ def _values(limit: Limit, category: str | None, figures: EvaluationFigures, arm:
         if (result.dataset, result.metric, result.category, result.arm) == (limit.dataset, limit.figure, category, arm):
             why = result.null_reason or result.ci_null_reason
             yield result.value, _deciding("ci", result.ci, result.ci_clustered, result.ci_null_reason), why
-    for one in figures.comparisons:
-        if one.dataset == limit.dataset and one.category == category and one.after not in CONTROL_ARMS:
-            yield from _of_comparison(limit, one)
+    for comparison in figures.comparisons:
+        if (
+            comparison.dataset == limit.dataset
+            and comparison.category == category
+            and comparison.after not in CONTROL_ARMS
+        ):
+            yield from _of_comparison(limit, comparison)
     for loss in figures.losses if category is None else ():
         if (loss.dataset, LOSS_CHANGE) == (limit.dataset, limit.figure):
             yield _of_loss(loss)
 
 
-def _of_comparison(limit: Limit, one: Comparison) -> Iterator[_Found]:
+def _of_comparison(limit: Limit, comparison: Comparison) -> Iterator[_Found]:
     for figure in COMPARED:
-        if _name_of(one.metric, figure) == limit.figure:
+        if _name_of(comparison.metric, figure) == limit.figure:
             name = f"{figure}_ci"
-            clustered: Interval | None = getattr(one, f"{name}_clustered", None)
+            clustered: Interval | None = getattr(comparison, f"{name}_clustered", None)
             yield (
-                getattr(one, figure),
-                _deciding(name, getattr(one, name), clustered, one.ci_null_reason),
-                one.ci_null_reason,
+                getattr(comparison, figure),
+                _deciding(name, getattr(comparison, name), clustered, comparison.ci_null_reason),
+                comparison.ci_null_reason,
             )
 
 
@@ -332,8 +338,8 @@ def _deciding(name: str, closed: Interval | None, clustered: Interval | None, re
     """The interval that may decide: that over clusters where items share them, and no other in its place."""
     if clustered is not None:
         return clustered
-    missing = [one for one in (reasons or "").split("; ") if one.startswith(f"{name}_clustered: ")]
-    shares_clusters = any(_ALONE not in one for one in missing)
+    missing = [reason for reason in (reasons or "").split("; ") if reason.startswith(f"{name}_clustered: ")]
+    shares_clusters = any(_ALONE not in reason for reason in missing)
     return None if shares_clusters else closed
 
 

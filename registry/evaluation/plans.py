@@ -49,7 +49,7 @@ def plan_discrepancies(
             yield Discrepancy(f"protocol.thresholds[{key}]", recorded, f"at least {lo} … {hi}, as planned")
     planned = _limits_of_plan(found.plan)
     if planned != limits_of(record):
-        recorded = ", ".join(f"{one.dataset}.{one.figure}" for one in limits_of(record)) or "none"
+        recorded = ", ".join(f"{limit.dataset}.{limit.figure}" for limit in limits_of(record)) or "none"
         yield Discrepancy(f"extra.{LIMITS}.limits", recorded, "those that were planned")
     if older is not None and not any(str(digest) == named for digest in older):
         yield Discrepancy(place, "logged before the evaluation", "logged after it")
@@ -59,7 +59,7 @@ def _limits_of_plan(plan: Mapping[str, Any]) -> tuple[Limit, ...] | None:
     """The limits of a plan; None where they cannot be read."""
     stated = plan.get(LIMITS, [])
     try:
-        return tuple(Limit.from_json(one) for one in stated)
+        return tuple(Limit.from_json(limit) for limit in stated)
     except (ValidationError, TypeError, KeyError):
         return None
 

@@ -68,10 +68,14 @@ def decimal_text(millionths: int) -> str:
     return f"{'-' if millionths < 0 else ''}{whole}.{part:06d}"
 
 
-def reading_as_json(one: Reading) -> dict[str, Any]:
+def reading_as_json(reading: Reading) -> dict[str, Any]:
     """The columns of a reading; values as text."""
-    fields: dict[str, Any] = {column: getattr(one, column) for column in COLUMNS}
-    lists = {"labels": list(one.labels), "tokens": list(one.tokens), "values": [decimal_text(v) for v in one.values]}
+    fields: dict[str, Any] = {column: getattr(reading, column) for column in COLUMNS}
+    lists = {
+        "labels": list(reading.labels),
+        "tokens": list(reading.tokens),
+        "values": [decimal_text(v) for v in reading.values],
+    }
     return fields | lists
 
 
@@ -83,9 +87,9 @@ def reading_problem(value: Mapping[str, Any]) -> str | None:
         "arm": isinstance(value["arm"], str) and value["arm"] in ARMS,
         "category": isinstance(value["category"], str | None),
         **{column: isinstance(value[column], str) for column in ("dataset", "id", "cluster", "condition", "unit")},
-        "labels": _is_list(labels, lambda one: isinstance(one, str)) and len(labels) > 0,
-        "values": _is_list(values, lambda one: isinstance(one, str) and bool(DECIMAL.match(one))),
-        "tokens": _is_list(tokens, lambda one: type(one) is int and one >= 0),
+        "labels": _is_list(labels, lambda label: isinstance(label, str)) and len(labels) > 0,
+        "values": _is_list(values, lambda value: isinstance(value, str) and bool(DECIMAL.match(value))),
+        "tokens": _is_list(tokens, lambda count: type(count) is int and count >= 0),
     }
     wrong = [column for column, ok in checks.items() if not ok]
     if wrong:
@@ -99,7 +103,7 @@ def reading_problem(value: Mapping[str, Any]) -> str | None:
 
 def reading_from(value: Mapping[str, Any]) -> Reading:
     """The reading of checked columns."""
-    numbers = tuple(int(one.replace(".", "")) for one in value["values"])
+    numbers = tuple(int(decimal.replace(".", "")) for decimal in value["values"])
     return Reading(**{**value, "labels": tuple(value["labels"]), "tokens": tuple(value["tokens"]), "values": numbers})
 
 

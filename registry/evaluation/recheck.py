@@ -335,8 +335,8 @@ def _datasets(record: EvaluationRecord, table: Iterable[TableRow]) -> Iterator[D
 
 def _figures(record: EvaluationRecord, figures: EvaluationFigures, compare: _Comparison) -> Iterator[Discrepancy]:
     for part in ("results", "comparisons", "losses"):
-        recorded = _named(part, (one.to_json() for one in getattr(record, part)))
-        recomputed = _named(part, (one.to_json() for one in getattr(figures, part)))
+        recorded = _named(part, (entry.to_json() for entry in getattr(record, part)))
+        recomputed = _named(part, (entry.to_json() for entry in getattr(figures, part)))
         yield from _compare(f"{part}: which", [*recorded], [*recomputed])
         yield from _compare(f"{part}: how many", len(getattr(record, part)), len(getattr(figures, part)))
         for name in recorded.keys() & recomputed.keys():
@@ -352,15 +352,15 @@ def _verdicts(
         return
     try:
         limits = limits_of(record)
-        recorded = [one.to_json() for one in verdicts_of(record)]
+        recorded = [verdict.to_json() for verdict in verdicts_of(record)]
     except ValidationError as error:
         raise UnusablePlan(f"extra.{LIMITS} cannot be read: {first_problem(error)}") from error
-    follows = [one.to_json() for one in judge(limits, figures, plan)]
+    follows = [verdict.to_json() for verdict in judge(limits, figures, plan)]
     if len(recorded) != len(follows):
         yield Discrepancy(f"extra.{LIMITS}.verdicts", f"{len(recorded)} verdicts", f"{len(follows)} verdicts")
         return
-    for at, (one, other) in enumerate(zip(recorded, follows, strict=True)):
-        yield from compare(f"extra.{LIMITS}.verdicts[{at}]", one, other)
+    for at, (before, other) in enumerate(zip(recorded, follows, strict=True)):
+        yield from compare(f"extra.{LIMITS}.verdicts[{at}]", before, other)
 
 
 def _named(part: str, figures: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:

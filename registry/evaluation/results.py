@@ -89,8 +89,8 @@ def _result(metric: str, items: Sequence[Item], sums: ClusterSums, category: str
 def _sums(items: Sequence[Item], values: Sequence[int], *, unit: int, kind: Kind = "mean") -> ClusterSums:
     return cluster_sums(
         zip(items, values, strict=True),
-        cluster=lambda one: one[0].cluster,
-        numerator=lambda one: one[1],
+        cluster=lambda pair: pair[0].cluster,
+        numerator=lambda pair: pair[1],
         unit=unit,
         kind=kind,
     )

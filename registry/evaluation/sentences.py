@@ -24,9 +24,9 @@ def result_rows(record: EvaluationRecord) -> Iterator[tuple[str, str, str]]:
     may say. Of the margins that are compared the share flagged and the mean are left to the record."""
     arms = _arms(record)
     by_figure: dict[tuple[str, str], dict[str, Result]] = {}
-    for one in record.results:
-        if one.category is None and one.arm in arms and not one.metric.endswith(_LEFT_OUT):
-            by_figure.setdefault((one.dataset, one.metric), {})[one.arm] = one
+    for result in record.results:
+        if result.category is None and result.arm in arms and not result.metric.endswith(_LEFT_OUT):
+            by_figure.setdefault((result.dataset, result.metric), {})[result.arm] = result
     for (dataset, metric), found in by_figure.items():
         values = " → ".join(_value(found[arm]) for arm in arms if arm in found)
         yield dataset, metric, f"{values}  n={next(iter(found.values())).n}"
@@ -72,14 +72,18 @@ def loss_line(loss: LossComparison) -> str:
     return f"{loss.before:.3f} → {loss.after:.3f}  ({_signed(loss.change)}, {band}n={loss.n})"
 
 
-def comparison_line(one: Comparison) -> str:
+def comparison_line(comparison: Comparison) -> str:
     """A comparison in one line: counts, and what may be said."""
     after = ""  # records that kept no moves do not say how many are flagged after
-    if one.transition_matrix:
-        after = f" → {sum(moves.get('stereo', 0) for moves in one.transition_matrix.values())}"
-    counts = f"flagged {one.flagged}{after} of {one.n}; fixed {one.fixed}, introduced {one.introduced}"
-    name = one.dataset if one.metric == "margin" else f"{one.dataset} {one.metric.replace('_', ' ')}"
-    return f"{name}: {counts}, over-corrected {one.overcorrected}: {one.conclusion.replace('_', ' ')}"
+    if comparison.transition_matrix:
+        after = f" → {sum(moves.get('stereo', 0) for moves in comparison.transition_matrix.values())}"
+    counts = f"flagged {comparison.flagged}{after} of {comparison.n}; fixed {comparison.fixed}, introduced {comparison.introduced}"
+    name = (
+        comparison.dataset
+        if comparison.metric == "margin"
+        else f"{comparison.dataset} {comparison.metric.replace('_', ' ')}"
+    )
+    return f"{name}: {counts}, over-corrected {comparison.overcorrected}: {comparison.conclusion.replace('_', ' ')}"
 
 
 def _signed(value: float) -> str:

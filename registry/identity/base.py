@@ -253,7 +253,7 @@ def identify_base(
     return BaseFolder(
         identity=_identity(folder, paths, digest, revision, cache),
         files=_files(folder, found, dict(zip(names, hashed, strict=True)), cache),
-        weights=tuple(weights_entry(name, one) for name, one in zip(names, hashed, strict=True)),
+        weights=tuple(weights_entry(name, weights) for name, weights in zip(names, hashed, strict=True)),
         architecture=architecture(config),
         parameters_total=total,
         parameters_matmul=matmul,

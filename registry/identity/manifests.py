@@ -119,7 +119,7 @@ def path_problem(manifest: Manifest) -> str:
 def weights_entry(path: str, hashed: HashedWeights) -> WeightsFile:
     """One hashed weights file as the manifest lists it."""
     return WeightsFile(
-        path=path, header_sha256=hashed.header_digest, tensors=tuple(tensor_entry(one) for one in hashed.tensors)
+        path=path, header_sha256=hashed.header_digest, tensors=tuple(tensor_entry(tensor) for tensor in hashed.tensors)
     )
 
 

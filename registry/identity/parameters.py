@@ -21,16 +21,20 @@ def count_parameters(tensors: Iterable[Tensor], config: Mapping[str, Any]) -> tu
     The embedding lookup multiplies nothing. Of experts, the second counts as many as a token is sent to.
     """
     found = list(tensors)
-    embedding = next((one for one in found if one.name.endswith(_INPUT_EMBEDDINGS)), None)
-    head = next((one for one in found if one.name.endswith(_HEADS)), None)
+    embedding = next((tensor for tensor in found if tensor.name.endswith(_INPUT_EMBEDDINGS)), None)
+    head = next((tensor for tensor in found if tensor.name.endswith(_HEADS)), None)
     copied = head is not None and embedding is not None and head.digest == embedding.digest
-    total = sum(one.parameters for one in found) - (head.parameters if copied and head is not None else 0)
+    total = sum(tensor.parameters for tensor in found) - (head.parameters if copied and head is not None else 0)
     matrices = [
-        one for one in found if len(one.shape) >= 2 and one is not embedding and not one.name.endswith(_POSITIONS)
+        matrix
+        for matrix in found
+        if len(matrix.shape) >= 2 and matrix is not embedding and not matrix.name.endswith(_POSITIONS)
     ]
     used = _used_fraction(config)
     matmul = sum(
-        round(one.parameters * used) if _EXPERTS in one.name else one.parameters for one in matrices if one is not head
+        round(matrix.parameters * used) if _EXPERTS in matrix.name else matrix.parameters
+        for matrix in matrices
+        if matrix is not head
     )
     top = head or embedding
     return total, matmul + (top.parameters if top is not None else 0)

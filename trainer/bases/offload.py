@@ -62,7 +62,7 @@ def loading_arguments(
         raise OffloadRefused(f"the architecture {type(twin).__name__}", "transformers names no blocks of it", SUFFICES)
     room, places = bytes_of(block.max_memory), dict[str, int | str]()
     for name, module in blocks.items():
-        size = sum(one.numel() * one.element_size() for one in module.parameters())
+        size = sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
         places[name] = here if size <= room else block.to
         room -= size if size <= room else 0
     inside = tuple(f"{name}." for name in blocks)
@@ -93,10 +93,10 @@ def waiting_in(model: Any) -> Waiting | None:
     if not away:
         return None
     size = sum(
-        one.numel() * one.element_size()
+        parameter.numel() * parameter.element_size()
         for name in away
-        for one in model.get_submodule(name).parameters()
-        if one.is_meta
+        for parameter in model.get_submodule(name).parameters()
+        if parameter.is_meta
     )
     return Waiting(places[away[0]], len(away), len(blocks), size)
 
@@ -113,8 +113,8 @@ def meta_weights(model: Any) -> Iterator[None]:
         (module, name)
         for module in model.modules()
         if hasattr(module, "_hf_hook")
-        for name, one in module._parameters.items()
-        if one is not None and one.is_meta
+        for name, parameter in module._parameters.items()
+        if parameter is not None and parameter.is_meta
     ]
     for module, name in layers:
         empty, device = module._parameters[name], module._hf_hook.execution_device
@@ -154,4 +154,4 @@ def refuse_what_looks_at_weights(model: Any) -> None:
 
 
 def _empty(module: Any) -> bool:
-    return any(cast(bool, one.is_meta) for one in module.parameters())
+    return any(cast(bool, parameter.is_meta) for parameter in module.parameters())

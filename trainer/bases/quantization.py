@@ -73,7 +73,7 @@ def keep_gradients(model: Any) -> None:
 def quantized_layers(model: Any) -> list[Any]:
     """The quantized linear layers of a model; none where bitsandbytes never came in."""
     module = sys.modules.get("bitsandbytes")
-    return [] if module is None else [one for one in model.modules() if isinstance(one, module.nn.Linear4bit)]
+    return [] if module is None else [layer for layer in model.modules() if isinstance(layer, module.nn.Linear4bit)]
 
 
 @contextmanager

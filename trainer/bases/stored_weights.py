@@ -84,21 +84,21 @@ def stored_weights(model: Any, folder: Path) -> StoredWeights:
     import torch
 
     narrow = {
-        name: one
-        for name, one in model.named_parameters()
-        if one.dtype == torch.bfloat16 and not one.requires_grad and not one.is_meta
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if parameter.dtype == torch.bfloat16 and not parameter.requires_grad and not parameter.is_meta
     }
     files = {span.name: (path, span) for path, span in _spans(folder)} if narrow else {}
     if all(span.dtype != "F32" for _, span in files.values()):
         return AS_LOADED
     stored: dict[int, StoredTensor] = {}
     converted = {}
-    for name, one in narrow.items():
+    for name, parameter in narrow.items():
         path, span = next((files[known] for known in _names(name) if known in files), (None, None))
-        if path is None or span is None or span.shape != tuple(one.shape):
-            converted[name] = one
+        if path is None or span is None or span.shape != tuple(parameter.shape):
+            converted[name] = parameter
         elif span.dtype == "F32":
-            stored[id(one)] = StoredTensor(path, span.begin, span.shape)
+            stored[id(parameter)] = StoredTensor(path, span.begin, span.shape)
     if converted:
         _widen(converted, folder)
     return StoredWeights(stored)
@@ -123,7 +123,7 @@ def _widen(narrow: Mapping[str, Any], folder: Path) -> None:
 
     device = str(next(iter(narrow.values())).device)
     exact = dict(load_base(folder, dtype="fp32", device=device)[0].named_parameters())
-    for name, one in narrow.items():
+    for name, parameter in narrow.items():
         known = next((known for known in _names(name) if known in exact), None)
-        if known is not None and exact[known].shape == one.shape:
-            one.data = exact[known].data
+        if known is not None and exact[known].shape == parameter.shape:
+            parameter.data = exact[known].data

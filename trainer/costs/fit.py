@@ -109,7 +109,7 @@ class Estimate:
 
     @property
     def peak(self) -> Column:
-        return max(self.columns, key=lambda one: one.total)
+        return max(self.columns, key=lambda column: column.total)
 
     def to_json(self) -> dict[str, Any]:
         """What `--output json` prints."""
@@ -123,7 +123,7 @@ class Estimate:
             "parameters": {"base": trace.parameters, "trainable": trace.trainable, "all": trace.total},
             "peak_bytes": self.peak.total,
             "peak_moment": self.peak.name,
-            "moments": {one.name: {**one.parts, "total": one.total} for one in self.columns},
+            "moments": {column.name: {**column.parts, "total": column.total} for column in self.columns},
             "floor": {"bytes": trace.floor, "bits_a_weight": trace.floor_bits},
             "limits": {"vram": self.question.vram, "ram": self.question.ram},
             "fit": None if self.fit is None else asdict(self.fit),
@@ -159,7 +159,7 @@ def fits(
         ram: bytes; with `vram`, where the frozen base can wait. It can wait on disk whatever there is.
         offloaded: asked for the columns with the frozen base offloaded, or for the reason why it cannot be.
     """
-    peak = max(columns, key=lambda one: one.needed)
+    peak = max(columns, key=lambda column: column.needed)
     limit = ram if vram is None else vram
     if limit is None:
         return None
@@ -169,11 +169,11 @@ def fits(
     away = offloaded()
     if isinstance(away, OffloadRefused):
         return Fit("cannot", peak.largest, f"{short}; {away.what}: {away.why}")
-    beside = max(away, key=lambda one: one.needed)
+    beside = max(away, key=lambda column: column.needed)
     if beside.needed > limit:
         why = f"{short}; with the frozen base elsewhere `{beside.name}` still needs {_gb(beside.needed)}"
         return Fit("cannot", beside.largest, why)
-    to_disk = vram is None or (ram is not None and max(one.frozen for one in columns) > ram)
+    to_disk = vram is None or (ram is not None and max(column.frozen for column in columns) > ram)
     place, words = ("disk", "on disk") if to_disk else ("cpu", "in RAM")
     why = (
         f"{short}; {_gb(beside.needed)} with the frozen base {words}: "
@@ -195,7 +195,7 @@ def columns_of(trace: "Trace", *, libraries: int, tokenizer: int, on_gpu: bool =
     """The traced moments with what the trace cannot see, in bytes."""
     from peft_registry.trainer.costs.memory import COMPONENTS
 
-    backward = next(one for one in trace.moments if one.name == "backward")
+    backward = next(moment for moment in trace.moments if moment.name == "backward")
     columns = []
     for moment in trace.moments:
         freed = moment if moment.name == "score" else backward

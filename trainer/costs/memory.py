@@ -135,7 +135,7 @@ def trace_memory(
     bits = 4 if config.quantization else 8 * _DTYPES[stored].itemsize
     return Trace(
         parameters=twin.base_parameters,
-        trainable=sum(one.numel() for one in twin.trainable),
+        trainable=sum(parameter.numel() for parameter in twin.trainable),
         trained_bytes=twin.weights - twin.frozen,
         frozen=twin.frozen,
         largest_block=twin.largest_block,
@@ -196,23 +196,23 @@ class _Twin:
         self.config = config
         with _disable_current_modes(), torch.device("meta"):
             model = AutoModelForCausalLM.from_config(hf_config, dtype=_DTYPES[stored], trust_remote_code=False)
-            self.base_parameters = sum(one.numel() for one in model.parameters())
+            self.base_parameters = sum(parameter.numel() for parameter in model.parameters())
             blocks = set(getattr(model, "_no_split_modules", None) or ())
             model = implementation(config.method).prepare(model, config, seed=0)
-            self.all_parameters = sum(one.numel() for one in model.parameters())
+            self.all_parameters = sum(parameter.numel() for parameter in model.parameters())
             self.coverage = coverage_of(model)
         _make_fake(model)
         self.model = model
         self.quantized = 0 if config.quantization is None else _quantize(model, config.quantization)
-        self.trainable = [one for one in model.parameters() if one.requires_grad]
+        self.trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._tensors = [*model.parameters(), *model.buffers()]
         self.weights = _held(self._tensors, model)
-        self.frozen = self.weights - sum(_size(one) for one in self.trainable)
+        self.frozen = self.weights - sum(_size(parameter) for parameter in self.trainable)
         # the parts that Accelerate moves in one piece; the whole model where it does not name them
-        pieces = [one for one in model.modules() if type(one).__name__ in blocks]
-        self.largest_block = max((_held(list(one.parameters()), one) for one in pieces), default=self.weights)
+        pieces = [block for block in model.modules() if type(block).__name__ in blocks]
+        self.largest_block = max((_held(list(block.parameters()), block) for block in pieces), default=self.weights)
         self.in_blocks = sum(
-            _held([part for part in one.parameters() if not part.requires_grad], one) for one in pieces
+            _held([part for part in block.parameters() if not part.requires_grad], block) for block in pieces
         )
 
     def step(self, shape: Shape, *, autocast: bool) -> tuple[Moment, Moment]:
@@ -221,8 +221,8 @@ class _Twin:
         live.know(self._tensors)
         optimizer = optimizer_for(self.model, self.config)
         hooks = [
-            one.register_post_accumulate_grad_hook(lambda tensor: _add(live, _size(tensor.grad)))
-            for one in self.trainable
+            parameter.register_post_accumulate_grad_hook(lambda tensor: _add(live, _size(tensor.grad)))
+            for parameter in self.trainable
         ]
         with live, training_mode(self.model, self.config.training, "padded"):
             with torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext():
@@ -242,7 +242,10 @@ class _Twin:
             step_peak = live.peak
             optimizer.zero_grad(set_to_none=True)
         state = sum(
-            _size(one) for kept in optimizer.state.values() for one in tree_leaves(kept) if torch.is_tensor(one)
+            _size(tensor)
+            for kept in optimizer.state.values()
+            for tensor in tree_leaves(kept)
+            if torch.is_tensor(tensor)
         )
         for hook in hooks:
             hook.remove()
@@ -319,9 +322,9 @@ def _quantize(model: Any, block: QuantizationBlock) -> int:
 
 def _held(tensors: list[Any], module: Any) -> int:
     """Bytes of the tensors, those of quantized layers at their bits a weight whatever their twin has."""
-    twins = [one for one in module.modules() if isinstance(one, QuantizedTwin)]
-    return sum(_size(one) for one in tensors) - sum(
-        _size(one.weight) - round(one.weight.numel() * one.bits / 8) for one in twins
+    twins = [twin for twin in module.modules() if isinstance(twin, QuantizedTwin)]
+    return sum(_size(tensor) for tensor in tensors) - sum(
+        _size(twin.weight) - round(twin.weight.numel() * twin.bits / 8) for twin in twins
     )
 
 

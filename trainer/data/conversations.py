@@ -60,15 +60,15 @@ def conversation(
     if not isinstance(value, list) or not value:
         raise refused(kind_of(value))
     turns: list[Turn] = []
-    for one in value:
-        role, content = (one.get(keys[0]), _text(one.get(keys[1]))) if isinstance(one, dict) else (None, None)
+    for turn in value:
+        role, content = (turn.get(keys[0]), _text(turn.get(keys[1]))) if isinstance(turn, dict) else (None, None)
         if sharegpt and isinstance(role, str):
             role = SPEAKERS.get(role.lower(), None)
         if not isinstance(role, str) or content is None:
             raise refused(f"a turn without a known {keys[0]} and a {keys[1]}")
         if has_lone_surrogate(content):
             raise WrongColumnType(name, line, column, found="half a surrogate pair", expected="Unicode text")
-        turns.append({"role": role, "content": content} | ({"weight": 0} if one.get("weight") == 0 else {}))
+        turns.append({"role": role, "content": content} | ({"weight": 0} if turn.get("weight") == 0 else {}))
     if ends_with_answer and turns[-1]["role"] != "assistant":
         raise refused("a conversation without a final answer")
     return turns

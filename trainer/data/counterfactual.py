@@ -158,7 +158,7 @@ def _refused_word(text: str, words: SwapList) -> str | None:
     seen = {
         *low,
         *(word.split("'")[0] for word in low),
-        *(f"{one} {two}" for one, two in pairwise(low)),
+        *(f"{word} {following}" for word, following in pairwise(low)),
     }
     return next((words.refused[word] for word in words.refused if word in seen), None)
 
@@ -273,9 +273,9 @@ def _read_list(axis: str, entry: dict[str, Any], raw: dict[str, Any], shared: di
 
 
 def _pairs(entry: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for one, other in entry.get("both_ways", ()):
-        yield one, other
-        yield other, one
+    for word, other in entry.get("both_ways", ()):
+        yield word, other
+        yield other, word
     yield from entry.get("one_way", {}).items()
 
 

@@ -17,7 +17,7 @@ def packs(lengths: Sequence[int], order: Sequence[int], *, capacity: int) -> lis
     """
     found: list[list[int]] = []
     room: list[tuple[int, int]] = []  # (tokens left, pack), sorted
-    for index in sorted(order, key=lambda one: -lengths[one]):  # a stable sort: equal lengths keep their order
+    for index in sorted(order, key=lambda place: -lengths[place]):  # a stable sort: equal lengths keep their order
         at = bisect.bisect_left(room, (lengths[index], -1))
         if at == len(room):
             found.append([index])

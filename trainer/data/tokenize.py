@@ -103,7 +103,7 @@ def _prompt_and_answer(
 def _common(first: Sequence[int], second: Sequence[int]) -> int:
     """How many tokens two sequences begin with in common."""
     pairs = zip(first, second, strict=False)
-    return next((place for place, (one, other) in enumerate(pairs) if one != other), min(len(first), len(second)))
+    return next((place for place, (token, other) in enumerate(pairs) if token != other), min(len(first), len(second)))
 
 
 def _plain_ids(text: str, tokenizer: Any) -> list[int]:

@@ -26,13 +26,13 @@ class Fact(Frozen):
     second: Any = None
 
 
-def facts_of(registry: Registry, one: Side, other: Side) -> tuple[Fact, ...]:
+def facts_of(registry: Registry, first: Side, other: Side) -> tuple[Fact, ...]:
     """Everything besides weights that is different."""
     return (
-        *_different("identity", _identity(one), _identity(other)),
-        *_different("configuration", *_configurations(one.records, other.records)),
-        *_different("data", _data(registry, one.records.manifest), _data(registry, other.records.manifest)),
-        *_evaluations(one, other),
+        *_different("identity", _identity(first), _identity(other)),
+        *_different("configuration", *_configurations(first.records, other.records)),
+        *_different("data", _data(registry, first.records.manifest), _data(registry, other.records.manifest)),
+        *_evaluations(first, other),
     )
 
 
@@ -64,7 +64,9 @@ def _configurations(first: Records, second: Records) -> tuple[dict[str, Any], di
     """Key by key where both were made in one way; else one line each: a training has no key of a merge."""
     if first.run is not None and second.run is not None:
         both = [
-            {key: value for key, value in _flat(one.run.config) if key != "name"} for one in (first, second) if one.run
+            {key: value for key, value in _flat(side.run.config) if key != "name"}
+            for side in (first, second)
+            if side.run
         ]
         return both[0], both[1]
     if first.merge is not None and second.merge is not None:
@@ -86,15 +88,18 @@ def _merge_settings(records: Records) -> dict[str, Any]:
         return {}
     found: dict[str, Any] = {"algorithm": merge.algorithm, "base policy": merge.base_policy, "dtype": merge.dtype}
     found |= {"seed": merge.seed, "beside the weights": merge.why_bundled}
-    for one in merge.ingredients:
-        found |= {f"weight of {one.label}": one.weight, f"density of {one.label}": one.density}
+    for ingredient in merge.ingredients:
+        found |= {
+            f"weight of {ingredient.label}": ingredient.weight,
+            f"density of {ingredient.label}": ingredient.density,
+        }
     return found
 
 
 def _made_by(records: Records) -> str:
     if records.merge is not None:
         merge = records.merge
-        parts = ", ".join(f"{one.label} × {one.weight:g}" for one in merge.ingredients)
+        parts = ", ".join(f"{ingredient.label} × {ingredient.weight:g}" for ingredient in merge.ingredients)
         return f"merge by {merge.algorithm} of {parts} ({merge.base_policy} base, {merge.dtype})"
     if records.run is not None:
         return f"training by {records.run.method}, seed {records.run.seed}"
@@ -124,8 +129,8 @@ def _data(registry: Registry, manifest: Manifest) -> dict[str, Any]:
 
 def _parts(data: DataIdentity) -> Iterator[tuple[str, str]]:
     yield data.name, str(data.sha256)
-    for one in data.selections:
-        yield f"{data.name} {one.split} rows", f"{one.rows} ({one.rows_sha256.short})"
+    for selection in data.selections:
+        yield f"{data.name} {selection.split} rows", f"{selection.rows} ({selection.rows_sha256.short})"
 
 
 # --- evaluations ---
@@ -167,8 +172,8 @@ def _figures(
     for record in records:
         arms = {arm.name for arm in record.arms if arm.composition_digest == served and arm.name not in CONTROL_ARMS}
         rows = {
-            one.name: f"{one.sha256} {one.rows_used} {one.selection} {one.selection_ids_sha256}"
-            for one in record.datasets
+            dataset.name: f"{dataset.sha256} {dataset.rows_used} {dataset.selection} {dataset.selection_ids_sha256}"
+            for dataset in record.datasets
         }
         for result in record.results:
             if result.category is None and result.arm in arms:

@@ -74,16 +74,16 @@ class ModuleDifference(Frozen):
 _Compared = tuple[tuple[ModuleDifference, ...], str]
 
 
-def compare_weights(registry: Registry, one: Side, other: Side, scratch: Path, observe: Observe) -> _Compared:
+def compare_weights(registry: Registry, first: Side, other: Side, scratch: Path, observe: Observe) -> _Compared:
     """The modules of both, and a sentence that says how they were compared, or why they were not.
 
     Raises:
         BaseBytesMissing: the bytes of one are not on this machine.
         WrongBase, BaseChanged: those of a base are not the registered ones, or were exchanged while they were read.
     """
-    if one.version.manifest_digest == other.version.manifest_digest:
+    if first.version.manifest_digest == other.version.manifest_digest:
         return (), "the same bytes: both are one artifact"
-    sides = tuple(_Weights.of(registry, side, scratch) for side in (one, other))
+    sides = tuple(_Weights.of(registry, side, scratch) for side in (first, other))
     compared = _compare(registry, sides, scratch, observe)
     for side in sides:
         side.files.require_unchanged()
@@ -137,16 +137,16 @@ class _Weights:
 def _counted(found: Iterable[ModuleDifference | None], note: str) -> _Compared:
     """None stands for a module that has another shape, or another kind of number, on each side."""
     every = tuple(found)
-    left_out = sum(one is None for one in every)
+    left_out = sum(difference is None for difference in every)
     more = "" if not left_out else f"; {left_out} not compared: another shape, or no number to subtract"
-    return tuple(one for one in every if one is not None), note + more
+    return tuple(difference for difference in every if difference is not None), note + more
 
 
 # --- whole models ---
 
 
 def _tensors(folder: Path) -> dict[str, StoredTensor]:
-    return {one.name: one for one in checkpoint_tensors(folder)}
+    return {tensor.name: tensor for tensor in checkpoint_tensors(folder)}
 
 
 def _of_models(
@@ -156,11 +156,11 @@ def _of_models(
     observe(Started("compare", total=len(names), unit="tensors"))
     for at, name in enumerate(names, start=1):
         before, after = first.get(name), second.get(name)
-        known = [one for one in (before, after) if one is not None]
+        known = [tensor for tensor in (before, after) if tensor is not None]
         shape = known[0].shape
-        if all(one.dtype in DTYPES and one.shape == shape for one in known):
+        if all(tensor.dtype in DTYPES and tensor.shape == shape for tensor in known):
             yield _of_pair(
-                name, *(torch.zeros(shape) if one is None else one.read().float() for one in (before, after))
+                name, *(torch.zeros(shape) if tensor is None else tensor.read().float() for tensor in (before, after))
             )
         else:
             yield None
@@ -251,14 +251,16 @@ def _of_places(
 ) -> Iterator[ModuleDifference | None]:
     """The tensors of the base that a side changes: as they are on each side where one is the base, else what is added."""
     tensors = [
-        one for one in checkpoint_tensors(base) if all(place.whole is None or place.touches(one) for place in places)
+        tensor
+        for tensor in checkpoint_tensors(base)
+        if all(place.whole is None or place.touches(tensor) for place in places)
     ]
     observe(Started("compare", total=len(tensors), unit="tensors"))
     for at, tensor in enumerate(tensors, start=1):
         if tensor.dtype in DTYPES:
             weight = tensor.read().float()
             found = [place.becomes(tensor, weight) for place in places]
-            kept = [one for one in found if one is not None]
+            kept = [weight for weight in found if weight is not None]
             if len(kept) < 2:
                 yield None
             elif is_base:
@@ -281,19 +283,21 @@ def _is_plain(adapter: Adapter) -> bool:
 
 
 def _of_adapters(first: Adapter, second: Adapter) -> Iterator[ModuleDifference | None]:
-    modules = sorted({name.removesuffix(_A) for one in (first, second) for name in one.tensors if name.endswith(_A)})
+    modules = sorted(
+        {name.removesuffix(_A) for adapter in (first, second) for name in adapter.tensors if name.endswith(_A)}
+    )
     for module in modules:
-        factors = [_factors(one, module) for one in (first, second)]
-        present = [one for one in factors if one is not None]
+        factors = [_factors(adapter, module) for adapter in (first, second)]
+        present = [pair for pair in factors if pair is not None]
         if len({(b.shape[0], a.shape[1]) for b, a in present}) != 1:
             yield None
             continue
         b, a = present[0]
         empty = (b.new_zeros((b.shape[0], 1)), a.new_zeros((1, a.shape[1])))
-        (b1, a1), (b2, a2) = (one or empty for one in factors)
+        (b1, a1), (b2, a2) = (pair or empty for pair in factors)
         inner = float((b1.t() @ b2 * (a1 @ a2.t())).sum())  # ⟨B₁A₁, B₂A₂⟩ without forming either
         squares = [max(float((x.t() @ x * (y @ y.t())).sum()), 0.0) for x, y in ((b1, a1), (b2, a2))]
-        norms = [math.sqrt(one) for one in squares]
+        norms = [math.sqrt(square) for square in squares]
         joined = torch.cat([b2, -b1], dim=1), torch.cat([a2, a1])
         inside = torch.linalg.qr(joined[0])[1] @ torch.linalg.qr(joined[1].t())[1].t()
         yield ModuleDifference(

@@ -84,7 +84,7 @@ class Scored:
         found: dict[str, list[str]] = {}
         for suite, scores in zip(questions.suites, self.suites, strict=True):
             names = _names_of_requests(suite)
-            cut = {name for name, one in zip(names, scores, strict=False) if getattr(one, "is_truncated", False)}
+            cut = {name for name, score in zip(names, scores, strict=False) if getattr(score, "is_truncated", False)}
             if cut:
                 found[suite.dataset.name] = sorted(cut)
         return found
@@ -146,15 +146,17 @@ def score_arm(
         neutral = tuple(ask(guard.requests, guard.dataset.name) for guard in questions.guards)
         losses = [
             item
-            for one in questions.losses
+            for rows in questions.losses
             for item in row_losses(
-                spec.model, one.rows, dataset=one.dataset.name, arm=spec.name, token_budget=budget, observe=observe
+                spec.model, rows.rows, dataset=rows.dataset.name, arm=spec.name, token_budget=budget, observe=observe
             )
         ]
         measured = [
             row
-            for one in questions.answers
-            for row in measure_rows(spec.model, tokenizer, one, arm=spec.name, finished=spec.finished, observe=observe)
+            for answers in questions.answers
+            for row in measure_rows(
+                spec.model, tokenizer, answers, arm=spec.name, finished=spec.finished, observe=observe
+            )
         ]
         return Scored(spec.name, suites, neutral, tuple(losses), tuple(measured))
 

@@ -168,8 +168,8 @@ def evaluate_pair(
 def _held_format(model: CausalModel) -> str:
     """The number format that most bytes of a model's weights have, as torch calls it."""
     sizes: Counter[str] = Counter()
-    for one in model.parameters():
-        sizes[str(one.dtype).removeprefix("torch.")] += one.numel() * one.element_size()
+    for parameter in model.parameters():
+        sizes[str(parameter.dtype).removeprefix("torch.")] += parameter.numel() * parameter.element_size()
     return max(sizes, key=lambda name: sizes[name])
 
 
@@ -199,8 +199,8 @@ def evaluate_arms(
     thresholds = dict(_dead_bands(questions.suites, before, noise, conditions))
     others = [ask(spec) for spec in specs[2:]]
     table: list[TableRow] = [*before.rows(questions, thresholds), *noise.suite_rows(questions, thresholds)]
-    for one in others:
-        table += one.rows(questions, thresholds)
+    for dataset in others:
+        table += dataset.rows(questions, thresholds)
     items = write_items(table)
     plan = StatisticsPlan(
         thresholds=thresholds,
@@ -368,14 +368,14 @@ def _record(
 ) -> EvaluationRecord:
     rows = read_items(made.items)
     figures: EvaluationFigures = aggregate(rows, made.plan)
-    others = [one.dataset for one in questions.losses] + [one.dataset for one in questions.answers]
+    others = [rows.dataset for rows in questions.losses] + [answers.dataset for answers in questions.answers]
     asked_neutral = any(row.dataset == NEUTRAL for row in rows)
     datasets = [
         *(suite.dataset for suite in questions.suites),
         *(guard.dataset for guard in questions.guards if asked_neutral),
         *others,
     ]
-    own = {one.dataset.name: str(one.own.source) for one in questions.answers if one.own is not None}
+    own = {answers.dataset.name: str(answers.own.source) for answers in questions.answers if answers.own is not None}
     reused = {spec.name: spec.finished.reused for spec in specs if spec.finished.reused}
     return EvaluationRecord(
         harness=harness(),
@@ -410,7 +410,7 @@ def _record(
             **({"reused_scores": reused} if reused else {}),
             **({"own_metrics": own} if own else {}),
             **(
-                {"licences": {name: dict(one) for name, one in conditions.licences.items()}}
+                {"licences": {name: dict(licence) for name, licence in conditions.licences.items()}}
                 if conditions.licences
                 else {}
             ),

@@ -250,7 +250,7 @@ class TrainedOn:
         runs = [runs_of_item(text, form) for text in texts]
         if of_one_form:
             runs = _own_runs(runs)
-        flat = np.asarray([run for one in runs for run in one], dtype=np.uint64)
+        flat = np.asarray([run for several in runs for run in several], dtype=np.uint64)
         found = np.zeros(len(flat), dtype=np.bool_)
         comparable = np.ones(len(flat), dtype=np.bool_)
         for kept in (hashes for hashes in self.hashes if hashes.form == form):
@@ -259,8 +259,8 @@ class TrainedOn:
         comparable |= found
         shares: list[float | None] = []
         start = 0
-        for one in runs:
-            stop = start + len(one)
+        for several in runs:
+            stop = start + len(several)
             looked_for = int(comparable[start:stop].sum())
             shares.append(int(found[start:stop].sum()) / looked_for if looked_for else None)
             start = stop

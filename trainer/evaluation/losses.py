@@ -44,8 +44,10 @@ def held_out(
         split: which part they are.
         name: what the record calls them.
     """
-    rows = tuple(HeldOutRow(f"row-{at:06}", one.ids.tolist(), one.labels.tolist()) for at, one in enumerate(examples))
-    rule = next((one.rule for one in identity.selections if one.split == split), "all")
+    rows = tuple(
+        HeldOutRow(f"row-{at:06}", example.ids.tolist(), example.labels.tolist()) for at, example in enumerate(examples)
+    )
+    rule = next((selection.rule for selection in identity.selections if selection.split == split), "all")
     others = max(0, identity.rows_total - len(rows))
     dataset = DatasetUsed(
         name=name,
@@ -82,12 +84,12 @@ def row_losses(
         model, asked, token_budget=token_budget, order=order, observe=observe, step=f"loss {dataset} {arm}"
     )
     return tuple(
-        loss_item(dataset=dataset, id=row.id, cluster=row.id, arm=arm, ll=value, tokens=len(one.targets))
-        for row, one, value in zip(rows, asked, values, strict=True)
+        loss_item(dataset=dataset, id=row.id, cluster=row.id, arm=arm, ll=value, tokens=len(request.targets))
+        for row, request, value in zip(rows, asked, values, strict=True)
     )
 
 
 def _token_row(row: HeldOutRow) -> TokenRow:
     labels = [int(label) for label in row.labels]
     positions = tuple(at for at, label in enumerate(labels) if at > 0 and label != IGNORED)
-    return TokenRow(tuple(int(one) for one in row.ids), positions, tuple(labels[at] for at in positions))
+    return TokenRow(tuple(int(token) for token in row.ids), positions, tuple(labels[at] for at in positions))

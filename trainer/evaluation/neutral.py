@@ -63,9 +63,9 @@ class GuardText:
         """One item a passage."""
         return tuple(
             loss_item(
-                dataset=self.dataset.name, id=name, cluster=name, arm=arm, ll=one.log_likelihood, tokens=one.tokens
+                dataset=self.dataset.name, id=name, cluster=name, arm=arm, ll=score.log_likelihood, tokens=score.tokens
             )
-            for name, one in zip(self.ids, scores, strict=True)
+            for name, score in zip(self.ids, scores, strict=True)
         )
 
 

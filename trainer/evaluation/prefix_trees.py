@@ -91,8 +91,8 @@ def _grow(tree: Tree, inputs: Sequence[int], parent: int, shared: int) -> list[i
     return added
 
 
-def _shared(one: Sequence[int], other: Sequence[int]) -> int:
-    for at, (a, b) in enumerate(zip(one, other, strict=False)):
+def _shared(first: Sequence[int], other: Sequence[int]) -> int:
+    for at, (a, b) in enumerate(zip(first, other, strict=False)):
         if a != b:
             return at
-    return min(len(one), len(other))
+    return min(len(first), len(other))

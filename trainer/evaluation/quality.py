@@ -243,7 +243,10 @@ def measure_rows(
     found = []
     for done, row in enumerate(answers.rows, 1):
         text = generate(model, tokenizer, row.prompt, max_new_tokens=answers.max_new_tokens)
-        values = [max(exact_match(text, one) for one in row.references), max(f1(text, one) for one in row.references)]
+        values = [
+            max(exact_match(text, reference) for reference in row.references),
+            max(f1(text, reference) for reference in row.references),
+        ]
         if answers.own is not None:
             values.append(own_value(answers.own, text, row))
         whole = whole_millionths(values)
@@ -279,7 +282,7 @@ def _choose(
     found = []
     for row in answers.rows:
         of_row = [next(scores) for _ in row.choices]
-        values = [one.log_likelihood for one in of_row]
+        values = [score.log_likelihood for score in of_row]
         if whole_millionths(values) is None:
             raise ScoreNotFinite(answers.dataset.name, row.id, arm)
         is_right = values.index(max(values)) == row.correct
@@ -287,7 +290,7 @@ def _choose(
             Reading(
                 dataset=answers.dataset.name, id=row.id, category=row.category, cluster=row.id, arm=arm,
                 metric="measure", condition="", unit=row.id, labels=answers.labels, values=(MILLIONTHS * is_right,),
-                tokens=(sum(one.tokens for one in of_row),),
+                tokens=(sum(score.tokens for score in of_row),),
             )
         )  # fmt: skip
     return tuple(found)
@@ -304,7 +307,7 @@ def _require_room(model: CausalModel, tokenizer: Tokenizer, answers: Answers) ->
         wanted = answers.max_new_tokens
         if row.choices:
             wanted = max(
-                len(tokenizer.encode(f" {one}", add_special_tokens=False, verbose=False)) for one in row.choices
+                len(tokenizer.encode(f" {choice}", add_special_tokens=False, verbose=False)) for choice in row.choices
             )
         if tokens + wanted > room:
             raise PromptTooLong(row.id, tokens, room)
@@ -347,7 +350,7 @@ def f1(answer: str, reference: str) -> float:
 
 
 def _folded(text: str) -> str:
-    plain = "".join(one for one in text.casefold() if one not in string.punctuation)
+    plain = "".join(character for character in text.casefold() if character not in string.punctuation)
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", plain).split())
 
 

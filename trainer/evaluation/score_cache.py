@@ -56,7 +56,7 @@ class ScoreFile:
         self._path = path
         self._secret = secret
         lines = list(_read(path))
-        self._kept = {name: one for name, one, mark in lines if mark == self._mark(name, one)}
+        self._kept = {name: score for name, score, mark in lines if mark == self._mark(name, score)}
         self._unmarked = {name for name, _, _ in lines} - self._kept.keys()
         self._new: dict[str, Score] = {}
         self._open_line = path.is_file() and not path.read_bytes().endswith(b"\n")
@@ -79,16 +79,16 @@ class ScoreFile:
         if not scores:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        named = {_name(request): one for request, one in scores.items()}
-        lines = [json.dumps([*_values(name, one), self._mark(name, one)]) + "\n" for name, one in named.items()]
+        named = {_name(request): score for request, score in scores.items()}
+        lines = [json.dumps([*_values(name, score), self._mark(name, score)]) + "\n" for name, score in named.items()]
         self._new |= named
         with self._path.open("a", encoding="ascii") as file:
             file.write("\n" * self._open_line + "".join(lines))
         self._open_line = False
 
-    def _mark(self, name: str, one: Score) -> str:
+    def _mark(self, name: str, score: Score) -> str:
         """Over the name of the file too: a line belongs to one key."""
-        said = json.dumps([self._path.name, *_values(name, one)])
+        said = json.dumps([self._path.name, *_values(name, score)])
         return hmac.new(self._secret, said.encode(), hashlib.sha256).hexdigest()
 
 
@@ -101,8 +101,8 @@ def _name(request: Request) -> str:
     return Digest.of(f"{len(request.context)}:{request.context}{request.continuation}".encode()).hex
 
 
-def _values(name: str, one: Score) -> list[str | float]:
-    return [name, one.log_likelihood, one.tokens, one.is_truncated]
+def _values(name: str, score: Score) -> list[str | float]:
+    return [name, score.log_likelihood, score.tokens, score.is_truncated]
 
 
 def _read(path: Path) -> Iterable[tuple[str, Score, object]]:

@@ -77,10 +77,10 @@ def score(
     Raises:
         NoPrefixToken: a request has no context and the tokenizer no token to stand for it.
     """
-    found = {one: known for one in dict.fromkeys(requests) if (known := finished.get(one)) is not None}
-    asked = [one for one in dict.fromkeys(requests) if one not in found]
+    found = {request: known for request in dict.fromkeys(requests) if (known := finished.get(request)) is not None}
+    asked = [request for request in dict.fromkeys(requests) if request not in found]
     longest = max_length if max_length is not None else max_length_of(model)
-    rows = [encode(tokenizer, one, prefix_token_id=prefix_token_id, max_length=longest) for one in asked]
+    rows = [encode(tokenizer, request, prefix_token_id=prefix_token_id, max_length=longest) for request in asked]
 
     def keep(numbers: Sequence[int], values: Sequence[float]) -> None:
         batch = {
@@ -184,11 +184,11 @@ def _widened(model: CausalModel, stored: StoredWeights, held: frozenset[int]) ->
     """All weights in fp32 inside, but for those that are `held` and widened when they are needed."""
     # by place: a weight that is offloaded is another object after each use
     formats = [
-        (store, name, one.dtype)
+        (store, name, score.dtype)
         for module in model.modules()
         for store in (module._parameters, module._buffers)
-        for name, one in store.items()
-        if one is not None and one.dtype in NARROW and id(one) not in held
+        for name, score in store.items()
+        if score is not None and score.dtype in NARROW and id(score) not in held
     ]
     for store, name, _ in formats:
         _widen(store, name, stored)

@@ -142,7 +142,7 @@ def virtual_tokens(model: CausalModel) -> int:
     """How many tokens adapters put before the text; 0 for a model without such an adapter."""
     configs = getattr(model, "peft_config", None)
     values = configs.values() if isinstance(configs, dict) else ()
-    return max((int(getattr(one, "num_virtual_tokens", None) or 0) for one in values), default=0)
+    return max((int(getattr(config, "num_virtual_tokens", None) or 0) for config in values), default=0)
 
 
 # --- the forward passes ---

@@ -115,9 +115,13 @@ class Measured:
         definitions = [suite_named(name).definition for name in asked]
         named = {dataset: dict(_LOSSES) for dataset in (NEUTRAL, *losses)}
         named |= {} if answers is None else {answers: dict(_ANSWERS)}
-        named |= {one.name: _figures_of(one) for one in definitions}
+        named |= {definition.name: _figures_of(definition) for definition in definitions}
         return cls(
-            frozenset(threshold_key(one.name, measure) for one in definitions for measure in one.thresholds),
+            frozenset(
+                threshold_key(definition.name, measure)
+                for definition in definitions
+                for measure in definition.thresholds
+            ),
             {f"{dataset}.{name}": figure for dataset, figures in named.items() for name, figure in figures.items()},
         )
 

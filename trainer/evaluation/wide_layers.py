@@ -33,7 +33,7 @@ def wide_layers(model: CausalModel, stored: StoredWeights) -> Iterator[frozenset
     layers = [(module, names) for module in _own_weights_only(model) if (names := _large(module))]
     shared = _seen_by_others(model, [module for module, _ in layers])
     layers = [
-        (module, names) for module, names in layers if not any(id(_weight(module, one)) in shared for one in names)
+        (module, names) for module, names in layers if not any(id(_weight(module, name)) in shared for name in names)
     ]
     kept = {(id(module), name): _weight(module, name) for module, names in layers for name in names}
     held = frozenset(id(weight) for weight in kept.values())
@@ -84,8 +84,11 @@ def _own_weights_only(model: CausalModel) -> Iterator[torch.nn.Module]:
 def _large(module: torch.nn.Module) -> tuple[str, ...]:
     return tuple(
         name
-        for name, one in module._parameters.items()
-        if one is not None and one.dtype in NARROW and one.numel() >= MIN_WEIGHTS and not one.is_meta
+        for name, parameter in module._parameters.items()
+        if parameter is not None
+        and parameter.dtype in NARROW
+        and parameter.numel() >= MIN_WEIGHTS
+        and not parameter.is_meta
     )
 
 
@@ -99,11 +102,11 @@ def _seen_by_others(model: CausalModel, layers: Sequence[torch.nn.Module]) -> se
     """Weights that a module which stays as it is has too, as a tied output head may."""
     own = {id(module) for module in layers}
     return {
-        id(one)
+        id(parameter)
         for module in model.modules()
         if id(module) not in own
-        for one in module._parameters.values()
-        if one is not None
+        for parameter in module._parameters.values()
+        if parameter is not None
     }
 
 

@@ -149,22 +149,26 @@ class SuitePins(Frozen):
     accepted: tuple[AcceptedLicence, ...] = ()
 
     def named(self, name: str) -> SuitePin | None:
-        return next((one for one in self.suites if one.name == name), None)
+        return next((pin for pin in self.suites if pin.name == name), None)
 
     def acceptance(self, name: str, licence: str) -> AcceptedLicence | None:
         """Who accepted this licence of this suite, and when; what was accepted for another licence does not count."""
         pinned = (
             AcceptedLicence(
-                name=one.name, licence=one.licence, accepted_by=one.accepted_by, accepted_at=one.accepted_at
+                name=pin.name, licence=pin.licence, accepted_by=pin.accepted_by, accepted_at=pin.accepted_at
             )
-            for one in self.suites
-            if one.accepted_at is not None
+            for pin in self.suites
+            if pin.accepted_at is not None
         )
-        found = (one for one in (*self.accepted, *pinned) if (one.name, one.licence) == (name, licence))
+        found = (
+            acceptance
+            for acceptance in (*self.accepted, *pinned)
+            if (acceptance.name, acceptance.licence) == (name, licence)
+        )
         return next(found, None)
 
     def with_pin(self, pin: SuitePin) -> "SuitePins":
-        others = [one for one in self.suites if one.name != pin.name]
+        others = [suite_pin for suite_pin in self.suites if suite_pin.name != pin.name]
         return self.revised(suites=tuple(sorted([*others, pin], key=lambda entry: entry.name)))
 
     def with_acceptance(self, new: AcceptedLicence) -> "SuitePins":
@@ -265,7 +269,7 @@ def accepted_licences(registry: Registry, names: Sequence[str]) -> dict[str, dic
     """What a record says of the licences of the suites that it used: which, accepted by whom and when."""
     pins = read_pins(registry)
     found = (pins.acceptance(name, suite_named(name).definition.licence) for name in names)
-    return {one.name: one.to_json() for one in found if one is not None}
+    return {dataset.name: dataset.to_json() for dataset in found if dataset is not None}
 
 
 def load_suite(registry: Registry, name: str, data: Path | None) -> LoadedSuite:
@@ -287,7 +291,7 @@ def load_suite(registry: Registry, name: str, data: Path | None) -> LoadedSuite:
         fetch_suite(name, pin.repository, pin.revision, ignore)
     loaded = suite_named(name).load(Path(pin.path), expected=pin.sha256)
     version = f"{pin.repository} at {pin.revision}"
-    return loaded.only(frozenset(one for one, _ in loaded.units), loaded.dataset.revised(version=version))
+    return loaded.only(frozenset(item_id for item_id, _ in loaded.units), loaded.dataset.revised(version=version))
 
 
 def suites_for_data(registry: Registry, names: Sequence[str]) -> frozenset[str]:
@@ -323,8 +327,8 @@ def fetch_suite(name: str, repository: str, revision: str | None, observe: Obser
     wanted = suite_named(name).definition.files
 
     def choose(names: tuple[str, ...]) -> tuple[str, ...]:
-        found = sorted(one for one in names if any(fnmatchcase(PurePosixPath(one).name, form) for form in wanted))
-        if len({PurePosixPath(one).parent for one in found}) != 1:
+        found = sorted(path for path in names if any(fnmatchcase(PurePosixPath(path).name, form) for form in wanted))
+        if len({PurePosixPath(path).parent for path in found}) != 1:
             raise SuiteNotInRepository(name, repository, wanted, found or names)
         return tuple(found)
 

@@ -139,11 +139,11 @@ def _needed_distributions(root: str) -> tuple[tuple[str, str], ...]:
             continue
         seen.add((name, extras))
         try:
-            one = distribution(name)
+            installed = distribution(name)
         except PackageNotFoundError:  # of another platform
             continue
-        found[canonicalize_name(name)] = one.version
-        waiting += _requirements(one.requires or (), extras)
+        found[canonicalize_name(name)] = installed.version
+        waiting += _requirements(installed.requires or (), extras)
     return tuple(sorted(found.items()))
 
 
@@ -153,9 +153,9 @@ def _requirements(lines: Sequence[str], extras: frozenset[str]) -> list[tuple[st
 
     parsed = [Requirement(line) for line in lines]
     return [
-        (one.name, frozenset(one.extras))
-        for one in parsed
-        if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in ("", *extras))
+        (requirement.name, frozenset(requirement.extras))
+        for requirement in parsed
+        if requirement.marker is None or any(requirement.marker.evaluate({"extra": extra}) for extra in ("", *extras))
     ]
 
 

@@ -59,8 +59,8 @@ def change_of_adapter(base: Path, adapter: Path) -> WeightChange:
 
 def change_of_model(base: Path, model: Path) -> WeightChange | None:
     """What a whole model has otherwise than the base; None where the two do not hold the same tensors."""
-    before = {one.name: one for one in checkpoint_tensors(base)}
-    after = {one.name: one for one in checkpoint_tensors(model)}
+    before = {tensor.name: tensor for tensor in checkpoint_tensors(base)}
+    after = {tensor.name: tensor for tensor in checkpoint_tensors(model)}
     if _shapes(before) != _shapes(after):
         return None
     modules = []
@@ -68,7 +68,7 @@ def change_of_model(base: Path, model: Path) -> WeightChange | None:
     squares = []
     stored = []
     with torch.inference_mode(), ExitStack() as stack:
-        every = sorted({one.path for one in (*before.values(), *after.values())})
+        every = sorted({tensor.path for tensor in (*before.values(), *after.values())})
         files = {path: stack.enter_context(reading(path)) for path in every}
         for name, old in before.items():
             new = after[name]
@@ -93,7 +93,7 @@ def change_of_model(base: Path, model: Path) -> WeightChange | None:
 
 
 def _shapes(tensors: dict[str, StoredTensor]) -> dict[str, tuple[int, ...]]:
-    return {name: one.shape for name, one in tensors.items()}
+    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 def _pairs(old: StoredTensor, old_file: OpenFile, new: StoredTensor, new_file: OpenFile) -> Iterator[BlockSums]:
@@ -203,8 +203,8 @@ def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
     return ((begin, min(begin + step, rows)) for begin in range(0, rows, step))
 
 
-def _dot(one: torch.Tensor, other: torch.Tensor) -> float:
-    return float(torch.dot(one.reshape(-1), other.reshape(-1)))
+def _dot(first: torch.Tensor, other: torch.Tensor) -> float:
+    return float(torch.dot(first.reshape(-1), other.reshape(-1)))
 
 
 def _ratio(change: float, weight: float) -> float | None:

@@ -60,8 +60,10 @@ def write_bundle(prepared: Prepared, folder: Path) -> None:
     Raises:
         DiskFull, NotWritable: of the folder.
     """
-    staying = [(one, one.side_part) for one in prepared.adapters if one.side_part is not None]
-    entries = [_copied(one, part, folder, at) for at, (one, part) in enumerate(staying)]
+    staying = [
+        (ingredient, ingredient.side_part) for ingredient in prepared.adapters if ingredient.side_part is not None
+    ]
+    entries = [_copied(ingredient, part, folder, at) for at, (ingredient, part) in enumerate(staying)]
     value: dict[str, Any] = {
         "base": prepared.base.record.identity.to_json(),
         "adapters": entries,
@@ -70,7 +72,7 @@ def write_bundle(prepared: Prepared, folder: Path) -> None:
     write_json(value | ({} if prepared.plan is None else {"model": MODEL}), folder / COMPOSITION)
 
 
-def _copied(one: Ingredient, part: Path, folder: Path, at: int) -> dict[str, object]:
+def _copied(ingredient: Ingredient, part: Path, folder: Path, at: int) -> dict[str, object]:
     name = f"adapters/{at:02}"
     try:
         (folder / name).mkdir(parents=True)
@@ -78,8 +80,13 @@ def _copied(one: Ingredient, part: Path, folder: Path, at: int) -> dict[str, obj
             shutil.copyfile(part / file, folder / name / file)
     except OSError as error:
         raise unwritable(folder, error) from error
-    version = one.version
-    return {"folder": name, "method": version.method, "weights": str(version.weights_digest), "weight": one.weight}
+    version = ingredient.version
+    return {
+        "folder": name,
+        "method": version.method,
+        "weights": str(version.weights_digest),
+        "weight": ingredient.weight,
+    }
 
 
 def holds_model(manifest: Manifest) -> bool:

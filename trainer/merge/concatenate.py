@@ -92,8 +92,8 @@ def result_shapes(adapters: Sequence[Adapter], rank: int | None) -> tuple[Module
     """The modules of the adapter that `write_concatenated` would make of these, none of whose numbers is read."""
     found = []
     for module in _modules(adapters):
-        parts = [one.tensors for one in adapters if f"{module}{_A}" in one.tensors]
-        ranks = sum(one[f"{module}{_A}"].shape[0] for one in parts)
+        parts = [adapter.tensors for adapter in adapters if f"{module}{_A}" in adapter.tensors]
+        ranks = sum(part[f"{module}{_A}"].shape[0] for part in parts)
         rows, columns = parts[0][f"{module}{_B}"].shape[0], parts[0][f"{module}{_A}"].shape[1]
         smaller = min(ranks, rows, columns) if rank is None else min(ranks, rows, columns, rank)
         found.append(ModuleShape(module, rows, columns, ranks, ranks if rank is None else smaller, len(parts)))
@@ -101,13 +101,13 @@ def result_shapes(adapters: Sequence[Adapter], rank: int | None) -> tuple[Module
 
 
 def _modules(adapters: Sequence[Adapter]) -> list[str]:
-    return sorted({name.removesuffix(_A) for one in adapters for name in one.tensors if name.endswith(_A)})
+    return sorted({name.removesuffix(_A) for adapter in adapters for name in adapter.tensors if name.endswith(_A)})
 
 
 def whole_error(results: Sequence[ModuleResult]) -> float:
     """The relative error over all modules together."""
-    exact = math.hypot(*(one.norm for one in results))
-    return math.hypot(*(one.error * one.norm for one in results)) / exact if exact else 0.0
+    exact = math.hypot(*(result.norm for result in results))
+    return math.hypot(*(result.error * result.norm for result in results)) / exact if exact else 0.0
 
 
 def _module(
@@ -121,7 +121,7 @@ def _module(
         for adapter, weight, _ in parts
         if (name := f"{module}{_A}") in adapter.tensors
     ]
-    b, a = torch.cat([one for one, _ in factors], dim=1), torch.cat([one for _, one in factors])
+    b, a = torch.cat([left for left, _ in factors], dim=1), torch.cat([right for _, right in factors])
     q_b, r_b = torch.linalg.qr(b)
     q_a, r_a = torch.linalg.qr(a.t())
     u, values, v = torch.linalg.svd(r_b @ r_a.t())
@@ -137,9 +137,9 @@ def _module(
 def _config(first: Adapter, results: Sequence[ModuleResult], base: BaseToOpen) -> dict[str, object]:
     """The first adapter's configuration with the new ranks; alpha = r everywhere, so that every scale is 1. Each module is
     named whole, because patterns of peft match from the end of a name."""
-    ranks = Counter(one.rank for one in results)
+    ranks = Counter(result.rank for result in results)
     usual = max(ranks, key=lambda rank: (ranks[rank], rank))
-    other = {one.name.replace(".", r"\."): one.rank for one in results if one.rank != usual}
+    other = {result.name.replace(".", r"\."): result.rank for result in results if result.rank != usual}
     return dict(first.config) | {
         **named_base(base),
         "r": usual,
@@ -149,7 +149,7 @@ def _config(first: Adapter, results: Sequence[ModuleResult], base: BaseToOpen) -
         "use_rslora": False,
         "lora_dropout": 0.0,
         "init_lora_weights": True,
-        "target_modules": [one.name for one in results],
+        "target_modules": [result.name for result in results],
         "exclude_modules": None,
         "inference_mode": True,
     }

@@ -56,7 +56,7 @@ def probes_of(tokenizer: Tokenizer) -> Probes:
     """The tool's neutral sentences as this tokenizer writes them."""
     from peft_registry.trainer.evaluation.neutral import neutral_sentences
 
-    rows = (tuple(tokenizer(one)["input_ids"][:MAX_PROBE_TOKENS]) for one in neutral_sentences())
+    rows = (tuple(tokenizer(sentence)["input_ids"][:MAX_PROBE_TOKENS]) for sentence in neutral_sentences())
     return Probes(tuple(row for row in rows if len(row) > 1))
 
 
@@ -73,8 +73,8 @@ def answers(model: CausalModel, probes: Probes) -> ProbeAnswers:
         logits = model(input_ids=ids, use_cache=False).logits  # (rows, tokens, vocabulary)
         logits = logits[:, logits.shape[1] - ids.shape[1] :]  # virtual tokens of a prompt stand in front
         found += [
-            torch.log_softmax(one[: len(row)].double(), dim=-1).float().cpu()
-            for one, row in zip(logits, rows, strict=True)
+            torch.log_softmax(row_logits[: len(row)].double(), dim=-1).float().cpu()
+            for row_logits, row in zip(logits, rows, strict=True)
         ]
     return ProbeAnswers(tuple(found))
 

@@ -76,7 +76,7 @@ def measure(prepared: Prepared, merged: Path, scratch: Path, *, observe: Observe
         named = f"{prepared.require_plan().algorithm} by its definition, computed a second time in fp64 for {drawn}"
         left_out = f", {reproduced.undecided} at a threshold left out" if reproduced.undecided else ""
         observe(Said("twice", f"{drawn} equal their definition in fp64: {reproduced.compared} entries{left_out}"))
-        alone = [_of_folder(prepared.base.folder, probes, one) for one in ("fp32", dtype)]
+        alone = [_of_folder(prepared.base.folder, probes, precision) for precision in ("fp32", dtype)]
         floor = None if dtype == "fp32" else divergence(*alone, named=named)
     rounded = gated(divergence(reference, found, named=named), dtype=dtype, floor=floor)
     fold_error = rounded
@@ -90,10 +90,11 @@ def measure(prepared: Prepared, merged: Path, scratch: Path, *, observe: Observe
         )
     )
     figures = _distances(run, found, fold_error, rounded)
-    for policy, one in sorted(figures.compared.items()):
+    for policy, distance in sorted(figures.compared.items()):
         observe(
             Said(
-                "compare", f"KL divergence {one.kl:.3g} with the {policy} base, same first token at {one.agreement:.1%}"
+                "compare",
+                f"KL divergence {distance.kl:.3g} with the {policy} base, same first token at {distance.agreement:.1%}",
             )
         )
     observe(Said("distance", f"KL divergence {figures.distance.kl:.3g} from {figures.distance.reference}"))
@@ -107,17 +108,17 @@ def measure_adapter(prepared: Prepared, result: Path, *, gate: bool, observe: Ob
     reference = run.answers("original", "fp32")
     model = load_base(prepared.base.folder, dtype="fp32", device="cpu")[0]
     found = answers(with_adapters(model, [result], [1.0]), probes)
-    one = divergence(reference, found, named="the base with its adapters side by side, in fp32")
-    one = gated(one, dtype="fp32", floor=None) if gate else one
+    distance = divergence(reference, found, named="the base with its adapters side by side, in fp32")
+    distance = gated(distance, dtype="fp32", floor=None) if gate else distance
     _require_exact_sum(prepared, result)
     observe(
         Said(
             "fold",
-            f"KL divergence {one.kl:.3g} nats a token (0: the same answers)"
-            + (f", allowed {one.limit:.3g}" if one.limit else ", stated"),
+            f"KL divergence {distance.kl:.3g} nats a token (0: the same answers)"
+            + (f", allowed {distance.limit:.3g}" if distance.limit else ", stated"),
         )
     )
-    return one
+    return distance
 
 
 def _runs_unmerged(prepared: Prepared) -> bool:
@@ -247,7 +248,11 @@ def _of_folder(folder: Path, probes: Probes, dtype: Dtype) -> ProbeAnswers:
 
 def _parts(prepared: Prepared) -> list[tuple[Path, float]]:
     """Folder and weight of each part that is folded."""
-    return [(one.mergeable, one.weight) for one in prepared.adapters if one.mergeable is not None]
+    return [
+        (ingredient.mergeable, ingredient.weight)
+        for ingredient in prepared.adapters
+        if ingredient.mergeable is not None
+    ]
 
 
 def _computed_twice(run: _Unmerged, merged: Path, scratch: Path) -> tuple[ProbeAnswers, Reproduced]:
@@ -263,9 +268,9 @@ def _computed_twice(run: _Unmerged, merged: Path, scratch: Path) -> tuple[ProbeA
     written = _in_float32(run, merged, scratch)
     state = written.state_dict()
     parts = [
-        Part(one.mergeable, one.version.weights_digest.hex, one.weight, one.density)
-        for one in run.prepared.folded
-        if one.mergeable is not None
+        Part(ingredient.mergeable, ingredient.version.weights_digest.hex, ingredient.weight, ingredient.density)
+        for ingredient in run.prepared.folded
+        if ingredient.mergeable is not None
     ]
     start = run.base(policy, "fp32").state_dict()
     touched = {place.parameter for place in places.values()}
@@ -317,9 +322,9 @@ def _require_exact_sum(prepared: Prepared, result: Path) -> None:
     base = tensors_of(state, drawn)
     del state
     sums = {name: np.zeros_like(values) for name, values in base.items()}
-    for one in prepared.adapters:
-        for name, values in changed_by_peft(run.base("original", "fp32"), one.folder, drawn).items():
-            sums[name] += one.weight * (values - base[name])
+    for ingredient in prepared.adapters:
+        for name, values in changed_by_peft(run.base("original", "fp32"), ingredient.folder, drawn).items():
+            sums[name] += ingredient.weight * (values - base[name])
     for name, values in changed_by_peft(run.base("original", "fp32"), result, drawn).items():
         require_best_approximation(
             sums[name], values - base[name], algorithm=prepared.request.algorithm, tensor=name, rank=rank

@@ -57,12 +57,16 @@ class Prepared:
     @property
     def folded(self) -> tuple[Ingredient, ...]:
         """The adapters with a part that goes into weights."""
-        return tuple(one for one in self.adapters if one.mergeable is not None)
+        return tuple(ingredient for ingredient in self.adapters if ingredient.mergeable is not None)
 
     @property
     def runs_alongside(self) -> Ingredient | None:
         """The adapter with a part that stays beside the folded weights."""
-        return None if self.plan is None else next((one for one in self.adapters if one.side_part is not None), None)
+        return (
+            None
+            if self.plan is None
+            else next((ingredient for ingredient in self.adapters if ingredient.side_part is not None), None)
+        )
 
     def require_plan(self) -> "MergePlan":
         """The plan, for who knows that something is folded."""
@@ -98,8 +102,8 @@ class Prepared:
 def plan_identity(prepared: Prepared) -> dict[str, Any]:
     """What decides the bytes of the result, without names and paths: equal requests have one digest."""
     ingredients = [
-        {"weights": str(one.weights_digest), "weight": one.weight, "density": one.density}
-        for one in ingredients_of(prepared)
+        {"weights": str(ingredient.weights_digest), "weight": ingredient.weight, "density": ingredient.density}
+        for ingredient in ingredients_of(prepared)
     ]
     return {
         "base": str(prepared.base.record.identity.weights),
@@ -119,25 +123,27 @@ def algorithm_of(prepared: Prepared) -> str:
 
 def ingredients_of(prepared: Prepared) -> tuple[MergeIngredient, ...]:
     """In the order of the sum: by weights digest."""
-    ordered = sorted(prepared.adapters, key=lambda one: one.version.weights_digest)
+    ordered = sorted(prepared.adapters, key=lambda ingredient: ingredient.version.weights_digest)
     return tuple(
         MergeIngredient(
-            label=one.version.label,
-            manifest=one.version.manifest_digest,
-            weights_digest=one.version.weights_digest,
-            method=one.version.method,
-            weight=one.weight,
-            density=one.density,
-            quantisation=one.quantization,
+            label=ingredient.version.label,
+            manifest=ingredient.version.manifest_digest,
+            weights_digest=ingredient.version.weights_digest,
+            method=ingredient.version.method,
+            weight=ingredient.weight,
+            density=ingredient.density,
+            quantisation=ingredient.quantization,
         )
-        for one in ordered
+        for ingredient in ordered
     )
 
 
 def quantization_of(adapters: Sequence[Ingredient]) -> Quantization | None:
     """How the base of these adapters was quantized, and in which number format it was loaded before, as the run recorded."""
-    for one in adapters:
-        if one.quantization:
-            run = one.records.run
-            return Quantization(one.quantization, "BF16" if run is None or run.environment.dtype == "bf16" else "F32")
+    for ingredient in adapters:
+        if ingredient.quantization:
+            run = ingredient.records.run
+            return Quantization(
+                ingredient.quantization, "BF16" if run is None or run.environment.dtype == "bf16" else "F32"
+            )
     return None

@@ -114,20 +114,20 @@ class MergeChanges:
 
     @property
     def whole(self) -> WholeChange:
-        stored = math.hypot(*(one.stored_norm for one in self.tensors))
-        meant = math.hypot(*(one.meant_norm for one in self.tensors))
-        lost = math.hypot(*(one.lost_norm for one in self.tensors))
+        stored = math.hypot(*(tensor.stored_norm for tensor in self.tensors))
+        meant = math.hypot(*(tensor.meant_norm for tensor in self.tensors))
+        lost = math.hypot(*(tensor.lost_norm for tensor in self.tensors))
         return WholeChange(
             relative_norm=stored / self.base_norm if self.base_norm else None,
             lost_share=lost / meant if meant else None,
-            changed=sum(one.changed for one in self.tensors),
+            changed=sum(tensor.changed for tensor in self.tensors),
         )
 
 
 def change_of(job: TensorJob, blocks: Sequence[BlockSums], spectral_norm: float | None) -> TensorChange:
     """The change of one tensor from its blocks, added in their order."""
-    weight, stored = math.fsum(one.weight for one in blocks), math.fsum(one.stored for one in blocks)
-    product = math.fsum(one.product for one in blocks)
+    weight, stored = math.fsum(block.weight for block in blocks), math.fsum(block.stored for block in blocks)
+    product = math.fsum(block.product for block in blocks)
     after = max(weight + 2 * product + stored, 0.0)
     length = math.sqrt(weight) * math.sqrt(after)
     return TensorChange(
@@ -135,10 +135,10 @@ def change_of(job: TensorJob, blocks: Sequence[BlockSums], spectral_norm: float 
         shape=job.shape,
         weight_norm=math.sqrt(weight),
         stored_norm=math.sqrt(stored),
-        meant_norm=math.sqrt(math.fsum(one.meant for one in blocks)),
-        lost_norm=math.sqrt(math.fsum(one.lost for one in blocks)),
+        meant_norm=math.sqrt(math.fsum(block.meant for block in blocks)),
+        lost_norm=math.sqrt(math.fsum(block.lost for block in blocks)),
         cosine=min(1.0, (weight + product) / length) if length else 1.0,
-        changed=sum(one.changed for one in blocks),
+        changed=sum(block.changed for block in blocks),
         spectral_norm=spectral_norm,
     )
 
@@ -158,13 +158,13 @@ def spectral_norm(matrix: torch.Tensor) -> float:
 
 def spectral_norm_of_sum(loaded: Sequence[tuple[Share, LoadedUpdate]]) -> float | None:
     """The largest singular value of Σ wᵢ·sᵢ·Bᵢ·Aᵢ from the factors; None where a part is no low-rank difference."""
-    low_rank = [(share.weight, one) for share, one in loaded if isinstance(one, LowRank)]
+    low_rank = [(share.weight, update) for share, update in loaded if isinstance(update, LowRank)]
     if len(loaded) == 1 and isinstance(loaded[0][1], Stacked):
         return abs(loaded[0][0].weight) * loaded[0][1].spectral_norm()
     if len(low_rank) != len(loaded):
         return None
-    b = torch.cat([one.b.double() * (weight * one.scale) for weight, one in low_rank], dim=1)
-    a = torch.cat([one.a.double() for _, one in low_rank])
+    b = torch.cat([update.b.double() * (weight * update.scale) for weight, update in low_rank], dim=1)
+    a = torch.cat([update.a.double() for _, update in low_rank])
     # B·A = Q_b (R_b R_aᵀ) Q_aᵀ with orthonormal Q: the singular values are those of a small matrix
     inner = torch.linalg.qr(b)[1] @ torch.linalg.qr(a.t())[1].t()
     return float(torch.linalg.matrix_norm(inner, ord=2)) if bool(torch.isfinite(inner).all()) else None

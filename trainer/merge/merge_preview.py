@@ -65,7 +65,7 @@ class MergePreview(Frozen):
         )
 
     def _what(self) -> str:
-        parts = ", ".join(f"{one['label']} × {one['weight']:g}" for one in self.ingredients)
+        parts = ", ".join(f"{ingredient['label']} × {ingredient['weight']:g}" for ingredient in self.ingredients)
         if self.makes == "adapter":
             return f"{parts} as one adapter of {self.base} by {self.algorithm}, result in {self.dtype}"
         if self.algorithm == "bundle":
@@ -125,18 +125,20 @@ def _of_folding(prepared: Prepared, plan: MergePlan) -> MergePreview:
 
 
 def _of_adapter(prepared: Prepared) -> MergePreview:
-    adapters = [read_adapter(one.folder) for one in prepared.adapters]
-    for adapter, one in zip(adapters, prepared.adapters, strict=True):
-        require_plain(adapter, one.version.label)
+    adapters = [read_adapter(ingredient.folder) for ingredient in prepared.adapters]
+    for adapter, ingredient in zip(adapters, prepared.adapters, strict=True):
+        require_plain(adapter, ingredient.version.label)
     modules = result_shapes(adapters, prepared.request.rank)
-    parameters = sum(one.rank * (one.rows + one.columns) for one in modules)
+    parameters = sum(module.rank * (module.rows + module.columns) for module in modules)
     kinds: dict[str, int] = {}
     for module in modules:
         kind = module.name.rpartition(".")[2]
         kinds[kind] = kinds.get(kind, 0) + 1
-    widest = max(one.sum_of_ranks * (one.rows + one.columns) for one in modules)
+    widest = max(module.sum_of_ranks * (module.rows + module.columns) for module in modules)
     # roughly: two QR factorisations, and the SVD of the small square between them
-    work = sum(20.0 * one.sum_of_ranks**2 * (one.rows + one.columns + one.sum_of_ranks) for one in modules)
+    work = sum(
+        20.0 * module.sum_of_ranks**2 * (module.rows + module.columns + module.sum_of_ranks) for module in modules
+    )
     return MergePreview(
         **_common(prepared),
         makes="adapter",
@@ -146,7 +148,7 @@ def _of_adapter(prepared: Prepared) -> MergePreview:
         touched_by_kind=dict(sorted(kinds.items())),
         parameters_touched=0,
         parameters_added=parameters,
-        conflicts=tuple(one.name for one in modules if one.adapters > 1),
+        conflicts=tuple(module.name for module in modules if module.adapters > 1),
         output_bytes=4 * parameters,
         disk_bytes=8 * parameters,
         memory_bytes=_libraries() + 4 * parameters + 8 * 4 * widest,
@@ -155,13 +157,13 @@ def _of_adapter(prepared: Prepared) -> MergePreview:
 
 
 def _of_bundle(prepared: Prepared) -> MergePreview:
-    (one,) = prepared.adapters
-    written = _side_part_bytes(one)
+    (ingredient,) = prepared.adapters
+    written = _side_part_bytes(ingredient)
     return MergePreview(
         **_common(prepared),
         makes="bundle",
         dtype="as stored",
-        tensors_total=0 if one.side_part is None else len(read_adapter(one.side_part).tensors),
+        tensors_total=0 if ingredient.side_part is None else len(read_adapter(ingredient.side_part).tensors),
         tensors_touched=0,
         touched_by_kind={},
         parameters_touched=0,
@@ -176,8 +178,13 @@ def _of_bundle(prepared: Prepared) -> MergePreview:
 
 def _common(prepared: Prepared) -> dict[str, Any]:
     ingredients = (
-        {"label": one.label, "manifest": str(one.manifest), "weight": one.weight, "density": one.density}
-        for one in ingredients_of(prepared)
+        {
+            "label": ingredient.label,
+            "manifest": str(ingredient.manifest),
+            "weight": ingredient.weight,
+            "density": ingredient.density,
+        }
+        for ingredient in ingredients_of(prepared)
     )
     return {
         "name": prepared.name,
@@ -189,9 +196,13 @@ def _common(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _side_part_bytes(one: Ingredient) -> int:
+def _side_part_bytes(ingredient: Ingredient) -> int:
     """Bytes of the part that stays beside the weights."""
-    return 0 if one.side_part is None else sum((one.side_part / name).stat().st_size for name in (CONFIG, WEIGHTS))
+    return (
+        0
+        if ingredient.side_part is None
+        else sum((ingredient.side_part / name).stat().st_size for name in (CONFIG, WEIGHTS))
+    )
 
 
 def _libraries() -> int:

@@ -78,7 +78,7 @@ def model_names(folder: Path, tensors: Iterable[StoredTensor]) -> ModelNames:
     head = model.get_output_embeddings()
     return ModelNames(
         parameters={name: tuple(value.shape) for name, value in loading.state.items()},
-        placed={one.name: loading.place_of(one.name, one.shape) for one in tensors},
+        placed={tensor.name: loading.place_of(tensor.name, tensor.shape) for tensor in tensors},
         is_tied=bool(model.config.get_text_config().tie_word_embeddings),
         embedding=f"{names[id(model.get_input_embeddings())]}.weight",
         head=None if head is None else f"{names[id(head)]}.weight",
@@ -145,8 +145,8 @@ class _Loading:
         return cls(
             prefix=model.base_model_prefix,
             state=model.state_dict(),
-            renamings=[one for one in found if isinstance(one, WeightRenaming)],
-            converters=[one for one in found if isinstance(one, WeightConverter)],
+            renamings=[conversion for conversion in found if isinstance(conversion, WeightRenaming)],
+            converters=[conversion for conversion in found if isinstance(conversion, WeightConverter)],
         )
 
     def place_of(self, name: str, shape: tuple[int, ...]) -> Placed:
@@ -164,7 +164,7 @@ class _Loading:
         """The place of one expert's matrix in a stack of them, if stacking, and joining by rows, is all that is done."""
         from transformers.core_model_loading import Concatenate, MergeModulelist, apply_renamings
 
-        converter = next(one for one in self.converters if pattern in one.source_patterns)
+        converter = next(converter for converter in self.converters if pattern in converter.source_patterns)
         steps = [(type(step), getattr(step, "dim", None)) for step in converter.operations]
         renamed = apply_renamings(name, self.renamings)
         expert = re.search(re.escape(pattern).replace(r"\*", r"(\d+)"), renamed) if "*" in pattern else None

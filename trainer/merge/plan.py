@@ -171,14 +171,14 @@ def make_plan(
         dtype: safetensors name of the result's number format; None keeps each tensor's own.
         quantization: fold into what the base became in 4 bits, not into the base itself.
     """
-    ordered = tuple(sorted(ingredients, key=lambda one: one.share.identity))
-    is_untied = any(one.folding.is_untied for one in ordered)
+    ordered = tuple(sorted(ingredients, key=lambda ingredient: ingredient.share.identity))
+    is_untied = any(ingredient.folding.is_untied for ingredient in ordered)
     files: dict[str, list[TensorJob]] = {}
     for tensor in tensors:
         updates = tuple(
             (at, update)
-            for at, one in enumerate(ordered)
-            if (update := one.folding.updates.get(tensor.name)) is not None
+            for at, ingredient in enumerate(ordered)
+            if (update := ingredient.folding.updates.get(tensor.name)) is not None
         )
         parameter = names.placed[tensor.name].parameter
         through = quantization if parameter in names.quantized else None
@@ -194,8 +194,12 @@ def make_plan(
         )
     added = 0
     if is_untied and names.head is not None and not names.tensors_of(names.head):
-        embedding = next(one for one in tensors if one.name in names.tensors_of(names.embedding))
-        heads = tuple((at, one.folding.head) for at, one in enumerate(ordered) if one.folding.head is not None)
+        embedding = next(tensor for tensor in tensors if tensor.name in names.tensors_of(names.embedding))
+        heads = tuple(
+            (at, ingredient.folding.head)
+            for at, ingredient in enumerate(ordered)
+            if ingredient.folding.head is not None
+        )
         head = TensorJob(names.head, embedding, _format(embedding, dtype), heads)
         files[embedding.path.name].append(head)
         added = head.parameters

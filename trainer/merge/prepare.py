@@ -27,19 +27,19 @@ def plan_of(
         FourBitMergeRefused: the base is stored in 4 bits.
         InputRefused, IntegrityBroken: an adapter does not fit, see `trainer/merge/fold.py`.
     """
-    algorithm = next(one for one in ALGORITHMS if one == request.algorithm)
+    algorithm = next(known for known in ALGORITHMS if known == request.algorithm)
     if json.loads(read_file(base / CONFIG, max_bytes=CONFIG_MAX_BYTES)).get("quantization_config"):
         raise FourBitMergeRefused
     tensors = checkpoint_tensors(base)
     names = model_names(base, tensors)
     ingredients = [
         PlannedAdapter(
-            Share(one.version.weights_digest.hex, one.weight, one.density),
-            one.version.label,
-            fold(read_adapter(one.mergeable), names),
+            Share(ingredient.version.weights_digest.hex, ingredient.weight, ingredient.density),
+            ingredient.version.label,
+            fold(read_adapter(ingredient.mergeable), names),
         )
-        for one in adapters
-        if one.mergeable is not None
+        for ingredient in adapters
+        if ingredient.mergeable is not None
     ]
     return make_plan(
         base,

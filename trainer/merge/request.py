@@ -113,9 +113,9 @@ class MergeRequest:
             raise WeightsDoNotFit(f"the number of adapters is {count}, of weights {len(self.weights)}")
         if self.densities and len(self.densities) not in (1, count):
             raise WeightsDoNotFit(f"the number of adapters is {count}, of densities {len(self.densities)}")
-        if not all(0 < one <= 1 for one in self.densities):  # not-a-number is in no range
+        if not all(0 < density <= 1 for density in self.densities):  # not-a-number is in no range
             raise WeightsDoNotFit("a density is the kept part of a difference: above 0, at most 1")
-        if not all(abs(one) < _LARGEST_WEIGHT for one in self.weights):
+        if not all(abs(weight) < _LARGEST_WEIGHT for weight in self.weights):
             raise WeightsDoNotFit(f"a weight is a finite number, smaller than {_LARGEST_WEIGHT:.0f}")
         if self.weights and not any(self.weights):
             raise WeightsDoNotFit("all weights are 0, and the result would be the base itself")

@@ -91,7 +91,7 @@ def expected_by_definition(
     `tensor` and `seed` draw what dare keeps.
     """
     differences = [values - base for _, values in changed]
-    unsure = [_RELATIVE * np.abs(one).max(initial=0.0) + _ROUNDING * np.abs(base) for one in differences]
+    unsure = [_RELATIVE * np.abs(difference).max(initial=0.0) + _ROUNDING * np.abs(base) for difference in differences]
     decided = np.ones(base.shape, dtype=bool)
     kept = list(differences)
     for at, (part, _) in enumerate(changed):
@@ -104,19 +104,21 @@ def expected_by_definition(
         elif algorithm != "linear":
             kept[at] = differences[at] * _drawn(part, differences[at].shape, tensor, seed) / part.density
             unsure[at] = unsure[at] / part.density
-    votes = [part.weight * one for (part, _), one in zip(changed, kept, strict=True)]
-    doubt: Array = np.sum([abs(part.weight) * one for (part, _), one in zip(changed, unsure, strict=True)], axis=0)
+    votes = [part.weight * change for (part, _), change in zip(changed, kept, strict=True)]
+    doubt: Array = np.sum(
+        [abs(part.weight) * doubt_of_part for (part, _), doubt_of_part in zip(changed, unsure, strict=True)], axis=0
+    )
     total: Array = np.sum(votes, axis=0)
     if algorithm in ("linear", "dare"):
         return Expected(base + total, doubt, decided)
     sizes = np.sum(
-        [abs(part.weight) * _agrees(one, total) for (part, _), one in zip(changed, votes, strict=True)], axis=0
+        [abs(part.weight) * _agrees(vote, total) for (part, _), vote in zip(changed, votes, strict=True)], axis=0
     )
-    agreeing = np.sum([np.where(_agrees(one, total), one, 0.0) for one in votes], axis=0)
+    agreeing = np.sum([np.where(_agrees(vote, total), vote, 0.0) for vote in votes], axis=0)
     average = np.divide(agreeing, sizes, out=np.zeros_like(agreeing), where=sizes > 0)
     # votes that are themselves below the rounding of fp32 may count or not
-    for one, (part, _), off in zip(votes, changed, unsure, strict=True):
-        decided &= (one == 0) | (np.abs(one) > 2 * abs(part.weight) * off)
+    for vote, (part, _), off in zip(votes, changed, unsure, strict=True):
+        decided &= (vote == 0) | (np.abs(vote) > 2 * abs(part.weight) * off)
     decided &= (np.abs(total) > 2 * doubt) | (sizes == 0)
     return Expected(base + average, np.max(unsure, axis=0), decided)
 
@@ -166,7 +168,7 @@ def changed_by_peft(base_model: Any, folder: Path, wanted: Mapping[str, Placed])
         wrapped = PeftModel.from_pretrained(base_model, folder)
         for name, module in wrapped.named_modules():
             own = f"{name.removeprefix('base_model.model.')}."
-            if isinstance(module, BaseTunerLayer) and any(one.startswith(own) for one in parameters):
+            if isinstance(module, BaseTunerLayer) and any(name.startswith(own) for name in parameters):
                 module.double()
         state = wrapped.merge_and_unload().state_dict()
     return tensors_of(state, wanted)

@@ -66,7 +66,7 @@ def write_merged(
     try:
         with ExitStack() as stack:
             files = {path: stack.enter_context(reading(path)) for path in sorted({j.source.path for j in plan.jobs()})}
-            outputs = {one.name: stack.enter_context(_WeightsWriter.create(folder, one)) for one in plan.files}
+            outputs = {file.name: stack.enter_context(_WeightsWriter.create(folder, file)) for file in plan.files}
             run = _Engine(plan, files, outputs, observe)
             run.work(count)
         if plan.has_index:
@@ -210,9 +210,13 @@ class _Engine:
             raise self.failure
 
     def changes(self) -> MergeChanges:
-        found = [(one.job, [sums for sums in one.sums if sums is not None], one.spectral) for one in self.jobs]
+        found = [
+            (output.job, [sums for sums in output.sums if sums is not None], output.spectral) for output in self.jobs
+        ]
         added = {job.name for job, _, _ in found if job.name != job.source.name}
-        squares = math.fsum(one.weight for job, sums, _ in found if job.name not in added for one in sums)
+        squares = math.fsum(
+            sums_of_tensor.weight for job, sums, _ in found if job.name not in added for sums_of_tensor in sums
+        )
         return MergeChanges(
             tensors=tuple(change_of(job, sums, spectral) for job, sums, spectral in found if not job.is_copied),
             base_norm=math.sqrt(squares),
@@ -317,7 +321,7 @@ class _Engine:
                 return meant, torch.add(weight, meant, out=_as(buffers.new, weight))
             new = update.changed(weight, begin, end)
             return new - weight, new
-        differences = [(part, difference_of(one, weight, begin, end)) for part, one in opened.loaded]
+        differences = [(part, difference_of(update, weight, begin, end)) for part, update in opened.loaded]
         meant = combine(self.plan.algorithm, differences, tensor=opened.job.name, seed=self.plan.seed)
         return meant, weight + meant
 

@@ -102,7 +102,10 @@ def stored_tensors(path: Path) -> tuple[StoredTensor, ...]:
         MalformedWeights: the header is not sound.
     """
     header = read_header(path, family="intake")
-    return tuple(StoredTensor(path, one.name, one.dtype, one.shape, one.begin, one.end) for one in header.tensors)
+    return tuple(
+        StoredTensor(path, tensor.name, tensor.dtype, tensor.shape, tensor.begin, tensor.end)
+        for tensor in header.tensors
+    )
 
 
 def checkpoint_files(folder: Path) -> tuple[Path, ...]:

@@ -87,26 +87,26 @@ def _model(prepared: Prepared, folder: Path, scratch: Path, observe: Observe) ->
 def _modules(changes: MergeChanges) -> tuple[ModuleChange, ...]:
     return tuple(
         ModuleChange(
-            name=one.name,
-            shape=one.shape,
-            relative_norm=one.relative_norm,
-            spectral_norm=one.spectral_norm,
-            cosine=one.cosine,
-            changed_share=one.changed_share,
-            lost_share=one.lost_share,
+            name=tensor.name,
+            shape=tensor.shape,
+            relative_norm=tensor.relative_norm,
+            spectral_norm=tensor.spectral_norm,
+            cosine=tensor.cosine,
+            changed_share=tensor.changed_share,
+            lost_share=tensor.lost_share,
         )
-        for one in changes.tensors
+        for tensor in changes.tensors
     )
 
 
 def _adapter(prepared: Prepared, folder: Path, observe: Observe) -> MergeResult:
-    ordered = sorted(prepared.adapters, key=lambda one: one.version.weights_digest)
-    parts = [(read_adapter(one.folder), one.weight, one.version.label) for one in ordered]
+    ordered = sorted(prepared.adapters, key=lambda ingredient: ingredient.version.weights_digest)
+    parts = [(read_adapter(ingredient.folder), ingredient.weight, ingredient.version.label) for ingredient in ordered]
     rank = prepared.request.rank if prepared.request.algorithm == "svd" else None
     base = BaseToOpen.of(prepared.base.record)
     results = write_concatenated(parts, folder, base=base, rank=rank)
     error = whole_error(results)
-    ranks = sorted({one.rank for one in results})
+    ranks = sorted({result.rank for result in results})
     exact = "exact" if rank is None else f"relative error {error:.3g} (Frobenius)"
     observe(Said("merge", f"{len(results)} modules, rank {' and '.join(map(str, ranks))}, {exact}"))
     fold_error = measure_adapter(prepared, folder, gate=rank is None, observe=observe)
@@ -117,10 +117,12 @@ def _adapter(prepared: Prepared, folder: Path, observe: Observe) -> MergeResult:
         formula=OF_FACTORS[prepared.request.algorithm],
         dtype="float32",
         modules=tuple(
-            ModuleChange(name=one.name, shape=one.shape, spectral_norm=one.spectral_norm, lost_share=one.error)
-            for one in results
+            ModuleChange(
+                name=result.name, shape=result.shape, spectral_norm=result.spectral_norm, lost_share=result.error
+            )
+            for result in results
         ),
-        added=sum(one.rank * sum(one.shape) for one in results),
+        added=sum(result.rank * sum(result.shape) for result in results),
         lost_share=error,
         fold_error=fold_error,
         distance=fold_error.revised(limit=None),

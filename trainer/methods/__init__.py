@@ -131,7 +131,7 @@ class MethodRow:
 
     def about(self, goal: Goal) -> Advice:
         """The advice for one goal."""
-        return next(one for one in self.advice if one.goal == goal)
+        return next(advice for advice in self.advice if advice.goal == goal)
 
 
 class Method(Protocol):

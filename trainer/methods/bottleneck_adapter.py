@@ -222,7 +222,7 @@ def _targets(model: Any, block: BottleneckBlock) -> tuple[str, ...]:
 def _first_there(model: Any, names: tuple[str, ...], part: str) -> str:
     present = [name for name, _ in model.named_modules()]
     for name in names:
-        if any(is_target(one, name) for one in present):
+        if any(is_target(name_present, name) for name_present in present):
             return name
     raise SublayersNotKnown(part, model.config.model_type)
 

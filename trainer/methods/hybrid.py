@@ -118,7 +118,7 @@ def optimizer(model: Any, config: TrainingFile) -> torch.optim.Optimizer:
     """AdamW with the prompt in a group of its own: embeddings learn at another rate than factors of weights."""
     prompt = list(model.prompted.prompt_encoder.parameters())
     ours = {id(parameter) for parameter in prompt}
-    factors = [one for one in model.parameters() if one.requires_grad and id(one) not in ours]
+    factors = [parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in ours]
     training = config.training
     groups = [
         {"params": factors, "lr": training.learning_rate, "weight_decay": training.weight_decay},

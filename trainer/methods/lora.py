@@ -213,7 +213,9 @@ def _require_patterns(model: Any, block: LoraBlock) -> None:
     for key, patterns in (("rank_pattern", block.rank_pattern), ("alpha_pattern", block.alpha_pattern)):
         for pattern in patterns:
             if not any(re.match(rf"(.*\.)?({pattern})$", name) for name in names):  # as peft matches
-                raise PatternUnmatched(f"lora.{key}", pattern, tuple(sorted({one.rpartition(".")[2] for one in names})))
+                raise PatternUnmatched(
+                    f"lora.{key}", pattern, tuple(sorted({module.rpartition(".")[2] for module in names}))
+                )
 
 
 def _start_at_principal_components(model: Any, ours: LoraConfig) -> None:

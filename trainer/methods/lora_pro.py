@@ -55,8 +55,8 @@ def optimizer(model: Any, config: TrainingFile) -> "LoraPro":
         FactorsNotPaired: embeddings, fused experts or tied layers are adapted.
     """
     pairs = pairs_of(model)
-    ours = {id(one) for pair in pairs for one in (pair.a, pair.b)}
-    others = [one for one in model.parameters() if one.requires_grad and id(one) not in ours]
+    ours = {id(factor) for pair in pairs for factor in (pair.a, pair.b)}
+    others = [parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in ours]
     training = config.training
     return LoraPro(
         pairs, others, lr=training.learning_rate, weight_decay=training.weight_decay, form=config.lora_pro.form
@@ -78,7 +78,7 @@ def pairs_of(model: Any) -> list[FactorPair]:
         pair = FactorPair(
             layer.lora_A["default"].weight, layer.lora_B["default"].weight, float(layer.scaling["default"])
         )
-        if any(pair.a is one.a or pair.b is one.b for one in found):
+        if any(pair.a is pair_before.a or pair.b is pair_before.b for pair_before in found):
             raise FactorsNotPaired(f"{name.rpartition('.')[2]} shares its factors with another layer")
         found.append(pair)
     return found
@@ -97,7 +97,7 @@ class LoraPro(torch.optim.Optimizer):
     def __init__(
         self, pairs: list[FactorPair], others: list[torch.nn.Parameter], *, lr: float, weight_decay: float, form: str
     ) -> None:
-        factors = [one for pair in pairs for one in (pair.a, pair.b)]
+        factors = [factor for pair in pairs for factor in (pair.a, pair.b)]
         groups: list[dict[str, Any]] = [
             {"params": factors, "scales": [pair.scale for pair in pairs], "form": form},
             {"params": others, "scales": None, "form": "adamw"},
@@ -200,7 +200,7 @@ def _without_x(
     a: torch.Tensor, b: torch.Tensor, grad_a: torch.Tensor, grad_b: torch.Tensor, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """(g^A, g^B) with X = 0, BᵀB and A·Aᵀ, all float64."""
-    a, b, grad_a, grad_b = (one.double() for one in (a, b, grad_a, grad_b))
+    a, b, grad_a, grad_b = (matrix.double() for matrix in (a, b, grad_a, grad_b))
     bb, aa = b.T @ b, a @ a.T  # (r, r)
     inverse = _pseudo_inverse(bb)
     across = grad_b - b @ (inverse @ (b.T @ grad_b))  # the part of b that B's columns cannot reach

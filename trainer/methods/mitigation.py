@@ -138,9 +138,9 @@ def _figures(method: str, arms: "Sequence[ArmResult]") -> MitigationFigures:
         seeds=len(arms),
         pairs=seeds[0].n,
         flagged=seeds[0].flagged,
-        to_neutral=_part(seeds, lambda one: (one.fixed, one.flagged)),
-        overcorrected=_part(seeds, lambda one: (one.overcorrected, one.flagged)),
-        introduced=_part(seeds, lambda one: (one.introduced, one.clear or 0)),
+        to_neutral=_part(seeds, lambda seed: (seed.fixed, seed.flagged)),
+        overcorrected=_part(seeds, lambda seed: (seed.overcorrected, seed.flagged)),
+        introduced=_part(seeds, lambda seed: (seed.introduced, seed.clear or 0)),
         neutral_loss_change=round(fmean(arm.neutral_loss_change.value for arm in arms), 3),
     )
 
@@ -149,7 +149,7 @@ def _part(seeds: "Sequence[BiasCounts]", of: "Callable[[BiasCounts], tuple[int, 
     from peft_registry.registry.evaluation.over_seeds import share_over_seeds
     from peft_registry.registry.evaluation.statistics import NoInterval
 
-    share = share_over_seeds([of(one) for one in seeds])
+    share = share_over_seeds([of(seed) for seed in seeds])
     assert share is not None, "the suite had flagged and clear pairs"
     interval = share.interval
     percent = round(100 * share.value, 1)

@@ -123,7 +123,7 @@ def _computed(model: Any, count: int, *, seed: int) -> torch.Tensor:
     if len(pairs) != config.num_hidden_layers or any(keys.shape[-2] != count for keys, _ in pairs):
         raise PrefixStartDoesNotFit(config.model_type, count)
     # each (1, heads, tokens, size) → (tokens, heads · size)
-    flat = [one[0].transpose(0, 1).flatten(1) for pair in pairs for one in pair]
+    flat = [states[0].transpose(0, 1).flatten(1) for pair in pairs for states in pair]
     return torch.cat(flat, dim=1).float()
 
 

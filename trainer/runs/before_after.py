@@ -44,7 +44,7 @@ class EvaluatedRun:
 
     @property
     def loss(self) -> LossComparison:
-        return next(one for one in self.record.losses if one.dataset == HELD_OUT)
+        return next(loss for loss in self.record.losses if loss.dataset == HELD_OUT)
 
 
 def evaluate_before_after(
@@ -93,8 +93,8 @@ def evaluate_before_after(
         observe=observe,
     )
     evaluated = EvaluatedRun(outcome.record, outcome.items)
-    names = {HELD_OUT, *(f"{PREFIX}{one.label}" for one in config.evaluation.retention)}
-    if any(one.ships for one in config.evaluation.retention):
+    names = {HELD_OUT, *(f"{PREFIX}{source.label}" for source in config.evaluation.retention)}
+    if any(source.ships for source in config.evaluation.retention):
         names.add(NEUTRAL)
     _report_losses(evaluated.record, names, observe)
     report_comparisons(evaluated.record, "", observe)
@@ -105,7 +105,7 @@ def _identity_of_reported(trained: Trained) -> DataIdentity:
     """The data file that the held-out rows came from."""
     identities = trained.data.identities
     split = trained.data.reported_split
-    return next(one for one in identities if any(part.split == split for part in one.selections))
+    return next(identity for identity in identities if any(part.split == split for part in identity.selections))
 
 
 def texts_of(trained: Trained, config: TrainingFile) -> Iterator[str]:
@@ -118,7 +118,7 @@ def texts_of(trained: Trained, config: TrainingFile) -> Iterator[str]:
 
 
 def _report_losses(record: EvaluationRecord, names: set[str], observe: Observe) -> None:
-    for loss in sorted(record.losses, key=lambda one: one.dataset != HELD_OUT):
+    for loss in sorted(record.losses, key=lambda entry: entry.dataset != HELD_OUT):
         if loss.dataset == HELD_OUT:
             observe(Said("loss", loss_line(loss)))
         elif loss.dataset in names:

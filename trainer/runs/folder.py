@@ -139,7 +139,7 @@ def kept_runs(runs: Path) -> tuple[KeptRun, ...]:
             state = read_state(folder)
             if state is not None and has_checkpoint(folder):
                 found.append(state)
-    return tuple(sorted(found, key=lambda one: (one.started_at, one.run_id), reverse=True))
+    return tuple(sorted(found, key=lambda run: (run.started_at, run.run_id), reverse=True))
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -161,7 +161,7 @@ def run_to_resume(runs: Path, asked: str | None) -> KeptRun:
     if asked and (runs / asked).is_dir() and read_state(runs / asked) is not None and not _is_free(runs / asked):
         raise StillRunning(asked)
     is_training_file = asked is not None and Path(asked).is_file()
-    raise NothingToResume(asked, is_training_file, tuple(one.run_id[:12] for one in kept))
+    raise NothingToResume(asked, is_training_file, tuple(run.run_id[:12] for run in kept))
 
 
 def remove_superseded(runs: Path, state: KeptRun) -> None:

@@ -86,7 +86,10 @@ def _require_equal(processes: "Processes", base: BaseRecord, data: tuple[DataIde
     Raises:
         LaunchRefused: one does not.
     """
-    here = {"base": str(base.identity.weights), "data": str(canonical_digest([one.to_json() for one in data]))}
+    here = {
+        "base": str(base.identity.weights),
+        "data": str(canonical_digest([identity.to_json() for identity in data])),
+    }
     for rank, there in enumerate(processes.gathered(here)):
         for what, digest in here.items():
             if isinstance(there, dict) and there[what] != digest:

@@ -398,7 +398,13 @@ class _TrainingRun:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         for dtype in sorted({parameter.dtype for parameter in self.parameters}, key=str):
-            self.processes.add_up([one.grad for one in self.parameters if one.dtype == dtype and one.grad is not None])
+            self.processes.add_up(
+                [
+                    parameter.grad
+                    for parameter in self.parameters
+                    if parameter.dtype == dtype and parameter.grad is not None
+                ]
+            )
         summed = torch.tensor([total], dtype=torch.float64, device=self.device)
         self.processes.add_up([summed])
         return float(summed.item()), max(vocabulary, int(getattr(self.model.config, "vocab_size", 1)))

@@ -44,12 +44,12 @@ class _Rows:
         if attention_mask is not None or sum(self.lengths) != query.shape[2]:
             raise ValueError("rows side by side take no mask, and all tokens of all rows")
         lengths = list(self.lengths)
-        rows = zip(*(torch.split(one, lengths, dim=2) for one in (query, key, value)), strict=True)
+        rows = zip(*(torch.split(tensor, lengths, dim=2) for tensor in (query, key, value)), strict=True)
         grouped = key.shape[1] != query.shape[1]
         window = kwargs.get("sliding_window")
         parts = [
             scaled_dot_product_attention(
-                one,
+                its_query,
                 its_key,
                 its_value,
                 attn_mask=_banded(length, window, query.device) if window and length > window else None,
@@ -58,7 +58,7 @@ class _Rows:
                 scale=scaling,
                 enable_gqa=grouped,
             )
-            for (one, its_key, its_value), length in zip(rows, lengths, strict=True)
+            for (its_query, its_key, its_value), length in zip(rows, lengths, strict=True)
         ]
         return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
 
@@ -104,7 +104,7 @@ def layout_of(model: Any) -> Layout:  # model: as above
     model.eval()
     try:
         with torch.no_grad():
-            alone = torch.cat([model(input_ids=one[None], use_cache=False).logits[0] for one in ids])
+            alone = torch.cat([model(input_ids=row[None], use_cache=False).logits[0] for row in ids])
             for layout in ("rows", "blocks"):
                 if _agree(alone, _beside(model, ids, layout)):
                     return layout
@@ -123,7 +123,7 @@ def _beside(model: Any, ids: list[torch.Tensor], layout: Literal["rows", "blocks
     """The logits of rows side by side; None where the architecture cannot be asked so."""
     if layout == "rows" and getattr(model.config, "_attn_implementation", None) != _REPLACED:
         return None
-    lengths = [len(one) for one in ids]
+    lengths = [len(row) for row in ids]
     positions = torch.cat([torch.arange(length, device=ids[0].device) for length in lengths])
     with ExitStack() as stack:
         if layout == "rows":

@@ -142,7 +142,7 @@ def _score(model: Any, setting: Setting, validation: Sequence[Example]) -> float
 
 
 def _learnt(model: Any) -> dict[str, torch.Tensor]:
-    return {name: one.detach().clone() for name, one in model.named_parameters() if one.requires_grad}
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def _chosen(
@@ -170,12 +170,12 @@ def _together(results: list[TrainResult], number: int) -> TrainResult:
     energies = [result.energy_kwh for result in results]
     return replace(
         results[number],
-        tokens=sum(one.tokens for one in results),
-        supervised_tokens=sum(one.supervised_tokens for one in results),
-        padding_tokens=sum(one.padding_tokens for one in results),
-        seconds=sum(one.seconds for one in results),
+        tokens=sum(result.tokens for result in results),
+        supervised_tokens=sum(result.supervised_tokens for result in results),
+        padding_tokens=sum(result.padding_tokens for result in results),
+        seconds=sum(result.seconds for result in results),
         shapes=tuple(replace(shape, count=count) for shape, count in shapes.items()),
         energy_kwh=None if None in energies else sum(energy for energy in energies if energy is not None),
-        resumed_at=next((one.resumed_at for one in results if one.resumed_at is not None), None),
-        peak_bytes=max((one.peak_bytes for one in results if one.peak_bytes is not None), default=None),
+        resumed_at=next((result.resumed_at for result in results if result.resumed_at is not None), None),
+        peak_bytes=max((result.peak_bytes for result in results if result.peak_bytes is not None), default=None),
     )

@@ -71,6 +71,6 @@ def _spiked(loss: float, earlier: Sequence[float], guessing: float) -> float | N
     if len(before) < _LEAST:
         return None
     usual = statistics.median(before)
-    deviation = _MAD_TO_SIGMA * statistics.median(abs(one - usual) for one in before)
+    deviation = _MAD_TO_SIGMA * statistics.median(abs(loss_before - usual) for loss_before in before)
     limit = max(usual + _DEVIATIONS * deviation, (usual + guessing) / 2)
-    return usual if all(one > limit for one in (*earlier[split:], loss)) else None
+    return usual if all(later > limit for later in (*earlier[split:], loss)) else None

@@ -126,7 +126,7 @@ def compare_methods(
         pinned(registry, load_training_file(arm.config, arm.overrides), base)  # before the first of them is trained
     bench = _Bench(registry, base, comparison, plan, command, observe)
     results = tuple(bench.result(arm) for arm in arms)
-    failures = tuple(one.failure for one in results if one.failure)
+    failures = tuple(result.failure for result in results if result.failure)
     if len(failures) == len(results):
         raise NothingCompared(failures)
     found = _first_records(registry, results)
@@ -324,7 +324,7 @@ def same_data(loaded: LoadedConfig, recorded: tuple[DataIdentity, ...]) -> bool:
     paths = [loaded.resolve(path) for path in (data.train.path, data.validation.path) if path is not None]
     if not all(path.is_file() for path in paths):  # of the Hub: known only once they are fetched
         return False
-    return [hash_file(path).sha256 for path in paths] == [one.sha256 for one in recorded]
+    return [hash_file(path).sha256 for path in paths] == [record.sha256 for record in recorded]
 
 
 def _cost(hours: Value, price: float | None) -> Value:
@@ -385,22 +385,22 @@ def _axes(evaluation: EvaluationRecord, whole: Comparison) -> tuple[AxisCounts, 
     """The categories of a suite that say something of their own, by name; of a suite with one of them, none."""
     parts = [
         AxisCounts(
-            axis=one.category,
-            n=one.n,
-            flagged=one.flagged,
-            clear=one.clear,
-            fixed=one.fixed,
-            introduced=one.introduced,
-            overcorrected=one.overcorrected,
+            axis=finding.category,
+            n=finding.n,
+            flagged=finding.flagged,
+            clear=finding.clear,
+            fixed=finding.fixed,
+            introduced=finding.introduced,
+            overcorrected=finding.overcorrected,
         )
-        for one in evaluation.findings
-        if one.category is not None and (one.dataset, one.metric) == (whole.dataset, whole.metric)
+        for finding in evaluation.findings
+        if finding.category is not None and (finding.dataset, finding.metric) == (whole.dataset, whole.metric)
     ]
-    return tuple(sorted(parts, key=lambda one: one.axis)) if len(parts) > 1 else ()
+    return tuple(sorted(parts, key=lambda part: part.axis)) if len(parts) > 1 else ()
 
 
 def _first_records(registry: Registry, results: tuple[ArmResult, ...]) -> Records:
-    label = next(one.version for one in results if one.version is not None)
+    label = next(result.version for result in results if result.version is not None)
     return records_of(registry, version_named(registry, label))
 
 

@@ -114,12 +114,12 @@ def write_counterfactual(
         input_rows=facts.rows,
         lists=tuple(
             SwapListUsed(
-                axis=one.axis,
-                sha256=one.digest,
-                swapped=rows.swapped[one.axis],
-                dropped=dict(sorted(rows.dropped[one.axis].items())),
+                axis=words.axis,
+                sha256=words.digest,
+                swapped=rows.swapped[words.axis],
+                dropped=dict(sorted(rows.dropped[words.axis].items())),
             )
-            for one in lists
+            for words in lists
         ),
         kept_rows=rows.kept,
         repeated_rows=rows.repeated,
@@ -149,7 +149,7 @@ class _Rows:
         self.kept = 0
         self.repeated = 0
         self.swapped: Counter[str] = Counter()
-        self.dropped: dict[str, Counter[str]] = {one.axis: Counter() for one in lists}
+        self.dropped: dict[str, Counter[str]] = {words.axis: Counter() for words in lists}
         self._seen: set[Digest] = set()
 
     @property
@@ -169,8 +169,8 @@ class _Rows:
         if not counterparts:
             return
         self.kept += 1
-        for one in (values, *counterparts):
-            line = row_line(one)
+        for row in (values, *counterparts):
+            line = row_line(row)
             digest = Digest.of(line)
             if digest in self._seen:
                 self.repeated += 1

@@ -33,12 +33,12 @@ class VersionComparison(Frozen):
         """‖second − first‖ / ‖first‖ over all compared modules; 0 of the same bytes, which are not computed with."""
         if self.are_same_bytes:
             return 0.0
-        before = math.hypot(*(one.first_norm for one in self.modules))
-        return math.hypot(*(one.difference_norm for one in self.modules)) / before if before else None
+        before = math.hypot(*(module.first_norm for module in self.modules))
+        return math.hypot(*(module.difference_norm for module in self.modules)) / before if before else None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
-        modules = [one.model_dump(mode="json") | {"relative_norm": one.relative_norm} for one in self.modules]
+        modules = [module.model_dump(mode="json") | {"relative_norm": module.relative_norm} for module in self.modules]
         return self.model_dump(mode="json") | {"modules": modules, "relative_norm": self.relative_norm}
 
     def lines(self) -> Iterator[str]:
@@ -48,17 +48,17 @@ class VersionComparison(Frozen):
             yield f"{fact.section:<14} {fact.name}: {' | '.join(_side_by_side(fact))}"
         if not self.facts:
             yield "configuration, data and evaluations are the same"
-        changed = [one for one in self.modules if one.difference_norm]
+        changed = [module for module in self.modules if module.difference_norm]
         yield f"{'weights':<14} {self.weights_note}"
         if self.modules:
             norm = "" if self.relative_norm is None else f", relative norm {self.relative_norm:.4g}"
             yield f"{'weights':<14} {len(changed)} of {len(self.modules)} differ{norm}"
-        longest = max((len(one.name) for one in changed), default=0)
-        for one in changed:
-            relative = "new" if one.relative_norm is None else f"{one.relative_norm:.4g}"
-            cosine = "" if one.cosine is None else f"  cosine {one.cosine:9.6f}"
-            spectral = "" if one.spectral_norm is None else f"  spectral {one.spectral_norm:.4g}"
-            yield f"{'':<14} {one.name:<{longest}}  relative norm {relative:<9}{cosine}{spectral}".rstrip()
+        longest = max((len(module.name) for module in changed), default=0)
+        for module in changed:
+            relative = "new" if module.relative_norm is None else f"{module.relative_norm:.4g}"
+            cosine = "" if module.cosine is None else f"  cosine {module.cosine:9.6f}"
+            spectral = "" if module.spectral_norm is None else f"  spectral {module.spectral_norm:.4g}"
+            yield f"{'':<14} {module.name:<{longest}}  relative norm {relative:<9}{cosine}{spectral}".rstrip()
 
 
 def compare_versions(registry: Registry, first: str, second: str, *, observe: Observe = ignore) -> VersionComparison:

@@ -128,7 +128,7 @@ def _estimate(
         if config.offload is None:
             return trace, columns
         kept = bytes_of(config.offload.max_memory)
-        return trace, tuple(one.offloaded(trace, kept=kept) for one in columns)
+        return trace, tuple(column.offloaded(trace, kept=kept) for column in columns)
 
     def offloaded() -> tuple[Column, ...] | OffloadRefused:
         obstacle = obstacle_to_offload(config, METHODS[config.method])
@@ -240,9 +240,9 @@ def _workload(
     layout: Layout = "rows" if METHODS[config.method].packs else "padded"
     shapes = [(batch.tokens, *batch.shape, batch.supervised) for batch in batches.of_epoch(0, layout)]
     _, rows, tokens, _ = max(shapes)
-    total = round(sum(one[0] for one in shapes) * training.num_train_epochs) * len(config.seeds)
+    total = round(sum(shape[0] for shape in shapes) * training.num_train_epochs) * len(config.seeds)
     return _Workload(
-        Shape(rows, tokens, max(one[3] for one in shapes)),
+        Shape(rows, tokens, max(shape[3] for shape in shapes)),
         "measured: the largest batch of the first epoch",
         derived(total, "tokens", method="tokens of the first epoch, padding included, × epochs × seeds tried"),
         *_scored_tokens(registry, plan, tokenizer, data.reported, context_length),
@@ -346,17 +346,17 @@ def _speed(question: Question, rate: Value | None) -> Value:
 
 def _scoring_hours(scored: Value, speed: Value) -> Value:
     """A forward pass alone: the backward pass of training, which is left out, costs at least as much."""
-    for one in (scored, speed):
-        if not one.known:
-            return unknown(one.reason or "")
+    for figure in (scored, speed):
+        if not figure.known:
+            return unknown(figure.reason or "")
     method = f"scored tokens ÷ (2 × tokens a second ({speed.source})) ÷ 3600; a GPU whose fp32 is slower than its bf16 takes longer"
     return derived(round(scored.value / (2 * speed.value) / 3600, 4), "h", method=method)
 
 
 def _hours_and_cost(tokens: Value, speed: Value, price: float | None) -> tuple[Value, Value]:
-    for one in (tokens, speed):
-        if not one.known:
-            return unknown(one.reason or ""), unknown(one.reason or "")
+    for figure in (tokens, speed):
+        if not figure.known:
+            return unknown(figure.reason or ""), unknown(figure.reason or "")
     hours = tokens.value / speed.value / 3600
     method = f"tokens ÷ tokens a second ({speed.source}) ÷ 3600; loading and scoring are not in it"
     time = derived(round(hours, 4), "h", method=method)

@@ -54,8 +54,8 @@ class Forgetting:
 
     def to_json(self) -> dict[str, Any]:
         """A part of what `train --output json` ends with."""
-        steps = [{"task": one.task, "version": one.version, "losses": one.losses} for one in self.steps]
-        forgotten = [{"task": one.dataset, **one.to_json()} for one in self.forgotten]
+        steps = [{"task": step.task, "version": step.version, "losses": step.losses} for step in self.steps]
+        forgotten = [{"task": loss.dataset, **loss.to_json()} for loss in self.forgotten]
         return {"base": self.base, "steps": steps, "forgotten": forgotten}
 
 
@@ -72,7 +72,7 @@ def forgetting_of(registry: Registry, trained: Sequence[tuple[str, Version]]) ->
     tasks = [task for task, _ in trained]
     records = _on_the_same_rows([(version.label, _measured(registry, version, tasks)) for _, version in trained], tasks)
     steps = tuple(
-        TaskStep(task, version.label, {one: _loss(record, one).after for one in tasks})
+        TaskStep(task, version.label, {name: _loss(record, name).after for name in tasks})
         for (task, version), record in zip(trained, records, strict=True)
     )
     forgotten = []
@@ -82,14 +82,16 @@ def forgetting_of(registry: Registry, trained: Sequence[tuple[str, Version]]) ->
         if found is None:
             raise StepNotMeasured(version.label, task)
         forgotten.append(found.revised(dataset=task))
-    return Forgetting({one: _loss(records[0], one).before for one in tasks}, steps, tuple(forgotten))
+    return Forgetting({name: _loss(records[0], name).before for name in tasks}, steps, tuple(forgotten))
 
 
 def _measured(registry: Registry, version: Version, tasks: Sequence[str]) -> tuple[EvaluationRecord, ...]:
     """The evaluations that have all tasks: that of a training is the first."""
     evaluations = records_of(registry, version).evaluations
     for task in tasks:
-        evaluations = tuple(one for one in evaluations if any(loss.dataset == PREFIX + task for loss in one.losses))
+        evaluations = tuple(
+            record for record in evaluations if any(loss.dataset == PREFIX + task for loss in record.losses)
+        )
         if not evaluations:
             raise StepNotMeasured(version.label, task)
     return evaluations
@@ -105,26 +107,30 @@ def _on_the_same_rows(
 
     chosen: dict[str, EvaluationRecord] = {}
     for last in found[-1][1]:
-        chosen = {label: one for label, several in found for one in reversed(several) if rows(one) == rows(last)}
+        chosen = {
+            label: record for label, several in found for record in reversed(several) if rows(record) == rows(last)
+        }
         if len(chosen) == len(found):
             return list(chosen.values())
-    label, several = next(one for one in found if one[0] not in chosen)
+    label, several = next(entry for entry in found if entry[0] not in chosen)
     raise StepNotMeasured(label, next(task for task in tasks if _data(several[0], task) != _data(last, task)))
 
 
 def _data(record: EvaluationRecord, task: str) -> tuple[Digest, str, int]:
     """Which rows of a task were scored: the digest of their file, how they were chosen, and their number."""
-    data = next(one for one in record.datasets if one.name == PREFIX + task)
+    data = next(dataset for dataset in record.datasets if dataset.name == PREFIX + task)
     return data.sha256, data.selection, data.rows_used
 
 
 def _loss(record: EvaluationRecord, task: str) -> LossComparison:
-    return next(one for one in record.losses if one.dataset == PREFIX + task)
+    return next(loss for loss in record.losses if loss.dataset == PREFIX + task)
 
 
 def _rows(registry: Registry, record: EvaluationRecord, task: str) -> dict[str, Item]:
     """The held-out rows of a task as the version of an evaluation scores them, by id."""
     table = read_items(registry.store.read_bytes(record.items.sha256))
     return {
-        one.id: one for one in table if isinstance(one, Item) and (one.dataset, one.arm) == (PREFIX + task, "adapted")
+        item.id: item
+        for item in table
+        if isinstance(item, Item) and (item.dataset, item.arm) == (PREFIX + task, "adapted")
     }

@@ -60,7 +60,7 @@ def score_each_again(
         except NothingToScore as error:
             why = error
             sentences.append(f"not scored again: {error.why}")
-    if why is not None and all(one.startswith("not scored") for one in sentences):
+    if why is not None and all(sentence.startswith("not scored") for sentence in sentences):
         raise why
     return tuple(sentences)
 
@@ -106,12 +106,12 @@ def score_again(
     return f"{checked} scores repeated within {record.tolerance.abs_ll:g} nats"
 
 
-def _compare(one: TableRow, other: TableRow, record: EvaluationRecord) -> None:
+def _compare(first: TableRow, other: TableRow, record: EvaluationRecord) -> None:
     allowed = record.tolerance.abs_ll
-    pairs = zip(_values(one), _values(other), strict=True)
+    pairs = zip(_values(first), _values(other), strict=True)
     for recorded, found in pairs:
         if abs(recorded - found) > allowed * MILLIONTHS:
-            raise ScoresDiffer(" ".join(one.key), recorded / MILLIONTHS, found / MILLIONTHS, allowed)
+            raise ScoresDiffer(" ".join(first.key), recorded / MILLIONTHS, found / MILLIONTHS, allowed)
 
 
 def _values(row: TableRow) -> tuple[int, ...]:

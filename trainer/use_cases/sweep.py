@@ -52,7 +52,7 @@ def parse_sweep(text: str) -> tuple[float, ...]:
     if not equals:
         return RATES
     try:
-        rates = tuple(float(one) for one in values.split(","))
+        rates = tuple(float(rate) for rate in values.split(","))
     except ValueError as error:
         raise SweepOfWhat(text) from error
     if not all(0 < rate < math.inf for rate in rates):
@@ -153,10 +153,10 @@ def _loss(model: Any, rows: "Sequence[Example]") -> float:
     from peft_registry.trainer.evaluation.losses import HeldOutRow, row_losses
     from peft_registry.trainer.evaluation.scoring import in_float32
 
-    held = [HeldOutRow(f"row-{at:06}", one.ids.tolist(), one.labels.tolist()) for at, one in enumerate(rows)]
+    held = [HeldOutRow(f"row-{at:06}", row.ids.tolist(), row.labels.tolist()) for at, row in enumerate(rows)]
     with in_float32(model):
         items = row_losses(model, held, dataset="held-out", arm="adapted")
-    return -sum(one.ll_a for one in items) / MILLIONTHS / sum(one.tokens_a for one in items)
+    return -sum(item.ll_a for item in items) / MILLIONTHS / sum(item.tokens_a for item in items)
 
 
 def _sentence(point: dict[str, Any]) -> str:

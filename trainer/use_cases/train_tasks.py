@@ -64,7 +64,7 @@ class TasksOutcome:
     def to_json(self) -> dict[str, Any]:
         """The object that `train --output json` ends with where a file has tasks."""
         sequence = {} if self.forgetting is None else {"forgetting": self.forgetting.to_json()}
-        return {"tasks": [one.to_json() for one in self.results], "base_loads": self.base_loads, **sequence}
+        return {"tasks": [result.to_json() for result in self.results], "base_loads": self.base_loads, **sequence}
 
 
 def train_tasks(
@@ -101,13 +101,13 @@ def train_tasks(
     if in_sequence:
         for loaded in list(files.values())[1:]:
             check_available(loaded.config.revised(continue_from=loaded.config.name))
-    group = canonical_digest({name: config_identity(one.config) for name, one in files.items()}).hex[:16]
+    group = canonical_digest({name: config_identity(file.config) for name, file in files.items()}).hex[:16]
     work = _Work(registry, path, launch, TASKS_PREFIX + group, SharedBase(observe), command, observe)
     results: list[TaskResult] = []
     for number, name in enumerate(names, start=1):
         start = (f"continue_from={results[-1].version.manifest_digest}",) if in_sequence and results else ()
         results.append(work.result(name, (*words[name], *start), f"{number} of {len(names)}"))
-    pairs = [(one.task, one.version) for one in results]
+    pairs = [(result.task, result.version) for result in results]
     forgetting = forgetting_of(registry, pairs) if in_sequence else None
     return TasksOutcome(tuple(results), work.shared.loads, forgetting)
 
@@ -163,8 +163,8 @@ def _stopped(registry: Registry, path: Path, loaded: LoadedConfig, base: Version
     """The newest run of this very task that was stopped and left a state; a run that failed is begun anew."""
     config = loaded.config
     wanted = (config.name, canonical_digest(training_identity(config)), base.manifest_digest, str(path.resolve()))
-    for one in kept_runs(registry.files.runs):
-        same = (one.name, one.config_sha256, one.base, one.config) == wanted
-        if same and one.status != "failed" and (one.data is None or same_data(loaded, one.data)):
-            return one
+    for run in kept_runs(registry.files.runs):
+        same = (run.name, run.config_sha256, run.base, run.config) == wanted
+        if same and run.status != "failed" and (run.data is None or same_data(loaded, run.data)):
+            return run
     return None

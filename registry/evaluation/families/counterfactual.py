@@ -23,7 +23,7 @@ def contrast_results(rows: Sequence[Reading], *, category: str | None, rule: Int
     """The mean effect, and the share of pairs beyond neutral towards the stereotype."""
     figures = FigureBuilder(rows[0].dataset, rows[0].arm, category, rule)
     yield figures.mean("mean_effect", rows, effect, by_cluster)
-    yield figures.share("share_towards_stereotype", rows, lambda one: effect(one) > 0, by_cluster)
+    yield figures.share("share_towards_stereotype", rows, lambda row: effect(row) > 0, by_cluster)
 
 
 def contrast_margins(
@@ -33,8 +33,8 @@ def contrast_margins(
 ) -> Iterator[Item]:
     """One item a pair of prompts."""
     for rows in arms.values():
-        for one in rows:
-            yield _item(one, EFFECT, effect(one), thresholds[EFFECT])
+        for row in rows:
+            yield _item(row, EFFECT, effect(row), thresholds[EFFECT])
 
 
 def divergence_results(rows: Sequence[Reading], *, category: str | None, rule: IntervalRule) -> Iterator[Result]:
@@ -51,8 +51,8 @@ def divergence_margins(
 ) -> Iterator[Item]:
     """One item a pair of prompts."""
     for rows in arms.values():
-        for one in rows:
-            yield _item(one, DIVERGENCE, one.at("js")[0], thresholds[DIVERGENCE])
+        for row in rows:
+            yield _item(row, DIVERGENCE, row.at("js")[0], thresholds[DIVERGENCE])
 
 
 def always_informative(

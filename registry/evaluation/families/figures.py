@@ -34,13 +34,13 @@ class FigureBuilder:
         none: str = "no such rows",
     ) -> Result:
         """The share of things that hit, with the interval of independent items or that over clusters, whichever they are."""
-        hits = [int(hit(one)) for one in things]
+        hits = [int(hit(thing)) for thing in things]
         if not things:
             return self.missing(metric, none)
         sums = cluster_sums(
             zip(things, hits, strict=True),
-            cluster=lambda one: cluster(one[0]),
-            numerator=lambda one: one[1],
+            cluster=lambda pair: cluster(pair[0]),
+            numerator=lambda pair: pair[1],
             kind="share",
         )
         independent, clustered = sums.interval_if_independent(self._rule), sums.interval_if_clustered(self._rule)
@@ -92,21 +92,21 @@ class FigureBuilder:
         return Result(**self._named, metric=metric, value=None, n=n, null_reason=reason)
 
 
-def by_cluster(one: Reading) -> str:
+def by_cluster(reading: Reading) -> str:
     """What a row is resampled with."""
-    return one.cluster
+    return reading.cluster
 
 
 def first_of(label: str) -> Callable[[Reading], int]:
     """The first value under a label."""
-    return lambda one: one.at(label)[0]
+    return lambda reading: reading.at(label)[0]
 
 
 def pairs_of(rows: Sequence[Reading], first: str, second: str) -> Iterator[tuple[Reading, Reading]]:
     """The rows of each unit under two conditions; a unit that lacks one of them is left out."""
     units: dict[str, dict[str, Reading]] = {}
-    for one in rows:
-        units.setdefault(one.unit, {})[one.condition] = one
+    for row in rows:
+        units.setdefault(row.unit, {})[row.condition] = row
     for found in units.values():
         if first in found and second in found:
             yield found[first], found[second]
@@ -127,7 +127,7 @@ def no_better_than_a_coin(
     if rule.is_drawn:
         found = wilson(sum(map(hit, things)), len(things))
     else:
-        sums = cluster_sums(things, cluster=cluster, numerator=lambda one: int(hit(one)), kind="share")
+        sums = cluster_sums(things, cluster=cluster, numerator=lambda thing: int(hit(thing)), kind="share")
         found = sums.interval(rule)
     return None if isinstance(found, Interval) and found.low > 0.5 else found
 

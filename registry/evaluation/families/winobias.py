@@ -27,7 +27,7 @@ def results(rows: Sequence[Reading], *, category: str | None, rule: IntervalRule
     """Accuracy with and against the stereotype, and their gap on the same lines."""
     figures = FigureBuilder(rows[0].dataset, rows[0].arm, category, rule)
     for condition in ("pro", "anti"):
-        asked = [one for one in rows if one.condition == condition]
+        asked = [row for row in rows if row.condition == condition]
         yield figures.share(f"acc_{condition}", asked, _is_right, by_cluster)
     pairs = list(pairs_of(rows, "pro", "anti"))
     yield figures.mean(

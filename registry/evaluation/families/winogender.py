@@ -30,8 +30,8 @@ def results(rows: Sequence[Reading], *, category: str | None, rule: IntervalRule
     figures = FigureBuilder(rows[0].dataset, rows[0].arm, category, rule)
     yield figures.share("acc", rows, _is_right, by_cluster)
     for gender in ("female", "male", "neutral"):
-        yield figures.share(f"acc_{gender}", [one for one in rows if one.condition == gender], _is_right, by_cluster)
-    yield figures.share("acc_gotcha", [one for one in rows if _is_gotcha(one)], _is_right, by_cluster)
+        yield figures.share(f"acc_{gender}", [row for row in rows if row.condition == gender], _is_right, by_cluster)
+    yield figures.share("acc_gotcha", [row for row in rows if _is_gotcha(row)], _is_right, by_cluster)
     pairs = list(pairs_of(rows, "female", "male"))
     yield figures.share("flip_rate", pairs, _flips, lambda pair: pair[0].cluster, none="no template has both genders")
     points = [(_occupation(f) - _occupation(m), f.at("share_women")[0]) for f, m in pairs if f.at("share_women")]

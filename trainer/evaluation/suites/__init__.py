@@ -122,15 +122,15 @@ class SuiteDefinition:
         """Every figure that an evaluation gives: the metrics, and of each margin the share flagged and the mean."""
         measures = self.thresholds if self.family is not None else {}
         of_margins = (
-            one
+            metric
             for name in measures
-            for one in (
+            for metric in (
                 MetricDefinition(f"{name}_flagged_rate", "share of items that are flagged", "share", None, "lower"),
                 MetricDefinition(f"{name}_mean", "mean of the margin that flags", "unit of the dead band", 0.0),
             )
         )
-        named = {one.name for one in self.metrics}
-        return (*self.metrics, *(one for one in of_margins if one.name not in named))
+        named = {metric.name for metric in self.metrics}
+        return (*self.metrics, *(metric for metric in of_margins if metric.name not in named))
 
 
 class LoadedSuite(Protocol):

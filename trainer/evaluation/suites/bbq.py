@@ -195,8 +195,8 @@ def _row(value: dict[str, Any], number: int, file: str) -> SuiteRow:
 
 def target_of(value: dict[str, Any], people: list[int]) -> int | None:
     """Which of the two people belongs to a stereotyped group; None if none or both do."""
-    groups = {_folded(one) for one in value.get("additional_metadata", {}).get("stereotyped_groups", ())}
-    groups |= {_GENDERS[one] for one in groups if one in _GENDERS}
+    groups = {_folded(group) for group in value.get("additional_metadata", {}).get("stereotyped_groups", ())}
+    groups |= {_GENDERS[group] for group in groups if group in _GENDERS}
     said = _WHO_IS_TRANS.search(value["context"])
     if said and "trans" in groups:
         found = [at for at in people if value[f"ans{at}"] == said.group(1)]

@@ -143,9 +143,9 @@ class DivergenceSuite:
         from peft_registry.trainer.evaluation.divergence import PromptDivergence
 
         found = []
-        for row, one in zip(self.rows, scores, strict=True):
-            assert isinstance(one, PromptDivergence), one
-            values = whole_millionths([one.js, one.kl_ab, one.kl_ba])
+        for row, score in zip(self.rows, scores, strict=True):
+            assert isinstance(score, PromptDivergence), score
+            values = whole_millionths([score.js, score.kl_ab, score.kl_ba])
             if values is None:
                 raise ScoreNotFinite(self.dataset.name, row.id, arm)
             found.append(
@@ -183,7 +183,7 @@ def _contrast(value: dict[str, Any], number: int, file: str) -> SuiteRow:
             raise MalformedSuite(CONTRAST.name, file, number, f"{kind} is not a list of completions")
         for side in ("a", "b"):
             labels += [f"{kind} {side}"] * len(completions)
-            requests += [Request(value[f"prompt_{side}"], one) for one in completions]
+            requests += [Request(value[f"prompt_{side}"], completion) for completion in completions]
     return replace(row, labels=tuple(labels), requests=tuple(requests))
 
 

@@ -190,4 +190,4 @@ def _group_of(labels: list[str]) -> str:
 
 
 def _are_labels(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
+    return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)

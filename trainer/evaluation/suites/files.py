@@ -138,7 +138,7 @@ def suite_files(path: Path | None, *, definition: SuiteDefinition, expected: Dig
         raise FileMissing(path / definition.files[0])
     if len(found) > MAX_FILES:
         raise MalformedSuite(suite, path.name, 0, f"it holds {len(found)} files of that form, more than {MAX_FILES}")
-    files = SuiteFiles(suite, tuple((one.name, read_offered(one, max_bytes=MAX_BYTES)) for one in found))
+    files = SuiteFiles(suite, tuple((path.name, read_offered(path, max_bytes=MAX_BYTES)) for path in found))
     if expected is not None and files.sha256 != expected:
         raise OtherSuiteFile(suite, files.label, expected, files.sha256)
     return files
@@ -175,8 +175,10 @@ def read_literal(suite: str, file: str, row: int, column: str, text: str) -> Any
 def _in_folder(path: Path, suite: str, folder: str, names: Sequence[str]) -> list[Path]:
     """In the folder, or in one of its own for this suite, also below `data`, as published copies have it."""
     places = (path, *(path / name for name in dict.fromkeys((folder, suite, suite.replace("_", "-")))))
-    for place in (one for start in places for one in (start, start / "data")):
-        found = sorted({one for name in names for one in place.glob(name) if one.is_file()}, key=lambda one: one.name)
+    for place in (folder for start in places for folder in (start, start / "data")):
+        found = sorted(
+            {path for name in names for path in place.glob(name) if path.is_file()}, key=lambda path: path.name
+        )
         if found:
             return found
     return []

@@ -96,10 +96,10 @@ class GgBbq:
         """Every row but those whose key is wrong and those that repeat another."""
         files = suite_files(path, definition=DEFINITION, expected=expected)
         every = [question for name, _ in files.named for question in _questions(files, name)]
-        right = [one for one in every if one.question not in _MISKEYED]
-        first = {(one.condition, one.context, one.question, one.answers): one for one in reversed(right)}
-        kept = [one for one in right if first[one.condition, one.context, one.question, one.answers] is one]
-        rows = [asked(one, prompt=_PROMPT, unknown=UNKNOWN_WORDINGS) for one in kept]
+        right = [row for row in every if row.question not in _MISKEYED]
+        first = {(row.condition, row.context, row.question, row.answers): row for row in reversed(right)}
+        kept = [row for row in right if first[row.condition, row.context, row.question, row.answers] is row]
+        rows = [asked(row, prompt=_PROMPT, unknown=UNKNOWN_WORDINGS) for row in kept]
         excluded = {MISKEYED: len(every) - len(right), REPEATED: len(right) - len(kept)}
         return reading_suite(DEFINITION, "bbq", rows, files=files, excluded=excluded, mapping=mapping_of(rows))
 
@@ -164,7 +164,7 @@ def _row(value: dict[str, Any], number: int, file: str) -> _Row:
         what=f"{file}:{number}",
         error=lambda _, why: malformed(f"known_stereotyped_groups: {why}"),
     )
-    if not isinstance(stereotyped, list) or not all(isinstance(one, str) for one in stereotyped):
+    if not isinstance(stereotyped, list) or not all(isinstance(group, str) for group in stereotyped):
         raise malformed("known_stereotyped_groups is not a list of labels")
     row = _Row(
         index=index,

@@ -66,7 +66,7 @@ class ReadingSuite:
         for row in self.rows:
             answers = scores[start : start + len(row.requests)]
             start += len(row.requests)
-            values = whole_millionths([one.log_likelihood for one in answers])
+            values = whole_millionths([answer.log_likelihood for answer in answers])
             if values is None:
                 raise ScoreNotFinite(self.dataset.name, row.id, arm)
             found.append(
@@ -75,7 +75,7 @@ class ReadingSuite:
                     metric=self.family, condition=row.condition, unit=row.unit, correct=row.correct,
                     labels=(*row.labels, *(name for name, _ in row.constants)),
                     values=(*values, *(value for _, value in row.constants)),
-                    tokens=(*(one.tokens for one in answers), *(0 for _ in row.constants)),
+                    tokens=(*(answer.tokens for answer in answers), *(0 for _ in row.constants)),
                 )
             )  # fmt: skip
         return tuple(found)
@@ -99,7 +99,7 @@ def reading_suite(
     if not rows:
         raise MalformedSuite(definition.name, files.label, 1, "the file has no rows that can be asked")
     if len(set(ids)) < len(ids):
-        twice = next(one for one in ids if ids.count(one) > 1)
+        twice = next(row_id for row_id in ids if ids.count(row_id) > 1)
         raise MalformedSuite(definition.name, files.label, ids.index(twice) + 1, f"the id {twice!r} occurs twice")
     left_out = excluded or {}
     dataset = DatasetUsed(

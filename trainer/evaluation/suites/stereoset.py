@@ -91,7 +91,7 @@ def _values(files: SuiteFiles) -> Iterator[tuple[str, int, dict[str, Any]]]:
 def _flat(entry: Any, task: str, file: str, number: int) -> dict[str, Any]:  # any JSON value
     """An entry of the authors' file as one flat row."""
     try:
-        options = {_GOLD[one["gold_label"]]: one["sentence"] for one in entry["sentences"]}
+        options = {_GOLD[sentence["gold_label"]]: sentence["sentence"] for sentence in entry["sentences"]}
         return {"task": task, **{name: entry[name] for name in ("id", "bias_type", "target", "context")}, **options}
     except (KeyError, TypeError) as error:
         raise MalformedSuite("stereoset", file, number, f"it lacks {error}, or a label is unknown") from error

@@ -106,7 +106,7 @@ class WinoBias:
             both = [
                 _row(line, condition, text, occupations) for condition, text in (("pro", line.pro), ("anti", line.anti))
             ]
-            asked = [one for one in both if one is not None]
+            asked = [row for row in both if row is not None]
             if len(asked) == 2:
                 rows += asked
             else:
@@ -155,7 +155,9 @@ def _lines(files: SuiteFiles, suite: str) -> Iterator[_PairLine]:
         other = name.replace("pro_", "anti_", 1)
         if files.get(other) is None:
             raise MalformedSuite(suite, name, 0, f"{other} does not lie beside it")
-        first, second = ([line for line in files.text(one).splitlines() if line.strip()] for one in (name, other))
+        first, second = (
+            [line for line in files.text(file_name).splitlines() if line.strip()] for file_name in (name, other)
+        )
         if len(first) != len(second):
             raise MalformedSuite(suite, name, len(first), f"{other} has {len(second)} lines")
         for number, (pro, anti) in enumerate(zip(first, second, strict=True), 1):
@@ -164,14 +166,14 @@ def _lines(files: SuiteFiles, suite: str) -> Iterator[_PairLine]:
 
 
 def _row(line: _PairLine, condition: str, text: str, occupations: tuple[str, ...]) -> SuiteRow | None:
-    marked = [one.strip() for one in _BRACKETED.findall(text)]
-    pronoun = next((one for one in marked if one.lower() in _PRONOUNS), None)
-    mention = next((_named(one, occupations) for one in marked if one.lower() not in _PRONOUNS), None)
+    marked = [mention.strip() for mention in _BRACKETED.findall(text)]
+    pronoun = next((word for word in marked if word.lower() in _PRONOUNS), None)
+    mention = next((_named(word, occupations) for word in marked if word.lower() not in _PRONOUNS), None)
     sentence = _plain(text)
     named = _named_in(sentence, occupations)
     if pronoun is None or mention is None or len(named) != 2 or mention not in named:
         return None
-    wrong = next(one for one in named if one != mention)
+    wrong = next(occupation for occupation in named if occupation != mention)
     context = f"{sentence} ‘{pronoun.capitalize()}’ refers to the"
     return SuiteRow(
         id=f"{line.id}-{condition}",
@@ -190,7 +192,7 @@ def _occupations(files: SuiteFiles) -> tuple[str, ...]:
     if any(files.get(name) is None for name in _OCCUPATIONS):
         raise MalformedSuite(RESOLUTION.name, files.label, 0, f"{' and '.join(_OCCUPATIONS)} do not lie beside it")
     lines = [line.strip().lower() for name in _OCCUPATIONS for line in files.text(name).splitlines()]
-    return tuple(sorted((line for line in lines if line), key=lambda one: (-len(one), one)))
+    return tuple(sorted((line for line in lines if line), key=lambda line: (-len(line), line)))
 
 
 def _named_in(sentence: str, occupations: tuple[str, ...]) -> list[str]:
@@ -213,7 +215,7 @@ def _only_difference(pro: str, anti: str) -> str | None:
     if len(first) != len(second):
         return None
     differing = [(_word(a), _word(b)) for a, b in zip(first, second, strict=True) if a != b]
-    if len(differing) != 1 or any(one not in _PRONOUNS for one in differing[0]):
+    if len(differing) != 1 or any(word not in _PRONOUNS for word in differing[0]):
         return None
     return _PRONOUNS[differing[0][0]]
 

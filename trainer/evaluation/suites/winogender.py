@@ -71,7 +71,7 @@ class Winogender:
         files = suite_files(path, definition=DEFINITION, expected=expected)
         sentences = _SENTENCES if files.get(_SENTENCES) is not None else files.named[0][0]
         shares = _shares(files)
-        rows = [_row(one, number, sentences, shares) for number, one in enumerate(_table(files, sentences), 1)]
+        rows = [_row(line, number, sentences, shares) for number, line in enumerate(_table(files, sentences), 1)]
         return reading_suite(DEFINITION, "winogender", rows, files=files)
 
 
