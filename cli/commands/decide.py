@@ -19,9 +19,11 @@ from peft_registry.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.use_cases.decide import Decided
     from peft_registry.schemas.acts import DecidedQuestion
     from peft_registry.schemas.answers import Area
+    from peft_registry.schemas.version import Version
 
 
 class Owner(StrEnum):
@@ -101,7 +103,6 @@ def decide(
     from peft_registry.registry.records.references import version_named
     from peft_registry.registry.use_cases.answering_key import answering_key
     from peft_registry.registry.use_cases.decide import decide as sign_answers
-    from peft_registry.registry.use_cases.decide import write_form
     from peft_registry.registry.use_cases.gap_form import FormFileThere
     from peft_registry.registry.use_cases.take_up_answers import complete_answers, taken_over_by_newest
 
@@ -125,18 +126,24 @@ def decide(
                 for taken in taken_over_by_newest(registry, version):
                     console.note(f"besides  {taken.text}")
         if not is_filled_in:
-            written = write_form(registry, version, form, None if owner is None else owner.area)
-            if output is Output.json:
-                console.out_json(written.model_dump(mode="json"))
-                return
-            console.line(f"form     {console.path_from_here(form)}: {written.text}")
-            console.next_step(f"registry decide {version.label} --form {form} --key YOUR.key")
+            _write_form(registry, version, form, owner, output)
             return
         decided = sign_answers(registry, version, form, signer, dry_run=dry_run)
     if output is Output.json:
         console.out_json(decided.model_dump(mode="json"))
         return
     _show(decided, form, key, dry_run=dry_run)
+
+
+def _write_form(registry: "Registry", version: "Version", form: Path, owner: Owner | None, output: Output) -> None:
+    from peft_registry.registry.use_cases.decide import write_form
+
+    written = write_form(registry, version, form, None if owner is None else owner.area)
+    if output is Output.json:
+        console.out_json(written.model_dump(mode="json"))
+        return
+    console.line(f"form     {console.path_from_here(form)}: {written.text}")
+    console.next_step(f"registry decide {version.label} --form {form} --key YOUR.key")
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ def init(
         recovery=recovery,
     )
     settings = make_home(new, now=now)
-    root = PublicKey.parse(HomeFiles(folder).key("root").public.read_bytes()).key_id
+    root_key_id = PublicKey.parse(HomeFiles(folder).key("root").public.read_bytes()).key_id
     is_known = remember_home(state_folder(), folder, settings)
     if is_known:
         chain = parse_chain(HomeFiles(folder).trust.read_bytes())
@@ -111,19 +111,24 @@ def init(
         )
     if output is Output.json:
         config = None if written is None else str(written.config)
-        value = {"registry_id": settings.registry_id, "home": str(folder), "root": f"sha256:{root}"}
+        value = {"registry_id": settings.registry_id, "home": str(folder), "root": f"sha256:{root_key_id}"}
         console.out_json(value | {"encrypted": not unencrypted, "training_file": config})
         return
     console.line(f"registry {settings.registry_id[:8]}  {folder}")
-    console.line(f"keys     trainer P-256, log Ed25519, root P-256{'  (unencrypted)' if unencrypted else ''}")
-    if recovery is not None:
-        console.line(f"recovery {recovery.key_file}  of {recovery.person}: take it away from this machine")
+    _show_keys(recovery, unencrypted=unencrypted)
     if written is not None:
         console.line(f"example  {written.config}  with {written.rows} rows of data")
     if recovery is None and sys.stderr.isatty():
         console.note("note: whoever loses keys/root.key cannot renew this trust; --recovery-key makes a second root")
-    elsewhere = "" if is_known and folder == Path.cwd() / FOLDER_NAME else f" --home {folder}"
+    is_found_from_here = is_known and folder == Path.cwd() / FOLDER_NAME
+    elsewhere = "" if is_found_from_here else f" --home {folder}"
     console.next_step(f"registry base add embedded --name tiny{elsewhere}")
+
+
+def _show_keys(recovery: "Recovery | None", *, unencrypted: bool) -> None:
+    console.line(f"keys     trainer P-256, log Ed25519, root P-256{'  (unencrypted)' if unencrypted else ''}")
+    if recovery is not None:
+        console.line(f"recovery {recovery.key_file}  of {recovery.person}: take it away from this machine")
 
 
 def _recovery(folder: Path | None, person: str | None) -> "Recovery | None":

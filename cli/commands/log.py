@@ -2,13 +2,16 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+
+if TYPE_CHECKING:
+    from peft_registry.registry.use_cases.accept_restore import AcceptedRestore
 
 _BELOW_ZERO = re.compile("-[0-9]+")
 
@@ -238,6 +241,11 @@ def log_accept_restore(
     if output is Output.json:
         console.out_json(restore.model_dump(mode="json"))
         return
+    _show_restore(restore)
+
+
+def _show_restore(restore: "AcceptedRestore") -> None:
+    """What is lost and kept, and what comes next, by how far the epoch got."""
     lost = restore.lost
     since = f", since {lost.kept_at}" if lost.kept_at else ""
     console.line(
