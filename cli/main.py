@@ -346,7 +346,8 @@ def _usage_or_bug(error: Exception, arguments: list[str]) -> int:
 
 def _usage_error(error: Exception) -> CommandLineRefused | None:
     """What the parser objects to; None for any other error, and where its answer is a command's help."""
-    message, context = getattr(error, "message", None), getattr(error, "ctx", None)
+    message = getattr(error, "message", None)
+    context = getattr(error, "ctx", None)
     if not message or context is None or type(error).__name__ == "NoArgsIsHelpError":
         return None
     # typer has pydantic check choices, which puts its own words first

@@ -314,7 +314,8 @@ def _expected(message: str) -> str:
 
 def _nearest(location: list[str]) -> str | None:
     location = _without_places(location)
-    here, prefix = _siblings(location), ".".join(location[:-1])
+    here = _siblings(location)
+    prefix = ".".join(location[:-1])
     close = closest(location[-1], here)
     if close:
         return f"{prefix}.{close}" if prefix else close

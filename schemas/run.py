@@ -106,7 +106,8 @@ class Coverage(Document):
 
 def coverage_sentence(coverage: tuple[Coverage, ...]) -> str:
     """`11 % of the weights of all matrices: attention 100 %, experts 0 %, router 0 %`; embeddings and head are not counted."""
-    whole, adapted = sum(entry.weights for entry in coverage), sum(entry.adapted for entry in coverage)
+    whole = sum(entry.weights for entry in coverage)
+    adapted = sum(entry.adapted for entry in coverage)
     kinds = ", ".join(f"{entry.kind} {entry.adapted / entry.weights:.0%}" for entry in coverage if entry.weights)
     return f"{adapted / whole:.0%} of the weights of all matrices: {kinds}" if whole else "no matrix"
 

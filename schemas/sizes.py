@@ -24,9 +24,11 @@ def bytes_of(text: str) -> int:
 
 def human_bytes(size: int) -> str:
     """A size for people, decimal units."""
-    amount, unit = float(size), "B"
+    amount = float(size)
+    unit = "B"
     for larger in ("kB", "MB", "GB", "TB"):
         if amount < 1000:
             break
-        amount, unit = amount / 1000, larger
+        amount = amount / 1000
+        unit = larger
     return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"

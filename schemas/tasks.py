@@ -171,7 +171,8 @@ def _measured_on(config: TrainingFile, tasks: Mapping[str, TrainingFile]) -> Tra
 
 
 def _held_out_of(name: str, config: TrainingFile) -> RetentionSource:
-    validation, cut = config.data.validation, config.training.max_length
+    validation = config.data.validation
+    cut = config.training.max_length
     if validation.path is not None:
         return RetentionSource(name=name, max_length=cut, **dict(validation.as_source()))
     seed = config.training.seed if validation.seed is None else validation.seed

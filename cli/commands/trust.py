@@ -90,7 +90,8 @@ def trust_show(home: HomeOption = None, output: OutputOption = Output.text) -> N
     from peft_registry.registry.signing.trust import current_policy, days_left
 
     with opened(home) as registry:
-        chain, now = registry.trust_chain, registry.clock()
+        chain = registry.trust_chain
+        now = registry.clock()
         pin = users_pins().pin(registry.settings.registry_id)
     policy = chain.newest.policy
     if output is Output.json:
@@ -243,7 +244,8 @@ def trust_sign(
         raise OptionNeeded("--root-key", "one of its roots signs it")
     signer = PrivateKey.load(key, passphrase_source(passphrase_file))
     chain, missing = sign_waiting(file, signer)
-    version, persons = chain.newest.policy.version, () if missing is None else missing.persons
+    version = chain.newest.policy.version
+    persons = () if missing is None else missing.persons
     if output is Output.json:
         console.out_json(
             {"version": version, "file": str(file), "complete": missing is None, "waits_for": list(persons)}

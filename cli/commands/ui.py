@@ -52,7 +52,8 @@ def ui(
         if mirror and not registry.read_only and registry.database.is_current:
             for line in sync_mirror(registry).lines():
                 console.note(line)
-        folder, needs = registry.folder, registry.settings.needs
+        folder = registry.folder
+        needs = registry.settings.needs
     progress = Progress(story_on_stdout=True)
     raise typer.Exit(
         serve(

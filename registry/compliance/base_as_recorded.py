@@ -42,7 +42,8 @@ def based_otherwise(
             yield f"base[{position}].name: no base with its weights is registered as {used.name.value}"
         sections = [base_section(_input(said)) for said in own]
         for name in (*_facts_of_a_base(), "params_total", "revision"):
-            value, known = getattr(used, name), [getattr(section, name) for section in sections]
+            value = getattr(used, name)
+            known = [getattr(section, name) for section in sections]
             if _contradicts(value, known, name) or (own and _is_invented(value, known, name)):
                 yield f"base[{position}].{name}: it names no statement, and the base is recorded otherwise"
         for name in _facts_of_a_base():

@@ -164,7 +164,8 @@ def _side(parameters: float, stated_flop: Value, training_tokens: Value, generat
     how = "as recorded for it"
     tokens = training_tokens.positive_number
     if flop is None and tokens is not None:
-        flop, how = dense_flop(parameters, tokens), "6·P·D from its parameters and training tokens"
+        flop = dense_flop(parameters, tokens)
+        how = "6·P·D from its parameters and training tokens"
     if flop is None:
         return unknown("not derived: neither its training compute nor its training tokens are recorded")
     if not math.isfinite(flop):

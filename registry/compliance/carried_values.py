@@ -129,7 +129,8 @@ def _items_gone(record: ModificationRecord, before: RecordSections) -> Iterator[
     """Bases, data and terms of bases that were added or left out: what went in is known when a version is registered."""
     second = in_second_form(before)
     for name in _ARRAYS:
-        stated, earlier = len(getattr(record, name)), len(getattr(second, name))
+        stated = len(getattr(record, name))
+        earlier = len(getattr(second, name))
         if stated != earlier:
             yield f"{name}: {stated} of them, and the record that it supersedes has {earlier}"
 

@@ -159,7 +159,8 @@ def energy_denied(
     record: ModificationRecord, stated: Collection[str], *, named: Callable[[str], str]
 ) -> Iterator[FactContradicted]:
     """That nothing measured an energy that somebody states; as `out_of_order`."""
-    rules, energy = field_rules().declared_energy, record.energy
+    rules = field_rules().declared_energy
+    energy = record.energy
     kwh = energy.training_kwh
     missing = energy.missing_info
     paths = ("energy.missing_info", "energy.training_kwh")
@@ -173,7 +174,8 @@ def energy_beyond_hours(
     record: ModificationRecord, stated: Collection[str], *, named: Callable[[str], str]
 ) -> Iterator[FactContradicted]:
     """An energy that somebody states and the hours of the devices deny by far; as `out_of_order`."""
-    rules, energy = field_rules().declared_energy, record.energy
+    rules = field_rules().declared_energy
+    energy = record.energy
     kwh = energy.training_kwh
     days = record.compute.hardware_days.positive_number
     declared_watts = record.power.device_watts.positive_number
@@ -227,7 +229,8 @@ def _listed(value: Any) -> list[Any]:  # any JSON value
 
 def _is_of_same(record: ModificationRecord, path: str, other: str) -> bool:
     """False for fields of two bases or data files, also where one is of a base and one of the terms of another."""
-    item, other_item = FieldPath.parse(path).item, FieldPath.parse(other).item
+    item = FieldPath.parse(path).item
+    other_item = FieldPath.parse(other).item
     if item is None or other_item is None:
         return True
     if item[0] == other_item[0]:
@@ -297,7 +300,8 @@ def _is_stated(path: str, stated: Collection[str]) -> bool:
 
 def _is_after(earlier: Leaf, later: Leaf) -> bool:
     """Whether all of the first date is after all of the second; False where one of them is not known."""
-    first, last = days_of(earlier.value.value), days_of(later.value.value)
+    first = days_of(earlier.value.value)
+    last = days_of(later.value.value)
     if first is None or last is None:
         return False
     # no day is added: that after the last one is beyond the calendar

@@ -185,7 +185,8 @@ def _facts(facts: dict[str, Any]) -> list[_Fact | InputRefused]:
 
 
 def _walk(section: Any, path: str, prefix: str, name: str | None) -> Iterator[_Fact | InputRefused]:
-    rules, sections = field_rules().by_path(), _sections()
+    rules = field_rules().by_path()
+    sections = _sections()
     if not isinstance(section, dict):
         yield FactMalformed(path.rstrip("."), "it is a section of several fields", "indent its fields under it")
         return

@@ -215,7 +215,8 @@ def _registered_otherwise(
     record: ModificationRecord, production: Production | None, registering: Registering
 ) -> Iterator[str]:
     """A record of another artifact, name, signer or time than those of its registration."""
-    identity, security = record.identity, record.security
+    identity = record.identity
+    security = record.security
     if identity.result_manifest.known and identity.result_manifest.value != str(registering.subject):
         yield "identity.result_manifest: it is that of another artifact"
     if registering.name is not None and identity.result_name.value not in (None, registering.name):
@@ -251,7 +252,8 @@ def _made_otherwise(claims: RecordClaims, manifest: Manifest) -> Iterator[str]:
     made = claims.made
     if made is None:
         return
-    is_import, was_merged = manifest.origin == "imported", is_merged(manifest)
+    is_import = manifest.origin == "imported"
+    was_merged = is_merged(manifest)
     if (made.kind == "import") != is_import or (was_merged and made.kind == "fine_tune"):
         yield f"provenance: it is that of a {made.kind}, and the manifest says otherwise"
     base = manifest.base
@@ -372,7 +374,8 @@ def _evaluated_otherwise(record: RecordSections, beside: SignedBeside) -> Iterat
     limited = with_limits_of_data(built, record.data).limitations
     for path in sorted(WRITTEN_BY_EVALUATIONS):
         name = path.partition(".")[2]
-        recorded, expected = getattr(record.evaluation, name), getattr(built, name)
+        recorded = getattr(record.evaluation, name)
+        expected = getattr(built, name)
         if name == "limitations" and recorded == limited:
             continue
         if beside.production is None and not recorded.known:

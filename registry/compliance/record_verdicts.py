@@ -149,7 +149,8 @@ def _is_purpose_changed(record: RecordSections) -> bool | None:
     stated = is_yes(record.high_risk.intended_purpose_changed)
     if stated is not None:
         return stated
-    before, after = record.high_risk.intended_purpose_before, record.high_risk.intended_purpose_after
+    before = record.high_risk.intended_purpose_before
+    after = record.high_risk.intended_purpose_after
     # two texts that differ may mean the same; that they are equal says that nothing changed
     return False if before.known and after.known and before.value == after.value else None
 
@@ -265,7 +266,8 @@ def _without_attempt(modifier: Answers) -> str | None:
 
 def _split(record: ModificationRecord, modifier: Answers, limits: Thresholds) -> str | None:
     """Whether the two ways to count fall on different sides of the threshold that decides."""
-    aware, own = record.compute.param_update_flop.number, modifier.own_flop
+    aware = record.compute.param_update_flop.number
+    own = modifier.own_flop
     kind = modifier.threshold_kind
     if aware is None or own is None or kind is None:
         return None

@@ -330,7 +330,8 @@ def _loss_only(run: RunRecord | None) -> Evaluation:
 def _run_loss(run: RunRecord | None) -> list[dict[str, Any]]:
     if run is None or not (run.loss_before.known and run.loss_after.known):
         return []
-    before, after = run.loss_before.value, run.loss_after.value
+    before = run.loss_before.value
+    after = run.loss_after.value
     return [{"metric": "loss", "unit": "nats per token", "before": before, "after": after, "change": after - before}]
 
 

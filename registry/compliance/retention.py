@@ -117,7 +117,8 @@ def kept_because(retention: Retention, gpai: Gpai, *, aliases: Sequence[str], to
         aliases: that were pointed at the version by a signed move, now or before.
         today: the day that the end is compared with.
     """
-    documentation, logs = retention_law().period("documentation"), retention_law().period("logs")
+    documentation = retention_law().period("documentation")
+    logs = retention_law().period("logs")
     ends = _day(retention.until)
     if ends is None:
         served = f"it was promoted as {' and '.join(aliases)}; " if aliases else ""

@@ -176,7 +176,8 @@ class OpenFile:
                 raise _unreadable(self.path, error) from error
             if not count:
                 raise FileChanged(self.path, f"it ended at byte {begin}, and {begin + len(buffer)} were expected")
-            buffer, begin = buffer[count:], begin + count
+            buffer = buffer[count:]
+            begin = begin + count
 
     def ends_at(self, size: int) -> bool:
         """True when nothing follows byte `size`.

@@ -337,7 +337,8 @@ def _is_private(path: Path) -> bool:
     """
     descriptor = os.open(path, _OPEN_CACHE_FLAGS, 0o600)
     try:
-        file, folder = os.fstat(descriptor), path.parent.stat()
+        file = os.fstat(descriptor)
+        folder = path.parent.stat()
     finally:
         os.close(descriptor)
     is_own = why_others_may_reach(file) is None and folder.st_uid in (os.geteuid(), 0)

@@ -356,7 +356,8 @@ def _guards(table: _Table, plan: StatisticsPlan, losses: Iterable[LossComparison
 def lost_capability(guards: Guards, plan: StatisticsPlan) -> tuple[LostCapability, ...]:
     """The guards that are beyond the limits of a plan; any of them explains fewer flagged items without a change of preference."""
     signs = []
-    before, after = guards.neutral_loss_before, guards.neutral_loss_after
+    before = guards.neutral_loss_before
+    after = guards.neutral_loss_after
     if before is not None and after is not None and after > before * plan.neutral_loss_ratio:
         signs.append(LostCapability(NEUTRAL_TEXT, before, after, f"at most {plan.neutral_loss_ratio:g} times as much"))
     falls = (
@@ -375,7 +376,8 @@ def lost_capability(guards: Guards, plan: StatisticsPlan) -> tuple[LostCapabilit
 
 
 def _both_less_likely(pair: ItemPair) -> bool:
-    before, after = pair.before, pair.after
+    before = pair.before
+    after = pair.after
     assert before.ll_b is not None and after.ll_b is not None, pair
     return after.ll_a < before.ll_a and after.ll_b < before.ll_b
 

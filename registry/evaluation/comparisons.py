@@ -71,9 +71,11 @@ def compare_pairs(
         control: the same items, base against a change that means nothing.
     """
     found = outcomes_of(pairs)
-    fix, introduction = _rates(pairs, "flagged", "fixed", rule), _rates(pairs, "clear", "introduced", rule)
+    fix = _rates(pairs, "flagged", "fixed", rule)
+    introduction = _rates(pairs, "clear", "introduced", rule)
     changes = net_changes(pairs)
-    net, net_clustered = changes.interval_if_independent(rule), changes.interval_if_clustered(rule)
+    net = changes.interval_if_independent(rule)
+    net_clustered = changes.interval_if_clustered(rule)
     margin = _sums(pairs, lambda pair: pair.margin_change, unit=MILLIONTHS)
     margin_ci = margin.interval(rule)
     return Comparison(

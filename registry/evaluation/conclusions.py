@@ -96,15 +96,18 @@ def conclude(
         conclusion, reason = _direction(found, control, confounded)
     if conclusion == "better" and unguarded is not None:
         # fewer flagged items are also what a weaker model shows, and here nothing could tell
-        conclusion, reason = "not_informative", f"{reason}, but {unguarded}"
+        conclusion = "not_informative"
+        reason = f"{reason}, but {unguarded}"
     if conclusion == "better" and reserved is not None:
-        conclusion, reason = "changed", f"{reason}, but {reserved}"
+        conclusion = "changed"
+        reason = f"{reason}, but {reserved}"
     if conclusion == "better" and stricter is not None:
         by_chance = _by_chance(comparison, stricter, tries, is_clustered)
         if by_chance is None:
             reason = f"{reason}; {tries}"
         else:
-            conclusion, reason = "inconclusive", f"{reason}, but it is {tries}: {by_chance}"
+            conclusion = "inconclusive"
+            reason = f"{reason}, but it is {tries}: {by_chance}"
     return comparison.revised(conclusion=conclusion, conclusion_reason=reason)
 
 

@@ -87,7 +87,8 @@ def _measures(arms: Mapping[ArmName, tuple[Reading, ...]], plan: StatisticsPlan)
     """Before, after and the paired change of each measure."""
     if plan.before not in arms or plan.after not in arms:
         return
-    before, after = arms[plan.before], arms[plan.after]
+    before = arms[plan.before]
+    after = arms[plan.after]
     for place, label in enumerate(before[0].labels):
         sums = cluster_sums(
             zip(before, after, strict=True),

@@ -99,7 +99,8 @@ def difference_interval_of_clusters(
         items: of each cluster; a cluster without any is left out.
         level: of confidence.
     """
-    down, up = _shares(fewer, items), _shares(more, items)
+    down = _shares(fewer, items)
+    up = _shares(more, items)
     too_few = _too_few(up.items, MIN_CLUSTERS_OF_A_SHARE)
     if too_few is not None:
         return too_few
@@ -126,7 +127,8 @@ def mean_interval(numerators: Sequence[int], denominators: Sequence[int], level:
     """
     bottom = np.asarray(denominators, dtype=np.float64)
     kept = bottom > 0
-    top, bottom = np.asarray(numerators, dtype=np.float64)[kept], bottom[kept]
+    top = np.asarray(numerators, dtype=np.float64)[kept]
+    bottom = bottom[kept]
     too_few = _too_few(bottom, MIN_CLUSTERS_OF_A_MEAN)
     if too_few is not None:
         return too_few
@@ -166,7 +168,8 @@ def _korn_graubard(shares: _Shares, level: float) -> tuple[float, float]:
     Where nothing varies, nothing tells how alike items are, and a cluster counts as an item. There are never more effective items
     than items: a variance that is small by chance narrows nothing.
     """
-    share, items = shares.value, float(shares.items.sum())
+    share = shares.value
+    items = float(shares.items.sum())
     clusters = _effective(shares.items)
     variance = jackknife_variance(shares.hits, shares.items)
     effective = share * (1 - share) / variance if variance > 0 else clusters
@@ -209,7 +212,8 @@ def jackknife_variance(top: _Floats, bottom: _Floats) -> float:
 def _jackknife_covariance(one: _Floats, other: _Floats, bottom: _Floats) -> float:
     clusters = len(bottom)
     rest = bottom.sum() - bottom
-    first, second = (one.sum() - one) / rest, (other.sum() - other) / rest
+    first = (one.sum() - one) / rest
+    second = (other.sum() - other) / rest
     return float((clusters - 1) / clusters * np.sum((first - first.mean()) * (second - second.mean())))
 
 

@@ -94,7 +94,8 @@ def _judged(recorded: Comparison, recomputed: Comparison | None, counted: Tries,
     if tries.seeds > counted.seeds:
         since = f"{tries.seeds - counted.seeds} of them begun since it was evaluated"
         if recomputed is not None:
-            conclusion, now = recomputed.conclusion, recomputed.conclusion_reason
+            conclusion = recomputed.conclusion
+            now = recomputed.conclusion_reason
         else:
             conclusion, now = conclusion_among(recorded, tries), f"{reason}; now {tries}"
         verdict = "still" if conclusion == "better" else "no longer"

@@ -243,7 +243,8 @@ def _verdict(limit: Limit, category: str | None, figures: EvaluationFigures, arm
         reason = _deciding_reason(limit, reason)
     if interval is None:
         return _undecided(limit, category, value, f"no interval: {reason or 'none is defined'}")
-    low, high = interval.low, interval.high
+    low = interval.low
+    high = interval.high
     below = limit.lo is not None and low < limit.lo
     above = limit.hi is not None and high > limit.hi
     beyond = (limit.lo is not None and high < limit.lo) or (limit.hi is not None and low > limit.hi)

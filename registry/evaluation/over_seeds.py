@@ -96,7 +96,8 @@ def ratio_over_rows_and_seeds(
     skewness = ratio_skewness(top.sum(0), bottom.sum(0)) * (of_rows[0] / variance) ** 1.5 if variance > 0 else 0.0
     t = student(_degrees_of_freedom(of_rows, of_seeds), level)
     low, high = (hall(end, skewness, rows) for end in (t, -t))
-    ratio, error = float(top.sum() / bottom.sum()), math.sqrt(variance)
+    ratio = float(top.sum() / bottom.sum())
+    error = math.sqrt(variance)
     return Interval(
         method=ROWS_AND_SEEDS,
         level=level,
@@ -120,7 +121,8 @@ def _share_interval(
     variance = of_items[0] + of_seeds[0]
     effective, freedom = items, items - 1  # where every item is hit, or none
     if variance > 0:
-        effective, freedom = share * (1 - share) / variance, _degrees_of_freedom(of_items, of_seeds)
+        effective = share * (1 - share) / variance
+        freedom = _degrees_of_freedom(of_items, of_seeds)
     effective *= (normal_quantile(level) / student(max(freedom, 1.0), level)) ** 2
     low, high = clopper_pearson(share * effective, effective, level)
     return Interval(method=ITEMS_AND_SEEDS, level=level, low=low, high=high, clusters=seeds)

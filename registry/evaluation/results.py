@@ -50,7 +50,8 @@ def loss_result(items: Sequence[Item], *, rule: IntervalRule) -> Result:
 
 def _rate(metric: str, items: Sequence[Item], hits: Sequence[bool], category: str | None, rule: IntervalRule) -> Result:
     sums = _sums(items, [int(hit) for hit in hits], unit=1, kind="share")
-    independent, clustered = sums.interval_if_independent(rule), sums.interval_if_clustered(rule)
+    independent = sums.interval_if_independent(rule)
+    clustered = sums.interval_if_clustered(rule)
     return Result(
         dataset=items[0].dataset,
         metric=metric,

@@ -85,6 +85,7 @@ def stale_evaluations(
 
 
 def _differences(one: Composition, other: Composition) -> list[str]:
-    first, second = one.to_json(), other.to_json()
+    first = one.to_json()
+    second = other.to_json()
     names = sorted(first.keys() | second.keys())
     return [_WORDS.get(name, f"another {name}") for name in names if first.get(name) != second.get(name)]

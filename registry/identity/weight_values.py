@@ -65,7 +65,8 @@ class FiniteValues:
     _kind: str = field(init=False)
 
     def __post_init__(self) -> None:
-        form, single = _FORMATS.get(self.span.dtype), _ONLY_NAN.get(self.span.dtype)
+        form = _FORMATS.get(self.span.dtype)
+        single = _ONLY_NAN.get(self.span.dtype)
         self._kind = form.kind if form is not None else "<u1"
         self._objection = None
         if form is not None:

@@ -131,7 +131,8 @@ def choose_base(
 
 def is_called(base: RegisteredBase, named: str) -> bool:
     """Whether a folder may mean a base by what it calls it: an id, a digest, a path that ends in its name."""
-    identity, source = base.record.identity, base.record.origin.source
+    identity = base.record.identity
+    source = base.record.origin.source
     if _DIGEST.match(named):
         return named.removeprefix("sha256:") in (identity.weights.hex, base.version.manifest_digest.hex)
     if HUB_ID.match(named) and HUB_ID.match(source):

@@ -121,7 +121,8 @@ class OfferedFolder:
 
     def _require_blob(self, path: str, sha256: str, copy: Path) -> None:
         """Raise where a copy of a snapshot's file has not the digest that is the file's name in the cache."""
-        snapshot, blob = HubSnapshot.of(self.folder), blob_of(self.folder / path)
+        snapshot = HubSnapshot.of(self.folder)
+        blob = blob_of(self.folder / path)
         if snapshot is None or blob is None:
             return
         computed = sha256 if len(blob.name) == len(sha256) else digest_like(copy, blob.name)

@@ -199,7 +199,8 @@ def sampled_runs(count: int, *, most: int, seed: str) -> list[range]:
     length = most // parts
     runs = []
     for number in range(parts):
-        begin, end = count * number // parts, count * (number + 1) // parts
+        begin = count * number // parts
+        end = count * (number + 1) // parts
         drawn = int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest())
         start = begin + drawn % (end - begin - length + 1)
         runs.append(range(start, start + length))

@@ -62,14 +62,16 @@ def _norm_of_product(file: OpenFile, first: TensorSpan, second: TensorSpan) -> f
     """‖B·A‖ from the two small Gram matrices: tr(BᵀB·AAᵀ). None for types and shapes that numpy does not hold."""
     if len(first.shape) != 2 or len(second.shape) != 2 or first.shape[0] != second.shape[1]:
         return None
-    flat_a, flat_b = values_of(file, first), values_of(file, second)
+    flat_a = values_of(file, first)
+    flat_b = values_of(file, second)
     if flat_a is None or flat_b is None:
         return None
     import numpy as np
 
     # scaled first: squares of the largest doubles are infinite
     scales = [float(np.abs(flat).max(initial=0.0)) or 1.0 for flat in (flat_a, flat_b)]
-    a, b = flat_a.reshape(first.shape) / scales[0], flat_b.reshape(second.shape) / scales[1]
+    a = flat_a.reshape(first.shape) / scales[0]
+    b = flat_b.reshape(second.shape) / scales[1]
     square = float(((b.T @ b) * (a @ a.T)).sum())
     norm = math.sqrt(max(square, 0.0)) * scales[0] * scales[1]
     return min(norm, sys.float_info.max)

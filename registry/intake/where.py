@@ -292,9 +292,11 @@ def _moments(value: _Value) -> tuple[str, str]:
     """The first moment of a day or a second, and the first one after it."""
     form: Literal["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]
     if _DAY.fullmatch(value.text):
-        form, step = "%Y-%m-%d", timedelta(days=1)
+        form = "%Y-%m-%d"
+        step = timedelta(days=1)
     elif _MOMENT.fullmatch(value.text):
-        form, step = "%Y-%m-%dT%H:%M:%SZ", timedelta(seconds=1)
+        form = "%Y-%m-%dT%H:%M:%SZ"
+        step = timedelta(seconds=1)
     else:
         raise QueryMalformed(
             value.position, f"{value.text[:40]!r} is not a day (2026-05-01) or a time (2026-05-01T12:00:00Z)"

@@ -305,7 +305,8 @@ def _resources(value: Any, what: str) -> tuple[Resource, ...]:  # any JSON value
     for entry in value:
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
             raise MalformedBundle(what, "a resource has no name")
-        name, digest = entry["name"], entry.get("digest")
+        name = entry["name"]
+        digest = entry.get("digest")
         if entry.get("algorithm") != "sha256":
             raise MalformedBundle(what, f"{name[:80]!r} is not hashed with sha256, as the rest is said to be")
         if not isinstance(digest, str) or not _HEX64.match(digest):
@@ -317,7 +318,8 @@ def _resources(value: Any, what: str) -> tuple[Resource, ...]:  # any JSON value
 def _subject(value: Any, what: str) -> tuple[str, Digest]:  # any JSON value
     if not isinstance(value, list) or len(value) != 1 or not isinstance(value[0], dict):
         raise MalformedBundle(what, "it does not have exactly one subject")
-    name, digests = value[0].get("name"), value[0].get("digest")
+    name = value[0].get("name")
+    digests = value[0].get("digest")
     root = digests.get("sha256") if isinstance(digests, dict) else None
     if not isinstance(name, str) or not name or not isinstance(root, str) or not _HEX64.match(root):
         raise MalformedBundle(what, "its subject lacks a name or a sha256 in lower-case hexadecimal")

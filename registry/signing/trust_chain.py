@@ -183,7 +183,8 @@ def roots_that_signed(version: TrustVersion, authority: TrustPolicy, *, valid_at
     message = dsse.pae(version.policy.payload_type, version.payload)
     counted = []
     for key_id in authority.roots:
-        key, signature = authority.key(key_id), version.signatures.get(key_id)
+        key = authority.key(key_id)
+        signature = version.signatures.get(key_id)
         if key is None or signature is None:
             continue
         if not public_of(key).verify(signature, message):
@@ -204,7 +205,8 @@ def public_of(key: TrustedKey) -> PublicKey:
 
 
 def _require_step(before: TrustVersion, version: TrustVersion) -> None:
-    older, newer = before.policy, version.policy
+    older = before.policy
+    newer = version.policy
     roots = roots_that_signed(version, older, valid_at=None)
     _require_enough(older, roots, whose="the roots before")
     if newer.version <= older.version:

@@ -195,10 +195,12 @@ def check_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], 
         if position & 1 or position == last:
             computed = node_hash(sibling, computed)
             while not position & 1 and position:
-                position, last = position >> 1, last >> 1
+                position = position >> 1
+                last = last >> 1
         else:
             computed = node_hash(computed, sibling)
-        position, last = position >> 1, last >> 1
+        position = position >> 1
+        last = last >> 1
     if last:
         raise ProofRejected(f"it has {len(proof)} hashes, fewer than entry {index} of {size} needs")
     _check_equal(computed, root, f"entry {index} is not what the log of {size} entries recorded")
@@ -239,12 +241,15 @@ def _fold_consistency(old_size: int, new_size: int, proof: Sequence[bytes], old_
         if last == 0:
             raise ProofRejected(f"it has more hashes than {old_size} to {new_size} entries need")
         if position & 1 or position == last:
-            old, new = node_hash(sibling, old), node_hash(sibling, new)
+            old = node_hash(sibling, old)
+            new = node_hash(sibling, new)
             while not position & 1 and position:
-                position, last = position >> 1, last >> 1
+                position = position >> 1
+                last = last >> 1
         else:
             new = node_hash(new, sibling)
-        position, last = position >> 1, last >> 1
+        position = position >> 1
+        last = last >> 1
     if last:
         raise ProofRejected(f"it has fewer hashes than {old_size} to {new_size} entries need")
     return old, new

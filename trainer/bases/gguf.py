@@ -162,7 +162,8 @@ def _make_plain(model: Any, facts: _Facts) -> None:
     model.config.architectures = [type(model).__name__]
     model.config.dtype = torch.bfloat16
     for config in (model.config, model.generation_config):
-        config.bos_token_id, config.eos_token_id = facts.bos, facts.eos
+        config.bos_token_id = facts.bos
+        config.eos_token_id = facts.eos
         config.pad_token_id = facts.padding
 
 

@@ -60,7 +60,8 @@ def loading_arguments(
     blocks = {name: module for name, module in twin.named_modules() if name and type(module).__name__ in kinds}
     if not blocks:
         raise OffloadRefused(f"the architecture {type(twin).__name__}", "transformers names no blocks of it", SUFFICES)
-    room, places = bytes_of(block.max_memory), dict[str, int | str]()
+    room = bytes_of(block.max_memory)
+    places = dict[str, int | str]()
     for name, module in blocks.items():
         size = sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
         places[name] = here if size <= room else block.to
@@ -117,7 +118,8 @@ def meta_weights(model: Any) -> Iterator[None]:
         if parameter is not None and parameter.is_meta
     ]
     for module, name in layers:
-        empty, device = module._parameters[name], module._hf_hook.execution_device
+        empty = module._parameters[name]
+        device = module._hf_hook.execution_device
         seeming = torch.zeros((), dtype=empty.dtype, device=device).expand(empty.shape)
         module._parameters[name] = torch.nn.Parameter(seeming, requires_grad=empty.requires_grad)
     try:

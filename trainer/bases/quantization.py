@@ -114,7 +114,8 @@ def through_4_bits(weight: Any, description: str) -> Any:
         QuantizationUnavailable: bitsandbytes is not installed, or does not work here.
         ValueError: `describe` did not write the description.
     """
-    functional, block = _bitsandbytes().functional, described(description)
+    functional = _bitsandbytes().functional
+    block = described(description)
     packed, state = functional.quantize_4bit(weight, compress_statistics=block.double, quant_type=block.type)
     return functional.dequantize_4bit(packed, state)
 
@@ -155,7 +156,8 @@ def described(text: str) -> QuantizationBlock:
 def without_kernels() -> Iterator[None]:
     """Imports inside the block do not see the package `kernels`, and bitsandbytes does not warn that it is missing."""
     log = logging.getLogger("bitsandbytes")
-    level, hidden = log.level, "kernels" not in sys.modules
+    level = log.level
+    hidden = "kernels" not in sys.modules
     log.setLevel(logging.ERROR)
     if hidden:
         sys.modules["kernels"] = None  # type: ignore[assignment]  # what makes an import of it fail

@@ -102,7 +102,8 @@ def compute_record(
         evaluation: what the evaluations before and after were made of; None when nobody watched.
         observe: is warned when the twin cannot be traced.
     """
-    result, hardware = run.result, run.hardware
+    result = run.result
+    hardware = run.hardware
     laws = _laws(run, observe)
     hours = result.seconds / 3600
     dense = DenseInputs(parameters=base.parameters_total, positions=result.tokens + _virtual_positions(run))
@@ -298,7 +299,8 @@ def _fitted(counts: list[float]) -> FlopLaw:
     one, two, three = (
         flops - head * (tokens - 1) for flops, tokens in zip((short, middle, long), _LENGTHS, strict=True)
     )
-    step, start = _LENGTHS[1] - _LENGTHS[0], _LENGTHS[0]
+    step = _LENGTHS[1] - _LENGTHS[0]
+    start = _LENGTHS[0]
     square = (three - 2 * two + one) / (2 * step**2)
     slope = (two - one) / step - square * (2 * start + step)
     constant = one - slope * start - square * start**2

@@ -81,7 +81,8 @@ class Column:
         """With the frozen blocks elsewhere but for `kept` bytes of them and two more: one computes, and what was fetched for
         another may not be free yet."""
         scale = self.frozen / trace.frozen if trace.frozen else 0.0  # a score holds them in fp32
-        blocks, there = round(trace.in_blocks * scale), round((2 * trace.largest_block + kept) * scale)
+        blocks = round(trace.in_blocks * scale)
+        there = round((2 * trace.largest_block + kept) * scale)
         weights = self.parts["weights"] - blocks + min(there, blocks)
         return Column(self.name, {**self.parts, "weights": weights}, frozen=self.frozen)
 

@@ -33,7 +33,8 @@ def count_passes(*models: Any) -> Iterator[Passes]:  # torch modules, perhaps wr
         given = named.get("inputs_embeds") if given is None else given
         if given is None:
             return
-        rows, tokens = given.shape[0], given.shape[1]
+        rows = given.shape[0]
+        tokens = given.shape[1]
         cache = named.get("past_key_values")
         before = 0 if cache is None else int(cache.get_seq_length())
         passes.count += 1

@@ -180,7 +180,8 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's __in
         size = storage.nbytes()
         self.now += size
         if self.now > self.peak:
-            self.peak, self.gradients_at_peak = self.now, self.gradients
+            self.peak = self.now
+            self.gradients_at_peak = self.gradients
         weakref.finalize(storage, self._release, size)
 
     def _release(self, size: int) -> None:
@@ -382,7 +383,8 @@ def _size(tensor: Any) -> int:
 def _quiet() -> Iterator[None]:
     """torch logs a traceback of its own for an operation that cannot be faked; the error says it."""
     log = logging.getLogger("torch._subclasses.fake_tensor")
-    before, log.disabled = log.disabled, True
+    before = log.disabled
+    log.disabled = True
     try:
         yield
     finally:

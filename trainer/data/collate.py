@@ -75,7 +75,8 @@ class Batch:
 
 def collate(examples: Sequence[Example], *, pad_id: int) -> Batch:
     """The batch of some sequences, padded on the right to the longest."""
-    rows, tokens = len(examples), max(len(example.ids) for example in examples)
+    rows = len(examples)
+    tokens = max(len(example.ids) for example in examples)
     ids = np.full((rows, tokens), pad_id, dtype=np.int64)
     mask = np.zeros((rows, tokens), dtype=np.int64)
     labels = np.full((rows, tokens), IGNORED, dtype=np.int64)

@@ -159,7 +159,8 @@ def load_data(
     else:
         fraction = data.validation.fraction or AUTO_VALIDATION_FRACTION
         divided = reader.divided(data.train, fraction=fraction, seed=split_seed, chooses=chooses)
-        train, held_out = divided[0], divided[1:]
+        train = divided[0]
+        held_out = divided[1:]
         identities = (train.identity(tuple(part.selection for part in (train, *held_out))),)
     parts = (train, *held_out)
     return LoadedData(

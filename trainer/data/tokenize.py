@@ -95,7 +95,8 @@ def _prompt_and_answer(
     subject = f"line {line} of {reading.name}"
     prompt = render_chat(tokenizer, values["prompt"], announce=True, subject=subject)
     whole = render_chat(tokenizer, turns_of(reading, values), announce=False, subject=subject)
-    alone, ids = _plain_ids(prompt, tokenizer), _plain_ids(whole, tokenizer)
+    alone = _plain_ids(prompt, tokenizer)
+    ids = _plain_ids(whole, tokenizer)
     start = _common(alone, ids)
     return ids, [place >= start for place in range(len(ids))]
 
@@ -132,14 +133,16 @@ def _conversation(
     for at, turn in enumerate(turns):
         if not is_learnt(turn):
             continue
-        before, upto = rendered(at, announce=True), rendered(at + 1).rstrip("\n")
+        before = rendered(at, announce=True)
+        upto = rendered(at + 1).rstrip("\n")
         if upto.startswith(before) and whole.startswith(upto):
             spans.append((len(before), len(upto)))
         elif at == len(turns) - 1:
             raise ChatTemplateRefused(subject, "the rendered conversation does not begin with its rendered prompt")
         else:
             untaught += 1
-    pieces, done = [], 0
+    pieces = []
+    done = 0
     for start, stop in spans:
         pieces += [(_plain_ids(whole[done:start], tokenizer), False), (_plain_ids(whole[start:stop], tokenizer), True)]
         done = stop

@@ -114,7 +114,8 @@ def _made_by(records: Records) -> str:
 def _data(registry: Registry, manifest: Manifest) -> dict[str, Any]:
     """The data that went in, of ingredients too: file digest, and the rows of each split."""
     found: dict[str, set[str]] = {}
-    waiting, seen = [manifest], set[Digest]()
+    waiting = [manifest]
+    seen = set[Digest]()
     while waiting:
         current = waiting.pop()
         for data in current.data:

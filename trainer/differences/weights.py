@@ -121,7 +121,8 @@ class _Weights:
 
     @classmethod
     def of(cls, registry: Registry, side: Side, scratch: Path) -> "_Weights":
-        version, manifest = side.version, side.records.manifest
+        version = side.version
+        manifest = side.records.manifest
         files = checked_folder(registry, version, scratch)
         folder = files.folder
         base = version.base_weights if version.base_weights is not None else version.weights_digest
@@ -155,7 +156,8 @@ def _of_models(
     names = sorted(first.keys() | second.keys())
     observe(Started("compare", total=len(names), unit="tensors"))
     for at, name in enumerate(names, start=1):
-        before, after = first.get(name), second.get(name)
+        before = first.get(name)
+        after = second.get(name)
         known = [tensor for tensor in (before, after) if tensor is not None]
         shape = known[0].shape
         if all(tensor.dtype in DTYPES and tensor.shape == shape for tensor in known):
@@ -316,5 +318,6 @@ def _factors(adapter: Adapter, module: str) -> tuple[torch.Tensor, torch.Tensor]
     """(s·B, A) in fp64; None where the adapter leaves the module alone."""
     if f"{module}{_A}" not in adapter.tensors:
         return None
-    a, b = adapter.tensors[f"{module}{_A}"].read().double(), adapter.tensors[f"{module}{_B}"].read().double()
+    a = adapter.tensors[f"{module}{_A}"].read().double()
+    b = adapter.tensors[f"{module}{_B}"].read().double()
     return b * adapter.scale(module), a

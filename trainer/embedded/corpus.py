@@ -97,7 +97,9 @@ def _fill(rule: str, rng: random.Random) -> str:
     source = _scenes()
 
     def draw(found: re.Match[str]) -> str:
-        name, number, field = found.group(1), found.group(2) or "1", found.group(3)
+        name = found.group(1)
+        number = found.group(2) or "1"
+        field = found.group(3)
         if (name, number) not in drawn:
             pool = source["tables"][name] if field else source["lists"][name]
             taken = [value for (other, _), value in drawn.items() if other == name]
@@ -114,8 +116,10 @@ def _sentence_case(text: str) -> str:
 
 
 def _arithmetic(rng: random.Random) -> str:
-    a, b = rng.randint(1, 10), rng.randint(1, 10)
-    large, small = max(a, b), min(a, b)
+    a = rng.randint(1, 10)
+    b = rng.randint(1, 10)
+    large = max(a, b)
+    small = min(a, b)
     fruit = rng.choice(_scenes()["lists"]["fruit"])
     who, other = rng.sample(_scenes()["lists"]["who"], 2)
     return rng.choice(

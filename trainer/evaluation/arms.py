@@ -114,7 +114,8 @@ def score_arm(
     spec: ArmSpec, tokenizer: Tokenizer, questions: Questions, *, max_length: int | None, observe: Observe
 ) -> Scored:
     """Ask one arm everything; a control is asked the suites alone."""
-    is_noise, is_control = spec.name == "noise", spec.name in CONTROL_ARMS
+    is_noise = spec.name == "noise"
+    is_control = spec.name in CONTROL_ARMS
     # the noise control has another order and half the batch: other padding and other kernels on the same questions
     order: Order = "shortest first" if is_noise else "longest first"
     budget = token_budget_of(spec.model) // (2 if is_noise else 1)

@@ -52,7 +52,8 @@ def next_token_divergences(
 
 def divergence(first: torch.Tensor, second: torch.Tensor) -> PromptDivergence:
     """Of two vectors (V,) of log-probabilities."""
-    p, q = first.double().exp(), second.double().exp()
+    p = first.double().exp()
+    q = second.double().exp()
     log_m = torch.logaddexp(first.double(), second.double()) - math.log(2)
     js = 0.5 * float((p * (first.double() - log_m)).sum() + (q * (second.double() - log_m)).sum())
     kl_ab = float((p * (first - second).double()).sum())

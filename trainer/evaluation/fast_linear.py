@@ -79,7 +79,8 @@ def _is_faster() -> bool:
         if "GenuineIntel" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace"):
             return False
         with torch.inference_mode():
-            given, weight = torch.arange(6.0).reshape(2, 3), torch.arange(12.0).reshape(4, 3)
+            given = torch.arange(6.0).reshape(2, 3)
+            weight = torch.arange(12.0).reshape(4, 3)
             return bool(torch.equal(_multiply(given, weight, None), given @ weight.t()))
     except (OSError, AttributeError, RuntimeError):
         return False  # another system, or a torch without this operation: the usual way is never wrong

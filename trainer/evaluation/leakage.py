@@ -154,7 +154,8 @@ def read_text_hashes(data: bytes, digest: Digest) -> TextHashes:
         raise MalformedTextHashes(
             digest, f"its header does not say {FORM}, or the form before it, over runs of {WORDS} words"
         )
-    rows, below = header.get("rows"), header.get("below")
+    rows = header.get("rows")
+    below = header.get("below")
     if type(rows) is not int or type(below) is not int or not 0 <= below <= _ALL or len(data) > MAX_BYTES:
         raise MalformedTextHashes(digest, "its header or size is out of range")
     if len(packed) % _BYTES:

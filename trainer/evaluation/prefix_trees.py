@@ -70,7 +70,8 @@ def trees_of(rows: Sequence[TokenRow], *, max_tokens: int) -> list[Tree]:
         shared = _shared(before, inputs) if tree.size else 0
         if tree.size and tree.size + len(inputs) - shared > max_tokens:
             found.append(tree)
-            tree, shared = Tree(), 0
+            tree = Tree()
+            shared = 0
         path = (*path[:shared], *_grow(tree, inputs, path[shared - 1] if shared else -1, shared))
         tree.asked.append((index, path))
         before = inputs

@@ -342,7 +342,8 @@ def exact_match(answer: str, reference: str) -> float:
 
 def f1(answer: str, reference: str) -> float:
     """The harmonic mean of precision and recall over folded words."""
-    found, wanted = _folded(answer).split(), _folded(reference).split()
+    found = _folded(answer).split()
+    wanted = _folded(reference).split()
     if not found or not wanted:
         return float(found == wanted)
     both = sum((Counter(found) & Counter(wanted)).values())

@@ -104,13 +104,15 @@ def encode(tokenizer: Tokenizer, request: Request, *, prefix_token_id: int | Non
         before = _ids(tokenizer, context)
         scored = _ids(tokenizer, context + continuation)[len(before) :]
     else:
-        before, scored = [prefix_token(tokenizer, prefix_token_id)], _ids(tokenizer, continuation)
+        before = [prefix_token(tokenizer, prefix_token_id)]
+        scored = _ids(tokenizer, continuation)
         if scored[:1] == before:
             scored = scored[1:]
     ids = [*before, *scored]
     # the last token is not fed to the model, so a row may be one token longer than the model is
     cut = max(0, len(ids) - max_length - 1) if max_length else 0
-    ids, first = ids[cut:], max(1, len(before) - cut)
+    ids = ids[cut:]
+    first = max(1, len(before) - cut)
     positions = tuple(range(first, len(ids)))
     return TokenRow(tuple(ids), positions, tuple(ids[first:]), is_truncated=cut > 0)
 

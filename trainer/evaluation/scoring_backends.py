@@ -126,7 +126,8 @@ def batches(things: Sequence[Thing], size: Callable[[Thing], int], budget: int) 
         wider = max(width, size(thing))
         if batch and wider * (len(batch) + 1) > budget:
             yield batch
-            batch, wider = [], size(thing)
+            batch = []
+            wider = size(thing)
         batch.append(thing)
         width = wider
     if batch:

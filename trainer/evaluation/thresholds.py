@@ -193,7 +193,8 @@ def _band(file: str, key: str, ends: Mapping[str, Any], source: str) -> Threshol
 
 
 def _limit(file: str, key: str, ends: Mapping[str, Any], figure: KnownFigure, source: str) -> Limit:
-    lo, hi = ends.get("lo"), ends.get("hi")
+    lo = ends.get("lo")
+    hi = ends.get("hi")
     if lo is not None and hi is not None and lo > hi:
         raise ThresholdPointless(file, key, f"lo {lo:g} is above hi {hi:g}", "exchange them")
     if figure.better == "lower" and hi is None:

@@ -20,7 +20,8 @@ from peft_registry.trainer.evaluation.models import CausalModel
 NARROW = (torch.bfloat16, torch.float16)
 _AT_ONCE = 1 << 26  # weights that are wide at once: 256 MiB
 # few rows are over as soon as the weight was read, so that it is widened in pieces that stay in the processor's cache
-_FEW_ROWS, _IN_CACHE = 16, 1 << 18
+_FEW_ROWS = 16
+_IN_CACHE = 1 << 18
 _TOKENS_TRIED = 2
 
 

@@ -174,7 +174,8 @@ def _redirect_objection(asked: str, target: str) -> str | None:
     The host that was asked may name itself again. Another may not be this machine or its neighbours on the link, and may be
     in a private network only if the one that was asked is. A name that cannot be resolved here is left to a proxy.
     """
-    here, there = urlsplit(asked), urlsplit(target)
+    here = urlsplit(asked)
+    there = urlsplit(target)
     if there.scheme != "https" and (there.scheme, here.scheme) != ("http", "http"):
         return f"{there.scheme[:20]!r}, which is not https"
     if not there.hostname:

@@ -146,7 +146,8 @@ def fetch_files(
             raise
         observe(Said("cache", f"{repository} as this user's cache has it: {error.reason}"))
     else:
-        names, place = choose(tuple(listing.files)), SharedCache.of(listing, cache)
+        names = choose(tuple(listing.files))
+        place = SharedCache.of(listing, cache)
         try:
             CheckedFetch(listing, place, endpoint, token).all(names, observe)
             place.keep_revision(revision)

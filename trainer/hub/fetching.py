@@ -166,7 +166,8 @@ class CheckedFetch:
         self.place.settle(file)
 
     def _fetch(self, file: ListedFile, stop: Event) -> None:
-        target, part = self.place.target(file), self.place.part(file)
+        target = self.place.target(file)
+        part = self.place.part(file)
         target.parent.mkdir(parents=True, exist_ok=True)
         part.parent.mkdir(parents=True, exist_ok=True)
         with _held(part) as stream:
@@ -185,7 +186,8 @@ class CheckedFetch:
 
     def _receive(self, file: ListedFile, stream: BinaryIO, stop: Event) -> None:
         """Append what is still missing; after a connection that broke, from where it broke, some times."""
-        repository, commit = self.listing.repository, self.listing.commit
+        repository = self.listing.repository
+        commit = self.listing.commit
         prefix = "datasets/" if self.listing.kind == "dataset" else ""
         url = f"{endpoint_or_default(self.endpoint)}/{prefix}{quote(repository)}/resolve/{commit}/{quote(file.name)}"
         request = Request(repository, commit, url, self.token)
@@ -229,7 +231,8 @@ def _objection(path: Path, file: ListedFile) -> str | None:
     if size != file.size:
         return f"it has {size} bytes, and the hub states {file.size}"
     if file.sha256 is not None:
-        stated, computed = file.sha256, _digest(path, hashlib.sha256())
+        stated = file.sha256
+        computed = _digest(path, hashlib.sha256())
     else:
         # git's name of a file: SHA-1 over "blob <size>\0" and the bytes
         stated, computed = file.blob_id or "", _digest(path, hashlib.sha1(f"blob {size}\0".encode()))  # noqa: S324

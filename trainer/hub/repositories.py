@@ -126,7 +126,8 @@ def _file(repository: str, sibling: Any) -> ListedFile:  # any JSON value
     name = sibling["rfilename"]
     require_safe_name(repository, name)
     large = sibling.get("lfs") or {}
-    size, blob_id = sibling.get("size"), sibling.get("blobId")
+    size = sibling.get("size")
+    blob_id = sibling.get("blobId")
     sha256 = large.get("sha256") if isinstance(large, dict) else large
     for word, value, form in (("SHA-256", sha256, _SHA256), ("git blob id", blob_id, COMMIT)):
         if value is not None and not (isinstance(value, str) and form.match(value)):

@@ -86,7 +86,8 @@ def collect_absent(problems: Problems, loaded: LoadedConfig, load: "LoadSuite", 
     def is_absent(path: str) -> bool:
         return not loaded.resolve(path).exists() and not is_hub_id(path, loaded.folder)
 
-    data, retention = loaded.config.data, loaded.config.evaluation.retention
+    data = loaded.config.data
+    retention = loaded.config.evaluation.retention
     for key, path in (("data.train.path", data.train.path), ("data.validation.path", data.validation.path)):
         if path is not None and is_absent(path):
             problems.add(DataFileMissing(loaded.resolve(path), key=key))

@@ -75,7 +75,8 @@ def _gpu_counters() -> Counters:
         count = ctypes.c_uint()
         nvml.nvmlDeviceGetCount_v2(ctypes.byref(count))
         for index in range(count.value):
-            device, energy = ctypes.c_void_p(), ctypes.c_ulonglong()
+            device = ctypes.c_void_p()
+            energy = ctypes.c_ulonglong()
             if nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(device)) == 0 and (
                 nvml.nvmlDeviceGetTotalEnergyConsumption(device, ctypes.byref(energy)) == 0
             ):

@@ -72,9 +72,11 @@ def choose_hardware(dtype: Literal["auto", "bf16", "fp32"] = "auto", *, device: 
     torch.set_num_threads(max(threads, 1))
     info = _cpu_info()
     if chosen == "cuda":
-        has_bf16, processor = torch.cuda.is_bf16_supported(), torch.cuda.get_device_name()
+        has_bf16 = torch.cuda.is_bf16_supported()
+        processor = torch.cuda.get_device_name()
     else:
-        has_bf16, processor = bool(_flags(info) & _BF16_FLAGS), _model_name(info)
+        has_bf16 = bool(_flags(info) & _BF16_FLAGS)
+        processor = _model_name(info)
     if dtype == "auto":
         dtype = "bf16" if has_bf16 else "fp32"
     return Hardware(device=chosen, dtype=dtype, threads=max(threads, 1), processor=processor)

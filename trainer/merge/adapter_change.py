@@ -138,13 +138,15 @@ def _low_rank(job: TensorJob, file: OpenFile, loaded: LowRank | Stacked) -> tupl
     parts = loaded.parts if isinstance(loaded, Stacked) else (loaded,)
     rows_each = loaded.rows_each if isinstance(loaded, Stacked) else matrix_of(job.shape)[0]
     square = math.fsum(_square(part) for part in parts)
-    squares, products = [], []
+    squares = []
+    products = []
     for at, part in enumerate(parts):
         for begin, end in _blocks((rows_each, matrix_of(job.shape)[1])):
             weight = job.source.rows(file, at * rows_each + begin, at * rows_each + end).float()
             squares.append(_dot(weight, weight))
             products.append(_product(part, weight, begin, end))
-    weight_square, product = math.fsum(squares), math.fsum(products)
+    weight_square = math.fsum(squares)
+    product = math.fsum(products)
     after = math.sqrt(max(weight_square + 2 * product + square, 0.0))
     length = math.sqrt(weight_square) * after
     module = ModuleChange(
@@ -159,7 +161,8 @@ def _low_rank(job: TensorJob, file: OpenFile, loaded: LowRank | Stacked) -> tupl
 
 def _square(part: LowRank) -> float:
     """‖s·B·A‖² by the trace of two Gram matrices."""
-    a, b = part.a.double(), part.b.double()
+    a = part.a.double()
+    b = part.b.double()
     return max(part.scale**2 * float(((b.t() @ b) * (a @ a.t())).sum()), 0.0)
 
 
@@ -176,7 +179,8 @@ def _blockwise(
     job: TensorJob, file: OpenFile, loaded: LoadedUpdate, *, is_whole: bool
 ) -> tuple[float, ModuleChange | None, float]:
     rows = matrix_of(job.shape)[0]
-    sums, spectral = [], None
+    sums = []
+    spectral = None
     for begin, end in ((0, rows),) if is_whole else _blocks(job.shape):
         weight = job.source.rows(file, begin, end).float()
         meant = difference_of(loaded, weight, begin, end)

@@ -66,7 +66,8 @@ def write_concatenated(
     """
     for adapter, _, label in parts:
         require_plain(adapter, label)
-    tensors, results = {}, []
+    tensors = {}
+    results = []
     for module in _modules([adapter for adapter, _, _ in parts]):
         b, a, result = _module(module, parts, rank)
         tensors[f"{_PREFIX}{module}{_B}"], tensors[f"{_PREFIX}{module}{_A}"] = b, a
@@ -94,7 +95,8 @@ def result_shapes(adapters: Sequence[Adapter], rank: int | None) -> tuple[Module
     for module in _modules(adapters):
         parts = [adapter.tensors for adapter in adapters if f"{module}{_A}" in adapter.tensors]
         ranks = sum(part[f"{module}{_A}"].shape[0] for part in parts)
-        rows, columns = parts[0][f"{module}{_B}"].shape[0], parts[0][f"{module}{_A}"].shape[1]
+        rows = parts[0][f"{module}{_B}"].shape[0]
+        columns = parts[0][f"{module}{_A}"].shape[1]
         smaller = min(ranks, rows, columns) if rank is None else min(ranks, rows, columns, rank)
         found.append(ModuleShape(module, rows, columns, ranks, ranks if rank is None else smaller, len(parts)))
     return tuple(found)
@@ -121,15 +123,18 @@ def _module(
         for adapter, weight, _ in parts
         if (name := f"{module}{_A}") in adapter.tensors
     ]
-    b, a = torch.cat([left for left, _ in factors], dim=1), torch.cat([right for _, right in factors])
+    b = torch.cat([left for left, _ in factors], dim=1)
+    a = torch.cat([right for _, right in factors])
     q_b, r_b = torch.linalg.qr(b)
     q_a, r_a = torch.linalg.qr(a.t())
     u, values, v = torch.linalg.svd(r_b @ r_a.t())
-    norm, error = float(values.norm()), 0.0
+    norm = float(values.norm())
+    error = 0.0
     if rank is not None and rank < len(values):
         error = float(values[rank:].norm()) / norm if norm else 0.0
         root = values[:rank].sqrt()
-        b, a = q_b @ u[:, :rank] * root, (v[:rank] * root[:, None]) @ q_a.t()
+        b = q_b @ u[:, :rank] * root
+        a = (v[:rank] * root[:, None]) @ q_a.t()
     shape = (b.shape[0], a.shape[1])
     return b.float(), a.float(), ModuleResult(module, shape, a.shape[0], norm, float(values[0]), error)
 

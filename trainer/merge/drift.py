@@ -84,9 +84,11 @@ def divergence(reference: ProbeAnswers, result: ProbeAnswers, *, named: str) -> 
     total = largest = 0.0
     agreed = positions = 0
     for p, q in zip(reference.rows, result.rows, strict=True):
-        before, after = p.double(), q.double()
+        before = p.double()
+        after = q.double()
         kl = (before.exp() * (before - after)).sum(dim=-1).clamp_min(0.0)
-        total, largest = total + float(kl.sum()), max(largest, float(kl.max()))
+        total = total + float(kl.sum())
+        largest = max(largest, float(kl.max()))
         agreed += int((p.argmax(dim=-1) == q.argmax(dim=-1)).sum())
         positions += len(kl)
     return Divergence(

@@ -261,7 +261,8 @@ def _computed_twice(run: _Unmerged, merged: Path, scratch: Path) -> tuple[ProbeA
     Raises:
         MergeNotReproduced, MergeNotComparable: it was not.
     """
-    plan, policy = run.prepared.require_plan(), run.prepared.policy
+    plan = run.prepared.require_plan()
+    policy = run.prepared.policy
     names = model_names(plan.base, checkpoint_tensors(plan.base))
     places = places_in_model(names, [job.name for job in plan.touched])
     drawn = drawn_tensors([*places], {job.name: job.parameters for job in plan.touched}, places, seed=plan.seed)

@@ -239,7 +239,8 @@ def _check_rank(adapter: Adapter, key: str, factors: Factors) -> None:
 
 
 def _check_factors(adapter: Adapter, factors: Factors, shape: tuple[int, ...]) -> None:
-    a, b = factors.a.shape, factors.b.shape
+    a = factors.a.shape
+    b = factors.b.shape
     rows, columns = shape[-2:] if len(shape) >= 2 else (0, 0)
     expected = (columns, rows) if factors.is_transposed else (rows, columns)
     if len(a) != 2 or len(b) != 2 or a[0] != b[1] or (b[0], a[1]) != expected:

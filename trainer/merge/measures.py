@@ -36,10 +36,12 @@ class BlockSums:
     @classmethod
     def of(cls, weight: torch.Tensor, meant: torch.Tensor, result: torch.Tensor, scratch: torch.Tensor) -> "BlockSums":
         """Of fp32 blocks `weight` and `meant` and the rounded `result`; `scratch` (fp32, as large) is overwritten."""
-        w, m = weight.reshape(-1), meant.reshape(-1)
+        w = weight.reshape(-1)
+        m = meant.reshape(-1)
         stored = scratch.copy_(result).sub_(weight).reshape(-1)
         changed = int(np.count_nonzero(stored.numpy() != 0))  # several times as fast as torch.count_nonzero
-        of_stored, product = float(torch.dot(stored, stored)), float(torch.dot(w, stored))
+        of_stored = float(torch.dot(stored, stored))
+        product = float(torch.dot(w, stored))
         lost = stored.sub_(m)
         return cls(
             weight=float(torch.dot(w, w)),
@@ -126,7 +128,8 @@ class MergeChanges:
 
 def change_of(job: TensorJob, blocks: Sequence[BlockSums], spectral_norm: float | None) -> TensorChange:
     """The change of one tensor from its blocks, added in their order."""
-    weight, stored = math.fsum(block.weight for block in blocks), math.fsum(block.stored for block in blocks)
+    weight = math.fsum(block.weight for block in blocks)
+    stored = math.fsum(block.stored for block in blocks)
     product = math.fsum(block.product for block in blocks)
     after = max(weight + 2 * product + stored, 0.0)
     length = math.sqrt(weight) * math.sqrt(after)
@@ -152,7 +155,8 @@ def spectral_norm(matrix: torch.Tensor) -> float:
     found = 0.0
     for _ in range(POWER_STEPS):
         image = matrix @ (vector / vector.norm().clamp_min(1e-30))
-        vector, found = matrix.t() @ image, float(image.norm())
+        vector = matrix.t() @ image
+        found = float(image.norm())
     return found
 
 

@@ -213,7 +213,8 @@ def _libraries() -> int:
 def _seconds(plan: MergePlan, workers: int) -> float:
     import torch
 
-    weight, delta = torch.ones(BLOCK_ELEMENTS), torch.ones(BLOCK_ELEMENTS)
+    weight = torch.ones(BLOCK_ELEMENTS)
+    delta = torch.ones(BLOCK_ELEMENTS)
     began = time.perf_counter()
     for _ in range(10):
         new = (weight + delta).bfloat16()

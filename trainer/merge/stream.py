@@ -92,7 +92,8 @@ class _WeightsWriter:
     @classmethod
     def create(cls, folder: Path, file: OutputFile) -> "_WeightsWriter":
         header = header_bytes(file)
-        begin, position = {}, len(header)
+        begin = {}
+        position = len(header)
         for job in file.jobs:
             begin[job.name] = position
             position += job.bytes
@@ -294,7 +295,8 @@ class _Engine:
             self._load(opened)
             meant, new = self._meant(opened, start, begin, end, buffers)
         else:
-            meant, new = _as(buffers.meant, start).zero_(), start
+            meant = _as(buffers.meant, start).zero_()
+            new = start
         if start is not weight:  # going through 4 bits is part of the change to the base as it is stored
             meant = new - weight
         result = _as(buffers.result.view(DTYPES[job.dtype]), new).copy_(new)

@@ -75,7 +75,8 @@ class Factors:
     is_addition = True
 
     def load(self) -> "LowRank":
-        a, b = self.a.read().float(), self.b.read().float()
+        a = self.a.read().float()
+        b = self.b.read().float()
         if self.experts is not None:
             count, index = self.experts
             a = a.reshape(count, -1, a.shape[-1])[index]
@@ -130,7 +131,8 @@ class Stacked:
         blocks = []
         for at, part in enumerate(self.parts):
             first = at * self.rows_each
-            low, high = max(begin, first), min(end, first + self.rows_each)
+            low = max(begin, first)
+            high = min(end, first + self.rows_each)
             if low < high:
                 blocks.append(part.difference(low - first, high - first))
         return torch.cat(blocks, out=out)

@@ -53,7 +53,8 @@ def write_result(prepared: Prepared, folder: Path, scratch: Path, *, observe: Ob
 
 
 def _model(prepared: Prepared, folder: Path, scratch: Path, observe: Observe) -> MergeResult:
-    plan, is_bundle = prepared.require_plan(), prepared.runs_alongside is not None
+    plan = prepared.require_plan()
+    is_bundle = prepared.runs_alongside is not None
     if is_bundle:
         write_bundle(prepared, folder)
         (folder / MODEL).mkdir()

@@ -53,7 +53,8 @@ def best_rate(method: str) -> float | None:
 
 def against_full(method: str) -> Literal["above", "below", "equal"] | None:
     """Whether the method's best rate lies above or below full fine-tuning's; None where either was not measured."""
-    mine, full = best_rate(method), best_rate("full")
+    mine = best_rate(method)
+    full = best_rate("full")
     if mine is None or full is None:
         return None
     return "above" if mine > full else "below" if mine < full else "equal"

@@ -36,7 +36,9 @@ class FactorsNotPaired(InputRefused):
     reason: str
 
 
-prepare, save, load = lora.prepare, lora.save, lora.load
+prepare = lora.prepare
+save = lora.save
+load = lora.load
 
 
 @dataclass(frozen=True, eq=False)

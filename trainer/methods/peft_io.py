@@ -222,7 +222,8 @@ def start_from(model: Any, folder: Path) -> None:
     prepared = model.peft_config["default"]
     saved = config_json(read_config(folder, type(prepared)), None)
     now = config_json(prepared, None)
-    found, expected = read_tensors(folder / WEIGHTS), adapter_state(model)
+    found = read_tensors(folder / WEIGHTS)
+    expected = adapter_state(model)
     # equal tensors are of the same modules, in whichever words a configuration names them
     told_by_tensors = {"target_modules"} if found.keys() == expected.keys() else set()
     for key in sorted(now.keys() - _OF_THE_BEGINNING - told_by_tensors):

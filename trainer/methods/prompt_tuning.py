@@ -62,7 +62,8 @@ def with_prompt(model: Any, block: PromptTuningBlock, *, seed: int) -> Any:
         return prompted
     generator = torch.Generator().manual_seed(seed_of(seed, "prompt"))
     if block.init == "random":
-        spread, middle = table.weight.float().std(), table.weight.float().mean()
+        spread = table.weight.float().std()
+        middle = table.weight.float().mean()
         drawn = torch.randn((count, table.weight.shape[1]), generator=generator).to(table.weight.device)
         _put(prompted, middle + spread * drawn)
     else:

@@ -224,7 +224,8 @@ def _heard(line: str, observe: Observe) -> dict[str, str | int] | None:
     """Pass on a line of rank 0; returns what it says about an error. Other lines are for people."""
     try:
         value = json.loads(line)
-        kind, said = value["event"], value["value"]
+        kind = value["event"]
+        said = value["value"]
     except (ValueError, KeyError, TypeError):
         sys.stderr.write(line)
         return None

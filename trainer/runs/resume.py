@@ -156,7 +156,8 @@ def report_resumable_runs(runs: Path, observe: Observe, *, name: str, file: Path
     kept = [run for run in kept_runs(runs) if run.name == name or run.config == str(file.resolve())]
     if not kept:
         return
-    newest, others = kept[0], len(kept) - 1
+    newest = kept[0]
+    others = len(kept) - 1
     more = f" (and {others} more)" if others else ""
     how = f"failed ({newest.why})" if newest.status == "failed" else "was stopped"
     text = f"a run of {newest.name} {how} after step {newest.step} of {newest.steps or '?'}{more}: "

@@ -46,7 +46,8 @@ class SharedBase:
         A base that is offloaded lies in the scratch of one run, and is loaded for each.
         """
         asked = (_files_key(folder), how | {"scratch": None})
-        there, self._free = self._free, None
+        there = self._free
+        self._free = None
         if there is None or there.asked != asked:
             if self.loads:
                 self._observe(Said("base", "loaded anew: the one before was trained, or is offloaded"))
@@ -59,7 +60,8 @@ class SharedBase:
 
     def take_off(self, model: Any, config: TrainingFile) -> None:
         """Take the adapter off a model that was trained on the base of `load`, and keep the base if it is as it was."""
-        lent, self._lent = self._lent, None
+        lent = self._lent
+        self._lent = None
         if lent is None:
             return
         base = None if config.offload is not None or changes_loaded_base(config) else taken_off(config, model)

@@ -143,7 +143,8 @@ def load_state(path: Path, model: Any, optimizer: Any, *, total: int, rank: int 
     """
     try:
         value = torch.load(path, map_location="cpu", weights_only=True)
-        progress, generators = value["progress"], value["generators"]
+        progress = value["progress"]
+        generators = value["generators"]
         if value["format"] != _FORMAT or value["total"] != total:
             raise CheckpointBroken(path, "it is of a run with another number of steps, or of another version")
         if rank >= len(generators):

@@ -33,12 +33,15 @@ class _Lora(torch.autograd.Function):
         scale: float,
     ) -> torch.Tensor:
         flat = x.reshape(-1, x.shape[-1])
-        low_a, low_b = a.to(x.dtype), b.to(x.dtype)
+        low_a = a.to(x.dtype)
+        low_b = b.to(x.dtype)
         hidden = flat @ low_a.t()
         y = torch.nn.functional.linear(flat, weight, bias)
         y.addmm_(hidden, low_b.t(), alpha=scale)
         ctx.save_for_backward(flat, weight, low_a, low_b, hidden)
-        ctx.scale, ctx.shape, ctx.dtypes = scale, x.shape, (a.dtype, b.dtype)
+        ctx.scale = scale
+        ctx.shape = x.shape
+        ctx.dtypes = (a.dtype, b.dtype)
         # not a view: a model may add to what a layer gives in place, and torch forbids that of a view that a function returns
         result: torch.Tensor = torch.ops.aten._unsafe_view(y, [*x.shape[:-1], y.shape[-1]])
         return result
@@ -72,8 +75,11 @@ def fused_lora(model: Any) -> Iterator[int]:  # model: a torch module, perhaps w
 def _forward_of(layer: Any) -> Any:
     base = layer.base_layer
     (name,) = layer.active_adapters
-    a, b, scale = layer.lora_A[name].weight, layer.lora_B[name].weight, float(layer.scaling[name])
-    own, waits = layer.forward, base.weight.is_meta
+    a = layer.lora_A[name].weight
+    b = layer.lora_B[name].weight
+    scale = float(layer.scaling[name])
+    own = layer.forward
+    waits = base.weight.is_meta
 
     def forward(x: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
         if layer.disable_adapters or arguments or options or not torch.is_grad_enabled() or torch.is_autocast_enabled():

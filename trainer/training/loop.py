@@ -361,7 +361,8 @@ class _TrainingRun:
         """The most memory so far, of whichever process took most."""
         peak = peak_bytes(self.device)
         if peak > (self.progress.peak_bytes or 0):
-            self.progress.peak_bytes, self.progress.peak_is_own = peak, self.peak_is_own
+            self.progress.peak_bytes = peak
+            self.progress.peak_is_own = self.peak_is_own
 
     def save(self, checkpoints: Checkpoints, name: str | None = None, generators: Any = None) -> None:
         """Keep the state; process 0 writes, the others say where their generators are."""

@@ -81,7 +81,8 @@ def row_attention(model: Any) -> Iterator[RowAttention]:  # model: a transformer
 
     rows = _Rows()
     ALL_ATTENTION_FUNCTIONS.register(_NAME, rows.attend)
-    config, before = model.config, model.config._attn_implementation
+    config = model.config
+    before = model.config._attn_implementation
     config._attn_implementation = _NAME  # no mask is made for a name that transformers does not know
     try:
         yield RowAttention(rows)

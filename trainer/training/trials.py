@@ -137,7 +137,8 @@ def _score(model: Any, setting: Setting, validation: Sequence[Example]) -> float
     with in_float32(model), torch.inference_mode():
         for batch in batches.in_order():
             loss, supervised, _ = supervised_loss(model, batch.to(setting.device))
-            total, count = total + float(loss), count + supervised
+            total = total + float(loss)
+            count = count + supervised
     return total / count
 
 

@@ -103,7 +103,8 @@ def _facts(registry: Registry, file: Path | None) -> DeclaredFacts | None:
 def _embedded_facts() -> DeclaredFacts:
     """What the project declares about its own base, in `trainer/embedded/facts.yml`."""
     stated = read_facts(declared_facts())
-    by, at = stated["declared_by"], stated["declared_at"]
+    by = stated["declared_by"]
+    at = stated["declared_at"]
 
     def fact(key: str) -> Value:
         entry = stated[key]

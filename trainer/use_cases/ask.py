@@ -117,7 +117,8 @@ def _asked(
     place = None if registry.read_only else registry.folder  # where that can be written, it has room for what it holds
     with tempfile.TemporaryDirectory(dir=place, prefix=".ask-") as scratch:
         loaded = load_version(registry, version, Path(scratch), observe=observe)
-        model, tokenizer = loaded.model, loaded.tokenizer
+        model = loaded.model
+        tokenizer = loaded.tokenizer
         answer = answer_of(version.label, model, tokenizer, prompt, max_new_tokens, as_chat=as_chat)
         base = loaded.base
         del model, loaded

@@ -193,7 +193,8 @@ def comparison_id(config: TrainingFile) -> str:
 def plan_arms(config_path: Path, overrides: tuple[str, ...], loaded: LoadedConfig, plan: Plan) -> tuple[Arm, ...]:
     """One arm for each method and seed: the seeds follow that of the file, the split stays that of the file's own seed."""
     config = loaded.config
-    first, arms = config.training.seed, []
+    first = config.training.seed
+    arms = []
     for method in plan.methods:
         rate = _rate(config, method, plan.rates or {})
         for seed in range(first, first + plan.seeds):

@@ -91,7 +91,8 @@ def estimate_run(
             check_available(loaded.config)
             return _estimate(loaded, _read_config(model_config), _assumed(loaded.config), question, rate=None)
         plan = plan_training(registry, config_path, overrides, observe=observe)  # refuses what the run would refuse
-        loaded, base = plan.loaded, plan.base
+        loaded = plan.loaded
+        base = plan.base
         without_weights = checked_folder(
             registry, base, Path(scratch), only=lambda entry: not entry.path.endswith(WEIGHTS_SUFFIX)
         )
@@ -200,7 +201,8 @@ def _read_config(path: Path) -> Any:
 def _assumed(config: TrainingFile) -> _Workload:
     from peft_registry.trainer.costs.memory import Shape
 
-    rows, tokens = config.training.per_device_train_batch_size, config.training.max_length
+    rows = config.training.per_device_train_batch_size
+    tokens = config.training.max_length
     return _Workload(
         Shape(rows, tokens, rows * (tokens - 1)),
         "assumed: every row fills training.max_length and every token carries loss",
@@ -218,8 +220,10 @@ def _workload(
     from peft_registry.trainer.data.collate import Batches, Layout, padding_id
     from peft_registry.trainer.data.dataset import load_data
 
-    loaded, config = plan.loaded, plan.loaded.config
-    tokenizer, training = load_tokenizer(folder), config.training
+    loaded = plan.loaded
+    config = plan.loaded.config
+    tokenizer = load_tokenizer(folder)
+    training = config.training
     data = load_data(
         config.data,
         folder=loaded.folder,

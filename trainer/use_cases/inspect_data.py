@@ -63,7 +63,8 @@ def inspection_target(
     here = Path.cwd()
     if Path(source).suffix.lower() in TRAINING_FILES:
         loaded = load_training_file(Path(source))
-        data, training = loaded.config.data, loaded.config.training
+        data = loaded.config.data
+        training = loaded.config.training
         held_out = data.validation.as_source() if data.validation.path else None
         return InspectionTarget(
             data.train, held_out, loaded.folder, base or loaded.config.base, max_length or training.max_length

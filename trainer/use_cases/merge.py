@@ -88,7 +88,8 @@ class MergeOutcome:
 
     def to_json(self) -> dict[str, Any]:
         """The object that `merge --output json` ends with."""
-        fold, distance = self.merge.fold_error, self.merge.distance
+        fold = self.merge.fold_error
+        distance = self.merge.distance
         version = self.version
         return {
             "version": version.label if version else None,
@@ -169,7 +170,8 @@ class _Merge:
         """Write, measure, judge, describe, register."""
         from peft_registry.trainer.merge.write_result import write_result
 
-        prepared, began = self.prepared, (self.registry.clock(), time.monotonic())
+        prepared = self.prepared
+        began = (self.registry.clock(), time.monotonic())
         self._require_room()
         setup = EvaluationSetup(self.registry, key_id, "trainer")
         # loaded now: data that is not what was pinned is refused before anything is written
@@ -219,8 +221,10 @@ class _Merge:
 
         if result.fold_error is not None:
             require_within(result.fold_error)
-        prepared, reason = self.prepared, self.prepared.request.accept_distance
-        how, distance = prepared.quantization, result.distance
+        prepared = self.prepared
+        reason = self.prepared.request.accept_distance
+        how = prepared.quantization
+        distance = result.distance
         if how is None or distance is None or prepared.policy == "dequantised" or prepared.plan is None:
             return None
         if not reason or not reason.strip():

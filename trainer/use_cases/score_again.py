@@ -53,7 +53,8 @@ def score_each_again(
         ScoresDiffer: as `score_again`.
         NothingToScore: of none of them anything could be scored.
     """
-    sentences, why = [], None
+    sentences = []
+    why = None
     for stored in evaluations:
         try:
             sentences.append(score_again(registry, version, stored, count=count, observe=observe))
@@ -133,7 +134,8 @@ def _suites_here(registry: Registry, version: Version, record: EvaluationRecord)
     from peft_registry.trainer.evaluation.suites import SuiteFileNeeded, suites
     from peft_registry.trainer.inputs.suites import load_suite
 
-    names, why = [], ["it holds no suite of this tool"]
+    names = []
+    why = ["it holds no suite of this tool"]
     for used in record.datasets:
         if used.name not in suites():
             continue

@@ -43,8 +43,10 @@ def one_third_ratio(
     if conservative_flop < 0 or original_flop <= 0:
         return None
     ratio = conservative_flop / original_flop
-    under, over = 1 - tolerance_pct / 100, 1 + tolerance_pct / 100
-    low, high = ratio * under / over, ratio * over / under
+    under = 1 - tolerance_pct / 100
+    over = 1 + tolerance_pct / 100
+    low = ratio * under / over
+    high = ratio * over / under
     return ThirdRatio(ratio=ratio, low=low, high=high) if math.isfinite(high) else None
 
 

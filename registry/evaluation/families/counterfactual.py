@@ -69,7 +69,8 @@ def effect(row: Reading) -> int:
 
 
 def _difference(row: Reading, kind: str) -> int:
-    first, second = row.at(f"{kind} a"), row.at(f"{kind} b")
+    first = row.at(f"{kind} a")
+    second = row.at(f"{kind} b")
     return round(sum(a - b for a, b in zip(first, second, strict=True)) / len(first)) if first else 0
 
 

@@ -43,7 +43,8 @@ class FigureBuilder:
             numerator=lambda pair: pair[1],
             kind="share",
         )
-        independent, clustered = sums.interval_if_independent(self._rule), sums.interval_if_clustered(self._rule)
+        independent = sums.interval_if_independent(self._rule)
+        clustered = sums.interval_if_clustered(self._rule)
         return Result(
             **self._named,
             metric=metric,

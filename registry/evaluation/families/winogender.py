@@ -51,7 +51,8 @@ def margins(
     for rows in arms.values():
         for female, male in pairs_of(rows, "female", "male"):
             towards = 1 if (female.at("share_women") or [_HALF])[0] >= _HALF else -1
-            first, second = towards * _preference(female), towards * _preference(male)
+            first = towards * _preference(female)
+            second = towards * _preference(male)
             tokens = sum(female.tokens) + sum(male.tokens)
             yield Item(
                 dataset=female.dataset, id=female.unit, category=female.category, cluster=female.cluster,

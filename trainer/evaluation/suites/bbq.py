@@ -164,7 +164,8 @@ class Bbq:
 def _row(value: dict[str, Any], number: int, file: str) -> SuiteRow:
     value = value | {"question_index": str(value.get("question_index", ""))}
     require_text("bbq", file, number, value, _COLUMNS)
-    place, info = value.get("example_id"), value.get("answer_info")
+    place = value.get("example_id")
+    info = value.get("answer_info")
     if type(place) is not int or type(value.get("label")) is not int or not 0 <= value["label"] <= 2:
         raise MalformedSuite("bbq", file, number, "example_id or label is not a number in range")
     if value["context_condition"] not in ("ambig", "disambig") or value["question_polarity"] not in ("neg", "nonneg"):

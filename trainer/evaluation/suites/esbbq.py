@@ -145,7 +145,8 @@ def _question(value: dict[str, Any], number: int, file: str, pairs: _Pairs) -> Q
 
     value = value | {"template_id": str(value.get("template_id", ""))}
     require_text(DEFINITION.name, file, number, value, _COLUMNS)
-    place, info = value.get("instance_id"), value.get("answer_info")
+    place = value.get("instance_id")
+    info = value.get("answer_info")
     if type(place) is not int or type(value.get("label")) is not int or not 0 <= value["label"] <= 2:
         raise malformed("instance_id or label is not a number in range")
     if value["context_condition"] not in ("ambig", "disambig") or value["question_polarity"] not in ("neg", "nonneg"):

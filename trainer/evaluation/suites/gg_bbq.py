@@ -153,10 +153,12 @@ def _row(value: dict[str, Any], number: int, file: str) -> _Row:
         return MalformedSuite(DEFINITION.name, file, number, reason)
 
     require_text(DEFINITION.name, file, number, value, _COLUMNS)
-    index, label = value.get("index"), value.get("label")
+    index = value.get("index")
+    label = value.get("label")
     if type(index) is not int or index < 0 or type(label) is not int or not 0 <= label <= 2:
         raise malformed("index or label is not a number in range")
-    condition, polarity = _CONDITIONS.get(value["context_type"]), _POLARITIES.get(value["question_type"])
+    condition = _CONDITIONS.get(value["context_type"])
+    polarity = _POLARITIES.get(value["question_type"])
     if condition is None or polarity is None:
         raise malformed("its context_type or question_type is an unknown label")
     stereotyped = read_json(

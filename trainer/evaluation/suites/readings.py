@@ -62,7 +62,8 @@ class ReadingSuite:
         arm: ArmName,
         threshold: Threshold | None = None,  # noqa: ARG002  states are derived later
     ) -> tuple[Reading, ...]:
-        found, start = [], 0
+        found = []
+        start = 0
         for row in self.rows:
             answers = scores[start : start + len(row.requests)]
             start += len(row.requests)

@@ -196,7 +196,8 @@ def _occupations(files: SuiteFiles) -> tuple[str, ...]:
 
 
 def _named_in(sentence: str, occupations: tuple[str, ...]) -> list[str]:
-    rest, found = sentence.lower(), []
+    rest = sentence.lower()
+    found = []
     for name in occupations:
         if re.search(rf"\b{re.escape(name)}\b", rest):
             found.append(name)
@@ -211,7 +212,8 @@ def _named(mention: str, occupations: tuple[str, ...]) -> str | None:
 
 def _only_difference(pro: str, anti: str) -> str | None:
     """The gender of the pro sentence's pronoun, if the two sentences differ in that word alone."""
-    first, second = pro.split(), anti.split()
+    first = pro.split()
+    second = anti.split()
     if len(first) != len(second):
         return None
     differing = [(_word(a), _word(b)) for a, b in zip(first, second, strict=True) if a != b]
