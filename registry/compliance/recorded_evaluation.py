@@ -268,10 +268,15 @@ def _of_all_plans(before: Value, added: Value, runs: Sequence[dict[str, Any]], k
     without = dict.fromkeys(str(row.get("suite")) for row, plan in zip(runs, plans, strict=True) if plan is None)
     if not known:
         return added
-    method = (before if before.value == known[0] else added).method if len(known) == 1 else "`runs` names that of each"
+    if len(known) == 1:
+        (fact,) = known
+        method = before.method if before.value == fact else added.method
+    else:
+        fact = known
+        method = "`runs` names that of each"
     if without:
         method = f"{method}; no plan was fixed before an evaluation of {', '.join(without)}"
-    return measured(known[0] if len(known) == 1 else known, method=method)
+    return measured(fact, method=method)
 
 
 def _plan(evaluation: EvaluationRecord) -> dict[str, str]:

@@ -120,11 +120,9 @@ class WholeRegistry(Frozen):
 
 def _status(questions: OpenQuestions) -> str:
     count = len(questions.status)
-    return (
-        f"; {count} question{'' if count == 1 else 's'} keep{'s' if count == 1 else ''} its status open"
-        if count
-        else ""
-    )
+    if count == 0:
+        return ""
+    return f"; {count} question keeps its status open" if count == 1 else f"; {count} questions keep its status open"
 
 
 class Collected:

@@ -194,11 +194,7 @@ def _replacement(text: str, match: re.Match[str], words: SwapList) -> str | Drop
     low = match.group().lower()
     following = _next_word(text, match.end())
     if low in words.by_next_word:
-        rule = words.by_next_word[low]
-        kind = (
-            "closed" if following in (None, *words.closed) else "singular" if following in words.singular else "other"
-        )
-        target = rule[kind]
+        target = words.by_next_word[low][_kind_of_following(following, words)]
         if target is None:
             return Dropped(_EITHER)
     else:
@@ -206,6 +202,13 @@ def _replacement(text: str, match: re.Match[str], words: SwapList) -> str | Drop
     if low in words.before_persons and following not in words.persons:
         return Dropped(_THING)
     return _spelt(match.group(), target, words.spelling[low], begins=_begins_sentence(text, match.start()))
+
+
+def _kind_of_following(following: str | None, words: SwapList) -> str:
+    """What the next word tells of a word that stands for two: the end of its phrase, a noun in the singular, or neither."""
+    if following is None or following in words.closed:
+        return "closed"
+    return "singular" if following in words.singular else "other"
 
 
 def _next_word(text: str, end: int) -> str | None:

