@@ -375,7 +375,6 @@ def _record(
         *(guard.dataset for guard in questions.guards if asked_neutral),
         *others,
     ]
-    own = {answers.dataset.name: str(answers.own.source) for answers in questions.answers if answers.own is not None}
     reused = {spec.name: spec.finished.reused for spec in specs if spec.finished.reused}
     return EvaluationRecord(
         harness=harness(),
@@ -391,31 +390,62 @@ def _record(
         guards=figures.guards,
         leakage_check=made.leakage,
         items=describe_items(made.items, file=conditions.file(made.items)),
-        limitations=(
-            *leakage_lines(made.leakage),
-            *(line for suite in questions.suites if (line := unknown_file(suite.definition, suite.dataset))),
-            *_own_bands(conditions),
-            *limitations_of(questions.suites, has_placebo=any(spec.name == "placebo" for spec in specs)),
-            *([conditions.tries.others_sentence] if conditions.tries.others and figures.comparisons else []),
-        ),
+        limitations=_limitations(specs, questions, conditions, made, figures),
         responsible=conditions.responsible,
         extra={
             STATISTICS: statistics_of(made.plan),
             FURTHER: further_figures(rows, made.plan),
             NOISE: floors_json(figures.floors),
             PLAN: _plan_json(made),
-            **({LIMITS: _verdicts_json(conditions.limits, figures, made)} if conditions.limits else {}),
-            **({} if arms.held is None else {FORMATS: {"weights_held": arms.held} | COMPUTED}),
             "truncated": made.truncated,
             **({"reused_scores": reused} if reused else {}),
-            **({"own_metrics": own} if own else {}),
-            **(
-                {"licences": {name: dict(licence) for name, licence in conditions.licences.items()}}
-                if conditions.licences
-                else {}
-            ),
+            **_where_it_applies(arms, questions, conditions, made, figures),
         },
     )
+
+
+def _limitations(
+    specs: Sequence[ArmSpec],
+    questions: Questions,
+    conditions: EvaluationConditions,
+    made: _Scoring,
+    figures: EvaluationFigures,
+) -> tuple[str, ...]:
+    """What a reader of the figures has to know, a sentence each."""
+    unknown_files = (unknown_file(suite.definition, suite.dataset) for suite in questions.suites)
+    has_placebo = any(spec.name == "placebo" for spec in specs)
+    # other tries matter where something is compared
+    tries = [conditions.tries.others_sentence] if conditions.tries.others and figures.comparisons else []
+    return (
+        *leakage_lines(made.leakage),
+        *(line for line in unknown_files if line),
+        *_own_bands(conditions),
+        *limitations_of(questions.suites, has_placebo=has_placebo),
+        *tries,
+    )
+
+
+def _where_it_applies(
+    arms: Arms,
+    questions: Questions,
+    conditions: EvaluationConditions,
+    made: _Scoring,
+    figures: EvaluationFigures,
+) -> dict[str, Any]:
+    """What is recorded of some evaluations only, by its name in the record; any JSON values."""
+    facts: dict[str, Any] = {}
+    if conditions.limits:
+        facts[LIMITS] = _verdicts_json(conditions.limits, figures, made)
+    if arms.held is not None:
+        facts[FORMATS] = {"weights_held": arms.held} | COMPUTED
+    own_metrics = {
+        answers.dataset.name: str(answers.own.source) for answers in questions.answers if answers.own is not None
+    }
+    if own_metrics:
+        facts["own_metrics"] = own_metrics
+    if conditions.licences:
+        facts["licences"] = {name: dict(licence) for name, licence in conditions.licences.items()}
+    return facts
 
 
 def _own_bands(conditions: EvaluationConditions) -> Iterator[str]:
