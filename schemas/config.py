@@ -463,20 +463,20 @@ def config_identity(config: TrainingFile) -> dict[str, Any]:
     The base and the data are bound by their own identities, not by what they are called; what a run continues from, by the
     digest that its reference was resolved to before.
     """
-    found = _used(config)
+    used = _used(config)
     for key in ("save_steps", "save_minutes", "stop_on_spike"):
-        del found["training"][key]
-    found.pop("project", None)
+        del used["training"][key]
+    used.pop("project", None)
     for key in ("name", "base", "facts", "offload"):
-        del found[key]
+        del used[key]
     for part in ("train", "validation"):
-        found["data"][part].pop("path")
-    for entry, source in zip(found["evaluation"]["retention"], config.evaluation.retention, strict=True):
+        used["data"][part].pop("path")
+    for entry, source in zip(used["evaluation"]["retention"], config.evaluation.retention, strict=True):
         entry["name"] = source.label
         entry.pop("path")
     if config.evaluation.guard_text is not None:
-        found["evaluation"]["guard_text"] = base_name(config.evaluation.guard_text)
-    return found
+        used["evaluation"]["guard_text"] = base_name(config.evaluation.guard_text)
+    return used
 
 
 def training_identity(config: TrainingFile) -> dict[str, Any]:
@@ -484,32 +484,32 @@ def training_identity(config: TrainingFile) -> dict[str, Any]:
 
     A stopped run may be resumed with another half or another guard text.
     """
-    found = config_identity(config)
+    identity = config_identity(config)
     for key in _SCOPE:
-        found["evaluation"].pop(key, None)
-    return found
+        identity["evaluation"].pop(key, None)
+    return identity
 
 
 def seedless_identity(config: TrainingFile) -> dict[str, Any]:
     """What trainings that differ in their seed alone have in common: no seed, none of the split, and not what is measured."""
-    found = config_identity(config)
-    del found["training"]["seed"], found["evaluation"]
-    found["data"]["validation"].pop("seed")
-    return found
+    identity = config_identity(config)
+    del identity["training"]["seed"], identity["evaluation"]
+    identity["data"]["validation"].pop("seed")
+    return identity
 
 
 def config_record(config: TrainingFile) -> dict[str, Any]:
     """The resolved file for the run record, in plain JSON types: paths cut to base names, unused blocks left out."""
-    found = _used(config)
+    used = _used(config)
     for part in ("train", "validation"):
-        found["data"][part]["path"] = base_name(found["data"][part]["path"])
-    for entry in found["evaluation"]["retention"]:
+        used["data"][part]["path"] = base_name(used["data"][part]["path"])
+    for entry in used["evaluation"]["retention"]:
         entry["path"] = base_name(entry["path"])
     if config.evaluation.guard_text is not None:
-        found["evaluation"]["guard_text"] = base_name(config.evaluation.guard_text)
-    found["facts"] = base_name(found["facts"])
-    del found["training"]["save_minutes"]  # decides nothing, and no record that was signed before has it
-    return found
+        used["evaluation"]["guard_text"] = base_name(config.evaluation.guard_text)
+    used["facts"] = base_name(used["facts"])
+    del used["training"]["save_minutes"]  # decides nothing, and no record that was signed before has it
+    return used
 
 
 def check_pattern(pattern: str) -> None:
@@ -540,10 +540,10 @@ def _used(config: TrainingFile) -> dict[str, Any]:
     unused = set(BLOCK_NAMES) - set(METHOD_BLOCKS.get(config.method, ()))
     # no record of a training without one has these keys
     unused |= {key for key in ("continue_from", "project") if getattr(config, key) is None}
-    found = config.model_dump(mode="json", exclude=unused)
-    if "lora" in found and not config.lora.target_parameters:
-        del found["lora"]["target_parameters"]  # no file and no record of an earlier release has it
+    used = config.model_dump(mode="json", exclude=unused)
+    if "lora" in used and not config.lora.target_parameters:
+        del used["lora"]["target_parameters"]  # no file and no record of an earlier release has it
     for key in _SCOPE:
-        if found["evaluation"][key] is None:
-            del found["evaluation"][key]  # likewise
-    return found
+        if used["evaluation"][key] is None:
+            del used["evaluation"][key]  # likewise
+    return used

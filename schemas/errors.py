@@ -75,15 +75,15 @@ class KnownError(Exception):
 
 def facts_of(error: type[KnownError]) -> dict[str, Any]:
     """The facts that an error takes, with their annotations, in order."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for base in reversed(error.__mro__):
         for name, annotation in vars(base).get("__annotations__", {}).items():
             is_class_variable = get_origin(annotation) is ClassVar or str(annotation).startswith(
                 ("ClassVar", "typing.ClassVar")
             )
             if issubclass(base, KnownError) and not is_class_variable:
-                found[name] = annotation
-    return found
+                values[name] = annotation
+    return values
 
 
 def _bind(error: type[KnownError], values: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:

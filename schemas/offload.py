@@ -58,9 +58,9 @@ def check_offload(config: TrainingFile, row: MethodFacts) -> None:
         OffloadRefused: it cannot, or nothing would be saved.
     """
     again = config.training.gradient_checkpointing
-    found = obstacle_to_offload(config, row) or (None if again else OffloadRefused(*_NOTHING_SAVED))
-    if found is not None:
-        raise found
+    obstacle = obstacle_to_offload(config, row) or (None if again else OffloadRefused(*_NOTHING_SAVED))
+    if obstacle is not None:
+        raise obstacle
 
 
 def obstacle_to_offload(config: TrainingFile, row: MethodFacts) -> OffloadRefused | None:

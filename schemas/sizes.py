@@ -16,10 +16,10 @@ def bytes_of(text: str) -> int:
     Raises:
         ValueError: it is none.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?i?B?)\s*", text)
-    if found is None or found[2] not in _UNITS:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?i?B?)\s*", text)
+    if match is None or match[2] not in _UNITS:
         raise ValueError(f"{text[:40]!r} is not an amount of memory: write it like 12GiB or 14.7GB")
-    return round(float(found[1]) * int(_UNITS[found[2]]))
+    return round(float(match[1]) * int(_UNITS[match[2]]))
 
 
 def human_bytes(size: int) -> str:

@@ -91,24 +91,25 @@ def data_counterfactual(
     if data_format is not None and data_format not in ROW_FORMATS:
         raise typer.BadParameter(f"one of {', '.join(ROW_FORMATS)}", param_hint="--format")
     target = out if out is not None else Path(f"{file.stem}-counterfactual.jsonl")
-    found = write_counterfactual(file, target, tuple(axis or ()), row_format=data_format)
+    written = write_counterfactual(file, target, tuple(axis or ()), row_format=data_format)
     if output is Output.json:
-        console.out_json(found.to_json())
+        console.out_json(written.to_json())
         return
-    _show_counterfactual(target, found)
+    _show_counterfactual(target, written)
     console.next_step(f"registry data inspect {console.printable(str(target))}")
 
 
-def _show_counterfactual(target: Path, found: "CounterfactualData") -> None:
+def _show_counterfactual(target: Path, written: "CounterfactualData") -> None:
     console.line(
-        f"written    {console.printable(str(target))}  {found.output_rows} rows  {found.output_sha256.short}", indent=11
-    )
-    console.line(
-        f"kept       {found.kept_rows} of {found.input_rows} rows, each with its counterparts; "
-        f"{found.repeated_rows} were written before",
+        f"written    {console.printable(str(target))}  {written.output_rows} rows  {written.output_sha256.short}",
         indent=11,
     )
-    for word_list in found.lists:
+    console.line(
+        f"kept       {written.kept_rows} of {written.input_rows} rows, each with its counterparts; "
+        f"{written.repeated_rows} were written before",
+        indent=11,
+    )
+    for word_list in written.lists:
         console.line(
             f"{word_list.axis:<11}{word_list.swapped} rows swapped by the list {word_list.sha256.short}", indent=11
         )

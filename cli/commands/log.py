@@ -93,8 +93,10 @@ def log_check(
         f"it says  versions {report.versions}, aliases {report.aliases}, statements {report.statements}; "
         f"checkpoints compared {report.checkpoints}"
     )
-    for found in report.contradictions:
-        console.line(f"wrong    {console.printable(found.place)}: {console.printable(found.text)}", indent=9)
+    for contradiction in report.contradictions:
+        console.line(
+            f"wrong    {console.printable(contradiction.place)}: {console.printable(contradiction.text)}", indent=9
+        )
     for text in report.accepted:
         console.line(f"accepted {console.printable(text)}", indent=9)
     for text in report.unchecked:

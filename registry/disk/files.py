@@ -112,8 +112,8 @@ class StatKey:
     ctime_ns: int
 
     @classmethod
-    def of(cls, found: os.stat_result) -> "StatKey":
-        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    def of(cls, status: os.stat_result) -> "StatKey":
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
     @classmethod
     def of_path(cls, path: Path) -> "StatKey":

@@ -196,7 +196,7 @@ def grouped_items(items: Iterable[Item]) -> _Table:
 
 
 def _of_metric(table: _Table, metric: Metric) -> Iterator[Mapping[ArmName, tuple[Item, ...]]]:
-    return (arms for (_, found, _), arms in table.items() if found == metric)
+    return (arms for (_, measure, _), arms in table.items() if measure == metric)
 
 
 def _results(table: _Table, plan: StatisticsPlan) -> Iterator[Result]:
@@ -257,12 +257,12 @@ def _floors(table: _Table, plan: StatisticsPlan) -> Mapping[str, NoiseFloor]:
 
 def _noisy(floors: Mapping[str, NoiseFloor], plan: StatisticsPlan) -> Mapping[str, str]:
     """Data sets with a measure whose floor is beyond the bounds, and why."""
-    found = {}
+    results = {}
     for key, floor in floors.items():
         reason = None if plan.noise is None else floor.beyond(plan.noise)
         if reason is not None:
-            found[key.rpartition(".")[0]] = reason
-    return found
+            results[key.rpartition(".")[0]] = reason
+    return results
 
 
 def _comparisons(
@@ -284,7 +284,7 @@ def _comparisons(
     for comparison, (_, pairs, control) in zip(corrected, drafts, strict=True):
         yield conclude(
             comparison,
-            found=outcomes_of(pairs),
+            outcomes=outcomes_of(pairs),
             noise=outcomes_of(control) if control else None,
             threshold=plan.thresholds[threshold_key(comparison.dataset, comparison.metric)],
             is_clustered=len({pair.before.cluster for pair in pairs}) < len(pairs),
@@ -315,16 +315,16 @@ def _controls(table: _Table, plan: StatisticsPlan) -> Iterator[Comparison]:
             pairs = paired(arms, plan.before, arm)
             if pairs:
                 yield conclude_control(
-                    compare_pairs(pairs, category=None, rule=plan.interval_rule), found=outcomes_of(pairs)
+                    compare_pairs(pairs, category=None, rule=plan.interval_rule), outcomes=outcomes_of(pairs)
                 )
 
 
 def _losses(table: _Table, plan: StatisticsPlan) -> Iterator[LossComparison]:
     for arms in _of_metric(table, "loss"):
         pairs = paired(arms, plan.before, plan.after)
-        found = compare_losses(pairs, plan.interval_rule) if pairs else None
-        if found is not None:
-            yield found
+        comparison = compare_losses(pairs, plan.interval_rule) if pairs else None
+        if comparison is not None:
+            yield comparison
 
 
 def _guards(table: _Table, plan: StatisticsPlan, losses: Iterable[LossComparison], results: Iterable[Result]) -> Guards:

@@ -74,8 +74,8 @@ class ClusterSums:
             return NoInterval("no items")
         if self.kind == "mean":
             return _scaled(mean_interval(self.numerators, self.denominators, rule.level), 1 / self.unit)
-        found = self._of_shares(rule.level) if self.kind == "share" else self._of_differences(rule.level)
-        return _scaled(found, self.full / self.unit)
+        interval = self._of_shares(rule.level) if self.kind == "share" else self._of_differences(rule.level)
+        return _scaled(interval, self.full / self.unit)
 
     def interval_if_clustered(self, rule: IntervalRule) -> Interval | NoInterval:
         """As `interval`, where items share clusters; otherwise the closed form says all there is to say."""
@@ -111,10 +111,10 @@ class ClusterSums:
         return tuple(gain - whole for gain, whole in zip(self.gains, self.numerators, strict=True))
 
 
-def _scaled(found: Interval | NoInterval, factor: float) -> Interval | NoInterval:
-    if isinstance(found, NoInterval) or factor == 1:
-        return found
-    return found.revised(low=found.low * factor, high=found.high * factor)
+def _scaled(interval: Interval | NoInterval, factor: float) -> Interval | NoInterval:
+    if isinstance(interval, NoInterval) or factor == 1:
+        return interval
+    return interval.revised(low=interval.low * factor, high=interval.high * factor)
 
 
 def cluster_sums(
@@ -146,8 +146,8 @@ def cluster_sums(
     )
 
 
-def interval_or_none(found: Interval | NoInterval) -> Interval | None:
-    return found if isinstance(found, Interval) else None
+def interval_or_none(interval: Interval | NoInterval) -> Interval | None:
+    return interval if isinstance(interval, Interval) else None
 
 
 def missing_reasons(**found: Interval | NoInterval) -> str | None:

@@ -70,7 +70,7 @@ def compare_pairs(
         rule: of the intervals.
         control: the same items, base against a change that means nothing.
     """
-    found = outcomes_of(pairs)
+    outcomes = outcomes_of(pairs)
     fix = _rates(pairs, "flagged", "fixed", rule)
     introduction = _rates(pairs, "clear", "introduced", rule)
     changes = net_changes(pairs)
@@ -84,23 +84,23 @@ def compare_pairs(
         category=category,
         before=pairs[0].before.arm,
         after=pairs[0].after.arm,
-        n=found.n,
+        n=outcomes.n,
         transition_matrix=transitions(*_states(pairs)),
-        flagged=found.flagged,
-        clear=found.clear,
-        fixed=found.fixed,
-        overcorrected=found.overcorrected,
-        persistent=found.persistent,
-        unresolved=found.unresolved,
-        introduced=found.introduced,
-        fix_rate=found.fix_rate,
+        flagged=outcomes.flagged,
+        clear=outcomes.clear,
+        fixed=outcomes.fixed,
+        overcorrected=outcomes.overcorrected,
+        persistent=outcomes.persistent,
+        unresolved=outcomes.unresolved,
+        introduced=outcomes.introduced,
+        fix_rate=outcomes.fix_rate,
         fix_rate_ci=interval_or_none(fix[0]),
         fix_rate_ci_clustered=interval_or_none(fix[1]),
-        introduction_rate=found.introduction_rate,
+        introduction_rate=outcomes.introduction_rate,
         introduction_rate_ci=interval_or_none(introduction[0]),
         introduction_rate_ci_clustered=interval_or_none(introduction[1]),
-        net_fix_rate=found.net_fix_rate,
-        net_change=found.net_change,
+        net_fix_rate=outcomes.net_fix_rate,
+        net_change=outcomes.net_change,
         net_change_ci=interval_or_none(net),
         net_change_ci_clustered=interval_or_none(net_clustered),
         mean_margin_change=margin.value,
@@ -114,7 +114,7 @@ def compare_pairs(
             net_change_ci_clustered=net_clustered,
             mean_margin_change_ci=margin_ci,
         ),
-        test=_test(found),
+        test=_test(outcomes),
         control=_control(control),
         conclusion="inconclusive",
         conclusion_reason="not yet concluded",
@@ -187,12 +187,12 @@ def _loss_sums(pairs: Sequence[ItemPair], numerator: Callable[[ItemPair], int]) 
     return _sums(pairs, numerator, lambda pair: pair.before.tokens_a, MILLIONTHS)
 
 
-def _test(found: Outcomes) -> Test:
-    result = mcnemar(found.fixed, found.introduced)
+def _test(outcomes: Outcomes) -> Test:
+    result = mcnemar(outcomes.fixed, outcomes.introduced)
     return Test(
         name=result.name,
-        b=found.fixed,
-        c=found.introduced,
+        b=outcomes.fixed,
+        c=outcomes.introduced,
         p_raw=result.p,
         p_holm=None,
         family_size=0,
@@ -203,6 +203,6 @@ def _test(found: Outcomes) -> Test:
 def _control(pairs: Sequence[ItemPair]) -> Control | None:
     if not pairs:
         return None
-    found = outcomes_of(pairs)
+    outcomes = outcomes_of(pairs)
     kind = "placebo" if pairs[0].after.arm == "placebo" else "noise"
-    return Control(kind=kind, fix_rate=found.fix_rate, introduction_rate=found.introduction_rate)
+    return Control(kind=kind, fix_rate=outcomes.fix_rate, introduction_rate=outcomes.introduction_rate)

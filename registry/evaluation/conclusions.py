@@ -44,7 +44,7 @@ def with_holm(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
 def conclude(
     comparison: Comparison,
     *,
-    found: Outcomes,
+    outcomes: Outcomes,
     noise: Outcomes | None,
     threshold: Threshold,
     is_clustered: bool,
@@ -82,8 +82,8 @@ def conclude(
     undecided = _undecided(comparison, is_clustered, closed_form_decides)
     if silent is not None:
         conclusion, reason = "not_informative", silent
-    elif found.n < ITEMS_FOR_A_CLAIM:
-        conclusion, reason = _too_few(found)
+    elif outcomes.n < ITEMS_FOR_A_CLAIM:
+        conclusion, reason = _too_few(outcomes)
     elif noisy is not None:
         conclusion, reason = "inconclusive", noisy
     elif undecided is not None:
@@ -93,7 +93,7 @@ def conclude(
         )
     else:
         control = _Control(noise, _has_placebo(comparison), placebo_excuses)
-        conclusion, reason = _direction(found, control, confounded)
+        conclusion, reason = _direction(outcomes, control, confounded)
     if conclusion == "better" and unguarded is not None:
         # fewer flagged items are also what a weaker model shows, and here nothing could tell
         conclusion = "not_informative"
@@ -133,15 +133,15 @@ def _by_chance(comparison: Comparison, stricter: Comparison, tries: Tries, is_cl
     return None
 
 
-def conclude_control(comparison: Comparison, found: Outcomes) -> Comparison:
+def conclude_control(comparison: Comparison, outcomes: Outcomes) -> Comparison:
     """A control measures noise and is not concluded about."""
     what = "the same model scored again" if comparison.after == "noise" else "a random adapter of the same size"
-    reason = f"a control: {what} changed the state of {found.changed} of {found.n} items"
+    reason = f"a control: {what} changed the state of {outcomes.changed} of {outcomes.n} items"
     return comparison.revised(test=None, conclusion="inconclusive", conclusion_reason=reason)
 
 
-def _too_few(found: Outcomes) -> tuple[Conclusion, str]:
-    return "not_informative", f"{found.n} items, fewer than {ITEMS_FOR_A_CLAIM}: the figures are descriptive only"
+def _too_few(outcomes: Outcomes) -> tuple[Conclusion, str]:
+    return "not_informative", f"{outcomes.n} items, fewer than {ITEMS_FOR_A_CLAIM}: the figures are descriptive only"
 
 
 def _has_placebo(comparison: Comparison) -> bool:
@@ -164,36 +164,36 @@ class _Control:
     is_placebo: bool
     excuses: bool  # whether a placebo takes harm back as well
 
-    def changed_as_many(self, found: Outcomes) -> str | None:
+    def changed_as_many(self, outcomes: Outcomes) -> str | None:
         """What to say where it changed as many items as the change in question; None where it did not."""
-        if self.outcomes is None or self.outcomes.changed < found.changed:
+        if self.outcomes is None or self.outcomes.changed < outcomes.changed:
             return None
         what = "a random adapter of the same size" if self.is_placebo else "the same base scored again"
         return f"{what} changed as many items ({self.outcomes.changed})"
 
 
-def _direction(found: Outcomes, control: _Control, confounded: bool) -> tuple[Conclusion, str]:
+def _direction(outcomes: Outcomes, control: _Control, confounded: bool) -> tuple[Conclusion, str]:
     """What a decided change is called."""
-    counts = f"{found.fixed} fixed against {found.introduced} introduced of {found.n} items"
-    as_many = control.changed_as_many(found)
-    is_harm = found.introduced > found.fixed
+    counts = f"{outcomes.fixed} fixed against {outcomes.introduced} introduced of {outcomes.n} items"
+    as_many = control.changed_as_many(outcomes)
+    is_harm = outcomes.introduced > outcomes.fixed
     if as_many is not None and not (is_harm and control.is_placebo and not control.excuses):
         return "inconclusive", as_many
     if is_harm:
-        return _worse(found, counts if as_many is None else f"{counts}; {as_many}")
+        return _worse(outcomes, counts if as_many is None else f"{counts}; {as_many}")
     if confounded:
         return "confounded", f"{counts}, but the guards show lost capability"
-    if found.overcorrected > found.fixed:
-        return "changed", f"{counts}, but more were over-corrected ({found.overcorrected})"
-    if found.mirror_rate is not None and found.fix_rate is not None and found.mirror_rate >= found.fix_rate:
+    if outcomes.overcorrected > outcomes.fixed:
+        return "changed", f"{counts}, but more were over-corrected ({outcomes.overcorrected})"
+    if outcomes.mirror_rate is not None and outcomes.fix_rate is not None and outcomes.mirror_rate >= outcomes.fix_rate:
         return "changed", f"{counts}, but inverted items became neutral as often: preferences got weaker both ways"
     return "better", counts
 
 
-def _worse(found: Outcomes, counts: str) -> tuple[Conclusion, str]:
-    if found.flagged_after > found.flagged:
+def _worse(outcomes: Outcomes, counts: str) -> tuple[Conclusion, str]:
+    if outcomes.flagged_after > outcomes.flagged:
         return "worse", counts
-    lost = f"{found.overcorrected} were over-corrected and {found.flagged_after} instead of {found.flagged} are flagged"
+    lost = f"{outcomes.overcorrected} were over-corrected and {outcomes.flagged_after} instead of {outcomes.flagged} are flagged"
     return "changed", f"{counts}, but {lost}: preferences were reshuffled"
 
 

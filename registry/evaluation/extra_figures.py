@@ -49,13 +49,13 @@ def further_figures(rows: Sequence[TableRow], plan: StatisticsPlan) -> dict[str,
 def _comparison(
     pairs: Sequence[ItemPair], beside: Sequence[ItemPair], control: ArmName | None, plan: StatisticsPlan
 ) -> dict[str, Any]:
-    found = outcomes_of(pairs)
+    outcomes = outcomes_of(pairs)
     one_sided = _upper_end(pairs, plan)
     return {
-        "mid_p": mcnemar_mid_p(found.fixed, found.introduced),
+        "mid_p": mcnemar_mid_p(outcomes.fixed, outcomes.introduced),
         # the upper end of a one-sided 95 % interval: compared with a margin set beforehand, it can claim "no more than"
         "net_change_upper_95": one_sided,
-        "regression_to_the_mean": {"fix_rate": found.fix_rate, "mirror_rate": found.mirror_rate},
+        "regression_to_the_mean": {"fix_rate": outcomes.fix_rate, "mirror_rate": outcomes.mirror_rate},
         "beyond_control": None if control is None else _beyond(pairs, beside, control, plan),
     }
 
@@ -79,8 +79,8 @@ def _upper_end(pairs: Sequence[ItemPair], plan: StatisticsPlan) -> float | None:
     """Of a one-sided 95 % interval of the net change: over clusters where items share them, since editions that draw nothing."""
     rule = replace(plan.interval_rule, level=0.90)
     changes = net_changes(pairs)
-    found = changes.interval_if_independent(rule) if rule.is_drawn else changes.interval(rule)
-    return None if isinstance(found, NoInterval) else found.high
+    interval = changes.interval_if_independent(rule) if rule.is_drawn else changes.interval(rule)
+    return None if isinstance(interval, NoInterval) else interval.high
 
 
 def _measures(arms: Mapping[ArmName, tuple[Reading, ...]], plan: StatisticsPlan) -> Iterator[dict[str, Any]]:

@@ -199,13 +199,13 @@ def require_held(evaluations: Sequence[tuple[str, EvaluationRecord]]) -> None:
     """
     verdicts = [(label, verdict) for label, record in evaluations for verdict in verdicts_of(record)]
     for decision, problem in (("broken", LimitBroken), ("undecided", LimitUndecided)):
-        found = [(label, verdict) for label, verdict in verdicts if verdict.decision == decision]
-        if found:
-            label, verdict = found[0]
+        matches = [(label, verdict) for label, verdict in verdicts if verdict.decision == decision]
+        if matches:
+            label, verdict = matches[0]
             name = f"{verdict.dataset}.{verdict.figure}" + (
                 "" if verdict.category is None else f" ({verdict.category})"
             )
-            raise problem(label, name, as_read(verdict.reason), verdict.range, len(found) - 1)
+            raise problem(label, name, as_read(verdict.reason), verdict.range, len(matches) - 1)
 
 
 def _stated(record: EvaluationRecord, part: str) -> Sequence[Any]:

@@ -27,9 +27,9 @@ def result_rows(record: EvaluationRecord) -> Iterator[tuple[str, str, str]]:
     for result in record.results:
         if result.category is None and result.arm in arms and not result.metric.endswith(_LEFT_OUT):
             by_figure.setdefault((result.dataset, result.metric), {})[result.arm] = result
-    for (dataset, metric), found in by_figure.items():
-        values = " → ".join(_value(found[arm]) for arm in arms if arm in found)
-        yield dataset, metric, f"{values}  n={next(iter(found.values())).n}"
+    for (dataset, metric), results in by_figure.items():
+        values = " → ".join(_value(results[arm]) for arm in arms if arm in results)
+        yield dataset, metric, f"{values}  n={next(iter(results.values())).n}"
     for loss in record.losses:
         interval = loss.change_ci
         ends = (

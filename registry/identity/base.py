@@ -229,10 +229,10 @@ def identify_base(
         MalformedWeights, MalformedInput: a safetensors header or a JSON file that is truncated or lies.
         FolderMissing, FolderUnreadable, FileChanged: as their readers.
     """
-    found = scan_folder(folder, family="intake", exclude=(*_NOT_OF_THE_BASE, *beside), hub_links=True)
-    paths = frozenset(file.path for file in found)
-    refuse_code(folder, found)
-    for file in found:
+    files = scan_folder(folder, family="intake", exclude=(*_NOT_OF_THE_BASE, *beside), hub_links=True)
+    paths = frozenset(file.path for file in files)
+    refuse_code(folder, files)
+    for file in files:
         refuse_pickle(folder / file.path)
     _require_config_and_tokenizer(folder, paths)
     for name, keys in _REDIRECTING_KEYS.items():
@@ -252,7 +252,7 @@ def identify_base(
     total, matmul = count_parameters((tensor for file in hashed for tensor in file.tensors), config)
     return BaseFolder(
         identity=_identity(folder, paths, digest, revision, cache),
-        files=_files(folder, found, dict(zip(names, hashed, strict=True)), cache),
+        files=_files(folder, files, dict(zip(names, hashed, strict=True)), cache),
         weights=tuple(weights_entry(name, weights) for name, weights in zip(names, hashed, strict=True)),
         architecture=architecture(config),
         parameters_total=total,
@@ -347,10 +347,10 @@ def _digest_of(folder: Path, name: str, cache: DigestCache | None) -> Digest:
     if known is not None:
         return known
     dropped = _VOLATILE | {"chat_template"} if name == TOKENIZER_CONFIG_NAME else _VOLATILE
-    found = json_digest({word: item for word, item in _object(folder, name).items() if word not in dropped})
+    digest = json_digest({word: item for word, item in _object(folder, name).items() if word not in dropped})
     if cache is not None and StatKey.of_path(path) == key:
-        cache.put(key, found, _CACHE_KIND)
-    return found
+        cache.put(key, digest, _CACHE_KIND)
+    return digest
 
 
 def chat_template_digest(folder: Path, paths: Collection[str]) -> Digest | None:
@@ -368,10 +368,10 @@ def chat_template_digest(folder: Path, paths: Collection[str]) -> Digest | None:
     if file in paths:
         return hash_file(folder / file).sha256
     name = older if older in paths else TOKENIZER_CONFIG_NAME
-    found = _object(folder, name).get("chat_template") if name in paths else None
-    if found is None:
+    template = _object(folder, name).get("chat_template") if name in paths else None
+    if template is None:
         return None
-    return Digest.of(found.encode("utf-8")) if isinstance(found, str) else json_digest(found)
+    return Digest.of(template.encode("utf-8")) if isinstance(template, str) else json_digest(template)
 
 
 def additional_templates(paths: Iterable[str]) -> tuple[str, ...]:
@@ -396,10 +396,10 @@ def _countable(value: Any) -> Any:  # any JSON value
 
 
 def _files(
-    folder: Path, found: Sequence[FileFound], weights: Mapping[str, HashedWeights], cache: DigestCache | None
+    folder: Path, files: Sequence[FileFound], weights: Mapping[str, HashedWeights], cache: DigestCache | None
 ) -> tuple[FileEntry, ...]:
     entries = []
-    for path in sorted((file.path for file in found), key=str.encode):
+    for path in sorted((file.path for file in files), key=str.encode):
         known = weights.get(path)
         if known is not None and known.file_digest is not None:
             entries.append(FileEntry(path=path, size=known.file_size, sha256=known.file_digest))

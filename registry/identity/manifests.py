@@ -62,8 +62,8 @@ def manifest_of_folder(
         UnsafeInputPath: a link, or a name that must not be.
         MalformedSafetensors: a weights file that lies about its contents.
     """
-    found = scan_folder(folder, family="intake", exclude=UNSIGNED_PATHS)
-    paths = sorted((file.path for file in found), key=lambda path: path.encode())
+    files = scan_folder(folder, family="intake", exclude=UNSIGNED_PATHS)
+    paths = sorted((file.path for file in files), key=lambda path: path.encode())
     weights = [path for path in paths if path.endswith(WEIGHTS_SUFFIX)]
     hashed, digest = hash_weights([folder / path for path in weights], with_file_digest=True, family="intake")
     by_path = dict(zip(weights, hashed, strict=True))

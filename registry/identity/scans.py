@@ -37,19 +37,19 @@ def scans_of(folder: Path, *, with_values: bool = True) -> tuple[Scan, ...]:
     Raises:
         PickleRefused, CodeRefused, SecretRefused, WeightsNotFinite, UnsafeInputPath, MalformedWeights: something was found.
     """
-    found = scan_folder(folder, family="intake", exclude=UNSIGNED_PATHS)
-    for file in found:
+    files = scan_folder(folder, family="intake", exclude=UNSIGNED_PATHS)
+    for file in files:
         refuse_pickle(folder / file.path)
-    refuse_code(folder, found)
-    settings = [file for file in found if PurePosixPath(file.path).name in SETTINGS]
+    refuse_code(folder, files)
+    settings = [file for file in files if PurePosixPath(file.path).name in SETTINGS]
     for file in settings:
         data = read_file(folder / file.path, max_bytes=CONFIG_MAX_BYTES)
         require_no_secrets(read_json(data, what=file.path, family="intake"), what=file.path)
-    weights = [folder / file.path for file in found if file.path.endswith(WEIGHTS_SUFFIX)]
+    weights = [folder / file.path for file in files if file.path.endswith(WEIGHTS_SUFFIX)]
     ran = [
-        Scan(name="links and unsafe names", what="of every file", files=len(found)),
-        Scan(name="unsafe serialisation", what="pickles, by extension and by content", files=len(found)),
-        Scan(name="code", what="program files, and configurations that import some", files=len(found)),
+        Scan(name="links and unsafe names", what="of every file", files=len(files)),
+        Scan(name="unsafe serialisation", what="pickles, by extension and by content", files=len(files)),
+        Scan(name="code", what="program files, and configurations that import some", files=len(files)),
         Scan(name="secrets", what="forms of keys and tokens, in the settings", files=len(settings)),
     ]
     if with_values:

@@ -178,16 +178,16 @@ def hash_tensors(
         if cache is not None:
             cache.settle(file)
         if with_file_digest:
-            found = _hash_in_one_pass(file, header, on_bytes, require_finite=require_finite)
+            hashed = _hash_in_one_pass(file, header, on_bytes, require_finite=require_finite)
         else:
-            found = _hash_in_parallel(file, header, workers or os.cpu_count() or 1, on_bytes)
+            hashed = _hash_in_parallel(file, header, workers or os.cpu_count() or 1, on_bytes)
         if not file.ends_at(header.file_size):
             raise FileChanged(path, "it grew")
     if cache is not None:
-        cache.put_text(file.key, _to_text(found, header), _CACHE_KIND)
+        cache.put_text(file.key, _to_text(hashed, header), _CACHE_KIND)
         if require_finite:
-            cache.put_text(file.key, _to_text(found, header), _FINITE_KIND)
-    return found
+            cache.put_text(file.key, _to_text(hashed, header), _FINITE_KIND)
+    return hashed
 
 
 def weights_digest(tensors: Iterable[Tensor], *, family: Family = "integrity") -> Digest:
@@ -409,7 +409,7 @@ def _cached(cache: DigestCache, file: OpenFile, header: Header, kind: str) -> We
     return WeightsFile(header.header_digest, header.file_size, known, tuple(sorted(tensors, key=_by_name)))
 
 
-def _to_text(found: WeightsFile, header: Header) -> str:
-    digests = {tensor.name: tensor.digest.hex for tensor in found.tensors}
-    whole = None if found.file_digest is None else found.file_digest.hex
-    return json.dumps([found.header_digest.hex, whole, [digests[span.name] for span in header.tensors]])
+def _to_text(hashed: WeightsFile, header: Header) -> str:
+    digests = {tensor.name: tensor.digest.hex for tensor in hashed.tensors}
+    whole = None if hashed.file_digest is None else hashed.file_digest.hex
+    return json.dumps([hashed.header_digest.hex, whole, [digests[span.name] for span in header.tensors]])

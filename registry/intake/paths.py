@@ -114,12 +114,12 @@ def scan_folder(
         raise FolderMissing(root)
     if not root.is_dir():
         raise FolderUnreadable(root, "it is not a folder")
-    found: list[FileFound] = []
+    files: list[FileFound] = []
     for file in _walk(root, "", _Rules(_unsafe(family), frozenset(exclude), hub_links), depth=1):
-        if len(found) == max_files:
+        if len(files) == max_files:
             raise _unsafe(family)(file.path, f"the folder holds more than {max_files} files")
-        found.append(file)
-    return tuple(sorted(found, key=lambda file: file.path))
+        files.append(file)
+    return tuple(sorted(files, key=lambda file: file.path))
 
 
 def control_character(text: str) -> str | None:
@@ -156,15 +156,15 @@ def _walk(folder: Path, prefix: str, rules: _Rules, *, depth: int) -> Iterator[F
         twin = seen.setdefault(_folded(entry.name), path)
         if twin != path:
             raise rules.error(path, f"its name and {_shown(twin)} are one name where case or Unicode form is not kept")
-        found = _lstat(entry)
-        if rules.hub_links and stat.S_ISLNK(found.st_mode):
-            found = _of_blob(Path(entry.path)) or found
-        if stat.S_ISDIR(found.st_mode):
+        status = _lstat(entry)
+        if rules.hub_links and stat.S_ISLNK(status.st_mode):
+            status = _of_blob(Path(entry.path)) or status
+        if stat.S_ISDIR(status.st_mode):
             yield from _walk(folder / entry.name, f"{path}/", rules, depth=depth + 1)
-        elif stat.S_ISREG(found.st_mode):
-            yield FileFound(path, found.st_size)
+        elif stat.S_ISREG(status.st_mode):
+            yield FileFound(path, status.st_size)
         else:
-            raise rules.error(path, f"it is {_kind(found.st_mode)}, and only regular files are read")
+            raise rules.error(path, f"it is {_kind(status.st_mode)}, and only regular files are read")
 
 
 def _entries(folder: Path) -> list["os.DirEntry[str]"]:
@@ -200,9 +200,9 @@ def _objection(text: str) -> str | None:  # noqa: PLR0911  one return a rule rea
         return "its name is not UTF-8"
     if size > MAX_PATH_BYTES:
         return f"it is longer than {MAX_PATH_BYTES} bytes"
-    found = control_character(text)
-    if found is not None:
-        return f"it contains the control character {found}"
+    character = control_character(text)
+    if character is not None:
+        return f"it contains the control character {character}"
     if "\\" in text:
         return "it contains a backslash, which some systems read as a separator"
     if text.startswith("/"):

@@ -214,10 +214,10 @@ class _Reader:
         if not _is_integers(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
             raise self.refusal("its data_offsets are not a beginning and an end", name)
         bits = math.prod(shape) * BITS[dtype]
-        found = offsets[1] - offsets[0]
-        if bits % 8 or bits // 8 != found:
+        length = offsets[1] - offsets[0]
+        if bits % 8 or bits // 8 != length:
             raise self.refusal(
-                f"{dtype} {_shown(shape)} takes {_shown(_bytes_text(bits))} bytes, and its range has {_shown(found)}",
+                f"{dtype} {_shown(shape)} takes {_shown(_bytes_text(bits))} bytes, and its range has {_shown(length)}",
                 name,
             )
         return TensorSpan(name, dtype, tuple(shape), data_start + offsets[0], data_start + offsets[1])
@@ -242,8 +242,8 @@ def name_objection(name: str) -> str | None:
         return "a name is empty"
     if len(name) > MAX_NAME_CHARACTERS:
         return f"a name is longer than {MAX_NAME_CHARACTERS} characters"
-    found = control_character(name)
-    return None if found is None else f"a name holds the control character {found}"
+    character = control_character(name)
+    return None if character is None else f"a name holds the control character {character}"
 
 
 def _bytes_text(bits: int) -> str:

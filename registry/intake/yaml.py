@@ -188,25 +188,25 @@ class _Builder:
         return value
 
     def _mapping(self, depth: int) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        mapping: dict[str, Any] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             key = self._value(event, depth=depth + 1)
             if not isinstance(key, str):
                 raise self._refusal(event, f"the key {key!r:.80} is not text", "put it in quotes")
             if key == "<<" and getattr(event, "style", None) is None:
                 raise self._refusal(event, "merge keys (<<) are not part of YAML 1.2", "write the keys out")
-            if key in found:
+            if key in mapping:
                 raise self._refusal(
                     event, f"the key {key[:80]!r} occurs twice", "keep one of the two, and take the other out"
                 )
-            found[key] = self._value_at(key, event, next(self.events), depth=depth + 1)
-        return found
+            mapping[key] = self._value_at(key, event, next(self.events), depth=depth + 1)
+        return mapping
 
     def _sequence(self, depth: int) -> list[Any]:
-        found: list[Any] = []
+        items: list[Any] = []
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
-            found.append(self._value_at(len(found), event, event, depth=depth + 1))
-        return found
+            items.append(self._value_at(len(items), event, event, depth=depth + 1))
+        return items
 
     def _value_at(self, step: str | int, first: yaml.Event, event: yaml.Event, *, depth: int) -> Any:  # any JSON value
         """The value that begins with `event`; its line is that of its `first` event, a key or itself."""

@@ -52,10 +52,10 @@ def loading_arguments(
     from transformers import AutoConfig, AutoModelForCausalLM
 
     here: int | str = 0 if device.startswith("cuda") else device
-    found = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     wanted = {"bf16": torch.bfloat16, "fp32": torch.float32}[dtype]
     with torch.device("meta"):
-        twin = AutoModelForCausalLM.from_config(found, dtype=wanted, trust_remote_code=False)
+        twin = AutoModelForCausalLM.from_config(config, dtype=wanted, trust_remote_code=False)
     kinds = set(getattr(twin, "_no_split_modules", None) or ())
     blocks = {name: module for name, module in twin.named_modules() if name and type(module).__name__ in kinds}
     if not blocks:
@@ -79,8 +79,8 @@ def forget_shared_addresses(model: Any) -> None:
     that is fetched may get the address, and would be taken for it. What is tied never waits here, so nothing is lost."""
     for module in model.modules():
         hook: Any = getattr(module, "_hf_hook", None)
-        found: tuple[Any, ...] = getattr(hook, "hooks", (hook,))
-        for one in found:
+        hooks: tuple[Any, ...] = getattr(hook, "hooks", (hook,))
+        for one in hooks:
             if hasattr(one, "tied_params_map"):
                 one.tied_params_map = None
 

@@ -53,8 +53,8 @@ def write_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
 
 def _as_os_error(error: SafetensorError) -> OSError:
     """What the operating system said: the library is written in Rust and keeps the number only in its text."""
-    found = re.search(r"\(os error (\d+)\)", str(error))
-    number = int(found[1]) if found else errno.EIO
+    match = re.search(r"\(os error (\d+)\)", str(error))
+    number = int(match[1]) if match else errno.EIO
     return OSError(number, os.strerror(number))
 
 
@@ -65,10 +65,10 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         WeightsMismatch: the file is missing or malformed.
     """
     try:
-        found: dict[str, torch.Tensor] = load_file(path)
+        tensors: dict[str, torch.Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
         raise WeightsMismatch(path.parent, f"{path.name} cannot be read ({type(error).__name__})") from error
-    return found
+    return tensors
 
 
 def write_json(value: Any, path: Path) -> None:  # value: any JSON value

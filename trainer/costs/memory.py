@@ -367,8 +367,8 @@ def _make_fake(model: Any) -> None:
 
 def torch_dtype(filed: Any) -> torch.dtype:
     """The format that a configuration names, as text or as torch's own value; fp32 where it names none."""
-    found = getattr(torch, filed.removeprefix("torch."), None) if isinstance(filed, str) else filed
-    return found if isinstance(found, torch.dtype) else torch.float32
+    dtype = getattr(torch, filed.removeprefix("torch."), None) if isinstance(filed, str) else filed
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
 
 def _add(live: _Live, size: int) -> None:

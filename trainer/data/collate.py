@@ -145,7 +145,7 @@ class Batches:
 def padding_id(tokenizer: object) -> int:
     """The id to pad with: the tokenizer's own, else its end-of-text id, else 0; padded positions are masked anyway."""
     for name in ("pad_token_id", "eos_token_id"):
-        found = getattr(tokenizer, name, None)
-        if isinstance(found, int):
-            return found
+        token_id = getattr(tokenizer, name, None)
+        if isinstance(token_id, int):
+            return token_id
     return 0

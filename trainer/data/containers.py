@@ -140,10 +140,10 @@ def container_of(path: Path) -> Container:
     Raises:
         UnknownContainer: another suffix.
     """
-    found = SUFFIXES.get(path.suffix.lower())
-    if found is None:
+    container = SUFFIXES.get(path.suffix.lower())
+    if container is None:
         raise UnknownContainer(path.name)
-    return found
+    return container
 
 
 def inspect_file(*paths: Path) -> FileFacts:

@@ -91,10 +91,10 @@ def swap_list(axis: str) -> SwapList:
     Raises:
         UnknownAxis: there is none.
     """
-    found = _lists()
-    if axis not in found:
-        raise UnknownAxis(axis, tuple(found))
-    return found[axis]
+    lists = _lists()
+    if axis not in lists:
+        raise UnknownAxis(axis, tuple(lists))
+    return lists[axis]
 
 
 def axes() -> tuple[str, ...]:
@@ -117,11 +117,11 @@ def swapped(text: str, words: SwapList) -> str | Dropped:
     for match in matches:
         if _touches_hyphen(text, match):
             return Dropped(_LONGER_WORD)
-        found = _replacement(text, match, words)
-        if isinstance(found, Dropped):
-            return found
-        replaced[_group(match.group().lower())] = _group(found.lower())
-        pieces += [_with_article(text[end : match.start()], found), found]
+        replacement = _replacement(text, match, words)
+        if isinstance(replacement, Dropped):
+            return replacement
+        replaced[_group(match.group().lower())] = _group(replacement.lower())
+        pieces += [_with_article(text[end : match.start()], replacement), replacement]
         end = match.end()
     if words.several_groups and len(set(replaced.values())) < len(replaced):
         return Dropped(_ONE_GROUP)

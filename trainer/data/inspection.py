@@ -219,11 +219,11 @@ def _lengths(examples: Sequence[tuple[int, int, int]], max_length: int) -> Lengt
 
 
 def _pieces(example: Example, tokenizer: Any) -> tuple[Piece, ...]:
-    found: list[Piece] = []
+    pieces: list[Piece] = []
     start = 0
     learnt = (example.labels != IGNORED).tolist()
     for at in range(1, len(learnt) + 1):
         if at == len(learnt) or learnt[at] != learnt[start]:
-            found.append(Piece(str(tokenizer.decode(example.ids[start:at].tolist())), learnt[start]))
+            pieces.append(Piece(str(tokenizer.decode(example.ids[start:at].tolist())), learnt[start]))
             start = at
-    return tuple(found)
+    return tuple(pieces)

@@ -15,15 +15,15 @@ def packs(lengths: Sequence[int], order: Sequence[int], *, capacity: int) -> lis
         order: every index once; decides among rows of equal length.
         capacity: of a pack, in tokens.
     """
-    found: list[list[int]] = []
+    packs: list[list[int]] = []
     room: list[tuple[int, int]] = []  # (tokens left, pack), sorted
     for index in sorted(order, key=lambda place: -lengths[place]):  # a stable sort: equal lengths keep their order
         at = bisect.bisect_left(room, (lengths[index], -1))
         if at == len(room):
-            found.append([index])
-            bisect.insort(room, (capacity - lengths[index], len(found) - 1))
+            packs.append([index])
+            bisect.insort(room, (capacity - lengths[index], len(packs) - 1))
             continue
         left, pack = room.pop(at)
-        found[pack].append(index)
+        packs[pack].append(index)
         bisect.insort(room, (left - lengths[index], pack))
-    return found
+    return packs

@@ -86,14 +86,14 @@ def _merge_settings(records: Records) -> dict[str, Any]:
     merge = records.merge
     if merge is None:
         return {}
-    found: dict[str, Any] = {"algorithm": merge.algorithm, "base policy": merge.base_policy, "dtype": merge.dtype}
-    found |= {"seed": merge.seed, "beside the weights": merge.why_bundled}
+    facts: dict[str, Any] = {"algorithm": merge.algorithm, "base policy": merge.base_policy, "dtype": merge.dtype}
+    facts |= {"seed": merge.seed, "beside the weights": merge.why_bundled}
     for ingredient in merge.ingredients:
-        found |= {
+        facts |= {
             f"weight of {ingredient.label}": ingredient.weight,
             f"density of {ingredient.label}": ingredient.density,
         }
-    return found
+    return facts
 
 
 def _made_by(records: Records) -> str:
@@ -113,19 +113,19 @@ def _made_by(records: Records) -> str:
 
 def _data(registry: Registry, manifest: Manifest) -> dict[str, Any]:
     """The data that went in, of ingredients too: file digest, and the rows of each split."""
-    found: dict[str, set[str]] = {}
+    by_key: dict[str, set[str]] = {}
     waiting = [manifest]
     seen = set[Digest]()
     while waiting:
         current = waiting.pop()
         for data in current.data:
             for key, value in _parts(data):
-                found.setdefault(key, set()).add(value)
+                by_key.setdefault(key, set()).add(value)
         for parent in current.parents:
             if parent.role != "base" and parent.manifest not in seen:
                 seen.add(parent.manifest)
                 waiting.append(stored_manifest(registry, parent.manifest))
-    return {key: " and ".join(sorted(values)) for key, values in sorted(found.items())}
+    return {key: " and ".join(sorted(values)) for key, values in sorted(by_key.items())}
 
 
 def _parts(data: DataIdentity) -> Iterator[tuple[str, str]]:
@@ -169,7 +169,7 @@ def _figures(
     served: Digest | None, records: list[EvaluationRecord]
 ) -> dict[tuple[str, str], tuple[str | None, float | None]]:
     """(data set, metric) → (which rows, value), of arms that are exactly this composition; later ones count."""
-    found: dict[tuple[str, str], tuple[str | None, float | None]] = {}
+    figures: dict[tuple[str, str], tuple[str | None, float | None]] = {}
     for record in records:
         arms = {arm.name for arm in record.arms if arm.composition_digest == served and arm.name not in CONTROL_ARMS}
         rows = {
@@ -178,5 +178,5 @@ def _figures(
         }
         for result in record.results:
             if result.category is None and result.arm in arms:
-                found[result.dataset, result.metric] = rows.get(result.dataset, ""), result.value
-    return found
+                figures[result.dataset, result.metric] = rows.get(result.dataset, ""), result.value
+    return figures

@@ -135,9 +135,9 @@ class _Weights:
         return cls(side, files, str(base), adapter=adapter, why_not=adapter.why_not_foldable)
 
 
-def _counted(found: Iterable[ModuleDifference | None], note: str) -> _Compared:
+def _counted(differences: Iterable[ModuleDifference | None], note: str) -> _Compared:
     """None stands for a module that has another shape, or another kind of number, on each side."""
-    every = tuple(found)
+    every = tuple(differences)
     left_out = sum(difference is None for difference in every)
     more = "" if not left_out else f"; {left_out} not compared: another shape, or no number to subtract"
     return tuple(difference for difference in every if difference is not None), note + more
@@ -261,8 +261,8 @@ def _of_places(
     for at, tensor in enumerate(tensors, start=1):
         if tensor.dtype in DTYPES:
             weight = tensor.read().float()
-            found = [place.becomes(tensor, weight) for place in places]
-            kept = [weight for weight in found if weight is not None]
+            changed = [place.becomes(tensor, weight) for place in places]
+            kept = [values for values in changed if values is not None]
             if len(kept) < 2:
                 yield None
             elif is_base:

@@ -59,14 +59,14 @@ def split_of(text: str) -> Split:
 @cache
 def predicates() -> tuple[Predicate, ...]:
     """Every predicate of `people.yml`, in file order."""
-    found = []
+    predicates = []
     for axis, rules in _people()["axes"].items():
         for side, key in enumerate(("first", "second")):
             for line in rules[key]:
                 mark, _, forms = line.partition(" ")
                 does, do = (part.strip() for part in forms.split("|"))
-                found.append(Predicate(axis=axis, does=does, do=do, side=side, lean=LEANS[mark]))
-    return tuple(found)
+                predicates.append(Predicate(axis=axis, does=does, do=do, side=side, lean=LEANS[mark]))
+    return tuple(predicates)
 
 
 def _document(rng: random.Random) -> str:
@@ -96,10 +96,10 @@ def _fill(rule: str, rng: random.Random) -> str:
     drawn: dict[tuple[str, str], Any] = {}
     source = _scenes()
 
-    def draw(found: re.Match[str]) -> str:
-        name = found.group(1)
-        number = found.group(2) or "1"
-        field = found.group(3)
+    def draw(slot: re.Match[str]) -> str:
+        name = slot.group(1)
+        number = slot.group(2) or "1"
+        field = slot.group(3)
         if (name, number) not in drawn:
             pool = source["tables"][name] if field else source["lists"][name]
             taken = [value for (other, _), value in drawn.items() if other == name]
@@ -112,7 +112,7 @@ def _fill(rule: str, rng: random.Random) -> str:
 
 def _sentence_case(text: str) -> str:
     """`text` with a capital at its start and after each full stop or answer mark."""
-    return re.sub(r"(^|[.?] |Answer: )([a-z])", lambda found: found.group(1) + found.group(2).upper(), text)
+    return re.sub(r"(^|[.?] |Answer: )([a-z])", lambda start: start.group(1) + start.group(2).upper(), text)
 
 
 def _arithmetic(rng: random.Random) -> str:

@@ -81,13 +81,13 @@ class Scored:
 
     def truncated(self, questions: Questions) -> dict[str, list[str]]:
         """The rows that were longer than the model, by data set: scored with their beginning cut, and named."""
-        found: dict[str, list[str]] = {}
+        truncated: dict[str, list[str]] = {}
         for suite, scores in zip(questions.suites, self.suites, strict=True):
             names = _names_of_requests(suite)
             cut = {name for name, score in zip(names, scores, strict=False) if getattr(score, "is_truncated", False)}
             if cut:
-                found[suite.dataset.name] = sorted(cut)
-        return found
+                truncated[suite.dataset.name] = sorted(cut)
+        return truncated
 
     def suite_rows(self, questions: Questions, thresholds: Mapping[str, Threshold]) -> list[TableRow]:
         return [

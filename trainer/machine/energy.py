@@ -14,7 +14,7 @@ Counters = dict[str, tuple[int, int]]
 
 def read_counters(root: Path = _POWERCAP, *, gpus: bool = True) -> Counters:
     """(microjoules, range of the counter) of each processor package and GPU; empty when nothing may be read."""
-    found = {}
+    counters = {}
     for zone in sorted(root.glob("intel-rapl:[0-9]*")):
         if zone.name.count(":") > 1:
             continue  # a part of a package, counted in it
@@ -23,8 +23,8 @@ def read_counters(root: Path = _POWERCAP, *, gpus: bool = True) -> Counters:
             limit = int((zone / "max_energy_range_uj").read_text())
         except (OSError, ValueError):
             continue
-        found[zone.name] = (energy, limit)
-    return found | (_gpu_counters() if gpus else {})
+        counters[zone.name] = (energy, limit)
+    return counters | (_gpu_counters() if gpus else {})
 
 
 def kilowatt_hours(before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]]) -> float | None:
@@ -70,7 +70,7 @@ def _gpu_counters() -> Counters:
             return {}
     except (OSError, AttributeError):  # no driver, or one that is too old
         return {}
-    found: Counters = {}
+    readings: Counters = {}
     try:
         count = ctypes.c_uint()
         nvml.nvmlDeviceGetCount_v2(ctypes.byref(count))
@@ -80,7 +80,7 @@ def _gpu_counters() -> Counters:
             if nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(device)) == 0 and (
                 nvml.nvmlDeviceGetTotalEnergyConsumption(device, ctypes.byref(energy)) == 0
             ):
-                found[f"nvidia:{index}"] = (energy.value * 1000, _NVML_RANGE)
+                readings[f"nvidia:{index}"] = (energy.value * 1000, _NVML_RANGE)
     finally:
         nvml.nvmlShutdown()
-    return found
+    return readings

@@ -111,13 +111,13 @@ def describe_environment(
 
 def library_versions(*further: str) -> dict[str, str]:
     """The installed versions of what can change a result, `further` distributions among it."""
-    found = {}
+    versions = {}
     for name in (*LIBRARIES, *further):
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def needed_distributions(root: str = "peft-registry") -> dict[str, str]:
@@ -132,7 +132,7 @@ def needed_distributions(root: str = "peft-registry") -> dict[str, str]:
 def _needed_distributions(root: str) -> tuple[tuple[str, str], ...]:
     from packaging.utils import canonicalize_name
 
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     waiting: list[tuple[str, frozenset[str]]] = [(root, frozenset())]  # with the extras that are asked for
     seen: set[tuple[str, frozenset[str]]] = set()
     while waiting:
@@ -144,9 +144,9 @@ def _needed_distributions(root: str) -> tuple[tuple[str, str], ...]:
             installed = distribution(name)
         except PackageNotFoundError:  # of another platform
             continue
-        found[canonicalize_name(name)] = installed.version
+        versions[canonicalize_name(name)] = installed.version
         waiting += _requirements(installed.requires or (), extras)
-    return tuple(sorted(found.items()))
+    return tuple(sorted(versions.items()))
 
 
 def _requirements(lines: Sequence[str], extras: frozenset[str]) -> list[tuple[str, frozenset[str]]]:

@@ -42,9 +42,9 @@ class Processes:
         """The value of every process, by rank."""
         if self.size == 1:
             return [value]
-        found: list[object] = [None] * self.size
-        torch.distributed.all_gather_object(found, value)
-        return found
+        values: list[object] = [None] * self.size
+        torch.distributed.all_gather_object(values, value)
+        return values
 
 
 ALONE = Processes()

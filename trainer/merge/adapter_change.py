@@ -75,18 +75,18 @@ def change_of_model(base: Path, model: Path) -> WeightChange | None:
             if old.dtype not in DTYPES or new.dtype not in DTYPES:
                 continue
             blocks = list(_pairs(old, files[old.path], new, files[new.path]))
-            found = change_of(TensorJob(name, old, "F32"), blocks, None)
-            squares.append(found.weight_norm)
-            stored.append(found.stored_norm)
-            changed += found.changed
-            if found.changed:
+            change = change_of(TensorJob(name, old, "F32"), blocks, None)
+            squares.append(change.weight_norm)
+            stored.append(change.stored_norm)
+            changed += change.changed
+            if change.changed:
                 modules.append(
                     ModuleChange(
                         name=name,
-                        shape=found.shape,
-                        relative_norm=found.relative_norm,
-                        cosine=found.cosine,
-                        changed_share=found.changed_share,
+                        shape=change.shape,
+                        relative_norm=change.relative_norm,
+                        cosine=change.cosine,
+                        changed_share=change.changed_share,
                     )
                 )
     return WeightChange(_ratio(math.hypot(*stored), math.hypot(*squares)), tuple(modules), changed)
@@ -187,18 +187,18 @@ def _blockwise(
         sums.append(BlockSums.of(weight, meant, weight + meant, torch.empty_like(weight)))
         if is_whole and sums[-1].is_finite:
             spectral = spectral_norm(meant)
-    found = change_of(job, sums, spectral)
-    if not found.changed:
-        return found.weight_norm**2, None, 0.0
+    change = change_of(job, sums, spectral)
+    if not change.changed:
+        return change.weight_norm**2, None, 0.0
     module = ModuleChange(
-        name=found.name,
-        shape=found.shape,
-        relative_norm=_finite(found.relative_norm),
+        name=change.name,
+        shape=change.shape,
+        relative_norm=_finite(change.relative_norm),
         spectral_norm=_finite(spectral),
-        cosine=_finite(found.cosine),
-        changed_share=found.changed_share,
+        cosine=_finite(change.cosine),
+        changed_share=change.changed_share,
     )
-    return found.weight_norm**2, module, found.stored_norm
+    return change.weight_norm**2, module, change.stored_norm
 
 
 def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:

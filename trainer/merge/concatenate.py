@@ -91,15 +91,15 @@ class ModuleShape:
 
 def result_shapes(adapters: Sequence[Adapter], rank: int | None) -> tuple[ModuleShape, ...]:
     """The modules of the adapter that `write_concatenated` would make of these, none of whose numbers is read."""
-    found = []
+    results = []
     for module in _modules(adapters):
         parts = [adapter.tensors for adapter in adapters if f"{module}{_A}" in adapter.tensors]
         ranks = sum(part[f"{module}{_A}"].shape[0] for part in parts)
         rows = parts[0][f"{module}{_B}"].shape[0]
         columns = parts[0][f"{module}{_A}"].shape[1]
         smaller = min(ranks, rows, columns) if rank is None else min(ranks, rows, columns, rank)
-        found.append(ModuleShape(module, rows, columns, ranks, ranks if rank is None else smaller, len(parts)))
-    return tuple(found)
+        results.append(ModuleShape(module, rows, columns, ranks, ranks if rank is None else smaller, len(parts)))
+    return tuple(results)
 
 
 def _modules(adapters: Sequence[Adapter]) -> list[str]:

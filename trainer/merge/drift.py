@@ -96,22 +96,22 @@ def divergence(reference: ProbeAnswers, result: ProbeAnswers, *, named: str) -> 
     )
 
 
-def gated(found: Divergence, *, dtype: Dtype, floor: Divergence | None) -> Divergence:
+def gated(distance: Divergence, *, dtype: Dtype, floor: Divergence | None) -> Divergence:
     """The figure with its limit. A format that is not fp32 needs the floor."""
     if dtype == "fp32" or floor is None:
-        return found.revised(limit=FP32_LIMIT)
+        return distance.revised(limit=FP32_LIMIT)
     limit = max(FLOOR_FACTOR * floor.kl, FP32_LIMIT)
-    return found.revised(limit=limit, floor=floor.kl)
+    return distance.revised(limit=limit, floor=floor.kl)
 
 
-def require_within(found: Divergence) -> None:
+def require_within(distance: Divergence) -> None:
     """Raise unless the gate lets it pass.
 
     Raises:
         FoldErrorTooLarge: it does not.
     """
-    if not found.is_within:
-        raise FoldErrorTooLarge(found)
+    if not distance.is_within:
+        raise FoldErrorTooLarge(distance)
 
 
 def with_adapters(

@@ -65,7 +65,7 @@ def measure(prepared: Prepared, merged: Path, scratch: Path, *, observe: Observe
     probes = probes_of(load_tokenizer(prepared.base.folder))
     dtype: Dtype = "fp32" if prepared.require_plan().dtype == "float32" else "bf16"
     run = _Unmerged(prepared, probes)
-    found = run.folded(merged, dtype)
+    folded = run.folded(merged, dtype)
     if _runs_unmerged(prepared):
         named = f"the {prepared.policy} base with its adapter{'s' * (len(prepared.adapters) > 1)}, unmerged in fp32"
         reference = run.answers(prepared.policy, "fp32")
@@ -78,7 +78,7 @@ def measure(prepared: Prepared, merged: Path, scratch: Path, *, observe: Observe
         observe(Said("twice", f"{drawn} equal their definition in fp64: {reproduced.compared} entries{left_out}"))
         alone = [_of_folder(prepared.base.folder, probes, precision) for precision in ("fp32", dtype)]
         floor = None if dtype == "fp32" else divergence(*alone, named=named)
-    rounded = gated(divergence(reference, found, named=named), dtype=dtype, floor=floor)
+    rounded = gated(divergence(reference, folded, named=named), dtype=dtype, floor=floor)
     fold_error = rounded
     if not rounded.is_within and dtype != "fp32" and _runs_unmerged(prepared):
         fold_error = _before_rounding(run, merged, scratch, reference, rounded)
@@ -89,7 +89,7 @@ def measure(prepared: Prepared, merged: Path, scratch: Path, *, observe: Observe
             f"KL divergence {fold_error.kl:.3g} nats a token (0: the same answers), allowed {fold_error.limit:.3g}{beside}",
         )
     )
-    figures = _distances(run, found, fold_error, rounded)
+    figures = _distances(run, folded, fold_error, rounded)
     for policy, distance in sorted(figures.compared.items()):
         observe(
             Said(
@@ -107,8 +107,8 @@ def measure_adapter(prepared: Prepared, result: Path, *, gate: bool, observe: Ob
     run = _Unmerged(prepared, probes)
     reference = run.answers("original", "fp32")
     model = load_base(prepared.base.folder, dtype="fp32", device="cpu")[0]
-    found = answers(with_adapters(model, [result], [1.0]), probes)
-    distance = divergence(reference, found, named="the base with its adapters side by side, in fp32")
+    answered = answers(with_adapters(model, [result], [1.0]), probes)
+    distance = divergence(reference, answered, named="the base with its adapters side by side, in fp32")
     distance = gated(distance, dtype="fp32", floor=None) if gate else distance
     _require_exact_sum(prepared, result)
     observe(
@@ -170,7 +170,7 @@ def _is_rounding_of(written: Path, exact: Path) -> bool:
     )
 
 
-def _distances(run: "_Unmerged", found: ProbeAnswers, fold_error: Divergence, rounded: Divergence) -> MergeFigures:
+def _distances(run: "_Unmerged", folded: ProbeAnswers, fold_error: Divergence, rounded: Divergence) -> MergeFigures:
     """How far the result, as it is written, is from the model that was trained; without quantization that is what was merged."""
     prepared = run.prepared
     how = prepared.quantization
@@ -185,7 +185,7 @@ def _distances(run: "_Unmerged", found: ProbeAnswers, fold_error: Divergence, ro
     if prepared.request.compare_bases or prepared.policy == "original":
         for policy in ("original", "dequantised"):
             compared[policy] = divergence(trained, run.answers(policy, "fp32"), named=named)
-    return MergeFigures(fold_error, divergence(trained, found, named=named), compared)
+    return MergeFigures(fold_error, divergence(trained, folded, named=named), compared)
 
 
 @dataclass(eq=False)

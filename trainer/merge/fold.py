@@ -217,12 +217,12 @@ def _rescaled(adapter: Adapter, module: str, vector: StoredTensor, names: ModelN
 
 
 def _token_indices(adapter: Adapter, module: str, tensor: StoredTensor) -> tuple[int, ...]:
-    found: Any = adapter.config.get("trainable_token_indices") or adapter.config.get("token_indices")
-    if isinstance(found, dict):
-        found = next((value for key, value in found.items() if module == key or module.endswith(f".{key}")), None)
-    if not isinstance(found, list) or len(found) != tensor.shape[0]:
+    indices: Any = adapter.config.get("trainable_token_indices") or adapter.config.get("token_indices")
+    if isinstance(indices, dict):
+        indices = next((value for key, value in indices.items() if module == key or module.endswith(f".{key}")), None)
+    if not isinstance(indices, list) or len(indices) != tensor.shape[0]:
         raise AdapterTensorUnmatched(adapter, tensor.name, "adapter_config.json does not say which tokens its rows are")
-    return tuple(int(index) for index in found)
+    return tuple(int(index) for index in indices)
 
 
 def _known(adapter: Adapter, parameter: str, tensor: str, names: ModelNames) -> str:

@@ -152,12 +152,12 @@ def spectral_norm(matrix: torch.Tensor) -> float:
         return float(torch.linalg.matrix_norm(matrix.double(), ord=2))
     generator = torch.Generator().manual_seed(0)
     vector = torch.randn(matrix.shape[1], generator=generator)
-    found = 0.0
+    norm = 0.0
     for _ in range(POWER_STEPS):
         image = matrix @ (vector / vector.norm().clamp_min(1e-30))
         vector = matrix.t() @ image
-        found = float(image.norm())
-    return found
+        norm = float(image.norm())
+    return norm
 
 
 def spectral_norm_of_sum(loaded: Sequence[tuple[Share, LoadedUpdate]]) -> float | None:

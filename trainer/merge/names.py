@@ -141,12 +141,12 @@ class _Loading:
         from transformers.conversion_mapping import get_model_conversion_mapping
         from transformers.core_model_loading import WeightConverter, WeightRenaming
 
-        found = get_model_conversion_mapping(model)
+        conversions = get_model_conversion_mapping(model)
         return cls(
             prefix=model.base_model_prefix,
             state=model.state_dict(),
-            renamings=[conversion for conversion in found if isinstance(conversion, WeightRenaming)],
-            converters=[conversion for conversion in found if isinstance(conversion, WeightConverter)],
+            renamings=[conversion for conversion in conversions if isinstance(conversion, WeightRenaming)],
+            converters=[conversion for conversion in conversions if isinstance(conversion, WeightConverter)],
         )
 
     def place_of(self, name: str, shape: tuple[int, ...]) -> Placed:

@@ -176,14 +176,14 @@ def changed_by_peft(base_model: Any, folder: Path, wanted: Mapping[str, Placed])
 
 def tensors_of(state: Mapping[str, Any], wanted: Mapping[str, Placed]) -> dict[str, Array]:
     """The wanted tensors, cut out of a model's state, fp64."""
-    found = {}
+    changes = {}
     for name, place in wanted.items():
         whole = state[place.parameter].detach()
         part = whole if place.expert is None else whole[place.expert]
         if place.rows is not None:
             part = part[place.rows[0] : place.rows[1]]
-        found[name] = part.double().numpy().copy()
-    return found
+        changes[name] = part.double().numpy().copy()
+    return changes
 
 
 def put_into(state: Mapping[str, Any], places: Mapping[str, Placed], values: Mapping[str, Array]) -> None:

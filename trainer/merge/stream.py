@@ -211,15 +211,15 @@ class _Engine:
             raise self.failure
 
     def changes(self) -> MergeChanges:
-        found = [
+        measured = [
             (output.job, [sums for sums in output.sums if sums is not None], output.spectral) for output in self.jobs
         ]
-        added = {job.name for job, _, _ in found if job.name != job.source.name}
+        added = {job.name for job, _, _ in measured if job.name != job.source.name}
         squares = math.fsum(
-            sums_of_tensor.weight for job, sums, _ in found if job.name not in added for sums_of_tensor in sums
+            sums_of_tensor.weight for job, sums, _ in measured if job.name not in added for sums_of_tensor in sums
         )
         return MergeChanges(
-            tensors=tuple(change_of(job, sums, spectral) for job, sums, spectral in found if not job.is_copied),
+            tensors=tuple(change_of(job, sums, spectral) for job, sums, spectral in measured if not job.is_copied),
             base_norm=math.sqrt(squares),
         )
 

@@ -138,10 +138,10 @@ def checkpoint_tensors(folder: Path) -> tuple[StoredTensor, ...]:
     Raises:
         CheckpointIncomplete: a file or a tensor is missing, or two files hold the same name.
     """
-    found: dict[str, StoredTensor] = {}
+    tensors: dict[str, StoredTensor] = {}
     for file in checkpoint_files(folder):
         for tensor in stored_tensors(file):
-            if tensor.name in found:
+            if tensor.name in tensors:
                 raise CheckpointIncomplete(folder, f"two files hold the tensor {tensor.name!r}")
-            found[tensor.name] = tensor
-    return tuple(found.values())
+            tensors[tensor.name] = tensor
+    return tuple(tensors.values())

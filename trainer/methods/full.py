@@ -43,11 +43,11 @@ def start_from(model: Any, folder: Path) -> None:
     Raises:
         WeightsMismatch: names or shapes are not those of the model.
     """
-    found = read_tensors(folder / WEIGHTS)
+    tensors = read_tensors(folder / WEIGHTS)
     expected = _untied(model)
-    require_same_keys(folder, expected=expected, found=found)
+    require_same_keys(folder, expected=expected, found=tensors)
     for name, tensor in expected.items():
-        tensor.copy_(found[name])  # shares the parameter's memory, and with it that of what is tied to it
+        tensor.copy_(tensors[name])  # shares the parameter's memory, and with it that of what is tied to it
 
 
 def save(model: Any, folder: Path, *, base: BaseToOpen | None) -> None:  # noqa: ARG001 - the manifest names the base
@@ -66,12 +66,12 @@ def load(base_model: Any, folder: Path) -> Any:  # noqa: ARG001 - a full model n
     Raises:
         WeightsMismatch: names or shapes are not those of the configuration.
     """
-    found = read_tensors(folder / WEIGHTS)
+    tensors = read_tensors(folder / WEIGHTS)
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    dtype = next(iter(found.values())).dtype
+    dtype = next(iter(tensors.values())).dtype
     model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
-    require_same_keys(folder, expected=_untied(model), found=found)
-    model.load_state_dict(found, strict=False)
+    require_same_keys(folder, expected=_untied(model), found=tensors)
+    model.load_state_dict(tensors, strict=False)
     model.tie_weights()
     return model.eval()
 

@@ -144,7 +144,7 @@ def optimizer(model: Any, config: TrainingFile) -> torch.optim.Optimizer | None:
     if ratio is None:
         return None
     training = config.training
-    found: torch.optim.Optimizer = create_loraplus_optimizer(
+    optimizer: torch.optim.Optimizer = create_loraplus_optimizer(
         model,
         torch.optim.AdamW,
         lr=training.learning_rate,
@@ -152,8 +152,8 @@ def optimizer(model: Any, config: TrainingFile) -> torch.optim.Optimizer | None:
         loraplus_weight_decay=training.weight_decay,
         weight_decay=training.weight_decay,
     )
-    found.param_groups[:] = [group for group in found.param_groups if group["params"]]
-    return found
+    optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
+    return optimizer
 
 
 def save(model: Any, folder: Path, *, base: BaseToOpen | None) -> None:
@@ -180,7 +180,7 @@ def peft_config(model: Any, block: LoraBlock) -> LoraConfig:
     is_all = block.target_modules == "all-linear"
     targets = block.target_modules if is_all else list(block.target_modules)
     excluded = [*block.exclude_modules, *((*routers(model), *layers_read_past(model)) if is_all else ())]
-    found = LoraConfig(
+    adapter_config = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=block.r,
         lora_alpha=_integer(block.alpha),
@@ -194,10 +194,10 @@ def peft_config(model: Any, block: LoraBlock) -> LoraConfig:
         bias=block.bias,
     )
     if block.target_modules == "all-linear":
-        _without_fused_routers(model, found)
+        _without_fused_routers(model, adapter_config)
     if block.target_parameters:
-        found.target_parameters = sorted({*(found.target_parameters or ()), *block.target_parameters})
-    return found
+        adapter_config.target_parameters = sorted({*(adapter_config.target_parameters or ()), *block.target_parameters})
+    return adapter_config
 
 
 def _without_fused_routers(model: Any, config: LoraConfig) -> None:
@@ -256,8 +256,8 @@ def _dense(layer: Any) -> torch.Tensor:
     """The weight (m, n) of a linear layer; that of a quantized one is dequantized."""
     from peft.utils.integrations import dequantize_module_weight
 
-    found: torch.Tensor = dequantize_module_weight(layer)
-    return found.T if isinstance(layer, Conv1D) else found
+    weight: torch.Tensor = dequantize_module_weight(layer)
+    return weight.T if isinstance(layer, Conv1D) else weight
 
 
 def _layers(model: Any) -> list[Any]:

@@ -71,7 +71,7 @@ def pairs_of(model: Any) -> list[FactorPair]:
     Raises:
         FactorsNotPaired: as `optimizer`.
     """
-    found: list[FactorPair] = []
+    pairs: list[FactorPair] = []
     for name, layer in model.named_modules():
         if not isinstance(layer, LoraLayer):
             continue
@@ -80,10 +80,10 @@ def pairs_of(model: Any) -> list[FactorPair]:
         pair = FactorPair(
             layer.lora_A["default"].weight, layer.lora_B["default"].weight, float(layer.scaling["default"])
         )
-        if any(pair.a is pair_before.a or pair.b is pair_before.b for pair_before in found):
+        if any(pair.a is pair_before.a or pair.b is pair_before.b for pair_before in pairs):
             raise FactorsNotPaired(f"{name.rpartition('.')[2]} shares its factors with another layer")
-        found.append(pair)
-    return found
+        pairs.append(pair)
+    return pairs
 
 
 class LoraPro(torch.optim.Optimizer):
@@ -156,8 +156,8 @@ class LoraPro(torch.optim.Optimizer):
         state["exp_avg_sq"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
         step = float(state["step"])
         root = (state["exp_avg_sq"] / (1 - second**step)).sqrt_().add_(_EPSILON)
-        found: torch.Tensor = (state["exp_avg"] / (1 - first**step)).div_(root)
-        return found
+        update: torch.Tensor = (state["exp_avg"] / (1 - first**step)).div_(root)
+        return update
 
     @staticmethod
     def _decay(parameter: torch.Tensor, group: dict[str, Any]) -> None:
@@ -194,8 +194,8 @@ def sylvester(left: torch.Tensor, right: torch.Tensor, constant: torch.Tensor) -
     inner = left_vectors.T @ constant @ right_vectors
     smallest = _CUT_OFF * sums.max()
     solved = torch.where(sums > smallest, inner / sums.clamp(min=1e-300), 0.0)
-    found: torch.Tensor = left_vectors @ solved @ right_vectors.T
-    return found
+    solution: torch.Tensor = left_vectors @ solved @ right_vectors.T
+    return solution
 
 
 def _without_x(
@@ -214,8 +214,8 @@ def _pseudo_inverse(matrix: torch.Tensor) -> torch.Tensor:
     values, vectors = torch.linalg.eigh(matrix)
     kept = values > _CUT_OFF * values.max().clamp(min=0)
     inverse = torch.where(kept, 1 / torch.where(kept, values, 1.0), 0.0)
-    found: torch.Tensor = vectors @ (inverse[:, None] * vectors.T)
-    return found
+    inverse_root: torch.Tensor = vectors @ (inverse[:, None] * vectors.T)
+    return inverse_root
 
 
 def _grad(parameter: torch.Tensor) -> torch.Tensor:

@@ -99,8 +99,8 @@ def suppress_warnings() -> Iterator[None]:
 
 def adapter_state(model: Any) -> dict[str, Any]:
     """The adapter's tensors under the names of the file; embeddings of the base are never among them."""
-    found: dict[str, Any] = get_peft_model_state_dict(model, save_embedding_layers=False)
-    return found
+    state: dict[str, Any] = get_peft_model_state_dict(model, save_embedding_layers=False)
+    return state
 
 
 def save_adapter(
@@ -146,12 +146,12 @@ def load_adapter(base_model: Any, folder: Path, config_type: type[PeftConfig]) -
         AdapterConfigRefused: another method, fields that this peft does not know, or fields that make it import modules.
         WeightsMismatch: names or shapes are not exactly those of the configuration on this base.
     """
-    found = read_tensors(folder / WEIGHTS)
+    tensors = read_tensors(folder / WEIGHTS)
     model = wrapped(base_model, read_config(folder, config_type))
     expected = adapter_state(model)
-    require_same_keys(folder, expected=expected, found=found)
+    require_same_keys(folder, expected=expected, found=tensors)
     replaced = {name: tensor.detach().clone() for name, tensor in expected.items() if not _is_of_method(name)}
-    set_state(model, found, folder)
+    set_state(model, tensors, folder)
     setattr(model, _REPLACED, replaced)
     model.requires_grad_(False)
     return model.eval()
@@ -159,8 +159,8 @@ def load_adapter(base_model: Any, folder: Path, config_type: type[PeftConfig]) -
 
 def replaced_tensors(model: Any) -> Mapping[str, Any]:
     """The base's own tensors in the places that a loaded adapter fills anew, such as biases, by their names in its file."""
-    found: Mapping[str, Any] = getattr(model, _REPLACED, {})
-    return found
+    replaced: Mapping[str, Any] = getattr(model, _REPLACED, {})
+    return replaced
 
 
 @contextmanager
@@ -198,13 +198,13 @@ def _own_tensors(model: Any) -> Iterator[None]:
 
 def _in_place(model: Any) -> list[tuple[Any, Any]]:
     """(parameter of the base that holds an adapter's tensor, the base's own): the base has no second place for them."""
-    found = []
+    places = []
     for part in getattr(model, "adapter_parts", (model,)):
         parameters = dict(part.named_parameters())
         for name, own in replaced_tensors(part).items():
             if name in parameters:
-                found.append((parameters[name], own))
-    return found
+                places.append((parameters[name], own))
+    return places
 
 
 def _is_of_method(name: str) -> bool:
@@ -222,24 +222,24 @@ def start_from(model: Any, folder: Path) -> None:
     prepared = model.peft_config["default"]
     saved = config_json(read_config(folder, type(prepared)), None)
     now = config_json(prepared, None)
-    found = read_tensors(folder / WEIGHTS)
+    tensors = read_tensors(folder / WEIGHTS)
     expected = adapter_state(model)
     # equal tensors are of the same modules, in whichever words a configuration names them
-    told_by_tensors = {"target_modules"} if found.keys() == expected.keys() else set()
+    told_by_tensors = {"target_modules"} if tensors.keys() == expected.keys() else set()
     for key in sorted(now.keys() - _OF_THE_BEGINNING - told_by_tensors):
         if saved.get(key) != now[key]:
             raise StartDiffers(key, saved.get(key), now[key])
-    require_same_keys(folder, expected=expected, found=found)
-    set_state(model, found, folder)
+    require_same_keys(folder, expected=expected, found=tensors)
+    set_state(model, tensors, folder)
 
 
-def set_state(model: Any, found: Mapping[str, Any], folder: Path) -> None:
+def set_state(model: Any, state: Mapping[str, Any], folder: Path) -> None:
     """Put tensors into the adapter `default`.
 
     Raises:
         WeightsMismatch: one has no place.
     """
-    result = set_peft_model_state_dict(model, dict(found))
+    result = set_peft_model_state_dict(model, dict(state))
     # peft puts a prompt where it belongs, and then looks for its name in the base as well
     left = [name for name in result.unexpected_keys if name != "prompt_embeddings"]
     if left:

@@ -88,10 +88,10 @@ def _files_key(folder: Path) -> FilesKey:
 
 def state_digest(model: Any) -> str:
     """SHA-256 over name, type, shape and bytes of every parameter and buffer, in the order of the names."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
     for name in sorted(tensors):
         tensor = tensors[name].detach()
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        found.update(memoryview(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
-    return found.hexdigest()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(memoryview(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()

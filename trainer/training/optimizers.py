@@ -14,8 +14,8 @@ from peft_registry.trainer.methods import implementation
 def optimizer_for(model: Any, config: TrainingFile) -> torch.optim.Optimizer:
     """The optimizer of a prepared model: the method's own where it has one, else AdamW."""
     own = getattr(implementation(config.method), "optimizer", None)
-    found: torch.optim.Optimizer | None = None if own is None else own(model, config)
-    return plain_adamw(model, config.training) if found is None else found
+    optimizer: torch.optim.Optimizer | None = None if own is None else own(model, config)
+    return plain_adamw(model, config.training) if optimizer is None else optimizer
 
 
 def plain_adamw(model: Any, settings: TrainingBlock) -> torch.optim.AdamW:

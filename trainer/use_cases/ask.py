@@ -157,7 +157,7 @@ def answer_of(label: str, model: Any, tokenizer: Any, prompt: str, max_new_token
     with torch.inference_mode(), warnings.catch_warnings():
         # what peft says of every generation behind a learned prompt
         warnings.filterwarnings("ignore", message="Position ids are not supported", category=UserWarning)
-        found = model.generate(
+        generated = model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             max_new_tokens=max_new_tokens,
@@ -165,6 +165,6 @@ def answer_of(label: str, model: Any, tokenizer: Any, prompt: str, max_new_token
             pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
         )
     seconds = time.perf_counter() - started
-    new = found[0, ids.shape[1] :]
+    new = generated[0, ids.shape[1] :]
     answer = tokenizer.decode(new.tolist(), skip_special_tokens=True).strip()
     return Answer(label, answer, len(new), round(seconds, 3))

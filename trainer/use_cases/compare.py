@@ -129,14 +129,14 @@ def compare_methods(
     failures = tuple(result.failure for result in results if result.failure)
     if len(failures) == len(results):
         raise NothingCompared(failures)
-    found = _first_records(registry, results)
+    records = _first_records(registry, results)
     return MethodComparison(
         comparison_id=comparison,
         name=loaded.config.name,
         base=base.label,
         base_weights=base_record(registry, base).identity.weights,
-        data=() if found.run is None else found.run.data,
-        hardware="" if found.run is None else str(found.run.compute.hardware.value),
+        data=() if records.run is None else records.run.data,
+        hardware="" if records.run is None else str(records.run.compute.hardware.value),
         command=cut_paths(command),
         created_at=registry.clock(),
         arms=results,
@@ -165,18 +165,18 @@ def parse_rates(words: Iterable[str]) -> dict[str, float]:
         UnknownMethod: a name that is none.
         MalformedRate: no equals sign, or no positive number.
     """
-    found = {}
+    arms = {}
     for word in words:
         method, _, text = word.partition("=")
         if method not in METHODS:
             raise UnknownMethod(method)
         try:
-            found[method] = float(text)
+            arms[method] = float(text)
         except ValueError as error:
             raise MalformedRate(word) from error
-        if not 0 < found[method] < math.inf:
+        if not 0 < arms[method] < math.inf:
             raise MalformedRate(word)
-    return found
+    return arms
 
 
 def comparison_id(config: TrainingFile) -> str:
@@ -417,8 +417,8 @@ def _latencies(registry: Registry, comparison: str) -> dict[str, Any]:
     path = _latency_path(registry, comparison)
     if not path.exists():
         return {}
-    found: dict[str, Any] = json.loads(read_file(path, max_bytes=1 << 24))
-    return found
+    summary: dict[str, Any] = json.loads(read_file(path, max_bytes=1 << 24))
+    return summary
 
 
 def _remember(registry: Registry, comparison: str, latencies: dict[str, Any]) -> None:

@@ -160,12 +160,12 @@ class _Rows:
     def add(self, values: dict[str, Any], reading: RowReading) -> None:
         counterparts = []
         for words in self.lists:
-            found = counterfactual_row(values, reading, words)
-            if isinstance(found, Dropped):
-                self.dropped[words.axis][found.reason] += 1
+            counterpart = counterfactual_row(values, reading, words)
+            if isinstance(counterpart, Dropped):
+                self.dropped[words.axis][counterpart.reason] += 1
             else:
                 self.swapped[words.axis] += 1
-                counterparts.append(found)
+                counterparts.append(counterpart)
         if not counterparts:
             return
         self.kept += 1

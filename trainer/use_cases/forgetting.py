@@ -78,10 +78,10 @@ def forgetting_of(registry: Registry, trained: Sequence[tuple[str, Version]]) ->
     forgotten = []
     for at, (task, version) in enumerate(trained[:-1]):
         before, after = (_rows(registry, record, task) for record in (records[at], records[-1]))
-        found = compare_losses([ItemPair(before[id], after[id]) for id in sorted(before)], _RULE)
-        if found is None:
+        comparison = compare_losses([ItemPair(before[id], after[id]) for id in sorted(before)], _RULE)
+        if comparison is None:
             raise StepNotMeasured(version.label, task)
-        forgotten.append(found.revised(dataset=task))
+        forgotten.append(comparison.revised(dataset=task))
     return Forgetting({name: _loss(records[0], name).before for name in tasks}, steps, tuple(forgotten))
 
 
@@ -98,7 +98,7 @@ def _measured(registry: Registry, version: Version, tasks: Sequence[str]) -> tup
 
 
 def _on_the_same_rows(
-    found: Sequence[tuple[str, tuple[EvaluationRecord, ...]]], tasks: Sequence[str]
+    evaluated: Sequence[tuple[str, tuple[EvaluationRecord, ...]]], tasks: Sequence[str]
 ) -> list[EvaluationRecord]:
     """One evaluation of each version, all of the very rows that one of the last version is of."""
 
@@ -106,13 +106,13 @@ def _on_the_same_rows(
         return [_data(record, task) for task in tasks]
 
     chosen: dict[str, EvaluationRecord] = {}
-    for last in found[-1][1]:
+    for last in evaluated[-1][1]:
         chosen = {
-            label: record for label, several in found for record in reversed(several) if rows(record) == rows(last)
+            label: record for label, several in evaluated for record in reversed(several) if rows(record) == rows(last)
         }
-        if len(chosen) == len(found):
+        if len(chosen) == len(evaluated):
             return list(chosen.values())
-    label, several = next(entry for entry in found if entry[0] not in chosen)
+    label, several = next(entry for entry in evaluated if entry[0] not in chosen)
     raise StepNotMeasured(label, next(task for task in tasks if _data(several[0], task) != _data(last, task)))
 
 

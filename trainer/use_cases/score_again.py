@@ -110,9 +110,9 @@ def score_again(
 def _compare(first: TableRow, other: TableRow, record: EvaluationRecord) -> None:
     allowed = record.tolerance.abs_ll
     pairs = zip(_values(first), _values(other), strict=True)
-    for recorded, found in pairs:
-        if abs(recorded - found) > allowed * MILLIONTHS:
-            raise ScoresDiffer(" ".join(first.key), recorded / MILLIONTHS, found / MILLIONTHS, allowed)
+    for recorded, computed in pairs:
+        if abs(recorded - computed) > allowed * MILLIONTHS:
+            raise ScoresDiffer(" ".join(first.key), recorded / MILLIONTHS, computed / MILLIONTHS, allowed)
 
 
 def _values(row: TableRow) -> tuple[int, ...]:
@@ -140,11 +140,11 @@ def _suites_here(registry: Registry, version: Version, record: EvaluationRecord)
         if used.name not in suites():
             continue
         try:
-            found = load_suite(registry, used.name, None).dataset.sha256
+            present = load_suite(registry, used.name, None).dataset.sha256
         except SuiteFileNeeded as error:
             why.append(error.what)
             continue
-        if found == used.sha256:
+        if present == used.sha256:
             names.append(used.name)
         else:
             why.append(f"{used.name} was measured on other data than is here now")

@@ -111,12 +111,12 @@ def plan_training(
     method = problems.attempt(lambda: check_available(config))
     base = problems.attempt(lambda: usable_base(registry, config.base))
     profile = problems.attempt(lambda: checked_profile(registry))
-    found = None if base is None else problems.attempt(lambda: pinned(registry, loaded, base))
-    start = None if found is None else found[1]
+    pins = None if base is None else problems.attempt(lambda: pinned(registry, loaded, base))
+    start = None if pins is None else pins[1]
     # without a facts file nothing is held against it
     is_asked = config.facts is not None
     used = problems.attempt(lambda: _recorded_base(registry, base, start)) if is_asked and base is not None else None
-    needs_names = config.facts is not None and (config.continue_from is None or found is not None)
+    needs_names = config.facts is not None and (config.continue_from is None or pins is not None)
     facts = problems.attempt(
         lambda: read_checked_facts(
             located_facts(config.facts, loaded.folder),
@@ -128,8 +128,8 @@ def plan_training(
         )
     )
     problems.attempt(lambda: require_name(registry, config.name, is_base=False))
-    if found is not None:
-        loaded = found[0]
+    if pins is not None:
+        loaded = pins[0]
     scope = problems.attempt(lambda: scope_of_file(config.evaluation, loaded.folder))
     half = None if scope is None else scope.half
     collect_absent(problems, loaded, lambda name: load_suites(registry, [name], half=half)[0], observe)

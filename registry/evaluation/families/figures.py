@@ -108,9 +108,9 @@ def pairs_of(rows: Sequence[Reading], first: str, second: str) -> Iterator[tuple
     units: dict[str, dict[str, Reading]] = {}
     for row in rows:
         units.setdefault(row.unit, {})[row.condition] = row
-    for found in units.values():
-        if first in found and second in found:
-            yield found[first], found[second]
+    for pairs in units.values():
+        if first in pairs and second in pairs:
+            yield pairs[first], pairs[second]
 
 
 def no_better_than_a_coin(
@@ -126,11 +126,11 @@ def no_better_than_a_coin(
     if not things:
         return None
     if rule.is_drawn:
-        found = wilson(sum(map(hit, things)), len(things))
+        interval = wilson(sum(map(hit, things)), len(things))
     else:
         sums = cluster_sums(things, cluster=cluster, numerator=lambda thing: int(hit(thing)), kind="share")
-        found = sums.interval(rule)
-    return None if isinstance(found, Interval) and found.low > 0.5 else found
+        interval = sums.interval(rule)
+    return None if isinstance(interval, Interval) and interval.low > 0.5 else interval
 
 
 def at_chance(interval: Interval | NoInterval, seen: str, *, names_bound: bool = False) -> str:

@@ -157,8 +157,8 @@ class Bbq:
     def load(self, path: Path | None = None, *, expected: Digest | None = None) -> ReadingSuite:
         """Every row of every category that is there."""
         files = suite_files(path, definition=DEFINITION, expected=expected)
-        found = [_row(value, number, name) for name, _ in files.named for number, value in files.json_lines(name)]
-        return reading_suite(DEFINITION, "bbq", found, files=files, mapping=mapping_of(found))
+        rows = [_row(value, number, name) for name, _ in files.named for number, value in files.json_lines(name)]
+        return reading_suite(DEFINITION, "bbq", rows, files=files, mapping=mapping_of(rows))
 
 
 def _row(value: dict[str, Any], number: int, file: str) -> SuiteRow:
@@ -209,12 +209,12 @@ def target_of(value: dict[str, Any], people: list[int]) -> int | None:
 
 def _labels(labels: list[Any], *, splits: bool) -> set[str]:
     """A person's labels, folded; whole, and in parts where labels are composed."""
-    found: set[str] = set()
+    groups: set[str] = set()
     for label in map(str, labels):
         for part in (label, *(re.split(r"[_-]", label) if splits else ())):
             folded = _folded(part)
-            found.add(_GENDERS.get(folded, folded) if splits else folded)
-    return found
+            groups.add(_GENDERS.get(folded, folded) if splits else folded)
+    return groups
 
 
 def _folded(text: str) -> str:

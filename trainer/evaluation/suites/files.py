@@ -133,12 +133,12 @@ def suite_files(path: Path | None, *, definition: SuiteDefinition, expected: Dig
     suite = definition.name
     if path is None:
         raise SuiteFileNeeded(suite, definition.source, belongs_to_others=definition.belongs_to_others)
-    found = [path] if not path.is_dir() else _in_folder(path, suite, definition.folder, definition.files)
-    if not found:
+    paths = [path] if not path.is_dir() else _in_folder(path, suite, definition.folder, definition.files)
+    if not paths:
         raise FileMissing(path / definition.files[0])
-    if len(found) > MAX_FILES:
-        raise MalformedSuite(suite, path.name, 0, f"it holds {len(found)} files of that form, more than {MAX_FILES}")
-    files = SuiteFiles(suite, tuple((path.name, read_offered(path, max_bytes=MAX_BYTES)) for path in found))
+    if len(paths) > MAX_FILES:
+        raise MalformedSuite(suite, path.name, 0, f"it holds {len(paths)} files of that form, more than {MAX_FILES}")
+    files = SuiteFiles(suite, tuple((path.name, read_offered(path, max_bytes=MAX_BYTES)) for path in paths))
     if expected is not None and files.sha256 != expected:
         raise OtherSuiteFile(suite, files.label, expected, files.sha256)
     return files
@@ -176,9 +176,9 @@ def _in_folder(path: Path, suite: str, folder: str, names: Sequence[str]) -> lis
     """In the folder, or in one of its own for this suite, also below `data`, as published copies have it."""
     places = (path, *(path / name for name in dict.fromkeys((folder, suite, suite.replace("_", "-")))))
     for place in (folder for start in places for folder in (start, start / "data")):
-        found = sorted(
+        paths = sorted(
             {path for name in names for path in place.glob(name) if path.is_file()}, key=lambda path: path.name
         )
-        if found:
-            return found
+        if paths:
+            return paths
     return []

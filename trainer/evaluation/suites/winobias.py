@@ -149,8 +149,8 @@ def _lines(files: SuiteFiles, suite: str) -> Iterator[_PairLine]:
         MalformedSuite: a file has no counterpart, or not as many lines.
     """
     for name, _ in files.named:
-        found = _NAME.match(name)
-        if not found:
+        match = _NAME.match(name)
+        if not match:
             continue
         other = name.replace("pro_", "anti_", 1)
         if files.get(other) is None:
@@ -161,8 +161,8 @@ def _lines(files: SuiteFiles, suite: str) -> Iterator[_PairLine]:
         if len(first) != len(second):
             raise MalformedSuite(suite, name, len(first), f"{other} has {len(second)} lines")
         for number, (pro, anti) in enumerate(zip(first, second, strict=True), 1):
-            kind = f"type{found.group(1)}"
-            yield _PairLine(f"{kind}-{found.group(2)}-{number:03}", kind, _unnumbered(pro), _unnumbered(anti))
+            kind = f"type{match.group(1)}"
+            yield _PairLine(f"{kind}-{match.group(2)}-{number:03}", kind, _unnumbered(pro), _unnumbered(anti))
 
 
 def _row(line: _PairLine, condition: str, text: str, occupations: tuple[str, ...]) -> SuiteRow | None:
@@ -197,17 +197,17 @@ def _occupations(files: SuiteFiles) -> tuple[str, ...]:
 
 def _named_in(sentence: str, occupations: tuple[str, ...]) -> list[str]:
     rest = sentence.lower()
-    found = []
+    names = []
     for name in occupations:
         if re.search(rf"\b{re.escape(name)}\b", rest):
-            found.append(name)
+            names.append(name)
             rest = re.sub(rf"\b{re.escape(name)}\b", " ", rest)
-    return found
+    return names
 
 
 def _named(mention: str, occupations: tuple[str, ...]) -> str | None:
-    found = _named_in(mention, occupations)
-    return found[0] if len(found) == 1 else None
+    mentioned = _named_in(mention, occupations)
+    return mentioned[0] if len(mentioned) == 1 else None
 
 
 def _only_difference(pro: str, anti: str) -> str | None:

@@ -81,10 +81,10 @@ def _row(value: dict[str, str], number: int, file: str, shares: dict[str, int]) 
     if len(parts) != 5 or parts[2] not in ("0", "1") or parts[3] not in _PRONOUNS or not sentence.strip():
         raise MalformedSuite("winogender", file, number, "sentid is not occupation.participant.answer.gender.txt")
     occupation, participant, answer, gender, _ = parts
-    found = [word for word in re.findall(r"[a-z]+", sentence.lower()) if word in _PRONOUNS[gender]]
-    if not found:
+    pronouns = [word for word in re.findall(r"[a-z]+", sentence.lower()) if word in _PRONOUNS[gender]]
+    if not pronouns:
         raise MalformedSuite("winogender", file, number, f"it holds no {gender} pronoun")
-    context = f"{sentence} ‘{found[0].capitalize()}’ refers to the"
+    context = f"{sentence} ‘{pronouns[0].capitalize()}’ refers to the"
     return SuiteRow(
         id=value["sentid"].removesuffix(".txt"),
         category="someone" if participant == "someone" else "participant",
