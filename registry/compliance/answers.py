@@ -59,7 +59,7 @@ class SignedAnswers:
 
     statement: Digest
     predicate: AnswersPredicate
-    at: Timestamp | None
+    logged_at: Timestamp | None
 
 
 def open_questions(record: RecordSections, defaults: Mapping[str, Value] | None = None) -> tuple[Question, ...]:
@@ -174,14 +174,14 @@ def value_of_answer(answer: Answer, signed: SignedAnswers) -> Value:
             reason=f"{answer.unknown} (stated by {person})",
             evidence=(signed.statement,),
             asserted_by=person,
-            asserted_at=signed.at,
+            asserted_at=signed.logged_at,
         )
     return Value(
         value=answer.value,
         source="declared",
         evidence=(signed.statement,),
         asserted_by=person,
-        asserted_at=signed.at,
+        asserted_at=signed.logged_at,
     )
 
 

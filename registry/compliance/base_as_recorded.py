@@ -17,7 +17,7 @@ class SaidOfBase:
     """A record of a base that was signed, and when its entry was made, where that is known."""
 
     record: BaseRecord
-    at: Timestamp | None = None
+    logged_at: Timestamp | None = None
 
 
 def based_otherwise(
@@ -83,7 +83,7 @@ def _was_declared(
         # flags may follow from an exclusion that somebody declared apart
         getattr(section, name).source in (("declared", "derived") if name == "licence_flags" else ("declared",))
         for place, (of_base, section) in enumerate(zip(said, sections, strict=True))
-        if place == 0 or (of_base.at is not None and datetime.fromisoformat(of_base.at) < began)
+        if place == 0 or (of_base.logged_at is not None and datetime.fromisoformat(of_base.logged_at) < began)
     )
 
 

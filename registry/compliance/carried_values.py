@@ -48,7 +48,7 @@ class LoggedEvaluation:
     read: Callable[[], EvaluationRecord]
     key_id: str | None
     person: str | None
-    at: Timestamp | None
+    logged_at: Timestamp | None
 
     @cached_property
     def digest(self) -> Digest:
@@ -236,5 +236,5 @@ def _signature(logged: LoggedEvaluation, recorded: Value) -> EvaluationSignature
         evaluation=logged.digest,
         key_id=logged.key_id or str(row.get("key")),
         person=logged.person or row.get("person"),
-        at=logged.at or row.get("at"),
+        at=logged.logged_at or row.get("at"),
     )

@@ -72,7 +72,7 @@ class Registering:
     name: str | None = None
     key_id: str | None = None
     person: str | None = None
-    at: Timestamp | None = None
+    signed_at: Timestamp | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +236,8 @@ def _registered_otherwise(
     if registering.person is not None and is_claimed and person.value != registering.person:
         yield f"identity.acting_person: it is {person.value}, and the key is that of {registering.person}"
     created = datetime.fromisoformat(record.record_created_at)
-    if registering.at is not None and created > datetime.fromisoformat(registering.at) + CLOCK_TOLERANCE:
-        yield f"record_created_at: {record.record_created_at} is after {registering.at}, when it was registered"
+    if registering.signed_at is not None and created > datetime.fromisoformat(registering.signed_at) + CLOCK_TOLERANCE:
+        yield f"record_created_at: {record.record_created_at} is after {registering.signed_at}, when it was registered"
     if production is not None and created + CLOCK_TOLERANCE < datetime.fromisoformat(production.finished_at):
         yield f"record_created_at: {record.record_created_at} is before {production.finished_at}, when its version was made"
 

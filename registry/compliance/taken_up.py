@@ -142,14 +142,15 @@ def _not_taken_up(
         value = stated.get(answer.path)
         if rule is None or value is None:
             yield f"{answer.path}: the record has no such field"
-        elif rule.act is not None or answer.area not in rules.owners(rule, at=signed.at):
+        elif rule.act is not None or answer.area not in rules.owners(rule, at=signed.logged_at):
             yield f"{answer.path}: answered for {answer.area}, and it is not theirs to answer"
         elif value != _expected(value, answer, signed):
             answered = _expected(value, answer, signed)
             if not _is_the_tools(record, answer.path, value, earlier, answered=answered):
                 yield f"{answer.path}: it is recorded otherwise than {predicate.person} answered"
         elif _is_dated_after(value, signed):
-            yield f"{answer.path}: it is recorded as answered at {value.asserted_at}, and the answer was logged at {signed.at}"
+            recorded = f"it is recorded as answered at {value.asserted_at}"
+            yield f"{answer.path}: {recorded}, and the answer was logged at {signed.logged_at}"
 
 
 def _is_the_tools(
@@ -176,9 +177,9 @@ def _expected(value: Value, answer: Answer, signed: SignedAnswers) -> Value:
 
 def _is_dated_after(value: Value, signed: SignedAnswers) -> bool:
     """Whether a value says that it was answered after the answer entered the log; False where nothing here tells when that was."""
-    if value.asserted_at is None or signed.at is None:
+    if value.asserted_at is None or signed.logged_at is None:
         return False
-    return datetime.fromisoformat(value.asserted_at) > datetime.fromisoformat(signed.at) + CLOCK_TOLERANCE
+    return datetime.fromisoformat(value.asserted_at) > datetime.fromisoformat(signed.logged_at) + CLOCK_TOLERANCE
 
 
 def _answered_by_nobody(

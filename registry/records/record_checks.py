@@ -64,7 +64,7 @@ class EntrySigner:
 
     key_id: str | None = None
     person: str | None = None
-    at: Timestamp | None = None
+    logged_at: Timestamp | None = None
     role: str | None = None  # empty: the trust file does not list the key
 
 
@@ -154,7 +154,9 @@ class _Packed:
         return EvaluationRecord.from_json(self.predicate())
 
     def logged_as(self, statement: Digest) -> LoggedEvaluation:
-        return LoggedEvaluation(statement, self.evaluation, self.signer.key_id, self.signer.person, self.signer.at)
+        return LoggedEvaluation(
+            statement, self.evaluation, self.signer.key_id, self.signer.person, self.signer.logged_at
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +220,9 @@ class RecordChecks:
         another = answers_as_another(statement, key)
         if another:
             return (another,)
-        signer = EntrySigner(at=at, role="") if key is None else EntrySigner(key.key_id, key.person, at, key.role)
+        signer = (
+            EntrySigner(logged_at=at, role="") if key is None else EntrySigner(key.key_id, key.person, at, key.role)
+        )
         check = self.take(digest, statement, signer)
         return () if check is None else (*check.wrong, *check.lacking)
 
@@ -236,11 +240,11 @@ class RecordChecks:
         self._taken.add(digest)
         if statement.kind == "answers":
             predicate = AnswersPredicate.from_json(statement.predicate)
-            self._answers[digest] = SignedAnswers(digest, predicate, signer.at)
+            self._answers[digest] = SignedAnswers(digest, predicate, signer.logged_at)
         if statement.kind == "base":
             base = BaseRecord.from_json(statement.predicate)
             self._bases[digest] = RecordedBefore(statement.subject_digest, base, signer.role)
-            self._named_bases.setdefault(statement.subject_digest, []).append(SaidOfBase(base, signer.at))
+            self._named_bases.setdefault(statement.subject_digest, []).append(SaidOfBase(base, signer.logged_at))
         if statement.kind == "bias-evaluation":
             of_artifact = self._evaluations.setdefault(statement.subject_digest, {})
             of_artifact.setdefault(digest, _Packed.of(statement, signer))
@@ -283,7 +287,7 @@ class RecordChecks:
         if not records:
             return
         record = self._record_in(records[-1])
-        registering = Registering(subject, predicate.name, signer.key_id, signer.person, signer.at)
+        registering = Registering(subject, predicate.name, signer.key_id, signer.person, signer.logged_at)
         around = Elsewhere(bases=self._bases_of)
         wrong = (*_several(records, brought), *check_beside(record, beside, registering, around))
         rules = "; ".join(of_other_rules(record)) if isinstance(record, ModificationRecord) else ""

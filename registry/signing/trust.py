@@ -144,7 +144,7 @@ class KeyStatus:
 class Covered:
     """A checkpoint that covers what was signed: when it was made, as its snapshot says, and whose key signed it."""
 
-    at: str
+    signed_at: str
     person: str
 
 
@@ -153,12 +153,12 @@ class ProvenTime:
     """When something was signed at the latest, by another's word than the signer's.
 
     Attributes:
-        at: the time of its own log entry.
+        logged_at: the time of its own log entry.
         covered: checkpoints that cover the entry, each with a time of its own. The holder of a stolen key may have written entries
             with any date that fits the log; when somebody else signed over them is that person's word.
     """
 
-    at: str
+    logged_at: str
     covered: tuple[Covered, ...] = ()
 
 
@@ -254,7 +254,7 @@ def key_status(
         if objection is not None:
             reason = f"revoked at {revocation.revoked_at} ({revocation.reason}){objection}"
             return KeyStatus("revoked", reason, key_id, key)
-    used_at = now if proven is None else proven.at
+    used_at = now if proven is None else proven.logged_at
     if not key.valid_from <= used_at < key.valid_until:
         reason = f"valid from {key.valid_from} until {key.valid_until}, used {used_at}"
         return KeyStatus("expired", reason, key_id, key)
@@ -288,13 +288,15 @@ def require_ok(status: KeyStatus) -> TrustedKey:
 def _objection(revocation: Revocation, key: TrustedKey, proven: ProvenTime | None) -> str | None:
     """Why what a revoked key signed does not count, to be written behind the reason; None if it counts."""
     if not revocation.is_compromise:
-        if proven is not None and proven.at < revocation.revoked_at:
+        if proven is not None and proven.logged_at < revocation.revoked_at:
             return None
         return "" if proven is not None else "; nothing proves that it signed before"
     if revocation.since is None:
         return ""
     # the dates of the key's own holder are worth nothing any more: whoever stole the key may have written them
-    others = [covered.at for covered in (() if proven is None else proven.covered) if covered.person != key.person]
+    others = [
+        covered.signed_at for covered in (() if proven is None else proven.covered) if covered.person != key.person
+    ]
     if any(covered_at < revocation.since for covered_at in others):
         return None
     return f"; compromised since {revocation.since}, and nobody but {key.person} shows that it signed before"

@@ -43,7 +43,7 @@ class LoggedVersion:
     manifest: Digest
     index: int
     key: str
-    at: str
+    registered_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class LoggedMove:
     manifest: Digest | None
     statement: Digest
     index: int
-    at: str
+    moved_at: str
 
 
 @dataclass(frozen=True, slots=True)

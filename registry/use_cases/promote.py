@@ -125,7 +125,7 @@ def set_alias(
     publish_checkpoint(registry)
     if before is None or before.number is None:
         return Replaced(version=None, at=None)
-    return Replaced(version=f"{version.name}:{before.number}", at=before.at)
+    return Replaced(version=f"{version.name}:{before.number}", at=before.moved_at)
 
 
 def require_bound_policy(registry: Registry, name: str, alias: str, gate: PassedGate | None) -> None:
@@ -144,7 +144,7 @@ class _Pointed:
 
     number: int | None
     key_id: str
-    at: Timestamp
+    moved_at: Timestamp
 
 
 def _pointed_at(registry: Registry, tx: Transaction, newest: Snapshot | None, name: str, alias: str) -> _Pointed | None:
@@ -181,7 +181,7 @@ def _require_current(registry: Registry, alias: tuple[str, str], pointed: _Point
         word,
         "nothing" if number is None else f"{name}:{number}",
         f"{name}:{expected}" if expected else "nothing",
-        "it was never moved" if pointed is None else f"{by} moved it at {pointed.at}",
+        "it was never moved" if pointed is None else f"{by} moved it at {pointed.moved_at}",
     )
 
 

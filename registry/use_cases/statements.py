@@ -327,7 +327,7 @@ def _require_answered(
         return
     checks = record_checks(registry, subject)
     for digest, earlier in together:
-        checks.take(digest, statement_about(subject, earlier.kind, earlier.predicate), EntrySigner(at=at))
+        checks.take(digest, statement_about(subject, earlier.kind, earlier.predicate), EntrySigner(logged_at=at))
     record = ModificationRecord.from_json(saying.predicate)
     check = checks.check(subject, record)
     before = checks.superseded_by(subject, record)

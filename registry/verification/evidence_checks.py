@@ -221,7 +221,7 @@ def _entry_signer(findings: Findings, statement: Digest) -> EntrySigner:
     key_id = findings.signers[statement].key_id
     person = None if findings.trust is None else findings.trust.person_of(key_id)
     entry = findings.entry_dates.get(statement)
-    at = entry.proven.at if entry is not None and entry.key_id == key_id else None
+    at = entry.proven.logged_at if entry is not None and entry.key_id == key_id else None
     return EntrySigner(key_id, person, at)
 
 
@@ -450,7 +450,7 @@ def _contradictions(findings: Findings) -> list[str]:
         "base weights": (version.base_weights, base.identity.weights if base else None),
         "size": (version.size_bytes, sum(entry.size for entry in manifest.files)),
         "key": (version.key_id, dated.key_id if dated else version.key_id),
-        "time": (version.registered_at, dated.proven.at if dated else version.registered_at),
+        "time": (version.registered_at, dated.proven.logged_at if dated else version.registered_at),
     }
     wrong = [
         f"{what}: {row} in the catalogue, {signed} signed" for what, (row, signed) in compared.items() if row != signed

@@ -73,10 +73,10 @@ def compare_projection(replay: LogReplay, tx: catalog.Transaction) -> None:
             replay.findings.contradict(
                 place, f"entry {version.index} registers {version.manifest}, recorded is {row.manifest}"
             )
-        elif (version.key, version.at) != (row.key_id, row.registered_at):
+        elif (version.key, version.registered_at) != (row.key_id, row.registered_at):
             replay.findings.contradict(
                 place,
-                f"entry {version.index} is of {version.at} by key {version.key:.12}…, "
+                f"entry {version.index} is of {version.registered_at} by key {version.key:.12}…, "
                 f"recorded is {row.registered_at} by key {row.key_id:.12}…",
             )
     for name, number in logged:
@@ -96,8 +96,8 @@ def _compare_moves(replay: LogReplay, tx: catalog.Transaction) -> None:
         number = None if move.manifest is None else replay.projection.number_of(move.name, move.manifest)
         if (move.name, move.alias, number) != (row.name, row.alias, row.number):
             replay.findings.contradict(place, f"entry {move.index} moves {move.name}@{move.alias} to {number}")
-        if move.at != row.at:
-            replay.findings.contradict(place, f"entry {move.index} moves it at {move.at}, recorded is {row.at}")
+        if move.moved_at != row.at:
+            replay.findings.contradict(place, f"entry {move.index} moves it at {move.moved_at}, recorded is {row.at}")
         if move.index < newest:
             replay.findings.contradict(place, f"entry {move.index} moves it, recorded is a later move before")
         newest = max(newest, move.index)

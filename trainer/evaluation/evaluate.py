@@ -88,7 +88,7 @@ class Announced:
 
     statement: Digest
     log_index: int
-    at: str
+    logged_at: str
     scored_before: int | None = None
 
 
@@ -505,7 +505,7 @@ def _protocol(questions: Questions, conditions: EvaluationConditions, made: _Sco
         thresholds=dict(made.plan.thresholds),
         primary_endpoint=endpoints[0] if endpoints else "none: no suite was asked for",
         policy_sha256=conditions.policy_sha256,
-        preregistered_at=conditions.created_at if made.announced is None else made.announced.at,
+        preregistered_at=conditions.created_at if made.announced is None else made.announced.logged_at,
     )
 
 
