@@ -3,32 +3,26 @@
 Pure, over records. A question that the records do not answer says so and why; unknown is never "no".
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from peft_registry.registry.compliance.completeness import (
     Completeness,
     is_yes,
 )
-from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.record_verdicts import high_risk_verdict
-from peft_registry.registry.compliance.used_rows import listed_labels
 from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
 from peft_registry.registry.compliance.verdicts.gpai import THIRD
-from peft_registry.registry.evaluation.aggregate import NEUTRAL, NEUTRAL_TEXT, LostCapability
-from peft_registry.registry.evaluation.halves import half_text
-from peft_registry.registry.evaluation.sentences import as_read
-from peft_registry.registry.evaluation.standing import with_repeated
-from peft_registry.registry.reports.conditions import condition_lines
 from peft_registry.registry.reports.decisions import decision_lines
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
+from peft_registry.registry.reports.measured_answers import bias_lines, how_measured, quality_lines
 from peft_registry.registry.reports.merge_view import merge_sentences
+from peft_registry.registry.reports.open_fields import base_label, open_line
 from peft_registry.registry.reports.text import (
     first_lines,
     number,
     percent,
-    reason_text,
     said_text,
     share,
     size,
@@ -36,40 +30,26 @@ from peft_registry.registry.reports.text import (
     whole,
 )
 from peft_registry.registry.reports.wording import (
-    FLAGGED_MEANS,
-    SUITES,
+    NOT_ASKED_OF_A_BASE,
     SYSTEM_STATUSES,
-    arm_name,
     classification_text,
-    conclusion_text,
-    interval_text,
-    loss_direction,
-    loss_sentence,
     status_text,
 )
 from peft_registry.schemas.base_model import BaseRecord
-from peft_registry.schemas.evaluation import Comparison, LossComparison
 from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import BaseUsed, DataUsed, ModificationRecord, RecordSections
-from peft_registry.schemas.report import Answer, Gap, Owed
+from peft_registry.schemas.report import Answer
 from peft_registry.schemas.run import RunRecord, coverage_sentence
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.values import Value
 from peft_registry.schemas.version import Version
 
-# what this tool finds out by itself is asked of nobody: such a row names no person and no department
-NOT_ASKED = "Not asked of anybody"
-_NOT_FOUND_OUT = "for this tool to find out, and it did not: "
 _POLICY_CHARACTERS = 300  # of a policy that somebody copied whole
-_ITEMS_NAMED = 3  # whose field it is; each stands under "open fields"
-_GROUPS_NAMED = 4  # of each conclusion; all of them stand under "before and after"
-_FIELDS_NAMED = 4  # of each owner; all of them stand under "open fields"
 # what the rows of a split were for, in words
 _USED_FOR = {"train": "trained on", "validation": "held out", "test": "held out for tests"}
-_OF_A_BASE = "not asked of a base: nothing was changed"
 # the guidelines are numbered twice, and a paragraph means nothing without its edition
 _CRITERION = (
     "a third is the indicative criterion of the Commission's guidelines, which are not binding "
@@ -105,9 +85,9 @@ def answers_of(
         Answer(question="Which base?", lines=_bases(record, lineage, base)),
         Answer(question="Which data?", lines=_data(record, lineage, run, base)),
         Answer(question="What changed?", lines=_changed(version, run, merge, imported, base=base, record=record)),
-        Answer(question="Was bias measured, and what came out?", lines=_bias(evaluations, version)),
-        Answer(question="Did quality fall?", lines=_quality(evaluations, run, base)),
-        *_how_measured(evaluations),
+        Answer(question="Was bias measured, and what came out?", lines=bias_lines(evaluations, version)),
+        Answer(question="Did quality fall?", lines=quality_lines(evaluations, run, base)),
+        *how_measured(evaluations),
         Answer(
             question="Is it over a third of the base's compute?",
             lines=(_compute(record, base, completed), *_market(record)),
@@ -117,7 +97,7 @@ def answers_of(
             question="Who let it be used?",
             lines=decision_lines(version, statements, persons, _digest_to_name(record, statements)),
         ),
-        Answer(question="What is open?", lines=(_open(completed, base),)),
+        Answer(question="What is open?", lines=(open_line(completed, base),)),
     )
 
 
@@ -125,67 +105,6 @@ def _digest_to_name(record: RecordSections | None, statements: Sequence[StoredSt
     """The digest of a record where something said of it may name one: it takes as long as reading the record, and few are named."""
     is_named = any(stored.kind in ("decision", "approval") for stored in statements)
     return record.canonical_digest() if record is not None and is_named else None
-
-
-def owed_of(completed: Completeness | None, record: RecordSections | None) -> tuple[Owed, ...]:
-    """Who owes an answer: how many, and the first of them in words."""
-    if completed is None or record is None:
-        return ()
-    rows = []
-    for owner, count in completed.by_owner:
-        asked: dict[str, list[str]] = {}  # by label, whose fields they are
-        for gap in completed.open:
-            if gap.owner == owner:
-                asked.setdefault(gap.label or gap.field, []).append(whose_field(record, gap.field))
-        first = dict(list(asked.items())[:_FIELDS_NAMED])
-        named = "; ".join(f"{label}{_of_whom(names)}" for label, names in first.items())
-        rest = count - sum(map(len, first.values()))
-        text = named + (f"; {rest} more below" if rest > 0 else "")
-        if owner == "tool":
-            rows.append(Owed(owner=NOT_ASKED, count=count, text=_NOT_FOUND_OUT + text))
-        else:
-            rows.append(Owed(owner=owner, count=count, text=text))
-    return tuple(rows)
-
-
-def named_gaps(completed: Completeness | None, record: RecordSections | None) -> tuple[Gap, ...]:
-    """The open fields as the evidence lists them: of several bases, adapters or data files each says which."""
-    if completed is None or record is None:
-        return ()
-    return tuple(
-        Gap(
-            field=gap.field,
-            owner=gap.owner,
-            reason=reason_text(gap.reason),
-            answers=gap.answers,
-            label=f"{gap.label}{_of_whom([whose_field(record, gap.field)])}" if gap.label else "",
-        )
-        for gap in completed.open
-    )
-
-
-def whose_field(record: RecordSections, path: str) -> str:
-    """Which base, adapter or data file a field of the record is of, by name; empty where there is one of them, or none."""
-    item = FieldPath.parse(path).item
-    if item is None:
-        return ""
-    section, position = item
-    items = getattr(record, section)  # base, data, upstream: each of them has a name
-    if len(items) < 2:
-        return ""
-    holder = items[position]
-    if isinstance(holder, BaseUsed):
-        return _base_label(holder)
-    return value_text(holder.name) if holder.name.known else f"number {position + 1}, which has no name"
-
-
-def _of_whom(names: Sequence[str]) -> str:
-    """` (of a:1 and b:1)`; the first of many."""
-    shown = [name for name in names if name]
-    if not shown:
-        return ""
-    rest = len(shown) - _ITEMS_NAMED
-    return f" (of {listed_labels([*shown[:_ITEMS_NAMED], f'{rest} more'] if rest > 0 else shown)})"
 
 
 def command_that_answers(version: Version) -> str:
@@ -257,7 +176,7 @@ def _bases(record: RecordSections | None, lineage: Lineage, base: BaseRecord | N
 
 def _base_line(used: BaseUsed) -> str:
     """What went in, under its part in it: a base's provider and licence are not those of an adapter that was trained on it."""
-    label = _base_label(used)
+    label = base_label(used)
     role = f"{value_text(used.role).capitalize()} " if used.role.known else ""
     provider = value_text(used.provider) if used.provider.known else "not recorded"
     owner = field_rules().by_path()["base[].licence_id"].owner
@@ -265,12 +184,6 @@ def _base_line(used: BaseUsed) -> str:
     # an adapter has no policy of its own: that of the base binds whoever uses it
     policy = "" if used.role.value == "ingredient" else _use_policy(used.acceptable_use_policy)
     return f"{role}{label}: its provider {provider}, its own licence {licence}{policy}"
-
-
-def _base_label(used: BaseUsed) -> str:
-    name = value_text(used.name) if used.name.known else "not named"
-    version = f":{value_text(used.version)}" if used.version.known else ""
-    return name if name.endswith(version) else f"{name}{version}"  # an ingredient is named with its version
 
 
 def _use_policy(value: Value) -> str:
@@ -417,183 +330,9 @@ def _weights(record: RecordSections | None) -> str:
     return words[untouched] + size_of_change
 
 
-def _standing(
-    evaluations: tuple[ShownEvaluation, ...], figures: Literal["bias", "delta"]
-) -> Iterator[tuple[ShownEvaluation, frozenset[str]]]:
-    """Those that speak of what is registered, newest first, each with the suites whose figures a later one counted again."""
-    standing = [shown for shown in evaluations if shown.stale is None]
-    repeated = with_repeated((shown.record for shown in standing), figures)
-    yield from ((shown, suites) for shown, (_, suites) in zip(standing, repeated, strict=True))
-
-
-def _bias(evaluations: tuple[ShownEvaluation, ...], version: Version) -> tuple[str, ...]:
-    rows: list[tuple[ShownEvaluation, Comparison]] = []
-    for shown, again in _standing(evaluations, "bias"):
-        first: dict[str, Comparison] = {}  # of a suite with several measures: the one that it is known by
-        for row in shown.record.findings:
-            if row.category is None and row.dataset not in again:
-                first.setdefault(row.dataset, row)
-        rows += [(shown, row) for row in first.values()]
-    if not rows:
-        missing = "no comparison before and after" if evaluations else "no evaluation of it"
-        # a base is what others are compared with: alone it has no before and after
-        command = "" if version.kind == "base" else f" To measure it: `registry evaluate {version.label}`."
-        return (f"Not measured: {missing} is recorded.{command}",)
-    rows.sort(key=lambda shown_row: shown_row[1].before == "parent")  # what became of the base is asked first
-    # an evaluation with another control finds the same once more
-    told: dict[str, tuple[ShownEvaluation, Comparison]] = {}
-    for shown, row in rows:
-        told.setdefault(f"{_outcome(shown, row)}{_told_apart(row)}{_limits(shown, row.dataset)}", (shown, row))
-    names = [row.dataset for _, row in told.values()]
-    lines = [
-        f"{_outcome(shown, row)}{_capability(shown, row)}{_limits(shown, row.dataset)}"
-        f"{_told_apart(row) if names.count(row.dataset) > 1 else ''}{_added(shown)}."
-        for shown, row in told.values()
-    ]
-    return (*first_lines(tuple(lines), "before and after"), FLAGGED_MEANS)
-
-
-def _how_measured(evaluations: tuple[ShownEvaluation, ...]) -> tuple[Answer, ...]:
-    """How the figures came about; not asked where nothing was compared."""
-    lines = condition_lines([shown.record for shown in evaluations if shown.stale is None])
-    return (Answer(question="How was that measured?", lines=lines),) if lines else ()
-
-
-def _outcome(shown: ShownEvaluation, row: Comparison) -> str:
-    conclusion = conclusion_text(row)
-    suite = f"{row.dataset} ({SUITES[row.dataset]})" if row.dataset in SUITES else row.dataset
-    halves = [data.half for data in shown.record.datasets if data.name == row.dataset and data.half is not None]
-    part = "".join(f"{half_text(half)} of " for half in halves)
-    return (
-        f"{conclusion[:1].upper()}{conclusion[1:]} on {part}the suite {suite}: {_flagged(row)}. "
-        f"{_net_change(row)}. Why: {row.conclusion_reason}{_by_group(shown, row)}"
-    )
-
-
-def _net_change(row: Comparison) -> str:
-    """What the conclusion is drawn from: items that became flagged less those that became neutral, with its interval."""
-    if row.net_change is None:
-        return "Introduced less fixed: not defined"
-    sign = "+" if row.net_change > 0 else ""
-    of_items = f"Introduced less fixed: {sign}{share(row.net_change)} of {whole(row.n)} items"
-    interval = row.net_change_interval
-    if interval is not None:
-        return f"{of_items}, {interval_text(interval, share)}"
-    reasons = dict(reason.partition(": ")[::2] for reason in (row.ci_null_reason or "").split("; "))
-    reason = reasons.get("net_change_ci_clustered") or reasons.get("net_change_ci")
-    return f"{of_items}, no interval{f': {as_read(reason)}' if reason else ''}"
-
-
-def _by_group(shown: ShownEvaluation, row: Comparison) -> str:
-    """The conclusion of each group; those of which nothing may be said are counted."""
-    groups: dict[str, list[str]] = {}
-    for finding in shown.record.findings:
-        is_of_row = (finding.dataset, finding.metric) == (row.dataset, row.metric)
-        if is_of_row and finding.category is not None:
-            groups.setdefault(conclusion_text(finding), []).append(finding.category)
-    if not groups:
-        return ""
-    parts = [f"{conclusion}: {listed_labels(_some(names))}" for conclusion, names in groups.items()]
-    return f". By group: {'; '.join(parts)}"
-
-
-def _some(names: Sequence[str]) -> list[str]:
-    """The first names, and how many more there are."""
-    rest = len(names) - _GROUPS_NAMED
-    return [*names[:_GROUPS_NAMED], f"{rest} more"] if rest > 0 else list(names)
-
-
-def _capability(shown: ShownEvaluation, row: Comparison) -> str:
-    """That the model lost capability, where the conclusion does not say so itself."""
-    if row.conclusion == "confounded" or not shown.record.guards.confounded:
-        return ""
-    return "; a sign of lost capability is beyond its limit (below)"
-
-
-def _flagged(row: Comparison) -> str:
-    """How many items were flagged before and after, and the moves that lead from the one to the other."""
-    flagged = f"{whole(row.flagged)} of {whole(row.n)} items flagged before"
-    newly = [(row.introduced, "that were neutral or leant to the opposite")]
-    if row.transition_matrix:  # records that kept no moves do not say how many are flagged after
-        after = sum(moves.get("stereo", 0) for moves in row.transition_matrix.values())
-        flagged += f" → {whole(after)} of {whole(row.n)} after"
-        newly.append((after - row.persistent - row.introduced, "that were just below the threshold"))
-    gone = [
-        (row.fixed, "now neutral"),
-        (row.overcorrected, "turned to the opposite"),
-        (row.unresolved, "now just below the threshold"),
-    ]
-    return f"{flagged}. No longer flagged: {_moves(gone)}. Newly flagged: {_moves(newly)}"
-
-
-def _moves(moves: Sequence[tuple[int, str]]) -> str:
-    """`15 (6 now neutral, 9 now just below the threshold)`; moves of zero items are left out, and a single move has no sum."""
-    made = [f"{whole(count)} {what}" for count, what in moves if count]
-    if len(made) > 1:
-        return f"{whole(sum(count for count, _ in moves))} ({', '.join(made)})"
-    return made[0] if made else "none"
-
-
-def _told_apart(row: Comparison) -> str:
-    """Of several evaluations of one suite each says what it compared."""
-    return f"; compared: {arm_name(row.before)} → {arm_name(row.after)}"
-
-
-def _added(shown: ShownEvaluation) -> str:
-    return f"; {shown.added}" if shown.added else ""
-
-
-def _quality(
-    evaluations: tuple[ShownEvaluation, ...], run: RunRecord | None, base: BaseRecord | None
-) -> tuple[str, ...]:
-    told: dict[tuple[LossComparison, str], ShownEvaluation] = {}  # each with the newest evaluation that found it
-    for shown, again in _standing(evaluations, "delta"):
-        for loss in shown.record.losses:
-            if loss.dataset not in again:
-                told.setdefault((loss, _limits(shown, loss.dataset)), shown)
-    lines = [
-        f"{_judged(shown, loss)} on {loss.dataset} text, by loss a token (how badly it predicts the text; lower is better): "
-        f"{loss_sentence(loss)}{_allowed(shown, loss)}{_limits(shown, loss.dataset)}{_added(shown)}."
-        for (loss, _), shown in told.items()
-    ]
-    if lines:
-        return first_lines(tuple(lines), "before and after")
-    if run is not None and run.loss_before.known and run.loss_after.known:
-        before, after = value_text(run.loss_before), value_text(run.loss_after)
-        return (f"Held-out loss {before} before, {after} after; no evaluation is recorded.",)
-    return (_OF_A_BASE.capitalize() + "." if base is not None else "Not measured: no evaluation of it is recorded.",)
-
-
-def _signs(shown: ShownEvaluation, loss: LossComparison) -> list[LostCapability]:
-    """The sign of lost capability that a loss is, where it is beyond its limit: such a loss never reads as no change."""
-    return [sign for sign in shown.lost_capability if sign.name == NEUTRAL_TEXT and loss.dataset == NEUTRAL]
-
-
-def _judged(shown: ShownEvaluation, loss: LossComparison) -> str:
-    direction = loss_direction(loss)
-    if not _signs(shown, loss):
-        return direction
-    return "Worse, and beyond its limit," if direction == "Worse" else "Beyond its limit"
-
-
-def _allowed(shown: ShownEvaluation, loss: LossComparison) -> str:
-    signs = _signs(shown, loss)
-    if not signs:
-        return ""
-    by_chance = "" if loss_direction(loss) == "Worse" else ", and chance alone may have moved it so far on so few texts"
-    return f"; {signs[0].limit} is allowed{by_chance}"
-
-
-def _limits(shown: ShownEvaluation, dataset: str) -> str:
-    """That limits which were set for a data set are not kept, where the line is about its figures."""
-    decisions = [verdict.decision for verdict in shown.unkept_limits(dataset)]
-    worst = "broken" if "broken" in decisions else "undecided"
-    return f"; a limit that was set for it is {worst}" if decisions else ""
-
-
 def _compute(record: RecordSections | None, base: BaseRecord | None, completed: Completeness | None) -> str:
     if record is None:
-        return _OF_A_BASE.capitalize() + "." if base is not None else "Unknown: no modification record."
+        return NOT_ASKED_OF_A_BASE if base is not None else "Unknown: no modification record."
     gpai = record.gpai
     status = f" Indicative status: {_status(gpai.verdict, completed)}."
     if is_yes(gpai.same_provider) is True:
@@ -635,7 +374,7 @@ def _market(record: RecordSections | None) -> tuple[str, ...]:
 
 def _high_risk(record: RecordSections | None, base: BaseRecord | None, decided: Decided) -> str:
     if record is None:
-        return _OF_A_BASE.capitalize() + "." if base is not None else "Unknown: no modification record."
+        return NOT_ASKED_OF_A_BASE if base is not None else "Unknown: no modification record."
     before, after = record.high_risk.classification_before, record.high_risk.classification_after
     if before.known and after.known:
         moved = "unchanged" if before.value == after.value else "changed"
@@ -649,25 +388,3 @@ def _high_risk(record: RecordSections | None, base: BaseRecord | None, decided: 
 def _in_words(value: Value) -> str:
     """A choice without the underscores of its code."""
     return value_text(value).replace("_", " ")
-
-
-def _open(completed: Completeness | None, base: BaseRecord | None) -> str:
-    if completed is not None:
-        return f"{_without_tool(completed)}."
-    if base is None:
-        return "No modification record."
-    unknown = [rule for rule, value in base.facts if isinstance(value, Value) and not value.known]
-    return (
-        f"{len(unknown)} facts of the base are not declared: {', '.join(unknown).replace('_', ' ')}."
-        if unknown
-        else "Nothing."
-    )
-
-
-def _without_tool(completed: Completeness) -> str:
-    """The counts, with no owner named `tool`."""
-    owners = ", ".join(
-        f"{NOT_ASKED.lower() if owner == 'tool' else owner} {count}" for owner, count in completed.by_owner
-    )
-    named = f" ({owners})" if owners else ""
-    return f"{completed.filled} of {completed.total} fields filled, {len(completed.open)} open{named}"

@@ -17,7 +17,7 @@ from peft_registry.registry.reports.drawing import (
     lineage_drawing,
     spread_drawing,
 )
-from peft_registry.registry.reports.first_page import NOT_ASKED
+from peft_registry.registry.reports.open_fields import NOT_ASKED
 from peft_registry.registry.reports.text import visible
 from peft_registry.schemas.report import FieldRow, ReportView
 

@@ -19,13 +19,9 @@ from peft_registry.registry.reports.evaluation_view import (
     spreads_of,
     transitions_of,
 )
-from peft_registry.registry.reports.first_page import (
-    answers_of,
-    command_that_answers,
-    named_gaps,
-    owed_of,
-)
+from peft_registry.registry.reports.first_page import answers_of, command_that_answers
 from peft_registry.registry.reports.merge_view import merge_figures
+from peft_registry.registry.reports.open_fields import named_gaps, owed_of
 from peft_registry.registry.reports.text import THIN, first_lines, number, size, value_text, whole
 from peft_registry.registry.reports.verification_text import how_to_verify
 from peft_registry.registry.reports.wording import BROKEN_MEANS, NO_CLAIM, NOTICE, UNVERIFIED_MEANS, VERIFIED_MEANS

@@ -32,6 +32,7 @@ UNVERIFIED_MEANS = (
 BROKEN_MEANS = (
     "Broken says that bytes or records are not those that were signed. Do not use it before that is explained."
 )
+NOT_ASKED_OF_A_BASE = "Not asked of a base: nothing was changed."
 # the suites whose name alone says nothing to a reader
 SUITES = {"house": "pairs of sentences that this tool brings along"}
 

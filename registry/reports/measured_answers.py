@@ -1,0 +1,212 @@
+"""What a report says first of bias and quality: what was measured, what came out, and how to measure what was not.
+
+Pure, over evaluations. Of several that count the same once more the newest stands.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from peft_registry.registry.compliance.used_rows import listed_labels
+from peft_registry.registry.evaluation.aggregate import NEUTRAL, NEUTRAL_TEXT, LostCapability
+from peft_registry.registry.evaluation.halves import half_text
+from peft_registry.registry.evaluation.sentences import as_read
+from peft_registry.registry.evaluation.standing import with_repeated
+from peft_registry.registry.reports.conditions import condition_lines
+from peft_registry.registry.reports.evaluation_view import ShownEvaluation
+from peft_registry.registry.reports.text import (
+    first_lines,
+    share,
+    value_text,
+    whole,
+)
+from peft_registry.registry.reports.wording import (
+    FLAGGED_MEANS,
+    NOT_ASKED_OF_A_BASE,
+    SUITES,
+    arm_name,
+    conclusion_text,
+    interval_text,
+    loss_direction,
+    loss_sentence,
+)
+from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.evaluation import Comparison, LossComparison
+from peft_registry.schemas.report import Answer
+from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.version import Version
+
+_GROUPS_NAMED = 4  # of each conclusion; all of them stand under "before and after"
+
+
+def _standing(
+    evaluations: tuple[ShownEvaluation, ...], figures: Literal["bias", "delta"]
+) -> Iterator[tuple[ShownEvaluation, frozenset[str]]]:
+    """Those that speak of what is registered, newest first, each with the suites whose figures a later one counted again."""
+    standing = [shown for shown in evaluations if shown.stale is None]
+    repeated = with_repeated((shown.record for shown in standing), figures)
+    yield from ((shown, suites) for shown, (_, suites) in zip(standing, repeated, strict=True))
+
+
+def bias_lines(evaluations: tuple[ShownEvaluation, ...], version: Version) -> tuple[str, ...]:
+    rows: list[tuple[ShownEvaluation, Comparison]] = []
+    for shown, again in _standing(evaluations, "bias"):
+        first: dict[str, Comparison] = {}  # of a suite with several measures: the one that it is known by
+        for row in shown.record.findings:
+            if row.category is None and row.dataset not in again:
+                first.setdefault(row.dataset, row)
+        rows += [(shown, row) for row in first.values()]
+    if not rows:
+        missing = "no comparison before and after" if evaluations else "no evaluation of it"
+        # a base is what others are compared with: alone it has no before and after
+        command = "" if version.kind == "base" else f" To measure it: `registry evaluate {version.label}`."
+        return (f"Not measured: {missing} is recorded.{command}",)
+    rows.sort(key=lambda shown_row: shown_row[1].before == "parent")  # what became of the base is asked first
+    # an evaluation with another control finds the same once more
+    told: dict[str, tuple[ShownEvaluation, Comparison]] = {}
+    for shown, row in rows:
+        told.setdefault(f"{_outcome(shown, row)}{_told_apart(row)}{_limits(shown, row.dataset)}", (shown, row))
+    names = [row.dataset for _, row in told.values()]
+    lines = [
+        f"{_outcome(shown, row)}{_capability(shown, row)}{_limits(shown, row.dataset)}"
+        f"{_told_apart(row) if names.count(row.dataset) > 1 else ''}{_added(shown)}."
+        for shown, row in told.values()
+    ]
+    return (*first_lines(tuple(lines), "before and after"), FLAGGED_MEANS)
+
+
+def how_measured(evaluations: tuple[ShownEvaluation, ...]) -> tuple[Answer, ...]:
+    """How the figures came about; not asked where nothing was compared."""
+    lines = condition_lines([shown.record for shown in evaluations if shown.stale is None])
+    return (Answer(question="How was that measured?", lines=lines),) if lines else ()
+
+
+def _outcome(shown: ShownEvaluation, row: Comparison) -> str:
+    conclusion = conclusion_text(row)
+    suite = f"{row.dataset} ({SUITES[row.dataset]})" if row.dataset in SUITES else row.dataset
+    halves = [data.half for data in shown.record.datasets if data.name == row.dataset and data.half is not None]
+    part = "".join(f"{half_text(half)} of " for half in halves)
+    return (
+        f"{conclusion[:1].upper()}{conclusion[1:]} on {part}the suite {suite}: {_flagged(row)}. "
+        f"{_net_change(row)}. Why: {row.conclusion_reason}{_by_group(shown, row)}"
+    )
+
+
+def _net_change(row: Comparison) -> str:
+    """What the conclusion is drawn from: items that became flagged less those that became neutral, with its interval."""
+    if row.net_change is None:
+        return "Introduced less fixed: not defined"
+    sign = "+" if row.net_change > 0 else ""
+    of_items = f"Introduced less fixed: {sign}{share(row.net_change)} of {whole(row.n)} items"
+    interval = row.net_change_interval
+    if interval is not None:
+        return f"{of_items}, {interval_text(interval, share)}"
+    reasons = dict(reason.partition(": ")[::2] for reason in (row.ci_null_reason or "").split("; "))
+    reason = reasons.get("net_change_ci_clustered") or reasons.get("net_change_ci")
+    return f"{of_items}, no interval{f': {as_read(reason)}' if reason else ''}"
+
+
+def _by_group(shown: ShownEvaluation, row: Comparison) -> str:
+    """The conclusion of each group; those of which nothing may be said are counted."""
+    groups: dict[str, list[str]] = {}
+    for finding in shown.record.findings:
+        is_of_row = (finding.dataset, finding.metric) == (row.dataset, row.metric)
+        if is_of_row and finding.category is not None:
+            groups.setdefault(conclusion_text(finding), []).append(finding.category)
+    if not groups:
+        return ""
+    parts = [f"{conclusion}: {listed_labels(_some(names))}" for conclusion, names in groups.items()]
+    return f". By group: {'; '.join(parts)}"
+
+
+def _some(names: Sequence[str]) -> list[str]:
+    """The first names, and how many more there are."""
+    rest = len(names) - _GROUPS_NAMED
+    return [*names[:_GROUPS_NAMED], f"{rest} more"] if rest > 0 else list(names)
+
+
+def _capability(shown: ShownEvaluation, row: Comparison) -> str:
+    """That the model lost capability, where the conclusion does not say so itself."""
+    if row.conclusion == "confounded" or not shown.record.guards.confounded:
+        return ""
+    return "; a sign of lost capability is beyond its limit (below)"
+
+
+def _flagged(row: Comparison) -> str:
+    """How many items were flagged before and after, and the moves that lead from the one to the other."""
+    flagged = f"{whole(row.flagged)} of {whole(row.n)} items flagged before"
+    newly = [(row.introduced, "that were neutral or leant to the opposite")]
+    if row.transition_matrix:  # records that kept no moves do not say how many are flagged after
+        after = sum(moves.get("stereo", 0) for moves in row.transition_matrix.values())
+        flagged += f" → {whole(after)} of {whole(row.n)} after"
+        newly.append((after - row.persistent - row.introduced, "that were just below the threshold"))
+    gone = [
+        (row.fixed, "now neutral"),
+        (row.overcorrected, "turned to the opposite"),
+        (row.unresolved, "now just below the threshold"),
+    ]
+    return f"{flagged}. No longer flagged: {_moves(gone)}. Newly flagged: {_moves(newly)}"
+
+
+def _moves(moves: Sequence[tuple[int, str]]) -> str:
+    """`15 (6 now neutral, 9 now just below the threshold)`; moves of zero items are left out, and a single move has no sum."""
+    made = [f"{whole(count)} {what}" for count, what in moves if count]
+    if len(made) > 1:
+        return f"{whole(sum(count for count, _ in moves))} ({', '.join(made)})"
+    return made[0] if made else "none"
+
+
+def _told_apart(row: Comparison) -> str:
+    """Of several evaluations of one suite each says what it compared."""
+    return f"; compared: {arm_name(row.before)} → {arm_name(row.after)}"
+
+
+def _added(shown: ShownEvaluation) -> str:
+    return f"; {shown.added}" if shown.added else ""
+
+
+def quality_lines(
+    evaluations: tuple[ShownEvaluation, ...], run: RunRecord | None, base: BaseRecord | None
+) -> tuple[str, ...]:
+    told: dict[tuple[LossComparison, str], ShownEvaluation] = {}  # each with the newest evaluation that found it
+    for shown, again in _standing(evaluations, "delta"):
+        for loss in shown.record.losses:
+            if loss.dataset not in again:
+                told.setdefault((loss, _limits(shown, loss.dataset)), shown)
+    lines = [
+        f"{_judged(shown, loss)} on {loss.dataset} text, by loss a token (how badly it predicts the text; lower is better): "
+        f"{loss_sentence(loss)}{_allowed(shown, loss)}{_limits(shown, loss.dataset)}{_added(shown)}."
+        for (loss, _), shown in told.items()
+    ]
+    if lines:
+        return first_lines(tuple(lines), "before and after")
+    if run is not None and run.loss_before.known and run.loss_after.known:
+        before, after = value_text(run.loss_before), value_text(run.loss_after)
+        return (f"Held-out loss {before} before, {after} after; no evaluation is recorded.",)
+    return (NOT_ASKED_OF_A_BASE if base is not None else "Not measured: no evaluation of it is recorded.",)
+
+
+def _signs(shown: ShownEvaluation, loss: LossComparison) -> list[LostCapability]:
+    """The sign of lost capability that a loss is, where it is beyond its limit: such a loss never reads as no change."""
+    return [sign for sign in shown.lost_capability if sign.name == NEUTRAL_TEXT and loss.dataset == NEUTRAL]
+
+
+def _judged(shown: ShownEvaluation, loss: LossComparison) -> str:
+    direction = loss_direction(loss)
+    if not _signs(shown, loss):
+        return direction
+    return "Worse, and beyond its limit," if direction == "Worse" else "Beyond its limit"
+
+
+def _allowed(shown: ShownEvaluation, loss: LossComparison) -> str:
+    signs = _signs(shown, loss)
+    if not signs:
+        return ""
+    by_chance = "" if loss_direction(loss) == "Worse" else ", and chance alone may have moved it so far on so few texts"
+    return f"; {signs[0].limit} is allowed{by_chance}"
+
+
+def _limits(shown: ShownEvaluation, dataset: str) -> str:
+    """That limits which were set for a data set are not kept, where the line is about its figures."""
+    decisions = [verdict.decision for verdict in shown.unkept_limits(dataset)]
+    worst = "broken" if "broken" in decisions else "undecided"
+    return f"; a limit that was set for it is {worst}" if decisions else ""

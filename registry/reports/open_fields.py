@@ -1,0 +1,112 @@
+"""The open fields of a record as a report names them: what is open, of which base, adapter or data file, and who owes it. Pure."""
+
+from collections.abc import Sequence
+
+from peft_registry.registry.compliance.completeness import (
+    Completeness,
+)
+from peft_registry.registry.compliance.field_paths import FieldPath
+from peft_registry.registry.compliance.used_rows import listed_labels
+from peft_registry.registry.reports.text import (
+    reason_text,
+    value_text,
+)
+from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.modification import BaseUsed, RecordSections
+from peft_registry.schemas.report import Gap, Owed
+from peft_registry.schemas.values import Value
+
+# what this tool finds out by itself is asked of nobody: such a row names no person and no department
+NOT_ASKED = "Not asked of anybody"
+_NOT_FOUND_OUT = "for this tool to find out, and it did not: "
+_ITEMS_NAMED = 3  # whose field it is; each stands under "open fields"
+_FIELDS_NAMED = 4  # of each owner; all of them stand under "open fields"
+
+
+def open_line(completed: Completeness | None, base: BaseRecord | None) -> str:
+    if completed is not None:
+        return f"{_without_tool(completed)}."
+    if base is None:
+        return "No modification record."
+    unknown = [rule for rule, value in base.facts if isinstance(value, Value) and not value.known]
+    return (
+        f"{len(unknown)} facts of the base are not declared: {', '.join(unknown).replace('_', ' ')}."
+        if unknown
+        else "Nothing."
+    )
+
+
+def _without_tool(completed: Completeness) -> str:
+    """The counts, with no owner named `tool`."""
+    owners = ", ".join(
+        f"{NOT_ASKED.lower() if owner == 'tool' else owner} {count}" for owner, count in completed.by_owner
+    )
+    named = f" ({owners})" if owners else ""
+    return f"{completed.filled} of {completed.total} fields filled, {len(completed.open)} open{named}"
+
+
+def owed_of(completed: Completeness | None, record: RecordSections | None) -> tuple[Owed, ...]:
+    """Who owes an answer: how many, and the first of them in words."""
+    if completed is None or record is None:
+        return ()
+    rows = []
+    for owner, count in completed.by_owner:
+        asked: dict[str, list[str]] = {}  # by label, whose fields they are
+        for gap in completed.open:
+            if gap.owner == owner:
+                asked.setdefault(gap.label or gap.field, []).append(whose_field(record, gap.field))
+        first = dict(list(asked.items())[:_FIELDS_NAMED])
+        named = "; ".join(f"{label}{_of_whom(names)}" for label, names in first.items())
+        rest = count - sum(map(len, first.values()))
+        text = named + (f"; {rest} more below" if rest > 0 else "")
+        if owner == "tool":
+            rows.append(Owed(owner=NOT_ASKED, count=count, text=_NOT_FOUND_OUT + text))
+        else:
+            rows.append(Owed(owner=owner, count=count, text=text))
+    return tuple(rows)
+
+
+def named_gaps(completed: Completeness | None, record: RecordSections | None) -> tuple[Gap, ...]:
+    """The open fields as the evidence lists them: of several bases, adapters or data files each says which."""
+    if completed is None or record is None:
+        return ()
+    return tuple(
+        Gap(
+            field=gap.field,
+            owner=gap.owner,
+            reason=reason_text(gap.reason),
+            answers=gap.answers,
+            label=f"{gap.label}{_of_whom([whose_field(record, gap.field)])}" if gap.label else "",
+        )
+        for gap in completed.open
+    )
+
+
+def whose_field(record: RecordSections, path: str) -> str:
+    """Which base, adapter or data file a field of the record is of, by name; empty where there is one of them, or none."""
+    item = FieldPath.parse(path).item
+    if item is None:
+        return ""
+    section, position = item
+    items = getattr(record, section)  # base, data, upstream: each of them has a name
+    if len(items) < 2:
+        return ""
+    holder = items[position]
+    if isinstance(holder, BaseUsed):
+        return base_label(holder)
+    return value_text(holder.name) if holder.name.known else f"number {position + 1}, which has no name"
+
+
+def _of_whom(names: Sequence[str]) -> str:
+    """` (of a:1 and b:1)`; the first of many."""
+    shown = [name for name in names if name]
+    if not shown:
+        return ""
+    rest = len(shown) - _ITEMS_NAMED
+    return f" (of {listed_labels([*shown[:_ITEMS_NAMED], f'{rest} more'] if rest > 0 else shown)})"
+
+
+def base_label(used: BaseUsed) -> str:
+    name = value_text(used.name) if used.name.known else "not named"
+    version = f":{value_text(used.version)}" if used.version.known else ""
+    return name if name.endswith(version) else f"{name}{version}"  # an ingredient is named with its version
