@@ -3,11 +3,12 @@
 No wall clock: the same records, `as_of`, rule set and tool version give the same view. Every figure carries its source.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from peft_registry.registry.compliance.completeness import completeness, own_required_leaves
-from peft_registry.registry.compliance.fields import Leaf, field_rules
+from peft_registry.registry.compliance.fields import FieldRules, Leaf, field_rules
 from peft_registry.registry.compliance.shown_values import shown_leaves
 from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
 from peft_registry.registry.evaluation.limits import verdict_lines
@@ -39,6 +40,8 @@ from peft_registry.schemas.values import Value
 from peft_registry.schemas.version import VerifyOutcome, Version
 
 # what the section "what changed" shows, in order; a field that is neither known nor required is left out
+_Row = TypeVar("_Row", bound=Hashable)
+
 _CHANGE = (
     "method.kind",
     "peft.rank",
@@ -176,16 +179,14 @@ def build_report_view(
         change=_change(fields, merge),
         training=_training(run),
         # an evaluation with another control repeats the figures of the two models: each is drawn once
-        bars=tuple(dict.fromkeys(bar for evaluated in shown for bar in bars_of(evaluated.record))),
+        bars=_once(bar for evaluated in shown for bar in bars_of(evaluated.record)),
         transitions=_told_once(tuple(row for evaluated in shown for row in transitions_of(evaluated.record))),
-        flows=tuple(dict.fromkeys(flow for evaluated in shown for flow in flows_of(evaluated.record))),
-        spreads=tuple(
-            dict.fromkeys(
-                spread
-                for evaluated in shown
-                if evaluated.items is not None
-                for spread in spreads_of(evaluated.record, evaluated.items)
-            )
+        flows=_once(flow for evaluated in shown for flow in flows_of(evaluated.record)),
+        spreads=_once(
+            spread
+            for evaluated in shown
+            if evaluated.items is not None
+            for spread in spreads_of(evaluated.record, evaluated.items)
         ),
         compute=(*_measured_compute(run), *_figures(fields, _COMPUTE)),
         lineage=lineage,
@@ -204,11 +205,18 @@ def build_report_view(
         record_history=(*(step.whole for step in record_steps), *record_notes),
         curve=_curve(run),
         verdict_means="" if verification is None else _VERDICT_MEANS[verification.verdict],
-        limitations=tuple(dict.fromkeys(text for evaluated in shown for text in evaluated.record.limitations)),
-        law=tuple(f"{source.short}: {source.title} ({source.weight})" for source in rules.sources)
-        if completed is not None
-        else (),
+        limitations=_once(text for evaluated in shown for text in evaluated.record.limitations),
+        law=() if completed is None else _law(rules),
     )
+
+
+def _once(rows: Iterable[_Row]) -> tuple[_Row, ...]:
+    """Each of the equal ones once, where it stood first."""
+    return tuple(dict.fromkeys(rows))
+
+
+def _law(rules: FieldRules) -> tuple[str, ...]:
+    return tuple(f"{source.short}: {source.title} ({source.weight})" for source in rules.sources)
 
 
 def _told_once(rows: tuple[Transition, ...]) -> tuple[Transition, ...]:
