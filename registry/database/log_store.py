@@ -37,6 +37,8 @@ class SqlLogStore:
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
         self._known: dict[tuple[int, int], bytes] = {}  # a complete subtree never changes
+        self._leaves: dict[int, bytes] = {}  # nor does an entry
+        self._paths: set[tuple[int, int]] = set()  # entry, size: those whose paths were read
         self._size: int | None = None
 
     def read_frontier(self, size: int) -> None:
@@ -45,11 +47,14 @@ class SqlLogStore:
 
     def read_path(self, index: int, size: int) -> None:
         """Read what the inclusion proof of an entry among the first `size` is a fold over, at once."""
+        if (index, size) in self._paths:
+            return
         self._read_nodes(merkle.path_nodes(index, size))
 
     def read_paths(self, indexes: Iterable[int], size: int) -> None:
         """The same for many entries, whose proofs have much in common near the root."""
-        nodes = dict.fromkeys(node for index in indexes for node in merkle.path_nodes(index, size))
+        unread = [index for index in dict.fromkeys(indexes) if (index, size) not in self._paths]
+        nodes = dict.fromkeys(node for index in unread for node in merkle.path_nodes(index, size))
         missing = [node for node in nodes if node not in self._known]
         for start in range(0, len(missing), _NODES_AT_ONCE):
             some = missing[start : start + _NODES_AT_ONCE]
@@ -59,6 +64,15 @@ class SqlLogStore:
                 self._keep(f'SELECT level, "index", hash FROM log_nodes WHERE (level, "index") IN (VALUES {above})')  # noqa: S608
             if leaves:
                 self._keep(f"SELECT 0, seq, leaf_hash FROM log_events WHERE seq IN ({leaves})")  # noqa: S608
+        self._paths.update((index, size) for index in unread)
+
+    def read_leaves(self, indexes: Iterable[int]) -> None:
+        """Read these entries at once; one that is not there, or is not bytes, is left to `get_leaf`, which reports it."""
+        missing = [index for index in dict.fromkeys(indexes) if index not in self._leaves]
+        for start in range(0, len(missing), _NODES_AT_ONCE):
+            numbers = ", ".join(f"{index:d}" for index in missing[start : start + _NODES_AT_ONCE])
+            rows = self._tx.exec_driver_sql(f"SELECT seq, leaf FROM log_events WHERE seq IN ({numbers})")  # noqa: S608
+            self._leaves |= {index: leaf for index, leaf in rows if isinstance(leaf, bytes)}
 
     def _read_nodes(self, positions: Iterable[tuple[int, int]]) -> None:
         missing = [position for position in positions if position not in self._known]
@@ -110,6 +124,8 @@ class SqlLogStore:
             NotInLog: the log is shorter.
             LogDamaged: there is no such row although later ones are there, or it does not hold bytes.
         """
+        if index in self._leaves:
+            return self._leaves[index]
         leaf = self._tx.execute(_LEAF, {"seq": index}).scalar_one_or_none()
         if leaf is None and not 0 <= index < self.size():
             raise NotInLog(index, self.size())

@@ -69,20 +69,26 @@ class SqlSnapshot:
         self._tx = tx
         self._known: dict[Position, Node | None] = {}
         self._values: dict[bytes, bytes] = {}  # of the pairs that are known
+        self._paths: set[bytes] = set()  # the keys whose likely paths are known
 
     def read_path(self, key: bytes) -> None:
         """Read the nodes that a key's path is likely to pass, and those beside them, at once."""
+        if key in self._paths:
+            return
         missing = [position for position in _likely_path(key) if position not in self._known]
         if missing:
             self._read(missing, _nodes_at(missing))
+        self._paths.add(key)
 
     def read_paths(self, keys: Iterable[bytes]) -> None:
         """The same for many keys, whose paths have much in common near the root."""
-        positions = dict.fromkeys(position for key in keys for position in _likely_path(key))
+        unread = [key for key in dict.fromkeys(keys) if key not in self._paths]
+        positions = dict.fromkeys(position for key in unread for position in _likely_path(key))
         missing = [position for position in positions if position not in self._known]
         for start in range(0, len(missing), _POSITIONS_AT_ONCE):
             some = missing[start : start + _POSITIONS_AT_ONCE]
             self._read(some, _nodes_among(some))
+        self._paths.update(unread)
 
     def _read(self, positions: Iterable[Position], query: str) -> None:
         nodes: dict[Position, Node] = {}
@@ -128,6 +134,7 @@ class SqlSnapshot:
         """Remove every node: before the first snapshot."""
         self._known.clear()
         self._values.clear()
+        self._paths.clear()
         self._tx.execute(delete(snapshot_nodes))
 
     def write(self, nodes: Mapping[Position, Node], values: Mapping[bytes, bytes]) -> None:

@@ -26,7 +26,7 @@ from peft_registry.registry.mlflow.draining import (
     sync_mirror,
     turn,
 )
-from peft_registry.registry.mlflow.mirror import MirrorState, require_marked, require_store
+from peft_registry.registry.mlflow.mirror import TOGETHER, MirrorState, require_marked, require_store
 from peft_registry.registry.mlflow.projection import ArtifactFile, Projection
 from peft_registry.registry.mlflow.route import MirrorGone, MirrorNotChecked, MirrorUnavailable, prepare_environment
 from peft_registry.registry.mlflow.side_runs import TRIAL
@@ -153,14 +153,17 @@ def _compared(
     waiting: list[str] = []
     loader = Loader(registry)
     observe(Started("mirror check", total=len(mirrored), unit="versions"))
-    for done, (label, known) in enumerate(mirrored, start=1):
-        projection = loader.load(_entry(registry, label))
-        differences = _differences(surface, projection, known)
-        if differences is None:
-            waiting.append(label)
-        else:
-            different += [(label, difference) for difference in differences]
-        observe(Advanced("mirror check", done))
+    for start in range(0, len(mirrored), TOGETHER):
+        some = mirrored[start : start + TOGETHER]
+        entries = [_entry(registry, label) for label, _ in some]
+        loader.read_ahead(entries)
+        for entry, (label, known) in zip(entries, some, strict=True):
+            differences = _differences(surface, loader.load(entry), known)
+            if differences is None:
+                waiting.append(label)
+            else:
+                different += [(label, difference) for difference in differences]
+        observe(Advanced("mirror check", start + len(some)))
     observe(Finished("mirror check"))
     return tuple(different), tuple(waiting)
 

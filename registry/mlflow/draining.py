@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -22,7 +22,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import write_new
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.description import FilledCount, Neighbour, neighbours_in
-from peft_registry.registry.mlflow.mirror import OtherRoute, SyncOutcome, require_store, sync
+from peft_registry.registry.mlflow.mirror import TOGETHER, OtherRoute, SyncOutcome, require_store, sync
 from peft_registry.registry.mlflow.projection import Content, Projection, project_version
 from peft_registry.registry.mlflow.route import (
     LOCK_SECONDS,
@@ -35,16 +35,21 @@ from peft_registry.registry.mlflow.route import (
 from peft_registry.registry.records.evaluations import judged_now, standing_evaluations
 from peft_registry.registry.records.recalls import recalls_above
 from peft_registry.registry.records.references import versions_of_artifact
-from peft_registry.registry.records.signed_records import elsewhere, records_of
+from peft_registry.registry.records.signed_records import elsewhere, read_statements_ahead, records_of
 from peft_registry.registry.use_cases.report import ReportInputs, render_report, report_inputs
-from peft_registry.registry.verification.signed_versions import signed_lineage, signed_version
+from peft_registry.registry.verification.signed_versions import (
+    prove_artifacts,
+    signed_lineage,
+    signed_version,
+    signed_versions,
+)
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.mirror import OutboxEntry
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.version import Version
 
-BATCH = 200
+BATCH = 6 * TOGETHER
 TURN_SECONDS = 60
 """How long a machine that was killed keeps others waiting."""
 _PLACE_OF_OWN_STORE = "store"
@@ -249,12 +254,14 @@ def _synced(registry: Registry, *, anew: bool, observe: Observe) -> Mirrored:
 
 
 def _drained(registry: Registry, *, anew: bool, observe: Observe) -> SyncOutcome:
+    loader = Loader(registry)
     with turn(registry) as state:
         return sync(
             _waiting(registry, state.route),
             route=mirror_route(registry),
             state=state,
-            load=Loader(registry).load,
+            load=loader.load,
+            read_ahead=loader.read_ahead,
             newest=state.newest_entry,
             anew=anew,
             observe=observe,
@@ -337,22 +344,40 @@ def _kept(state: "RouteState") -> Iterator[None]:
 
 @dataclass
 class Loader:
-    """Reads versions to be copied, or held against their copies, one after the other.
+    """Reads versions to be copied, or held against their copies, some together.
 
     What many of them need of others is read once for each batch.
     """
 
     registry: Registry
-    loaded: int = 0
-    shared: "_Shared | None" = None
+    read: "dict[str, Projection | KnownError]" = field(default_factory=dict)  # ahead, by label
+
+    def read_ahead(self, entries: Sequence[OutboxEntry]) -> None:
+        """Read the versions of these entries together, in one transaction; `load` gives each of them once."""
+        self.read.clear()
+        if not entries:
+            return
+        with self.registry.database.reading():
+            rows = _rows_of(self.registry, entries)
+            shared = _Shared.of(self.registry)
+            for entry in entries:
+                try:
+                    self.read[entry.label] = _projected(self.registry, rows.get(entry.label), entry, shared)
+                except KnownError as error:  # of this version, and said when it is loaded
+                    self.read[entry.label] = error
 
     def load(self, entry: OutboxEntry) -> Projection:
-        """The projection of an entry's version, with all that is read for it read at once."""
-        if self.shared is None or self.loaded % BATCH == 0:
-            self.shared = _Shared.of(self.registry)
-        self.loaded += 1
-        with self.registry.database.reading():
-            return projection_of(self.registry, entry, self.shared)
+        """The projection of an entry's version.
+
+        Raises:
+            KnownError: it cannot be read, or is not what was signed.
+        """
+        if entry.label not in self.read:
+            self.read_ahead((entry,))
+        loaded = self.read.pop(entry.label)
+        if isinstance(loaded, KnownError):
+            raise loaded
+        return loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,13 +392,44 @@ class _Shared:
         return cls(elsewhere(registry), cache(partial(versions_of_artifact, registry)))
 
 
-def projection_of(registry: Registry, entry: OutboxEntry, shared: _Shared | None = None) -> Projection:
-    """What MLflow should show for an entry's version as it is now; `shared` is what was read of others before."""
-    shared = shared or _Shared.of(registry)
-    with registry.database.read() as tx:
-        recorded = catalog.resolve(tx, Reference(name=entry.name, number=entry.number))
-        newest = catalog.resolve(tx, Reference(name=entry.name))
-    version = signed_version(registry, recorded)
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A version as it was signed and logged, and whether it is the newest of its name."""
+
+    version: Version
+    is_newest: bool
+
+
+def _rows_of(registry: Registry, entries: Sequence[OutboxEntry]) -> dict[str, _Row]:
+    """The versions of these entries by label, proven together; none where any of them is not as it was signed.
+
+    What their statements and their lineage rest on is read, and proven, with them.
+    """
+    try:
+        with registry.database.read() as tx:
+            recorded = catalog.versions_named(tx, [(entry.name, entry.number) for entry in entries])
+            newest = catalog.newest_numbers(tx, sorted({entry.name for entry in entries}))
+        versions = signed_versions(registry, recorded)
+        prove_artifacts(registry, versions)
+        read_statements_ahead(registry, {version.manifest_digest for version in versions})
+    except KnownError:  # of which of them, each says when it is read by itself
+        return {}
+    return {version.label: _Row(version, newest[version.name] == version.number) for version in versions}
+
+
+def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
+    """What MLflow should show for an entry's version as it is now."""
+    return Loader(registry).load(entry)
+
+
+def _projected(registry: Registry, row: _Row | None, entry: OutboxEntry, shared: _Shared) -> Projection:
+    """The projection of an entry's version; `row` is what was proven with others, None where it is read by itself."""
+    if row is None:
+        with registry.database.read() as tx:
+            recorded = catalog.resolve(tx, Reference(name=entry.name, number=entry.number))
+            newest = catalog.resolve(tx, Reference(name=entry.name))
+        row = _Row(signed_version(registry, recorded), newest.number == entry.number)
+    version = row.version
     bases = shared.versions_of(version.base_manifest) if version.base_manifest else ()
     records = records_of(registry, version, shared.around)
     filled = None
@@ -410,15 +466,16 @@ def projection_of(registry: Registry, entry: OutboxEntry, shared: _Shared | None
         unreadable=unreadable,
         pages=mirror_route(registry).kind == "store",
         recalls=_recalls(registry, version),
-        is_newest=newest.number == entry.number,
+        is_newest=row.is_newest,
     )
 
 
 def _recalls(registry: Registry, version: Version) -> tuple[str, ...]:
     """The recalls that stand of a version or of what it was made from; where nothing ever was recalled, nobody walks up."""
     with registry.database.read() as tx:
-        if not catalog.any_statement(tx, "recall"):
-            return ()
+        is_any = registry.database.once_while_reading(tx, "recalls", lambda: catalog.any_statement(tx, "recall"))
+    if not is_any:
+        return ()
     return tuple(recall.text for recall in recalls_above(registry, version.manifest_digest, label=version.label))
 
 
@@ -443,6 +500,8 @@ class RouteState:
     route: str
     holder: str | None  # None: to be read only
     put_since: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    # since it was last read ahead, what was read and put: nobody else writes during the turn
+    ahead: dict[tuple[str, str], dict[str, Any] | None] = field(default_factory=dict)
 
     @property
     def mark(self) -> str:
@@ -456,11 +515,21 @@ class RouteState:
     def get(self, entity: str, key: str) -> dict[str, Any] | None:
         if (entity, key) in self.put_since:
             return self.put_since[entity, key]
+        if (entity, key) in self.ahead:
+            return self.ahead[entity, key]
         with self.registry.database.read() as tx:
-            return catalog.get_mirrored(tx, self.route, entity, key)
+            value = catalog.get_mirrored(tx, self.route, entity, key)
+        if self.holder is not None:
+            self.ahead[entity, key] = value
+        return value
 
     def put(self, entity: str, key: str, value: dict[str, Any]) -> None:
         self.put_since[entity, key] = value
+        self.ahead[entity, key] = value
+
+    def read_ahead(self, things: Collection[tuple[str, str]]) -> None:
+        with self.registry.database.read() as tx:
+            self.ahead = catalog.get_all_mirrored(tx, self.route, things)
 
     def done(self, *entries: OutboxEntry) -> None:
         with self._writing() as tx:

@@ -7,7 +7,7 @@ reading MLflow. A store that is gone, or another one in its place, is said and n
 mlflow.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -29,7 +29,8 @@ from peft_registry.schemas.mirror import OutboxEntry
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 
 TOGETHER_FROM = 8  # entries that wait: fewer are written by MLflow's client, which is slower and knows everything
-TOGETHER = 32  # versions in one transaction
+TOGETHER = 32  # versions that are read together, and written in one transaction
+_OF_A_VERSION = ("version", "run", "model")  # what is remembered of each
 
 
 class MirrorState(Protocol):
@@ -57,6 +58,9 @@ class MirrorState(Protocol):
 
     def put(self, entity: str, key: str, value: dict[str, Any]) -> None:
         """Remember `value`, replacing what was there."""
+
+    def read_ahead(self, things: Collection[tuple[str, str]]) -> None:
+        """Read at once what will be asked for next, by entity and key."""
 
     def done(self, *entries: OutboxEntry) -> None:
         """The entries are mirrored and leave the outbox."""
@@ -103,6 +107,7 @@ def sync(
     route: MirrorRoute,
     state: MirrorState,
     load: Callable[[OutboxEntry], Projection],
+    read_ahead: Callable[[Sequence[OutboxEntry]], None] = lambda _entries: None,
     newest: Callable[[], int] = lambda: 0,
     anew: bool = False,
     observe: Observe = ignore,
@@ -114,6 +119,7 @@ def sync(
         route: where MLflow is.
         state: what the mirror remembers.
         load: the projection of an entry's version as it is now.
+        read_ahead: reads at once what `load` needs of the entries that it will be called for next.
         newest: the number of the newest entry there is; those of a version up to it are done with its projection.
         anew: nothing is remembered on purpose, so whatever MLflow was marked with before is not asked about.
         observe: hears of progress.
@@ -132,7 +138,7 @@ def sync(
         return SyncOutcome()
     prepare_environment()
     surface = open_surface(route)
-    pass_ = _Sync(surface, state, load, newest, anew)
+    pass_ = _Sync(surface, state, load, read_ahead, newest, anew)
     observe(Started("mirror", total=0, unit="entries"))
     try:
         for page in chain((first,), ordered):
@@ -152,6 +158,7 @@ class _Sync:
     surface: Surface
     state: MirrorState
     load: Callable[[OutboxEntry], Projection]
+    read_ahead: Callable[[Sequence[OutboxEntry]], None]
     newest: Callable[[], int]
     anew: bool
     stopped: dict[str, str] = field(default_factory=dict)  # name → why
@@ -161,6 +168,7 @@ class _Sync:
     drift: list[Drift] = field(default_factory=list)
     shown: dict[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)  # label → newest entry shown, aliases
     is_catching_up: bool = False  # many wait
+    newest_entry: int = 0  # when the versions that come next were read
     planned: list[tuple[OutboxEntry, NewVersion]] = field(default_factory=list)
     planned_ids: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # of those, by manifest
 
@@ -168,13 +176,27 @@ class _Sync:
         """Mirror some entries; those of a name that was stopped are set aside."""
         self.is_catching_up = len(page) >= TOGETHER_FROM
         try:
-            for entry in page:
-                self._attempt(entry, partial(self._mirror, entry))
-                if len(self.planned) >= TOGETHER:
-                    self._write_planned()
-            self._write_planned()
+            for start in range(0, len(page), TOGETHER):
+                some = page[start : start + TOGETHER]
+                self._read_ahead(some)
+                for entry in some:
+                    self._attempt(entry, partial(self._mirror, entry))
+                self._write_planned()
         finally:
             self.surface.remove_files([version for _, version in self.planned])
+
+    def _read_ahead(self, entries: Sequence[OutboxEntry]) -> None:
+        """Read at once what mirroring these entries takes; what is appended from now on is not among it."""
+        self.newest_entry = self.newest()
+        versions = {entry.label: entry for entry in entries if entry.name not in self.stopped}
+        waiting = [entry for entry in versions.values() if not self._is_shown(entry)]
+        self.state.read_ahead([(entity, entry.label) for entry in waiting for entity in _OF_A_VERSION])
+        self.read_ahead(waiting)
+
+    def _is_shown(self, entry: OutboxEntry) -> bool:
+        """Whether a projection that was shown in this pass had what an entry tells of."""
+        newest, _ = self.shown.get(entry.label, (-1, ()))
+        return entry.id <= newest
 
     def _attempt(self, entry: OutboxEntry, mirror: Callable[[], bool]) -> None:
         """Mirror an entry unless its name was stopped; `mirror` returns whether it is done, and not only planned."""
@@ -242,13 +264,13 @@ class _Sync:
         self.known_experiments.add(experiment)
 
     def _mirror(self, entry: OutboxEntry) -> bool:
-        newest, aliases = self.shown.get(entry.label, (-1, ()))
-        if entry.id <= newest:
+        if self._is_shown(entry):
             # a projection shows all that had happened to its version when it was made
+            _, aliases = self.shown[entry.label]
             self._write_planned()
             self._take_away(entry, {entry.alias} - {*aliases, None})
             return True
-        newest = max(entry.id, self.newest())
+        newest = max(entry.id, self.newest_entry)
         projection = self.load(entry)
         is_done = not self._plan(entry, projection)
         if is_done:
@@ -277,7 +299,7 @@ class _Sync:
 
     def _is_new(self, label: str) -> bool:
         """Whether nothing is remembered of a version."""
-        return all(self.state.get(entity, label) is None for entity in ("version", "run", "model"))
+        return all(self.state.get(entity, label) is None for entity in _OF_A_VERSION)
 
     def _ids_of(self, manifest: str) -> Mapping[str, Any] | None:
         """What MLflow calls the run and the model of an artifact."""

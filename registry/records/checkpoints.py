@@ -157,7 +157,11 @@ def newest_checkpoint(registry: Registry) -> str:
 def covered_size(registry: Registry) -> int:
     """How many entries a signed checkpoint covers, wherever the largest one survives."""
     with registry.database.read() as tx:
-        texts = newest_checkpoints(registry, tx)
+        return registry.database.once_while_reading(tx, "covered", lambda: _covered(registry, tx))
+
+
+def _covered(registry: Registry, tx: catalog.Transaction) -> int:
+    texts = newest_checkpoints(registry, tx)
     return max((note.read_unverified(text)[1] for text in texts), default=0)
 
 

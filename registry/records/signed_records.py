@@ -3,6 +3,7 @@
 Equal bytes under another name are another version, with records of its own (`version_statements.py`).
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 
@@ -39,6 +40,7 @@ from peft_registry.registry.records.version_statements import (
 )
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.trust import key_status, public_keys
+from peft_registry.registry.transparency.snapshot import artifact_key
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked, NotFound
 from peft_registry.schemas.evaluation import EvaluationRecord
@@ -135,8 +137,9 @@ def signed_statements(registry: Registry, subject: Digest) -> tuple[StoredStatem
     """
     with registry.database.read() as tx:
         newest = snapshot_if_trusted(registry, tx)
-        nodes = TreeNodes(tx)
-        statements = statements_under(tx, newest, subject, nodes=nodes)
+        nodes = TreeNodes.of_reading(registry, tx)
+        rows = _rows_ahead(registry, tx).pop(subject, None)
+        statements = statements_under(tx, newest, subject, nodes=nodes, rows=rows)
         if newest is not None:
             nodes.read(newest, keys=(), entries=(stored.log_index or 0 for stored in statements))
         for stored in statements:
@@ -157,6 +160,31 @@ def signed_statements(registry: Registry, subject: Digest) -> tuple[StoredStatem
         except KnownError as error:
             raise StatementAltered(stored, error.why) from error
     return statements
+
+
+def read_statements_ahead(registry: Registry, subjects: Collection[Digest]) -> None:
+    """In a block of `reading`, read at once what `signed_statements` reads of each of these: one by one takes much longer.
+
+    Nothing is proven here. What is read of an artifact serves its next reading alone, so that it does not stay in memory.
+
+    Raises:
+        MalformedEnvelope, LooseBase64, RowDamaged: a stored row of any of them is not what was written; nothing is read ahead.
+    """
+    with registry.database.read() as tx:
+        rows = catalog.statements_of_each(tx, subjects=subjects)
+        newest = snapshot_if_trusted(registry, tx)
+        if newest is not None:
+            TreeNodes.of_reading(registry, tx).read(
+                newest,
+                keys=map(artifact_key, subjects),
+                entries=(stored.log_index or 0 for of_subject in rows.values() for stored in of_subject),
+            )
+        _rows_ahead(registry, tx).update(rows)
+
+
+def _rows_ahead(registry: Registry, tx: catalog.Transaction) -> dict[Digest, tuple[StoredStatement, ...]]:
+    """What was read ahead in a block of `reading`; outside of one nothing."""
+    return registry.database.once_while_reading(tx, "statements ahead", dict[Digest, tuple[StoredStatement, ...]])
 
 
 def elsewhere(registry: Registry) -> Elsewhere:

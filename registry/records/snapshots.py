@@ -101,17 +101,43 @@ class Snapshot:
 
 
 class TreeNodes:
-    """What one reading transaction has seen of the two trees: the nodes near the roots are on the way to every answer."""
+    """What one reading transaction has seen of the two trees: the nodes near the roots are on the way to every answer.
+
+    What it proved under a checkpoint it proves once.
+    """
 
     def __init__(self, tx: catalog.Transaction) -> None:
         self.log = SqlLogStore(tx)
         self.tree = SqlSnapshot(tx)
+        self._leaves: dict[tuple[str, int], Leaf] = {}  # by checkpoint and number
+        self._values: dict[tuple[str, bytes], bytes | None] = {}  # by checkpoint and key
+
+    @classmethod
+    def of_reading(cls, registry: Registry, tx: catalog.Transaction) -> "TreeNodes":
+        """Those that all readings of a block of `reading` share; of another transaction its own."""
+        return registry.database.once_while_reading(tx, "tree nodes", lambda: cls(tx))
+
+    def leaf(self, newest: "Snapshot", index: int) -> Leaf:
+        """As `logged_leaf`."""
+        known = self._leaves.get((newest.checkpoint, index))
+        if known is None:
+            known = self._leaves[newest.checkpoint, index] = _proven_leaf(self.log, newest, index)
+        return known
+
+    def value(self, newest: "Snapshot", key: bytes) -> bytes | None:
+        """As `proven`, the bytes of it."""
+        place = (newest.checkpoint, key)
+        if place not in self._values:
+            self._values[place] = _proven_value(self.tree, newest, key)
+        return self._values[place]
 
     def read(self, newest: Snapshot, *, keys: Iterable[bytes], entries: Iterable[int]) -> None:
-        """Read at once what proves these keys and these entries."""
+        """Read at once these entries, and what proves them and these keys."""
         _, size, _ = note.read_unverified(newest.checkpoint)  # `newest_snapshot` verified it
+        numbers = tuple(entries)
         self.tree.read_paths(keys)
-        self.log.read_paths((index for index in entries if index < size), size)
+        self.log.read_paths((index for index in numbers if index < size), size)
+        self.log.read_leaves(numbers)
 
 
 def newest_snapshot(registry: Registry, tx: catalog.Transaction, *, known: Snapshot | None = None) -> Snapshot | None:
@@ -220,7 +246,10 @@ def logged_leaf(tx: catalog.Transaction, newest: Snapshot, index: int, *, nodes:
         NotInLog: there is no such entry.
         ProofRejected: it is not the one that was signed over.
     """
-    store = SqlLogStore(tx) if nodes is None else nodes.log
+    return _proven_leaf(SqlLogStore(tx), newest, index) if nodes is None else nodes.leaf(newest, index)
+
+
+def _proven_leaf(store: SqlLogStore, newest: Snapshot, index: int) -> Leaf:
     data = store.get_leaf(index)
     _, size, root = note.read_unverified(newest.checkpoint)  # `newest_snapshot` verified it
     if index < size:
@@ -245,13 +274,17 @@ def proven(
     Raises:
         PathRejected: the stored nodes do not lead to the signed root.
     """
-    tree = SqlSnapshot(tx) if nodes is None else nodes.tree
+    data = _proven_value(SqlSnapshot(tx), newest, key) if nodes is None else nodes.value(newest, key)
+    return None if data is None else snapshot.read_value(data, form)
+
+
+def _proven_value(tree: SqlSnapshot, newest: Snapshot, key: bytes) -> bytes | None:
     tree.read_path(key)
     path = prefix_tree.path_to(key, tree.get_node)
     ends_here = path.end is not None and path.end.key == key
     data = tree.value_of(key) if ends_here else None
     prefix_tree.check_path(key, data, path, newest.root)
-    return None if data is None else snapshot.read_value(data, form)
+    return data
 
 
 def statements_about(registry: Registry, tx: catalog.Transaction, manifest: Digest) -> tuple[StoredStatement, ...]:
@@ -267,14 +300,19 @@ def statements_about(registry: Registry, tx: catalog.Transaction, manifest: Dige
 
 
 def statements_under(
-    tx: catalog.Transaction, newest: Snapshot | None, manifest: Digest, *, nodes: TreeNodes | None = None
+    tx: catalog.Transaction,
+    newest: Snapshot | None,
+    manifest: Digest,
+    *,
+    nodes: TreeNodes | None = None,
+    rows: tuple[StoredStatement, ...] | None = None,
 ) -> tuple[StoredStatement, ...]:
-    """The same under a snapshot; without one nothing shows that it is all.
+    """The same under a snapshot; without one nothing shows that it is all. `rows` are those of the transaction, if they were read.
 
     Raises:
         SaidDiffers, PathRejected: as `statements_about`.
     """
-    stored = catalog.statements_of(tx, subject=manifest)
+    stored = catalog.statements_of(tx, subject=manifest) if rows is None else rows
     if newest is not None:
         _require_all_said(tx, newest, manifest, stored, nodes)
     return stored

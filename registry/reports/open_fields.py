@@ -84,7 +84,7 @@ def named_gaps(completed: Completeness | None, record: RecordSections | None) ->
 
 def whose_field(record: RecordSections, path: str) -> str:
     """Which base, adapter or data file a field of the record is of, by name; empty where there is one of them, or none."""
-    item = FieldPath.parse(path).item
+    item = FieldPath.parse(path).item if "[" in path else None
     if item is None:
         return ""
     section, position = item

@@ -71,7 +71,7 @@ def _signed_together(
     registry: Registry, tx: catalog.Transaction, newest: Snapshot | None, versions: tuple[Version, ...]
 ) -> list[Version]:
     """As `signed_versions`, of so many that what proves them fits in memory."""
-    nodes = TreeNodes(tx)
+    nodes = TreeNodes.of_reading(registry, tx)
     if newest is not None:
         _read_ahead(nodes, newest, versions)
         _require_all_numbers(tx, newest, {version.name for version in versions}, nodes)
@@ -180,23 +180,41 @@ def signed_lineage(
     return lineage
 
 
+def prove_artifacts(registry: Registry, versions: Iterable[Version]) -> None:
+    """In a block of `reading`, hold the artifacts of these versions against what was signed and logged, for `signed_lineage`.
+
+    Raises:
+        As `signed_version`, if any of them is not so.
+    """
+    with registry.database.read() as tx:
+        labels = {version.manifest_digest: version.label for version in versions}
+        _require_artifacts(registry, tx, snapshot_if_trusted(registry, tx), labels)
+
+
 def _require_artifacts(
     registry: Registry, tx: catalog.Transaction, newest: Snapshot | None, labels: Mapping[Digest, str]
 ) -> None:
-    """Raise unless the rows of these artifacts and of their versions say what was signed and logged; all are read at once."""
-    digests = tuple(labels)
+    """Raise unless the rows of these artifacts and of their versions say what was signed and logged; all are read at once.
+
+    In a block of `reading` each is held against that once: many have the same base above them.
+    """
+    proven = registry.database.once_while_reading(tx, "artifacts as signed", set[Digest])
+    digests = tuple(digest for digest in labels if digest not in proven)
+    if not digests:
+        return
     versions = catalog.versions_of_artifacts(tx, digests)
     recorded = catalog.recorded_artifacts(tx, digests)
-    nodes = TreeNodes(tx)
+    nodes = TreeNodes.of_reading(registry, tx)
     if newest is not None:
         keys = [snapshot.version_key(version.name, version.number) for version in versions]
         nodes.read(newest, keys=keys, entries=[version.log_index for version in versions])
     for version in versions:
         _require_as_logged(tx, newest, version, nodes)
-    for digest, label in labels.items():
+    for digest in digests:
         if digest not in recorded:
             raise catalog.ArtifactUnknown(digest)
-        _require_rows(registry, recorded[digest], digest, label)
+        _require_rows(registry, tx, recorded[digest], digest, labels[digest])
+    proven.update(digests)
 
 
 def _versions_beyond(registry: Registry, tx: catalog.Transaction, lineage: Lineage) -> int:
@@ -226,7 +244,7 @@ def _signed(
     recorded = rows.artifacts.get(version.manifest_digest)
     if recorded is None:
         raise catalog.ArtifactUnknown(version.manifest_digest)
-    manifest = _require_rows(registry, recorded, version.manifest_digest, version.label)
+    manifest = _require_rows(registry, tx, recorded, version.manifest_digest, version.label)
     _require_version_row(version, manifest)
     if newest is None:  # a log of an earlier release: an alias counts with its signed move, which reading one checks
         return version.revised(origin=manifest.origin)
@@ -266,13 +284,18 @@ def _require_as_logged(
             raise VersionsDiffer(version.name, f"{version.label}, {what}: {row} in the catalogue, {logged} logged")
 
 
-def _require_rows(registry: Registry, recorded: catalog.RecordedArtifact, digest: Digest, label: str) -> Manifest:
-    """The signed manifest, if the rows of the artifact say what it says."""
-    manifest, contradictions = held_against_manifest(registry, recorded, digest)
-    first = next(contradictions, None)
-    if first is not None:
-        raise VersionsDiffer(label.partition(":")[0], f"{label}, {first}")
-    return manifest
+def _require_rows(
+    registry: Registry, tx: catalog.Transaction, recorded: catalog.RecordedArtifact, digest: Digest, label: str
+) -> Manifest:
+    """The signed manifest, if the rows of the artifact, read in this transaction, say what it says."""
+    known = registry.database.once_while_reading(tx, "rows as signed", dict[Digest, Manifest])
+    if digest not in known:
+        manifest, contradictions = held_against_manifest(registry, recorded, digest)
+        first = next(contradictions, None)
+        if first is not None:
+            raise VersionsDiffer(label.partition(":")[0], f"{label}, {first}")
+        known[digest] = manifest
+    return known[digest]
 
 
 def held_against_manifest(

@@ -1,6 +1,7 @@
 """Versions, runs and evaluations as the mirror gets them, and a memory for it."""
 
 import html
+from collections.abc import Collection
 from typing import Any
 
 from peft_registry.registry.mlflow.description import FilledCount
@@ -172,6 +173,9 @@ class Memory:
 
     def put(self, entity: str, key: str, value: dict[str, Any]) -> None:
         self.kept[entity, key] = value
+
+    def read_ahead(self, things: Collection[tuple[str, str]]) -> None:
+        """It is in memory."""
 
     def done(self, *entries: OutboxEntry) -> None:
         self.finished += [entry.id for entry in entries]

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import FromClause, Select, func, literal, select, tuple_, union_all
+from sqlalchemy import FromClause, Select, func, literal, select, union_all
 
-from peft_registry.registry.database.catalog.versions import read_versions, select_versions
+from peft_registry.registry.database.catalog.versions import versions_named
 from peft_registry.registry.database.catalog.walks import artifacts_above, artifacts_below
 from peft_registry.registry.database.session import Transaction, in_parts
 from peft_registry.registry.database.tables import (
@@ -174,15 +174,7 @@ def _below(tx: Transaction, reached: FromClause, limit: int) -> Below:
             counts[part] = number
     # names and aliases are ASCII: Python orders them as the databases do, by their bytes
     listed = tuple(f"{name}@{alias}" for name, alias in sorted(named))
-    return Below(counts["versions"], _versions_named(tx, sorted(keys)), listed, counts["aliases"])
-
-
-def _versions_named(tx: Transaction, keys: Sequence[tuple[str, int]]) -> tuple[Version, ...]:
-    found: list[Version] = []
-    for part in in_parts(keys):
-        query = select_versions().where(tuple_(versions.c.name, versions.c.number).in_(part))
-        found += read_versions(tx, query.order_by(versions.c.name, versions.c.number))
-    return tuple(found)
+    return Below(counts["versions"], versions_named(tx, sorted(keys)), listed, counts["aliases"])
 
 
 def describe_nodes(tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, LineageNode]:

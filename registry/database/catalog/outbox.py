@@ -6,7 +6,7 @@ route that is met for the first time begins with every version.
 
 import secrets
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ from sqlalchemy.sql.functions import count
 
 from peft_registry.registry.database.failures import RowDamaged
 from peft_registry.registry.database.rows import insert_or
-from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.database.session import Transaction, in_parts
 from peft_registry.registry.database.tables import mirror_routes, mirrored, outbox, versions
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.identity import Digest
@@ -217,6 +217,22 @@ def get_mirrored(tx: Transaction, route: str, entity: str, key: str) -> dict[str
     where = (mirrored.c.route == route, mirrored.c.entity == entity, mirrored.c.key == key)
     value: dict[str, Any] | None = tx.execute(select(mirrored.c.value).where(*where)).scalar_one_or_none()
     return value
+
+
+def get_all_mirrored(
+    tx: Transaction, route: str, things: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], dict[str, Any] | None]:
+    """The same of many things, by entity and key."""
+    keys_of: dict[str, list[str]] = {}
+    for entity, key in things:
+        keys_of.setdefault(entity, []).append(key)
+    found: dict[tuple[str, str], dict[str, Any] | None] = dict.fromkeys(things)
+    for entity, keys in keys_of.items():
+        for part in in_parts(keys):
+            where = (mirrored.c.route == route, mirrored.c.entity == entity, mirrored.c.key.in_(part))
+            rows = tx.execute(select(mirrored.c.key, mirrored.c.value).where(*where))
+            found |= {(entity, key): value for key, value in rows}
+    return found
 
 
 def put_mirrored(tx: Transaction, route: str, entity: str, key: str, value: dict[str, Any]) -> None:

@@ -51,8 +51,20 @@ def statements_of(tx: Transaction, *, subject: Digest) -> tuple[StoredStatement,
     Raises:
         MalformedEnvelope, LooseBase64, RowDamaged: a stored row is not what was written.
     """
-    query = select(statements).where(statements.c.subject == subject).order_by(statements.c.log_index)
-    return tuple(_stored(row) for row in tx.execute(query))
+    return statements_of_each(tx, subjects=(subject,))[subject]
+
+
+def statements_of_each(tx: Transaction, *, subjects: Collection[Digest]) -> dict[Digest, tuple[StoredStatement, ...]]:
+    """The same of several at once.
+
+    Raises:
+        MalformedEnvelope, LooseBase64, RowDamaged: as `statements_of`, if any row of any of them is not what was written.
+    """
+    query = select(statements).where(statements.c.subject.in_(subjects)).order_by(statements.c.log_index)
+    said: dict[Digest, list[StoredStatement]] = {subject: [] for subject in subjects}
+    for row in tx.execute(query):
+        said[row.subject].append(_stored(row))
+    return {subject: tuple(of_subject) for subject, of_subject in said.items()}
 
 
 @dataclass(frozen=True, slots=True)

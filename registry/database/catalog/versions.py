@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Row, Select, func, insert, select
+from sqlalchemy import Row, Select, func, insert, select, tuple_
 
 from peft_registry.registry.database.catalog.artifacts import ArtifactUnknown
 from peft_registry.registry.database.catalog.facet_rows import artifact_facets, insert_facets
@@ -159,6 +159,26 @@ def resolve(tx: Transaction, reference: Reference) -> Version:
 def versions_of(tx: Transaction, name: str) -> tuple[Version, ...]:
     """Every version of a name, by number."""
     return read_versions(tx, select_versions().where(versions.c.name == name).order_by(versions.c.number))
+
+
+def versions_named(tx: Transaction, keys: Sequence[tuple[str, int]]) -> tuple[Version, ...]:
+    """The versions that have these names and numbers, those of each part of them in order; one that is not there is left out."""
+    found: list[Version] = []
+    for part in in_parts(keys):
+        query = select_versions().where(tuple_(versions.c.name, versions.c.number).in_(part))
+        found += read_versions(tx, query.order_by(versions.c.name, versions.c.number))
+    return tuple(found)
+
+
+def newest_numbers(tx: Transaction, names: Sequence[str]) -> dict[str, int]:
+    """The number of the newest version of each name, of those whose artifact is described here, as `resolve` finds it."""
+    newest: dict[str, int] = {}
+    described = versions.join(artifacts, versions.c.manifest_digest == artifacts.c.manifest_digest)
+    for part in in_parts(names):
+        query = select(versions.c.name, func.max(versions.c.number).label("newest")).select_from(described)
+        rows = tx.execute(query.where(versions.c.name.in_(part)).group_by(versions.c.name))
+        newest |= {row.name: row.newest for row in rows}
+    return newest
 
 
 def newest_versions(tx: Transaction, *, limit: int) -> tuple[Version, ...]:
