@@ -148,17 +148,7 @@ def train_and_register(
     for reference, text in plan.warnings:
         observe(Warned(reference, text))
     runs = registry.files.runs
-    kept = resume
-    if kept is None:
-        report_resumable_runs(runs, observe, name=plan.loaded.config.name, file=config_path)
-        kept = new_run(
-            plan.loaded.config,
-            run_id=registry.nonce(),
-            path=config_path,
-            overrides=overrides,
-            base=plan.base.manifest_digest,
-            started_at=registry.clock(),
-        )
+    kept = resume or _new_run(registry, plan, config_path, overrides, observe)
     running = kept.revised(status="running", why=None, overrides=overrides, processes=plan.launch.size)
     try:
         with run_folder(runs, kept.run_id) as folder:
@@ -188,6 +178,21 @@ def train_and_register(
         raise
     except OSError as error:
         raise unwritable(runs / kept.run_id, error) from error
+
+
+def _new_run(
+    registry: Registry, plan: TrainingPlan, config_path: Path, overrides: tuple[str, ...], observe: Observe
+) -> KeptRun:
+    """A run from its beginning, after those of the same file that could be resumed were named."""
+    report_resumable_runs(registry.files.runs, observe, name=plan.loaded.config.name, file=config_path)
+    return new_run(
+        plan.loaded.config,
+        run_id=registry.nonce(),
+        path=config_path,
+        overrides=overrides,
+        base=plan.base.manifest_digest,
+        started_at=registry.clock(),
+    )
 
 
 def _require_usable(registry: Registry, loaded: LoadedConfig) -> None:
@@ -258,7 +263,7 @@ class _Run:
         """Train, evaluate, describe, register."""
         from peft_registry.trainer.costs.forward_passes import count_passes
         from peft_registry.trainer.evaluation.leakage import hash_texts
-        from peft_registry.trainer.runs.before_after import evaluate_before_after, texts_of
+        from peft_registry.trainer.runs.before_after import texts_of
 
         trained = self._train()
         self.artifact.mkdir()
@@ -270,22 +275,13 @@ class _Run:
         texts = hash_texts(texts_of(trained, self.config))
         kept_texts = texts.to_bytes()
         with count_passes(trained.model, second_base) as passes:
-            evaluated = evaluate_before_after(
+            evaluated = self._evaluate(
                 trained,
-                self.config,
-                base=self.base.record.identity,
-                weights_digest=manifest.weights_digest,
-                base_model=second_base,
+                manifest,
+                second_base=second_base,
                 stored=stored,
                 questions=self._questions(trained, texts),
-                conditions=EvaluationSetup(self.registry, key_id, "trainer").conditions(
-                    trained.hardware,
-                    self.config.evaluation.bias,
-                    seed=self.config.training.seed,
-                    name_table=lambda _items: FILE,  # the first table of a version; later ones are told apart
-                    tries=self._tries(),
-                ),
-                observe=self.observe,
+                key_id=key_id,
             )
         if trained.waiting is not None or stored.tensors:
             self.base.require_unchanged()  # it was read until now
@@ -330,7 +326,7 @@ class _Run:
             *coverage_warnings(self.config, trained.model),
             *self._resumption(trained),
         ]
-        for reference, text in warnings_about_prompt(self.config, [len(one.ids) for one in trained.data.train]):
+        for reference, text in warnings_about_prompt(self.config, [len(example.ids) for example in trained.data.train]):
             self.observe(Warned(reference, text))
             self.warnings.append(text)
         return trained
@@ -377,6 +373,38 @@ class _Run:
             ),
             trained=texts_of_ancestors(self.registry, [] if self.start is None else [self.start])
             + known_training("this run", texts),
+        )
+
+    def _evaluate(
+        self,
+        trained: "Trained",
+        manifest: Manifest,
+        *,
+        second_base: Any | None,
+        stored: "StoredWeights",
+        questions: "QuestionsOfFile",
+        key_id: str,
+    ) -> "EvaluatedRun":
+        """Before and after, on the same items."""
+        from peft_registry.trainer.runs.before_after import evaluate_before_after
+
+        conditions = EvaluationSetup(self.registry, key_id, "trainer").conditions(
+            trained.hardware,
+            self.config.evaluation.bias,
+            seed=self.config.training.seed,
+            name_table=lambda _items: FILE,  # the first table of a version; later ones are told apart
+            tries=self._tries(),
+        )
+        return evaluate_before_after(
+            trained,
+            self.config,
+            base=self.base.record.identity,
+            weights_digest=manifest.weights_digest,
+            base_model=second_base,
+            stored=stored,
+            questions=questions,
+            conditions=conditions,
+            observe=self.observe,
         )
 
     def _second_base(self, trained: "Trained") -> Any | None:
