@@ -121,15 +121,6 @@ def judge(limits: Sequence[Limit], figures: EvaluationFigures, plan: StatisticsP
     )
 
 
-def decision_of(verdicts: Sequence[LimitVerdict]) -> Decision:
-    """What all of them say together: broken where one is, held where all are."""
-    decisions = {verdict.decision for verdict in verdicts}
-    for worst in ("broken", "undecided"):
-        if worst in decisions:
-            return worst
-    return "held"
-
-
 def limits_of(record: EvaluationRecord) -> tuple[Limit, ...]:
     """The limits that an evaluation states; none where it states none, or nothing that can be read."""
     return tuple(Limit.from_json(limit) for limit in _stated(record, "limits"))

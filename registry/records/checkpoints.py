@@ -6,7 +6,7 @@ its time is neither before the last one nor ahead of our clock. Then the snapsho
 says what all entries say in the end. Publishing is idempotent and repairs what a kill left over.
 
 One entry that may not be signed over stops all behind it: a signature over the tree would prove it to everybody, for ever.
-`pending_problems` names each of them, and `use_cases/reject_entries.py` takes them out.
+`pending_problems` names each of them, and `reject_entries` of `use_cases/sign_log.py` takes them out.
 """
 
 from dataclasses import dataclass

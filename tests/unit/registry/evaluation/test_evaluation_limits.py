@@ -11,7 +11,6 @@ from peft_registry.registry.evaluation.leakage import Leaked
 from peft_registry.registry.evaluation.limits import (
     LimitBroken,
     LimitUndecided,
-    decision_of,
     judge,
     require_held,
     verdict_lines,
@@ -87,7 +86,6 @@ def test_non_inferiority_is_asked_of_each_group() -> None:
         ("age", "held"),
         ("gender", "broken"),
     ]
-    assert decision_of(verdicts) == "broken"
 
 
 def with_limits(asked: list[Limit], **more: Any) -> tuple[EvaluationRecord, bytes]:
