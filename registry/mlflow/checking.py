@@ -28,9 +28,10 @@ from peft_registry.registry.mlflow.draining import (
 )
 from peft_registry.registry.mlflow.mirror import TOGETHER, MirrorState, require_marked, require_store
 from peft_registry.registry.mlflow.projection import ArtifactFile, Projection
+from peft_registry.registry.mlflow.refusals import EntryRefused
 from peft_registry.registry.mlflow.route import MirrorGone, MirrorNotChecked, MirrorUnavailable, prepare_environment
 from peft_registry.registry.mlflow.side_runs import TRIAL
-from peft_registry.registry.mlflow.surface import EntryRefused, Surface, open_surface
+from peft_registry.registry.mlflow.surface import Surface, open_surface
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.mirror import OutboxEntry

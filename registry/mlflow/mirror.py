@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from peft_registry.registry.mlflow.own_store import NewVersion
 from peft_registry.registry.mlflow.projection import Projection
+from peft_registry.registry.mlflow.refusals import DriftFound, EntryRefused
 from peft_registry.registry.mlflow.route import (
     MirrorFull,
     MirrorGone,
@@ -23,7 +24,7 @@ from peft_registry.registry.mlflow.route import (
     TurnLost,
     prepare_environment,
 )
-from peft_registry.registry.mlflow.surface import DriftFound, EntryRefused, MarkedExperiment, Surface, open_surface
+from peft_registry.registry.mlflow.surface import MarkedExperiment, Surface, open_surface
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.mirror import OutboxEntry
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore

@@ -1,4 +1,4 @@
-"""The calls to MLflow that the mirror needs, each repeatable. The one place that turns MLflow's exceptions into ours.
+"""The calls to MLflow that the mirror needs, each repeatable.
 
 MLflow has no upsert: it chooses run id, model id and version number. So each `ensure_…` looks for what an interrupted sync
 left behind (the tags `registry.id` and `registry.manifest`) before it creates anything.
@@ -9,16 +9,15 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from peft_registry.registry.disk.files import DiskFull, unwritable, write_atomically
 from peft_registry.registry.mlflow.comparing import Difference, ShownModel, ShownRun, ShownVersion
 from peft_registry.registry.mlflow.description import with_run_link
+from peft_registry.registry.mlflow.own_files import create_store, delete_metrics, digests_below, write_files
 from peft_registry.registry.mlflow.own_store import NewVersion, OwnStore, new_ids
 from peft_registry.registry.mlflow.projection import (
     COMPARISON_TAG,
@@ -28,9 +27,9 @@ from peft_registry.registry.mlflow.projection import (
     ArtifactFile,
     Projection,
 )
+from peft_registry.registry.mlflow.refusals import DriftFound, EntryRefused, refusals
 from peft_registry.registry.mlflow.route import (
     ARTIFACT_SCHEME,
-    MirrorFull,
     MirrorRoute,
     MirrorUnavailable,
     MlflowMissing,
@@ -51,8 +50,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput, Experiment, Metric, Run
 
-# what SQLite, the system and PostgreSQL say, also through a server
-_FULL = ("database or disk is full", "No space left on device", "Disk quota exceeded", "could not extend file")
 _CONTEXT = "mlflow.data.context"  # what a data set was used for
 _NOTE = "mlflow.note.content"
 _VERSIONS = "mlflow.modelVersions"
@@ -60,14 +57,6 @@ _EXPERIMENT_TAGS = {
     _NOTE: "Runs behind the versions of the registry. A copy to browse: `registry verify` checks what was signed.",
     "mlflow.experimentKind": "custom_model_development",
 }
-
-
-class DriftFound(Exception):
-    """MLflow holds something else under this name; carries the sentence to report."""
-
-
-class EntryRefused(Exception):
-    """MLflow, or the order of versions, refuses this entry; carries the sentence to report."""
 
 
 def open_surface(route: MirrorRoute) -> "Surface":
@@ -83,7 +72,7 @@ def open_surface(route: MirrorRoute) -> "Surface":
     except ImportError as error:
         raise MlflowMissing(str(error)) from error
     if route.artifact_root is not None:
-        _create_store(route, route.artifact_root)
+        create_store(route, route.artifact_root)
     surface = Surface(MlflowClient(tracking_uri=route.uri, registry_uri=route.uri), route)
     surface.check_reachable()
     return surface
@@ -126,7 +115,7 @@ class Surface:
             MirrorUnavailable: it does not answer.
         """
         try:
-            with _refusals():
+            with refusals():
                 self._client.search_experiments(max_results=1)
         except EntryRefused as error:
             raise MirrorUnavailable(self._route.described, str(error)) from error
@@ -138,19 +127,19 @@ class Surface:
 
     def marked_experiment(self, name: str, tag: str) -> MarkedExperiment:
         """Which experiment has a name: its number in MLflow and when it was made, and the mark in it; made where there is none."""
-        with _refusals():
+        with refusals():
             experiment = self._experiment(name)
         identity = f"{experiment.experiment_id} of {experiment.creation_time}"
         return MarkedExperiment(name, identity, experiment.tags.get(tag))
 
     def mark_experiment(self, name: str, tag: str, mark: str) -> None:
         """Leave a mark in an experiment in the place of the one before."""
-        with _refusals():
+        with refusals():
             self._client.set_experiment_tag(self._experiment(name).experiment_id, tag, mark)
 
     def ensure_run(self, projection: Projection, known: str | None) -> str:
         """The id of the version's run, created when it is not there."""
-        with _refusals():
+        with refusals():
             experiment = self._experiment(projection.experiment).experiment_id
             if known is not None and self._run_is_there(known):
                 return known
@@ -164,7 +153,7 @@ class Surface:
 
     def ensure_model(self, projection: Projection, run_id: str, known: str | None) -> str:
         """The id of the logged model, with its small files."""
-        with _refusals():
+        with refusals():
             model_id = known or self._find_model(projection) or self._create_model(projection, run_id)
             model = self._client.get_logged_model(model_id)
             self._write(model.artifact_location, projection.version.artifacts, model_id=model_id)
@@ -182,7 +171,7 @@ class Surface:
         """Whether a version that was never copied can be written with others at once: into the home's own store, as most can."""
         if self._route.kind != "store":
             return False
-        with _refusals():
+        with refusals():
             location = self._experiment(projection.experiment).artifact_location
         return urlsplit(location).scheme == ARTIFACT_SCHEME and self._own.can_write(projection)
 
@@ -194,7 +183,7 @@ class Surface:
             parent_models: the logged models that the run took.
             parent_run: the run that it continues, where that is remembered; else it is looked for.
         """
-        with _refusals():
+        with refusals():
             experiment = self._experiment(projection.experiment)
             if (over := comparison_run(projection)) is not None:
                 key = (experiment.experiment_id, over.tags[COMPARISON_TAG])
@@ -208,7 +197,7 @@ class Surface:
         run_id, model_id = new_ids()
         run_location = f"{experiment.artifact_location}/{run_id}/artifacts"
         model_location = f"{experiment.artifact_location}/models/{model_id}/artifacts"
-        with _refusals():
+        with refusals():
             digests = self._write(run_location, projection.run.artifacts)
             self._write(model_location, projection.version.artifacts)
         return NewVersion(
@@ -266,7 +255,7 @@ class Surface:
         """
         from mlflow.entities import LoggedModelInput, LoggedModelOutput, Param, RunTag
 
-        with _refusals():
+        with refusals():
             run = self._client.get_run(run_id)
             tags = [RunTag(key, value) for key, value in self.run_tags(projection, run_id).items()]
             params = [Param(key, value) for key, value in projection.run.params]
@@ -333,7 +322,7 @@ class Surface:
         """What in the runs beside that of a version, and in where it stands, is not as it was written."""
         if shown is None or shown.is_deleted:
             return
-        with _refusals():
+        with refusals():
             experiment = self._experiment(projection.experiment).experiment_id
             trials = self._trials_below(experiment, run_id)
             expected = comparison_run(projection)
@@ -363,7 +352,7 @@ class Surface:
                 self._client.delete_tag(run_id, key)
         unknown = run.data.metrics.keys() - {point.key for point in projection.run.metrics}
         if unknown and self._route.kind == "store":
-            _delete_metrics(self._route.uri, run_id, unknown)
+            delete_metrics(self._route.uri, run_id, unknown)
 
     def run_tags(self, projection: Projection, run_id: str) -> dict[str, str]:
         """The tags that a run is written with, with those by which it is found again."""
@@ -375,7 +364,7 @@ class Surface:
         """A registered version as it is now; None where it is gone."""
         from mlflow.exceptions import MlflowException
 
-        with _refusals():
+        with refusals():
             try:
                 version = self._client.get_model_version(name, str(number))
                 # MLflow's database has a second column for it, and loads from that; no other call shows it
@@ -393,7 +382,7 @@ class Surface:
         """The numbers of all versions that MLflow has under a name."""
         numbers: list[int] = []
         token = None
-        with _refusals():
+        with refusals():
             while True:
                 page = self._client.search_model_versions(f"name = '{name}'", max_results=1_000, page_token=token)
                 numbers += [int(version.version) for version in page]
@@ -405,7 +394,7 @@ class Surface:
         """A run as it is now, with every point of its metrics and the digests of its files; None where it is gone."""
         from mlflow.exceptions import MlflowException
 
-        with _refusals():
+        with refusals():
             try:
                 run = self._client.get_run(run_id)
             except MlflowException as error:
@@ -433,7 +422,7 @@ class Surface:
         """A logged model as it is now, with the digests of its files; None where it is gone."""
         from mlflow.exceptions import MlflowException
 
-        with _refusals():
+        with refusals():
             try:
                 model = self._client.get_logged_model(model_id)
             except MlflowException as error:
@@ -449,7 +438,7 @@ class Surface:
 
     def take_away(self, name: str, number: int, run_id: str, added: Iterable[Difference]) -> None:
         """Take away what somebody added: tags of ours and aliases of a version, tags of its run, and changed runs of seeds."""
-        with _refusals():
+        with refusals():
             for difference in added:
                 if difference.kind == "tag":
                     self._client.delete_model_version_tag(name, str(number), difference.key)
@@ -472,16 +461,16 @@ class Surface:
 
         root, parts = self._route.artifact_root, urlsplit(location)
         if root is not None and parts.scheme == ARTIFACT_SCHEME:
-            return _digests_below(root / parts.path.lstrip("/"))
+            return digests_below(root / parts.path.lstrip("/"))
         with tempfile.TemporaryDirectory(prefix="registry-mirror-") as folder:
-            return _digests_below(Path(download_artifacts(location, dst_path=folder, tracking_uri=self._route.uri)))
+            return digests_below(Path(download_artifacts(location, dst_path=folder, tracking_uri=self._route.uri)))
 
     def _files(self, run_id: str, location: str) -> dict[str, str]:
         root, parts = self._route.artifact_root, urlsplit(location)
         if root is not None and parts.scheme == ARTIFACT_SCHEME:
-            return _digests_below(root / parts.path.lstrip("/"))
+            return digests_below(root / parts.path.lstrip("/"))
         with tempfile.TemporaryDirectory(prefix="registry-mirror-") as folder:
-            return _digests_below(Path(self._client.download_artifacts(run_id, "", folder)))
+            return digests_below(Path(self._client.download_artifacts(run_id, "", folder)))
 
     def holds_version(self, name: str, number: int) -> bool:
         """True when MLflow has this version and it is one of ours."""
@@ -500,7 +489,7 @@ class Surface:
             if shown[0] != version.source:
                 raise DriftFound(f"version {version.number} of {version.name} in MLflow has the source {shown[0]!r}")
             return True
-        with _refusals():
+        with refusals():
             newest = self._newest(version.name)
         if newest >= version.number:
             raise DriftFound(f"{version.name} has a version {newest} in MLflow before {version.name}:{version.number}")
@@ -511,7 +500,7 @@ class Surface:
         if is_there:
             self.refresh_version(projection, run_id=run_id)
             return
-        with _refusals():
+        with refusals():
             self._create_version(projection, run_id=run_id, model_id=model_id)
             self._refresh_name(projection)
 
@@ -523,7 +512,7 @@ class Surface:
             raise DriftFound(f"{version.name}:{version.number} was mirrored and is gone from MLflow")
         if shown[0] != version.source:
             raise DriftFound(f"{version.name}:{version.number} now has the source {shown[0]!r} in MLflow")
-        with _refusals():
+        with refusals():
             current = self._client.get_model_version(version.name, str(version.number))
             for key, value in version.tags:
                 if current.tags.get(key) != value:
@@ -538,7 +527,7 @@ class Surface:
 
     def shown_name_tags(self, name: str) -> dict[str, str]:
         """The tags of a registered model; none where it is gone."""
-        with _refusals():
+        with refusals():
             models = self._client.search_registered_models(f"name = '{name}'", max_results=1)
         return dict(models[0].tags) if models else {}
 
@@ -556,11 +545,11 @@ class Surface:
                 self._client.delete_registered_model_tag(name, key)
 
     def set_alias(self, name: str, alias: str, number: int) -> None:
-        with _refusals():
+        with refusals():
             self._client.set_registered_model_alias(name, alias, str(number))
 
     def delete_alias(self, name: str, alias: str) -> None:
-        with _refusals():
+        with refusals():
             self._client.delete_registered_model_alias(name, alias)
 
     def _comparisons(self, experiment: str, comparison: str) -> tuple[SideRun, ...]:
@@ -617,13 +606,13 @@ class Surface:
         Raises:
             EntryRefused: MLflow does not say which experiment the run is of.
         """
-        with _refusals():
+        with refusals():
             experiment = self._experiment(projection.experiment)
         return with_run_link(projection.version.description, experiment.experiment_id, run_id)
 
     def _version(self, name: str, number: int) -> tuple[str, str | None] | None:
         """Source and `registry.id` of a version in MLflow, or None."""
-        with _refusals():
+        with refusals():
             where = f"name = '{name}' and version_number = {number}"
             versions = self._client.search_model_versions(where, max_results=1)
             return (versions[0].source, versions[0].tags.get("registry.id")) if versions else None
@@ -701,9 +690,9 @@ class Surface:
         """Put the files of a run or a model where MLflow's server will look for them; the SHA-256 of each, by path."""
         root, parts = self._route.artifact_root, urlsplit(location)
         if root is not None and parts.scheme == ARTIFACT_SCHEME:
-            return _write_files(root / parts.path.lstrip("/"), files)
+            return write_files(root / parts.path.lstrip("/"), files)
         with tempfile.TemporaryDirectory(prefix="registry-mirror-") as folder:
-            digests = _write_files(Path(folder), files)
+            digests = write_files(Path(folder), files)
             if run_id is not None:
                 self._client.log_artifacts(run_id, folder)
             elif model_id is not None:
@@ -721,81 +710,6 @@ def _dataset(entry: "DatasetInput") -> tuple[str, str, str, str]:
 def _side_run(run: "Run") -> SideRun:
     data = run.data
     return SideRun(str(run.info.run_name or ""), data.tags, data.params, data.metrics, str(run.info.run_id))
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except DiskFull as error:
-        raise MirrorFull from error
-    except MlflowException as error:
-        if any(words in str(error) for words in _FULL):
-            raise MirrorFull from error
-        raise EntryRefused(_one_line(error)) from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:500]
-
-
-def _create_store(route: MirrorRoute, artifact_root: Path) -> None:
-    """Create folder and tables, and MLflow's default experiment without a path of this machine in it."""
-    from mlflow.exceptions import MlflowException
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-    from sqlalchemy.exc import DBAPIError
-
-    try:
-        artifact_root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(artifact_root, error) from error
-    try:
-        SqlAlchemyStore(route.uri, f"{ARTIFACT_SCHEME}:/")
-    except DBAPIError as error:  # MLflow makes its tables outside its own translation of errors
-        raise MirrorUnavailable(route.described, str(error.orig)) from error
-    except MlflowException as error:
-        raise MirrorUnavailable(route.described, str(error)) from error
-
-
-def _delete_metrics(uri: str, run_id: str, keys: Iterable[str]) -> None:
-    """Take metrics out of the home's own store, where nobody else writes: of the run, and of the model that it made."""
-    from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlLoggedModelMetric, SqlMetric
-    from sqlalchemy import create_engine, delete
-    from sqlalchemy.orm import Session
-
-    names = sorted(keys)
-    engine = create_engine(uri)
-    with Session(engine) as session, session.begin():
-        for table in (SqlMetric, SqlLatestMetric):
-            session.execute(delete(table).where(table.run_uuid == run_id, table.key.in_(names)))
-        of_model = SqlLoggedModelMetric
-        session.execute(delete(of_model).where(of_model.run_id == run_id, of_model.metric_name.in_(names)))
-    engine.dispose()
-
-
-def _write_files(folder: Path, files: Iterable[ArtifactFile]) -> dict[str, str]:
-    digests = {}
-    for file in files:
-        path = folder / file.path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise unwritable(path.parent, error) from error
-        data = file.content.make()
-        write_atomically(path, data)
-        digests[file.path] = str(Digest.of(data))
-    return digests
-
-
-def _digests_below(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below a folder, by its path from there; nothing where there is none."""
-    return {
-        path.relative_to(folder).as_posix(): str(Digest.of(path.read_bytes()))
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def _new_metrics(projection: Projection, run: "Run", model_id: str) -> "list[Metric]":
