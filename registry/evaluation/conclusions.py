@@ -63,7 +63,7 @@ def conclude(
 
     Args:
         comparison: after `with_holm`.
-        found: its outcomes.
+        outcomes: its outcomes.
         noise: outcomes of the same items in the control arm, if there is one.
         threshold: the dead band of the margin.
         is_clustered: whether items share clusters.
