@@ -34,6 +34,9 @@ class FacetRule:
     kept: Kept = "words"
     several: bool = False
     known: tuple[str, ...] = ()  # its only values; none where it may have others
+    is_of_today: bool = (
+        False  # what it is is found out where it is shown, and rows only choose versions that may have it
+    )
 
     @property
     def operators(self) -> tuple[Operator, ...]:
@@ -63,7 +66,12 @@ FACETS: tuple[FacetRule, ...] = (
     ),
     FacetRule("licence", "word", "licence!=non_commercial", "licences and licence flags of what went in", several=True),
     FacetRule(
-        "verdict", "word", "verdict=provider_25_1_c", "what both tables of `registry verdict` come to", several=True
+        "verdict",
+        "word",
+        "verdict=provider_25_1_c",
+        "what both tables of `registry verdict` come to, with what persons decided",
+        several=True,
+        is_of_today=True,
     ),
     FacetRule(
         "limits",
@@ -74,9 +82,30 @@ FACETS: tuple[FacetRule, ...] = (
     ),
     FacetRule("signer", "word", "signer=lab-1", "who registered it: a person of the trust file, or the id of a key"),
     FacetRule("alias", "word", "alias=champion", "an alias that points at it now", "aliases", several=True),
+    FacetRule(
+        "gate",
+        "word",
+        "gate=closed",
+        "how it stands today before the policy of an alias that points at it",
+        "aliases",
+        several=True,
+        known=("open", "closed", "none"),
+        is_of_today=True,
+    ),
+    FacetRule(
+        "recalled",
+        "word",
+        "recalled=yes",
+        "whether it, or anything that it was made from, is recalled today",
+        known=("yes", "no"),
+        is_of_today=True,
+    ),
     FacetRule("registered", "time", "registered>=2026-05-01", "when it was registered (UTC)", "row"),
 )
 RULES = {rule.name: rule for rule in FACETS}
+OF_TODAY = frozenset(rule.name for rule in FACETS if rule.is_of_today)
+UNSETTLED = "unsettled"
+"""A facet of no question: names the facets of which a version has more words among its rows than it may have today."""
 
 
 @dataclass(frozen=True, slots=True)

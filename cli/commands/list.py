@@ -88,7 +88,7 @@ def list_command(
     """List the registered versions, or those that meet conditions.
 
     Facets: name, kind, method, origin, base, data, rank, parameters, size, metric[…], licence, verdict, limits, signer, alias,
-    registered. `--facets` shows their types, operators and examples.
+    gate, recalled, registered. `--facets` shows their types, operators and examples.
     """
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.checkpoints import covered_size

@@ -64,13 +64,16 @@ class Status(Frozen):
 
 
 class GateFacts(Frozen):
-    """Everything that a policy is held against, of one version at one time."""
+    """Everything that a policy is held against, of one version at one time.
+
+    `verdict` is None where no file of it was read: what is decided then is decided by its records alone.
+    """
 
     label: str
     manifest: Digest
     now: Timestamp
     is_base: bool
-    verdict: str
+    verdict: str | None
     verdict_text: str
     recalls: tuple[str, ...] = ()
     makers: tuple[str, ...] = ()  # the persons whose keys had a part in making it

@@ -66,7 +66,7 @@ def _waiver_for(reason: Reason, facts: GateFacts, policy: GatePolicy) -> Waiver 
 
 
 def _reasons(facts: GateFacts, policy: GatePolicy) -> Iterator[Reason]:
-    if facts.verdict != "verified":
+    if facts.verdict not in (None, "verified"):
         yield Reason(
             rule="verified",
             text=f"it is {facts.verdict}: {facts.verdict_text}",

@@ -1,7 +1,9 @@
 """What a version is found by, read from what was signed about it. Pure.
 
-The rows in the catalogue repeat it (`database/catalog/facet_rows.py`). What an alias points at, and what is recalled, changes
-without a word about the version, and is never among them.
+The rows in the catalogue repeat it (`database/catalog/facet_rows.py`). What an alias points at, and how the gate before it stands,
+changes without a word about the version, and is never among them. Which decisions of persons count, and whether a recall stands,
+does too: rows say which words a verdict may come to, and that something was recalled once, and whoever lists a version finds out
+what holds today (`use_cases/facets_today.py`).
 """
 
 import math
@@ -9,30 +11,32 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic import ValidationError
 
-from peft_registry.registry.compliance.record_verdicts import verdicts_of
+from peft_registry.registry.compliance.record_verdicts import UNDETERMINED, verdicts_of
+from peft_registry.registry.compliance.superseding import in_second_form
 from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.registry.database.catalog.facet_rows import artifact_facets
 from peft_registry.registry.evaluation.limits import readable_verdicts
 from peft_registry.registry.records.provenance import project_of
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import CONTROL_ARMS, EvaluationRecord
-from peft_registry.schemas.facets import LONGEST_WORD, METRIC, Facet
+from peft_registry.schemas.facets import LONGEST_WORD, METRIC, UNSETTLED, Facet
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
-from peft_registry.schemas.modification import ModificationRecord, RecordSections, modification_of
+from peft_registry.schemas.modification import RecordSections, modification_of
 from peft_registry.schemas.statement import RegistrationPredicate, StoredStatement
 from peft_registry.schemas.values import Value
 
 FACETS_FORM = "facets_form"  # the key in `meta` of what the rows are made by
+RECALLED = Facet("recalled", "yes")  # of what a recall reached once
 UNKNOWN = "unknown"  # a word that says that nobody recorded which
-KINDS_WITH_FACETS = ("modification", "base", "bias-evaluation", "registration")
+KINDS_WITH_FACETS = ("modification", "base", "bias-evaluation", "registration", "decision")
 """The statements that facets are read from."""
 _FIGURES = ("fix_rate", "introduction_rate", "net_fix_rate", "net_change", "mean_margin_change")  # of a comparison
 
 
 def facets_form() -> str:
     """What the rows of this release are made by: how they are read, and the rules of the verdicts."""
-    return f"1, {shipped_rules().version}"
+    return f"3, {shipped_rules().version}"
 
 
 def facets_of(
@@ -43,6 +47,8 @@ def facets_of(
     record: RecordSections | None = None,
     base: BaseRecord | None = None,
     evaluations: Sequence[EvaluationRecord] = (),
+    verdicts: Iterable[Facet] = (),
+    ever_recalled: bool = False,
 ) -> tuple[Facet, ...]:
     """Everything that a version is found by.
 
@@ -53,6 +59,8 @@ def facets_of(
         record: its modification record; None where it has none.
         base: what is declared about it where it is a base.
         evaluations: in the order in which they were recorded; of each figure the newest counts.
+        verdicts: as `verdict_facets` gives them.
+        ever_recalled: whether it, or anything that it was made from, was recalled at any time.
     """
     known = artifact_facets(
         kind=manifest.kind,
@@ -69,16 +77,23 @@ def facets_of(
         said += record_facets(record)
     elif base is not None:
         said += _licences([base.facts.licence], [base.facts.licence_flags])
-    return tuple(dict.fromkeys((*known, *said, *evaluation_facets(evaluations))))
+    if ever_recalled:
+        said.append(RECALLED)
+    return tuple(dict.fromkeys((*known, *said, *verdicts, *evaluation_facets(evaluations))))
 
 
 def facets_said(
-    manifest: Manifest, *, name: str, key_id: str, statements: Sequence[StoredStatement]
+    manifest: Manifest,
+    *,
+    name: str,
+    key_id: str,
+    statements: Sequence[StoredStatement],
+    ever_recalled: bool = False,
 ) -> tuple[Facet, ...]:
     """The same from all that was said about an artifact, for its version of this name.
 
     Its record is the one that its registration names, or the last one about this name that supersedes it; an evaluation that was
-    made later speaks of every version. What is not of the form of its kind says nothing.
+    made later speaks of every version. What is not of the form of its kind says nothing. `ever_recalled` is as for `facets_of`.
     """
     accompanied = {said.digest: _accompanied(said) for said in statements if said.kind == "registration"}
     own = {
@@ -89,6 +104,8 @@ def facets_said(
     }
     of_others = {digest for digests in accompanied.values() for digest in digests} - own
     record: RecordSections | None = None
+    # all that may be its own: a later one decides nothing where it is not covered, or is wrong
+    records: list[RecordSections] = []
     base: BaseRecord | None = None
     project: str | None = None
     evaluations = []
@@ -105,6 +122,8 @@ def facets_said(
                     read = modification_of(said.statement.predicate_type, said.statement.predicate)
                     if said.digest in own or (record is not None and read.supersedes == record.record_id):
                         record = read
+                    if record is read or any(read.supersedes == earlier.record_id for earlier in records):
+                        records.append(read)
                 case "base":
                     stated = BaseRecord.from_json(said.statement.predicate)
                     base = stated if stated.name in (None, name) else base
@@ -112,7 +131,17 @@ def facets_said(
                     evaluations.append(EvaluationRecord.from_json(said.statement.predicate))
         except ValidationError:  # whoever verifies the version says so
             continue
-    return facets_of(manifest, key_id=key_id, project=project, record=record, base=base, evaluations=evaluations)
+    is_decided = any(said.kind == "decision" for said in statements)
+    return facets_of(
+        manifest,
+        key_id=key_id,
+        project=project,
+        record=record,
+        base=base,
+        evaluations=evaluations,
+        verdicts=verdict_facets(records, is_decided=is_decided),
+        ever_recalled=ever_recalled,
+    )
 
 
 def _accompanied(registration: StoredStatement) -> tuple[Digest, ...]:
@@ -123,12 +152,23 @@ def _accompanied(registration: StoredStatement) -> tuple[Digest, ...]:
 
 
 def record_facets(record: RecordSections) -> list[Facet]:
-    """What a modification record says: rank, parameters, licences, verdicts."""
+    """What a modification record says: rank, parameters, licences."""
     facets = [*_number("rank", record.peft.rank), *_number("parameters", record.change.params_trainable)]
     facets += _licences([used.licence_id for used in record.base], [used.licence_flags for used in record.base])
-    if isinstance(record, ModificationRecord):
-        facets += [Facet("verdict", verdict.status) for verdict in verdicts_of(record).both]
     return facets
+
+
+def verdict_facets(records: Sequence[RecordSections], *, is_decided: bool) -> tuple[Facet, ...]:
+    """The words that the verdicts about a version may come to, by records of which one is its own.
+
+    Which of several holds, and which decisions count, says the log with the trust file, whenever that is asked. Where persons
+    decided anything it may therefore be any word that the tables have; the last facet says that not all of them hold.
+    """
+    words = dict.fromkeys(verdict.status for record in records for verdict in verdicts_of(in_second_form(record)).both)
+    if is_decided and records:
+        words |= dict.fromkeys((UNDETERMINED, *(row.status for row in shipped_rules().rows)))
+    facets = tuple(Facet("verdict", word) for word in words)
+    return (*facets, Facet(UNSETTLED, "verdict")) if is_decided or len(records) > 1 else facets
 
 
 def evaluation_facets(evaluations: Iterable[EvaluationRecord]) -> tuple[Facet, ...]:

@@ -6,9 +6,11 @@ The way up is that of the signed manifests, and not of the rows of the catalogue
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from pydantic import ValidationError
 
+from peft_registry.registry.database import catalog
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.snapshots import Snapshot, logged_leaf, snapshot_if_trusted, statements_under
@@ -20,6 +22,8 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.version import VerifyOutcome, Version
+
+EVER_RECALLED = "ever_recalled"  # the key in `meta` that is set once anything was
 
 
 class VersionRecalled(Refused):
@@ -106,6 +110,37 @@ def recalls_above(registry: Registry, manifest: Digest, *, label: str | None = N
             recall = _standing(registry, tx, newest, source)
             if recall is not None:
                 yield recall
+
+
+def recalled_among(registry: Registry, manifests: Iterable[Digest]) -> frozenset[Digest]:
+    """Which of these artifacts must not be used; what several of them come from is looked up once.
+
+    Raises:
+        SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
+    """
+    with registry.database.read() as tx:
+        newest = snapshot_if_trusted(registry, tx)
+
+        @cache
+        def is_recalled(digest: Digest) -> bool:
+            return _standing(registry, tx, newest, Source(digest, digest.short)) is not None
+
+        return frozenset(
+            manifest
+            for manifest in manifests
+            if any(
+                is_recalled(source.digest)
+                for source in sources_of(registry, tx, newest, Source(manifest, manifest.short))
+            )
+        )
+
+
+def ever_recalled(registry: Registry, tx: Transaction, manifest: Digest) -> bool:
+    """Whether a recall of an artifact or of what it was made from was ever recorded, by the rows; not whether it stands."""
+    if catalog.meta(tx, EVER_RECALLED) is None:
+        return False  # nobody walks up where nothing ever was recalled
+    sources = sources_of(registry, tx, None, Source(manifest, manifest.short))
+    return catalog.any_about(tx, tuple(source.digest for source in sources), "recall")
 
 
 def with_recalls(registry: Registry, outcome: VerifyOutcome) -> VerifyOutcome:

@@ -4,6 +4,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.facets import FACETS_FORM, facets_form, facets_said
+from peft_registry.registry.records.recalls import EVER_RECALLED, ever_recalled
 from peft_registry.registry.records.signed_records import signed_statements
 from peft_registry.registry.records.stored_manifests import manifest_in
 from peft_registry.schemas.errors import KnownError
@@ -33,6 +34,8 @@ def fill_facets(registry: Registry) -> int:
             return 0
     filled = 0
     with registry.database.write() as tx:
+        if catalog.any_statement(tx, "recall"):
+            catalog.set_meta(tx, EVER_RECALLED, "yes")
         after: catalog.PageKey | None = None
         while True:
             page = catalog.list_versions(tx, after=after, limit=_VERSIONS_AT_ONCE)
@@ -50,7 +53,13 @@ def _replace(registry: Registry, tx: Transaction, version: Version, statements: 
     manifest = manifest_in(registry, version.manifest_digest)
     if manifest is None:
         return
-    facets = facets_said(manifest, name=version.name, key_id=version.key_id, statements=statements)
+    facets = facets_said(
+        manifest,
+        name=version.name,
+        key_id=version.key_id,
+        statements=statements,
+        ever_recalled=ever_recalled(registry, tx, version.manifest_digest),
+    )
     catalog.replace_facets(tx, (version.name, version.number), registered_at=version.registered_at, facets=facets)
 
 

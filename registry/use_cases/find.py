@@ -1,7 +1,8 @@
 """`list --where`: the versions that meet a question, page by page, with what was asked for of each.
 
 Which versions are on a page rests on the rows of the catalogue, as every list does. What is said of a version that was found is
-held against its signed manifest and the log; a fact of the manifest that only a row claims ends the list.
+held against its signed manifest and the log; a fact of the manifest that only a row claims ends the list. What changes from day to
+day (verdicts with persons' decisions, gates, recalls) is found out of each version that rows say may be meant.
 """
 
 import base64
@@ -19,14 +20,16 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.snapshots import VersionsDiffer
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.signing.keys import key_id_named
+from peft_registry.registry.use_cases.facets_today import facets_today, meets_today
 from peft_registry.registry.verification.signed_versions import signed_versions
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked, NotFound, Unavailable
-from peft_registry.schemas.facets import METRIC, Condition, Order, Range, Span, VersionQuery, Words
+from peft_registry.schemas.facets import METRIC, OF_TODAY, Condition, Order, Range, Span, VersionQuery, Words
 from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.version import Version
 
 _KEY_ID = 64  # hexadecimal digits
+MOST_LOOKED_AT = 500  # versions, for one page
 _FROM_MANIFEST = ("kind", "method", "origin", "base", "data")  # what a listed version is held against at no cost
 
 
@@ -79,7 +82,10 @@ class FacetsMissing(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class FoundPage:
-    """Some versions in the order of a question, the facets that were asked for of each, and the cursor to continue with."""
+    """Some versions in the order of a question, the facets that were asked for of each, and the cursor to continue with.
+
+    Of what holds today (`OF_TODAY`) a page may have fewer versions than were asked for, and still a cursor.
+    """
 
     versions: tuple[Version, ...]
     facets: tuple[dict[str, tuple[str | float, ...]], ...]
@@ -108,6 +114,7 @@ def find_versions(
         FacetsMissing, SchemaMismatch: the database is of an earlier release.
         FigureUnknown, SignerNotListed, VersionUnknown, MalformedReference: something that the question names is not here.
         VersionsDiffer: a row of a version that was found is not what was signed or logged.
+        IntegrityBroken, ObjectMissing: as `facets_today`.
     """
     after = None if cursor is None else _read_cursor(cursor, query)
     registry.database.require_current()
@@ -117,21 +124,73 @@ def find_versions(
         if catalog.meta(tx, FACETS_FORM) not in (None, facets_form()):
             raise FacetsMissing
         _require_figures(tx, [condition.facet for condition in query.conditions], query.order, columns)
-        resolved = replace(
-            query, conditions=tuple(_resolved(condition, bases | signers) for condition in query.conditions)
-        )
-        page = catalog.search_versions(tx, resolved, after=after, limit=limit)
-        keys = [(version.name, version.number) for version in page.versions]
-        values = catalog.facets_of_versions(tx, keys, sorted(set(columns)))
-    listed = signed_versions(registry, page.versions)
-    kept = [version for version in listed if _has_aliases(resolved, version)]
-    for version in kept:
-        _require_as_signed(registry, resolved, version)
+    resolved = replace(query, conditions=tuple(_resolved(condition, bases | signers) for condition in query.conditions))
+    found: list[tuple[Version, dict[str, tuple[str | float, ...]]]] = []
+    looked_at = 0
+    while True:
+        page = _candidates(registry, resolved, columns, after=after, limit=limit - len(found))
+        found += page.found
+        looked_at += page.looked_at
+        after = page.next
+        # what holds today is found out of each version that may be meant: a page that is not full costs no more than a full one
+        if after is None or len(found) == limit or looked_at >= max(limit, MOST_LOOKED_AT):
+            break
     return FoundPage(
-        versions=tuple(kept),
-        facets=tuple(values.get((version.name, version.number), {}) for version in kept),
-        next=None if page.next is None else _cursor(query, page.next),
+        versions=tuple(version for version, _ in found),
+        facets=tuple(facets for _, facets in found),
+        next=None if after is None else _cursor(query, after),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """Of the versions that rows gave, those that meet the question, and the key to continue after; None at the end."""
+
+    found: tuple[tuple[Version, dict[str, tuple[str | float, ...]]], ...]
+    looked_at: int
+    next: catalog.SearchKey | None
+
+
+def _candidates(
+    registry: Registry,
+    query: VersionQuery,
+    columns: Sequence[str],
+    *,
+    after: catalog.SearchKey | None,
+    limit: int,
+) -> _Candidates:
+    with registry.database.read() as tx:
+        page = catalog.search_versions(tx, _by_rows(query), after=after, limit=limit)
+        keys = [(version.name, version.number) for version in page.versions]
+        values = catalog.facets_of_versions(tx, keys, sorted(set(columns) - OF_TODAY))
+    listed = [version for version in signed_versions(registry, page.versions) if _has_aliases(query, version)]
+    of_today = tuple(part for part in query.conditions if isinstance(part, Words) and part.facet in OF_TODAY)
+    today = facets_today(registry, listed, (*(condition.facet for condition in of_today), *columns))
+    found = []
+    for version, words in zip(listed, today, strict=True):
+        if not meets_today(of_today, words):
+            continue
+        _require_as_signed(registry, query, version)
+        shown = {name: words[name] for name in columns if words.get(name)}
+        found.append((version, {**values.get((version.name, version.number), {}), **shown}))
+    return _Candidates(tuple(found), len(page.versions), page.next)
+
+
+def _by_rows(query: VersionQuery) -> VersionQuery:
+    """The question that rows answer: it has every version that may meet `query`."""
+    return replace(query, conditions=tuple(filter(None, map(_condition_by_rows, query.conditions))))
+
+
+def _condition_by_rows(condition: Condition) -> Condition | None:
+    """None where rows leave out no version."""
+    match condition:
+        case Words(facet="gate", excluded=True):
+            return None
+        case Words(facet="recalled", words=words, excluded=excluded):
+            # rows have what was recalled once, which may be taken back
+            return None if ("no" in words) != excluded else Words("recalled", ("yes",))
+        case _:
+            return condition
 
 
 def all_found(registry: Registry, query: VersionQuery) -> Iterator[Version]:

@@ -178,8 +178,8 @@ def explain_gate(registry: Registry, version: Version, policy: ReadPolicy) -> Ga
     return held_against(registry, version, policy, verify_version(registry, version, look_for_base=False))
 
 
-def held_against(registry: Registry, version: Version, policy: ReadPolicy, outcome: VerifyOutcome) -> GateShown:
-    """As `explain_gate`, for a version that was verified a moment ago.
+def held_against(registry: Registry, version: Version, policy: ReadPolicy, outcome: VerifyOutcome | None) -> GateShown:
+    """As `explain_gate`, for a version that was verified a moment ago, or (None) by its records alone.
 
     Raises:
         IntegrityBroken: what is recorded of it is not what was signed.
@@ -258,8 +258,39 @@ def gate_status(registry: Registry, reference: str, policy: ReadPolicy | None = 
     if named.name is None or named.alias is None:
         raise MalformedReference(reference, "a gate guards an alias: name@alias")
     version = version_named(registry, reference)
-    passed = passed_gate(registry, version, named.alias)
-    binding = binding_of(registry, named.name, named.alias)
+    guard = _guard_of(registry, version, named.alias, policy)
+    if guard is None:
+        raise NoGatePassed(named.name, named.alias)
+    return _status(registry, version, guard, verify_version(registry, version, look_for_base=False))
+
+
+def gate_by_records(registry: Registry, version: Version, alias: str) -> GateShown | None:
+    """As `gate_status`, of an alias that points at a version, by what is recorded alone; None where nothing is asked of it.
+
+    No file is read: that all of them are what was signed is for `gate_status` to say.
+
+    Raises:
+        ObjectMissing, ObjectCorrupt: the store lost the bytes of the policy, or changed them.
+        IntegrityBroken: what is recorded of it is not what was signed.
+    """
+    guard = _guard_of(registry, version, alias, None)
+    return None if guard is None else _status(registry, version, guard, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Guard:
+    """The policy that an alias is held against, and what it rests on."""
+
+    alias: str
+    policy: ReadPolicy
+    binding: Binding | None
+    passed: PassedGate | None
+
+
+def _guard_of(registry: Registry, version: Version, alias: str, policy: ReadPolicy | None) -> _Guard | None:
+    """By `policy`, else by the one that the alias is bound to, else by the one that let the version through; None for none."""
+    passed = passed_gate(registry, version, alias)
+    binding = binding_of(registry, version.name, alias)
     if policy is not None:
         asked = policy
     elif binding is not None:
@@ -267,9 +298,16 @@ def gate_status(registry: Registry, reference: str, policy: ReadPolicy | None = 
     elif passed is not None:
         asked = kept_policy(registry, passed)
     else:
-        raise NoGatePassed(named.name, named.alias)
-    shown = explain_gate(registry, version, asked).revised(bound=None if binding is None else binding.because)
-    changed = _another_policy(version, named.alias, asked, passed, is_bound=binding is not None)
+        return None
+    return _Guard(alias, asked, binding, passed)
+
+
+def _status(registry: Registry, version: Version, guard: _Guard, outcome: VerifyOutcome | None) -> GateShown:
+    binding = guard.binding
+    shown = held_against(registry, version, guard.policy, outcome).revised(
+        bound=None if binding is None else binding.because
+    )
+    changed = _another_policy(version, guard.alias, guard.policy, guard.passed, is_bound=binding is not None)
     if changed is None:
         return shown
     return shown.revised(decision=shown.decision.revised(reasons=(changed, *shown.decision.reasons)))

@@ -35,13 +35,13 @@ from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.version import VerifyOutcome, Version
 
 
-def gate_facts(registry: Registry, version: Version, policy: Digest, outcome: VerifyOutcome) -> GateFacts:
+def gate_facts(registry: Registry, version: Version, policy: Digest, outcome: VerifyOutcome | None) -> GateFacts:
     """Everything that a policy is held against.
 
     Args:
         registry: open.
         version: which.
-        outcome: how it verified a moment ago.
+        outcome: how it verified a moment ago; None where no file of it is read.
         policy: the SHA-256 of the policy's bytes, which approvals and waivers have to name.
 
     Raises:
@@ -58,8 +58,8 @@ def gate_facts(registry: Registry, version: Version, policy: Digest, outcome: Ve
         manifest=version.manifest_digest,
         now=registry.clock(),
         is_base=version.kind == "base",
-        verdict=outcome.verdict,
-        verdict_text=outcome.failed_text or outcome.unchecked_text,
+        verdict=None if outcome is None else outcome.verdict,
+        verdict_text="" if outcome is None else outcome.failed_text or outcome.unchecked_text,
         recalls=tuple(recall.text for recall in recalls_above(registry, version.manifest_digest, label=version.label)),
         makers=tuple(makers_of(registry, records)),
         suites=tuple(suite for evaluation, now in pairs for suite in _suites(registry, version, evaluation, now)),

@@ -1,11 +1,11 @@
 """`recall`: a person whose role may says, signed and logged, that something must not be used, nor what was made from it."""
 
 from peft_registry.registry.database import catalog
-from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import publish_checkpoint
-from peft_registry.registry.records.recalls import Source, recall_of
+from peft_registry.registry.records.facets import RECALLED
+from peft_registry.registry.records.recalls import EVER_RECALLED, Source, recall_of
 from peft_registry.registry.records.subjects import Subject, subject_named, versions_from
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.statements import (
@@ -83,23 +83,20 @@ def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, u
     with registry.database.write() as tx:
         at = sayable_at(registry, tx, signed.key_id, (PREDICATE_TYPES["recall"],))
         record_statement(tx, subject.digest, signed, at=at)
-        below = _touched_by(registry, tx, subject)
+        below = versions_from(registry, tx, subject, limit=_ALL).first
+        # rows choose what is looked at, and whether a recall stands is found out there: none is taken away when it is undone
+        catalog.set_meta(tx, EVER_RECALLED, "yes")
+        catalog.let_be_found(tx, below, RECALLED)
         for version in below:
             payload = {"statement": str(signed.digest)}
             catalog.enqueue(
-                tx, kind="statement", subject=version.manifest, version_label=version.version, payload=payload
+                tx, kind="statement", subject=version.manifest_digest, version_label=version.label, payload=payload
             )
     publish_checkpoint(registry)
-    return Recalled(subject=subject.digest, name=subject.name, undone=undo, statement=signed.digest, touched=below)
-
-
-def _touched_by(registry: Registry, tx: Transaction, subject: Subject) -> tuple[Touched, ...]:
-    """The versions of a subject and of what was made from it, by name and number."""
-    below = versions_from(registry, tx, subject, limit=_ALL)
-    return tuple(
-        Touched(version=version.label, manifest=version.manifest_digest, aliases=version.aliases)
-        for version in below.first
+    touched = tuple(
+        Touched(version=version.label, manifest=version.manifest_digest, aliases=version.aliases) for version in below
     )
+    return Recalled(subject=subject.digest, name=subject.name, undone=undo, statement=signed.digest, touched=touched)
 
 
 def _require_needed(registry: Registry, subject: Subject, *, undo: bool) -> None:

@@ -23,7 +23,7 @@ from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.entries import misplaced
 from peft_registry.registry.records.facets import facets_said
 from peft_registry.registry.records.lineage import ancestors_of
-from peft_registry.registry.records.recalls import own_key, require_sources_not_recalled
+from peft_registry.registry.records.recalls import ever_recalled, own_key, require_sources_not_recalled
 from peft_registry.registry.records.record_checks import EntrySigner, signed_beside
 from peft_registry.registry.records.signed_records import elsewhere, record_in
 from peft_registry.registry.records.stored_manifests import stored_manifest
@@ -361,7 +361,7 @@ def _record(registry: Registry, artifact: NewArtifact, digest: Digest, manifest_
         signed = _Signed(digest, manifest_size, Digest.of(signature), (*accompanying, registration))
         # again: it may have taken hours to store the files
         now = sayable_at(registry, tx, signer.public.key_id, _signed_types(artifact))
-        return _write_rows(tx, artifact, signed, now=now)
+        return _write_rows(registry, tx, artifact, signed, now=now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,7 +374,9 @@ class _Signed:
     statements: tuple[SignedStatement, ...]
 
 
-def _write_rows(tx: catalog.Transaction, artifact: NewArtifact, signed: _Signed, *, now: str) -> Version:
+def _write_rows(
+    registry: Registry, tx: catalog.Transaction, artifact: NewArtifact, signed: _Signed, *, now: str
+) -> Version:
     digest = signed.digest
     catalog.insert_artifact(
         tx,
@@ -407,6 +409,7 @@ def _write_rows(tx: catalog.Transaction, artifact: NewArtifact, signed: _Signed,
             name=artifact.name,
             key_id=signed.statements[-1].key_id,
             statements=recorded_statements(tx, digest),
+            ever_recalled=ever_recalled(registry, tx, digest),
         ),
     )
     catalog.enqueue(tx, kind="version", subject=digest, version_label=version.label, payload={})

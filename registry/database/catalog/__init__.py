@@ -24,6 +24,7 @@ from peft_registry.registry.database.catalog.artifacts import (
 from peft_registry.registry.database.catalog.facet_rows import (
     artifact_facets,
     facets_of_versions,
+    let_be_found,
     put_facets,
     replace_facets,
 )
@@ -82,6 +83,7 @@ from peft_registry.registry.database.catalog.outbox import (
 from peft_registry.registry.database.catalog.pages import PageKey, VersionFilter, VersionPage, list_versions
 from peft_registry.registry.database.catalog.statements import (
     StatementHead,
+    any_about,
     any_statement,
     insert_statement,
     statement,
@@ -131,6 +133,7 @@ __all__ = [
     "alias_at",
     "alias_history",
     "aliases_of",
+    "any_about",
     "any_statement",
     "artifact",
     "artifact_facets",
@@ -169,6 +172,7 @@ __all__ = [
     "keep_turn",
     "latest_checkpoint",
     "leased",
+    "let_be_found",
     "list_versions",
     "mark_done",
     "meta",

@@ -14,6 +14,7 @@ from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.database.tables import facet_numbers, facet_words
 from peft_registry.schemas.facets import Facet
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.version import Version
 
 _VERSIONS_A_STATEMENT = 500  # keys of one look-up; SQLite takes some thousand parameters
 VersionKey = tuple[str, int]
@@ -66,6 +67,26 @@ def put_facets(
     for table in (facet_words, facet_numbers):
         tx.execute(delete(table).where(*_of_version(table, key), table.c.facet.in_(names)))
     insert_facets(tx, key, registered_at=registered_at, facets=facets)
+
+
+def let_be_found(tx: Transaction, versions: Iterable[Version], facet: Facet) -> None:
+    """Let versions be found by a word too, each that is not yet."""
+    by_key = {(version.name, version.number): version for version in versions}
+    for chunk in chunks(tuple(by_key)):
+        known = facets_of_versions(tx, chunk, [facet.name])
+        rows = [
+            {
+                "name": name,
+                "number": number,
+                "facet": facet.name,
+                "word": facet.value,
+                "registered_at": by_key[name, number].registered_at,
+            }
+            for name, number in chunk
+            if facet.value not in known.get((name, number), {}).get(facet.name, ())
+        ]
+        if rows:
+            tx.execute(insert(facet_words), rows)
 
 
 def replace_facets(tx: Transaction, key: VersionKey, *, registered_at: str, facets: Iterable[Facet]) -> None:

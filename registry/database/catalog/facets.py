@@ -4,6 +4,9 @@ A page takes the same statements however many versions there are, and no stateme
 each condition has, up to a bound, and one reads the keys of the page in the order of an index. Where a condition has few rows they
 are all read and sorted; else the page is read in its order, from the rows of a condition where these are in that order, and every
 other condition is looked up for each row by its key.
+
+Of what holds today (`OF_TODAY`) rows only choose: a page has every version that may meet such a condition, and whoever shows it
+finds out which do.
 """
 
 from collections.abc import Sequence
@@ -29,7 +32,18 @@ from peft_registry.registry.database.catalog.pages import behind_prefix
 from peft_registry.registry.database.catalog.versions import read_versions, select_versions
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.database.tables import aliases, facet_numbers, facet_words, versions
-from peft_registry.schemas.facets import METRIC, RULES, Condition, Order, Range, Span, VersionQuery, Words
+from peft_registry.schemas.facets import (
+    METRIC,
+    OF_TODAY,
+    RULES,
+    UNSETTLED,
+    Condition,
+    Order,
+    Range,
+    Span,
+    VersionQuery,
+    Words,
+)
 from peft_registry.schemas.version import Version
 
 FEW_ROWS = 1000  # of a condition: so many are read and sorted in a few milliseconds
@@ -134,6 +148,9 @@ def _source_of_words(condition: Words) -> _Source:
     words = condition.words
     if condition.facet == "name":
         return _Source(versions, _has_name(versions, words), (condition,))
+    if condition.facet == "gate":
+        guarded = select(aliases.c.name, aliases.c.number).distinct().subquery()
+        return _Source(guarded, true(), (condition,))
     table, columns, rows = (
         (aliases, (aliases.c.name, aliases.c.number), _among(aliases.c.alias, words))
         if condition.facet == "alias"
@@ -155,6 +172,8 @@ def _lies_in_order(source: _Source, order: Order) -> bool:
     match condition:
         case Words(facet="name"):
             return order.facet == "name"
+        case Words(facet="gate"):
+            return False
         case Words(words=words):
             return len(words) == 1 and (condition.facet != "alias" or order.facet == "name")
         case Span():
@@ -201,6 +220,24 @@ def _order_values(source: _Source, order: Order) -> list[ColumnElement[Any]]:
 def _meets(condition: Condition, table: FromClause) -> ColumnElement[bool]:
     """Whether the version of a row meets a condition, looked up by its key."""
     match condition:
+        case Words():
+            return _meets_words(condition, table)
+        case Range(facet=facet):
+            counted = facet_numbers.alias("counted")
+            return exists(
+                select(literal(1)).where(
+                    counted.c.facet == facet, _same_version(counted, table), _in_range(condition, counted.c.value)
+                )
+            )
+        case Span():
+            if "registered_at" in table.c:
+                return _in_span(condition, table)
+            dated = versions.alias("dated")
+            return exists(select(literal(1)).where(_same_version(dated, table), _in_span(condition, dated)))
+
+
+def _meets_words(condition: Words, table: FromClause) -> ColumnElement[bool]:
+    match condition:
         case Words(facet="name", words=words, excluded=excluded):
             named = _has_name(table, words)
             return not_(named) if excluded else named
@@ -214,24 +251,22 @@ def _meets(condition: Condition, table: FromClause) -> ColumnElement[bool]:
                 )
             )
             return not_(has) if excluded else has
+        case Words(facet="gate"):
+            guarded = aliases.alias("guarded")
+            return exists(select(literal(1)).where(_same_version(guarded, table)))
         case Words(facet=facet, words=words, excluded=excluded):
-            said = facet_words.alias("said")
-            has = exists(
-                select(literal(1)).where(said.c.facet == facet, _among(said.c.word, words), _same_version(said, table))
-            )
-            return not_(has) if excluded else has
-        case Range(facet=facet):
-            counted = facet_numbers.alias("counted")
-            return exists(
-                select(literal(1)).where(
-                    counted.c.facet == facet, _same_version(counted, table), _in_range(condition, counted.c.value)
-                )
-            )
-        case Span():
-            if "registered_at" in table.c:
-                return _in_span(condition, table)
-            dated = versions.alias("dated")
-            return exists(select(literal(1)).where(_same_version(dated, table), _in_span(condition, dated)))
+            has_word = _has_word(facet, words, table)
+            if not excluded:
+                return has_word
+            # it may have the word among its rows, and not have it today
+            return or_(not_(has_word), _has_word(UNSETTLED, (facet,), table)) if facet in OF_TODAY else not_(has_word)
+
+
+def _has_word(facet: str, words: Sequence[str], table: FromClause) -> ColumnElement[bool]:
+    said = facet_words.alias("said")
+    return exists(
+        select(literal(1)).where(said.c.facet == facet, _among(said.c.word, words), _same_version(said, table))
+    )
 
 
 def _among(column: ColumnElement[str], words: Sequence[str]) -> ColumnElement[bool]:

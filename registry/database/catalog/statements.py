@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from sqlalchemy import Row, insert, select
 
 from peft_registry.registry.database.failures import RowDamaged, stored_bytes
-from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.database.session import Transaction, in_parts
 from peft_registry.registry.database.tables import statements
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.identity import Digest
@@ -96,6 +96,15 @@ def statement_heads(tx: Transaction, *, subjects: Collection[Digest]) -> dict[Di
 def any_statement(tx: Transaction, kind: StatementKind) -> bool:
     """Whether a statement of that kind was ever recorded, of whatever."""
     return tx.execute(select(statements.c.digest).where(statements.c.kind == kind).limit(1)).one_or_none() is not None
+
+
+def any_about(tx: Transaction, subjects: Collection[Digest], kind: StatementKind) -> bool:
+    """Whether a statement of that kind was ever recorded about one of these."""
+    for part in in_parts(tuple(subjects)):
+        query = select(statements.c.digest).where(statements.c.subject.in_(part), statements.c.kind == kind).limit(1)
+        if tx.execute(query).one_or_none() is not None:
+            return True
+    return False
 
 
 def statement(tx: Transaction, digest: Digest) -> StoredStatement | None:

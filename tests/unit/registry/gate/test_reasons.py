@@ -52,6 +52,8 @@ def vote(person: str, objection: str = "", key: str = "1") -> Vote:
         ({}, {}, []),
         ({}, {"verdict": "unverified"}, ["verified"]),
         ({}, {"verdict": "broken"}, ["verified"]),
+        ({}, {"verdict": None}, []),  # no file of it was read
+        ({}, {"verdict": None, "recalls": ("its base",)}, ["recall"]),
         ({}, {"recalls": ("the data rows.jsonl", "its base")}, ["recall", "recall"]),
         ({"evaluation": {}}, {}, []),
         ({"evaluation": {}}, {"suites": ()}, ["evaluation"]),
