@@ -33,6 +33,7 @@ class PersonsDecision:
     question: DecidedQuestion
     is_yes: bool
     person: str
+    key_id: str
     at: str | None  # when it entered the log, RFC 3339
     reason: str
     policy: Digest
@@ -129,6 +130,7 @@ def _decisions(registry: Registry, version: Version, records: Records) -> Iterat
             question=decision.question,
             is_yes=decision.outcome == "yes",
             person=person,
+            key_id=entry.key_id,
             at=entry.appended_at,
             reason=decision.reason,
             policy=decision.policy,

@@ -4,10 +4,18 @@ from collections.abc import Iterator
 
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_second_form
+from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bindings import binding_of
 from peft_registry.registry.records.checkpoints import covered_size
-from peft_registry.registry.records.decisions import bound_evaluations, bound_record, decided_by, decisions_of
+from peft_registry.registry.records.decisions import (
+    PersonsDecision,
+    bound_evaluations,
+    bound_record,
+    decided_by,
+    decisions_of,
+)
+from peft_registry.registry.records.holds import holds_above
 from peft_registry.registry.records.recalls import recalls_above
 from peft_registry.registry.records.signed_records import Records, records_of
 from peft_registry.registry.reports.pages import Table
@@ -22,20 +30,28 @@ _TABLES = {"gpai_modifier": "Model", "high_risk": "System"}
 
 
 def decision_tables(registry: Registry, version: Version, outcome: VerifyOutcome) -> tuple[Table, ...]:
-    """Verdicts, gates, approvals, waivers, recalls and moves of a version that was verified a moment ago.
+    """Verdicts, gates, decisions, approvals, waivers, holds, recalls and moves of a version that was verified a moment ago.
 
     Raises:
         IntegrityBroken: what is recorded of it is not what was signed.
     """
     records = records_of(registry, version)
+    decisions = decisions_of(registry, version, records)
     recalls = recalls_above(registry, version.manifest_digest, label=version.label)
+    holds = holds_above(registry, version.manifest_digest, version.label)
     return (
-        _verdicts(registry, version, records),
+        _verdicts(records, decided_by(decisions)),
         Table(
             title="The gate today",
             head=("Alias", "Policy", "Says", "Why, and what opens it"),
             rows=tuple(_gates(registry, signed_version(registry, version), outcome)),
             empty="",
+        ),
+        Table(
+            title="Decisions",
+            head=("Question", "Decided", "Person and key", "Day", "Under", "Reason", "Today"),
+            rows=tuple(map(_decision, decisions)),
+            empty="No person decided a question that the verdicts leave open.",
         ),
         Table(
             title="Approvals",
@@ -48,6 +64,12 @@ def decision_tables(registry: Registry, version: Version, outcome: VerifyOutcome
             head=("Rule", "Person", "Until", "Reason", "Today"),
             rows=tuple(_waivers(registry, records)),
             empty="No rule is waived for it.",
+        ),
+        Table(
+            title="Holds",
+            head=("What must be kept, by whom, since when, until when and why",),
+            rows=tuple(((hold.text,),) for hold in holds),
+            empty="Neither it nor anything that it was made from is on hold.",
         ),
         Table(
             title="Recalls",
@@ -64,13 +86,13 @@ def decision_tables(registry: Registry, version: Version, outcome: VerifyOutcome
     )
 
 
-def _verdicts(registry: Registry, version: Version, records: Records) -> Table:
+def _verdicts(records: Records, decided: Decided) -> Table:
     head = ("Of the", "Status", "Why", "What is not answered")
     title = "Indicative status"
     if records.modification is None:
         return Table(title=title, head=head, rows=(), empty="It has no modification record: nothing was modified.")
     record = in_second_form(records.modification)
-    verdicts = verdicts_of(record, decided=decided_by(tuple(decisions_of(registry, version, records))))
+    verdicts = verdicts_of(record, decided=decided)
     rows = tuple(
         (
             (_TABLES[verdict.table],),
@@ -111,6 +133,18 @@ def _gates(registry: Registry, version: Version, outcome: VerifyOutcome) -> Iter
             ("open" if shown.decision.is_open else "closed",),
             (*reasons, *waived) or ("nothing is missing",),
         )
+
+
+def _decision(decision: PersonsDecision) -> _Row:
+    return (
+        (decision.question,),
+        ("yes" if decision.is_yes else "no",),
+        (decision.person, f"key {decision.key_id[:12]}…"),
+        (str(decision.at)[:10],),
+        (decision.policy_name,),
+        (decision.reason,),
+        (f"does not count: {decision.objection}" if decision.objection else "counts",),
+    )
 
 
 def _approvals(registry: Registry, version: Version, records: Records) -> Iterator[_Row]:

@@ -1,12 +1,16 @@
 """Where the aliases of a name pointed, and when: every move as it was signed and logged, and what one pointed at at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.bindings import Binding, binding_in_force
 from peft_registry.registry.records.checkpoints import covered_size
+from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import signed_statements
-from peft_registry.registry.verification.signed_versions import all_signed_versions
+from peft_registry.registry.records.snapshots import snapshot_if_trusted
+from peft_registry.registry.use_cases.gate import gate_by_records
+from peft_registry.registry.verification.signed_versions import all_signed_versions, signed_version
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, NotFound
 from peft_registry.schemas.identity import Digest, MalformedReference, Reference
@@ -46,7 +50,7 @@ class NoSuchName(NotFound):
 
 
 class AliasMoveShown(Frozen):
-    """One move of an alias; `version` is None where it was taken away."""
+    """One move of an alias; `version` is None where it was taken away. `notes` say what it did not pass, or does not today."""
 
     alias: str
     version: str | None
@@ -56,6 +60,8 @@ class AliasMoveShown(Frozen):
     policy: str | None
     reason: str | None
     log_index: int
+    policy_digest: Digest | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -63,7 +69,8 @@ class AliasMoveShown(Frozen):
         where = "taken away" if self.version is None else f"→ {self.version}"
         policy = "no policy" if self.policy is None else f"policy {self.policy}"
         reason = "" if self.reason is None else f": {self.reason}"
-        return f"@{self.alias} {where}  by {self.by}, {policy}, log {self.log_index}{reason}"
+        notes = "".join(f"  [{note}]" for note in self.notes)
+        return f"@{self.alias} {where}  by {self.by}, {policy}, log {self.log_index}{reason}{notes}"
 
 
 def alias_moves(registry: Registry, name: str) -> tuple[AliasMoveShown, ...]:
@@ -85,17 +92,57 @@ def alias_moves(registry: Registry, name: str) -> tuple[AliasMoveShown, ...]:
 
 
 def moves_of(registry: Registry, reference: str) -> tuple[str, tuple[AliasMoveShown, ...]]:
-    """The name that a reference has, and every move of its aliases; of one alias where the reference names one.
+    """The name that a reference has, and every move of its aliases, with notes; of one alias where the reference names one.
+
+    A note says that a move was made before its alias was bound to a policy, or past it, and of where an alias points now, how
+    many reasons that policy has against it today, by the records.
 
     Raises:
         MalformedReference: the reference has no name.
         NoSuchName, IntegrityBroken: as `alias_moves`.
+        ObjectMissing, ObjectCorrupt: the store lost the bytes of a policy, or changed them.
     """
     named = Reference.parse(reference)
     if named.name is None:
         raise MalformedReference(reference, "a history is that of a name")
     moves = alias_moves(registry, named.name)
-    return named.name, tuple(move for move in moves if named.alias in (None, move.alias))
+    asked = tuple(move for move in moves if named.alias in (None, move.alias))
+    return named.name, tuple(_noted(registry, named.name, asked))
+
+
+def _noted(registry: Registry, name: str, moves: Sequence[AliasMoveShown]) -> Iterator[AliasMoveShown]:
+    last = {move.alias: move for move in moves}
+    with registry.database.read() as tx:
+        newest = snapshot_if_trusted(registry, tx)
+        bound = {alias: binding_in_force(registry, tx, newest, name, alias) for alias in last}
+        before = {
+            move.log_index: binding_in_force(registry, tx, newest, name, move.alias, before=move.log_index)
+            for move in moves
+        }
+    for move in moves:
+        notes = [*_past_binding(move, before[move.log_index], bound[move.alias])]
+        if move is last[move.alias] and move.version is not None:
+            notes += _closed_today(registry, move.alias, move.version)
+        yield move.revised(notes=tuple(notes)) if notes else move
+
+
+def _past_binding(move: AliasMoveShown, before: Binding | None, now: Binding | None) -> Iterator[str]:
+    """Why a move did not pass the policy of its alias; nothing where it did, or where there is none."""
+    if move.version is None:
+        return
+    if before is not None and move.policy_digest != before.policy:
+        yield f"past the policy {before.policy_name}, which {before.by} had bound it to on {before.at[:10]}"
+    elif now is not None and before is None:
+        yield f"before {now.by} bound it to {now.policy_name} on {now.at[:10]}"
+    elif now is not None and move.policy_digest != now.policy:
+        yield f"before {now.by} bound it to another policy, {now.policy_name}, on {now.at[:10]}"
+
+
+def _closed_today(registry: Registry, alias: str, label: str) -> Iterator[str]:
+    gate = gate_by_records(registry, signed_version(registry, version_named(registry, label)), alias)
+    if gate is not None and not gate.decision.is_open:
+        count = len(gate.decision.reasons)
+        yield f"closed today by {gate.policy}: {count} reason{'' if count == 1 else 's'}"
 
 
 def version_at(registry: Registry, reference: str, at: str) -> tuple[AliasMoveShown, str]:
@@ -140,6 +187,7 @@ def moves_to(registry: Registry, version: Version, covered: int) -> Iterator[Ali
             at=stored.appended_at or "",
             by=registry.trust.person_of(stored.key_id) or f"key {stored.key_id[:12]}…",
             policy=None if move.gate is None else move.gate.policy_name,
+            policy_digest=None if move.gate is None else move.gate.policy,
             reason=move.reason,
             log_index=index,
         )

@@ -27,7 +27,9 @@ from peft_registry.registry.use_cases.bind_alias import AlreadyBound, NotBound, 
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.gate import ReadPolicy, gate_status, policy_for, promote, read_gate_policy
 from peft_registry.registry.use_cases.promote import AliasPointsElsewhere, set_alias
+from peft_registry.registry.use_cases.recall import recall
 from peft_registry.registry.use_cases.register import register_version
+from peft_registry.registry.use_cases.show_moves import moves_of
 from peft_registry.registry.use_cases.sign_log import reject_entries
 from peft_registry.registry.use_cases.statements import (
     PredicateMalformed,
@@ -287,6 +289,35 @@ def test_a_move_of_an_older_client_that_an_older_log_keeper_signed_over_is_a_con
     capsys.readouterr()
     place.promote("helper:2", "champion", place.policy("bank"))  # the way out: a move that passes
     assert version_named(place.registry, "helper@champion").number == 2
+
+
+def test_a_history_says_which_moves_the_policy_of_the_alias_did_not_let_through(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def notes() -> list[tuple[str, ...]]:
+        return [move.notes for move in moves_of(place.registry, "helper@champion")[1]]
+
+    day = NOW[:10]
+    place.promote("helper:1", "champion", None)
+    assert notes() == [()]
+    place.bind("champion", place.policy("bank"))
+    before = f"before alex bound it to bank on {day}"
+    assert notes() == [(before, "closed today by bank: 1 reason")]
+    place.promote("helper:2", "champion", place.policy("bank"))
+    assert notes() == [(before,), ()]
+    recall(place.registry, "helper:2", APPROVER, reason="it does harm")
+    assert notes() == [(before,), ("closed today by bank: 1 reason",)]
+    recall(place.registry, "helper:2", APPROVER, reason="it does none", undo=True)
+    place.bind("champion", place.policy("strict"))
+    another = f"before alex bound it to another policy, strict, on {day}"
+    assert notes()[1] == (another, "closed today by strict: 1 reason")
+    place.record_move(place.sign_move())
+    with monkeypatch.context() as earlier:
+        earlier.setattr(NewEntries, "_require_gate", lambda *_: None)  # it knows no bindings
+        publish_checkpoint(place.registry)
+    assert notes()[2][0] == f"past the policy strict, which alex had bound it to on {day}"
+    assert run(["show", "helper@champion", "--history", "--home", str(place.registry.folder)]) == 0
+    assert f"[past the policy strict, which alex had bound it to on {day}]" in " ".join(capsys.readouterr().out.split())
 
 
 def delete(place: Place) -> None:

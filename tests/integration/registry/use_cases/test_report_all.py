@@ -15,8 +15,9 @@ from peft_registry.registry.reports.pages import style_source
 from peft_registry.registry.reports.whole_registry import LISTED, Collected, Due, Undecided, WholeRegistry
 from peft_registry.registry.use_cases.approve import approve, waive
 from peft_registry.registry.use_cases.bind_alias import bind_alias, guarded_named
-from peft_registry.registry.use_cases.decide import decide, write_form
+from peft_registry.registry.use_cases.decide import decide, decide_question, write_form
 from peft_registry.registry.use_cases.gate import ReadPolicy, read_gate_policy
+from peft_registry.registry.use_cases.hold import hold
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.report_all import WithinRefused, report_all
@@ -189,6 +190,8 @@ def test_the_page_of_decisions_holds_what_was_signed_and_how_it_stands_today(
     version = version_named(registry, "sums")
     approve(registry, version, policy, ALEX, reason="read all of it")
     waive(registry, version, policy, "worse", ALEX, until=date(2026, 12, 1), reason="mended in December")
+    decide_question(registry, version, "purpose", policy, ALEX, is_yes=False, reason="as it was")
+    hold(registry, "sums", ALEX, reason="case 7", until=date(2026, 12, 24))
     set_alias(registry, version, "champion", reason="first release")
     bind_alias(registry, guarded_named(registry, "champion"), policy, ALEX, reason="two of us decide")
     tables = {
@@ -203,6 +206,11 @@ def test_the_page_of_decisions_holds_what_was_signed_and_how_it_stands_today(
     assert gate[3][0] == "nothing was asked when it was moved"
     assert tables["Approvals"].rows == ((("ada",), (NOW[:10],), ("bank",), ("read all of it",), ("counts",)),)
     assert tables["Waivers"].rows[0][:3] == (("worse",), ("ada",), ("2026-12-01",))
+    (decision,) = tables["Decisions"].rows
+    assert decision[:3] == (("purpose",), ("no",), ("ada", f"key {ALEX.public.key_id[:12]}…"))
+    assert decision[3:] == ((NOW[:10],), ("bank",), ("as it was",), ("counts",))
+    ((held,),) = tables["Holds"].rows
+    assert held[0].endswith(f"ada put it on hold at {NOW} until 2026-12-24: case 7")
     assert tables["Recalls"].rows == ()
     (move,) = tables["Moves of aliases"].rows
     assert move[:5] == ((NOW,), ("@champion",), ("lab-1",), ("no policy",), ("first release",))
