@@ -70,9 +70,9 @@ class Mirrored:
 
     def lines(self) -> tuple[str, ...]:
         """What a person reads: how many were written and where, then each drift and each refusal."""
-        done = self.outcome.done
+        done = sum(self.outcome.done.values())
         failed = Counter((refused.entry.name, refused.why) for refused in self.outcome.failed)
-        lines = [f"mirror   {len(done)} written to {self.route}" if done else f"mirror   up to date ({self.route})"]
+        lines = [f"mirror   {done} written to {self.route}" if done else f"mirror   up to date ({self.route})"]
         lines += [f"drift    {drift.name}: {drift.why}" for drift in self.outcome.drift]
         lines += [
             f"waiting  {name}: {count} {'entry' if count == 1 else 'entries'} set aside: {why}"
@@ -83,7 +83,7 @@ class Mirrored:
     def to_json(self) -> dict[str, Any]:
         return {
             "route": self.route,
-            "done": [entry.label for entry in self.outcome.done],
+            "done": dict(sorted(self.outcome.done.items())),
             "failed": [{"version": refused.entry.label, "why": refused.why} for refused in self.outcome.failed],
             "drift": [{"name": drift.name, "why": drift.why} for drift in self.outcome.drift],
         }

@@ -7,6 +7,7 @@ reading MLflow. A store that is gone, or another one in its place, is said and n
 mlflow.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -95,9 +96,12 @@ class OtherRoute(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SyncOutcome:
-    """What became of each entry. Those in `failed` are tried again by the next sync."""
+    """What became of the entries. Those in `failed` are tried again by the next sync.
 
-    done: tuple[OutboxEntry, ...] = ()
+    `done` counts entries by name: of ten thousand each would else stay in memory until the end.
+    """
+
+    done: Mapping[str, int] = field(default_factory=dict)
     failed: tuple[NotMirrored, ...] = ()
     drift: tuple[Drift, ...] = ()
 
@@ -144,12 +148,12 @@ def sync(
     try:
         for page in chain((first,), ordered):
             pass_.drain(sorted(page, key=lambda entry: entry.id))
-            observe(Advanced("mirror", len(pass_.done) + len(pass_.failed)))
+            observe(Advanced("mirror", pass_.done.total() + len(pass_.failed)))
     finally:
         surface.close()
         state.keep()
     observe(Finished("mirror"))
-    return SyncOutcome(tuple(pass_.done), tuple(pass_.failed), tuple(pass_.drift))
+    return SyncOutcome(dict(pass_.done), tuple(pass_.failed), tuple(pass_.drift))
 
 
 @dataclass
@@ -164,7 +168,7 @@ class _Sync:
     anew: bool
     stopped: dict[str, str] = field(default_factory=dict)  # name → why
     known_experiments: set[str] = field(default_factory=set)
-    done: list[OutboxEntry] = field(default_factory=list)
+    done: Counter[str] = field(default_factory=Counter)  # by name
     failed: list[NotMirrored] = field(default_factory=list)
     drift: list[Drift] = field(default_factory=list)
     shown: dict[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)  # label → newest entry shown, aliases
@@ -219,7 +223,7 @@ class _Sync:
             self.failed.append(NotMirrored(entry, self.stopped[entry.name]))
         elif is_done:
             self.state.done(entry)
-            self.done.append(entry)
+            self.done[entry.name] += 1
 
     def _write_planned(self) -> None:
         """Write the versions that were planned at once, and what cannot be written so each by itself."""
@@ -233,7 +237,7 @@ class _Sync:
                 self._remember(entry, version)
                 entries.append(entry)
         self.state.done(*entries)
-        self.done += entries
+        self.done.update(entry.name for entry in entries)
         for (entry, version), is_written in zip(planned, written, strict=True):
             if not is_written:
                 self._attempt(entry, partial(self._show_alone, entry, version.projection))

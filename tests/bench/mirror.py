@@ -59,7 +59,7 @@ def measured(home: Path, *, by_client: bool, checked: bool) -> Cost:
         write = time.process_time() - began
         peak = _peak_mib()
         assert mirrored.clean, mirrored.lines()
-        versions = len(mirrored.outcome.done)
+        versions = sum(mirrored.outcome.done.values())
         check = None
         if checked:
             began = time.process_time()

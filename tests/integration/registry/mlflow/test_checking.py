@@ -248,7 +248,7 @@ def test_what_was_written_is_found_as_it_was_written(shown: Shown) -> None:
 def test_an_edit_by_hand_is_found_with_both_values_and_written_again(shown: Shown, edit: str) -> None:
     change, place = REPAIRED[edit]
     change(shown)
-    assert sync_mirror(shown.registry).outcome.done == (), "a sync reads nothing back"
+    assert sync_mirror(shown.registry).outcome.done == {}, "a sync reads nothing back"
     checked = check_mirror(shown.registry)
     assert places(checked) == [place]
     ((_, difference),) = checked.differences

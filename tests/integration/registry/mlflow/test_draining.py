@@ -227,7 +227,7 @@ def test_a_drifted_name_with_many_waiting_entries_stops_no_other_name(
     monkeypatch.setattr(draining, "BATCH", 2)
     rendered = Counted(monkeypatch, report, "render_html")
     outcome = sync_mirror(registry)
-    assert [entry.label for entry in outcome.outcome.done] == ["tiny:1", "other:1"]
+    assert outcome.outcome.done == {"tiny": 1, "other": 1}
     assert [drift.name for drift in outcome.outcome.drift] == ["drifted"]
     assert sum(line.startswith("waiting  drifted: 3 entries") for line in outcome.lines()) == 1
     assert rendered.calls == 1, "nothing is rendered for what is set aside"
@@ -250,7 +250,7 @@ def test_a_version_whose_records_were_damaged_stops_its_own_name_and_no_other(
     manifest.chmod(0o644)
     manifest.write_bytes(b"{}")
     mirrored = sync_mirror(registry)
-    assert "whole:1" in [entry.label for entry in mirrored.outcome.done]
+    assert mirrored.outcome.done["whole"] == 1
     assert {refused.entry.label for refused in mirrored.outcome.failed} == {"damaged:1"}
     assert any(line.startswith("waiting  damaged: 1 entry set aside") for line in mirrored.lines())
 
@@ -283,7 +283,7 @@ def test_a_store_that_was_deleted_is_said_and_written_again_from_the_records(
         assert tags_in_mlflow(home, version) == tags
         assert mirrored_projection(home, version) == projection
         assert not mirror_standing(home).is_gone
-        assert sync_mirror(home).outcome.done == ()
+        assert sync_mirror(home).outcome.done == {}
 
 
 def mirrored_projection(registry: Registry, version: Version) -> str:

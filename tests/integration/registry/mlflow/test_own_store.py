@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.mlflow import mirror, own_store
 from peft_registry.registry.mlflow.checking import check_mirror
@@ -161,7 +162,32 @@ def test_a_foreign_model_stops_its_own_name_among_many(registry: Registry, monke
     mirrored = sync_mirror(registry)
     assert [drift.name for drift in mirrored.outcome.drift] == ["sums"]
     assert {refused.entry.label for refused in mirrored.outcome.failed} == {"sums:1", "sums:2"}
-    assert together.versions == len(mirrored.outcome.done) == VERSIONS + 3
+    assert together.versions == sum(mirrored.outcome.done.values()) == VERSIONS + 3
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE artifacts SET size_bytes = size_bytes + 1 WHERE manifest_digest = ?",
+        "UPDATE versions SET key_id = 'somebody' WHERE manifest_digest = ?",
+        "DELETE FROM statements WHERE subject = ? AND kind = 'provenance'",
+        "UPDATE statements SET envelope = x'7b7d' WHERE subject = ? AND kind = 'provenance'",
+    ],
+)
+def test_rows_that_were_changed_stop_their_own_name_among_many_that_are_read_together(
+    filled: Path, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with closing(copied(filled, tmp_path / "home")) as registry, registry.database.read() as tx:
+        manifest = catalog.versions_of(tx, "sums")[0].manifest_digest
+    with closing(sqlite3.connect(tmp_path / "home" / "database.sqlite")) as database, database:
+        for (trigger,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            database.execute(f"DROP TRIGGER {trigger}")
+        assert database.execute(damage, (str(manifest),)).rowcount == 1
+    with closing(open_home(tmp_path / "home")) as registry:
+        mirrored = sync_mirror(registry)
+    assert {refused.entry.label for refused in mirrored.outcome.failed} == {"sums:1", "sums:2"}
+    assert sum(mirrored.outcome.done.values()) == VERSIONS + 3
 
 
 def test_an_mlflow_with_other_columns_is_written_by_its_client(

@@ -458,7 +458,7 @@ def test_a_dot_in_a_name_is_no_dot_in_the_logged_models_name() -> None:
 
 def test_an_empty_outbox_imports_no_mlflow_and_writes_nothing(tmp_path) -> None:
     outcome = sync([], route=MirrorRoute.of_home(tmp_path), state=Memory(), load=lambda entry: None)
-    assert outcome.done == outcome.failed == outcome.drift == ()
+    assert (outcome.done, outcome.failed, outcome.drift) == ({}, (), ())
     assert list(tmp_path.iterdir()) == []
     names = ", ".join(f"peft_registry.registry.mlflow.{name}" for name in ("mirror", "server", "verified_files"))
     script = f"import sys, {names}; assert not any(m.split('.')[0] in ('mlflow', 'sqlalchemy') for m in sys.modules)"
