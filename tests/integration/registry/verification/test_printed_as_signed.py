@@ -8,7 +8,7 @@ import pytest
 
 from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry, utc_now
-from peft_registry.registry.mlflow.draining import projection_of
+from peft_registry.registry.mlflow.draining import Loader, projection_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.report import make_report
@@ -61,10 +61,29 @@ def mirrored(registry: Registry) -> object:
     return projection_of(registry, entry).digest
 
 
-READERS: tuple[Callable[[Registry], object], ...] = (listed, shown, drawn, reported, mirrored)
-OF_VERSION = frozenset({listed, shown, reported, mirrored})
+def mirrored_with_others(registry: Registry) -> object:
+    """The same, where other versions are read in the same transaction and what was proven for them counts."""
+    manifest = version_named(registry, "helper:1").manifest_digest
+    entries = [
+        OutboxEntry(id=number, kind="version", name=name, number=number, manifest=manifest)
+        for name, number in (("tiny", 1), ("helper", 2), ("helper", 1))
+    ]
+    loader = Loader(registry)
+    loader.read_ahead(entries)
+    return loader.load(entries[-1]).digest
+
+
+READERS: tuple[Callable[[Registry], object], ...] = (
+    listed,
+    shown,
+    drawn,
+    reported,
+    mirrored,
+    mirrored_with_others,
+)
+OF_VERSION = frozenset({listed, shown, reported, mirrored, mirrored_with_others})
 OF_ARTIFACT = frozenset(READERS)
-OF_STATEMENT = frozenset({shown, reported, mirrored})
+OF_STATEMENT = frozenset({shown, reported, mirrored, mirrored_with_others})
 
 
 def column(table: str, name: str, value: object) -> Callable[[Rows], None]:
@@ -142,8 +161,8 @@ EDITS: dict[str, tuple[Callable[[Rows], None], frozenset[Callable[[Registry], ob
     "kind of a statement": (column("statements", "kind", "approval"), OF_STATEMENT | {listed}),
     "time of a statement": (column("statements", "appended_at", "2020-01-01T00:00:00Z"), OF_STATEMENT),
     "signer of a statement": (column("statements", "key_id", "00" * 32), OF_STATEMENT),
-    "card": (another_card, frozenset({reported, mirrored})),
-    "no card": (no_card, frozenset({reported, mirrored})),
+    "card": (another_card, frozenset({reported, mirrored, mirrored_with_others})),
+    "no card": (no_card, frozenset({reported, mirrored, mirrored_with_others})),
 }
 
 
@@ -248,7 +267,7 @@ def plant_an_alias(rows: Rows) -> None:
 
 
 @pytest.mark.parametrize("edit", [move_the_alias, remove_the_alias, plant_an_alias], ids=lambda edit: edit.__name__)
-@pytest.mark.parametrize("read", [listed, shown, mirrored], ids=lambda read: read.__name__)
+@pytest.mark.parametrize("read", [listed, shown, mirrored, mirrored_with_others], ids=lambda read: read.__name__)
 def test_aliases_are_printed_as_the_log_has_them(
     home: MadeHome, edit: Callable[[Rows], None], read: Callable[[Registry], object]
 ) -> None:
