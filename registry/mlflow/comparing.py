@@ -71,6 +71,7 @@ class ShownRun:
     files: Mapping[str, str]
     models: frozenset[str] = frozenset()  # ids of the logged models that it made
     is_deleted: bool = False
+    experiment: str = ""  # its id
     name: str = ""
     status: str = _FINISHED
     datasets: frozenset[tuple[str, str, str, str]] = frozenset()  # name, digest, context, source

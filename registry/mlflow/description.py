@@ -89,6 +89,7 @@ def describe(
     report: str | None,
     recalls: Sequence[str] = (),
     signer: str | None = None,
+    project: str | None = None,
     neighbours: Sequence[Neighbour] = (),
     unreadable: str | None = None,
     pages: bool = False,
@@ -113,7 +114,8 @@ def describe(
         "`registry mirror check`.",
         "",
     ]
-    facts = _facts(version, run, completeness, base, signer)
+    facts = [] if project is None else [("Project", _plain(project))]
+    facts += _facts(version, run, completeness, base, signer)
     facts += _neighbour_facts(neighbours)
     if unreadable is not None:
         facts.append(("Lineage", f"not shown: {_plain(unreadable)}"))

@@ -467,6 +467,7 @@ def _projected(registry: Registry, row: _Row | None, entry: OutboxEntry, shared:
         pages=mirror_route(registry).kind == "store",
         recalls=_recalls(registry, version),
         is_newest=row.is_newest,
+        project=records.project,
     )
 
 
@@ -522,6 +523,11 @@ class RouteState:
         if self.holder is not None:
             self.ahead[entity, key] = value
         return value
+
+    def every(self, entity: str) -> dict[str, dict[str, Any]]:
+        with self.registry.database.read() as tx:
+            kept = dict(catalog.every_mirrored(tx, self.route, entity))
+        return kept | {key: value for (kind, key), value in self.put_since.items() if kind == entity}
 
     def put(self, entity: str, key: str, value: dict[str, Any]) -> None:
         self.put_since[entity, key] = value

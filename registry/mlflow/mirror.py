@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Any, Protocol
 
 from peft_registry.registry.mlflow.own_store import NewVersion
-from peft_registry.registry.mlflow.projection import Projection
+from peft_registry.registry.mlflow.projection import EXPERIMENT, Projection
 from peft_registry.registry.mlflow.refusals import DriftFound, EntryRefused
 from peft_registry.registry.mlflow.route import (
     MirrorFull,
@@ -57,6 +57,9 @@ class MirrorState(Protocol):
 
     def get(self, entity: str, key: str) -> dict[str, Any] | None:
         """What was put last, or None."""
+
+    def every(self, entity: str) -> dict[str, dict[str, Any]]:
+        """Everything of a kind that was put, by its key."""
 
     def put(self, entity: str, key: str, value: dict[str, Any]) -> None:
         """Remember `value`, replacing what was there."""
@@ -254,10 +257,13 @@ class _Sync:
     def _require_same_store(self, experiment: str) -> None:
         """Raise where the experiment that was written to is not there any more, or another one or an older copy has its place.
 
-        The mark in it is renewed by each sync that writes: of two copies of a store one falls behind.
+        The mark in it is renewed by each sync that writes to it: of two copies of a store one falls behind. Before anything is
+        written all experiments that were written to are looked at, for a new one would be made in any store.
         """
         if experiment in self.known_experiments:
             return
+        if not self.known_experiments:
+            self._require_marked_but(experiment)
         shown = self.surface.marked_experiment(experiment, self.state.mark)
         recorded = self.state.get("experiment", experiment)
         require_marked(recorded, shown, self.state, anew=self.anew, where=self.surface.where)
@@ -267,6 +273,12 @@ class _Sync:
         self.state.put("experiment", experiment, {"identity": shown.identity, "turn": turn})
         self.state.keep()
         self.known_experiments.add(experiment)
+
+    def _require_marked_but(self, experiment: str) -> None:
+        for name, recorded in self.state.every("experiment").items():
+            if name != experiment:
+                shown = self.surface.marked_experiment(name, self.state.mark)
+                require_marked(recorded, shown, self.state, anew=self.anew, where=self.surface.where)
 
     def _mirror(self, entry: OutboxEntry) -> bool:
         if self._is_shown(entry):
@@ -292,15 +304,23 @@ class _Sync:
             return False
         self._require_predecessor(entry)
         known = [ids for parent in projection.parents if (ids := self._ids_of(str(parent))) is not None]
-        start = None if projection.continues is None else self._ids_of(str(projection.continues))
         version = self.surface.planned(
             projection,
             parent_models=tuple(ids["model_id"] for ids in known),
-            parent_run=None if start is None else start.get("run_id"),
+            parent_run=self._run_below_which(projection),
         )
         self.planned.append((entry, version))
-        self.planned_ids[str(projection.manifest)] = _ids(version.run_id, version.model_id)
+        self.planned_ids[str(projection.manifest)] = _ids(projection, version.run_id, version.model_id)
         return True
+
+    def _run_below_which(self, projection: Projection) -> str | None:
+        """The run whose training a version continued, where it is known and MLflow shows both in one list."""
+        start = None if projection.continues is None else self._ids_of(str(projection.continues))
+        # what an earlier release remembered is all in one experiment
+        if start is None or start.get("experiment", EXPERIMENT) != projection.experiment:
+            return None
+        run_id: str = start["run_id"]
+        return run_id
 
     def _is_new(self, label: str) -> bool:
         """Whether nothing is remembered of a version."""
@@ -335,12 +355,12 @@ class _Sync:
 
     def _put_version(self, label: str, projection: Projection, run_id: str, model_id: str) -> None:
         aliases = list(projection.version.aliases)
-        ids = _ids(run_id, model_id)
+        ids = _ids(projection, run_id, model_id)
         self.state.put("version", label, {"projection": str(projection.digest), **ids, "aliases": aliases})
 
     def _put_model(self, label: str, projection: Projection, run_id: str, model_id: str) -> None:
         self.state.put("model", label, {"model_id": model_id})
-        self.state.put("manifest", str(projection.manifest), _ids(run_id, model_id))
+        self.state.put("manifest", str(projection.manifest), _ids(projection, run_id, model_id))
 
     def _put_run(self, label: str, projection: Projection, run_id: str, digests: Mapping[str, str]) -> None:
         files = {file.path: str(file.content.identity) for file in projection.run.artifacts}
@@ -395,8 +415,8 @@ class _Sync:
                 self.state.put("alias", f"{entry.name}@{alias}", {"number": None})
 
 
-def _ids(run_id: str, model_id: str) -> dict[str, str]:
-    return {"run_id": run_id, "model_id": model_id}
+def _ids(projection: Projection, run_id: str, model_id: str) -> dict[str, str]:
+    return {"run_id": run_id, "model_id": model_id, "experiment": projection.experiment}
 
 
 def require_store(route: MirrorRoute, state: MirrorState) -> None:

@@ -39,7 +39,8 @@ from peft_registry.schemas.run import RunRecord, Trial
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.version import Version
 
-EXPERIMENT = "registry"
+EXPERIMENT = "registry"  # of versions without a project
+PROJECT_TAG = "registry.project"
 SOURCE_PREFIX = "registry://sha256/"
 REPORT_PATH = "report/audit.html"
 RESULTS_PATH = "evaluation/results.json"
@@ -161,6 +162,14 @@ class Projection:
         )
 
 
+def experiment_of(project: str | None) -> str:
+    """The MLflow experiment of the versions of a project.
+
+    The name of a project is lower-case ASCII and short: no database of MLflow folds two into one, and none cuts it.
+    """
+    return EXPERIMENT if project is None else f"{EXPERIMENT}/{project}"
+
+
 def project_version(
     *,
     version: Version,
@@ -182,7 +191,7 @@ def project_version(
     pages: bool = False,
     recalls: Sequence[str] = (),
     is_newest: bool = False,
-    experiment: str = EXPERIMENT,
+    project: str | None = None,
 ) -> Projection:
     """What MLflow should show for `version`.
 
@@ -206,7 +215,7 @@ def project_version(
         pages: whether the server that shows it has our own pages.
         recalls: those that stand of it or of what it was made from.
         is_newest: whether no later version has its name.
-        experiment: the MLflow experiment of the run.
+        project: that it was made for; None for none.
     """
     recorded = len(evaluations) if evaluated is None else evaluated
     list_tags = _list_tags(version, run, evaluations, signer, evaluated=recorded)
@@ -220,20 +229,21 @@ def project_version(
         report=REPORT_PATH if report is not None else None,
         recalls=recalls,
         signer=signer,
+        project=project,
         neighbours=neighbours,
         unreadable=unreadable,
         pages=pages,
     )
     return Projection(
         manifest=version.manifest_digest,
-        experiment=experiment,
+        experiment=experiment_of(project),
         run=_run_projection(
             version,
             run or merge,
             evaluations,
             report,
             description,
-            tags=_facts_of(version, evaluations) | list_tags,
+            tags=_facts_of(version, evaluations, project) | list_tags,
             signer=signer,
             items=items,
         ),
@@ -245,7 +255,9 @@ def project_version(
             model_name=f"{version.name.replace('.', '_')}-{version.number}",
             model_type=_model_type(version),
             artifacts=_model_files(card),
-            tags=_version_tags(version, list_tags, statements, completeness, base, is_recalled=bool(recalls)),
+            tags=_version_tags(
+                version, list_tags, statements, completeness, base, project=project, is_recalled=bool(recalls)
+            ),
             description=description,
             aliases=tuple(sorted(version.aliases)),
             name_tags=_sorted(list_tags, MAX_VERSION_TAG) if is_newest else (),
@@ -364,7 +376,7 @@ def _run_tags(
     return _sorted(tags, MAX_TAG)
 
 
-def _facts_of(version: Version, evaluations: Sequence[EvaluationRecord]) -> dict[str, str]:
+def _facts_of(version: Version, evaluations: Sequence[EvaluationRecord], project: str | None) -> dict[str, str]:
     """What is searched for and compared, and would crowd a list of versions."""
     tags = {
         "registry.weights_digest": str(version.weights_digest),
@@ -376,6 +388,7 @@ def _facts_of(version: Version, evaluations: Sequence[EvaluationRecord]) -> dict
         "registry.log_index": str(version.log_index),
         "registry.registered_at": version.registered_at,
         "registry.leakage": _leakage(evaluations),
+        PROJECT_TAG: project,
     }
     return {key: value for key, value in tags.items() if value is not None}
 
@@ -387,6 +400,7 @@ def _version_tags(
     completeness: FilledCount | None,
     base: Version | None,
     *,
+    project: str | None,
     is_recalled: bool,
 ) -> Pairs:
     """What a list of versions shows beside each other; few, because it shows every tag. The rest is on the run."""
@@ -397,6 +411,7 @@ def _version_tags(
         "registry.base": base.label if base else None,
         "registry.type": _model_type(version),
         "registry.origin": version.origin,
+        PROJECT_TAG: project,
         **list_tags,
         "registry.record": completeness.text if completeness else None,
         "registry.statements": ", ".join(kinds) or None,

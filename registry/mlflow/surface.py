@@ -21,7 +21,9 @@ from peft_registry.registry.mlflow.own_files import create_store, delete_metrics
 from peft_registry.registry.mlflow.own_store import NewVersion, OwnStore, new_ids
 from peft_registry.registry.mlflow.projection import (
     COMPARISON_TAG,
+    EXPERIMENT,
     FORM_TAG,
+    PROJECT_TAG,
     SOURCE_PREFIX,
     TRIAL_TAG,
     ArtifactFile,
@@ -53,10 +55,6 @@ if TYPE_CHECKING:
 _CONTEXT = "mlflow.data.context"  # what a data set was used for
 _NOTE = "mlflow.note.content"
 _VERSIONS = "mlflow.modelVersions"
-_EXPERIMENT_TAGS = {
-    _NOTE: "Runs behind the versions of the registry. A copy to browse: `registry verify` checks what was signed.",
-    "mlflow.experimentKind": "custom_model_development",
-}
 
 
 def open_surface(route: MirrorRoute) -> "Surface":
@@ -328,6 +326,8 @@ class Surface:
             expected = comparison_run(projection)
             over = () if expected is None else self._comparisons(experiment, expected.tags[COMPARISON_TAG])
             earlier = self._runs_of(experiment, projection.continues)
+        if shown.experiment != experiment:
+            yield Difference("experiment of the run", "", experiment, shown.experiment)
         yield from differences_of_trials(trial_runs(projection, run_id), trials)
         yield from differences_of_place(expected, over, earlier=earlier, parent=shown.tags.get(PARENT))
 
@@ -413,6 +413,7 @@ class Surface:
             files,
             frozenset(model.model_id for model in (run.outputs.model_outputs if run.outputs else ())),
             is_deleted=run.info.lifecycle_stage != "active",
+            experiment=str(run.info.experiment_id),
             name=str(run.info.run_name or ""),
             status=str(run.info.status),
             datasets=frozenset(_dataset(entry) for entry in (run.inputs.dataset_inputs if run.inputs else ())),
@@ -633,9 +634,11 @@ class Surface:
 
         experiment = self._client.get_experiment_by_name(name)
         if experiment is None:
-            location = f"{ARTIFACT_SCHEME}:/{name}" if self._route.kind == "store" else None
+            # one folder beside the others: in a folder of another experiment are the folders of its runs
+            folder = name.replace("/", ".")
+            location = f"{ARTIFACT_SCHEME}:/{folder}" if self._route.kind == "store" else None
             try:
-                created = self._client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS)
+                created = self._client.create_experiment(name, artifact_location=location, tags=_experiment_tags(name))
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
@@ -698,6 +701,17 @@ class Surface:
             elif model_id is not None:
                 self._client.log_model_artifacts(model_id, folder)
             return digests
+
+
+def _experiment_tags(name: str) -> dict[str, str]:
+    """What an experiment is made with: whose runs stand in it, for the head of its page."""
+    project = name.removeprefix(EXPERIMENT).removeprefix("/")
+    versions = f"the versions of the project {project}" if project else "the versions of the registry"
+    tags = {
+        _NOTE: f"Runs behind {versions}. A copy to browse: `registry verify` checks what was signed.",
+        "mlflow.experimentKind": "custom_model_development",
+    }
+    return tags | {PROJECT_TAG: project} if project else tags
 
 
 def _dataset(entry: "DatasetInput") -> tuple[str, str, str, str]:

@@ -171,6 +171,9 @@ class Memory:
     def get(self, entity: str, key: str) -> dict[str, Any] | None:
         return self.kept.get((entity, key))
 
+    def every(self, entity: str) -> dict[str, dict[str, Any]]:
+        return {key: value for (kind, key), value in self.kept.items() if kind == entity}
+
     def put(self, entity: str, key: str, value: dict[str, Any]) -> None:
         self.kept[entity, key] = value
 

@@ -26,20 +26,29 @@ from tests.builders.products import a_product
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # MLflow's engines close when they are collected
 VERSIONS = 12
+PROJECT = "billing"  # of one of them
 _TABLES = tuple(own_store._COLUMNS)
 _TIMES = re.compile(r"creation_time|last_updated|_timestamp_ms")
 
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with trainings of several names, some continued, that was never mirrored."""
+    """A home with trainings of several names, some continued and one of a project, that was never mirrored."""
     folder = tmp_path_factory.mktemp("filled")
     fill(folder / "home", versions=VERSIONS, stored=True, registrations=1)
     with closing(open_home(folder / "home")) as registry:
         base = add_a_base(registry, folder / "base")
         for number in (1, 2):
             version = register_product(
-                registry, a_product(registry, folder / f"{number}", base, run_id=f"run-{number}", value=number / 8)
+                registry,
+                a_product(
+                    registry,
+                    folder / f"{number}",
+                    base,
+                    run_id=f"run-{number}",
+                    value=number / 8,
+                    project=PROJECT if number == 2 else None,
+                ),
             ).version
         set_alias(registry, version, "champion")
     return folder / "home"

@@ -249,7 +249,9 @@ with closing(reopened(home)) as registry:
     for number in range(versions):
         folder = home.parent / f"{machine}-{number}"
         value = (number * 2 + int(machine) + 1) / 128
-        product = a_product(registry, folder, base, name="counted", run_id=f"{machine}-{number}", value=value)
+        project = ("support-bot", "billing", None)[number % 3]
+        run_id = f"{machine}-{number}"
+        product = a_product(registry, folder, base, name="counted", run_id=run_id, value=value, project=project)
         register_product(registry, product)
         mirrored = sync_mirror(registry)
         assert mirrored.clean, mirrored.lines()
@@ -322,7 +324,13 @@ def test_what_is_rebuilt_on_a_server_that_was_emptied_is_equal_to_what_was_there
         base = add_a_base(registry, tmp_path / "base")
         for number in (1, 2):
             product = a_product(
-                registry, tmp_path / f"{number}", base, name="rebuilt", run_id=f"{number}", value=number / 8
+                registry,
+                tmp_path / f"{number}",
+                base,
+                name="rebuilt",
+                run_id=f"{number}",
+                value=number / 8,
+                project="rebuilding" if number == 2 else None,
             )
             version = register_product(registry, product).version
         set_alias(registry, version, "champion")
