@@ -33,7 +33,7 @@ from peft_registry.registry.mlflow.route import (
     exclusively,
 )
 from peft_registry.registry.records.evaluations import judged_now, standing_evaluations
-from peft_registry.registry.records.recalls import recalls_above
+from peft_registry.registry.records.recalls import recall_texts
 from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.signed_records import elsewhere, read_statements_ahead, records_of
 from peft_registry.registry.use_cases.report import ReportInputs, render_report, report_inputs
@@ -477,7 +477,7 @@ def _recalls(registry: Registry, version: Version) -> tuple[str, ...]:
         is_any = registry.database.once_while_reading(tx, "recalls", lambda: catalog.any_statement(tx, "recall"))
     if not is_any:
         return ()
-    return tuple(recall.text for recall in recalls_above(registry, version.manifest_digest, label=version.label))
+    return recall_texts(registry, version.manifest_digest, label=version.label)
 
 
 def _report(registry: Registry, inputs: ReportInputs) -> Content:

@@ -1,11 +1,12 @@
 """What is recalled, and what was made from it: a signed recall of an artifact or of data stops whatever descends from it.
 
-The way up is that of the signed manifests, and not of the rows of the catalogue: whoever edits a row opens no door.
+The way up is that of the signed manifests, and not of the rows of the catalogue: whoever edits a row opens no door. Nor does
+whoever deletes the manifest of something registered: what that was made from is then not known, and no door opens on it.
 """
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from pydantic import ValidationError
@@ -17,7 +18,7 @@ from peft_registry.registry.records.snapshots import Snapshot, logged_leaf, snap
 from peft_registry.registry.records.standing_acts import person_behind, person_of, standing_acts
 from peft_registry.registry.records.stored_manifests import manifest_in
 from peft_registry.schemas.acts import RecallPredicate
-from peft_registry.schemas.errors import Refused
+from peft_registry.schemas.errors import NotChecked, Refused
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event
 from peft_registry.schemas.statement import StoredStatement
@@ -38,12 +39,29 @@ class VersionRecalled(Refused):
     because: str
 
 
+class RecallsUnknown(NotChecked):
+    reference = "recalls-unknown"
+    what = "whether {label} must not be used could not be told"
+    why = (
+        "{source} ({digest.short}) was registered, and its manifest cannot be read: what it was made from is not known"
+    )
+    fix = "restore the object {digest} of the store from a backup; `registry verify {label} --deep` says what else is missing"
+
+    label: str
+    source: str
+    digest: Digest
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Something that an artifact is, was made from or was registered by: a digest, and what a reader calls it."""
+    """Something that an artifact is, was made from or was registered by: a digest, and what a reader calls it.
+
+    `is_unread`: it was registered, and its manifest is not in the store as it was, so that nothing is known of what is above it.
+    """
 
     digest: Digest
     name: str
+    is_unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +95,7 @@ def require_not_recalled(registry: Registry, version: Version) -> None:
 
     Raises:
         VersionRecalled: it must not be handed out or built upon.
+        RecallsUnknown: what it was made from cannot be read, so that this is not known.
         SaidDiffers, PathRejected, LogForked, LogTruncated: the database is not that of its checkpoint.
     """
     recall = next(recalls_above(registry, version.manifest_digest, label=version.label), None)
@@ -102,18 +121,38 @@ def recalls_above(registry: Registry, manifest: Digest, *, label: str | None = N
     """The recalls that stand of an artifact and of what it was made from, nearest first.
 
     Raises:
+        RecallsUnknown: after those that are known, where there may be others.
         SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
     """
+    unread: Source | None = None
     with registry.database.read() as tx:
         newest = snapshot_if_trusted(registry, tx)
         for source in sources_of(registry, tx, newest, Source(manifest, label or manifest.short)):
             recall = _standing(registry, tx, newest, source)
             if recall is not None:
                 yield recall
+            if source.is_unread and unread is None:
+                unread = source
+    if unread is not None:
+        raise RecallsUnknown(label or str(manifest), unread.name, unread.digest)
+
+
+def recall_texts(registry: Registry, manifest: Digest, *, label: str | None = None) -> tuple[str, ...]:
+    """The same for whoever reads and opens no door: a line for each, and a last one where others may not be known.
+
+    Raises:
+        SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
+    """
+    texts: list[str] = []
+    try:
+        texts += (recall.text for recall in recalls_above(registry, manifest, label=label))
+    except RecallsUnknown as error:
+        texts.append(f"not known: {error.why}")
+    return tuple(texts)
 
 
 def recalled_among(registry: Registry, manifests: Iterable[Digest]) -> frozenset[Digest]:
-    """Which of these artifacts must not be used; what several of them come from is looked up once.
+    """Which of these artifacts must not be used, or may be such; what several of them come from is looked up once.
 
     Raises:
         SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
@@ -129,7 +168,7 @@ def recalled_among(registry: Registry, manifests: Iterable[Digest]) -> frozenset
             manifest
             for manifest in manifests
             if any(
-                is_recalled(source.digest)
+                source.is_unread or is_recalled(source.digest)
                 for source in sources_of(registry, tx, newest, Source(manifest, manifest.short))
             )
         )
@@ -152,7 +191,7 @@ def with_recalls(registry: Registry, outcome: VerifyOutcome) -> VerifyOutcome:
     if outcome.manifest_digest is None:
         return outcome
     label = outcome.subject.rpartition("/")[2]
-    recalls = tuple(recall.text for recall in recalls_above(registry, outcome.manifest_digest, label=label))
+    recalls = recall_texts(registry, outcome.manifest_digest, label=label)
     return outcome.revised(recalls=recalls) if recalls else outcome
 
 
@@ -186,10 +225,14 @@ def sources_of(registry: Registry, tx: Transaction, newest: Snapshot | None, art
         if source.digest in seen:
             continue
         seen.add(source.digest)
-        yield source
         contents = manifest_in(registry, source.digest)
-        if contents is None:  # data, weights, a key, or an artifact that is not here: its digest alone is known
+        keys = tuple(_registering_keys(tx, newest, source.digest))
+        if contents is None:
+            # data, weights, a key, or an artifact of elsewhere: the digest alone is known. But what was registered here had a
+            # manifest in the store
+            yield replace(source, is_unread=bool(keys))
             continue
+        yield source
         waiting.extend(Source(data.sha256, f"the data {data.name}") for data in contents.data)
         waiting.extend(Source(parent.manifest, f"its {parent.role}") for parent in contents.parents)
         base = contents.base
@@ -199,7 +242,7 @@ def sources_of(registry: Registry, tx: Transaction, newest: Snapshot | None, art
                 waiting.append(Source(base.manifest, "its base"))
         elif contents.kind == "base":
             waiting.append(Source(contents.weights_digest, "the weights of the base"))
-        waiting.extend(key_as_source(registry, key) for key in _registering_keys(tx, newest, source.digest))
+        waiting.extend(key_as_source(registry, key) for key in keys)
 
 
 def _registering_keys(tx: Transaction, newest: Snapshot | None, manifest: Digest) -> Iterator[str]:

@@ -46,6 +46,7 @@ def gate_facts(registry: Registry, version: Version, policy: Digest, outcome: Ve
 
     Raises:
         IntegrityBroken: what is recorded of it is not what was signed.
+        RecallsUnknown: what it was made from cannot be read.
     """
     records = records_of(registry, version)
     record = None if records.modification is None else in_second_form(records.modification)

@@ -9,7 +9,7 @@ from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.evaluations import stale_for
 from peft_registry.registry.records.holds import holds_above
 from peft_registry.registry.records.provenance import project_of
-from peft_registry.registry.records.recalls import recalls_above
+from peft_registry.registry.records.recalls import recall_texts
 from peft_registry.registry.records.references import version_named, versions_of_artifact
 from peft_registry.registry.records.signed_records import version_statements
 from peft_registry.registry.records.stored_manifests import stored_manifest
@@ -150,7 +150,7 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
         statements=shown,
         predicates=said.predicates,
         stale=tuple(stale),
-        recalls=tuple(recall.text for recall in recalls_above(registry, version.manifest_digest, label=version.label)),
+        recalls=recall_texts(registry, version.manifest_digest, label=version.label),
         holds=tuple(hold.text for hold in holds_above(registry, version.manifest_digest, version.label)),
         base_label=bases[0].label if bases else None,
         project=project_of(said.predicates.get("provenance", {})),

@@ -16,7 +16,7 @@ from peft_registry.registry.records.decisions import (
     decisions_of,
 )
 from peft_registry.registry.records.holds import holds_above
-from peft_registry.registry.records.recalls import recalls_above
+from peft_registry.registry.records.recalls import recall_texts
 from peft_registry.registry.records.signed_records import Records, records_of
 from peft_registry.registry.reports.pages import Table
 from peft_registry.registry.use_cases.gate import bound_policy, held_against, kept_policy, passed_gate, read_gate_policy
@@ -37,7 +37,7 @@ def decision_tables(registry: Registry, version: Version, outcome: VerifyOutcome
     """
     records = records_of(registry, version)
     decisions = decisions_of(registry, version, records)
-    recalls = recalls_above(registry, version.manifest_digest, label=version.label)
+    recalls = recall_texts(registry, version.manifest_digest, label=version.label)
     holds = holds_above(registry, version.manifest_digest, version.label)
     return (
         _verdicts(records, decided_by(decisions)),
@@ -74,7 +74,7 @@ def decision_tables(registry: Registry, version: Version, outcome: VerifyOutcome
         Table(
             title="Recalls",
             head=("What is recalled, by whom, when and why",),
-            rows=tuple(((recall.text,),) for recall in recalls),
+            rows=tuple(((text,),) for text in recalls),
             empty="Neither it nor anything that it was made from is recalled.",
         ),
         Table(

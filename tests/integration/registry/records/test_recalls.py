@@ -12,7 +12,7 @@ from peft_registry.registry.database.tables import version_sources
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.draining import projection_of
 from peft_registry.registry.mlflow.home_reader import HomeReader
-from peft_registry.registry.records.recalls import VersionRecalled, recalls_above
+from peft_registry.registry.records.recalls import RecallsUnknown, VersionRecalled, recalls_above, with_recalls
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.snapshots import SaidDiffers, VersionsDiffer
 from peft_registry.registry.records.stored_manifests import stored_manifest
@@ -278,6 +278,32 @@ def test_removing_the_row_of_a_recall_opens_no_door(place: Place) -> None:
     with pytest.raises(SaidDiffers):
         pull_version(place.registry, place.version("product"), place.folder / "pulled")
     assert not (place.folder / "pulled").exists()
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_deleting_the_manifest_between_something_recalled_and_what_came_of_it_opens_no_door(
+    place: Place, door: str
+) -> None:
+    """One file of the store, without a key and without a row: nobody can then tell what `more` was made from."""
+    place.recall("sums")
+    more = place.version("more").manifest_digest
+    place.registry.store.delete(more)
+    with pytest.raises(RecallsUnknown) as refused:
+        DOORS[door](place, place.version("product"))
+    assert (refused.value.exit_code, refused.value.digest) == (5, more)
+    assert not (place.folder / "pulled").exists()
+    DOORS[door](place, place.version("other"))
+
+
+def test_whoever_only_reads_is_told_that_a_recall_may_not_be_known(place: Place) -> None:
+    place.recall(place.version("tiny").weights_digest)
+    more = place.version("more").manifest_digest
+    place.registry.store.delete(more)
+    base, unknown = describe_version(place.registry, "product").recalls
+    assert WHY in base
+    assert unknown.startswith("not known: ") and more.short in unknown
+    outcome = with_recalls(place.registry, verify_version(place.registry, place.version("product")))
+    assert (outcome.verdict, outcome.recalls) == ("verified", (base, unknown))
 
 
 def test_a_recalled_key_stops_what_it_registered_and_what_was_made_from_that(place: Place) -> None:
