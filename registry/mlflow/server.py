@@ -9,6 +9,7 @@ import asyncio
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -59,19 +60,26 @@ CONTENT_SECURITY_POLICY = "; ".join(
 )
 # asked by the list of runs, which shows an error unless it is told that there are none
 _NO_ENDPOINTS = "/ajax-api/2.0/mlflow/gateway-proxy"
-# answered with 404: agents with a shell, gateways to other machines, jobs, traces
+# answered with 404 in every version of MLflow's interface: agents with a shell, gateways and hooks to other machines, jobs, what
+# calls the models of others, traces
 NOT_OFFERED = (
-    "/ajax-api/3.0/mlflow/assistant",
-    _NO_ENDPOINTS,
-    "/api/2.0/mlflow/gateway-proxy",
-    "/api/3.0/mlflow/gateway",
-    "/ajax-api/3.0/mlflow/gateway",
+    "/mlflow/assistant",
+    "/mlflow/gateway-proxy",
+    "/mlflow/gateway",
     "/gateway",
-    "/ajax-api/3.0/jobs",
-    "/api/3.0/mcp",
-    "/ajax-api/3.0/mcp",
+    "/mlflow/webhooks",
+    "/mlflow/jobs",
+    "/jobs",
+    "/mlflow/demo",
+    "/mlflow/genai",
+    "/mlflow/issues/invoke",
+    "/mlflow/prompt-optimization",
+    "/mlflow/runs/create-promptlab-run",
+    "/mlflow/scorer",
+    "/mcp",
     "/v1/traces",
 )
+_INTERFACE = re.compile(r"^/(?:ajax-)?api/[0-9.]+(?=/)")
 # The page's own defaults, set only where the user has not chosen; then it opens on the models, and the button of an
 # assistant that is not offered is not shown, nor that of MLflow's "Promote model", which copies a version under another name: the
 # server refuses that, and the description says how a version is promoted with a signature. A list of runs begins with loss, bias
@@ -177,7 +185,7 @@ def create_app() -> Any:  # a FastAPI application, which mypy does not follow
         app = create_app_with_login(flask_app)
     else:
         app = create_fastapi_app(flask_app)
-    flask_app.before_request(_refuse_version_of_our_name)
+    flask_app.before_request(_refuse_what_passes_for_ours)
     flask_app.after_request(_with_ui_defaults)
     flask_app.after_request(checked_answer)
     # before MLflow's own catch-all, which would answer
@@ -253,13 +261,19 @@ async def _guard(request: Any, call_next: Callable[[Any], Awaitable[Any]]) -> An
         response: Response = JSONResponse({"endpoints": []})
     elif (path == PAGES or path.startswith(f"{PAGES}/")) and request.method not in ("GET", "HEAD"):
         response = Response("these pages are only read", 405, {"Allow": "GET, HEAD"}, media_type="text/plain")
-    elif any(path == prefix or path.startswith(f"{prefix}/") for prefix in NOT_OFFERED):
+    elif not is_offered(path):
         response = JSONResponse({"error_code": "ENDPOINT_NOT_FOUND", "message": "not offered here"}, status_code=404)
     else:
         response = await call_next(request)
     response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
     response.headers["Referrer-Policy"] = "no-referrer"
     return response
+
+
+def is_offered(path: str) -> bool:
+    """Whether MLflow answers at a path, in whatever version of its interface."""
+    asked = _INTERFACE.sub("", re.sub("/+", "/", path))
+    return not any(asked == prefix or asked.startswith(f"{prefix}/") for prefix in NOT_OFFERED)
 
 
 async def _our_page(request: Any) -> Any:  # starlette's types
@@ -291,17 +305,40 @@ def _answer(request: Any) -> "Answer":  # starlette's type
     return pages.answer(path, reader=reader_of(flask_app, credentials))
 
 
-def _refuse_version_of_our_name() -> Any:  # flask's response
-    """The answer to whoever would add a version to a name of ours that was not registered; None lets the request pass."""
+def _refuse_what_passes_for_ours() -> Any:  # flask's response
+    """The answer to whoever would make what passes for ours in MLflow, or files outside of its folder; None lets others pass."""
     from flask import request
 
-    from peft_registry.registry.mlflow.own_names import refusal_of_version
+    from peft_registry.registry.mlflow import own_names
 
-    if request.method != "POST" or not request.path.endswith("/mlflow/model-versions/create"):
+    if request.method != "POST":
         return None
-    asked = request.get_json(force=True, silent=True)
-    why = refusal_of_version(asked) if isinstance(asked, dict) else None
+    call = request.path.partition("/mlflow/")[2]
+    if call == "model-versions/create":
+        why = own_names.refusal_of_version(_sent())
+    elif call == "registered-models/create":
+        why = own_names.refusal_of_name(_sent().get("name"), is_new=True)
+    elif call == "registered-models/rename":
+        sent = _sent()
+        why = own_names.refusal_of_name(sent.get("new_name") or sent.get("newName"), is_new=False)
+    elif call == "experiments/create":
+        why = own_names.refusal_of_location(_sent())
+    else:
+        why = None
     return None if why is None else ({"error_code": "PERMISSION_DENIED", "message": why}, 403)
+
+
+def _sent() -> dict[str, Any]:
+    """The JSON of a request as MLflow reads it: what an old client encoded twice is decoded twice."""
+    from flask import request
+
+    sent = request.get_json(force=True, silent=True)
+    if isinstance(sent, str):
+        try:
+            sent = json.loads(sent)
+        except ValueError:
+            return {}  # MLflow refuses it
+    return sent if isinstance(sent, dict) else {}
 
 
 def _with_ui_defaults(response: Any) -> Any:  # flask's response

@@ -16,8 +16,10 @@ from peft_registry.registry.mlflow import own_names
 from peft_registry.registry.mlflow.checking import check_mirror
 from peft_registry.registry.mlflow.connecting import MirrorAddressRefused, connect_mirror, other_server
 from peft_registry.registry.mlflow.draining import mirror_route, mirror_standing, sync_mirror
+from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
 from peft_registry.registry.mlflow.route import MirrorNotChecked, MirrorRoute, MirrorUnavailable
-from peft_registry.registry.mlflow.server import _refuse_version_of_our_name
+from peft_registry.registry.mlflow.server import _refuse_what_passes_for_ours
+from peft_registry.registry.records.references import version_named
 from tests.builders.homes import a_home, add_a_base, reopened
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # MLflow's engines close when they are collected
@@ -181,15 +183,34 @@ def test_names_without_our_versions_are_the_users_own_and_ours_are_refused_by_th
     monkeypatch.setattr(own_names, "state_folder", lambda _: None)
     app = Flask(__name__)
 
-    def answered(name: str, source: str, *, method: str = "POST", path: str = "create") -> int:
-        body = json.dumps({"name": name, "source": source})
-        with app.test_request_context(f"/api/2.0/mlflow/model-versions/{path}", method=method, data=body):
-            answer = _refuse_version_of_our_name()
+    def answered(path: str, *, method: str = "POST", is_encoded_twice: bool = False, **sent: str) -> int:
+        body = json.dumps(json.dumps(sent)) if is_encoded_twice else json.dumps(sent)
+        with app.test_request_context(f"/api/2.0/mlflow/{path}", method=method, data=body):
+            answer = _refuse_what_passes_for_ours()
         return 200 if answer is None else int(answer[1])
 
-    assert answered("my-own-model", "models:/m-1") == 200
-    assert answered("my-prompt", "prompt-template") == 200
-    assert answered("tiny", "models:/m-1") == 403
-    assert answered("tiny", "registry://sha256/" + "0" * 64) == 200  # which the check of versions names
-    assert answered("tiny", "registry://sha256/" + "0" * 64 + "/../x") == 403
-    assert answered("tiny", "models:/m-1", path="update") == 200
+    def version(name: str, source: str, *, is_encoded_twice: bool = False) -> int:
+        return answered("model-versions/create", is_encoded_twice=is_encoded_twice, name=name, source=source)
+
+    source = f"{SOURCE_PREFIX}{version_named(registry, 'tiny').manifest_digest.hex}"
+    assert version("my-own-model", "models:/m-1") == 200
+    assert version("my-prompt", "prompt-template") == 200
+    assert version("tiny", source) == 200
+    assert version("tiny", "models:/m-1") == 403
+    assert version("tiny", "models:/m-1", is_encoded_twice=True) == 403
+    assert version("tiny", SOURCE_PREFIX + "0" * 64) == 403
+    assert version("of-another-home", SOURCE_PREFIX + "0" * 64) == 200
+    for disguised in (source, f"{source}/", f"{source}/model", SOURCE_PREFIX, SOURCE_PREFIX.upper(), f" {source}"):
+        assert version("my-own-model", disguised) == 403, disguised
+    for twin in ("Tiny", "t\u0456ny", "tiny\u200b", "\uff54iny"):
+        assert answered("registered-models/create", name=twin) == 403, twin
+        assert answered("registered-models/rename", name="my-own-model", new_name=twin) == 403, twin
+    assert answered("registered-models/create", name="tiny") == 200  # as the mirror of another machine does
+    assert answered("registered-models/rename", name="my-own-model", new_name="tiny") == 403
+    assert answered("registered-models/rename", name="my-own-model", newName="tiny") == 403
+    assert answered("registered-models/create", name="Tiny2") == 200
+    assert answered("experiments/create", name="mine") == 200
+    for place in ("/etc", "file:///etc", "mlflow-artifacts:/registry"):
+        assert answered("experiments/create", name="mine", artifact_location=place) == 403
+        assert answered("experiments/create", name="mine", artifactLocation=place, is_encoded_twice=True) == 403
+    assert answered("model-versions/update", name="tiny", source="models:/m-1") == 200

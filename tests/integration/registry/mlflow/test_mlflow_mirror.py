@@ -381,6 +381,17 @@ def test_the_server_has_our_policy_and_defaults_and_offers_nothing_that_acts(sho
     assert "default-src 'self'" in headers["content-security-policy"]
     for path in ("/ajax-api/3.0/mlflow/assistant/config", "/gateway/x", "/ajax-api/3.0/jobs/1", "/v1/traces"):
         assert ui.get(path)[0] == 404
+    for version in ("api/2.0", "ajax-api/2.0", "api/3.0", "ajax-api//3.0"):
+        for call in (
+            "webhooks",
+            "webhooks/1/test",
+            "demo/generate",
+            "jobs/1",
+            "genai/evaluate/invoke",
+            "scorer/invoke",
+        ):
+            status, body, _ = ui.get(f"/{version}/mlflow/{call}", sent={})
+            assert (status, b"not offered here" in body) == (404, True), (version, call)
     assert ui.get("/api/2.0/mlflow/experiments/get?experiment_id=1", host="evil.example")[0] == 403
 
 

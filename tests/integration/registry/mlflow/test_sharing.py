@@ -1,5 +1,6 @@
 """`registry ui --shared`: a login before every page, ours included, and two machines that mirror to such a server at once."""
 
+import json
 import os
 import shutil
 import sqlite3
@@ -28,6 +29,7 @@ from peft_registry.registry.mlflow.sharing import (
     shared,
 )
 from peft_registry.registry.mlflow.surface import open_surface
+from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register_product import register_product
 from tests.builders.homes import a_home, add_a_base, reopened
@@ -129,6 +131,39 @@ def test_a_model_that_mlflow_hides_from_a_reader_has_no_page_and_stands_in_no_li
         assert ui.get(path, login=ADMIN)[0] == (404 if path.endswith("7") else 200), path
     assert b"/registry/secret/1" not in ui.get("/registry/", login=READER)[1]
     assert b"/registry/secret/1" in ui.get("/registry/", login=ADMIN)[1]
+
+
+@pytest.mark.processes
+def test_a_reader_gets_no_file_of_a_hidden_model_through_a_name_of_their_own(team: tuple[Path, RunningUi]) -> None:
+    """They know its digest from the page of something that they may read, and make a version with that source."""
+    folder, ui = team
+    api = "/api/2.0/mlflow"
+    with closing(reopened(folder / "home")) as registry:
+        secret = version_named(registry, "secret").manifest_digest.hex
+    assert ui.get(f"{api}/registered-models/create", login=READER, sent={"name": "mine"})[0] == 200
+    for source in (
+        f"registry://sha256/{secret}",
+        f"registry://sha256/{secret}/",
+        "registry://sha256/",
+        "models:/secret/1",
+    ):
+        made = ui.get(f"{api}/model-versions/create", login=READER, sent={"name": "mine", "source": source})
+        assert made[0] in (400, 403), (source, made)
+        twice = json.dumps({"name": "mine", "source": source})
+        assert ui.get(f"{api}/model-versions/create", login=READER, sent=twice)[0] in (400, 403), source
+    assert ui.get("/model-versions/get-artifact?name=mine&version=1&path=README.md", login=READER)[0] >= 400
+
+
+@pytest.mark.processes
+def test_whoever_may_make_an_experiment_chooses_no_folder_of_the_server_to_write_to(
+    team: tuple[Path, RunningUi],
+) -> None:
+    folder, ui = team
+    keys = folder / "home" / "keys"
+    for place in (f"{keys}", f"file://{keys}", "mlflow-artifacts:/registry"):
+        sent = {"name": f"of {place}", "artifact_location": place}
+        assert ui.get("/api/2.0/mlflow/experiments/create", login=READER, sent=sent)[0] == 403, place
+    assert ui.get("/api/2.0/mlflow/experiments/create", login=READER, sent={"name": "mine"})[0] == 200
 
 
 @pytest.mark.processes
