@@ -116,7 +116,13 @@ def mirror_forget(
     console.next_step("registry mirror sync")
 
 
-def mirror_check(home: HomeOption = None, output: OutputOption = Output.text) -> None:
+def mirror_check(
+    full: Annotated[
+        bool, typer.Option("--full", help="Compare also what is in MLflow as it was when it was compared last.")
+    ] = False,
+    home: HomeOption = None,
+    output: OutputOption = Output.text,
+) -> None:
     """Read MLflow back, and name whatever is not as it was written (6).
 
     What changed here since it was copied is not compared (5): `registry mirror repair` copies it.
@@ -126,7 +132,7 @@ def mirror_check(home: HomeOption = None, output: OutputOption = Output.text) ->
     from peft_registry.registry.mlflow.checking import check_mirror
 
     with opened(home) as registry:
-        checked = check_mirror(registry, observe=Progress(story_on_stdout=output is Output.text))
+        checked = check_mirror(registry, in_full=full, observe=Progress(story_on_stdout=output is Output.text))
     _tell_check(checked, output, "registry mirror repair")
 
 

@@ -1,15 +1,20 @@
 """Reading MLflow back: is everything that we wrote there as it was written, and what can be written again.
 
-The expectation is made anew from the signed records, and never read from MLflow. What MLflow lets nobody change (parameters, points
-of metrics, a number that was given) cannot be repaired there: `registry mirror rebuild` into an empty store can.
+The expectation is made anew from the signed records, and never read from MLflow. Of the home's own store it is made anew where
+what lies there, or what the records give, changed since it was compared last: `sealing.py` remembers that outside the home. What
+MLflow lets nobody change (parameters, points of metrics, a number that was given) cannot be repaired there: `registry mirror
+rebuild` into an empty store can.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.database import catalog
+from peft_registry.registry.disk.files import DiskFull, NotWritable, scratch_folder
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.comparing import (
     Difference,
@@ -27,11 +32,21 @@ from peft_registry.registry.mlflow.draining import (
     turn,
 )
 from peft_registry.registry.mlflow.mirror import TOGETHER, MirrorState, require_marked, require_store
-from peft_registry.registry.mlflow.projection import ArtifactFile, Projection
+from peft_registry.registry.mlflow.projection import COMPARISON_TAG, ArtifactFile, Projection
 from peft_registry.registry.mlflow.refusals import EntryRefused
-from peft_registry.registry.mlflow.route import MirrorGone, MirrorNotChecked, MirrorUnavailable, prepare_environment
+from peft_registry.registry.mlflow.route import (
+    DATABASE,
+    MirrorGone,
+    MirrorNotChecked,
+    MirrorRoute,
+    MirrorUnavailable,
+    prepare_environment,
+)
+from peft_registry.registry.mlflow.sealing import Sealing, open_sealing
+from peft_registry.registry.mlflow.seals import Seal
 from peft_registry.registry.mlflow.side_runs import TRIAL
-from peft_registry.registry.mlflow.surface import Surface, open_surface
+from peft_registry.registry.mlflow.store_rows import RowsUnreadable, StoreRows, copy_database, read_rows
+from peft_registry.registry.mlflow.surface import MarkedExperiment, Surface, open_surface
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.mirror import OutboxEntry
@@ -45,6 +60,7 @@ class MirrorCheck:
     """What was found: each difference with the version that it is of.
 
     `waiting` are versions that changed here since they were copied, and `not_copied` those of which it is not known that they were.
+    `sealed` of the versions lie there as they did when they were compared in full, and what they are compared with is the same.
     """
 
     route: str
@@ -52,6 +68,7 @@ class MirrorCheck:
     differences: tuple[tuple[str, Difference], ...]
     waiting: tuple[str, ...] = ()
     not_copied: tuple[str, ...] = ()
+    sealed: int = 0
 
     @property
     def is_gone(self) -> bool:
@@ -68,6 +85,10 @@ class MirrorCheck:
             return IntegrityBroken.exit_code
         return NotChecked.exit_code if self.waiting or self.not_copied else 0
 
+    def with_not_copied(self, labels: tuple[str, ...]) -> "MirrorCheck":
+        """The same, and that these were not copied."""
+        return replace(self, not_copied=labels)
+
     def lines(self) -> tuple[str, ...]:
         """What a person reads."""
         lines = [f"{label:<8} {difference.text}" for label, difference in self.differences]
@@ -83,6 +104,8 @@ class MirrorCheck:
         not_compared = len(self.waiting) + len(self.not_copied)
         if not_compared and not self.differences:
             summary = f"{not_compared} not compared"
+        if self.sealed:
+            summary += f"; {self.sealed} unchanged since they were compared"
         return (f"mirror   {self.versions} versions in {self.route}: {summary}", *lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -95,13 +118,19 @@ class MirrorCheck:
             ],
             "waiting": list(self.waiting),
             "not_copied": list(self.not_copied),
+            "sealed": self.sealed,
         }
 
 
-def check_mirror(registry: Registry, *, observe: Observe = ignore) -> MirrorCheck:
+def check_mirror(registry: Registry, *, in_full: bool = False, observe: Observe = ignore) -> MirrorCheck:
     """Read everything of ours back from MLflow, and hold it against what the signed records give.
 
     Nothing that the database remembers of MLflow is believed but where to look: who can write it could have edited both.
+
+    Args:
+        registry: open.
+        in_full: compare also what lies in the home's own store as it did when it was compared in full.
+        observe: hears of progress.
 
     Raises:
         MirrorNotChecked: MLflow cannot be read.
@@ -114,17 +143,15 @@ def check_mirror(registry: Registry, *, observe: Observe = ignore) -> MirrorChec
         mirrored = () if state is None else catalog.every_mirrored(tx, state.route, "version")
         experiments = () if state is None else catalog.every_mirrored(tx, state.route, "experiment")
     copied = {label for label, _ in mirrored}
-    labels = (f"{name}:{number}" for name, count in registered.items() for number in range(1, count + 1))
-    not_copied = tuple(label for label in labels if label not in copied)
+    labels = tuple(f"{name}:{number}" for name, count in registered.items() for number in range(1, count + 1))
     if state is None or not experiments:
-        return MirrorCheck(route.described, 0, (), not_copied=not_copied)
+        # whoever took out of the database where the store is has nothing called as it was written
+        return MirrorCheck(route.described, 0, (), not_copied=labels)
+    not_copied = tuple(label for label in labels if label not in copied)
     try:
         require_store(route, state)
-        prepare_environment()
-        surface = open_surface(route)
-        _require_same_store(surface, state, experiments)
-        differences, waiting = _compared(registry, surface, mirrored, observe)
-        foreign = _foreign_versions(surface, registered)
+        pass_ = _Check(registry, route, state, registered, mirrored, experiments, observe)
+        return pass_.made(open_sealing(registry, route), in_full=in_full).with_not_copied(not_copied)
     except MirrorGone as gone:
         store = Difference("store", "", f"{len(mirrored)} versions", None)
         return MirrorCheck(f"{route.described} ({gone.reason})", 0, (("mirror", store),))
@@ -132,41 +159,114 @@ def check_mirror(registry: Registry, *, observe: Observe = ignore) -> MirrorChec
         raise MirrorNotChecked(route.described, error.reason) from error
     except EntryRefused as error:  # it answered when it was opened, and does not now
         raise MirrorNotChecked(route.described, str(error)) from error
-    return MirrorCheck(surface.where, len(mirrored), (*differences, *foreign), waiting, not_copied)
 
 
-def _require_same_store(
-    surface: Surface, state: MirrorState, experiments: Sequence[tuple[str, dict[str, Any]]]
-) -> None:
-    for name, recorded in experiments:
-        shown = surface.marked_experiment(name, state.mark)
-        require_marked(recorded, shown, state, anew=False, where=surface.where)
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """One reading of MLflow: where it is, and what this home remembers of it.
+
+    Attributes:
+        registered: how many versions each name has.
+        mirrored: what MLflow calls each version.
+        experiments: likewise of each experiment.
+    """
+
+    registry: Registry
+    route: MirrorRoute
+    state: MirrorState
+    registered: Mapping[str, int]
+    mirrored: Sequence[tuple[str, dict[str, Any]]]
+    experiments: Sequence[tuple[str, dict[str, Any]]]
+    observe: Observe
+
+    def made(self, sealing: Sealing | None, *, in_full: bool) -> MirrorCheck:
+        """What was found; what can be sealed is."""
+        if sealing is None or self.route.artifact_root is None:
+            return self._compared(self.route, self.mirrored, None)
+        database = self.route.artifact_root.parent / DATABASE
+        try:
+            held = {} if in_full else self._held(sealing, read_rows(database), self.route.artifact_root)
+        except RowsUnreadable:  # MLflow's own client says what is wrong with it
+            return self._compared(self.route, self.mirrored, None)
+        rest = tuple((label, known) for label, known in self.mirrored if label not in held)
+        if held and not rest:
+            sealing.keep(held)
+            return MirrorCheck(self.route.described, len(self.mirrored), (), sealed=len(held))
+        try:
+            with scratch_folder("registry-mirror-") as scratch:
+                # what is compared and what is sealed has to be the same, whatever somebody writes there meanwhile
+                copy_database(database, scratch / DATABASE)
+                copy = MirrorRoute("store", f"sqlite:///{scratch / DATABASE}", self.route.artifact_root)
+                checked = self._compared(copy, rest, partial(_seal, sealing, read_rows(scratch / DATABASE)))
+        except (RowsUnreadable, DiskFull, NotWritable):  # no room for a copy
+            return self._compared(self.route, self.mirrored, None)
+        sealing.keep(held)
+        return replace(checked, versions=len(self.mirrored), sealed=len(held))
+
+    def _held(self, sealing: Sealing, rows: StoreRows, artifact_root: Path) -> dict[str, Seal]:
+        """The seals of the versions that lie in the store as they were sealed; none where it is another store."""
+        for name, recorded in self.experiments:
+            shown = rows.experiments.get(name)
+            if shown is None or not shown.is_active:
+                return {}
+            marked = MarkedExperiment(name, shown.identity, shown.tags.get(self.state.mark))
+            require_marked(recorded, marked, self.state, anew=False, where=self.route.described)
+        if any(number > self.registered[name] for name in self.registered for number in rows.numbers.get(name, ())):
+            return {}
+        standing = sealing.standing(rows, self.registered)
+        self.observe(Started("mirror check", total=len(self.mirrored), unit="versions"))
+        held = {}
+        for done, (label, known) in enumerate(self.mirrored, start=1):
+            seal = standing.get(label)
+            if seal is not None and sealing.holds(seal, label, known, rows, artifact_root):
+                held[label] = seal
+            self.observe(Advanced("mirror check", done))
+        self.observe(Finished("mirror check"))
+        return held
+
+    def _compared(
+        self,
+        route: MirrorRoute,
+        versions: Sequence[tuple[str, dict[str, Any]]],
+        seal: "Callable[[_Compared], None] | None",
+    ) -> MirrorCheck:
+        """What is not as it was written, of some versions; `seal` hears of each that is."""
+        prepare_environment()
+        surface = open_surface(route)
+        for name, recorded in self.experiments:
+            shown = surface.marked_experiment(name, self.state.mark)
+            require_marked(recorded, shown, self.state, anew=False, where=surface.where)
+        different: list[tuple[str, Difference]] = []
+        waiting: list[str] = []
+        loader = Loader(self.registry)
+        self.observe(Started("mirror check", total=len(versions), unit="versions"))
+        for start in range(0, len(versions), TOGETHER):
+            some = versions[start : start + TOGETHER]
+            entries = [_entry(self.registry, label) for label, _ in some]
+            loader.read_ahead(entries)
+            for entry, (label, known) in zip(entries, some, strict=True):
+                compared = _compared(surface, loader.load(entry), known)
+                if compared is None:
+                    waiting.append(label)
+                else:
+                    different += [(label, difference) for difference in compared.differences]
+                    if seal is not None:
+                        seal(compared)
+            self.observe(Advanced("mirror check", start + len(some)))
+        self.observe(Finished("mirror check"))
+        foreign = _foreign_versions(surface, self.registered)
+        return MirrorCheck(surface.where, len(versions), (*different, *foreign), tuple(waiting))
 
 
-def _compared(
-    registry: Registry,
-    surface: Surface,
-    mirrored: Sequence[tuple[str, dict[str, Any]]],
-    observe: Observe,
-) -> tuple[tuple[tuple[str, Difference], ...], tuple[str, ...]]:
-    """What is not as it was written, by version, and which versions changed here since."""
-    different: list[tuple[str, Difference]] = []
-    waiting: list[str] = []
-    loader = Loader(registry)
-    observe(Started("mirror check", total=len(mirrored), unit="versions"))
-    for start in range(0, len(mirrored), TOGETHER):
-        some = mirrored[start : start + TOGETHER]
-        entries = [_entry(registry, label) for label, _ in some]
-        loader.read_ahead(entries)
-        for entry, (label, known) in zip(entries, some, strict=True):
-            differences = _differences(surface, loader.load(entry), known)
-            if differences is None:
-                waiting.append(label)
-            else:
-                different += [(label, difference) for difference in differences]
-        observe(Advanced("mirror check", start + len(some)))
-    observe(Finished("mirror check"))
-    return tuple(different), tuple(waiting)
+def _seal(sealing: Sealing, rows: StoreRows, compared: "_Compared") -> None:
+    """Seal a version that was compared in full and found as it was written."""
+    if compared.differences:
+        return
+    projection, (run_id, model_id) = compared.projection, compared.ids
+    version = projection.version
+    comparison = dict(projection.run.tags).get(COMPARISON_TAG)
+    digest = rows.of_version(f"{version.name}:{version.number}", run_id, model_id, comparison)
+    sealing.seal(projection, ids=compared.ids, rows=digest, files=compared.files)
 
 
 def _foreign_versions(surface: Surface, registered: Mapping[str, int]) -> tuple[tuple[str, Difference], ...]:
@@ -209,7 +309,24 @@ def repair_mirror(registry: Registry, *, observe: Observe = ignore) -> MirrorChe
     return check_mirror(registry, observe=observe)
 
 
-def _differences(surface: Surface, projection: Projection, known: dict[str, Any]) -> list[Difference] | None:
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """What of one version is not as it was written.
+
+    Attributes:
+        projection: what its records give.
+        ids: of its run and its logged model.
+        files: the digests of what their files have to be, by path.
+        differences: what is not so.
+    """
+
+    projection: Projection
+    ids: tuple[str, str]
+    files: tuple[dict[str, str], dict[str, str]]
+    differences: list[Difference]
+
+
+def _compared(surface: Surface, projection: Projection, known: dict[str, Any]) -> _Compared | None:
     """What of one version is not as it was written; None where it changed here since."""
     if known["projection"] not in (str(projection.digest), _TO_BE_WRITTEN):
         return None
@@ -217,7 +334,8 @@ def _differences(surface: Surface, projection: Projection, known: dict[str, Any]
     model_id = known["model_id"]
     shown_run = surface.shown_run(run_id)
     name = projection.version.name
-    return [
+    files = (_digests(projection.run.artifacts), _digests(projection.version.artifacts))
+    differences = [
         *differences_of_version(
             projection,
             surface.shown_version(name, projection.version.number),
@@ -233,7 +351,7 @@ def _differences(surface: Surface, projection: Projection, known: dict[str, Any]
             projection,
             shown_run,
             tags=surface.run_tags(projection, run_id),
-            files=_digests(projection.run.artifacts),
+            files=files[0],
             model_id=model_id,
         ),
         *surface.side_differences(projection, run_id, shown_run),
@@ -241,9 +359,10 @@ def _differences(surface: Surface, projection: Projection, known: dict[str, Any]
             projection,
             surface.shown_model(model_id),
             tags=surface.model_tags(projection),
-            files=_digests(projection.version.artifacts),
+            files=files[1],
         ),
     ]
+    return _Compared(projection, (run_id, model_id), files, differences)
 
 
 def _digests(files: Sequence[ArtifactFile]) -> dict[str, str]:

@@ -32,6 +32,7 @@ from peft_registry.registry.mlflow.route import (
     TurnLost,
     exclusively,
 )
+from peft_registry.registry.mlflow.sealing import open_sealing
 from peft_registry.registry.records.evaluations import judged_now, standing_evaluations
 from peft_registry.registry.records.recalls import recall_texts
 from peft_registry.registry.records.references import versions_of_artifact
@@ -255,17 +256,24 @@ def _synced(registry: Registry, *, anew: bool, observe: Observe) -> Mirrored:
 
 def _drained(registry: Registry, *, anew: bool, observe: Observe) -> SyncOutcome:
     loader = Loader(registry)
+    route = mirror_route(registry)
+    # before anything is read: an entry that comes later may be in what is written, and is looked at when that is checked
+    sealing = open_sealing(registry, route)
     with turn(registry) as state:
-        return sync(
+        outcome = sync(
             _waiting(registry, state.route),
-            route=mirror_route(registry),
+            route=route,
             state=state,
             load=loader.load,
             read_ahead=loader.read_ahead,
             newest=state.newest_entry,
             anew=anew,
+            seal=None if sealing is None else sealing.seal_written,
             observe=observe,
         )
+    if sealing is not None:
+        sealing.keep()
+    return outcome
 
 
 def _is_waiting(registry: Registry, known: "RouteState | None") -> bool:

@@ -27,6 +27,7 @@ from peft_registry.registry.mlflow.route import (
 )
 from peft_registry.registry.mlflow.surface import MarkedExperiment, Surface, open_surface
 from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.mirror import OutboxEntry
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 
@@ -118,6 +119,7 @@ def sync(
     read_ahead: Callable[[Sequence[OutboxEntry]], None] = lambda _entries: None,
     newest: Callable[[], int] = lambda: 0,
     anew: bool = False,
+    seal: Callable[[NewVersion, Digest], None] | None = None,
     observe: Observe = ignore,
 ) -> SyncOutcome:
     """Mirror the entries by id; may be repeated after a crash at any point. Only one process at a time may, for one route.
@@ -130,6 +132,7 @@ def sync(
         read_ahead: reads at once what `load` needs of the entries that it will be called for next.
         newest: the number of the newest entry there is; those of a version up to it are done with its projection.
         anew: nothing is remembered on purpose, so whatever MLflow was marked with before is not asked about.
+        seal: hears of each version that was written with others, and a digest over its rows.
         observe: hears of progress.
 
     Raises:
@@ -146,7 +149,7 @@ def sync(
         return SyncOutcome()
     prepare_environment()
     surface = open_surface(route)
-    pass_ = _Sync(surface, state, load, read_ahead, newest, anew)
+    pass_ = _Sync(surface, state, load, read_ahead, newest, anew, seal)
     observe(Started("mirror", total=0, unit="entries"))
     try:
         for page in chain((first,), ordered):
@@ -169,6 +172,7 @@ class _Sync:
     read_ahead: Callable[[Sequence[OutboxEntry]], None]
     newest: Callable[[], int]
     anew: bool
+    seal: Callable[[NewVersion, Digest], None] | None
     stopped: dict[str, str] = field(default_factory=dict)  # name → why
     known_experiments: set[str] = field(default_factory=set)
     done: Counter[str] = field(default_factory=Counter)  # by name
@@ -235,14 +239,16 @@ class _Sync:
             return
         written = self.surface.write_together([version for _, version in planned])
         entries = []
-        for (entry, version), is_written in zip(planned, written, strict=True):
-            if is_written:
+        for (entry, version), rows in zip(planned, written, strict=True):
+            if rows is not None:
                 self._remember(entry, version)
                 entries.append(entry)
+                if self.seal is not None:
+                    self.seal(version, rows)
         self.state.done(*entries)
         self.done.update(entry.name for entry in entries)
-        for (entry, version), is_written in zip(planned, written, strict=True):
-            if not is_written:
+        for (entry, version), rows in zip(planned, written, strict=True):
+            if rows is None:
                 self._attempt(entry, partial(self._show_alone, entry, version.projection))
 
     def _remember(self, entry: OutboxEntry, version: NewVersion) -> None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from peft_registry.registry.mlflow.projection import Projection
 from peft_registry.registry.mlflow.route import MirrorRoute
 from peft_registry.registry.mlflow.side_runs import PARENT
+from peft_registry.registry.mlflow.store_rows import digests_of_written
+from peft_registry.schemas.identity import Digest
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Table
@@ -86,7 +88,7 @@ class OwnStore:
     def __init__(self, route: MirrorRoute) -> None:
         self._engine = _engine(route.uri)
         self._tables = _tables()
-        self._datasets: dict[tuple[str, str, str], str] = {}  # experiment, name, digest → id
+        self._datasets: dict[tuple[str, str, str], Row] = {}  # by experiment, name and digest
         self._begun: frozenset[str] | None = None
 
     def close(self) -> None:
@@ -139,10 +141,11 @@ class OwnStore:
             run: str | None = connection.execute(query).scalar_one_or_none()
             return run
 
-    def write(self, versions: Sequence[NewVersion], now_ms: int) -> tuple[bool, ...]:
+    def write(self, versions: Sequence[NewVersion], now_ms: int) -> tuple[Digest | None, ...]:
         """Write the rows of each version whose number is the next of its name, all in one transaction.
 
-        Returns whether each was written; of the others MLflow has more, or less, than was thought.
+        Returns a digest over the rows of each that was written (`StoreRows.of_version`); None for others: MLflow has more, or
+        less, than was thought.
         """
         with self._engine.begin() as connection:
             rows = _Rows()
@@ -170,7 +173,24 @@ class OwnStore:
                 if values:
                     connection.execute(self._tables[table].insert(), values)
             self._refresh_names(connection, versions, written, numbers, now_ms)
-        return tuple(written)
+        return self._digests(rows, versions, written)
+
+    def _digests(
+        self, rows: "_Rows", versions: Sequence[NewVersion], written: Sequence[bool]
+    ) -> tuple[Digest | None, ...]:
+        """Over the rows of each version, as they were given to the database and not as they lie there now."""
+        # a data set may have been written with an earlier version
+        digests = digests_of_written({**rows.by_table, "datasets": tuple(self._datasets.values())})
+        return tuple(
+            digests.of(
+                version.run_id,
+                version.model_id,
+                f"{version.projection.version.name}:{version.projection.version.number}",
+            )
+            if is_written
+            else None
+            for version, is_written in zip(versions, written, strict=True)
+        )
 
     def _add(
         self, connection: "Connection", rows: "_Rows", version: NewVersion, *, is_first: bool, now_ms: int
@@ -203,20 +223,19 @@ class OwnStore:
             table = self._tables["datasets"]
             where = (table.c.experiment_id == int(experiment), table.c.name == use.name, table.c.digest == use.digest)
             known = connection.execute(select(table.c.dataset_uuid).where(*where)).scalar_one_or_none()
-            self._datasets[key] = known or uuid.uuid4().hex
+            self._datasets[key] = {
+                "dataset_uuid": known or uuid.uuid4().hex,
+                "experiment_id": int(experiment),
+                "name": use.name,
+                "digest": use.digest,
+                "dataset_source_type": "registry",
+                "dataset_source": use.source,
+                "dataset_schema": None,
+                "dataset_profile": use.profile,
+            }
             if known is None:
-                rows.add(
-                    "datasets",
-                    dataset_uuid=self._datasets[key],
-                    experiment_id=int(experiment),
-                    name=use.name,
-                    digest=use.digest,
-                    dataset_source_type="registry",
-                    dataset_source=use.source,
-                    dataset_schema=None,
-                    dataset_profile=use.profile,
-                )
-        return self._datasets[key]
+                rows.add("datasets", **self._datasets[key])
+        return str(self._datasets[key]["dataset_uuid"])
 
     def _refresh_names(
         self,

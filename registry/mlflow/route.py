@@ -22,7 +22,8 @@ ARTIFACT_SCHEME = "mlflow-artifacts"
 LOCK_SECONDS = 60.0
 # "1" in the environment: an alias or version that MLflow has otherwise than we is refused when it is loaded; else a warning
 STRICT = "REGISTRY_MLFLOW_STRICT"
-_DATABASE = "mlflow.db"  # in the folder of a home's own store
+DATABASE = "mlflow.db"
+"""The file of a home's own store, in its folder."""
 _NAME_BYTES = 200
 
 # set before mlflow is imported: it reads them then, and with telemetry on client and server call home
@@ -125,7 +126,7 @@ class MirrorRoute:
     def of_home(cls, home: Path) -> "MirrorRoute":
         """The home's own store: `HOME/mlflow/mlflow.db` and `HOME/mlflow/artifacts`."""
         folder = HomeFiles(home.resolve()).mlflow
-        return cls("store", f"sqlite:///{folder / _DATABASE}", folder / "artifacts")
+        return cls("store", f"sqlite:///{folder / DATABASE}", folder / "artifacts")
 
     @classmethod
     def of_server(cls, uri: str) -> "MirrorRoute":
@@ -137,7 +138,7 @@ class MirrorRoute:
         """The database of the home's own store, where it is not there; None of a server, which is asked."""
         if self.artifact_root is None:
             return None
-        database = self.artifact_root.parent / _DATABASE
+        database = self.artifact_root.parent / DATABASE
         return None if database.exists() else database
 
     @property

@@ -212,15 +212,15 @@ class Surface:
             parent_run=parent_run,
         )
 
-    def write_together(self, versions: Sequence[NewVersion]) -> tuple[bool, ...]:
-        """Write versions in one transaction; whether each was written. Of the others nothing is left."""
+    def write_together(self, versions: Sequence[NewVersion]) -> tuple[Digest | None, ...]:
+        """Write versions in one transaction; a digest over the rows of each, None for those of which nothing is left."""
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
             written = self._own.write(versions, int(time.time() * 1000))
         except SQLAlchemyError:  # each by itself, and MLflow's client says what is wrong
-            written = (False,) * len(versions)
-        self.remove_files([version for version, is_written in zip(versions, written, strict=True) if not is_written])
+            written = (None,) * len(versions)
+        self.remove_files([version for version, rows in zip(versions, written, strict=True) if rows is None])
         return written
 
     def remove_files(self, versions: Iterable[NewVersion]) -> None:

@@ -2,6 +2,9 @@
 
     python -m tests.bench.mirror [--sizes 1000,3000,10000] [--check-up-to 1000]
 
+A check is that of the user who copied the versions: what was sealed when it was written is read back, and compared with its seal.
+Homes of up to `--check-up-to` versions are compared in full as well, as by whoever has no seals, or asks for it with `--full`.
+
 A home of each size is filled by `tests.bench.load` and copied to an MLflow store of its own, in a process of its own. The peer
 is the way in which fewer than eight versions are copied, and all were before: MLflow's client, with its batch calls for the
 tags, parameters and metrics of a run, in the order of `registry/mlflow/surface.py`, on `PEER_VERSIONS` versions of the same
@@ -23,6 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from peft_registry.registry.homes.home import open_home
+from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from tests.bench.load import fill
 
 PEER_VERSIONS = 200
@@ -33,15 +37,18 @@ CHECK_BAR = 1 / 20
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one home cost: CPU milliseconds a version to write and to check (None: not asked), MiB at the peak of writing."""
+    """What one home cost: CPU milliseconds a version to write and to check, also in full (None: not asked), MiB at the peak of
+    writing; `sealed` of the versions were compared with their seals alone."""
 
     versions: int
     write_ms: float
-    check_ms: float | None
     peak_mib: float
+    sealed: int
+    check_ms: float
+    full_ms: float | None
 
 
-def measured(home: Path, *, by_client: bool, checked: bool) -> Cost:
+def measured(home: Path, *, by_client: bool, in_full: bool) -> Cost:
     """Copy a home that was never mirrored, in this process."""
     from peft_registry.registry.mlflow import mirror
     from peft_registry.registry.mlflow.checking import check_mirror
@@ -52,7 +59,7 @@ def measured(home: Path, *, by_client: bool, checked: bool) -> Cost:
     if by_client:
         mirror.TOGETHER_FROM = sys.maxsize
     prepare_environment()
-    with closing(open_home(home)) as registry:
+    with closing(open_home(home, seen=SeenCheckpoints(home.parent / f"{home.name}-state", str))) as registry:
         open_surface(mirror_route(registry)).close()
         began = time.process_time()
         mirrored = sync_mirror(registry)
@@ -60,12 +67,16 @@ def measured(home: Path, *, by_client: bool, checked: bool) -> Cost:
         peak = _peak_mib()
         assert mirrored.clean, mirrored.lines()
         versions = sum(mirrored.outcome.done.values())
-        check = None
-        if checked:
+        began = time.process_time()
+        checked = check_mirror(registry)
+        check = time.process_time() - began
+        assert checked.exit_code == 0, checked.lines()
+        full = None
+        if in_full:
             began = time.process_time()
-            assert check_mirror(registry).exit_code == 0
-            check = (time.process_time() - began) / versions * 1000
-    return Cost(versions, write / versions * 1000, check, peak)
+            assert check_mirror(registry, in_full=True).exit_code == 0
+            full = (time.process_time() - began) / versions * 1000
+    return Cost(versions, write / versions * 1000, peak, checked.sealed, check / versions * 1000, full)
 
 
 def _peak_mib() -> float:
@@ -74,9 +85,9 @@ def _peak_mib() -> float:
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024  # type: ignore[index]  # Linux always has the line
 
 
-def in_a_process_of_its_own(home: Path, *, by_client: bool = False, checked: bool = False) -> Cost:
+def in_a_process_of_its_own(home: Path, *, by_client: bool = False, in_full: bool = False) -> Cost:
     """The same, so that one size does not warm or fill the memory of the next."""
-    flags = ["--by-client"] * by_client + ["--checked"] * checked
+    flags = ["--by-client"] * by_client + ["--in-full"] * in_full
     command = [sys.executable, "-m", "tests.bench.mirror", "--home", str(home), *flags]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return Cost(**json.loads(done.stdout.splitlines()[-1]))
@@ -93,13 +104,15 @@ def slope(costs: list[Cost]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.mirror", description="What a catch-up costs.")
     parser.add_argument("--sizes", default="1000,3000,10000")
-    parser.add_argument("--check-up-to", type=int, default=1_000, help="the largest home that is checked as well")
+    parser.add_argument(
+        "--check-up-to", type=int, default=1_000, help="the largest home that is compared in full as well"
+    )
     parser.add_argument("--home", type=Path, help="measure this one home in this process, and print JSON")
     parser.add_argument("--by-client", action="store_true")
-    parser.add_argument("--checked", action="store_true")
+    parser.add_argument("--in-full", action="store_true")
     asked = parser.parse_args()
     if asked.home is not None:
-        print(json.dumps(asdict(measured(asked.home, by_client=asked.by_client, checked=asked.checked))))
+        print(json.dumps(asdict(measured(asked.home, by_client=asked.by_client, in_full=asked.in_full))))
         return
     with tempfile.TemporaryDirectory() as scratch:
         compare(Path(scratch), [int(size) for size in asked.sizes.split(",")], asked.check_up_to)
@@ -114,13 +127,16 @@ def compare(scratch: Path, sizes: list[int], check_up_to: int) -> None:
     for size in sizes:
         home = scratch / str(size)
         fill(home, versions=size, stored=True)
-        cost = in_a_process_of_its_own(home, checked=size <= check_up_to)
+        cost = in_a_process_of_its_own(home, in_full=size <= check_up_to)
         costs.append(cost)
         line = f"mirror       {cost.versions:>6} versions at once: {cost.write_ms:.1f} CPU ms a version"
         line += f", peak {cost.peak_mib:.0f} MiB"
-        if cost.check_ms is not None:
-            share = cost.check_ms / cost.write_ms
-            line += f"; check {cost.check_ms:.1f} ms, {share:.2f} of writing (bar {CHECK_BAR:.2f})"
+        print(line)
+        share = cost.check_ms / cost.write_ms
+        line = f"check        {cost.versions:>6} versions, {cost.sealed} of them by their seals: "
+        line += f"{cost.check_ms:.2f} CPU ms a version, {share:.3f} of writing (bar {CHECK_BAR:.2f})"
+        if cost.full_ms is not None:
+            line += f"; in full {cost.full_ms:.1f} ms, {cost.full_ms / cost.write_ms:.2f} of writing"
         print(line)
     print(f"ratio        {costs[-1].write_ms / peer.write_ms:.2f} of the client's (bar {RATIO_BAR:.2f})")
     if len(costs) > 1:

@@ -17,6 +17,7 @@ from peft_registry.registry.database import migrations
 from peft_registry.registry.homes.home import Registry, open_home, read_settings
 from peft_registry.registry.homes.known_homes import remember
 from peft_registry.registry.homes.layout import FOLDER_NAME
+from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust_chain import TrustChain, render_chain, sign_version
@@ -97,9 +98,11 @@ def _tables_made_as_before() -> Iterator[None]:
         yield
 
 
-def reopened(folder: Path, *, now: str = NOW) -> Registry:
+def reopened(folder: Path, *, now: str = NOW, state: Path | None = None) -> Registry:
+    """A home that is there, as a user with this state folder opens it."""
     nonces = fixed_nonces()
-    return open_home(folder, clock=lambda: now, nonce=lambda: next(nonces))
+    seen = None if state is None else SeenCheckpoints(state, str)
+    return open_home(folder, clock=lambda: now, nonce=lambda: next(nonces), seen=seen)
 
 
 def copied_workplace(source: Path, target: Path) -> Path:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.home import Registry, read_settings
+from peft_registry.registry.homes.kept_seals import KeptSeals
 from peft_registry.registry.mlflow.draining import mirror_route
 from tests.builders.homes import a_home, reopened
 
@@ -43,3 +44,15 @@ def mirrored_to(home: Path, uri: str) -> None:
     """Write into a home's settings which server it is mirrored to."""
     path = home / "registry.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"mirror": "server", "mirror_uri": uri}))
+
+
+def kept_seals(home: Path, state: Path) -> KeptSeals:
+    """The seals that a user with this state folder keeps of a home."""
+    return KeptSeals.of(state, read_settings(home).registry_id, home)
+
+
+def move_seals(home: Path, state: Path, to: Path, other_state: Path) -> None:
+    """Let another user keep of a copy of a home what one keeps of the first, as if they had checked it there."""
+    data = kept_seals(home, state).read()
+    assert data is not None
+    assert kept_seals(to, other_state).write(data)

@@ -22,6 +22,7 @@ from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.run import Trial
 from tests.builders.homes import a_home, add_a_base, reopened
+from tests.builders.mirrored_homes import move_seals
 from tests.builders.products import FACTS, a_product
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # MLflow's engines close when they are collected
@@ -83,15 +84,26 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         register_product(registry, arm)
         assert sync_mirror(registry).clean
+    with closing(reopened(folder / "home", state=folder / "state")) as registry:
+        assert check_mirror(registry).exit_code == 0
     return folder / "home"
 
 
 @pytest.fixture
 def shown(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shown]:
+    """Of a user who checked it before and found it as it was written."""
     shutil.copytree(made, tmp_path / "home")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    with closing(reopened(tmp_path / "home")) as registry:
+    move_seals(made, made.parent / "state", tmp_path / "home", tmp_path / "state")
+    with closing(reopened(tmp_path / "home", state=tmp_path / "state")) as registry:
+        yield Shown(registry)
+
+
+@pytest.fixture
+def unsealed(shown: Shown) -> Iterator[Shown]:
+    """Of a user who remembers nothing."""
+    with closing(reopened(shown.registry.folder)) as registry:
         yield Shown(registry)
 
 
@@ -239,9 +251,11 @@ def places(checked: Any) -> list[str]:
     return [difference.place for _, difference in checked.differences]
 
 
-def test_what_was_written_is_found_as_it_was_written(shown: Shown) -> None:
-    checked = check_mirror(shown.registry)
-    assert (checked.differences, checked.versions, checked.exit_code) == ((), 3, 0)
+def test_what_was_written_is_found_as_it_was_written(shown: Shown, unsealed: Shown) -> None:
+    for home, sealed in ((shown, 3), (unsealed, 0)):
+        checked = check_mirror(home.registry)
+        assert (checked.differences, checked.versions, checked.exit_code) == ((), 3, 0)
+        assert checked.sealed == sealed
 
 
 @pytest.mark.parametrize("edit", REPAIRED)
@@ -251,6 +265,7 @@ def test_an_edit_by_hand_is_found_with_both_values_and_written_again(shown: Show
     assert sync_mirror(shown.registry).outcome.done == {}, "a sync reads nothing back"
     checked = check_mirror(shown.registry)
     assert places(checked) == [place]
+    assert checked.sealed < checked.versions
     ((_, difference),) = checked.differences
     assert difference.written != difference.shown
     assert difference.text in "\n".join(checked.lines())
@@ -304,6 +319,12 @@ def describe_and_forget(shown: Shown) -> None:
     forget_the_version(shown)
 
 
+def describe_and_forget_the_experiment(shown: Shown) -> None:
+    describe(shown)
+    with shown.registry.database.write() as tx:
+        tx.execute(delete(mirrored).where(mirrored.c.entity == "experiment"))
+
+
 def forget_the_version(shown: Shown) -> None:
     with shown.registry.database.write() as tx:
         tx.execute(delete(mirrored).where(mirrored.c.key == f"{NAME}:1"))
@@ -315,6 +336,7 @@ def forget_the_version(shown: Shown) -> None:
         (edit_the_report_and_what_is_remembered_of_it, 6),
         (delete_the_version_and_what_is_remembered_of_it, 5),
         (describe_and_forget, 5),
+        (describe_and_forget_the_experiment, 5),
     ],
 )
 def test_whoever_edits_mlflow_and_the_database_alike_is_found(
@@ -323,7 +345,7 @@ def test_whoever_edits_mlflow_and_the_database_alike_is_found(
     edit(shown)
     checked = check_mirror(shown.registry)
     assert checked.exit_code == exit_code
-    assert exit_code == 6 or checked.not_copied == (f"{NAME}:1",)
+    assert exit_code == 6 or f"{NAME}:1" in checked.not_copied
     assert any(f"{NAME}" in line for line in checked.lines()[1:])
 
 

@@ -12,12 +12,14 @@ import pytest
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry, open_home
+from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.mlflow import mirror, own_store
 from peft_registry.registry.mlflow.checking import check_mirror
 from peft_registry.registry.mlflow.draining import RouteState, mirror_route, rebuild_mirror, sync_mirror
 from peft_registry.registry.mlflow.surface import Surface, open_surface
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register_product import register_product
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.mirror import OutboxEntry
 from tests.bench.load import fill
 from tests.builders.homes import add_a_base
@@ -61,9 +63,9 @@ def registry(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         yield opened
 
 
-def copied(home: Path, target: Path) -> Registry:
+def copied(home: Path, target: Path, *, state: Path | None = None) -> Registry:
     shutil.copytree(home, target)
-    return open_home(target)
+    return open_home(target, seen=SeenCheckpoints(state, str))
 
 
 def written_by_client(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,9 +79,9 @@ class Together:
         self.versions = 0
         write = Surface.write_together
 
-        def counting(surface: Surface, versions: Any) -> tuple[bool, ...]:
+        def counting(surface: Surface, versions: Any) -> tuple[Digest | None, ...]:
             written = write(surface, versions)
-            self.versions += sum(written)
+            self.versions += sum(rows is not None for rows in written)
             return written
 
         monkeypatch.setattr(Surface, "write_together", counting)
@@ -135,6 +137,14 @@ def test_versions_written_at_once_have_the_rows_that_the_client_writes(
     assert check_mirror(registry).exit_code == 0
     assert rebuild_mirror(registry).clean
     assert rows_of(registry) == at_once
+
+
+def test_versions_written_at_once_are_sealed_as_they_are_written(filled: Path, tmp_path: Path) -> None:
+    with closing(copied(filled, tmp_path / "home", state=tmp_path / "state")) as registry:
+        assert sync_mirror(registry).clean
+        checked = check_mirror(registry)
+        assert (checked.exit_code, checked.versions, checked.sealed) == (0, VERSIONS + 5, VERSIONS + 5)
+        assert check_mirror(registry, in_full=True).exit_code == 0
 
 
 def test_a_sync_that_is_killed_before_it_remembers_what_it_wrote_doubles_nothing(
