@@ -22,13 +22,13 @@ evaluation: {{bias: [house], quality: [loss]}}
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class WrittenExample:
     config: Path
     data: Path
     rows: int
 
 
-def write_example(folder: Path) -> Example:
+def write_example(folder: Path) -> WrittenExample:
     """Write `train.yml` and `example.jsonl` into a folder; files that are there already are left alone."""
     folder.mkdir(parents=True, exist_ok=True)
     data = example_rows().read_bytes()
@@ -36,4 +36,4 @@ def write_example(folder: Path) -> Example:
     for path, content in ((config, CONFIG.format(config=config.name).encode()), (folder / "example.jsonl", data)):
         if not path.exists():
             write_and_hash([content], path, mode=0o644)
-    return Example(config, folder / "example.jsonl", sum(1 for line in data.splitlines() if line.strip()))
+    return WrittenExample(config, folder / "example.jsonl", sum(1 for line in data.splitlines() if line.strip()))

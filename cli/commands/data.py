@@ -10,7 +10,7 @@ from peft_registry.cli.options import HomeOption, Output, OutputOption
 
 if TYPE_CHECKING:
     from peft_registry.schemas.dataset import CounterfactualData
-    from peft_registry.trainer.data.inspection import Leak, Part
+    from peft_registry.trainer.data.inspection import DataPart, Leak
 
 
 def add_to(app: typer.Typer) -> None:
@@ -117,7 +117,7 @@ def _show_counterfactual(target: Path, written: "CounterfactualData") -> None:
             console.line(f"dropped    {count}: {reason}", indent=11)
 
 
-def _show(part: "Part") -> None:
+def _show(part: "DataPart") -> None:
     how = "recognised" if part.detected else "as asked"
     columns = ", ".join(f"{meaning} from `{column}`" for meaning, column in part.columns)
     console.line(f"data       {console.printable(part.name)}  {part.rows} rows  {part.sha256.short}", indent=11)

@@ -46,11 +46,11 @@ def estimate(
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
     from peft_registry.schemas.tasks import TASK
-    from peft_registry.trainer.costs.fit import Question, parse_size
+    from peft_registry.trainer.costs.fit import FitQuestion, parse_size
     from peft_registry.trainer.inputs.training_file import load_tasks
     from peft_registry.trainer.use_cases.estimate import estimate_run
 
-    question = Question(
+    question = FitQuestion(
         vram=None if vram is None else parse_size(vram),
         ram=_main_memory(ram, vram),
         claim=None if claim is None else parse_size(claim),

@@ -71,7 +71,7 @@ class NewEntries:
         # where a clock was set back, the time that the log key signed last is that of the entries until the clock passes it
         self._latest = max(allowed, self.newest_time)
         self._changed: dict[bytes, Document] = {}
-        self._said: dict[Digest, list[snapshot.Said]] = {}
+        self._said: dict[Digest, list[snapshot.StatementAndKind]] = {}
         self._covered: dict[Digest, tuple[StoredStatement, ...]] = {}  # by artifact
         self._answered: dict[Digest, RecordChecks] = {}  # likewise
         self._new: dict[Digest, list[EnteredStatement]] = {}  # by artifact, those of the entries that were followed
@@ -336,7 +336,7 @@ class NewEntries:
             self._said[leaf.subject] = said
         said.append((leaf.statement, leaf.kind))
 
-    def _said_before(self, manifest: Digest) -> list[snapshot.Said]:
+    def _said_before(self, manifest: Digest) -> list[snapshot.StatementAndKind]:
         """What was said about an artifact up to the last snapshot, as that proves."""
         return [(statement.digest, statement.logged_kind) for statement in self._covered_about(manifest)]
 

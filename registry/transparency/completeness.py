@@ -96,7 +96,7 @@ def render_list(
     proof_of_leaf: Proof,
     leaf: LogSnapshot,
     path: Path,
-    statements: tuple[snapshot.Said, ...],
+    statements: tuple[snapshot.StatementAndKind, ...],
     *,
     entries: tuple[EntryProof, ...] = (),
     earlier: tuple[EarlierCheckpoint, ...] = (),

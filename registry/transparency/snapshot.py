@@ -22,7 +22,7 @@ from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import Sha256Hex
 
-Said = tuple[Digest, str]
+StatementAndKind = tuple[Digest, str]
 """(statement digest, kind) of one statement about an artifact."""
 
 
@@ -72,7 +72,7 @@ def version_key(name: str, number: int) -> bytes:
     return _key("version", name, number)
 
 
-def statements_value(statements: Sequence[Said]) -> ArtifactValue:
+def statements_value(statements: Sequence[StatementAndKind]) -> ArtifactValue:
     """The value for these statements, which are all about one artifact, in the order of the log."""
     leaves = (canonical_bytes([str(digest), kind]) for digest, kind in statements)
     return ArtifactValue(count=len(statements), root=merkle.root_of(leaves).hex())

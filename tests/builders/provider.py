@@ -112,24 +112,24 @@ def refused(facts: dict[str, Any]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Said:
+class Sentence:
     """A sentence of the tool about the law, and where it stands."""
 
     where: str
     text: str
 
 
-def said(*records: ModificationRecord) -> list[Said]:
+def said(*records: ModificationRecord) -> list[Sentence]:
     """Everything that rules, records and their reports say."""
-    sentences = [Said(rule.path, f"{rule.label} | {rule.answers}") for rule in RULES.fields]
-    sentences += [Said(application.what, application.sentence) for application in RULES.applications]
+    sentences = [Sentence(rule.path, f"{rule.label} | {rule.answers}") for rule in RULES.fields]
+    sentences += [Sentence(application.what, application.sentence) for application in RULES.applications]
     for record in records:
         sentences += [
-            Said(leaf.path, f"{leaf.value.method or ''} {leaf.value.reason or ''}") for leaf in leaves(record)
+            Sentence(leaf.path, f"{leaf.value.method or ''} {leaf.value.reason or ''}") for leaf in leaves(record)
         ]
         view = a_view(record)
-        sentences += [Said(answer.question, line) for answer in view.answers for line in answer.lines]
-        sentences += [Said("attention", line) for line in view.attention]
+        sentences += [Sentence(answer.question, line) for answer in view.answers for line in answer.lines]
+        sentences += [Sentence("attention", line) for line in view.attention]
     return sentences
 
 

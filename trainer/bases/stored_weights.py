@@ -20,7 +20,7 @@ _WRAPPERS = re.compile(r"(?<=\.)(?:base_layer|original_module)\.")
 
 
 @dataclass(frozen=True, slots=True)
-class StoredTensor:
+class TensorPlace:
     """A tensor of fp32 numbers in a file, `begin` bytes from its start."""
 
     path: Path
@@ -61,9 +61,9 @@ class StoredTensor:
 class StoredWeights:
     """Which weights of a loaded model have more digits in their files."""
 
-    tensors: Mapping[int, StoredTensor] = field(default_factory=dict)  # by the id of a parameter that the model keeps
+    tensors: Mapping[int, TensorPlace] = field(default_factory=dict)  # by the id of a parameter that the model keeps
 
-    def of(self, parameter: "torch.Tensor") -> StoredTensor | None:
+    def of(self, parameter: "torch.Tensor") -> TensorPlace | None:
         """Where the values of a parameter stand; None where memory has all of them."""
         return self.tensors.get(id(parameter))
 
@@ -91,14 +91,14 @@ def stored_weights(model: Any, folder: Path) -> StoredWeights:
     files = {span.name: (path, span) for path, span in _spans(folder)} if narrow else {}
     if all(span.dtype != "F32" for _, span in files.values()):
         return AS_LOADED
-    stored: dict[int, StoredTensor] = {}
+    stored: dict[int, TensorPlace] = {}
     converted = {}
     for name, parameter in narrow.items():
         path, span = next((files[known] for known in _names(name) if known in files), (None, None))
         if path is None or span is None or span.shape != tuple(parameter.shape):
             converted[name] = parameter
         elif span.dtype == "F32":
-            stored[id(parameter)] = StoredTensor(path, span.begin, span.shape)
+            stored[id(parameter)] = TensorPlace(path, span.begin, span.shape)
     if converted:
         _widen(converted, folder)
     return StoredWeights(stored)

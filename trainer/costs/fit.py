@@ -34,7 +34,7 @@ class MalformedSize(InputRefused):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class FitQuestion:
     """What the estimate is asked. Bytes; `price` is for one hour of the machine, in any currency."""
 
     vram: int | None = None
@@ -44,7 +44,7 @@ class Question:
     tokens_per_second: float | None = None
 
 
-NO_QUESTION = Question()
+NO_QUESTION = FitQuestion()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Estimate:
     shape_source: str
     trace: "Trace"
     columns: tuple[Column, ...]
-    question: Question
+    question: FitQuestion
     fit: Fit | None
     claim: Fit | None
     tokens: Value

@@ -47,7 +47,7 @@ class Lengths:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class DataPart:
     """One data set. `exact` rows say what an earlier one says; `similar` do but for case and white space, too; `conflicting`
     have the prompt of an earlier one and another answer."""
 
@@ -100,7 +100,7 @@ def inspect_part(
     tokenizer: Any | None = None,  # transformers' PreTrainedTokenizerBase
     max_length: int = 512,
     show: int = 0,
-) -> tuple[Part, Seen]:
+) -> tuple[DataPart, Seen]:
     """One data set, read once.
 
     Args:
@@ -128,7 +128,7 @@ def inspect_part(
         examples.append((len(example.ids), fits, example.untaught))
         if index < show:
             shown.append(Shown(row.line, _pieces(example, tokenizer)))
-    part = Part(
+    part = DataPart(
         name=located.name,
         format=f"{container_of(located.paths[0])}/{reading.row_format}",
         detected=reading.detected,

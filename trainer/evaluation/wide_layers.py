@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from peft_registry.trainer.bases.stored_weights import StoredTensor, StoredWeights
+from peft_registry.trainer.bases.stored_weights import StoredWeights, TensorPlace
 from peft_registry.trainer.evaluation.fast_linear import MIN_WEIGHTS, linear_product
 from peft_registry.trainer.evaluation.models import CausalModel
 
@@ -144,7 +144,7 @@ class _Space:
         return weight.float() if known is None else known.whole().to(weight.device)
 
 
-def _read(known: StoredTensor, first: int, count: int, space: torch.Tensor) -> None:
+def _read(known: TensorPlace, first: int, count: int, space: torch.Tensor) -> None:
     if space.device.type == "cpu":
         known.read(first, count, space)
         return

@@ -79,7 +79,7 @@ class HubUnreachable(Unavailable):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HubRequest:
     """A GET of one address of a hub, for one revision of a repository."""
 
     repository: str

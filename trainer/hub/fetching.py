@@ -33,7 +33,7 @@ from peft_registry.registry.identity.base import (
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.manifest import CARD_NAME
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
-from peft_registry.trainer.hub.answers import HubUnreachable, Request
+from peft_registry.trainer.hub.answers import HubRequest, HubUnreachable
 from peft_registry.trainer.hub.places import SharedCache
 from peft_registry.trainer.hub.repositories import (
     ListedFile,
@@ -190,7 +190,7 @@ class CheckedFetch:
         commit = self.listing.commit
         prefix = "datasets/" if self.listing.kind == "dataset" else ""
         url = f"{endpoint_or_default(self.endpoint)}/{prefix}{quote(repository)}/resolve/{commit}/{quote(file.name)}"
-        request = Request(repository, commit, url, self.token)
+        request = HubRequest(repository, commit, url, self.token)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 self._append(request, file, stream, stop)
@@ -199,7 +199,7 @@ class CheckedFetch:
                 if attempt == _ATTEMPTS or not stream.tell():
                     raise
 
-    def _append(self, request: Request, file: ListedFile, stream: BinaryIO, stop: Event) -> None:
+    def _append(self, request: HubRequest, file: ListedFile, stream: BinaryIO, stop: Event) -> None:
         size = file.size
         if size is None:
             raise CorruptDownload(self.listing.repository, file.name, "the hub states no size of it")

@@ -14,7 +14,7 @@ from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.paths import UnsafeInputPath, safe_relative_path
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.hub_names import COMMIT
-from peft_registry.trainer.hub.answers import Request
+from peft_registry.trainer.hub.answers import HubRequest
 
 Kind = Literal["model", "dataset"]
 MAX_LISTING_BYTES = 32 * 1024 * 1024  # about 300 bytes a file
@@ -82,11 +82,11 @@ def list_repository(
     Raises:
         MalformedHubAnswer: it is not a listing, too long, states no commit, or another than the one that was asked for.
         UnsafeHubName: a name that is not a plain relative path.
-        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable: as `peft_registry.trainer.hub.answers.Request.answer`.
+        HubNotFound, HubAccessDenied, HubRateLimited, HubUnreachable: as `peft_registry.trainer.hub.answers.HubRequest.answer`.
     """
     suffix = "" if revision is None else f"/revision/{quote(revision, safe='')}"
     url = f"{endpoint_or_default(endpoint)}/api/{kind}s/{quote(repository)}{suffix}?blobs=true"
-    body = Request(repository, revision, url, token).body(max_bytes=MAX_LISTING_BYTES)
+    body = HubRequest(repository, revision, url, token).body(max_bytes=MAX_LISTING_BYTES)
     if body is None:
         raise MalformedHubAnswer(repository, f"its list of files is longer than {MAX_LISTING_BYTES} bytes")
     answer = read_json(body, what="the list", error=lambda _, why: MalformedHubAnswer(repository, why))

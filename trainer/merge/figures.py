@@ -24,8 +24,8 @@ from peft_registry.trainer.merge.folder import write_model_folder
 from peft_registry.trainer.merge.ingredients import Prepared
 from peft_registry.trainer.merge.names import Placed, model_names
 from peft_registry.trainer.merge.second_computation import (
+    MergedPart,
     MergeNotReproduced,
-    Part,
     Reproduced,
     changed_by_peft,
     drawn_tensors,
@@ -269,7 +269,7 @@ def _computed_twice(run: _Unmerged, merged: Path, scratch: Path) -> tuple[ProbeA
     written = _in_float32(run, merged, scratch)
     state = written.state_dict()
     parts = [
-        Part(ingredient.mergeable, ingredient.version.weights_digest.hex, ingredient.weight, ingredient.density)
+        MergedPart(ingredient.mergeable, ingredient.version.weights_digest.hex, ingredient.weight, ingredient.density)
         for ingredient in run.prepared.folded
         if ingredient.mergeable is not None
     ]

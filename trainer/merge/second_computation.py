@@ -52,7 +52,7 @@ class MergeNotComparable(RunFailed):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class MergedPart:
     """One adapter of the merge as it was asked for: its folder, the digest that seeds its random choice, its numbers."""
 
     folder: Path
@@ -84,7 +84,7 @@ class Reproduced:
 
 
 def expected_by_definition(
-    algorithm: Algorithm, base: Array, changed: Sequence[tuple[Part, Array]], *, tensor: str, seed: int
+    algorithm: Algorithm, base: Array, changed: Sequence[tuple[MergedPart, Array]], *, tensor: str, seed: int
 ) -> Expected:
     """W + Δ of one tensor (Ilharco et al. 2023; Yadav et al. 2023; Yu et al. 2023), each adapter's W'ᵢ given.
 
@@ -134,7 +134,7 @@ def _smallest_kept(delta: Array, density: float) -> float:
     return float(np.partition(np.abs(delta).ravel(), delta.size - count)[delta.size - count])
 
 
-def _drawn(part: Part, shape: tuple[int, ...], tensor: str, seed: int) -> NDArray[np.bool_]:
+def _drawn(part: MergedPart, shape: tuple[int, ...], tensor: str, seed: int) -> NDArray[np.bool_]:
     """Which entries dare keeps: half words of PCG64 below density · 2³², the lower half of each first."""
     count = math.prod(shape)
     if part.density >= 1:
@@ -236,7 +236,7 @@ def reproduce(
     algorithm: Algorithm,
     *,
     base: Mapping[str, Array],
-    changed: Sequence[tuple[Part, Mapping[str, Array]]],
+    changed: Sequence[tuple[MergedPart, Mapping[str, Array]]],
     written: Mapping[str, Array],
     touched: int,
     seed: int,

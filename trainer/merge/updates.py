@@ -213,13 +213,13 @@ class Replacement:
     needs_all_rows = False
     is_addition = False
 
-    def load(self) -> "Replaced":
+    def load(self) -> "ReplacedTensor":
         rows, columns = self.tensor.matrix
-        return Replaced(self.tensor.read().reshape(rows, columns))
+        return ReplacedTensor(self.tensor.read().reshape(rows, columns))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Replaced:
+class ReplacedTensor:
     tensor: torch.Tensor
 
     def changed(self, weight: torch.Tensor, begin: int, end: int) -> torch.Tensor:  # noqa: ARG002 - nothing of it stays

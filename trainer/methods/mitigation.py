@@ -78,31 +78,31 @@ def measured_mitigation() -> Mitigation:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class MeasuredEffect:
     """What the figures say about a method; `mitigates` is None where they do not decide it, or where there are none."""
 
     mitigates: bool | None
     why: str
 
 
-def finding_about(method: str, measured: Mitigation) -> Finding:
+def finding_about(method: str, measured: Mitigation) -> MeasuredEffect:
     """Whether a method brought more flagged pairs to neutral than it over-corrected and than it introduced.
 
     It is decided where the 95 % intervals lie apart: one share above both others, or below one of them.
     """
     figures = next((entry for entry in measured.methods if entry.method == method), None)
     if figures is None:
-        return Finding(None, "not measured here; measure before and after")
+        return MeasuredEffect(None, "not measured here; measure before and after")
     neutral = figures.to_neutral
     low, high = neutral.bounds
     harms = [harm.bounds for harm in (figures.overcorrected, figures.introduced)]
     where = f"{measured.base}, {figures.flagged} flagged pairs, {figures.seeds} seeds"
     shares = f"{neutral.percent:g} % to neutral, {figures.introduced.percent:g} % introduced ({where})"
     if low > max(most for _, most in harms):
-        return Finding(True, f"repaired more than it harmed: {shares}")
+        return MeasuredEffect(True, f"repaired more than it harmed: {shares}")
     if high < max(least for least, _ in harms):
-        return Finding(False, f"harmed more than it repaired: {shares}")
-    return Finding(None, f"not decided: {shares}")
+        return MeasuredEffect(False, f"harmed more than it repaired: {shares}")
+    return MeasuredEffect(None, f"not decided: {shares}")
 
 
 def most_promising(methods: Iterable[str], measured: Mitigation) -> str | None:

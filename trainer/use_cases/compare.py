@@ -42,7 +42,7 @@ from peft_registry.trainer.inputs.training_file import LoadedConfig, load_traini
 from peft_registry.trainer.machine.environment import cut_paths
 from peft_registry.trainer.methods import METHODS, available_methods
 from peft_registry.trainer.methods.learning_rates import best_rate
-from peft_registry.trainer.use_cases.compare_arm import Arm, run_arm
+from peft_registry.trainer.use_cases.compare_arm import ComparisonArm, run_arm
 from peft_registry.trainer.use_cases.train_plan import require_effect
 
 
@@ -190,7 +190,9 @@ def comparison_id(config: TrainingFile) -> str:
     return canonical_digest({"name": config.name, "base": config.base, "paths": paths, **identity}).hex[:16]
 
 
-def plan_arms(config_path: Path, overrides: tuple[str, ...], loaded: LoadedConfig, plan: Plan) -> tuple[Arm, ...]:
+def plan_arms(
+    config_path: Path, overrides: tuple[str, ...], loaded: LoadedConfig, plan: Plan
+) -> tuple[ComparisonArm, ...]:
     """One arm for each method and seed: the seeds follow that of the file, the split stays that of the file's own seed."""
     config = loaded.config
     first = config.training.seed
@@ -210,7 +212,7 @@ def plan_arms(config_path: Path, overrides: tuple[str, ...], loaded: LoadedConfi
             if config.method == "qlora" != method:
                 changes["quantization"] = None  # the base in 4 bits is qlora's; the file asked for it by the method
             words = tuple(f"{key}={json.dumps(value)}" for key, value in changes.items())
-            arms.append(Arm(method, seed, rate, config_path, (*overrides, *words)))
+            arms.append(ComparisonArm(method, seed, rate, config_path, (*overrides, *words)))
     return tuple(arms)
 
 
@@ -234,7 +236,7 @@ class _Bench:
     command: tuple[str, ...]
     observe: Observe
 
-    def result(self, arm: Arm) -> ArmResult:
+    def result(self, arm: ComparisonArm) -> ArmResult:
         """The figures of an arm that is there, or of one that is trained now; the latency is measured where it is missing."""
         latencies = _latencies(self.registry, self.comparison)
         there = registered_before(self.registry, load_training_file(arm.config, arm.overrides), self.base)
@@ -264,7 +266,7 @@ class _Bench:
             _remember(self.registry, self.comparison, latencies | {outcome.version: outcome.latency.to_json()})
         return self._figures(arm, version_named(self.registry, outcome.version), outcome.latency)
 
-    def _figures(self, arm: Arm, version: Version, latency: Latency | None) -> ArmResult:
+    def _figures(self, arm: ComparisonArm, version: Version, latency: Latency | None) -> ArmResult:
         records = records_of(self.registry, version)
         run = records.run
         evaluations = standing_evaluations(self.registry, version, records.evaluations)

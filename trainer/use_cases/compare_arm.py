@@ -50,7 +50,7 @@ class ArmLost(RunFailed):
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class ComparisonArm:
     """What to train: a file with overrides."""
 
     method: str
@@ -75,7 +75,7 @@ class ArmOutcome:
 
 def run_arm(
     registry: Registry,
-    arm: Arm,
+    arm: ComparisonArm,
     *,
     comparison: str,
     registered: Version | None = None,
@@ -144,7 +144,9 @@ def _replace_environment(wanted: dict[str, str]) -> None:
     os.environ.update(wanted)
 
 
-def _listen(pipe: Connection, arm: Arm, work: Any, observe: Observe) -> ArmOutcome:  # work: the context's process class
+def _listen(
+    pipe: Connection, arm: ComparisonArm, work: Any, observe: Observe
+) -> ArmOutcome:  # work: the context's process class
     while True:
         try:
             message = pipe.recv()
@@ -162,7 +164,7 @@ def _listen(pipe: Connection, arm: Arm, work: Any, observe: Observe) -> ArmOutco
 class _Job:
     """What the process of an arm is told; `registered` is the label of the version that the arm gave before."""
 
-    arm: Arm
+    arm: ComparisonArm
     comparison: str
     registered: str | None
     measure_latency: bool

@@ -29,7 +29,7 @@ from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.sizes import bytes_of
 from peft_registry.schemas.values import Value, derived, measured, unknown
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.costs.fit import NO_QUESTION, Column, Estimate, Question, columns_of, fits, judge_claim
+from peft_registry.trainer.costs.fit import NO_QUESTION, Column, Estimate, FitQuestion, columns_of, fits, judge_claim
 from peft_registry.trainer.inputs.evaluation import load_suites
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file
 from peft_registry.trainer.machine.environment import Hardware, choose_hardware
@@ -66,7 +66,7 @@ def estimate_run(
     overrides: tuple[str, ...] = (),
     *,
     model_config: Path | None = None,
-    question: Question = NO_QUESTION,
+    question: FitQuestion = NO_QUESTION,
     observe: Observe = ignore,
 ) -> Estimate:
     """What the file's run needs, without reading a weight.
@@ -108,7 +108,7 @@ def estimate_run(
 
 
 def _estimate(
-    loaded: LoadedConfig, hf_config: Any, work: "_Workload", question: Question, *, rate: Value | None
+    loaded: LoadedConfig, hf_config: Any, work: "_Workload", question: FitQuestion, *, rate: Value | None
 ) -> Estimate:
     from peft_registry.trainer.costs.memory import trace_memory
     from peft_registry.trainer.training.train_adapter import weights_dtype
@@ -340,7 +340,7 @@ def recorded_speed(registry: Registry, base: Version, config: TrainingFile) -> V
     return None
 
 
-def _speed(question: Question, rate: Value | None) -> Value:
+def _speed(question: FitQuestion, rate: Value | None) -> Value:
     if question.tokens_per_second is not None:
         return Value(
             value=question.tokens_per_second, unit="tokens/s", source="declared", method="given to the estimate"

@@ -13,7 +13,7 @@ from peft_registry.trainer.bases.loading import load_tokenizer
 from peft_registry.trainer.data.containers import DataFileMissing, FileFacts, inspect_file
 from peft_registry.trainer.data.dataset import Located
 from peft_registry.trainer.data.formats import RowReading, choose_reading
-from peft_registry.trainer.data.inspection import Leak, Part, Seen, inspect_part, leak
+from peft_registry.trainer.data.inspection import DataPart, Leak, Seen, inspect_part, leak
 from peft_registry.trainer.hub.data_sets import is_hub_id, locate_locally_or_on_hub
 from peft_registry.trainer.inputs.base import base_named
 from peft_registry.trainer.inputs.training_file import load_training_file
@@ -36,12 +36,12 @@ class InspectionTarget:
 class Inspection:
     """What was found."""
 
-    train: Part
-    validation: Part | None = None
+    train: DataPart
+    validation: DataPart | None = None
     leak: Leak | None = None
 
     def to_json(self) -> dict[str, Any]:
-        def plain(part: Part | None) -> Any:
+        def plain(part: DataPart | None) -> Any:
             return None if part is None else asdict(part) | {"sha256": str(part.sha256)}
 
         return {
@@ -136,7 +136,7 @@ def _inspected(
     source: TrainSource,
     tokenizer: Any | None,
     show: int,
-) -> tuple[Part, Seen]:
+) -> tuple[DataPart, Seen]:
     return inspect_part(
         *opened, limit=source.rows, tokenizer=tokenizer, max_length=target.max_length, show=show if tokenizer else 0
     )

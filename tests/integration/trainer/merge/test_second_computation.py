@@ -23,9 +23,9 @@ from peft_registry.trainer.merge.adapter import read_adapter
 from peft_registry.trainer.merge.concatenate import NotConcatenable, require_plain
 from peft_registry.trainer.merge.names import model_names
 from peft_registry.trainer.merge.second_computation import (
+    MergedPart,
     MergeNotComparable,
     MergeNotReproduced,
-    Part,
     Reproduced,
     changed_by_peft,
     drawn_tensors,
@@ -133,7 +133,7 @@ def second(folder: Path, base: Path, *, algorithm: Any, weights: tuple[float, ..
     )
     places = places_in_model(model_names(base, checkpoint_tensors(base)), [job.name for job in plan.touched])
     drawn = drawn_tensors([*places], {job.name: job.parameters for job in plan.touched}, places, seed=seed)
-    parts = [Part(folder / name, name, weight, density) for name, weight in zip(("a", "b"), weights, strict=True)]
+    parts = [MergedPart(folder / name, name, weight, density) for name, weight in zip(("a", "b"), weights, strict=True)]
     return reproduce(
         algorithm,
         base=tensors_of(load(base).state_dict(), drawn),
@@ -230,7 +230,7 @@ def test_a_merge_of_which_no_entry_is_decided_does_not_pass_as_compared() -> Non
     """A difference far below the rounding of its weights: whatever was written would agree."""
     weights = np.ones((4, 4))
     nothing = weights + 1e-9 * np.arange(1.0, 17.0).reshape(4, 4)
-    part = Part(Path("adapter"), "adapter", 1.0, 0.5)
+    part = MergedPart(Path("adapter"), "adapter", 1.0, 0.5)
     with pytest.raises(MergeNotComparable, match="last bits"):
         reproduce(
             "ties",

@@ -31,7 +31,7 @@ from peft_registry.trainer.methods import available_methods
 from peft_registry.trainer.runs.begun import note_begun
 from peft_registry.trainer.use_cases.compare import Plan as ComparePlan
 from peft_registry.trainer.use_cases.compare import comparison_id, plan_arms, registered_before
-from peft_registry.trainer.use_cases.compare_arm import Arm, latency_of, run_arm
+from peft_registry.trainer.use_cases.compare_arm import ComparisonArm, latency_of, run_arm
 from tests.builders.homes import NOW, a_home
 from tests.processes.secrets import SECRETS, secrets_seen_by
 
@@ -106,7 +106,7 @@ def test_an_arm_trains_in_no_registry_whose_trust_file_was_exchanged_since_the_c
     with a_home(tmp_path / "theirs"):
         pass
     shutil.copy(tmp_path / "theirs" / "trust.json", tmp_path / "home" / "trust.json")
-    arm = Arm("lora", 1, 1e-3, tmp_path / "arms.yml", ())
+    arm = ComparisonArm("lora", 1, 1e-3, tmp_path / "arms.yml", ())
     with pytest.raises(TrustReplaced):
         run_arm(registry, arm, comparison="c", latency=False, observe=ignore)
     registry.close()
@@ -310,7 +310,7 @@ def config(tmp_path: Path) -> Path:
     return tmp_path / "arms.yml"
 
 
-def arms_of(config: Path, *overrides: str, **plan: Any) -> tuple[Arm, ...]:
+def arms_of(config: Path, *overrides: str, **plan: Any) -> tuple[ComparisonArm, ...]:
     loaded = load_training_file(config, overrides)
     return plan_arms(config, overrides, loaded, ComparePlan(**plan))
 
