@@ -178,7 +178,7 @@ class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002  transformers' own
         if self._run is not None:
-            self._run.note_step()
+            self._run.note_step(state)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002  transformers' own
         """Register the result; what goes wrong is said on stderr, and kept for `outcome`."""

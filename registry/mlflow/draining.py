@@ -6,6 +6,7 @@ and those that share a server take turns.
 """
 
 import contextlib
+import json
 import secrets
 import threading
 import time
@@ -48,6 +49,8 @@ from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.mirror import OutboxEntry
 from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.system_metrics import SystemMetrics
 from peft_registry.schemas.version import Version
 
 BATCH = 6 * TOGETHER
@@ -476,7 +479,18 @@ def _projected(registry: Registry, row: _Row | None, entry: OutboxEntry, shared:
         recalls=_recalls(registry, version),
         is_newest=row.is_newest,
         project=records.project,
+        system=_system_metrics(registry, records.run),
     )
+
+
+def _system_metrics(registry: Registry, run: RunRecord | None) -> SystemMetrics | None:
+    """What was sampled while a run trained; None where nothing was, or the object that holds it is lost or of another form."""
+    if run is None or run.system is None:
+        return None
+    # a curve of the machine is no reason to show nothing of a version: whoever verifies it says what is lost
+    with contextlib.suppress(KnownError, ValueError):
+        return SystemMetrics.from_json(json.loads(registry.store.read_bytes(run.system.sha256)))
+    return None
 
 
 def _recalls(registry: Registry, version: Version) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from peft_registry.schemas.evaluation import DatasetUsed, EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.system_metrics import SystemMetrics
 from peft_registry.schemas.values import Value
 
 CURVE = "loss/train"
@@ -215,6 +216,15 @@ def run_metrics(run: RunRecord) -> tuple[MetricPoint, ...]:
             for key, envelope in figures
             if (number := _number(envelope)) is not None
         ),
+    )
+
+
+def system_metrics(metrics: SystemMetrics) -> tuple[MetricPoint, ...]:
+    """How busy the machine was, by step and each at the time at which it was read: MLflow's page of system metrics draws them."""
+    return tuple(
+        MetricPoint(f"{SYSTEM}{name}", value, sample.step, round(sample.at * 1000))
+        for sample in metrics.samples
+        for name, value in sorted(sample.values.items())
     )
 
 

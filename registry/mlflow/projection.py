@@ -29,6 +29,7 @@ from peft_registry.registry.mlflow.figures import (
     run_metrics,
     run_params,
     standing_metrics,
+    system_metrics,
 )
 from peft_registry.registry.mlflow.tables import items_table, outcomes_table, results_table
 from peft_registry.schemas.canonical import canonical_digest
@@ -37,6 +38,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.run import RunRecord, Trial
 from peft_registry.schemas.statement import StoredStatement
+from peft_registry.schemas.system_metrics import SystemMetrics
 from peft_registry.schemas.version import Version
 
 EXPERIMENT = "registry"  # of versions without a project
@@ -192,6 +194,7 @@ def project_version(
     recalls: Sequence[str] = (),
     is_newest: bool = False,
     project: str | None = None,
+    system: SystemMetrics | None = None,
 ) -> Projection:
     """What MLflow should show for `version`.
 
@@ -216,6 +219,7 @@ def project_version(
         recalls: those that stand of it or of what it was made from.
         is_newest: whether no later version has its name.
         project: that it was made for; None for none.
+        system: how busy the machine was that trained it, where that was sampled.
     """
     recorded = len(evaluations) if evaluated is None else evaluated
     list_tags = _list_tags(version, run, evaluations, signer, evaluated=recorded)
@@ -246,6 +250,7 @@ def project_version(
             tags=_facts_of(version, evaluations, project) | list_tags,
             signer=signer,
             items=items,
+            system=system,
         ),
         version=VersionProjection(
             name=version.name,
@@ -277,6 +282,7 @@ def _run_projection(
     tags: dict[str, str],
     signer: str | None,
     items: Callable[[EvaluationRecord], bytes] | None,
+    system: SystemMetrics | None,
 ) -> RunProjection:
     registered = milliseconds(version.registered_at)
     run = made if isinstance(made, RunRecord) else None
@@ -284,7 +290,7 @@ def _run_projection(
     made_metrics: tuple[MetricPoint, ...] = ()
     if isinstance(made, RunRecord):
         params = run_params(made)
-        made_metrics = run_metrics(made)
+        made_metrics = (*run_metrics(made), *(() if system is None else system_metrics(system)))
     elif isinstance(made, MergeRecord):
         params = merge_params(made)
         made_metrics = merge_metrics(made)

@@ -9,7 +9,7 @@ import os
 import pickle
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from peft_registry.schemas.errors import IntegrityBroken
+from peft_registry.trainer.machine.system_metrics import SystemSampler
 
 STATE_NAME = "checkpoint.pt"
 FAILED_NAME = "failed.pt"
@@ -48,6 +49,7 @@ class TrainingProgress:
     peak_is_own: bool = False
     resumed_at: int | None = None
     shapes: dict[tuple[int, int, int], int] = field(default_factory=dict)
+    system: SystemSampler = field(default_factory=SystemSampler)
 
     @property
     def step(self) -> int:
@@ -121,7 +123,7 @@ def save_state(
         "trained": trained_parameters(model),
         "optimizer": optimizer.state_dict(),
         "generators": generators,
-        "progress": asdict(progress) | {"shapes": [[*shape, count] for shape, count in progress.shapes.items()]},
+        "progress": _progress_to_keep(progress),
     }
     with beside.open("wb") as stream:
         torch.save(value, stream)
@@ -133,6 +135,16 @@ def save_state(
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _progress_to_keep(progress: TrainingProgress) -> dict[str, Any]:
+    """In plain values, which torch's restricted reader takes."""
+    plain = {entry.name: getattr(progress, entry.name) for entry in fields(progress)}
+    metrics = progress.system.metrics
+    return plain | {
+        "shapes": [[*shape, count] for shape, count in progress.shapes.items()],
+        "system": None if metrics is None else metrics.to_json(),
+    }
 
 
 def load_state(path: Path, model: Any, optimizer: Any, *, total: int, rank: int = 0) -> TrainingProgress:
@@ -153,7 +165,9 @@ def load_state(path: Path, model: Any, optimizer: Any, *, total: int, rank: int 
         optimizer.load_state_dict(value["optimizer"])
         set_random_state(generators[rank])
         shapes = {(tokens, squares, learnt): count for tokens, squares, learnt, count in progress.pop("shapes")}
-        return TrainingProgress(**progress, shapes=shapes)
+        # a checkpoint of an earlier release has none
+        system = SystemSampler.resumed(progress.pop("system", None))
+        return TrainingProgress(**progress, shapes=shapes, system=system)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError) as error:
         raise CheckpointBroken(path, f"it cannot be read ({type(error).__name__})") from error
 

@@ -21,6 +21,7 @@ from peft_registry.schemas.config import TrainingBlock
 from peft_registry.schemas.errors import RunFailed
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Said, Started, ignore
 from peft_registry.schemas.run import LossCurve
+from peft_registry.schemas.system_metrics import SystemMetrics
 from peft_registry.trainer.data.collate import Batch, Batches, Layout
 from peft_registry.trainer.data.tokenize import IGNORED
 from peft_registry.trainer.machine.energy import EnergyMeter
@@ -80,7 +81,8 @@ class BatchShape:
 class TrainResult:
     """What happened: tokens include padding and repeats over epochs; `shapes` are what compute is counted from.
 
-    `resumed_at` is the step after which a killed run went on. `peak_bytes` is of training alone where `peak_is_own`.
+    `resumed_at` is the step after which a killed run went on. `peak_bytes` is of training alone where `peak_is_own`. `system` is
+    of the process that keeps the state.
     """
 
     curve: LossCurve
@@ -97,6 +99,7 @@ class TrainResult:
     processes: int = 1
     peak_bytes: int | None = None
     peak_is_own: bool = False
+    system: SystemMetrics | None = None
 
 
 def train(
@@ -152,7 +155,7 @@ def train(
         training_mode(model, settings, layout) as run.attention,
         finish_step_on_interrupt(active=keeps_state) as ctrl_c,
     ):
-        meter = _Meter(run.progress, clock)
+        meter = _Meter(run.progress, clock, total=run.total)
         for step, micro_batches in run.steps_left(batches, layout):
             with translate_out_of_memory(step), run.state_kept_if_it_diverges(step, checkpoints):
                 loss, vocabulary = run.backward(micro_batches)  # adds to the .grad of every trained parameter
@@ -163,6 +166,7 @@ def train(
                 run.optimizer.zero_grad(set_to_none=True)
             run.count(micro_batches, loss)
             meter.read()
+            meter.sample()
             run.note_peak()
             observe(Advanced(_STEP, step, (("loss", f"{loss:.2f}"), ("tok/s", f"{meter.tokens_per_second:.0f}"))))
             is_due = checkpoints is not None and checkpoints.due(step, meter.seconds_since_save)
@@ -391,6 +395,7 @@ class _TrainingRun:
             processes=self.processes.size,
             peak_bytes=progress.peak_bytes,
             peak_is_own=progress.peak_is_own,
+            system=progress.system.metrics,
         )
 
     def _add_up(self, total: float, vocabulary: int) -> tuple[float, int]:
@@ -412,9 +417,12 @@ class _TrainingRun:
 
 
 class _Meter:
-    """Seconds and energy of a run, added to what it had taken before it was resumed; and the time since its last checkpoint."""
+    """Seconds and energy of a run, added to what it had taken before it was resumed; and the time since its last checkpoint.
 
-    def __init__(self, progress: TrainingProgress, clock: Callable[[], float]) -> None:
+    `total` is the number of its steps.
+    """
+
+    def __init__(self, progress: TrainingProgress, clock: Callable[[], float], *, total: int) -> None:
         self._progress = progress
         self._clock = clock
         self._seconds_before = progress.seconds
@@ -423,6 +431,10 @@ class _Meter:
         self._started = clock()
         self._saved = clock()
         self._energy = EnergyMeter()
+        self._total = total
+        progress.system.clock = clock
+        if progress.step < total:
+            self.sample()
 
     def read(self) -> None:
         """Write time and energy into the progress."""
@@ -430,6 +442,11 @@ class _Meter:
         self._energy.note()
         spent = self._energy.kilowatt_hours
         self._progress.energy_kwh = None if spent is None else self._energy_before + spent
+
+    def sample(self) -> None:
+        """Read how busy the machine is, where that is due."""
+        step = self._progress.step
+        self._progress.system.note(step, is_last=step == self._total)
 
     def saved(self) -> None:
         """The state was kept just now."""

@@ -29,10 +29,12 @@ from peft_registry.schemas.manifest import Manifest, Parent
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Observe, Said, Warned
 from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.system_metrics import KeptSystemMetrics
 from peft_registry.trainer.bases.in_memory import compare_in_memory
 from peft_registry.trainer.inputs.base import checked_base
 from peft_registry.trainer.machine.energy import EnergyMeter
 from peft_registry.trainer.machine.peak_memory import peak_bytes, reset_peak
+from peft_registry.trainer.machine.system_metrics import SystemSampler
 from peft_registry.trainer.runs.begun import note_begun
 from peft_registry.trainer.runs.folder import run_folder
 from peft_registry.trainer.training.followable import (
@@ -139,11 +141,18 @@ class FollowedRun:
         """Set the meters of time, memory and energy to zero."""
         self._own_peak = reset_peak(self._start.hardware.device)
         self._energy = EnergyMeter()
+        self._system = SystemSampler()
+        self._system.note(self._start.from_step)
         self._started = time.perf_counter()
         self._energy_read = self._started
 
-    def note_step(self) -> None:
-        """A step of the trainer's loop is over: counters wrap, and are read now and then."""
+    def note_step(self, state: Any) -> None:
+        """A step of the trainer's loop is over: counters wrap, and are read now and then; so is how busy the machine is.
+
+        Args:
+            state: transformers' own, of the trainer.
+        """
+        self._system.note(state.global_step)
         now = time.perf_counter()
         if now - self._energy_read >= _ENERGY_SECONDS:
             self._energy.note()
@@ -163,6 +172,8 @@ class FollowedRun:
         """
         seconds = time.perf_counter() - self._started
         self._energy.note()
+        self._system.note(state.global_step, is_last=True)
+        system = self._system.metrics
         start = self._start
         self._require_same_model()
         require_finite(self.trainer, state.log_history)
@@ -180,6 +191,7 @@ class FollowedRun:
             costs=self._costs(seconds, processes),
             has_own_optimizer=self.has_own_optimizer,
             project=self.request.project,
+            system=None if system is None else KeptSystemMetrics.of(system),
             command=self.request.command,
             warnings=self.warnings,
             finished_at=self.registry.clock(),
@@ -203,7 +215,7 @@ class FollowedRun:
             production=run,
             modification=modification,
             card=card,
-            kept=start.rows.kept,
+            kept=(*start.rows.kept, *(() if system is None else (system.to_canonical(),))),
         )
         registered = register_product(self.registry, product, observe=self.observe)
         self.observe(Said("version", f"{registered.version.label}  {registered.version.manifest_digest.short}"))

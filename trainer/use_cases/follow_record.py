@@ -9,6 +9,7 @@ from typing import Any
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.run import FollowedTraining, LossCurve, RunRecord
+from peft_registry.schemas.system_metrics import KeptSystemMetrics
 from peft_registry.schemas.values import Timestamp, measured, unknown
 from peft_registry.trainer.costs.compute import FollowedCosts, compute_of_followed
 from peft_registry.trainer.machine.environment import describe_environment, library_versions
@@ -64,6 +65,7 @@ def record_of_followed(
     costs: FollowedCosts,
     has_own_optimizer: bool,
     project: str | None,
+    system: KeptSystemMetrics | None,
     command: tuple[str, ...],
     warnings: list[str],
     finished_at: Timestamp,
@@ -78,6 +80,7 @@ def record_of_followed(
         costs: what the passes, the time and the energy came to.
         has_own_optimizer: whether the script gave the trainer its optimizer.
         project: that the script names.
+        system: which object holds how busy the machine was.
         command: the words that the script was started with.
         warnings: said while it trained.
         finished_at: the time now.
@@ -109,6 +112,7 @@ def record_of_followed(
         coverage=coverage_of(trainer.model) or None,
         followed=_what_the_trainer_did(trainer, state, start, has_own_optimizer=has_own_optimizer),
         project=project,
+        system=system,
         started_at=start.started_at,
         finished_at=finished_at,
     )

@@ -51,6 +51,7 @@ from peft_registry.schemas.manifest import Kind, Layout, Manifest, Parent
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.run import TASKS_PREFIX, BegunRun, KeptRun, KeptTexts, RunRecord
+from peft_registry.schemas.system_metrics import KeptSystemMetrics
 from peft_registry.schemas.values import derived, measured
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.ancestry import texts_of_ancestors
@@ -288,7 +289,7 @@ class _Run:
         run = self._run_record(trained, manifest, evaluated, passes, texts.describe(kept_texts))
         self._say_compute(run)
         modification = self._modification(manifest, run, evaluated.record, change, key_id)
-        product = self._product(manifest, run, evaluated, modification, kept_texts)
+        product = self._product(manifest, run, evaluated, modification, self._kept(kept_texts, trained))
         registered = register_product(self.registry, product, observe=self.observe)
         if self.shared is not None:
             self.shared.take_off(trained.model, self.config)
@@ -529,6 +530,7 @@ class _Run:
             texts=texts,
             coverage=coverage_of(trained.model) or None,
             project=self.config.project,
+            system=None if trained.result.system is None else KeptSystemMetrics.of(trained.result.system),
             started_at=self.kept.started_at,
             finished_at=self.registry.clock(),
         )
@@ -577,13 +579,19 @@ class _Run:
         self.observe(Said("record", counted.sentence))
         return record
 
+    @staticmethod
+    def _kept(texts: bytes, trained: "Trained") -> tuple[bytes, ...]:
+        """The objects that the record of the run binds by digest: hashes of its texts, and how busy the machine was."""
+        system = trained.result.system
+        return (texts,) if system is None else (texts, system.to_canonical())
+
     def _product(
         self,
         manifest: Manifest,
         run: RunRecord,
         evaluated: "EvaluatedRun",
         modification: ModificationRecord,
-        texts: bytes,
+        kept: tuple[bytes, ...],
     ) -> Product:
         card = model_card(
             name=self.config.name,
@@ -603,5 +611,5 @@ class _Run:
             modification=modification,
             card=card,
             evaluations=(MeasuredEvaluation(evaluated.record, evaluated.items),),
-            kept=(texts,),
+            kept=kept,
         )

@@ -90,6 +90,10 @@ def test_a_stopped_run_goes_on_to_the_same_bits(variant: str, batches: Batches, 
     assert found.resumed_at == 6
     assert same_weights(resumed, whole)
     assert found.curve == expected.curve
+    assert found.system is not None
+    sampled = [sample.step for sample in found.system.samples]
+    assert (sampled[0], sampled[-1]) == (0, found.steps)
+    assert 6 in sampled, "where it was resumed"
     assert (found.tokens, found.padding_tokens, found.shapes) == (
         expected.tokens,
         expected.padding_tokens,

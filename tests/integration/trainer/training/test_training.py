@@ -1,8 +1,12 @@
 """A tiny random model is trained, saved and reloaded; what must fail fails with its own error."""
 
 import hashlib
+import itertools
 import json
+import math
+import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from peft_registry.schemas.progress import Advanced
 from peft_registry.trainer.bases.tensor_files import AdapterConfigRefused, WeightsMismatch
 from peft_registry.trainer.data.collate import Batches, collate, padding_id
 from peft_registry.trainer.data.dataset import load_data
+from peft_registry.trainer.machine.seeding import seed_everything
 from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.methods.targets import TargetsNotFound, TiedTarget
 from peft_registry.trainer.training.loop import learning_rate_factor, supervised_loss, train
@@ -66,6 +71,29 @@ def test_training_twice_gives_the_same_bytes(batches, tmp_path):
         digests.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()})
     assert digests[0] == digests[1]
     assert set(digests[0]) == {"adapter_config.json", "adapter_model.safetensors"}
+
+
+def test_sampling_the_machine_changes_no_loss_and_leaves_no_thread(batches):
+    config = a_training_file(lora__dropout=0.1)
+    threads = set(threading.enumerate())
+    results = []
+    for seconds_a_call in (0.0, 60.0):  # the second is sampled after each step
+        calls = itertools.count()
+        model = implementation("lora").prepare(a_model(), config, seed=5)
+        seed_everything(5)
+        clock = partial(lambda calls, seconds: next(calls) * seconds, calls, seconds_a_call)
+        results.append(train(model, batches, config.training, clock=clock))
+    seldom, often = results
+    assert seldom.curve == often.curve
+    assert [sample.step for sample in seldom.system.samples] == [0, seldom.steps]
+    assert [sample.step for sample in often.system.samples] == list(range(often.steps + 1))
+    assert all("process_memory_megabytes" in sample.values for sample in often.system.samples)
+    assert all(sample.values["process_cpu_percentage"] > 0 for sample in often.system.samples[1:])
+    with torch.no_grad():
+        model.get_base_model().model.norm.weight.fill_(math.nan)
+    with pytest.raises(LossDiverged):
+        train(model, batches, config.training)
+    assert set(threading.enumerate()) == threads
 
 
 def test_a_base_with_dropout_of_its_own_trains_the_same_way_twice(tmp_path):

@@ -1,5 +1,6 @@
 """A training by somebody else's trainer, followed by the callback: what is registered, what is said, and what is refused."""
 
+import json
 import math
 import os
 import re
@@ -31,6 +32,7 @@ from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.identity import Digest, MalformedProject
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.profile import OrganisationProfile
+from peft_registry.schemas.system_metrics import SystemMetrics
 from peft_registry.trainer.evaluation.leakage import hash_texts, read_text_hashes
 from peft_registry.trainer.use_cases.add_base import intake_base
 from peft_registry.trainer.use_cases.train import train_and_register
@@ -102,6 +104,11 @@ def test_what_a_trainer_trained_verifies_and_answers_as_the_model_in_memory(
             PeftModel.from_pretrained(a_model_of(place / "tiny"), tmp_path / "pulled").eval()(tokens).logits, expected
         )
     assert "Trainer" in make_report(registry, version).decode()
+    system = callback.outcome.run.system
+    assert system is not None
+    assert SystemMetrics.from_json(json.loads(registry.store.read_bytes(system.sha256))).samples[-1].step == (
+        trainer.state.global_step
+    )
     assert records_of(registry, version).project == callback.outcome.run.project == "colours"
     # the scratch of the run is gone, and no hook stays on the script's model
     assert not list((place / "home" / "runs").glob("*"))

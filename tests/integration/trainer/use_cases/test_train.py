@@ -1,5 +1,6 @@
 """`registry train` in process: what is recorded of the command and the facts, and what a repeated training says."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from peft_registry.registry.compliance.facts import FactUnknown
 from peft_registry.registry.compliance.stated import FactMalformed, FactNeedsSignature, FactNotDeclarable
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import ProfileValueRefused
+from peft_registry.registry.mlflow.draining import projection_of
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.verify import verify_version
@@ -22,6 +24,7 @@ from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.progress import Event, Said, Warned
 from peft_registry.schemas.run import KeptRun
+from peft_registry.schemas.system_metrics import KeptSystemMetrics, SystemMetrics
 from peft_registry.schemas.values import declared
 from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.runs.folder import TRAINING, write_state
@@ -31,6 +34,7 @@ from peft_registry.trainer.use_cases.estimate import estimate_run
 from peft_registry.trainer.use_cases.train import TrainOutcome, train_and_register
 from peft_registry.trainer.use_cases.train_plan import OverrideWithoutEffect, require_effect
 from tests.builders.homes import NOW, a_home
+from tests.builders.mirror import an_entry
 from tests.builders.training import a_base_folder, colour_rows, write_rows
 
 FILE = """\
@@ -108,6 +112,30 @@ def test_the_project_of_the_file_is_that_of_the_run(place: Place, first: TrainOu
     records = records_of(place.registry, first.version)
     assert records.run is not None
     assert records.project == records.run.config["project"] == "colours"
+
+
+def test_how_busy_the_machine_was_is_kept_beside_the_run_and_not_in_what_is_signed_of_the_model(
+    place: Place, first: TrainOutcome
+) -> None:
+    registry = place.registry
+    records = records_of(registry, first.version)
+    assert records.run is not None
+    kept = records.run.system
+    assert kept is not None
+    metrics = SystemMetrics.from_json(json.loads(registry.store.read_bytes(kept.sha256)))
+    assert KeptSystemMetrics.of(metrics) == kept
+    assert (metrics.samples[0].step, metrics.samples[-1].step) == (0, max(records.run.curve.steps))
+    assert str(kept.sha256) not in records.manifest.to_canonical().decode()
+    points = {
+        point.key: point for point in projection_of(registry, an_entry(first.version, 1)).run.metrics if not point.final
+    }
+    last = metrics.samples[-1]
+    shown = points["system/process_memory_megabytes"]
+    assert (shown.value, shown.step, shown.at_ms) == (
+        last.values["process_memory_megabytes"],
+        last.step,
+        round(last.at * 1000),
+    )
 
 
 def test_a_repeated_training_that_states_nothing_new_records_and_warns_of_nothing(

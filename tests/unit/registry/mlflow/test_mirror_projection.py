@@ -18,6 +18,7 @@ from peft_registry.registry.mlflow.projection import Content, Projection
 from peft_registry.registry.mlflow.route import MirrorRoute
 from peft_registry.schemas.evaluation import EvaluationRecord, Result, Threshold
 from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
+from peft_registry.schemas.system_metrics import SystemMetrics, SystemSample
 from peft_registry.schemas.values import derived
 from tests.builders.mirror import (
     Memory,
@@ -520,3 +521,19 @@ def test_an_evaluation_that_was_made_again_on_the_same_rows_counts_once() -> Non
 def test_evaluations_of_something_else_are_not_an_evaluation_of_the_version() -> None:
     tags = dict(a_projection(evaluations=(), evaluated=2).version.tags)
     assert tags["registry.bias"] == "not evaluated: 2 recorded, none of what is registered"
+
+
+def test_what_was_sampled_stands_among_the_system_metrics_at_its_own_times_and_takes_no_chart() -> None:
+    samples = tuple(
+        SystemSample(step=step, at=1_800_000_000.5 + step, values={"process_memory_megabytes": 100.0 + step})
+        for step in range(60)
+    )
+    system = SystemMetrics(interval_seconds=10.0, samples=samples)
+    without, sampled = a_projection(), a_projection(system=system)
+    added = set(sampled.run.metrics) - set(without.run.metrics)
+    assert set(without.run.metrics) < set(sampled.run.metrics)
+    assert {(point.key, point.value, point.step, point.at_ms, point.final) for point in added} == {
+        ("system/process_memory_megabytes", 100.0 + step, step, 1_800_000_000_500 + 1000 * step, False)
+        for step in range(60)
+    }
+    assert sampled.digest != without.digest
