@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -135,7 +136,8 @@ def show_error(error: KnownError, *, as_json: bool) -> None:
         note(f"{printable(error.what)}:")
     for problem in problems[:PROBLEMS_SHOWN]:
         note(f"error: {printable(problem.what)}")
-        note(f"  why: {printable(problem.why)}")
+        for label, reason in zip_longest(("why:",), problem.separate_reasons or (problem.why,), fillvalue="    "):
+            note(f"  {label} {printable(reason)}")
         note(f"  fix: {printable(problem.fix)}")
     if len(problems) > PROBLEMS_SHOWN:
         note(f"… and {len(problems) - PROBLEMS_SHOWN} more; --output json has all of them")

@@ -71,7 +71,8 @@ EXIT_CODES = (
 # the one requirement whose package has another name
 _IMPORTED_AS = {"pyyaml": "yaml"}
 
-# how the parser says that a word is none of the choices
+# how the parser says that a word is not a day, and that it is none of the choices
+_NO_DAY = re.compile(r"('[^']*') does not match the formats? '%Y-%m-%d'")
 _NO_CHOICE = re.compile(r"'(?P<word>[^']*)' is not one of (?P<choices>'.*')")
 # the order in which a reader meets them
 COMMANDS = (
@@ -352,6 +353,7 @@ def _usage_error(error: Exception) -> CommandLineRefused | None:
         return None
     # typer has pydantic check choices, which puts its own words first
     objection = str(error.format_message()).replace("Value error, ", "", 1)  # type: ignore[attr-defined]  # a usage error
+    objection = _NO_DAY.sub(r"\1 is not a day such as 2026-05-01", objection)
     choice = _NO_CHOICE.search(objection)
     word = None if choice is None else choice["word"]
     choices = () if choice is None else tuple(re.findall(r"'([^']*)'", choice["choices"]))

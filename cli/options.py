@@ -29,9 +29,9 @@ def reason_and_key(reason: str | None, key: Path | None, *, why_reason: str, why
         why_key: why it needs a key from elsewhere.
 
     Raises:
-        OptionNeeded: one of them is missing.
+        OptionNeeded: one of them is missing, or the reason is blank.
     """
-    if reason is None:
+    if reason is None or not reason.strip():
         raise OptionNeeded("--reason TEXT", why_reason)
     if key is None:
         raise OptionNeeded("--key FILE", why_key)

@@ -52,6 +52,11 @@ class KnownError(Exception):
     why: ClassVar[str] = ""
     fix: ClassVar[str] = ""
 
+    @property
+    def separate_reasons(self) -> tuple[str, ...]:
+        """The reasons of `why` one by one, where it has several and a person reads them better below each other."""
+        return ()
+
     # any facts: the transform above has the type checker see the facts of each class
     def __init__(self, *values: Any, **named: Any) -> None:
         facts = _bind(type(self), values, named)

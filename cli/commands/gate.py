@@ -102,7 +102,7 @@ def gate_set(
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Bind an alias to a policy: no later move passes by another. Signed with your key."""
+    """Bind an alias to a policy: from then on no other lets it move. Signed with your key."""
     from peft_registry.registry.use_cases.gate import read_gate_policy
 
     if policy is None:
@@ -115,7 +115,7 @@ def gate_set(
     console.line(f"bound    {alias} to {asked.policy.name} ({asked.digest.short}) by {bound.person}")
     if bound.before is not None:
         console.line(f"before   {console.printable(bound.before)}", indent=9)
-    console.next_step(f"registry gate status {alias if '@' in alias else f'NAME@{alias}'}")
+    console.next_step(_explained(alias))
 
 
 def gate_unset(
@@ -132,9 +132,15 @@ def gate_unset(
     if output is Output.json:
         console.out_json(bound.model_dump(mode="json"))
         return
-    console.line(f"free     {alias} by {bound.person}")
+    console.line(f"unbound  {alias} by {bound.person}")
     console.line(f"before   {console.printable(bound.before or '')}", indent=9)
-    console.next_step(f"registry gate set {alias} --policy regulated")
+    console.next_step(_explained(alias))
+
+
+def _explained(alias: str) -> str:
+    """What is asked of a version before the alias may point at it; nothing may point there yet, so that no status is asked."""
+    name, _, word = alias.rpartition("@")
+    return f"registry promote {name or 'NAME'} {word} --explain"
 
 
 def _bind(

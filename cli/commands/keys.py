@@ -177,7 +177,7 @@ def _print_pair(pair: "KeyPair", person: str | None, output: Output, *, unencryp
         return
     console.line(f"key      {pair.private_file}{'  (unencrypted)' if unencrypted else ''}")
     console.line(f"public   {pair.public_file}  sha256:{pair.public.key_id}")
-    console.note("tell the digest to whoever holds the root over another channel than the file")
+    console.note("tell whoever holds the root this digest, by another channel than the file goes")
     console.next_step(
         f"registry trust add {pair.public_file} --person {shlex.quote(person or 'NAME')} --role {pair.role}"
     )

@@ -42,7 +42,11 @@ def verdict(
         return
     other = None if rules is None else read_verdict_rules(rules)
     if every and other is None:
-        raise OptionNeeded("--rules FILE", "`--all` says what other rules would change")
+        raise OptionNeeded(
+            "--rules FILE",
+            "`--all` says what other rules would change; `registry verdict --print-rules >FILE` writes the shipped ones, to be "
+            "changed, and `registry list --columns version,verdict` shows what these say",
+        )
     if not every and reference is None:
         raise OptionNeeded("a REFERENCE, or --all", "a verdict is about a version")
     with opened(home, checkpoint=checkpoint) as registry:
@@ -57,7 +61,7 @@ def verdict(
     for label, text in shown.lines():
         console.line(f"{label:<9} {console.printable(text)}", indent=10)
     if any(verdict.missing for verdict in shown.verdicts.both):
-        console.next_step(f"registry decide {shown.version} --form answers.yml")
+        console.next_step(f"registry decide {shown.version} --form gaps.yml")
     else:
         console.next_step(f"registry report {shown.version}")
 

@@ -19,7 +19,7 @@ from peft_registry.registry.compliance.verdicts.high_risk import (
     decide_high_risk,
     is_high,
 )
-from peft_registry.registry.compliance.verdicts.modifier import Answers, decide_modifier
+from peft_registry.registry.compliance.verdicts.modifier import ANSWERED_IN, Answers, decide_modifier
 from peft_registry.registry.compliance.verdicts.rules import TableName, Thresholds, VerdictRules, shipped_rules
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.document import Frozen
@@ -53,6 +53,13 @@ class Verdict(Frozen):
         if self.row is None:
             return f"{self.status}: {len(self.missing)} open"
         return f"{self.status} ({self.row}, {self.clause})"
+
+    @property
+    def open_questions(self) -> Iterator[str]:
+        """What is missing, each with the field that answers it; the table of systems names its fields itself."""
+        for question in self.missing:
+            field = ANSWERED_IN.get(question)
+            yield question if field is None else f"{question} ({field})"
 
 
 class RaisedFlag(Frozen):

@@ -81,7 +81,9 @@ def _reasons(facts: GateFacts, policy: GatePolicy) -> Iterator[Reason]:
     for path in () if facts.is_base else policy.answered:
         if path in facts.open_fields:
             yield Reason(
-                rule="answered", text=f"{path} is open in its record", remedy="answer it with `registry decide`"
+                rule="answered",
+                text=f"{path} is open in its record",
+                remedy=f"answer it with `registry decide {facts.label} --form gaps.yml`",
             )
     yield from _of_statuses(facts, policy)
     if policy.status_decided or set(policy.refused_statuses) - _WITHOUT_DECISIONS:
@@ -149,7 +151,7 @@ def _of_delta(facts: GateFacts, rule: DeltaRule) -> Iterator[Reason]:
 
 
 def _of_statuses(facts: GateFacts, policy: GatePolicy) -> Iterator[Reason]:
-    remedy = f"`registry verdict {facts.label}` says why; answer with `registry decide`"
+    remedy = f"`registry verdict {facts.label}` says why; answer with `registry decide {facts.label} --form gaps.yml`"
     for status in facts.statuses:
         if status.status in policy.refused_statuses:
             basis = "" if status.basis is None else f" ({status.basis})"
@@ -175,14 +177,14 @@ def _of_approvals(facts: GateFacts, rule: ApprovalRule) -> Iterator[Reason]:
     persons: set[str] = set()
     for vote in facts.votes:
         if vote.objection:
-            objections.append(f"{vote.person}'s does not count: {vote.objection}")
+            objections.append(f"that of {vote.person} does not count: {vote.objection}")
         elif rule.by_others and vote.person in facts.makers:
-            objections.append(f"{vote.person}'s does not count: a key of theirs made the version")
+            objections.append(f"that of {vote.person} does not count: a key of theirs made the version")
         else:
             persons.add(vote.person)  # two keys of one person count once
     if len(persons) < rule.count:
         had = f"{len(persons)} of {rule.count} approvals" + (f" ({', '.join(sorted(persons))})" if persons else "")
-        text = "; ".join((had, *objections))
+        text = "; ".join((had, *dict.fromkeys(objections)))  # whoever approved twice is told once
         yield Reason(rule="approvals", text=text, remedy=f"`registry approve {facts.label} --policy … --key FILE`")
 
 

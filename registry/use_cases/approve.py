@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from peft_registry.registry.gate.policy import GatePolicy
+from peft_registry.registry.gate.policy import RULES, GatePolicy
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.decisions import bound_evaluations, bound_record
 from peft_registry.registry.records.signed_records import records_of
@@ -10,6 +10,7 @@ from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.gate import ReadPolicy
 from peft_registry.registry.use_cases.statements import SignedStatement, append_statement
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.version import Version
 
 
@@ -17,11 +18,17 @@ class RuleNotWaivable(InputRefused):
     reference = "rule-not-waivable"
     what = "the policy {policy} lets nobody waive {rule}"
     why = "{reason}"
-    fix = "use another version, or a policy that lists it under `waivable`"
+    fix = "{remedy}"
 
     policy: str
     rule: str
     waivable: tuple[str, ...]
+
+    @property
+    def remedy(self) -> str:
+        otherwise = "use another version, or a policy that lists it under `waivable`"
+        # a rule that there is was meant as it stands: only a misspelt one has a nearest
+        return did_you_mean(None if self.rule in RULES else closest(self.rule, self.waivable), otherwise)
 
     @property
     def reason(self) -> str:

@@ -7,6 +7,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from peft_registry.registry.compliance.field_paths import FieldPath
+from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.record_verdicts import UNDETERMINED
+from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.gate.facts import GateFacts
 from peft_registry.registry.gate.policy import SHIPPED, GatePolicy
@@ -19,6 +23,7 @@ from peft_registry.registry.records.signed_records import signed_statements
 from peft_registry.registry.use_cases.gate_facts import gate_facts
 from peft_registry.registry.use_cases.promote import Replaced, require_movable, require_verified, set_alias
 from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.base_model import LICENCE_FLAGS
 from peft_registry.schemas.document import Frozen, first_problem
 from peft_registry.schemas.errors import InputRefused, NotFound, Refused
 from peft_registry.schemas.identity import Digest, MalformedReference, Reference
@@ -57,21 +62,31 @@ class GateClosed(Refused):
     reference = "gate-closed"
     what = "{label} may not be {alias}: the policy {policy} says no"
     why = "{reasons}"
-    fix = "{remedies}; `registry promote {label} {alias} --policy {typed} --explain` lists them line by line"
+    fix = "{remedies}`registry promote {label} {alias}{option} --explain` lists each with what opens it"
 
     label: str
     alias: str
     policy: str
-    typed: str
+    typed: str | None  # None: the alias is bound to it, and no word means it
     objections: tuple[Reason, ...]
 
     @property
+    def option(self) -> str:
+        return "" if self.typed is None else f" --policy {self.typed}"
+
+    @property
+    def separate_reasons(self) -> tuple[str, ...]:
+        return tuple(f"({number}) {reason.text}" for number, reason in enumerate(self.objections, start=1))
+
+    @property
     def reasons(self) -> str:
-        return "; ".join(f"({number}) {reason.text}" for number, reason in enumerate(self.objections, start=1))
+        return "; ".join(self.separate_reasons)
 
     @property
     def remedies(self) -> str:
-        return "; ".join(dict.fromkeys(reason.remedy for reason in self.objections))
+        """What opens it where that is one act; of several `--explain` says which opens what."""
+        remedies = tuple(dict.fromkeys(reason.remedy for reason in self.objections))
+        return f"{remedies[0]}; " if len(remedies) == 1 else ""
 
 
 class NoGatePassed(NotFound):
@@ -86,11 +101,11 @@ class NoGatePassed(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class ReadPolicy:
-    """A policy, its bytes and their SHA-256; `typed` is the word or path that means it."""
+    """A policy, its bytes and their SHA-256; `typed` is the word or path that means it, None where none does."""
 
     policy: GatePolicy
     data: bytes
-    typed: str
+    typed: str | None
 
     @property
     def digest(self) -> Digest:
@@ -129,9 +144,9 @@ class GateShown(Frozen):
                 yield "set aside", f"{decision.text}: {decision.objection}"
             else:
                 yield "decided", decision.text
-        for vote in self.facts.votes:
-            if vote.objection:
-                yield "set aside", f"the approval of {vote.person}: {vote.objection}"
+        set_aside = [f"the approval of {vote.person}: {vote.objection}" for vote in self.facts.votes if vote.objection]
+        for text in dict.fromkeys(set_aside):  # whoever approved twice is told once
+            yield "set aside", text
         yield "gate", "open" if self.decision.is_open else f"closed by {len(self.decision.reasons)}"
 
 
@@ -151,22 +166,55 @@ def read_gate_policy(text: str) -> ReadPolicy:
 
     Raises:
         GatePolicyUnknown: it is neither a shipped policy nor a file.
-        GatePolicyRefused: the file is none.
+        GatePolicyRefused: the file is none, asks for what nothing has, or bears the name of a shipped one.
         MalformedYaml, OfferedFileRefused, FileUnreadable: it cannot be read.
     """
     if text in SHIPPED:
-        return _policy(text, shipped_policy(text))
+        return _policy(text, shipped_policy(text), typed=text)
     path = Path(text)
     if not path.exists():
         raise GatePolicyUnknown(text, SHIPPED)
-    return _policy(text, read_offered(path, max_bytes=MAX_BYTES))
+    offered = _policy(text, read_offered(path, max_bytes=MAX_BYTES), typed=text)
+    _require_own_name(offered, text)
+    objection = next(_unknown_words(offered.policy), None)
+    if objection is not None:
+        raise GatePolicyRefused(text, objection)
+    return offered
 
 
-def _policy(name: str, data: bytes) -> ReadPolicy:
+def _policy(name: str, data: bytes, *, typed: str | None) -> ReadPolicy:
     try:
-        return ReadPolicy(GatePolicy.model_validate(read_yaml(data, what=Path(name).name)), data, name)
+        return ReadPolicy(GatePolicy.model_validate(read_yaml(data, what=Path(name).name)), data, typed)
     except ValidationError as error:
         raise GatePolicyRefused(name, first_problem(error)) from error
+
+
+def _require_own_name(offered: ReadPolicy, file: str) -> None:
+    """Raise unless a file bears a name of its own: who reads `regulated` in a signed move takes it for what the tool ships."""
+    name = offered.policy.name
+    if name in SHIPPED and offered.data != shipped_policy(name):
+        reason = f"it is called {name}, as the policy that comes with the tool, and is not the same; write a `name:` of its own"
+        raise GatePolicyRefused(file, reason)
+
+
+def _unknown_words(policy: GatePolicy) -> Iterator[str]:
+    """What a policy asks for that no version has: such a rule would never close the gate, and nobody would see it."""
+    known_fields = tuple(field_rules().by_path())
+    for path in policy.answered:
+        if FieldPath.parse(path).rule not in known_fields:
+            yield f"answered: {_no_such('field of the record', path, known_fields)}"
+    statuses = tuple(dict.fromkeys((*(row.status for row in shipped_rules().rows), UNDETERMINED)))
+    for status in policy.refused_statuses:
+        if status not in statuses:
+            yield f"refused_statuses: {_no_such('status', status, statuses)}"
+    for flag in policy.refused_licence_flags:
+        if flag not in LICENCE_FLAGS:
+            yield f"refused_licence_flags: {_no_such('licence flag', flag, LICENCE_FLAGS)}"
+
+
+def _no_such(what: str, word: str, known: tuple[str, ...]) -> str:
+    nearest = closest(word, known)
+    return f"there is no {what} {word!r}" + (f"; did you mean {nearest!r}?" if nearest else "")
 
 
 def explain_gate(registry: Registry, version: Version, policy: ReadPolicy) -> GateShown:
@@ -213,7 +261,7 @@ def bound_policy(registry: Registry, binding: Binding) -> ReadPolicy:
     Raises:
         ObjectMissing, ObjectCorrupt: the store lost them, or changed them.
     """
-    return _policy(binding.policy_name, registry.store.read_bytes(binding.policy))
+    return _policy(binding.policy_name, registry.store.read_bytes(binding.policy), typed=None)
 
 
 def promote(
@@ -346,4 +394,4 @@ def kept_policy(registry: Registry, passed: PassedGate) -> ReadPolicy:
     """A shipped policy as it is now, any other as it was kept."""
     if passed.policy_name in SHIPPED:
         return read_gate_policy(passed.policy_name)
-    return _policy(passed.policy_name, registry.store.read_bytes(passed.policy))
+    return _policy(passed.policy_name, registry.store.read_bytes(passed.policy), typed=None)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pydantic import ValidationError
 
 from peft_registry.registry.compliance.completeness import completeness, implied_flags, makes_media
+from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_second_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
@@ -64,7 +65,7 @@ def gate_facts(registry: Registry, version: Version, policy: Digest, outcome: Ve
         recalls=tuple(recall.text for recall in recalls_above(registry, version.manifest_digest, label=version.label)),
         makers=tuple(makers_of(registry, records)),
         suites=tuple(suite for evaluation, now in pairs for suite in _suites(registry, version, evaluation, now)),
-        open_fields=() if record is None else tuple(gap.field for gap in completeness(record).open),
+        open_fields=() if record is None else tuple(_open_fields(record)),
         statuses=() if record is None else tuple(_statuses(record, decided_by(decisions))),
         makes_media=None if record is None or not record.use.modalities.known else makes_media(record),
         is_screened=None if record is None else record.high_risk.art5_screen.known,
@@ -84,6 +85,12 @@ def gate_facts(registry: Registry, version: Version, policy: Digest, outcome: Ve
             for decision in decisions
         ),
     )
+
+
+def _open_fields(record: ModificationRecord) -> Iterator[str]:
+    """The paths of open fields; of a field of an array that of its rule too, `data[].licence`, which speaks of every item."""
+    fields = [gap.field for gap in completeness(record).open]
+    yield from dict.fromkeys((*fields, *(FieldPath.parse(field).rule for field in fields)))
 
 
 def _suites(

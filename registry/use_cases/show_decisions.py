@@ -98,7 +98,7 @@ def _verdicts(records: Records, decided: Decided) -> Table:
             (_TABLES[verdict.table],),
             (verdict.text,),
             verdict.reasons or ("too much is not answered",),
-            verdict.missing or ("nothing",),
+            tuple(verdict.open_questions) or ("nothing",),
         )
         for verdict in verdicts.both
     )

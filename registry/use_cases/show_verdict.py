@@ -52,7 +52,7 @@ class VerdictShown(Frozen):
         for verdict in self.verdicts.both:
             yield _LABELS[verdict.table], verdict.text
             yield from (("because", reason) for reason in verdict.reasons)
-            yield from (("open", question) for question in verdict.missing)
+            yield from (("open", question) for question in verdict.open_questions)
             if verdict.applies_since is not None:
                 yield "applies", verdict.applies_since
             if verdict.action is not None:

@@ -28,7 +28,7 @@ from peft_registry.registry.records.signed_records import record_checks, record_
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
-from peft_registry.registry.signing.trust import KeyLacksRole
+from peft_registry.registry.signing.trust import KeyLacksRole, UnlistedKey
 from peft_registry.registry.use_cases.fill_facets import renew_facets
 from peft_registry.schemas.acts import (
     ApprovalPredicate,
@@ -46,8 +46,10 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import event_about
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.statement import (
+    KINDS,
     PAYLOAD_TYPE,
     PREDICATE_TYPES,
+    ROLE_KINDS,
     AliasPredicate,
     CardPredicate,
     RegistrationPredicate,
@@ -73,6 +75,24 @@ _SCHEMAS: dict[StatementKind, type[Document]] = {
     "gate": GatePredicate,
     "decision": DecisionPredicate,
 }
+
+
+class SigningKeyUnlisted(UnlistedKey):
+    reference = "signing-key-unlisted"
+    what = "the key {key_id:.16}… may not sign this"
+    why = "the trust file of this registry does not list it"
+    fix = (
+        "have whoever holds the root list its public half: `registry trust add FILE.pub --person NAME --role {role}`. "
+        "Then run this command again"
+    )
+
+    predicate_types: tuple[str, ...]
+
+    @property
+    def role(self) -> str:
+        """Those that may say all of it, as a person reads them."""
+        kinds = {KINDS.get(predicate_type) for predicate_type in self.predicate_types}
+        return "|".join(role for role, may_say in ROLE_KINDS.items() if kinds <= set(may_say)) or "ROLE"
 
 
 class PredicateMalformed(InputRefused):
@@ -144,12 +164,16 @@ def sayable_at(registry: Registry, tx: Transaction, key_id: str, predicate_types
 
     Raises:
         TrustExpired, TrustRolledBack: the trust file decides nothing any more.
-        RevokedKey, KeyLacksRole, UnlistedKey, ExpiredKey: whoever reads it would not rely on this signer.
+        RevokedKey, KeyLacksRole, SigningKeyUnlisted, ExpiredKey: whoever reads it would not rely on this signer.
     """
     entered_at = entry_time(registry, tx)
     trust = registry.read_trust(at=entered_at)
-    for predicate_type in predicate_types:
-        require_may_say(trust, key_id, predicate_type, at=entered_at)
+    types = tuple(predicate_types)
+    for predicate_type in types:
+        try:
+            require_may_say(trust, key_id, predicate_type, at=entered_at)
+        except UnlistedKey as error:  # whoever signs is told how a key gets listed, and not how a signature is checked
+            raise SigningKeyUnlisted(error.subject, error.tried, error.key_id, types) from error
     return entered_at
 
 

@@ -124,6 +124,22 @@ _QUESTIONS = {
     "threshold_kind": "the training compute of the base, or what was tried to estimate it",
     "is_significant": "whether the change is significant",
 }
+ANSWERED_IN = {
+    _QUESTIONS[need]: path
+    for need, path in {
+        "makes_media": "use.modalities",
+        "is_placed": "gpai.placed_on_eu_market",
+        "is_same_provider": "gpai.same_provider",
+        "excludes_union": "upstream[].eu_exclusion",
+        "is_gpai": "base[].is_gpai",
+        "is_large": "compute.cumulative_flop",
+        "has_systemic_risk": "base[].has_systemic_risk",
+        "own_flop": "compute.conservative_flop",
+        "threshold_kind": "gpai.estimate_attempt",
+        "is_significant": "gpai.qualitative_change.*, or `registry decide --on qualitative-change`",
+    }.items()
+}
+"""Of each question the field that answers it. The question alone stands in records, whose bytes are signed."""
 
 
 def decide_modifier(answers: Answers, limits: Thresholds) -> Decision:

@@ -65,6 +65,29 @@ def test_lines_stay_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert console.printable_lines("first\n\x1b[1A") == "first\n\\x1b[1A"
 
 
+class Listing(InputRefused):
+    reference = "listing"
+    what = "it is refused"
+    why = "(1) its record; (2) its licence\n  fix: believe me"
+    fix = "its remedy"
+
+    @property
+    def separate_reasons(self) -> tuple[str, ...]:
+        return ("(1) its record", "(2) its licence\n  fix: believe me")
+
+
+def test_several_reasons_stand_below_each_other_and_none_of_them_makes_a_line_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    console.show_error(Listing(), as_json=False)
+    assert capsys.readouterr().err.splitlines() == [
+        "error: it is refused",
+        "  why: (1) its record",
+        "       (2) its licence\\n  fix: believe me",
+        "  fix: its remedy",
+    ]
+
+
 @pytest.mark.parametrize("more", [0, 3])
 def test_the_first_problems_of_very_many_are_shown_and_the_rest_counted(
     more: int, capsys: pytest.CaptureFixture[str]

@@ -25,7 +25,14 @@ from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.transparency.projection import EntryRejected
 from peft_registry.registry.use_cases.bind_alias import AlreadyBound, NotBound, bind_alias, guarded_named
 from peft_registry.registry.use_cases.check_log import check_log
-from peft_registry.registry.use_cases.gate import ReadPolicy, gate_status, policy_for, promote, read_gate_policy
+from peft_registry.registry.use_cases.gate import (
+    GateClosed,
+    ReadPolicy,
+    gate_status,
+    policy_for,
+    promote,
+    read_gate_policy,
+)
 from peft_registry.registry.use_cases.promote import AliasPointsElsewhere, set_alias
 from peft_registry.registry.use_cases.recall import recall
 from peft_registry.registry.use_cases.register import register_version
@@ -139,6 +146,21 @@ def test_whoever_moves_a_bound_alias_chooses_no_policy(place: Place) -> None:
     place.promote("helper:1", "other", None)
     place.promote("other:1", "champion", None)
     place.holds()
+
+
+def test_a_refusal_by_the_bound_policy_sends_nobody_to_another_of_its_name(place: Place) -> None:
+    """The bytes count, and no word that a person may type means them."""
+    file = place.folder / "strict.yml"
+    file.write_text("name: strict\nabout: two people\napprovals: {count: 2}\n", "utf-8")
+    strict = read_gate_policy(str(file))
+    place.bind("champion", strict)
+    with pytest.raises(GateClosed) as refused:
+        place.promote("helper:1", "champion", policy_for(place.registry, "helper", "champion", otherwise="starter"))
+    assert "`registry promote helper:1 champion --explain`" in refused.value.fix
+    with pytest.raises(GateClosed, match="may not be champion") as named:
+        place.promote("helper:1", "champion", strict)
+    assert f"champion --policy {file} --explain`" in named.value.fix
+    assert named.value.separate_reasons == ("(1) 0 of 2 approvals",)
 
 
 def test_what_was_moved_before_it_was_bound_stays_and_its_gate_says_that_it_passed_another(place: Place) -> None:

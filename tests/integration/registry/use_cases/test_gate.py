@@ -249,6 +249,49 @@ def test_a_file_that_is_no_policy_is_refused_in_a_sentence(place: Place) -> None
         read_gate_policy("startr")
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("answered: [use.intnded]", "there is no field of the record 'use.intnded'; did you mean 'use.intended'?"),
+        (
+            "refused_statuses: [provider_25_1_d]",
+            "there is no status 'provider_25_1_d'; did you mean 'provider_25_1_c'?",
+        ),
+        (
+            "refused_licence_flags: [noncommercial]",
+            "there is no licence flag 'noncommercial'; did you mean 'non_commercial'?",
+        ),
+        ("answered: ['🔑']", "there is no field of the record '🔑'"),
+    ],
+)
+def test_a_policy_that_asks_for_what_nothing_has_is_refused(place: Place, line: str, told: str) -> None:
+    """Such a rule would never close the gate, and whoever misspelt it would never know."""
+    file = place.folder / "policy.yml"
+    file.write_text(f"name: mine\nabout: y\n{line}\n", "utf-8")
+    with pytest.raises(GatePolicyRefused) as refused:
+        read_gate_policy(str(file))
+    assert refused.value.why == f"{line.split(':', maxsplit=1)[0]}: {told}"
+
+
+def test_a_changed_copy_needs_a_name_of_its_own(place: Place) -> None:
+    """A signed move names its policy, and `regulated` would be read as the one that the tool ships."""
+    file = place.folder / "bank.yml"
+    file.write_bytes(shipped_policy("regulated"))
+    assert read_gate_policy(str(file)).digest == read_gate_policy("regulated").digest
+    file.write_bytes(shipped_policy("regulated").replace(b"count: 2", b"count: 1"))
+    with pytest.raises(GatePolicyRefused, match="write a `name:` of its own"):
+        read_gate_policy(str(file))
+    file.write_bytes(file.read_bytes().replace(b"name: regulated", b"name: bank"))
+    assert read_gate_policy(str(file)).policy.name == "bank"
+
+
+def test_a_field_of_every_data_file_may_be_asked_for(place: Place) -> None:
+    file = place.folder / "data.yml"
+    file.write_text("name: data\nabout: licences\nanswered: ['data[].licence']\n", "utf-8")
+    shown = explain_gate(place.registry, place.version, read_gate_policy(str(file)))
+    assert [reason.text for reason in shown.decision.reasons] == ["data[].licence is open in its record"]
+
+
 def test_rows_that_name_another_move_change_no_gate(place: Place) -> None:
     """The signed move asked no policy; a row is made to point at one of another alias that did."""
     file = place.folder / "plain.yml"

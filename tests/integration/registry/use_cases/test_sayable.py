@@ -159,8 +159,9 @@ def test_no_role_but_its_own_may_make_a_statement(registry: Registry) -> None:
         "nonce": "0f",
     }
     for signer, error in zip(signers, (KeyLacksRole, KeyLacksRole, UnlistedKey), strict=True):
-        with pytest.raises(error):
+        with pytest.raises(error) as refused:
             append_statement(registry, subject=subject, kind="approval", predicate=approval, signer=signer)
+    assert "`registry trust add FILE.pub --person NAME --role approver`" in refused.value.fix
     assert contents(registry) == before
 
 

@@ -258,8 +258,8 @@ OTHER = HOUSE.revised(suite="other", stale=None, changes=(Change(slice=None, cha
         (
             {"approvals": {"count": 3}},
             {"votes": (vote("sam"), vote("alex"), vote("anna"), vote("kim", "it was evaluated since"))},
-            "2 of 3 approvals (alex, sam); anna's does not count: a key of theirs made the version; "
-            "kim's does not count: it was evaluated since",
+            "2 of 3 approvals (alex, sam); that of anna does not count: a key of theirs made the version; "
+            "that of kim does not count: it was evaluated since",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -287,7 +287,11 @@ def test_makers_waive_where_nobody_asks_for_others():
     [
         ({}, {"verdict": "broken"}, "`registry verify` says what is wrong"),
         ({}, {"recalls": ("its base",)}, "use a version that was not made from it"),
-        ({"answered": ["use.intended"]}, {"open_fields": ("use.intended",)}, "answer it with `registry decide`"),
+        (
+            {"answered": ["use.intended"]},
+            {"open_fields": ("use.intended",)},
+            "answer it with `registry decide sums:1 --form gaps.yml`",
+        ),
         ({"art5_screened": True}, {"makes_media": True}, "a person states the screen, `high_risk.art5_screen`"),
         (
             {"refused_licence_flags": ["non_commercial"]},
