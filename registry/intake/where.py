@@ -19,10 +19,11 @@ from typing import Literal
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
 
+from peft_registry.schemas.base_model import LICENCE_FLAGS
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.facets import METRIC, RULES, Condition, FacetRule, Order, Range, Span, VersionQuery, Words
 from peft_registry.schemas.identity import Digest, MalformedDigest
-from peft_registry.schemas.suggestions import closest, did_you_mean
+from peft_registry.schemas.suggestions import closest, did_you_mean, misspelt
 from peft_registry.schemas.values import timestamp
 
 LONGEST = 4096  # characters; nobody types more, and each condition costs a look-up a row
@@ -242,6 +243,8 @@ def _require_word(rule: FacetRule, value: _Value) -> None:
             f"{rule.name} is {', '.join(rule.known)}, and never {value.text[:40]!r}",
             _like(rule, value.text),
         )
+    if rule.name == "licence":
+        _require_spelt_flag(value)
     if rule.name == "data":
         try:
             Digest.parse(value.text)
@@ -251,6 +254,14 @@ def _require_word(rule: FacetRule, value: _Value) -> None:
         raise QueryMalformed(value.position, f"a star has no meaning in {rule.name}: only names have endings")
     if rule.name == "name" and "*" in value.text[:-1]:
         raise QueryMalformed(value.position, "a star stands at the end of a name alone")
+
+
+def _require_spelt_flag(value: _Value) -> None:
+    """Licences have any name, but one that looks like a flag is a misspelt flag: `licence!=` it would leave out nothing."""
+    nearest = misspelt(value.text, LICENCE_FLAGS)
+    if nearest is not None:
+        reason = f"there is no licence flag {value.text[:40]!r}"
+        raise QueryMalformed(value.position, reason, f"licence={nearest}")
 
 
 def _range(part: _Part) -> Range:

@@ -50,6 +50,8 @@ def test_conditions_beside_each_other_all_hold_in_the_order_in_which_they_are_wr
         ("methd=ia3", 1, "did you mean `method`?"),
         ("rank<9 metod=ia3", 8, "did you mean `method`?"),
         ("kind=adaptr", 6, "did you mean `kind=adapter`?"),
+        ("licence!=non_comercial", 10, "did you mean `licence=non_commercial`?"),
+        ("licence=mit,share-alike", 13, "did you mean `licence=share_alike`?"),
         ("method<ia3", 7, "compared with = != alone"),
         ("registered!=2026-05-01", 11, "compared with = < <= > >= alone"),
         ("rank<=eight", 7, "not a number"),
