@@ -19,6 +19,8 @@ PROBLEMS_SHOWN = 20
 # entered and left by context managers: who silenced the next steps, and who the progress too
 _silenced: list[bool] = []
 _quiet: list[bool] = []
+# entered by a story, whose reader watches and answers nothing
+_told: list[bool] = []
 
 
 def out(text: str = "") -> None:
@@ -47,7 +49,7 @@ def next_step(command: str) -> None:
 @contextmanager
 def without_next_steps() -> Iterator[None]:
     """Say nothing about what follows, inside a story that says it."""
-    with _silent(_silenced):
+    with _silent(_silenced), _silent(_told):
         yield
 
 
@@ -56,6 +58,11 @@ def quietly() -> Iterator[None]:
     """No progress and nothing about what follows: only data, warnings and errors."""
     with _silent(_silenced), _silent(_quiet):
         yield
+
+
+def may_ask() -> bool:
+    """Whether somebody sits at a terminal and expects a question: not whoever watches a story."""
+    return not any(_told) and sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def is_quiet() -> bool:

@@ -211,7 +211,7 @@ def _profile(file: Path | None, person: str, now: str) -> "OrganisationProfile":
 
     if file is not None:
         answers = read_yaml(read_file(file, max_bytes=1 << 20), what=str(file))
-    elif sys.stdin.isatty() and sys.stderr.isatty():
+    elif console.may_ask():
         console.note("Five questions about your organisation, for the records. Press Enter to leave one unknown.")
         answers = {key: _asked(key, text) for key, text in QUESTIONS}
     else:

@@ -1,6 +1,7 @@
 """What somebody else wrote never draws on the terminal: it is shown escaped, whichever way it is printed."""
 
 import json
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -86,6 +87,17 @@ def test_several_reasons_stand_below_each_other_and_none_of_them_makes_a_line_of
         "       (2) its licence\\n  fix: believe me",
         "  fix: its remedy",
     ]
+
+
+def test_whoever_watches_a_story_is_asked_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not console.may_ask()
+    for stream in (sys.stdin, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    assert console.may_ask()
+    with console.without_next_steps():
+        assert not console.may_ask()
+    with console.quietly():
+        assert console.may_ask()
 
 
 @pytest.mark.parametrize("more", [0, 3])
