@@ -19,6 +19,7 @@ from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.report import Gap
 from peft_registry.schemas.values import Value
 
+_READ_TOGETHER = 40  # records: who reads many versions counts all of them before the first is shown
 _ADAPTERS = ("lora", "qlora", "dora", "ia3", "prefix_tuning", "prompt_tuning", "bottleneck_adapter")
 _OPERATORS = ("AND", "OR", "WITH")  # of SPDX expressions
 PROVIDER_VERDICTS = (
@@ -88,13 +89,8 @@ def counts_of_sections(record: RecordSections) -> tuple[SectionCount, ...]:
 def completeness(record: RecordSections, conditions: Conditions | None = None) -> Completeness:
     """Count the fields that are required under `conditions` (those of the record when not given)."""
     if conditions is None:
-        return _own_completeness(record)
+        return own_completeness(record)
     return _counted(required_leaves(record, conditions), conditions)
-
-
-@OfRecent
-def _own_completeness(record: RecordSections) -> Completeness:
-    return _counted(own_required_leaves(record), _own_conditions(record))
 
 
 def _counted(required: tuple[Leaf, ...], conditions: Conditions) -> Completeness:
@@ -119,14 +115,17 @@ def required_leaves(record: RecordSections, conditions: Conditions) -> tuple[Lea
 
 
 @OfRecent
-def own_required_leaves(record: RecordSections) -> tuple[Leaf, ...]:
-    """The same under the conditions that the record's own values meet."""
-    return required_leaves(record, _own_conditions(record))
-
-
-@OfRecent
 def _own_conditions(record: RecordSections) -> Conditions:
     return conditions_of(record)
+
+
+own_required_leaves = OfRecent(lambda record: required_leaves(record, _own_conditions(record)), kept=_READ_TOGETHER)
+"""The values that a record has to have under the conditions that its own values meet."""
+
+own_completeness = OfRecent(
+    lambda record: _counted(own_required_leaves(record), _own_conditions(record)), kept=_READ_TOGETHER
+)
+"""The count of a record under those conditions."""
 
 
 def conditions_of(record: RecordSections) -> Conditions:

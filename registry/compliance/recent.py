@@ -16,8 +16,9 @@ _KEPT = 4  # a record, the one before it, and what is built to hold it against
 class OfRecent(Generic[Result]):
     """A function of a record, which is immutable; records are told apart by identity, as comparing them takes longer."""
 
-    def __init__(self, make: Callable[[RecordSections], Result]) -> None:
+    def __init__(self, make: Callable[[RecordSections], Result], *, kept: int = _KEPT) -> None:
         self._make = make
+        self._most = kept
         self._kept: tuple[tuple[RecordSections, Result], ...] = ()
 
     def __call__(self, record: RecordSections) -> Result:
@@ -27,5 +28,5 @@ class OfRecent(Generic[Result]):
                 return result
         result = self._make(record)
         # one assignment, so that another thread sees the entries of before or those of now
-        self._kept = ((record, result), *self._kept[: _KEPT - 1])
+        self._kept = ((record, result), *self._kept[: self._most - 1])
         return result

@@ -1,6 +1,7 @@
 """The indicative verdicts about a version, or about all of them, by the shipped rules or by others. Nothing is written."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -14,16 +15,22 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.records.decisions import PersonsDecision, decided_by, decisions_of
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.signed_records import elsewhere, required_record, version_statements
+from peft_registry.registry.records.signed_records import (
+    elsewhere,
+    read_statements_ahead,
+    required_record,
+    version_statements,
+)
 from peft_registry.registry.records.version_statements import VersionStatements
 from peft_registry.registry.verification.signed_versions import signed_page, signed_version
 from peft_registry.schemas.document import Frozen, first_problem
-from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.errors import InputRefused, KnownError
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
 
 MAX_BYTES = 1 << 20
 _VERSIONS_AT_ONCE = 200
+_READ_AHEAD = 40  # versions whose statements are read together: their texts are in memory at once
 
 
 class VerdictRulesRefused(InputRefused):
@@ -147,7 +154,11 @@ def replay(registry: Registry, rules: VerdictRules) -> Replay:
         with registry.database.reading():
             page = signed_page(registry, after=after, limit=_VERSIONS_AT_ONCE)
             around = elsewhere(registry)
-            for version in page.versions:
+            for number, version in enumerate(page.versions):
+                if number % _READ_AHEAD == 0:
+                    some = page.versions[number : number + _READ_AHEAD]
+                    with suppress(KnownError):  # of which of them, its own reading says
+                        read_statements_ahead(registry, {other.manifest_digest for other in some})
                 versions += 1
                 said = version_statements(registry, version, around)
                 if said.record is None:
