@@ -13,12 +13,15 @@ from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_second_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
+from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bindings import binding_of
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.decisions import decided_by
 from peft_registry.registry.records.evaluations import newest_of_each, stale_for
+from peft_registry.registry.records.holds import every_hold
+from peft_registry.registry.records.recalls import recalls_above
 from peft_registry.registry.records.signed_records import version_statements
 from peft_registry.registry.records.version_statements import VersionStatements
 from peft_registry.registry.reports.whole_registry import (
@@ -29,6 +32,7 @@ from peft_registry.registry.reports.whole_registry import (
     Undecided,
     WholeRegistry,
 )
+from peft_registry.registry.use_cases.gate import gate_by_records
 from peft_registry.registry.use_cases.gate_facts import votes_on
 from peft_registry.registry.use_cases.show_verdict import persons_decisions
 from peft_registry.registry.verification.signed_versions import all_signed_versions
@@ -73,7 +77,7 @@ def report_all(registry: Registry, *, within_days: int) -> WholeRegistry:
         raise WithinRefused(within_days, _MOST_DAYS)
     now = registry.clock()
     collected = Collected(now=now, days=within_days)
-    for due in _of_trust(registry.trust, now):
+    for due in (*_of_trust(registry.trust, now), *_of_holds(registry)):
         collected.add_due(due)
     for version in all_signed_versions(registry):
         if version.kind == "base":
@@ -167,6 +171,23 @@ def _of_trust(trust: TrustPolicy, now: Timestamp) -> Iterator[Due]:
             )
 
 
+def _of_holds(registry: Registry) -> Iterator[Due]:
+    """The end of every hold that has one; nothing refuses a deletion for its sake from then on."""
+    with registry.database.read() as tx:
+        for subject, hold in every_hold(registry, tx).by_subject.items():
+            if hold.until is None:
+                continue
+            versions = catalog.version_by_digest(tx, subject)
+            about = ", ".join(version.label for version in versions) or f"{hold.source.name} ({subject.short})"
+            yield Due(
+                on=hold.until[:10],
+                kind="hold",
+                about=about,
+                text=f"it may be deleted again: {hold.because}",
+                remedy=f"`registry hold {subject} --until DAY`, if it has to be kept longer",
+            )
+
+
 def _of_waivers(version: Version, said: VersionStatements) -> Iterator[Due]:
     for entry in said.statements:
         if entry.kind != "waiver":
@@ -191,6 +212,8 @@ class _Standing:
     stale: tuple[str, ...]  # evaluations, and why each does not speak of it
     is_evaluated: bool
     lapsed: tuple[str, ...]  # approvals, and why each does not count
+    undecided: tuple[str, ...]  # decisions of persons, likewise
+    recalls: tuple[str, ...]
 
     @classmethod
     def of(
@@ -218,13 +241,18 @@ class _Standing:
             ),
             is_evaluated=bool(speaking),
             lapsed=tuple(_lapsed(registry, said, record, speaking)),
+            undecided=tuple(_no_longer_decided(registry, version, said)),
+            recalls=tuple(
+                f"recalled: {recall.text}"
+                for recall in recalls_above(registry, version.manifest_digest, label=version.label)
+            ),
         )
 
     @property
     def worry(self) -> tuple[str, ...]:
         """A line for each."""
         never = () if self.is_evaluated or self.stale else ("it was not evaluated",)
-        return (*self.stale, *never, *self.lapsed)
+        return (*self.recalls, *self.stale, *never, *self.lapsed, *self.undecided)
 
     def due(self, version: Version, now: Timestamp) -> Iterator[Due]:
         """They are due now."""
@@ -234,6 +262,9 @@ class _Standing:
         for text in self.lapsed:
             remedy = f"`registry approve {version.label} --policy NAME --key FILE`, once it was looked at again"
             yield Due(on=now[:10], kind="approval", about=version.label, text=text, remedy=remedy)
+        for text in self.undecided:
+            remedy = f"`registry decide {version.label} --on QUESTION --policy NAME --key FILE`"
+            yield Due(on=now[:10], kind="decision", about=version.label, text=text, remedy=remedy)
 
 
 def _lapsed(
@@ -245,6 +276,14 @@ def _lapsed(
     for vote in newest.values():
         if vote.objection:
             yield f"the approval of {vote.person} of {str(vote.at)[:10]} does not count: {vote.objection}"
+
+
+def _no_longer_decided(registry: Registry, version: Version, said: VersionStatements) -> Iterator[str]:
+    """The decisions that do not count for a version as it is now; of one question the newest alone."""
+    newest = {decision.question: decision for decision in persons_decisions(registry, version, said)}
+    for decision in newest.values():
+        if decision.objection:
+            yield f"a decision does not count: {decision.objection} ({decision.text})"
 
 
 def _in_use(registry: Registry, version: Version, alias: str, said: VersionStatements, standing: _Standing) -> InUse:
@@ -262,9 +301,17 @@ def _in_use(registry: Registry, version: Version, alias: str, said: VersionState
         else f"by {registry.trust.person_of(entry.key_id) or entry.key_id[:12]} on {str(entry.appended_at)[:10]}{reason}",
         policy=None if gate is None else f"policy {gate.policy_name} ({gate.policy.short})",
         bound=None if binding is None else f"bound to {binding.policy_name} by {binding.by} on {binding.at[:10]}",
-        worry=(*((passed,) if another else ()), *standing.worry),
+        worry=(*((passed,) if another else ()), *standing.worry, *_closed(registry, version, alias)),
         remedy=f"`registry gate status {version.name}@{alias}`",
     )
+
+
+def _closed(registry: Registry, version: Version, alias: str) -> Iterator[str]:
+    """That the policy of an alias says no today, by the records."""
+    gate = gate_by_records(registry, version, alias)
+    if gate is not None and not gate.decision.is_open:
+        rules = ", ".join(dict.fromkeys(reason.rule for reason in gate.decision.reasons))
+        yield f"the policy {gate.policy} says no today: {rules}"
 
 
 def _newest_move(

@@ -11,14 +11,16 @@ import pytest
 from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.reports.pages import style_source
 from peft_registry.registry.reports.whole_registry import LISTED, Collected, Due, Undecided, WholeRegistry
 from peft_registry.registry.use_cases.approve import approve, waive
 from peft_registry.registry.use_cases.bind_alias import bind_alias, guarded_named
 from peft_registry.registry.use_cases.decide import decide, decide_question, write_form
-from peft_registry.registry.use_cases.gate import ReadPolicy, read_gate_policy
+from peft_registry.registry.use_cases.gate import ReadPolicy, promote, read_gate_policy
 from peft_registry.registry.use_cases.hold import hold
 from peft_registry.registry.use_cases.promote import set_alias
+from peft_registry.registry.use_cases.recall import recall
 from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.report_all import WithinRefused, report_all
 from peft_registry.registry.use_cases.show_decisions import decision_tables
@@ -97,6 +99,32 @@ def test_it_says_what_is_in_use_undecided_open_and_due(registry: Registry, polic
     assert dues(report_all(registry, within_days=6), "waiver") == []
     kinds = {kind.kind: kind for kind in report_all(registry, within_days=6).kinds}
     assert (kinds["waiver"].count, kinds["waiver"].within, kinds["waiver"].next) == (2, 0, "2026-12-01")
+
+
+def test_holds_that_end_and_decisions_that_went_stale_fall_due_and_a_gate_that_closed_is_told(
+    registry: Registry, policy: ReadPolicy, tmp_path: Path
+) -> None:
+    version = version_named(registry, "sums")
+    data = stored_manifest(registry, version.manifest_digest).data[0].sha256
+    hold(registry, "sums", ALEX, reason="case 7", until=date(2026, 12, 24))
+    hold(registry, str(data), ALEX, reason="without an end")
+    decide_question(registry, version, "purpose", policy, ALEX, is_yes=False, reason="as it was")
+    promote(registry, version, "champion", policy, reason="first release")
+    whole = report_all(registry, within_days=90)
+    (held,) = dues(whole, "hold")
+    assert (held.on, held.about) == ("2026-12-24", "sums:1, other:1")  # the same bytes
+    assert held.text == f"it may be deleted again: ada put it on hold at {NOW} until 2026-12-24: case 7"
+    assert not dues(whole, "decision") and not any("says no" in line for line in whole.in_use[0].worry)
+    file = tmp_path / "gaps.yml"
+    write_form(registry, version, file)
+    decide(registry, version, fill_in(file, {"gpai.placed_on_eu_market": "no"}), OFFICER)
+    recall(registry, str(data), ALEX, reason="the donor withdrew consent")
+    whole = report_all(registry, within_days=90)
+    (undecided,) = dues(whole, "decision")
+    assert undecided.text.startswith("a decision does not count: its record says something else since (purpose: no")
+    (used,) = whole.in_use
+    assert any(line.startswith("recalled: the data") for line in used.worry)
+    assert used.worry[-1] == "the policy bank says no today: recall"
 
 
 def test_keys_and_the_trust_file_fall_due_and_a_retention_that_was_recorded(registry: Registry, tmp_path: Path) -> None:
