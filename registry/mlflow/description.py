@@ -1,7 +1,7 @@
 """The Markdown that a version's page in MLflow begins with. Pure; at most 5000 characters once links are in."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from peft_registry.registry.mlflow.figures import conclusions
@@ -50,6 +50,21 @@ class FilledCount:
         return f"{self.filled} of {self.total} fields filled, {self.total - self.filled} open"
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How what people decide about a version stood when it was copied; what changes since is found by `registry mirror check`."""
+
+    verdict: str | None = (
+        None  # the status of model and system, with what persons decided; None where nothing was modified
+    )
+    gates: tuple[str, ...] = ()  # of each alias its policy, and whether it is open by the records
+    approvals: str | None = None  # how many count, and whose; None where nobody approved
+
+
+NOTHING_SAID = Standing()
+"""Nobody decided anything, and nothing was modified."""
+
+
 # as what a source and a result stand beside a version, by the role of the edge between them
 _SOURCES = {"start": "Continued from", "adapter": "Made from", "model": "Made from"}
 _RESULTS = {"base": "Made on it", "start": "Continued as", "adapter": "Merged into", "model": "Merged into"}
@@ -93,11 +108,12 @@ def describe(
     neighbours: Sequence[Neighbour] = (),
     unreadable: str | None = None,
     pages: bool = False,
+    standing: Standing = NOTHING_SAID,
 ) -> str:
     """What a reader should know first, and where to go on: report, run, base, and how to check it without MLflow.
 
     `evaluations` are those that stand, newest first; `signer` is the person whom trust names for the key; `unreadable` is why
-    the neighbours are not known, and `pages` whether our own pages stand on the same server.
+    the neighbours are not known, `pages` whether our own pages stand on the same server, and `standing` what people decided.
     """
     lines = [f"**{_what(version)}**", ""]
     if recalls:
@@ -106,7 +122,12 @@ def describe(
     # first: the page of a run folds what is longer than a few lines
     if pages:
         ours = f"{PAGES}/{version.name}/{version.number}"
-        links = [f"[Verify now]({ours})", f"[Lineage]({ours}/lineage)", *links]
+        links = [
+            f"[Verify now]({ours})",
+            f"[Lineage]({ours}/lineage)",
+            f"[Decisions]({ours}/decisions)",
+            *links,
+        ]
     lines += [" · ".join([*links, f"[Run]({RUN_LINK})"]), ""]
     lines += [
         f"A copy to browse. To check the signed artifact: `registry verify {version.label}`. To promote it, signed: "
@@ -115,7 +136,7 @@ def describe(
         "",
     ]
     facts = [] if project is None else [("Project", _plain(project))]
-    facts += _facts(version, run, completeness, base, signer)
+    facts += [*_facts(version, run, completeness, base, signer), *_standing_facts(standing)]
     facts += _neighbour_facts(neighbours)
     if unreadable is not None:
         facts.append(("Lineage", f"not shown: {_plain(unreadable)}"))
@@ -182,6 +203,15 @@ def _facts(
     if completeness is not None:
         facts.append(("Modification record", completeness.text))
     return facts
+
+
+def _standing_facts(standing: Standing) -> Iterator[tuple[str, str]]:
+    if standing.verdict is not None:
+        yield "Indicative status", f"{_plain(standing.verdict)}; not legal advice"
+    if standing.gates:
+        yield "Gate, when this was copied", _plain("; ".join(standing.gates))
+    if standing.approvals is not None:
+        yield "Approvals", _plain(standing.approvals)
 
 
 def _merge_facts(merge: MergeRecord, *, is_evaluated: bool) -> list[tuple[str, str]]:

@@ -19,10 +19,13 @@ from typing import Any
 
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.first_record import Elsewhere
+from peft_registry.registry.compliance.record_verdicts import verdicts_of
+from peft_registry.registry.compliance.superseding import in_second_form
+from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
 from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import write_new
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.description import FilledCount, Neighbour, neighbours_in
+from peft_registry.registry.mlflow.description import FilledCount, Neighbour, Standing, neighbours_in
 from peft_registry.registry.mlflow.mirror import TOGETHER, OtherRoute, SyncOutcome, require_store, sync
 from peft_registry.registry.mlflow.projection import Content, Projection, project_version
 from peft_registry.registry.mlflow.route import (
@@ -34,10 +37,13 @@ from peft_registry.registry.mlflow.route import (
     exclusively,
 )
 from peft_registry.registry.mlflow.sealing import open_sealing
+from peft_registry.registry.records.decisions import bound_evaluations, bound_record
 from peft_registry.registry.records.evaluations import judged_now, standing_evaluations
 from peft_registry.registry.records.recalls import recall_texts
 from peft_registry.registry.records.references import versions_of_artifact
-from peft_registry.registry.records.signed_records import elsewhere, read_statements_ahead, records_of
+from peft_registry.registry.records.signed_records import Records, elsewhere, read_statements_ahead, records_of
+from peft_registry.registry.use_cases.gate import gate_by_records
+from peft_registry.registry.use_cases.gate_facts import votes_on
 from peft_registry.registry.use_cases.report import ReportInputs, render_report, report_inputs
 from peft_registry.registry.verification.signed_versions import (
     prove_artifacts,
@@ -450,6 +456,7 @@ def _projected(registry: Registry, row: _Row | None, entry: OutboxEntry, shared:
     parents: tuple[Digest, ...] = tuple(parent.manifest for parent in records.manifest.parents)
     neighbours: tuple[Neighbour, ...] = ()
     unreadable = report = None
+    decided = NOBODY
     if version.kind == "base":
         try:
             neighbours = neighbours_in(signed_lineage(registry, version.manifest_digest))
@@ -457,7 +464,7 @@ def _projected(registry: Registry, row: _Row | None, entry: OutboxEntry, shared:
             unreadable = error.what
     else:
         inputs = report_inputs(registry, version, records=records, current=version)
-        report, neighbours = _report(registry, inputs), neighbours_in(inputs.lineage)
+        report, neighbours, decided = _report(registry, inputs), neighbours_in(inputs.lineage), inputs.decided
     return project_version(
         version=version,
         run=records.run,
@@ -480,7 +487,44 @@ def _projected(registry: Registry, row: _Row | None, entry: OutboxEntry, shared:
         is_newest=row.is_newest,
         project=records.project,
         system=_system_metrics(registry, records.run),
+        standing=_standing(registry, version, records, decided),
     )
+
+
+def _standing(registry: Registry, version: Version, records: Records, decided: Decided) -> Standing:
+    """How what people decided about a version stands now, by its records: no file of it is read."""
+    verdict = None
+    if records.modification is not None:
+        model, system = verdicts_of(in_second_form(records.modification), decided=decided).both
+        verdict = f"model: {model.status}; system: {system.status}"
+    return Standing(
+        verdict=verdict,
+        gates=tuple(f"{alias}: {_gate(registry, version, alias)}" for alias in sorted(version.aliases)),
+        approvals=_approvals(registry, version, records),
+    )
+
+
+def _gate(registry: Registry, version: Version, alias: str) -> str:
+    try:
+        shown = gate_by_records(registry, version, alias)
+    except (IntegrityBroken, NotChecked) as error:
+        # whoever reads the alias is told; its version is copied all the same
+        return f"not checked, {error.what}"
+    if shown is None:
+        return "no policy"
+    state = "open" if shown.decision.is_open else f"closed by {len(shown.decision.reasons)}"
+    return f"{shown.policy}, {state}"
+
+
+def _approvals(registry: Registry, version: Version, records: Records) -> str | None:
+    """The persons whose newest approval counts under the policy that it names; None where nobody approved."""
+    if not any(entry.kind == "approval" for entry in records.statements):
+        return None
+    evaluations = bound_evaluations(registry, version, records)
+    votes = votes_on(registry, records.statements, bound_record(records), evaluations)
+    newest = {vote.person: vote for vote in votes}
+    counting = [person for person, vote in newest.items() if not vote.objection]
+    return f"{len(counting)} of {len(newest)} count" + (f": {', '.join(counting)}" if counting else "")
 
 
 def _system_metrics(registry: Registry, run: RunRecord | None) -> SystemMetrics | None:

@@ -9,7 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from peft_registry.registry.evaluation.leakage import leakage_status
-from peft_registry.registry.mlflow.description import FilledCount, Neighbour, describe, signed_by
+from peft_registry.registry.mlflow.description import (
+    NOTHING_SAID,
+    FilledCount,
+    Neighbour,
+    Standing,
+    describe,
+    signed_by,
+)
 from peft_registry.registry.mlflow.figures import (
     MAX_TAG,
     MAX_VERSION_TAG,
@@ -195,6 +202,7 @@ def project_version(
     is_newest: bool = False,
     project: str | None = None,
     system: SystemMetrics | None = None,
+    standing: Standing = NOTHING_SAID,
 ) -> Projection:
     """What MLflow should show for `version`.
 
@@ -220,6 +228,7 @@ def project_version(
         is_newest: whether no later version has its name.
         project: that it was made for; None for none.
         system: how busy the machine was that trained it, where that was sampled.
+        standing: how what people decided about it stands now.
     """
     recorded = len(evaluations) if evaluated is None else evaluated
     list_tags = _list_tags(version, run, evaluations, signer, evaluated=recorded)
@@ -237,6 +246,7 @@ def project_version(
         neighbours=neighbours,
         unreadable=unreadable,
         pages=pages,
+        standing=standing,
     )
     return Projection(
         manifest=version.manifest_digest,
@@ -261,7 +271,14 @@ def project_version(
             model_type=_model_type(version),
             artifacts=_model_files(card),
             tags=_version_tags(
-                version, list_tags, statements, completeness, base, project=project, is_recalled=bool(recalls)
+                version,
+                list_tags,
+                statements,
+                completeness,
+                base,
+                project=project,
+                is_recalled=bool(recalls),
+                standing=standing,
             ),
             description=description,
             aliases=tuple(sorted(version.aliases)),
@@ -408,6 +425,7 @@ def _version_tags(
     *,
     project: str | None,
     is_recalled: bool,
+    standing: Standing,
 ) -> Pairs:
     """What a list of versions shows beside each other; few, because it shows every tag. The rest is on the run."""
     kinds = sorted({str(statement.kind) for statement in statements if statement.kind is not None})
@@ -422,7 +440,9 @@ def _version_tags(
         "registry.record": completeness.text if completeness else None,
         "registry.statements": ", ".join(kinds) or None,
         "registry.recall": "recalled" if is_recalled else None,
-        "registry.gate": _gate(version, statements),
+        "registry.verdict": standing.verdict,
+        "registry.gate": "; ".join(standing.gates) or None,
+        "registry.approvals": standing.approvals,
     }
     return _sorted({key: value for key, value in tags.items() if value is not None}, MAX_VERSION_TAG)
 
@@ -448,17 +468,6 @@ def _leakage(evaluations: Sequence[EvaluationRecord]) -> str | None:
     """What the checks of leakage found, each once; None where nothing was checked."""
     checks = [evaluation.leakage_check for evaluation in evaluations if evaluation.leakage_check]
     return "; ".join(dict.fromkeys(map(leakage_status, checks))) or None
-
-
-def _gate(version: Version, statements: Sequence[StoredStatement]) -> str | None:
-    """The policy that let each alias through, as its signed move says; None where none points here."""
-    passed = {}
-    for statement in statements:
-        predicate = statement.statement.predicate
-        if statement.kind == "alias" and predicate.get("alias") in version.aliases:
-            gate = predicate.get("gate")
-            passed[predicate["alias"]] = gate.get("policy_name") if isinstance(gate, dict) else "no policy"
-    return ", ".join(f"{alias}: {passed[alias]}" for alias in sorted(passed)) or None
 
 
 def _model_type(version: Version) -> str:

@@ -123,6 +123,16 @@ def bind_alias(
         at = sayable_at(registry, tx, signed.key_id, (PREDICATE_TYPES["gate"],))
         before = _require_needed(registry, tx, guarded, policy)
         record_statement(tx, guarded.subject, signed, at=at)
+        for version in catalog.versions_with_alias(tx, guarded.alias, name=guarded.name):
+            # what MLflow shows of it says how its gate stands
+            payload = {"statement": str(signed.digest)}
+            catalog.enqueue(
+                tx,
+                kind="statement",
+                subject=version.manifest_digest,
+                version_label=version.label,
+                payload=payload,
+            )
         if policy is not None:
             catalog.keep_object(tx, digest=policy.digest, subject=guarded.subject, role="policy")
     publish_checkpoint(registry)

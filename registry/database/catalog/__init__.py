@@ -8,6 +8,7 @@ from peft_registry.registry.database.catalog.aliases import (
     every_move,
     newest_move,
     set_alias,
+    versions_with_alias,
 )
 from peft_registry.registry.database.catalog.artifacts import (
     Artifact,
@@ -211,6 +212,7 @@ __all__ = [
     "versions_named",
     "versions_of",
     "versions_of_artifacts",
+    "versions_with_alias",
     "versions_with_weights",
     "waiting_by_name",
 ]

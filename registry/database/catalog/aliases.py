@@ -48,6 +48,15 @@ def aliases_of(tx: Transaction, name: str) -> tuple[AliasMove, ...]:
     return tuple(AliasMove(*row) for row in tx.execute(query))
 
 
+def versions_with_alias(tx: Transaction, alias: str, *, name: str | None = None) -> tuple[Version, ...]:
+    """The versions that an alias points at now, by name; of one name, or (None) of every one."""
+    query = select_versions().join(
+        aliases, (aliases.c.name == versions.c.name) & (aliases.c.number == versions.c.number)
+    )
+    query = query.where(aliases.c.alias == alias).order_by(versions.c.name)
+    return read_versions(tx, query if name is None else query.where(aliases.c.name == name))
+
+
 def alias_history(tx: Transaction, name: str) -> tuple[AliasMove, ...]:
     """Every move of every alias of a name, oldest first."""
     query = select(*_MOVE).where(alias_events.c.name == name).order_by(alias_events.c.id)

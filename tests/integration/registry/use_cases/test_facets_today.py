@@ -9,6 +9,7 @@ import pytest
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.where import read_query
+from peft_registry.registry.mlflow.draining import projection_of
 from peft_registry.registry.records.facets import FACETS_FORM
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.stored_manifests import stored_manifest
@@ -22,6 +23,7 @@ from peft_registry.registry.use_cases.gate import ReadPolicy, gate_by_records, g
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.recall import recall
 from peft_registry.registry.use_cases.show_verdict import describe_verdict
+from peft_registry.schemas.mirror import OutboxEntry
 from tests.builders.backends import BACKENDS, MadeHome, make_on
 from tests.builders.decisions import OFFICER, fill_in
 from tests.builders.homes import NOW
@@ -160,6 +162,36 @@ def test_a_waiver_that_ended_closes_a_gate_without_a_word(home: MadeHome, regist
     later = home.opened(now="2026-12-02T00:00:00Z")
     assert (found(later, "gate=open"), found(later, "gate=closed")) == ([], ["sums:1"])
     later.close()
+
+
+def test_mlflow_is_told_verdict_gate_and_approvals_and_copies_anew_what_a_binding_touches(
+    registry: Registry, policy: ReadPolicy, tmp_path: Path
+) -> None:
+    def tags() -> dict[str, str]:
+        version = version_named(registry, "sums")
+        entry = OutboxEntry(id=1, kind="version", name="sums", number=1, manifest=version.manifest_digest)
+        return dict(projection_of(registry, entry).version.tags)
+
+    version = version_named(registry, "sums")
+    both = describe_verdict(registry, "sums").verdicts.both
+    assert tags()["registry.verdict"] == f"model: {both[0].status}; system: {both[1].status}"
+    assert not {"registry.gate", "registry.approvals"} & set(tags())
+    set_alias(registry, version, "champion", reason="first release")
+    assert tags()["registry.gate"] == "champion: no policy"
+    with registry.database.write() as tx:
+        for waiting in catalog.pending_outbox(tx, catalog.open_route(tx, "store")):
+            catalog.mark_done(tx, waiting.id)
+    bind_alias(registry, guarded_named(registry, "champion"), policy, ALEX, reason="somebody looks")
+    with registry.database.write() as tx:
+        assert [one.label for one in catalog.pending_outbox(tx, catalog.open_route(tx, "store"))] == ["sums:1"]
+    assert tags()["registry.gate"] == "champion: bank, closed by 2", "it passed nothing, and nobody approved"
+    approve(registry, version, policy, ALEX, reason="read all of it")
+    promote(registry, version, "champion", policy, reason="looked at")
+    assert tags()["registry.gate"] == "champion: bank, open"
+    assert tags()["registry.approvals"] == "1 of 1 count: ada"
+    answer(registry, tmp_path, dict(SYSTEM))
+    assert tags()["registry.gate"] == "champion: bank, closed by 1"
+    assert tags()["registry.approvals"] == "0 of 1 count"
 
 
 def test_a_page_ends_with_a_cursor_where_many_versions_do_not_meet_it(

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from peft_registry.registry.evaluation.items import loss_item, pair_item, write_items
 from peft_registry.registry.mlflow import tables as tables_of
-from peft_registry.registry.mlflow.description import MAX_DESCRIPTION, Neighbour, neighbours_in, with_run_link
+from peft_registry.registry.mlflow.description import MAX_DESCRIPTION, Neighbour, Standing, neighbours_in, with_run_link
 from peft_registry.registry.mlflow.figures import safe_key, without_paths
 from peft_registry.registry.mlflow.mirror import sync
 from peft_registry.registry.mlflow.projection import Content, Projection
@@ -375,6 +375,22 @@ def test_lists_show_loss_bias_and_signature_and_few_tags_besides() -> None:
     }
     assert run["registry.base_digest"] == str(digest("weights base"))
     assert "registry.recall" not in tags
+
+
+def test_what_people_decided_stands_in_tags_and_in_the_description() -> None:
+    standing = Standing(
+        verdict="model: not_gpai; system: provider_25_1_c",
+        gates=("champion: bank, closed by 2", "next: no policy"),
+        approvals="1 of 2 count: ada",
+    )
+    projection = a_projection(a_version(), standing=standing)
+    tags = dict(projection.version.tags)
+    assert tags["registry.verdict"] == "model: not_gpai; system: provider_25_1_c"
+    assert tags["registry.gate"] == "champion: bank, closed by 2; next: no policy"
+    assert tags["registry.approvals"] == "1 of 2 count: ada"
+    assert "champion: bank, closed by 2; next: no policy" in projection.version.description
+    assert "provider\\_25\\_1\\_c; not legal advice" in projection.version.description
+    assert projection.digest != a_projection(a_version()).digest
 
 
 def test_who_signed_is_a_person_where_trust_names_one() -> None:
