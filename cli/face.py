@@ -256,7 +256,7 @@ class OpenRegistry:
         version = version_named(self._registry, reference)
         if with_base:
             return pull_with_base(self._registry, version, Path(folder)).outcome
-        return pull_version(self._registry, version, Path(folder))
+        return pull_version(self._registry, version, Path(folder), with_decisions=True)
 
     def versions(self, name: str | None = None, *, where: str | None = None, sort: str | None = None) -> Versions:
         """The registered versions, by name and number, each as its signed manifest says; as `registry list`.

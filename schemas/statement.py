@@ -16,6 +16,9 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENTS_FILE = "statements.intoto.jsonl"
 PROOF_FILE = "log.tlog-proof"
 COMPLETE_FILE = "complete.tlog-proof"
+DECISIONS_FILE = (
+    "DECISIONS.md"  # under evidence, signed by nobody: what people decided, as it stood when a copy was written
+)
 KEYS_FOLDER = (
     "keys"  # under evidence: the public keys of the signers, so that a wrong signature differs from an unknown key
 )

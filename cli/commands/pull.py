@@ -130,4 +130,4 @@ def _pulled(
     if with_base:
         pulled = pull_with_base(registry, version, folder, trust=policy)
         return _Pulled(version.label, folder, pulled.outcome, pulled.base.label)
-    return _Pulled(version.label, folder, pull_version(registry, version, folder, trust=policy))
+    return _Pulled(version.label, folder, pull_version(registry, version, folder, trust=policy, with_decisions=True))

@@ -122,7 +122,8 @@ def publish_version(
     require_not_recalled(registry, version)
     with scratch_folder("registry-publish-") as scratch:
         folder = scratch / "pulled"
-        pull_version(registry, version, folder, trust=trust, look_for_base=False)
+        # it names people and their reasons, as the records do
+        pull_version(registry, version, folder, trust=trust, look_for_base=False, with_decisions=with_records)
         part = _public_part(folder, with_records=with_records)
         commit, is_private = None, not public
         if not dry_run:

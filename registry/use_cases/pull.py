@@ -16,7 +16,9 @@ from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES
 from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.stored_manifests import stored_manifest
+from peft_registry.registry.use_cases.decision_file import decision_file
 from peft_registry.registry.use_cases.verify import verify_folder
+from peft_registry.registry.verification.evidence import DECISIONS_PATH
 from peft_registry.registry.verification.presented import present_version, write_presented
 from peft_registry.registry.verification.with_base import (
     ADAPTER_FOLDER,
@@ -97,11 +99,13 @@ def pull_version(
     trust: TrustPolicy | None = None,
     look_for_base: bool = True,
     for_use: bool = True,
+    with_decisions: bool = False,
 ) -> VerifyOutcome:
     """Write a verified copy of a version to `destination`, a new folder, and return how it verified.
 
     Its base's bytes are hashed too where they are known to lie, unless the caller just did that (`look_for_base`). What is recalled
-    is written only to be measured, and not `for_use`: whoever is to lift a recall has to see what it does.
+    is written only to be measured, and not `for_use`: whoever is to lift a recall has to see what it does. `with_decisions` is for
+    a copy that people read: what was decided about it then lies in its evidence, signed by nobody.
 
     Raises:
         VersionRecalled: it, or something that it was made from, is recalled.
@@ -113,8 +117,9 @@ def pull_version(
     """
     if for_use:
         require_not_recalled(registry, version)
+    decisions = decision_file(registry, version) if with_decisions else None
     with _new_folder(destination) as part:
-        return verified_copy(registry, version, part, trust=trust, look_for_base=look_for_base)
+        return verified_copy(registry, version, part, trust=trust, look_for_base=look_for_base, decisions=decisions)
 
 
 def pull_with_base(
@@ -138,7 +143,13 @@ def pull_with_base(
             (part / name).mkdir()
         verified_copy(registry, base, part / BASE_FOLDER, trust=trust, digests=digests)
         outcome = verified_copy(
-            registry, version, part / ADAPTER_FOLDER, trust=trust, base=part / BASE_FOLDER, digests=digests
+            registry,
+            version,
+            part / ADAPTER_FOLDER,
+            trust=trust,
+            base=part / BASE_FOLDER,
+            digests=digests,
+            decisions=decision_file(registry, version),
         )
         _write_for_loaders(part, manifest, destination.resolve() / BASE_FOLDER)
     return PulledWithBase(outcome, base)
@@ -211,6 +222,7 @@ def verified_copy(
     look_for_base: bool = True,
     base: Path | None = None,
     digests: RunDigests | None = None,
+    decisions: bytes | None = None,
 ) -> VerifyOutcome:
     """Write a version into an empty folder, and return how the folder verifies.
 
@@ -222,11 +234,14 @@ def verified_copy(
         look_for_base: as `pull_version`.
         base: where its base lies, whose bytes must then be right.
         digests: what was hashed before.
+        decisions: what people decided about it, for its evidence; None writes nothing.
 
     Raises:
         PullRefused, PullUnverified, ObjectMissing, BytesElsewhere: as `pull_version`.
     """
     write_presented(present_version(registry, version, part.parent), part)
+    if decisions is not None:
+        write_new(part / DECISIONS_PATH, decisions, mode=_READABLE)
     outcome = verify_folder(
         part,
         trust=registry.trust if trust is None else trust,

@@ -29,8 +29,10 @@ _Row = tuple[tuple[str, ...], ...]
 _TABLES = {"gpai_modifier": "Model", "high_risk": "System"}
 
 
-def decision_tables(registry: Registry, version: Version, outcome: VerifyOutcome) -> tuple[Table, ...]:
+def decision_tables(registry: Registry, version: Version, outcome: VerifyOutcome | None) -> tuple[Table, ...]:
     """Verdicts, gates, decisions, approvals, waivers, holds, recalls and moves of a version that was verified a moment ago.
+
+    Without an outcome a gate is held against the records alone.
 
     Raises:
         IntegrityBroken: what is recorded of it is not what was signed.
@@ -105,7 +107,7 @@ def _verdicts(records: Records, decided: Decided) -> Table:
     return Table(title=f"{title}, by the record of {record.record_created_at[:10]}", head=head, rows=rows, empty="")
 
 
-def _gates(registry: Registry, version: Version, outcome: VerifyOutcome) -> Iterator[_Row]:
+def _gates(registry: Registry, version: Version, outcome: VerifyOutcome | None) -> Iterator[_Row]:
     """Each alias before the policy that it is bound to, else the one that let it through; without an alias, before `starter`."""
     for alias in version.aliases or (None,):
         binding = None if alias is None else binding_of(registry, version.name, alias)

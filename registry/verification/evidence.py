@@ -20,6 +20,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import EVIDENCE_NAME
 from peft_registry.schemas.statement import (
     COMPLETE_FILE,
+    DECISIONS_FILE,
     KEYS_FOLDER,
     PROOF_FILE,
     STATEMENTS_FILE,
@@ -34,6 +35,7 @@ MAX_TRIES = 10_000
 STATEMENTS_PATH = f"{EVIDENCE_NAME}/{STATEMENTS_FILE}"
 PROOF_PATH = f"{EVIDENCE_NAME}/{PROOF_FILE}"
 COMPLETE_PATH = f"{EVIDENCE_NAME}/{COMPLETE_FILE}"
+DECISIONS_PATH = f"{EVIDENCE_NAME}/{DECISIONS_FILE}"
 
 
 class StatementBroken(IntegrityBroken):

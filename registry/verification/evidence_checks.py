@@ -25,6 +25,7 @@ from peft_registry.registry.transparency.completeness import (
 from peft_registry.registry.transparency.entries import LoggedEntry, origin_of
 from peft_registry.registry.verification.evidence import (
     COMPLETE_PATH,
+    DECISIONS_PATH,
     PROOF_PATH,
     STATEMENTS_PATH,
     ReadStatement,
@@ -132,7 +133,9 @@ def check_statements(findings: Findings) -> Result:
         return changed(text, "card-changed")
     text = f"{len(findings.statements)} bound to this manifest{_completeness_text(findings)}"
     withheld = () if findings.listed is None else _withheld(findings.listed, findings)
-    notes = (f"withheld: {entry.kind} {entry.digest}" for entry in withheld)
+    notes = [f"withheld: {entry.kind} {entry.digest}" for entry in withheld]
+    if findings.presented.has(DECISIONS_PATH):
+        notes.append(f"{DECISIONS_PATH} is signed by nobody and proves nothing: read the statements")
     return ok(text, (*notes, *_inherited_unseen(findings, checks), *_stale_evaluations(findings), *figure_notes))
 
 
@@ -375,7 +378,7 @@ def _withheld(listed: CompleteList, findings: Findings) -> tuple[StatementEntry,
 
 def _stray_evidence(findings: Findings) -> Result | None:
     """Files in `evidence/` that nothing names: not a statement's, a key's, a table's or a proof's. None if there are none."""
-    named = {STATEMENTS_PATH, PROOF_PATH, COMPLETE_PATH}
+    named = {STATEMENTS_PATH, PROOF_PATH, COMPLETE_PATH, DECISIONS_PATH}
     named |= {f"{EVIDENCE_NAME}/{KEYS_FOLDER}/{key.key_id[:16]}.pub" for key in findings.presented_keys}
     for statement, _ in findings.statements:
         if statement.kind == "bias-evaluation":

@@ -30,7 +30,14 @@ from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotCheck
 from peft_registry.schemas.evaluation import EvaluationRecord, ItemTable
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME, SIGNATURE_NAME
-from peft_registry.schemas.statement import COMPLETE_FILE, KEYS_FOLDER, PROOF_FILE, STATEMENTS_FILE, StoredStatement
+from peft_registry.schemas.statement import (
+    COMPLETE_FILE,
+    DECISIONS_FILE,
+    KEYS_FOLDER,
+    PROOF_FILE,
+    STATEMENTS_FILE,
+    StoredStatement,
+)
 from peft_registry.schemas.version import Version
 
 SMALL_MAX_BYTES = 64 * 1024 * 1024
@@ -189,7 +196,9 @@ def evidence(registry: Registry, version: Version, statements: tuple[StoredState
     if proof is not None:
         files[PROOF_FILE] = proof.encode()
     for table in tables:
-        if table.file in (STATEMENTS_FILE, PROOF_FILE, COMPLETE_FILE) or table.file.startswith(f"{KEYS_FOLDER}/"):
+        if table.file in (STATEMENTS_FILE, PROOF_FILE, COMPLETE_FILE, DECISIONS_FILE) or table.file.startswith(
+            f"{KEYS_FOLDER}/"
+        ):
             raise EvidenceBroken(table.file, "an evaluation gives its item table a name that other evidence has")
         files[table.file] = registry.store.read_bytes(table.sha256)
     return files
