@@ -113,11 +113,10 @@ def _decide(story: "_Story", folder: Path) -> None:
     """Two people approve what a policy guards: it says no before, and yes afterwards."""
     story.chapter(
         "Decisions",
-        "Which were measured, what the law may make of one, and a policy that lets it through once two people approved it.",
+        "Which were measured, what a person decides that no figure does, and a policy that two people's approvals open.",
     )
     measured = "kind=adapter metric[held-out.loss]<9"
     story.type("list", "--where", measured, "--columns", "version,method,metric[held-out.loss],verdict")
-    story.type("verdict", NAME)
     policy = folder / "two-people.yml"
     policy.write_text(TWO_PEOPLE, "utf-8")
     is_served = story.has(f"{NAME}@served")
@@ -128,6 +127,11 @@ def _decide(story: "_Story", folder: Path) -> None:
         story.once(made, f"{person} has a key already", *create)
         trust = ("trust", "add", str(keys / "approver.pub"), "--person", person, "--role", "approver")
         story.once(made, f"the key of {person} is listed already", *trust)
+    ada = str(folder / "keys" / APPROVERS[0] / "approver.key")
+    if not is_served:
+        on = ("--on", "purpose", "--outcome", "no", "--policy", str(policy))
+        story.type("decide", NAME, *on, "--reason", "it answers as before, in another tone", "--key", ada)
+    story.type("verdict", NAME)
     promote = ("promote", NAME, "served", "--policy", str(policy))
     if is_served:
         console.out("(two people approved it already: continuing)")
@@ -141,16 +145,19 @@ def _decide(story: "_Story", folder: Path) -> None:
 
 
 def _recall(story: "_Story", folder: Path) -> None:
-    """The data is withdrawn: nothing that was made from it is handed out until that is taken back."""
+    """The data is withdrawn: it is kept, and nothing that was made from it is handed out, until that is taken back."""
     story.chapter(
         "A recall",
-        "The data is withdrawn. The merged model, made from the adapter, is refused too, until it is taken back.",
+        "The data is withdrawn: it is kept for whoever asks, and nothing made from it, the merged model too, is handed out.",
     )
     data = hashlib.sha256((folder / "example" / "example.jsonl").read_bytes()).hexdigest()
     key = ("--key", str(folder / "keys" / APPROVERS[0] / "approver.key"))
+    story.type("hold", f"sha256:{data}", "--reason", "a complaint is looked into", *key)
     story.type("recall", f"sha256:{data}", "--reason", "consent was withdrawn", *key)
+    story.type("list", "--where", "recalled=yes", "--columns", "version,aliases,recalled")
     story.type("pull", MERGED, str(folder / "not-written"), expected=3)
     story.type("recall", f"sha256:{data}", "--undo", "--reason", "consent was given again", *key)
+    story.type("release", f"sha256:{data}", "--reason", "the complaint is settled", *key)
 
 
 def flip_one_bit(source: Path, copy: Path) -> None:

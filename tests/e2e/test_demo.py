@@ -55,15 +55,20 @@ def test_the_demo_tells_the_whole_story_and_writes_only_under_its_folder(told: t
 def test_the_demo_is_refused_approved_promoted_and_recalled(told: tuple[Path, str]) -> None:
     _, said = told
     steps = [
+        "$ registry decide polite-replies --on purpose",
         "$ registry verdict polite-replies",
+        "because   purpose: no, decided by ada on ",
         "(exit code 3, as it should be)",
         "approved polite-replies:1 by ada",
         "approved polite-replies:1 by ben",
         "alias    polite-replies@served → polite-replies:1",
         "gate      open",
+        "$ registry hold sha256:",
         "reaches   polite-replies-merged:1",
+        "polite-replies-merged:1  ",
         "(exit code 3, as it should be)",
         "free      the data example.jsonl",
+        "$ registry release sha256:",
     ]
     place = 0
     for step in steps:
