@@ -10,6 +10,7 @@ from sqlalchemy import insert
 from peft_registry.cli.main import run
 from peft_registry.registry.database.tables import version_sources
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.intake.where import read_query
 from peft_registry.registry.mlflow.draining import projection_of
 from peft_registry.registry.mlflow.home_reader import HomeReader
 from peft_registry.registry.records.recalls import RecallsUnknown, VersionRecalled, recalls_above, with_recalls
@@ -21,6 +22,8 @@ from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust import KeyLacksRole, UnlistedKey
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.check_log import check_log
+from peft_registry.registry.use_cases.find import find_versions
+from peft_registry.registry.use_cases.gate import ReadPolicy, promote, read_gate_policy
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.publish import publish_version
 from peft_registry.registry.use_cases.pull import pull_version, pull_with_base
@@ -30,6 +33,7 @@ from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show import describe_version
 from peft_registry.registry.use_cases.show_impact import describe_impact
+from peft_registry.registry.use_cases.show_moves import moves_of
 from peft_registry.registry.use_cases.statements import PredicateMalformed, record_statement, sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.identity import Digest
@@ -53,6 +57,12 @@ class Place:
 
     def version(self, reference: str) -> Version:
         return version_named(self.registry, reference)
+
+    def no_rules(self) -> ReadPolicy:
+        """A policy that asks what every policy asks."""
+        file = self.folder / "plain.yml"
+        file.write_text("name: plain\nabout: what every policy asks\n", "utf-8")
+        return read_gate_policy(str(file))
 
     @property
     def data(self) -> Digest:
@@ -296,9 +306,14 @@ def test_deleting_the_manifest_between_something_recalled_and_what_came_of_it_op
 
 
 def test_whoever_only_reads_is_told_that_a_recall_may_not_be_known(place: Place) -> None:
+    promote(place.registry, place.version("product"), "champion", place.no_rules())
     place.recall(place.version("tiny").weights_digest)
     more = place.version("more").manifest_digest
     place.registry.store.delete(more)
+    asked = find_versions(place.registry, read_query("alias=champion recalled=yes gate=closed"))
+    assert [version.label for version in asked.versions] == ["product:1"]
+    (move,) = moves_of(place.registry, "product")[1]
+    assert move.notes[0].startswith("its gate is not known today: ")
     base, unknown = describe_version(place.registry, "product").recalls
     assert WHY in base
     assert unknown.startswith("not known: ") and more.short in unknown
