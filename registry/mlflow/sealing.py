@@ -33,6 +33,7 @@ from peft_registry.registry.mlflow.seals import (
     SealBook,
     SealHead,
     Touched,
+    changes_with_time,
     files_digest,
     read_book,
     runs_judged_anew,
@@ -146,9 +147,9 @@ class Sealing:
             rows: over its rows; None where there are none that could be sealed.
             files: the digests of what the files of its run and its model have to be, by path.
         """
-        if rows is None:
-            return
         version = projection.version
+        if rows is None or changes_with_time(dict(version.tags)):
+            return
         continues = projection.continues
         self.made[f"{version.name}:{version.number}"] = Seal(
             head=0,

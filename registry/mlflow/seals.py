@@ -40,6 +40,10 @@ OF_SUBJECT: frozenset[StatementKind] = frozenset(
 NAMING: frozenset[StatementKind] = frozenset(("registration", "alias"))
 """Of these the ones that say something of a whole name, which stands in their text."""
 
+_GATE_TAG = "registry.gate"
+_APPROVALS_TAG = "registry.approvals"
+_NO_POLICY = ": no policy"
+
 
 class SealHead(Frozen):
     """Where the log ended, and the list of runs that were begun, when something was sealed."""
@@ -100,6 +104,16 @@ def read_book(data: bytes | None, *, made_with: Digest) -> SealBook:
         return empty
     is_whole = all(seal.head < len(book.heads) for seal in book.seals.values())
     return book if is_whole and book.made_with == made_with else empty
+
+
+def changes_with_time(tags: Mapping[str, str]) -> bool:
+    """Whether what the records give of a version may change though nothing is said: a waiver ends, and a gate closes.
+
+    Args:
+        tags: that the version is shown with.
+    """
+    gates = [] if _GATE_TAG not in tags else tags[_GATE_TAG].split("; ")
+    return _APPROVALS_TAG in tags or not all(gate.endswith(_NO_POLICY) for gate in gates)
 
 
 def files_digest(of_run: Mapping[str, str], of_model: Mapping[str, str]) -> Digest:

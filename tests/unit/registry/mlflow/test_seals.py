@@ -7,6 +7,7 @@ from peft_registry.registry.mlflow.seals import (
     Relations,
     SealBook,
     SealHead,
+    changes_with_time,
     files_digest,
     read_book,
     runs_judged_anew,
@@ -65,6 +66,20 @@ def test_an_entry_that_may_say_something_of_anything_touches_everything(kind: st
 def test_every_kind_of_statement_was_looked_at() -> None:
     """A new one touches everything, until somebody says what it can touch."""
     assert PREDICATE_TYPES.keys() - OF_SUBJECT == {"recall", "gate"}
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ({}, False),
+        ({"registry.gate": "champion: no policy"}, False),
+        ({"registry.gate": "champion: no policy; live: strict, open"}, True),
+        ({"registry.gate": "champion: strict, closed by 2; live: no policy"}, True),
+        ({"registry.approvals": "1 of 1 count: alex"}, True),
+    ],
+)
+def test_what_a_gate_says_changes_with_time(tags: dict[str, str], expected: bool) -> None:
+    assert changes_with_time(tags) is expected
 
 
 def begun(run_id: str, plan: bytes, rows: bytes | None = None) -> bytes:
