@@ -38,54 +38,40 @@ class SqlLogStore:
         self._tx = tx
         self._known: dict[tuple[int, int], bytes] = {}  # a complete subtree never changes
         self._leaves: dict[int, bytes] = {}  # nor does an entry
-        self._paths: set[tuple[int, int]] = set()  # entry, size: those whose paths were read
         self._size: int | None = None
 
     def read_frontier(self, size: int) -> None:
         """Read the complete subtrees that make up the first `size` entries at once: every root and proof is a fold over them."""
-        self._read_nodes(merkle.frontier(size))
+        self.read(merkle.frontier(size))
 
     def read_path(self, index: int, size: int) -> None:
         """Read what the inclusion proof of an entry among the first `size` is a fold over, at once."""
-        if (index, size) in self._paths:
-            return
-        self._read_nodes(merkle.path_nodes(index, size))
+        self.read(merkle.path_nodes(index, size))
 
-    def read_paths(self, indexes: Iterable[int], size: int) -> None:
-        """The same for many entries, whose proofs have much in common near the root."""
-        unread = [index for index in dict.fromkeys(indexes) if (index, size) not in self._paths]
-        nodes = dict.fromkeys(node for index in unread for node in merkle.path_nodes(index, size))
-        missing = [node for node in nodes if node not in self._known]
+    def read(self, positions: Iterable[tuple[int, int]]) -> None:
+        """Read these complete subtrees, (level, index), at once."""
+        missing = [position for position in dict.fromkeys(positions) if position not in self._known]
         for start in range(0, len(missing), _NODES_AT_ONCE):
             some = missing[start : start + _NODES_AT_ONCE]
+            # as text: to build and compile such a statement takes longer than to execute it; the numbers are our own
             above = ", ".join(f"({level:d}, {index:d})" for level, index in some if level)
             leaves = ", ".join(f"{index:d}" for level, index in some if not level)
-            if above:  # as text, and with our own numbers, as below
-                self._keep(f'SELECT level, "index", hash FROM log_nodes WHERE (level, "index") IN (VALUES {above})')  # noqa: S608
+            queries = []
             if leaves:
-                self._keep(f"SELECT 0, seq, leaf_hash FROM log_events WHERE seq IN ({leaves})")  # noqa: S608
-        self._paths.update((index, size) for index in unread)
+                queries.append(f"SELECT 0, seq, leaf_hash FROM log_events WHERE seq IN ({leaves})")  # noqa: S608
+            if above:
+                queries.append(
+                    f'SELECT level, "index", hash FROM log_nodes WHERE (level, "index") IN (VALUES {above})'  # noqa: S608
+                )
+            self._keep(" UNION ALL ".join(queries))
 
     def read_leaves(self, indexes: Iterable[int]) -> None:
-        """Read these entries at once; one that is not there, or is not bytes, is left to `get_leaf`, which reports it."""
-        missing = [index for index in dict.fromkeys(indexes) if index not in self._leaves]
+        """Read the bytes of these entries at once."""
+        missing = sorted(index for index in set(indexes) if index not in self._leaves)
         for start in range(0, len(missing), _NODES_AT_ONCE):
             numbers = ", ".join(f"{index:d}" for index in missing[start : start + _NODES_AT_ONCE])
             rows = self._tx.exec_driver_sql(f"SELECT seq, leaf FROM log_events WHERE seq IN ({numbers})")  # noqa: S608
             self._leaves |= {index: leaf for index, leaf in rows if isinstance(leaf, bytes)}
-
-    def _read_nodes(self, positions: Iterable[tuple[int, int]]) -> None:
-        missing = [position for position in positions if position not in self._known]
-        if not missing:
-            return
-        # as text: to build and compile such a statement takes longer than to execute it; the numbers are our own
-        queries = [
-            f"SELECT 0, seq, leaf_hash FROM log_events WHERE seq = {index:d}"  # noqa: S608
-            if level == 0
-            else f'SELECT level, "index", hash FROM log_nodes WHERE level = {level:d} AND "index" = {index:d}'  # noqa: S608
-            for level, index in missing
-        ]
-        self._keep(" UNION ALL ".join(queries))
 
     def _keep(self, query: str) -> None:
         # SQLite stores whatever type somebody wrote: what is not bytes is left to `get_node`, which reports such a row

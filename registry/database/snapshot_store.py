@@ -18,13 +18,15 @@ from peft_registry.registry.transparency.prefix_tree import (
     Node,
     Pair,
     Position,
+    ProvenNode,
     hash_of,
 )
 
 _ROWS_AT_ONCE = 200  # of one INSERT: five columns each, under SQLite's limit of variables
 _ROWS_READ_AT_ONCE = 10_000  # of a tree that may have millions
 _POSITIONS_AT_ONCE = 5_000  # of one query for many paths: about 100 kB of text
-_LEVELS_AT_ONCE = 20  # of a path: as deep as a million keys lie; what lies deeper is read node by node
+_FEW_POSITIONS = 50  # of one query that names each: a path, or two
+LEVELS_AT_ONCE = 24  # of a path: nearly every one of a million keys lies higher; what lies deeper is read node by node
 _HEX = re.compile(r"[0-9a-f]+")
 
 
@@ -69,26 +71,17 @@ class SqlSnapshot:
         self._tx = tx
         self._known: dict[Position, Node | None] = {}
         self._values: dict[bytes, bytes] = {}  # of the pairs that are known
-        self._paths: set[bytes] = set()  # the keys whose likely paths are known
 
     def read_path(self, key: bytes) -> None:
         """Read the nodes that a key's path is likely to pass, and those beside them, at once."""
-        if key in self._paths:
-            return
-        missing = [position for position in _likely_path(key) if position not in self._known]
-        if missing:
-            self._read(missing, _nodes_at(missing))
-        self._paths.add(key)
+        self.read(_likely_path(key))
 
-    def read_paths(self, keys: Iterable[bytes]) -> None:
-        """The same for many keys, whose paths have much in common near the root."""
-        unread = [key for key in dict.fromkeys(keys) if key not in self._paths]
-        positions = dict.fromkeys(position for key in unread for position in _likely_path(key))
-        missing = [position for position in positions if position not in self._known]
+    def read(self, positions: Iterable[Position]) -> None:
+        """Read these nodes at once."""
+        missing = [position for position in dict.fromkeys(positions) if position not in self._known]
         for start in range(0, len(missing), _POSITIONS_AT_ONCE):
             some = missing[start : start + _POSITIONS_AT_ONCE]
-            self._read(some, _nodes_among(some))
-        self._paths.update(unread)
+            self._read(some, _nodes_at(some) if len(some) <= _FEW_POSITIONS else _nodes_among(some))
 
     def _read(self, positions: Iterable[Position], query: str) -> None:
         nodes: dict[Position, Node] = {}
@@ -105,15 +98,18 @@ class SqlSnapshot:
         Raises:
             RowDamaged: the row is neither a pair nor a branch.
         """
-        if position in self._known:
-            return self._known[position]
-        depth, prefix = position
-        columns = snapshot_nodes.c
-        query = select(columns.key, columns.value, columns.hash).where(
-            columns.depth == depth, columns.prefix == _prefix_text(prefix)
-        )
-        row = self._tx.execute(query).one_or_none()
-        return None if row is None else _node(*row)
+        if position not in self._known:
+            self.read([position])
+        return self._known[position]
+
+    def presented(self, position: Position) -> ProvenNode:
+        """The node at a position with the value of a pair, as it is stored.
+
+        Raises:
+            RowDamaged: as `get_node`.
+        """
+        node = self.get_node(position)
+        return ProvenNode(node, self.value_of(node.key) if isinstance(node, Pair) else None)
 
     def rows(self) -> Iterator[NodeRow]:
         """Every node as it is stored, in no order."""
@@ -134,7 +130,6 @@ class SqlSnapshot:
         """Remove every node: before the first snapshot."""
         self._known.clear()
         self._values.clear()
-        self._paths.clear()
         self._tx.execute(delete(snapshot_nodes))
 
     def write(self, nodes: Mapping[Position, Node], values: Mapping[bytes, bytes]) -> None:
@@ -159,7 +154,7 @@ class SqlSnapshot:
 def _likely_path(key: bytes) -> Iterator[Position]:
     """The positions that a key's path passes as deep as keys usually lie, and those beside them."""
     yield ROOT
-    for depth in range(1, _LEVELS_AT_ONCE + 1):
+    for depth in range(1, LEVELS_AT_ONCE + 1):
         prefix = int.from_bytes(key, "big") >> (KEY_BITS - depth)
         yield depth, prefix
         yield depth, prefix ^ 1

@@ -15,12 +15,12 @@ import contextlib
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -73,6 +73,7 @@ _SIZE = re.compile("0|[1-9][0-9]*")
 _VERSION = re.compile("[0-9]{1,18}")
 Passphrase = Callable[[], bytes]
 Schema = TypeVar("Schema", bound=BaseModel)
+Made = TypeVar("Made")
 
 
 class HomeNotFound(NotFound):
@@ -169,6 +170,23 @@ class Registry:
     def files(self) -> HomeFiles:
         """Where its files and folders lie."""
         return HomeFiles(self.folder)
+
+    def kept(self, what: str, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What `make` gives for a key, kept while the home is open; of each `what` only that of the last key.
+
+        Only for what the key alone decides: what was proven to a signed root, say, and not what a row or a file says.
+        """
+        known = self._kept.get(what)
+        if known is not None and known[0] == key:
+            value: Made = known[1]
+            return value
+        made = make()
+        self._kept[what] = (key, made)
+        return made
+
+    @cached_property
+    def _kept(self) -> dict[str, tuple[Hashable, Any]]:  # what each `make` gives
+        return {}
 
     @property
     def log_name(self) -> str:

@@ -14,6 +14,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import require_signed_entry
 from peft_registry.registry.records.snapshots import (
     Snapshot,
+    TreeNodes,
     logged_leaf,
     read_leaf,
     snapshot_if_trusted,
@@ -92,6 +93,7 @@ def binding_in_force(
     *,
     before: int | None = None,
     trust: TrustPolicy | None = None,
+    nodes: TreeNodes | None = None,
 ) -> Binding | None:
     """The binding of an alias that counts; that of the name before that of every name. None where there is none.
 
@@ -103,13 +105,14 @@ def binding_in_force(
         alias: of one of them.
         before: only what stands before this entry counts; None: all of it.
         trust: whose word counts; None: that of the home's own trust file.
+        nodes: what the transaction has read of the trees.
 
     Raises:
         SaidDiffers, EntryRejected, BadSignature: what was said of the alias is not in the database as it was signed.
         PathRejected, ProofRejected: the database is not that of its checkpoint.
     """
     for scope in (name, None):
-        binding = bound_by(registry, tx, newest, scope, alias, before=before, trust=trust)
+        binding = bound_by(registry, tx, newest, scope, alias, before=before, trust=trust, nodes=nodes)
         if binding is not None:
             return binding
     return None
@@ -134,6 +137,7 @@ def bound_by(
     *,
     before: int | None = None,
     trust: TrustPolicy | None = None,
+    nodes: TreeNodes | None = None,
 ) -> Binding | None:
     """The binding of an alias of a name, or of every name (None), by what was said of exactly that.
 
@@ -141,7 +145,7 @@ def bound_by(
         KnownError: as `binding_in_force`.
     """
     subject = guarded_subject(name, alias)
-    for stored in reversed(statements_under(tx, newest, subject)):
+    for stored in reversed(statements_under(tx, newest, subject, nodes=nodes)):
         index = stored.log_index
         if stored.kind != "gate" or index is None or (before is not None and index >= before):
             continue

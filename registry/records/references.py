@@ -17,6 +17,7 @@ from peft_registry.registry.records.bindings import binding_in_force, require_mo
 from peft_registry.registry.records.entries import require_signed, require_signed_entry, statement_of_entry
 from peft_registry.registry.records.snapshots import (
     Snapshot,
+    TreeNodes,
     VersionsDiffer,
     alias_target,
     is_logged,
@@ -32,6 +33,7 @@ from peft_registry.registry.signing.dsse import Envelope
 from peft_registry.registry.signing.trust import KeyLacksRole, RevokedKey, key_status, public_keys, require_ok
 from peft_registry.registry.transparency import log, snapshot
 from peft_registry.registry.transparency.entries import checkpoint_over, parse_entry
+from peft_registry.schemas.acts import guarded_subject
 from peft_registry.schemas.errors import KnownError, NotChecked, NotFound
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.log import Event
@@ -200,7 +202,10 @@ def _aliased_version(
 ) -> Version:
     """The version that an alias points to by its last logged move, signed by somebody whom `trust` lets say so."""
     name, alias = reference.name or "", reference.alias or ""
-    target = alias_target(tx, newest, name, alias)
+    nodes = TreeNodes.of_reading(registry, tx)
+    guarded = [snapshot.artifact_key(guarded_subject(scope, alias)) for scope in (name, None)]
+    nodes.read(newest, keys=(snapshot.alias_key(name, alias), *guarded))
+    target = alias_target(tx, newest, name, alias, nodes=nodes)
     if target is None:
         recorded = catalog.resolve(tx, reference)  # where there is no such row either, the error names those close by
         raise AliasUnsigned(recorded.name, alias, "the log does not say so up to its newest checkpoint")
@@ -210,8 +215,9 @@ def _aliased_version(
         raise VersionsDiffer(
             name, f"entry {target.entry} points {alias} at {target.manifest}, which the catalogue lacks"
         )
-    require_logged(tx, newest, version)
-    leaf = logged_leaf(tx, newest, target.entry)
+    nodes.read(newest, keys=[snapshot.version_key(version.name, version.number)], entries=[target.entry])
+    require_logged(tx, newest, version, nodes=nodes)
+    leaf = logged_leaf(tx, newest, target.entry, nodes=nodes)
     if not isinstance(leaf, Event):
         raise AliasUnsigned(name, alias, f"entry {target.entry} is not a move")
     said = catalog.statement(tx, leaf.statement)
@@ -222,7 +228,7 @@ def _aliased_version(
         require_signed_entry(said.envelope, target.entry, leaf, trust=trust, keys=public_keys(trust))
     except KnownError as error:
         raise AliasUnsigned(name, alias, f"{error}") from error
-    binding = binding_in_force(registry, tx, newest, name, alias, before=target.entry, trust=trust)
+    binding = binding_in_force(registry, tx, newest, name, alias, before=target.entry, trust=trust, nodes=nodes)
     require_moved_through(binding, name, alias, move.gate, target.entry)
     return version
 

@@ -9,14 +9,14 @@ A log without a snapshot was written by an earlier release; it gets its first on
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
-from peft_registry.registry.database.snapshot_store import SqlSnapshot
+from peft_registry.registry.database.snapshot_store import LEVELS_AT_ONCE, SqlSnapshot
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.signing.trust import ProvenTime, RevokedKey, key_status
@@ -82,6 +82,18 @@ class CheckpointsRemoved(IntegrityBroken):
 
 
 @dataclass(frozen=True, slots=True)
+class Proven:
+    """What was shown of the two trees under one checkpoint, and stays shown while the home is open: their upper nodes.
+
+    Nobody writes into it but `ProvenTree` and `ProvenEntries`, which take up a node only once it led to the signed root.
+    """
+
+    frontier: dict[tuple[int, int], bytes]  # the complete subtrees that the log's root is a fold over
+    entries: dict[tuple[int, int], bytes]
+    tree: prefix_tree.ProvenNodes
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The snapshot under a checkpoint that a log key signed, and the checkpoint's text."""
 
@@ -89,6 +101,7 @@ class Snapshot:
     checkpoint: str
     key_id: str  # of the log key that signed the checkpoint
     hashes: tuple[bytes, ...]  # they prove that the leaf is the last entry under the checkpoint
+    proven: Proven = field(compare=False, repr=False)
 
     @property
     def root(self) -> bytes:
@@ -108,36 +121,60 @@ class TreeNodes:
 
     def __init__(self, tx: catalog.Transaction) -> None:
         self.log = SqlLogStore(tx)
-        self.tree = SqlSnapshot(tx)
-        self._leaves: dict[tuple[str, int], Leaf] = {}  # by checkpoint and number
-        self._values: dict[tuple[str, bytes], bytes | None] = {}  # by checkpoint and key
+        self._rows = SqlSnapshot(tx)
+        self._under: dict[
+            str, tuple[merkle.ProvenEntries, prefix_tree.ProvenTree]
+        ] = {}  # by checkpoint, as those below
+        self._leaves: dict[tuple[str, int], Leaf] = {}  # and number
+        self._values: dict[tuple[str, bytes], bytes | None] = {}  # and key
 
     @classmethod
     def of_reading(cls, registry: Registry, tx: catalog.Transaction) -> "TreeNodes":
         """Those that all readings of a block of `reading` share; of another transaction its own."""
         return registry.database.once_while_reading(tx, "tree nodes", lambda: cls(tx))
 
-    def leaf(self, newest: "Snapshot", index: int) -> Leaf:
+    def read(self, newest: Snapshot, *, keys: Iterable[bytes] = (), entries: Iterable[int] = ()) -> None:
+        """Read at once these entries, and what proves them and these keys."""
+        log, tree = self._trees(newest)
+        numbers = tuple(entries)
+        self._rows.read(position for key in keys for position in tree.unproven(key, LEVELS_AT_ONCE))
+        self.log.read(place for index in numbers if index <= newest.size for place in log.unproven(index))
+        self.log.read_leaves(numbers)
+
+    def leaf(self, newest: Snapshot, index: int) -> Leaf:
         """As `logged_leaf`."""
         known = self._leaves.get((newest.checkpoint, index))
         if known is None:
-            known = self._leaves[newest.checkpoint, index] = _proven_leaf(self.log, newest, index)
+            known = self._leaves[newest.checkpoint, index] = read_leaf(self._proven_entry(newest, index))
         return known
 
-    def value(self, newest: "Snapshot", key: bytes) -> bytes | None:
+    def value(self, newest: Snapshot, key: bytes) -> bytes | None:
         """As `proven`, the bytes of it."""
         place = (newest.checkpoint, key)
         if place not in self._values:
-            self._values[place] = _proven_value(self.tree, newest, key)
+            _, tree = self._trees(newest)
+            self._rows.read(tree.unproven(key, LEVELS_AT_ONCE))
+            self._values[place] = tree.value_of(key, self._rows.presented)
         return self._values[place]
 
-    def read(self, newest: Snapshot, *, keys: Iterable[bytes], entries: Iterable[int]) -> None:
-        """Read at once these entries, and what proves them and these keys."""
-        _, size, _ = note.read_unverified(newest.checkpoint)  # `newest_snapshot` verified it
-        numbers = tuple(entries)
-        self.tree.read_paths(keys)
-        self.log.read_paths((index for index in numbers if index < size), size)
-        self.log.read_leaves(numbers)
+    def _proven_entry(self, newest: Snapshot, index: int) -> bytes:
+        """The bytes of an entry, proven where the checkpoint covers it."""
+        data = self.log.get_leaf(index)
+        if index <= newest.size:  # the snapshot itself is the last entry under its checkpoint
+            log, _ = self._trees(newest)
+            self.log.read(log.unproven(index))
+            log.require(index, merkle.leaf_hash(data), self.log.get_node)
+        return data
+
+    def _trees(self, newest: Snapshot) -> tuple[merkle.ProvenEntries, prefix_tree.ProvenTree]:
+        """What is proven of both trees under a snapshot; what was proven before, while the home was open, among it."""
+        if newest.checkpoint not in self._under:
+            shown = newest.proven
+            self._under[newest.checkpoint] = (
+                merkle.ProvenEntries(newest.size + 1, shown.frontier, shown.entries),
+                prefix_tree.ProvenTree(newest.root, shown.tree),
+            )
+        return self._under[newest.checkpoint]
 
 
 def newest_snapshot(registry: Registry, tx: catalog.Transaction, *, known: Snapshot | None = None) -> Snapshot | None:
@@ -160,9 +197,17 @@ def newest_snapshot(registry: Registry, tx: catalog.Transaction, *, known: Snaps
         return None
     if known is not None and known.checkpoint == text:
         return known
-    checkpoint = note.verify_checkpoint(text, origin=registry.origin, keys=registry.log_keys)
-    _require_no_later(store, checkpoint.size)
-    return snapshot_under(store, checkpoint, text)
+    size = note.read_unverified(text)[1]
+    _require_no_later(store, size)
+    keys = registry.log_keys
+
+    def under_checkpoint() -> Snapshot | None:
+        checkpoint = note.verify_checkpoint(text, origin=registry.origin, keys=keys)
+        return snapshot_under(store, checkpoint, text)
+
+    if store.size() < size:  # entries were cut off since: that is said anew
+        return under_checkpoint()
+    return registry.kept("snapshot", (text, keys, registry.origin), under_checkpoint)
 
 
 def snapshot_under(store: SqlLogStore, checkpoint: note.Checkpoint, text: str) -> Snapshot | None:
@@ -177,6 +222,7 @@ def snapshot_under(store: SqlLogStore, checkpoint: note.Checkpoint, text: str) -
     store.read_frontier(checkpoint.size)
     log.check_prefix(store, size=checkpoint.size, root=checkpoint.root)
     data = store.get_leaf(checkpoint.size - 1)
+    frontier = {place: store.get_node(*place) for place in merkle.frontier(checkpoint.size)}  # shown by `check_prefix`
     proof = merkle.inclusion_proof(checkpoint.size - 1, checkpoint.size, store.get_node)
     merkle.check_inclusion(merkle.leaf_hash(data), checkpoint.size - 1, checkpoint.size, proof, checkpoint.root)
     leaf = read_leaf(data)
@@ -184,7 +230,7 @@ def snapshot_under(store: SqlLogStore, checkpoint: note.Checkpoint, text: str) -
         return None
     if leaf.size != checkpoint.size - 1:
         raise SnapshotMalformed(f"it is entry {checkpoint.size - 1} and speaks of {leaf.size} entries")
-    return Snapshot(leaf, text, checkpoint.key_id, tuple(proof))
+    return Snapshot(leaf, text, checkpoint.key_id, tuple(proof), Proven(frontier, {}, {}))
 
 
 def _require_no_later(store: SqlLogStore, covered: int) -> None:
@@ -246,17 +292,7 @@ def logged_leaf(tx: catalog.Transaction, newest: Snapshot, index: int, *, nodes:
         NotInLog: there is no such entry.
         ProofRejected: it is not the one that was signed over.
     """
-    return _proven_leaf(SqlLogStore(tx), newest, index) if nodes is None else nodes.leaf(newest, index)
-
-
-def _proven_leaf(store: SqlLogStore, newest: Snapshot, index: int) -> Leaf:
-    data = store.get_leaf(index)
-    _, size, root = note.read_unverified(newest.checkpoint)  # `newest_snapshot` verified it
-    if index < size:
-        store.read_path(index, size)
-        proof = merkle.inclusion_proof(index, size, store.get_node)
-        merkle.check_inclusion(merkle.leaf_hash(data), index, size, proof, root)
-    return read_leaf(data)
+    return (nodes or TreeNodes(tx)).leaf(newest, index)
 
 
 def proven(
@@ -274,17 +310,8 @@ def proven(
     Raises:
         PathRejected: the stored nodes do not lead to the signed root.
     """
-    data = _proven_value(SqlSnapshot(tx), newest, key) if nodes is None else nodes.value(newest, key)
+    data = (nodes or TreeNodes(tx)).value(newest, key)
     return None if data is None else snapshot.read_value(data, form)
-
-
-def _proven_value(tree: SqlSnapshot, newest: Snapshot, key: bytes) -> bytes | None:
-    tree.read_path(key)
-    path = prefix_tree.path_to(key, tree.get_node)
-    ends_here = path.end is not None and path.end.key == key
-    data = tree.value_of(key) if ends_here else None
-    prefix_tree.check_path(key, data, path, newest.root)
-    return data
 
 
 def statements_about(registry: Registry, tx: catalog.Transaction, manifest: Digest) -> tuple[StoredStatement, ...]:

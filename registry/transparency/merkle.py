@@ -17,6 +17,8 @@ Node = tuple[int, int, bytes]
 """(level, index, hash)"""
 
 HASH_BYTES = 32
+UPPER_FROM = 6
+"""The level from which proven subtrees are kept between transactions: one hash for each 32 entries."""
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 
@@ -204,6 +206,62 @@ def check_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], 
     if last:
         raise ProofRejected(f"it has {len(proof)} hashes, fewer than entry {index} of {size} needs")
     _check_equal(computed, root, f"entry {index} is not what the log of {size} entries recorded")
+
+
+class ProvenEntries:
+    """The complete subtrees of which it was shown that a signed root is over them; what many entries have in common is hashed once.
+
+    Args:
+        size: of the log under the root.
+        frontier: the complete subtrees that make up all entries, of which the caller has shown that they fold to the root.
+        upper: those from level `UPPER_FROM` on that were shown; may be kept for as long as size and root are the same.
+    """
+
+    def __init__(
+        self, size: int, frontier: "dict[tuple[int, int], bytes]", upper: "dict[tuple[int, int], bytes]"
+    ) -> None:
+        self._size = size
+        self._frontier = frontier
+        self._upper = upper
+        self._lower: dict[tuple[int, int], bytes] = {}
+
+    def require(self, index: int, leaf: bytes, get_node: GetNode) -> None:
+        """Raise unless `leaf` (a leaf hash) is entry `index`; as `check_inclusion`.
+
+        Raises:
+            ProofRejected: it is not.
+        """
+        if not 0 <= index < self._size:
+            raise ProofRejected(f"entry {index} is outside a log of {self._size} entries")
+        shown: dict[tuple[int, int], bytes] = {}
+        position = (0, index)
+        computed = leaf
+        while (proven := self._at(position)) is None:
+            level, number = position
+            beside = get_node(level, number ^ 1)
+            _check_lengths((computed, beside))
+            shown[position] = computed
+            shown[level, number ^ 1] = beside
+            computed = node_hash(beside, computed) if number & 1 else node_hash(computed, beside)
+            position = (level + 1, number >> 1)
+        _check_equal(computed, proven, f"entry {index} is not what the log of {self._size} entries recorded")
+        for where, node in shown.items():
+            (self._upper if where[0] >= UPPER_FROM else self._lower)[where] = node
+
+    def unproven(self, index: int) -> list[tuple[int, int]]:
+        """Where the nodes beside the way from an entry to a proven subtree lie."""
+        position = (0, index)
+        beside = []
+        while self._at(position) is None:
+            level, number = position
+            beside.append((level, number ^ 1))
+            position = (level + 1, number >> 1)
+        return beside
+
+    def _at(self, position: tuple[int, int]) -> bytes | None:
+        """The hash of a subtree that was shown."""
+        known = self._upper if position[0] >= UPPER_FROM else self._lower
+        return known.get(position) or self._frontier.get(position)
 
 
 def check_consistency(old_size: int, new_size: int, proof: Sequence[bytes], old_root: bytes, new_root: bytes) -> None:

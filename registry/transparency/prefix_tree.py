@@ -57,6 +57,8 @@ Position = tuple[int, int]
 GetNode = Callable[[Position], Node | None]
 """The node at a position; None where the subtree is empty, and below a pair."""
 ROOT: Position = (0, 0)
+UPPER_LEVELS = 16
+"""Of a proven tree, as deep as what is kept between transactions: at most 131,071 nodes, some 30 MB, of what was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,91 @@ def check_path(key: bytes, value: bytes | None, path: Path, root: bytes) -> None
     computed = _fold(key, path)
     if computed != root:
         raise PathRejected(f"it leads to {computed.hex()}, signed is {root.hex()}")
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenNode:
+    """A node under a signed root, None for an empty subtree; of a pair its value too, which has the hash that the pair states."""
+
+    node: Node | None
+    value: bytes | None = None
+
+
+ProvenNodes = dict[Position, ProvenNode]
+GetProof = Callable[[Position], ProvenNode]
+"""The node that is stored at a position, and of a pair its value; not proven yet."""
+
+
+class ProvenTree:
+    """The part of a tree that was shown to belong to a signed root: from the root down, two subtrees by the hash above both.
+
+    A path folds to the root if each of its steps was shown so, and what many paths have in common is hashed once. `upper` may
+    be kept for as long as the root is the same: it holds what was proven, as deep as `UPPER_LEVELS`.
+    """
+
+    def __init__(self, root: bytes, upper: ProvenNodes) -> None:
+        self._root = root
+        self._upper = upper
+        self._lower: ProvenNodes = {}
+
+    def value_of(self, key: bytes, stored: GetProof) -> bytes | None:
+        """What a key maps to; None where it is proven to map to nothing.
+
+        Raises:
+            PathRejected: the stored nodes do not lead to the root.
+        """
+        if len(key) != HASH_BYTES:
+            raise PathRejected("its key has a wrong length")
+        proven = self._upper.get(ROOT) or self._proven_root(stored)
+        number = int.from_bytes(key, "big")
+        depth = 0
+        while isinstance(proven.node, Branch):
+            depth += 1
+            if depth > KEY_BITS:
+                raise PathRejected("it is longer than a key")
+            own = (depth, number >> (KEY_BITS - depth))
+            known = self._known(depth)
+            if own not in known:
+                self._prove_below(proven.node.hash, own, stored)
+            proven = known[own]
+        end = proven.node
+        value = proven.value if end is not None and end.key == key else None
+        _require_meaning(key, value, end, depth)
+        return value
+
+    def unproven(self, key: bytes, levels: int) -> list[Position]:
+        """Where the next nodes of a key's path may lie, and those beside them, as deep as `levels` below the root."""
+        number = int.from_bytes(key, "big")
+        positions: list[Position] = [] if ROOT in self._upper else [ROOT]
+        for depth in range(1, levels + 1):
+            own = (depth, number >> (KEY_BITS - depth))
+            proven = self._known(depth).get(own)
+            if proven is None:
+                positions += (own, (depth, own[1] ^ 1))
+            elif not isinstance(proven.node, Branch):
+                return []
+        return positions
+
+    def _known(self, depth: int) -> ProvenNodes:
+        return self._upper if depth <= UPPER_LEVELS else self._lower
+
+    def _proven_root(self, stored: GetProof) -> ProvenNode:
+        presented = stored(ROOT)
+        computed = EMPTY if presented.node is None else presented.node.hash
+        if computed != self._root:
+            raise PathRejected(f"it leads to {computed.hex()}, signed is {self._root.hex()}")
+        self._upper[ROOT] = presented
+        return presented
+
+    def _prove_below(self, above: bytes, own: Position, stored: GetProof) -> None:
+        """Take up the nodes at a position and beside it, if the hash above is over both."""
+        depth, prefix = own
+        left, right = (depth, prefix & ~1), (depth, prefix | 1)
+        presented = stored(left), stored(right)
+        hashes = [EMPTY if proof.node is None else proof.node.hash for proof in presented]
+        if any(len(digest) != HASH_BYTES for digest in hashes) or _branch_hash(*hashes) != above:
+            raise PathRejected(f"the nodes at depth {depth} are not those under {above.hex()}")
+        self._known(depth).update(zip((left, right), presented, strict=True))
 
 
 def changed_nodes(pairs: Iterable[tuple[bytes, bytes]], get_node: GetNode, *, root: bytes) -> dict[Position, Node]:

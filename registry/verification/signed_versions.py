@@ -4,7 +4,7 @@ Whoever can write the database can change rows. Here they are held against the s
 contradiction ends it; `registry verify` names all of them and looks at the bytes too. Of aliases those count that the log gives.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from peft_registry.registry.database import catalog
@@ -72,11 +72,13 @@ def _signed_together(
 ) -> list[Version]:
     """As `signed_versions`, of so many that what proves them fits in memory."""
     nodes = TreeNodes.of_reading(registry, tx)
-    if newest is not None:
-        _read_ahead(nodes, newest, versions)
-        _require_all_numbers(tx, newest, {version.name for version in versions}, nodes)
     digests = tuple({version.manifest_digest for version in versions})
-    rows = _Rows(catalog.recorded_artifacts(tx, digests), catalog.statement_heads(tx, subjects=digests))
+    heads = catalog.statement_heads(tx, subjects=digests)
+    moves = _moves(tx, {head.digest for said in heads.values() for head in said if head.kind == "alias"})
+    rows = _Rows(catalog.recorded_artifacts(tx, digests), heads, moves)
+    if newest is not None:
+        _read_ahead(nodes, newest, versions, moves.values())
+        _require_all_numbers(tx, newest, {version.name for version in versions}, nodes)
     return [_signed(registry, tx, newest, version, nodes, rows=rows) for version in versions]
 
 
@@ -86,13 +88,17 @@ class _Rows:
 
     artifacts: Mapping[Digest, catalog.RecordedArtifact]
     statements: Mapping[Digest, tuple[catalog.StatementHead, ...]]
+    moves: Mapping[Digest, AliasPredicate]  # by the digest of their statement
 
 
-def _read_ahead(nodes: TreeNodes, newest: Snapshot, versions: tuple[Version, ...]) -> None:
+def _read_ahead(
+    nodes: TreeNodes, newest: Snapshot, versions: tuple[Version, ...], moves: Iterable[AliasPredicate]
+) -> None:
     """Read what proves all of them at once: one after the other takes several times as long."""
     keys = [snapshot.version_key(version.name, version.number) for version in versions]
     keys += [snapshot.artifact_key(version.manifest_digest) for version in versions]
     keys += [snapshot.name_key(name) for name in {version.name for version in versions}]
+    keys += [snapshot.alias_key(name, alias) for name, alias in {(move.name, move.alias) for move in moves}]
     nodes.read(newest, keys=keys, entries=[version.log_index for version in versions])
 
 
@@ -248,8 +254,7 @@ def _signed(
     _require_version_row(version, manifest)
     if newest is None:  # a log of an earlier release: an alias counts with its signed move, which reading one checks
         return version.revised(origin=manifest.origin)
-    heads = rows.statements[version.manifest_digest]
-    return version.revised(aliases=tuple(_aliases(tx, newest, version, heads, nodes)), origin=manifest.origin)
+    return version.revised(aliases=tuple(_aliases(tx, newest, version, rows=rows, nodes=nodes)), origin=manifest.origin)
 
 
 def _logged_manifest(
@@ -325,40 +330,39 @@ def _aliases(
     tx: catalog.Transaction,
     newest: Snapshot,
     version: Version,
-    heads: tuple[catalog.StatementHead, ...],
+    *,
+    rows: _Rows,
     nodes: TreeNodes,
 ) -> Iterator[str]:
     """The aliases of its name that point to it by their last logged move, in the order of their names."""
+    heads = rows.statements[version.manifest_digest]
     require_all_heads(tx, newest, version.manifest_digest, heads, nodes=nodes)
-    moved = set()
-    for head in heads:
-        if head.kind == "alias":
-            move = _logged_move(tx, head.digest, version)
-            if move.name == version.name:
-                moved.add(move.alias)
+    moves = [rows.moves[head.digest] for head in heads if head.kind == "alias"]
+    moved = {move.alias for move in moves if move.name == version.name}
     for alias in sorted(moved, key=str.encode):
         target = alias_target(tx, newest, version.name, alias, nodes=nodes)
         if target is not None and target.manifest == version.manifest_digest:
             yield alias
 
 
-def _logged_move(tx: catalog.Transaction, digest: Digest, version: Version) -> AliasPredicate:
-    """The move of an alias that a statement holds, if its text is the one that was logged."""
-    stored = catalog.statement(tx, digest)
-    assert stored is not None, "it was listed in this transaction"
-    text = dsse.Envelope.parse(stored.envelope, what=f"statement {digest.short}").payload
-    if Digest.of(text) != digest:
-        raise VersionsDiffer(
-            version.name, f"{version.label}, the text of statement {digest.short} is not what was logged"
-        )
-    return AliasPredicate.from_json(stored.statement.predicate)
+def _moves(tx: catalog.Transaction, digests: Collection[Digest]) -> dict[Digest, AliasPredicate]:
+    """The moves of aliases that these statements hold, each if its text is the one that was logged."""
+    moves = {}
+    for digest, stored in catalog.statements_with(tx, digests).items():
+        text = dsse.Envelope.parse(stored.envelope, what=f"statement {digest.short}").payload
+        if Digest.of(text) != digest:
+            move = AliasPredicate.from_json(stored.statement.predicate)
+            raise VersionsDiffer(move.name, f"the text of statement {digest.short} is not what was logged")
+        moves[digest] = AliasPredicate.from_json(stored.statement.predicate)
+    return moves
 
 
 def _require_all_numbers(
-    tx: catalog.Transaction, newest: Snapshot, names: Iterable[str], nodes: TreeNodes | None = None
+    tx: catalog.Transaction, newest: Snapshot, names: Collection[str], nodes: TreeNodes | None = None
 ) -> None:
     """Raise VersionsDiffer unless the catalogue has as many versions of each name as the log, or more that are pending."""
+    recorded = catalog.count_versions_of_each(tx, names)
     for name in sorted(names):
-        logged, recorded = newest_number(tx, newest, name, nodes=nodes), catalog.count_versions(tx, name)
-        if logged is not None and recorded < logged:
-            raise VersionsDiffer(name, f"the log has {logged} of them, the catalogue {recorded}")
+        logged = newest_number(tx, newest, name, nodes=nodes)
+        if logged is not None and recorded[name] < logged:
+            raise VersionsDiffer(name, f"the log has {logged} of them, the catalogue {recorded[name]}")

@@ -91,6 +91,7 @@ from peft_registry.registry.database.catalog.statements import (
     statement_heads,
     statements_of,
     statements_of_each,
+    statements_with,
 )
 from peft_registry.registry.database.catalog.versions import (
     NameOfAnotherKind,
@@ -98,6 +99,7 @@ from peft_registry.registry.database.catalog.versions import (
     add_version,
     base_by_weights,
     count_versions,
+    count_versions_of_each,
     idempotent_version,
     is_in_order,
     newest_numbers,
@@ -143,6 +145,7 @@ __all__ = [
     "base_by_weights",
     "count_mirrored",
     "count_versions",
+    "count_versions_of_each",
     "end_turn",
     "enqueue",
     "enqueue_for",
@@ -205,6 +208,7 @@ __all__ = [
     "statement_heads",
     "statements_of",
     "statements_of_each",
+    "statements_with",
     "take_lease",
     "take_turn",
     "version_by_digest",

@@ -113,6 +113,16 @@ def statement(tx: Transaction, digest: Digest) -> StoredStatement | None:
     return None if row is None else _stored(row)
 
 
+def statements_with(tx: Transaction, digests: Collection[Digest]) -> dict[Digest, StoredStatement]:
+    """The statements with these payload digests; one that was not recorded is absent."""
+    found: dict[Digest, StoredStatement] = {}
+    for part in in_parts(sorted(digests)):
+        found |= {
+            row.digest: _stored(row) for row in tx.execute(select(statements).where(statements.c.digest.in_(part)))
+        }
+    return found
+
+
 def _stored(row: Row[Any]) -> StoredStatement:
     # imported here: a list of versions needs no cryptography
     from peft_registry.registry.signing.dsse import Envelope

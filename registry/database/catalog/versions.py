@@ -1,7 +1,7 @@
 """Versions: an artifact under a name, numbered from 1 without gaps."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -188,9 +188,18 @@ def newest_versions(tx: Transaction, *, limit: int) -> tuple[Version, ...]:
 
 def count_versions(tx: Transaction, name: str) -> int:
     """How many versions of a name can be listed: those whose artifact is described here."""
+    return count_versions_of_each(tx, (name,))[name]
+
+
+def count_versions_of_each(tx: Transaction, names: Collection[str]) -> dict[str, int]:
+    """The same of several names at once."""
+    counts = dict.fromkeys(names, 0)
     described = versions.join(artifacts, versions.c.manifest_digest == artifacts.c.manifest_digest)
-    query = select(func.count()).select_from(described).where(versions.c.name == name)
-    return int(tx.execute(query).scalar_one())
+    for part in in_parts(sorted(names)):
+        query = select(versions.c.name, func.count()).select_from(described).where(versions.c.name.in_(part))
+        for name, count in tx.execute(query.group_by(versions.c.name)):
+            counts[name] = count
+    return counts
 
 
 def version_by_digest(tx: Transaction, manifest_digest: Digest) -> tuple[Version, ...]:

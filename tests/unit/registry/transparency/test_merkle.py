@@ -121,6 +121,40 @@ def test_every_entry_of_every_small_log_proves(size):
         merkle.check_inclusion(merkle.leaf_hash(LEAVES[index]), index, size, proof, root)
 
 
+MANY = leaves_of(200)
+STORE_OF_MANY = StoredNodes(MANY)
+
+
+@pytest.mark.parametrize("size", [1, 2, 63, 64, 65, 127, 128, 200])
+def test_entries_are_proven_from_the_subtrees_that_were_proven_before(size):
+    frontier = {place: STORE_OF_MANY.get(*place) for place in merkle.frontier(size)}
+    upper = {}
+    for proofs in (merkle.ProvenEntries(size, frontier, upper), merkle.ProvenEntries(size, frontier, upper)):
+        for index in range(size):
+            needed = {place: STORE_OF_MANY.nodes[place] for place in proofs.unproven(index)}
+            proofs.require(index, merkle.leaf_hash(MANY[index]), lambda *place, nodes=needed: nodes[place])
+            assert proofs.unproven(index) == []
+            with pytest.raises(merkle.ProofRejected):
+                proofs.require(index, merkle.leaf_hash(b"another"), STORE_OF_MANY.get)
+    for index in (-1, size):
+        with pytest.raises(merkle.ProofRejected):
+            proofs.require(index, merkle.leaf_hash(MANY[0]), STORE_OF_MANY.get)
+    assert all(STORE_OF_MANY.nodes[place] == node and place[0] >= merkle.UPPER_FROM for place, node in upper.items())
+
+
+@pytest.mark.parametrize("bit", [0, 255])
+@pytest.mark.parametrize("level", range(7))
+def test_no_entry_is_proven_by_an_altered_subtree_and_none_is_kept(level, bit):
+    size = 128
+    frontier = {place: STORE_OF_MANY.get(*place) for place in merkle.frontier(size)}
+    upper = {}
+    beside = (level, (5 >> level) ^ 1)
+    nodes = STORE_OF_MANY.nodes | {beside: flipped(STORE_OF_MANY.nodes[beside], bit)}
+    with pytest.raises(merkle.ProofRejected):
+        merkle.ProvenEntries(size, frontier, upper).require(5, merkle.leaf_hash(MANY[5]), lambda *place: nodes[place])
+    assert upper == {}
+
+
 @pytest.mark.parametrize("new", SIZES)
 def test_every_small_log_continues_each_of_its_beginnings(new):
     for old in range(1, new + 1):

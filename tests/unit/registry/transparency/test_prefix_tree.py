@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peft_registry.registry.transparency import prefix_tree
-from peft_registry.registry.transparency.prefix_tree import EMPTY, Branch, Node, Pair, PathRejected, Position
+from peft_registry.registry.transparency.prefix_tree import (
+    EMPTY,
+    Branch,
+    Node,
+    Pair,
+    PathRejected,
+    Position,
+    ProvenNode,
+    ProvenTree,
+)
 
 
 def key_of(text: str) -> bytes:
@@ -92,6 +101,66 @@ def test_every_key_proves_what_it_maps_to_and_nothing_else(pairs: list[tuple[byt
         if key in values:
             with pytest.raises(PathRejected):
                 prefix_tree.check_path(key, None, path, tree.root)
+
+
+def presented(nodes: dict[Position, Node], values: dict[bytes, bytes]) -> prefix_tree.GetProof:
+    """What a store gives for a position: the node and, of a pair, the value that it has for the pair's key."""
+
+    def at(position: Position) -> ProvenNode:
+        node = nodes.get(position)
+        return ProvenNode(node, values.get(node.key) if isinstance(node, Pair) else None)
+
+    return at
+
+
+@given(PAIRS, KEYS)
+def test_a_proven_tree_says_of_every_key_what_its_path_proves(
+    pairs: list[tuple[bytes, bytes]], stranger: bytes
+) -> None:
+    tree, values = Stored(), dict(pairs)
+    tree.put(*pairs)
+    upper: prefix_tree.ProvenNodes = {}
+    first = ProvenTree(tree.root, upper)
+    for key in sorted({*values, stranger}):
+        needed = {prefix_tree.ROOT, *first.unproven(key, prefix_tree.KEY_BITS)}
+        some = {position: node for position, node in tree.nodes.items() if position in needed}
+        assert first.value_of(key, presented(some, values)) == values.get(key)
+    # what is kept was proven: a second reading of the same root believes nothing else that is stored by then
+    second = ProvenTree(tree.root, upper)
+    for key in sorted({*values, stranger}):
+        try:
+            assert second.value_of(key, presented({}, {})) == values.get(key)
+        except PathRejected:  # it lies deeper than what is kept
+            assert any(position[0] > prefix_tree.UPPER_LEVELS for position in tree.nodes)
+
+
+@settings(max_examples=200)
+@given(PAIRS.filter(bool), st.data())
+def test_a_proven_tree_takes_up_no_node_that_is_not_under_its_root(
+    pairs: list[tuple[bytes, bytes]], data: st.DataObject
+) -> None:
+    tree, values = Stored(), dict(pairs)
+    tree.put(*pairs)
+    position = data.draw(st.sampled_from(sorted(tree.nodes)))
+    other = data.draw(st.sampled_from([None, Branch(bytes(32)), Branch(key_of("x")), Pair(key_of("x"), key_of("y"))]))
+    forged = {where: node for where, node in tree.nodes.items() if where != position}
+    forged |= {} if other is None else {position: other}
+    upper: prefix_tree.ProvenNodes = {}
+    for key, value in values.items():
+        try:
+            assert ProvenTree(tree.root, upper).value_of(key, presented(forged, values)) == value
+        except PathRejected:
+            continue
+    assert all(proof.node == tree.nodes.get(where) for where, proof in upper.items())
+
+
+def test_a_value_of_another_row_of_the_same_key_is_refused() -> None:
+    tree = Stored()
+    tree.put((key_of("a"), b"1"), (key_of("b"), b"2"))
+    with pytest.raises(PathRejected, match="another value"):
+        ProvenTree(tree.root, {}).value_of(key_of("a"), presented(tree.nodes, {key_of("a"): b"3", key_of("b"): b"2"}))
+    with pytest.raises(PathRejected, match="none was presented"):
+        ProvenTree(tree.root, {}).value_of(key_of("a"), presented(tree.nodes, {key_of("b"): b"2"}))
 
 
 @settings(max_examples=200)
