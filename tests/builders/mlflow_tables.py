@@ -50,8 +50,10 @@ class MlflowTables:
         patch.setattr(self._utils, "_get_latest_schema_revision", cache(self._utils._get_latest_schema_revision))
 
     def _fill(self, engine: "Engine") -> None:
+        from sqlalchemy import inspect
+
         path = engine.url.database
-        if engine.dialect.name != "sqlite" or not path or not self._utils._is_empty_database(engine):
+        if engine.dialect.name != "sqlite" or not path or inspect(engine).get_table_names():
             self._initialize(engine)
             return
         self.make()
