@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from peft_registry.registry.gate.facts import GateFacts, SuiteFacts, Waiver
 from peft_registry.registry.gate.policy import ApprovalRule, DeltaRule, EvaluationRule, GatePolicy, Rule
 from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.lookalikes import folded
 
 _WITHOUT_DECISIONS = frozenset({"blocked_art5"})
 """Statuses that no person's decision changes."""
@@ -57,9 +58,10 @@ def _waiver_for(reason: Reason, facts: GateFacts, policy: GatePolicy) -> Waiver 
     if reason.rule not in policy.waivable:
         return None
     # whoever made the version waives nothing of it, where its approvals have to be by others
-    makers = facts.makers if policy.approvals is not None and policy.approvals.by_others else ()
+    is_by_others = policy.approvals is not None and policy.approvals.by_others
+    makers = {folded(maker) for maker in facts.makers} if is_by_others else set()
     for waiver in facts.waivers:
-        counts = waiver.rule == reason.rule and not waiver.objection and waiver.person not in makers
+        counts = waiver.rule == reason.rule and not waiver.objection and folded(waiver.person) not in makers
         if counts and facts.now < waiver.until:
             return waiver
     return None
@@ -174,16 +176,19 @@ def _of_decisions(facts: GateFacts) -> Iterator[Reason]:
 
 def _of_approvals(facts: GateFacts, rule: ApprovalRule) -> Iterator[Reason]:
     objections = []
-    persons: set[str] = set()
+    makers = {folded(maker) for maker in facts.makers}
+    persons: dict[str, str] = {}  # two keys of one person count once, and so do two spellings of one name
     for vote in facts.votes:
         if vote.objection:
             objections.append(f"that of {vote.person} does not count: {vote.objection}")
-        elif rule.by_others and vote.person in facts.makers:
+        elif rule.by_others and folded(vote.person) in makers:
             objections.append(f"that of {vote.person} does not count: a key of theirs made the version")
         else:
-            persons.add(vote.person)  # two keys of one person count once
+            persons.setdefault(folded(vote.person), vote.person)
     if len(persons) < rule.count:
-        had = f"{len(persons)} of {rule.count} approvals" + (f" ({', '.join(sorted(persons))})" if persons else "")
+        had = f"{len(persons)} of {rule.count} approvals" + (
+            f" ({', '.join(sorted(persons.values()))})" if persons else ""
+        )
         text = "; ".join((had, *dict.fromkeys(objections)))  # whoever approved twice is told once
         yield Reason(rule="approvals", text=text, remedy=f"`registry approve {facts.label} --policy … --key FILE`")
 

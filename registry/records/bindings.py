@@ -97,6 +97,8 @@ def binding_in_force(
 ) -> Binding | None:
     """The binding of an alias that counts; that of the name before that of every name. None where there is none.
 
+    What binds `prod` also binds `Prod`, which people and some databases take for the same, unless `Prod` is bound by itself.
+
     Args:
         registry: whose log it is.
         tx: reads it.
@@ -111,11 +113,17 @@ def binding_in_force(
         SaidDiffers, EntryRejected, BadSignature: what was said of the alias is not in the database as it was signed.
         PathRejected, ProofRejected: the database is not that of its checkpoint.
     """
-    for scope in (name, None):
-        binding = bound_by(registry, tx, newest, scope, alias, before=before, trust=trust, nodes=nodes)
+    for scope, spelling in scopes_of(name, alias):
+        binding = bound_by(registry, tx, newest, scope, spelling, before=before, trust=trust, nodes=nodes)
         if binding is not None:
             return binding
     return None
+
+
+def scopes_of(name: str, alias: str) -> tuple[tuple[str | None, str], ...]:
+    """What may bind an alias, in the order in which it counts: a name, None for every one, and the alias as a binding spells it."""
+    spellings = dict.fromkeys((alias, alias.lower()))
+    return tuple((scope, spelling) for spelling in spellings for scope in (name, None))
 
 
 def binding_of(registry: Registry, name: str, alias: str) -> Binding | None:

@@ -19,6 +19,7 @@ from peft_registry.registry.signing.trust_chain import (
     sign_version,
 )
 from peft_registry.schemas.errors import InputRefused, NotFound, Taken
+from peft_registry.schemas.lookalikes import folded
 from peft_registry.schemas.policy import Revocation, TrustedKey, TrustPolicy, role_covers
 
 
@@ -41,6 +42,16 @@ class KeyListed(Taken):
     role: str
     person: str
     state: str
+
+
+class PersonLooksListed(Taken):
+    reference = "person-looks-listed"
+    what = "{person!q} reads like {listed!q}, whom the trust file lists"
+    why = "two keys of one person count once, and one person under two names would count twice"
+    fix = "write {listed!q} for another key of theirs; for somebody else, a name that people do not take for it"
+
+    person: str
+    listed: str
 
 
 class RootNotReplaceable(InputRefused):
@@ -100,6 +111,18 @@ def says_the_same(newest: TrustVersion, draft: TrustPolicy) -> bool:
         return False
     unchanged = draft.revised(version=policy.version, issued_at=policy.issued_at, previous=policy.previous)
     return unchanged == policy
+
+
+def require_distinct_person(policy: TrustPolicy, person: str) -> None:
+    """Raise where somebody is to be listed under a name that people take for that of another person.
+
+    Raises:
+        PersonLooksListed: it does.
+    """
+    listed = dict.fromkeys(key.person for key in policy.keys)
+    twin = next((other for other in listed if folded(other) == folded(person)), None)
+    if twin is not None and person not in listed:
+        raise PersonLooksListed(person, twin)
 
 
 def with_key(draft: TrustPolicy, key: TrustedKey) -> TrustPolicy:

@@ -23,7 +23,7 @@ from peft_registry.registry.use_cases.statements import (
 )
 from peft_registry.schemas.acts import guarded_subject
 from peft_registry.schemas.document import Frozen
-from peft_registry.schemas.errors import NotFound, Taken
+from peft_registry.schemas.errors import InputRefused, NotFound, Taken
 from peft_registry.schemas.identity import Digest, MalformedReference, Reference, check_new_alias
 from peft_registry.schemas.statement import PREDICATE_TYPES
 
@@ -46,6 +46,16 @@ class NotBound(NotFound):
 
     guarded: str
     reason: str
+
+
+class BindingSpelling(InputRefused):
+    reference = "binding-spelling"
+    what = "{guarded} is not bound: its capital letters leave other spellings free"
+    why = "people take {guarded} and {small} for the same alias, and what binds {small} holds for every spelling"
+    fix = "`registry gate set {small} --policy NAME` binds all of them; nothing was signed"
+
+    guarded: str
+    small: str
 
 
 class Guarded(Frozen):
@@ -99,12 +109,15 @@ def bind_alias(
 
     Raises:
         AlreadyBound, NotBound: there is nothing to do.
+        BindingSpelling: other spellings of the alias would stay free.
         PredicateMalformed, SecretRefused: the reason is blank, too long, or looks like a secret.
         KeyLacksRole, UnlistedKey, ExpiredKey, RevokedKey: this key may not bind an alias.
         HomeReadOnly: this home cannot be written. In all these cases nothing was signed or recorded.
     """
     registry.require_writable()
     require_no_secrets(reason, what="the reason")
+    if policy is not None and guarded.alias != guarded.alias.lower():
+        raise BindingSpelling(guarded.text, Guarded(name=guarded.name, alias=guarded.alias.lower()).text)
     predicate = {
         "name": guarded.name,
         "alias": guarded.alias,

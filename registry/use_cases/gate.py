@@ -27,6 +27,7 @@ from peft_registry.schemas.base_model import LICENCE_FLAGS
 from peft_registry.schemas.document import Frozen, first_problem
 from peft_registry.schemas.errors import InputRefused, NotFound, Refused
 from peft_registry.schemas.identity import Digest, MalformedReference, Reference
+from peft_registry.schemas.lookalikes import folded
 from peft_registry.schemas.statement import AliasPredicate, PassedGate
 from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.version import VerifyOutcome, Version
@@ -38,7 +39,7 @@ class GatePolicyRefused(InputRefused):
     reference = "gate-policy-refused"
     what = "{name} is not a policy of a gate"
     why = "{reason}"
-    fix = "begin with `registry gate show regulated >FILE`, and change what it asks"
+    fix = "begin with `registry gate show regulated >FILE`, and change its name and what it asks"
 
     name: str
     reason: str
@@ -191,7 +192,7 @@ def _policy(name: str, data: bytes, *, typed: str | None) -> ReadPolicy:
 
 def _require_own_name(offered: ReadPolicy, file: str) -> None:
     """Raise unless a file bears a name of its own: who reads `regulated` in a signed move takes it for what the tool ships."""
-    name = offered.policy.name
+    name = folded(offered.policy.name)  # another spelling of it is taken for it too
     if name in SHIPPED and offered.data != shipped_policy(name):
         reason = f"it is called {name}, as the policy that comes with the tool, and is not the same; write a `name:` of its own"
         raise GatePolicyRefused(file, reason)

@@ -25,14 +25,16 @@ from peft_registry.registry.records.decisions import (
     objection_to,
 )
 from peft_registry.registry.records.evaluations import judged_now, newest_of_each, stale_for
-from peft_registry.registry.records.recalls import recalls_above
+from peft_registry.registry.records.recalls import recall_texts
 from peft_registry.registry.records.signed_records import Records, records_of
 from peft_registry.registry.records.standing_acts import person_behind
+from peft_registry.registry.use_cases.statements import entry_time
 from peft_registry.schemas.acts import ApprovalPredicate, WaiverPredicate
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.statement import StoredStatement
+from peft_registry.schemas.values import Timestamp
 from peft_registry.schemas.version import VerifyOutcome, Version
 
 
@@ -47,7 +49,6 @@ def gate_facts(registry: Registry, version: Version, policy: Digest, outcome: Ve
 
     Raises:
         IntegrityBroken: what is recorded of it is not what was signed.
-        RecallsUnknown: what it was made from cannot be read.
     """
     records = records_of(registry, version)
     record = None if records.modification is None else in_second_form(records.modification)
@@ -58,11 +59,11 @@ def gate_facts(registry: Registry, version: Version, policy: Digest, outcome: Ve
     return GateFacts(
         label=version.label,
         manifest=version.manifest_digest,
-        now=registry.clock(),
+        now=_now(registry),
         is_base=version.kind == "base",
         verdict=None if outcome is None else outcome.verdict,
         verdict_text="" if outcome is None else outcome.failed_text or outcome.unchecked_text,
-        recalls=tuple(recall.text for recall in recalls_above(registry, version.manifest_digest, label=version.label)),
+        recalls=recall_texts(registry, version.manifest_digest, label=version.label),
         makers=tuple(makers_of(registry, records)),
         suites=tuple(suite for evaluation, now in pairs for suite in _suites(registry, version, evaluation, now)),
         open_fields=() if record is None else tuple(_open_fields(record)),
@@ -91,6 +92,15 @@ def _open_fields(record: ModificationRecord) -> Iterator[str]:
     """The paths of open fields; of a field of an array that of its rule too, `data[].licence`, which speaks of every item."""
     fields = [gap.field for gap in completeness(record).open]
     yield from dict.fromkeys((*fields, *(FieldPath.parse(field).rule for field in fields)))
+
+
+def _now(registry: Registry) -> Timestamp:
+    """The time by which it is judged what is over.
+
+    It is the clock's, and never before the newest entry of the log: a clock that was set back lets no waiver count again.
+    """
+    with registry.database.read() as tx:
+        return entry_time(registry, tx)
 
 
 def _suites(

@@ -28,6 +28,7 @@ from peft_registry.registry.signing.rotation import (
     extended,
     missing_signatures,
     next_draft,
+    require_distinct_person,
     says_the_same,
     with_expiry,
     with_key,
@@ -215,11 +216,13 @@ def add_key(
     Raises:
         EndsTooEarly: `until` is not after the begin of its validity.
         KeyListed: for another person or role, or revoked.
+        PersonLooksListed: people would take the person for another one that is listed.
         KeyOfAnotherKind: a log or witness key is Ed25519, every other P-256.
         TrustExpired: the file has to be renewed first.
     """
     require_kind(public, role)
     draft = next_draft(place.chain.newest, now=place.now)
+    require_distinct_person(draft, person)
     listed = draft.key(public.key_id)
     standing_until = draft.expires_at if listed is None else listed.valid_until
     begins = place.now if listed is None else listed.valid_from

@@ -14,7 +14,13 @@ from pydantic import ValidationError
 from peft_registry.registry.compliance.first_record import Elsewhere
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.bindings import Binding, MovedPastGate, binding_said, require_moved_through
+from peft_registry.registry.records.bindings import (
+    Binding,
+    MovedPastGate,
+    binding_said,
+    require_moved_through,
+    scopes_of,
+)
 from peft_registry.registry.records.entries import EntryStatement, read_statement, require_signed
 from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.registry.records.snapshots import read_leaf
@@ -237,8 +243,8 @@ class LogReplay:
 
     def _bound(self, move: AliasPredicate) -> Binding | None:
         """What an alias is bound to by the entries so far: as its name has it, else as that alias of every name."""
-        own = self.bindings.get(guarded_subject(move.name, move.alias))
-        return own or self.bindings.get(guarded_subject(None, move.alias))
+        bindings = (self.bindings.get(guarded_subject(*scope)) for scope in scopes_of(move.name, move.alias))
+        return next((binding for binding in bindings if binding is not None), None)
 
     def _note_files(self, place: str, event: Event, statement: Statement) -> None:
         """Remember what a statement says of files and manifests, which the rows of the artifact are held against later."""

@@ -23,7 +23,13 @@ from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust import KeyLacksRole, UnlistedKey
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.transparency.projection import EntryRejected
-from peft_registry.registry.use_cases.bind_alias import AlreadyBound, NotBound, bind_alias, guarded_named
+from peft_registry.registry.use_cases.bind_alias import (
+    AlreadyBound,
+    BindingSpelling,
+    NotBound,
+    bind_alias,
+    guarded_named,
+)
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.gate import (
     GateClosed,
@@ -366,6 +372,33 @@ def rewrite(place: Place) -> None:
     forged = sign_statement(subject, "gate", a_release().to_json(), STRANGER)
     with place.home.rows() as rows:
         rows.run("UPDATE statements SET envelope = :envelope WHERE kind = 'gate'", envelope=forged.envelope)
+
+
+def test_what_binds_an_alias_binds_every_spelling_of_it(place: Place) -> None:
+    """People take `Champion` for `champion`, and so do databases that fold case."""
+    bank, loose = place.policy("bank"), place.policy("loose")
+    place.bind("champion", bank)
+    for spelling in ("Champion", "CHAMPION", "cHampion"):
+        for policy in (None, loose):
+            with pytest.raises(AliasBound):
+                place.promote("helper:2", spelling, policy)
+    place.record_move(place.sign_move(alias="Champion"), alias="Champion")
+    with pytest.raises(PendingRejected, match="past the policy"):
+        publish_checkpoint(place.registry)
+    reject_entries(place.registry, (place.logged() - 1,), reason="past the policy")
+    place.promote("helper:2", "Champion", bank)
+    assert version_named(place.registry, "helper@Champion").number == 2
+    place.holds()
+
+
+def test_capital_letters_are_not_bound_because_other_spellings_would_stay_free(place: Place) -> None:
+    size = place.logged()
+    for alias in ("Champion", "helper@Champion"):
+        with pytest.raises(BindingSpelling) as refused:
+            place.bind(alias, place.policy("bank"))
+        assert refused.value.exit_code == 2
+        assert f"gate set {alias.replace('C', 'c')} --policy" in refused.value.fix
+    assert place.logged() == size
 
 
 @pytest.mark.parametrize("edit", [delete, relabel, move_to_another_subject, rewrite])

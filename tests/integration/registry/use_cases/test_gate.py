@@ -167,6 +167,31 @@ def test_it_closes_when_a_waiver_is_over(promoted: Place, policy: ReadPolicy) ->
     assert set(closed_by(promoted)) == {suspended.reason.rule for suspended in waived}
 
 
+def test_a_clock_that_was_set_back_lets_no_waiver_count_again(promoted: Place, policy: ReadPolicy) -> None:
+    """The log has seen January; whoever moves the alias sets the clock of this machine to December."""
+    rules = {suspended.reason.rule for suspended in gate_status(promoted.registry, "sums@champion").decision.suspended}
+    assert rules
+    approve(promoted.at("2027-01-01T00:00:00Z"), promoted.version, policy, SAM, reason="read it again")
+    back = promoted.at("2026-12-24T00:00:00Z")
+    with pytest.raises(GateClosed) as closed:
+        promote(back, promoted.version, "champion", policy)
+    assert rules <= {reason.rule for reason in closed.value.objections}
+    assert rules <= set(closed_by(promoted))
+
+
+@pytest.mark.parametrize("name", ["regulated", "Regulated", " starter", "regul\u0430ted"])
+def test_a_file_is_not_called_like_a_policy_that_comes_with_the_tool(tmp_path: Path, name: str) -> None:
+    """A move says the name of its policy, and whoever reads the history takes it for the shipped one."""
+    file = tmp_path / "lax.yml"
+    file.write_text(yaml.safe_dump({"name": name, "about": "asks nothing"}), "utf-8")
+    with pytest.raises(GatePolicyRefused) as refused:
+        read_gate_policy(f"{file}")
+    assert refused.value.exit_code == 2
+    assert "comes with the tool" in refused.value.why
+    file.write_bytes(shipped_policy("regulated"))
+    assert read_gate_policy(f"{file}").digest == read_gate_policy("regulated").digest
+
+
 @pytest.mark.parametrize(("how", "rules"), [("--routine", []), ("--compromise", ["verified", "approvals"])])
 def test_it_closes_when_the_key_of_an_approver_was_compromised(
     promoted: Place, how: str, rules: list[str], monkeypatch: pytest.MonkeyPatch

@@ -5,7 +5,7 @@ import yaml
 from pydantic import ValidationError
 
 from peft_registry.registry.gate.facts import Change, DecisionFact, GateFacts, Status, SuiteFacts, Vote, Waiver
-from peft_registry.registry.gate.policy import SHIPPED, GatePolicy
+from peft_registry.registry.gate.policy import SHIPPED, ApprovalRule, GatePolicy
 from peft_registry.registry.gate.reasons import decide_gate
 from peft_registry.registry.use_cases.gate import shipped_policy
 from peft_registry.schemas.identity import Digest
@@ -351,3 +351,12 @@ def test_a_decision_that_does_not_count_closes_the_gate_until_it_is_decided_agai
         text = "a decision does not count: it was evaluated since (purpose: yes, decided by ada)"
         remedy = f"decide again: `registry decide {FACTS.label} --on purpose`"
         assert (found[0].text, found[0].remedy) == (text, remedy)
+
+
+def test_two_spellings_of_one_name_are_one_person():
+    policy = GatePolicy(name="two", about="two people", approvals=ApprovalRule(count=2))
+    votes = tuple(vote(person) for person in ("ada", "Ada", "\u0430da", "ada "))
+    assert reasons(FACTS.revised(votes=votes), policy) == ["approvals"]
+    others = (*votes, vote("ben"))
+    assert reasons(FACTS.revised(votes=others), policy) == []
+    assert reasons(FACTS.revised(votes=others, makers=("BEN",)), policy) == ["approvals"]

@@ -11,11 +11,13 @@ from pydantic import ValidationError
 from peft_registry.registry.signing.rotation import (
     KeyListed,
     KeyNotListed,
+    PersonLooksListed,
     RootNotReplaceable,
     WiderThanRole,
     extended,
     missing_signatures,
     next_draft,
+    require_distinct_person,
     says_the_same,
     with_expiry,
     with_key,
@@ -265,6 +267,19 @@ def test_a_key_has_one_role_and_one_holder_and_a_revoked_one_does_not_come_back(
         assert caught.value.exit_code == 7
     with pytest.raises(KeyListed):
         with_key(with_revocation(draft, of(TRAINER)), a_trusted_key(TRAINER, predicate_types=None))
+
+
+@pytest.mark.parametrize("twin", ["Lab-1", "lab-1 ", "l\u0430b-1", "lab\u20111", "lab\u200b-1"])
+def test_nobody_is_listed_under_a_name_that_people_take_for_that_of_another(twin):
+    """Two keys of one person count once, and so they would count twice."""
+    draft = next_draft(FIRST.newest, now=NOW)
+    person = "lab-1"
+    assert person in [key.person for key in draft.keys]
+    require_distinct_person(draft, person)
+    require_distinct_person(draft, "lab-11")
+    with pytest.raises(PersonLooksListed) as refused:
+        require_distinct_person(draft, twin)
+    assert (refused.value.exit_code, refused.value.listed) == (7, person)
 
 
 def test_what_is_not_listed_is_not_revoked_and_the_last_root_is_not_revoked_without_another():
