@@ -14,6 +14,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.entries import require_may_say
 from peft_registry.registry.records.evaluations import newest_of_each, stale_for
+from peft_registry.registry.records.move_approvals import MADE_BY
 from peft_registry.registry.records.signed_records import Records, records_of
 from peft_registry.registry.records.standing_acts import person_behind
 from peft_registry.schemas.acts import DecidedQuestion, DecisionPredicate
@@ -21,9 +22,6 @@ from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import PREDICATE_TYPES, StoredStatement
 from peft_registry.schemas.version import Version
-
-_MADE_BY = ("provenance", "registration")
-"""Statements whose signer had a part in making a version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,7 @@ def bound_record(records: Records) -> Digest | None:
 
 def makers_of(registry: Registry, records: Records) -> Iterator[str]:
     """The persons whose keys had a part in making a version."""
-    for key_id in dict.fromkeys(entry.key_id for entry in records.statements if entry.kind in _MADE_BY):
+    for key_id in dict.fromkeys(entry.key_id for entry in records.statements if entry.kind in MADE_BY):
         person = registry.trust.person_of(key_id)
         if person is not None:
             yield person

@@ -17,6 +17,7 @@ from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bindings import MovedPastGate, binding_in_force, require_moved_through
 from peft_registry.registry.records.entries import misplaced, read_statement, require_signed, statement_of_entry
+from peft_registry.registry.records.move_approvals import Move, require_approved
 from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.registry.records.recorded_elsewhere import EnteredStatement, bases_in, flags_in, makings_in
 from peft_registry.registry.records.snapshots import Snapshot, covered_by, logged_leaf, proven, read_leaf
@@ -155,11 +156,12 @@ class NewEntries:
             raise PendingRejected(index, reason)
 
     def _require_gate(self, index: int, leaf: Event, statement: Statement) -> None:
-        """Raise where a move did not pass the policy that its alias is bound to, or a binding is not about what it names.
+        """Raise where a move did not pass the policy that its alias is bound to, or lacks its approvals; or a binding is misplaced.
 
         Raises:
             PendingRejected: it is so.
-            SaidDiffers, PathRejected: what was said of the alias before is not in the database as it was signed.
+            SaidDiffers, PathRejected: what was said of the alias or the version before is not in the database as it was signed.
+            BoundPolicyUnread, ObjectMissing, ObjectCorrupt: the bytes of the policy cannot be read.
         """
         if leaf.says == "gate":
             said = _predicate(index, GatePredicate, statement)
@@ -174,6 +176,8 @@ class NewEntries:
             )
             try:
                 require_moved_through(binding, move.name, move.alias, move.gate, index)
+                to = Move(move, leaf.subject, index)
+                require_approved(self._registry, self._tx, self._before, binding, to, trust=self._trust)
             except MovedPastGate as error:
                 raise PendingRejected(index, f"{error}") from error
 

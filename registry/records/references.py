@@ -15,6 +15,7 @@ from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bindings import binding_in_force, require_moved_through
 from peft_registry.registry.records.entries import require_signed, require_signed_entry, statement_of_entry
+from peft_registry.registry.records.move_approvals import Move, require_approved
 from peft_registry.registry.records.snapshots import (
     Snapshot,
     TreeNodes,
@@ -132,7 +133,7 @@ def version_named(registry: Registry, text: str, *, trust: TrustPolicy | None = 
         MalformedReference: the text is not a reference.
         NotFound: there is no such version.
         AliasUnsigned: the alias is recorded, and nobody who may has signed that.
-        MovedPastGate: it was moved under another policy than the one that it was bound to.
+        MovedPastGate: it was moved under another policy than the one that it was bound to, or without the approvals of that.
         VersionsDiffer, PathRejected, LogForked, LogTruncated: the database is not what was logged.
     """
     reference = Reference.parse(text)
@@ -230,6 +231,7 @@ def _aliased_version(
         raise AliasUnsigned(name, alias, f"{error}") from error
     binding = binding_in_force(registry, tx, newest, name, alias, before=target.entry, trust=trust, nodes=nodes)
     require_moved_through(binding, name, alias, move.gate, target.entry)
+    require_approved(registry, tx, newest, binding, Move(move, target.manifest, target.entry), trust=trust)
     return version
 
 

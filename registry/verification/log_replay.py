@@ -22,6 +22,7 @@ from peft_registry.registry.records.bindings import (
     scopes_of,
 )
 from peft_registry.registry.records.entries import EntryStatement, read_statement, require_signed
+from peft_registry.registry.records.move_approvals import Move, Said, approvals_asked, require_enough, said_by
 from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.records.stored_manifests import manifest_in
@@ -112,6 +113,7 @@ class LogReplay:
     listings: dict[Digest, set[Digest]] = field(default_factory=dict)  # signed for an artifact, by its registrations
     cards: dict[Digest, set[Digest]] = field(default_factory=dict)  # signed for an artifact
     bases: dict[Digest, list[str]] = field(default_factory=dict)  # by artifact, the entries that call it a base
+    said: dict[Digest, list[Said]] = field(default_factory=dict)  # by artifact, what bears on its approvals
     bindings: dict[Digest, Binding | None] = field(default_factory=dict)  # by what an alias of a name, or of all, is
     snapshot_nodes: dict[prefix_tree.Position, prefix_tree.Node] = field(default_factory=dict)
     records: RecordChecks = field(init=False)
@@ -235,11 +237,29 @@ class LogReplay:
             elif event.kind == "alias":
                 move = AliasPredicate.from_json(statement.predicate)
                 if not move.removed:
-                    require_moved_through(self._bound(move), move.name, move.alias, move.gate, index)
+                    self._require_passed(move, event, index)
         except ValidationError as error:
             self.findings.contradict(place, f"its statement is malformed: {first_problem(error)}")
         except MovedPastGate as error:
             self.findings.contradict(place, error)
+        except NotChecked as error:
+            self.findings.leave_unchecked(place, error)
+        said = said_by(statement, trust.person_of(event.key) or f"key {event.key}")
+        if said is not None:
+            self.said.setdefault(event.subject, []).append(said)
+
+    def _require_passed(self, move: AliasPredicate, event: Event, index: int) -> None:
+        """Raise unless a move passed the policy that its alias is bound to, with the approvals that this asks for.
+
+        Raises:
+            MovedPastGate: it did not.
+            BoundPolicyUnread, ObjectMissing, ObjectCorrupt: the bytes of the policy cannot be read.
+        """
+        binding = self._bound(move)
+        require_moved_through(binding, move.name, move.alias, move.gate, index)
+        rule = None if binding is None else approvals_asked(self.registry, binding)
+        if binding is not None and rule is not None:
+            require_enough(binding, rule, self.said.get(event.subject, ()), Move(move, event.subject, index))
 
     def _bound(self, move: AliasPredicate) -> Binding | None:
         """What an alias is bound to by the entries so far: as its name has it, else as that alias of every name."""

@@ -22,7 +22,9 @@ from peft_registry.registry.records.snapshots import SaidDiffers
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust import KeyLacksRole, UnlistedKey
 from peft_registry.registry.signing.trust_chain import render_chain
+from peft_registry.registry.storage.interface import ObjectMissing
 from peft_registry.registry.transparency.projection import EntryRejected
+from peft_registry.registry.use_cases.approve import approve
 from peft_registry.registry.use_cases.bind_alias import (
     AlreadyBound,
     BindingSpelling,
@@ -53,7 +55,7 @@ from peft_registry.registry.use_cases.statements import (
 from peft_registry.schemas.acts import GatePredicate, guarded_subject
 from peft_registry.schemas.errors import InputRefused, KnownError, NotFound
 from peft_registry.schemas.log import event_about
-from peft_registry.schemas.statement import PREDICATE_TYPES, AliasPredicate
+from peft_registry.schemas.statement import PREDICATE_TYPES, AliasPredicate, PassedGate
 from tests.builders.backends import BACKENDS, MadeHome, make_on
 from tests.builders.homes import NOW, add_a_base, an_artifact, reopened
 from tests.builders.signing import a_p256_key, a_trusted_key, one_more
@@ -399,6 +401,60 @@ def test_capital_letters_are_not_bound_because_other_spellings_would_stay_free(p
         assert refused.value.exit_code == 2
         assert f"gate set {alias.replace('C', 'c')} --policy" in refused.value.fix
     assert place.logged() == size
+
+
+def a_policy_of_two(place: Place) -> ReadPolicy:
+    file = place.folder / "two.yml"
+    file.write_text("name: two\nabout: two approve\napprovals: {count: 2}\n", "utf-8")
+    return read_gate_policy(f"{file}")
+
+
+def forge(place: Place, policy: ReadPolicy) -> None:
+    """A client of the trainer's says that the bound policy was passed, and asked nothing."""
+    version = version_named(place.registry, "helper:2")
+    passed = PassedGate(policy=policy.digest, policy_name=policy.policy.name)
+    set_alias(place.registry, version, "champion", gate=passed)
+
+
+def test_a_move_that_says_it_passed_without_the_approvals_is_not_signed_over(place: Place) -> None:
+    two = a_policy_of_two(place)
+    place.bind("champion", two)
+    approve(place.registry, version_named(place.registry, "helper:2"), two, APPROVER, reason="read it")
+    with pytest.raises(PendingRejected, match="with 1 of 2 approvals, past the policy that it is bound to"):
+        forge(place, two)
+    with pytest.raises(NotFound):
+        version_named(place.registry, "helper@champion")
+
+
+def test_a_move_without_the_approvals_that_an_older_log_keeper_signed_over_points_nowhere(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = a_policy_of_two(place)
+    place.bind("champion", two)
+    version = version_named(place.registry, "helper:2")
+    with monkeypatch.context() as earlier:
+        earlier.setattr(NewEntries, "_require_gate", lambda *_: None)
+        forge(place, two)
+    for approver in (APPROVER, APPROVER):  # afterwards, and one person twice
+        approve(place.registry, version, two, approver, reason="too late")
+    with pytest.raises(MovedPastGate, match="with 0 of 2 approvals") as told:
+        version_named(place.registry, "helper@champion")
+    assert told.value.exit_code == 6
+    assert "with 0 of 2 approvals" in str(check_log(place.registry).contradictions)
+
+
+def test_a_move_with_the_approvals_of_its_policy_is_read_by_everybody(place: Place) -> None:
+    file = place.folder / "one.yml"
+    file.write_text("name: one\nabout: another approves\napprovals: {count: 1}\n", "utf-8")
+    one = read_gate_policy(f"{file}")
+    place.bind("champion", one)
+    approve(place.registry, version_named(place.registry, "helper:2"), one, APPROVER, reason="read it")
+    place.promote("helper:2", "champion", one)
+    assert version_named(place.registry, "helper@champion").number == 2
+    place.holds()
+    place.registry.store.delete(one.digest)
+    with pytest.raises(ObjectMissing):
+        version_named(place.registry, "helper@champion")
 
 
 @pytest.mark.parametrize("edit", [delete, relabel, move_to_another_subject, rewrite])
