@@ -2,10 +2,14 @@
 
 What is registered stays: the log names it for ever, and the periods of the law begin where it is placed on the market. Garbage is
 what interrupted commands leave. It is deleted under the lock of the database, in which registrations, leases and holds are written:
-of a hold and a deletion at the same moment one comes first, and the other sees it.
+of a hold and a deletion at the same moment one comes first, and the other sees it. What no row points to is held against the log
+besides: what a signed manifest or statement names stays, so that no edited row makes garbage of what is registered.
 """
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import date, datetime, timedelta
 
 from peft_registry.registry.compliance.retention import kept_because
@@ -13,19 +17,31 @@ from peft_registry.registry.compliance.superseding import in_second_form
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.entries import statement_of_entry
 from peft_registry.registry.records.holds import STORED, Hold, OnHold, every_hold, files_of
 from peft_registry.registry.records.signed_records import records_of, signed_statements
+from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.records.subjects import DigestUnknown, Subject, subject_named
+from peft_registry.registry.signing.oms import BUNDLE_MAX_BYTES, parse_bundle
 from peft_registry.registry.storage.interface import ObjectInfo
 from peft_registry.schemas.document import Frozen
-from peft_registry.schemas.errors import Refused, Taken
+from peft_registry.schemas.errors import KnownError, Refused, Taken
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.log import Event
 from peft_registry.schemas.statement import AliasPredicate
 from peft_registry.schemas.version import Version
 
 YOUNG = timedelta(days=1)
 """What was stored less than this ago may be about to be recorded."""
 _AT_ONCE = 500  # objects in one transaction: whoever registers meanwhile waits no longer
+
+
+_FORGOTTEN = (
+    "a signed manifest or statement names it, although no row does any more: `registry log check` says what was changed"
+)
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_NAMES_NOTHING_KEPT = ("hold", "recall")
+"""Kinds of statements that are about anything, also about garbage."""
 
 
 class StillRegistered(Refused):
@@ -79,7 +95,8 @@ def collect(registry: Registry, references: Sequence[str] = (), *, dry_run: bool
         StillRegistered: what is named is registered, or belongs to what is.
         NotGarbageYet: what is named was stored just now, or a registration that runs uses it.
         DigestUnknown, NotFound, MalformedReference: nothing is meant by it.
-        SaidDiffers, PathRejected, LogForked, LogTruncated: the database is not that of its checkpoint; nothing is removed.
+        SaidDiffers, PathRejected, LogForked, LogTruncated, EntryRejected: the database is not that of its log; nothing is removed.
+        ObjectMissing, ObjectCorrupt: a manifest is not in the store, so that nobody knows what belongs to it; nothing is removed.
         HomeReadOnly, StoreUnavailable: it cannot be removed.
     """
     if not dry_run:
@@ -92,8 +109,14 @@ def collect(registry: Registry, references: Sequence[str] = (), *, dry_run: bool
             raise DigestUnknown(digest)
     with registry.database.read() as tx:
         garbage = _garbage_among(registry, tx, stored, named)
+        needed = _named_in_the_log(registry, tx, garbage)
     removed: list[ObjectInfo] = []
-    kept: list[KeptObject] = []
+    kept = [
+        KeptObject(digest=info.digest, size=info.size, because=_FORGOTTEN) for info in garbage if info.digest in needed
+    ]
+    if named and kept:
+        raise StillRegistered(f"{STORED} {kept[0].digest.short}", _FORGOTTEN)
+    garbage = [info for info in garbage if info.digest not in needed]
     at_once = len(garbage) if named else _AT_ONCE
     for start in range(0, len(garbage), at_once):
         with registry.database.read() if dry_run else registry.database.write() as tx:
@@ -163,6 +186,44 @@ def _garbage_among(
             _require_not_on_hold(registry, tx, subject)
             raise StillRegistered(subject.name, "a registered version needs it, and a version is not deleted")
     return [info for digest, info in sorted(stored.items()) if digest not in referenced]
+
+
+def _named_in_the_log(registry: Registry, tx: Transaction, garbage: Sequence[ObjectInfo]) -> frozenset[Digest]:
+    """What of the garbage a signed manifest or statement in the log names."""
+    wanted = {str(info.digest): info.digest for info in garbage}
+    wanted |= {str(signed): info.digest for info in garbage if (signed := _signed_payload(registry, info)) is not None}
+    needed: set[Digest] = set()
+    if not wanted:
+        return frozenset()
+    for text in _signed_texts(registry, tx):
+        needed |= {wanted[digest] for digest in _DIGEST.findall(text) if digest in wanted}
+    return frozenset(needed)
+
+
+def _signed_texts(registry: Registry, tx: Transaction) -> Iterator[str]:
+    """The manifest of each registration in the log, and what every statement says that belongs to an artifact."""
+    with closing(catalog.every_leaf(tx)) as leaves:
+        for index, data in enumerate(leaves):
+            leaf = read_leaf(data)
+            if not isinstance(leaf, Event) or leaf.says in _NAMES_NOTHING_KEPT:
+                continue
+            if leaf.kind == "registration":
+                yield f"{leaf.subject}"
+                yield registry.store.read_bytes(leaf.subject).decode("utf-8", "replace")
+            yield json.dumps(statement_of_entry(tx, index, leaf).statement.predicate)
+
+
+def _signed_payload(registry: Registry, info: ObjectInfo) -> Digest | None:
+    """The digest of what was signed, where an object is the signature of a folder: a registration names that."""
+    if info.size > BUNDLE_MAX_BYTES:
+        return None
+    try:
+        with registry.store.open(info.digest) as stream:
+            if stream.read(1) != b"{":  # weights are not read to their end
+                return None
+        return parse_bundle(registry.store.read_bytes(info.digest)).payload_digest
+    except KnownError:  # it is no signature, or not what was stored
+        return None
 
 
 def _sort(

@@ -1,6 +1,6 @@
 """The entries of the log, the checkpoints over them, and every row that they should account for."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,10 +124,11 @@ def _statement_columns(row: Any) -> StatementColumns | None:
     )
 
 
-def every_leaf(tx: Transaction) -> Iterator[bytes]:
-    """The bytes of every entry, in order; memory does not grow with the log."""
+def every_leaf(tx: Transaction) -> Generator[bytes]:
+    """The bytes of every entry, in order; memory does not grow with the log. Closed by whoever may stop before the end."""
     query = select(log_events.c.leaf).order_by(log_events.c.seq).execution_options(yield_per=_ROWS_AT_ONCE)
-    yield from (stored_bytes(leaf, table="log_events") for leaf in tx.execute(query).scalars())
+    with tx.execute(query) as rows:
+        yield from (stored_bytes(leaf, table="log_events") for leaf in rows.scalars())
 
 
 def every_node(tx: Transaction) -> Iterator[tuple[int, int, bytes]]:

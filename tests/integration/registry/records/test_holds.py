@@ -21,6 +21,7 @@ from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.records.subjects import DigestUnknown
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust import KeyLacksRole, UnlistedKey
+from peft_registry.registry.storage.interface import ObjectMissing
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.collect import Collected, NotGarbageYet, StillRegistered, collect
 from peft_registry.registry.use_cases.hold import AlreadyOnHold, HoldWithoutFuture, NotOnHold, hold, release
@@ -235,6 +236,34 @@ def test_rows_that_forget_an_artifact_make_no_garbage_of_what_is_on_hold(place: 
         os.utime(place.path(digest), (LONG_AGO, LONG_AGO))
     kept = {entry.digest for entry in place.collect().kept}
     assert set(files) <= kept and all(place.registry.store.has(digest) for digest in files)
+
+
+def test_rows_that_forget_everything_make_no_garbage_of_what_is_registered(place: Place) -> None:
+    """No hold stands: what the log registers stays all the same, with its signature, its cards and what its statements bind."""
+    garbage = place.garbage(b"left over")
+    stored = {info.digest for info in place.registry.store.list()} - {garbage}
+    for digest in stored:
+        os.utime(place.path(digest), (LONG_AGO, LONG_AGO))
+    with place.home.rows() as rows:
+        for table in ("artifact_files", "kept_objects"):
+            rows.run(f"DELETE FROM {table}")
+        rows.run("UPDATE artifacts SET signature_digest = NULL, card_digest = NULL")
+    collected = place.collect()
+    assert collected.removed == (garbage,)
+    assert {info.digest for info in place.registry.store.list()} == stored
+    forgotten = {entry.digest for entry in collected.kept}
+    assert forgotten and all("a signed manifest or statement names it" in entry.because for entry in collected.kept)
+    with pytest.raises(StillRegistered):
+        place.collect(next(iter(forgotten)))
+
+
+def test_nothing_is_collected_where_a_manifest_is_gone(place: Place) -> None:
+    """Nobody knows what belongs to it."""
+    garbage = place.garbage(b"left over")
+    place.registry.store.delete(place.manifest)
+    with pytest.raises(ObjectMissing):
+        place.collect()
+    assert place.registry.store.has(garbage)
 
 
 def test_a_row_that_nobody_signed_releases_nothing(place: Place) -> None:
