@@ -64,20 +64,27 @@ def gate_status(
 
 
 def gate_show(
-    name: Annotated[str | None, typer.Argument(help="Policy; without a name all are listed.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME|FILE|NAME@ALIAS",
+            help="Policy, or alias that is bound to one; without it the shipped are listed.",
+        ),
+    ] = None,
+    home: HomeOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Print a policy that comes with the tool, to be copied and changed."""
+    """Print a policy: one that comes with the tool, or the one that an alias is bound to."""
     from peft_registry.registry.gate.policy import SHIPPED
-    from peft_registry.registry.use_cases.gate import read_gate_policy, shipped_policy
+    from peft_registry.registry.use_cases.gate import read_gate_policy
 
     if name is not None:
-        text = shipped_policy(name)
+        read = _policy_of(name, home) if "@" in name else read_gate_policy(name)
         if output is Output.json:
-            console.out_json(read_gate_policy(name).policy.model_dump(mode="json"))
+            console.out_json(read.policy.model_dump(mode="json"))
             return
-        for line in text.decode().splitlines():
-            console.out(line)
+        for line in read.data.decode().splitlines():
+            console.out(console.printable(line))
         return
     policies = [read_gate_policy(known) for known in SHIPPED]
     if output is Output.json:
@@ -88,6 +95,14 @@ def gate_show(
     for read in policies:
         console.line(f"{read.policy.name:<10} {read.policy.about}", indent=11)
     console.next_step(f"registry gate show {SHIPPED[-1]}")
+
+
+def _policy_of(alias: str, home: Path | None) -> "ReadPolicy":
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.use_cases.bind_alias import policy_of_alias
+
+    with opened(home) as registry:
+        return policy_of_alias(registry, alias)
 
 
 def gate_set(

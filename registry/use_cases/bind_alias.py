@@ -8,12 +8,12 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
-from peft_registry.registry.records.bindings import Binding, bound_by
+from peft_registry.registry.records.bindings import Binding, binding_of, bound_by
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.snapshots import snapshot_if_trusted
 from peft_registry.registry.signing.keys import Signer
-from peft_registry.registry.use_cases.gate import ReadPolicy
+from peft_registry.registry.use_cases.gate import ReadPolicy, bound_policy
 from peft_registry.registry.use_cases.statements import (
     Saying,
     record_statement,
@@ -100,6 +100,24 @@ def guarded_named(registry: Registry, text: str) -> Guarded:
         raise MalformedReference(text, "a gate guards an alias: name@alias")
     version_named(registry, named.name)
     return Guarded(name=named.name, alias=check_new_alias(named.alias))
+
+
+def policy_of_alias(registry: Registry, text: str) -> ReadPolicy:
+    """The policy that `NAME@ALIAS` is bound to, by the bytes that were kept when somebody bound it.
+
+    Raises:
+        MalformedName, MalformedReference, NotFound: as `guarded_named`.
+        NotBound: no binding counts for it.
+        ObjectMissing, ObjectCorrupt: the store lost the bytes, or changed them.
+        KnownError: as `binding_of`.
+    """
+    guarded = guarded_named(registry, text)
+    if guarded.name is None:
+        raise MalformedReference(text, "the alias of one name is asked for: name@alias")
+    binding = binding_of(registry, guarded.name, guarded.alias)
+    if binding is None:
+        raise NotBound(guarded.text, "nobody whose role may has bound it, or it was ended since")
+    return bound_policy(registry, binding)
 
 
 def bind_alias(

@@ -568,7 +568,13 @@ def test_a_binding_is_typed_and_shown(place: Place, capsys: pytest.CaptureFixtur
     assert "policy   bank" in capsys.readouterr().out
     assert run(["gate", "status", "helper@champion", *home]) == 0
     assert "bound     alex bound champion of every name to bank" in capsys.readouterr().out
+    bound_bytes = Path(policy).read_text("utf-8")
+    Path(policy).unlink()
+    assert run(["gate", "show", "helper@champion", *home]) == 0
+    assert capsys.readouterr().out == bound_bytes
     assert run(["gate", "unset", "champion", *signed]) == 0
+    assert run(["gate", "show", "helper@champion", *home]) == 7
+    assert "helper@champion is not bound to a policy" in capsys.readouterr().err
     assert run(["promote", "helper:2", "champion", "--policy", "none", *home]) == 0
 
 
