@@ -53,7 +53,7 @@ def recall(
     if output is Output.json:
         console.out_json(done.model_dump(mode="json"))
         return
-    console.line(f"{'free' if undo else 'recalled':<9} {console.printable(done.name)}  {done.subject}", indent=10)
+    console.line(f"{'undone' if undo else 'recalled':<9} {console.printable(done.name)}  {done.subject}", indent=10)
     for version in done.touched[:_SHOWN]:
         aliases = f"  {', '.join(f'@{alias}' for alias in version.aliases)}" if version.aliases else ""
         console.line(f"{'reaches':<9} {console.printable(version.version)}{aliases}", indent=10)

@@ -11,6 +11,7 @@ from peft_registry.registry.compliance.completeness import completeness, own_req
 from peft_registry.registry.compliance.fields import FieldRules, Leaf, field_rules
 from peft_registry.registry.compliance.shown_values import shown_leaves
 from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
+from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.registry.evaluation.limits import verdict_lines
 from peft_registry.registry.reports.attention import attention_of
 from peft_registry.registry.reports.evaluation_view import (
@@ -147,7 +148,9 @@ def build_report_view(
         version=version,
         as_of=as_of,
         tool_version=tool_version,
-        rule_set=f"{rules.rule_set} (law as of {rules.law_as_of})",
+        rule_set=(
+            f"{rules.rule_set} of the fields, {shipped_rules().version} of the verdicts (law as of {rules.law_as_of})"
+        ),
         answers=answers_of(
             version=version,
             lineage=lineage,

@@ -67,7 +67,7 @@ def test_the_demo_is_refused_approved_promoted_and_recalled(told: tuple[Path, st
         "reaches   polite-replies-merged:1",
         "polite-replies-merged:1  ",
         "(exit code 3, as it should be)",
-        "free      the data example.jsonl",
+        "undone    the data example.jsonl",
         "$ registry release sha256:",
     ]
     place = 0
