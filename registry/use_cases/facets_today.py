@@ -10,7 +10,7 @@ from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_second_form
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.decisions import decided_by
-from peft_registry.registry.records.recalls import RecallsUnknown, recalled_among
+from peft_registry.registry.records.recalls import recalled_among
 from peft_registry.registry.records.signed_records import elsewhere, version_statements
 from peft_registry.registry.use_cases.gate import gate_by_records
 from peft_registry.registry.use_cases.show_verdict import persons_decisions
@@ -62,11 +62,7 @@ def meets_today(conditions: Iterable[Words], today: FacetsToday) -> bool:
 
 def _gates(registry: Registry, version: Version) -> Iterator[str]:
     for alias in version.aliases:
-        try:
-            gate = gate_by_records(registry, version, alias)
-        except RecallsUnknown:  # nothing passes where a recall may be hidden
-            yield "closed"
-            continue
+        gate = gate_by_records(registry, version, alias)
         if gate is None:
             yield "none"
         else:

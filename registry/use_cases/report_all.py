@@ -21,7 +21,7 @@ from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.decisions import decided_by
 from peft_registry.registry.records.evaluations import newest_of_each, stale_for
 from peft_registry.registry.records.holds import every_hold
-from peft_registry.registry.records.recalls import RecallsUnknown, recall_texts
+from peft_registry.registry.records.recalls import recall_texts
 from peft_registry.registry.records.signed_records import version_statements
 from peft_registry.registry.records.version_statements import VersionStatements
 from peft_registry.registry.reports.whole_registry import (
@@ -307,11 +307,7 @@ def _in_use(registry: Registry, version: Version, alias: str, said: VersionState
 
 def _closed(registry: Registry, version: Version, alias: str) -> Iterator[str]:
     """That the policy of an alias says no today, by the records."""
-    try:
-        gate = gate_by_records(registry, version, alias)
-    except RecallsUnknown as error:
-        yield f"its gate is not known: {error.why}"
-        return
+    gate = gate_by_records(registry, version, alias)
     if gate is not None and not gate.decision.is_open:
         rules = ", ".join(dict.fromkeys(reason.rule for reason in gate.decision.reasons))
         yield f"the policy {gate.policy} says no today: {rules}"

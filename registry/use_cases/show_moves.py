@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bindings import Binding, binding_in_force
 from peft_registry.registry.records.checkpoints import covered_size
-from peft_registry.registry.records.recalls import RecallsUnknown
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import signed_statements
 from peft_registry.registry.records.snapshots import snapshot_if_trusted
@@ -140,11 +139,7 @@ def _past_binding(move: AliasMoveShown, before: Binding | None, now: Binding | N
 
 
 def _closed_today(registry: Registry, alias: str, label: str) -> Iterator[str]:
-    try:
-        gate = gate_by_records(registry, signed_version(registry, version_named(registry, label)), alias)
-    except RecallsUnknown as error:
-        yield f"its gate is not known today: {error.why}"
-        return
+    gate = gate_by_records(registry, signed_version(registry, version_named(registry, label)), alias)
     if gate is not None and not gate.decision.is_open:
         count = len(gate.decision.reasons)
         yield f"closed today by {gate.policy}: {count} reason{'' if count == 1 else 's'}"
