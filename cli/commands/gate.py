@@ -74,7 +74,7 @@ def gate_show(
     home: HomeOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Print a policy that comes with the tool, or that an alias is bound to."""
+    """Print a policy, shipped or the one that an alias is bound to."""
     from peft_registry.registry.gate.policy import SHIPPED
     from peft_registry.registry.use_cases.gate import read_gate_policy
 

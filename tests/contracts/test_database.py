@@ -24,7 +24,7 @@ from peft_registry.registry.database.failures import (
 from peft_registry.registry.database.log_store import SqlLogStore, append_event
 from peft_registry.registry.database.roles import RoleNameInvalid, writer_role_sql
 from peft_registry.registry.database.session import Database
-from peft_registry.registry.database.snapshot_store import SqlSnapshot
+from peft_registry.registry.database.snapshot_store import LEVELS_AT_ONCE, SqlSnapshot
 from peft_registry.registry.database.tables import (
     APPEND_ONLY,
     METADATA,
@@ -249,8 +249,8 @@ def test_what_proves_many_entries_is_read_at_once(database: Database) -> None:
     with database.read() as tx:
         store = SqlLogStore(tx)
         with counted_statements() as reading:
-            store.read_paths(range(21), 21)
-        assert len(reading) == 2, "leaves, and the subtrees above them"
+            store.read(node for index in range(21) for node in merkle.path_nodes(index, 21))
+        assert len(reading) == 1, "leaves, and the subtrees above them"
         with counted_statements() as proving:
             proofs = [list(merkle.inclusion_proof(index, 21, store.get_node)) for index in range(21)]
         assert proving == []
@@ -268,7 +268,8 @@ def test_what_proves_many_keys_is_read_at_once_and_is_what_a_path_by_itself_give
     with database.read() as tx:
         together = SqlSnapshot(tx)
         with counted_statements() as reading:
-            together.read_paths([*values, absent])
+            asked = prefix_tree.ProvenTree(root, {})
+            together.read(position for key in (*values, absent) for position in asked.unproven(key, LEVELS_AT_ONCE))
         assert len(reading) == 1
         with counted_statements() as proving:
             for key in (*values, absent):
