@@ -184,7 +184,7 @@ def _part(tree: Tree[Token]) -> _Part:
         raise QueryMalformed(
             (operator.start_pos or 0) + 1, f"{rule.name} is a {rule.type}, and is compared with {allowed} alone"
         )
-    values = tuple(_value(rule, child.children[0]) for child in tree.children if isinstance(child, Tree))
+    values = tuple(_value(rule, str(operator), child.children[0]) for child in tree.children if isinstance(child, Tree))
     if len(values) > 1 and operator not in ("=", "!="):
         raise QueryMalformed(values[1].position, f"{operator} is compared with one value")
     return _Part(rule, f"{name}{brackets}", place, str(operator), values)
@@ -205,7 +205,7 @@ def _rule(name: str, brackets: str, place: int) -> FacetRule:
     return rule
 
 
-def _value(rule: FacetRule, token: Token | Tree[Token]) -> _Value:
+def _value(rule: FacetRule, operator: str, token: Token | Tree[Token]) -> _Value:
     assert isinstance(token, Token)
     is_quoted = token.type == "QUOTED"
     text = re.sub(r"\\(.)", r"\1", str(token)[1:-1]) if is_quoted else str(token)
@@ -215,15 +215,16 @@ def _value(rule: FacetRule, token: Token | Tree[Token]) -> _Value:
     if not text.isascii() and not (is_quoted and rule.name in _FREE_TEXT):
         odd = next(character for character in text if not character.isascii())
         named = unicodedata.name(odd, "a character without a name")
-        raise QueryMalformed(place, f"{odd!a} ({named}) is not an ASCII character", _like(rule, text))
+        raise QueryMalformed(place, f"{odd!a} ({named}) is not an ASCII character", _like(rule, operator, text))
     if rule.name == "licence":
         text = unicodedata.normalize("NFC", text).lower()
     return _Value(unicodedata.normalize("NFC", text), place, is_quoted)
 
 
-def _like(rule: FacetRule, text: str) -> str | None:
+def _like(rule: FacetRule, operator: str, text: str) -> str | None:
+    """The condition that was probably meant, with the operator as it was typed: another would ask the opposite."""
     nearest = closest(text, rule.known)
-    return None if nearest is None else f"{rule.name}={nearest}"
+    return None if nearest is None else f"{rule.name}{operator}{nearest}"
 
 
 def _condition(part: _Part) -> Condition:
@@ -232,19 +233,20 @@ def _condition(part: _Part) -> Condition:
     if part.rule.type == "time":
         return _span(part)
     for value in part.values:
-        _require_word(part.rule, value)
+        _require_word(part, value)
     return Words(part.facet, tuple(value.text for value in part.values), excluded=part.operator == "!=")
 
 
-def _require_word(rule: FacetRule, value: _Value) -> None:
+def _require_word(part: _Part, value: _Value) -> None:
+    rule = part.rule
     if rule.known and value.text not in rule.known:
         raise QueryMalformed(
             value.position,
             f"{rule.name} is {', '.join(rule.known)}, and never {value.text[:40]!r}",
-            _like(rule, value.text),
+            _like(rule, part.operator, value.text),
         )
     if rule.name == "licence":
-        _require_spelt_flag(value)
+        _require_spelt_flag(part, value)
     if rule.name == "data":
         try:
             Digest.parse(value.text)
@@ -256,12 +258,12 @@ def _require_word(rule: FacetRule, value: _Value) -> None:
         raise QueryMalformed(value.position, "a star stands at the end of a name alone")
 
 
-def _require_spelt_flag(value: _Value) -> None:
+def _require_spelt_flag(part: _Part, value: _Value) -> None:
     """Licences have any name, but one that looks like a flag is a misspelt flag: `licence!=` it would leave out nothing."""
     nearest = misspelt(value.text, LICENCE_FLAGS)
     if nearest is not None:
         reason = f"there is no licence flag {value.text[:40]!r}"
-        raise QueryMalformed(value.position, reason, f"licence={nearest}")
+        raise QueryMalformed(value.position, reason, f"licence{part.operator}{nearest}")
 
 
 def _range(part: _Part) -> Range:
