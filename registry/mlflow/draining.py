@@ -464,7 +464,9 @@ def _projected(registry: Registry, row: _Row | None, entry: OutboxEntry, shared:
             unreadable = error.what
     else:
         inputs = report_inputs(registry, version, records=records, current=version)
-        report, neighbours, decided = _report(registry, inputs), neighbours_in(inputs.lineage), inputs.decided
+        report = _report(registry, inputs)
+        neighbours = neighbours_in(inputs.lineage)
+        decided = inputs.decided
     return project_version(
         version=version,
         run=records.run,

@@ -234,7 +234,9 @@ class _Sync:
 
     def _write_planned(self) -> None:
         """Write the versions that were planned at once, and what cannot be written so each by itself."""
-        planned, self.planned, self.planned_ids = self.planned, [], {}
+        planned = self.planned
+        self.planned = []
+        self.planned_ids = {}
         if not planned:
             return
         written = self.surface.write_together([version for _, version in planned])
@@ -253,7 +255,9 @@ class _Sync:
 
     def _remember(self, entry: OutboxEntry, version: NewVersion) -> None:
         projection = version.projection
-        label, run_id, model_id = entry.label, version.run_id, version.model_id
+        label = entry.label
+        run_id = version.run_id
+        model_id = version.model_id
         self._put_run(label, projection, run_id, version.digests)
         self._put_model(label, projection, run_id, model_id)
         for alias in projection.version.aliases:

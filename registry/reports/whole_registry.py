@@ -100,7 +100,10 @@ class WholeRegistry(Frozen):
         for due in self.due:
             yield due.on, f"{due.kind}: {due.about}: {due.text}"
             yield "", f"→ {due.remedy}"
-        yield "in use", f"{self.in_use_count} by an alias; of {self.worrying} something does not hold today"
+        yield (
+            "in use",
+            f"{self.in_use_count} by an alias; {self.worrying} of them with something that does not hold today",
+        )
         for used in self.in_use:
             if used.worry:
                 yield used.alias, f"→ {used.version}: {'; '.join(used.worry)}"

@@ -222,7 +222,7 @@ def _signed_payload(registry: Registry, info: ObjectInfo) -> Digest | None:
             if stream.read(1) != b"{":  # weights are not read to their end
                 return None
         return parse_bundle(registry.store.read_bytes(info.digest)).payload_digest
-    except KnownError:  # it is no signature, or not what was stored
+    except KnownError:  # not a signature, or not what was stored
         return None
 
 

@@ -82,7 +82,9 @@ def collate(examples: Sequence[Example], *, pad_id: int) -> Batch:
     labels = np.full((rows, tokens), IGNORED, dtype=np.int64)
     for row, example in enumerate(examples):
         length = len(example.ids)
-        ids[row, :length], mask[row, :length], labels[row, :length] = example.ids, 1, example.labels
+        ids[row, :length] = example.ids
+        mask[row, :length] = 1
+        labels[row, :length] = example.labels
     lengths = tuple(len(example.ids) for example in examples)
     return Batch(torch.from_numpy(ids), torch.from_numpy(labels), lengths, attention_mask=torch.from_numpy(mask))
 

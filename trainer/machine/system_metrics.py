@@ -44,7 +44,7 @@ class SystemSampler:
 
     @classmethod
     def resumed(cls, kept: object) -> "SystemSampler":
-        """A sampler that goes on from what was kept in plain values; None for nothing.
+        """A sampler that continues from what a checkpoint kept of it, in plain values; None for nothing.
 
         Raises:
             ValueError: it is something else.

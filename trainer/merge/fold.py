@@ -25,7 +25,9 @@ from peft_registry.trainer.merge.updates import (
     WithMagnitude,
 )
 
-_LORA_A, _LORA_B, _LORA_BIAS = ".lora_A.weight", ".lora_B.weight", ".lora_B.bias"
+_LORA_A = ".lora_A.weight"
+_LORA_B = ".lora_B.weight"
+_LORA_BIAS = ".lora_B.bias"
 _EMBEDDING_A, _EMBEDDING_B = ".lora_embedding_A", ".lora_embedding_B"
 _MAGNITUDES = (".lora_magnitude_vector", ".lora_magnitude_vector.weight")
 _IA3 = ".ia3_l"

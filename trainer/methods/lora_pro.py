@@ -76,7 +76,7 @@ def pairs_of(model: Any) -> list[FactorPair]:
         if not isinstance(layer, LoraLayer):
             continue
         if "default" not in layer.lora_A or type(layer).__name__ == "ParamWrapper":
-            raise FactorsNotPaired(f"{name.rpartition('.')[2]} is no single matrix of a linear layer")
+            raise FactorsNotPaired(f"{name.rpartition('.')[2]} is not a single matrix of a linear layer")
         pair = FactorPair(
             layer.lora_A["default"].weight, layer.lora_B["default"].weight, float(layer.scaling["default"])
         )

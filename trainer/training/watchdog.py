@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from peft_registry.schemas.errors import RunFailed
 
-# twice guessing, and twice its own start, is no noise
+# twice guessing, and twice its own start, is not noise
 _FAR_ABOVE = 2.0
 _WINDOW = 50  # steps that say what is usual
 _LEAST = 10  # of them, before anything is a spike

@@ -62,7 +62,7 @@ class FollowedModel:
         method = method_of(trainer, outer)
         quantization = quantization_of(inner)
         require_adapter_alone(outer)
-        if from_step == 0:  # what goes on from a checkpoint was trained before
+        if from_step == 0:  # what continues from a checkpoint was trained before
             require_fresh(outer)
         return cls(outer, inner, method, quantization)
 
@@ -163,7 +163,7 @@ class FollowStart:
         scratch: the run's own folder, gone when it ends.
         trainable, total: counts of parameters.
         facts: what people know, by field of the record.
-        from_step: 0, or the step of the checkpoint that the trainer goes on from.
+        from_step: 0, or the step of the checkpoint that the trainer continues from.
     """
 
     run_id: str
