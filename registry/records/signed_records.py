@@ -3,7 +3,7 @@
 Equal bytes under another name are another version, with records of its own (`version_statements.py`).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -27,6 +27,7 @@ from peft_registry.registry.records.snapshots import (
     VersionsDiffer,
     logged_leaf,
     read_leaf,
+    require_all_heads,
     snapshot_if_trusted,
     statements_under,
 )
@@ -51,7 +52,7 @@ from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import RecordSections, modification_of
 from peft_registry.schemas.run import RunRecord
-from peft_registry.schemas.statement import CardPredicate, StoredStatement
+from peft_registry.schemas.statement import CardPredicate, StatementKind, StoredStatement
 from peft_registry.schemas.version import Version
 
 
@@ -144,6 +145,51 @@ def signed_statements(registry: Registry, subject: Digest) -> tuple[StoredStatem
             nodes.read(newest, keys=(), entries=(stored.log_index or 0 for stored in statements))
         for stored in statements:
             _require_as_logged(tx, newest, stored, nodes)
+    _require_signed(registry, subject, statements)
+    return statements
+
+
+def signed_statements_of_kind(
+    registry: Registry, subjects: Collection[Digest], kind: StatementKind
+) -> dict[Digest, tuple[StoredStatement, ...]]:
+    """The statements of a kind about each of these, as `signed_statements` gives them; the texts of other kinds are not read.
+
+    Which of what was said is of that kind, and that none of it is missing, the log proves by digest and kind of each statement.
+
+    Raises:
+        SaidDiffers, PathRejected: a statement of whatever kind was removed, relabelled or added in the database.
+        StatementAltered: as `signed_statements`, of a statement of that kind.
+    """
+    with registry.database.read() as tx:
+        newest = snapshot_if_trusted(registry, tx)
+        if newest is None:  # a statement's kind is proven by nothing but its text
+            everything = {subject: signed_statements(registry, subject) for subject in subjects}
+            return {
+                subject: tuple(stored for stored in statements if stored.kind == kind)
+                for subject, statements in everything.items()
+            }
+        heads = catalog.statement_heads(tx, subjects=subjects)
+        of_kind = {subject: [head for head in said if head.kind == kind] for subject, said in heads.items()}
+        wanted = [head for said in of_kind.values() for head in said]
+        nodes = TreeNodes.of_reading(registry, tx)
+        nodes.read(newest, keys=map(artifact_key, subjects), entries=[head.log_index for head in wanted])
+        for subject, said in heads.items():
+            require_all_heads(tx, newest, subject, said, nodes=nodes)
+        stored = catalog.statements_with(tx, {head.digest for head in wanted})
+        for statement in stored.values():
+            _require_as_logged(tx, newest, statement, nodes)
+    statements = {subject: tuple(stored[head.digest] for head in said) for subject, said in of_kind.items()}
+    for subject, of_subject in statements.items():
+        _require_signed(registry, subject, of_subject)
+    return statements
+
+
+def _require_signed(registry: Registry, subject: Digest, statements: Sequence[StoredStatement]) -> None:
+    """Raise unless each of these is about the subject, as its row says, and signed by the key that the row names.
+
+    Raises:
+        StatementAltered: one of them is not.
+    """
     try:
         keys = public_keys(registry.trust)
     except (NotChecked, IntegrityBroken):  # whoever checks trust says so
@@ -159,7 +205,6 @@ def signed_statements(registry: Registry, subject: Digest) -> tuple[StoredStatem
                 dsse.verify(envelope, keys, expected_key_id=stored.key_id)
         except KnownError as error:
             raise StatementAltered(stored, error.why) from error
-    return statements
 
 
 def read_statements_ahead(registry: Registry, subjects: Collection[Digest]) -> None:

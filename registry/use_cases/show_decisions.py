@@ -7,7 +7,6 @@ from peft_registry.registry.compliance.superseding import in_second_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bindings import binding_of
-from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.decisions import (
     PersonsDecision,
     bound_evaluations,
@@ -166,7 +165,7 @@ def _waivers(registry: Registry, records: Records) -> Iterator[_Row]:
 
 
 def _moves(registry: Registry, version: Version) -> Iterator[_Row]:
-    for move in moves_to(registry, version, covered_size(registry)):
+    for move in moves_to(registry, (version,)):
         where = f"@{move.alias}" if move.version is not None else f"@{move.alias} taken away"
         policy = move.policy or "no policy"
         yield (move.at,), (where,), (move.by,), (policy,), (move.reason or "none is given",), (f"{move.log_index}",)

@@ -1,20 +1,21 @@
 """Where the aliases of a name pointed, and when: every move as it was signed and logged, and what one pointed at at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
+from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bindings import Binding, binding_in_force
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.signed_records import signed_statements
+from peft_registry.registry.records.signed_records import signed_statements_of_kind
 from peft_registry.registry.records.snapshots import snapshot_if_trusted
 from peft_registry.registry.use_cases.gate import gate_by_records
-from peft_registry.registry.verification.signed_versions import all_signed_versions, signed_version
+from peft_registry.registry.verification.signed_versions import signed_version, signed_versions
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, NotFound
 from peft_registry.schemas.identity import Digest, MalformedReference, Reference
-from peft_registry.schemas.statement import AliasPredicate
+from peft_registry.schemas.statement import AliasPredicate, StoredStatement
 from peft_registry.schemas.values import Timestamp, timestamp
 from peft_registry.schemas.version import Version
 
@@ -80,15 +81,12 @@ def alias_moves(registry: Registry, name: str) -> tuple[AliasMoveShown, ...]:
         NoSuchName: no version has that name.
         SaidDiffers, StatementAltered, VersionsDiffer, PathRejected: a row says otherwise than what was signed or logged.
     """
-    versions = [version for version in all_signed_versions(registry, name_prefix=name) if version.name == name]
-    if not versions:
-        raise NoSuchName(name)
-    covered = covered_size(registry)
-    by_manifest: dict[Digest, Version] = {}
-    for version in versions:
-        by_manifest.setdefault(version.manifest_digest, version)  # equal bytes under one name are one version
-    moves = [move for version in by_manifest.values() for move in moves_to(registry, version, covered)]
-    return tuple(sorted(moves, key=lambda move: move.log_index))
+    with registry.database.reading():
+        with registry.database.read() as tx:
+            versions = catalog.versions_of(tx, name)
+        if not versions:
+            raise NoSuchName(name)
+        return moves_to(registry, signed_versions(registry, versions))
 
 
 def moves_of(registry: Registry, reference: str) -> tuple[str, tuple[AliasMoveShown, ...]]:
@@ -167,15 +165,32 @@ def version_at(registry: Registry, reference: str, at: str) -> tuple[AliasMoveSh
     return last, last.version
 
 
-def moves_to(registry: Registry, version: Version, covered: int) -> Iterator[AliasMoveShown]:
-    """Every move of an alias to a version, or away from it, among the first `covered` entries of the log, oldest first.
+def moves_to(registry: Registry, versions: Iterable[Version]) -> tuple[AliasMoveShown, ...]:
+    """Every move of an alias to one of these versions, or away from it, that a checkpoint covers, oldest first.
 
     Raises:
         SaidDiffers, StatementAltered, PathRejected: a row says otherwise than what was signed or logged.
     """
-    for stored in signed_statements(registry, version.manifest_digest):
+    by_manifest: dict[Digest, Version] = {}
+    for version in versions:
+        by_manifest.setdefault(version.manifest_digest, version)  # equal bytes under one name are one version
+    covered = covered_size(registry)
+    said = signed_statements_of_kind(registry, by_manifest, "alias")
+    moves = [
+        move
+        for manifest, version in by_manifest.items()
+        for move in _moves_among(registry, version, said[manifest], covered)
+    ]
+    return tuple(sorted(moves, key=lambda move: move.log_index))
+
+
+def _moves_among(
+    registry: Registry, version: Version, said: Iterable[StoredStatement], covered: int
+) -> Iterator[AliasMoveShown]:
+    """The moves under the name of a version among the first `covered` entries of the log, of those about its artifact."""
+    for stored in said:
         index = stored.log_index
-        if stored.kind != "alias" or index is None or index >= covered:
+        if index is None or index >= covered:
             continue
         move = AliasPredicate.from_json(stored.statement.predicate)
         if move.name != version.name:

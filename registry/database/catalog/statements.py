@@ -80,16 +80,14 @@ class StatementHead:
 def statement_heads(tx: Transaction, *, subjects: Collection[Digest]) -> dict[Digest, tuple[StatementHead, ...]]:
     """Which statements were made about each of these, in log order. Their texts, which take most of the time, are not read."""
     columns = statements.c
-    query = (
-        select(columns.subject, columns.digest, columns.kind, columns.predicate_type, columns.log_index)
-        .where(columns.subject.in_(subjects))
-        .order_by(columns.subject, columns.log_index)
-    )
+    query = select(columns.subject, columns.digest, columns.kind, columns.predicate_type, columns.log_index)
+    query = query.order_by(columns.subject, columns.log_index)
     heads: dict[Digest, list[StatementHead]] = {subject: [] for subject in subjects}
-    for subject, digest, kind, predicate_type, log_index in tx.execute(query):
-        # where the row calls it another kind than its type does, that: the log contradicts it, as it does `StoredStatement`
-        logged = logged_kind(predicate_type) if kind == KINDS.get(predicate_type) else f"{kind}"
-        heads[subject].append(StatementHead(digest, kind, logged, log_index))
+    for part in in_parts(tuple(heads)):
+        for subject, digest, kind, predicate_type, log_index in tx.execute(query.where(columns.subject.in_(part))):
+            # where the row calls it another kind than its type does, that: the log contradicts it, as it does `StoredStatement`
+            logged = logged_kind(predicate_type) if kind == KINDS.get(predicate_type) else f"{kind}"
+            heads[subject].append(StatementHead(digest, kind, logged, log_index))
     return {subject: tuple(of_subject) for subject, of_subject in heads.items()}
 
 

@@ -10,12 +10,16 @@ import pytest
 from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.snapshots import SaidDiffers
+from peft_registry.registry.records.signed_records import StatementAltered
+from peft_registry.registry.records.snapshots import SaidDiffers, VersionsDiffer
+from peft_registry.registry.signing import dsse
+from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.use_cases.gate import promote, read_gate_policy
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.show_moves import NoSuchName, NothingThere, TimeRefused, alias_moves, version_at
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.identity import MalformedReference
+from peft_registry.schemas.statement import PAYLOAD_TYPE, PREDICATE_TYPES
 from tests.builders.backends import BACKENDS, MadeHome, make_on
 from tests.builders.homes import add_a_base, reopened
 from tests.builders.lineage import register_made_from
@@ -112,6 +116,59 @@ def test_rows_of_moves_that_were_edited_change_no_history(place: Place) -> None:
         rows.run("DELETE FROM statements WHERE kind = 'alias'")
     with pytest.raises(SaidDiffers):
         alias_moves(place.registry, "helper")
+
+
+NEWEST_MOVE = "digest = (SELECT digest FROM statements WHERE kind = 'alias' ORDER BY log_index DESC LIMIT 1)"
+FIRST_MOVE = "(SELECT envelope FROM statements WHERE kind = 'alias' ORDER BY log_index LIMIT 1)"
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        (f"DELETE FROM statements WHERE {NEWEST_MOVE}", SaidDiffers),
+        (f"UPDATE statements SET kind = 'card' WHERE {NEWEST_MOVE}", SaidDiffers),
+        (
+            f"UPDATE statements SET kind = 'card', predicate_type = '{PREDICATE_TYPES['card']}' WHERE {NEWEST_MOVE}",
+            SaidDiffers,
+        ),
+        (f"UPDATE statements SET envelope = {FIRST_MOVE} WHERE {NEWEST_MOVE}", IntegrityBroken),
+        (f"UPDATE statements SET appended_at = '{DAYS[0]}' WHERE {NEWEST_MOVE}", StatementAltered),
+        ("DELETE FROM statements WHERE kind = 'card'", SaidDiffers),
+    ],
+)
+def test_a_move_that_was_taken_out_relabelled_or_exchanged_is_missed(
+    made: MadeHome, tmp_path: Path, change: str, refusal: type[IntegrityBroken]
+) -> None:
+    """Only the texts of moves are read: that none is missing among them the digests and kinds of all statements show."""
+    home = made.copy(tmp_path / "home")
+    with home.rows() as rows:
+        rows.run(change)
+    registry = home.opened(now=DAYS[-1])
+    with pytest.raises(refusal):
+        alias_moves(registry, "helper")
+    with pytest.raises(refusal):
+        version_at(registry, "helper@champion", DAYS[0])
+    registry.close()
+
+
+def test_a_move_that_another_key_signed_in_its_place_is_missed(place: Place) -> None:
+    """The text is the one that was logged, and no key of the trust file made the signature under it."""
+    with place.home.rows() as rows:
+        ((digest, envelope),) = rows.run(f"SELECT digest, envelope FROM statements WHERE {NEWEST_MOVE}")
+        payload = dsse.Envelope.parse(bytes(envelope)).payload
+        forged = dsse.sign(PrivateKey.generate("p256"), PAYLOAD_TYPE, payload).render()
+        rows.run("UPDATE statements SET envelope = :forged WHERE digest = :digest", forged=forged, digest=digest)
+    with pytest.raises(StatementAltered):
+        version_at(place.registry, "helper@champion", DAYS[-1])
+
+
+def test_what_a_row_says_of_a_name_that_begins_alike_is_not_read(place: Place) -> None:
+    before = alias_moves(place.registry, "helper")
+    with place.home.rows() as rows:
+        rows.run("UPDATE versions SET method = 'ia3' WHERE name = 'helper-two'")
+    assert alias_moves(place.registry, "helper") == before
+    with pytest.raises(VersionsDiffer):
+        alias_moves(place.registry, "helper-two")
 
 
 def test_a_version_that_was_taken_out_of_the_database_is_missed(place: Place) -> None:
