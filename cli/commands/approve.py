@@ -56,14 +56,27 @@ def approve(
     why, file = _required(reason, key)
     with _opened_for(reference, home, passphrase_file) as (registry, version):
         signer = signer_from(file, key_passphrase_file, passphrase_file)
-        signed = sign_approval(registry, version, asked, signer, reason=why)
-        person = registry.trust.person_of(signed.key_id)
+        approval = sign_approval(registry, version, asked, signer, reason=why)
+        person = registry.trust.person_of(approval.key_id)
     if output is Output.json:
         console.out_json(
-            {"version": version.label, "policy": asked.policy.name, "person": person, "statement": str(signed.digest)}
+            {
+                "version": version.label,
+                "policy": asked.policy.name,
+                "person": person,
+                "statement": str(approval.statement),
+                "earlier": None if approval.earlier is None else approval.earlier.model_dump(mode="json"),
+            }
         )
         return
-    console.line(f"approved {version.label} by {person}, under {asked.policy.name} ({asked.digest.short})")
+    under = f"by {person}, under {asked.policy.name} ({asked.digest.short})"
+    if approval.earlier is None:
+        console.line(f"approved {version.label} {under}")
+    else:
+        earlier = approval.earlier
+        console.line(f"approved {version.label} already {under}: log entry {earlier.entry} of {earlier.at}")
+        console.line(f"reason   {console.printable(earlier.reason)}")
+        console.line("signed   nothing: the version, its record, its evaluations and the policy are the same bytes")
     console.next_step(f"registry promote {version.label} ALIAS --policy {policy} --explain")
 
 

@@ -1,16 +1,25 @@
 """People's decisions about a version: `approve` under a policy, and `waive` one of its rules until a day. Signed and logged."""
 
+from collections.abc import Sequence
 from datetime import date
+
+from pydantic import ValidationError
 
 from peft_registry.registry.gate.policy import RULES, GatePolicy
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.decisions import bound_evaluations, bound_record
+from peft_registry.registry.records.entries import require_may_say
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.gate import ReadPolicy
 from peft_registry.registry.use_cases.statements import SignedStatement, append_statement
-from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.acts import ApprovalPredicate
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.errors import InputRefused, KnownError
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.statement import PREDICATE_TYPES, StoredStatement
 from peft_registry.schemas.suggestions import closest, did_you_mean
+from peft_registry.schemas.values import Timestamp
 from peft_registry.schemas.version import Version
 
 
@@ -49,25 +58,47 @@ class WaiverWithoutFuture(InputRefused):
     today: str
 
 
-def approve(
-    registry: Registry, version: Version, policy: ReadPolicy, signer: Signer, *, reason: str
-) -> SignedStatement:
+class EarlierApproval(Frozen):
+    """When an approval entered the log, at which entry, and why it was given."""
+
+    at: Timestamp
+    entry: int
+    reason: str
+
+
+class Approval(Frozen):
+    """An approval by a key: the digest of its statement, and where the key had given it before; None where it was signed now."""
+
+    statement: Digest
+    key_id: str
+    earlier: EarlierApproval | None
+
+
+def approve(registry: Registry, version: Version, policy: ReadPolicy, signer: Signer, *, reason: str) -> Approval:
     """Approve a version under a policy, as its record and evaluations are now.
+
+    Whoever gave this approval before with the same key, for the same record, evaluations and policy, signs nothing again: the one
+    that is in the log is returned, with its own reason.
 
     Raises:
         KnownError: as `append_statement`: the key may not approve, the reason is blank or looks like a secret.
     """
     records = records_of(registry, version)
     record = bound_record(records)
+    evaluations = bound_evaluations(registry, version, records)
+    key_id = signer.public.key_id
+    given = _approval_by(registry, records.statements, key_id, bound_to=(policy.digest, record, evaluations))
+    if given is not None:
+        return given
     predicate = {
         "policy": str(policy.digest),
         "policy_name": policy.policy.name,
         "record": None if record is None else str(record),
-        "evaluations": [str(digest) for digest in bound_evaluations(registry, version, records)],
+        "evaluations": [str(digest) for digest in evaluations],
         "reason": reason,
         "nonce": registry.nonce(),
     }
-    return append_statement(
+    signed = append_statement(
         registry,
         subject=version.manifest_digest,
         kind="approval",
@@ -75,6 +106,30 @@ def approve(
         signer=signer,
         evidence=(policy.data,),
     )
+    return Approval(statement=signed.digest, key_id=key_id, earlier=None)
+
+
+def _approval_by(
+    registry: Registry,
+    statements: Sequence[StoredStatement],
+    key_id: str,
+    *,
+    bound_to: tuple[Digest, Digest | None, tuple[Digest, ...]],
+) -> Approval | None:
+    """The approval that a key gave for a policy, a record and evaluations, if it may be relied on; pending or not."""
+    for entry in statements:
+        if entry.kind != "approval" or entry.key_id != key_id:
+            continue
+        try:
+            said = ApprovalPredicate.from_json(entry.statement.predicate)
+            at = entry.appended_at or registry.clock()
+            require_may_say(registry.trust, key_id, PREDICATE_TYPES["approval"], at=at)
+        except (ValidationError, KnownError):  # it counts for nobody, and whoever signs anew is told whether that would
+            continue
+        if (said.policy, said.record, said.evaluations) == bound_to:
+            earlier = EarlierApproval(at=at, entry=entry.log_index or 0, reason=said.reason)
+            return Approval(statement=entry.digest, key_id=key_id, earlier=earlier)
+    return None
 
 
 def waive(

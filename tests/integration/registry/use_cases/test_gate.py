@@ -1,5 +1,6 @@
 """The gate before an alias: `regulated` refuses for several reasons, opens by what people sign, and closes when that falls away."""
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -13,6 +14,7 @@ import yaml
 from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.signed_records import signed_statements
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust import KeyLacksRole
@@ -141,6 +143,46 @@ def test_it_refuses_for_several_reasons_at_once_and_opens_by_what_two_persons_si
     assert (report.contradictions, report.unchecked) == ((), ())
 
 
+def test_who_approves_the_same_bytes_again_is_told_when_they_did_and_signs_nothing(
+    place: Place, policy: ReadPolicy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(place.folder / "state"))  # the copy of another test has another log
+    key, bank = place.folder / "ada.key", place.folder / "bank.yml"
+    ALEX.save(key, None)
+    bank.write_bytes(policy.data)
+
+    def told(reason: str, *options: str) -> str:
+        words = ["approve", "sums", "--policy", str(bank), "--reason", reason, "--key", str(key)]
+        assert run([*words, "--home", str(place.home.folder), *options]) == 0
+        return capsys.readouterr().out
+
+    assert "already" not in told("read all of it")
+    size = check_log(place.registry).size
+    (entry,) = [
+        said.log_index
+        for said in signed_statements(place.registry, place.version.manifest_digest)
+        if said.kind == "approval"
+    ]
+    again = told("and once more")
+    assert f"already by ada, under bank ({policy.digest.short}): log entry {entry} of 20" in again
+    assert "reason   read all of it\n" in again and "once more" not in again
+    assert json.loads(told("for a program", "--output", "json"))["earlier"]["entry"] == entry
+    assert check_log(place.registry).size == size
+
+    def is_signed_anew(version: Version, by: PrivateKey, under: ReadPolicy) -> bool:
+        return approve(place.registry, version, under, by, reason="read it").earlier is None
+
+    assert not is_signed_anew(place.version, ALEX, policy)
+    assert is_signed_anew(place.version, ALEX_AGAIN, policy), (
+        "another key of the same person, which may outlive the first"
+    )
+    assert is_signed_anew(place.version, ALEX, read_gate_policy("starter"))
+    assert is_signed_anew(version_named(place.registry, "other"), ALEX, policy)
+    place.answer({"use.foreseeable_misuse": "as a lawyer"})
+    assert is_signed_anew(place.version, ALEX, policy), "its record says something else since"
+    assert not is_signed_anew(place.version, ALEX, policy)
+
+
 @pytest.fixture
 def promoted(place: Place, policy: ReadPolicy) -> Place:
     """An alias that the policy let through."""
@@ -171,7 +213,8 @@ def test_a_clock_that_was_set_back_lets_no_waiver_count_again(promoted: Place, p
     """The log has seen January; whoever moves the alias sets the clock of this machine to December."""
     rules = {suspended.reason.rule for suspended in gate_status(promoted.registry, "sums@champion").decision.suspended}
     assert rules
-    approve(promoted.at("2027-01-01T00:00:00Z"), promoted.version, policy, SAM, reason="read it again")
+    starter = read_gate_policy("starter")
+    approve(promoted.at("2027-01-01T00:00:00Z"), promoted.version, starter, SAM, reason="read it again")
     back = promoted.at("2026-12-24T00:00:00Z")
     with pytest.raises(GateClosed) as closed:
         promote(back, promoted.version, "champion", policy)
