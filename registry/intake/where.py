@@ -9,7 +9,8 @@ text between quotation marks.
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -28,6 +29,7 @@ from peft_registry.schemas.values import timestamp
 
 LONGEST = 4096  # characters; nobody types more, and each condition costs a look-up a row
 MOST_VALUES = 32  # of all conditions together
+SHOWN = 32  # columns of what was typed, to either side of the place that cannot be read
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
@@ -39,16 +41,62 @@ _JOINING = ("and", "or", "not", "AND", "OR", "NOT", "&", "&&", "|", "||")
 class QueryMalformed(InputRefused):
     reference = "query-malformed"
     what = "the question about versions cannot be read at character {position}"
-    why = "{reason}"
+    why = "{reason}{in_what}"
     fix = "{suggestion}"
 
     position: int  # from 1
     reason: str
     nearest: str | None = None
+    text: str = ""  # that was typed
 
     @property
     def suggestion(self) -> str:
         return did_you_mean(self.nearest, "`registry list --facets` shows each facet with its operators and an example")
+
+    @property
+    def in_what(self) -> str:
+        return f", in {self.around[0]}" if self.text else ""
+
+    @property
+    def separate_reasons(self) -> tuple[str, ...]:
+        """The reason, and below it what was typed around the place, with a mark under the place."""
+        if not self.text:
+            return ()
+        typed, column = self.around
+        return (self.reason, typed, f"{' ' * column}^")
+
+    @property
+    def around(self) -> tuple[str, int]:
+        """What was typed around the place, in ASCII and cut, and the column of the place in it, from 0."""
+        place = self.position - 1
+        # of a long text only what stands near the place is looked at
+        before = _shown(reversed(self.text[max(0, place - SHOWN) : place]))
+        after = _shown(self.text[place : place + SHOWN])
+        start = ("..." if len(before) < place else "") + "".join(reversed(before))
+        end = "".join(after) + ("..." if place + len(after) < len(self.text) else "")
+        return f"{start}{end}", len(start)
+
+
+def _shown(characters: Iterable[str]) -> list[str]:
+    """As many of the characters as fit; each as it is typed in ASCII, so that a mark can stand under it."""
+    shown: list[str] = []
+    width = 0
+    for character in characters:
+        typed = character if " " <= character <= "~" else character.encode("unicode_escape").decode("ascii")
+        width += len(typed)
+        if width > SHOWN:
+            break
+        shown.append(typed)
+    return shown
+
+
+@contextmanager
+def _telling(text: str) -> Iterator[None]:
+    """Whatever cannot be read is told with the text in which it stands."""
+    try:
+        yield
+    except QueryMalformed as error:
+        raise QueryMalformed(error.position, error.reason, error.nearest, text) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +139,42 @@ def read_conditions(where: str) -> tuple[Condition, ...]:
     Raises:
         QueryMalformed: as `read_query`.
     """
+    with _telling(where):
+        return _conditions(where)
+
+
+def read_order(sort: str | None) -> Order:
+    """The order that `--sort` asks for: a facet, with a minus sign before it the other way round.
+
+    Raises:
+        QueryMalformed: the facet is not known, or versions have no order by it.
+    """
+    if sort is None:
+        return Order()
+    name = sort.removeprefix("-")
+    place = len(sort) - len(name) + 1
+    facet, bracket, rest = name.partition("[")
+    with _telling(sort):
+        rule = _rule(facet, bracket + rest, place)
+        if rule.type not in ("number", "time") and rule.name != "name":
+            reason = f"versions have no order by {rule.name}: only by name, registered and numbers"
+            raise QueryMalformed(place, reason, "name")
+    return Order(name, descending=sort.startswith("-"))
+
+
+def read_facet(name: str) -> str:
+    """A facet as it is named for a column.
+
+    Raises:
+        QueryMalformed: it is not known.
+    """
+    facet, bracket, rest = name.partition("[")
+    with _telling(name):
+        _rule(facet, bracket + rest, 1)
+    return name
+
+
+def _conditions(where: str) -> tuple[Condition, ...]:
     if len(where) > LONGEST:
         raise QueryMalformed(LONGEST + 1, f"it has {len(where)} characters, and {LONGEST} are the most")
     for position, character in enumerate(where, start=1):
@@ -109,36 +193,6 @@ def read_conditions(where: str) -> tuple[Condition, ...]:
         conditions.append(_condition(part))
     _require_possible(parts, conditions)
     return tuple(conditions)
-
-
-def read_order(sort: str | None) -> Order:
-    """The order that `--sort` asks for: a facet, with a minus sign before it the other way round.
-
-    Raises:
-        QueryMalformed: the facet is not known, or versions have no order by it.
-    """
-    if sort is None:
-        return Order()
-    name = sort.removeprefix("-")
-    place = len(sort) - len(name) + 1
-    facet, bracket, rest = name.partition("[")
-    rule = _rule(facet, bracket + rest, place)
-    if rule.type not in ("number", "time") and rule.name != "name":
-        raise QueryMalformed(
-            place, f"versions have no order by {rule.name}: only by name, registered and numbers", "name"
-        )
-    return Order(name, descending=sort.startswith("-"))
-
-
-def read_facet(name: str) -> str:
-    """A facet as it is named for a column.
-
-    Raises:
-        QueryMalformed: it is not known.
-    """
-    facet, bracket, rest = name.partition("[")
-    _rule(facet, bracket + rest, 1)
-    return name
 
 
 @cache
@@ -217,7 +271,7 @@ def _value(rule: FacetRule, operator: str, token: Token | Tree[Token]) -> _Value
         named = unicodedata.name(odd, "a character without a name")
         raise QueryMalformed(place, f"{odd!a} ({named}) is not an ASCII character", _like(rule, operator, text))
     if rule.name == "licence":
-        text = unicodedata.normalize("NFC", text).lower()
+        text = " ".join(unicodedata.normalize("NFC", text).lower().split())  # as it is kept
     return _Value(unicodedata.normalize("NFC", text), place, is_quoted)
 
 

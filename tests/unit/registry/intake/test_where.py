@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peft_registry.registry.intake.where import LONGEST, QueryMalformed, read_conditions, read_order, read_query
+from peft_registry.registry.intake.where import (
+    LONGEST,
+    QueryMalformed,
+    read_conditions,
+    read_facet,
+    read_order,
+    read_query,
+)
 from peft_registry.schemas.facets import FACETS, RULES, Condition, Order, Range, Span, Words
 
 DIGEST = "sha256:" + "0" * 64
@@ -110,6 +117,37 @@ def test_hostile_text_is_refused_in_one_sentence_with_its_place(text: str, posit
     assert says in f"{error.why} / {error.fix}"
     assert len(error.why) < 300
     assert error.why.isascii()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "column"),
+    [
+        ("kind=adapter methd=ia3 rank<8", "kind=adapter methd=ia3 rank<8", 13),
+        ("rank ~8", "rank ~8", 5),
+        ("method=", "method=", 7),  # it ends too early: the mark stands behind it
+        ("method=\x1b[31mred", "method=\\x1b[31mred", 7),
+        ("\tkind=a\N{CYRILLIC SMALL LETTER A}", "\\tkind=a\\u0430", 7),
+        (
+            "method=lora " * 9 + "rank~8" + " size>1" * 9,
+            "... method=lora method=lora rank~8 size>1 size>1 size>1 size>1 size...",
+            35,
+        ),
+        ("x" * 1_000_000, f"...{'x' * 64}...", 35),
+        ("\N{GREEK SMALL LETTER ALPHA}" * 1_000_000, "..." + "\\u03b1" * 10 + "...", 33),
+    ],
+)
+def test_a_refusal_repeats_what_was_typed_with_a_mark_under_the_place(text: str, shown: str, column: int) -> None:
+    with pytest.raises(QueryMalformed) as refused:
+        read_conditions(text)
+    assert refused.value.separate_reasons == (refused.value.reason, shown, f"{' ' * column}^")
+    assert refused.value.why == f"{refused.value.reason}, in {shown}", "what a program reads"
+
+
+def test_an_order_and_a_column_that_are_not_known_are_repeated_too() -> None:
+    for ask, text in ((read_order, "-rnk"), (read_facet, "metric[")):
+        with pytest.raises(QueryMalformed) as refused:
+            ask(text)
+        assert refused.value.separate_reasons[1] == text
 
 
 @pytest.mark.parametrize(
