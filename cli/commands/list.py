@@ -164,6 +164,8 @@ def _list_found(registry: "Registry", question: _Question, output: ListOutput) -
         raise OptionsExclusive("--after", "--cursor", "both say where the page begins")
     cursor = question.cursor if question.after is None else cursor_after(query, *question.after)
     page = find_versions(registry, query, columns=facet_columns(names), cursor=cursor, limit=question.limit)
+    for slip in page.slips:
+        console.note(slip.text)
     covered = covered_size(registry)
     found = list(zip(page.versions, page.facets, strict=True))
     if output is ListOutput.json:

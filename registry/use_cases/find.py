@@ -9,21 +9,37 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
+from peft_registry.registry.compliance.record_verdicts import UNDETERMINED
+from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.facets import FACETS_FORM, facets_form, facets_of
+from peft_registry.registry.records.facets import FACETS_FORM, UNKNOWN, facets_form, facets_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.snapshots import VersionsDiffer
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.signing.keys import key_id_named
 from peft_registry.registry.use_cases.facets_today import facets_today, meets_today
 from peft_registry.registry.verification.signed_versions import signed_versions
+from peft_registry.schemas.base_model import LICENCE_FLAGS
+from peft_registry.schemas.config import METHOD_NAMES
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked, NotFound, Unavailable
-from peft_registry.schemas.facets import METRIC, OF_TODAY, Condition, Order, Range, Span, VersionQuery, Words
+from peft_registry.schemas.facets import (
+    LONGEST_WORD,
+    METRIC,
+    OF_TODAY,
+    Condition,
+    Order,
+    Range,
+    Span,
+    VersionQuery,
+    Words,
+)
 from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.version import Version
@@ -81,15 +97,30 @@ class FacetsMissing(Unavailable):
 
 
 @dataclass(frozen=True, slots=True)
+class Slip:
+    """A condition on a word that no version has, as `project=suport-bot`, and the one that was probably meant."""
+
+    condition: str
+    nearest: str
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return f"no version has {self.condition}; did you mean {self.nearest}?"
+
+
+@dataclass(frozen=True, slots=True)
 class FoundPage:
     """Some versions in the order of a question, the facets that were asked for of each, and the cursor to continue with.
 
-    Of what holds today (`OF_TODAY`) a page may have fewer versions than were asked for, and still a cursor.
+    Of what holds today (`OF_TODAY`) a page may have fewer versions than were asked for, and still a cursor. `slips` are said of the
+    first page alone.
     """
 
     versions: tuple[Version, ...]
     facets: tuple[dict[str, tuple[str | float, ...]], ...]
     next: str | None
+    slips: tuple[Slip, ...] = ()
 
 
 def find_versions(
@@ -124,6 +155,7 @@ def find_versions(
         if catalog.meta(tx, FACETS_FORM) not in (None, facets_form()):
             raise FacetsMissing
         _require_figures(tx, [condition.facet for condition in query.conditions], query.order, columns)
+        slips = tuple(_slips(tx, query)) if cursor is None else ()
     resolved = replace(query, conditions=tuple(_resolved(condition, bases | signers) for condition in query.conditions))
     found: list[tuple[Version, dict[str, tuple[str | float, ...]]]] = []
     looked_at = 0
@@ -139,6 +171,7 @@ def find_versions(
         versions=tuple(version for version, _ in found),
         facets=tuple(facets for _, facets in found),
         next=None if after is None else _cursor(query, after),
+        slips=slips,
     )
 
 
@@ -283,6 +316,44 @@ def _require_figures(tx: Transaction, facets: Sequence[str], order: Order, colum
     for name in dict.fromkeys((*facets, order.facet, *columns)):
         if name.startswith(METRIC) and not catalog.has_figure(tx, name):
             raise FigureUnknown(name, closest(name, catalog.figures(tx)))
+
+
+def _slips(tx: Transaction, query: VersionQuery) -> Iterator[Slip]:
+    """Words that no version has and that are like one that a version has, or may have.
+
+    `project!=` such a word leaves out nothing, and says nothing of it either.
+    """
+    for condition in query.conditions:
+        valid = _words_it_may_have().get(condition.facet)
+        if not isinstance(condition, Words) or valid is None:
+            continue
+        operator = "!=" if condition.excluded else "="
+        for word in condition.words:
+            if word in valid or catalog.is_known_word(tx, condition.facet, word):
+                continue
+            nearest = closest(word, (*valid, *catalog.known_words(tx, condition.facet)))
+            if nearest is not None:
+                asked, meant = (f"{condition.facet}{operator}{_as_typed(text)}" for text in (word, nearest))
+                yield Slip(asked, meant)
+
+
+@cache
+def _words_it_may_have() -> dict[str, tuple[str, ...]]:
+    """The facets whose words somebody spells, each with those that it may have though no version has them."""
+    statuses = dict.fromkeys(row.status for row in shipped_rules().rows)
+    return {
+        "project": (),
+        "method": METHOD_NAMES,
+        "licence": (*LICENCE_FLAGS, UNKNOWN),
+        "verdict": (*statuses, UNDETERMINED),
+        "alias": (),
+    }
+
+
+def _as_typed(word: str) -> str:
+    """A word as a condition takes it, on one line; between quotation marks where it needs them."""
+    text = " ".join(word[:LONGEST_WORD].split())
+    return text if re.fullmatch(r"[\x21-\x7e]+", text) and not set(text) & set("\"',=<>![]") else f'"{text}"'
 
 
 def _has_aliases(query: VersionQuery, version: Version) -> bool:

@@ -208,6 +208,16 @@ def test_the_figures_that_there_are_are_named_however_many_versions_have_them(da
         assert not catalog.has_figure(tx, "metric[house.other]")
 
 
+def test_the_words_that_there_are_are_named_however_many_versions_have_them(database: Database) -> None:
+    filled(database)
+    with database.read() as tx:
+        assert catalog.known_words(tx, "method") == tuple(sorted(METHODS))
+        assert catalog.known_words(tx, "alias") == ("candidate", "champion")
+        assert catalog.known_words(tx, "project") == ()
+        assert catalog.is_known_word(tx, "method", "ia3") and not catalog.is_known_word(tx, "method", "ia4")
+        assert catalog.is_known_word(tx, "alias", "champion") and not catalog.is_known_word(tx, "alias", "lora")
+
+
 def test_rows_of_a_version_that_is_recorded_whole_again_replace_the_others(database: Database) -> None:
     filled(database)
     with database.write() as tx:

@@ -29,7 +29,15 @@ from peft_registry.registry.database.catalog.facet_rows import (
     put_facets,
     replace_facets,
 )
-from peft_registry.registry.database.catalog.facets import SearchKey, SearchPage, figures, has_figure, search_versions
+from peft_registry.registry.database.catalog.facets import (
+    SearchKey,
+    SearchPage,
+    figures,
+    has_figure,
+    is_known_word,
+    known_words,
+    search_versions,
+)
 from peft_registry.registry.database.catalog.housekeeping import (
     keep_object,
     leased,
@@ -171,9 +179,11 @@ __all__ = [
     "insert_statement",
     "is_awaited",
     "is_in_order",
+    "is_known_word",
     "is_route",
     "keep_object",
     "keep_turn",
+    "known_words",
     "latest_checkpoint",
     "leased",
     "let_be_found",

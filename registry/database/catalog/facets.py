@@ -47,7 +47,7 @@ from peft_registry.schemas.facets import (
 from peft_registry.schemas.version import Version
 
 FEW_ROWS = 1000  # of a condition: so many are read and sorted in a few milliseconds
-_FIGURES_COMPARED = 2000  # names of figures that are looked at for "did you mean"
+_COMPARED = 2000  # names of figures, or words of a facet, that are looked at for "did you mean"
 SearchKey = tuple[str | float | int, ...]
 """What orders a version: the value of the facet if it is not the name, then name and number."""
 
@@ -80,20 +80,44 @@ def search_versions(
 
 
 def figures(tx: Transaction) -> tuple[str, ...]:
-    """The figures that versions are found by, by jumping through the index: cost grows with figures, never with versions."""
-    names: list[str] = []
+    """The figures that versions are found by; the cost grows with figures, never with versions."""
     start = f"{METRIC}["
-    query = select(func.min(facet_numbers.c.facet)).where(facet_numbers.c.facet < behind_prefix(start))
-    name: str | None = tx.execute(query.where(facet_numbers.c.facet >= start)).scalar_one()
-    while name is not None and len(names) < _FIGURES_COMPARED:
-        names.append(name)
-        name = tx.execute(query.where(facet_numbers.c.facet > name)).scalar_one()
-    return tuple(names)
+    column = facet_numbers.c.facet
+    return _different(tx, column, and_(column >= start, column < behind_prefix(start)))
 
 
 def has_figure(tx: Transaction, name: str) -> bool:
     """Whether any version has a figure of this name."""
     return tx.execute(select(literal(1)).where(facet_numbers.c.facet == name).limit(1)).first() is not None
+
+
+def known_words(tx: Transaction, facet: str) -> tuple[str, ...]:
+    """The words of a facet that versions are found by; the cost grows with words, never with versions."""
+    return _different(tx, *_words_of(facet))
+
+
+def is_known_word(tx: Transaction, facet: str, word: str) -> bool:
+    """Whether any version has a word of a facet."""
+    column, of_facet = _words_of(facet)
+    return tx.execute(select(literal(1)).where(of_facet, column == word).limit(1)).first() is not None
+
+
+def _words_of(facet: str) -> tuple[ColumnElement[str], ColumnElement[bool]]:
+    """The column that holds the words of a facet, and in which rows."""
+    if facet == "alias":
+        return aliases.c.alias, true()
+    return facet_words.c.word, facet_words.c.facet == facet
+
+
+def _different(tx: Transaction, column: ColumnElement[str], rows: ColumnElement[bool]) -> tuple[str, ...]:
+    """The different values of a column, in order and as many as are compared, by jumping through its index."""
+    values: list[str] = []
+    query = select(func.min(column)).where(rows)
+    value: str | None = tx.execute(query).scalar_one()
+    while value is not None and len(values) < _COMPARED:
+        values.append(value)
+        value = tx.execute(query.where(column > value)).scalar_one()
+    return tuple(values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,14 @@ def fill(registry: Registry, folder: Path) -> None:
     base = add_a_base(registry, folder / "base")
     for number, name in enumerate(("sums", "other")):
         product = a_product(
-            registry, folder / name, base, name=name, run_id=name, facts=FACTS, value=0.25 * (number + 1)
+            registry,
+            folder / name,
+            base,
+            name=name,
+            run_id=name,
+            facts=FACTS,
+            value=0.25 * (number + 1),
+            project="support-bot",
         )
         set_alias(registry, register_product(registry, product).version, ("champion", "candidate")[number])
 
@@ -283,6 +290,41 @@ def test_what_cannot_be_asked_is_refused_in_one_sentence(
     assert exit_code == code
     assert says in err
     assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        ("project=suport-bot", "no version has project=suport-bot; did you mean project=support-bot?"),
+        ("project!=suport-bot", "no version has project!=suport-bot; did you mean project!=support-bot?"),
+        ("method=lor", "no version has method=lor; did you mean method=lora?"),
+        ("method=qlroa", "no version has method=qlroa; did you mean method=qlora?"),
+        ("alias=champoin", "no version has alias=champoin; did you mean alias=champion?"),
+        ("verdict=provider_25_1_d", "no version has verdict=provider_25_1_d; did you mean verdict=provider_25_1_c?"),
+        ("method=lora,lorra", "no version has method=lorra; did you mean method=lora?"),
+        ('licence="Unknown  "', None),  # as it is read it is one
+        ("method=qlora", None),  # is one, and no version has it
+        ("verdict=provider_25_1_c", None),
+        ("licence=non_commercial", None),
+        ("project=zebra", None),  # like nothing
+        ("project=support-bot rank>1e9", None),  # each condition is met by some version
+    ],
+)
+def test_a_word_that_no_version_has_is_told_with_the_one_that_was_probably_meant(
+    home: MadeHome, capsys: pytest.CaptureFixture[str], where: str, told: str | None
+) -> None:
+    """The exit code stays: a list of nothing is an answer."""
+    code, _, err = answer(capsys, home, "--where", where)
+    assert code == 0
+    assert [line for line in err.splitlines() if "did you mean" in line] == ([] if told is None else [told])
+    if told is not None:
+        assert told in answer(capsys, home, "--where", where, "-o", "json")[2]
+
+
+def test_a_hostile_word_is_repeated_on_one_short_line(home: MadeHome, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = answer(capsys, home, "--where", f'licence="unknown\n{"unknown " * 300}"')
+    assert code == 0
+    assert max(map(len, err.splitlines())) < 600
 
 
 def test_the_python_face_asks_the_same(home: MadeHome) -> None:
