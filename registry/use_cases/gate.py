@@ -30,9 +30,12 @@ from peft_registry.schemas.identity import Digest, MalformedReference, Reference
 from peft_registry.schemas.lookalikes import folded
 from peft_registry.schemas.statement import AliasPredicate, PassedGate
 from peft_registry.schemas.suggestions import closest, did_you_mean
+from peft_registry.schemas.values import Timestamp
 from peft_registry.schemas.version import VerifyOutcome, Version
 
 MAX_BYTES = 256 * 1024
+SUGGESTED = "starter"  # what a move is held against where nobody names a policy and none is bound
+UNGUARDED = "nothing: nobody bound the alias to a policy, and its move asked none"
 
 
 class GatePolicyRefused(InputRefused):
@@ -124,6 +127,7 @@ class GateShown(Frozen):
     decision: GateDecision
     facts: GateFacts
     bound: str | None = None  # who bound the alias to a policy, when and why
+    is_guarded: bool = True  # False for an alias that nobody bound and that was moved without a policy
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Label and text of each line, for people."""
@@ -131,6 +135,8 @@ class GateShown(Frozen):
         yield "policy", f"{self.policy} ({self.policy_digest.short}): {self.about}"
         if self.bound is not None:
             yield "bound", self.bound
+        if not self.is_guarded:
+            yield "guards", UNGUARDED
         for reason in self.decision.reasons:
             yield "closed", f"{reason.rule}: {reason.text}"
             yield "", f"→ {reason.remedy}"
@@ -227,13 +233,20 @@ def explain_gate(registry: Registry, version: Version, policy: ReadPolicy) -> Ga
     return held_against(registry, version, policy, verify_version(registry, version, look_for_base=False))
 
 
-def held_against(registry: Registry, version: Version, policy: ReadPolicy, outcome: VerifyOutcome | None) -> GateShown:
-    """As `explain_gate`, for a version that was verified a moment ago, or (None) by its records alone.
+def held_against(
+    registry: Registry,
+    version: Version,
+    policy: ReadPolicy,
+    outcome: VerifyOutcome | None,
+    *,
+    at: Timestamp | None = None,
+) -> GateShown:
+    """As `explain_gate`, for a version that was verified a moment ago, or (None) by its records alone; `at` as for `gate_of`.
 
     Raises:
         IntegrityBroken: what is recorded of it is not what was signed.
     """
-    facts = gate_facts(registry, version, policy.digest, outcome)
+    facts = gate_facts(registry, version, policy.digest, outcome, at=at)
     return GateShown(
         version=version.label,
         manifest=version.manifest_digest,
@@ -313,17 +326,35 @@ def gate_status(registry: Registry, reference: str, policy: ReadPolicy | None = 
     return _status(registry, version, guard, verify_version(registry, version, look_for_base=False))
 
 
-def gate_by_records(registry: Registry, version: Version, alias: str) -> GateShown | None:
-    """As `gate_status`, of an alias that points at a version, by what is recorded alone; None where nothing is asked of it.
+def gate_of(
+    registry: Registry, version: Version, alias: str, outcome: VerifyOutcome | None, *, at: Timestamp | None = None
+) -> GateShown | None:
+    """As `gate_status`, of an alias that points at a version that was verified a moment ago; None where nothing is asked of it.
 
-    No file is read: that all of them are what was signed is for `gate_status` to say.
+    Args:
+        registry: open.
+        version: which.
+        alias: that points at it.
+        outcome: how it verified; None where no file of it is read.
+        at: the time by which it is judged what is over; None for now.
 
     Raises:
         ObjectMissing, ObjectCorrupt: the store lost the bytes of the policy, or changed them.
         IntegrityBroken: what is recorded of it is not what was signed.
     """
     guard = _guard_of(registry, version, alias, None)
-    return None if guard is None else _status(registry, version, guard, None)
+    return None if guard is None else _status(registry, version, guard, outcome, at=at)
+
+
+def gate_by_records(registry: Registry, version: Version, alias: str) -> GateShown | None:
+    """As `gate_status`, of an alias that points at a version, by what is recorded alone; None where nothing is asked of it.
+
+    No file is read: that all of them are what was signed is for `gate_status` to say.
+
+    Raises:
+        KnownError: as `gate_of`.
+    """
+    return gate_of(registry, version, alias, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,10 +382,18 @@ def _guard_of(registry: Registry, version: Version, alias: str, policy: ReadPoli
     return _Guard(alias, asked, binding, passed)
 
 
-def _status(registry: Registry, version: Version, guard: _Guard, outcome: VerifyOutcome | None) -> GateShown:
+def _status(
+    registry: Registry,
+    version: Version,
+    guard: _Guard,
+    outcome: VerifyOutcome | None,
+    *,
+    at: Timestamp | None = None,
+) -> GateShown:
     binding = guard.binding
-    shown = held_against(registry, version, guard.policy, outcome).revised(
-        bound=None if binding is None else binding.because
+    shown = held_against(registry, version, guard.policy, outcome, at=at).revised(
+        bound=None if binding is None else binding.because,
+        is_guarded=binding is not None or guard.passed is not None,
     )
     changed = _another_policy(version, guard.alias, guard.policy, guard.passed, is_bound=binding is not None)
     if changed is None:

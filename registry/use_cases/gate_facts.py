@@ -38,14 +38,22 @@ from peft_registry.schemas.values import Timestamp
 from peft_registry.schemas.version import VerifyOutcome, Version
 
 
-def gate_facts(registry: Registry, version: Version, policy: Digest, outcome: VerifyOutcome | None) -> GateFacts:
+def gate_facts(
+    registry: Registry,
+    version: Version,
+    policy: Digest,
+    outcome: VerifyOutcome | None,
+    *,
+    at: Timestamp | None = None,
+) -> GateFacts:
     """Everything that a policy is held against.
 
     Args:
         registry: open.
         version: which.
-        outcome: how it verified a moment ago; None where no file of it is read.
         policy: the SHA-256 of the policy's bytes, which approvals and waivers have to name.
+        outcome: how it verified a moment ago; None where no file of it is read.
+        at: the time by which it is judged what is over; None for now.
 
     Raises:
         IntegrityBroken: what is recorded of it is not what was signed.
@@ -59,7 +67,7 @@ def gate_facts(registry: Registry, version: Version, policy: Digest, outcome: Ve
     return GateFacts(
         label=version.label,
         manifest=version.manifest_digest,
-        now=_now(registry),
+        now=_now(registry) if at is None else at,
         is_base=version.kind == "base",
         verdict=None if outcome is None else outcome.verdict,
         verdict_text="" if outcome is None else outcome.failed_text or outcome.unchecked_text,

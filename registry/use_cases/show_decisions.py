@@ -6,7 +6,6 @@ from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_second_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.bindings import binding_of
 from peft_registry.registry.records.decisions import (
     PersonsDecision,
     bound_evaluations,
@@ -18,7 +17,14 @@ from peft_registry.registry.records.holds import holds_above
 from peft_registry.registry.records.recalls import recall_texts
 from peft_registry.registry.records.signed_records import Records, records_of
 from peft_registry.registry.reports.pages import Table
-from peft_registry.registry.use_cases.gate import bound_policy, held_against, kept_policy, passed_gate, read_gate_policy
+from peft_registry.registry.use_cases.gate import (
+    SUGGESTED,
+    UNGUARDED,
+    GateShown,
+    gate_of,
+    held_against,
+    read_gate_policy,
+)
 from peft_registry.registry.use_cases.gate_facts import votes_on, waivers_on
 from peft_registry.registry.use_cases.show_moves import moves_to
 from peft_registry.registry.verification.signed_versions import signed_version
@@ -107,33 +113,34 @@ def _verdicts(records: Records, decided: Decided) -> Table:
 
 
 def _gates(registry: Registry, version: Version, outcome: VerifyOutcome | None) -> Iterator[_Row]:
-    """Each alias before the policy that it is bound to, else the one that let it through; without an alias, before `starter`."""
+    """Each alias before the policy that it is bound to, else the one that let it through.
+
+    Where there is neither, or no alias, before the policy that `registry promote` asks where nobody names one.
+    """
     for alias in version.aliases or (None,):
-        binding = None if alias is None else binding_of(registry, version.name, alias)
-        passed = None if alias is None else passed_gate(registry, version, alias)
-        if binding is not None:
-            policy = bound_policy(registry, binding)
-        elif passed is not None:
-            policy = kept_policy(registry, passed)
+        shown = None if alias is None else gate_of(registry, version, alias, outcome)
+        if shown is not None:
+            bound = () if shown.bound is None else (shown.bound,)
+            says = "open" if shown.decision.is_open else "closed"
+            yield (f"@{alias}",), (_named(shown), *bound), (says,), _reasons(shown)
+            continue
+        shown = held_against(registry, version, read_gate_policy(SUGGESTED), outcome)
+        says = f"would be {'open' if shown.decision.is_open else 'closed'}"
+        named = f"none; shown is {_named(shown)}, which `registry promote` asks where nobody names another"
+        if alias is None:
+            yield ("none yet",), (named,), (says,), _reasons(shown)
         else:
-            policy = read_gate_policy("starter")
-        shown = held_against(registry, version, policy, outcome)
-        reasons = [f"{reason.rule}: {reason.text} → {reason.remedy}" for reason in shown.decision.reasons]
-        if alias is not None and (passed is None or passed.policy != policy.digest):
-            through = "nothing was asked when it was moved"
-            reasons.insert(
-                0, through if passed is None else f"{passed.policy_name} ({passed.policy.short}) let it through"
-            )
-        waived = dict.fromkeys(
-            f"waived: {entry.reason.rule}, until {entry.waiver.until[:10]}" for entry in shown.decision.suspended
-        )
-        named = (f"{shown.policy} ({shown.policy_digest.short})", *(() if binding is None else (binding.because,)))
-        yield (
-            ("none yet" if alias is None else f"@{alias}",),
-            named,
-            ("open" if shown.decision.is_open else "closed",),
-            (*reasons, *waived) or ("nothing is missing",),
-        )
+            yield (f"@{alias}",), (named, f"guards {UNGUARDED}"), (says,), _reasons(shown)
+
+
+def _named(shown: GateShown) -> str:
+    return f"{shown.policy} ({shown.policy_digest.short})"
+
+
+def _reasons(shown: GateShown) -> tuple[str, ...]:
+    reasons = [f"{reason.rule}: {reason.text} → {reason.remedy}" for reason in shown.decision.reasons]
+    waived = [f"waived: {entry.reason.rule}, until {entry.waiver.until[:10]}" for entry in shown.decision.suspended]
+    return (*reasons, *dict.fromkeys(waived)) or ("nothing is missing",)
 
 
 def _decision(decision: PersonsDecision) -> _Row:

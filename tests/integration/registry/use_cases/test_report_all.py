@@ -17,7 +17,7 @@ from peft_registry.registry.reports.whole_registry import LISTED, Collected, Due
 from peft_registry.registry.use_cases.approve import approve, waive
 from peft_registry.registry.use_cases.bind_alias import bind_alias, guarded_named
 from peft_registry.registry.use_cases.decide import decide, decide_question, write_form
-from peft_registry.registry.use_cases.gate import ReadPolicy, promote, read_gate_policy
+from peft_registry.registry.use_cases.gate import ReadPolicy, gate_status, promote, read_gate_policy
 from peft_registry.registry.use_cases.hold import hold
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.recall import recall
@@ -231,7 +231,10 @@ def test_the_page_of_decisions_holds_what_was_signed_and_how_it_stands_today(
     (gate,) = tables["The gate today"].rows
     assert gate[0] == ("@champion",) and gate[1][0].startswith("bank (")
     assert gate[1][1].startswith(f"ada bound champion of every name to bank ({policy.digest.short}) at {NOW}")
-    assert gate[3][0] == "nothing was asked when it was moved"
+    assert gate[2] == ("closed",), "as `registry gate status` says"
+    assert gate[3][0].startswith(
+        f"policy: the policy bank is another one ({policy.digest.short}): nothing was asked when"
+    )
     assert tables["Approvals"].rows == ((("ada",), (NOW[:10],), ("bank",), ("read all of it",), ("counts",)),)
     assert tables["Waivers"].rows[0][:3] == (("worse",), ("ada",), ("2026-12-01",))
     (decision,) = tables["Decisions"].rows
@@ -242,3 +245,30 @@ def test_the_page_of_decisions_holds_what_was_signed_and_how_it_stands_today(
     assert tables["Recalls"].rows == ()
     (move,) = tables["Moves of aliases"].rows
     assert move[:5] == ((NOW,), ("@champion",), ("lab-1",), ("no policy",), ("first release",))
+
+
+def test_an_alias_that_nobody_guards_is_not_shown_as_if_a_policy_had_been_asked_of_it(
+    registry: Registry, policy: ReadPolicy
+) -> None:
+    """`registry gate status` of it ends with 7: there is nothing to hold it against that anybody asked for."""
+    version = version_named(registry, "sums")
+
+    def gate() -> tuple[tuple[str, ...], ...]:
+        tables = decision_tables(registry, version, verify_version(registry, version, look_for_base=False))
+        (row,) = next(table for table in tables if table.title == "The gate today").rows
+        return row
+
+    starter = f"starter ({read_gate_policy('starter').digest.short})"
+    suggested = f"none; shown is {starter}, which `registry promote` asks where nobody names another"
+    assert gate()[:2] == (("none yet",), (suggested,))
+    set_alias(registry, version, "champion", reason="first release")
+    alias, policies, says, _ = gate()
+    unguarded = "guards nothing: nobody bound the alias to a policy, and its move asked none"
+    assert (alias, policies) == (("@champion",), (suggested, unguarded))
+    assert says[0].startswith("would be ")
+    by_option = gate_status(registry, "sums@champion", read_gate_policy("starter"))
+    assert ("guards", unguarded.removeprefix("guards ")) in list(by_option.lines())
+    promote(registry, version, "champion", policy)
+    alias, policies, says, _ = gate()
+    assert (alias, policies, says) == (("@champion",), (f"bank ({policy.digest.short})",), ("open",))
+    assert "guards" not in [label for label, _ in gate_status(registry, "sums@champion").lines()]
