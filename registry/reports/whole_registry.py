@@ -140,6 +140,7 @@ class Collected:
         self.worrying = 0
         self.due = _First[Due]()
         self._kinds: dict[str, Kind] = {}
+        self.now = now
         self._today = now[:10]
 
     def add_undecided(self, version: Undecided) -> None:

@@ -82,9 +82,12 @@ def report_all(registry: Registry, *, within_days: int) -> WholeRegistry:
     for version in all_signed_versions(registry):
         if version.kind == "base":
             collected.bases += 1
+            if version.aliases:
+                said = version_statements(registry, version)
+                _collect_aliases(registry, version, said, _Standing.of(registry, version, said, None), collected)
             continue
         collected.versions += 1
-        _collect(registry, version, collected, now)
+        _collect(registry, version, collected)
     with registry.database.read() as tx:
         size = SqlLogStore(tx).size()
     covered = covered_size(registry)
@@ -110,7 +113,7 @@ def report_all(registry: Registry, *, within_days: int) -> WholeRegistry:
     )
 
 
-def _collect(registry: Registry, version: Version, collected: Collected, now: Timestamp) -> None:
+def _collect(registry: Registry, version: Version, collected: Collected) -> None:
     said = version_statements(registry, version)
     if not any(entry.kind in _DECISIONS for entry in said.statements):
         explain = f"`registry promote {version.label} ALIAS --explain` says what is missing"
@@ -122,11 +125,17 @@ def _collect(registry: Registry, version: Version, collected: Collected, now: Ti
     for due in _of_waivers(version, said):
         collected.add_due(due)
     if version.aliases:
-        in_use = _Standing.of(registry, version, said, record)
-        for due in in_use.due(version, now):
-            collected.add_due(due)
-        for alias in version.aliases:
-            collected.add_in_use(_in_use(registry, version, alias, said, in_use))
+        _collect_aliases(registry, version, said, _Standing.of(registry, version, said, record), collected)
+
+
+def _collect_aliases(
+    registry: Registry, version: Version, said: VersionStatements, standing: "_Standing", collected: Collected
+) -> None:
+    """What points at a version or a base, and what of that does not hold today."""
+    for due in standing.due(version, collected.now):
+        collected.add_due(due)
+    for alias in version.aliases:
+        collected.add_in_use(_in_use(registry, version, alias, said, standing))
 
 
 def _collect_open(version: Version, record: ModificationRecord, decided: Decided, collected: Collected) -> None:
@@ -211,6 +220,7 @@ class _Standing:
 
     stale: tuple[str, ...]  # evaluations, and why each does not speak of it
     is_evaluated: bool
+    is_base: bool  # which is what others are compared with, and is not evaluated for itself
     lapsed: tuple[str, ...]  # approvals, and why each does not count
     undecided: tuple[str, ...]  # decisions of persons, likewise
     recalls: tuple[str, ...]
@@ -240,6 +250,7 @@ class _Standing:
                 if why is not None
             ),
             is_evaluated=bool(speaking),
+            is_base=version.kind == "base",
             lapsed=tuple(_lapsed(registry, said, record, speaking)),
             undecided=tuple(_no_longer_decided(registry, version, said)),
             recalls=tuple(
@@ -250,7 +261,8 @@ class _Standing:
     @property
     def worry(self) -> tuple[str, ...]:
         """A line for each."""
-        never = () if self.is_evaluated or self.stale else ("it was not evaluated",)
+        is_asked = not (self.is_evaluated or self.stale or self.is_base)
+        never = ("it was not evaluated",) if is_asked else ()
         return (*self.recalls, *self.stale, *never, *self.lapsed, *self.undecided)
 
     def due(self, version: Version, now: Timestamp) -> Iterator[Due]:

@@ -272,3 +272,16 @@ def test_an_alias_that_nobody_guards_is_not_shown_as_if_a_policy_had_been_asked_
     alias, policies, says, _ = gate()
     assert (alias, policies, says) == (("@champion",), (f"bank ({policy.digest.short})",), ("open",))
     assert "guards" not in [label for label, _ in gate_status(registry, "sums@champion").lines()]
+
+
+def test_an_alias_of_a_base_is_in_use_and_what_of_it_does_not_hold_is_told(registry: Registry) -> None:
+    """A training file names `base: tiny@stable`: who wants to know what is in use wants to know that too."""
+    base = version_named(registry, "tiny")
+    set_alias(registry, base, "stable", reason="what we train on")
+    (used,) = report_all(registry, within_days=90).in_use
+    assert (used.alias, used.version, used.worry) == ("tiny@stable", "tiny:1", ())
+    assert used.moved == f"by lab-1 on {NOW[:10]}: what we train on"
+    recall(registry, "tiny:1", ALEX, reason="its licence was withdrawn")
+    whole = report_all(registry, within_days=90)
+    assert (whole.in_use_count, whole.worrying, whole.bases) == (1, 1, 1)
+    assert whole.in_use[0].worry[0].startswith("recalled: ")
