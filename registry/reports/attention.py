@@ -4,7 +4,7 @@ Pure, over records.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from peft_registry.registry.compliance.completeness import (
     PROVIDER_VERDICTS,
@@ -22,6 +22,7 @@ from peft_registry.registry.compliance.verdicts.gpai import THIRD
 from peft_registry.registry.compliance.verdicts.high_risk import is_high
 from peft_registry.registry.evaluation.leakage import leakage_lines
 from peft_registry.registry.evaluation.limits import unkept_lines
+from peft_registry.registry.reports.decisions import AliasGate
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.merge_view import merge_cautions
 from peft_registry.registry.reports.text import first_lines, number, percent, said_text, value_text
@@ -62,9 +63,10 @@ def attention_of(
     completed: Completeness | None,
     verification: VerifyOutcome | None,
     decided: Decided = NOBODY,
+    gates: Mapping[str, AliasGate] | None = None,
 ) -> tuple[str, ...]:
     """What a person has to look at before anything else, the worst first; then what nobody has decided."""
-    lines = [*_verified(verification)]
+    lines = [*_verified(verification), *_closed(gates or {})]
     if imported is not None:
         lines.append(
             "Imported: made elsewhere. What is said of its training is what the files beside it said, and nobody saw it."
@@ -96,6 +98,13 @@ def _verified(verification: VerifyOutcome | None) -> Iterator[str]:
         return
     word = {"broken": "Broken", "unverified": "Not verified"}[verification.verdict]
     yield f"{word}: {verification.failed_text or verification.unchecked_text}"
+
+
+def _closed(gates: Mapping[str, AliasGate]) -> Iterator[str]:
+    """The aliases that point at it although the policy before them says no, or nobody can tell."""
+    for alias, gate in sorted(gates.items()):
+        if gate.closed_by or gate.unknown:
+            yield f"In use as {alias}. {gate.text}"
 
 
 def _of_status(record: RecordSections, decided: Decided) -> Iterator[str]:

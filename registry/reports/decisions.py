@@ -1,6 +1,7 @@
 """Who decided that a version is used: its aliases, the policy that let it through, decisions, approvals and waivers. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -9,13 +10,45 @@ from peft_registry.schemas.acts import ApprovalPredicate, DecisionPredicate, Wai
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import AliasPredicate, StatementKind, StoredStatement
+from peft_registry.schemas.values import Timestamp
 from peft_registry.schemas.version import Version
 
 Act = TypeVar("Act", bound=Document)
 
 
+@dataclass(frozen=True, slots=True)
+class AliasGate:
+    """How the policy before an alias stands to what it points at, by the records up to an entry of the log.
+
+    Attributes:
+        policy: its name, with its digest cut short.
+        entry: the last entry of the log that is looked at.
+        as_of: the time by which it is judged what is over.
+        closed_by: the rules that say no, each once; none where the gate is open.
+        unknown: why it cannot be told; empty where it can.
+    """
+
+    policy: str
+    entry: int
+    as_of: Timestamp
+    closed_by: tuple[str, ...]
+    unknown: str = ""
+
+    @property
+    def text(self) -> str:
+        """In a sentence."""
+        if self.unknown:
+            return f"Whether its gate is open could not be told: {self.unknown}."
+        by = f"By the records up to log entry {self.entry}, as of {self.as_of}, its gate ({self.policy})"
+        return f"{by} is closed by {', '.join(self.closed_by)}." if self.closed_by else f"{by} is open."
+
+
 def decision_lines(
-    version: Version, statements: Sequence[StoredStatement], persons: Mapping[str, str], record: Digest | None
+    version: Version,
+    statements: Sequence[StoredStatement],
+    persons: Mapping[str, str],
+    record: Digest | None,
+    gates: Mapping[str, AliasGate] | None = None,
 ) -> tuple[str, ...]:
     """What was decided about a version, as signed; what of it counts today `registry gate status` says.
 
@@ -24,9 +57,10 @@ def decision_lines(
         statements: about its artifact, in the order of the log.
         persons: whom the trust file names for each key id.
         record: the digest of its canonical modification record, which an approval names; None where it has none.
+        gates: how the policy before each alias stands to it, where that was asked for this page.
     """
     lines = [
-        *_aliases(version, statements, persons),
+        *_aliases(version, statements, persons, gates or {}),
         *_decided(statements, persons, record),
         *_approvals(statements, persons, record),
         *_waivers(statements, persons),
@@ -34,7 +68,12 @@ def decision_lines(
     return tuple(lines) or ("Nobody yet: no alias points at it, and nobody approved it.",)
 
 
-def _aliases(version: Version, statements: Sequence[StoredStatement], persons: Mapping[str, str]) -> Iterator[str]:
+def _aliases(
+    version: Version,
+    statements: Sequence[StoredStatement],
+    persons: Mapping[str, str],
+    gates: Mapping[str, AliasGate],
+) -> Iterator[str]:
     moves: dict[str, tuple[StoredStatement, AliasPredicate]] = {}
     for statement in statements:
         if statement.kind == "alias":
@@ -50,7 +89,8 @@ def _aliases(version: Version, statements: Sequence[StoredStatement], persons: M
         )
         waived = "" if gate is None or not gate.waived else f", with {', '.join(gate.waived)} waived"
         reason = "" if move.reason is None else f": {move.reason}"
-        yield f"{alias}, moved by {_who(statement, persons)}{reason}; {policy}{waived}."
+        today = f" {gates[alias].text}" if alias in gates else ""
+        yield f"{alias}, moved by {_who(statement, persons)}{reason}; {policy}{waived}.{today}"
 
 
 def _decided(statements: Sequence[StoredStatement], persons: Mapping[str, str], record: Digest | None) -> Iterator[str]:

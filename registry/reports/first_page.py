@@ -14,7 +14,7 @@ from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.record_verdicts import high_risk_verdict
 from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
 from peft_registry.registry.compliance.verdicts.gpai import THIRD
-from peft_registry.registry.reports.decisions import decision_lines
+from peft_registry.registry.reports.decisions import AliasGate, decision_lines
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.measured_answers import bias_lines, how_measured, quality_lines
 from peft_registry.registry.reports.merge_view import merge_sentences
@@ -77,6 +77,7 @@ def answers_of(
     roles: Mapping[str, str],
     statements: Sequence[StoredStatement] = (),
     decided: Decided = NOBODY,
+    gates: Mapping[str, AliasGate] | None = None,
 ) -> tuple[Answer, ...]:
     """The questions in the order in which they are asked, each with its answer or why there is none."""
     return (
@@ -95,7 +96,7 @@ def answers_of(
         Answer(question="Is it high-risk, and did that change?", lines=(_high_risk(record, base, decided),)),
         Answer(
             question="Who let it be used?",
-            lines=decision_lines(version, statements, persons, _digest_to_name(record, statements)),
+            lines=decision_lines(version, statements, persons, _digest_to_name(record, statements), gates),
         ),
         Answer(question="What is open?", lines=(open_line(completed, base),)),
     )

@@ -14,6 +14,7 @@ from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
 from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.registry.evaluation.limits import verdict_lines
 from peft_registry.registry.reports.attention import attention_of
+from peft_registry.registry.reports.decisions import AliasGate
 from peft_registry.registry.reports.evaluation_view import (
     ShownEvaluation,
     bars_of,
@@ -124,6 +125,7 @@ def build_report_view(
     record_steps: tuple[RecordStep, ...] = (),
     record_notes: tuple[str, ...] = (),
     decided: Decided = NOBODY,
+    gates: Mapping[str, AliasGate] | None = None,
 ) -> ReportView:
     """The report of one version; what is not recorded (a base has no run) leaves its section empty.
 
@@ -138,6 +140,7 @@ def build_report_view(
         record_steps: how the record came to be the version's, oldest first.
         record_notes: sentences about what of it decides nothing, or is pending.
         decided: what persons decided of it, as it counts.
+        gates: how the policy before each alias that points at it stands to it, where that was asked for this report.
     """
     rules = field_rules()
     completed = completeness(record) if record is not None else None
@@ -165,6 +168,7 @@ def build_report_view(
             roles=roles or {},
             statements=statements,
             decided=decided,
+            gates=gates,
         ),
         attention=attention_of(
             run=run,
@@ -176,6 +180,7 @@ def build_report_view(
             completed=completed,
             verification=verification,
             decided=decided,
+            gates=gates or {},
         ),
         owed=owed_of(completed, record),
         answered_by=command_that_answers(version),

@@ -16,14 +16,17 @@ from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
 from peft_registry.registry.database import catalog
 from peft_registry.registry.evaluation.judged_again import changed_conclusions
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.checkpoints import covered_size, newest_entry_time
 from peft_registry.registry.records.decisions import decided_by, decisions_of
 from peft_registry.registry.records.evaluations import judged_now, newest_of_each, stale_for
 from peft_registry.registry.records.recalls import with_recalls
 from peft_registry.registry.records.signed_records import Records, records_of, signed_statements
 from peft_registry.registry.records.waiting_answers import answers_taken_up
+from peft_registry.registry.reports.decisions import AliasGate
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.html import render_html
 from peft_registry.registry.reports.view import build_report_view
+from peft_registry.registry.use_cases.gate import gate_of
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.registry.verification.signed_versions import signed_lineage, signed_version
 from peft_registry.schemas.answers import AnswersPredicate
@@ -134,7 +137,31 @@ def make_report(
     """
     inputs = report_inputs(registry, version, as_of=as_of)
     outcome = with_recalls(registry, verify_version(registry, version, trust_problem=trust_problem))
-    return render_report(registry, inputs, _with_own_count(registry, inputs, outcome))
+    gates = _gates(registry, inputs, outcome)
+    return render_report(registry, inputs, _with_own_count(registry, inputs, outcome), gates=gates)
+
+
+def _gates(registry: Registry, inputs: ReportInputs, outcome: VerifyOutcome) -> dict[str, AliasGate]:
+    """How the policy before each alias of the version stands to it; nothing of an alias that nothing is asked of.
+
+    What is over is judged by the time that the page speaks of, or by the newest entry of the log where that is later: by records
+    alone, so that the same records give the same page.
+    """
+    with registry.database.read() as tx:
+        at = max(inputs.as_of, newest_entry_time(tx) or "")
+    entry = covered_size(registry) - 1
+    gates = {}
+    for alias in inputs.version.aliases:
+        try:
+            shown = gate_of(registry, inputs.version, alias, outcome, at=at)
+        except KnownError as error:
+            gates[alias] = AliasGate(policy="", entry=entry, as_of=at, closed_by=(), unknown=f"{error}")
+            continue
+        if shown is not None:
+            rules = tuple(dict.fromkeys(reason.rule for reason in shown.decision.reasons))
+            policy = f"{shown.policy}, {shown.policy_digest.short}"
+            gates[alias] = AliasGate(policy=policy, entry=entry, as_of=at, closed_by=rules)
+    return gates
 
 
 def _with_own_count(registry: Registry, inputs: ReportInputs, outcome: VerifyOutcome) -> VerifyOutcome:
@@ -221,8 +248,14 @@ def _added_later(version: Version, records: Records, persons: Mapping[str, str])
     return added
 
 
-def render_report(registry: Registry, inputs: ReportInputs, verification: VerifyOutcome | None = None) -> bytes:
-    """The HTML page, UTF-8. Without `verification` the page says that no check was made for it.
+def render_report(
+    registry: Registry,
+    inputs: ReportInputs,
+    verification: VerifyOutcome | None = None,
+    *,
+    gates: Mapping[str, AliasGate] | None = None,
+) -> bytes:
+    """The HTML page, UTF-8. Without `verification` the page says that no check was made for it, and nothing of gates.
 
     Raises:
         ObjectMissing, ObjectCorrupt: the store lost or changed an item table.
@@ -255,6 +288,7 @@ def render_report(registry: Registry, inputs: ReportInputs, verification: Verify
         record_steps=record_steps(records),
         record_notes=(*standing_notes(records), *inputs.judged_again),
         decided=inputs.decided,
+        gates=gates,
     )
     return render_html(view).encode()
 

@@ -1,6 +1,7 @@
 """The gate before an alias: `regulated` refuses for several reasons, opens by what people sign, and closes when that falls away."""
 
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -13,6 +14,7 @@ import yaml
 
 from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import signed_statements
 from peft_registry.registry.records.stored_manifests import stored_manifest
@@ -20,6 +22,7 @@ from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust import KeyLacksRole
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.approve import RuleNotWaivable, WaiverWithoutFuture, approve, waive
+from peft_registry.registry.use_cases.bind_alias import bind_alias, guarded_named
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.decide import decide, write_form
 from peft_registry.registry.use_cases.gate import (
@@ -36,6 +39,7 @@ from peft_registry.registry.use_cases.gate import (
 )
 from peft_registry.registry.use_cases.promote import AliasPointsElsewhere, set_alias
 from peft_registry.registry.use_cases.recall import recall
+from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.statements import PredicateMalformed
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.version import Version
@@ -247,6 +251,66 @@ def test_it_closes_when_the_key_of_an_approver_was_compromised(
     assert run(words) == 0
     promoted.at("2026-11-25T12:00:00Z")
     assert closed_by(promoted) == rules
+
+
+@pytest.mark.parametrize("is_bound", [False, True])
+def test_after_a_compromise_a_gate_is_closed_and_an_alias_that_is_bound_cannot_be_relied_on_at_all(
+    promoted: Place,
+    policy: ReadPolicy,
+    is_bound: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """3 is what a policy says of a version; 6 that what the log has of a move is not what its alias is bound to."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(promoted.folder / "state"))  # the copy of another test has another log
+    if is_bound:
+        bind_alias(promoted.registry, guarded_named(promoted.registry, "champion"), policy, ALEX, reason="two of us")
+        promote(promoted.registry, promoted.version, "champion", policy)
+    home = ["--home", str(promoted.home.folder)]
+    assert run(["gate", "status", "sums@champion", *home]) == 0
+    assert run(["trust", "revoke", SAM.public.key_id, "--reason", "stolen", "--compromise", *home]) == 0
+    capsys.readouterr()
+    assert run(["gate", "status", "sums@champion", *home]) == (6 if is_bound else 3)
+    told = capsys.readouterr()
+    if is_bound:
+        assert "was moved with 1 of 2 approvals, past the policy that it is bound to" in told.err
+    else:
+        assert "closed    approvals: 1 of 2 approvals" in told.out
+    # either way nothing is handed out, and whoever is about to move it is told what the policy says
+    assert run(["pull", "sums@champion", str(promoted.folder / "pulled"), *home]) == 6
+    bank = promoted.folder / "bank.yml"
+    bank.write_bytes(policy.data)
+    assert run(["promote", "sums:1", "champion", "--policy", str(bank), "--explain", *home]) == 3
+    assert "closed    approvals: 1 of 2 approvals" in capsys.readouterr().out
+
+
+def test_the_first_page_of_a_report_says_whether_the_gate_is_open_by_the_records(
+    promoted: Place, policy: ReadPolicy
+) -> None:
+    def page(as_of: str | None = None) -> str:
+        html = make_report(promoted.registry, promoted.version, as_of=as_of).decode()
+        first = html[: html.index("<details")]
+        return " ".join(re.sub("<[^>]+>", " ", first).split()).replace("( sha", "(sha").replace(" )", ")")
+
+    def last_entry() -> int:
+        return covered_size(promoted.registry) - 1
+
+    named = f"its gate (bank, {policy.digest.short})"
+    suspended = gate_status(promoted.registry, "sums@champion").decision.suspended
+    assert f"By the records up to log entry {last_entry()}, as of {NOW}, {named} is open." in page()
+    assert "In use as champion" not in page()
+    promoted.at("2027-06-01T00:00:00Z")
+    assert f"as of {NOW}, {named} is open." in page(), "by the clock of no machine: every waiver is over"
+    rules = ", ".join(dict.fromkeys(entry.reason.rule for entry in suspended))
+    later = f"as of 2027-01-01T00:00:00Z, {named} is closed by {rules}."
+    assert later in page(as_of="2027-01-01T00:00:00Z")
+    promoted.at(NOW)
+    set_alias(promoted.registry, version_named(promoted.registry, "other"), "old")
+    html = make_report(promoted.registry, version_named(promoted.registry, "other")).decode()
+    assert "no policy was asked." in html and "its gate" not in html
+    recall(promoted.registry, "sums:1", ALEX, reason="it does harm")
+    closed = f"By the records up to log entry {last_entry()}, as of {NOW}, {named} is closed by recall."
+    assert page().count(closed) == 2 and f"In use as champion. {closed}" in page()
 
 
 def test_it_closes_at_one_changed_byte_of_the_policy(promoted: Place, policy: ReadPolicy) -> None:
