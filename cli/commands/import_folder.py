@@ -11,7 +11,7 @@ from peft_registry.cli.options import HomeOption, Output, OutputOption, Passphra
 if TYPE_CHECKING:
     from peft_registry.registry.use_cases.import_folder import ImportOutcome
 
-_GAPS_SHOWN = 5  # of one owner
+_QUESTIONS_SHOWN = 5  # an import leaves a hundred open
 
 
 def add_to(app: typer.Typer) -> None:
@@ -66,14 +66,15 @@ def _print(outcome: "ImportOutcome", mirrored: str) -> None:
         f"{done} {version.label}  imported  manifest {version.manifest_digest.short}  signed {outcome.signed_by}  "
         f"log {version.log_index}  {mirrored}"
     )
-    for owner, labels in gaps_by_owner(outcome).items():
-        more = f" and {len(labels) - _GAPS_SHOWN} more" if len(labels) > _GAPS_SHOWN else ""
-        console.line(f"open     {owner} {len(labels)}: {'; '.join(labels[:_GAPS_SHOWN])}{more}", indent=9)
-
-
-def gaps_by_owner(outcome: "ImportOutcome") -> dict[str, list[str]]:
-    """What each owner is asked for, in the words of the fields."""
-    gaps: dict[str, list[str]] = {}
-    for gap in outcome.gaps.open:
-        gaps.setdefault(gap.owner, []).append(gap.label or gap.field)
-    return {owner: gaps[owner] for owner, _ in outcome.gaps.by_owner}
+    questions = outcome.gaps.open
+    if questions:
+        owed = {owner: position for position, (owner, _) in enumerate(outcome.gaps.by_owner)}
+        first = sorted(questions, key=lambda gap: owed[gap.owner])[:_QUESTIONS_SHOWN]
+        named = "; ".join(f"{gap.label or gap.field} ({gap.owner})" for gap in first)
+        count = (
+            f"{len(questions)} questions, of which the first are" if len(questions) > len(first) else "the questions"
+        )
+        console.line(f"open     {count}: {named}", indent=9)
+        console.line(
+            f"all      `registry record {version.label}` shows every one, `registry decide` takes answers", indent=9
+        )
