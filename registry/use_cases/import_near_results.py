@@ -1,6 +1,6 @@
 """Whether what is offered for import is near to a result that is registered, of which it may have been made."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from peft_registry.registry.database import catalog
@@ -16,6 +16,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import Finding
 from peft_registry.schemas.version import Version
 
+_EQUAL_IMPORTS_NAMED = 3
 _RESULTS_LOOKED_AT = 1000  # the newest ones: of these the names and shapes of their tensors
 _RESULTS_READ = 50  # of those with tensors of the same names and shapes
 
@@ -32,9 +33,15 @@ class ChangedResultAsImport(Taken):
 
 
 def near_results(
-    registry: Registry, offered: OfferedFolder, tensors: Sequence[Tensor], base: Version | None, scratch: Path
+    registry: Registry,
+    offered: OfferedFolder,
+    tensors: Sequence[Tensor],
+    base: Version | None,
+    scratch: Path,
+    *,
+    name: str,
 ) -> tuple[Finding, ...]:
-    """Which registered results the weights are near to, of which they may have been made.
+    """Which registered results the weights are, or are near to, of which they may have been made.
 
     Args:
         registry: open.
@@ -42,6 +49,7 @@ def near_results(
         tensors: of its weights.
         base: what a whole model was made from; None for an adapter.
         scratch: a folder for bytes of registered versions.
+        name: under which it is to be registered.
 
     Raises:
         ChangedResultAsImport: they are those of a result that was made here, but for a few numbers.
@@ -66,7 +74,29 @@ def near_results(
     if len(alike) > _RESULTS_READ or len(versions) == _RESULTS_LOOKED_AT:
         text = f"it was held against the newest registered results alone, {min(len(alike), _RESULTS_READ)} of its shape"
         findings.append(Finding(kind="results-not-compared", text=text))
-    return tuple(finding for finding in findings if finding is not None)
+    near = (finding for finding in findings if finding is not None)
+    return (*_equal_imports(registry, digest, name), *near)
+
+
+def _equal_imports(registry: Registry, weights: Digest, name: str) -> Iterator[Finding]:
+    """That the weights came in before, under another name; what was made here is refused where it is registered.
+
+    That they came in under this very name the command says by itself.
+    """
+    with registry.database.read() as tx:
+        versions = catalog.versions_with_weights(tx, weights)
+    equal = [
+        f"{version.label} ({version.manifest_digest})"
+        for version in versions
+        if version.name != name and stored_manifest(registry, version.manifest_digest).origin == "imported"
+    ]
+    if equal:
+        more = f" and {len(equal) - _EQUAL_IMPORTS_NAMED} more" if len(equal) > _EQUAL_IMPORTS_NAMED else ""
+        named = ", ".join(equal[:_EQUAL_IMPORTS_NAMED])
+        text = (
+            f"its weights were imported before, as {named}{more}: what was answered about that is not said of this one"
+        )
+        yield Finding(kind="equal-import", text=text)
 
 
 def _near_result(

@@ -85,11 +85,14 @@ class ResultAsBase(InputRefused):
 class ResultAsImport(Taken):
     reference = "result-as-import"
     what = "{name} is not imported: {label} has the same weights"
-    why = "it was made here, and its records say how; as an import it would have none of them"
+    why = (
+        "it was made here, as the manifest {manifest}, and its records say how; as an import it would have none of them"
+    )
     fix = "use {label} by its reference, as in `registry show {label}`"
 
     name: str
     label: str
+    manifest: Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +237,7 @@ def _require_not_made_here(registry: Registry, artifact: NewArtifact) -> None:
         versions = catalog.versions_with_weights(tx, artifact.manifest.weights_digest)
     for version in versions:
         if version.kind != "base" and stored_manifest(registry, version.manifest_digest).origin is None:
-            raise ResultAsImport(artifact.name, version.label)
+            raise ResultAsImport(artifact.name, version.label, version.manifest_digest)
 
 
 def result_as_base(name: str, result: Version) -> ResultAsBase:

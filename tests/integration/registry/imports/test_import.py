@@ -235,6 +235,21 @@ def test_what_was_trained_on_from_a_result_is_asked_about_and_what_only_began_wi
     assert not [finding for finding in apart.record.findings if finding.kind == "near-result"]
 
 
+def test_weights_that_were_imported_before_are_told_with_the_manifest_that_has_them(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    """A copy as for the Hub has no manifest, and comes in as if nobody knew it."""
+
+    def equal(outcome: ImportOutcome) -> list[str]:
+        return [finding.text for finding in outcome.record.findings if finding.kind == "equal-import"]
+
+    first = imported(registry, peft_folder(tmp_path / "helper"))
+    again = imported(registry, tmp_path / "helper")
+    assert again.was_there and equal(first) == equal(again) == [], "the command says by itself that it was there"
+    (told,) = equal(imported(registry, tmp_path / "helper", name="elsewhere"))
+    assert f"imported before, as helper:1 ({first.version.manifest_digest})" in told
+
+
 def test_a_folder_that_was_pulled_from_a_registry_is_not_imported(
     registry: Registry, base: AddedBase, tmp_path: Path
 ) -> None:
