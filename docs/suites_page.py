@@ -207,4 +207,4 @@ def _guards(guards: Guards) -> str:
 
 
 def _ends(interval: Interval | None) -> str:
-    return "" if interval is None else f" ({interval_text(interval).removeprefix('95 % ')})"
+    return "" if interval is None else f" ({interval_text(interval).removeprefix('95 % interval ')})"

@@ -68,7 +68,7 @@ def loss_line(loss: LossComparison) -> str:
     """A loss before and after, with the interval of its change."""
     interval = loss.change_ci
     missing = f"no interval: {as_read(loss.ci_null_reason)}, "
-    band = f"95 % {_signed(interval.low)} … {_signed(interval.high)}, " if interval else missing
+    band = f"95 % interval {_signed(interval.low)} … {_signed(interval.high)}, " if interval else missing
     return f"{loss.before:.3f} → {loss.after:.3f}  ({_signed(loss.change)}, {band}n={loss.n})"
 
 

@@ -134,15 +134,15 @@ def comparison_sentence(comparison: Comparison, evaluation: EvaluationRecord) ->
 
 
 def loss_sentence(loss: LossComparison, *, with_count: bool = True) -> str:
-    """`2.412 → 1.871 (−0.541, 95 % −0.61 … −0.47, n = 20)`; without the count of rows for those who do not get it."""
+    """`2.412 → 1.871 (−0.541, 95 % interval −0.61 … −0.47, n = 20)`; without the count of rows for those who do not get it."""
     interval = f", {interval_text(loss.change_ci, signed)}" if loss.change_ci else ", no interval"
     count = f", n = {loss.n}" if with_count else ""
     return f"{number(loss.before)} → {number(loss.after)} ({signed(loss.change)}{interval}{count})"
 
 
 def interval_text(interval: Interval, write: Callable[[float], str] = number) -> str:
-    """`95 % 0.51 … 0.62`; `write` writes the ends."""
-    return f"{100 * interval.level:g} % {write(interval.low)} … {write(interval.high)}"
+    """`95 % interval 0.51 … 0.62`; `write` writes the ends."""
+    return f"{100 * interval.level:g} % interval {write(interval.low)} … {write(interval.high)}"
 
 
 def loss_direction(loss: LossComparison) -> str:

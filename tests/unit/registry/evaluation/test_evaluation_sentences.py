@@ -51,7 +51,7 @@ def test_one_is_singular(recorded: str | None, shown: str) -> None:
 def test_a_loss_without_an_interval_says_why() -> None:
     (loss,) = an_evaluation().losses
     bare = loss.model_copy(update={"change_ci": None, "ci_null_reason": "change_ci: 1 clusters, fewer than 10"})
-    assert "95 %" in loss_line(loss)
+    assert "95 % interval " in loss_line(loss)
     assert f"no interval: 1 cluster, fewer than 10, n={loss.n})" in loss_line(bare)
     (row,) = result_rows(an_evaluation(results=(), comparisons=(), losses=(bare,)))
     assert "(no interval: 1 cluster, fewer than 10)" in row[2]
