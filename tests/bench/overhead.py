@@ -1,6 +1,7 @@
 """What identity, signing and registration take of a training run: LoRA on the real model, whole command, in this process."""
 
 import os
+import pkgutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +22,15 @@ data:
   train: {{path: gsm8k-train.jsonl, format: prompt_completion, columns: {{prompt: question, completion: answer}}, rows: {ROWS}}}
 evaluation: {{bias: []}}
 """
-IDENTITY = ("checked_base", "CheckedBase.require_unchanged")
-REGISTRATION = ("manifest_of_folder", "build_modification_record", "model_card", "register_product")
+# by the module of the use case that calls them
+IDENTITY = ("train.checked_base", "train_run.CheckedBase.require_unchanged")
+REGISTRATION = (
+    "train_product.manifest_of_folder",
+    "train_product.build_modification_record",
+    "train_product.model_card",
+    "train.register_product",
+)
+USE_CASES = "peft_registry.trainer.use_cases"
 
 
 def main() -> None:
@@ -61,18 +69,14 @@ def sum_of(stack: ExitStack, names: tuple[str, ...]) -> Callable[[], float]:
     """Time these functions of the train use case while the stack is open; what comes back gives the seconds so far."""
     seconds: list[float] = []
     for name in names:
-        stack.enter_context(timed(f"peft_registry.trainer.use_cases.train.{name}", seconds))
+        stack.enter_context(timed(name, seconds))
     return lambda: sum(seconds)
 
 
 @contextmanager
-def timed(target: str, seconds: list[float]) -> Iterator[None]:
-    """The function at a dotted name, with its wall seconds added to the list at each call."""
-    import importlib
-
-    module, _, name = target.removeprefix("peft_registry.trainer.use_cases.train.").rpartition(".")
-    owner = importlib.import_module("peft_registry.trainer.use_cases.train")
-    original = getattr(getattr(owner, module) if module else owner, name)
+def timed(name: str, seconds: list[float]) -> Iterator[None]:
+    """The function of that name in `USE_CASES`, with its wall seconds added to the list at each call."""
+    original = pkgutil.resolve_name(f"{USE_CASES}.{name}")
 
     def call(*arguments: Any, **options: Any) -> Any:
         began = time.perf_counter()
@@ -81,7 +85,7 @@ def timed(target: str, seconds: list[float]) -> Iterator[None]:
         finally:
             seconds.append(time.perf_counter() - began)
 
-    with patch(target, call):
+    with patch(f"{USE_CASES}.{name}", call):
         yield
 
 

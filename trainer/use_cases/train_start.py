@@ -1,0 +1,57 @@
+"""How a run of a training file begins: what it is kept as, what is noted of it, and what is recalled by then."""
+
+from peft_registry.registry.disk.hashing import hash_file
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.recalls import Source, own_key, require_sources_not_recalled
+from peft_registry.registry.records.tries import contents_digest, plan_digest, rows_digest
+from peft_registry.schemas.progress import Observe
+from peft_registry.schemas.run import BegunRun, KeptRun
+from peft_registry.trainer.inputs.training_file import LoadedConfig
+from peft_registry.trainer.runs.begun import content_digest, unordered_digest
+from peft_registry.trainer.runs.resume import new_run, report_resumable_runs
+from peft_registry.trainer.use_cases.train_plan import TrainingPlan
+
+
+def run_from_beginning(registry: Registry, plan: TrainingPlan, observe: Observe) -> KeptRun:
+    """A run that begins now, after those of the same file that could be resumed were named."""
+    report_resumable_runs(registry.files.runs, observe, name=plan.loaded.config.name, file=plan.path)
+    return new_run(
+        plan.loaded.config,
+        run_id=registry.nonce(),
+        path=plan.path,
+        overrides=plan.overrides,
+        base=plan.base.manifest_digest,
+        started_at=registry.clock(),
+    )
+
+
+def begun_run(loaded: LoadedConfig, kept: KeptRun) -> BegunRun:
+    """The line of a run in the list of those that were begun; data of the Hub counts by its name.
+
+    Raises:
+        OSError: a file of the data cannot be read.
+    """
+    names = [part.path for part in (loaded.config.data.train, loaded.config.data.validation) if part.path is not None]
+    paths = [(name, loaded.resolve(name)) for name in names]
+    data = [str(hash_file(path).sha256) if path.is_file() else name for name, path in paths]
+    rows = [str(unordered_digest(path)) if path.is_file() else name for name, path in paths]
+    return BegunRun(
+        run_id=kept.run_id,
+        plan=plan_digest(loaded.config, kept.base, data),
+        rows=rows_digest(loaded.config, kept.base, rows),
+        contents=contents_digest(loaded.config.method, kept.base, content_digest(paths[0][1]) if paths else None),
+        seed=loaded.config.training.seed,
+        started_at=kept.started_at,
+    )
+
+
+def require_usable(registry: Registry, loaded: LoadedConfig) -> None:
+    """Raise where a file that a run would read, or the key that would register it, is recalled, before any process begins.
+
+    Raises:
+        VersionRecalled: it is.
+    """
+    parts = (loaded.config.data.train, loaded.config.data.validation)
+    files = [loaded.resolve(part.path) for part in parts if part.path is not None]
+    sources = [Source(hash_file(path).sha256, f"the data {path.name}") for path in files if path.is_file()]
+    require_sources_not_recalled(registry, loaded.config.name, [own_key(registry), *sources])

@@ -1,0 +1,126 @@
+"""The work of a training: from the base or from an adapter, from its beginning or a kept state, here or in several processes."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.recalls import Source, require_sources_not_recalled
+from peft_registry.schemas.dataset import DataIdentity
+from peft_registry.schemas.progress import Observe, Said, Warned
+from peft_registry.trainer.inputs.guards import warnings_about_prompt
+from peft_registry.trainer.inputs.start import fetched
+from peft_registry.trainer.runs.folder import has_checkpoint, read_state
+from peft_registry.trainer.runs.launch import Job, RegisteredElsewhere, run_workers
+from peft_registry.trainer.runs.resume import Keeper, changed_libraries
+from peft_registry.trainer.use_cases.train_run import TrainingRun
+
+if TYPE_CHECKING:
+    from peft_registry.trainer.runs.shared_base import SharedBase
+    from peft_registry.trainer.training.train_adapter import Trained
+
+
+def train_as_planned(
+    registry: Registry, run: TrainingRun, *, shared: "SharedBase | None", observe: Observe
+) -> "tuple[Trained, tuple[str, ...]]":
+    """Train, and say what came of it: the model in memory, and each warning that its record will hold.
+
+    Args:
+        registry: gives the starting adapter, and knows what is recalled.
+        run: what is trained, on what; its folder keeps the state.
+        shared: the loaded base that several runs have in common; None for one of this run's own.
+        observe: hears of data, method and each step.
+
+    Raises:
+        InputRefused: data or method block are refused.
+        VersionRecalled: the data, which may be known only once they are read, are recalled.
+        DataChanged: they are not those that the resumed run began with.
+        BaseChanged: a file of the base is not what was compared.
+        PullRefused, PullUnverified: the starting adapter is not what was registered, or that could not be shown.
+        LossDiverged, OutOfMemory, ProcessDied: the run failed.
+        RegisteredElsewhere: with several machines, on all of them but one.
+    """
+    from peft_registry.trainer.machine.processes import Processes
+    from peft_registry.trainer.training.train_adapter import coverage_warnings, train_adapter
+
+    start = _start(registry, run, observe)
+    keeper = _keeper(run, start, observe)
+    trained = train_adapter(
+        run.config,
+        data_folder=run.loaded.folder,
+        base_folder=run.base.folder,
+        base_record=run.base.record,
+        observe=observe,
+        after_load=run.base.require_unchanged,
+        after_data=_after_data(registry, run, keeper),
+        checkpoints=keeper.checkpoints(run.config.training),
+        processes=Processes(size=run.plan.launch.size),
+        scratch=run.folder,
+        start=start,
+        load=None if shared is None else shared.load,
+    )
+    warnings = [
+        *(text for _, text in run.plan.warnings),
+        *trained.data.warnings,
+        *coverage_warnings(run.config, trained.model),
+        *_resumption(run, trained, observe),
+    ]
+    for reference, text in warnings_about_prompt(run.config, [len(example.ids) for example in trained.data.train]):
+        observe(Warned(reference, text))
+        warnings.append(text)
+    return trained, tuple(warnings)
+
+
+def _start(registry: Registry, run: TrainingRun, observe: Observe) -> Path | None:
+    """The folder of the starting adapter."""
+    start = run.start
+    if start is None:
+        return None
+    observe(Said("start", f"{start.label} {start.weights_digest.short}: training continues from it"))
+    return fetched(registry, start, run.folder / "start").resolve()
+
+
+def _keeper(run: TrainingRun, start: Path | None, observe: Observe) -> Keeper:
+    """What keeps the run's state here; with several processes, once they have trained."""
+    before = run.kept if run.is_resumed else None
+    if run.plan.launch.size == 1:
+        return Keeper(run.folder, before)
+    job = Job(
+        config=run.config,
+        data_folder=run.loaded.folder,
+        base_folder=run.base.folder.resolve(),
+        base=run.base.record,
+        run_folder=run.folder.resolve(),
+        kept=before,
+        start=start,
+        parent=os.getpid(),
+    )
+    run_workers(job, run.plan.launch, meeting=run.kept.config_sha256.hex[:16], observe=observe)
+    run.base.require_unchanged()
+    if not has_checkpoint(run.folder):
+        raise RegisteredElsewhere()
+    return Keeper(run.folder, read_state(run.folder))  # the data must still be those that the workers read
+
+
+def _after_data(registry: Registry, run: TrainingRun, keeper: Keeper) -> Callable[[tuple[DataIdentity, ...]], None]:
+    """What is done once the data is read: data that came from elsewhere has its digest only now."""
+
+    def read(identities: tuple[DataIdentity, ...]) -> None:
+        sources = (Source(identity.sha256, f"the data {identity.name}") for identity in identities)
+        require_sources_not_recalled(registry, run.config.name, sources)
+        keeper.data(identities)
+
+    return read
+
+
+def _resumption(run: TrainingRun, trained: "Trained", observe: Observe) -> list[str]:
+    """What the record has to say about a run that did not go through in one piece."""
+    at = trained.result.resumed_at
+    if at is None:
+        return []
+    changed = changed_libraries(run.kept)
+    if changed:
+        observe(Warned("resumed-elsewhere", changed))
+    lost = f"stopped and resumed after step {at}; steps that were computed again are not counted in its compute"
+    return [lost, *([changed] if changed else [])]
