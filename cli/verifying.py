@@ -106,6 +106,12 @@ class _LookedUp:
 
 
 def verified(question: Question) -> "VerifyOutcome":
+    """The checklist of what the question names, a version or a folder; a recall is among its findings.
+
+    Raises:
+        InputRefused: a requirement or an option is not known, or has no use here.
+        KnownError: the version, the registry or the trust cannot be found or read.
+    """
     from peft_registry.cli.wiring import digests_of_earlier_runs
     from peft_registry.registry.disk.hashing import RunDigests
     from peft_registry.registry.homes.home import utc_now
@@ -147,6 +153,7 @@ def verified(question: Question) -> "VerifyOutcome":
 
 
 def verified_lineage(question: Question) -> "LineageOutcome":
+    """As `verified`, with everything that it was made from, at any distance."""
     from peft_registry.cli.progress import Progress
     from peft_registry.registry.homes.home import utc_now
     from peft_registry.registry.use_cases.verify import verify_folder_lineage, verify_lineage

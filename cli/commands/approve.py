@@ -33,6 +33,7 @@ KeyOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Private ke
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry approve` and `registry waive`."""
     app.command()(approve)
     app.command()(waive)
 

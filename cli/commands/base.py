@@ -10,6 +10,7 @@ from peft_registry.cli.options import HomeOption, Output, OutputOption, Passphra
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry base` and its commands, in the order of its help."""
     base = typer.Typer(help="Register a base model.", no_args_is_help=True)
     base.command("add")(base_add)
     app.add_typer(base, name="base")

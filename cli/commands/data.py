@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry data` and its commands, in the order of its help."""
     data = typer.Typer(help="Inspect training data, and write counterfactual rows.", no_args_is_help=True)
     data.command("inspect")(data_inspect)
     data.command("counterfactual")(data_counterfactual)

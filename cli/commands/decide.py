@@ -61,6 +61,7 @@ class Outcome(StrEnum):
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry decide`."""
     app.command()(decide)
 
 

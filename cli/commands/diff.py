@@ -9,6 +9,7 @@ from peft_registry.cli.options import HomeOption, Output, OutputOption
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry diff`."""
     app.command()(diff)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry estimate`."""
     app.command()(estimate)
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry evaluate`."""
     app.command()(evaluate)
 
 

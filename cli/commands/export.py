@@ -31,6 +31,7 @@ class Form(StrEnum):
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry export`."""
     app.command()(export)
 
 

@@ -34,6 +34,7 @@ KeyOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Private ke
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry gate` and its commands, in the order of its help."""
     gate = typer.Typer(help="The policies that guard aliases.", no_args_is_help=True)
     gate.command("status")(gate_status)
     gate.command("show")(gate_show)

@@ -11,6 +11,7 @@ _SHOWN = 20  # objects; JSON has all
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry gc`."""
     app.command()(gc)
 
 

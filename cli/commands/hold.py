@@ -25,6 +25,7 @@ KeyOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Private ke
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry hold` and `registry release`."""
     app.command()(hold)
     app.command()(release)
 

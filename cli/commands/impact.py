@@ -11,6 +11,7 @@ _LISTED = 20
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry impact`."""
     app.command()(impact)
 
 

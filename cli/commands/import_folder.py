@@ -15,6 +15,7 @@ _QUESTIONS_SHOWN = 5  # an import leaves a hundred open
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry import`."""
     app.command("import")(import_command)
 
 

@@ -24,6 +24,7 @@ QUESTIONS = (
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry init`."""
     app.command()(init)
 
 

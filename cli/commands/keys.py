@@ -45,6 +45,7 @@ UnencryptedOption = Annotated[
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry keys` and its commands, in the order of its help."""
     keys = typer.Typer(help="Make, list, import, export, replace and revoke signing keys.", no_args_is_help=True)
     keys.command("create")(keys_create)
     keys.command("list")(keys_list)

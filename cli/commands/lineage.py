@@ -32,6 +32,7 @@ DrawingOption = Annotated[
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry lineage`."""
     app.command()(lineage)
 
 

@@ -49,6 +49,7 @@ class Kind(StrEnum):
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry list`."""
     app.command("list")(list_command)
 
 

@@ -25,6 +25,7 @@ class OfEntries(TyperCommand):
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry log` and its commands, in the order of its help."""
     log = typer.Typer(help="The log of everything that was registered and said.", no_args_is_help=True)
     log.command("show")(log_show)
     log.command("check")(log_check)

@@ -32,6 +32,7 @@ class Policy(StrEnum):
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry merge`."""
     app.command()(merge)
 
 

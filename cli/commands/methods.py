@@ -16,6 +16,7 @@ FITS = {True: "fits", None: "not known", False: "no"}
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry methods`."""
     app.command()(methods)
 
 

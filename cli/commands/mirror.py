@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry mirror` and its commands, in the order of its help."""
     mirror = typer.Typer(help="Update, check and repair the one-way copy in MLflow.", no_args_is_help=True)
     mirror.command("sync")(mirror_sync)
     mirror.command("status")(mirror_status)

@@ -12,6 +12,7 @@ STARTER = "starter"
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry promote`."""
     app.command()(promote)
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry pull`."""
     app.command()(pull)
 
 

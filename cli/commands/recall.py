@@ -20,6 +20,7 @@ _SHOWN = 20  # versions; JSON has all
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry recall`."""
     app.command()(recall)
 
 

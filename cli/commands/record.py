@@ -9,6 +9,7 @@ from peft_registry.cli.options import CheckpointOption, HomeOption, Output, Outp
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry record`."""
     app.command()(record)
 
 

@@ -11,6 +11,7 @@ from peft_registry.cli.options import HomeOption, Output, OutputOption
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry report`."""
     app.command()(report)
 
 

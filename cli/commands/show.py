@@ -16,6 +16,7 @@ from peft_registry.cli.options import (
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry show`."""
     app.command()(show)
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry suites` and its commands, in the order of its help."""
     suites = typer.Typer(help="List, show and pin the data that bias is measured on.", no_args_is_help=True)
     suites.command("list")(suites_list)
     suites.command("add")(suites_add)

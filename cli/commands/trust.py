@@ -33,6 +33,7 @@ DaysOption = Annotated[int, typer.Option(min=1, max=3660, help="For how many day
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry trust` and its commands, in the order of its help."""
     trust = typer.Typer(help="The trusted keys: whose they are, for what, until when.", no_args_is_help=True)
     trust.command("init")(trust_init)
     trust.command("show")(trust_show)

@@ -11,6 +11,7 @@ from peft_registry.cli.options import HomeOption
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry ui`."""
     app.command()(ui)
 
 

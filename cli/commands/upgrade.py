@@ -20,6 +20,7 @@ _TRUST: "dict[TrustUpgrade, str]" = {
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry upgrade`."""
     app.command()(upgrade)
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry verdict`."""
     app.command()(verdict)
 
 

@@ -44,6 +44,7 @@ _NODE_TEXT_AT = 8
 
 
 def add_to(app: typer.Typer) -> None:
+    """Enter `registry verify`."""
     app.command()(verify)
 
 

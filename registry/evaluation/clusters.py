@@ -147,6 +147,7 @@ def cluster_sums(
 
 
 def interval_or_none(interval: Interval | NoInterval) -> Interval | None:
+    """The interval, for whoever has no use for the reason why there is none."""
     return interval if isinstance(interval, Interval) else None
 
 

@@ -130,6 +130,7 @@ def listed_tensors(files: tuple[WeightsFile, ...]) -> tuple[Tensor, ...]:
 
 
 def tensor_entry(tensor: Tensor) -> TensorEntry:
+    """A hashed tensor as a manifest lists it."""
     return TensorEntry(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape, sha256=tensor.digest)
 
 

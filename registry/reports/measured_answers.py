@@ -48,6 +48,10 @@ def _standing(
 
 
 def bias_lines(evaluations: tuple[ShownEvaluation, ...], version: Version) -> tuple[str, ...]:
+    """What became of bias, a sentence for each suite of each evaluation that stands: against the base first, equal findings once.
+
+    Where no comparison stands, that nothing was measured, and the command that would measure it.
+    """
     rows: list[tuple[ShownEvaluation, Comparison]] = []
     for shown, again in _standing(evaluations, "bias"):
         first: dict[str, Comparison] = {}  # of a suite with several measures: the one that it is known by
@@ -167,6 +171,13 @@ def _added(shown: ShownEvaluation) -> str:
 def quality_lines(
     evaluations: tuple[ShownEvaluation, ...], run: RunRecord | None, base: BaseRecord | None
 ) -> tuple[str, ...]:
+    """What became of the loss, a sentence for each text that was scored before and after; equal findings once.
+
+    Args:
+        evaluations: those that stand are told.
+        run: whose own held-out loss is told where no evaluation stands; None of what was not trained here.
+        base: where the version is one: of it alone there is no before and after.
+    """
     told: dict[tuple[LossComparison, str], ShownEvaluation] = {}  # each with the newest evaluation that found it
     for shown, again in _standing(evaluations, "delta"):
         for loss in shown.record.losses:

@@ -24,6 +24,12 @@ _FIELDS_NAMED = 4  # of each owner; all of them stand under "open fields"
 
 
 def open_line(completed: Completeness | None, base: BaseRecord | None) -> str:
+    """How much is open, in one line.
+
+    Args:
+        completed: the fields of the modification record, counted; None where there is no record.
+        base: where the version is one: facts that nobody declared are open of it.
+    """
     if completed is not None:
         return f"{_without_tool(completed)}."
     if base is None:
@@ -107,6 +113,7 @@ def _of_whom(names: Sequence[str]) -> str:
 
 
 def base_label(used: BaseUsed) -> str:
+    """A base as a modification record names it, with its version where that is known."""
     name = value_text(used.name) if used.name.known else "not named"
     version = f":{value_text(used.version)}" if used.version.known else ""
     return name if name.endswith(version) else f"{name}{version}"  # an ingredient is named with its version

@@ -201,6 +201,11 @@ def is_enough(authority: TrustPolicy, roots: Sequence[TrustedKey]) -> bool:
 
 
 def public_of(key: TrustedKey) -> PublicKey:
+    """The key itself, which the trust file keeps as PEM.
+
+    Raises:
+        MalformedPublicKey: it is none.
+    """
     return PublicKey.parse(key.public_key_pem.encode("utf-8"))
 
 

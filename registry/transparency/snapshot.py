@@ -57,18 +57,22 @@ Value = TypeVar("Value", bound=Document)
 
 
 def artifact_key(manifest: Digest) -> bytes:
+    """The key of an `ArtifactValue`: SHA-256, 32 bytes, as every key here."""
     return _key("artifact", str(manifest))
 
 
 def alias_key(name: str, alias: str) -> bytes:
+    """The key of an `AliasValue`."""
     return _key("alias", name, alias)
 
 
 def name_key(name: str) -> bytes:
+    """The key of a `NameValue`."""
     return _key("name", name)
 
 
 def version_key(name: str, number: int) -> bytes:
+    """The key of a `VersionValue`."""
     return _key("version", name, number)
 
 

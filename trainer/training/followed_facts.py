@@ -12,6 +12,7 @@ from peft_registry.trainer.training.foreign_trainer import TrainerClass
 
 
 def counted_parameters(model: Any) -> tuple[int, int]:
+    """(trainable, all) parameters, counted as our own runs count them."""
     from peft_registry.trainer.methods import count_trainable
 
     return count_trainable(model)
@@ -56,6 +57,10 @@ _WORDS = {
 
 
 def replaces_weights(config: dict[str, Any]) -> bool:
+    """Whether a bias or a module of the base is trained whole, by the settings of a followed run.
+
+    `config` is as a training file has it, with the blocks of methods beside `training`.
+    """
     blocks = [block for name, block in config.items() if name != "training" and isinstance(block, dict)]
     return any(block.get("modules_to_save") or block.get("bias", "none") != "none" for block in blocks)
 
@@ -75,6 +80,7 @@ def rows_used(trainer: Any, rows: int, epochs: float, *, resumed: bool) -> Value
 
 
 def modality_of(data: Sequence[DataIdentity]) -> Value:
+    """What the rows are of: text, unless a column is named after images or sound."""
     columns = {column for identity in data for column, _ in identity.columns}
     others = sorted(name for name in columns if any(word in name for word in ("pixel", "image", "audio", "video")))
     if others:
@@ -83,11 +89,13 @@ def modality_of(data: Sequence[DataIdentity]) -> Value:
 
 
 def hardware_of(trainer: Any, model: Any) -> Hardware:
+    """What the trainer's model runs on; its precision is that of autocast or of the weights."""
     dtype: Dtype = "bf16" if trainer.args.bf16 or str(model.dtype) == "torch.bfloat16" else "fp32"
     return hardware_in_use(model.device.type, dtype)
 
 
 def dtype_of(trainer: Any, dtype: str) -> str:
+    """The precision that the record names: fp16, which `Hardware` does not know, or what that says."""
     return "fp16" if trainer.args.fp16 else dtype
 
 
@@ -97,10 +105,12 @@ def is_one_machine(processes: int) -> bool:
 
 
 def resumed_after(step: int) -> str:
+    """That a run was resumed after this step, in words: nobody saw what the steps before took."""
     return f"the run was resumed from a checkpoint after step {step}"
 
 
 def loaded_best(trainer: Any, state: Any) -> tuple[str, ...]:
+    """A warning where the trainer went back to its best checkpoint, so that not the last step is registered; else none."""
     if not trainer.args.load_best_model_at_end or state.best_global_step is None:
         return ()
     return (
