@@ -2,17 +2,19 @@
 
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from peft_registry.schemas.imports import BaseFit, ImportRecord
 from peft_registry.schemas.manifest import BaseReference
 from tests.builders.records import NOW, TOOL, a_base_identity, a_digest
 
+COMMIT = "1" * 40  # of the base in its repository
 MODULE = "base_model.model.model.layers.0.mlp.down_proj"
 PICKLE = b"\x80\x02c__builtin__\nprint\nq\x00."  # of protocol 2; nothing may ever load it
 LORA_CONFIG: dict[str, Any] = {
@@ -101,6 +103,19 @@ def save_in_eight_bits(shapes: Mapping[str, tuple[int, ...]], path: Path) -> Non
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     path.write_bytes(len(text).to_bytes(8, "little") + text + b"\x38" * end)
+
+
+def a_model(folder: Path, base: Path, *, strength: float = 0.05, seed: int = 3) -> Path:
+    """What a full fine-tune leaves: the base's files with every tensor moved, and the arguments as a pickle."""
+    shutil.copytree(base, folder)
+    random = np.random.default_rng(seed)
+    moved = {
+        name: value + strength * random.standard_normal(value.shape).astype(np.float32)
+        for name, value in load_file(base / "model.safetensors").items()
+    }
+    save_file(moved, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "training_args.bin").write_bytes(PICKLE)
+    return folder
 
 
 def trl_folder(folder: Path, **config: Any) -> Path:
