@@ -1,0 +1,1 @@
+"""Aliases that a person bound to a policy, tested on real homes."""
