@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from peft_registry import RegistryCallback
 from tests.builders.training import a_tokenizer
 
 ROWS = 8
@@ -84,3 +85,10 @@ def a_trainer(
         processing_class=a_tokenizer(),
         **given or {},
     )
+
+
+def followed(place: Path, trainer: Any, name: str, **changes: Any) -> RegistryCallback:
+    """The one line of a script: the callback, added. The home is in `place`."""
+    callback = RegistryCallback(trainer, name, home=place / "home", mirror=False, quiet=True, **changes)
+    trainer.add_callback(callback)
+    return callback

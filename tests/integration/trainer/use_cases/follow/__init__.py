@@ -1,0 +1,1 @@
+"""Trainings by somebody else's trainer, followed by the callback."""
