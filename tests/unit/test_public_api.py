@@ -38,7 +38,6 @@ HANDED_ON = {
     "registry/disk/hashing.py",
     "registry/identity/weights.py",
     "registry/storage/__init__.py",
-    "trainer/evaluation/evaluate.py",
 }
 
 

@@ -9,11 +9,13 @@ from peft_registry.registry.evaluation.items import Item, TableRow
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.evaluation import CONTROL_ARMS, ArmName, Composition, Threshold
 from peft_registry.schemas.progress import Observe
+from peft_registry.trainer.bases.stored_weights import AS_LOADED, StoredWeights
 from peft_registry.trainer.evaluation.divergence import PromptDivergence, next_token_divergences
 from peft_registry.trainer.evaluation.leakage import TrainedOn
 from peft_registry.trainer.evaluation.losses import HeldOut, row_losses
 from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
 from peft_registry.trainer.evaluation.neutral import GuardText, guards_beside, shipped_guard
+from peft_registry.trainer.evaluation.placebo import COMPOSITION, has_placebo, placebo
 from peft_registry.trainer.evaluation.quality import Answers, measure_rows
 from peft_registry.trainer.evaluation.questions import Request, Score
 from peft_registry.trainer.evaluation.score_cache import NOTHING, FinishedScores
@@ -41,6 +43,30 @@ class ArmSpec:
     model: CausalModel
     entered: Callable[[], AbstractContextManager[object]] = nullcontext
     finished: FinishedScores = NOTHING
+
+
+Keep = Callable[[ArmName, Composition], FinishedScores]
+
+
+@dataclass(frozen=True, eq=False)
+class Arms:
+    """The two models that are compared, by composition. `base_model` None: the model with its adapter disabled.
+
+    `after` None: the base alone is evaluated. `keep` gives each arm the scores that are known of it. `stored`: where the digits
+    stand that loading dropped. `held`: the number format of most weights, for the record.
+    """
+
+    model: CausalModel
+    tokenizer: Tokenizer
+    base: Composition
+    after: Composition | None
+    base_model: CausalModel | None = None
+    before_name: ArmName = "base"
+    after_name: ArmName = "adapted"
+    with_placebo: bool = False
+    keep: Keep = lambda _name, _composition: NOTHING
+    stored: StoredWeights = AS_LOADED
+    held: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +186,29 @@ def score_arm(
             )
         ]
         return Scored(spec.name, suites, neutral, tuple(losses), tuple(measured))
+
+
+def specs_of(arms: Arms) -> list[ArmSpec]:
+    """The arms in the order in which they are scored: before, noise, placebo, after.
+
+    Raises:
+        NoBaseArm: the model has no adapter that could be disabled, and no base model is given.
+    """
+    alone = arms.after is None
+    base, entered = (arms.model, nullcontext) if alone else base_of(arms.model, arms.base_model)
+    names: tuple[ArmName, ...] = (arms.before_name, "noise")
+    specs = [ArmSpec(name, arms.base, base, entered, arms.keep(name, arms.base)) for name in names]
+    if arms.after is None:
+        return specs
+    if arms.with_placebo and has_placebo(arms.model):
+        turned = _extended(arms.after, placebo=COMPOSITION)
+        specs.append(ArmSpec("placebo", turned, arms.model, lambda: placebo(arms.model), arms.keep("placebo", turned)))
+    specs.append(ArmSpec(arms.after_name, arms.after, arms.model, nullcontext, arms.keep(arms.after_name, arms.after)))
+    return specs
+
+
+def _extended(composition: Composition, **more: str) -> Composition:
+    return Composition.from_json(composition.to_json() | more)
 
 
 def base_of(

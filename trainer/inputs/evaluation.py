@@ -32,8 +32,9 @@ from peft_registry.schemas.progress import Observe, Said, Warned
 from peft_registry.schemas.version import Version
 
 if TYPE_CHECKING:  # torch is imported once something is scored
-    from peft_registry.trainer.evaluation.evaluate import Announce, Announced, EvaluationConditions, Keep
+    from peft_registry.trainer.evaluation.arms import Keep
     from peft_registry.trainer.evaluation.score_cache import FinishedScores
+    from peft_registry.trainer.evaluation.scoring_plan import Announce, Announced, EvaluationConditions
     from peft_registry.trainer.evaluation.suites import LoadedSuite
     from peft_registry.trainer.evaluation.thresholds import ThresholdsFile
     from peft_registry.trainer.machine.environment import Hardware
@@ -77,7 +78,7 @@ class EvaluationSetup:
             name_table: gives the item table its file name.
             tries: how many seeds of the same training were begun.
         """
-        from peft_registry.trainer.evaluation.evaluate import EvaluationConditions
+        from peft_registry.trainer.evaluation.scoring_plan import EvaluationConditions
         from peft_registry.trainer.evaluation.thresholds import NO_THRESHOLDS
 
         thresholds = thresholds or NO_THRESHOLDS
@@ -125,7 +126,7 @@ class EvaluationSetup:
 
     def plan_announcer(self, version: Version, observe: Observe) -> "Announce":
         """Signs and logs a plan before anything is scored, where an organisation's thresholds decide something."""
-        from peft_registry.trainer.evaluation.evaluate import Announced
+        from peft_registry.trainer.evaluation.scoring_plan import Announced
 
         def announce(plan: dict[str, Any]) -> "Announced | None":  # the plan: any JSON object
             if plan["policy"] is None:

@@ -10,7 +10,8 @@ from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.progress import Observe, Warned, ignore
 from peft_registry.trainer.bases.loading import load_base
 from peft_registry.trainer.bases.quantization import described
-from peft_registry.trainer.evaluation.evaluate import Arms, EvaluationOutcome, Questions, evaluate_pair
+from peft_registry.trainer.evaluation.arms import Arms, Questions
+from peft_registry.trainer.evaluation.evaluate import EvaluationOutcome, evaluate_pair
 from peft_registry.trainer.evaluation.leakage import TrainedOn
 from peft_registry.trainer.evaluation.neutral import GuardText
 from peft_registry.trainer.evaluation.suites import LoadedSuite, SuiteFileNeeded, suites

@@ -15,11 +15,13 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.trainer.bases.quantization import describe
 from peft_registry.trainer.bases.stored_weights import AS_LOADED, StoredWeights
-from peft_registry.trainer.evaluation.evaluate import Arms, EvaluationConditions, Questions, evaluate_pair
+from peft_registry.trainer.evaluation.arms import Arms, Questions
+from peft_registry.trainer.evaluation.evaluate import evaluate_pair
 from peft_registry.trainer.evaluation.leakage import TrainedOn
 from peft_registry.trainer.evaluation.losses import HELD_OUT, HeldOut, held_out
 from peft_registry.trainer.evaluation.neutral import GuardText, shipped_guard
 from peft_registry.trainer.evaluation.retention import PREFIX
+from peft_registry.trainer.evaluation.scoring_plan import EvaluationConditions
 from peft_registry.trainer.evaluation.suites import LoadedSuite
 from peft_registry.trainer.inputs.evaluation import report_comparisons
 from peft_registry.trainer.training.train_adapter import Trained

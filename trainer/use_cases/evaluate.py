@@ -35,8 +35,8 @@ from peft_registry.trainer.use_cases.evaluation_arms import ArmLoader, LoadedBas
 
 if TYPE_CHECKING:
     from peft_registry.trainer.evaluation.arms import Questions
-    from peft_registry.trainer.evaluation.evaluate import EvaluationConditions
     from peft_registry.trainer.evaluation.neutral import GuardText
+    from peft_registry.trainer.evaluation.scoring_plan import EvaluationConditions
     from peft_registry.trainer.evaluation.suites import LoadedSuite
     from peft_registry.trainer.evaluation.thresholds import ThresholdsFile
 

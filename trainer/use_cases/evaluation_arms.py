@@ -33,7 +33,7 @@ from peft_registry.trainer.inputs.base import CheckedBase, checked_base
 from peft_registry.trainer.inputs.evaluation import EvaluationSetup
 
 if TYPE_CHECKING:
-    from peft_registry.trainer.evaluation.evaluate import Arms
+    from peft_registry.trainer.evaluation.arms import Arms
     from peft_registry.trainer.machine.environment import Hardware
 
 
@@ -204,7 +204,7 @@ class ArmLoader:
     def _given(
         self, base: LoadedBase, *, model: Any, before: Composition, after: Composition | None, **more: Any
     ) -> "Iterator[Arms]":
-        from peft_registry.trainer.evaluation.evaluate import Arms
+        from peft_registry.trainer.evaluation.arms import Arms
 
         yield Arms(
             model=model,

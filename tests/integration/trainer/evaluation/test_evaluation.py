@@ -22,12 +22,14 @@ from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotFound
 from peft_registry.schemas.evaluation import Composition, EvaluationRecord, Responsible
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.embedded import embedded_base
-from peft_registry.trainer.evaluation.evaluate import Arms, EvaluationConditions, NoBaseArm, Questions, evaluate_pair
+from peft_registry.trainer.evaluation.arms import Arms, NoBaseArm, Questions
+from peft_registry.trainer.evaluation.evaluate import evaluate_pair
 from peft_registry.trainer.evaluation.leakage import hash_texts, known_training
 from peft_registry.trainer.evaluation.losses import HeldOutRow, row_losses
 from peft_registry.trainer.evaluation.neutral import read_guard_text, shipped_guard
 from peft_registry.trainer.evaluation.questions import Request
 from peft_registry.trainer.evaluation.scoring import NoPrefixToken, encode, in_float32, score
+from peft_registry.trainer.evaluation.scoring_plan import EvaluationConditions
 from peft_registry.trainer.evaluation.suites import SuiteFileNeeded, UnknownSuite, suite_named
 from peft_registry.trainer.evaluation.suites.files import MalformedSuite, OtherSuiteFile
 from peft_registry.trainer.machine.environment import Hardware

@@ -1,0 +1,95 @@
+"""What is decided before anything is scored: the conditions of an evaluation, and the plan whose digest its record holds."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from peft_registry.registry.evaluation.aggregate import FIGURES
+from peft_registry.registry.evaluation.leakage import left_out_of
+from peft_registry.registry.evaluation.praise import ONE_TRY, POLICY, Tries
+from peft_registry.schemas.evaluation import LIMITS, TEXTS, LeakageCheck, Limit, Responsible, Threshold
+from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.evaluation.arms import Arms, Questions
+from peft_registry.trainer.evaluation.dead_bands import BAND_WIDTH, has_own_band, starting_bands
+from peft_registry.trainer.evaluation.neutral import GuardText, shipped_guard
+from peft_registry.trainer.machine.environment import Hardware
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """Where a plan stands in a log: its statement, entry and time (RFC 3339); and the entry of an evaluation of the same that is
+    older than the plan, None where it is older than every score."""
+
+    statement: Digest
+    log_index: int
+    logged_at: str
+    scored_before: int | None = None
+
+
+Announce = Callable[[dict[str, Any]], Announced | None]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationConditions:
+    """Everything else that enters the record. `limits` are judged by its figures.
+
+    `announce` makes the plan known before anything is scored; `licences`: which were accepted
+    for the data of others, by suite; `file`: the name of the item table; `tries`: how many seeds of the same training were begun.
+    """
+
+    created_at: str
+    hardware: Hardware
+    responsible: Responsible
+    seed: int = 0
+    thresholds: Mapping[str, Threshold] = field(default_factory=dict)
+    limits: tuple[Limit, ...] = ()
+    policy_sha256: Digest | None = None
+    licences: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+    file: Callable[[bytes], str] = lambda _items: "items.jsonl"
+    announce: Announce = lambda _plan: None
+    tries: Tries = ONE_TRY
+
+
+def plan_of(
+    arms: Arms, questions: Questions, conditions: EvaluationConditions, leakage: LeakageCheck | None
+) -> dict[str, Any]:
+    """The plan, any JSON object: what is decided before anything is scored; its digest enters the record with the time."""
+    left_out = {name: count for name, count in left_out_of(leakage).items() if count}
+    return {
+        "arms": [arms.before_name, *([] if arms.after is None else [arms.after_name])],
+        "compositions": [str(arms.base.canonical_digest())]
+        + ([] if arms.after is None else [str(arms.after.canonical_digest())]),
+        "suites": {
+            suite.dataset.name: {
+                "sha256": str(suite.dataset.sha256),
+                "selection": suite.dataset.selection,
+                **({} if suite.dataset.half is None else {"half": suite.dataset.half}),
+                "primary_endpoint": suite.definition.primary_endpoint,
+                "thresholds": {
+                    name: band.to_json() for name, band in starting_bands(suite, conditions.thresholds).items()
+                },
+                **({"dead_band": POLICY} if has_own_band(suite, conditions.thresholds) else {}),
+            }
+            for suite in questions.suites
+        },
+        **_guard_of(questions.guard),
+        "dead_band_rule": f"widened to the 95th percentile of the noise arm's change where that is larger, hi ≥ lo + {BAND_WIDTH}",
+        "figures": FIGURES,
+        "policy": None if conditions.policy_sha256 is None else str(conditions.policy_sha256),
+        **({"left_out_as_trained_on": left_out} if left_out else {}),
+        **({LIMITS: [limit.to_json() for limit in conditions.limits]} if conditions.limits else {}),
+        **({TEXTS: _other_data(questions)} if conditions.limits and (questions.answers or questions.retained) else {}),
+    }
+
+
+def _other_data(questions: Questions) -> dict[str, str]:
+    """The digests of answers and of texts to retain, by name."""
+    data = [*(texts.dataset for texts in questions.retained), *(answers.dataset for answers in questions.answers)]
+    return {dataset.name: str(dataset.sha256) for dataset in data}
+
+
+def _guard_of(guard: GuardText) -> dict[str, Any]:
+    """What a plan says of a guard text that does not ship."""
+    if guard.dataset.sha256 == shipped_guard().dataset.sha256:
+        return {}
+    return {"guard_text": {"sha256": str(guard.dataset.sha256), "rows": guard.dataset.rows_used}}
