@@ -27,8 +27,8 @@ from peft_registry.schemas.values import Value, derived, measured, unknown
 from peft_registry.trainer.machine.environment import Hardware
 from peft_registry.trainer.machine.peak_memory import peak_value
 from peft_registry.trainer.methods import implementation
-from peft_registry.trainer.training.loop import BatchShape, TrainResult
 from peft_registry.trainer.training.pass_counts import WatchedPasses
+from peft_registry.trainer.training.result import BatchShape, TrainResult
 
 _LENGTHS = (16, 32, 48)  # tokens of the traces, equally spaced; the law is exact, so short ones will do
 _TRACE_METHOD = (

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from peft_registry.trainer.training.loop import BatchShape
+from peft_registry.trainer.training.result import BatchShape
 
 
 @dataclass(slots=True)

@@ -11,20 +11,14 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from peft_registry.schemas.config import TrainingBlock
-from peft_registry.schemas.errors import RunFailed
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Said, Started, ignore
 from peft_registry.schemas.run import LossCurve
-from peft_registry.schemas.system_metrics import SystemMetrics
 from peft_registry.trainer.data.collate import Batch, Batches, Layout
-from peft_registry.trainer.data.tokenize import IGNORED
-from peft_registry.trainer.machine.energy import EnergyMeter
 from peft_registry.trainer.machine.peak_memory import peak_bytes, reset_peak
 from peft_registry.trainer.machine.processes import ALONE, Processes
 from peft_registry.trainer.training.checkpoints import (
@@ -37,69 +31,15 @@ from peft_registry.trainer.training.checkpoints import (
 )
 from peft_registry.trainer.training.fused_lora import fused_lora
 from peft_registry.trainer.training.interrupts import finish_step_on_interrupt
+from peft_registry.trainer.training.loss import supervised_loss
+from peft_registry.trainer.training.meter import Meter
 from peft_registry.trainer.training.optimizers import plain_adamw
+from peft_registry.trainer.training.out_of_memory import translate_out_of_memory
+from peft_registry.trainer.training.result import BatchShape, TrainResult
 from peft_registry.trainer.training.row_attention import RowAttention, layout_of, row_attention
 from peft_registry.trainer.training.watchdog import LossDiverged, check_loss
 
 _STEP = "train"
-
-
-class OutOfMemory(RunFailed):
-    reference = "out-of-memory"
-    what = "memory ran out {when}"
-    why = "weights, activations and optimizer state together were more than this machine has"
-    fix = "{remedy}"
-
-    step: int | None
-
-    @property
-    def when(self) -> str:
-        return "before the first step" if self.step is None else f"at step {self.step}"
-
-    @property
-    def remedy(self) -> str:
-        if self.step is None:
-            return "take a smaller rank or size of the method's block; `registry estimate` says what the run takes"
-        return (
-            "lower training.per_device_train_batch_size (and raise gradient_accumulation_steps) or "
-            "training.max_length, or set training.gradient_checkpointing=true"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class BatchShape:
-    """How often the run computed a batch of `tokens`, whose attention ran over `squares` = Σ T², with `supervised`
-    positions through the output head."""
-
-    tokens: int
-    squares: int
-    supervised: int
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class TrainResult:
-    """What happened: tokens include padding and repeats over epochs; `shapes` are what compute is counted from.
-
-    `resumed_at` is the step after which a killed run went on. `peak_bytes` is of training alone where `peak_is_own`. `system` is
-    of the process that keeps the state.
-    """
-
-    curve: LossCurve
-    steps: int
-    tokens: int
-    supervised_tokens: int
-    padding_tokens: int
-    seconds: float
-    shapes: tuple[BatchShape, ...]
-    energy_kwh: float | None = None
-    layout: Layout = "padded"
-    resumed_at: int | None = None
-    recomputed: bool = False  # activations were computed twice: gradient checkpointing
-    processes: int = 1
-    peak_bytes: int | None = None
-    peak_is_own: bool = False
-    system: SystemMetrics | None = None
 
 
 def train(
@@ -155,7 +95,7 @@ def train(
         training_mode(model, settings, layout) as run.attention,
         finish_step_on_interrupt(active=keeps_state) as ctrl_c,
     ):
-        meter = _Meter(run.progress, clock, total=run.total)
+        meter = Meter(run.progress, clock, total=run.total)
         for step, micro_batches in run.steps_left(batches, layout):
             with translate_out_of_memory(step), run.state_kept_if_it_diverges(step, checkpoints):
                 loss, vocabulary = run.backward(micro_batches)  # adds to the .grad of every trained parameter
@@ -179,38 +119,6 @@ def train(
                 raise KeyboardInterrupt
     observe(Finished(_STEP))
     return run.result(layout)
-
-
-def supervised_loss(model: Any, batch: Batch) -> tuple[torch.Tensor, int, int]:
-    """(sum of the loss in nats, number of supervised tokens, vocabulary); gradients flow when they are on."""
-    targets = batch.labels[:, 1:]  # (rows, tokens - 1): the token after each position
-    learnt = targets != IGNORED  # (rows, tokens - 1), boolean
-    logits = supervised_logits(model, batch, learnt)  # (supervised, vocabulary)
-    loss = cross_entropy(logits.float(), targets[learnt], reduction="sum")
-    return loss, int(learnt.sum().item()), logits.shape[-1]
-
-
-def supervised_logits(model: Any, batch: Batch, learnt: torch.Tensor) -> torch.Tensor:
-    """Logits of shape (supervised, vocabulary) at the positions (rows, tokens - 1) where `learnt` is true.
-
-    The hidden states are gathered just before the output head, inside the model's own forward pass: whatever the
-    architecture does to its logits (scaling, soft-capping) is kept.
-    """
-    head = model.get_output_embeddings()
-
-    def gather(_: Any, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        hidden = arguments[0]  # (rows, virtual + tokens, hidden)
-        real = hidden[:, hidden.shape[1] - batch.input_ids.shape[1] :]  # (rows, tokens, hidden)
-        return (real[:, :-1][learnt].unsqueeze(0), *arguments[1:])  # (1, supervised, hidden)
-
-    positions = {} if batch.position_ids is None else {"position_ids": batch.position_ids}
-    hook = head.register_forward_pre_hook(gather)
-    try:
-        output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, **positions)
-    finally:
-        hook.remove()
-    logits: torch.Tensor = output.logits[0]  # (1, supervised, vocabulary) without its first dimension
-    return logits
 
 
 def learning_rate_factor(step: int, *, total: int, warmup: int, kind: str) -> float:
@@ -416,53 +324,6 @@ class _TrainingRun:
         return float(summed.item()), max(vocabulary, int(getattr(self.model.config, "vocab_size", 1)))
 
 
-class _Meter:
-    """Seconds and energy of a run, added to what it had taken before it was resumed; and the time since its last checkpoint.
-
-    `total` is the number of its steps.
-    """
-
-    def __init__(self, progress: TrainingProgress, clock: Callable[[], float], *, total: int) -> None:
-        self._progress = progress
-        self._clock = clock
-        self._seconds_before = progress.seconds
-        self._energy_before = progress.energy_kwh or 0.0
-        self._tokens_before = progress.tokens
-        self._started = clock()
-        self._saved = clock()
-        self._energy = EnergyMeter()
-        self._total = total
-        progress.system.clock = clock
-        if progress.step < total:
-            self.sample()
-
-    def read(self) -> None:
-        """Write time and energy into the progress."""
-        self._progress.seconds = self._seconds_before + self._clock() - self._started
-        self._energy.note()
-        spent = self._energy.kilowatt_hours
-        self._progress.energy_kwh = None if spent is None else self._energy_before + spent
-
-    def sample(self) -> None:
-        """Read how busy the machine is, where that is due."""
-        step = self._progress.step
-        self._progress.system.note(step, is_last=step == self._total)
-
-    def saved(self) -> None:
-        """The state was kept just now."""
-        self._saved = self._clock()
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Since this process began to train."""
-        elapsed = self._progress.seconds - self._seconds_before
-        return (self._progress.tokens - self._tokens_before) / max(elapsed, 1e-9)
-
-    @property
-    def seconds_since_save(self) -> float:
-        return self._clock() - self._saved
-
-
 @contextmanager
 def training_mode(model: Any, settings: TrainingBlock, layout: Layout) -> Iterator[RowAttention | None]:
     """The model in training mode, with what makes it fast or small; afterwards as it was, in evaluation mode."""
@@ -483,22 +344,3 @@ def training_mode(model: Any, settings: TrainingBlock, layout: Layout) -> Iterat
 def _total_steps(batches: int, settings: TrainingBlock, processes: int) -> int:
     steps_an_epoch = math.ceil(batches / (settings.gradient_accumulation_steps * processes))
     return max(1, math.ceil(settings.num_train_epochs * steps_an_epoch))
-
-
-@contextmanager
-def translate_out_of_memory(step: int | None) -> Iterator[None]:
-    """Says that memory ran out at this step, or before the first, where an allocation in it fails.
-
-    Raises:
-        OutOfMemory: an allocation failed.
-    """
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(step) from error
-    except MemoryError as error:
-        raise OutOfMemory(step) from error
-    except RuntimeError as error:
-        if "alloc" in str(error) and "memory" in str(error):  # what the CPU allocator says
-            raise OutOfMemory(step) from error
-        raise

@@ -26,7 +26,7 @@ from peft_registry.trainer.machine.processes import ALONE, Processes
 from peft_registry.trainer.methods import METHODS, count_trainable, implementation
 from peft_registry.trainer.methods.coverage import coverage_of
 from peft_registry.trainer.training.checkpoints import Checkpoints
-from peft_registry.trainer.training.loop import TrainResult
+from peft_registry.trainer.training.result import TrainResult
 from peft_registry.trainer.training.trials import Setting, train_all_seeds
 
 if TYPE_CHECKING:

@@ -24,8 +24,11 @@ from peft_registry.trainer.machine.seeding import seed_everything, seed_of
 from peft_registry.trainer.methods import METHODS, PackingRefused, count_trainable, implementation
 from peft_registry.trainer.methods.peft_io import start_from
 from peft_registry.trainer.training.checkpoints import Checkpoints
-from peft_registry.trainer.training.loop import BatchShape, TrainResult, supervised_loss, train, translate_out_of_memory
+from peft_registry.trainer.training.loop import train
+from peft_registry.trainer.training.loss import supervised_loss
 from peft_registry.trainer.training.optimizers import optimizer_for
+from peft_registry.trainer.training.out_of_memory import translate_out_of_memory
+from peft_registry.trainer.training.result import BatchShape, TrainResult
 from peft_registry.trainer.training.row_attention import layout_of
 
 

@@ -16,7 +16,8 @@ from peft_registry.trainer.costs.compute import compute_record
 from peft_registry.trainer.data.collate import Batches
 from peft_registry.trainer.evaluation.scoring import in_float32
 from peft_registry.trainer.methods import count_trainable, implementation
-from peft_registry.trainer.training.loop import supervised_loss, train
+from peft_registry.trainer.training.loop import train
+from peft_registry.trainer.training.loss import supervised_loss
 from peft_registry.trainer.training.train_adapter import train_adapter
 from tests.builders.records import a_base_record
 from tests.builders.training import a_base_folder, a_training_file, colour_rows, logits_of, some_batches, write_rows

@@ -14,7 +14,8 @@ from peft_registry.trainer.data.collate import Batches
 from peft_registry.trainer.data.dataset import load_data
 from peft_registry.trainer.machine.environment import Hardware
 from peft_registry.trainer.methods import count_trainable, implementation
-from peft_registry.trainer.training.loop import BatchShape, TrainResult, train
+from peft_registry.trainer.training.loop import train
+from peft_registry.trainer.training.result import BatchShape, TrainResult
 from tests.builders.records import a_base_record
 from tests.builders.training import a_model, a_tokenizer, a_training_file, colour_rows, write_rows
 

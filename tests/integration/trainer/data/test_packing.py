@@ -13,7 +13,8 @@ from peft_registry.trainer.data.packing import packs
 from peft_registry.trainer.data.tokenize import IGNORED, Example
 from peft_registry.trainer.methods import PackingRefused, check_available, implementation
 from peft_registry.trainer.training.fused_lora import fused_lora
-from peft_registry.trainer.training.loop import supervised_loss, train
+from peft_registry.trainer.training.loop import train
+from peft_registry.trainer.training.loss import supervised_loss
 from peft_registry.trainer.training.row_attention import layout_of, row_attention
 from tests.builders.training import a_model, a_training_file
 

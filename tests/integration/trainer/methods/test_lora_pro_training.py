@@ -8,7 +8,8 @@ import torch
 from peft_registry.trainer.data.collate import Batches
 from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.methods.lora_pro import LoraPro, corrected, moved
-from peft_registry.trainer.training.loop import supervised_loss, train
+from peft_registry.trainer.training.loop import train
+from peft_registry.trainer.training.loss import supervised_loss
 from peft_registry.trainer.training.optimizers import optimizer_for
 from tests.builders.training import a_model, a_training_file, some_batches
 

@@ -13,7 +13,8 @@ from peft_registry.trainer.data.dataset import TooFewToChoose
 from peft_registry.trainer.evaluation.scoring import Request, score
 from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.methods.prefix_tuning import PrefixDoesNotFit, PrefixStartDoesNotFit, sampled_tokens
-from peft_registry.trainer.training.loop import supervised_loss, train
+from peft_registry.trainer.training.loop import train
+from peft_registry.trainer.training.loss import supervised_loss
 from peft_registry.trainer.training.optimizers import optimizer_for
 from peft_registry.trainer.training.train_adapter import NoRoomForPrompt, train_adapter
 from tests.builders.records import a_base_record

@@ -16,8 +16,9 @@ from peft_registry.trainer.machine.seeding import seed_everything
 from peft_registry.trainer.methods import METHODS, available_methods, implementation
 from peft_registry.trainer.runs.resume import Keeper
 from peft_registry.trainer.training.checkpoints import FAILED_NAME, CheckpointBroken, Checkpoints, trained_parameters
-from peft_registry.trainer.training.loop import TrainResult, train
+from peft_registry.trainer.training.loop import train
 from peft_registry.trainer.training.optimizers import optimizer_for
+from peft_registry.trainer.training.result import TrainResult
 from peft_registry.trainer.training.trials import Setting, train_all_seeds
 from peft_registry.trainer.training.watchdog import LossDiverged, check_loss
 from tests.builders.training import a_model, a_tokenizer, a_training_file, colour_rows, write_rows

@@ -1,0 +1,43 @@
+"""What a training came to, as values: its curve, what it computed, how long it took and what it needed."""
+
+from dataclasses import dataclass
+
+from peft_registry.schemas.run import LossCurve
+from peft_registry.schemas.system_metrics import SystemMetrics
+from peft_registry.trainer.data.collate import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class BatchShape:
+    """How often the run computed a batch of `tokens`, whose attention ran over `squares` = Σ T², with `supervised`
+    positions through the output head."""
+
+    tokens: int
+    squares: int
+    supervised: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What happened: tokens include padding and repeats over epochs; `shapes` are what compute is counted from.
+
+    `resumed_at` is the step after which a killed run went on. `peak_bytes` is of training alone where `peak_is_own`. `system` is
+    of the process that keeps the state.
+    """
+
+    curve: LossCurve
+    steps: int
+    tokens: int
+    supervised_tokens: int
+    padding_tokens: int
+    seconds: float
+    shapes: tuple[BatchShape, ...]
+    energy_kwh: float | None = None
+    layout: Layout = "padded"
+    resumed_at: int | None = None
+    recomputed: bool = False  # activations were computed twice: gradient checkpointing
+    processes: int = 1
+    peak_bytes: int | None = None
+    peak_is_own: bool = False
+    system: SystemMetrics | None = None
