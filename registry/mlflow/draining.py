@@ -281,7 +281,7 @@ def _drained(registry: Registry, *, anew: bool, observe: Observe) -> SyncOutcome
             observe=observe,
         )
     if sealing is not None:
-        sealing.keep()
+        sealing.keep_added()
     return outcome
 
 

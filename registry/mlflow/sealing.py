@@ -31,10 +31,14 @@ from peft_registry.registry.mlflow.seals import (
     Relations,
     Seal,
     SealBook,
+    SealCover,
     SealHead,
+    SealPage,
     Touched,
+    book_text,
     changes_with_time,
     files_digest,
+    line_of,
     read_book,
     runs_judged_anew,
     subjects_of,
@@ -59,6 +63,7 @@ from peft_registry.schemas.manifest import Manifest
 
 _PROGRAMS = ("mlflow", "mlflow-skinny", "pydantic")
 _MANIFEST_TAG = "registry.manifest"
+_PAGE = 256  # versions that are kept at once while they are written
 
 
 @dataclass
@@ -87,21 +92,25 @@ class Sealing:
             registered: how many versions each name has.
         """
         book = read_book(self.kept.read(), made_with=self.made_with)
-        if not book.seals or any(_is_lost(label, registered) for label in book.seals):
+        if not book.pages or any(_is_lost(label, registered) for label in book.labels):
             return {}
         try:
             with self.registry.database.reading(), self.registry.database.read() as tx:
                 newest = snapshot_if_trusted(self.registry, tx)
                 if newest is None or not _has_all_versions(tx, newest, registered):
                     return {}
-                touched = [self._touched_since(tx, newest, head, book, rows) for head in book.heads]
+                heads = dict.fromkeys(page.head for page in book.pages)
+                touched = {head: self._touched_since(tx, newest, head, book, rows) for head in heads}
         except KnownError:  # what is wrong with the log or the store is said where everything is compared
             return {}
-        return {
-            label: seal if seal.head == 0 else seal.revised(head=0)
-            for label, seal in book.seals.items()
-            if not touched[seal.head].touches(label, seal.manifest)
-        }
+        standing = {}
+        for page in book.pages:
+            for label, seal in page.seals.items():
+                if touched[page.head].touches(label, seal.manifest):
+                    standing.pop(label, None)  # of one version the last seal counts
+                else:
+                    standing[label] = seal
+        return standing
 
     def holds(self, seal: Seal, label: str, known: Mapping[str, Any], rows: StoreRows, root: Path) -> bool:
         """Whether a version lies in MLflow's store as it was sealed.
@@ -152,7 +161,6 @@ class Sealing:
             return
         continues = projection.continues
         self.made[f"{version.name}:{version.number}"] = Seal(
-            head=0,
             manifest=projection.manifest,
             projection=str(projection.digest),
             run_id=ids[0],
@@ -172,30 +180,24 @@ class Sealing:
             return
         of_model = {file.path: str(Digest.of(file.content.make())) for file in projection.version.artifacts}
         self.seal(projection, ids=(version.run_id, version.model_id), rows=rows, files=(version.digests, of_model))
+        if len(self.made) >= _PAGE:  # whoever copies ten thousand has no more of them in memory
+            self.keep_added()
 
-    def keep(self, standing: Mapping[str, Seal] | None = None) -> bool:
-        """Keep what was sealed; False where it cannot be written.
-
-        Args:
-            standing: what was true at this head, in the place of all that was kept before; None leaves that.
-        """
-        made = self._untouched()
-        if standing is not None:
-            return self._write(SealBook(made_with=self.made_with, heads=(self.head,), seals={**standing, **made}))
-        if not made:
+    def keep_added(self) -> bool:
+        """Keep what was sealed beside what was kept before; False where it cannot be written."""
+        page = SealPage(head=self.head, seals=self._untouched())
+        self.made.clear()
+        if not page.seals:
             return True
-        before = read_book(self.kept.read(), made_with=self.made_with)
-        newest = len(before.heads)
-        seals = before.seals | {label: seal.revised(head=newest) for label, seal in made.items()}
-        used = sorted({seal.head for seal in seals.values()})
-        heads = (*before.heads, self.head)
-        renumbered = {label: seal.revised(head=used.index(seal.head)) for label, seal in seals.items()}
-        return self._write(
-            SealBook(made_with=self.made_with, heads=tuple(heads[index] for index in used), seals=renumbered)
-        )
+        if self.kept.begins_with(line_of(SealCover(made_with=self.made_with))):
+            return self.kept.add(line_of(page))
+        return self.kept.write(book_text(SealBook(self.made_with, (page,))))
 
-    def _write(self, book: SealBook) -> bool:
-        return self.kept.write(book.model_dump_json().encode())
+    def keep(self, standing: Mapping[str, Seal]) -> bool:
+        """Keep what was true at this head, and what was sealed, in the place of all that was kept before; False where it cannot be
+        written."""
+        page = SealPage(head=self.head, seals={**standing, **self._untouched()})
+        return self.kept.write(book_text(SealBook(self.made_with, (page,))))
 
     def _untouched(self) -> dict[str, Seal]:
         """What was sealed, but for what an entry behind the head could have changed: it may be of a time before it or after."""
@@ -226,7 +228,7 @@ class Sealing:
             return EVERYTHING
         proof = merkle.consistency_proof(head.size, size, store.get_node)
         merkle.check_consistency(head.size, size, proof, bytes.fromhex(head.root), root)
-        manifests = [seal.manifest for seal in book.seals.values()]
+        manifests = book.manifests
         touched = self._touched_by(tx, tuple(_leaves_from(tx, newest, head.size)), manifests)
         return touched if touched.everything else self._with_judged(touched, head, manifests, rows)
 

@@ -58,7 +58,6 @@ class Seal(Frozen):
     """What lay in MLflow's store of one version, and was what its signed records give.
 
     Attributes:
-        head: which of the book's heads it was made under.
         manifest: of the version.
         projection: the digest of what the records give.
         run_id: of its run in MLflow.
@@ -71,7 +70,6 @@ class Seal(Frozen):
         continues: the manifest of the adapter whose training it continued.
     """
 
-    head: int = Field(ge=0)
     manifest: Digest
     projection: str
     run_id: str
@@ -84,26 +82,70 @@ class Seal(Frozen):
     continues: str | None = None
 
 
-class SealBook(Frozen):
-    """All seals of a home, by `name:number`. `made_with` is a digest of all but the log that what the records give follows from."""
+class SealPage(Frozen):
+    """What was sealed under one head, by `name:number`."""
 
-    schema_version: Literal["1"] = "1"
+    head: SealHead
+    seals: dict[str, Seal]
+
+
+class SealCover(Frozen):
+    """The first line of a book; `made_with` is a digest of all but the log that what the records give follows from."""
+
+    schema_version: Literal["2"] = "2"
     made_with: Digest
-    heads: tuple[SealHead, ...] = ()
-    seals: dict[str, Seal] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SealBook:
+    """All seals of a home: pages in the order in which they were added. Of one version the last seal counts."""
+
+    made_with: Digest
+    pages: tuple[SealPage, ...] = ()
+
+    @property
+    def manifests(self) -> tuple[Digest, ...]:
+        """Of every version that has a seal."""
+        return tuple(seal.manifest for page in self.pages for seal in page.seals.values())
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """Every version that has a seal, as `name:number`."""
+        return frozenset(label for page in self.pages for label in page.seals)
+
+
+def book_text(book: SealBook) -> bytes:
+    """A book as it is kept, a line each: its cover, then its pages, so that a page is added without reading those before it."""
+    lines: list[Frozen] = [SealCover(made_with=book.made_with), *book.pages]
+    return b"".join(map(line_of, lines))
+
+
+def line_of(part: Frozen) -> bytes:
+    """A cover or a page as it is kept."""
+    return part.model_dump_json().encode() + b"\n"
 
 
 def read_book(data: bytes | None, *, made_with: Digest) -> SealBook:
-    """The book in these bytes; an empty one where they are none, or where what it was made with changed."""
+    """The book in these bytes; an empty one where they are none, or where what it was made with changed.
+
+    A page that cannot be read, such as one that was being added when the machine stopped, is left out.
+    """
     empty = SealBook(made_with=made_with)
     if data is None:
         return empty
+    cover, *lines = data.split(b"\n")
     try:
-        book = SealBook.model_validate_json(data)
+        if SealCover.model_validate_json(cover).made_with != made_with:
+            return empty
     except ValidationError:
         return empty
-    is_whole = all(seal.head < len(book.heads) for seal in book.seals.values())
-    return book if is_whole and book.made_with == made_with else empty
+    pages = []
+    for line in lines:
+        try:
+            pages.append(SealPage.model_validate_json(line))
+        except ValidationError:
+            continue
+    return SealBook(made_with, tuple(pages))
 
 
 def changes_with_time(tags: Mapping[str, str]) -> bool:

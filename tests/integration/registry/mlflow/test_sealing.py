@@ -12,8 +12,9 @@ import pytest
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
+from peft_registry.registry.mlflow import mirror, sealing
 from peft_registry.registry.mlflow.checking import check_mirror, repair_mirror
-from peft_registry.registry.mlflow.draining import sync_mirror
+from peft_registry.registry.mlflow.draining import rebuild_mirror, sync_mirror
 from peft_registry.registry.mlflow.projection import CARD_PATH
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.snapshots import VersionsDiffer
@@ -127,6 +128,24 @@ def test_what_was_compared_once_is_not_compared_again_unless_that_is_asked(place
     checked = check_mirror(place.registry, in_full=True)
     assert (checked.exit_code, checked.sealed) == (0, 0)
     assert "5 unchanged" in "\n".join(check_mirror(place.registry).lines())
+
+
+def test_versions_that_are_written_together_are_sealed_a_few_at_a_time(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many are in memory as make a page: the third of two a page has one of its own, and counts with the others."""
+    monkeypatch.setattr(mirror, "TOGETHER_FROM", 0)
+    monkeypatch.setattr(sealing, "_PAGE", 2)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(made / "home", tmp_path / "home")
+    with closing(reopened(tmp_path / "home", state=tmp_path / "state")) as registry:
+        shutil.rmtree(registry.files.mlflow)
+        assert rebuild_mirror(registry).clean
+        book = kept_seals(registry.folder, tmp_path / "state").read()
+        assert book is not None
+        assert [line.count(b'"run_id"') for line in book.split(b"\n") if line] == [0, 2, 2, 1]
+        checked = check_mirror(registry)
+        assert (checked.exit_code, checked.sealed) == (0, ALL)
 
 
 def test_a_file_that_was_edited_is_found_though_size_and_time_are_as_they_were(place: Sealed) -> None:

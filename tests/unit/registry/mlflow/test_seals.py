@@ -1,14 +1,20 @@
 """Which versions new entries of the log leave as they were sealed: no more than those is believed."""
 
+from pathlib import Path
+
 import pytest
 
+from peft_registry.registry.homes.kept_seals import KeptSeals
 from peft_registry.registry.mlflow.seals import (
     OF_SUBJECT,
     Relations,
     SealBook,
     SealHead,
+    SealPage,
+    book_text,
     changes_with_time,
     files_digest,
+    line_of,
     read_book,
     runs_judged_anew,
     subjects_of,
@@ -96,14 +102,38 @@ def test_a_run_that_was_begun_has_those_of_its_plan_and_rows_judged_anew() -> No
     assert runs_judged_anew(before, b"{}\n") is None
 
 
+MADE_WITH = Digest.of(b"programs")
+
+
+def a_page(size: int) -> SealPage:
+    return SealPage(head=SealHead(size=size, root="0" * 64, begun_bytes=0, begun=Digest.of(b"")), seals={})
+
+
 def test_a_book_that_was_made_with_something_else_or_is_none_is_empty() -> None:
-    made_with = Digest.of(b"programs")
-    head = SealHead(size=1, root="0" * 64, begun_bytes=0, begun=Digest.of(b""))
-    data = SealBook(made_with=made_with, heads=(head,)).model_dump_json().encode()
-    assert read_book(data, made_with=made_with).heads == (head,)
-    assert read_book(data, made_with=Digest.of(b"others")).heads == ()
-    assert read_book(b"[]", made_with=made_with).heads == ()
-    assert read_book(None, made_with=made_with).heads == ()
+    data = book_text(SealBook(MADE_WITH, (a_page(1),)))
+    assert read_book(data, made_with=MADE_WITH).pages == (a_page(1),)
+    assert read_book(data, made_with=Digest.of(b"others")).pages == ()
+    assert read_book(b"[]", made_with=MADE_WITH).pages == ()
+    assert read_book(None, made_with=MADE_WITH).pages == ()
+
+
+def test_of_a_book_that_was_cut_short_the_other_pages_count(tmp_path: Path) -> None:
+    kept = KeptSeals(tmp_path / "seals.jsonl")
+    whole = book_text(SealBook(MADE_WITH, (a_page(1), a_page(2))))
+    assert kept.write(whole[:-20])
+    assert kept.add(line_of(a_page(3)))
+    data = kept.read()
+    assert read_book(data, made_with=MADE_WITH).pages == (a_page(1), a_page(3))
+
+
+def test_what_is_kept_begins_with_its_cover_alone(tmp_path: Path) -> None:
+    kept = KeptSeals(tmp_path / "seals.jsonl")
+    assert not kept.begins_with(b"cover")
+    assert not kept.add(b"page"), "nothing is kept that could be added to"
+    assert kept.write(b"cover")
+    assert kept.begins_with(b"cover")
+    assert not kept.begins_with(b"other")
+    assert not kept.begins_with(b"cover and more")
 
 
 def test_no_two_sets_of_rows_or_files_have_one_digest() -> None:
