@@ -1,7 +1,7 @@
 """Reading thousands of records without Python's collector of cycles walking through all that lives each few records.
 
-A record, its page and their rows are some ten thousand objects and no cycle: they go when the last name for them goes. The collector
-counts them as they come, and looks through what lives for every 700; of a long reading that is a fifth of the time.
+A record, its page and their rows are some ten thousand objects and no cycle: they go when the last name for them goes. For every
+700 that come the collector looks through what lives, which is a fifth of the time of a long reading.
 """
 
 import gc

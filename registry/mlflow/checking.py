@@ -16,6 +16,7 @@ from typing import Any
 from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import DiskFull, NotWritable, scratch_folder
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.rare_collections import rare_collections
 from peft_registry.registry.mlflow.comparing import (
     Difference,
     differences_of_model,
@@ -122,6 +123,7 @@ class MirrorCheck:
         }
 
 
+@rare_collections()
 def check_mirror(registry: Registry, *, in_full: bool = False, observe: Observe = ignore) -> MirrorCheck:
     """Read everything of ours back from MLflow, and hold it against what the signed records give.
 

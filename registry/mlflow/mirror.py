@@ -14,6 +14,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, Protocol
 
+from peft_registry.registry.homes.rare_collections import rare_collections
 from peft_registry.registry.mlflow.own_store import NewVersion
 from peft_registry.registry.mlflow.projection import EXPERIMENT, Projection
 from peft_registry.registry.mlflow.refusals import DriftFound, EntryRefused
@@ -110,6 +111,7 @@ class SyncOutcome:
     drift: tuple[Drift, ...] = ()
 
 
+@rare_collections()
 def sync(
     pages: Iterable[Sequence[OutboxEntry]],
     *,

@@ -103,7 +103,7 @@ class Sealing:
                 touched = {head: self._touched_since(tx, newest, head, book, rows) for head in heads}
         except KnownError:  # what is wrong with the log or the store is said where everything is compared
             return {}
-        standing = {}
+        standing: dict[str, Seal] = {}
         for page in book.pages:
             for label, seal in page.seals.items():
                 if touched[page.head].touches(label, seal.manifest):

@@ -16,6 +16,7 @@ from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.rare_collections import rare_collections
 from peft_registry.registry.records.bindings import binding_of
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.decisions import decided_by
@@ -62,6 +63,7 @@ class WithinRefused(InputRefused):
     most: int
 
 
+@rare_collections()
 def report_all(registry: Registry, *, within_days: int) -> WholeRegistry:
     """The report on every version of a registry, and on its keys, as of now.
 
