@@ -41,7 +41,7 @@ def mirror_sync(home: HomeOption = None, output: OutputOption = Output.text) -> 
 def mirror_status(home: HomeOption = None, output: OutputOption = Output.text) -> None:
     """Say what is mirrored, where, and what waits. MLflow is not asked."""
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.mlflow.draining import mirror_standing
+    from peft_registry.registry.mlflow.mirror_status import mirror_standing
 
     with opened(home) as registry:
         _say_where(registry)
@@ -106,7 +106,7 @@ def mirror_forget(
     MLflow is left as it is, and the next sync begins with every version.
     """
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.mlflow.draining import forget_mirror
+    from peft_registry.registry.mlflow.mirror_status import forget_mirror
 
     with opened(home) as registry:
         forgotten = forget_mirror(registry, place)
@@ -153,7 +153,7 @@ def _say_where(registry: "Registry") -> None:
     """Say so where MLFLOW_TRACKING_URI names another server than the one that the home is mirrored to."""
     from peft_registry.cli.settings import tracking_uri
     from peft_registry.registry.mlflow.connecting import other_server
-    from peft_registry.registry.mlflow.draining import mirror_route
+    from peft_registry.registry.mlflow.home_route import mirror_route
 
     route = mirror_route(registry)
     other = other_server(route, tracking_uri())

@@ -36,7 +36,8 @@ def ui(
     """
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.mlflow.draining import mirror_route, sync_mirror
+    from peft_registry.registry.mlflow.draining import sync_mirror
+    from peft_registry.registry.mlflow.home_route import mirror_route
     from peft_registry.registry.mlflow.server import DEFAULT_HOST, serve
     from peft_registry.registry.mlflow.sharing import EVERY_ADDRESS, require_loopback, shared
 

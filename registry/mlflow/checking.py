@@ -24,15 +24,10 @@ from peft_registry.registry.mlflow.comparing import (
     differences_of_run,
     differences_of_version,
 )
-from peft_registry.registry.mlflow.draining import (
-    Loader,
-    RouteState,
-    mirror_route,
-    mirror_state,
-    sync_mirror,
-    turn,
-)
+from peft_registry.registry.mlflow.draining import sync_mirror
+from peft_registry.registry.mlflow.home_route import mirror_route
 from peft_registry.registry.mlflow.mirror import TOGETHER, MirrorState, require_marked, require_store
+from peft_registry.registry.mlflow.projected_versions import Loader
 from peft_registry.registry.mlflow.projection import COMPARISON_TAG, ArtifactFile, Projection
 from peft_registry.registry.mlflow.refusals import EntryRefused
 from peft_registry.registry.mlflow.route import (
@@ -43,6 +38,7 @@ from peft_registry.registry.mlflow.route import (
     MirrorUnavailable,
     prepare_environment,
 )
+from peft_registry.registry.mlflow.route_state import RouteState, mirror_state, turn
 from peft_registry.registry.mlflow.sealing import Sealing, open_sealing
 from peft_registry.registry.mlflow.seals import Seal
 from peft_registry.registry.mlflow.side_runs import TRIAL

@@ -52,7 +52,8 @@ def measured(home: Path, *, by_client: bool, in_full: bool) -> Cost:
     """Copy a home that was never mirrored, in this process."""
     from peft_registry.registry.mlflow import mirror
     from peft_registry.registry.mlflow.checking import check_mirror
-    from peft_registry.registry.mlflow.draining import mirror_route, sync_mirror
+    from peft_registry.registry.mlflow.draining import sync_mirror
+    from peft_registry.registry.mlflow.home_route import mirror_route
     from peft_registry.registry.mlflow.route import prepare_environment
     from peft_registry.registry.mlflow.surface import open_surface
 

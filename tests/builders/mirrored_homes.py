@@ -9,7 +9,7 @@ from pathlib import Path
 
 from peft_registry.registry.homes.home import Registry, read_settings
 from peft_registry.registry.homes.kept_seals import KeptSeals
-from peft_registry.registry.mlflow.draining import mirror_route
+from peft_registry.registry.mlflow.home_route import mirror_route
 from tests.builders.homes import a_home, reopened
 
 

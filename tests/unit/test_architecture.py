@@ -169,7 +169,8 @@ def test_listing_loads_nothing_that_trains_browses_or_migrates(tmp_path: Path, h
 def test_verifying_loads_no_deep_learning_stack(tmp_path: Path) -> None:
     loaded = packages(
         modules_after(
-            "from peft_registry.registry.use_cases import verify, pull\nfrom peft_registry.registry.mlflow import draining",
+            "from peft_registry.registry.use_cases import verify, pull\n"
+            "from peft_registry.registry.mlflow import draining, mirror_status",
             cwd=tmp_path,
         )
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.draining import projection_of
+from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.pull import pull_version

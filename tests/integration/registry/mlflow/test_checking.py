@@ -13,9 +13,11 @@ from sqlalchemy import delete
 from peft_registry.registry.database.tables import mirrored
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.checking import check_mirror, repair_mirror
-from peft_registry.registry.mlflow.draining import mirror_route, mirror_state, rebuild_mirror, sync_mirror, turn
+from peft_registry.registry.mlflow.draining import rebuild_mirror, sync_mirror
+from peft_registry.registry.mlflow.home_route import mirror_route
 from peft_registry.registry.mlflow.projection import CARD_PATH, REPORT_PATH
 from peft_registry.registry.mlflow.route import MirrorNotChecked
+from peft_registry.registry.mlflow.route_state import mirror_state, turn
 from peft_registry.registry.mlflow.surface import open_surface
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register_product import register_product

@@ -15,7 +15,9 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow import own_names
 from peft_registry.registry.mlflow.checking import check_mirror
 from peft_registry.registry.mlflow.connecting import MirrorAddressRefused, connect_mirror, other_server
-from peft_registry.registry.mlflow.draining import mirror_route, mirror_standing, sync_mirror
+from peft_registry.registry.mlflow.draining import sync_mirror
+from peft_registry.registry.mlflow.home_route import mirror_route
+from peft_registry.registry.mlflow.mirror_status import mirror_standing
 from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
 from peft_registry.registry.mlflow.route import MirrorNotChecked, MirrorRoute, MirrorUnavailable
 from peft_registry.registry.mlflow.server import _refuse_what_passes_for_ours

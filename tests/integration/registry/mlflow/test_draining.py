@@ -15,15 +15,12 @@ import pytest
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow import draining
 from peft_registry.registry.mlflow.checking import check_mirror
-from peft_registry.registry.mlflow.draining import (
-    mirror_route,
-    mirror_standing,
-    mirror_state,
-    rebuild_mirror,
-    sync_mirror,
-)
+from peft_registry.registry.mlflow.draining import rebuild_mirror, sync_mirror
+from peft_registry.registry.mlflow.home_route import mirror_route
+from peft_registry.registry.mlflow.mirror_status import mirror_standing
 from peft_registry.registry.mlflow.projection import REPORT_PATH
 from peft_registry.registry.mlflow.route import MirrorFull, MirrorGone
+from peft_registry.registry.mlflow.route_state import mirror_state
 from peft_registry.registry.use_cases import report, verify
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register_product import register_product
@@ -328,7 +325,8 @@ import json, sys
 from contextlib import closing
 from pathlib import Path
 from peft_registry.registry.mlflow.checking import check_mirror
-from peft_registry.registry.mlflow.draining import mirror_standing, sync_mirror
+from peft_registry.registry.mlflow.draining import sync_mirror
+from peft_registry.registry.mlflow.mirror_status import mirror_standing
 from peft_registry.schemas.errors import KnownError
 from tests.builders.homes import reopened
 home, filler = Path(sys.argv[1]), Path(sys.argv[2])

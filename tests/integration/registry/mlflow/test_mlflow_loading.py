@@ -19,7 +19,8 @@ import torch
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
-from peft_registry.registry.mlflow.draining import mirror_route, sync_mirror
+from peft_registry.registry.mlflow.draining import sync_mirror
+from peft_registry.registry.mlflow.home_route import mirror_route
 from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.add_base import AddedBase

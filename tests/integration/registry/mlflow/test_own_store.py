@@ -15,7 +15,9 @@ from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.mlflow import mirror, own_store
 from peft_registry.registry.mlflow.checking import check_mirror
-from peft_registry.registry.mlflow.draining import RouteState, mirror_route, rebuild_mirror, sync_mirror
+from peft_registry.registry.mlflow.draining import rebuild_mirror, sync_mirror
+from peft_registry.registry.mlflow.home_route import mirror_route
+from peft_registry.registry.mlflow.route_state import RouteState
 from peft_registry.registry.mlflow.surface import Surface, open_surface
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register_product import register_product

@@ -12,13 +12,10 @@ import pytest
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow import mirror
 from peft_registry.registry.mlflow.checking import check_mirror, repair_mirror
-from peft_registry.registry.mlflow.draining import (
-    forget_mirror,
-    mirror_route,
-    rebuild_mirror,
-    sync_mirror,
-)
+from peft_registry.registry.mlflow.draining import rebuild_mirror, sync_mirror
+from peft_registry.registry.mlflow.home_route import mirror_route
 from peft_registry.registry.mlflow.mirror import sync
+from peft_registry.registry.mlflow.mirror_status import forget_mirror
 from peft_registry.registry.mlflow.route import MirrorGone, MirrorRoute
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register_product import register_product

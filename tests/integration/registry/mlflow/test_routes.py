@@ -12,18 +12,12 @@ from pathlib import Path
 import pytest
 
 from peft_registry.registry.database import catalog
-from peft_registry.registry.mlflow import draining
+from peft_registry.registry.mlflow import route_state
 from peft_registry.registry.mlflow.checking import check_mirror
-from peft_registry.registry.mlflow.draining import (
-    RouteState,
-    forget_mirror,
-    mirror_standing,
-    mirror_state,
-    rebuild_mirror,
-    sync_mirror,
-    turn,
-)
+from peft_registry.registry.mlflow.draining import rebuild_mirror, sync_mirror
+from peft_registry.registry.mlflow.mirror_status import forget_mirror, mirror_standing
 from peft_registry.registry.mlflow.route import MirrorBusy, MirrorGone, RouteUnknown, TurnLost
+from peft_registry.registry.mlflow.route_state import RouteState, mirror_state, turn
 from peft_registry.registry.use_cases.promote import set_alias
 from tests.builders.homes import a_home, register_adapter, reopened
 from tests.builders.mirrored_homes import labels_in_mlflow, runs_in_mlflow, two_machines
@@ -68,7 +62,7 @@ def test_a_second_machine_with_an_empty_store_of_its_own_gets_everything(
 def test_a_turn_of_a_machine_that_was_killed_ends_by_itself_and_of_a_process_of_this_home_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(draining, "LOCK_SECONDS", 0.5)
+    monkeypatch.setattr(route_state, "LOCK_SECONDS", 0.5)
     with a_home(tmp_path / "home") as registry:
         register_adapter(registry, tmp_path)
         with turn(registry) as state:
@@ -129,7 +123,7 @@ def test_a_process_that_is_killed_with_a_version_half_copied_keeps_nobody_waitin
     with closing(reopened(tmp_path / "home")) as registry:
         started = time.monotonic()
         assert sync_mirror(registry).clean
-        assert time.monotonic() - started < draining.TURN_SECONDS
+        assert time.monotonic() - started < route_state.TURN_SECONDS
         assert set(runs_in_mlflow(registry).values()) == {1}
         assert labels_in_mlflow(registry) == ["helper:1", "tiny:1"]
         assert check_mirror(registry).exit_code == 0

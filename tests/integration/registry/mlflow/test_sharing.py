@@ -18,8 +18,10 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow import server
 from peft_registry.registry.mlflow.checking import check_mirror
 from peft_registry.registry.mlflow.connecting import connect_mirror
-from peft_registry.registry.mlflow.draining import mirror_standing, mirror_state, rebuild_mirror, sync_mirror
+from peft_registry.registry.mlflow.draining import rebuild_mirror, sync_mirror
+from peft_registry.registry.mlflow.mirror_status import mirror_standing
 from peft_registry.registry.mlflow.route import MirrorRoute
+from peft_registry.registry.mlflow.route_state import mirror_state
 from peft_registry.registry.mlflow.server import LoginNotAsked, serve
 from peft_registry.registry.mlflow.sharing import (
     LoginNotConfigured,

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.draining import mirror_route, sync_mirror
+from peft_registry.registry.mlflow.draining import sync_mirror
+from peft_registry.registry.mlflow.home_route import mirror_route
 from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
 from peft_registry.registry.mlflow.route import STRICT, server_environment
 from peft_registry.registry.mlflow.whose_alias import checked_answer

@@ -12,7 +12,7 @@ from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.stated import FactNeedsSignature
 from peft_registry.registry.compliance.superseding import superseding
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.draining import projection_of
+from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.provenance import provenance_predicate
 from peft_registry.registry.records.record_histories import RecordContradicted
 from peft_registry.registry.records.references import version_named

@@ -11,8 +11,8 @@ from peft_registry.cli.main import run
 from peft_registry.registry.database.tables import version_sources
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.where import read_query
-from peft_registry.registry.mlflow.draining import projection_of
 from peft_registry.registry.mlflow.home_reader import HomeReader
+from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.recalls import RecallsUnknown, VersionRecalled, recalls_above, with_recalls
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.snapshots import SaidDiffers, VersionsDiffer

@@ -9,7 +9,7 @@ import pytest
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.where import read_query
-from peft_registry.registry.mlflow.draining import projection_of
+from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.facets import FACETS_FORM
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.stored_manifests import stored_manifest

@@ -13,7 +13,7 @@ from peft_registry.registry.compliance.facts import FactUnknown
 from peft_registry.registry.compliance.stated import FactMalformed, FactNeedsSignature, FactNotDeclarable
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import ProfileValueRefused
-from peft_registry.registry.mlflow.draining import projection_of
+from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.verify import verify_version

@@ -1,0 +1,203 @@
+"""Versions as MLflow should show them now, read from the signed records, many together.
+
+Nothing is verified here: that is done where a person looks. What many versions need of others is read once for each batch.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+
+from peft_registry.registry.compliance.completeness import completeness
+from peft_registry.registry.compliance.first_record import Elsewhere
+from peft_registry.registry.compliance.verdicts.decision import NOBODY
+from peft_registry.registry.database import catalog
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.mlflow.decision_standing import standing_of
+from peft_registry.registry.mlflow.description import FilledCount, Neighbour, neighbours_in
+from peft_registry.registry.mlflow.home_route import mirror_route
+from peft_registry.registry.mlflow.projection import Content, Projection, project_version
+from peft_registry.registry.records.evaluations import judged_now, standing_evaluations
+from peft_registry.registry.records.recalls import recall_texts
+from peft_registry.registry.records.references import versions_of_artifact
+from peft_registry.registry.records.signed_records import elsewhere, read_statements_ahead, records_of
+from peft_registry.registry.use_cases.report import ReportInputs, render_report, report_inputs
+from peft_registry.registry.verification.signed_versions import (
+    prove_artifacts,
+    signed_lineage,
+    signed_version,
+    signed_versions,
+)
+from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
+from peft_registry.schemas.identity import Digest, Reference
+from peft_registry.schemas.mirror import OutboxEntry
+from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.system_metrics import SystemMetrics
+from peft_registry.schemas.version import Version
+
+
+@dataclass
+class Loader:
+    """Reads versions to be copied, or held against their copies, some together.
+
+    What many of them need of others is read once for each batch.
+    """
+
+    registry: Registry
+    read: "dict[str, Projection | KnownError]" = field(default_factory=dict)  # ahead, by label
+
+    def read_ahead(self, entries: Sequence[OutboxEntry]) -> None:
+        """Read the versions of these entries together, in one transaction; `load` gives each of them once."""
+        self.read.clear()
+        if not entries:
+            return
+        with self.registry.database.reading():
+            rows = _rows_of(self.registry, entries)
+            shared = _Shared.of(self.registry)
+            for entry in entries:
+                try:
+                    self.read[entry.label] = _projected(self.registry, rows.get(entry.label), entry, shared)
+                except KnownError as error:  # of this version, and said when it is loaded
+                    self.read[entry.label] = error
+
+    def load(self, entry: OutboxEntry) -> Projection:
+        """The projection of an entry's version.
+
+        Raises:
+            KnownError: it cannot be read, or is not what was signed.
+        """
+        if entry.label not in self.read:
+            self.read_ahead((entry,))
+        loaded = self.read.pop(entry.label)
+        if isinstance(loaded, KnownError):
+            raise loaded
+        return loaded
+
+
+def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
+    """What MLflow should show for an entry's version as it is now."""
+    return Loader(registry).load(entry)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What is recorded of other artifacts, read once for several versions: of bases the versions that they are registered as."""
+
+    around: Elsewhere
+    versions_of: Callable[[Digest], tuple[Version, ...]]
+
+    @classmethod
+    def of(cls, registry: Registry) -> "_Shared":
+        return cls(elsewhere(registry), cache(partial(versions_of_artifact, registry)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A version as it was signed and logged, and whether it is the newest of its name."""
+
+    version: Version
+    is_newest: bool
+
+
+def _rows_of(registry: Registry, entries: Sequence[OutboxEntry]) -> dict[str, _Row]:
+    """The versions of these entries by label, proven together; none where any of them is not as it was signed.
+
+    What their statements and their lineage rest on is read, and proven, with them.
+    """
+    try:
+        with registry.database.read() as tx:
+            recorded = catalog.versions_named(tx, [(entry.name, entry.number) for entry in entries])
+            newest = catalog.newest_numbers(tx, sorted({entry.name for entry in entries}))
+        versions = signed_versions(registry, recorded)
+        prove_artifacts(registry, versions)
+        read_statements_ahead(registry, {version.manifest_digest for version in versions})
+    except KnownError:  # of which of them, each says when it is read by itself
+        return {}
+    return {version.label: _Row(version, newest[version.name] == version.number) for version in versions}
+
+
+def _projected(registry: Registry, row: _Row | None, entry: OutboxEntry, shared: _Shared) -> Projection:
+    """The projection of an entry's version; `row` is what was proven with others, None where it is read by itself."""
+    if row is None:
+        with registry.database.read() as tx:
+            recorded = catalog.resolve(tx, Reference(name=entry.name, number=entry.number))
+            newest = catalog.resolve(tx, Reference(name=entry.name))
+        row = _Row(signed_version(registry, recorded), newest.number == entry.number)
+    version = row.version
+    bases = shared.versions_of(version.base_manifest) if version.base_manifest else ()
+    records = records_of(registry, version, shared.around)
+    filled = None
+    if records.modification is not None:
+        counted = completeness(records.modification)
+        filled = FilledCount(filled=counted.filled, total=counted.total)
+    parents: tuple[Digest, ...] = tuple(parent.manifest for parent in records.manifest.parents)
+    neighbours: tuple[Neighbour, ...] = ()
+    unreadable = report = None
+    decided = NOBODY
+    if version.kind == "base":
+        try:
+            neighbours = neighbours_in(signed_lineage(registry, version.manifest_digest))
+        except (IntegrityBroken, NotChecked) as error:  # one damaged descendant does not take its base out of the copy
+            unreadable = error.what
+    else:
+        inputs = report_inputs(registry, version, records=records, current=version)
+        report = _report(registry, inputs)
+        neighbours = neighbours_in(inputs.lineage)
+        decided = inputs.decided
+    return project_version(
+        version=version,
+        run=records.run,
+        merge=records.merge,
+        evaluations=judged_now(registry, version, standing_evaluations(registry, version, records.evaluations)),
+        evaluated=len(records.evaluations),
+        report=report,
+        card=records.card,
+        statements=records.statements,
+        completeness=filled,
+        base=bases[0] if bases else None,
+        parents=parents,
+        continues=next((parent.manifest for parent in records.manifest.parents if parent.role == "start"), None),
+        signer=_person(registry, version.key_id),
+        items=lambda record: registry.store.read_bytes(record.items.sha256),
+        neighbours=neighbours,
+        unreadable=unreadable,
+        pages=mirror_route(registry).kind == "store",
+        recalls=_recalls(registry, version),
+        is_newest=row.is_newest,
+        project=records.project,
+        system=_system_metrics(registry, records.run),
+        standing=standing_of(registry, version, records, decided),
+    )
+
+
+def _system_metrics(registry: Registry, run: RunRecord | None) -> SystemMetrics | None:
+    """What was sampled while a run trained; None where nothing was, or the object that holds it is lost or of another form."""
+    if run is None or run.system is None:
+        return None
+    # a curve of the machine is no reason to show nothing of a version: whoever verifies it says what is lost
+    with contextlib.suppress(KnownError, ValueError):
+        return SystemMetrics.from_json(json.loads(registry.store.read_bytes(run.system.sha256)))
+    return None
+
+
+def _recalls(registry: Registry, version: Version) -> tuple[str, ...]:
+    """The recalls that stand of a version or of what it was made from; where nothing ever was recalled, nobody walks up."""
+    with registry.database.read() as tx:
+        is_any = registry.database.once_while_reading(tx, "recalls", lambda: catalog.any_statement(tx, "recall"))
+    if not is_any:
+        return ()
+    return recall_texts(registry, version.manifest_digest, label=version.label)
+
+
+def _report(registry: Registry, inputs: ReportInputs) -> Content:
+    """The page of a version without checks: draining reads no artifact. Rendered when it is written, and not otherwise."""
+    return Content(inputs.digest, lambda: render_report(registry, inputs))
+
+
+def _person(registry: Registry, key_id: str) -> str | None:
+    """Whom the home's trust file names for a key; None where it names nobody, or can decide nothing now."""
+    try:
+        return registry.trust.person_of(key_id)
+    except (IntegrityBroken, NotChecked):
+        return None
