@@ -25,6 +25,7 @@ from peft_registry.registry.mlflow.comparing import (
     differences_of_version,
 )
 from peft_registry.registry.mlflow.draining import sync_mirror
+from peft_registry.registry.mlflow.experiments import MarkedExperiment
 from peft_registry.registry.mlflow.home_route import mirror_route
 from peft_registry.registry.mlflow.mirror import TOGETHER, MirrorState, require_marked, require_store
 from peft_registry.registry.mlflow.projected_versions import Loader
@@ -43,7 +44,8 @@ from peft_registry.registry.mlflow.sealing import Sealing, open_sealing
 from peft_registry.registry.mlflow.seals import Seal
 from peft_registry.registry.mlflow.side_runs import TRIAL
 from peft_registry.registry.mlflow.store_rows import RowsUnreadable, StoreRows, copy_database, read_rows
-from peft_registry.registry.mlflow.surface import MarkedExperiment, Surface, open_surface
+from peft_registry.registry.mlflow.surface import Surface, open_surface
+from peft_registry.registry.mlflow.written_tags import identity_tags, linked_description, run_tags
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.mirror import OutboxEntry
@@ -232,7 +234,7 @@ class _Check:
         prepare_environment()
         surface = open_surface(route)
         for name, recorded in self.experiments:
-            shown = surface.marked_experiment(name, self.state.mark)
+            shown = surface.experiments.marked(name, self.state.mark)
             require_marked(recorded, shown, self.state, anew=False, where=surface.where)
         different: list[tuple[str, Difference]] = []
         waiting: list[str] = []
@@ -272,7 +274,7 @@ def _foreign_versions(surface: Surface, registered: Mapping[str, int]) -> tuple[
     return tuple(
         (name, Difference("version", str(other), None, f"{name}:{other}"))
         for name, count in registered.items()
-        for other in surface.numbers_of(name)
+        for other in surface.names.numbers(name)
         if other > count
     )
 
@@ -330,33 +332,30 @@ def _compared(surface: Surface, projection: Projection, known: dict[str, Any]) -
         return None
     run_id = known["run_id"]
     model_id = known["model_id"]
-    shown_run = surface.shown_run(run_id)
+    experiment = surface.experiments.id_of(projection.experiment)
+    shown_run = surface.shown.run(run_id)
     name = projection.version.name
     files = (_digests(projection.run.artifacts), _digests(projection.version.artifacts))
     differences = [
         *differences_of_version(
             projection,
-            surface.shown_version(name, projection.version.number),
-            description=surface.description(projection, run_id),
+            surface.shown.version(name, projection.version.number),
+            description=linked_description(projection, experiment=experiment, run_id=run_id),
             run_id=run_id,
         ),
-        *(
-            differences_of_name(projection, surface.shown_name_tags(projection.version.name))
-            if projection.version.name_tags
-            else ()
-        ),
+        *(differences_of_name(projection, surface.names.tags(name)) if projection.version.name_tags else ()),
         *differences_of_run(
             projection,
             shown_run,
-            tags=surface.run_tags(projection, run_id),
+            tags=run_tags(projection, experiment=experiment, run_id=run_id),
             files=files[0],
             model_id=model_id,
         ),
-        *surface.side_differences(projection, run_id, shown_run),
+        *surface.side_runs.differences(projection, run_id=run_id, experiment=experiment, shown=shown_run),
         *differences_of_model(
             projection,
-            surface.shown_model(model_id),
-            tags=surface.model_tags(projection),
+            surface.shown.model(model_id),
+            tags=identity_tags(projection),
             files=files[1],
         ),
     ]

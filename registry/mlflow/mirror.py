@@ -15,6 +15,7 @@ from itertools import chain
 from typing import Any, Protocol
 
 from peft_registry.registry.homes.rare_collections import rare_collections
+from peft_registry.registry.mlflow.experiments import MarkedExperiment
 from peft_registry.registry.mlflow.own_store import NewVersion
 from peft_registry.registry.mlflow.projection import EXPERIMENT, Projection
 from peft_registry.registry.mlflow.refusals import DriftFound, EntryRefused
@@ -26,7 +27,7 @@ from peft_registry.registry.mlflow.route import (
     TurnLost,
     prepare_environment,
 )
-from peft_registry.registry.mlflow.surface import MarkedExperiment, Surface, open_surface
+from peft_registry.registry.mlflow.surface import Surface, open_surface
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.mirror import OutboxEntry
@@ -197,7 +198,7 @@ class _Sync:
                     self._attempt(entry, partial(self._mirror, entry))
                 self._write_planned()
         finally:
-            self.surface.remove_files([version for _, version in self.planned])
+            self.surface.planned.remove_files([version for _, version in self.planned])
 
     def _read_ahead(self, entries: Sequence[OutboxEntry]) -> None:
         """Read at once what mirroring these entries takes; what is appended from now on is not among it."""
@@ -241,7 +242,7 @@ class _Sync:
         self.planned_ids = {}
         if not planned:
             return
-        written = self.surface.write_together([version for _, version in planned])
+        written = self.surface.planned.write([version for _, version in planned])
         entries = []
         for (entry, version), rows in zip(planned, written, strict=True):
             if rows is not None:
@@ -276,12 +277,12 @@ class _Sync:
             return
         if not self.known_experiments:
             self._require_marked_but(experiment)
-        shown = self.surface.marked_experiment(experiment, self.state.mark)
+        shown = self.surface.experiments.marked(experiment, self.state.mark)
         recorded = self.state.get("experiment", experiment)
         require_marked(recorded, shown, self.state, anew=self.anew, where=self.surface.where)
         turn = 1 + (recorded or {}).get("turn", 0)
         # in this order: a sync that is killed in between left the next mark, which is accepted
-        self.surface.mark_experiment(experiment, self.state.mark, f"{self.state.route} {turn}")
+        self.surface.experiments.mark(experiment, self.state.mark, f"{self.state.route} {turn}")
         self.state.put("experiment", experiment, {"identity": shown.identity, "turn": turn})
         self.state.keep()
         self.known_experiments.add(experiment)
@@ -289,7 +290,7 @@ class _Sync:
     def _require_marked_but(self, experiment: str) -> None:
         for name, recorded in self.state.every("experiment").items():
             if name != experiment:
-                shown = self.surface.marked_experiment(name, self.state.mark)
+                shown = self.surface.experiments.marked(name, self.state.mark)
                 require_marked(recorded, shown, self.state, anew=self.anew, where=self.surface.where)
 
     def _mirror(self, entry: OutboxEntry) -> bool:
@@ -312,11 +313,11 @@ class _Sync:
         if not self.is_catching_up or not self._is_new(entry.label):
             return False
         self._require_same_store(projection.experiment)
-        if not self.surface.can_write_together(projection):
+        if not self.surface.planned.can_take(projection):
             return False
         self._require_predecessor(entry)
         known = [ids for parent in projection.parents if (ids := self._ids_of(str(parent))) is not None]
-        version = self.surface.planned(
+        version = self.surface.planned.plan(
             projection,
             parent_models=tuple(ids["model_id"] for ids in known),
             parent_run=self._run_below_which(projection),
@@ -356,12 +357,12 @@ class _Sync:
         is_there = True
         if known is None:
             self._require_predecessor(entry)
-            is_there = self.surface.has_own_number(projection)
+            is_there = self.surface.versions.has_own_number(projection)
         run_id, model_id = self._run_and_model(projection, label)
         if known is None:
-            self.surface.ensure_version(projection, run_id=run_id, model_id=model_id, is_there=is_there)
+            self.surface.versions.ensure(projection, run_id=run_id, model_id=model_id, is_there=is_there)
         else:
-            self.surface.refresh_version(projection, run_id=run_id)
+            self.surface.versions.refresh(projection, run_id=run_id)
         self._move_aliases(projection, entry, held=tuple(known["aliases"]) if known else ())
         self._put_version(label, projection, run_id, model_id)
 
@@ -385,22 +386,22 @@ class _Sync:
             return
         if any(planned.label == label for planned, _ in self.planned):
             return
-        if not self.surface.holds_version(entry.name, before):
+        if not self.surface.versions.holds(entry.name, before):
             raise EntryRefused(f"{entry.name}:{before} comes first and is not mirrored")
 
     def _run_and_model(self, projection: Projection, label: str) -> tuple[str, str]:
         known_run = self.state.get("run", label) or {}
-        run_id = self.surface.ensure_run(projection, known_run.get("run_id"))
+        run_id = self.surface.runs.ensure(projection, known_run.get("run_id"))
         # a run made anew has none of the files that the earlier one had
         is_same = known_run.get("run_id") == run_id
         written = known_run.get("files", {}) if is_same else {}
         digests = known_run.get("digests", {}) if is_same else {}
         self.state.put("run", label, {"run_id": run_id, "files": written, "digests": digests})
         known_model = self.state.get("model", label)
-        model_id = self.surface.ensure_model(projection, run_id, known_model["model_id"] if known_model else None)
+        model_id = self.surface.models.ensure(projection, run_id, known_model["model_id"] if known_model else None)
         self._put_model(label, projection, run_id, model_id)
         parents = (self.state.get("manifest", str(parent)) for parent in projection.parents)
-        digests |= self.surface.fill_run(
+        digests |= self.surface.runs.fill(
             projection,
             run_id=run_id,
             model_id=model_id,
@@ -414,7 +415,7 @@ class _Sync:
         """Set what the version has; take away only an alias that no other version has got since."""
         name, number = projection.version.name, projection.version.number
         for alias in projection.version.aliases:
-            self.surface.set_alias(name, alias, number)
+            self.surface.names.set_alias(name, alias, number)
             self.state.put("alias", f"{name}@{alias}", {"number": number})
         self._take_away(entry, {*held, entry.alias} - {*projection.version.aliases, None})
 
@@ -423,7 +424,7 @@ class _Sync:
         for alias in sorted(filter(None, aliases)):
             holder = self.state.get("alias", f"{entry.name}@{alias}")
             if holder is not None and holder["number"] == entry.number:
-                self.surface.delete_alias(entry.name, alias)
+                self.surface.names.delete_alias(entry.name, alias)
                 self.state.put("alias", f"{entry.name}@{alias}", {"number": None})
 
 

@@ -4,14 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from peft_registry.registry.disk.files import unwritable, write_atomically
-from peft_registry.registry.mlflow.projection import (
-    ArtifactFile,
-)
-from peft_registry.registry.mlflow.route import (
-    ARTIFACT_SCHEME,
-    MirrorRoute,
-    MirrorUnavailable,
-)
+from peft_registry.registry.mlflow.projection import ArtifactFile
+from peft_registry.registry.mlflow.route import ARTIFACT_SCHEME, MirrorRoute, MirrorUnavailable
 from peft_registry.schemas.identity import Digest
 
 

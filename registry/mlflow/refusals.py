@@ -1,12 +1,13 @@
 """What MLflow refuses, and what it holds that is not ours, as exceptions of our own."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from peft_registry.registry.disk.files import DiskFull
-from peft_registry.registry.mlflow.route import (
-    MirrorFull,
-)
+from peft_registry.registry.mlflow.route import MirrorFull
+
+_Answer = TypeVar("_Answer")
 
 # what SQLite, the system and PostgreSQL say, also through a server
 _FULL = ("database or disk is full", "No space left on device", "Disk quota exceeded", "could not extend file")
@@ -38,6 +39,18 @@ def refusals() -> Iterator[None]:
         if any(words in str(error) for words in _FULL):
             raise MirrorFull from error
         raise EntryRefused(_one_line(error)) from error
+
+
+def answer_or_none(call: Callable[[], _Answer]) -> _Answer | None:
+    """What a call to MLflow answers; None where it says that there is no such thing."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return call()
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
 
 
 def _one_line(error: Exception) -> str:

@@ -7,7 +7,7 @@ Homes of up to `--check-up-to` versions are compared in full as well, as by whoe
 
 A home of each size is filled by `tests.bench.load` and copied to an MLflow store of its own, in a process of its own. The peer
 is the way in which fewer than eight versions are copied, and all were before: MLflow's client, with its batch calls for the
-tags, parameters and metrics of a run, in the order of `registry/mlflow/surface.py`, on `PEER_VERSIONS` versions of the same
+tags, parameters and metrics of a run, in the order of `registry/mlflow/runs.py`, on `PEER_VERSIONS` versions of the same
 kind in the same run. It reads and renders as we do: what was gained there since is not in the ratio. A peer with one call for
 each tag and metric would be slower by what nobody did. CPU seconds of one process, without those in which MLflow makes its
 tables.

@@ -21,6 +21,7 @@ from peft_registry.registry.mlflow.mirror import SyncOutcome, sync
 from peft_registry.registry.mlflow.projection import Content, Projection
 from peft_registry.registry.mlflow.route import MirrorRoute, MirrorUnavailable
 from peft_registry.registry.mlflow.surface import open_surface
+from peft_registry.registry.mlflow.written_tags import run_tags
 from peft_registry.registry.use_cases.register import register_version
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.mirror import OutboxEntry
@@ -476,13 +477,13 @@ def test_a_server_is_mirrored_to_by_http_with_the_same_result(shown: tuple[Mirro
     assert len(client.search_model_versions("name = 'over-http'")) == 1
     # what was written is read back over HTTP as it was written, files too
     surface = open_surface(over_http.route)
-    run = surface.shown_run(found.run_id)
+    run = surface.shown.run(found.run_id)
     assert run is not None
     assert run.files["report/audit.html"] == str(Digest.of(a_report("over-http:1")))
     projection = a_projection(version)
-    assert not list(
-        differences_of_run(projection, run, tags=surface.run_tags(projection, found.run_id), files=run.files)
-    )
+    experiment = surface.experiments.id_of(projection.experiment)
+    tags = run_tags(projection, experiment=experiment, run_id=found.run_id)
+    assert not list(differences_of_run(projection, run, tags=tags, files=run.files))
 
 
 def test_two_machines_that_sync_at_once_to_one_server_copy_each_version_once(

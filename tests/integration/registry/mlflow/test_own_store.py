@@ -17,8 +17,9 @@ from peft_registry.registry.mlflow import mirror, own_store
 from peft_registry.registry.mlflow.checking import check_mirror
 from peft_registry.registry.mlflow.draining import rebuild_mirror, sync_mirror
 from peft_registry.registry.mlflow.home_route import mirror_route
+from peft_registry.registry.mlflow.planned_versions import PlannedVersions
 from peft_registry.registry.mlflow.route_state import RouteState
-from peft_registry.registry.mlflow.surface import Surface, open_surface
+from peft_registry.registry.mlflow.surface import open_surface
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.schemas.identity import Digest
@@ -79,14 +80,14 @@ class Together:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.versions = 0
-        write = Surface.write_together
+        write = PlannedVersions.write
 
-        def counting(surface: Surface, versions: Any) -> tuple[Digest | None, ...]:
-            written = write(surface, versions)
+        def counting(planned: PlannedVersions, versions: Any) -> tuple[Digest | None, ...]:
+            written = write(planned, versions)
             self.versions += sum(rows is not None for rows in written)
             return written
 
-        monkeypatch.setattr(Surface, "write_together", counting)
+        monkeypatch.setattr(PlannedVersions, "write", counting)
 
 
 def rows_of(registry: Registry) -> dict[str, list[tuple[str, ...]]]:

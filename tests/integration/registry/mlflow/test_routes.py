@@ -98,15 +98,15 @@ def test_who_stood_still_for_longer_than_its_turn_writes_nothing_more(tmp_path: 
 KILLED = """
 import os, sys
 from pathlib import Path
-from peft_registry.registry.mlflow import surface
 from peft_registry.registry.mlflow.draining import sync_mirror
+from peft_registry.registry.mlflow.model_versions import ModelVersions
 from tests.builders.homes import reopened
-original = surface.Surface.ensure_version
-def ensure_version(self, projection, **options):
+original = ModelVersions.ensure
+def ensure(self, projection, **options):
     original(self, projection, **options)
     if projection.version.name == "helper":
         os.kill(os.getpid(), 9)
-surface.Surface.ensure_version = ensure_version
+ModelVersions.ensure = ensure
 sync_mirror(reopened(Path(sys.argv[1])))
 """
 
