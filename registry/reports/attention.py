@@ -17,7 +17,7 @@ from peft_registry.registry.compliance.completeness import (
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.record_verdicts import high_risk_verdict
 from peft_registry.registry.compliance.used_rows import mixed_roles, unknown_overlaps
-from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
+from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.compliance.verdicts.gpai import THIRD
 from peft_registry.registry.compliance.verdicts.high_risk import is_high
 from peft_registry.registry.evaluation.leakage import leakage_lines
@@ -26,6 +26,7 @@ from peft_registry.registry.reports.decisions import AliasGate
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.merge_view import merge_cautions
 from peft_registry.registry.reports.text import first_lines, number, percent, said_text, value_text
+from peft_registry.registry.reports.version_facts import PageChecks, VersionFacts
 from peft_registry.registry.reports.wording import (
     SYSTEM_STATUSES,
     classification_text,
@@ -35,10 +36,8 @@ from peft_registry.registry.reports.wording import (
     status_text,
 )
 from peft_registry.schemas.base_model import BaseRecord
-from peft_registry.schemas.imports import Finding, ImportRecord
-from peft_registry.schemas.merge import MergeRecord
+from peft_registry.schemas.imports import Finding
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
-from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.values import Value
 from peft_registry.schemas.version import VerifyOutcome
 
@@ -52,34 +51,29 @@ _SYSTEMIC_RISK = {
 }
 
 
-def attention_of(
-    *,
-    run: RunRecord | None,
-    merge: MergeRecord | None,
-    imported: ImportRecord | None,
-    base: BaseRecord | None,
-    evaluations: tuple[ShownEvaluation, ...],
-    record: RecordSections | None,
-    completed: Completeness | None,
-    verification: VerifyOutcome | None,
-    decided: Decided = NOBODY,
-    gates: Mapping[str, AliasGate] | None = None,
-) -> tuple[str, ...]:
-    """What a person has to look at before anything else, the worst first; then what nobody has decided."""
-    lines = [*_verified(verification), *_closed(gates or {})]
-    if imported is not None:
+def attention_of(facts: VersionFacts, completed: Completeness | None, checks: PageChecks) -> tuple[str, ...]:
+    """What a person has to look at before anything else, the worst first; then what nobody has decided.
+
+    Args:
+        facts: what is recorded.
+        completed: how much of its record is filled, where it has one.
+        checks: those that were made for the report.
+    """
+    record, run, evaluations = facts.record, facts.run, facts.evaluations
+    lines = [*_verified(checks.verification), *_closed(checks.gates)]
+    if facts.imported is not None:
         lines.append(
             "Imported: made elsewhere. What is said of its training is what the files beside it said, and nobody saw it."
         )
-        lines += first_lines(tuple(dict.fromkeys(map(_found, imported.findings))), "provenance statement")
+        lines += first_lines(tuple(dict.fromkeys(map(_found, facts.imported.findings))), "provenance statement")
     if record is not None:
-        lines += _of_status(record, decided)
+        lines += _of_status(record, facts.decided)
         lines += _of_data(record)
         lines += _gaps_of_data(record)
     lines += dict.fromkeys(_of_evaluations(evaluations))  # two evaluations may find the same
     is_evaluated = any(shown.stale is None for shown in evaluations)
-    lines += [] if merge is None else merge_cautions(merge, is_evaluated=is_evaluated)
-    lines += _licence_flags(record, base)
+    lines += [] if facts.merge is None else merge_cautions(facts.merge, is_evaluated=is_evaluated)
+    lines += _licence_flags(record, facts.base)
     lines += _licences_of_data(record)
     warned = tuple(f"The run warned: {warning}" for warning in (run.warnings if run is not None else ()))
     return (*lines, *first_lines(warned, "training and compute"), *_undecided(completed))

@@ -12,10 +12,9 @@ from peft_registry.registry.compliance.completeness import (
 )
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.record_verdicts import high_risk_verdict
-from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
+from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.compliance.verdicts.gpai import THIRD
 from peft_registry.registry.reports.decisions import AliasGate, decision_lines
-from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.measured_answers import bias_lines, how_measured, quality_lines
 from peft_registry.registry.reports.merge_view import merge_sentences
 from peft_registry.registry.reports.open_fields import base_label, open_line
@@ -29,6 +28,7 @@ from peft_registry.registry.reports.text import (
     value_text,
     whole,
 )
+from peft_registry.registry.reports.version_facts import KeyHolders, VersionFacts
 from peft_registry.registry.reports.wording import (
     NOT_ASKED_OF_A_BASE,
     SYSTEM_STATUSES,
@@ -37,9 +37,7 @@ from peft_registry.registry.reports.wording import (
 )
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.identity import Digest, MalformedDigest
-from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.lineage import Lineage
-from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import BaseUsed, DataUsed, ModificationRecord, RecordSections
 from peft_registry.schemas.report import Answer
 from peft_registry.schemas.run import RunRecord, coverage_sentence
@@ -63,40 +61,36 @@ _SAME_PROVIDER = (
 
 
 def answers_of(
-    *,
-    version: Version,
-    lineage: Lineage,
-    run: RunRecord | None,
-    merge: MergeRecord | None,
-    imported: ImportRecord | None,
-    base: BaseRecord | None,
-    evaluations: tuple[ShownEvaluation, ...],
-    record: RecordSections | None,
-    completed: Completeness | None,
-    persons: Mapping[str, str],
-    roles: Mapping[str, str],
-    statements: Sequence[StoredStatement] = (),
-    decided: Decided = NOBODY,
-    gates: Mapping[str, AliasGate] | None = None,
+    facts: VersionFacts, completed: Completeness | None, holders: KeyHolders, gates: Mapping[str, AliasGate]
 ) -> tuple[Answer, ...]:
-    """The questions in the order in which they are asked, each with its answer or why there is none."""
+    """The questions in the order in which they are asked, each with its answer or why there is none.
+
+    Args:
+        facts: what is recorded.
+        completed: how much of its record is filled, where it has one.
+        holders: of the keys that signed.
+        gates: how the policy before each alias stands to it, where that was asked for this page.
+    """
+    version, base, record, evaluations = facts.version, facts.base, facts.record, facts.evaluations
     return (
-        Answer(question="Who made it?", lines=(_organisation(record, base), _registered(version, persons, roles))),
-        Answer(question="What is it for?", lines=(*_project(run, merge, imported), *_purpose(record, base))),
-        Answer(question="Which base?", lines=_bases(record, lineage, base)),
-        Answer(question="Which data?", lines=_data(record, lineage, run, base)),
-        Answer(question="What changed?", lines=_changed(version, run, merge, imported, base=base, record=record)),
+        Answer(question="Who made it?", lines=(_organisation(record, base), _registered(version, holders))),
+        Answer(question="What is it for?", lines=(*_project(facts), *_purpose(record, base))),
+        Answer(question="Which base?", lines=_bases(facts)),
+        Answer(question="Which data?", lines=_data(facts)),
+        Answer(question="What changed?", lines=_changed(facts)),
         Answer(question="Was bias measured, and what came out?", lines=bias_lines(evaluations, version)),
-        Answer(question="Did quality fall?", lines=quality_lines(evaluations, run, base)),
+        Answer(question="Did quality fall?", lines=quality_lines(evaluations, facts.run, base)),
         *how_measured(evaluations),
         Answer(
             question="Is it over a third of the base's compute?",
             lines=(_compute(record, base, completed), *_market(record)),
         ),
-        Answer(question="Is it high-risk, and did that change?", lines=(_high_risk(record, base, decided),)),
+        Answer(question="Is it high-risk, and did that change?", lines=(_high_risk(record, base, facts.decided),)),
         Answer(
             question="Who let it be used?",
-            lines=decision_lines(version, statements, persons, _digest_to_name(record, statements), gates),
+            lines=decision_lines(
+                version, facts.statements, holders.persons, _digest_to_name(record, facts.statements), gates
+            ),
         ),
         Answer(question="What is open?", lines=(open_line(completed, base),)),
     )
@@ -125,20 +119,20 @@ def _organisation(record: RecordSections | None, base: BaseRecord | None) -> str
     return _asked("modifier.legal_name", record.modifier.legal_name) + country
 
 
-def _registered(version: Version, persons: Mapping[str, str], roles: Mapping[str, str]) -> str:
+def _registered(version: Version, holders: KeyHolders) -> str:
     """When it was registered, and under which key: a trust file names keys, and the name may be a person's or a machine's."""
     key = f"the key {version.key_id[:12]}…"
-    person = persons.get(version.key_id)
+    person = holders.persons.get(version.key_id)
     if person is None:
         return f"Registered {version.registered_at[:10]}, signed with {key}, whose holder is not named."
-    role = f", in the role of {roles[version.key_id]}" if version.key_id in roles else ""
+    role = f", in the role of {holders.roles[version.key_id]}" if version.key_id in holders.roles else ""
     named = f"which the trust file lists under the name “{person}”{role}"
     return f"Registered {version.registered_at[:10]}, signed with {key}, {named}."
 
 
-def _project(run: RunRecord | None, merge: MergeRecord | None, imported: ImportRecord | None) -> tuple[str, ...]:
+def _project(facts: VersionFacts) -> tuple[str, ...]:
     """The project that it was made for, where its run, merge or import names one."""
-    made = run or merge or imported
+    made = facts.run or facts.merge or facts.imported
     return () if made is None or made.project is None else (f"Project: {made.project}.",)
 
 
@@ -165,14 +159,15 @@ def _asked(path: str, value: Value) -> str:
     return f"unknown, owed by {rule.owner} ({rule.label}): {value_text(value)}"
 
 
-def _bases(record: RecordSections | None, lineage: Lineage, base: BaseRecord | None) -> tuple[str, ...]:
+def _bases(facts: VersionFacts) -> tuple[str, ...]:
+    base, record = facts.base, facts.record
     if base is not None:
         licence = value_text(base.facts.licence) if base.facts.licence.known else "not recorded"
         itself = f"itself: {base.origin.source}, {whole(base.parameters_total)} parameters, licence {licence}"
         return (f"{itself}{_use_policy(base.facts.acceptable_use_policy)}",)
     if record is not None and record.base:
         return first_lines(tuple(map(_base_line, record.base)), "modification record")
-    return first_lines(_sources(lineage, data=False), "lineage") or ("not recorded",)
+    return first_lines(_sources(facts.lineage, data=False), "lineage") or ("not recorded",)
 
 
 def _base_line(used: BaseUsed) -> str:
@@ -196,10 +191,9 @@ def _use_policy(value: Value) -> str:
     return f", its acceptable use policy: {cut}"
 
 
-def _data(
-    record: RecordSections | None, lineage: Lineage, run: RunRecord | None, base: BaseRecord | None
-) -> tuple[str, ...]:
-    if base is not None:
+def _data(facts: VersionFacts) -> tuple[str, ...]:
+    run, record = facts.run, facts.record
+    if facts.base is not None:
         return ("not recorded for a base: its provider's own card says it",)
     if run is not None and run.data:
         files = tuple(
@@ -210,7 +204,7 @@ def _data(
     elif record is not None and record.data:
         files = tuple(f"{said_text(data.name)}{_rows(data)}{_digest(data)}{_origin(data)}" for data in record.data)
     else:
-        files = _sources(lineage, data=True)
+        files = _sources(facts.lineage, data=True)
     return first_lines(files, "lineage") or ("not recorded",)
 
 
@@ -286,15 +280,8 @@ def _sources(lineage: Lineage, *, data: bool) -> tuple[str, ...]:
     return tuple(node.label for node in lineage.nodes if node.digest in reached and (node.kind == "data") is data)
 
 
-def _changed(
-    version: Version,
-    run: RunRecord | None,
-    merge: MergeRecord | None,
-    imported: ImportRecord | None,
-    *,
-    base: BaseRecord | None,
-    record: RecordSections | None,
-) -> tuple[str, ...]:
+def _changed(facts: VersionFacts) -> tuple[str, ...]:
+    version, run, merge, imported = facts.version, facts.run, facts.merge, facts.imported
     kind = f"{version.label}: {size(version.size_bytes)} in all."
     if merge is not None:
         return (f"A merge, {kind}", *merge_sentences(merge))
@@ -308,9 +295,9 @@ def _changed(
         part = share(run.parameters_trainable / run.parameters_total)
         return (
             f"A fine-tune ({version.kind} by {version.method or run.method}), {kind}",
-            f"{trained} of {total} parameters were trained ({part}).{_weights(record)}{_reach(run)}",
+            f"{trained} of {total} parameters were trained ({part}).{_weights(facts.record)}{_reach(run)}",
         )
-    if base is not None or version.kind == "base":
+    if facts.base is not None or version.kind == "base":
         return (f"Nothing: a base, {kind} Pinned by digest as it was added.",)
     return (f"Not recorded: {version.kind}, {kind}",)
 

@@ -10,11 +10,9 @@ from typing import TypeVar
 from peft_registry.registry.compliance.completeness import completeness, own_required_leaves
 from peft_registry.registry.compliance.fields import FieldRules, Leaf, field_rules
 from peft_registry.registry.compliance.shown_values import shown_leaves
-from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
 from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.registry.evaluation.limits import verdict_lines
 from peft_registry.registry.reports.attention import attention_of
-from peft_registry.registry.reports.decisions import AliasGate
 from peft_registry.registry.reports.evaluation_view import (
     ShownEvaluation,
     bars_of,
@@ -27,19 +25,15 @@ from peft_registry.registry.reports.merge_view import merge_figures
 from peft_registry.registry.reports.open_fields import named_gaps, owed_of
 from peft_registry.registry.reports.text import THIN, first_lines, number, size, value_text, whole
 from peft_registry.registry.reports.verification_text import how_to_verify
+from peft_registry.registry.reports.version_facts import KeyHolders, PageChecks, RecordHistory, VersionFacts
 from peft_registry.registry.reports.wording import BROKEN_MEANS, NO_CLAIM, NOTICE, UNVERIFIED_MEANS, VERIFIED_MEANS
-from peft_registry.schemas.base_model import BaseRecord
-from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.imports import ImportRecord
-from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.report import Curve, FieldRow, Figure, RecordStep, ReportView, StatementRow, Transition
 from peft_registry.schemas.run import RunRecord, coverage_sentence
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.values import Value
-from peft_registry.schemas.version import VerifyOutcome, Version
 
 # what the section "what changed" shows, in order; a field that is neither known nor required is left out
 _Row = TypeVar("_Row", bound=Hashable)
@@ -106,46 +100,29 @@ _SECTIONS = {
 
 
 def build_report_view(
+    facts: VersionFacts,
     *,
-    version: Version,
-    lineage: Lineage,
     as_of: str,
     tool_version: str,
-    run: RunRecord | None = None,
-    merge: MergeRecord | None = None,
-    imported: ImportRecord | None = None,
-    evaluation: EvaluationRecord | None = None,
-    evaluations: tuple[ShownEvaluation, ...] = (),
-    record: RecordSections | None = None,
-    base: BaseRecord | None = None,
-    statements: tuple[StoredStatement, ...] = (),
-    persons: Mapping[str, str] | None = None,
-    roles: Mapping[str, str] | None = None,
-    verification: VerifyOutcome | None = None,
-    record_steps: tuple[RecordStep, ...] = (),
-    record_notes: tuple[str, ...] = (),
-    decided: Decided = NOBODY,
-    gates: Mapping[str, AliasGate] | None = None,
+    holders: KeyHolders,
+    history: RecordHistory,
+    checks: PageChecks,
 ) -> ReportView:
-    """The report of one version; what is not recorded (a base has no run) leaves its section empty.
+    """The report of one version.
 
     Args:
+        facts: what is recorded of it.
         as_of: the date or time that the report speaks for; chosen by the caller, for example the registration's.
-        evaluation: the newest one, for the first page.
-        evaluations: all that are shown, newest first; default: that one alone.
-        base: what is recorded of a version that is a base.
-        persons: whom the trust file names for each key id.
-        roles: in which role it lists each key id.
-        verification: the checks, if they were made for this report.
-        record_steps: how the record came to be the version's, oldest first.
-        record_notes: sentences about what of it decides nothing, or is pending.
-        decided: what persons decided of it, as it counts.
-        gates: how the policy before each alias that points at it stands to it, where that was asked for this report.
+        tool_version: of this program.
+        holders: of the keys that signed.
+        history: of its modification record.
+        checks: those that were made for this report.
     """
     rules = field_rules()
+    version, run, record, shown = facts.version, facts.run, facts.record, facts.evaluations
+    verification = checks.verification
     completed = completeness(record) if record is not None else None
     fields = None if record is None else _Fields.of(record)
-    shown = evaluations or ((ShownEvaluation(evaluation),) if evaluation is not None else ())
     return ReportView(
         title=version.label,
         version=version,
@@ -154,37 +131,11 @@ def build_report_view(
         rule_set=(
             f"{rules.rule_set} of the fields, {shipped_rules().version} of the verdicts (law as of {rules.law_as_of})"
         ),
-        answers=answers_of(
-            version=version,
-            lineage=lineage,
-            run=run,
-            merge=merge,
-            imported=imported,
-            base=base,
-            evaluations=shown,
-            record=record,
-            completed=completed,
-            persons=persons or {},
-            roles=roles or {},
-            statements=statements,
-            decided=decided,
-            gates=gates,
-        ),
-        attention=attention_of(
-            run=run,
-            merge=merge,
-            imported=imported,
-            base=base,
-            evaluations=shown,
-            record=record,
-            completed=completed,
-            verification=verification,
-            decided=decided,
-            gates=gates or {},
-        ),
+        answers=answers_of(facts, completed, holders, checks.gates),
+        attention=attention_of(facts, completed, checks),
         owed=owed_of(completed, record),
         answered_by=command_that_answers(version),
-        change=_change(fields, merge),
+        change=_change(fields, facts.merge),
         training=_training(run),
         # an evaluation with another control repeats the figures of the two models: each is drawn once
         bars=_once(bar for evaluated in shown for bar in bars_of(evaluated.record)),
@@ -197,20 +148,20 @@ def build_report_view(
             for spread in spreads_of(evaluated.record, evaluated.items)
         ),
         compute=(*_measured_compute(run), *_figures(fields, _COMPUTE)),
-        lineage=lineage,
+        lineage=facts.lineage,
         verification=verification,
         fields=_field_rows(fields),
         gaps=named_gaps(completed, record),
         gap_owners=completed.by_owner if completed is not None else (),
-        statements=_statement_rows(statements, persons or {}),
+        statements=_statement_rows(facts.statements, holders.persons),
         how_to_verify=how_to_verify(version),
         notices=(
             *_notices(shown),
             *(f"Threshold {line}" for evaluated in shown for line in verdict_lines(evaluated.record)),
-            *_newest(record_steps),
-            *first_lines(record_notes, _HISTORY_PLACE),
+            *_newest(history.steps),
+            *first_lines(history.notes, _HISTORY_PLACE),
         ),
-        record_history=(*(step.whole for step in record_steps), *record_notes),
+        record_history=(*(step.whole for step in history.steps), *history.notes),
         curve=_curve(run),
         verdict_means="" if verification is None else _VERDICT_MEANS[verification.verdict],
         limitations=_once(text for evaluated in shown for text in evaluated.record.limitations),

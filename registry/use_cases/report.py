@@ -25,6 +25,7 @@ from peft_registry.registry.records.waiting_answers import answers_taken_up
 from peft_registry.registry.reports.decisions import AliasGate
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.html import render_html
+from peft_registry.registry.reports.version_facts import UNCHECKED, KeyHolders, PageChecks, RecordHistory, VersionFacts
 from peft_registry.registry.reports.view import build_report_view
 from peft_registry.registry.use_cases.gate import gate_of
 from peft_registry.registry.use_cases.verify import verify_version
@@ -73,8 +74,7 @@ class ReportInputs:
         as_of: the time that the page speaks of, RFC 3339.
         records: what was signed about it.
         evaluations: those that are shown, newest first.
-        persons: whom the trust file names for each key id.
-        roles: in which role it lists each key id.
+        holders: of the keys that the trust file names.
         judged_again: what was signed as better and is not so among the seeds that were begun since.
         decided: what persons decided of it, as it counts.
     """
@@ -84,8 +84,7 @@ class ReportInputs:
     as_of: str
     records: Records
     evaluations: tuple[ReportedEvaluation, ...]
-    persons: Mapping[str, str]
-    roles: Mapping[str, str]
+    holders: KeyHolders
     judged_again: tuple[str, ...] = ()
     decided: Decided = NOBODY
 
@@ -107,8 +106,8 @@ class ReportInputs:
                 "notes": list(record_notes(self.records)),
                 "judged": [str(evaluation.record.canonical_digest()) for evaluation in self.evaluations],
                 "stale": [evaluation.stale for evaluation in self.evaluations],
-                "persons": dict(self.persons),
-                "roles": dict(self.roles),
+                "persons": dict(self.holders.persons),
+                "roles": dict(self.holders.roles),
                 **({} if self.decided == NOBODY else {"decided": self.decided.model_dump(mode="json")}),
             }
         )
@@ -137,8 +136,8 @@ def make_report(
     """
     inputs = report_inputs(registry, version, as_of=as_of)
     outcome = with_recalls(registry, verify_version(registry, version, trust_problem=trust_problem))
-    gates = _gates(registry, inputs, outcome)
-    return render_report(registry, inputs, _with_own_count(registry, inputs, outcome), gates=gates)
+    checks = PageChecks(_with_own_count(registry, inputs, outcome), _gates(registry, inputs, outcome))
+    return render_report(registry, inputs, checks)
 
 
 def _gates(registry: Registry, inputs: ReportInputs, outcome: VerifyOutcome) -> dict[str, AliasGate]:
@@ -229,8 +228,7 @@ def report_inputs(
             )
             for record, now in zip(shown, judged, strict=True)
         ),
-        persons=persons,
-        roles={key.key_id: key.role for key in registry.trust.keys},
+        holders=KeyHolders(persons, {key.key_id: key.role for key in registry.trust.keys}),
         judged_again=tuple(changed_conclusions(shown, judged)),
         decided=decided_by(decisions_of(registry, version, records)),
     )
@@ -248,29 +246,39 @@ def _added_later(version: Version, records: Records, persons: Mapping[str, str])
     return added
 
 
-def render_report(
-    registry: Registry,
-    inputs: ReportInputs,
-    verification: VerifyOutcome | None = None,
-    *,
-    gates: Mapping[str, AliasGate] | None = None,
-) -> bytes:
-    """The HTML page, UTF-8. Without `verification` the page says that no check was made for it, and nothing of gates.
+def render_report(registry: Registry, inputs: ReportInputs, checks: PageChecks = UNCHECKED) -> bytes:
+    """The HTML page, UTF-8. Unchecked the page says that no check was made for it, and nothing of gates.
 
     Raises:
         ObjectMissing, ObjectCorrupt: the store lost or changed an item table.
     """
     records = inputs.records
     view = build_report_view(
-        version=inputs.version,
-        lineage=inputs.lineage,
+        VersionFacts(
+            version=inputs.version,
+            lineage=inputs.lineage,
+            run=records.run,
+            merge=records.merge,
+            imported=records.imported,
+            base=records.base,
+            record=records.modification,
+            evaluations=_shown_evaluations(registry, inputs),
+            statements=records.statements,
+            decided=inputs.decided,
+        ),
         as_of=inputs.as_of,
         tool_version=tool_version(),
-        run=records.run,
-        merge=records.merge,
-        imported=records.imported,
-        evaluation=records.evaluation,
-        evaluations=tuple(
+        holders=inputs.holders,
+        history=RecordHistory(record_steps(records), (*standing_notes(records), *inputs.judged_again)),
+        checks=checks,
+    )
+    return render_html(view).encode()
+
+
+def _shown_evaluations(registry: Registry, inputs: ReportInputs) -> tuple[ShownEvaluation, ...]:
+    """The evaluations with their item tables; where no figure of any stands, the newest as it was recorded."""
+    if inputs.evaluations:
+        return tuple(
             ShownEvaluation(
                 evaluation.record,
                 registry.store.read_bytes(evaluation.record.items.sha256),
@@ -278,19 +286,9 @@ def render_report(
                 evaluation.added,
             )
             for evaluation in inputs.evaluations
-        ),
-        record=records.modification,
-        base=records.base,
-        statements=records.statements,
-        persons=inputs.persons,
-        roles=inputs.roles,
-        verification=verification,
-        record_steps=record_steps(records),
-        record_notes=(*standing_notes(records), *inputs.judged_again),
-        decided=inputs.decided,
-        gates=gates,
-    )
-    return render_html(view).encode()
+        )
+    newest = inputs.records.evaluation
+    return () if newest is None else (ShownEvaluation(newest),)
 
 
 def record_notes(records: Records) -> tuple[str, ...]:

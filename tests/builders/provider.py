@@ -10,13 +10,11 @@ from peft_registry.registry.compliance.facts import problems_of_facts
 from peft_registry.registry.compliance.fields import field_rules, leaves
 from peft_registry.registry.exports.model_card import model_card
 from peft_registry.registry.reports.html import render_html
-from peft_registry.registry.reports.view import build_report_view
 from peft_registry.schemas.modification import BaseUsed, ModificationRecord
 from peft_registry.schemas.report import ReportView
 from peft_registry.schemas.values import imported, measured
 from tests.builders.records import (
     NOW,
-    TOOL,
     a_base_input,
     a_base_record,
     a_lineage,
@@ -29,6 +27,7 @@ from tests.builders.records import (
     an_outcome,
     some_base_facts,
 )
+from tests.builders.report_views import a_report_view
 
 RULES = field_rules()
 BY_PATH = RULES.by_path()
@@ -66,14 +65,12 @@ def a_view(record: ModificationRecord, **over: Any) -> ReportView:
     fields: dict[str, Any] = {
         "version": a_version(),
         "lineage": a_lineage(),
-        "as_of": NOW,
-        "tool_version": TOOL,
         "run": a_run_record(),
         "evaluation": an_evaluation(),
         "record": record,
         "verification": an_outcome(),
     }
-    return build_report_view(**(fields | over))
+    return a_report_view(**(fields | over))
 
 
 def page(view: ReportView) -> str:

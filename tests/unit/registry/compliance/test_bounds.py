@@ -17,12 +17,12 @@ from peft_registry.registry.compliance.stated import FactMalformed
 from peft_registry.registry.compliance.superseding import superseding, with_values
 from peft_registry.registry.compliance.taken_up import check_answers
 from peft_registry.registry.reports.html import render_html
-from peft_registry.registry.reports.view import build_report_view
 from peft_registry.schemas.answers import Answer, AnswersPredicate
 from peft_registry.schemas.errors import SeveralProblems
 from peft_registry.schemas.modification import BaseUsed
 from peft_registry.schemas.values import Value, declared, derived, measured
-from tests.builders.records import NOW, TOOL, a_digest, a_lineage, a_modification_record, a_version
+from tests.builders.records import NOW, a_digest, a_lineage, a_modification_record, a_version
+from tests.builders.report_views import a_report_view
 
 RULES = field_rules()
 BY_PATH = RULES.by_path()
@@ -236,9 +236,7 @@ def accepted_values(draw):
 
 
 def shown(record):
-    return render_html(
-        build_report_view(version=a_version(), lineage=a_lineage(), as_of=NOW, tool_version=TOOL, record=record)
-    )
+    return render_html(a_report_view(version=a_version(), lineage=a_lineage(), record=record))
 
 
 @settings(max_examples=12, deadline=None, derandomize=True, database=None)

@@ -21,7 +21,6 @@ from peft_registry.registry.reports.drawing import (
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation, bars_of, transitions_of
 from peft_registry.registry.reports.html import render_html
 from peft_registry.registry.reports.text import number, plain, share, signed, size, value_text, visible
-from peft_registry.registry.reports.view import build_report_view
 from peft_registry.registry.reports.wording import CLASSIFICATIONS, STATUSES, comparison_sentence
 from peft_registry.schemas.evaluation import Guards
 from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
@@ -33,7 +32,6 @@ from peft_registry.schemas.values import declared, derived, imported, measured, 
 from peft_registry.schemas.version import Check
 from tests.builders.records import (
     NOW,
-    TOOL,
     a_base_input,
     a_base_record,
     a_comparison,
@@ -52,6 +50,7 @@ from tests.builders.records import (
     an_outcome,
     some_base_facts,
 )
+from tests.builders.report_views import a_report_view
 from tests.processes.interpreter import ROOT
 
 GOLDEN = ROOT / "tests" / "golden"
@@ -65,8 +64,6 @@ def a_view(**over):
     fields = {
         "version": a_version(aliases=("champion",)),
         "lineage": a_lineage(),
-        "as_of": NOW,
-        "tool_version": TOOL,
         "run": a_run_record(),
         "evaluation": an_evaluation(),
         "record": a_modification_record(bases=(base,)),
@@ -75,7 +72,7 @@ def a_view(**over):
         "roles": {"lab-1": "trainer"},
         "verification": an_outcome(),
     }
-    return build_report_view(**(fields | over))
+    return a_report_view(**(fields | over))
 
 
 def with_intended(record, text):
