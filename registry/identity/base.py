@@ -40,7 +40,7 @@ from peft_registry.schemas.base_model import BaseIdentity
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.manifest import FILE_NAME, SIGNATURE_NAME, UNSIGNED_PATHS, FileEntry, WeightsFile
+from peft_registry.schemas.manifest import FILE_NAME, SIGNATURE_NAME, UNSIGNED_PATHS, FileEntry, Manifest, WeightsFile
 
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
@@ -199,6 +199,17 @@ class BaseFolder:
     parameters_total: int
     parameters_matmul: int
     context_length: int | None
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of a base: every file, every tensor."""
+        return Manifest(
+            kind="base",
+            layout="model",
+            files=tuple(FileEntry(path=file.path, size=file.size, sha256=file.sha256) for file in self.files),
+            weights=self.weights,
+            weights_digest=self.identity.weights,
+        )
 
 
 def identify_base(

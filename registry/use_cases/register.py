@@ -26,10 +26,11 @@ from peft_registry.registry.records.lineage import ancestors_of
 from peft_registry.registry.records.recalls import ever_recalled, own_key, require_sources_not_recalled
 from peft_registry.registry.records.record_checks import EntrySigner, signed_beside
 from peft_registry.registry.records.signed_records import elsewhere, record_in
-from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.oms import UnsignableListing, parse_bundle, sign_folder_listing
+from peft_registry.registry.storage.interface import CopyMode
 from peft_registry.registry.use_cases.fill_facets import recorded_statements
+from peft_registry.registry.use_cases.offered_results import require_no_result_weights, require_not_made_here
 from peft_registry.registry.use_cases.statements import (
     SignedStatement,
     StatementMisplaced,
@@ -39,7 +40,7 @@ from peft_registry.registry.use_cases.statements import (
     sign_statement,
 )
 from peft_registry.schemas.document import first_problem
-from peft_registry.schemas.errors import InputRefused, Taken
+from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest, check_name
 from peft_registry.schemas.manifest import UNSIGNED_PATHS, Manifest
 from peft_registry.schemas.modification import Identity, ModificationRecord, RecordSections, modification_of
@@ -51,6 +52,8 @@ from peft_registry.schemas.version import Version
 # longer than any upload should take; a lease that outlives its process only delays garbage collection
 LEASE_SECONDS = 6 * 3600
 MODEL_NAME = "model"  # informational in OMS; a folder or model name would make equal content sign differently
+BytesMode = CopyMode | Literal["reference"]
+"""What becomes of the bytes: copied into the store, shared with it, or only referred to (a base)."""
 
 
 class ModificationRecordMissing(InputRefused):
@@ -71,30 +74,6 @@ class ModificationRecordWrong(InputRefused):
     reason: str
 
 
-class ResultAsBase(InputRefused):
-    reference = "result-as-base"
-    what = "{name} is not a base"
-    why = "{reason}; as a base it would have neither the data nor the terms of what went into it"
-    fix = "{remedy}"
-
-    name: str
-    reason: str
-    remedy: str
-
-
-class ResultAsImport(Taken):
-    reference = "result-as-import"
-    what = "{name} is not imported: {label} has the same weights"
-    why = (
-        "it was made here, as the manifest {manifest}, and its records say how; as an import it would have none of them"
-    )
-    fix = "use {label} by its reference, as in `registry show {label}`"
-
-    name: str
-    label: str
-    manifest: Digest
-
-
 @dataclass(frozen=True, slots=True)
 class NewStatement:
     """A statement to be signed with the registration."""
@@ -107,8 +86,7 @@ class NewStatement:
 class NewArtifact:
     """A folder that is ready to be registered.
 
-    `folder` holds every file of the manifest; `evidence` are bytes that a statement binds by digest, such as an item table;
-    `mode` says whether the bytes are copied into the store, shared with it, or only referred to (a base).
+    `folder` holds every file of the manifest; `evidence` are bytes that a statement binds by digest, such as an item table.
     """
 
     name: str
@@ -118,7 +96,7 @@ class NewArtifact:
     card: bytes
     statements: tuple[NewStatement, ...]
     evidence: tuple[bytes, ...] = ()
-    mode: Literal["copy", "link", "reference"] = "copy"
+    mode: BytesMode = "copy"
 
 
 def register_version(registry: Registry, artifact: NewArtifact, *, observe: Observe = ignore) -> Version:
@@ -148,9 +126,9 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
     digest = Digest.of(manifest_bytes)
     _require_modification(registry, artifact, digest)
     if artifact.manifest.kind == "base":
-        _require_no_result(registry, artifact)
+        require_no_result_weights(registry, artifact.name, artifact.manifest.weights_digest)
     if artifact.source == "import":
-        _require_not_made_here(registry, artifact)
+        require_not_made_here(registry, artifact.name, artifact.manifest.weights_digest)
     problem = path_problem(artifact.manifest)
     if problem:
         raise UnsignableListing(problem)
@@ -218,36 +196,6 @@ def _require_modification(registry: Registry, artifact: NewArtifact, digest: Dig
         check = check_inherited(record, manifest, lambda digest: record_in(registry, digest))
         for reason in (*check.wrong, *check.unseen):
             raise ModificationRecordWrong(reason)
-
-
-def _require_no_result(registry: Registry, artifact: NewArtifact) -> None:
-    """Raise where the weights of a base are those of a result that is registered here, in whatever files they lie.
-
-    A result that came to the weights of a base which was there before it takes nothing from that base.
-    """
-    with registry.database.read() as tx:
-        first = next(iter(catalog.versions_with_weights(tx, artifact.manifest.weights_digest)), None)
-    if first is not None and first.kind != "base":
-        raise result_as_base(artifact.name, first)
-
-
-def _require_not_made_here(registry: Registry, artifact: NewArtifact) -> None:
-    """Raise where an import has the weights of a result that this registry saw being made, in whatever files they lie."""
-    with registry.database.read() as tx:
-        versions = catalog.versions_with_weights(tx, artifact.manifest.weights_digest)
-    for version in versions:
-        if version.kind != "base" and stored_manifest(registry, version.manifest_digest).origin is None:
-            raise ResultAsImport(artifact.name, version.label, version.manifest_digest)
-
-
-def result_as_base(name: str, result: Version) -> ResultAsBase:
-    """What is said where a registered result is offered as a base."""
-    reason = f"it is {result.label}, which is registered here as {result.kind} with a record of what went into it"
-    remedy = (
-        f"use {result.label} by its reference, as in `registry evaluate {result.label}`; to train on, name an adapter that went "
-        "into it in `continue_from:`"
-    )
-    return ResultAsBase(name, reason, remedy)
 
 
 def _require_own(artifact: NewArtifact, digest: Digest, identity: Identity, *, is_merge: bool) -> None:
@@ -320,7 +268,7 @@ def _store_files(registry: Registry, artifact: NewArtifact, observe: Observe) ->
     entries = () if artifact.mode == "reference" else artifact.manifest.files
     observe(Started("store", total=len(entries), unit="files"))
     for done, entry in enumerate(entries, start=1):
-        mode: Literal["copy", "link"] = "link" if artifact.mode == "link" else "copy"
+        mode: CopyMode = "link" if artifact.mode == "link" else "copy"
         registry.store.put_file(artifact.folder / entry.path, digest=entry.sha256, mode=mode)
         observe(Advanced("store", done))
     for data in (artifact.card, *artifact.evidence):

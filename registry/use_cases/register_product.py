@@ -16,6 +16,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.provenance import import_provenance, merge_provenance, provenance_predicate
 from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.records.signed_records import records_of, version_statements
+from peft_registry.registry.storage.interface import CopyMode
 from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.supersede import supersede_record, supersede_with_evaluations
@@ -69,7 +70,7 @@ class Product:
     card: bytes
     evaluations: tuple[MeasuredEvaluation, ...] = ()
     kept: tuple[bytes, ...] = ()
-    mode: Literal["copy", "link"] = "copy"
+    mode: CopyMode = "copy"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.base import identify_base
 from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.use_cases.add_base import base_manifest
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.progress import Observe, Said, Warned
 from peft_registry.schemas.version import Version
@@ -101,7 +100,7 @@ def _registered(registry: Registry, prepared: PreparedBase) -> Version | None:
         require_finite=True,
         beside=prepared.beside,
     )
-    digest = base_manifest(identified).canonical_digest()
+    digest = identified.manifest.canonical_digest()
     with registry.database.read() as tx:
         rows = catalog.version_by_digest(tx, digest)
     if not rows:

@@ -15,13 +15,9 @@ from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.import_folder import ImportOutcome
 from peft_registry.registry.use_cases.import_near_results import ChangedResultAsImport
 from peft_registry.registry.use_cases.import_plan import PulledFolder
+from peft_registry.registry.use_cases.offered_results import ResultAsImport
 from peft_registry.registry.use_cases.pull import pull_version
-from peft_registry.registry.use_cases.register import (
-    ModificationRecordWrong,
-    NewArtifact,
-    ResultAsImport,
-    register_version,
-)
+from peft_registry.registry.use_cases.register import ModificationRecordWrong, NewArtifact, register_version
 from peft_registry.registry.use_cases.show import describe_version
 from peft_registry.schemas.manifest import FILE_NAME
 from tests.builders.homes import an_artifact, artifact_of

@@ -9,8 +9,9 @@ import pytest
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
+from peft_registry.registry.use_cases.offered_results import ResultAsBase
 from peft_registry.registry.use_cases.pull import pull_version
-from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, ResultAsBase, register_version
+from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, Parent

@@ -22,13 +22,13 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases import register
 from peft_registry.registry.use_cases.add_base import add_base
+from peft_registry.registry.use_cases.offered_results import ResultAsBase
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register import (
     ModificationRecordMissing,
     ModificationRecordWrong,
     NewArtifact,
     NewStatement,
-    ResultAsBase,
     register_version,
 )
 from peft_registry.registry.use_cases.report import make_report

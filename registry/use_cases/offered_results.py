@@ -1,0 +1,99 @@
+"""Refusing a result of a registry that is offered as a base, or as an import: as either it would lose what is recorded of it."""
+
+from pathlib import Path
+
+from peft_registry.registry.database import catalog
+from peft_registry.registry.disk.files import FileMissing, read_file
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.identity.manifests import MANIFEST_MAX_BYTES, read_manifest
+from peft_registry.registry.records.stored_manifests import stored_manifest
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken, Taken
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import FILE_NAME
+from peft_registry.schemas.version import Version
+
+
+class ResultAsBase(InputRefused):
+    reference = "result-as-base"
+    what = "{name} is not a base"
+    why = "{reason}; as a base it would have neither the data nor the terms of what went into it"
+    fix = "{remedy}"
+
+    name: str
+    reason: str
+    remedy: str
+
+
+class ResultAsImport(Taken):
+    reference = "result-as-import"
+    what = "{name} is not imported: {label} has the same weights"
+    why = (
+        "it was made here, as the manifest {manifest}, and its records say how; as an import it would have none of them"
+    )
+    fix = "use {label} by its reference, as in `registry show {label}`"
+
+    name: str
+    label: str
+    manifest: Digest
+
+
+def require_no_result_folder(registry: Registry, folder: Path, name: str) -> None:
+    """Raise where a folder lists itself as something else than a base: it was pulled from a registry, this one or another.
+
+    A manifest of another tool, or none, says nothing; the weights decide then.
+
+    Raises:
+        ResultAsBase: it is one.
+    """
+    try:
+        data = read_file(folder / FILE_NAME, max_bytes=MANIFEST_MAX_BYTES)
+        manifest = read_manifest(data)
+    except (FileMissing, InputRefused, IntegrityBroken):
+        return
+    if manifest.kind == "base":
+        return
+    with registry.database.read() as tx:
+        known = catalog.version_by_digest(tx, Digest.of(data))
+    if known:
+        raise _registered_result(name, known[0])
+    raise ResultAsBase(
+        name,
+        f"its {FILE_NAME} says that it was pulled from a registry, where it is registered as {manifest.kind}",
+        "use it where it is registered, or add the base that it was made from",
+    )
+
+
+def require_no_result_weights(registry: Registry, name: str, weights: Digest) -> None:
+    """Raise where the weights of a base are those of a result that is registered here, in whatever files they lie.
+
+    A result that came to the weights of a base which was there before it takes nothing from that base.
+
+    Raises:
+        ResultAsBase: they are.
+    """
+    with registry.database.read() as tx:
+        first = next(iter(catalog.versions_with_weights(tx, weights)), None)
+    if first is not None and first.kind != "base":
+        raise _registered_result(name, first)
+
+
+def require_not_made_here(registry: Registry, name: str, weights: Digest) -> None:
+    """Raise where an import has the weights of a result that this registry saw being made, in whatever files they lie.
+
+    Raises:
+        ResultAsImport: it has.
+    """
+    with registry.database.read() as tx:
+        versions = catalog.versions_with_weights(tx, weights)
+    for version in versions:
+        if version.kind != "base" and stored_manifest(registry, version.manifest_digest).origin is None:
+            raise ResultAsImport(name, version.label, version.manifest_digest)
+
+
+def _registered_result(name: str, result: Version) -> ResultAsBase:
+    reason = f"it is {result.label}, which is registered here as {result.kind} with a record of what went into it"
+    remedy = (
+        f"use {result.label} by its reference, as in `registry evaluate {result.label}`; to train on, name an adapter that went "
+        "into it in `continue_from:`"
+    )
+    return ResultAsBase(name, reason, remedy)
