@@ -10,7 +10,7 @@ import os
 import stat
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -339,16 +339,50 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         DiskFull: no space left.
         NotWritable: permissions, a missing folder, or the disk.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with _ONE_THREAD:
+        _put(path, data, mode=mode)
         try:
-            part.unlink(missing_ok=True)  # of a killed process that had the same number
-            write_new(part, data, mode=mode)
-            part.replace(path)
             sync_folder(path.parent)
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise unwritable(path, error) from error
+
+
+def write_below(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """Put files below a folder, by their path from there, each as `write_atomically` does; a folder that is missing is made.
+
+    All of them are durable when this returns; each folder is synced once.
+
+    Raises:
+        DiskFull, NotWritable: as `write_atomically`; what was put before stays.
+    """
+    folders: dict[Path, None] = {}
+    with _ONE_THREAD:
+        for name, data in files:
+            path = folder / name
+            if path.parent not in folders:
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                except OSError as error:
+                    raise unwritable(path.parent, error) from error
+                folders[path.parent] = None
+            _put(path, data, mode=0o644)
+        for written in folders:
+            try:
+                sync_folder(written)
+            except OSError as error:
+                raise unwritable(written, error) from error
+
+
+def _put(path: Path, data: bytes, *, mode: int) -> None:
+    """Put `data` at `path`, synced; its name is not yet."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.unlink(missing_ok=True)  # of a killed process that had the same number
+        write_new(part, data, mode=mode)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
 
 
 def write_new(path: Path, data: bytes, *, mode: int) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from peft_registry.registry.disk.files import unwritable, write_atomically
+from peft_registry.registry.disk.files import unwritable, write_below
 from peft_registry.registry.mlflow.projection import ArtifactFile
 from peft_registry.registry.mlflow.route import ARTIFACT_SCHEME, MirrorRoute, MirrorUnavailable
 from peft_registry.schemas.identity import Digest
@@ -49,17 +49,9 @@ def write_files(folder: Path, files: Iterable[ArtifactFile]) -> dict[str, str]:
     Raises:
         DiskFull, NotWritable: a folder or a file cannot be written.
     """
-    digests = {}
-    for file in files:
-        path = folder / file.path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise unwritable(path.parent, error) from error
-        data = file.content.make()
-        write_atomically(path, data)
-        digests[file.path] = str(Digest.of(data))
-    return digests
+    contents = {file.path: file.content.make() for file in files}
+    write_below(folder, contents.items())
+    return {path: str(Digest.of(data)) for path, data in contents.items()}
 
 
 def digests_below(folder: Path) -> dict[str, str]:

@@ -22,6 +22,7 @@ from peft_registry.registry.disk.files import (
     read_file,
     read_offered,
     write_atomically,
+    write_below,
 )
 from peft_registry.registry.disk.hashing import (
     DigestCache,
@@ -178,7 +179,7 @@ def test_a_copy_never_replaces_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "b").read_bytes() == b"old"
 
 
-@pytest.mark.parametrize("call", ["write_and_hash", "write_atomically"])
+@pytest.mark.parametrize("call", ["write_and_hash", "write_atomically", "write_below"])
 def test_a_full_disk_is_said_and_leaves_nothing(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
@@ -187,6 +188,8 @@ def test_a_full_disk_is_said_and_leaves_nothing(call: str, tmp_path: Path, monke
     with pytest.raises(DiskFull) as caught:
         if call == "write_and_hash":
             write_and_hash([b"x"], tmp_path / "a")
+        elif call == "write_below":
+            write_below(tmp_path, [("a", b"x"), ("b", b"x")])
         else:
             write_atomically(tmp_path / "a", b"x")
     assert caught.value.exit_code == 8
@@ -203,6 +206,27 @@ def test_an_atomic_write_that_fails_keeps_the_old_file(tmp_path: Path, monkeypat
     with pytest.raises(NotWritable):
         write_atomically(tmp_path / "a", b"new")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"old"}
+
+
+def test_files_below_a_folder_are_put_there_with_their_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    sync = files.sync_folder
+
+    def synced_folder(folder: Path) -> None:
+        synced.append(folder)
+        sync(folder)
+
+    monkeypatch.setattr(files, "sync_folder", synced_folder)
+    write_below(tmp_path / "new", [("report/a.html", b"1"), ("report/b.json", b"2"), ("c.md", b"3"), ("c.md", b"4")])
+    found = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == {"new/report/a.html": b"1", "new/report/b.json": b"2", "new/c.md": b"4"}
+    assert synced == [tmp_path / "new" / "report", tmp_path / "new"], "each folder once"
+
+
+def test_where_a_folder_cannot_be_made_what_was_put_before_stays(tmp_path: Path) -> None:
+    with pytest.raises(NotWritable, match="taken"):
+        write_below(tmp_path, [("taken", b"1"), ("taken/b", b"2")])
+    assert (tmp_path / "taken").read_bytes() == b"1"
 
 
 class TestDigestCache:
