@@ -3,17 +3,19 @@
 All of a graph is read by recursive queries, one walk up and one walk down, however deep; the part near a digest level by level.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import FromClause, Select, func, literal, select, union_all
+from sqlalchemy import BindParameter, FromClause, Integer, Select, bindparam, func, literal, select, union_all
 
 from peft_registry.registry.database.catalog.versions import versions_named
 from peft_registry.registry.database.catalog.walks import artifacts_above, artifacts_below
 from peft_registry.registry.database.session import Transaction, in_parts
 from peft_registry.registry.database.tables import (
     ByteOrdered,
+    DigestText,
     aliases,
     artifact_data,
     artifact_parents,
@@ -35,15 +37,27 @@ _DATA_EDGES = select(
 )
 
 
+# a statement takes longer to put together than to run: those that are asked of every version are put together once
+_FOCUS = bindparam("focus", type_=DigestText)
+_SOME = bindparam("some", expanding=True, type_=DigestText)
+_ROOM = bindparam("room", type_=Integer)
+
+
 def edges_above(tx: Transaction, focus: Digest, *, depth: int | None = None) -> tuple[LineageEdge, ...]:
     """Every edge that leads to `focus`: what it was made from, what that was made from, and the data of each.
 
     `depth` is how many edges away from the focus the walk ends; None goes all the way.
     """
     if depth is not None:
-        return _edges_near(tx, focus, _edges_to, depth=depth, limit=None)
-    above = artifacts_above(tx, focus)
-    return _edges(tx, _edges_to(select(above.c.digest)), limit=None)
+        return _edges_near(tx, focus, _TO_SOME, depth=depth, limit=None)
+    return _edges(tx, _all_above(tx.dialect.name), {"focus": focus}, limit=None)
+
+
+@cache
+def _all_above(dialect: str) -> "_EdgeQueries":
+    """The edges that lead to the focus, from however far."""
+    above = artifacts_above(dialect, _FOCUS)
+    return _EdgeQueries.of(_edges_to(select(above.c.digest)))
 
 
 def edges_below(
@@ -51,15 +65,15 @@ def edges_below(
 ) -> tuple[LineageEdge, ...]:
     """Every edge that `focus` (an artifact, or a data file) leads to; at most `limit`, the nearest first."""
     if depth is not None or limit is not None:
-        return _edges_near(tx, focus, _edges_from, depth=depth, limit=limit)
+        return _edges_near(tx, focus, _FROM_SOME, depth=depth, limit=limit)
     below = artifacts_below(tx, [focus])
-    return _edges(tx, _edges_from(select(below.c.digest)), limit=None)
+    return _edges(tx, _EdgeQueries.of(_edges_from(select(below.c.digest))), {}, limit=None)
 
 
 def _edges_near(
     tx: Transaction,
     focus: Digest,
-    beside: Callable[[Sequence[Digest]], tuple[Select[Any], ...]],
+    beside: "_EdgeQueries",
     *,
     depth: int | None,
     limit: int | None,
@@ -71,7 +85,7 @@ def _edges_near(
         reached: list[LineageEdge] = []
         for some in in_parts(level):
             room = None if limit is None else limit - len(edges) - len(reached)
-            reached += _edges(tx, beside(some), limit=room)
+            reached += _edges(tx, beside, {"some": some}, limit=room)
         edges += reached
         ends = dict.fromkeys(digest for edge in reached for digest in (edge.source, edge.target))
         level = [digest for digest in ends if digest not in seen]
@@ -80,7 +94,7 @@ def _edges_near(
     return tuple(edges)
 
 
-def _edges_to(digests: Sequence[Digest] | Select[Any]) -> tuple[Select[Any], ...]:
+def _edges_to(digests: BindParameter[Any] | Select[Any]) -> tuple[Select[Any], ...]:
     """The edges that end at any of these, from artifacts and from data."""
     return (
         _PARENT_EDGES.where(artifact_parents.c.child.in_(digests)),
@@ -88,7 +102,7 @@ def _edges_to(digests: Sequence[Digest] | Select[Any]) -> tuple[Select[Any], ...
     )
 
 
-def _edges_from(digests: Sequence[Digest] | Select[Any]) -> tuple[Select[Any], ...]:
+def _edges_from(digests: BindParameter[Any] | Select[Any]) -> tuple[Select[Any], ...]:
     """The edges that begin at any of these, at artifacts and at data."""
     return (
         _PARENT_EDGES.where(artifact_parents.c.parent.in_(digests)),
@@ -96,12 +110,32 @@ def _edges_from(digests: Sequence[Digest] | Select[Any]) -> tuple[Select[Any], .
     )
 
 
-def _edges(tx: Transaction, queries: Iterable[Select[Any]], *, limit: int | None) -> tuple[LineageEdge, ...]:
-    """What these find together, at most `limit`; always the same of equal rows."""
+@dataclass(frozen=True, slots=True)
+class _EdgeQueries:
+    """What finds edges, in an order that depends on the rows alone: all of them, and the first that there is room for."""
+
+    all: tuple[Select[Any], ...]
+    some: tuple[Select[Any], ...]
+
+    @classmethod
+    def of(cls, queries: Iterable[Select[Any]]) -> "_EdgeQueries":
+        """Of these, one after the other."""
+        ordered = tuple(query.order_by("source", "target", "role") for query in queries)
+        return cls(ordered, tuple(query.limit(_ROOM) for query in ordered))
+
+
+_TO_SOME = _EdgeQueries.of(_edges_to(_SOME))
+_FROM_SOME = _EdgeQueries.of(_edges_from(_SOME))
+
+
+def _edges(
+    tx: Transaction, asked: _EdgeQueries, values: Mapping[str, Any], *, limit: int | None
+) -> tuple[LineageEdge, ...]:
+    """What these find together with the values of their parameters, at most `limit`; always the same of equal rows."""
     edges: list[LineageEdge] = []
-    for query in queries:
-        room = None if limit is None else limit - len(edges)
-        rows = tx.execute(query.order_by("source", "target", "role").limit(room))
+    for query in asked.all if limit is None else asked.some:
+        room = {} if limit is None else {"room": limit - len(edges)}
+        rows = tx.execute(query, {**values, **room})
         edges += [LineageEdge(source=row.source, target=row.target, role=row.role) for row in rows]
     return tuple(edges)
 
@@ -186,23 +220,29 @@ def describe_nodes(tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, L
     return found
 
 
+_ARTIFACTS = (
+    select(artifacts.c.manifest_digest, artifacts.c.kind, artifacts.c.method, versions.c.name, versions.c.number)
+    .outerjoin_from(artifacts, versions, versions.c.manifest_digest == artifacts.c.manifest_digest)
+    .where(artifacts.c.manifest_digest.in_(_SOME))
+    # the first registration comes last and stays
+    .order_by(artifacts.c.manifest_digest, versions.c.log_index.desc())
+)
+_DATA = (
+    select(artifact_data.c.sha256, artifact_data.c.name)
+    .where(artifact_data.c.sha256.in_(_SOME))
+    .distinct()
+    # one file may have been used under several names: the last in order is shown, always the same one
+    .order_by(artifact_data.c.sha256, artifact_data.c.name)
+)
+
+
 def _artifacts(tx: Transaction, digests: Sequence[Digest]) -> Iterator[LineageNode]:
-    query = (
-        select(artifacts.c.manifest_digest, artifacts.c.kind, artifacts.c.method, versions.c.name, versions.c.number)
-        .outerjoin_from(artifacts, versions, versions.c.manifest_digest == artifacts.c.manifest_digest)
-        .where(artifacts.c.manifest_digest.in_(digests))
-        .order_by(
-            artifacts.c.manifest_digest, versions.c.log_index.desc()
-        )  # the first registration comes last and stays
-    )
-    for digest, kind, method, name, number in tx.execute(query):
+    for digest, kind, method, name, number in tx.execute(_ARTIFACTS, {"some": digests}):
         registered = name is not None
         label = f"{name}:{number}" if registered else digest.short
         yield LineageNode(digest=digest, kind=kind, label=label, registered=registered, detail=method or "")
 
 
 def _data(tx: Transaction, digests: Sequence[Digest]) -> Iterator[LineageNode]:
-    query = select(artifact_data.c.sha256, artifact_data.c.name).where(artifact_data.c.sha256.in_(digests))
-    # one file may have been used under several names: the last in order is shown, always the same one
-    for digest, name in tx.execute(query.distinct().order_by(artifact_data.c.sha256, artifact_data.c.name)):
+    for digest, name in tx.execute(_DATA, {"some": digests}):
         yield LineageNode(digest=digest, kind="data", label=name, registered=False)

@@ -13,6 +13,7 @@ from peft_registry.registry.database.rows import insert_or
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.database.tables import (
     ByteOrdered,
+    DigestText,
     artifact_data,
     artifact_parents,
     version_sources,
@@ -60,7 +61,7 @@ def edges_at(tx: Transaction, manifest_digest: Digest) -> int:
 
 
 def _sources_of(tx: Transaction, manifest_digest: Digest) -> CompoundSelect[Any]:
-    above = artifacts_above(tx, manifest_digest)
+    above = artifacts_above(tx.dialect.name, literal(manifest_digest, DigestText))
     return select(above.c.digest.label("source")).union(
         select(artifact_data.c.sha256).join(above, artifact_data.c.manifest_digest == above.c.digest)
     )

@@ -2,16 +2,21 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import CTE, Label, Select, literal, select, type_coerce, union
+from sqlalchemy import CTE, ColumnElement, Label, Select, literal, select, type_coerce, union
 
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.database.tables import DigestText, artifact_data, artifact_parents, versions
 from peft_registry.schemas.identity import Digest
 
 
-def artifacts_above(tx: Transaction, digest: Digest) -> CTE:
-    """The column `digest`: an artifact, and every artifact that went into it, however far up; data not among them."""
-    seen = select(given(tx, digest)).cte("above", recursive=True)
+def artifacts_above(dialect: str, digest: ColumnElement[Digest]) -> CTE:
+    """The column `digest`: an artifact, and every artifact that went into it, however far up; data not among them.
+
+    Args:
+        dialect: the name of the database's.
+        digest: of the artifact, as a value or a parameter.
+    """
+    seen = select(given(dialect, digest)).cte("above", recursive=True)
     return seen.union(select(artifact_parents.c.parent).join(seen, artifact_parents.c.child == seen.c.digest))
 
 
@@ -22,7 +27,7 @@ def artifacts_below(
     made = [select(artifact_data.c.manifest_digest.label("digest")).where(artifact_data.c.sha256.in_(starts))]
     if registered_by is not None:
         made.append(select(versions.c.manifest_digest.label("digest")).where(versions.c.key_id == registered_by))
-    themselves = [select(given(tx, focus)) for focus in starts]
+    themselves = [select(given(tx.dialect.name, literal(focus, DigestText))) for focus in starts]
     if depth is None:
         start = union(*themselves, *made).cte("start")
         seen = select(start.c.digest).cte("below", recursive=True)
@@ -39,9 +44,8 @@ def _next_below(seen: CTE) -> Select[tuple[Digest]]:
     return select(artifact_parents.c.child).join(seen, artifact_parents.c.parent == seen.c.digest)
 
 
-def given(tx: Transaction, digest: Digest) -> Label[Digest]:
+def given(dialect: str, digest: ColumnElement[Digest]) -> Label[Digest]:
     """A digest as the column `digest`; PostgreSQL demands that a recursive query starts with the collation it ends with."""
-    value = literal(digest, DigestText)
-    if tx.dialect.name == "postgresql":
-        return type_coerce(value.collate("C"), DigestText).label("digest")
-    return value.label("digest")
+    if dialect == "postgresql":
+        return type_coerce(digest.collate("C"), DigestText).label("digest")
+    return digest.label("digest")
