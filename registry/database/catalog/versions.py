@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Row, Select, func, insert, select, tuple_
+from sqlalchemy import Row, Select, bindparam, func, insert, select, tuple_
 
 from peft_registry.registry.database.catalog.artifacts import ArtifactUnknown
 from peft_registry.registry.database.catalog.facet_rows import artifact_facets, insert_facets
@@ -25,6 +25,43 @@ _NAMES_COMPARED = 2000
 
 
 _HOW_TO_FIND_VERSIONS = "`registry list` shows all names; `registry base add` brings a base in"
+
+
+_VERSIONS: Select[Any] = select(
+    versions.c.name,
+    versions.c.number,
+    versions.c.manifest_digest,
+    versions.c.kind,
+    artifacts.c.layout,
+    versions.c.method,
+    artifacts.c.weights_digest,
+    artifacts.c.base_manifest,
+    versions.c.base_weights,
+    artifacts.c.size_bytes,
+    versions.c.key_id,
+    versions.c.registered_at,
+    versions.c.log_index,
+).join_from(versions, artifacts, versions.c.manifest_digest == artifacts.c.manifest_digest)
+
+# a statement takes longer to put together than to run: those that every command asks are put together once
+_BY_ALIAS = _VERSIONS.where(
+    versions.c.name == bindparam("name"),
+    versions.c.number
+    == select(aliases.c.number)
+    .where(aliases.c.name == bindparam("name"), aliases.c.alias == bindparam("alias"))
+    .scalar_subquery(),
+)
+_BY_NUMBER = _VERSIONS.where(versions.c.name == bindparam("name"), versions.c.number == bindparam("number"))
+_NEWEST = _VERSIONS.where(versions.c.name == bindparam("name")).order_by(versions.c.number.desc()).limit(1)
+_BY_DIGEST = _VERSIONS.where(versions.c.manifest_digest == bindparam("digest")).order_by(versions.c.log_index)
+_OF_ARTIFACTS = _VERSIONS.where(versions.c.manifest_digest.in_(bindparam("digests", expanding=True))).order_by(
+    versions.c.log_index
+)
+_ALIASES_OF = (
+    select(aliases.c.name, aliases.c.number, aliases.c.alias)
+    .where(aliases.c.name.in_(bindparam("names", expanding=True)))
+    .order_by(aliases.c.name, aliases.c.alias)
+)
 
 
 class VersionUnknown(NotFound):
@@ -124,7 +161,8 @@ def add_version(
     )
     insert_facets(tx, (name, values["number"]), registered_at=registered_at, facets=(*known, *facets))
     insert_sources(tx, name=name, number=values["number"], manifest_digest=manifest_digest)
-    return _one(tx, select_versions().where(versions.c.name == name, versions.c.number == values["number"]))
+    (added,) = read_versions(tx, _BY_NUMBER, name=name, number=values["number"])
+    return added
 
 
 def idempotent_version(tx: Transaction, *, name: str, manifest_digest: Digest) -> Version | None:
@@ -142,15 +180,12 @@ def resolve(tx: Transaction, reference: Reference) -> Version:
     if reference.digest is not None:
         return _resolve_digest(tx, reference, reference.digest)
     name = reference.name or ""
-    query = select_versions().where(versions.c.name == name)
     if reference.alias is not None:
-        pointed = select(aliases.c.number).where(aliases.c.name == name, aliases.c.alias == reference.alias)
-        query = query.where(versions.c.number == pointed.scalar_subquery())
+        found = read_versions(tx, _BY_ALIAS, name=name, alias=reference.alias)
     elif reference.number is not None:
-        query = query.where(versions.c.number == reference.number)
+        found = read_versions(tx, _BY_NUMBER, name=name, number=reference.number)
     else:
-        query = query.order_by(versions.c.number.desc()).limit(1)
-    found = read_versions(tx, query)
+        found = read_versions(tx, _NEWEST, name=name)
     if not found:
         raise _unknown(tx, reference, name)
     return found[0]
@@ -204,16 +239,14 @@ def count_versions_of_each(tx: Transaction, names: Collection[str]) -> dict[str,
 
 def version_by_digest(tx: Transaction, manifest_digest: Digest) -> tuple[Version, ...]:
     """Every version that has this artifact, in the order of registration."""
-    query = select_versions().where(versions.c.manifest_digest == manifest_digest).order_by(versions.c.log_index)
-    return read_versions(tx, query)
+    return read_versions(tx, _BY_DIGEST, digest=manifest_digest)
 
 
 def versions_of_artifacts(tx: Transaction, manifest_digests: Sequence[Digest]) -> tuple[Version, ...]:
     """Every version that has any of these artifacts, in the order of registration of each part of them."""
     found: list[Version] = []
     for part in in_parts(manifest_digests):
-        query = select_versions().where(versions.c.manifest_digest.in_(part)).order_by(versions.c.log_index)
-        found += read_versions(tx, query)
+        found += read_versions(tx, _OF_ARTIFACTS, digests=part)
     return tuple(found)
 
 
@@ -246,30 +279,21 @@ def base_by_weights(tx: Transaction, weights_digest: Digest) -> Version | None:
 
 def select_versions() -> Select[Any]:
     """A query for versions, to be narrowed and given to `read_versions`."""
-    return select(
-        versions.c.name,
-        versions.c.number,
-        versions.c.manifest_digest,
-        versions.c.kind,
-        artifacts.c.layout,
-        versions.c.method,
-        artifacts.c.weights_digest,
-        artifacts.c.base_manifest,
-        versions.c.base_weights,
-        artifacts.c.size_bytes,
-        versions.c.key_id,
-        versions.c.registered_at,
-        versions.c.log_index,
-    ).join_from(versions, artifacts, versions.c.manifest_digest == artifacts.c.manifest_digest)
+    return _VERSIONS
 
 
-def read_versions(tx: Transaction, query: Select[Any]) -> tuple[Version, ...]:
+def read_versions(tx: Transaction, query: Select[Any], **values: Any) -> tuple[Version, ...]:  # of columns
     """The versions of a query, each with the aliases that point to it; two queries, however many versions.
+
+    Args:
+        tx: reads them.
+        query: a narrowed `select_versions`.
+        values: of its parameters.
 
     Raises:
         RowDamaged: a row is not what `add_version` writes.
     """
-    rows = tx.execute(query).all()
+    rows = tx.execute(query, values).all()
     pointing = _aliases_at(tx, rows)
     return tuple(_version(row, tuple(pointing.get((row.name, row.number), ()))) for row in rows)
 
@@ -285,17 +309,10 @@ def _aliases_at(tx: Transaction, rows: Iterable[Row[Any]]) -> dict[tuple[str, in
     names = sorted({stored_text(row.name, table="versions") for row in rows})
     if not names:
         return {}
-    query = select(aliases.c.name, aliases.c.number, aliases.c.alias)
-    query = query.where(aliases.c.name.in_(names)).order_by(aliases.c.name, aliases.c.alias)
     pointing: dict[tuple[str, int], list[str]] = {}
-    for name, number, alias in tx.execute(query):
+    for name, number, alias in tx.execute(_ALIASES_OF, {"names": names}):
         pointing.setdefault((name, number), []).append(alias)
     return pointing
-
-
-def _one(tx: Transaction, query: Select[Any]) -> Version:
-    (found,) = read_versions(tx, query)
-    return found
 
 
 def _resolve_digest(tx: Transaction, reference: Reference, digest: Digest) -> Version:
