@@ -13,6 +13,7 @@ from typing import Any, Self
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.signing import strict_base64
 from peft_registry.registry.signing.keys import PublicKey, Signer
+from peft_registry.registry.signing.strict_base64 import LooseBase64
 from peft_registry.schemas.canonical import canonical_bytes
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.statement import PAYLOAD_TYPE
@@ -20,9 +21,9 @@ from peft_registry.schemas.statement import PAYLOAD_TYPE
 ENVELOPE_MAX_BYTES = 64 * 1024 * 1024
 _FIELDS = {"payload", "payloadType", "signatures"}
 # what `render` writes: the members in order, nothing between them, no text that needs an escape
-_RENDERED = re.compile(
-    r'\{"payload":"([A-Za-z0-9+/=]+)","payloadType":"([A-Za-z0-9+/._-]+)",'
-    r'"signatures":\[\{"keyid":"","sig":"([A-Za-z0-9+/=]+)"\}\]\}'
+_BEFORE_PAYLOAD = '{"payload":"'
+_BEHIND_PAYLOAD = re.compile(
+    r'","payloadType":"([A-Za-z0-9+/._-]+)","signatures":\[\{"keyid":"","sig":"([A-Za-z0-9+/=]+)"\}\]\}'
 )
 
 
@@ -123,16 +124,12 @@ class Envelope:
             MalformedEnvelope: not strict JSON, other fields than the known ones, not one signature, a non-empty keyid.
             LooseBase64: payload or signature is not what an encoder writes.
         """
-        # in Latin-1 each byte is a character: what is not ASCII matches nothing
-        rendered = _RENDERED.fullmatch(data.decode("latin-1")) if len(data) <= ENVELOPE_MAX_BYTES else None
-        if rendered is not None:  # nearly every envelope; reading it as any JSON takes three times as long
-            payload, payload_type, sig = rendered.groups()
+        # nearly every envelope; reading it as any JSON takes three times as long
+        rendered = _rendered(data) if len(data) <= ENVELOPE_MAX_BYTES else None
+        if rendered is not None:
+            payload, payload_type, sig = rendered
             signature = EnvelopeSignature(strict_base64.decode(sig, what=f"the signature of {what}"))
-            return cls(
-                payload_type=payload_type,
-                payload=strict_base64.decode(payload, what=f"the payload of {what}"),
-                signatures=(signature,),
-            )
+            return cls(payload_type=payload_type, payload=payload, signatures=(signature,))
         value = read_json(data, what=what, max_bytes=ENVELOPE_MAX_BYTES, error=MalformedEnvelope)
         return cls.from_json(value, what=what)
 
@@ -234,6 +231,25 @@ def find_signer(
     if any(key.key_id == named for key in tried):
         raise BadSignature(what, key_id=named)
     raise UnknownKey(what, len(tried), key_id=named)
+
+
+def _rendered(data: bytes) -> tuple[bytes, str, str] | None:
+    """Payload, payload type and signature in base64 of an envelope as `render` writes it; None for any other text."""
+    # in Latin-1 each byte is a character: what is not ASCII is in no alphabet below
+    text = data.decode("latin-1")
+    start = len(_BEFORE_PAYLOAD)
+    end = text.rfind('","payloadType":"')
+    if not text.startswith(_BEFORE_PAYLOAD) or end <= start:  # the quote of the one may be that of the other
+        return None
+    behind = _BEHIND_PAYLOAD.fullmatch(text, end)
+    if behind is None:
+        return None
+    try:
+        # what holds a quote or an escape is no base64; to look for them first takes as long as reading it
+        payload = strict_base64.decode(text[start:end], what="the payload")
+    except LooseBase64:  # whoever reads it as JSON says what it is
+        return None
+    return payload, behind[1], behind[2]
 
 
 def _signature(entry: Any, what: str) -> EnvelopeSignature:  # any JSON value

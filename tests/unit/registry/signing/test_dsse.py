@@ -139,6 +139,21 @@ MALFORMED = {
 }
 
 
+SIGNED_AS_WE_WRITE_IT = f'"signatures":[{{"keyid":"","sig":"{GOOD_SIG}"}}]}}'
+NEARLY_AS_WE_WRITE_IT = {
+    "one quote is missing": f'{{"payload":","payloadType":"x",{SIGNED_AS_WE_WRITE_IT}',
+    "two payloads": f'{{"payload":"e30=","payload":"e30=","payloadType":"x",{SIGNED_AS_WE_WRITE_IT}',
+    "two payload types": f'{{"payload":"e30=","payloadType":"x","payloadType":"x",{SIGNED_AS_WE_WRITE_IT}',
+    "something behind": f'{{"payload":"e30=","payloadType":"x",{SIGNED_AS_WE_WRITE_IT} {{}}',
+}
+
+
+@pytest.mark.parametrize("name", list(NEARLY_AS_WE_WRITE_IT))
+def test_what_is_nearly_an_envelope_as_we_write_it_is_broken(name):
+    with pytest.raises(dsse.MalformedEnvelope):
+        Envelope.parse(NEARLY_AS_WE_WRITE_IT[name].encode())
+
+
 @pytest.mark.parametrize("name", list(MALFORMED))
 def test_whatever_is_not_exactly_our_envelope_is_broken(name):
     with pytest.raises(dsse.MalformedEnvelope) as caught:
