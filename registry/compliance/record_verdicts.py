@@ -5,7 +5,8 @@ rules.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import date
 
 from peft_registry.registry.compliance.assessment import compute_at_least, modifier_answers, original_flop
@@ -98,25 +99,62 @@ def verdicts_of(
 ) -> RecordVerdicts:
     """Both verdicts about a record and what persons decided of it, by these rules or by the shipped ones."""
     rules = rules or shipped_rules()
-    original = original_flop(record).positive_number
-    modifier = modifier_answers(record, original)
-    modifier = modifier.revised(is_significant=with_decision(modifier.is_significant, decided.qualitative_change))
-    system = high_risk_answers(record, decided)
-    gpai = _verdict("gpai_modifier", decide_modifier(modifier, rules.limits), modifier, rules, decided.of_model)
+    answers = _Answers.of(record, decided)
+    gpai, high_risk = answers.both(rules, decided)
     return RecordVerdicts(
         gpai_modifier=gpai,
-        high_risk=high_risk_verdict(record, rules, decided),
-        flags=tuple(_flags(record, modifier, system, gpai, rules)),
+        high_risk=high_risk,
+        flags=tuple(_flags(record, answers.modifier, answers.system, gpai, rules)),
         rules=rules.version,
         law_as_of=rules.law_as_of,
         notice=f"{rules.notice} Rule set {rules.version}, law as of {rules.law_as_of}.",
     )
 
 
+def verdicts_by_each(
+    record: ModificationRecord, rule_sets: Iterable[VerdictRules], decided: Decided = NOBODY
+) -> Iterator[tuple[Verdict, Verdict]]:
+    """Both verdicts by each of these rules, as `verdicts_of`: what a record answers is the same under all of them."""
+    answers = _Answers.of(record, decided)
+    return (answers.both(rules, decided) for rules in rule_sets)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """What both tables read of a record, whatever the rules, and the digests that name it."""
+
+    modifier: Answers
+    system: HighRiskAnswers
+    modifier_digest: Digest
+    system_digest: Digest
+
+    @classmethod
+    def of(cls, record: ModificationRecord, decided: Decided) -> "_Answers":
+        recorded = modifier_answers(record, original_flop(record).positive_number)
+        significant = with_decision(recorded.is_significant, decided.qualitative_change)
+        modifier = recorded.revised(is_significant=significant)
+        system = high_risk_answers(record, decided)
+        return cls(modifier, system, _digest_of(modifier), _digest_of(system))
+
+    def both(self, rules: VerdictRules, decided: Decided) -> tuple[Verdict, Verdict]:
+        """The verdict about the model, and that about the system."""
+        modifier = decide_modifier(self.modifier, rules.limits)
+        system = decide_high_risk(self.system)
+        return (
+            _verdict("gpai_modifier", modifier, self.modifier_digest, rules, decided.of_model),
+            _verdict("high_risk", system, self.system_digest, rules, decided.of_system),
+        )
+
+
 def high_risk_verdict(record: RecordSections, rules: VerdictRules | None = None, decided: Decided = NOBODY) -> Verdict:
     """The verdict about the system, which a record of either form answers for, and what persons decided of it."""
     answers = high_risk_answers(record, decided)
-    return _verdict("high_risk", decide_high_risk(answers), answers, rules or shipped_rules(), decided.of_system)
+    decision = decide_high_risk(answers)
+    return _verdict("high_risk", decision, _digest_of(answers), rules or shipped_rules(), decided.of_system)
+
+
+def _digest_of(answers: Answers | HighRiskAnswers) -> Digest:
+    return canonical_digest(answers.model_dump(mode="json"))
 
 
 def high_risk_answers(record: RecordSections, decided: Decided = NOBODY) -> HighRiskAnswers:
@@ -212,7 +250,7 @@ def _signs(record: RecordSections) -> Iterator[str]:
 def _verdict(
     table: TableName,
     decision: Decision,
-    answers: Answers | HighRiskAnswers,
+    inputs: Digest,
     rules: VerdictRules,
     decided: tuple[str, ...] = (),
 ) -> Verdict:
@@ -228,7 +266,7 @@ def _verdict(
         action=None if row is None else row.action,
         reasons=(*decision.reasons, *decided),
         missing=decision.missing,
-        inputs=canonical_digest(answers.model_dump(mode="json")),
+        inputs=inputs,
     )
 
 

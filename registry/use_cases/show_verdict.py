@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from peft_registry.registry.compliance.record_verdicts import RecordVerdicts, Verdict, verdicts_of
+from peft_registry.registry.compliance.record_verdicts import RecordVerdicts, Verdict, verdicts_by_each, verdicts_of
 from peft_registry.registry.compliance.superseding import in_second_form
 from peft_registry.registry.compliance.verdicts.rules import VerdictRules, shipped_rules
 from peft_registry.registry.database import catalog
@@ -182,8 +182,8 @@ def _changes(
 ) -> Iterator[VerdictChange]:
     record = in_second_form(required_record(said, version).record)
     decided = decided_by(persons_decisions(registry, version, said))
-    before, under = verdicts_of(record, decided=decided), verdicts_of(record, rules, decided)
-    for now, then in zip(before.both, under.both, strict=True):
+    before, under = verdicts_by_each(record, (shipped_rules(), rules), decided)
+    for now, then in zip(before, under, strict=True):
         if _says(now) != _says(then):
             yield _change(version, now, then)
 

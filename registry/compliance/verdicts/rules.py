@@ -6,7 +6,7 @@ The shipped rules are `rules/verdicts.json`; a person may put others in their pl
 import json
 from collections.abc import Iterator
 from fractions import Fraction
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from typing import Annotated, Literal, Self
 
@@ -106,9 +106,9 @@ class VerdictRules(Frozen):
             raise ValueError("a tolerance of 100 % or more leaves no figure")
         return self
 
-    @property
+    @cached_property
     def limits(self) -> Thresholds:
-        """The thresholds by name."""
+        """The thresholds by name; made once, as a registry is held against them version by version."""
         return Thresholds(**{threshold.name: threshold.number for threshold in self.thresholds})
 
     def row(self, name: str) -> Row:

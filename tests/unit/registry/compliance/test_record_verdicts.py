@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from peft_registry.registry.compliance.assessment import with_assessment
-from peft_registry.registry.compliance.record_verdicts import high_risk_answers, verdicts_of
+from peft_registry.registry.compliance.record_verdicts import high_risk_answers, verdicts_by_each, verdicts_of
 from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided, with_decision
 from peft_registry.registry.compliance.verdicts.rules import VerdictRules, shipped_rules, shipped_text
 from peft_registry.schemas.modification import ModificationRecord
@@ -183,6 +183,14 @@ def test_another_rule_set_tells_another_status_of_the_same_answers():
     assert tried.gpai_modifier.row == "G9"
     assert tried.gpai_modifier.inputs == now.inputs
     assert "tried" in tried.notice and "not legal advice" in tried.notice
+
+
+def test_several_rule_sets_tell_of_a_record_what_each_tells_alone():
+    known, tried = a_known_record(), changed_rules(one_third=1e-12)
+    decided = Decided(qualitative_change=True, of_model=("qualitative-change: yes",))
+    alone = [verdicts_of(known, rules, decided).both for rules in (shipped_rules(), tried)]
+    assert list(verdicts_by_each(known, (shipped_rules(), tried), decided)) == alone
+    assert alone[0] != alone[1]
 
 
 OWN_FLOP = RECORD.compute.conservative_flop.number
