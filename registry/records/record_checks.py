@@ -7,6 +7,7 @@ So do the reader of a version, `registry log sign` before a checkpoint is signed
 
 import json
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -67,6 +68,8 @@ class EntrySigner:
     logged_at: Timestamp | None = None
     role: str | None = None  # empty: the trust file does not list the key
 
+
+_MOST_UNPACKED = 8  # statements; a registration brings three or four
 
 SignedStatement = tuple[str, dict[str, Any], EntrySigner]
 """The kind of a statement, its predicate (any JSON object), and who signed it."""
@@ -129,22 +132,30 @@ class RecordCheck:
         return tuple(lines)
 
 
-@dataclass(frozen=True, slots=True)
-class _Packed:
-    """A predicate that few ask for again: packed, because as objects a record takes 350 kB, and a log has one a version."""
+@dataclass(slots=True)
+class _Kept:
+    """A statement that may be asked for again; packed once others came after it, because as objects a record takes 350 kB, and a
+    log has one a version."""
 
     subject: Digest
     predicate_type: str
-    packed: bytes
     signer: EntrySigner
+    _predicate: dict[str, Any] | None  # any JSON object; None once it is packed
+    _packed: bytes = b""
 
     @classmethod
-    def of(cls, statement: Statement, signer: EntrySigner) -> "_Packed":
-        packed = zlib.compress(json.dumps(statement.predicate).encode(), level=1)
-        return cls(statement.subject_digest, statement.predicate_type, packed, signer)
+    def of(cls, statement: Statement, signer: EntrySigner) -> "_Kept":
+        return cls(statement.subject_digest, statement.predicate_type, signer, statement.predicate)
+
+    def pack(self) -> None:
+        """Keep the bytes in place of the objects."""
+        self._packed = zlib.compress(json.dumps(self._predicate).encode(), level=1)
+        self._predicate = None
 
     def predicate(self) -> dict[str, Any]:
-        unpacked: dict[str, Any] = json.loads(zlib.decompress(self.packed))
+        if self._predicate is not None:
+            return self._predicate
+        unpacked: dict[str, Any] = json.loads(zlib.decompress(self._packed))
         return unpacked
 
     def record(self) -> RecordSections:
@@ -184,9 +195,10 @@ class RecordChecks:
     _named_bases: dict[Digest, list[SaidOfBase]] = field(default_factory=dict)  # by artifact
     _made: dict[Digest, list[Made]] = field(default_factory=dict)  # likewise
     _flags: dict[Digest, Flags] = field(default_factory=dict)  # likewise
-    _records: dict[Digest, _Packed] = field(default_factory=dict)
+    _records: dict[Digest, _Kept] = field(default_factory=dict)
+    _unpacked: deque[_Kept] = field(default_factory=deque)  # those that were said last, of whatever kind
     # by artifact, in the order of the log
-    _evaluations: dict[Digest, dict[Digest, _Packed]] = field(default_factory=dict)
+    _evaluations: dict[Digest, dict[Digest, _Kept]] = field(default_factory=dict)
     _read: dict[Digest, dict[Digest, LoggedEvaluation]] = field(default_factory=dict)  # those that were read once
     # by artifact, the statements: as they were said, by the digest of the record in them once that is asked, and of those
     # that take something over
@@ -194,7 +206,7 @@ class RecordChecks:
     _by_record: dict[Digest, dict[Digest, Digest]] = field(default_factory=dict)
     _resting: dict[Digest, list[Digest]] = field(default_factory=dict)
     # by statement: a registration of equal bytes under another name may name what an earlier one brought
-    _productions: dict[Digest, _Packed] = field(default_factory=dict)
+    _productions: dict[Digest, _Kept] = field(default_factory=dict)
     _first: dict[Digest, list[_FirstRecord]] = field(default_factory=dict)  # by artifact
     _without_record: dict[Digest, list[Digest]] = field(
         default_factory=dict
@@ -247,9 +259,9 @@ class RecordChecks:
             self._named_bases.setdefault(statement.subject_digest, []).append(SaidOfBase(base, signer.logged_at))
         if statement.kind == "bias-evaluation":
             of_artifact = self._evaluations.setdefault(statement.subject_digest, {})
-            of_artifact.setdefault(digest, _Packed.of(statement, signer))
+            of_artifact.setdefault(digest, self._keep(statement, signer))
         if statement.kind == "provenance":
-            self._productions[digest] = _Packed.of(statement, signer)
+            self._productions[digest] = self._keep(statement, signer)
         if statement.kind == "registration":
             self._register(digest, statement, signer)
         if statement.kind != "modification":
@@ -258,7 +270,7 @@ class RecordChecks:
         subject = statement.subject_digest
         before = self.superseded_by(subject, record)
         check = self._check(subject, record, before)
-        self._records[digest] = _Packed.of(statement, signer)
+        self._records[digest] = self._keep(statement, signer)
         self._newest = (digest, record)
         self._flags[subject] = {**self._flags.get(subject, {}), **flags_of(record)}  # as `flags_in` has them
         self._said.setdefault(subject, []).append(digest)
@@ -266,10 +278,18 @@ class RecordChecks:
             self._resting.setdefault(subject, []).append(digest)
         return check
 
+    def _keep(self, statement: Statement, signer: EntrySigner) -> _Kept:
+        """A statement for whoever asks for it again: most are asked for by the registration that comes right after them."""
+        kept = _Kept.of(statement, signer)
+        self._unpacked.append(kept)
+        if len(self._unpacked) > _MOST_UNPACKED:
+            self._unpacked.popleft().pack()
+        return kept
+
     def record_in(self, statement: Digest) -> RecordedBefore | None:
         """The record, of a modification or of a base, that a statement holds which was taken up; None for any other."""
-        packed = self._records.get(statement)
-        return self._bases.get(statement) if packed is None else RecordedBefore(packed.subject, packed.record())
+        kept = self._records.get(statement)
+        return self._bases.get(statement) if kept is None else RecordedBefore(kept.subject, kept.record())
 
     def _register(self, registration: Digest, statement: Statement, signer: EntrySigner) -> None:
         """Hold the record that a registration names against what it names beside it."""
@@ -321,8 +341,8 @@ class RecordChecks:
                 yield "bias-evaluation", evaluation.predicate(), evaluation.signer
 
     @staticmethod
-    def _is_about(subject: Digest, packed: _Packed | None) -> bool:
-        return packed is not None and packed.subject == subject
+    def _is_about(subject: Digest, kept: _Kept | None) -> bool:
+        return kept is not None and kept.subject == subject
 
     def has_first_record(self, subject: Digest, registration: Digest) -> bool:
         """Whether a registration of an artifact brought a record."""
@@ -403,10 +423,10 @@ class RecordChecks:
             ValidationError: one of them is not an evaluation, whether a record names it or not.
         """
         read = self._read.setdefault(subject, {})
-        for statement, packed in self._evaluations.get(subject, {}).items():
+        for statement, kept in self._evaluations.get(subject, {}).items():
             if statement not in read:
-                packed.evaluation()
-                read[statement] = packed.logged_as(statement)
+                kept.evaluation()
+                read[statement] = kept.logged_as(statement)
         return read
 
     def superseded_by(self, subject: Digest, record: RecordSections) -> RecordSections | None:

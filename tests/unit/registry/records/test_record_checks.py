@@ -35,9 +35,11 @@ def test_a_record_is_found_as_it_was_said() -> None:
     record, checks = a_modification_record(), RecordChecks()
     statement = Digest.of(b"statement")
     checks.take(statement, said(0, record))
-    recorded = checks.record_in(statement)
-    assert recorded is not None
-    assert (recorded.subject, recorded.record) == (Digest.of(b"artifact 0"), record)
+    for number in range(RECORDS):  # what comes after it has it packed
+        recorded = checks.record_in(statement)
+        assert recorded is not None
+        assert (recorded.subject, recorded.record) == (Digest.of(b"artifact 0"), record)
+        checks.take(Digest.of(b"statement %d" % number), said(number, record))
     assert checks.record_in(Digest.of(b"another")) is None
 
 
