@@ -10,7 +10,8 @@ field means, who fills it, which clause it answers and when it is required is da
 not a legal test; no verdict in here is legal advice.
 """
 
-from typing import Any, Literal
+from functools import cache
+from typing import Any, Literal, Self, get_args
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
@@ -441,6 +442,54 @@ class RecordSections(Document):
     retention: Retention = Retention()
     lifecycle: Value = NOT_MEASURED
     incidents: Value = ASKED
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:  # any JSON value, as for every document
+        return cls.model_validate(_with_shared_values(cls, value))
+
+
+_USUALLY_OPEN = {
+    str(value.reason): (value.to_json(), Value.from_json(value.to_json()))
+    for value in (ASKED, NOT_MEASURED, NOT_DERIVED, NOT_FOUND_UPSTREAM)
+}
+"""By reason the values that most of a record consists of: as JSON, and as one value for all places and records that have it."""
+
+
+def _with_shared_values(
+    form: type[Document], members: Any
+) -> Any:  # any JSON value; validation says what is not a section
+    """The members of a section, those that are open for a usual reason as values: to make each anew takes most of the time.
+
+    Only what is the same JSON to the last member is exchanged, so that the section says and writes what it did.
+    """
+    if type(members) is not dict:
+        return members
+    shared = dict(members)
+    for name, kind in _parts(form):
+        member = members.get(name)
+        if type(member) is list:
+            shared[name] = [_with_shared_values(kind, item) for item in member]
+        elif type(member) is not dict:
+            continue
+        elif kind is not Value:
+            shared[name] = _with_shared_values(kind, member)
+        elif type(member.get("reason")) is str:
+            json, value = _USUALLY_OPEN.get(member["reason"], (None, None))
+            if member == json:
+                shared[name] = value
+    return shared
+
+
+@cache
+def _parts(form: type[Document]) -> tuple[tuple[str, type[Document]], ...]:
+    """The fields of a section that are values, sections, or arrays of sections, each with the class of the value or section."""
+    kinds = {name: (info.annotation, *get_args(info.annotation)) for name, info in form.model_fields.items()}
+    return tuple(
+        (name, kind)
+        for name, candidates in kinds.items()
+        for kind in candidates
+        if isinstance(kind, type) and issubclass(kind, Document)
+    )
 
 
 class ModificationRecordV1(RecordSections):

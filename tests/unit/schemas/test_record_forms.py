@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 from peft_registry.registry.compliance.fields import schema_paths
 from peft_registry.registry.records.snapshots import SnapshotMalformed, read_leaf
 from peft_registry.schemas.answers import AREA_ROLES, AnswersPredicate
+from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import LogEvent, LogEventV2, event_about, event_of
 from peft_registry.schemas.modification import (
@@ -19,7 +21,7 @@ from peft_registry.schemas.modification import (
 )
 from peft_registry.schemas.statement import KINDS, MODIFICATION_V1, PREDICATE_TYPES, ROLE_KINDS, statement_about
 from peft_registry.schemas.values import declared
-from tests.builders.records import NOW
+from tests.builders.records import NOW, a_modification_record
 
 V2 = PREDICATE_TYPES["modification"]
 ANSWERS = PREDICATE_TYPES["answers"]
@@ -155,3 +157,50 @@ def test_every_role_that_answers_for_an_area_may_sign_answers():
     assert {role for roles in AREA_ROLES.values() for role in roles} == {
         role for role, kinds in ROLE_KINDS.items() if "answers" in kinds
     }
+
+
+def test_what_is_open_for_a_usual_reason_is_shared_and_says_the_same() -> None:
+    read = [modification_of(V2, a_modification_record().to_json()) for _ in range(2)]
+    assert read[0].risk.register_ref is read[1].oversight.stop
+    each_alone = ModificationRecord.model_validate(a_modification_record().to_json())
+    assert read[0] == each_alone
+    assert read[0].to_canonical() == each_alone.to_canonical()
+    assert read[0].risk.register_ref.model_fields_set == each_alone.risk.register_ref.model_fields_set
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"asserted_by": "anna"},
+        {"evidence": [str(Digest.of(b"answers"))]},
+        {"note": "a field that this release does not know"},
+        {"reason": "nobody has answered it yet"},
+    ],
+)
+def test_what_is_open_otherwise_keeps_what_it_says(said: dict[str, Any]) -> None:
+    document = a_modification_record().to_json()
+    document["risk"]["register_ref"] |= said
+    document["note"] = document["risk"]["residual_risk"]  # a section that this release does not know
+    read = modification_of(V2, document)
+    assert read.to_json() == document
+    assert type((read.model_extra or {})["note"]) is dict
+
+
+@pytest.mark.parametrize(
+    "value", [None, 1, [], "open", {"reason": []}, {"source": "unknown", "reason": {"nobody": "has answered it"}}]
+)
+@pytest.mark.parametrize("place", ["risk", "register_ref", "base"])
+def test_what_is_no_section_or_value_is_told_as_where_nothing_is_shared(place: str, value: object) -> None:
+    document = a_modification_record().to_json()
+    holder = document["risk"] if place == "register_ref" else document
+    holder[place] = value
+    try:
+        alone: ModificationRecord | str = ModificationRecord.model_validate(document)
+    except ValidationError as error:
+        alone = first_problem(error)
+    if isinstance(alone, str):
+        with pytest.raises(ValidationError) as refused:
+            modification_of(V2, document)
+        assert first_problem(refused.value) == alone
+    else:
+        assert modification_of(V2, document) == alone
