@@ -6,7 +6,7 @@ The data file carries its rule-set version, the date of the law it follows and i
 import json
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib import resources
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -282,20 +282,24 @@ def schema_paths(section: type[Document] = ModificationRecord, prefix: str = "")
             yield from schema_paths(inner, f"{prefix}{name}[].")
 
 
-@cache
-def _names_of(form: type[Document]) -> tuple[str, ...]:
-    return tuple(form.model_fields)
+_SECTIONS_KEPT = 1_000  # a record has some sixty; those of arrays are told apart by position
+
+
+@lru_cache(maxsize=_SECTIONS_KEPT)
+def _places_in(form: type[Document], path: str, rule: str) -> tuple[tuple[str, str, str], ...]:
+    """Each field of a section that stands at a path, with its own path and rule."""
+    return tuple((name, f"{path}{name}", f"{rule}{name}") for name in form.model_fields)
 
 
 def _collect(section: Document, path: str, rule: str, collected: list[Leaf]) -> None:
     """Into a list and not by generators: a registry of ten thousand versions has a million values."""
-    for name in _names_of(type(section)):
+    for name, own_path, own_rule in _places_in(type(section), path, rule):
         value = getattr(section, name)
         if isinstance(value, Value):
-            collected.append(Leaf(f"{path}{name}", f"{rule}{name}", value))
+            collected.append(Leaf(own_path, own_rule, value))
         elif isinstance(value, Document):
-            _collect(value, f"{path}{name}.", f"{rule}{name}.", collected)
+            _collect(value, f"{own_path}.", f"{own_rule}.", collected)
         elif isinstance(value, tuple):
             sections = (item for item in value if isinstance(item, Document))
             for position, item in enumerate(sections):
-                _collect(item, f"{path}{name}[{position}].", f"{rule}{name}[].", collected)
+                _collect(item, f"{own_path}[{position}].", f"{own_rule}[].", collected)

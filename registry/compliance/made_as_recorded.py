@@ -7,6 +7,7 @@ statement of how its version was made says nothing of it.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 from peft_registry.registry.compliance.assessment import WRITTEN_BY_ASSESSMENT
@@ -260,32 +261,43 @@ def _beside_each_other(
     built = _as_made(record, production, base)
     has_no_inputs = base is None and isinstance(production, RunRecord) and production.compute.dense_inputs is None
     for leaf, expected in zip(leaves(record), leaves(built), strict=True):
-        if (leaf.rule == _OF_ANCESTORS and isinstance(production, MergeRecord)) or leaf.rule.startswith(_WRITTEN_LATER):
+        rule = leaf.rule
+        if _is_written_later(rule) or (rule == _OF_ANCESTORS and isinstance(production, MergeRecord)):
             continue
-        if leaf.rule == "compute.inputs" and has_no_inputs:
+        if rule == "compute.inputs" and has_no_inputs:
             continue
-        if _is_of_making(leaf, expected.value):
+        # of the change in the weights nothing is held to what nobody measured
+        if _is_of_making(rule) and (expected.value.known or not rule.startswith("change.")):
             yield leaf, expected.value
-        elif _is_for_people(leaf):
+        elif _is_for_people(rule):
             yield leaf, _STATED_BY_NOBODY
 
 
-def _is_of_making(leaf: Leaf, built: Value) -> bool:
+# of a rule, as are the two below, and kept: a registry of ten thousand versions has a million values under some two hundred rules
+@cache
+def _is_written_later(rule: str) -> bool:
+    """Whether the assessment or an evaluation gives a value."""
+    return rule.startswith(_WRITTEN_LATER)
+
+
+@cache
+def _is_of_making(rule: str) -> bool:
     """Whether how a version was made gives a value, or that there is none."""
-    if leaf.rule.startswith("change."):
-        return leaf.rule.removeprefix("change.") in _OF_CHANGE and built.known
-    if leaf.rule.startswith("data[]."):
-        return leaf.rule.removeprefix("data[].") in _OF_DATA
-    return leaf.path.startswith(_SECTIONS) or leaf.rule == "base[].quantised_view"
+    if rule.startswith("change."):
+        return rule.removeprefix("change.") in _OF_CHANGE
+    if rule.startswith("data[]."):
+        return rule.removeprefix("data[].") in _OF_DATA
+    return rule.startswith(_SECTIONS) or rule == "base[].quantised_view"
 
 
-def _is_for_people(leaf: Leaf) -> bool:
+@cache
+def _is_for_people(rule: str) -> bool:
     """Whether only people can say it, so that no first record has measured or derived it.
 
     What is recorded of bases is held against that elsewhere.
     """
-    is_for_people = field_rules().by_path()[leaf.rule].owner != "tool"
-    return is_for_people and not leaf.rule.startswith(_HELD_ELSEWHERE)
+    is_for_people = field_rules().by_path()[rule].owner != "tool"
+    return is_for_people and not rule.startswith(_HELD_ELSEWHERE)
 
 
 def _as_made(record: ModificationRecord, production: Production | None, base: BaseRecord | None) -> ModificationRecord:
@@ -434,7 +446,7 @@ def _energy_otherwise(record: ModificationRecord, production: Production | None)
 def _may_stand(leaf: Leaf, built: Value) -> bool:
     """Whether a value may be in a first record where what is signed of how it was made gives another."""
     value = leaf.value
-    if value == built or not (value.known or built.known):
+    if not (value.known or built.known) or value == built:
         return True  # why something is not known may be said in other words
     if leaf.rule == "data[].digest":
         return bool(value.value == built.value)  # a continued run says of which versions it is recorded
