@@ -75,7 +75,7 @@ def approve(
         console.line(f"approved {version.label} {under}")
     else:
         earlier = approval.earlier
-        console.line(f"approved {version.label} already {under}: log entry {earlier.entry} of {earlier.at}")
+        console.line(f"approved {version.label} already, {under}: log entry {earlier.entry} of {earlier.at}")
         console.line(f"reason   {console.printable(earlier.reason)}")
         console.line("signed   nothing: the version, its record, its evaluations and the policy are the same bytes")
     console.next_step(f"registry promote {version.label} ALIAS --policy {policy} --explain")

@@ -168,7 +168,7 @@ def test_who_approves_the_same_bytes_again_is_told_when_they_did_and_signs_nothi
         if said.kind == "approval"
     ]
     again = told("and once more")
-    assert f"already by ada, under bank ({policy.digest.short}): log entry {entry} of 20" in again
+    assert f"already, by ada, under bank ({policy.digest.short}): log entry {entry} of 20" in again
     assert "reason   read all of it\n" in again and "once more" not in again
     assert json.loads(told("for a program", "--output", "json"))["earlier"]["entry"] == entry
     assert check_log(place.registry).size == size
