@@ -17,6 +17,7 @@ _HYPERPARAMETER = re.compile(r"^- ([a-z_0-9]+): (.+)$")
 _LIBRARY = re.compile(r"^- (TRL|PEFT|Transformers|Pytorch|Datasets|Tokenizers|Unsloth):? ([0-9][^\s]*)$", re.IGNORECASE)
 _AXOLOTL_FILE = re.compile(r"axolotl version: `([^`\n]+)`\s*```yaml\n(.*?)\n```", re.DOTALL)
 _AXOLOTL_NAME = "README.md, the axolotl config in it"
+_REGISTERED = re.compile(r"^Manifest digest: `(sha256:[0-9a-f]{64})`$", re.MULTILINE)  # as our own cards end
 _INTEGER = re.compile(r"[-+]?[0-9]{1,64}\Z")
 
 
@@ -39,6 +40,12 @@ def read_card(offered: OfferedFolder, settings: FolderSettings) -> None:
     for key, value in _front_matter(text, settings).items():
         if key in CARD_KEYS:
             settings.put(CARD_KEYS[key], _stated(key, value), CARD, key, digest)
+    if registered := _REGISTERED.search(text):
+        said = (
+            f"its card says that a registry has it as the manifest {registered[1]}: its records are not in this folder, and "
+            "`registry pull` there brings them"
+        )
+        settings.findings.append(Finding(kind="registered-elsewhere", text=said, place=CARD))
     for line in text.splitlines():
         if match := _LIBRARY.match(line):
             settings.put(f"libraries.{match[1].lower()}", match[2], CARD, "framework versions", digest)

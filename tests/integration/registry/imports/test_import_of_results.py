@@ -130,14 +130,24 @@ def test_weights_that_were_imported_before_are_told_with_the_manifest_that_has_t
 ) -> None:
     """A copy as for the Hub has no manifest, and comes in as if nobody knew it."""
 
-    def equal(outcome: ImportOutcome) -> list[str]:
-        return [finding.text for finding in outcome.record.findings if finding.kind == "equal-import"]
+    def equal(outcome: ImportOutcome, kind: str = "equal-import") -> list[str]:
+        return [finding.text for finding in outcome.record.findings if finding.kind == kind]
 
     first = imported(registry, peft_folder(tmp_path / "helper"))
     again = imported(registry, tmp_path / "helper")
     assert again.was_there and equal(first) == equal(again) == [], "the command says by itself that it was there"
     (told,) = equal(imported(registry, tmp_path / "helper", name="elsewhere"))
     assert f"imported before, as helper:1 ({first.version.manifest_digest})" in told
+    sent = tmp_path / "sent"
+    pull_version(registry, first.version, sent)
+    for path in (sent / FILE_NAME, sent / "model.sig"):
+        path.chmod(0o600)
+        path.unlink()
+    shutil.rmtree(sent / "evidence")
+    back = imported(registry, sent, base="tiny")
+    (told,) = equal(back, "registered-elsewhere")
+    assert f"its card says that a registry has it as the manifest {first.version.manifest_digest}:" in told
+    assert equal(first, "registered-elsewhere") == []
 
 
 def test_a_folder_that_was_pulled_from_a_registry_is_not_imported(
