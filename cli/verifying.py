@@ -36,6 +36,11 @@ class Question:
     no_cache: bool = False
 
     def requirements(self) -> "Requirements":
+        """What has to be shown beside the usual.
+
+        Raises:
+            InputRefused: `--require` names something else.
+        """
         from peft_registry.registry.use_cases.verify import Requirements
         from peft_registry.schemas.errors import InputRefused
 

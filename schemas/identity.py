@@ -74,6 +74,11 @@ class Digest:
 
     @classmethod
     def parse(cls, text: str) -> "Digest":
+        """The digest that `sha256:<64 lower-case hex>` means.
+
+        Raises:
+            MalformedDigest: the text is not one.
+        """
         if not text.startswith(_PREFIX):
             raise MalformedDigest(text)
         try:
@@ -83,6 +88,7 @@ class Digest:
 
     @classmethod
     def of(cls, data: bytes) -> "Digest":
+        """The digest of these bytes."""
         return cls(hashlib.sha256(data).hexdigest())
 
     @property

@@ -105,6 +105,10 @@ class RecordClaims:
 
     @classmethod
     def of(cls, record: RecordSections, production: Production | None = None) -> "RecordClaims":
+        """What a record claims of what was made.
+
+        `production` is the run, merge or import that it is held to; only records by the rules of today are held to one.
+        """
         listed = record.change.artifact_digests
         is_held = isinstance(record, ModificationRecord) and is_by_these_rules(record)
         return cls(

@@ -105,6 +105,7 @@ class Made:
 
     @classmethod
     def of(cls, production: Production) -> "Made":
+        """What its record says of a run, a merge or an import: parts of a merge, rows and operations of a run."""
         base = production.base
         parts: frozenset[Digest] = frozenset()
         rows: dict[str, int] = {}

@@ -108,6 +108,7 @@ class MirrorCheck:
         return (f"mirror   {self.versions} versions in {self.route}: {summary}", *lines)
 
     def to_json(self) -> dict[str, Any]:
+        """The object that `mirror check --output json` ends with: each difference with both values."""
         return {
             "route": self.route,
             "versions": self.versions,

@@ -60,6 +60,8 @@ class Batch:
         return self.input_ids.shape[0], self.input_ids.shape[1]
 
     def to(self, device: str) -> "Batch":
+        """The batch with its tensors on a device, as torch names it."""
+
         def moved(tensor: torch.Tensor | None) -> torch.Tensor | None:
             return None if tensor is None else tensor.to(device)
 

@@ -116,6 +116,7 @@ class Scored:
         return truncated
 
     def suite_rows(self, questions: Questions, thresholds: Mapping[str, Threshold]) -> list[TableRow]:
+        """The rows of the suites alone, with the states that these dead bands, by threshold key, make of them."""
         return [
             row
             for suite, scores in zip(questions.suites, self.suites, strict=True)
@@ -123,6 +124,7 @@ class Scored:
         ]
 
     def rows(self, questions: Questions, thresholds: Mapping[str, Threshold]) -> list[TableRow]:
+        """All rows of this arm: suites, guard texts, losses of rows, and answers in words; of a control those of the suites."""
         guards = zip(questions.guards, self.neutral, strict=True) if self.neutral else ()
         neutral = [item for guard, scores in guards for item in guard.items(scores, self.arm)]
         return [*self.suite_rows(questions, thresholds), *neutral, *self.losses, *self.measured]

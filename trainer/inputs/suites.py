@@ -170,10 +170,12 @@ class SuitePins(Frozen):
         return next(accepted, None)
 
     def with_pin(self, pin: SuitePin) -> "SuitePins":
+        """The pins with this one in the place of the suite's earlier one."""
         others = [suite_pin for suite_pin in self.suites if suite_pin.name != pin.name]
         return self.revised(suites=tuple(sorted([*others, pin], key=lambda entry: entry.name)))
 
     def with_acceptance(self, new: AcceptedLicence) -> "SuitePins":
+        """The pins with a licence accepted; unchanged where it was accepted before."""
         if self.acceptance(new.name, new.licence) is not None:  # another process was first
             return self
         return self.revised(accepted=tuple(sorted([*self.accepted, new], key=lambda entry: entry.name)))

@@ -193,6 +193,7 @@ class FollowStart:
         facts: dict[str, Any] | None,
         from_step: int,
     ) -> "FollowStart":
+        """What is known of a training before its first step; what the trainer and its model tell is read from them."""
         trainable, total = counted_parameters(model.outer)
         return cls(
             run_id=run_id,
