@@ -320,11 +320,11 @@ class OpenRegistry:
         Returns:
             The verdict `verified`, `unverified` or `broken`, with every check.
         """
-        from peft_registry.cli.verifying import Question
+        from peft_registry.cli.verifying import VerifyRequest
         from peft_registry.registry.records.references import version_named
         from peft_registry.registry.use_cases.verify import verify_version
 
-        question = Question(reference, require=require)
+        question = VerifyRequest(reference, require=require)
         return verify_version(self._registry, version_named(self._registry, reference), require=question.requirements())
 
     def _observe(self) -> "Observe":
@@ -450,9 +450,9 @@ def verify(
     Raises:
         KnownError: there is no such version, or nothing that could be checked.
     """
-    from peft_registry.cli.verifying import Question, verified
+    from peft_registry.cli.verifying import VerifyRequest, verified
 
-    question = Question(
+    question = VerifyRequest(
         os.fspath(target),
         home=folder_of_home(home),
         trust=None if trust is None else Path(trust),

@@ -22,7 +22,7 @@ def is_folder(target: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Question:
+class VerifyRequest:
     """What was asked, as typed."""
 
     target: str
@@ -59,10 +59,10 @@ class Question:
 
 
 @contextmanager
-def _looked_up(question: Question) -> "Iterator[_LookedUp]":
-    """The registry, the trust and, unless a folder is meant, the version that the question names."""
-    if is_folder(question.target):
-        with _beside_folder(question) as looked_up:
+def _looked_up(request: VerifyRequest) -> "Iterator[_LookedUp]":
+    """The registry, the trust and, unless a folder is meant, the version that the request names."""
+    if is_folder(request.target):
+        with _beside_folder(request) as looked_up:
             yield looked_up
         return
     from peft_registry.cli.wiring import chosen_trust, home_if_any
@@ -70,29 +70,29 @@ def _looked_up(question: Question) -> "Iterator[_LookedUp]":
     from peft_registry.registry.homes.layout import FOLDER_NAME
     from peft_registry.registry.records.references import version_named
 
-    registry = home_if_any(question.home, checkpoint=question.checkpoint)
+    registry = home_if_any(request.home, checkpoint=request.checkpoint)
     try:
-        policy, problem = chosen_trust(registry, question.trust, question.root)
+        policy, problem = chosen_trust(registry, request.trust, request.root)
         if registry is None:
             raise HomeNotFound(
-                f"a folder {question.target}, and for {FOLDER_NAME} in {Path.cwd()} and every folder above"
+                f"a folder {request.target}, and for {FOLDER_NAME} in {Path.cwd()} and every folder above"
             )
-        yield _LookedUp(registry, version_named(registry, question.target, trust=policy), policy, problem)
+        yield _LookedUp(registry, version_named(registry, request.target, trust=policy), policy, problem)
     finally:
         if registry is not None:
             registry.close()
 
 
 @contextmanager
-def _beside_folder(question: Question) -> "Iterator[_LookedUp]":
+def _beside_folder(request: VerifyRequest) -> "Iterator[_LookedUp]":
     """The trust for a folder, and what the registry at hand is asked about it: nothing but whom it trusts where it is damaged."""
     from peft_registry.cli.wiring import chosen_trust, home_beside_folder
 
-    registry, damaged = home_beside_folder(question.home, checkpoint=question.checkpoint)
+    registry, damaged = home_beside_folder(request.home, checkpoint=request.checkpoint)
     try:
         if registry is None:
-            require_absent({"--checkpoint": question.checkpoint}, beside="a folder where there is no registry")
-        policy, problem = chosen_trust(registry, question.trust, question.root)
+            require_absent({"--checkpoint": request.checkpoint}, beside="a folder where there is no registry")
+        policy, problem = chosen_trust(registry, request.trust, request.root)
         yield _LookedUp(None if damaged else registry, None, policy, problem, damaged)
     finally:
         if registry is not None:
@@ -101,7 +101,7 @@ def _beside_folder(question: Question) -> "Iterator[_LookedUp]":
 
 @dataclass(frozen=True)
 class _LookedUp:
-    """What a question is about; `version` is None for a folder."""
+    """What a request is about; `version` is None for a folder."""
 
     registry: "Registry | None"
     version: "Version | None"
@@ -110,8 +110,8 @@ class _LookedUp:
     damaged: "DamagedRegistry | None" = None
 
 
-def verified(question: Question) -> "VerifyOutcome":
-    """The checklist of what the question names, a version or a folder; a recall is among its findings.
+def verified(request: VerifyRequest) -> "VerifyOutcome":
+    """The checklist of what the request names, a version or a folder; a recall is among its findings.
 
     Raises:
         InputRefused: a requirement or an option is not known, or has no use here.
@@ -123,26 +123,26 @@ def verified(question: Question) -> "VerifyOutcome":
     from peft_registry.registry.records.recalls import with_recalls
     from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 
-    require = question.requirements()
-    kept = None if question.no_cache else digests_of_earlier_runs()
-    with _looked_up(question) as subject, closing(RunDigests(kept)) as digests:
+    require = request.requirements()
+    kept = None if request.no_cache else digests_of_earlier_runs()
+    with _looked_up(request) as subject, closing(RunDigests(kept)) as digests:
         if subject.registry is not None and subject.version is not None:
             outcome = verify_version(
                 subject.registry,
                 subject.version,
                 trust=subject.policy,
                 trust_problem=subject.problem,
-                base=question.base,
+                base=request.base,
                 require=require,
                 digests=digests,
             )
         else:
             outcome = verify_folder(
-                Path(question.target),
+                Path(request.target),
                 trust=subject.policy,
                 trust_problem=subject.problem,
                 now=utc_now(),
-                base=question.base,
+                base=request.base,
                 registry=subject.registry,
                 damaged=subject.damaged,
                 require=require,
@@ -157,31 +157,31 @@ def verified(question: Question) -> "VerifyOutcome":
     return outcome
 
 
-def verified_lineage(question: Question) -> "LineageOutcome":
+def verified_lineage(request: VerifyRequest) -> "LineageOutcome":
     """As `verified`, with everything that it was made from, at any distance."""
     from peft_registry.cli.progress import Progress
     from peft_registry.registry.homes.home import utc_now
     from peft_registry.registry.use_cases.verify import verify_folder_lineage, verify_lineage
 
-    require = question.requirements()
+    require = request.requirements()
     observe = Progress(story_on_stdout=False)
-    with _looked_up(question) as subject:
+    with _looked_up(request) as subject:
         if subject.registry is not None and subject.version is not None:
             return verify_lineage(
                 subject.registry,
                 subject.version,
                 trust=subject.policy,
                 trust_problem=subject.problem,
-                base=question.base,
+                base=request.base,
                 require=require,
                 observe=observe,
             )
         return verify_folder_lineage(
-            Path(question.target),
+            Path(request.target),
             trust=subject.policy,
             trust_problem=subject.problem,
             now=utc_now(),
-            base=question.base,
+            base=request.base,
             registry=subject.registry,
             damaged=subject.damaged,
             require=require,

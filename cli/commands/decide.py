@@ -20,7 +20,7 @@ from peft_registry.cli.options import (
 
 if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
-    from peft_registry.registry.use_cases.decide import Decided
+    from peft_registry.registry.use_cases.decide import TakenAnswers
     from peft_registry.schemas.acts import DecidedQuestion
     from peft_registry.schemas.answers import Area
     from peft_registry.schemas.version import Version
@@ -196,7 +196,7 @@ def _decide_question(
     console.next_step(f"registry verdict {version.label}")
 
 
-def _show(decided: "Decided", form: Path, key: Path | None, *, dry_run: bool) -> None:
+def _show(decided: "TakenAnswers", form: Path, key: Path | None, *, dry_run: bool) -> None:
     state = "would be signed" if dry_run else "signed"
     console.line(f"answers  {len(decided.paths)} by {decided.person} as {decided.role}, {state}")
     record = decided.record_id or "a new record"

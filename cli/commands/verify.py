@@ -17,7 +17,7 @@ from peft_registry.cli.options import (
     TrustOption,
 )
 from peft_registry.cli.tables import wrapped_lines
-from peft_registry.cli.verifying import Question, is_folder, require_absent, verified, verified_lineage
+from peft_registry.cli.verifying import VerifyRequest, is_folder, require_absent, verified, verified_lineage
 
 if TYPE_CHECKING:
     from peft_registry.schemas.version import (
@@ -94,11 +94,11 @@ def verify(
         require_absent(unusable, beside="--key, which asks no registry")
         _print_foreign(_verified_foreign(Path(target), key, signature, ignore_paths or []), output)
     require_absent({"--signature": signature, "--ignore-paths": ignore_paths}, beside="no --key")
-    question = Question(target, home, trust, root, checkpoint, base, require or [], file_digests, no_cache)
+    request = VerifyRequest(target, home, trust, root, checkpoint, base, require or [], file_digests, no_cache)
     if deep:
-        _print_lineage(verified_lineage(question), question, output)
+        _print_lineage(verified_lineage(request), request, output)
     else:
-        _print_outcome(verified(question), question, output)
+        _print_outcome(verified(request), request, output)
 
 
 def _verified_foreign(target: Path, key: Path, signature: Path | None, ignored: list[str]) -> "VerifyOutcome":
@@ -128,23 +128,23 @@ def _print_foreign(outcome: "VerifyOutcome", output: Output) -> NoReturn:
     raise typer.Exit(outcome.exit_code)
 
 
-def _print_outcome(outcome: "VerifyOutcome", question: Question, output: Output) -> None:
+def _print_outcome(outcome: "VerifyOutcome", request: VerifyRequest, output: Output) -> None:
     if output is Output.json:
         console.out_json(outcome.model_dump(mode="json"))
     else:
         _print_checks(outcome)
         for recall in outcome.recalls:
             console.note(f"recalled: {recall}; it is not handed out")
-        _report_next_command(outcome.verdict, outcome.checks, question)
+        _report_next_command(outcome.verdict, outcome.checks, request)
     raise typer.Exit(outcome.exit_code)
 
 
-def _print_lineage(outcome: "LineageOutcome", question: Question, output: Output) -> None:
+def _print_lineage(outcome: "LineageOutcome", request: VerifyRequest, output: Output) -> None:
     if output is Output.json:
         console.out_json(outcome.model_dump(mode="json"))
     else:
         _print_nodes(outcome)
-        _report_next_command(outcome.verdict, outcome.nodes[-1].checks, question)
+        _report_next_command(outcome.verdict, outcome.nodes[-1].checks, request)
     raise typer.Exit(outcome.exit_code)
 
 
@@ -184,18 +184,18 @@ def _print_checks(outcome: "VerifyOutcome") -> None:
     console.out(console.painted(outcome.verdict, _STATUS_OF[outcome.verdict]))
 
 
-def _report_next_command(verdict: "Verdict", checks: "tuple[Check, ...]", question: Question) -> None:
+def _report_next_command(verdict: "Verdict", checks: "tuple[Check, ...]", request: VerifyRequest) -> None:
     lacks_trust = any(check.step == "trust" and check.status == "unchecked" for check in checks)
     if verdict == "broken":
         console.note("fix: do not load it; pull it again from its registry: registry pull NAME:NUMBER FOLDER")
     elif verdict == "verified":
-        console.next_step(_after_verified(question.target))
+        console.next_step(_after_verified(request.target))
     elif any(check.error == "own-log-damaged" for check in checks):
         console.note(
             "fix: `registry log check` says what is wrong with your own registry; ask another machine meanwhile"
         )
-    elif question.trust is None and lacks_trust:
-        console.note(f"fix: get the trust file from its keeper, then: registry verify {question.target} --trust FILE")
+    elif request.trust is None and lacks_trust:
+        console.note(f"fix: get the trust file from its keeper, then: registry verify {request.target} --trust FILE")
     else:
         console.note("fix: provide what could not be checked above (--trust, --base), or require less (--require)")
 

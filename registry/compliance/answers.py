@@ -29,7 +29,7 @@ _NOBODY = Digest.of(b"answers that are only tried")
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class OpenQuestion:
     """An open value of a record: its path, the rule of its field, the base or data that it is of, and why it is open."""
 
     path: str
@@ -62,7 +62,7 @@ class SignedAnswers:
     logged_at: Timestamp | None
 
 
-def open_questions(record: RecordSections, defaults: Mapping[str, Value] | None = None) -> tuple[Question, ...]:
+def open_questions(record: RecordSections, defaults: Mapping[str, Value] | None = None) -> tuple[OpenQuestion, ...]:
     """What a record has to have, people can answer and nobody has; by owner, and then in the order of the schema.
 
     The days of retention are not among them: they follow from the day of placing.
@@ -73,7 +73,7 @@ def open_questions(record: RecordSections, defaults: Mapping[str, Value] | None 
     """
     rules = field_rules().by_path()
     questions = [
-        Question(leaf.path, rules[leaf.rule], _part_name(record, leaf.path), gap_of(leaf).reason)
+        OpenQuestion(leaf.path, rules[leaf.rule], _part_name(record, leaf.path), gap_of(leaf).reason)
         for leaf in own_required_leaves(record)
         if not is_filled(leaf)
         and leaf.path not in retention.DAYS

@@ -18,7 +18,7 @@ from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.recorded_run import counts_earlier_runs, step_flop
 from peft_registry.registry.compliance.retention import with_dates
 from peft_registry.registry.compliance.verdicts.gpai import TOLERANCE_PCT, ThirdRatio, dense_flop, one_third_ratio
-from peft_registry.registry.compliance.verdicts.modifier import Answers, gpai_verdict
+from peft_registry.registry.compliance.verdicts.modifier import ModifierAnswers, gpai_verdict
 from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.schemas.modification import (
     ASKED,
@@ -225,7 +225,7 @@ def _same_provider(record: ModificationRecord) -> Value:
     return ASKED if stated.known else stated
 
 
-def modifier_answers(record: ModificationRecord, original: float | None) -> Answers:
+def modifier_answers(record: ModificationRecord, original: float | None) -> ModifierAnswers:
     """What the record answers of the questions that decide the status; `original` is the compute of the base in FLOP."""
     gpai = record.gpai
     changes = gpai.qualitative_change
@@ -233,7 +233,7 @@ def modifier_answers(record: ModificationRecord, original: float | None) -> Answ
         None if not change.known else change.value == "significant"
         for change in (changes.generality, changes.capabilities, changes.systemic_risk)
     ]
-    return Answers(
+    return ModifierAnswers(
         makes_media=makes_media(record) if record.use.modalities.known else None,
         media_cleared=_is_cleared(record.high_risk.art5_screen),
         is_placed=is_yes(gpai.placed_on_eu_market),
@@ -308,7 +308,7 @@ def _ratio_figures(third: ThirdRatio, base: float, method_aware: Value) -> dict[
     }
 
 
-def _no_ratio(own: float | None, original: Value, answers: Answers) -> dict[str, Value]:
+def _no_ratio(own: float | None, original: Value, answers: ModifierAnswers) -> dict[str, Value]:
     """Without a ratio, a fixed threshold only where an estimate was tried and failed (GL J64)."""
     why = "the compute of this modification is not known"
     if own is not None:

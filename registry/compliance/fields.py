@@ -77,7 +77,7 @@ class Act(Frozen):
     instead: str
 
 
-class Order(Frozen):
+class DateOrder(Frozen):
     """Two dates of a record of which one cannot be after the other; `data[]` in both is the same data."""
 
     earlier: str
@@ -177,7 +177,7 @@ class FieldRules(Frozen):
     days: Days
     quantities: dict[str, Quantity]
     acts: dict[str, Act]
-    orders: tuple[Order, ...]
+    orders: tuple[DateOrder, ...]
     needs: tuple[Need, ...]
     conflicts: tuple[Conflict, ...]
     declared_energy: DeclaredEnergy

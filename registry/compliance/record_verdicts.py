@@ -15,12 +15,12 @@ from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided, Decision, with_decision
 from peft_registry.registry.compliance.verdicts.high_risk import (
     ARTICLES,
-    Effects,
+    AffectedArticles,
     HighRiskAnswers,
     decide_high_risk,
     is_high,
 )
-from peft_registry.registry.compliance.verdicts.modifier import ANSWERED_IN, Answers, decide_modifier
+from peft_registry.registry.compliance.verdicts.modifier import ANSWERED_IN, ModifierAnswers, decide_modifier
 from peft_registry.registry.compliance.verdicts.rules import TableName, Thresholds, VerdictRules, shipped_rules
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.document import Frozen
@@ -123,7 +123,7 @@ def verdicts_by_each(
 class _Answers:
     """What both tables read of a record, whatever the rules, and the digests that name it."""
 
-    modifier: Answers
+    modifier: ModifierAnswers
     system: HighRiskAnswers
     modifier_digest: Digest
     system_digest: Digest
@@ -153,7 +153,7 @@ def high_risk_verdict(record: RecordSections, rules: VerdictRules | None = None,
     return _verdict("high_risk", decision, _digest_of(answers), rules or shipped_rules(), decided.of_system)
 
 
-def _digest_of(answers: Answers | HighRiskAnswers) -> Digest:
+def _digest_of(answers: ModifierAnswers | HighRiskAnswers) -> Digest:
     return canonical_digest(answers.model_dump(mode="json"))
 
 
@@ -221,14 +221,14 @@ def _day(text: object) -> date | None:
         return None
 
 
-def _effects(record: RecordSections) -> Effects:
+def _effects(record: RecordSections) -> AffectedArticles:
     """An answer that begins with yes or no says so; any other text leaves it open what it says."""
     stated = {}
     for article in ARTICLES:
         text = _text(getattr(record.high_risk.effect_on, f"article_{article}"))
         begins = None if text is None else _STATED_EFFECT.match(text)
         stated[article] = None if begins is None else begins[1].lower()
-    return Effects(
+    return AffectedArticles(
         affected=tuple(article for article, word in stated.items() if word == "yes"),
         unaffected=tuple(article for article, word in stated.items() if word == "no"),
     )
@@ -271,7 +271,7 @@ def _verdict(
 
 
 def _flags(
-    record: ModificationRecord, modifier: Answers, system: HighRiskAnswers, gpai: Verdict, rules: VerdictRules
+    record: ModificationRecord, modifier: ModifierAnswers, system: HighRiskAnswers, gpai: Verdict, rules: VerdictRules
 ) -> Iterator[RaisedFlag]:
     limits = rules.limits
     exempt = is_exempt(record)
@@ -303,13 +303,13 @@ def _over_systemic_risk(record: ModificationRecord, limits: Thresholds) -> str |
     return f"at least {known:.3g} FLOP in all" if known > limits.systemic_risk_flop else None
 
 
-def _without_attempt(modifier: Answers) -> str | None:
+def _without_attempt(modifier: ModifierAnswers) -> str | None:
     if modifier.original_flop is not None or modifier.own_flop is None or modifier.estimate_attempted:
         return None
     return "the compute of the base is not known, and nothing is recorded of an attempt to estimate it"
 
 
-def _split(record: ModificationRecord, modifier: Answers, limits: Thresholds) -> str | None:
+def _split(record: ModificationRecord, modifier: ModifierAnswers, limits: Thresholds) -> str | None:
     """Whether the two ways to count fall on different sides of the threshold that decides."""
     aware = record.compute.param_update_flop.number
     own = modifier.own_flop

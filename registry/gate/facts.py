@@ -5,7 +5,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.values import Timestamp
 
 
-class Change(Frozen):
+class FlaggedChange(Frozen):
     """How the share of flagged items changed, after minus before, with the upper bound of its interval; None for no figure."""
 
     slice: str | None
@@ -20,7 +20,7 @@ class SuiteFacts(Frozen):
     evaluation: Digest
     stale: str | None
     conclusions: tuple[tuple[str | None, str], ...]  # group, None for all items, and conclusion
-    changes: tuple[Change, ...]
+    changes: tuple[FlaggedChange, ...]
     leaked: tuple[str, ...] = ()
     unkept: tuple[str, ...] = ()
 

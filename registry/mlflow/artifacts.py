@@ -23,13 +23,13 @@ from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 from mlflow.store.artifact.utils.models import _parse_model_uri
 from mlflow.version import VERSION
 
-from peft_registry.registry.mlflow.model_layout import NotLoadableByMlflow, Versions
+from peft_registry.registry.mlflow.model_layout import LayoutReaders, NotLoadableByMlflow
 from peft_registry.registry.mlflow.verified_files import ManifestReader, NoSuchFile, VerifiedFiles, parse_source
 from peft_registry.schemas.errors import InputRefused, KnownError
 from peft_registry.schemas.identity import Digest
 
 _logger = logging.getLogger(__name__)
-_VERSIONS = Versions(mlflow=VERSION, python=platform.python_version())
+_VERSIONS = LayoutReaders(mlflow=VERSION, python=platform.python_version())
 
 
 class VerifiedArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # mlflow has no types that mypy follows
@@ -128,11 +128,11 @@ def _checked_underlying_uri(uri: str) -> str:
 def _require_ours(uri: str, name: str | None, version: str | None, source: str) -> None:
     if name is None or version is None:  # the id of a logged model, of which only MLflow knows
         return
-    from peft_registry.registry.mlflow.whose_alias import LATEST, Answer, refusal_of
+    from peft_registry.registry.mlflow.whose_alias import LATEST, NamedVersion, refusal_of
 
     asked = _parse_model_uri(uri)
     alias = asked.alias if asked.version or asked.stage or asked.alias else LATEST
-    refusal = refusal_of(Answer(name, alias, int(version), source))
+    refusal = refusal_of(NamedVersion(name, alias, int(version), source))
     if refusal is not None:
         raise _translated(refusal)
 

@@ -92,7 +92,7 @@ Content = SignedFile | bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Versions:
+class LayoutReaders:
     """What reads the layout: MLflow and Python, as they call themselves."""
 
     mlflow: str
@@ -113,7 +113,7 @@ def quantisation_note(manifest: Manifest) -> str | None:
 
 
 def model_layout(
-    part: VerifiedPart, base: VerifiedPart | None, *, lines: str, versions: Versions
+    part: VerifiedPart, base: VerifiedPart | None, *, lines: str, versions: LayoutReaders
 ) -> dict[str, Content]:
     """Every path of the layout with the signed file that lies there, or with the bytes that are made up.
 
@@ -160,7 +160,7 @@ def _has_tokenizer(part: VerifiedPart) -> bool:
     return any(part.has(name) for name in TOKENIZER_FILES)
 
 
-def _model_file(part: VerifiedPart, model: VerifiedPart, size: int, versions: Versions) -> bytes:
+def _model_file(part: VerifiedPart, model: VerifiedPart, size: int, versions: LayoutReaders) -> bytes:
     transformers: dict[str, Any] = {
         "code": None,
         "components": ["tokenizer"],

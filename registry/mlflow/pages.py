@@ -36,7 +36,7 @@ Opened = Callable[[], AbstractContextManager[Registry]]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PageResponse:
     """A status of HTTP and a page."""
 
     status: int
@@ -72,7 +72,7 @@ def this_home() -> AbstractContextManager[Registry]:
     return closing(open_registry(home, state=state))
 
 
-def answer(path: str, opened: Opened = this_home, *, reader: Reader | None = None) -> Answer:
+def answer(path: str, opened: Opened = this_home, *, reader: Reader | None = None) -> PageResponse:
     """The page at a path below `/registry`: the list, or `NAME/NUMBER`, with nothing or the word for a view behind it.
 
     Args:
@@ -89,7 +89,7 @@ def answer(path: str, opened: Opened = this_home, *, reader: Reader | None = Non
         return _shown(problem_page(error.what, error.why, error.fix), 404 if isinstance(error, NotFound) else 503)
 
 
-def _of_version(parts: Sequence[str], opened: Opened, reader: Reader | None) -> Answer:
+def _of_version(parts: Sequence[str], opened: Opened, reader: Reader | None) -> PageResponse:
     name, number, *rest = parts if len(parts) > 1 else (*parts, "")
     view = _VIEWS.get("/".join(rest))
     label = f"{name}:{number}"
@@ -101,7 +101,7 @@ def _of_version(parts: Sequence[str], opened: Opened, reader: Reader | None) -> 
         return view(registry, version_named(registry, label))
 
 
-def _list(opened: Opened, reader: Reader | None) -> Answer:
+def _list(opened: Opened, reader: Reader | None) -> PageResponse:
     permission = None if reader is None else reader.may_list()
     if permission is not None and permission.status != 200:
         return _not_permitted(permission)
@@ -112,35 +112,35 @@ def _list(opened: Opened, reader: Reader | None) -> Answer:
     return _shown(list_page(listed, more=f"{page.next[0]}:{page.next[1]}" if page.next and has_more else None))
 
 
-def _not_permitted(permission: Permission) -> Answer:
+def _not_permitted(permission: Permission) -> PageResponse:
     if permission.status == 401:
         page = problem_page("Log in first", "This server asks for a user and a password of MLflow.", "")
-        return Answer(401, page.html(), permission.challenge)
+        return PageResponse(401, page.html(), permission.challenge)
     if permission.status == 403:
         return _shown(problem_page("Not for you", "MLflow does not let you read this model.", ""), 403)
     why = f"MLflow answered {permission.status} when it was asked what you may read."
     return _shown(problem_page("It is not known what you may read", why, ""), 503)
 
 
-def _verification(registry: Registry, version: Version) -> Answer:
+def _verification(registry: Registry, version: Version) -> PageResponse:
     outcome = verify_version(registry, version, trust_problem=_trust_problem(registry))
     return _shown(verification_page(version, outcome, checked_at=registry.clock()))
 
 
-def _lineage(registry: Registry, version: Version) -> Answer:
+def _lineage(registry: Registry, version: Version) -> PageResponse:
     return _shown(lineage_page(version, signed_lineage(registry, version.manifest_digest)))
 
 
-def _report(registry: Registry, version: Version) -> Answer:
-    return Answer(200, make_report(registry, version, trust_problem=_trust_problem(registry)).decode())
+def _report(registry: Registry, version: Version) -> PageResponse:
+    return PageResponse(200, make_report(registry, version, trust_problem=_trust_problem(registry)).decode())
 
 
-def _decisions(registry: Registry, version: Version) -> Answer:
+def _decisions(registry: Registry, version: Version) -> PageResponse:
     outcome = verify_version(registry, version, trust_problem=_trust_problem(registry))
     return _shown(decision_page(version, decision_tables(registry, version, outcome), made_at=registry.clock()))
 
 
-_VIEWS: dict[str, Callable[[Registry, Version], Answer]] = {
+_VIEWS: dict[str, Callable[[Registry, Version], PageResponse]] = {
     "": _verification,
     "lineage": _lineage,
     "report": _report,
@@ -157,8 +157,8 @@ def _trust_problem(registry: Registry) -> KnownError | None:
     return None
 
 
-def _shown(page: Page, status: int = 200) -> Answer:
-    return Answer(status, page.html())
+def _shown(page: Page, status: int = 200) -> PageResponse:
+    return PageResponse(status, page.html())
 
 
 NO_SUCH_PAGE = _shown(problem_page("There is no such page", "The list names every version.", ""), 404)

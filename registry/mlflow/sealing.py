@@ -28,13 +28,13 @@ from peft_registry.registry.mlflow.route import ARTIFACT_SCHEME, MirrorRoute
 from peft_registry.registry.mlflow.seals import (
     EVERYTHING,
     NAMING,
+    ChangedSubjects,
     Relations,
     Seal,
     SealBook,
     SealCover,
     SealHead,
     SealPage,
-    Touched,
     book_text,
     changes_with_time,
     files_digest,
@@ -216,7 +216,7 @@ class Sealing:
 
     def _touched_since(
         self, tx: catalog.Transaction, newest: Snapshot, head: SealHead, book: SealBook, rows: StoreRows
-    ) -> Touched:
+    ) -> ChangedSubjects:
         """What the entries of the log, and the runs that were begun, change of what was sealed under a head.
 
         Raises:
@@ -232,12 +232,14 @@ class Sealing:
         touched = self._touched_by(tx, tuple(_leaves_from(tx, newest, head.size)), manifests)
         return touched if touched.everything else self._with_judged(touched, head, manifests, rows)
 
-    def _touched_by(self, tx: catalog.Transaction, leaves: Sequence[Leaf], manifests: Iterable[Digest]) -> Touched:
+    def _touched_by(
+        self, tx: catalog.Transaction, leaves: Sequence[Leaf], manifests: Iterable[Digest]
+    ) -> ChangedSubjects:
         subjects = subjects_of(leaves)
         if subjects is None:
             return EVERYTHING
         if not subjects:
-            return Touched()
+            return ChangedSubjects()
         names = set()
         for leaf in leaves:
             if not isinstance(leaf, LogSnapshot | LogEpoch) and leaf.says in NAMING:
@@ -249,9 +251,11 @@ class Sealing:
         if any(subject not in relations.sources for subject in subjects):
             return EVERYTHING
         artifacts = frozenset[Digest]().union(*(relations.relatives(subject) for subject in subjects))
-        return Touched(artifacts, frozenset(names))
+        return ChangedSubjects(artifacts, frozenset(names))
 
-    def _with_judged(self, touched: Touched, head: SealHead, manifests: Sequence[Digest], rows: StoreRows) -> Touched:
+    def _with_judged(
+        self, touched: ChangedSubjects, head: SealHead, manifests: Sequence[Digest], rows: StoreRows
+    ) -> ChangedSubjects:
         """With what is judged among runs that were begun since."""
         if (head.begun_bytes, head.begun) == (self.head.begun_bytes, self.head.begun):
             return touched
@@ -263,7 +267,7 @@ class Sealing:
         made = [run for run, run_id in rows.tags[RUN_ID_TAG].items() if run_id in runs]
         judged = [Digest.parse(rows.tags[_MANIFEST_TAG][run]) for run in made if run in rows.tags[_MANIFEST_TAG]]
         reached = self._relations(manifests).made_from(judged)
-        return Touched(touched.artifacts | reached, touched.names)
+        return ChangedSubjects(touched.artifacts | reached, touched.names)
 
     def _relations(self, manifests: Iterable[Digest]) -> Relations:
         """What these artifacts were made from, up to what nobody registered here."""

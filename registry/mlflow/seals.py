@@ -164,7 +164,7 @@ def files_digest(of_run: Mapping[str, str], of_model: Mapping[str, str]) -> Dige
 
 
 @dataclass(frozen=True, slots=True)
-class Touched:
+class ChangedSubjects:
     """What the records give anew: of these artifacts and names, or of everything."""
 
     artifacts: frozenset[Digest] = frozenset()
@@ -176,7 +176,7 @@ class Touched:
         return self.everything or manifest in self.artifacts or label.rpartition(":")[0] in self.names
 
 
-EVERYTHING = Touched(everything=True)
+EVERYTHING = ChangedSubjects(everything=True)
 
 
 @dataclass(frozen=True, slots=True)

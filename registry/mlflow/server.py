@@ -31,7 +31,7 @@ from peft_registry.schemas.errors import EXIT_INTERRUPTED, Unavailable
 from peft_registry.schemas.progress import Finished, Observe, Said, Started, ignore
 
 if TYPE_CHECKING:
-    from peft_registry.registry.mlflow.pages import Answer
+    from peft_registry.registry.mlflow.pages import PageResponse
 
 APP_NAME = "registry"
 DEFAULT_HOST = "127.0.0.1"
@@ -292,7 +292,7 @@ async def _our_page(request: Any) -> Any:  # starlette's types
     return Response(answer.html, answer.status, answer.headers, media_type="text/html")
 
 
-def _answer(request: Any) -> "Answer":  # starlette's type
+def _answer(request: Any) -> "PageResponse":  # starlette's type
     """The page that a request is for; on a shared server only what MLflow lets its sender read."""
     from mlflow.server import app as flask_app
 

@@ -21,10 +21,10 @@ from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.mlflow.model_layout import (
     MODEL_FILE,
     Content,
+    LayoutReaders,
     NotLoadableByMlflow,
     SignedFile,
     VerifiedPart,
-    Versions,
     model_layout,
     needs_base,
     quantisation_note,
@@ -116,7 +116,7 @@ class VerifiedFiles:
 
     reader: ManifestReader
     digest: Digest
-    versions: Versions
+    versions: LayoutReaders
 
     @cached_property
     def refusal(self) -> NotLoadableByMlflow | None:

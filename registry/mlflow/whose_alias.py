@@ -61,7 +61,7 @@ class VersionOnlyInMlflow(IntegrityBroken):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class NamedVersion:
     """What MLflow says that a user's name is.
 
     Attributes:
@@ -77,7 +77,7 @@ class Answer:
     source: str
 
 
-def require_ours(registry: Registry, answer: Answer) -> None:
+def require_ours(registry: Registry, answer: NamedVersion) -> None:
     """Raise unless this registry says the same, or has no version of that name.
 
     Raises:
@@ -102,7 +102,7 @@ def require_ours(registry: Registry, answer: Answer) -> None:
         raise VersionElsewhere(answer.name, answer.number, answer.source, source)
 
 
-def refusal_of(answer: Answer) -> KnownError | None:
+def refusal_of(answer: NamedVersion) -> KnownError | None:
     """Why an answer of MLflow is not followed, by the registry that this process reads; None where it is.
 
     Without `REGISTRY_MLFLOW_STRICT=1` the reason is only logged. Where there is no registry nothing is compared, because its
@@ -133,12 +133,14 @@ def checked_answer(response: Any) -> Any:  # flask's response
     return refused
 
 
-def _answer_in(request: Any, response: Any) -> Answer | None:  # flask's
+def _answer_in(request: Any, response: Any) -> NamedVersion | None:  # flask's
     """What a response says that a name is; None where it answers another question."""
     if request.path.endswith("/mlflow/registered-models/alias") and request.method == "GET":
         version = response.get_json().get("model_version", {})
-        return Answer(version["name"], request.args.get("alias"), int(version["version"]), version.get("source", ""))
+        return NamedVersion(
+            version["name"], request.args.get("alias"), int(version["version"]), version.get("source", "")
+        )
     if request.path.endswith("/mlflow/model-versions/get-download-uri") and request.method == "GET":
         source = response.get_json().get("artifact_uri", "")
-        return Answer(request.args["name"], None, int(request.args["version"]), source)
+        return NamedVersion(request.args["name"], None, int(request.args["version"]), source)
     return None

@@ -59,7 +59,7 @@ class InUse(Frozen):
     remedy: str
 
 
-class Kind(Frozen):
+class DueCount(Frozen):
     """How much of one kind falls due at all, within the time that was asked, and when next."""
 
     kind: str
@@ -88,7 +88,7 @@ class WholeRegistry(Frozen):
     worrying: int  # of those in use
     due: tuple[Due, ...]
     due_count: int
-    kinds: tuple[Kind, ...]
+    kinds: tuple[DueCount, ...]
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Label and text of each line, for people."""
@@ -128,7 +128,7 @@ def _status(questions: OpenQuestions) -> str:
     return f"; {count} question keeps its status open" if count == 1 else f"; {count} questions keep its status open"
 
 
-class Collected:
+class GatheredLists:
     """The lists so far. What does not fit is counted."""
 
     def __init__(self, *, now: Timestamp, days: int) -> None:
@@ -139,7 +139,7 @@ class Collected:
         self.in_use = _First[InUse]()
         self.worrying = 0
         self.due = _First[Due]()
-        self._kinds: dict[str, Kind] = {}
+        self._kinds: dict[str, DueCount] = {}
         self.now = now
         self._today = now[:10]
 
@@ -158,17 +158,17 @@ class Collected:
 
     def add_due(self, due: Due) -> None:
         """What lies behind the time that was asked is counted, and not listed."""
-        known = self._kinds.get(due.kind, Kind(kind=due.kind, count=0, within=0, next=None))
+        known = self._kinds.get(due.kind, DueCount(kind=due.kind, count=0, within=0, next=None))
         is_within = due.on <= self.until
         later = [day for day in (known.next, due.on if due.on >= self._today else None) if day is not None]
-        self._kinds[due.kind] = Kind(
+        self._kinds[due.kind] = DueCount(
             kind=due.kind, count=known.count + 1, within=known.within + is_within, next=min(later, default=None)
         )
         if is_within:
             self.due.add((due.on, due.kind, due.about), due)
 
     @property
-    def kinds(self) -> tuple[Kind, ...]:
+    def kinds(self) -> tuple[DueCount, ...]:
         """Of each kind of date how many there are, by its name."""
         return tuple(self._kinds[name] for name in sorted(self._kinds))
 

@@ -64,7 +64,7 @@ class NotGarbageYet(Taken):
     because: str
 
 
-class KeptObject(Frozen):
+class SparedObject(Frozen):
     """An object that nothing recorded points to and that is kept all the same; `size` in bytes."""
 
     digest: Digest
@@ -79,7 +79,7 @@ class Collected(Frozen):
     removed: tuple[Digest, ...]
     removed_bytes: int
     unfinished: int  # pieces of interrupted writes
-    kept: tuple[KeptObject, ...]
+    kept: tuple[SparedObject, ...]
 
 
 def collect(registry: Registry, references: Sequence[str] = (), *, dry_run: bool = False) -> Collected:
@@ -112,7 +112,9 @@ def collect(registry: Registry, references: Sequence[str] = (), *, dry_run: bool
         needed = _named_in_the_log(registry, tx, garbage)
     removed: list[ObjectInfo] = []
     kept = [
-        KeptObject(digest=info.digest, size=info.size, because=_FORGOTTEN) for info in garbage if info.digest in needed
+        SparedObject(digest=info.digest, size=info.size, because=_FORGOTTEN)
+        for info in garbage
+        if info.digest in needed
     ]
     if named and kept:
         raise StillRegistered(f"{STORED} {kept[0].digest.short}", _FORGOTTEN)
@@ -228,13 +230,13 @@ def _signed_payload(registry: Registry, info: ObjectInfo) -> Digest | None:
 
 def _sort(
     registry: Registry, tx: Transaction, garbage: Sequence[ObjectInfo], part: slice, *, is_named: bool
-) -> tuple[list[ObjectInfo], list[KeptObject]]:
+) -> tuple[list[ObjectInfo], list[SparedObject]]:
     """What of a part may be removed, and what is kept, as everything is recorded in this transaction."""
     referenced = frozenset(catalog.referenced_objects(tx))  # what was registered since it was listed is not garbage
     leased = catalog.leased(tx, registry.clock())
     on_hold = _on_hold(registry, tx, garbage)
     gone: list[ObjectInfo] = []
-    kept: list[KeptObject] = []
+    kept: list[SparedObject] = []
     for info in (info for info in garbage[part] if info.digest not in referenced):
         hold = on_hold.get(info.digest)
         not_yet = _why_not_yet(registry, info, is_leased=info.digest in leased)
@@ -244,7 +246,7 @@ def _sort(
             raise NotGarbageYet(info.digest, not_yet)
         because = f"on hold: {hold.text}" if hold is not None else not_yet
         if because:
-            kept.append(KeptObject(digest=info.digest, size=info.size, because=because))
+            kept.append(SparedObject(digest=info.digest, size=info.size, because=because))
         else:
             gone.append(info)
     return gone, kept

@@ -11,7 +11,7 @@ from typing import cast, get_args
 
 from peft_registry.registry.compliance.answers import (
     AnswerProblem,
-    Question,
+    OpenQuestion,
     SignedAnswers,
     as_answers,
     changed_since,
@@ -134,7 +134,7 @@ class WrittenForm(Frozen):
         return f"{sum(self.questions.values())} open questions ({owners or 'none'})"
 
 
-class Decided(Frozen):
+class TakenAnswers(Frozen):
     """What was answered, by whom, and the record that takes it up; a dry run has no statement and no new record.
 
     `taken_over` is what that record has besides, from the organisation's profile and from statements about its bases.
@@ -157,7 +157,7 @@ def count_questions(registry: Registry, version: Version) -> int:
     return len(_open_questions(registry, record_to_supersede(said, version), version)) if said.chain else 0
 
 
-def _open_questions(registry: Registry, current: SignedRecord, version: Version) -> tuple[Question, ...]:
+def _open_questions(registry: Registry, current: SignedRecord, version: Version) -> tuple[OpenQuestion, ...]:
     return open_questions(current.record, known_at_home(registry, current.record, version))
 
 
@@ -224,7 +224,7 @@ def decide_question(
     )
 
 
-def decide(registry: Registry, version: Version, file: Path, signer: Signer, *, dry_run: bool = False) -> Decided:
+def decide(registry: Registry, version: Version, file: Path, signer: Signer, *, dry_run: bool = False) -> TakenAnswers:
     """Sign the answers of a form and record them; all of them, or nothing where one is none.
 
     Answers of others that wait for a record are taken up by the same one.
@@ -312,8 +312,8 @@ def _decided(
     *,
     statement: Digest | None,
     record_id: str | None,
-) -> Decided:
-    return Decided(
+) -> TakenAnswers:
+    return TakenAnswers(
         version=version.label,
         person=predicate.person,
         role=predicate.role,

@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from peft_registry.registry.compliance.answers import AnswerProblem, Question
+from peft_registry.registry.compliance.answers import AnswerProblem, OpenQuestion
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.intake.yaml import Place, read_yaml_with_lines
@@ -144,7 +144,7 @@ def answer_refused(form: FilledForm, problem: AnswerProblem) -> AnswerRefused:
     )
 
 
-def form_text(version: Version, current: SignedRecord, questions: tuple[Question, ...], name: str) -> str:
+def form_text(version: Version, current: SignedRecord, questions: tuple[OpenQuestion, ...], name: str) -> str:
     """The form as it is handed out. Whatever comes from a record is in quotes, so that it is YAML whatever it holds."""
     lines = [
         f"# Open questions of the modification record of {version.label}.",
@@ -174,7 +174,7 @@ def form_text(version: Version, current: SignedRecord, questions: tuple[Question
     return "\n".join(lines) + "\n"
 
 
-def _abbreviations(questions: tuple[Question, ...]) -> list[str]:
+def _abbreviations(questions: tuple[OpenQuestion, ...]) -> list[str]:
     """What the clauses of the questions are short for, as far as they name it."""
     clauses = " ".join(question.rule.answers for question in questions)
     named = [source for source in field_rules().sources if re.search(rf"\b{re.escape(source.short)}\b", clauses)]

@@ -12,7 +12,7 @@ from peft_registry.registry.compliance.superseding import in_second_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.evaluation.leakage import leakage_lines
 from peft_registry.registry.evaluation.limits import readable_verdicts, verdict_line
-from peft_registry.registry.gate.facts import Change, DecisionFact, GateFacts, Status, SuiteFacts, Vote, Waiver
+from peft_registry.registry.gate.facts import DecisionFact, FlaggedChange, GateFacts, Status, SuiteFacts, Vote, Waiver
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.decisions import (
     PersonsDecision,
@@ -126,7 +126,7 @@ def _suites(
             stale=None if stale is None else f"{stale}",
             conclusions=tuple((row.category, row.conclusion) for row in findings),
             changes=tuple(
-                Change(
+                FlaggedChange(
                     slice=row.category,
                     change=row.net_change,
                     high=None if row.net_change_interval is None else row.net_change_interval.high,

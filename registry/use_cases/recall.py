@@ -43,7 +43,7 @@ class NotRecalled(NotFound):
     name: str
 
 
-class Touched(Frozen):
+class StoppedVersion(Frozen):
     """A version that a recall stops, and the aliases that point at it."""
 
     version: str
@@ -58,7 +58,7 @@ class Recalled(Frozen):
     name: str
     undone: bool
     statement: Digest
-    touched: tuple[Touched, ...]
+    touched: tuple[StoppedVersion, ...]
 
 
 def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, undo: bool = False) -> Recalled:
@@ -94,7 +94,8 @@ def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, u
             )
     publish_checkpoint(registry)
     touched = tuple(
-        Touched(version=version.label, manifest=version.manifest_digest, aliases=version.aliases) for version in below
+        StoppedVersion(version=version.label, manifest=version.manifest_digest, aliases=version.aliases)
+        for version in below
     )
     return Recalled(subject=subject.digest, name=subject.name, undone=undo, statement=signed.digest, touched=touched)
 

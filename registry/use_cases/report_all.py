@@ -26,8 +26,8 @@ from peft_registry.registry.records.recalls import recall_texts
 from peft_registry.registry.records.signed_records import version_statements
 from peft_registry.registry.records.version_statements import VersionStatements
 from peft_registry.registry.reports.whole_registry import (
-    Collected,
     Due,
+    GatheredLists,
     InUse,
     OpenQuestions,
     Undecided,
@@ -78,7 +78,7 @@ def report_all(registry: Registry, *, within_days: int) -> WholeRegistry:
     if not 0 <= within_days <= _MOST_DAYS:
         raise WithinRefused(within_days, _MOST_DAYS)
     now = registry.clock()
-    collected = Collected(now=now, days=within_days)
+    collected = GatheredLists(now=now, days=within_days)
     for due in (*_of_trust(registry.trust, now), *_of_holds(registry)):
         collected.add_due(due)
     for version in all_signed_versions(registry):
@@ -115,7 +115,7 @@ def report_all(registry: Registry, *, within_days: int) -> WholeRegistry:
     )
 
 
-def _collect(registry: Registry, version: Version, collected: Collected) -> None:
+def _collect(registry: Registry, version: Version, collected: GatheredLists) -> None:
     said = version_statements(registry, version)
     if not any(entry.kind in _DECISIONS for entry in said.statements):
         explain = f"`registry promote {version.label} ALIAS --explain` says what is missing"
@@ -131,7 +131,7 @@ def _collect(registry: Registry, version: Version, collected: Collected) -> None
 
 
 def _collect_aliases(
-    registry: Registry, version: Version, said: VersionStatements, standing: "_Standing", collected: Collected
+    registry: Registry, version: Version, said: VersionStatements, standing: "_Standing", collected: GatheredLists
 ) -> None:
     """What points at a version or a base, and what of that does not hold today."""
     for due in standing.due(version, collected.now):
@@ -140,7 +140,7 @@ def _collect_aliases(
         collected.add_in_use(_in_use(registry, version, alias, said, standing))
 
 
-def _collect_open(version: Version, record: ModificationRecord, decided: Decided, collected: Collected) -> None:
+def _collect_open(version: Version, record: ModificationRecord, decided: Decided, collected: GatheredLists) -> None:
     counted = completeness(record)
     status = tuple(
         dict.fromkeys(question for verdict in verdicts_of(record, decided=decided).both for question in verdict.missing)
@@ -151,7 +151,7 @@ def _collect_open(version: Version, record: ModificationRecord, decided: Decided
         collected.add_open(questions, count=len(counted.open))
 
 
-def _collect_retention(version: Version, record: ModificationRecord, collected: Collected) -> None:
+def _collect_retention(version: Version, record: ModificationRecord, collected: GatheredLists) -> None:
     until = record.retention.until
     if until.known:
         text = "its documentation is kept until then"

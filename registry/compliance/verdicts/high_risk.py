@@ -16,7 +16,7 @@ ARTICLES = (9, 10, 11, 12, 13, 14, 15)
 """Of Chapter III Section 2: what a substantial modification affects compliance with."""
 
 
-class Effects(Frozen):
+class AffectedArticles(Frozen):
     """Which of the articles the change affects, is stated not to affect, or nobody has said."""
 
     affected: tuple[int, ...] = ()
@@ -39,7 +39,7 @@ class HighRiskAnswers(Frozen):
     is_purpose_changed: bool | None = None
     is_foreseen: bool | None = None  # in the initial conformity assessment
     is_within_plan: bool | None = None  # a pre-determined change, dated before that assessment, and within its bounds
-    effects: Effects = Effects()
+    effects: AffectedArticles = AffectedArticles()
     signs: tuple[str, ...] = ()  # what was measured that speaks against "no effect"
     profiles: bool | None = None  # natural persons
     is_exit_documented: bool | None = None  # the assessment of Art. 6(3), and its registration

@@ -15,7 +15,7 @@ from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.values import Value, derived, unknown
 
 
-class Answers(Frozen):
+class ModifierAnswers(Frozen):
     """What the table reads; None where nobody has answered it, or it is not known. Compute is in FLOP."""
 
     makes_media: bool | None = None  # images, audio or video
@@ -52,29 +52,29 @@ class Answers(Frozen):
 _ROWS_OVER = {"relative": ("G7", "G9"), "fallback_sr": ("G8", "G8"), "fallback_gpai": ("G10", "G10")}
 
 
-def _prohibited(answers: Answers, limits: Thresholds) -> str | None:  # noqa: ARG001  all rows are called alike
+def _prohibited(answers: ModifierAnswers, limits: Thresholds) -> str | None:  # noqa: ARG001  all rows are called alike
     return "G1" if answers.makes_media and not answers.media_cleared else None
 
 
-def _placed(answers: Answers, limits: Thresholds) -> str | None:  # noqa: ARG001  as above
+def _placed(answers: ModifierAnswers, limits: Thresholds) -> str | None:  # noqa: ARG001  as above
     return None if answers.is_placed else "G2"
 
 
-def _provider(answers: Answers, limits: Thresholds) -> str | None:  # noqa: ARG001  as above
+def _provider(answers: ModifierAnswers, limits: Thresholds) -> str | None:  # noqa: ARG001  as above
     return "G3" if answers.is_same_provider else None
 
 
-def _excluded(answers: Answers, limits: Thresholds) -> str | None:  # noqa: ARG001  as above
+def _excluded(answers: ModifierAnswers, limits: Thresholds) -> str | None:  # noqa: ARG001  as above
     return "G4" if answers.excludes_union else None
 
 
-def _no_gpai(answers: Answers, limits: Thresholds) -> str | None:
+def _no_gpai(answers: ModifierAnswers, limits: Thresholds) -> str | None:
     if answers.is_gpai:
         return None
     return "G5" if answers.is_large(limits) else "G6"
 
 
-def _over(answers: Answers, limits: Thresholds) -> str | None:
+def _over(answers: ModifierAnswers, limits: Thresholds) -> str | None:
     """A band that holds the threshold is borderline on both sides: the figures do not say on which one it is."""
     own = answers.own_flop
     kind = answers.threshold_kind
@@ -98,12 +98,12 @@ def _over(answers: Answers, limits: Thresholds) -> str | None:
     return row_of_systemic_risk if answers.has_systemic_risk else row_without
 
 
-def _below(answers: Answers, limits: Thresholds) -> str | None:  # noqa: ARG001  as above
+def _below(answers: ModifierAnswers, limits: Thresholds) -> str | None:  # noqa: ARG001  as above
     return "G12" if answers.is_significant else "G13"
 
 
 # what a row needs, and the row
-_TABLE: tuple[tuple[tuple[str, ...], Callable[[Answers, Thresholds], str | None]], ...] = (
+_TABLE: tuple[tuple[tuple[str, ...], Callable[[ModifierAnswers, Thresholds], str | None]], ...] = (
     (("makes_media",), _prohibited),
     (("is_placed",), _placed),
     (("is_same_provider",), _provider),
@@ -142,7 +142,7 @@ ANSWERED_IN = {
 """Of each question the field that answers it. The question alone stands in records, whose bytes are signed."""
 
 
-def decide_modifier(answers: Answers, limits: Thresholds) -> Decision:
+def decide_modifier(answers: ModifierAnswers, limits: Thresholds) -> Decision:
     """The first row that holds, or every open question that the status may depend on."""
     open_answers = [need for need in _QUESTIONS if _answer(answers, need, limits) is None]
     for needs, row in _TABLE:
@@ -154,11 +154,11 @@ def decide_modifier(answers: Answers, limits: Thresholds) -> Decision:
     raise AssertionError("the last row of the table always holds")
 
 
-def _answer(answers: Answers, need: str, limits: Thresholds) -> object:
+def _answer(answers: ModifierAnswers, need: str, limits: Thresholds) -> object:
     return answers.is_large(limits) if need == "is_large" else getattr(answers, need)
 
 
-def gpai_verdict(answers: Answers) -> Value:
+def gpai_verdict(answers: ModifierAnswers) -> Value:
     """The status by the shipped rules as a value of a record, with the row that gave it, or what is not recorded."""
     rules = shipped_rules()
     decision = decide_modifier(answers, rules.limits)

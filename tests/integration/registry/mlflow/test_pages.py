@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.pages import Answer, answer
+from peft_registry.registry.mlflow.pages import PageResponse, answer
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.reports.pages import style_source
 from peft_registry.registry.use_cases.register_product import register_product
@@ -30,7 +30,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Registry, V
         )
 
 
-def page(made: tuple[Registry, Version], path: str) -> Answer:
+def page(made: tuple[Registry, Version], path: str) -> PageResponse:
     return answer(path, lambda: nullcontext(made[0]))
 
 

@@ -17,7 +17,7 @@ from peft_registry.registry.records.signed_records import version_statements
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.check_log import check_log
-from peft_registry.registry.use_cases.decide import Decided, decide, write_form
+from peft_registry.registry.use_cases.decide import TakenAnswers, decide, write_form
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.show_record import describe_record
 from peft_registry.registry.use_cases.sign_log import sign_log
@@ -88,7 +88,7 @@ def source_declared(registry: Registry) -> object:
     return base.record.facts.source_url.value
 
 
-def answer_another_question(registry: Registry, file: Path, why: str = "not compared") -> Decided:
+def answer_another_question(registry: Registry, file: Path, why: str = "not compared") -> TakenAnswers:
     version = version_named(registry, "sums")
     write_form(registry, version, file)
     # no question is open there: it is an answer in place of another

@@ -13,7 +13,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.reports.pages import style_source
-from peft_registry.registry.reports.whole_registry import LISTED, Collected, Due, Undecided, WholeRegistry
+from peft_registry.registry.reports.whole_registry import LISTED, Due, GatheredLists, Undecided, WholeRegistry
 from peft_registry.registry.use_cases.approve import approve, waive
 from peft_registry.registry.use_cases.bind_alias import bind_alias, guarded_named
 from peft_registry.registry.use_cases.decide import decide, decide_question, write_form
@@ -167,7 +167,7 @@ def test_statements_a_version_are_as_many_however_many_versions_there_are(home: 
 
 
 def test_what_is_kept_is_bounded_and_the_rest_is_counted() -> None:
-    collected = Collected(now=NOW, days=10)
+    collected = GatheredLists(now=NOW, days=10)
     for number in range(LISTED + 50):
         day = f"2026-11-{24 + number % 6:02}"
         collected.add_due(Due(on=day, kind="waiver", about=f"a:{number:04}", text="t", remedy="r"))

@@ -4,7 +4,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from peft_registry.registry.gate.facts import Change, DecisionFact, GateFacts, Status, SuiteFacts, Vote, Waiver
+from peft_registry.registry.gate.facts import DecisionFact, FlaggedChange, GateFacts, Status, SuiteFacts, Vote, Waiver
 from peft_registry.registry.gate.policy import SHIPPED, ApprovalRule, GatePolicy
 from peft_registry.registry.gate.reasons import decide_gate
 from peft_registry.registry.use_cases.gate import shipped_policy
@@ -17,7 +17,7 @@ HOUSE = SuiteFacts(
     evaluation=DIGEST,
     stale=None,
     conclusions=((None, "changed"), ("gender", "inconclusive")),
-    changes=(Change(slice=None, change=-0.02, high=0.04), Change(slice="gender", change=0.0, high=0.2)),
+    changes=(FlaggedChange(slice=None, change=-0.02, high=0.04), FlaggedChange(slice="gender", change=0.0, high=0.2)),
 )
 FACTS = GateFacts(
     label="sums:1",
@@ -30,7 +30,7 @@ FACTS = GateFacts(
     suites=(HOUSE,),
 )
 SYSTEM = {"statuses": (Status(table="high_risk", status="provider_25_1_c", basis="H6"),)}
-NO_INTERVAL = (Change(slice=None, change=0.0, high=None),)
+NO_INTERVAL = (FlaggedChange(slice=None, change=0.0, high=None),)
 NOTHING = GatePolicy(name="nothing", about="nothing but what every policy asks")
 
 
@@ -196,7 +196,7 @@ def test_a_policy_with_a_word_that_nobody_knows_is_none(wrong):
 
 
 OPEN = Status(table="high_risk", status="undetermined", basis=None, missing=("whether it is", "who is"))
-OTHER = HOUSE.revised(suite="other", stale=None, changes=(Change(slice=None, change=0.5, high=0.6),))
+OTHER = HOUSE.revised(suite="other", stale=None, changes=(FlaggedChange(slice=None, change=0.5, high=0.6),))
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import yaml
 
 from peft_registry.registry.mlflow.model_layout import (
     BaseDiffers,
+    LayoutReaders,
     NotLoadableByMlflow,
     SignedFile,
     VerifiedPart,
-    Versions,
     model_layout,
     needs_base,
 )
@@ -19,7 +19,7 @@ from peft_registry.schemas.base_model import BaseIdentity
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, FileEntry, Manifest, WeightsFile
 
-VERSIONS = Versions("3.10.1", "3.11.9")
+VERSIONS = LayoutReaders("3.10.1", "3.11.9")
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 BASE = ("config.json", "model.safetensors", *TOKENIZER)
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")

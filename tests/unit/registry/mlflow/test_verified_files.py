@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 import pytest
 
-from peft_registry.registry.mlflow.model_layout import NotLoadableByMlflow, Versions
+from peft_registry.registry.mlflow.model_layout import LayoutReaders, NotLoadableByMlflow
 from peft_registry.registry.mlflow.verified_files import (
     Entry,
     NoSuchFile,
@@ -57,7 +57,7 @@ class Shelf:
         return "load(this)"
 
     def files(self) -> VerifiedFiles:
-        return VerifiedFiles(self, self.digest, Versions("3.10.1", "3.11.9"))
+        return VerifiedFiles(self, self.digest, LayoutReaders("3.10.1", "3.11.9"))
 
 
 def test_files_and_folders_are_listed_one_level_at_a_time() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from peft_registry.cli.main import run
 from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
-from peft_registry.registry.mlflow.whose_alias import Answer, require_ours
+from peft_registry.registry.mlflow.whose_alias import NamedVersion, require_ours
 from peft_registry.registry.records.bindings import AliasBound, MovedPastGate
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.new_entries import NewEntries, PendingRejected
@@ -86,7 +86,7 @@ def test_a_move_of_an_older_client_that_an_older_log_keeper_signed_over_is_a_con
         assert told.value.exit_code == 6 and "alex bound helper@champion to bank" in told.value.why
     source = f"{SOURCE_PREFIX}{version_named(place.registry, 'helper:2').manifest_digest.hex}"
     with pytest.raises(MovedPastGate):
-        require_ours(place.registry, Answer("helper", "champion", 2, source))
+        require_ours(place.registry, NamedVersion("helper", "champion", 2, source))
     for words in (["verify", "helper@champion"], ["gate", "status", "helper@champion"], ["log", "check"]):
         assert run([*words, "--home", str(place.registry.folder)]) == 6, words
     assert "alias-moved-past-its-gate" in str(check_log(place.registry).contradictions)

@@ -7,12 +7,12 @@ import pytest
 
 from peft_registry.registry.compliance.verdicts.high_risk import (
     ARTICLES,
-    Effects,
+    AffectedArticles,
     HighRiskAnswers,
     decide_high_risk,
 )
 
-UNTOUCHED = Effects(unaffected=ARTICLES)
+UNTOUCHED = AffectedArticles(unaffected=ARTICLES)
 # a deployer changes somebody else's system of Annex III 3: nothing is touched, nothing was foreseen
 CHANGED = {
     "is_in_system": True,
@@ -40,9 +40,9 @@ def decided(**changes):
         ({"is_within_plan": True, "is_purpose_changed": True}, "H3"),
         ({"has_own_name": True, "is_within_plan": True}, "H2"),
         ({"is_purpose_changed": True}, "H4"),
-        ({"effects": Effects(affected=(15,), unaffected=(9, 10, 11, 12, 13, 14))}, "H4"),
+        ({"effects": AffectedArticles(affected=(15,), unaffected=(9, 10, 11, 12, 13, 14))}, "H4"),
         # one article is enough, whatever nobody has said of the others
-        ({"effects": Effects(affected=(10,))}, "H4"),
+        ({"effects": AffectedArticles(affected=(10,))}, "H4"),
         ({"is_purpose_changed": True, "is_system_provider": True}, "H5"),
         ({"before": "not_high_risk", "is_purpose_changed": True}, "H6"),
         ({"before": "art6_3_exempt", "is_purpose_changed": True}, "H6"),
@@ -85,8 +85,8 @@ def test_each_row_of_the_table_is_reached(changes, row):
         ({"after": "art6_3_exempt"}, ["documented and registered"]),
         ({"after": "art6_3_exempt", "is_exit_documented": False}, ["Arts. 6(4), 49(2)"]),
         ({"after": "not_high_risk"}, ["no row"]),
-        ({"effects": Effects(unaffected=(9, 10, 11, 12, 13, 14))}, ["Art. 15"]),
-        ({"effects": Effects()}, [f"Art. {article}" for article in ARTICLES]),
+        ({"effects": AffectedArticles(unaffected=(9, 10, 11, 12, 13, 14))}, ["Art. 15"]),
+        ({"effects": AffectedArticles()}, [f"Art. {article}" for article in ARTICLES]),
         ({"signs": ("the evaluation of house says worse",)}, ["the effect again"]),
     ],
     ids=str,
@@ -130,7 +130,7 @@ BECOMES_HIGH = ("no_system before, annex_iii_3 after", "not_high_risk before, an
         ({"is_within_plan": True}, ["a change that was planned before the initial conformity assessment, within its bounds"]),
         ({"is_purpose_changed": True}, ["the intended purpose changed"]),
         (
-            {"is_purpose_changed": True, "effects": Effects(affected=(9, 15))},
+            {"is_purpose_changed": True, "effects": AffectedArticles(affected=(9, 15))},
             ["the intended purpose changed", "Art. 9 is stated to be affected", "Art. 15 is stated to be affected"],
         ),
         ({"before": "not_high_risk", "is_purpose_changed": True}, [BECOMES_HIGH[1], "the intended purpose changed"]),
@@ -189,7 +189,7 @@ FORESEEN = "the plan that foresaw it, dated before the assessment, and that it k
         ),
         ({"signs": ("it says worse",)}, "the effect again: no effect is stated, and this was measured", ["it says worse"]),
         (
-            {"signs": ("it says worse",), "effects": Effects(unaffected=ARTICLES[:-1])},
+            {"signs": ("it says worse",), "effects": AffectedArticles(unaffected=ARTICLES[:-1])},
             "whether Art. 15 is affected, with the reason: `no: …` or `yes: …` (high_risk.effect_on.article_15)",
             ["it says worse"],
         ),
@@ -210,12 +210,12 @@ def test_an_open_status_asks_in_these_words_and_says_what_is_known(changes, ques
     ("changes", "row"),
     [
         # a person decides both limbs of Art. 3(23): neither an article nor the forecast has to be stated
-        ({"is_substantial": True, "effects": Effects(), "is_foreseen": None}, "H4"),
+        ({"is_substantial": True, "effects": AffectedArticles(), "is_foreseen": None}, "H4"),
         ({"is_substantial": True, "is_system_provider": True}, "H5"),
-        ({"is_substantial": False, "effects": Effects(), "is_purpose_changed": None}, "H9"),
+        ({"is_substantial": False, "effects": AffectedArticles(), "is_purpose_changed": None}, "H9"),
         ({"is_substantial": False, "signs": ("the evaluation says worse",)}, "H9"),
         # what is recorded to be affected, or changed, is not decided away
-        ({"is_substantial": False, "effects": Effects(affected=(10,))}, "H4"),
+        ({"is_substantial": False, "effects": AffectedArticles(affected=(10,))}, "H4"),
         ({"is_substantial": False, "is_purpose_changed": True}, "H4"),
         # Art. 43(4): a planned change within its bounds is none, unless somebody decided that it is
         ({"is_substantial": False, "is_within_plan": True, "is_purpose_changed": True}, "H3"),

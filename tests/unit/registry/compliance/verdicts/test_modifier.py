@@ -3,7 +3,7 @@
 import pytest
 
 from peft_registry.registry.compliance.verdicts.gpai import THIRD, one_third_ratio
-from peft_registry.registry.compliance.verdicts.modifier import Answers, decide_modifier, gpai_verdict
+from peft_registry.registry.compliance.verdicts.modifier import ModifierAnswers, decide_modifier, gpai_verdict
 from peft_registry.registry.compliance.verdicts.rules import Thresholds
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.values import declared, imported
@@ -35,7 +35,7 @@ SYSTEMIC = {"has_systemic_risk": True, "original_flop": 3e25, "cumulative_flop":
 
 
 def verdict(**changes):
-    return gpai_verdict(Answers(**(PLAIN | changes)))
+    return gpai_verdict(ModifierAnswers(**(PLAIN | changes)))
 
 
 @pytest.mark.parametrize(
@@ -249,15 +249,15 @@ EXACT = Thresholds(one_third=0.5, tolerance_pct=50, gpai_flop=2.0, systemic_risk
     ids=str,
 )
 def test_a_figure_at_the_edge_of_a_band_is_on_the_side_that_the_guidelines_say(changes, row):
-    assert decide_modifier(Answers(**(PLAIN | changes)), EXACT).row == row
+    assert decide_modifier(ModifierAnswers(**(PLAIN | changes)), EXACT).row == row
 
 
 def test_nobody_tried_to_estimate_anything_before_somebody_says_so():
-    assert Answers().estimate_attempted is False
+    assert ModifierAnswers().estimate_attempted is False
 
 
 def test_open_questions_are_those_that_nobody_answered():
-    decision = decide_modifier(Answers(makes_media=False), EXACT)
+    decision = decide_modifier(ModifierAnswers(makes_media=False), EXACT)
     assert decision.row is None
     assert "whether the result is placed on the Union market" in decision.missing
     assert "whether the result generates images, audio or video" not in decision.missing
@@ -284,13 +284,13 @@ QUARTER = EXACT.revised(tolerance_pct=25, gpai_flop=2.5)
     ids=str,
 )
 def test_the_band_is_that_of_the_rules_that_it_is_held_against(limits, changes, row):
-    assert decide_modifier(Answers(**(PLAIN | changes)), limits).row == row
+    assert decide_modifier(ModifierAnswers(**(PLAIN | changes)), limits).row == row
 
 
 def test_compute_of_all_is_asked_for_where_no_base_is_a_general_purpose_model():
-    decision = decide_modifier(Answers(**(PLAIN | {"is_gpai": False, "cumulative_flop": None})), EXACT)
+    decision = decide_modifier(ModifierAnswers(**(PLAIN | {"is_gpai": False, "cumulative_flop": None})), EXACT)
     assert decision.missing == ("the training compute of all that went in",)
-    assert Answers(is_gpai=True, cumulative_flop=1e30).is_large(EXACT) is False
+    assert ModifierAnswers(is_gpai=True, cumulative_flop=1e30).is_large(EXACT) is False
 
 
 def test_open_questions_are_told_one_after_the_other():
@@ -301,5 +301,5 @@ def test_open_questions_are_told_one_after_the_other():
 
 
 def test_the_evidence_of_a_status_is_the_digest_of_the_answers():
-    answers = Answers(**PLAIN)
+    answers = ModifierAnswers(**PLAIN)
     assert gpai_verdict(answers).evidence == (canonical_digest(answers.model_dump(mode="json")),)
