@@ -285,10 +285,10 @@ with closing(reopened(home)) as registry:
     base = add_a_base(registry, home.parent / f"base-{machine}")
     for number in range(versions):
         folder = home.parent / f"{machine}-{number}"
-        value = (number * 2 + int(machine) + 1) / 128
+        value = versions + (number * 2 + int(machine)) / 128  # of no other version in this MLflow
         project = ("support-bot", "billing", None)[number % 3]
         run_id = f"{machine}-{number}"
-        product = a_product(registry, folder, base, name="counted", run_id=run_id, value=value, project=project)
+        product = a_product(registry, folder, base, name=f"counted-{versions}", run_id=run_id, value=value, project=project)
         register_product(registry, product)
         mirrored = sync_mirror(registry)
         assert mirrored.clean, mirrored.lines()
@@ -323,8 +323,9 @@ def test_two_machines_that_register_and_mirror_at_once_to_a_server_with_a_login_
     assert [machine.wait(280) for machine in machines] == [0, 0]
     with closing(reopened(tmp_path / "first")) as registry:
         assert mirror_standing(registry).waiting == {}
-        expected = {f"counted:{number}" for number in range(1, versions + 1)}
-        assert [label for label in labels_in_mlflow(registry) if label.startswith("counted")] == sorted(expected)
+        name = f"counted-{versions // 2}"
+        expected = {f"{name}:{number}" for number in range(1, versions + 1)}
+        assert [label for label in labels_in_mlflow(registry) if label.startswith(name)] == sorted(expected)
         counts = runs_in_mlflow(registry)
         assert {label: counts[label] for label in expected} == dict.fromkeys(expected, 1)
         assert check_mirror(registry).exit_code == 0
