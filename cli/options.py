@@ -120,6 +120,8 @@ SubjectArgument = Annotated[
         show_default=False,
     ),
 ]
+ReasonOption = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; everybody who is refused reads it.")]
+ApproverKeyOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Private key of the approver.")]
 KeyPassphraseOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="File with the passphrase of --key, if it differs.")
 ]

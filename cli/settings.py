@@ -13,6 +13,7 @@ from peft_registry.cli import console
 from peft_registry.schemas.errors import InputRefused
 
 if TYPE_CHECKING:
+    from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.signing.keys import PrivateKey
 
 PASSPHRASE_FILE_MAX_BYTES = 4096
@@ -77,6 +78,19 @@ def signer_from(key: Path, key_passphrase_file: Path | None, passphrase_file: Pa
     from peft_registry.registry.signing.keys import PrivateKey
 
     return PrivateKey.load(key, passphrase_source(key_passphrase_file or passphrase_file))
+
+
+def unlocked_signer(
+    registry: "Registry", key: Path, key_passphrase_file: Path | None, passphrase_file: Path | None
+) -> "PrivateKey":
+    """A person's own key as `signer_from` reads it, once the registry's own keys are unlocked: they sign the log.
+
+    Raises:
+        PassphraseUnavailable: one of them is encrypted, and nobody can be asked.
+        KeyFileMissing, KeyFileUnreadable, KeyFileExposed, MalformedPrivateKey, WrongPassphrase: as `PrivateKey.load`.
+    """
+    registry.unlock()
+    return signer_from(key, key_passphrase_file, passphrase_file)
 
 
 def new_passphrase(file: Path | None, *, unencrypted: bool) -> bytes | None:

@@ -9,6 +9,7 @@ import typer
 
 from peft_registry.cli import console
 from peft_registry.cli.options import (
+    ApproverKeyOption,
     HomeOption,
     KeyPassphraseOption,
     OptionNeeded,
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from peft_registry.registry.homes.home import Registry
+    from peft_registry.registry.signing.keys import PrivateKey
     from peft_registry.schemas.version import Version
 
 PolicyOption = Annotated[
     str, typer.Option(metavar="NAME|FILE", help="Policy under which: starter, regulated, or a file.")
 ]
 ReasonOption = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it is kept in the signed statement.")]
-KeyOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Private key of the approver.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -42,21 +43,19 @@ def approve(
     reference: ReferenceArgument,
     policy: PolicyOption = "regulated",
     reason: ReasonOption = None,
-    key: KeyOption = None,
+    key: ApproverKeyOption = None,
     key_passphrase_file: KeyPassphraseOption = None,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Approve a version as it is now, under a policy. Signed with your key."""
-    from peft_registry.cli.settings import signer_from
     from peft_registry.registry.use_cases.approve import approve as sign_approval
     from peft_registry.registry.use_cases.gate import read_gate_policy
 
     asked = read_gate_policy(policy)
     why, file = _required(reason, key)
-    with _opened_for(reference, home, passphrase_file) as (registry, version):
-        signer = signer_from(file, key_passphrase_file, passphrase_file)
+    with _opened_for(reference, home, file, key_passphrase_file, passphrase_file) as (registry, version, signer):
         approval = sign_approval(registry, version, asked, signer, reason=why)
         person = registry.trust.person_of(approval.key_id)
     if output is Output.json:
@@ -90,14 +89,13 @@ def waive(
     ] = None,
     policy: PolicyOption = "regulated",
     reason: ReasonOption = None,
-    key: KeyOption = None,
+    key: ApproverKeyOption = None,
     key_passphrase_file: KeyPassphraseOption = None,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Suspend one rule of a policy for a version, until a day. Signed with your key."""
-    from peft_registry.cli.settings import signer_from
     from peft_registry.registry.use_cases.approve import waive as sign_waiver
     from peft_registry.registry.use_cases.gate import read_gate_policy
 
@@ -105,8 +103,7 @@ def waive(
     if until is None:
         raise OptionNeeded("--until YYYY-MM-DD", "a waiver ends")
     why, file = _required(reason, key)
-    with _opened_for(reference, home, passphrase_file) as (registry, version):
-        signer = signer_from(file, key_passphrase_file, passphrase_file)
+    with _opened_for(reference, home, file, key_passphrase_file, passphrase_file) as (registry, version, signer):
         signed = sign_waiver(registry, version, asked, rule, signer, until=until.date(), reason=why)
         person = registry.trust.person_of(signed.key_id)
     if output is Output.json:
@@ -126,16 +123,16 @@ def waive(
 
 @contextmanager
 def _opened_for(
-    reference: str, home: Path | None, passphrase_file: Path | None
-) -> "Iterator[tuple[Registry, Version]]":
-    """The registry with its own keys unlocked, which sign the log, and the version that is decided about."""
+    reference: str, home: Path | None, key: Path, key_passphrase_file: Path | None, passphrase_file: Path | None
+) -> "Iterator[tuple[Registry, Version, PrivateKey]]":
+    """The registry, the version that is decided about, and the person's key, which signs."""
+    from peft_registry.cli.settings import unlocked_signer
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.references import version_named
 
     with opened(home, passphrase_file) as registry:
         version = version_named(registry, reference)
-        registry.unlock()
-        yield registry, version
+        yield registry, version, unlocked_signer(registry, key, key_passphrase_file, passphrase_file)
 
 
 def _required(reason: str | None, key: Path | None) -> tuple[str, Path]:

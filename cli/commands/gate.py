@@ -7,6 +7,7 @@ import typer
 
 from peft_registry.cli import console
 from peft_registry.cli.options import (
+    ApproverKeyOption,
     CheckpointOption,
     HomeOption,
     KeyPassphraseOption,
@@ -14,6 +15,7 @@ from peft_registry.cli.options import (
     Output,
     OutputOption,
     PassphraseFileOption,
+    ReasonOption,
     reason_and_key,
 )
 
@@ -29,8 +31,6 @@ GuardedArgument = Annotated[
         show_default=False,
     ),
 ]
-ReasonOption = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; everybody who is refused reads it.")]
-KeyOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Private key of the approver.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -112,7 +112,7 @@ def gate_set(
         str | None, typer.Option(metavar="NAME|FILE", help="Policy: starter, regulated, or a file.")
     ] = None,
     reason: ReasonOption = None,
-    key: KeyOption = None,
+    key: ApproverKeyOption = None,
     key_passphrase_file: KeyPassphraseOption = None,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
@@ -137,7 +137,7 @@ def gate_set(
 def gate_unset(
     alias: GuardedArgument,
     reason: ReasonOption = None,
-    key: KeyOption = None,
+    key: ApproverKeyOption = None,
     key_passphrase_file: KeyPassphraseOption = None,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
@@ -167,7 +167,7 @@ def _bind(
     home: tuple[Path | None, Path | None],
 ) -> "AliasBinding":
     """Sign it; a key and a home each come with the file of their passphrase."""
-    from peft_registry.cli.settings import signer_from
+    from peft_registry.cli.settings import unlocked_signer
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.bind_alias import bind_alias, guarded_named
 
@@ -181,6 +181,5 @@ def _bind(
     )
     with opened(folder, passphrase_file) as registry:
         guarded = guarded_named(registry, alias)
-        registry.unlock()
-        signer = signer_from(file, key_passphrase_file, passphrase_file)
+        signer = unlocked_signer(registry, file, key_passphrase_file, passphrase_file)
         return bind_alias(registry, guarded, policy, signer, reason=reason)

@@ -13,6 +13,7 @@ from peft_registry.cli.options import (
     Output,
     OutputOption,
     PassphraseFileOption,
+    ReasonOption,
     SubjectArgument,
     reason_and_key,
 )
@@ -20,7 +21,6 @@ from peft_registry.cli.options import (
 if TYPE_CHECKING:
     from peft_registry.registry.use_cases.hold import HoldChanged
 
-ReasonOption = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; everybody who is refused reads it.")]
 KeyOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Private key of an approver or an officer.")]
 
 
@@ -44,14 +44,13 @@ def hold(
     output: OutputOption = Output.text,
 ) -> None:
     """Forbid the deletion of something, and of what belongs to it. Signed with your key."""
-    from peft_registry.cli.settings import signer_from
+    from peft_registry.cli.settings import unlocked_signer
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.hold import hold as sign_hold
 
     why, file = _required(reason, key)
     with opened(home, passphrase_file) as registry:
-        registry.unlock()
-        signer = signer_from(file, key_passphrase_file, passphrase_file)
+        signer = unlocked_signer(registry, file, key_passphrase_file, passphrase_file)
         last = None if until is None else until.date()
         changed = sign_hold(registry, reference, signer, reason=why, until=last)
     _show(changed, output)
@@ -67,14 +66,13 @@ def release(
     output: OutputOption = Output.text,
 ) -> None:
     """Take every hold of something back. Signed with your key."""
-    from peft_registry.cli.settings import signer_from
+    from peft_registry.cli.settings import unlocked_signer
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.hold import release as sign_release
 
     why, file = _required(reason, key)
     with opened(home, passphrase_file) as registry:
-        registry.unlock()
-        signer = signer_from(file, key_passphrase_file, passphrase_file)
+        signer = unlocked_signer(registry, file, key_passphrase_file, passphrase_file)
         changed = sign_release(registry, reference, signer, reason=why)
     _show(changed, output)
 

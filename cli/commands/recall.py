@@ -12,6 +12,7 @@ from peft_registry.cli.options import (
     Output,
     OutputOption,
     PassphraseFileOption,
+    ReasonOption,
     SubjectArgument,
     reason_and_key,
 )
@@ -26,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 
 def recall(
     reference: SubjectArgument,
-    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; everybody who is refused reads it.")] = None,
+    reason: ReasonOption = None,
     key: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Private key of the approver who recalls it.")
     ] = None,
@@ -37,7 +38,7 @@ def recall(
     output: OutputOption = Output.text,
 ) -> None:
     """Forbid the use of something, and of what was made from it. Signed with your key."""
-    from peft_registry.cli.settings import signer_from
+    from peft_registry.cli.settings import unlocked_signer
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.recall import recall as sign_recall
 
@@ -48,8 +49,7 @@ def recall(
         why_key="an approver recalls, and a registry keeps no approver's key",
     )
     with opened(home, passphrase_file) as registry:
-        registry.unlock()
-        signer = signer_from(key, key_passphrase_file, passphrase_file)
+        signer = unlocked_signer(registry, key, key_passphrase_file, passphrase_file)
         done = sign_recall(registry, reference, signer, reason=reason, undo=undo)
     if output is Output.json:
         console.out_json(done.model_dump(mode="json"))
