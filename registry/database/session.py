@@ -158,8 +158,11 @@ class Database:
     def reading(self) -> Iterator[None]:
         """Let everything that is read in the block, by this thread, be of one transaction: it is cheaper, and of one moment.
 
-        What the block writes is not seen by what it reads.
+        What the block writes is not seen by what it reads. A block in another one is part of it.
         """
+        if self._shared.get() is not None:
+            yield
+            return
         with self.read() as transaction:
             shared, made = self._shared.set(transaction), self._made.set({})
             try:

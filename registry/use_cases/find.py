@@ -22,10 +22,9 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.facets import FACETS_FORM, UNKNOWN, facets_form, facets_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.snapshots import VersionsDiffer
-from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.signing.keys import key_id_named
 from peft_registry.registry.use_cases.facets_today import facets_today, meets_today
-from peft_registry.registry.verification.signed_versions import signed_versions
+from peft_registry.registry.verification.signed_versions import signed_manifest, signed_versions
 from peft_registry.schemas.base_model import LICENCE_FLAGS
 from peft_registry.schemas.config import METHOD_NAMES
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked, NotFound, Unavailable
@@ -192,21 +191,23 @@ def _candidates(
     after: catalog.SearchKey | None,
     limit: int,
 ) -> _Candidates:
-    with registry.database.read() as tx:
-        page = catalog.search_versions(tx, _by_rows(query), after=after, limit=limit)
-        keys = [(version.name, version.number) for version in page.versions]
-        values = catalog.facets_of_versions(tx, keys, sorted(set(columns) - OF_TODAY))
-    listed = [version for version in signed_versions(registry, page.versions) if _has_aliases(query, version)]
-    of_today = tuple(part for part in query.conditions if isinstance(part, Words) and part.facet in OF_TODAY)
-    today = facets_today(registry, listed, (*(condition.facet for condition in of_today), *columns))
-    found = []
-    for version, words in zip(listed, today, strict=True):
-        if not meets_today(of_today, words):
-            continue
-        _require_as_signed(registry, query, version)
-        shown = {name: words[name] for name in columns if words.get(name)}
-        found.append((version, {**values.get((version.name, version.number), {}), **shown}))
-    return _Candidates(tuple(found), len(page.versions), page.next)
+    # in one transaction, so that what proves a version is read once
+    with registry.database.reading():
+        with registry.database.read() as tx:
+            page = catalog.search_versions(tx, _by_rows(query), after=after, limit=limit)
+            keys = [(version.name, version.number) for version in page.versions]
+            values = catalog.facets_of_versions(tx, keys, sorted(set(columns) - OF_TODAY))
+        listed = [version for version in signed_versions(registry, page.versions) if _has_aliases(query, version)]
+        of_today = tuple(part for part in query.conditions if isinstance(part, Words) and part.facet in OF_TODAY)
+        today = facets_today(registry, listed, (*(condition.facet for condition in of_today), *columns))
+        found = []
+        for version, words in zip(listed, today, strict=True):
+            if not meets_today(of_today, words):
+                continue
+            _require_as_signed(registry, query, version)
+            shown = {name: words[name] for name in columns if words.get(name)}
+            found.append((version, {**values.get((version.name, version.number), {}), **shown}))
+        return _Candidates(tuple(found), len(page.versions), page.next)
 
 
 def _by_rows(query: VersionQuery) -> VersionQuery:
@@ -375,7 +376,7 @@ def _require_as_signed(registry: Registry, query: VersionQuery, version: Version
     ]
     if not asked:
         return
-    manifest = stored_manifest(registry, version.manifest_digest)
+    manifest = signed_manifest(registry, version)
     signed = {(facet.name, facet.value) for facet in facets_of(manifest, key_id=version.key_id)}
     for condition in asked:
         has = any((condition.facet, word) in signed for word in condition.words)

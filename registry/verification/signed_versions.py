@@ -38,6 +38,7 @@ from peft_registry.schemas.version import Version
 
 LINEAGE_EDGES = 100  # that are shown below something: a base may have gone into ten thousand versions
 _PAGE = 1000  # versions of one reading
+_ROWS_AS_SIGNED = "rows as signed"
 _ROWS_AT_ONCE = 500  # of versions that are proven together, or among which those of a kind are looked for, at most
 
 
@@ -197,6 +198,17 @@ def prove_artifacts(registry: Registry, versions: Iterable[Version]) -> None:
         _require_artifacts(registry, tx, snapshot_if_trusted(registry, tx), labels)
 
 
+def signed_manifest(registry: Registry, version: Version) -> Manifest:
+    """The manifest of a version of `signed_versions`; in a block of `reading` it is not read again.
+
+    Raises:
+        ObjectMissing, ObjectCorrupt, MalformedJson, ManifestMalformed: as `stored_manifest`.
+    """
+    with registry.database.read() as tx:
+        known = registry.database.once_while_reading(tx, _ROWS_AS_SIGNED, dict[Digest, Manifest])
+    return known.get(version.manifest_digest) or stored_manifest(registry, version.manifest_digest)
+
+
 def _require_artifacts(
     registry: Registry, tx: catalog.Transaction, newest: Snapshot | None, labels: Mapping[Digest, str]
 ) -> None:
@@ -293,7 +305,7 @@ def _require_rows(
     registry: Registry, tx: catalog.Transaction, recorded: catalog.RecordedArtifact, digest: Digest, label: str
 ) -> Manifest:
     """The signed manifest, if the rows of the artifact, read in this transaction, say what it says."""
-    known = registry.database.once_while_reading(tx, "rows as signed", dict[Digest, Manifest])
+    known = registry.database.once_while_reading(tx, _ROWS_AS_SIGNED, dict[Digest, Manifest])
     if digest not in known:
         manifest, contradictions = held_against_manifest(registry, recorded, digest)
         first = next(contradictions, None)

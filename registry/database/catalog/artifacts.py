@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import String, func, literal, or_, select, type_coerce, union, update
+from sqlalchemy import BindParameter, String, bindparam, func, literal, or_, select, type_coerce, union, update
 
 from peft_registry.registry.database.catalog.sources import edges_at, insert_sources_below
 from peft_registry.registry.database.rows import insert_or
@@ -56,6 +56,32 @@ class RecordedArtifact:
     data: frozenset[tuple[Digest, str]]
 
 
+# put together once: that takes longer than to run them
+_DIGESTS: BindParameter[Sequence[Digest]] = bindparam("digests", expanding=True)
+_ROWS = select(artifacts).where(artifacts.c.manifest_digest.in_(_DIGESTS))
+_FILES = select(
+    artifact_files.c.manifest_digest,
+    artifact_files.c.path,
+    artifact_files.c.sha256,
+    artifact_files.c.size,
+    artifact_files.c.stored,
+).where(artifact_files.c.manifest_digest.in_(_DIGESTS))
+_PARENTS = select(artifact_parents.c.child, artifact_parents.c.parent, artifact_parents.c.role).where(
+    artifact_parents.c.child.in_(_DIGESTS)
+)
+_DATA = select(artifact_data.c.manifest_digest, artifact_data.c.sha256, artifact_data.c.name).where(
+    artifact_data.c.manifest_digest.in_(_DIGESTS)
+)
+_ARTIFACT = select(
+    artifacts.c.manifest_digest,
+    artifacts.c.manifest_size,
+    artifacts.c.size_bytes,
+    artifacts.c.signature_digest,
+    artifacts.c.card_digest,
+    artifacts.c.by_reference,
+).where(artifacts.c.manifest_digest == bindparam("digest"))
+
+
 def recorded_artifact(tx: Transaction, *, manifest_digest: Digest) -> RecordedArtifact:
     """What the rows say about an artifact.
 
@@ -82,28 +108,16 @@ def recorded_artifacts(tx: Transaction, manifest_digests: Sequence[Digest]) -> d
 
 
 def _recorded(tx: Transaction, digests: Sequence[Digest]) -> dict[Digest, RecordedArtifact]:
-    rows = tx.execute(select(artifacts).where(artifacts.c.manifest_digest.in_(digests))).all()
-    files = select(
-        artifact_files.c.manifest_digest,
-        artifact_files.c.path,
-        artifact_files.c.sha256,
-        artifact_files.c.size,
-        artifact_files.c.stored,
-    ).where(artifact_files.c.manifest_digest.in_(digests))
-    parents = select(artifact_parents.c.child, artifact_parents.c.parent, artifact_parents.c.role).where(
-        artifact_parents.c.child.in_(digests)
-    )
-    data = select(artifact_data.c.manifest_digest, artifact_data.c.sha256, artifact_data.c.name).where(
-        artifact_data.c.manifest_digest.in_(digests)
-    )
+    asked = {"digests": digests}
+    rows = tx.execute(_ROWS, asked).all()
     files_of: defaultdict[Digest, set[tuple[str, Digest, int, bool]]] = defaultdict(set)
-    for digest, path, sha256, size, stored in tx.execute(files):
+    for digest, path, sha256, size, stored in tx.execute(_FILES, asked):
         files_of[digest].add((path, sha256, size, stored))
     parents_of: defaultdict[Digest, set[tuple[Digest, str]]] = defaultdict(set)
-    for digest, parent, role in tx.execute(parents):
+    for digest, parent, role in tx.execute(_PARENTS, asked):
         parents_of[digest].add((parent, role))
     data_of: defaultdict[Digest, set[tuple[Digest, str]]] = defaultdict(set)
-    for digest, sha256, name in tx.execute(data):
+    for digest, sha256, name in tx.execute(_DATA, asked):
         data_of[digest].add((sha256, name))
     return {
         row.manifest_digest: RecordedArtifact(
@@ -183,16 +197,7 @@ def artifact(tx: Transaction, *, manifest_digest: Digest) -> Artifact:
     Raises:
         ArtifactUnknown: there is none.
     """
-    row = tx.execute(
-        select(
-            artifacts.c.manifest_digest,
-            artifacts.c.manifest_size,
-            artifacts.c.size_bytes,
-            artifacts.c.signature_digest,
-            artifacts.c.card_digest,
-            artifacts.c.by_reference,
-        ).where(artifacts.c.manifest_digest == manifest_digest)
-    ).one_or_none()
+    row = tx.execute(_ARTIFACT, {"digest": manifest_digest}).one_or_none()
     if row is None:
         raise ArtifactUnknown(manifest_digest)
     return Artifact(*row)

@@ -16,6 +16,7 @@ from sqlalchemy import (
     ColumnElement,
     Row,
     Select,
+    bindparam,
     cast,
     delete,
     extract,
@@ -212,11 +213,17 @@ def mark_done(tx: Transaction, *ids: int) -> None:
         tx.execute(delete(outbox).where(outbox.c.id.in_(ids)))
 
 
+# put together once: that takes longer than to run it
+_MIRRORED = select(mirrored.c.key, mirrored.c.value).where(
+    mirrored.c.route == bindparam("of_route"),
+    mirrored.c.entity == bindparam("of_entity"),
+    mirrored.c.key.in_(bindparam("keys", expanding=True)),
+)
+
+
 def get_mirrored(tx: Transaction, route: str, entity: str, key: str) -> dict[str, Any] | None:
     """What a route's MLflow calls one of our things, or None if it was not copied."""
-    where = (mirrored.c.route == route, mirrored.c.entity == entity, mirrored.c.key == key)
-    value: dict[str, Any] | None = tx.execute(select(mirrored.c.value).where(*where)).scalar_one_or_none()
-    return value
+    return get_all_mirrored(tx, route, ((entity, key),))[entity, key]
 
 
 def get_all_mirrored(
@@ -229,8 +236,7 @@ def get_all_mirrored(
     found: dict[tuple[str, str], dict[str, Any] | None] = dict.fromkeys(things)
     for entity, keys in keys_of.items():
         for part in in_parts(keys):
-            where = (mirrored.c.route == route, mirrored.c.entity == entity, mirrored.c.key.in_(part))
-            rows = tx.execute(select(mirrored.c.key, mirrored.c.value).where(*where))
+            rows = tx.execute(_MIRRORED, {"of_route": route, "of_entity": entity, "keys": part})
             found |= {(entity, key): value for key, value in rows}
     return found
 

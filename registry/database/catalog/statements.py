@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Row, insert, select
+from sqlalchemy import Row, bindparam, insert, select
 
 from peft_registry.registry.database.failures import RowDamaged, stored_bytes
 from peft_registry.registry.database.session import Transaction, in_parts
@@ -13,6 +13,27 @@ from peft_registry.registry.database.tables import statements
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import KINDS, Statement, StatementKind, StoredStatement, logged_kind
+
+# put together once: that takes longer than to run them
+_OF_SUBJECTS = (
+    select(statements)
+    .where(statements.c.subject.in_(bindparam("subjects", expanding=True)))
+    .order_by(statements.c.log_index)
+)
+_HEADS = (
+    select(
+        statements.c.subject,
+        statements.c.digest,
+        statements.c.kind,
+        statements.c.predicate_type,
+        statements.c.log_index,
+    )
+    .where(statements.c.subject.in_(bindparam("subjects", expanding=True)))
+    .order_by(statements.c.subject, statements.c.log_index)
+)
+_OF_KIND = select(statements.c.digest).where(statements.c.kind == bindparam("kind")).limit(1)
+_OF_KIND_ABOUT = _OF_KIND.where(statements.c.subject.in_(bindparam("subjects", expanding=True)))
+_WITH_DIGESTS = select(statements).where(statements.c.digest.in_(bindparam("digests", expanding=True)))
 
 
 def insert_statement(
@@ -60,9 +81,8 @@ def statements_of_each(tx: Transaction, *, subjects: Collection[Digest]) -> dict
     Raises:
         MalformedEnvelope, LooseBase64, RowDamaged: as `statements_of`, if any row of any of them is not what was written.
     """
-    query = select(statements).where(statements.c.subject.in_(subjects)).order_by(statements.c.log_index)
     said: dict[Digest, list[StoredStatement]] = {subject: [] for subject in subjects}
-    for row in tx.execute(query):
+    for row in tx.execute(_OF_SUBJECTS, {"subjects": tuple(subjects)}):
         said[row.subject].append(_stored(row))
     return {subject: tuple(of_subject) for subject, of_subject in said.items()}
 
@@ -79,12 +99,9 @@ class StatementHead:
 
 def statement_heads(tx: Transaction, *, subjects: Collection[Digest]) -> dict[Digest, tuple[StatementHead, ...]]:
     """Which statements were made about each of these, in log order. Their texts, which take most of the time, are not read."""
-    columns = statements.c
-    query = select(columns.subject, columns.digest, columns.kind, columns.predicate_type, columns.log_index)
-    query = query.order_by(columns.subject, columns.log_index)
     heads: dict[Digest, list[StatementHead]] = {subject: [] for subject in subjects}
     for part in in_parts(tuple(heads)):
-        for subject, digest, kind, predicate_type, log_index in tx.execute(query.where(columns.subject.in_(part))):
+        for subject, digest, kind, predicate_type, log_index in tx.execute(_HEADS, {"subjects": part}):
             # where the row calls it another kind than its type does, that: the log contradicts it, as it does `StoredStatement`
             logged = logged_kind(predicate_type) if kind == KINDS.get(predicate_type) else f"{kind}"
             heads[subject].append(StatementHead(digest, kind, logged, log_index))
@@ -93,31 +110,27 @@ def statement_heads(tx: Transaction, *, subjects: Collection[Digest]) -> dict[Di
 
 def any_statement(tx: Transaction, kind: StatementKind) -> bool:
     """Whether a statement of that kind was ever recorded, of whatever."""
-    return tx.execute(select(statements.c.digest).where(statements.c.kind == kind).limit(1)).one_or_none() is not None
+    return tx.execute(_OF_KIND, {"kind": kind}).one_or_none() is not None
 
 
 def any_about(tx: Transaction, subjects: Collection[Digest], kind: StatementKind) -> bool:
     """Whether a statement of that kind was ever recorded about one of these."""
     for part in in_parts(tuple(subjects)):
-        query = select(statements.c.digest).where(statements.c.subject.in_(part), statements.c.kind == kind).limit(1)
-        if tx.execute(query).one_or_none() is not None:
+        if tx.execute(_OF_KIND_ABOUT, {"subjects": part, "kind": kind}).one_or_none() is not None:
             return True
     return False
 
 
 def statement(tx: Transaction, digest: Digest) -> StoredStatement | None:
     """The statement with this payload digest, if it was recorded."""
-    row = tx.execute(select(statements).where(statements.c.digest == digest)).one_or_none()
-    return None if row is None else _stored(row)
+    return statements_with(tx, (digest,)).get(digest)
 
 
 def statements_with(tx: Transaction, digests: Collection[Digest]) -> dict[Digest, StoredStatement]:
     """The statements with these payload digests; one that was not recorded is absent."""
     found: dict[Digest, StoredStatement] = {}
     for part in in_parts(sorted(digests)):
-        found |= {
-            row.digest: _stored(row) for row in tx.execute(select(statements).where(statements.c.digest.in_(part)))
-        }
+        found |= {row.digest: _stored(row) for row in tx.execute(_WITH_DIGESTS, {"digests": part})}
     return found
 
 

@@ -57,6 +57,16 @@ _BY_DIGEST = _VERSIONS.where(versions.c.manifest_digest == bindparam("digest")).
 _OF_ARTIFACTS = _VERSIONS.where(versions.c.manifest_digest.in_(bindparam("digests", expanding=True))).order_by(
     versions.c.log_index
 )
+_OF_ARTIFACT = _VERSIONS.where(versions.c.name == bindparam("name"), versions.c.manifest_digest == bindparam("digest"))
+_DESCRIBED = versions.join(artifacts, versions.c.manifest_digest == artifacts.c.manifest_digest)
+_OF_NAMES = versions.c.name.in_(bindparam("names", expanding=True))
+_COUNTS = select(versions.c.name, func.count()).select_from(_DESCRIBED).where(_OF_NAMES).group_by(versions.c.name)
+_NEWEST_NUMBERS = (
+    select(versions.c.name, func.max(versions.c.number).label("newest"))
+    .select_from(_DESCRIBED)
+    .where(_OF_NAMES)
+    .group_by(versions.c.name)
+)
 _ALIASES_OF = (
     select(aliases.c.name, aliases.c.number, aliases.c.alias)
     .where(aliases.c.name.in_(bindparam("names", expanding=True)))
@@ -167,8 +177,7 @@ def add_version(
 
 def idempotent_version(tx: Transaction, *, name: str, manifest_digest: Digest) -> Version | None:
     """The version of this name that has this artifact already, if any."""
-    query = select_versions().where(versions.c.name == name, versions.c.manifest_digest == manifest_digest)
-    return next(iter(read_versions(tx, query)), None)
+    return next(iter(read_versions(tx, _OF_ARTIFACT, name=name, digest=manifest_digest)), None)
 
 
 def resolve(tx: Transaction, reference: Reference) -> Version:
@@ -208,11 +217,8 @@ def versions_named(tx: Transaction, keys: Sequence[tuple[str, int]]) -> tuple[Ve
 def newest_numbers(tx: Transaction, names: Sequence[str]) -> dict[str, int]:
     """The number of the newest version of each name, of those whose artifact is described here, as `resolve` finds it."""
     newest: dict[str, int] = {}
-    described = versions.join(artifacts, versions.c.manifest_digest == artifacts.c.manifest_digest)
     for part in in_parts(names):
-        query = select(versions.c.name, func.max(versions.c.number).label("newest")).select_from(described)
-        rows = tx.execute(query.where(versions.c.name.in_(part)).group_by(versions.c.name))
-        newest |= {row.name: row.newest for row in rows}
+        newest |= {row.name: row.newest for row in tx.execute(_NEWEST_NUMBERS, {"names": part})}
     return newest
 
 
@@ -229,10 +235,8 @@ def count_versions(tx: Transaction, name: str) -> int:
 def count_versions_of_each(tx: Transaction, names: Collection[str]) -> dict[str, int]:
     """The same of several names at once."""
     counts = dict.fromkeys(names, 0)
-    described = versions.join(artifacts, versions.c.manifest_digest == artifacts.c.manifest_digest)
     for part in in_parts(sorted(names)):
-        query = select(versions.c.name, func.count()).select_from(described).where(versions.c.name.in_(part))
-        for name, count in tx.execute(query.group_by(versions.c.name)):
+        for name, count in tx.execute(_COUNTS, {"names": part}):
             counts[name] = count
     return counts
 
