@@ -249,8 +249,14 @@ def _sqlite_engine(opened: sqlite_file.SqliteFile) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         writes = opened.writes and connection.get_execution_options().get(_WRITES, False)
-        connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        # of the driver's own, and the first only where it changes something: they take longer through the engine than what most
+        # transactions read
+        driver = connection.connection.driver_connection
+        assert driver is not None, "a connection that begins a transaction is open"
+        if connection.info.get(_WRITES) != writes:
+            driver.execute(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
+            connection.info[_WRITES] = writes
+        driver.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 

@@ -180,6 +180,16 @@ def test_a_read_transaction_cannot_write(address: str) -> None:
         reader.close()
 
 
+def test_who_reads_cannot_write_whatever_the_connection_did_before(database: Database) -> None:
+    for number in range(3):
+        with database.write() as tx:
+            catalog.set_meta(tx, "key", f"{number}")
+        with pytest.raises(DatabaseReadOnly), database.read() as tx:
+            catalog.set_meta(tx, "key", "by a reader")
+    with database.read() as tx:
+        assert catalog.meta(tx, "key") == "2"
+
+
 # ---- the log, against the recursive definitions of RFC 9162 §2.1
 
 
