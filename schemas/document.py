@@ -5,6 +5,7 @@ unknown field is a spelling mistake.
 """
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -26,13 +27,18 @@ class Schema(BaseModel):
         """
         _require_fields(type(self), changes)
         # a field that was left to its default stays so; what a document keeps besides its fields is set, too
-        stated = {name: value for name, value in self if name in self.model_fields_set}
-        fields = type(self).model_fields
-        by_alias = {
-            (fields[name].alias or name) if name in fields else name: value
-            for name, value in (stated | changes).items()
-        }
-        return type(self).model_validate(by_alias)
+        set_here = self.model_fields_set
+        values = {name: value for name, value in self if name in set_here} | changes
+        aliases = _aliases_of(type(self))
+        if aliases:
+            values = {aliases.get(name, name): value for name, value in values.items()}
+        return type(self).model_validate(values)
+
+
+@cache
+def _aliases_of(schema: type[Schema]) -> dict[str, str]:
+    """What fields are called in JSON, of those that have another name there."""
+    return {name: field.alias for name, field in schema.model_fields.items() if field.alias is not None}
 
 
 class Frozen(Schema):
