@@ -12,6 +12,7 @@ from peft_registry.registry.compliance.verdicts.rules import VerdictRules, shipp
 from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.rare_collections import rare_collections
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.records.decisions import PersonsDecision, decided_by, decisions_of
 from peft_registry.registry.records.references import version_named
@@ -140,6 +141,7 @@ def persons_decisions(registry: Registry, version: Version, said: VersionStateme
     return decisions_of(registry, version) if has_decision else ()
 
 
+@rare_collections()
 def replay(registry: Registry, rules: VerdictRules) -> Replay:
     """What these rules say otherwise than the shipped ones, of every version, by name and number.
 
