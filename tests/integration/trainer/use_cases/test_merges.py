@@ -374,7 +374,7 @@ def test_a_merged_model_that_is_a_base_now_does_not_take_its_adapter_again(
     with pytest.raises(ResultAsBase, match="registered here as model"):
         add_base(place.registry, tmp_path / "pulled", name="folded-base", origin=origin)
     with pytest.MonkeyPatch.context() as earlier_release:
-        earlier_release.setattr(register, "_require_no_result", lambda *_: None)
+        earlier_release.setattr(register, "require_no_result_weights", lambda *_: None)
         add_base(place.registry, tmp_path / "pulled", name="folded-base", origin=origin)
     with pytest.raises(AlreadyFoldedIn, match="folded"):
         place.merge("a", base="folded-base")
