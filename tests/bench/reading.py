@@ -157,11 +157,11 @@ def answers(registry: Registry, versions: tuple[Version, ...], clock: Clock, hom
     taken: Seconds = {}
     for name, question in questions.items():
         seconds = median_of(question, clock, once=name in ONCE)
-        rows = len(question().versions) if name in PAGES else PAGE
+        listed = len(question().versions) if name in PAGES else PAGE
         # a page that a small home cannot fill costs less, and says nothing of how a page grows
-        note = "" if rows == PAGE else f"  ({rows} versions: left out)"
+        note = "" if listed == PAGE else f"  ({listed} versions: left out)"
         print(f"{home:<18} {name:<24} {seconds * 1000:.2f} ms{note}", flush=True)
-        if rows == PAGE:
+        if listed == PAGE:
             taken[name] = seconds
     return taken
 
