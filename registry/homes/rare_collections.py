@@ -30,7 +30,7 @@ def rare_collections() -> Iterator[None]:
     finally:
         with _lock:
             # blocks of several threads may end in another order than they began: the last one brings back what was before the first
-            first = _thresholds[0]
+            usual = _thresholds[0]
             _thresholds.pop()
             if not _thresholds:
-                gc.set_threshold(*first)
+                gc.set_threshold(*usual)

@@ -59,7 +59,9 @@ def attention_of(facts: VersionFacts, completed: Completeness | None, checks: Pa
         completed: how much of its record is filled, where it has one.
         checks: those that were made for the report.
     """
-    record, run, evaluations = facts.record, facts.run, facts.evaluations
+    record = facts.record
+    run = facts.run
+    evaluations = facts.evaluations
     lines = [*_verified(checks.verification), *_closed(checks.gates)]
     if facts.imported is not None:
         lines.append(

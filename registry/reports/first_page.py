@@ -71,7 +71,10 @@ def answers_of(
         holders: of the keys that signed.
         gates: how the policy before each alias stands to it, where that was asked for this page.
     """
-    version, base, record, evaluations = facts.version, facts.base, facts.record, facts.evaluations
+    version = facts.version
+    base = facts.base
+    record = facts.record
+    evaluations = facts.evaluations
     return (
         Answer(question="Who made it?", lines=(_organisation(record, base), _registered(version, holders))),
         Answer(question="What is it for?", lines=(*_project(facts), *_purpose(record, base))),
@@ -281,7 +284,10 @@ def _sources(lineage: Lineage, *, data: bool) -> tuple[str, ...]:
 
 
 def _changed(facts: VersionFacts) -> tuple[str, ...]:
-    version, run, merge, imported = facts.version, facts.run, facts.merge, facts.imported
+    version = facts.version
+    run = facts.run
+    merge = facts.merge
+    imported = facts.imported
     kind = f"{version.label}: {size(version.size_bytes)} in all."
     if merge is not None:
         return (f"A merge, {kind}", *merge_sentences(merge))

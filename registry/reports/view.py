@@ -119,7 +119,10 @@ def build_report_view(
         checks: those that were made for this report.
     """
     rules = field_rules()
-    version, run, record, shown = facts.version, facts.run, facts.record, facts.evaluations
+    version = facts.version
+    run = facts.run
+    record = facts.record
+    shown = facts.evaluations
     verification = checks.verification
     completed = completeness(record) if record is not None else None
     fields = None if record is None else _Fields.of(record)
