@@ -28,7 +28,8 @@ class Schema(BaseModel):
         _require_fields(type(self), changes)
         # a field that was left to its default stays so; what a document keeps besides its fields is set, too
         set_here = self.model_fields_set
-        values = {name: value for name, value in self if name in set_here} | changes
+        kept = self.__dict__ | (self.__pydantic_extra__ or {})
+        values = {name: value for name, value in kept.items() if name in set_here} | changes
         aliases = _aliases_of(type(self))
         if aliases:
             values = {aliases.get(name, name): value for name, value in values.items()}

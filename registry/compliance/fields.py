@@ -4,7 +4,7 @@ The data file carries its rule-set version, the date of the law it follows and i
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date, datetime
 from functools import cache, cached_property, lru_cache
 from importlib import resources
@@ -265,8 +265,16 @@ def leaves(record: RecordSections) -> Iterator[Leaf]:
 @OfRecent
 def _leaves(record: RecordSections) -> tuple[Leaf, ...]:
     collected: list[Leaf] = []
-    _collect(record, "", "", collected)
+    _collect(record, _places_in(type(record), "", ""), collected)
     return tuple(collected)
+
+
+def leaves_of_sections(record: RecordSections, sections: Collection[str]) -> list[Leaf]:
+    """The values of some sections of a record, by the names of its fields, in the order of the schema."""
+    collected: list[Leaf] = []
+    places = _places_in(type(record), "", "")
+    _collect(record, [place for place in places if place[0] in sections], collected)
+    return collected
 
 
 def schema_paths(section: type[Document] = ModificationRecord, prefix: str = "") -> Iterator[str]:
@@ -285,21 +293,25 @@ def schema_paths(section: type[Document] = ModificationRecord, prefix: str = "")
 _SECTIONS_KEPT = 1_000  # a record has some sixty; those of arrays are told apart by position
 
 
+_Place = tuple[str, str, str]
+"""The name of a field of a section, with the path and the rule of its value."""
+
+
 @lru_cache(maxsize=_SECTIONS_KEPT)
-def _places_in(form: type[Document], path: str, rule: str) -> tuple[tuple[str, str, str], ...]:
-    """Each field of a section that stands at a path, with its own path and rule."""
+def _places_in(form: type[Document], path: str, rule: str) -> tuple[_Place, ...]:
+    """Each field of a section that stands at a path."""
     return tuple((name, f"{path}{name}", f"{rule}{name}") for name in form.model_fields)
 
 
-def _collect(section: Document, path: str, rule: str, collected: list[Leaf]) -> None:
+def _collect(section: Document, places: Iterable[_Place], collected: list[Leaf]) -> None:
     """Into a list and not by generators: a registry of ten thousand versions has a million values."""
-    for name, own_path, own_rule in _places_in(type(section), path, rule):
+    for name, path, rule in places:
         value = getattr(section, name)
         if isinstance(value, Value):
-            collected.append(Leaf(own_path, own_rule, value))
+            collected.append(Leaf(path, rule, value))
         elif isinstance(value, Document):
-            _collect(value, f"{own_path}.", f"{own_rule}.", collected)
+            _collect(value, _places_in(type(value), f"{path}.", f"{rule}."), collected)
         elif isinstance(value, tuple):
             sections = (item for item in value if isinstance(item, Document))
             for position, item in enumerate(sections):
-                _collect(item, f"{own_path}[{position}].", f"{own_rule}[].", collected)
+                _collect(item, _places_in(type(item), f"{path}[{position}].", f"{rule}[]."), collected)

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, Literal
 
 from peft_registry.registry.compliance.assessment import WRITTEN_BY_ASSESSMENT
-from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves
+from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves, leaves_of_sections
 from peft_registry.registry.compliance.importing import imported_data, quantised_view, with_import
 from peft_registry.registry.compliance.merging import change_of_merge, view_of_merge, with_merge
 from peft_registry.registry.compliance.recorded_evaluation import WRITTEN_BY_EVALUATIONS
@@ -259,19 +259,32 @@ def _beside_each_other(
     record: ModificationRecord, production: Production | None, base: BaseRecord | None
 ) -> Iterator[tuple[Leaf, Value]]:
     """The values of a record that follow from how its version was made, each with what follows."""
-    built = _as_made(record, production, base)
+    given = _given_otherwise(record, _as_made(record, production, base))
     has_no_inputs = base is None and isinstance(production, RunRecord) and production.compute.dense_inputs is None
-    for leaf, expected in zip(leaves(record), leaves(built), strict=True):
+    for leaf in leaves(record):
         rule = leaf.rule
+        built = given.get(leaf.path, leaf.value)
+        if not (leaf.value.known or built.known):
+            continue  # as most values are, and nothing is to be held
         if _is_written_later(rule) or (rule == _OF_ANCESTORS and isinstance(production, MergeRecord)):
             continue
         if rule == "compute.inputs" and has_no_inputs:
             continue
         # of the change in the weights nothing is held to what nobody measured
-        if _is_of_making(rule) and (expected.value.known or not rule.startswith("change.")):
-            yield leaf, expected.value
+        if _is_of_making(rule) and (built.known or not rule.startswith("change.")):
+            yield leaf, built
         elif _is_for_people(rule):
             yield leaf, _STATED_BY_NOBODY
+
+
+def _given_otherwise(record: ModificationRecord, built: ModificationRecord) -> dict[str, Value]:
+    """By path the values of those sections that the two do not have alike; most sections are one object in both."""
+    differing = []
+    for name in type(built).model_fields:
+        own, other = getattr(record, name), getattr(built, name)
+        if own is not other and own != other:
+            differing.append(name)
+    return {leaf.path: leaf.value for leaf in leaves_of_sections(built, differing)}
 
 
 # of a rule, as are the two below, and kept: a registry of ten thousand versions has a million values under some two hundred rules

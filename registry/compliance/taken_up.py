@@ -8,14 +8,14 @@ evidence. So whoever has both can tell a value that a person signed from one tha
     carried over     the value stands in the record before it, evidence and all
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from peft_registry.registry.compliance.answers import SignedAnswers, changed_since, value_of_answer
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.field_paths import FieldPath
-from peft_registry.registry.compliance.fields import FieldRules, Leaf, field_rules, leaves
+from peft_registry.registry.compliance.fields import FieldRules, field_rules, leaves
 from peft_registry.registry.compliance.inherited_values import taken_over
 from peft_registry.registry.compliance.recorded_evaluation import WRITTEN_BY_EVALUATIONS
 from peft_registry.registry.compliance.superseding import in_second_form, with_values
@@ -62,8 +62,9 @@ def check_answers(
         return AnswersCheck((), ())
     named = record.correction.answers
     unseen = _superseded_name(record) if before is None and record.supersedes_another else None
-    all_leaves = tuple(leaves(record))  # each walk through a record takes a millisecond, and a log has one a version
-    stated = {leaf.path: leaf.value for leaf in all_leaves}
+    # most records of a log are first ones and name no answers: then nothing is looked up by path
+    is_looked_up = bool(named) or record.supersedes_another or before is not None
+    stated = {leaf.path: leaf.value for leaf in leaves(record)} if is_looked_up else {}
     earlier = {} if before is None else {leaf.path: leaf.value for leaf in leaves(in_second_form(before))}
     missing = {digest for digest in named if digest not in answers}
     wrong: list[str] = []
@@ -84,7 +85,7 @@ def check_answers(
             wrong += _not_taken_up(record, answers[digest], earlier, seen, rules)
     wrong += _answered_by_nobody(record, stated, answers)
     if before is not None or not record.supersedes_another:
-        wrong += _signed_by_nobody(record, all_leaves, answers, earlier)
+        wrong += _signed_by_nobody(record, answers, earlier)
     wrong += _dropped(record, stated, earlier)
     return AnswersCheck(tuple(dict.fromkeys(wrong)), tuple(sorted(missing, key=str)), unseen)
 
@@ -205,7 +206,6 @@ def _answered_by_nobody(
 
 def _signed_by_nobody(
     record: ModificationRecord,
-    all_leaves: Iterable[Leaf],
     answers: Mapping[Digest, SignedAnswers],
     earlier: Mapping[str, Value],
 ) -> Iterator[str]:
@@ -217,7 +217,7 @@ def _signed_by_nobody(
         if digest in answers
         for answer in answers[digest].predicate.answers
     }
-    for leaf in all_leaves:
+    for leaf in leaves(record):
         if not leaf.value.known or not rules[leaf.rule].is_signed_by_people or earlier.get(leaf.path) == leaf.value:
             continue
         if not any((leaf.path, digest) in signed for digest in leaf.value.evidence):  # else it is held against them

@@ -9,14 +9,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_OBJECTS = 20_000  # new ones between two looks at the youngest; cycles of that many are a few MiB
+_OBJECTS = 100_000  # more than forty versions that are read ahead; cycles of that many are some 20 MiB
 _lock = threading.Lock()
 _thresholds: list[tuple[int, int, int]] = []  # of before, by each block that has begun and not ended
 
 
 @contextmanager
 def rare_collections() -> Iterator[None]:
-    """Until the block ends, Python looks for cycles after 20,000 new objects instead of 700; in all threads.
+    """Until the block ends, Python looks for cycles after 100,000 new objects instead of 700; in all threads.
 
     A program that has the collector look more rarely still, or not at all, keeps that.
     """

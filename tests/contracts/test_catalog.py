@@ -1,6 +1,8 @@
 """What the catalog answers, on each database."""
 
+import base64
 import itertools
+import json
 import random
 
 import pytest
@@ -8,12 +10,13 @@ from sqlalchemy import insert, select
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.catalog import VersionFilter
+from peft_registry.registry.database.failures import RowDamaged
 from peft_registry.registry.database.log_store import SqlLogStore, append_event
 from peft_registry.registry.database.session import Database
 from peft_registry.registry.database.tables import versions
 from peft_registry.registry.transparency.merkle import NotInLog
 from peft_registry.schemas.errors import NotFound, Taken
-from peft_registry.schemas.identity import Reference
+from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.manifest import FileEntry
 from peft_registry.schemas.version import Version
 from tests.builders.registered import (
@@ -280,6 +283,48 @@ def test_statements_come_in_log_order_as_they_were_written(database: Database) -
     assert [(one.envelope, one.digest) for one in found] == [envelope_about(subject, word) for word in words]
     assert [one.log_index for one in found] == [1, 2, 3]
     assert all(one.statement.subject_digest == subject for one in found)
+
+
+@pytest.mark.parametrize(
+    "payload, why",
+    [
+        pytest.param(b'{"_type": "https://in-toto.io/Stat', "its payload is not JSON", id="cut short"),
+        pytest.param(b'{"predicate": {}}', "subject: Field required", id="another document"),
+        pytest.param(b"[]", "as a whole", id="no object"),
+    ],
+)
+def test_a_statement_whose_payload_is_no_statement_is_a_damaged_row(
+    database: Database, payload: bytes, why: str
+) -> None:
+    subject = registered(database, "tutor", a_manifest("one")).manifest_digest
+    envelope = json.dumps(
+        {
+            "payload": base64.b64encode(payload).decode(),
+            "payloadType": "application/vnd.in-toto+json",
+            "signatures": [{"keyid": "", "sig": "c2lnbmF0dXJl"}],
+        }
+    ).encode()
+    said = Digest.of(payload)
+    with database.write() as tx:
+        catalog.insert_statement(
+            tx,
+            digest=said,
+            subject=subject,
+            kind="card",
+            predicate_type="urn:peft-registry:card:v1",
+            key_id="key",
+            envelope=envelope,
+            log_index=append_event(tx, envelope),
+            appended_at=NOW,
+        )
+    for read in (
+        lambda tx: catalog.statements_of(tx, subject=subject),
+        lambda tx: catalog.statement(tx, said),
+    ):
+        with database.read() as tx, pytest.raises(RowDamaged) as damaged:
+            read(tx)
+        assert str(said) in damaged.value.why
+        assert why in damaged.value.why
 
 
 def test_the_newest_checkpoint_covers_most_and_two_of_one_size_are_both_kept(database: Database) -> None:

@@ -20,7 +20,7 @@ def usual() -> Iterator[None]:
 
 def test_the_collector_looks_rarely_until_the_block_ends() -> None:
     with pytest.raises(ValueError, match="refused"), rare_collections():
-        assert gc.get_threshold() == (20_000, 10, 10)
+        assert gc.get_threshold() == (100_000, 10, 10)
         raise ValueError("refused")
     assert gc.get_threshold() == USUAL
 
@@ -32,12 +32,12 @@ def test_of_blocks_that_end_in_another_order_the_last_one_brings_back_what_was()
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
-    assert gc.get_threshold() == (20_000, 10, 10)
+    assert gc.get_threshold() == (100_000, 10, 10)
     second.__exit__(None, None, None)
     assert gc.get_threshold() == USUAL
 
 
-@pytest.mark.parametrize("own", [(0, 10, 10), (50_000, 5, 5)])
+@pytest.mark.parametrize("own", [(0, 10, 10), (500_000, 5, 5)])
 def test_what_a_program_set_itself_is_kept(own: tuple[int, int, int]) -> None:
     gc.set_threshold(*own)
     with rare_collections():
