@@ -6,13 +6,17 @@ Homes of several sizes are filled by `tests.bench.load`. Every question is put t
 held against the log and the signed manifests. Beside it stands MLflow's client on its own store in SQLite, in this process, with as
 many versions of as many models and the same tags; it proves nothing, so that our bare rows stand beside it too. CPU milliseconds of
 this process on SQLite, so that a busy machine says little less than an idle one; wall milliseconds on PostgreSQL, which works in
-another process. Median of several; the slope is that of log time over log n, by least squares. Both sides give the same answers, or
-the run ends.
+another process. Median of several. Both sides give the same answers, or the run ends.
+
+A machine that others share is up to twice as fast at one minute as at another. So a fixed task runs right before and after each
+question, on the same clock, and what is fitted is how many times as long as that task the question took: the slope is that of its
+logarithm over log n, by least squares.
 """
 
 import argparse
 import gc
 import hashlib
+import json
 import math
 import os
 import statistics
@@ -20,7 +24,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +47,22 @@ from tests.bench.mlflow_peer import filled_peer
 from tests.servers.postgres import running_postgres
 
 Clock = Callable[[], float]
-Seconds = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a question took: seconds of a clock, those of the fixed task at that time, and how many times as long as that."""
+
+    seconds: float
+    task: float
+    relative: float
+
+    @property
+    def text(self) -> str:
+        return f"{self.seconds * 1000:.2f} ms, {self.relative:.2f} tasks of {self.task * 1000:.2f} ms"
+
+
+Answers = dict[str, Taken]
 
 SIZES = (1_000, 3_000, 10_000)
 PAGE = 50
@@ -83,9 +104,21 @@ def calibration() -> float:
     return seconds_of(lambda: hashlib.sha256(data).digest(), WALL)
 
 
+_DOCUMENT = json.dumps(
+    [{"value": None, "unit": f"{number % 7}", "evidence": [number] * 3, "reason": "asked"} for number in range(500)]
+)
+
+
+def fixed_task() -> None:
+    """Read and write JSON and walk through it, as the program does for most of its time; about two milliseconds."""
+    document = json.loads(_DOCUMENT)
+    texts = [f"{member['unit']}:{member['reason']}" for member in document if member["value"] is None]
+    hashlib.sha256(json.dumps([document, texts]).encode()).digest()
+
+
 def measure(database: str, sizes: list[int], *, with_peer: bool) -> None:
     """Fill one home after the other, ask, and print what it took."""
-    taken: dict[int, Seconds] = {}
+    taken: dict[int, Answers] = {}
     clock = WALL if database == "postgresql" else CPU
     with running_postgres() if database == "postgresql" else nullcontext() as server:
         for size in sizes:
@@ -112,8 +145,10 @@ def measure(database: str, sizes: list[int], *, with_peer: bool) -> None:
         report(database, question, points)
 
 
-def report(database: str, question: str, points: list[tuple[int, float]]) -> None:
-    figures = ", ".join(f"{seconds * 1000:.2f} ms at {size}" for size, seconds in points)
+def report(database: str, question: str, points: list[tuple[int, Taken]]) -> None:
+    figures = ", ".join(
+        f"{taken.seconds * 1000:.2f} ms ({taken.relative:.2f} tasks) at {size}" for size, taken in points
+    )
     if question == "verdict --all":
         bar = f"  (bar {VERDICT_BAR_S:g} s)"
     elif question in ONCE or len(points) == 1:
@@ -123,14 +158,16 @@ def report(database: str, question: str, points: list[tuple[int, float]]) -> Non
     print(f"{database:<12} {question:<24} {figures}{bar}", flush=True)
 
 
-def slope(points: list[tuple[int, float]]) -> float:
-    """Of log time over log n, by least squares."""
-    fitted = statistics.linear_regression([math.log(size) for size, _ in points], [math.log(y) for _, y in points])
+def slope(points: list[tuple[int, Taken]]) -> float:
+    """Of the logarithm of a question's time, in times of the fixed task, over log n, by least squares."""
+    fitted = statistics.linear_regression(
+        [math.log(size) for size, _ in points], [math.log(taken.relative) for _, taken in points]
+    )
     return fitted.slope
 
 
-def answers(registry: Registry, versions: tuple[Version, ...], clock: Clock, home: str) -> Seconds:
-    """Seconds of each question to an open home, printed as they come: the last take minutes."""
+def answers(registry: Registry, versions: tuple[Version, ...], clock: Clock, home: str) -> Answers:
+    """What each question to an open home took, printed as they come: the last take minutes."""
     few = sized_name(versions)
     many = max_name(versions)
     base = version_named(registry, BASE_NAME)
@@ -154,16 +191,16 @@ def answers(registry: Registry, versions: tuple[Version, ...], clock: Clock, hom
         "all versions, rows": lambda: rows(registry, 10**9),
         "verdict --all": lambda: replay(registry, shipped_rules()),
     }
-    taken: Seconds = {}
+    answered: Answers = {}
     for name, question in questions.items():
-        seconds = median_of(question, clock, once=name in ONCE)
+        taken = median_of(question, clock, once=name in ONCE)
         listed = len(question().versions) if name in PAGES else PAGE
         # a page that a small home cannot fill costs less, and says nothing of how a page grows
         note = "" if listed == PAGE else f"  ({listed} versions: left out)"
-        print(f"{home:<18} {name:<24} {seconds * 1000:.2f} ms{note}", flush=True)
+        print(f"{home:<18} {name:<24} {taken.text}{note}", flush=True)
         if listed == PAGE:
-            taken[name] = seconds
-    return taken
+            answered[name] = taken
+    return answered
 
 
 def row_of(registry: Registry, reference: str) -> Version:
@@ -191,7 +228,7 @@ def max_name(versions: tuple[Version, ...]) -> str:
     return max({version.name for version in versions if "champion" in version.aliases}, key=names.count)
 
 
-def compare(registry: Registry, versions: tuple[Version, ...], ours: Seconds, scratch: Path) -> None:
+def compare(registry: Registry, versions: tuple[Version, ...], ours: Answers, scratch: Path) -> None:
     """The same questions to MLflow's client, on a store of its own with the same versions."""
     with filled_peer(scratch / "mlflow.db", versions) as peer:
         middle = versions[len(versions) // 2]
@@ -206,22 +243,33 @@ def compare(registry: Registry, versions: tuple[Version, ...], ours: Seconds, sc
             "method page": median_of(lambda: peer.page_of_method("ia3", PAGE), CPU),
             "all versions": median_of(peer.all_versions, CPU, once=True),
         }
-    for question, seconds in theirs.items():
+    for question, client in theirs.items():
         for kind in (f"{question}, rows", question):
             if kind in ours:
+                faster = client.relative / ours[kind].relative
                 print(
-                    f"beside MLflow {kind:<24} ours {ours[kind] * 1000:.2f} ms, its client {seconds * 1000:.2f} ms: "
-                    f"{seconds / ours[kind]:.1f} × (bar {BARS[question]:g} ×)",
+                    f"beside MLflow {kind:<24} ours {ours[kind].text}; its client {client.text}: "
+                    f"{faster:.1f} × (bar {BARS[question]:g} ×)",
                     flush=True,
                 )
 
 
-def median_of(action: Callable[[], object], clock: Clock, *, once: bool = False) -> float:
-    """Seconds of a clock."""
-    if once:
-        return seconds_of(action, clock)
-    action()
-    return statistics.median(seconds_of(action, clock) for _ in range(FEW))
+def median_of(action: Callable[[], object], clock: Clock, *, once: bool = False) -> Taken:
+    """Of what an action takes and of what the fixed task takes around it, by a clock."""
+    if not once:
+        action()
+    actions, tasks = [], [task_seconds(clock)]
+    for _ in range(1 if once else FEW):
+        actions.append(seconds_of(action, clock))
+        tasks.append(task_seconds(clock))
+    around = [(before + after) / 2 for before, after in pairwise(tasks)]
+    relative = statistics.median(action / task for action, task in zip(actions, around, strict=True))
+    return Taken(statistics.median(actions), statistics.median(tasks), relative)
+
+
+def task_seconds(clock: Clock) -> float:
+    """What the fixed task takes now: the median of three."""
+    return statistics.median(seconds_of(fixed_task, clock) for _ in range(3))
 
 
 def seconds_of(action: Callable[[], object], clock: Clock) -> float:
