@@ -139,13 +139,16 @@ def signed_statements(registry: Registry, subject: Digest) -> tuple[StoredStatem
     with registry.database.read() as tx:
         newest = snapshot_if_trusted(registry, tx)
         nodes = TreeNodes.of_reading(registry, tx)
-        rows = _rows_ahead(registry, tx).pop(subject, None)
+        opened = _opened_ahead(registry, tx).pop(subject, None)
+        if opened is None:
+            opened = catalog.opened_statements(tx, subjects=(subject,))[subject]
+        rows = tuple(statement.stored for statement in opened)
         statements = statements_under(tx, newest, subject, nodes=nodes, rows=rows)
         if newest is not None:
             nodes.read(newest, keys=(), entries=(stored.log_index or 0 for stored in statements))
         for stored in statements:
             _require_as_logged(tx, newest, stored, nodes)
-    _require_signed(registry, subject, statements)
+    _require_signed(registry, subject, opened)
     return statements
 
 
@@ -180,11 +183,16 @@ def signed_statements_of_kind(
             _require_as_logged(tx, newest, statement, nodes)
     statements = {subject: tuple(stored[head.digest] for head in said) for subject, said in of_kind.items()}
     for subject, of_subject in statements.items():
-        _require_signed(registry, subject, of_subject)
+        _require_signed(registry, subject, [_opened(statement) for statement in of_subject])
     return statements
 
 
-def _require_signed(registry: Registry, subject: Digest, statements: Sequence[StoredStatement]) -> None:
+def _opened(stored: StoredStatement) -> catalog.OpenedStatement:
+    envelope = dsse.Envelope.parse(stored.envelope, what=f"statement {stored.digest.short}")
+    return catalog.OpenedStatement(stored, envelope)
+
+
+def _require_signed(registry: Registry, subject: Digest, statements: Sequence[catalog.OpenedStatement]) -> None:
     """Raise unless each of these is about the subject, as its row says, and signed by the key that the row names.
 
     Raises:
@@ -194,8 +202,7 @@ def _require_signed(registry: Registry, subject: Digest, statements: Sequence[St
         keys = public_keys(registry.trust)
     except (NotChecked, IntegrityBroken):  # whoever checks trust says so
         keys = ()
-    for stored in statements:
-        envelope = dsse.Envelope.parse(stored.envelope, what=f"statement {stored.digest.short}")
+    for stored, envelope in statements:
         if Digest.of(envelope.payload) != stored.digest:
             raise StatementAltered(stored, f"its text hashes to {Digest.of(envelope.payload)}")
         if (stored.statement.subject_digest, stored.statement.kind) != (subject, stored.kind):
@@ -216,20 +223,22 @@ def read_statements_ahead(registry: Registry, subjects: Collection[Digest]) -> N
         MalformedEnvelope, LooseBase64, RowDamaged: a stored row of any of them is not what was written; nothing is read ahead.
     """
     with registry.database.read() as tx:
-        rows = catalog.statements_of_each(tx, subjects=subjects)
+        opened = catalog.opened_statements(tx, subjects=subjects)
         newest = snapshot_if_trusted(registry, tx)
         if newest is not None:
             TreeNodes.of_reading(registry, tx).read(
                 newest,
                 keys=map(artifact_key, subjects),
-                entries=(stored.log_index or 0 for of_subject in rows.values() for stored in of_subject),
+                entries=(said.stored.log_index or 0 for of_subject in opened.values() for said in of_subject),
             )
-        _rows_ahead(registry, tx).update(rows)
+        _opened_ahead(registry, tx).update(opened)
 
 
-def _rows_ahead(registry: Registry, tx: catalog.Transaction) -> dict[Digest, tuple[StoredStatement, ...]]:
+def _opened_ahead(registry: Registry, tx: catalog.Transaction) -> dict[Digest, tuple[catalog.OpenedStatement, ...]]:
     """What was read ahead in a block of `reading`; outside of one nothing."""
-    return registry.database.once_while_reading(tx, "statements ahead", dict[Digest, tuple[StoredStatement, ...]])
+    return registry.database.once_while_reading(
+        tx, "statements ahead", dict[Digest, tuple[catalog.OpenedStatement, ...]]
+    )
 
 
 def elsewhere(registry: Registry) -> Elsewhere:

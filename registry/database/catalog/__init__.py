@@ -91,14 +91,15 @@ from peft_registry.registry.database.catalog.outbox import (
 )
 from peft_registry.registry.database.catalog.pages import PageKey, VersionFilter, VersionPage, list_versions
 from peft_registry.registry.database.catalog.statements import (
+    OpenedStatement,
     StatementHead,
     any_about,
     any_statement,
     insert_statement,
+    opened_statements,
     statement,
     statement_heads,
     statements_of,
-    statements_of_each,
     statements_with,
 )
 from peft_registry.registry.database.catalog.versions import (
@@ -129,6 +130,7 @@ __all__ = [
     "EntryRow",
     "NameOfAnotherKind",
     "NumberedVersion",
+    "OpenedStatement",
     "PageKey",
     "RecordedArtifact",
     "RouteStanding",
@@ -196,6 +198,7 @@ __all__ = [
     "newest_numbers",
     "newest_versions",
     "open_route",
+    "opened_statements",
     "pending_outbox",
     "put_all_mirrored",
     "put_checkpoint",
@@ -217,7 +220,6 @@ __all__ = [
     "statement",
     "statement_heads",
     "statements_of",
-    "statements_of_each",
     "statements_with",
     "take_lease",
     "take_turn",

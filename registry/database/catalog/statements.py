@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -14,6 +14,9 @@ from peft_registry.registry.database.tables import statements
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import KINDS, Statement, StatementKind, StoredStatement, logged_kind
+
+if TYPE_CHECKING:
+    from peft_registry.registry.signing.dsse import Envelope
 
 # put together once: that takes longer than to run them
 _OF_SUBJECTS = (
@@ -73,18 +76,25 @@ def statements_of(tx: Transaction, *, subject: Digest) -> tuple[StoredStatement,
     Raises:
         MalformedEnvelope, LooseBase64, RowDamaged: a stored row is not what was written.
     """
-    return statements_of_each(tx, subjects=(subject,))[subject]
+    return tuple(opened.stored for opened in opened_statements(tx, subjects=(subject,))[subject])
 
 
-def statements_of_each(tx: Transaction, *, subjects: Collection[Digest]) -> dict[Digest, tuple[StoredStatement, ...]]:
-    """The same of several at once.
+class OpenedStatement(NamedTuple):
+    """A statement and its envelope, which was opened to read it; nobody has looked at the signature."""
+
+    stored: StoredStatement
+    envelope: "Envelope"
+
+
+def opened_statements(tx: Transaction, *, subjects: Collection[Digest]) -> dict[Digest, tuple[OpenedStatement, ...]]:
+    """What was said about each of these, as `statements_of`, for who checks its signatures: opening an envelope takes long.
 
     Raises:
         MalformedEnvelope, LooseBase64, RowDamaged: as `statements_of`, if any row of any of them is not what was written.
     """
-    said: dict[Digest, list[StoredStatement]] = {subject: [] for subject in subjects}
+    said: dict[Digest, list[OpenedStatement]] = {subject: [] for subject in subjects}
     for row in tx.execute(_OF_SUBJECTS, {"subjects": tuple(subjects)}):
-        said[row.subject].append(_stored(row))
+        said[row.subject].append(_opened(row))
     return {subject: tuple(of_subject) for subject, of_subject in said.items()}
 
 
@@ -131,24 +141,24 @@ def statements_with(tx: Transaction, digests: Collection[Digest]) -> dict[Digest
     """The statements with these payload digests; one that was not recorded is absent."""
     found: dict[Digest, StoredStatement] = {}
     for part in in_parts(sorted(digests)):
-        found |= {row.digest: _stored(row) for row in tx.execute(_WITH_DIGESTS, {"digests": part})}
+        found |= {row.digest: _opened(row).stored for row in tx.execute(_WITH_DIGESTS, {"digests": part})}
     return found
 
 
-def _stored(row: Row[Any]) -> StoredStatement:
+def _opened(row: Row[Any]) -> OpenedStatement:
     # imported here: a list of versions needs no cryptography
     from peft_registry.registry.signing.dsse import Envelope
 
-    envelope = stored_bytes(row.envelope, table="statements")
-    payload = Envelope.parse(envelope, what=f"statement {row.digest}").payload
+    line = stored_bytes(row.envelope, table="statements")
+    envelope = Envelope.parse(line, what=f"statement {row.digest}")
     try:
-        return StoredStatement(
+        stored = StoredStatement(
             digest=row.digest,
             kind=row.kind,
             # not `model_validate_json`, which makes a copy of every value of the predicate and takes half as long again
-            statement=Statement.model_validate(from_json(payload)),
+            statement=Statement.model_validate(from_json(envelope.payload)),
             key_id=row.key_id,
-            envelope=envelope,
+            envelope=line,
             log_index=row.log_index,
             appended_at=row.appended_at,
         )
@@ -156,3 +166,4 @@ def _stored(row: Row[Any]) -> StoredStatement:
         raise RowDamaged("statements", f"{row.digest}: {first_problem(error)}") from error
     except ValueError as error:
         raise RowDamaged("statements", f"{row.digest}: its payload is not JSON: {error}") from error
+    return OpenedStatement(stored, envelope)
