@@ -206,9 +206,13 @@ PICKLES = (
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty home, after one base was refused: what is counted below is not the time to import the program."""
     folder = tmp_path_factory.mktemp("hostile") / "home"
     with a_home(folder):
         pass
+    base = base_files(folder.with_name("base"))
+    (base / SAFETENSORS[0].name).write_bytes(SAFETENSORS[0].data())
+    assert run(["base", "add", str(base), "--name", "bad", "--home", str(folder)]) == 2
     return folder
 
 
