@@ -80,8 +80,7 @@ def with_assessment(record: ModificationRecord) -> ModificationRecord:
     It names the rule set, so that whoever holds a record against these rules knows that they are its own. Rules that derive
     something else get another name in `modification_fields.json`: else every record of before would be called forged.
     """
-    record = record.revised(rule_set=field_rules().rule_set)
-    record = with_size(record.revised(upstream=_terms(record)))
+    record = with_size(record.revised(rule_set=field_rules().rule_set, upstream=_terms(record)))
     if record.identity.kind.value == "merge":
         licence = licence_of_merge(record.product.licence, record.base)
         record = record.revised(product=record.product.revised(licence=licence))

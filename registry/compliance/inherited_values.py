@@ -17,7 +17,7 @@ from peft_registry.registry.compliance.base_facts import facts_by_path
 from peft_registry.registry.compliance.base_terms import eu_exclusion_of, licence_flags_of
 from peft_registry.registry.compliance.declared import sound_facts
 from peft_registry.registry.compliance.field_paths import FieldPath
-from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves
+from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves, stated_leaves
 from peft_registry.registry.compliance.superseding import in_second_form
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.identity import Digest
@@ -70,7 +70,7 @@ def taken_over(record: RecordSections, before: RecordSections | None = None) -> 
     if not isinstance(record, ModificationRecord):
         return
     if not record.supersedes_another:
-        yield from (leaf for leaf in leaves(record) if leaf.value.rests_on_statement or _is_of_a_base(leaf))
+        yield from (leaf for leaf in stated_leaves(record) if leaf.value.rests_on_statement or _is_of_a_base(leaf))
     elif before is not None:
         earlier = {leaf.path: leaf.value for leaf in leaves(in_second_form(before))}
         for leaf in leaves(record):

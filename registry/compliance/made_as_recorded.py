@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, Literal
 
 from peft_registry.registry.compliance.assessment import WRITTEN_BY_ASSESSMENT
-from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves, leaves_of_sections
+from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves, leaves_of_sections, stated_leaves
 from peft_registry.registry.compliance.importing import imported_data, quantised_view, with_import
 from peft_registry.registry.compliance.merging import change_of_merge, view_of_merge, with_merge
 from peft_registry.registry.compliance.recorded_evaluation import WRITTEN_BY_EVALUATIONS
@@ -261,11 +261,12 @@ def _beside_each_other(
     """The values of a record that follow from how its version was made, each with what follows."""
     given = _given_otherwise(record, _as_made(record, production, base))
     has_no_inputs = base is None and isinstance(production, RunRecord) and production.compute.dense_inputs is None
-    for leaf in leaves(record):
+    # where nothing else is given, there is nothing to hold what is open to
+    for leaf in leaves(record) if given else stated_leaves(record):
         rule = leaf.rule
         built = given.get(leaf.path, leaf.value)
         if not (leaf.value.known or built.known):
-            continue  # as most values are, and nothing is to be held
+            continue
         if _is_written_later(rule) or (rule == _OF_ANCESTORS and isinstance(production, MergeRecord)):
             continue
         if rule == "compute.inputs" and has_no_inputs:

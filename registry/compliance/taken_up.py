@@ -15,7 +15,7 @@ from datetime import datetime
 from peft_registry.registry.compliance.answers import SignedAnswers, changed_since, value_of_answer
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.field_paths import FieldPath
-from peft_registry.registry.compliance.fields import FieldRules, field_rules, leaves
+from peft_registry.registry.compliance.fields import FieldRules, field_rules, leaves, stated_leaves
 from peft_registry.registry.compliance.inherited_values import taken_over
 from peft_registry.registry.compliance.recorded_evaluation import WRITTEN_BY_EVALUATIONS
 from peft_registry.registry.compliance.superseding import in_second_form, with_values
@@ -217,7 +217,7 @@ def _signed_by_nobody(
         if digest in answers
         for answer in answers[digest].predicate.answers
     }
-    for leaf in leaves(record):
+    for leaf in stated_leaves(record):
         if not leaf.value.known or not rules[leaf.rule].is_signed_by_people or earlier.get(leaf.path) == leaf.value:
             continue
         if not any((leaf.path, digest) in signed for digest in leaf.value.evidence):  # else it is held against them

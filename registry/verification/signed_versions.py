@@ -11,6 +11,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.catalog.graph import versions_below, versions_of_sources
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.rare_collections import rare_collections
 from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.records.lineage import lineage_of
 from peft_registry.registry.records.snapshots import (
@@ -113,7 +114,8 @@ def all_signed_versions(
     """
     after: catalog.PageKey | None = None
     while True:
-        page = signed_page(registry, name_prefix=name_prefix, kind=kind, after=after, limit=_PAGE)
+        with rare_collections():
+            page = signed_page(registry, name_prefix=name_prefix, kind=kind, after=after, limit=_PAGE)
         yield from page.versions
         after = page.next
         if after is None:
