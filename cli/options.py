@@ -19,6 +19,17 @@ class OptionNeeded(InputRefused):
     reason: str
 
 
+class OptionsExclusive(InputRefused):
+    reference = "options-exclusive"
+    what = "{first} and {second} do not go together"
+    why = "{reason}"
+    fix = "leave one of them out"
+
+    first: str
+    second: str
+    reason: str
+
+
 def reason_and_key(reason: str | None, key: Path | None, *, why_reason: str, why_key: str) -> tuple[str, Path]:
     """Why a person decides, and the file of the key that they sign with; neither has a default.
 

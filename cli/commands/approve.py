@@ -85,7 +85,7 @@ def waive(
     rule: Annotated[str, typer.Argument(help="Rule, as `promote --explain` names it.", show_default=False)],
     until: Annotated[
         datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="Day on which it counts again, UTC."),
+        typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="Day on which the rule counts again, UTC."),
     ] = None,
     policy: PolicyOption = "regulated",
     reason: ReasonOption = None,

@@ -12,6 +12,7 @@ from peft_registry.cli.options import (
     HomeOption,
     KeyPassphraseOption,
     OptionNeeded,
+    OptionsExclusive,
     Output,
     OutputOption,
     PassphraseFileOption,
@@ -60,6 +61,12 @@ class Outcome(StrEnum):
     no = "no"
 
 
+_OF_A_FORM = (
+    "a question is decided by --outcome, --reason and --key, and signed at once; the other option is about a form"
+)
+_OF_A_QUESTION = f"--outcome and --reason decide one of these questions: {', '.join(DecidedOn)}"
+
+
 def add_to(app: typer.Typer) -> None:
     """Enter `registry decide`."""
     app.command()(decide)
@@ -95,6 +102,7 @@ def decide(
     output: OutputOption = Output.text,
 ) -> None:
     """Answer what is open in a record, or decide what no figure does. Signed with your key."""
+    _require_one_purpose(question, outcome or reason, dry_run=dry_run, owner=owner)
     if question is not None:
         decision = _Decision(question, outcome, reason, policy)
         _decide_question(reference, decision, key, key_passphrase_file, home, passphrase_file, output)
@@ -134,6 +142,29 @@ def decide(
         console.out_json(decided.model_dump(mode="json"))
         return
     _show(decided, form, key, dry_run=dry_run)
+
+
+def _require_one_purpose(
+    question: DecidedOn | None, decided: str | None, *, dry_run: bool, owner: Owner | None
+) -> None:
+    """Raise unless what was typed is all about a question, or all about a form.
+
+    Args:
+        question: what is decided.
+        decided: the outcome or the reason; None where neither was typed.
+        dry_run: that a form is only checked.
+        owner: for whom a form is written.
+
+    Raises:
+        OptionsExclusive: an option of a form beside a question.
+        OptionNeeded: what decides a question, without the question.
+    """
+    if question is not None and (dry_run or owner is not None):
+        # passed over in silence, --dry-run would end in a signature
+        raise OptionsExclusive("--on", "--dry-run" if dry_run else "--for", _OF_A_FORM)
+    if question is None and decided is not None:
+        # without the question they would be lost, and a form that is there would be signed in place of the decision
+        raise OptionNeeded("--on QUESTION", _OF_A_QUESTION)
 
 
 def _write_form(registry: "Registry", version: "Version", form: Path, owner: Owner | None, output: Output) -> None:

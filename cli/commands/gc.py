@@ -17,7 +17,7 @@ def add_to(app: typer.Typer) -> None:
 
 def gc(
     references: Annotated[
-        list[str] | None, typer.Argument(metavar="[DIGEST]...", help="Garbage to remove; default: all of it.")
+        list[str] | None, typer.Argument(metavar="DIGEST", help="Garbage to remove; default: all of it.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed; remove nothing.")] = False,
     home: HomeOption = None,

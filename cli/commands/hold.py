@@ -35,7 +35,11 @@ def hold(
     reason: ReasonOption = None,
     until: Annotated[
         datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], metavar="DAY", help="Day on which it ends; default: when it is released."),
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            metavar="YYYY-MM-DD",
+            help="Day on which the hold ends, UTC; default: when it is released.",
+        ),
     ] = None,
     key: KeyOption = None,
     key_passphrase_file: KeyPassphraseOption = None,

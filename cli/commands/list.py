@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import CheckpointOption, HomeOption
-from peft_registry.schemas.errors import InputRefused
+from peft_registry.cli.options import CheckpointOption, HomeOption, OptionsExclusive
 
 if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
@@ -26,17 +25,6 @@ class ListOutput(StrEnum):
     text = "text"
     json = "json"
     csv = "csv"
-
-
-class OptionsExclusive(InputRefused):
-    reference = "options-exclusive"
-    what = "{first} and {second} do not go together"
-    why = "{reason}"
-    fix = "leave one of them out"
-
-    first: str
-    second: str
-    reason: str
 
 
 class Kind(StrEnum):
@@ -88,8 +76,8 @@ def list_command(
 ) -> None:
     """List the registered versions, or those that meet conditions.
 
-    Facets: name, kind, method, origin, base, data, rank, parameters, size, metric[…], licence, verdict, limits, signer, alias,
-    gate, recalled, registered. `--facets` shows their types, operators and examples.
+    Facets: name, kind, project, method, origin, base, data, rank, parameters, size, metric[…], licence, verdict, limits, signer,
+    alias, gate, recalled, registered. `--facets` shows their types, operators and examples.
     """
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.checkpoints import covered_size

@@ -23,7 +23,8 @@ def report(
         bool, typer.Option("--all", help="The whole registry: what is in use, undecided, open, and falls due.")
     ] = False,
     within: Annotated[
-        int | None, typer.Option(metavar="DAYS", help="With --all: list what falls due so soon. Default: 90.")
+        int | None,
+        typer.Option(metavar="DAYS", help="With --all: how far ahead what falls due is listed. Default: 90."),
     ] = None,
     home: HomeOption = None,
     out: Annotated[

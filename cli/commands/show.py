@@ -9,6 +9,7 @@ from peft_registry.cli import console
 from peft_registry.cli.options import (
     CheckpointOption,
     HomeOption,
+    OptionsExclusive,
     Output,
     OutputOption,
     ReferenceArgument,
@@ -36,6 +37,10 @@ def show(
     from peft_registry.registry.use_cases.show import describe_version
     from peft_registry.registry.use_cases.show_moves import version_at
 
+    if history and at is not None:
+        raise OptionsExclusive(
+            "--history", "--at", "one lists every move of a name, the other what an alias pointed at once"
+        )
     if history:
         _show_history(reference, home, checkpoint, output)
         return

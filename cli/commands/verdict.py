@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import CheckpointOption, HomeOption, OptionNeeded, Output, OutputOption
+from peft_registry.cli.options import (
+    CheckpointOption,
+    HomeOption,
+    OptionNeeded,
+    OptionsExclusive,
+    Output,
+    OutputOption,
+)
 
 if TYPE_CHECKING:
     from peft_registry.registry.use_cases.show_verdict import Replay
@@ -41,6 +48,8 @@ def verdict(
     if print_rules:
         console.out_json(shipped_rules().model_dump(mode="json"))
         return
+    if every and reference is not None:
+        raise OptionsExclusive("--all", reference, "one is about every version, the other about this one")
     other = None if rules is None else read_verdict_rules(rules)
     if every and other is None:
         raise OptionNeeded(

@@ -195,7 +195,7 @@ def _of_holds(registry: Registry) -> Iterator[Due]:
                 kind="hold",
                 about=about,
                 text=f"it may be deleted again: {hold.because}",
-                remedy=f"`registry hold {subject} --until DAY`, if it has to be kept longer",
+                remedy=f"`registry hold {subject} --until YYYY-MM-DD`, if it has to be kept longer",
             )
 
 

@@ -16,6 +16,7 @@ from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, NotFound
 from peft_registry.schemas.identity import Digest, MalformedReference, Reference
 from peft_registry.schemas.statement import AliasPredicate, StoredStatement
+from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.values import Timestamp, timestamp
 from peft_registry.schemas.version import Version
 
@@ -41,13 +42,27 @@ class NothingThere(NotFound):
     reason: str
 
 
-class NoSuchName(NotFound):
-    reference = "name-has-no-versions"
-    what = "nothing is registered as {name}"
-    why = "a history is that of a name with versions"
-    fix = "`registry list` shows the names"
+class AliasNeverMoved(NotFound):
+    reference = "alias-never-moved"
+    what = "{name}@{alias} never pointed at anything"
+    why = "{reason}"
+    fix = "{remedy}"
 
     name: str
+    alias: str
+    others: tuple[str, ...]  # that were moved
+
+    @property
+    def reason(self) -> str:
+        if not self.others:
+            return f"no alias of {self.name} was ever moved"
+        return f"the aliases of {self.name} that were ever moved are {', '.join(self.others)}"
+
+    @property
+    def remedy(self) -> str:
+        nearest = closest(self.alias, self.others)
+        otherwise = f"`registry promote {self.name}:NUMBER {self.alias}` points it at a version"
+        return did_you_mean(nearest and f"{self.name}@{nearest}", otherwise)
 
 
 class AliasMoveShown(Frozen):
@@ -78,14 +93,12 @@ def alias_moves(registry: Registry, name: str) -> tuple[AliasMoveShown, ...]:
     """Every move of an alias of a name that a checkpoint covers, oldest first, from what was signed about each version.
 
     Raises:
-        NoSuchName: no version has that name.
+        VersionUnknown: no version has that name.
         SaidDiffers, StatementAltered, VersionsDiffer, PathRejected: a row says otherwise than what was signed or logged.
     """
     with registry.database.reading():
         with registry.database.read() as tx:
-            versions = catalog.versions_of(tx, name)
-        if not versions:
-            raise NoSuchName(name)
+            versions = catalog.versions_of(tx, name) or (catalog.resolve(tx, Reference(name=name)),)
         return moves_to(registry, signed_versions(registry, versions))
 
 
@@ -97,13 +110,16 @@ def moves_of(registry: Registry, reference: str) -> tuple[str, tuple[AliasMoveSh
 
     Raises:
         MalformedReference: the reference has no name.
-        NoSuchName, IntegrityBroken: as `alias_moves`.
+        AliasNeverMoved: the alias that the reference names never was.
+        VersionUnknown, IntegrityBroken: as `alias_moves`.
         ObjectMissing, ObjectCorrupt: the store lost the bytes of a policy, or changed them.
     """
     named = Reference.parse(reference)
     if named.name is None:
         raise MalformedReference(reference, "a history is that of a name")
     moves = alias_moves(registry, named.name)
+    if named.alias is not None:
+        _require_moved(moves, named.name, named.alias)
     asked = tuple(move for move in moves if named.alias in (None, move.alias))
     return named.name, tuple(_noted(registry, named.name, asked))
 
@@ -150,19 +166,30 @@ def version_at(registry: Registry, reference: str, at: str) -> tuple[AliasMoveSh
         MalformedReference: the reference names no alias.
         TimeRefused: `at` is not a time.
         NothingThere: it had not been moved, or had been taken away.
-        NoSuchName, IntegrityBroken: as `alias_moves`.
+        AliasNeverMoved: it never was.
+        VersionUnknown, IntegrityBroken: as `alias_moves`.
     """
     named = Reference.parse(reference)
     if named.name is None or named.alias is None:
         raise MalformedReference(reference, "--at asks where an alias pointed: name@alias")
     moment = _moment(at)
-    earlier = [move for move in alias_moves(registry, named.name) if move.alias == named.alias and move.at <= moment]
+    moves = alias_moves(registry, named.name)
+    _require_moved(moves, named.name, named.alias)
+    of_alias = [move for move in moves if move.alias == named.alias]
+    earlier = [move for move in of_alias if move.at <= moment]
     if not earlier:
-        raise NothingThere(named.name, named.alias, at, "it was moved for the first time later, or never")
+        raise NothingThere(named.name, named.alias, at, f"it was moved for the first time at {of_alias[0].at}")
     last = earlier[-1]
     if last.version is None:
         raise NothingThere(named.name, named.alias, at, f"{last.by} took it away at {last.at}")
     return last, last.version
+
+
+def _require_moved(moves: Sequence[AliasMoveShown], name: str, alias: str) -> None:
+    """Raise AliasNeverMoved if none of the moves of a name is one of this alias."""
+    moved = tuple(dict.fromkeys(move.alias for move in moves))
+    if alias not in moved:
+        raise AliasNeverMoved(name, alias, moved)
 
 
 def moves_to(registry: Registry, versions: Iterable[Version]) -> tuple[AliasMoveShown, ...]:

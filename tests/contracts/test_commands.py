@@ -18,6 +18,7 @@ from docs.errors_page import KnownErrorEntry, known_errors
 from docs.generate import commands
 from peft_registry.cli.main import app, run
 from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.facets import FACETS
 from tests.processes.interpreter import ROOT
 
 PROGRAM = get_command(app)
@@ -110,6 +111,13 @@ def test_help_says_what_to_type_and_not_which_python_type_it_becomes(
     shown = capsys.readouterr().out
     assert re.findall(r"<[a-z][^>\n]*>|\blist\[|\b(?:int|float|str)\b(?: range)?", shown) == []
     assert "REFERENCE…" not in shown and "REF…" not in shown
+    assert "[[" not in shown, "what may be left out stands in one pair of brackets"
+
+
+def test_the_help_of_list_names_every_facet(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["list", "--help"]) == 0
+    named = " ".join(capsys.readouterr().out.split()).partition("Facets: ")[2].partition(".")[0]
+    assert named.replace("[…]", "").split(", ") == [rule.name for rule in FACETS]
 
 
 @pytest.mark.parametrize("name", ["", *GROUPS])

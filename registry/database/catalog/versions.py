@@ -83,10 +83,11 @@ class VersionUnknown(NotFound):
     version: Reference
     reason: str
     close: Sequence[str] = ()
+    otherwise: str = _HOW_TO_FIND_VERSIONS  # where nothing is close
 
     @property
     def suggestion(self) -> str:
-        return did_you_mean("` or `".join(self.close), _HOW_TO_FIND_VERSIONS)
+        return did_you_mean("` or `".join(self.close), self.otherwise)
 
 
 class NameOfAnotherKind(Taken):
@@ -340,7 +341,8 @@ def _unknown(tx: Transaction, reference: Reference, name: str) -> VersionUnknown
     used = tx.execute(select(aliases.c.alias).where(aliases.c.name == name).order_by(aliases.c.alias)).scalars().all()
     close = difflib.get_close_matches(reference.alias, used, n=3) or used[:3]
     why = f"{name} has {'no such alias' if used else 'no alias'}, and its newest version is {newest}"
-    return VersionUnknown(reference, why, [f"{name}@{alias}" for alias in close])
+    otherwise = f"`registry promote {name}:{newest} {reference.alias} --explain` says what it needs to get that alias"
+    return VersionUnknown(reference, why, [f"{name}@{alias}" for alias in close], otherwise)
 
 
 def _names(tx: Transaction) -> list[str]:

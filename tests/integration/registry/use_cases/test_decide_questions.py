@@ -204,3 +204,21 @@ def test_it_is_typed_with_the_question_the_outcome_and_the_reason(
         assert run(words) == 2
         assert missing in capsys.readouterr().err
         words += {"--outcome yes|no": ["--outcome", "no"], "--reason TEXT": ["--reason", "read it"]}.get(missing, [])
+
+
+def test_a_decision_is_not_signed_by_a_dry_run_nor_a_form_in_the_place_of_a_decision(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = place.folder / "ada.key"
+    ADA.save(key, None)
+    form = place.folder / "gaps.yml"
+    write_form(place.registry, place.version, form)
+    fill_in(form, SYSTEM)
+    before = check_log(place.registry).size
+    home = ["--home", str(place.home.folder), "--key", str(key)]
+    decided = ["--outcome", "no", "--reason", "read it"]
+    assert run(["decide", "sums", "--on", "purpose", *decided, "--dry-run", *home]) == 2
+    assert "--on and --dry-run do not go together" in capsys.readouterr().err
+    assert run(["decide", "sums", "--form", str(form), *decided, *home]) == 2
+    assert "--on QUESTION is missing" in capsys.readouterr().err
+    assert check_log(place.registry).size == before

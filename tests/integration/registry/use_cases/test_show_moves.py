@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from peft_registry.cli.main import run
+from peft_registry.registry.database.catalog.versions import VersionUnknown
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import StatementAltered
@@ -16,7 +17,14 @@ from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.use_cases.gate import promote, read_gate_policy
 from peft_registry.registry.use_cases.promote import set_alias
-from peft_registry.registry.use_cases.show_moves import NoSuchName, NothingThere, TimeRefused, alias_moves, version_at
+from peft_registry.registry.use_cases.show_moves import (
+    AliasNeverMoved,
+    NothingThere,
+    TimeRefused,
+    alias_moves,
+    moves_of,
+    version_at,
+)
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.identity import MalformedReference
 from peft_registry.schemas.statement import PAYLOAD_TYPE, PREDICATE_TYPES
@@ -94,17 +102,24 @@ def test_at_a_time_an_alias_pointed_at_what_its_last_move_before_says(place: Pla
 
 
 def test_what_has_no_answer_says_why(place: Place) -> None:
-    with pytest.raises(NothingThere):
+    with pytest.raises(NothingThere, match=f"it was moved for the first time at {DAYS[0]}"):
         version_at(place.registry, "helper@champion", "2026-11-23")
-    with pytest.raises(NothingThere):
+    with pytest.raises(AliasNeverMoved, match="the aliases of helper that were ever moved are champion, next"):
         version_at(place.registry, "helper@never", "2026-11-28")
+    for misspelt in ("helper@champoin", "helper@Champion"):
+        with pytest.raises(AliasNeverMoved) as refused:
+            moves_of(place.registry, misspelt)
+        assert refused.value.fix == "did you mean `helper@champion`?"
+    with pytest.raises(AliasNeverMoved, match="no alias of helper-two was ever moved"):
+        moves_of(place.registry, "helper-two@champion")
     for text in ("yesterday", "2026-13-01", ""):
         with pytest.raises(TimeRefused):
             version_at(place.registry, "helper@champion", text)
     with pytest.raises(MalformedReference):
         version_at(place.registry, "helper:1", "2026-11-28")
-    with pytest.raises(NoSuchName):
-        alias_moves(place.registry, "help")
+    with pytest.raises(VersionUnknown) as unknown:
+        alias_moves(place.registry, "helpr")
+    assert "did you mean `helper`" in unknown.value.fix
 
 
 def test_rows_of_moves_that_were_edited_change_no_history(place: Place) -> None:
@@ -190,3 +205,5 @@ def test_the_command_shows_both(place: Place, capsys: pytest.CaptureFixture[str]
     shown = capsys.readouterr().out
     assert f"since {DAYS[1]}, @champion → helper:2  by lab-1, policy plain" in shown
     assert run(["show", "helper@champion", "--at", "soon", *home]) == 2
+    assert run(["show", "helper@champion", "--at", "2026-11-26", "--history", *home]) == 2
+    assert "--history and --at do not go together" in capsys.readouterr().err

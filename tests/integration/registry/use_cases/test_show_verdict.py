@@ -116,6 +116,8 @@ def test_the_command_prints_both_and_asks_for_what_it_needs(
     assert [line.split()[0] for line in lines if line.startswith(("model", "system"))] == ["model", "system"]
     assert run(["verdict", "--home", home]) == 2
     assert run(["verdict", "--all", "--home", home]) == 2
+    assert run(["verdict", "sums", "--all", "--home", home]) == 2
+    assert "--all and sums do not go together" in capsys.readouterr().err
     assert run(["verdict", "--print-rules"]) == 0
     printed = capsys.readouterr().out
     (place.folder / "rules.json").write_text(printed, "utf-8")
