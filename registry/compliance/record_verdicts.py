@@ -107,8 +107,15 @@ def verdicts_of(
         flags=tuple(_flags(record, answers.modifier, answers.system, gpai, rules)),
         rules=rules.version,
         law_as_of=rules.law_as_of,
-        notice=f"{rules.notice} Rule set {rules.version}, law as of {rules.law_as_of}.",
+        notice=notice_of(rules),
     )
+
+
+def notice_of(rules: VerdictRules) -> str:
+    """What stands wherever a verdict by these rules is shown: whatever a file of rules says of itself, it gives no legal advice."""
+    shipped = shipped_rules().notice
+    notices = dict.fromkeys((shipped, rules.notice))
+    return f"{' '.join(notices)} Rule set {rules.version}, law as of {rules.law_as_of}."
 
 
 def verdicts_by_each(

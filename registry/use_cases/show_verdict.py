@@ -6,7 +6,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from peft_registry.registry.compliance.record_verdicts import RecordVerdicts, Verdict, verdicts_by_each, verdicts_of
+from peft_registry.registry.compliance.record_verdicts import (
+    RecordVerdicts,
+    Verdict,
+    notice_of,
+    verdicts_by_each,
+    verdicts_of,
+)
 from peft_registry.registry.compliance.superseding import in_second_form
 from peft_registry.registry.compliance.verdicts.rules import VerdictRules, shipped_rules
 from peft_registry.registry.database import catalog
@@ -175,7 +181,7 @@ def replay(registry: Registry, rules: VerdictRules) -> Replay:
         without_record=without_record,
         changes=tuple(changes),
         rules=rules.version,
-        notice=f"{rules.notice} Rule set {rules.version}, law as of {rules.law_as_of}.",
+        notice=notice_of(rules),
     )
 
 

@@ -4,6 +4,8 @@ The shipped rules are `rules/verdicts.json`; a person may put others in their pl
 """
 
 import json
+import math
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache, cached_property
@@ -12,9 +14,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.schemas.document import Frozen
 
 Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
+# printable ASCII without spaces at its ends: a version that is printed beside a verdict is not mistaken for that of other rules
+Version = Annotated[str, Field(max_length=100, pattern=r"^[!-~]+( [!-~]+)*$")]
+# no exponent: `1e999999999` is a number that takes minutes to write out
+_FIGURE = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?(/[0-9]{1,30})?")
 TableName = Literal["gpai_modifier", "high_risk"]
 FULL_PCT = 100.0
 
@@ -29,21 +36,29 @@ class Threshold(Frozen):
     source: Text
     retrieved: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 
-    @field_validator("value")
+    @field_validator("value", mode="before")
     @classmethod
-    def _is_positive(cls, value: float | str) -> float | str:
-        try:
-            positive = Fraction(value) > 0
-        except (ValueError, ZeroDivisionError):
-            positive = False
-        if not positive:
+    def _is_positive(cls, value: object) -> object:
+        if not 0 < _number(value) < math.inf:
             raise ValueError("a threshold is a positive number, or a fraction such as 1/3")
         return value
 
     @property
     def number(self) -> float:
         """The figure, in its unit."""
-        return float(Fraction(self.value))
+        return _number(self.value)
+
+
+def _number(value: object) -> float:
+    """What a threshold says, any JSON value; not a number (NaN) where it says none that a computer can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return math.nan
+    if isinstance(value, str) and not _FIGURE.fullmatch(value):
+        return math.nan
+    try:
+        return float(Fraction(value))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        return math.nan
 
 
 class Row(Frozen):
@@ -86,7 +101,7 @@ class Thresholds(Frozen):
 class VerdictRules(Frozen):
     """A whole set. Two sets that differ in a threshold have different versions, which a verdict names."""
 
-    version: Text
+    version: Version
     law_as_of: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
     notice: Text
     thresholds: tuple[Threshold, ...]
@@ -104,6 +119,14 @@ class VerdictRules(Frozen):
                 raise ValueError(f"the {what} have to be {', '.join(needed)}, each once")
         if self.limits.tolerance_pct >= FULL_PCT:
             raise ValueError("a tolerance of 100 % or more leaves no figure")
+        if self.limits.one_third > 1:
+            raise ValueError("one_third is a share of the base's compute, and none is more than 1")
+        dated = {application.what for application in field_rules().applications}
+        undated = next((row for row in self.rows if row.applies is not None and row.applies not in dated), None)
+        if undated is not None:
+            raise ValueError(
+                f"row {undated.row} applies from a day that is not known; known are {', '.join(sorted(dated))}"
+            )
         return self
 
     @cached_property

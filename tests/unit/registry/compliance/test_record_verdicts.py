@@ -285,14 +285,29 @@ def test_a_modifier_outside_the_union_is_told_so_only_as_a_provider():
         lambda rules: rules["rows"].pop(3),
         lambda rules: rules.update(extra=1),
         lambda rules: rules["flags"].pop(),
+        lambda rules: rules["thresholds"][0].update(value="1e9999999"),
+        lambda rules: rules["thresholds"][0].update(value="1e-400"),
+        lambda rules: rules["thresholds"][0].update(value="9" * 30 + "/1"),
+        lambda rules: rules["thresholds"][0].update(value=True),
+        lambda rules: rules["thresholds"][2].update(value=10**400),
+        lambda rules: rules.update(version=f"{rules['version']}\u200b"),
+        lambda rules: rules.update(version=f"{rules['version']} "),
+        lambda rules: rules["rows"][3].update(applies="whenever"),
     ],
-    ids=range(12),
+    ids=range(20),
 )
 def test_a_rule_file_that_is_not_whole_is_refused(spoil):
     rules = json.loads(shipped_text())
     spoil(rules)
     with pytest.raises(ValidationError):
         VerdictRules.model_validate(rules)
+
+
+def test_a_rule_file_that_says_it_is_legal_advice_does_not_speak_for_the_tool():
+    bold = shipped_rules().revised(version="ours", notice="Confirmed by counsel: it holds in every court.")
+    notice = verdicts_of(RECORD, bold).notice
+    assert notice.startswith(shipped_rules().notice) and "not legal advice" in notice and bold.notice in notice
+    assert verdicts_of(RECORD).notice.count("not legal advice") == 1
 
 
 def test_the_shipped_rules_name_a_clause_and_a_document_for_everything():
