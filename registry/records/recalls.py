@@ -238,11 +238,17 @@ def sources_of(registry: Registry, tx: Transaction, newest: Snapshot | None, art
         base = contents.base
         if base is not None:
             waiting.append(Source(base.identity.weights, "the weights of its base"))
-            if base.manifest is not None:
-                waiting.append(Source(base.manifest, "its base"))
-        elif contents.kind == "base":
-            waiting.append(Source(contents.weights_digest, "the weights of the base"))
+            bases = [base.manifest] if base.manifest is not None else _bases_with(tx, base.identity.weights)
+            waiting.extend(Source(manifest, "its base") for manifest in bases)
+        # whoever recalls weights means them under every manifest that has them, also those of a result
+        own = "the weights of the base" if contents.kind == "base" else f"the weights of {source.name}"
+        waiting.append(Source(contents.weights_digest, own))
         waiting.extend(key_as_source(registry, key) for key in keys)
+
+
+def _bases_with(tx: Transaction, weights: Digest) -> list[Digest]:
+    """The manifests of the registered bases with these weights: what was imported alone names its base by them."""
+    return [version.manifest_digest for version in catalog.versions_with_weights(tx, weights) if version.kind == "base"]
 
 
 def _registering_keys(tx: Transaction, newest: Snapshot | None, manifest: Digest) -> Iterator[str]:

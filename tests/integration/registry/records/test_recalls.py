@@ -1,7 +1,7 @@
 """What is recalled, and everything that was made from it, is stopped at each door; a recall that is undone opens them again."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +29,7 @@ from peft_registry.registry.use_cases.publish import publish_version
 from peft_registry.registry.use_cases.pull import pull_version, pull_with_base
 from peft_registry.registry.use_cases.pull_to_cache import pull_to_cache
 from peft_registry.registry.use_cases.recall import AlreadyRecalled, NotRecalled, recall
+from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show import describe_version
@@ -40,7 +41,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.mirror import OutboxEntry
 from peft_registry.schemas.version import Version
 from tests.builders.backends import BACKENDS, MadeHome, make_on
-from tests.builders.homes import NOW, add_a_base
+from tests.builders.homes import NOW, add_a_base, an_artifact
 from tests.builders.lineage import register_made_from, register_merge
 from tests.builders.products import a_product
 from tests.builders.signing import a_p256_key, a_trusted_key, one_more
@@ -222,6 +223,33 @@ def test_a_base_its_weights_and_every_artifact_on_the_way_can_be_recalled(place:
     stopped = subject in ("tiny", "weights")
     found = next(recalls_above(place.registry, place.version("other").manifest_digest), None)
     assert (found is not None) is stopped
+
+
+def test_a_recalled_base_stops_what_names_it_by_its_weights_alone(place: Place) -> None:
+    base = add_a_base(place.registry, place.folder / "base")
+    artifact = an_artifact(place.folder / "alone", base, name="alone", value=0.0625)
+    assert artifact.manifest.base is not None
+    reference = artifact.manifest.base.revised(manifest=None)
+    alone = replace(artifact, manifest=artifact.manifest.revised(base=reference, parents=()))
+    register_version(place.registry, alone)
+    assert "alone:1" in place.recall("tiny")
+    for door in DOORS.values():
+        with pytest.raises(VersionRecalled, match="its base"):
+            door(place, place.version("alone"))
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_the_weights_of_a_result_are_recalled_with_what_has_them_and_what_came_of_it(place: Place, door: str) -> None:
+    """`registry show` prints their digest beside that of the manifest."""
+    weights = place.version("more").weights_digest
+    assert place.recall(weights) == ["more:1", "product:1"]
+    for reference, source in (("more", "the weights of more:1"), ("product", "the weights of its adapter")):
+        with pytest.raises(VersionRecalled) as refused:
+            DOORS[door](place, place.version(reference))
+        assert refused.value.source == source
+    assert next(recalls_above(place.registry, place.version("sums").manifest_digest), None) is None
+    place.recall(weights, undo=True)
+    DOORS[door](place, place.version("more"))
 
 
 @pytest.mark.parametrize(
