@@ -113,7 +113,7 @@ class NewEntries:
             if leaf.at > self._latest:
                 raise PendingRejected(index, f"it is dated {leaf.at}, later than this machine's clock allows")
             require_signed(said, index, leaf, trust=self._trust, keys=self._keys)
-            self._require_not_revoked(index, leaf)
+            self._require_key_counts(index, leaf)
             self._require_projected(index, leaf, said.statement)
             self._require_of_a_base(index, leaf)
             self._require_gate(index, leaf, said.statement)
@@ -129,12 +129,16 @@ class NewEntries:
         elif leaf.kind == "alias":
             self._follow_move(index, leaf, said.statement)
 
-    def _require_not_revoked(self, index: int, leaf: Event) -> None:
-        """Raise where the key of an entry is revoked by now, for whatever reason.
+    def _require_key_counts(self, index: int, leaf: Event) -> None:
+        """Raise where the key of an entry is revoked by now, for whatever reason, or expired.
 
         Only the entry itself says that it was made before, and whoever has the key and can write the database dates it as they like
         behind the last entry that is covered.
         """
+        key = self._trust.key(leaf.key)
+        if key is not None and key.valid_until <= self._registry.clock():
+            reason = f"its key counted until {key.valid_until}, and no checkpoint covered it by then"
+            raise PendingRejected(index, reason)
         revocation = self._trust.revocation(leaf.key)
         if revocation is not None:
             reason = (

@@ -11,15 +11,16 @@ import pytest
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.new_entries import PendingRejected
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.rotation import extended, next_draft, with_replacement
-from peft_registry.registry.signing.trust import RevokedKey
+from peft_registry.registry.signing.trust import ExpiredKey, RevokedKey
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.transparency import note
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.sign_log import sign_log
-from peft_registry.registry.use_cases.statements import append_statement, sign_statement
+from peft_registry.registry.use_cases.statements import append_statement, record_statement, sign_statement
 from peft_registry.registry.use_cases.verify import verify_folder
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.identity import Digest
@@ -336,6 +337,29 @@ def test_who_left_cannot_date_a_statement_before_they_left(tmp_path: Path, kind:
         publish_checkpoint(registry)
     signed = sign_log(registry)
     assert (signed.exit_code, [entry.person for entry in signed.refused]) == (6, ["lab-1"])
+    registry.close()
+
+
+def test_whose_key_expired_cannot_date_a_statement_before_it_did(tmp_path: Path) -> None:
+    """An entry may be dated like the last one that is covered, and then the key still counted."""
+    with a_home(tmp_path / "home") as registry:
+        version = register_adapter(registry, tmp_path)
+        trust = registry.trust
+        keys = tuple(key.revised(valid_until=MONTH_LATER) if key.role == "trainer" else key for key in trust.keys)
+        chain = extended(
+            registry.trust_chain,
+            next_draft(registry.trust_chain.newest, now=NOW).revised(keys=keys),
+            [registry.private_key("root")],
+        )
+        (registry.folder / "trust.json").write_bytes(render_chain(chain))
+    registry = reopened(registry.folder, now=TWO_MONTHS_LATER)
+    with pytest.raises(ExpiredKey):
+        say(registry, version, "late")
+    late = sign_statement(version.manifest_digest, "test-result", RESULT | {"nonce": "late"}, registry.trainer_key)
+    with registry.database.write() as tx:
+        record_statement(tx, version.manifest_digest, late, at=NOW)
+    with pytest.raises(PendingRejected, match=f"its key counted until {MONTH_LATER}"):
+        publish_checkpoint(registry)
     registry.close()
 
 
