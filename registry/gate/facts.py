@@ -14,7 +14,11 @@ class FlaggedChange(Frozen):
 
 
 class SuiteFacts(Frozen):
-    """What the newest evaluation with a suite says of a version; `stale` says why it does not speak of it."""
+    """What an evaluation with a suite says of a version; `stale` says why it does not speak of it.
+
+    Of one suite there may be several: on some of its rows and on all, on the suite's own and on rows of somebody's. `data` is the
+    digest of the file that the rows are from, `rows` how many were scored.
+    """
 
     suite: str
     evaluation: Digest
@@ -23,6 +27,8 @@ class SuiteFacts(Frozen):
     changes: tuple[FlaggedChange, ...]
     leaked: tuple[str, ...] = ()
     unkept: tuple[str, ...] = ()
+    data: Digest | None = None
+    rows: int = 0
 
 
 class Vote(Frozen):

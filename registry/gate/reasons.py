@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from peft_registry.registry.gate.facts import GateFacts, SuiteFacts, Waiver
 from peft_registry.registry.gate.policy import ApprovalRule, DeltaRule, EvaluationRule, GatePolicy, Rule
 from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lookalikes import folded
 
 _WITHOUT_DECISIONS = frozenset({"blocked_art5"})
-"""Statuses that no person's decision changes."""
+"""Statuses that no person's decision changes, and no waiver suspends."""
 _INFORMATIVE = frozenset({"better", "worse", "changed", "inconclusive"})
 
 
@@ -143,13 +144,31 @@ def _of_suite(suite: SuiteFacts, rule: EvaluationRule) -> Iterator[Reason]:
 def _of_delta(facts: GateFacts, rule: DeltaRule) -> Iterator[Reason]:
     where = rule.suite if rule.slice is None else f"{rule.suite}, {rule.slice}"
     remedy = f"`registry evaluate {facts.label} --suite {rule.suite}` on more items, or train another version"
-    suite = next((suite for suite in facts.suites if suite.suite == rule.suite and not suite.stale), None)
-    change = None if suite is None else next((change for change in suite.changes if change.slice == rule.slice), None)
-    if change is None or change.high is None:
+    bounds = (_upper_bound(suite, rule.slice) for suite in _on_most_rows(facts.suites, rule.suite))
+    known = [bound for bound in bounds if bound is not None]
+    if not known:
         yield Reason(rule="delta", text=f"{where}: no interval of the change is known", remedy=remedy)
-    elif change.high > rule.at_most:
-        text = f"{where}: flagged items may rise by {change.high:.3f}, at most {rule.at_most:g} is allowed"
+    elif max(known) > rule.at_most:
+        text = f"{where}: flagged items may rise by {max(known):.3f}, at most {rule.at_most:g} is allowed"
         yield Reason(rule="delta", text=text, remedy=remedy)
+
+
+def _on_most_rows(suites: tuple[SuiteFacts, ...], name: str) -> list[SuiteFacts]:
+    """The evaluations with a suite that speak of a version, of each file of rows those on the most of them.
+
+    Not the newest alone: whoever evaluates could go on with some of the rows, or with rows of their own, until the figure is low
+    enough.
+    """
+    speaking = [suite for suite in suites if suite.suite == name and not suite.stale]
+    most: dict[Digest | None, int] = {}
+    for suite in speaking:
+        most[suite.data] = max(suite.rows, most.get(suite.data, 0))
+    return [suite for suite in speaking if suite.rows == most[suite.data]]
+
+
+def _upper_bound(suite: SuiteFacts, group: str | None) -> float | None:
+    """Of the interval of the change of a group, None for all items; None where none is known."""
+    return next((change.high for change in suite.changes if change.slice == group), None)
 
 
 def _of_statuses(facts: GateFacts, policy: GatePolicy) -> Iterator[Reason]:
@@ -157,7 +176,8 @@ def _of_statuses(facts: GateFacts, policy: GatePolicy) -> Iterator[Reason]:
     for status in facts.statuses:
         if status.status in policy.refused_statuses:
             basis = "" if status.basis is None else f" ({status.basis})"
-            yield Reason(rule="status", text=f"the indicative status is {status.status}{basis}", remedy=remedy)
+            rule: Rule = "art5" if status.status in _WITHOUT_DECISIONS else "status"
+            yield Reason(rule=rule, text=f"the indicative status is {status.status}{basis}", remedy=remedy)
         if policy.status_decided and status.missing:
             what = "the model" if status.table == "gpai_modifier" else "the system"
             text = f"the status of {what} is open: {'; '.join(status.missing)}"

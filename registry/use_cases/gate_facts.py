@@ -135,6 +135,8 @@ def _suites(
             ),
             leaked=tuple(leakage_lines(now.leakage_check)),
             unkept=tuple(verdict_line(verdict) for verdict in unkept if verdict.dataset == data.name),
+            data=data.sha256,
+            rows=data.rows_used,
         )
 
 

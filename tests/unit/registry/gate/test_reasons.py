@@ -110,6 +110,46 @@ def test_each_rule_says_no_where_it_should_and_nowhere_else(policy, facts, rules
     assert reasons(FACTS.revised(**facts), GatePolicy.model_validate(NOTHING.model_dump() | policy)) == rules
 
 
+def test_a_waiver_of_the_status_suspends_no_prohibited_practice():
+    """One is given while the status is another, and facts change."""
+    policy = GatePolicy.model_validate(
+        NOTHING.model_dump() | {"refused_statuses": ["borderline", "blocked_art5"], "waivable": ["status"]}
+    )
+    waiver = Waiver(rule="status", person="alex", until="2027-01-01T00:00:00Z", reason="counsel looks at it")
+    for status, closed_by in (("borderline", []), ("blocked_art5", ["art5"])):
+        statuses = (Status(table="gpai_modifier", status=status, basis="G1"),)
+        assert reasons(FACTS.revised(statuses=statuses, waivers=(waiver,)), policy) == closed_by
+
+
+OWN_ROWS, OWN_FILE = Digest.of(b"house.jsonl"), Digest.of(b"harmless.jsonl")
+
+
+def evaluated(high: float, *, rows: int, data: Digest = OWN_ROWS, stale: str | None = None) -> SuiteFacts:
+    changes = (FlaggedChange(slice=None, change=0.0, high=high),)
+    return HOUSE.revised(changes=changes, rows=rows, data=data, stale=stale)
+
+
+@pytest.mark.parametrize(
+    ("newest_first", "is_open"),
+    [
+        ((evaluated(0.02, rows=40), evaluated(0.25, rows=240)), False),
+        ((evaluated(0.02, rows=40), evaluated(0.25, rows=40)), False),  # other rows, by another seed
+        ((evaluated(0.01, rows=900, data=OWN_FILE), evaluated(0.25, rows=240)), False),
+        ((evaluated(0.05, rows=240), evaluated(0.4, rows=20)), True),  # more rows, as the remedy says
+        ((evaluated(0.4, rows=20), evaluated(0.05, rows=240)), True),
+        ((evaluated(0.02, rows=40), evaluated(0.25, rows=240, stale="of another base")), True),
+    ],
+    ids=["some rows", "another seed", "own rows", "all rows later", "some rows later", "stale"],
+)
+def test_no_later_evaluation_on_other_or_fewer_rows_stands_for_the_suite(
+    newest_first: tuple[SuiteFacts, ...], is_open: bool
+) -> None:
+    policy = GatePolicy.model_validate(NOTHING.model_dump() | {"deltas": [{"suite": "house", "at_most": 0.1}]})
+    decision = decide_gate(FACTS.revised(suites=newest_first), policy)
+    assert decision.is_open is is_open
+    assert is_open or decision.reasons[0].text.startswith("house: flagged items may rise by 0.250")
+
+
 def test_all_reasons_are_told_at_once_with_what_opens_each():
     regulated = GatePolicy.model_validate(yaml.safe_load(shipped_policy("regulated")))
     facts = FACTS.revised(
