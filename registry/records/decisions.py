@@ -14,12 +14,12 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.entries import require_may_say
 from peft_registry.registry.records.evaluations import newest_of_each, stale_for
-from peft_registry.registry.records.move_approvals import MADE_BY
 from peft_registry.registry.records.signed_records import Records, records_of
 from peft_registry.registry.records.standing_acts import person_behind
 from peft_registry.schemas.acts import DecidedQuestion, DecisionPredicate
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.lookalikes import folded
 from peft_registry.schemas.statement import PREDICATE_TYPES, StoredStatement
 from peft_registry.schemas.version import Version
 
@@ -87,8 +87,11 @@ def bound_record(records: Records) -> Digest | None:
 
 
 def makers_of(registry: Registry, records: Records) -> Iterator[str]:
-    """The persons whose keys had a part in making a version."""
-    for key_id in dict.fromkeys(entry.key_id for entry in records.statements if entry.kind in MADE_BY):
+    """The persons whose keys had a part in making a version, or registered its bytes under another name.
+
+    Whoever reads a move holds its approvals against all of them (`move_approvals.py`).
+    """
+    for key_id in records.made_by:
         person = registry.trust.person_of(key_id)
         if person is not None:
             yield person
@@ -113,7 +116,7 @@ def _decisions(registry: Registry, version: Version, records: Records) -> Iterat
     if not said:
         return
     record, evaluations = bound_record(records), bound_evaluations(registry, version, records)
-    makers = frozenset(makers_of(registry, records))
+    makers = {folded(maker) for maker in makers_of(registry, records)}
     for entry in said:
         try:
             decision = DecisionPredicate.from_json(entry.statement.predicate)
@@ -121,7 +124,7 @@ def _decisions(registry: Registry, version: Version, records: Records) -> Iterat
             continue
         person = person_behind(registry, entry)
         objection = objection_to(registry, entry)
-        if person in makers:
+        if folded(person) in makers:
             objection = objection or "a key of theirs made the version"
         stale = changed_since(decision.record, decision.evaluations, now=record, evaluated=evaluations)
         yield PersonsDecision(

@@ -17,6 +17,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
+from peft_registry.registry.records.move_approvals import MADE_BY
 from peft_registry.registry.records.provenance import production_of
 from peft_registry.registry.records.record_checks import EntrySigner, RecordChecks, answers_as_another
 from peft_registry.registry.records.record_histories import MaySay, RecordContradicted, SignedRecord
@@ -81,7 +82,8 @@ class Records:
 
     `history` are its modification records, each superseding the one before it, and `modification` is the last of them;
     `set_aside` are those that decide nothing, and why; `pending` of them will stand once a checkpoint covers them, and so will
-    `pending_evaluations`, whose figures are not among `evaluations`.
+    `pending_evaluations`, whose figures are not among `evaluations`. `made_by` are the ids of the keys that made these bytes or
+    registered them, under whatever name: equal bytes that somebody registers once more are theirs as well.
     """
 
     manifest: Manifest
@@ -98,6 +100,7 @@ class Records:
     set_aside: tuple[SetAside, ...] = ()
     pending: tuple[SignedRecord, ...] = ()
     pending_evaluations: tuple[StoredStatement, ...] = ()
+    made_by: tuple[str, ...] = ()
 
     @property
     def project(self) -> str | None:
@@ -469,4 +472,5 @@ def records_of(registry: Registry, version: Version, around: Elsewhere | None = 
         history=said.history,
         set_aside=said.set_aside,
         pending=said.pending,
+        made_by=tuple(dict.fromkeys(stored.key_id for stored in statements if stored.kind in MADE_BY)),
     )

@@ -55,6 +55,7 @@ from peft_registry.schemas.answers import AnsweringRole, AnswersPredicate, Area
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, Refused, Taken, listed, raise_any
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.lookalikes import folded
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.statement import PREDICATE_TYPES
 from peft_registry.schemas.version import Version
@@ -202,7 +203,7 @@ def decide_question(
     required_record(version_statements(registry, version), version)
     records = records_of(registry, version)
     person = person_of(registry, signer.public.key_id)
-    if person is not None and person in makers_of(registry, records):
+    if person is not None and folded(person) in map(folded, makers_of(registry, records)):
         raise OwnDecision(person, version.label)
     predicate = {
         "question": question,

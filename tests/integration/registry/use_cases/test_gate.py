@@ -21,10 +21,11 @@ from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust import KeyLacksRole
 from peft_registry.registry.signing.trust_chain import render_chain
+from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.approve import RuleNotWaivable, WaiverWithoutFuture, approve, waive
 from peft_registry.registry.use_cases.bind_alias import bind_alias, guarded_named
 from peft_registry.registry.use_cases.check_log import check_log
-from peft_registry.registry.use_cases.decide import decide, write_form
+from peft_registry.registry.use_cases.decide import OwnDecision, decide, decide_question, write_form
 from peft_registry.registry.use_cases.gate import (
     GateClosed,
     GatePolicyRefused,
@@ -33,22 +34,31 @@ from peft_registry.registry.use_cases.gate import (
     ReadPolicy,
     explain_gate,
     gate_status,
+    held_against,
     promote,
     read_gate_policy,
     shipped_policy,
 )
-from peft_registry.registry.use_cases.promote import AliasPointsElsewhere, set_alias
+from peft_registry.registry.use_cases.promote import AliasPointsElsewhere, PromotionRefused, set_alias
 from peft_registry.registry.use_cases.recall import recall
+from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import make_report
-from peft_registry.registry.use_cases.statements import PredicateMalformed
+from peft_registry.registry.use_cases.report_all import report_all
+from peft_registry.registry.use_cases.statements import PredicateMalformed, record_statement, sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
+from peft_registry.schemas.policy import TrustedKey
+from peft_registry.schemas.statement import AliasPredicate, PassedGate
+from peft_registry.schemas.values import declared
 from peft_registry.schemas.version import Version
 from tests.builders.backends import BACKENDS, MadeHome, make_on
 from tests.builders.decisions import ENGINEER, OFFICER, fill, fill_in
-from tests.builders.homes import NOW, reopened
+from tests.builders.homes import NOW, add_a_base, base_files, reopened
+from tests.builders.products import a_product
 from tests.builders.signing import a_p256_key, a_trusted_key, one_more
 
 ALEX, ALEX_AGAIN, SAM = a_p256_key(21), a_p256_key(22), a_p256_key(23)
+LATER = "2026-11-25T12:00:00Z"
 ANSWERS = {
     "high_risk.classification_before": "no_system",
     "high_risk.classification_after": "no_system",
@@ -437,6 +447,54 @@ def test_rows_that_name_another_move_change_no_gate(place: Place) -> None:
         )
     with pytest.raises(NoGatePassed):
         gate_status(place.registry, "sums@old")
+
+
+def list_keys(place: Place, *listed: TrustedKey) -> None:
+    registry = place.registry
+    chain = one_more(registry.trust_chain, registry.private_key("root"), keys=(*registry.trust.keys, *listed))
+    (registry.folder / "trust.json").write_bytes(render_chain(chain))
+    place.at(NOW)
+
+
+def test_whoever_registered_the_same_bytes_under_another_name_approves_and_decides_nothing(place: Place) -> None:
+    """Whoever reads a move counts all who had a part in its bytes: the gate would let through what the log then refuses."""
+    trains, approves = a_p256_key(31), a_p256_key(32)
+    list_keys(
+        place,
+        a_trusted_key(trains, person="eve", role="trainer", predicate_types=None),
+        a_trusted_key(approves, person="eve", role="approver", predicate_types=None),
+    )
+    own = place.registry.trainer_key
+    use_trainer_key(place, trains)
+    base = add_a_base(place.registry, place.folder / "base")
+    register_product(
+        place.registry, a_product(place.registry, place.folder / "again", base, name="again", run_id="run of eve")
+    )
+    use_trainer_key(place, own)
+    assert version_named(place.registry, "again").manifest_digest == place.version.manifest_digest
+    file = place.folder / "one.yml"
+    file.write_text("name: one\nabout: another approves\napprovals: {count: 1}\n", "utf-8")
+    one = read_gate_policy(str(file))
+    bind_alias(place.registry, guarded_named(place.registry, "champion"), one, ALEX, reason="another approves")
+    approve(place.registry, place.version, one, approves, reason="read it")
+    with pytest.raises(GateClosed, match="that of eve does not count: a key of theirs made the version"):
+        promote(place.registry, place.version, "champion", one)
+    with pytest.raises(OwnDecision):
+        decide_question(place.registry, place.version, "purpose", one, approves, is_yes=False, reason="as it was")
+    report = check_log(place.registry)
+    assert (report.contradictions, report.unchecked, report.size) == ((), (), covered_size(place.registry))
+    approve(place.registry, place.version, one, SAM, reason="read it")
+    promote(place.registry, place.version, "champion", one)
+    assert gate_status(place.registry, "sums@champion").decision.is_open
+
+
+def use_trainer_key(place: Place, key: PrivateKey) -> None:
+    """Let the home register with another key that its trust file lists."""
+    files = place.registry.files.key("trainer")
+    files.private.unlink()
+    key.save(files.private, None)
+    files.public.write_bytes(key.public.pem)
+    place.at(LATER)  # a run of another time, which is evaluated anew
 
 
 def test_an_alias_that_was_moved_without_a_policy_says_so(place: Place) -> None:
