@@ -1,9 +1,10 @@
 """The gate before an alias: a policy is held against a version, every reason is told, and what passed stands in the move."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -18,6 +19,7 @@ from peft_registry.registry.gate.reasons import GateDecision, Reason, decide_gat
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.yaml import read_yaml
 from peft_registry.registry.records.bindings import Binding, binding_of, require_passed
+from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import signed_statements
 from peft_registry.registry.use_cases.gate_facts import gate_facts
@@ -28,7 +30,7 @@ from peft_registry.schemas.document import Frozen, first_problem
 from peft_registry.schemas.errors import InputRefused, NotFound, Refused
 from peft_registry.schemas.identity import Digest, MalformedReference, Reference
 from peft_registry.schemas.lookalikes import folded
-from peft_registry.schemas.statement import AliasPredicate, PassedGate
+from peft_registry.schemas.statement import AliasPredicate, PassedGate, StoredStatement
 from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.values import Timestamp
 from peft_registry.schemas.version import VerifyOutcome, Version
@@ -421,13 +423,32 @@ def _another_policy(
 
 def passed_gate(registry: Registry, version: Version, alias: str) -> PassedGate | None:
     """The gate of the newest signed move of an alias to a version: a row that names another move decides nothing."""
-    gate = None
-    for stored in signed_statements(registry, version.manifest_digest):
-        if stored.kind == "alias":
+    newest = newest_move(registry, version, alias, signed_statements(registry, version.manifest_digest))
+    return None if newest is None else newest.said.gate
+
+
+class MoveTo(NamedTuple):
+    """A move of an alias to a version: the statement, and what it says."""
+
+    stored: StoredStatement
+    said: AliasPredicate
+
+
+def newest_move(
+    registry: Registry, version: Version, alias: str, statements: Iterable[StoredStatement]
+) -> MoveTo | None:
+    """The last move of an alias to a version among the statements about it that a checkpoint covers; None where there is none.
+
+    One that is pending moved nothing yet, and nobody has looked whether the key that signed it may move anything.
+    """
+    covered = covered_size(registry)
+    newest = None
+    for stored in statements:
+        if stored.kind == "alias" and stored.log_index is not None and stored.log_index < covered:
             move = AliasPredicate.from_json(stored.statement.predicate)
             if (move.name, move.alias, move.removed) == (version.name, alias, False):
-                gate = move.gate
-    return gate
+                newest = MoveTo(stored, move)
+    return newest
 
 
 def kept_policy(registry: Registry, passed: PassedGate) -> ReadPolicy:

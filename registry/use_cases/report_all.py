@@ -33,7 +33,7 @@ from peft_registry.registry.reports.whole_registry import (
     Undecided,
     WholeRegistry,
 )
-from peft_registry.registry.use_cases.gate import gate_by_records
+from peft_registry.registry.use_cases.gate import gate_by_records, newest_move
 from peft_registry.registry.use_cases.gate_facts import votes_on
 from peft_registry.registry.use_cases.show_verdict import persons_decisions
 from peft_registry.registry.verification.signed_versions import all_signed_versions
@@ -43,7 +43,7 @@ from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.policy import TrustPolicy
-from peft_registry.schemas.statement import AliasPredicate, StoredStatement
+from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.values import Timestamp
 from peft_registry.schemas.version import Version
 
@@ -300,23 +300,25 @@ def _no_longer_decided(registry: Registry, version: Version, said: VersionStatem
 
 
 def _in_use(registry: Registry, version: Version, alias: str, said: VersionStatements, standing: _Standing) -> InUse:
-    entry, move = _newest_move(version, alias, said)
+    move = newest_move(registry, version, alias, said.statements)
     binding = binding_of(registry, version.name, alias)
-    gate = None if move is None else move.gate
+    gate = None if move is None else move.said.gate
     another = binding is not None and (gate is None or gate.policy != binding.policy)
     passed = "it passed another policy than the one that it is bound to"
-    reason = "" if move is None or move.reason is None else f": {move.reason}"
+    reason = "" if move is None or move.said.reason is None else f": {move.said.reason}"
     return InUse(
         alias=f"{version.name}@{alias}",
         version=version.label,
-        moved="by a move that is not signed"
-        if entry is None
-        else f"by {registry.trust.person_of(entry.key_id) or entry.key_id[:12]} on {str(entry.appended_at)[:10]}{reason}",
+        moved="by a move that is not signed" if move is None else f"{_by_whom(registry, move.stored)}{reason}",
         policy=None if gate is None else f"policy {gate.policy_name} ({gate.policy.short})",
         bound=None if binding is None else f"bound to {binding.policy_name} by {binding.by} on {binding.at[:10]}",
         worry=(*((passed,) if another else ()), *standing.worry, *_closed(registry, version, alias)),
         remedy=f"`registry gate status {version.name}@{alias}`",
     )
+
+
+def _by_whom(registry: Registry, entry: StoredStatement) -> str:
+    return f"by {registry.trust.person_of(entry.key_id) or entry.key_id[:12]} on {str(entry.appended_at)[:10]}"
 
 
 def _closed(registry: Registry, version: Version, alias: str) -> Iterator[str]:
@@ -325,14 +327,3 @@ def _closed(registry: Registry, version: Version, alias: str) -> Iterator[str]:
     if gate is not None and not gate.decision.is_open:
         rules = ", ".join(dict.fromkeys(reason.rule for reason in gate.decision.reasons))
         yield f"the policy {gate.policy} says no today: {rules}"
-
-
-def _newest_move(
-    version: Version, alias: str, said: VersionStatements
-) -> tuple[StoredStatement, AliasPredicate] | tuple[None, None]:
-    for entry in reversed(said.statements):
-        if entry.kind == "alias":
-            move = AliasPredicate.from_json(entry.statement.predicate)
-            if (move.name, move.alias, move.removed) == (version.name, alias, False):
-                return entry, move
-    return None, None

@@ -449,6 +449,25 @@ def test_rows_that_name_another_move_change_no_gate(place: Place) -> None:
         gate_status(place.registry, "sums@old")
 
 
+def test_a_move_that_no_checkpoint_covers_changes_no_gate(promoted: Place) -> None:
+    """Whoever has an approver's key and can write the database says that an easier policy let the version through."""
+    promoted.answer({"use.foreseeable_misuse": "as a lawyer"})  # so that nobody has approved what it is now
+    assert closed_by(promoted) == ["approvals"]
+    plain = promoted.folder / "plain.yml"
+    plain.write_text("name: plain\nabout: what every policy asks\n", "utf-8")
+    easier = read_gate_policy(str(plain))
+    promoted.registry.store.put_bytes(easier.data)
+    passed = PassedGate(policy=easier.digest, policy_name="plain")
+    said = AliasPredicate(name="sums", alias="champion", nonce="0f", reason="forged", gate=passed).to_json()
+    manifest = promoted.version.manifest_digest
+    signed = sign_statement(manifest, "alias", said, ALEX)
+    with promoted.registry.database.write() as tx:
+        record_statement(tx, manifest, signed, at=NOW)
+    assert closed_by(promoted) == ["approvals"]
+    (used,) = report_all(promoted.registry, within_days=0).in_use
+    assert "forged" not in used.moved and str(used.policy).startswith("policy bank")
+
+
 def list_keys(place: Place, *listed: TrustedKey) -> None:
     registry = place.registry
     chain = one_more(registry.trust_chain, registry.private_key("root"), keys=(*registry.trust.keys, *listed))
