@@ -516,6 +516,23 @@ def use_trainer_key(place: Place, key: PrivateKey) -> None:
     place.at(LATER)  # a run of another time, which is evaluated anew
 
 
+def test_what_was_said_of_the_same_bytes_under_another_name_is_said_of_that_alone(
+    place: Place, policy: ReadPolicy
+) -> None:
+    """`other` has the bytes of `sums` and a record of its own, to which approvals and decisions are bound."""
+    other = version_named(place.registry, "other")
+    for version in (place.version, other):
+        approve(place.registry, version, policy, SAM, reason="read it")
+        decide_question(place.registry, version, "purpose", policy, SAM, is_yes=False, reason="as it was")
+    for version in (place.version, other):
+        facts = explain_gate(place.registry, version, policy).facts
+        assert [vote.objection for vote in facts.votes] == [""]
+        assert [decision.objection for decision in facts.decisions] == [""]
+        set_alias(place.registry, version, "old")
+    whole = report_all(place.registry, within_days=0)
+    assert [due.kind for due in whole.due if due.kind in ("approval", "decision")] == []
+
+
 def test_an_alias_that_was_moved_without_a_policy_says_so(place: Place) -> None:
     set_alias(place.registry, place.version, "old")
     with pytest.raises(NoGatePassed):

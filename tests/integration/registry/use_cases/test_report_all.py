@@ -59,7 +59,7 @@ def policy(tmp_path: Path) -> ReadPolicy:
 
 
 def register_idle(registry: Registry, folder: Path) -> None:
-    """A version of bytes of its own, which nobody decides about: an approval speaks of every version of the same bytes."""
+    """A version of bytes of its own, which nobody decides about: a waiver speaks of every version of the same bytes."""
     register_version(registry, an_artifact(folder / "idle", add_a_base(registry, folder / "base"), name="idle"))
 
 
