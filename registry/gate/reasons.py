@@ -98,8 +98,8 @@ def _reasons(facts: GateFacts, policy: GatePolicy) -> Iterator[Reason]:
         )
     for flag in policy.refused_licence_flags:
         if flag in facts.licence_flags:
-            remedy = "use a base whose licence allows it"
-            yield Reason(rule="licence", text=f"the licence of what it was made from says {flag}", remedy=remedy)
+            whose = "its licence" if facts.is_base else "the licence of what it was made from"
+            yield Reason(rule="licence", text=f"{whose} says {flag}", remedy="use a base whose licence allows it")
     if policy.approvals is not None:
         yield from _of_approvals(facts, policy.approvals)
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from pydantic import ValidationError
 
-from peft_registry.registry.compliance.completeness import completeness, implied_flags, makes_media
+from peft_registry.registry.compliance.base_terms import EU_EXCLUSION, eu_exclusion_of
+from peft_registry.registry.compliance.completeness import completeness, implied_flags, is_yes, makes_media
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_second_form
@@ -30,6 +31,7 @@ from peft_registry.registry.records.signed_records import Records, records_of
 from peft_registry.registry.records.standing_acts import person_behind
 from peft_registry.registry.use_cases.statements import entry_time
 from peft_registry.schemas.acts import ApprovalPredicate, WaiverPredicate
+from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
@@ -78,7 +80,7 @@ def gate_facts(
         statuses=() if record is None else tuple(_statuses(record, decided_by(decisions))),
         makes_media=None if record is None or not record.use.modalities.known else makes_media(record),
         is_screened=None if record is None else record.high_risk.art5_screen.known,
-        licence_flags=() if record is None else tuple(_licence_flags(record)),
+        licence_flags=tuple(_licence_flags(record, records.base)),
         votes=tuple(
             votes_on(
                 registry,
@@ -156,14 +158,20 @@ def _statuses(record: ModificationRecord, decided: Decided) -> Iterator[Status]:
         yield Status(table=verdict.table, status=verdict.status, basis=basis, missing=verdict.missing)
 
 
-def _licence_flags(record: ModificationRecord) -> Iterator[str]:
-    """Of the bases and of the data: what holds for what is made from them."""
+def _licence_flags(record: ModificationRecord | None, base: BaseRecord | None) -> Iterator[str]:
+    """Of the bases and of the data: what holds for what is made from them; of a base what is declared about itself."""
+    licences = [] if base is None else [(base.facts.licence, base.facts.licence_flags)]
+    exclusions = [] if base is None else [eu_exclusion_of(base.facts)]
+    if record is not None:
+        licences += [(used.licence_id, used.licence_flags) for used in record.base]
+        exclusions += [terms.eu_exclusion for terms in record.upstream]
     flags: dict[str, None] = {}
-    for base in record.base:
-        listed = base.licence_flags.value
-        flags |= dict.fromkeys(str(flag) for flag in (listed if isinstance(listed, list) else ()))
-        flags |= dict.fromkeys(implied_flags(base.licence_id.value))
-    for data in record.data:
+    for licence, stated in licences:
+        flags |= dict.fromkeys(str(flag) for flag in (stated.value if isinstance(stated.value, list) else ()))
+        flags |= dict.fromkeys(implied_flags(licence.value))
+    if any(is_yes(exclusion) for exclusion in exclusions):  # stated beside the flags, which nobody may have read
+        flags[EU_EXCLUSION] = None
+    for data in () if record is None else record.data:
         flags |= dict.fromkeys(implied_flags(data.licence.value))
     yield from flags
 

@@ -533,6 +533,33 @@ def test_what_was_said_of_the_same_bytes_under_another_name_is_said_of_that_alon
     assert [due.kind for due in whole.due if due.kind in ("approval", "decision")] == []
 
 
+@pytest.mark.parametrize(
+    ("facts", "flag"),
+    [
+        ({"licence_flags": ["non_commercial"]}, "non_commercial"),
+        ({"licence": "CC-BY-NC-4.0"}, "non_commercial"),
+        ({"eu_exclusion": "yes"}, "eu_exclusion"),
+    ],
+    ids=["flag", "licence", "exclusion"],
+)
+def test_the_licence_of_a_base_closes_the_gate_before_the_base_and_before_what_is_made_from_it(
+    place: Place, facts: dict[str, object], flag: str
+) -> None:
+    stated = {key: declared(value, by="anna", at=NOW) for key, value in facts.items()}
+    origin = BaseOrigin(format="huggingface", source="strict")
+    files = base_files(place.folder / "strict", seed=1)
+    base = add_base(place.registry, files, name="strict", origin=origin, facts=DeclaredFacts.of_known(**stated))
+    register_product(place.registry, a_product(place.registry, place.folder / "made", base, name="made", value=0.25))
+    file = place.folder / "free.yml"
+    file.write_text(
+        "name: free\nabout: may be sold in the Union\nrefused_licence_flags: [non_commercial, eu_exclusion]\n", "utf-8"
+    )
+    free = read_gate_policy(str(file))
+    for name, whose in (("strict", "its licence"), ("made", "the licence of what it was made from")):
+        shown = explain_gate(place.registry, version_named(place.registry, name), free)
+        assert [reason.text for reason in shown.decision.reasons] == [f"{whose} says {flag}"]
+
+
 def test_an_alias_that_was_moved_without_a_policy_says_so(place: Place) -> None:
     set_alias(place.registry, place.version, "old")
     with pytest.raises(NoGatePassed):
