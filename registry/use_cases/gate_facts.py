@@ -70,7 +70,8 @@ def gate_facts(
         label=version.label,
         manifest=version.manifest_digest,
         now=_now(registry) if at is None else at,
-        is_base=version.kind == "base",
+        # as signed: less is asked of a base, and a row could say that it is one
+        is_base=records.manifest.kind == "base",
         verdict=None if outcome is None else outcome.verdict,
         verdict_text="" if outcome is None else outcome.failed_text or outcome.unchecked_text,
         recalls=recall_texts(registry, version.manifest_digest, label=version.label),

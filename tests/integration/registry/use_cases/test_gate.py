@@ -560,6 +560,20 @@ def test_the_licence_of_a_base_closes_the_gate_before_the_base_and_before_what_i
         assert [reason.text for reason in shown.decision.reasons] == [f"{whose} says {flag}"]
 
 
+def test_a_row_that_calls_a_result_a_base_opens_no_gate(place: Place, policy: ReadPolicy) -> None:
+    """Of a base no evaluation and no answer is asked."""
+    asked = [reason.rule for reason in held_against(place.registry, place.version, policy, None).decision.reasons]
+    manifest = str(place.version.manifest_digest)
+    with place.home.rows() as rows:
+        rows.run("UPDATE artifacts SET kind = 'base' WHERE manifest_digest = :manifest", manifest=manifest)
+        rows.run("UPDATE versions SET kind = 'base' WHERE manifest_digest = :manifest", manifest=manifest)
+    assert place.version.kind == "base"
+    shown = held_against(place.registry, place.version, policy, None)
+    assert [reason.rule for reason in shown.decision.reasons] == asked
+    with pytest.raises(PromotionRefused):
+        promote(place.registry, place.version, "champion", policy)
+
+
 def test_an_alias_that_was_moved_without_a_policy_says_so(place: Place) -> None:
     set_alias(place.registry, place.version, "old")
     with pytest.raises(NoGatePassed):
