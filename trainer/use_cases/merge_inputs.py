@@ -214,6 +214,7 @@ def _base_of(registry: Registry, versions: tuple[Version, ...], asked: str | Non
             raise OtherBase(version.label, _weights(version), f"the base of {first.label}", _weights(first))
     if asked is not None:
         base = version_named(registry, asked)
+        require_not_recalled(registry, base)  # it may be another than that of the adapters, with the same weights
         for version in versions:
             _require_same_base(registry, version, base)
         return base

@@ -105,3 +105,12 @@ def test_a_recalled_adapter_is_neither_continued_nor_merged_nor_loaded(place: Pl
     ):
         with pytest.raises(VersionRecalled, match="it insults people"):
             refused()
+
+
+def test_an_adapter_is_not_merged_into_a_recalled_base_that_has_the_weights_of_its_own(place: Place) -> None:
+    """Another tokenizer's files make it another base."""
+    twin = a_base_folder(place.folder / "twin", chat_template="{{ messages }}")
+    add_base(place.registry, twin, name="twin", origin=BaseOrigin(format="huggingface", source="twin"))
+    recall(place.registry, "twin", APPROVER, reason="its tokenizer was poisoned")
+    with pytest.raises(VersionRecalled, match="its tokenizer was poisoned"):
+        merge_and_register(place.registry, MergeRequest(("helper:1",), base="twin"))
