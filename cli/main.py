@@ -145,7 +145,7 @@ class CommandLineRefused(InputRefused):
     """`command` as it is typed; `objection` in the words of the parser."""
 
     reference = "command-line-refused"
-    what = "`{command}` does not take these words"
+    what = "`{command}` {complaint}"
     why = "{objection}"
     fix = "{remedy}"
 
@@ -153,6 +153,11 @@ class CommandLineRefused(InputRefused):
     objection: str
     word: str | None = None
     known: tuple[str, ...] = ()
+    is_incomplete: bool = False
+
+    @property
+    def complaint(self) -> str:
+        return "needs another word" if self.is_incomplete else "does not take these words"
 
     @property
     def remedy(self) -> str:
@@ -347,9 +352,8 @@ def _usage_or_bug(error: Exception, arguments: list[str]) -> int:
 
 def _usage_error(error: Exception) -> CommandLineRefused | None:
     """What the parser objects to; None for any other error, and where its answer is a command's help."""
-    message = getattr(error, "message", None)
     context = getattr(error, "ctx", None)
-    if not message or context is None or type(error).__name__ == "NoArgsIsHelpError":
+    if context is None or type(error).__name__ == "NoArgsIsHelpError":
         return None
     # typer has pydantic check choices, which puts its own words first
     objection = str(error.format_message()).replace("Value error, ", "", 1)  # type: ignore[attr-defined]  # a usage error
@@ -358,7 +362,8 @@ def _usage_error(error: Exception) -> CommandLineRefused | None:
     word = None if choice is None else choice["word"]
     choices = () if choice is None else tuple(re.findall(r"'([^']*)'", choice["choices"]))
     first = objection[:1].lower() if objection[1:2].islower() else objection[:1]
-    return CommandLineRefused(context.command_path, first + objection[1:].rstrip("."), word, choices)
+    is_incomplete = objection.startswith("Missing ")
+    return CommandLineRefused(context.command_path, first + objection[1:].rstrip("."), word, choices, is_incomplete)
 
 
 def _speaks_json(arguments: list[str]) -> bool:

@@ -40,6 +40,16 @@ class MalformedReference(InputRefused):
     reason: str
 
 
+class AliasNeeded(InputRefused):
+    reference = "alias-needed"
+    what = "{text!q} names no alias"
+    why = "{reason}"
+    fix = "write NAME@ALIAS; `registry show NAME` lists the aliases that point at a version"
+
+    text: str
+    reason: str
+
+
 class MalformedName(MalformedReference):
     reference = "malformed-name"
     what = "{text!q} cannot be a name or an alias"

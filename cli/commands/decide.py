@@ -223,7 +223,8 @@ def _decide_question(
         told = {"version": version.label, "question": decision.question.value, "outcome": decision.outcome.value}
         console.out_json({**told, "person": person, "statement": str(signed.digest)})
         return
-    console.line(f"decided  {version.label} {decision.question.value}: {decision.outcome.value}, by {person}")
+    under = f"under {policy.policy.name} ({policy.digest.short})"
+    console.line(f"decided  {version.label} {decision.question.value}: {decision.outcome.value}, by {person}, {under}")
     console.next_step(f"registry verdict {version.label}")
 
 

@@ -64,7 +64,9 @@ def promote(
         console.out_json(value | moved | {"policy": None if asked is None else asked.policy.name})
         return
     console.line(f"alias    {version.name}@{alias} → {version.label}")
-    if replaced.version is not None:
+    if replaced.version == version.label:
+        console.line(f"again    it pointed there since {replaced.at}, and the move was signed and logged anew")
+    elif replaced.version is not None:
         console.line(f"replaces {replaced.version}, which it pointed at since {replaced.at}")
     console.line(f"policy   {'none was asked' if asked is None else f'{asked.policy.name}: {asked.policy.about}'}")
     console.next_step(f"registry pull {version.name}@{alias} FOLDER")

@@ -58,7 +58,7 @@ def verdict(
             "changed, and `registry list --columns version,verdict` shows what these say",
         )
     if not every and reference is None:
-        raise OptionNeeded("a REFERENCE, or --all", "a verdict is about a version")
+        raise OptionNeeded("a REFERENCE or --all", "a verdict is about a version")
     with opened(home, checkpoint=checkpoint) as registry:
         if reference is None:
             assert other is not None, "`--all` has rules"

@@ -190,7 +190,8 @@ def _of_decisions(facts: GateFacts) -> Iterator[Reason]:
     for decision in facts.decisions:
         if decision.objection and decision.question not in decided:
             text = f"a decision does not count: {decision.objection} ({decision.text})"
-            remedy = f"decide again: `registry decide {facts.label} --on {decision.question}`"
+            command = f"registry decide {facts.label} --on {decision.question} --outcome yes|no"
+            remedy = f"decide again: `{command} --policy NAME|FILE --reason TEXT --key FILE`"
             yield Reason(rule="undecided-status", text=text, remedy=remedy)
 
 
@@ -210,7 +211,11 @@ def _of_approvals(facts: GateFacts, rule: ApprovalRule) -> Iterator[Reason]:
             f" ({', '.join(sorted(persons.values()))})" if persons else ""
         )
         text = "; ".join((had, *dict.fromkeys(objections)))  # whoever approved twice is told once
-        yield Reason(rule="approvals", text=text, remedy=f"`registry approve {facts.label} --policy … --key FILE`")
+        yield Reason(
+            rule="approvals",
+            text=text,
+            remedy=f"`registry approve {facts.label} --policy NAME|FILE --reason TEXT --key FILE`",
+        )
 
 
 def _says_something(suite: SuiteFacts) -> bool:

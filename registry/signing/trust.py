@@ -28,6 +28,7 @@ from peft_registry.registry.signing.trust_chain import (
 )
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked
 from peft_registry.schemas.policy import Revocation, Role, TrustedKey, TrustPolicy
+from peft_registry.schemas.statement import KINDS, ROLE_KINDS
 
 KeyState = Literal["ok", "unknown", "expired", "revoked", "wrong-role"]
 
@@ -95,7 +96,7 @@ class KeyLacksRole(IntegrityBroken):
     why = "{reason}"
     fix = (
         "have it signed by somebody whose role allows it; where the trust file is older than such statements, "
-        "whoever holds its root runs registry trust update"
+        "whoever holds its root runs `registry trust update`"
     )
 
     key_id: str
@@ -259,9 +260,18 @@ def key_status(
         reason = f"valid from {key.valid_from} until {key.valid_until}, used {used_at}"
         return KeyStatus("expired", reason, key_id, key)
     if not policy.may_sign(key, predicate_type):
-        reason = f"{key.person} holds it as {key.role}, which does not cover {predicate_type}"
-        return KeyStatus("wrong-role", reason, key_id, key)
+        return KeyStatus("wrong-role", _outside_of_role(key, predicate_type), key_id, key)
     return KeyStatus("ok", f"key of {key.person}, role {key.role}", key_id, key)
+
+
+def _outside_of_role(key: TrustedKey, predicate_type: str) -> str:
+    """What its role does not let a key sign, and which role does."""
+    kind = KINDS.get(predicate_type)
+    roles = [role for role, kinds in ROLE_KINDS.items() if kind in kinds]
+    what = predicate_type if kind is None else f"a statement of kind {kind}"
+    # a trust file of an earlier release may list less than the role covers now
+    who = f"; a key of the role {' or '.join(roles)} may sign one" if roles and key.role not in roles else ""
+    return f"{key.person} holds it as {key.role}, which does not cover {what}{who}"
 
 
 def require_ok(status: KeyStatus) -> TrustedKey:

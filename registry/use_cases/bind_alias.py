@@ -24,8 +24,10 @@ from peft_registry.registry.use_cases.statements import (
 from peft_registry.schemas.acts import guarded_subject
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, NotFound, Taken
-from peft_registry.schemas.identity import Digest, MalformedReference, Reference, check_new_alias
+from peft_registry.schemas.identity import AliasNeeded, Digest, Reference, check_new_alias
 from peft_registry.schemas.statement import PREDICATE_TYPES
+
+_GUARDS = "a gate guards an alias, and not a version"
 
 
 class AlreadyBound(Taken):
@@ -90,14 +92,14 @@ def guarded_named(registry: Registry, text: str) -> Guarded:
     """The alias that a person means: `NAME@ALIAS`, or `ALIAS` of every name, also of those to come.
 
     Raises:
-        MalformedName, MalformedReference: it is neither.
+        MalformedName, MalformedReference, AliasNeeded: it is neither.
         NotFound: nothing is registered under that name.
     """
     if "@" not in text:
         return Guarded(name=None, alias=check_new_alias(text))
     named = Reference.parse(text)
     if named.name is None or named.alias is None:
-        raise MalformedReference(text, "a gate guards an alias: name@alias")
+        raise AliasNeeded(text, _GUARDS)
     version_named(registry, named.name)
     return Guarded(name=named.name, alias=check_new_alias(named.alias))
 
@@ -106,14 +108,14 @@ def policy_of_alias(registry: Registry, text: str) -> ReadPolicy:
     """The policy that `NAME@ALIAS` is bound to, by the bytes that were kept when somebody bound it.
 
     Raises:
-        MalformedName, MalformedReference, NotFound: as `guarded_named`.
+        MalformedName, MalformedReference, AliasNeeded, NotFound: as `guarded_named`.
         NotBound: no binding counts for it.
         ObjectMissing, ObjectCorrupt: the store lost the bytes, or changed them.
         KnownError: as `binding_of`.
     """
     guarded = guarded_named(registry, text)
     if guarded.name is None:
-        raise MalformedReference(text, "the alias of one name is asked for: name@alias")
+        raise AliasNeeded(text, "a policy is shown of the alias of one name")
     binding = binding_of(registry, guarded.name, guarded.alias)
     if binding is None:
         raise NotBound(guarded.text, "nobody whose role may has bound it, or it was ended since")

@@ -28,7 +28,7 @@ from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import LICENCE_FLAGS
 from peft_registry.schemas.document import Frozen, first_problem
 from peft_registry.schemas.errors import InputRefused, NotFound, Refused
-from peft_registry.schemas.identity import Digest, MalformedReference, Reference
+from peft_registry.schemas.identity import AliasNeeded, Digest, Reference
 from peft_registry.schemas.lookalikes import folded
 from peft_registry.schemas.statement import AliasPredicate, PassedGate, StoredStatement
 from peft_registry.schemas.suggestions import closest, did_you_mean
@@ -314,13 +314,13 @@ def gate_status(registry: Registry, reference: str, policy: ReadPolicy | None = 
     """How what an alias points at stands today before the policy that let it through, or before another.
 
     Raises:
-        MalformedReference: the reference names no alias.
+        AliasNeeded: the reference names no alias.
         NoGatePassed: the alias was moved without a policy, and none is given.
         NotFound, AliasUnsigned, IntegrityBroken: as `version_named`.
     """
     named = Reference.parse(reference)
     if named.name is None or named.alias is None:
-        raise MalformedReference(reference, "a gate guards an alias: name@alias")
+        raise AliasNeeded(reference, "a gate guards an alias, and not a version")
     version = version_named(registry, reference)
     guard = _guard_of(registry, version, named.alias, policy)
     if guard is None:

@@ -195,7 +195,7 @@ def _of_holds(registry: Registry) -> Iterator[Due]:
                 kind="hold",
                 about=about,
                 text=f"it may be deleted again: {hold.because}",
-                remedy=f"`registry hold {subject} --until YYYY-MM-DD`, if it has to be kept longer",
+                remedy=f"`registry hold {subject} --until YYYY-MM-DD --reason TEXT --key FILE`, if it has to be kept longer",
             )
 
 
@@ -273,10 +273,11 @@ class _Standing:
             remedy = f"`registry evaluate {version.label}`"
             yield Due(on=now[:10], kind="evaluation", about=version.label, text=text, remedy=remedy)
         for text in self.lapsed:
-            remedy = f"`registry approve {version.label} --policy NAME --key FILE`, once it was looked at again"
+            remedy = f"`registry approve {version.label} --policy NAME|FILE --reason TEXT --key FILE`, once it was looked at again"
             yield Due(on=now[:10], kind="approval", about=version.label, text=text, remedy=remedy)
         for text in self.undecided:
-            remedy = f"`registry decide {version.label} --on QUESTION --policy NAME --key FILE`"
+            command = f"registry decide {version.label} --on QUESTION --outcome yes|no"
+            remedy = f"`{command} --policy NAME|FILE --reason TEXT --key FILE`"
             yield Due(on=now[:10], kind="decision", about=version.label, text=text, remedy=remedy)
 
 

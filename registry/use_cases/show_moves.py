@@ -14,7 +14,7 @@ from peft_registry.registry.use_cases.gate import gate_by_records
 from peft_registry.registry.verification.signed_versions import signed_version, signed_versions
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, NotFound
-from peft_registry.schemas.identity import Digest, MalformedReference, Reference
+from peft_registry.schemas.identity import AliasNeeded, Digest, MalformedReference, Reference
 from peft_registry.schemas.statement import AliasPredicate, StoredStatement
 from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.values import Timestamp, timestamp
@@ -163,7 +163,7 @@ def version_at(registry: Registry, reference: str, at: str) -> tuple[AliasMoveSh
     """The move by which an alias pointed at what it did at a time, and the label of that version.
 
     Raises:
-        MalformedReference: the reference names no alias.
+        AliasNeeded: the reference names no alias.
         TimeRefused: `at` is not a time.
         NothingThere: it had not been moved, or had been taken away.
         AliasNeverMoved: it never was.
@@ -171,7 +171,7 @@ def version_at(registry: Registry, reference: str, at: str) -> tuple[AliasMoveSh
     """
     named = Reference.parse(reference)
     if named.name is None or named.alias is None:
-        raise MalformedReference(reference, "--at asks where an alias pointed: name@alias")
+        raise AliasNeeded(reference, "--at asks where an alias pointed at a time, and a version never changes")
     moment = _moment(at)
     moves = alias_moves(registry, named.name)
     _require_moved(moves, named.name, named.alias)

@@ -52,6 +52,14 @@ def test_what_is_written_is_told_as_json(
     assert all(Path(path).is_file() for path in exported["files"])
     assert value_of("trust", "update") == {"version": 1, "added": []}
     assert {"name", "about"} == set(value_of("schema")[0])
+    # a move to where the alias points already replaces nothing
+    assert run(["promote", "tiny", "champion"]) == 0
+    told = capsys.readouterr().out
+    assert "again    it pointed there since" in told and "replaces" not in told
+    # what is asked of an alias is not asked of a version
+    assert run(["gate", "status", "tiny"]) == 2
+    refused = capsys.readouterr().err
+    assert "'tiny' names no alias" in refused and "write NAME@ALIAS" in refused
 
 
 def test_a_page_and_json_do_not_share_stdout(home_with_a_base: Path, capsys: pytest.CaptureFixture[str]) -> None:

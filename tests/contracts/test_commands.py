@@ -233,7 +233,11 @@ def test_an_unknown_option_is_a_usage_error(name: str, capsys: pytest.CaptureFix
 @pytest.mark.parametrize("name", [name for name in COMMANDS if arguments_of(COMMANDS[name], Path())])
 def test_a_missing_argument_is_a_usage_error(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(name.split()) == 2
-    assert "Traceback" not in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ") and "  why: " in shown and "  fix: " in shown
+    if name not in WITHOUT_JSON:
+        assert run([*name.split(), "--output", "json"]) == 2
+        assert json.loads(capsys.readouterr().err)["exit"] == 2
 
 
 def test_an_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:

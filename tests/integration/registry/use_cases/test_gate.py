@@ -361,7 +361,7 @@ def test_a_changed_purpose_that_makes_the_system_high_risk_closes_the_gate(place
 @pytest.mark.parametrize("key", [OFFICER, ENGINEER], ids=["officer", "evaluator"])
 def test_a_key_without_the_role_approves_and_waives_nothing(place: Place, policy: ReadPolicy, key: PrivateKey) -> None:
     size = check_log(place.registry).size
-    with pytest.raises(KeyLacksRole):
+    with pytest.raises(KeyLacksRole, match="a statement of kind approval; a key of the role approver may sign one"):
         approve(place.registry, place.version, policy, key, reason="read it")
     with pytest.raises(KeyLacksRole):
         waive(place.registry, place.version, policy, "worse", key, until=date(2027, 1, 1), reason="read it")

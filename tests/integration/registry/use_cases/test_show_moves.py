@@ -26,7 +26,7 @@ from peft_registry.registry.use_cases.show_moves import (
     version_at,
 )
 from peft_registry.schemas.errors import IntegrityBroken
-from peft_registry.schemas.identity import MalformedReference
+from peft_registry.schemas.identity import AliasNeeded
 from peft_registry.schemas.statement import PAYLOAD_TYPE, PREDICATE_TYPES
 from tests.builders.backends import BACKENDS, MadeHome, make_on
 from tests.builders.homes import add_a_base, reopened
@@ -115,7 +115,7 @@ def test_what_has_no_answer_says_why(place: Place) -> None:
     for text in ("yesterday", "2026-13-01", ""):
         with pytest.raises(TimeRefused):
             version_at(place.registry, "helper@champion", text)
-    with pytest.raises(MalformedReference):
+    with pytest.raises(AliasNeeded, match="'helper:1' names no alias"):
         version_at(place.registry, "helper:1", "2026-11-28")
     with pytest.raises(VersionUnknown) as unknown:
         alias_moves(place.registry, "helpr")

@@ -389,7 +389,10 @@ def test_a_decision_that_does_not_count_closes_the_gate_until_it_is_decided_agai
     assert [reason.rule for reason in found] == rules
     if found:
         text = "a decision does not count: it was evaluated since (purpose: yes, decided by ada)"
-        remedy = f"decide again: `registry decide {FACTS.label} --on purpose`"
+        command = (
+            f"registry decide {FACTS.label} --on purpose --outcome yes|no --policy NAME|FILE --reason TEXT --key FILE"
+        )
+        remedy = f"decide again: `{command}`"
         assert (found[0].text, found[0].remedy) == (text, remedy)
 
 
