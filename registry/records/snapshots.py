@@ -127,6 +127,9 @@ class TreeNodes:
         ] = {}  # by checkpoint, as those below
         self._leaves: dict[tuple[str, int], Leaf] = {}  # and number
         self._values: dict[tuple[str, bytes], bytes | None] = {}  # and key
+        # what was read at once: to look for it again takes as long as to prove it
+        self._keys_read: set[tuple[str, bytes]] = set()
+        self._entries_read: set[tuple[str, int]] = set()
 
     @classmethod
     def of_reading(cls, registry: Registry, tx: catalog.Transaction) -> "TreeNodes":
@@ -136,10 +139,13 @@ class TreeNodes:
     def read(self, newest: Snapshot, *, keys: Iterable[bytes] = (), entries: Iterable[int] = ()) -> None:
         """Read at once these entries, and what proves them and these keys."""
         log, tree = self._trees(newest)
+        some_keys = tuple(keys)
         numbers = tuple(entries)
-        self._rows.read(position for key in keys for position in tree.unproven(key, LEVELS_AT_ONCE))
+        self._rows.read(position for key in some_keys for position in tree.unproven(key, LEVELS_AT_ONCE))
+        self._keys_read.update((newest.checkpoint, key) for key in some_keys)
         self.log.read(place for index in numbers if index <= newest.size for place in log.unproven(index))
         self.log.read_leaves(numbers)
+        self._entries_read.update((newest.checkpoint, index) for index in numbers)
 
     def leaf(self, newest: Snapshot, index: int) -> Leaf:
         """As `logged_leaf`."""
@@ -153,7 +159,8 @@ class TreeNodes:
         place = (newest.checkpoint, key)
         if place not in self._values:
             _, tree = self._trees(newest)
-            self._rows.read(tree.unproven(key, LEVELS_AT_ONCE))
+            if place not in self._keys_read:
+                self._rows.read(tree.unproven(key, LEVELS_AT_ONCE))
             self._values[place] = tree.value_of(key, self._rows.presented)
         return self._values[place]
 
@@ -162,7 +169,8 @@ class TreeNodes:
         data = self.log.get_leaf(index)
         if index <= newest.size:  # the snapshot itself is the last entry under its checkpoint
             log, _ = self._trees(newest)
-            self.log.read(log.unproven(index))
+            if (newest.checkpoint, index) not in self._entries_read:
+                self.log.read(log.unproven(index))
             log.require(index, merkle.leaf_hash(data), self.log.get_node)
         return data
 
