@@ -357,6 +357,7 @@ def _usage_error(error: Exception) -> CommandLineRefused | None:
         return None
     # typer has pydantic check choices, which puts its own words first
     objection = str(error.format_message()).replace("Value error, ", "", 1)  # type: ignore[attr-defined]  # a usage error
+    objection = objection.replace("Input should be", "it has to be", 1)
     objection = _NO_DAY.sub(r"\1 is not a day such as 2026-05-01", objection)
     choice = _NO_CHOICE.search(objection)
     word = None if choice is None else choice["word"]

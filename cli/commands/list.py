@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import CheckpointOption, HomeOption, OptionsExclusive
+from peft_registry.cli.options import CheckpointOption, HomeOption, OptionNeeded, OptionsExclusive
 
 if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from peft_registry.schemas.version import Version
 
 PAGE = 50
+_EVERY_VERSION_HAS = ("name", "registered", "size")  # of what a list may be sorted by
 _OF_A_KEY = "a list of what a key signed is read from the whole log, in one order"
 HEADINGS = ("version", "kind", "method", "manifest", "registered", "aliases")
 
@@ -173,6 +174,9 @@ def _list_found(registry: "Registry", question: _Question, output: ListOutput) -
         console.table([names, *([text_of(value) for value in row] for row in rows)])
     else:
         console.note("no registered version matches")
+    if query.order.facet not in _EVERY_VERSION_HAS:
+        # who sorts asks for an order, and not for fewer versions
+        console.note(f"versions without {query.order.facet} have no place in this order and are left out")
     if page.next is not None:
         console.note(f"more than {question.limit}: continue with --cursor {page.next}")
     if output is ListOutput.text:
@@ -194,11 +198,11 @@ def _show_facets(registry: "Registry", output: ListOutput) -> None:
 
 
 def _page_key(after: str) -> tuple[str, int]:
-    from peft_registry.schemas.identity import MalformedReference, Reference
+    from peft_registry.schemas.identity import Reference
 
     start = Reference.parse(after)
     if start.name is None or start.number is None:
-        raise MalformedReference(after, "--after needs a name with its number")
+        raise OptionNeeded("--after NAME:NUMBER", f"a page begins after one version, and {after} has no number")
     return start.name, start.number
 
 

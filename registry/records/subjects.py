@@ -17,7 +17,7 @@ class DigestUnknown(NotFound):
     reference = "digest-unknown"
     what = "nothing here has the digest {digest}"
     why = "no version, no weights of a base, no data that something was trained on and no key of the trust file has it"
-    fix = "`registry show NAME`, `registry lineage NAME` and `registry trust show` print digests"
+    fix = "`registry show NAME`, the report and `registry trust show` print digests"
 
     digest: Digest
 

@@ -56,6 +56,13 @@ def test_what_is_written_is_told_as_json(
     assert run(["promote", "tiny", "champion"]) == 0
     told = capsys.readouterr().out
     assert "again    it pointed there since" in told and "replaces" not in told
+    assert run(["list", "--sort", "rank"]) == 0
+    assert "versions without rank have no place in this order and are left out" in capsys.readouterr().err
+    assert run(["list", "--sort", "size"]) == 0
+    assert "left out" not in capsys.readouterr().err
+    for words, told in ((["--limit", "0"], "it has to be greater than"), (["--after", "tiny"], "--after NAME:NUMBER")):
+        assert run(["list", *words]) == 2
+        assert told in capsys.readouterr().err
     # what is asked of an alias is not asked of a version
     assert run(["gate", "status", "tiny"]) == 2
     refused = capsys.readouterr().err
