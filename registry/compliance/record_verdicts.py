@@ -29,7 +29,8 @@ from peft_registry.schemas.modification import ModificationRecord, RecordSection
 from peft_registry.schemas.values import Value
 
 UNDETERMINED = "undetermined"
-_STATED_EFFECT = re.compile(r"\s*(yes|no)\b", re.IGNORECASE)
+# "no idea" and "no one looked" begin with the word and say something else: behind a "no" stands nothing, or punctuation
+_STATED_EFFECT = re.compile(r"\s*(yes\b|no(?=\s*\Z|[ \t]*\n|[ \t]*[:.,;!(–—]|[ \t]+-\s))", re.IGNORECASE)
 _KNOWS_THE_SYSTEM = {"deployer": False}
 """Roles that say whether the modifier is the provider of the system; the others are about the model."""
 
@@ -229,7 +230,7 @@ def _day(text: object) -> date | None:
 
 
 def _effects(record: RecordSections) -> AffectedArticles:
-    """An answer that begins with yes or no says so; any other text leaves it open what it says."""
+    """An answer that is yes or no, with a reason behind it or without, says so; any other text leaves it open what it says."""
     stated = {}
     for article in ARTICLES:
         text = _text(getattr(record.high_risk.effect_on, f"article_{article}"))

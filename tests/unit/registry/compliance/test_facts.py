@@ -153,6 +153,8 @@ WRONG = [
     ("energy.training_kwh", float("inf"), "not a finite number", "unknown"),
     ("energy.pue", 0.9, "less than 1", "from 1"),
     ("energy.method", "no sensor", "answers nothing", "unknown"),
+    ("gpai.estimate_attempt", "No attempt was made.", "answers nothing", "unknown"),
+    ("gpai.estimate_attempt", "none: not needed", "answers nothing", "unknown"),
     ("base.small-llama.training_compute_flop", 0, "not more than 0", "above 0"),
     ("base.small-llama.training_tokens", 1.5, "not a whole number", "count"),
     ("retention.log_retention_months", 3, "less than 6", "from 6"),
