@@ -193,6 +193,13 @@ def test_the_verdict_is_shown_as_a_word(verdict):
     assert verdict in Page(render_html(a_view(verification=an_outcome(verdict=verdict)))).text
 
 
+def test_a_recall_stands_beside_the_verdict_before_anything_else():
+    recalled = an_outcome(verdict="verified").revised(recalls=("the data rows.jsonl: ada recalled it",))
+    for outcome, is_told in ((recalled, True), (an_outcome(verdict="verified"), False)):
+        header = render_html(a_view(verification=outcome)).split("</header>", maxsplit=1)[0]
+        assert ('<li class="verdict broken">✗ recalled</li>' in header) is is_told
+
+
 # --- the first page ---
 
 
