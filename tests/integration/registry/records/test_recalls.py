@@ -22,6 +22,7 @@ from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust import KeyLacksRole, UnlistedKey
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.check_log import check_log
+from peft_registry.registry.use_cases.check_serving import check_for_vllm
 from peft_registry.registry.use_cases.find import find_versions
 from peft_registry.registry.use_cases.gate import ReadPolicy, promote, read_gate_policy
 from peft_registry.registry.use_cases.promote import set_alias
@@ -114,6 +115,7 @@ def place(made: MadeHome, tmp_path: Path) -> Iterator[Place]:
 
 
 DOORS: dict[str, Callable[[Place, Version], object]] = {
+    "a check for vLLM": lambda place, version: check_for_vllm(place.registry, version),
     "pull": lambda place, version: pull_version(place.registry, version, place.folder / "pulled"),
     "pull --with-base": lambda place, version: pull_with_base(place.registry, version, place.folder / "pulled"),
     "pull --cache": lambda place, version: pull_to_cache(place.registry, version, place.folder / "cache"),
