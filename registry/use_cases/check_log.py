@@ -26,6 +26,7 @@ from peft_registry.registry.transparency.epochs import (
     LossNotAccepted,
     require_signed_losses,
 )
+from peft_registry.registry.use_cases.fill_facets import facet_contradictions
 from peft_registry.registry.verification.log_replay import Contradiction, LogReplay
 from peft_registry.registry.verification.replayed_rows import (
     compare_artifacts,
@@ -81,6 +82,8 @@ def check_log(registry: Registry, *, against: Iterable[str] = (), observe: Obser
         compare_snapshot(replay, tx)
         compare_projection(replay, tx)
         compare_artifacts(replay, tx, observe)
+        for place, wrong in facet_contradictions(registry, tx):
+            replay.findings.contradict(place, wrong)
         _compare_sizes(replay, recorded)
         _compare_epochs(replay)
     covered = _compare_checkpoints(replay, kept)

@@ -1,13 +1,17 @@
-"""What versions are found by, read again from what was signed: after a statement about them, and for all of them by an upgrade."""
+"""What versions are found by, read again from what was signed: after a statement about them, for all of them by an upgrade, and by
+whoever checks the log, because a row that was changed hides a version from every list that it belongs in."""
+
+from collections.abc import Iterator
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.facets import FACETS_FORM, facets_form, facets_said
+from peft_registry.registry.records.facets import FACETS_FORM, RECALLED, facets_form, facets_said
 from peft_registry.registry.records.recalls import EVER_RECALLED, ever_recalled
 from peft_registry.registry.records.signed_records import signed_statements
 from peft_registry.registry.records.stored_manifests import manifest_in
 from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.facets import Facet
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.version import Version
@@ -47,6 +51,51 @@ def fill_facets(registry: Registry) -> int:
                 break
         catalog.set_meta(tx, FACETS_FORM, facets_form())
     return filled
+
+
+def facet_contradictions(registry: Registry, tx: Transaction) -> Iterator[tuple[str, str]]:
+    """The versions whose rows are not what was signed about them, each with the first thing that is wrong.
+
+    Nothing is said of rows of an earlier release, by which nothing is found before an upgrade, nor of a version whose manifest or
+    statements cannot be read, which whoever reads them says.
+    """
+    if catalog.meta(tx, FACETS_FORM) not in (None, facets_form()):
+        return
+    if catalog.any_statement(tx, "recall") and catalog.meta(tx, EVER_RECALLED) is None:
+        yield "recalls", "one is recorded, and the row that says that there was any is not"
+    versions = list(catalog.every_version(tx))
+    for start in range(0, len(versions), _VERSIONS_AT_ONCE):
+        some = versions[start : start + _VERSIONS_AT_ONCE]
+        rows = catalog.facet_rows_of(tx, [(version.name, version.number) for version in some])
+        for version in some:
+            facets = _facets_of(registry, tx, version)
+            if facets is None:
+                continue
+            signed = set(facets)
+            recorded = rows[version.name, version.number]
+            # the row of a recall that was taken back, or never covered, stays: it only says of which versions to look
+            difference = sorted((signed ^ recorded) - ({RECALLED} - signed), key=str)
+            if difference:
+                facet = difference[0]
+                holds = "is said of it, and no row has it" if facet in signed else "is in a row, and nothing says it"
+                yield f"{version.name}:{version.number}", f"found by {facet.name}={facet.value}: this {holds}"
+
+
+def _facets_of(registry: Registry, tx: Transaction, version: catalog.NumberedVersion) -> tuple[Facet, ...] | None:
+    """What a version is found by; None where its manifest or what was said about it cannot be read."""
+    manifest = manifest_in(registry, version.manifest)
+    if manifest is None:
+        return None
+    try:
+        return facets_said(
+            manifest,
+            name=version.name,
+            key_id=version.key_id,
+            statements=catalog.statements_of(tx, subject=version.manifest),
+            ever_recalled=ever_recalled(registry, tx, version.manifest),
+        )
+    except KnownError:  # not what was signed, which whoever follows the entries says
+        return None
 
 
 def _replace(registry: Registry, tx: Transaction, version: Version, statements: tuple[StoredStatement, ...]) -> None:

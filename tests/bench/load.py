@@ -28,6 +28,7 @@ from peft_registry.registry.homes.home import Registry, open_home, read_settings
 from peft_registry.registry.homes.layout import HomeFiles
 from peft_registry.registry.identity.manifests import listed_resources
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.facets import facets_said
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.oms import parse_bundle, sign_folder_listing
@@ -37,6 +38,7 @@ from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register import MODEL_NAME, NewArtifact, NewStatement, register_version
 from peft_registry.registry.use_cases.statements import SignedStatement, entry_time, record_statement, sign_statement
 from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.schemas.facets import Facet
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import UNSIGNED_PATHS, Manifest, Parent
 from peft_registry.schemas.profile import OrganisationProfile
@@ -51,6 +53,7 @@ VERSIONS_A_MOVE = 10
 CONTINUED = 0.3  # of the versions after a name's first: how many began at the weights of the one before
 REGISTRATIONS = 3
 _VERSIONS_A_TRANSACTION = 1_000
+_OF_THE_ARTIFACT = ("kind", "method", "base", "data", "size", "signer")  # facets that adding a version writes by itself
 _METHODS = ("lora", "lora", "lora", "qlora", "ia3", "bottleneck", "prompt_tuning")
 
 
@@ -200,6 +203,7 @@ class _Bulk:
         self._stored = stored
         self._newest: dict[str, Digest] = {}  # manifest digests by name
         self._said = [_SaidOfAll(statement) for statement in artifact.statements]
+        self._facets: tuple[Facet, ...] | None = None
 
     def write(self, versions: list[_Planned], times: list[str]) -> None:
         """One transaction, without a checkpoint."""
@@ -243,8 +247,20 @@ class _Bulk:
             key_id=self._signer.public.key_id,
             registered_at=at,
             log_index=index,
+            facets=self._facets_said(tx, manifest, digest, version),
         )
         return digest
+
+    def _facets_said(
+        self, tx: catalog.Transaction, manifest: Manifest, digest: Digest, version: _Planned
+    ) -> tuple[Facet, ...]:
+        """What a version is found by because of what was said about it, which is the same of all: read once."""
+        if self._facets is None:
+            key_id = self._signer.public.key_id
+            said = catalog.statements_of(tx, subject=digest)
+            facets = facets_said(manifest, name=version.name, key_id=key_id, statements=said)
+            self._facets = tuple(facet for facet in facets if facet.name not in _OF_THE_ARTIFACT)
+        return self._facets
 
     def _manifest(self, version: _Planned) -> Manifest:
         shared = self.artifact.manifest

@@ -24,6 +24,7 @@ from peft_registry.registry.database.catalog.artifacts import (
 )
 from peft_registry.registry.database.catalog.facet_rows import (
     artifact_facets,
+    facet_rows_of,
     facets_of_versions,
     let_be_found,
     put_facets,
@@ -168,6 +169,7 @@ __all__ = [
     "every_move",
     "every_node",
     "every_version",
+    "facet_rows_of",
     "facets_of_versions",
     "figures",
     "first_checkpoint_over",

@@ -121,6 +121,17 @@ def facets_of_versions(
     return values
 
 
+def facet_rows_of(tx: Transaction, keys: Sequence[VersionKey]) -> dict[VersionKey, set[Facet]]:
+    """What each of these versions is found by, as rows say; of one without rows nothing."""
+    rows: dict[VersionKey, set[Facet]] = {key: set() for key in keys}
+    for chunk in chunks(keys):
+        for table, column in ((facet_words, facet_words.c.word), (facet_numbers, facet_numbers.c.value)):
+            query = select_columns(table.c.name, table.c.number, table.c.facet, column).where(has_key(table, chunk))
+            for name, number, facet, value in tx.execute(query):
+                rows[name, number].add(Facet(facet, value))
+    return rows
+
+
 def has_key(table: FromClause, keys: Sequence[VersionKey]) -> ColumnElement[bool]:
     """Whether a row is of one of these versions."""
     return tuple_(table.c.name, table.c.number).in_(keys)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.where import read_query
 from peft_registry.registry.records.facets import FACETS_FORM, facets_form
+from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.fill_facets import fill_facets
 from peft_registry.registry.use_cases.find import (
     CursorInvalid,
@@ -187,6 +189,31 @@ def test_an_edited_row_lists_no_version_as_what_its_manifest_says_it_is_not(
     with pytest.raises(IntegrityBroken, match="sums") as refused:
         found(opened(home), where)
     assert refused.value.exit_code == 6
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        ("DELETE FROM facet_words WHERE facet = 'licence' AND name = 'sums'", "found by licence=.*no row has it"),
+        ("UPDATE facet_words SET word = 'mit' WHERE facet = 'licence' AND name = 'sums'", "found by licence="),
+        ("DELETE FROM facet_words WHERE facet = 'verdict' AND name = 'sums'", "found by verdict=.*no row has it"),
+        ("UPDATE facet_numbers SET value = -0.99 WHERE facet LIKE 'metric%' AND name = 'sums'", r"found by metric\["),
+        ("DELETE FROM facet_numbers WHERE name = 'sums'", "no row has it"),
+        (
+            "INSERT INTO facet_words (name, number, facet, word, registered_at) "
+            "SELECT name, number, 'limits', 'held', registered_at FROM versions WHERE name = 'sums'",
+            "found by limits=held: this is in a row, and nothing says it",
+        ),
+    ],
+    ids=range(6),
+)
+def test_the_check_of_the_log_names_a_row_that_hides_a_version_or_praises_it(
+    home: MadeHome, opened: Callable[[MadeHome], Registry], edit: str, says: str
+) -> None:
+    with home.rows() as rows:
+        rows.run(edit)
+    found_wrong = [f"{wrong.place} {wrong.text}" for wrong in check_log(opened(home)).contradictions]
+    assert [wrong for wrong in found_wrong if re.search(f"^sums:1 .*{says}", wrong)]
 
 
 def test_an_alias_that_only_a_row_claims_lists_nothing(home: MadeHome, opened: Callable[[MadeHome], Registry]) -> None:
