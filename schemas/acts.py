@@ -49,11 +49,17 @@ class DecisionPredicate(Document):
 
 
 class WaiverPredicate(Document):
-    """A person suspends one rule of a policy for the subject, until a time."""
+    """A person suspends one rule of a policy for the subject, until a time, as it was when they looked.
+
+    `record` and `evaluations` are those of `ApprovalPredicate`: what changes afterwards is not waived. A waiver of an earlier
+    release names neither, and counts whatever changes; `evaluations` is None then.
+    """
 
     policy: Digest
     rule: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
     until: Timestamp
+    record: Digest | None = None
+    evaluations: tuple[Digest, ...] | None = None
     reason: Reason
     nonce: str
 

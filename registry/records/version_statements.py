@@ -4,8 +4,8 @@ Equal bytes may be registered under several names, each with its own records: wh
 another. A version's record is the last of the history that begins with its own registration (`record_histories.py`). One that no
 checkpoint covers yet is pending: readers stay with the record before it, and whoever makes the next record builds on it. So is an
 evaluation that was made later: its figures are not those of the version yet. Every other modification record decides nothing, and
-is named with the reason. An approval or a decision speaks of the version whose record it names. What is said of the artifact itself
-(a later evaluation, a waiver, a hold, a recall) speaks of all its versions.
+is named with the reason. An approval, a waiver or a decision speaks of the version whose record it names. What is said of the
+artifact itself (a later evaluation, a hold, a recall) speaks of all its versions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -230,7 +230,7 @@ def _speaks_elsewhere(
             return stored.log_index != version.log_index
         case "alias":
             return AliasPredicate.from_json(predicate).name != version.name
-        case "answers" | "approval" | "decision":  # bound to the record that a person looked at
+        case "answers" | "approval" | "decision" | "waiver":  # bound to the record that a person looked at
             return str(predicate.get("record")) in map(str, other_records)
         case "modification":
             check = checks[stored.digest]

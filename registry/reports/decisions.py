@@ -56,14 +56,14 @@ def decision_lines(
         version: with the aliases that it has now.
         statements: about its artifact, in the order of the log.
         persons: whom the trust file names for each key id.
-        record: the digest of its canonical modification record, which an approval names; None where it has none.
+        record: the digest of its canonical modification record, which approvals and their like name; None where it has none.
         gates: how the policy before each alias stands to it, where that was asked for this page.
     """
     lines = [
         *_aliases(version, statements, persons, gates or {}),
         *_decided(statements, persons, record),
         *_approvals(statements, persons, record),
-        *_waivers(statements, persons),
+        *_waivers(statements, persons, record),
     ]
     return tuple(lines) or ("Nobody yet: no alias points at it, and nobody approved it.",)
 
@@ -110,9 +110,11 @@ def _approvals(
         yield f"Approved by {_who(statement, persons)} under {policy}{earlier}: {approval.reason}."
 
 
-def _waivers(statements: Sequence[StoredStatement], persons: Mapping[str, str]) -> Iterator[str]:
+def _waivers(statements: Sequence[StoredStatement], persons: Mapping[str, str], record: Digest | None) -> Iterator[str]:
     for statement, waiver in _of_kind(statements, "waiver", WaiverPredicate):
-        yield f"{waiver.rule} waived by {_who(statement, persons)} until {waiver.until[:10]}: {waiver.reason}."
+        is_bound = waiver.evaluations is not None  # one of an earlier release names no record
+        earlier = ", of an earlier record" if is_bound and waiver.record != record else ""
+        yield f"{waiver.rule} waived by {_who(statement, persons)} until {waiver.until[:10]}{earlier}: {waiver.reason}."
 
 
 def _of_kind(

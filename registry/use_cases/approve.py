@@ -135,7 +135,7 @@ def _approval_by(
 def waive(
     registry: Registry, version: Version, policy: ReadPolicy, rule: str, signer: Signer, *, until: date, reason: str
 ) -> SignedStatement:
-    """Suspend a rule of a policy for a version until the beginning of a day, UTC.
+    """Suspend a rule of a policy for a version, as its record and evaluations are now, until the beginning of a day, UTC.
 
     Raises:
         RuleNotWaivable: the policy does not let anybody.
@@ -146,7 +146,17 @@ def waive(
     ends = f"{until.isoformat()}T00:00:00Z"
     if ends <= registry.clock():
         raise WaiverWithoutFuture(until.isoformat(), registry.clock()[:10])
-    predicate = {"policy": str(policy.digest), "rule": rule, "until": ends, "reason": reason, "nonce": registry.nonce()}
+    records = records_of(registry, version)
+    record = bound_record(records)
+    predicate = {
+        "policy": str(policy.digest),
+        "rule": rule,
+        "until": ends,
+        "record": None if record is None else str(record),
+        "evaluations": [str(digest) for digest in bound_evaluations(registry, version, records)],
+        "reason": reason,
+        "nonce": registry.nonce(),
+    }
     return append_statement(
         registry,
         subject=version.manifest_digest,

@@ -65,6 +65,7 @@ def gate_facts(
     evaluations = newest_of_each(records.evaluations)
     judged = judged_now(registry, version, evaluations)
     pairs = list(zip(evaluations, judged, strict=True))
+    recorded, evaluated = bound_record(records), bound_evaluations(registry, version, records)
     decisions = tuple(_decisions(registry, version, records, policy))
     return GateFacts(
         label=version.label,
@@ -82,16 +83,8 @@ def gate_facts(
         makes_media=None if record is None or not record.use.modalities.known else makes_media(record),
         is_screened=None if record is None else record.high_risk.art5_screen.known,
         licence_flags=tuple(_licence_flags(record, records.base)),
-        votes=tuple(
-            votes_on(
-                registry,
-                records.statements,
-                bound_record(records),
-                bound_evaluations(registry, version, records),
-                policy=policy,
-            )
-        ),
-        waivers=tuple(waivers_on(registry, records.statements, policy=policy)),
+        votes=tuple(votes_on(registry, records.statements, recorded, evaluated, policy=policy)),
+        waivers=tuple(waivers_on(registry, records.statements, recorded, evaluated, policy=policy)),
         decisions=tuple(
             DecisionFact(question=decision.question, text=decision.text, objection=decision.objection)
             for decision in decisions
@@ -216,9 +209,14 @@ def votes_on(
 
 
 def waivers_on(
-    registry: Registry, statements: Iterable[StoredStatement], *, policy: Digest | None = None
+    registry: Registry,
+    statements: Iterable[StoredStatement],
+    record: Digest | None,
+    evaluations: tuple[Digest, ...],
+    *,
+    policy: Digest | None = None,
 ) -> Iterator[Waiver]:
-    """The waivers among the statements about a version, each with why it does not count; `policy` as for `votes_on`."""
+    """The waivers among the statements about a version, each with why it does not count; the arguments are those of `votes_on`."""
     for entry in statements:
         if entry.kind != "waiver":
             continue
@@ -229,5 +227,8 @@ def waivers_on(
         objection = objection_to(registry, entry)
         if policy is not None and waiver.policy != policy:
             objection = objection or "it is for another policy"
+        if waiver.evaluations is not None:
+            stale = changed_since(waiver.record, waiver.evaluations, now=record, evaluated=evaluations)
+            objection = objection or stale
         person = person_behind(registry, entry)
         yield Waiver(rule=waiver.rule, person=person, until=waiver.until, reason=waiver.reason, objection=objection)

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
 
-from pydantic import ValidationError
-
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_second_form
@@ -19,11 +17,11 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.rare_collections import rare_collections
 from peft_registry.registry.records.bindings import binding_of
 from peft_registry.registry.records.checkpoints import covered_size
-from peft_registry.registry.records.decisions import decided_by
+from peft_registry.registry.records.decisions import bound_evaluations, bound_record, decided_by
 from peft_registry.registry.records.evaluations import newest_of_each, stale_for
 from peft_registry.registry.records.holds import every_hold
 from peft_registry.registry.records.recalls import recall_texts
-from peft_registry.registry.records.signed_records import version_statements
+from peft_registry.registry.records.signed_records import records_of, version_statements
 from peft_registry.registry.records.version_statements import VersionStatements
 from peft_registry.registry.reports.whole_registry import (
     Due,
@@ -34,10 +32,9 @@ from peft_registry.registry.reports.whole_registry import (
     WholeRegistry,
 )
 from peft_registry.registry.use_cases.gate import gate_by_records, newest_move
-from peft_registry.registry.use_cases.gate_facts import votes_on
+from peft_registry.registry.use_cases.gate_facts import votes_on, waivers_on
 from peft_registry.registry.use_cases.show_verdict import persons_decisions
 from peft_registry.registry.verification.signed_versions import all_signed_versions
-from peft_registry.schemas.acts import WaiverPredicate
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
@@ -124,7 +121,7 @@ def _collect(registry: Registry, version: Version, collected: GatheredLists) -> 
     if record is not None:
         _collect_open(version, record, decided_by(persons_decisions(registry, version, said)), collected)
         _collect_retention(version, record, collected)
-    for due in _of_waivers(version, said):
+    for due in _of_waivers(registry, version, said):
         collected.add_due(due)
     if version.aliases:
         _collect_aliases(registry, version, said, _Standing.of(registry, version, said, record), collected)
@@ -199,13 +196,14 @@ def _of_holds(registry: Registry) -> Iterator[Due]:
             )
 
 
-def _of_waivers(version: Version, said: VersionStatements) -> Iterator[Due]:
-    for entry in said.statements:
-        if entry.kind != "waiver":
-            continue
-        try:
-            waiver = WaiverPredicate.from_json(entry.statement.predicate)
-        except ValidationError:  # whoever verifies it says so
+def _of_waivers(registry: Registry, version: Version, said: VersionStatements) -> Iterator[Due]:
+    """The end of every waiver that counts for a version as it is now."""
+    if not any(entry.kind == "waiver" for entry in said.statements):
+        return
+    records = records_of(registry, version)
+    evaluations = bound_evaluations(registry, version, records)
+    for waiver in waivers_on(registry, said.statements, bound_record(records), evaluations):
+        if waiver.objection:
             continue
         yield Due(
             on=waiver.until[:10],

@@ -69,7 +69,7 @@ def decision_tables(registry: Registry, version: Version, outcome: VerifyOutcome
         Table(
             title="Waivers",
             head=("Rule", "Person", "Until", "Reason", "Today"),
-            rows=tuple(_waivers(registry, records)),
+            rows=tuple(_waivers(registry, version, records)),
             empty="No rule is waived for it.",
         ),
         Table(
@@ -162,9 +162,10 @@ def _approvals(registry: Registry, version: Version, records: Records) -> Iterat
         yield (vote.person,), (str(vote.at)[:10],), (vote.policy_name,), (vote.reason,), (counts,)
 
 
-def _waivers(registry: Registry, records: Records) -> Iterator[_Row]:
+def _waivers(registry: Registry, version: Version, records: Records) -> Iterator[_Row]:
     now = registry.clock()
-    for waiver in waivers_on(registry, records.statements):
+    evaluations = bound_evaluations(registry, version, records)
+    for waiver in waivers_on(registry, records.statements, bound_record(records), evaluations):
         over = "it is over" if waiver.until <= now else ""
         objection = waiver.objection or over
         counts = f"does not count: {objection}" if objection else "counts, where the policy lets it be waived"

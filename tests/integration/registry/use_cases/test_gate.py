@@ -39,12 +39,18 @@ from peft_registry.registry.use_cases.gate import (
     read_gate_policy,
     shipped_policy,
 )
+from peft_registry.registry.use_cases.gate_facts import gate_facts
 from peft_registry.registry.use_cases.promote import AliasPointsElsewhere, PromotionRefused, set_alias
 from peft_registry.registry.use_cases.recall import recall
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.report_all import report_all
-from peft_registry.registry.use_cases.statements import PredicateMalformed, record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import (
+    PredicateMalformed,
+    append_statement,
+    record_statement,
+    sign_statement,
+)
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.policy import TrustedKey
@@ -221,6 +227,41 @@ def test_it_closes_when_a_waiver_is_over(promoted: Place, policy: ReadPolicy) ->
     assert closed_by(promoted) == []
     promoted.at("2027-01-01T00:00:00Z")
     assert set(closed_by(promoted)) == {suspended.reason.rule for suspended in waived}
+
+
+def test_what_changes_after_a_waiver_is_not_waived(place: Place, policy: ReadPolicy) -> None:
+    """Whoever waives looks at a record and its evaluations, and at no other version of the same bytes."""
+    place.answer(ANSWERS)
+    place.waive_all(policy)
+    assert place.rules(policy) == ["approvals"]
+    for_other = gate_facts(place.registry, version_named(place.registry, "other"), policy.digest, None)
+    assert for_other.waivers == ()
+    place.answer({"use.foreseeable_misuse": "as a lawyer"})
+    waivers = gate_facts(place.registry, place.version, policy.digest, None).waivers
+    assert waivers
+    assert {waiver.objection for waiver in waivers} == {"its record says something else since"}
+    assert {waiver.rule for waiver in waivers} <= set(place.rules(policy))
+    place.waive_all(policy)
+    assert place.rules(policy) == ["approvals"]
+
+
+def test_a_waiver_of_an_earlier_release_names_no_record_and_counts_as_it_did(place: Place, policy: ReadPolicy) -> None:
+    place.answer(ANSWERS)
+    open_before = place.rules(policy)
+    (rule, *_) = [rule for rule in open_before if rule in policy.policy.waivable]
+    predicate = {
+        "policy": str(policy.digest),
+        "rule": rule,
+        "until": "2027-01-01T00:00:00Z",
+        "reason": "for the test",
+        "nonce": place.registry.nonce(),
+    }
+    append_statement(
+        place.registry, subject=place.version.manifest_digest, kind="waiver", predicate=predicate, signer=ALEX
+    )
+    assert rule not in place.rules(policy)
+    place.answer({"use.foreseeable_misuse": "as a lawyer"})
+    assert rule not in place.rules(policy)
 
 
 def test_a_clock_that_was_set_back_lets_no_waiver_count_again(promoted: Place, policy: ReadPolicy) -> None:

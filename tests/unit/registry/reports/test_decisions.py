@@ -54,10 +54,13 @@ def test_the_newest_move_of_each_alias_that_points_here_is_told_with_its_policy(
 
 def test_approvals_say_of_which_record_they_are_and_waivers_until_when_they_last():
     approval = {"policy": str(POLICY), "policy_name": "regulated", "evaluations": [], "reason": "read it"}
+    waiver = {"policy": str(POLICY), "rule": "worse", "until": "2027-01-01T00:00:00Z", "reason": "mended soon"}
     told = lines(
         said("approval", "1", record=str(RECORD), **approval),
         said("approval", "3", record=str(Digest.of(b"another")), **approval),
-        said("waiver", "2", policy=str(POLICY), rule="worse", until="2027-01-01T00:00:00Z", reason="mended soon"),
+        said("waiver", "2", **waiver),
+        said("waiver", "2", record=str(RECORD), evaluations=[], **waiver),
+        said("waiver", "2", record=str(Digest.of(b"another")), evaluations=[], **waiver),
         said("approval", "1", reason="of another form"),
         aliases=(),
     )
@@ -65,4 +68,6 @@ def test_approvals_say_of_which_record_they_are_and_waivers_until_when_they_last
         f"Approved by ada on 2026-11-28 under the policy regulated ({POLICY.short}): read it.",
         f"Approved by key 333333333333… on 2026-11-28 under the policy regulated ({POLICY.short}), of an earlier record: read it.",
         "worse waived by ben on 2026-11-28 until 2027-01-01: mended soon.",
+        "worse waived by ben on 2026-11-28 until 2027-01-01: mended soon.",
+        "worse waived by ben on 2026-11-28 until 2027-01-01, of an earlier record: mended soon.",
     )
