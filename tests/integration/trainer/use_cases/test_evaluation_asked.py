@@ -508,7 +508,7 @@ def test_a_key_that_may_not_sign_a_plan_signs_none_until_the_root_says_so(home, 
         evaluate_references(registry, ["tiny"], asked)
     registry.close()
     assert plans_and_evaluations(home, "tiny") == before
-    assert refused.value.fix.endswith("registry trust update")
+    assert refused.value.fix.endswith("`registry trust update`")
     assert run(["trust", "update", "--home", str(home.folder)]) == 0
     assert f"trust v{old.version + 1}  the trainer key may sign evaluation-plan too" in capsys.readouterr().out
     assert run(["trust", "update", "--home", str(home.folder)]) == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from peft_registry.cli.main import run
+from peft_registry.registry.homes.home import open_home
 from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
 from peft_registry.registry.mlflow.whose_alias import NamedVersion, require_ours
 from peft_registry.registry.records.bindings import AliasBound, MovedPastGate
@@ -27,7 +28,7 @@ from peft_registry.schemas.acts import GatePredicate
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.statement import PassedGate
 from tests.builders.bound_aliases import APPROVER, WHY, Place, say_behind_the_checkpoint
-from tests.builders.homes import NOW, reopened
+from tests.builders.homes import NOW
 
 
 def test_a_binding_that_waits_for_its_checkpoint_binds_already(place: Place) -> None:
@@ -184,7 +185,8 @@ def test_a_binding_and_moves_at_once_leave_an_alias_that_everybody_can_read(plac
     folder = f"{place.home.folder}"  # each thread makes its own Path of it
 
     def act(number: int) -> str:
-        with closing(reopened(Path(folder), now=NOW)) as registry:
+        # nonces are random here: two moves with one nonce would be one statement
+        with closing(open_home(Path(folder), clock=lambda: NOW)) as registry:
             if number == 3:
                 bind_alias(registry, guarded_named(registry, "champion"), bank, APPROVER, reason=WHY)
                 return "bound"
