@@ -62,7 +62,11 @@ def a_data_file(word: str) -> DataIdentity:
 
 def envelope_about(subject: Digest, word: str) -> tuple[bytes, Digest]:
     """A statement's envelope (its signature means nothing) and the digest of its payload."""
-    payload = statement_about(subject, "card", {"word": word}).to_canonical()
+    return envelope_of(statement_about(subject, "card", {"word": word}).to_canonical())
+
+
+def envelope_of(payload: bytes) -> tuple[bytes, Digest]:
+    """An envelope of whatever bytes, whose signature means nothing, and their digest."""
     envelope = {
         "payload": base64.b64encode(payload).decode(),
         "payloadType": "application/vnd.in-toto+json",
@@ -91,7 +95,11 @@ def put_version(tx: catalog.Transaction, name: str, manifest: Manifest, *, at: s
 
 
 def put_statement(tx: catalog.Transaction, subject: Digest, word: str, *, at: str = NOW) -> Digest:
-    envelope, found = envelope_about(subject, word)
+    return put_envelope(tx, subject, *envelope_about(subject, word), at=at)
+
+
+def put_envelope(tx: catalog.Transaction, subject: Digest, envelope: bytes, found: Digest, *, at: str = NOW) -> Digest:
+    """Append a statement about the subject; `found` is the digest that its row names."""
     catalog.insert_statement(
         tx,
         digest=found,

@@ -1,8 +1,6 @@
 """What the catalog answers, on each database."""
 
-import base64
 import itertools
-import json
 import random
 
 import pytest
@@ -16,7 +14,7 @@ from peft_registry.registry.database.session import Database
 from peft_registry.registry.database.tables import versions
 from peft_registry.registry.transparency.merkle import NotInLog
 from peft_registry.schemas.errors import NotFound, Taken
-from peft_registry.schemas.identity import Digest, Reference
+from peft_registry.schemas.identity import Reference
 from peft_registry.schemas.manifest import FileEntry
 from peft_registry.schemas.version import Version
 from tests.builders.registered import (
@@ -25,8 +23,10 @@ from tests.builders.registered import (
     a_manifest,
     digest,
     envelope_about,
+    envelope_of,
     on,
     put_artifact,
+    put_envelope,
     put_statement,
     put_version,
     registered,
@@ -297,26 +297,8 @@ def test_a_statement_whose_payload_is_no_statement_is_a_damaged_row(
     database: Database, payload: bytes, why: str
 ) -> None:
     subject = registered(database, "tutor", a_manifest("one")).manifest_digest
-    envelope = json.dumps(
-        {
-            "payload": base64.b64encode(payload).decode(),
-            "payloadType": "application/vnd.in-toto+json",
-            "signatures": [{"keyid": "", "sig": "c2lnbmF0dXJl"}],
-        }
-    ).encode()
-    said = Digest.of(payload)
     with database.write() as tx:
-        catalog.insert_statement(
-            tx,
-            digest=said,
-            subject=subject,
-            kind="card",
-            predicate_type="urn:peft-registry:card:v1",
-            key_id="key",
-            envelope=envelope,
-            log_index=append_event(tx, envelope),
-            appended_at=NOW,
-        )
+        said = put_envelope(tx, subject, *envelope_of(payload))
     for read in (
         lambda tx: catalog.statements_of(tx, subject=subject),
         lambda tx: catalog.statement(tx, said),
