@@ -378,8 +378,11 @@ def test_it_closes_at_the_recall_of_data_of_an_ancestor(promoted: Place) -> None
         promote(promoted.registry, promoted.version, "prod", read_gate_policy("starter"))
 
 
-def test_what_changed_after_an_approval_is_not_approved(promoted: Place) -> None:
+def test_what_changed_after_an_approval_is_not_approved(promoted: Place, policy: ReadPolicy) -> None:
+    waived = [each.reason.rule for each in gate_status(promoted.registry, "sums@champion").decision.suspended]
     promoted.answer({"use.foreseeable_misuse": "as a lawyer"})
+    assert closed_by(promoted) == [*waived, "approvals"], "nor is it waived"
+    promoted.waive_all(policy)
     shown = gate_status(promoted.registry, "sums@champion")
     assert [reason.rule for reason in shown.decision.reasons] == ["approvals"]
     assert {vote.objection for vote in shown.facts.votes} == {"its record says something else since"}
@@ -490,9 +493,10 @@ def test_rows_that_name_another_move_change_no_gate(place: Place) -> None:
         gate_status(place.registry, "sums@old")
 
 
-def test_a_move_that_no_checkpoint_covers_changes_no_gate(promoted: Place) -> None:
+def test_a_move_that_no_checkpoint_covers_changes_no_gate(promoted: Place, policy: ReadPolicy) -> None:
     """Whoever has an approver's key and can write the database says that an easier policy let the version through."""
     promoted.answer({"use.foreseeable_misuse": "as a lawyer"})  # so that nobody has approved what it is now
+    promoted.waive_all(policy)
     assert closed_by(promoted) == ["approvals"]
     plain = promoted.folder / "plain.yml"
     plain.write_text("name: plain\nabout: what every policy asks\n", "utf-8")
