@@ -83,7 +83,7 @@ class CheckpointsRemoved(IntegrityBroken):
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """What was shown of the two trees under one checkpoint, and stays shown while the home is open: their upper nodes.
+    """What was shown of the two trees under one checkpoint, and stays shown while the home is open: nodes of them.
 
     Nobody writes into it but `ProvenTree` and `ProvenEntries`, which take up a node only once it led to the signed root.
     """

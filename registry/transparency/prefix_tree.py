@@ -58,7 +58,9 @@ GetNode = Callable[[Position], Node | None]
 """The node at a position; None where the subtree is empty, and below a pair."""
 ROOT: Position = (0, 0)
 UPPER_LEVELS = 16
-"""Of a proven tree, as deep as what is kept between transactions: at most 131,071 nodes, some 30 MB, of what was asked."""
+"""Of a proven tree, as deep as what is always kept between transactions: at most 131,071 nodes, some 30 MB, of what was asked."""
+DEEPER_NODES = 65_536
+"""What lies deeper is kept too while fewer nodes than this are kept in all: half of 30,000 keys lie deeper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +131,14 @@ GetProof = Callable[[Position], ProvenNode]
 class ProvenTree:
     """The part of a tree that was shown to belong to a signed root: from the root down, two subtrees by the hash above both.
 
-    A path folds to the root if each of its steps was shown so, and what many paths have in common is hashed once. `upper` may
-    be kept for as long as the root is the same: it holds what was proven, as deep as `UPPER_LEVELS`.
+    A path folds to the root if each of its steps was shown so, and what many paths have in common is hashed once. `kept` may
+    be kept for as long as the root is the same: it holds what was proven, as deep as `UPPER_LEVELS`, and some of what is deeper.
     """
 
-    def __init__(self, root: bytes, upper: ProvenNodes) -> None:
+    def __init__(self, root: bytes, kept: ProvenNodes) -> None:
         self._root = root
-        self._upper = upper
-        self._lower: ProvenNodes = {}
+        self._kept = kept
+        self._passing: ProvenNodes = {}
 
     def value_of(self, key: bytes, stored: GetProof) -> bytes | None:
         """What a key maps to; None where it is proven to map to nothing.
@@ -146,7 +148,7 @@ class ProvenTree:
         """
         if len(key) != HASH_BYTES:
             raise PathRejected("its key has a wrong length")
-        proven = self._upper.get(ROOT) or self._proven_root(stored)
+        proven = self._kept.get(ROOT) or self._proven_root(stored)
         number = int.from_bytes(key, "big")
         depth = 0
         while isinstance(proven.node, Branch):
@@ -154,10 +156,8 @@ class ProvenTree:
             if depth > KEY_BITS:
                 raise PathRejected("it is longer than a key")
             own = (depth, number >> (KEY_BITS - depth))
-            known = self._known(depth)
-            if own not in known:
-                self._prove_below(proven.node.hash, own, stored)
-            proven = known[own]
+            below = self._kept.get(own) or self._passing.get(own)
+            proven = below or self._proven_below(proven.node.hash, own, stored)
         end = proven.node
         value = proven.value if end is not None and end.key == key else None
         _require_meaning(key, value, end, depth)
@@ -166,36 +166,36 @@ class ProvenTree:
     def unproven(self, key: bytes, levels: int) -> list[Position]:
         """Where the next nodes of a key's path may lie, and those beside them, as deep as `levels` below the root."""
         number = int.from_bytes(key, "big")
-        positions: list[Position] = [] if ROOT in self._upper else [ROOT]
+        positions: list[Position] = [] if ROOT in self._kept else [ROOT]
         for depth in range(1, levels + 1):
             own = (depth, number >> (KEY_BITS - depth))
-            proven = self._known(depth).get(own)
+            proven = self._kept.get(own) or self._passing.get(own)
             if proven is None:
                 positions += (own, (depth, own[1] ^ 1))
             elif not isinstance(proven.node, Branch):
                 return []
         return positions
 
-    def _known(self, depth: int) -> ProvenNodes:
-        return self._upper if depth <= UPPER_LEVELS else self._lower
-
     def _proven_root(self, stored: GetProof) -> ProvenNode:
         presented = stored(ROOT)
         computed = EMPTY if presented.node is None else presented.node.hash
         if computed != self._root:
             raise PathRejected(f"it leads to {computed.hex()}, signed is {self._root.hex()}")
-        self._upper[ROOT] = presented
+        self._kept[ROOT] = presented
         return presented
 
-    def _prove_below(self, above: bytes, own: Position, stored: GetProof) -> None:
-        """Take up the nodes at a position and beside it, if the hash above is over both."""
+    def _proven_below(self, above: bytes, own: Position, stored: GetProof) -> ProvenNode:
+        """The node at a position; it is taken up with the one beside it if the hash above is over both."""
         depth, prefix = own
         left, right = (depth, prefix & ~1), (depth, prefix | 1)
         presented = stored(left), stored(right)
         hashes = [EMPTY if proof.node is None else proof.node.hash for proof in presented]
         if any(len(digest) != HASH_BYTES for digest in hashes) or _branch_hash(*hashes) != above:
             raise PathRejected(f"the nodes at depth {depth} are not those under {above.hex()}")
-        self._known(depth).update(zip((left, right), presented, strict=True))
+        is_kept = depth <= UPPER_LEVELS or len(self._kept) < DEEPER_NODES
+        nodes = self._kept if is_kept else self._passing
+        nodes[left], nodes[right] = presented
+        return nodes[own]
 
 
 def changed_nodes(pairs: Iterable[tuple[bytes, bytes]], get_node: GetNode, *, root: bytes) -> dict[Position, Node]:

@@ -119,19 +119,30 @@ def test_a_proven_tree_says_of_every_key_what_its_path_proves(
 ) -> None:
     tree, values = Stored(), dict(pairs)
     tree.put(*pairs)
-    upper: prefix_tree.ProvenNodes = {}
-    first = ProvenTree(tree.root, upper)
+    kept: prefix_tree.ProvenNodes = {}
+    first = ProvenTree(tree.root, kept)
     for key in sorted({*values, stranger}):
         needed = {prefix_tree.ROOT, *first.unproven(key, prefix_tree.KEY_BITS)}
         some = {position: node for position, node in tree.nodes.items() if position in needed}
         assert first.value_of(key, presented(some, values)) == values.get(key)
     # what is kept was proven: a second reading of the same root believes nothing else that is stored by then
-    second = ProvenTree(tree.root, upper)
+    second = ProvenTree(tree.root, kept)
     for key in sorted({*values, stranger}):
-        try:
-            assert second.value_of(key, presented({}, {})) == values.get(key)
-        except PathRejected:  # it lies deeper than what is kept
-            assert any(position[0] > prefix_tree.UPPER_LEVELS for position in tree.nodes)
+        assert second.value_of(key, presented({}, {})) == values.get(key)
+
+
+@given(PAIRS.filter(lambda pairs: len(pairs) > 3))
+def test_of_a_large_tree_only_what_lies_near_its_root_is_kept(pairs: list[tuple[bytes, bytes]]) -> None:
+    tree, values = Stored(), dict(pairs)
+    tree.put(*pairs)
+    kept: prefix_tree.ProvenNodes = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prefix_tree, "UPPER_LEVELS", 1)
+        patch.setattr(prefix_tree, "DEEPER_NODES", 4)
+        large = ProvenTree(tree.root, kept)
+        assert [large.value_of(key, presented(tree.nodes, values)) for key in values] == list(values.values())
+    deeper = [depth for depth, _ in kept if depth > 1]
+    assert len(kept) <= 4 + 1 and len(deeper) <= 2, "the root, the two below it, and two of one level"
 
 
 @settings(max_examples=200)
@@ -145,13 +156,13 @@ def test_a_proven_tree_takes_up_no_node_that_is_not_under_its_root(
     other = data.draw(st.sampled_from([None, Branch(bytes(32)), Branch(key_of("x")), Pair(key_of("x"), key_of("y"))]))
     forged = {where: node for where, node in tree.nodes.items() if where != position}
     forged |= {} if other is None else {position: other}
-    upper: prefix_tree.ProvenNodes = {}
+    kept: prefix_tree.ProvenNodes = {}
     for key, value in values.items():
         try:
-            assert ProvenTree(tree.root, upper).value_of(key, presented(forged, values)) == value
+            assert ProvenTree(tree.root, kept).value_of(key, presented(forged, values)) == value
         except PathRejected:
             continue
-    assert all(proof.node == tree.nodes.get(where) for where, proof in upper.items())
+    assert all(proof.node == tree.nodes.get(where) for where, proof in kept.items())
 
 
 def test_a_value_of_another_row_of_the_same_key_is_refused() -> None:
