@@ -108,6 +108,15 @@ UNSETTLED = "unsettled"
 """A facet of no question: names the facets of which a version has more words among its rows than it may have today."""
 
 
+def rule_of(facet: str) -> FacetRule:
+    """What is known of a facet that a question may name, with the name in brackets that some have.
+
+    Raises:
+        KeyError: no question may.
+    """
+    return RULES[facet.partition("[")[0]]
+
+
 @dataclass(frozen=True, slots=True)
 class Facet:
     """What one version is found by: a word, or a finite number."""

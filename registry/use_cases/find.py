@@ -1,8 +1,9 @@
 """`list --where`: the versions that meet a question, page by page, with what was asked for of each.
 
-Which versions are on a page rests on the rows of the catalogue, as every list does. What is said of a version that was found is
-held against its signed manifest and the log; a fact of the manifest that only a row claims ends the list. What changes from day to
-day (verdicts with persons' decisions, gates, recalls) is found out of each version that rows say may be meant.
+Which versions are on a page rests on the rows of the catalogue, as every list does. What is said of a version that was found, and
+what it was found or sorted by, is held against its signed manifest, the statements about it and the log; what only a row claims
+ends the list. What changes from day to day (verdicts with persons' decisions, gates, recalls) is found out of each version that
+rows say may be meant.
 """
 
 import base64
@@ -10,7 +11,7 @@ import binascii
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -19,8 +20,9 @@ from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.facets import FACETS_FORM, UNKNOWN, facets_form, facets_of
+from peft_registry.registry.records.facets import FACETS_FORM, UNKNOWN, facets_form, facets_of, facets_said
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.signed_records import read_statements_ahead, signed_statements
 from peft_registry.registry.records.snapshots import VersionsDiffer
 from peft_registry.registry.signing.keys import key_id_named
 from peft_registry.registry.use_cases.facets_today import facets_today, meets_today
@@ -29,23 +31,32 @@ from peft_registry.schemas.base_model import LICENCE_FLAGS
 from peft_registry.schemas.config import METHOD_NAMES
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked, NotFound, Unavailable
 from peft_registry.schemas.facets import (
+    FACETS,
     LONGEST_WORD,
     METRIC,
     OF_TODAY,
     Condition,
+    Facet,
     Order,
     Range,
     Span,
     VersionQuery,
     Words,
+    rule_of,
 )
 from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.version import Version
 
+FacetValues = dict[str, tuple[str | float, ...]]
 _KEY_ID = 64  # hexadecimal digits
 MOST_LOOKED_AT = 500  # versions, for one page
-_FROM_MANIFEST = ("kind", "method", "origin", "base", "data")  # what a listed version is held against at no cost
+_FROM_MANIFEST = frozenset(
+    {"kind", "method", "origin", "base", "data", "size", "signer"}
+)  # or from the entry of a version
+_FROM_STATEMENTS = (
+    frozenset(rule.name for rule in FACETS if rule.kept in ("words", "numbers")) - _FROM_MANIFEST - OF_TODAY
+)
 
 
 class CursorInvalid(InputRefused):
@@ -117,7 +128,7 @@ class FoundPage:
     """
 
     versions: tuple[Version, ...]
-    facets: tuple[dict[str, tuple[str | float, ...]], ...]
+    facets: tuple[FacetValues, ...]
     next: str | None
     slips: tuple[Slip, ...] = ()
 
@@ -144,6 +155,7 @@ def find_versions(
         FacetsMissing, SchemaMismatch: the database is of an earlier release.
         FigureUnknown, SignerNotListed, VersionUnknown, MalformedReference: something that the question names is not here.
         VersionsDiffer: a row of a version that was found is not what was signed or logged.
+        StatementAltered: a statement about such a version is not what was signed.
         IntegrityBroken, ObjectMissing: as `facets_today`.
     """
     after = None if cursor is None else _read_cursor(cursor, query)
@@ -156,7 +168,7 @@ def find_versions(
         _require_figures(tx, [condition.facet for condition in query.conditions], query.order, columns)
         slips = tuple(_slips(tx, query)) if cursor is None else ()
     resolved = replace(query, conditions=tuple(_resolved(condition, bases | signers) for condition in query.conditions))
-    found: list[tuple[Version, dict[str, tuple[str | float, ...]]]] = []
+    found: list[tuple[Version, FacetValues]] = []
     looked_at = 0
     while True:
         page = _candidates(registry, resolved, columns, after=after, limit=limit - len(found))
@@ -178,7 +190,7 @@ def find_versions(
 class _Candidates:
     """Of the versions that rows gave, those that meet the question, and the key to continue after; None at the end."""
 
-    found: tuple[tuple[Version, dict[str, tuple[str | float, ...]]], ...]
+    found: tuple[tuple[Version, FacetValues], ...]
     looked_at: int
     next: catalog.SearchKey | None
 
@@ -195,18 +207,15 @@ def _candidates(
     with registry.database.reading():
         with registry.database.read() as tx:
             page = catalog.search_versions(tx, _by_rows(query), after=after, limit=limit)
-            keys = [(version.name, version.number) for version in page.versions]
-            values = catalog.facets_of_versions(tx, keys, sorted(set(columns) - OF_TODAY))
         listed = [version for version in signed_versions(registry, page.versions) if _has_aliases(query, version)]
         of_today = tuple(part for part in query.conditions if isinstance(part, Words) and part.facet in OF_TODAY)
         today = facets_today(registry, listed, (*(condition.facet for condition in of_today), *columns))
+        meant = [(version, words) for version, words in zip(listed, today, strict=True) if meets_today(of_today, words)]
+        recorded = _held_against_signed(registry, query, columns, [version for version, _ in meant])
         found = []
-        for version, words in zip(listed, today, strict=True):
-            if not meets_today(of_today, words):
-                continue
-            _require_as_signed(registry, query, version)
-            shown = {name: words[name] for name in columns if words.get(name)}
-            found.append((version, {**values.get((version.name, version.number), {}), **shown}))
+        for (version, words), values in zip(meant, recorded, strict=True):
+            shown = {**values, **words}
+            found.append((version, {name: shown[name] for name in columns if shown.get(name)}))
         return _Candidates(tuple(found), len(page.versions), page.next)
 
 
@@ -367,23 +376,53 @@ def _has_aliases(query: VersionQuery, version: Version) -> bool:
     return True
 
 
-def _require_as_signed(registry: Registry, query: VersionQuery, version: Version) -> None:
-    """Raise VersionsDiffer unless the manifest of a version that was found meets the conditions that are about it."""
-    asked = [
-        condition
-        for condition in query.conditions
-        if isinstance(condition, Words) and condition.facet in _FROM_MANIFEST
-    ]
-    if not asked:
-        return
+def _held_against_signed(
+    registry: Registry, query: VersionQuery, columns: Sequence[str], versions: Sequence[Version]
+) -> list[FacetValues]:
+    """Of each version what rows say of the facets that are asked for or printed, if that is what was signed about it.
+
+    Of what today decides nothing is said here.
+
+    Raises:
+        VersionsDiffer: a row says something else.
+        StatementAltered: a statement about a version is not what was signed.
+    """
+    asked = {condition.facet for condition in query.conditions} | {query.order.facet, *columns}
+    names = sorted(name for name in asked if rule_of(name).name in _FROM_MANIFEST | _FROM_STATEMENTS)
+    if not names:
+        return [{} for _ in versions]
+    with_statements = any(rule_of(name).name in _FROM_STATEMENTS for name in names)
+    if with_statements:
+        read_statements_ahead(registry, {version.manifest_digest for version in versions})
+    with registry.database.read() as tx:
+        rows = catalog.facets_of_versions(tx, [(version.name, version.number) for version in versions], names)
+    found = []
+    for version in versions:
+        recorded = rows.get((version.name, version.number), {})
+        signed = _signed_facets(registry, version, with_statements=with_statements)
+        for name in names:
+            of_row = set(recorded.get(name, ()))
+            of_signed = {facet.value for facet in signed if facet.name == name}
+            if of_row != of_signed:
+                raise VersionsDiffer(
+                    version.name,
+                    f"{version.label}, {name}: {_listed(of_row)} in the catalogue, {_listed(of_signed)} signed",
+                )
+        found.append(recorded)
+    return found
+
+
+def _signed_facets(registry: Registry, version: Version, *, with_statements: bool) -> tuple[Facet, ...]:
+    """What a version is found by, as it was signed; without its statements what the manifest and the registration say."""
     manifest = signed_manifest(registry, version)
-    signed = {(facet.name, facet.value) for facet in facets_of(manifest, key_id=version.key_id)}
-    for condition in asked:
-        has = any((condition.facet, word) in signed for word in condition.words)
-        if has == condition.excluded:
-            raise VersionsDiffer(
-                version.name, f"{version.label} is found by {condition.facet}, and its manifest says otherwise"
-            )
+    if not with_statements:
+        return facets_of(manifest, key_id=version.key_id)
+    statements = signed_statements(registry, version.manifest_digest)
+    return facets_said(manifest, name=version.name, key_id=version.key_id, statements=statements)
+
+
+def _listed(values: Collection[str | float]) -> str:
+    return ", ".join(sorted(map(str, values))) or "nothing"
 
 
 def _cursor(query: VersionQuery, key: catalog.SearchKey) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy import select as select_columns
 
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.database.tables import facet_numbers, facet_words
-from peft_registry.schemas.facets import Facet
+from peft_registry.schemas.facets import Facet, rule_of
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
 
@@ -106,13 +106,16 @@ def facets_of_versions(
 ) -> dict[VersionKey, dict[str, tuple[str | float, ...]]]:
     """The values of some facets of each version, words in order; what a version does not have is left out."""
     values: dict[VersionKey, dict[str, tuple[str | float, ...]]] = {}
-    if not names:
-        return values
-    for chunk in chunks(keys):
-        for table, column in ((facet_words, facet_words.c.word), (facet_numbers, facet_numbers.c.value)):
+    numbers = [name for name in names if rule_of(name).kept == "numbers"]
+    words = [name for name in names if name not in numbers]
+    for table, column, kept in (
+        (facet_words, facet_words.c.word, words),
+        (facet_numbers, facet_numbers.c.value, numbers),
+    ):
+        for chunk in chunks(keys) if kept else []:
             query = (
                 select_columns(table.c.name, table.c.number, table.c.facet, column)
-                .where(has_key(table, chunk), table.c.facet.in_(names))
+                .where(has_key(table, chunk), table.c.facet.in_(kept))
                 .order_by(table.c.facet, column)
             )
             for name, number, facet, value in tx.execute(query):

@@ -191,6 +191,49 @@ def test_an_edited_row_lists_no_version_as_what_its_manifest_says_it_is_not(
     assert refused.value.exit_code == 6
 
 
+FIGURE = "metric[house.pct_stereotype]"
+
+
+@pytest.mark.parametrize(
+    ("edit", "where", "sort", "columns"),
+    [
+        ("UPDATE facet_words SET word = 'mit' WHERE facet = 'licence'", "licence=mit", None, ()),
+        ("UPDATE facet_words SET word = 'mit' WHERE facet = 'licence'", "kind=adapter", None, ("licence",)),
+        ("DELETE FROM facet_words WHERE facet = 'licence'", "licence!=unknown", None, ()),
+        ("UPDATE facet_words SET word = 'other-bot' WHERE facet = 'project'", "project=other-bot", None, ()),
+        ("UPDATE facet_words SET word = 'someone' WHERE facet = 'signer'", "kind=adapter", None, ("signer",)),
+        ("UPDATE facet_numbers SET value = 4 WHERE facet = 'rank'", "rank<8", None, ()),
+        ("UPDATE facet_numbers SET value = -9 WHERE facet LIKE 'metric%'", f"{FIGURE}<0", None, ()),
+        ("UPDATE facet_numbers SET value = -9 WHERE facet LIKE 'metric%'", "kind=adapter", None, (FIGURE,)),
+        ("UPDATE facet_numbers SET value = -9 WHERE facet LIKE 'metric%'", "kind=adapter", FIGURE, ()),
+        (
+            "INSERT INTO facet_words (name, number, facet, word, registered_at) "
+            "SELECT name, number, 'limits', 'held', registered_at FROM versions",
+            "limits=held kind=adapter",
+            None,
+            (),
+        ),
+    ],
+    ids=range(10),
+)
+def test_a_list_says_nothing_that_only_a_row_claims(
+    home: MadeHome,
+    opened: Callable[[MadeHome], Registry],
+    edit: str,
+    where: str,
+    sort: str | None,
+    columns: tuple[str, ...],
+) -> None:
+    """Licences, figures and limits are in statements, which nobody reads again for a list that does not speak of them."""
+    with home.rows() as rows:
+        rows.run(edit)
+    registry = opened(home)
+    with pytest.raises(IntegrityBroken, match=r"in the catalogue, .* signed") as refused:
+        find_versions(registry, read_query(where, sort), columns=columns)
+    assert refused.value.exit_code == 6
+    assert len(find_versions(registry, read_query("method=lora")).versions) == 2
+
+
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
