@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.signing.keys import PrivateKey
+    from peft_registry.registry.use_cases.approve import EarlierStatement
     from peft_registry.schemas.version import Version
 
 PolicyOption = Annotated[
@@ -64,8 +65,7 @@ def approve(
                 "version": version.label,
                 "policy": asked.policy.name,
                 "person": person,
-                "statement": str(approval.statement),
-                "earlier": None if approval.earlier is None else approval.earlier.model_dump(mode="json"),
+                **approval.model_dump(mode="json", exclude={"key_id"}),
             }
         )
         return
@@ -73,10 +73,7 @@ def approve(
     if approval.earlier is None:
         console.line(f"approved {version.label} {under}")
     else:
-        earlier = approval.earlier
-        console.line(f"approved {version.label} already, {under}: log entry {earlier.entry} of {earlier.at}")
-        console.line(f"reason   {console.printable(earlier.reason)}")
-        console.line("signed   nothing: the version, its record, its evaluations and the policy are the same bytes")
+        _show_earlier(f"approved {version.label} already, {under}", approval.earlier)
     console.next_step(f"registry promote {version.label} ALIAS --policy {policy} --explain")
 
 
@@ -104,21 +101,33 @@ def waive(
         raise OptionNeeded("--until YYYY-MM-DD", "a waiver ends")
     why, file = _required(reason, key)
     with _opened_for(reference, home, file, key_passphrase_file, passphrase_file) as (registry, version, signer):
-        signed = sign_waiver(registry, version, asked, rule, signer, until=until.date(), reason=why)
-        person = registry.trust.person_of(signed.key_id)
+        waiver = sign_waiver(registry, version, asked, rule, signer, until=until.date(), reason=why)
+        person = registry.trust.person_of(waiver.key_id)
     if output is Output.json:
         console.out_json(
             {
                 "version": version.label,
+                "policy": asked.policy.name,
                 "rule": rule,
                 "until": f"{until.date()}",
                 "person": person,
-                "statement": str(signed.digest),
+                **waiver.model_dump(mode="json", exclude={"key_id"}),
             }
         )
         return
-    console.line(f"waived   {rule} for {version.label} by {person}, under {asked.policy.name}, until {until.date()}")
+    under = f"by {person}, under {asked.policy.name} ({asked.digest.short}), until {until.date()}"
+    if waiver.earlier is None:
+        console.line(f"waived   {rule} for {version.label} {under}")
+    else:
+        _show_earlier(f"waived   {rule} for {version.label} already, {under}", waiver.earlier)
     console.next_step(f"registry promote {version.label} ALIAS --policy {policy} --explain")
+
+
+def _show_earlier(sentence: str, earlier: "EarlierStatement") -> None:
+    """What the same key had said of the same bytes before: since when, why, and that nothing was signed now."""
+    console.line(f"{sentence}: log entry {earlier.entry} of {earlier.at}")
+    console.line(f"reason   {console.printable(earlier.reason)}")
+    console.line("signed   nothing: the version, its record, its evaluations and the policy are the same bytes")
 
 
 @contextmanager

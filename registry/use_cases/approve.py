@@ -1,6 +1,6 @@
 """People's decisions about a version: `approve` under a policy, and `waive` one of its rules until a day. Signed and logged."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 from pydantic import ValidationError
@@ -12,12 +12,12 @@ from peft_registry.registry.records.entries import require_may_say
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.gate import ReadPolicy
-from peft_registry.registry.use_cases.statements import SignedStatement, append_statement
-from peft_registry.schemas.acts import ApprovalPredicate
+from peft_registry.registry.use_cases.statements import append_statement
+from peft_registry.schemas.acts import ApprovalPredicate, WaiverPredicate
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, KnownError
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.statement import PREDICATE_TYPES, StoredStatement
+from peft_registry.schemas.statement import PREDICATE_TYPES, StatementKind, StoredStatement
 from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.values import Timestamp
 from peft_registry.schemas.version import Version
@@ -58,23 +58,25 @@ class WaiverWithoutFuture(InputRefused):
     today: str
 
 
-class EarlierApproval(Frozen):
-    """When an approval entered the log, at which entry, and why it was given."""
+class EarlierStatement(Frozen):
+    """When the same was said before: at which entry of the log, and why."""
 
     at: Timestamp
     entry: int
     reason: str
 
 
-class Approval(Frozen):
-    """An approval by a key: the digest of its statement, and where the key had given it before; None where it was signed now."""
+class PersonsStatement(Frozen):
+    """An approval or a waiver by a key: its statement, and where the key had said the same before; None where it was signed now."""
 
     statement: Digest
     key_id: str
-    earlier: EarlierApproval | None
+    earlier: EarlierStatement | None
 
 
-def approve(registry: Registry, version: Version, policy: ReadPolicy, signer: Signer, *, reason: str) -> Approval:
+def approve(
+    registry: Registry, version: Version, policy: ReadPolicy, signer: Signer, *, reason: str
+) -> PersonsStatement:
     """Approve a version under a policy, as its record and evaluations are now.
 
     Whoever gave this approval before with the same key, for the same record, evaluations and policy, signs nothing again: the one
@@ -87,7 +89,8 @@ def approve(registry: Registry, version: Version, policy: ReadPolicy, signer: Si
     record = bound_record(records)
     evaluations = bound_evaluations(registry, version, records)
     key_id = signer.public.key_id
-    given = _approval_by(registry, records.statements, key_id, bound_to=(policy.digest, record, evaluations))
+    same = {"policy": policy.digest, "record": record, "evaluations": evaluations}
+    given = _said_before(registry, records.statements, ApprovalPredicate, key_id, same)
     if given is not None:
         return given
     predicate = {
@@ -106,36 +109,40 @@ def approve(registry: Registry, version: Version, policy: ReadPolicy, signer: Si
         signer=signer,
         evidence=(policy.data,),
     )
-    return Approval(statement=signed.digest, key_id=key_id, earlier=None)
+    return PersonsStatement(statement=signed.digest, key_id=key_id, earlier=None)
 
 
-def _approval_by(
+def _said_before(
     registry: Registry,
     statements: Sequence[StoredStatement],
+    predicate: type[ApprovalPredicate] | type[WaiverPredicate],
     key_id: str,
-    *,
-    bound_to: tuple[Digest, Digest | None, tuple[Digest, ...]],
-) -> Approval | None:
-    """The approval that a key gave for a policy, a record and evaluations, if it may be relied on; pending or not."""
+    same: Mapping[str, object],
+) -> PersonsStatement | None:
+    """The approval or waiver that a key gave with the same values, if it may be relied on; pending or not."""
+    kind: StatementKind = "approval" if predicate is ApprovalPredicate else "waiver"
     for entry in statements:
-        if entry.kind != "approval" or entry.key_id != key_id:
+        if entry.kind != kind or entry.key_id != key_id:
             continue
         try:
-            said = ApprovalPredicate.from_json(entry.statement.predicate)
+            said = predicate.from_json(entry.statement.predicate)
             at = entry.appended_at or registry.clock()
-            require_may_say(registry.trust, key_id, PREDICATE_TYPES["approval"], at=at)
+            require_may_say(registry.trust, key_id, PREDICATE_TYPES[kind], at=at)
         except (ValidationError, KnownError):  # it counts for nobody, and whoever signs anew is told whether that would
             continue
-        if (said.policy, said.record, said.evaluations) == bound_to:
-            earlier = EarlierApproval(at=at, entry=entry.log_index or 0, reason=said.reason)
-            return Approval(statement=entry.digest, key_id=key_id, earlier=earlier)
+        if all(getattr(said, name) == value for name, value in same.items()):
+            earlier = EarlierStatement(at=at, entry=entry.log_index or 0, reason=said.reason)
+            return PersonsStatement(statement=entry.digest, key_id=key_id, earlier=earlier)
     return None
 
 
 def waive(
     registry: Registry, version: Version, policy: ReadPolicy, rule: str, signer: Signer, *, until: date, reason: str
-) -> SignedStatement:
+) -> PersonsStatement:
     """Suspend a rule of a policy for a version, as its record and evaluations are now, until the beginning of a day, UTC.
+
+    Whoever gave this waiver before with the same key, for the same record, evaluations, policy, rule and day, signs nothing again,
+    as with `approve`.
 
     Raises:
         RuleNotWaivable: the policy does not let anybody.
@@ -148,16 +155,22 @@ def waive(
         raise WaiverWithoutFuture(until.isoformat(), registry.clock()[:10])
     records = records_of(registry, version)
     record = bound_record(records)
+    evaluations = bound_evaluations(registry, version, records)
+    key_id = signer.public.key_id
+    same = {"policy": policy.digest, "record": record, "evaluations": evaluations, "rule": rule, "until": ends}
+    given = _said_before(registry, records.statements, WaiverPredicate, key_id, same)
+    if given is not None:
+        return given
     predicate = {
         "policy": str(policy.digest),
         "rule": rule,
         "until": ends,
         "record": None if record is None else str(record),
-        "evaluations": [str(digest) for digest in bound_evaluations(registry, version, records)],
+        "evaluations": [str(digest) for digest in evaluations],
         "reason": reason,
         "nonce": registry.nonce(),
     }
-    return append_statement(
+    signed = append_statement(
         registry,
         subject=version.manifest_digest,
         kind="waiver",
@@ -165,6 +178,7 @@ def waive(
         signer=signer,
         evidence=(policy.data,),
     )
+    return PersonsStatement(statement=signed.digest, key_id=key_id, earlier=None)
 
 
 def _require_waivable(policy: GatePolicy, rule: str) -> None:

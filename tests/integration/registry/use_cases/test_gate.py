@@ -203,6 +203,46 @@ def test_who_approves_the_same_bytes_again_is_told_when_they_did_and_signs_nothi
     assert not is_signed_anew(place.version, ALEX, policy)
 
 
+def test_who_waives_the_same_again_is_told_since_when_and_signs_nothing(
+    place: Place, policy: ReadPolicy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(place.folder / "state"))  # the copy of another test has another log
+    key, bank = place.folder / "ada.key", place.folder / "bank.yml"
+    ALEX.save(key, None)
+    bank.write_bytes(policy.data)
+    words = ["waive", "sums", "worse", "--until", "2027-01-01", "--policy", str(bank), "--key", str(key)]
+
+    def told(reason: str, *options: str) -> str:
+        assert run([*words, "--reason", reason, "--home", str(place.home.folder), *options]) == 0
+        return capsys.readouterr().out
+
+    first = told("mended in December")
+    assert first == f"waived   worse for sums:1 by ada, under bank ({policy.digest.short}), until 2027-01-01\n"
+    log = check_log(place.registry)
+    again = told("and once more")
+    under = f"by ada, under bank ({policy.digest.short}), until 2027-01-01"
+    assert again.startswith(f"waived   worse for sums:1 already, {under}: log entry ")
+    assert "reason   mended in December\n" in again and "once more" not in again
+    described = json.loads(told("for a program", "--output", "json"))
+    assert described["policy"] == "bank"
+    assert described["earlier"]["reason"] == "mended in December"
+    assert f"log entry {described['earlier']['entry']} of {described['earlier']['at']}" in again
+    assert check_log(place.registry).size == log.size
+
+    def is_signed_anew(by: PrivateKey = ALEX, rule: str = "worse", until: date = date(2027, 1, 1)) -> bool:
+        return (
+            waive(place.registry, place.version, policy, rule, by, until=until, reason="for the test").earlier is None
+        )
+
+    assert not is_signed_anew()
+    assert is_signed_anew(by=ALEX_AGAIN), "another key of the same person"
+    assert is_signed_anew(rule="evaluation")
+    assert is_signed_anew(until=date(2027, 1, 2))
+    place.answer({"use.foreseeable_misuse": "as a lawyer"})
+    assert is_signed_anew(), "its record says something else since"
+    assert not is_signed_anew()
+
+
 @pytest.fixture
 def promoted(place: Place, policy: ReadPolicy) -> Place:
     """An alias that the policy let through."""
