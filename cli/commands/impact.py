@@ -29,7 +29,7 @@ def impact(
     with opened(home) as registry:
         described = describe_impact(registry, reference, limit=limit, depth=depth)
     if output is Output.json:
-        console.out_json(described.model_dump(mode="json") | {"rest": described.rest})
+        console.out_json(described.model_dump(mode="json", exclude={"relation"}) | {"rest": described.rest})
         return
     for label, text in described.lines():
         console.line(f"{label:<9} {console.printable(text)}", indent=10)

@@ -101,6 +101,12 @@ class NotWritable(Unavailable):
     reason: str
 
 
+class NoFolderToWrite(NotWritable):
+    reference = "no-folder-to-write"
+    why = "there is no folder {reason}"
+    fix = "make it with `mkdir -p`, or name a file in another folder"
+
+
 @dataclass(frozen=True, slots=True)
 class StatKey:
     """What the file system says about one state of one file; equal keys mean unchanged bytes, short of deceit."""
@@ -298,6 +304,8 @@ def unwritable(path: Path | str, error: OSError) -> KnownError:
     """The error to raise when writing `path` failed with `error`."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(path)
+    if error.errno == errno.ENOENT and isinstance(path, Path) and not path.parent.exists():
+        return NoFolderToWrite(path, str(path.parent))
     return NotWritable(path, error.strerror or str(error))
 
 

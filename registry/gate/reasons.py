@@ -76,7 +76,7 @@ def _reasons(facts: GateFacts, policy: GatePolicy) -> Iterator[Reason]:
             remedy="`registry verify` says what is wrong",
         )
     for recall in facts.recalls:
-        yield Reason(rule="recall", text=f"recalled: {recall}", remedy="use a version that was not made from it")
+        yield Reason(rule="recall", text=recall, remedy="use a version that was not made from it")
     if policy.evaluation is not None and not facts.is_base:
         yield from _of_evaluations(facts, policy.evaluation)
     for delta in () if facts.is_base else policy.deltas:

@@ -36,7 +36,7 @@ class AliasBound(Refused):
     why = "{because}"
     fix = (
         "leave --policy out, and the policy that it is bound to is asked; whoever may bind it says otherwise with "
-        "`registry gate set {guarded} --policy NAME`"
+        "`registry gate set {guarded} --policy NAME|FILE --reason TEXT --key FILE`"
     )
 
     name: str

@@ -30,14 +30,22 @@ _HOLD_MARK = b'"kind":"hold"'
 
 class OnHold(Refused):
     reference = "on-hold"
-    what = "{label} must not be deleted: {source} ({digest.short}) is on hold"
+    what = "{label} must not be deleted: {held} is on hold"
     why = "{because}"
-    fix = "nothing was deleted; whoever may put on hold releases it with `registry release {digest}`"
+    fix = (
+        "nothing was deleted; whoever may put on hold releases it with "
+        "`registry release {digest} --reason TEXT --key FILE`"
+    )
 
     label: str
     source: str
     digest: Digest
     because: str
+
+    @property
+    def held(self) -> str:
+        """What is on hold: the thing itself, or what is kept for it."""
+        return "it" if self.source == self.label else f"{self.source} ({self.digest.short})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,10 @@ class BoundPolicyUnread(NotChecked):
     reference = "bound-policy-unread"
     what = "the policy that {guarded} is bound to cannot be read"
     why = "{reason}"
-    fix = "use the release that it was written for, or bind another with `registry gate set {guarded} --policy NAME`"
+    fix = (
+        "use the release that it was written for, or bind another with "
+        "`registry gate set {guarded} --policy NAME|FILE --reason TEXT --key FILE`"
+    )
 
     guarded: str
     reason: str

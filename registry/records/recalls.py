@@ -29,14 +29,22 @@ EVER_RECALLED = "ever_recalled"  # the key in `meta` that is set once anything w
 
 class VersionRecalled(Refused):
     reference = "version-recalled"
-    what = "{label} must not be used: {source} ({digest.short}) is recalled"
+    what = "{label} must not be used: {recalled} is recalled"
     why = "{because}"
-    fix = "use what was not made from it; whoever may recall takes it back with `registry recall {digest} --undo`"
+    fix = (
+        "use what was not made from it; whoever may recall takes it back with "
+        "`registry recall {digest} --undo --reason TEXT --key FILE`"
+    )
 
     label: str
     source: str
     digest: Digest
     because: str
+
+    @property
+    def recalled(self) -> str:
+        """What is recalled: the thing itself, or what it was made from."""
+        return "it" if self.source == self.label else f"{self.source} ({self.digest.short})"
 
 
 class RecallsUnknown(NotChecked):

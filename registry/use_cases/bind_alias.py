@@ -34,7 +34,7 @@ class AlreadyBound(Taken):
     reference = "alias-already-bound"
     what = "{guarded} is bound to this very policy already"
     why = "{because}"
-    fix = "nothing was signed; `registry gate unset {guarded}` ends it"
+    fix = "nothing was signed; `registry gate unset {guarded} --reason TEXT --key FILE` ends it"
 
     guarded: str
     because: str
@@ -44,7 +44,7 @@ class NotBound(NotFound):
     reference = "alias-not-bound"
     what = "{guarded} is not bound to a policy"
     why = "{reason}"
-    fix = "`registry gate set {guarded} --policy NAME` binds it"
+    fix = "`registry gate set {guarded} --policy NAME|FILE --reason TEXT --key FILE` binds it"
 
     guarded: str
     reason: str
@@ -54,7 +54,9 @@ class BindingSpelling(InputRefused):
     reference = "binding-spelling"
     what = "{guarded} is not bound: its capital letters leave other spellings free"
     why = "people take {guarded} and {small} for the same alias, and what binds {small} holds for every spelling"
-    fix = "`registry gate set {small} --policy NAME` binds all of them; nothing was signed"
+    fix = (
+        "nothing was signed; `registry gate set {small} --policy NAME|FILE --reason TEXT --key FILE` binds all of them"
+    )
 
     guarded: str
     small: str

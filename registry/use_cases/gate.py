@@ -61,7 +61,10 @@ class GatePolicyUnknown(NotFound):
 
     @property
     def remedy(self) -> str:
-        return did_you_mean(closest(self.name, self.known), "name a file, or one of these")
+        otherwise = (
+            "name a file, or one of these; `registry gate show NAME@ALIAS` prints the one that an alias is bound to"
+        )
+        return did_you_mean(closest(self.name, self.known), otherwise)
 
 
 class GateClosed(Refused):
@@ -255,8 +258,20 @@ def held_against(
         policy=policy.policy.name,
         policy_digest=policy.digest,
         about=policy.policy.about,
-        decision=decide_gate(facts, policy.policy),
+        decision=_as_typed(decide_gate(facts, policy.policy), policy),
         facts=facts,
+    )
+
+
+def _as_typed(decision: GateDecision, policy: ReadPolicy) -> GateDecision:
+    """The decision with what opens it as it is typed: the policy that was named, where a word or a path means it."""
+    if policy.typed is None:
+        return decision
+    option = f"--policy {policy.typed}"
+    return decision.revised(
+        reasons=tuple(
+            reason.revised(remedy=reason.remedy.replace("--policy NAME|FILE", option)) for reason in decision.reasons
+        )
     )
 
 
@@ -413,7 +428,7 @@ def _another_policy(
     if (passed is None and not is_bound) or (passed is not None and passed.policy == asked.digest):
         return None
     through = "nothing was asked when it was moved" if passed is None else f"{passed.policy.short} let it through"
-    option = "" if is_bound else f" --policy {asked.policy.name}"
+    option = "" if is_bound else f" --policy {asked.typed or asked.policy.name}"
     return Reason(
         rule="policy",
         text=f"the policy {asked.policy.name} is another one ({asked.digest.short}): {through}",

@@ -29,7 +29,10 @@ class AlreadyOnHold(Taken):
     reference = "already-on-hold"
     what = "{name} is on hold already"
     why = "{because}"
-    fix = "nothing was signed; a hold that ends later is added with --until, and `registry release {digest}` takes all back"
+    fix = (
+        "nothing was signed; a hold that ends later is added with --until YYYY-MM-DD, and "
+        "`registry release {digest} --reason TEXT --key FILE` takes all back"
+    )
 
     name: str
     digest: Digest

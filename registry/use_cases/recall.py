@@ -27,7 +27,7 @@ class AlreadyRecalled(Taken):
     reference = "already-recalled"
     what = "{name} is recalled already"
     why = "{because}"
-    fix = "nothing was signed; `registry recall {digest} --undo` takes it back"
+    fix = "nothing was signed; `registry recall {digest} --undo --reason TEXT --key FILE` takes it back"
 
     name: str
     digest: Digest

@@ -253,9 +253,7 @@ class _Standing:
             is_base=version.kind == "base",
             lapsed=tuple(_lapsed(registry, said, record, speaking)),
             undecided=tuple(_no_longer_decided(registry, version, said)),
-            recalls=tuple(
-                f"recalled: {text}" for text in recall_texts(registry, version.manifest_digest, label=version.label)
-            ),
+            recalls=recall_texts(registry, version.manifest_digest, label=version.label),
         )
 
     @property

@@ -21,8 +21,9 @@ class ReachedVersion(Frozen):
 
 
 class Impact(Frozen):
-    """What something went into: the first of the versions, and of the aliases that point at one of them; how many there are.
+    """What something went into: the first of the versions, and of the aliases that point there; how many there are.
 
+    A version is not among what was made from it; its aliases are listed with the others, since what stops it stops them.
     Those that are listed are held against their manifests and the log; the rest is counted from the catalogue's rows.
     """
 
@@ -33,6 +34,7 @@ class Impact(Frozen):
     aliases: tuple[str, ...]
     alias_count: int
     recall: str | None  # of the subject itself, where one stands
+    relation: str = "made from it"
 
     @property
     def rest(self) -> int:
@@ -49,14 +51,14 @@ class Impact(Frozen):
         yield "impact", f"{self.name}  {self.subject}"
         if self.recall is not None:
             yield "recalled", self.recall
-        yield "versions", f"{self.count} reached"
+        yield "versions", f"{self.count} {self.relation}"
         for version in self.versions:
             aliases = f"  {', '.join(f'@{alias}' for alias in version.aliases)}" if version.aliases else ""
             yield "", f"{version.version}  {version.kind}{aliases}"
         if self.rest:
             yield "", f"and {self.rest} more, counted from the catalogue's rows; --limit lists more"
         more = f" and {self.aliases_rest} more" if self.aliases_rest else ""
-        yield "aliases", ", ".join(self.aliases) + more or "none points at any of them"
+        yield "aliases", ", ".join(self.aliases) + more or "none points there"
 
 
 def describe_impact(registry: Registry, reference: str, *, limit: int, depth: int | None = None) -> Impact:
@@ -74,25 +76,28 @@ def describe_impact(registry: Registry, reference: str, *, limit: int, depth: in
     """
     subject = subject_named(registry, reference)
     with registry.database.read() as tx:
-        below = versions_from(registry, tx, subject, limit=limit, depth=depth)
+        below = versions_from(registry, tx, subject, limit=limit + 1, depth=depth)
         sources = sources_meant(tx, subject)
-    listed = signed_versions(registry, below.first)
+    itself = None if subject.version is None else subject.version.label
+    made = [version for version in below.first if version.label != itself]
+    listed = signed_versions(registry, tuple(made[:limit]))
     if not subject.is_key:
         require_made_from(registry, listed, sources, name=subject.name)
     recall = recall_of(registry, Source(subject.digest, subject.name))
     return Impact(
         subject=subject.digest,
         name=subject.name,
-        count=below.count,
+        count=below.count if itself is None else below.count - 1,
         versions=tuple(
             ReachedVersion(
                 version=version.label, kind=version.kind, manifest=version.manifest_digest, aliases=version.aliases
             )
             for version in listed
         ),
-        aliases=below.aliases,
+        aliases=below.aliases[:limit],
         alias_count=below.alias_count,
         recall=None if recall is None else recall.because,
+        relation="registered by it, or made from such" if subject.is_key else "made from it",
     )
 
 

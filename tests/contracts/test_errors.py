@@ -79,6 +79,7 @@ OTHER_FACTS: dict[str, tuple[Mapping[str, object], ...]] = {
     "no-training-file": ({"value": None},),
     "nothing-compared": ({"failures": ()},),
     "nothing-to-resume": ({"stopped": ()},),
+    "on-hold": ({"label": "sums:1", "source": "sums:1"},),
     "pattern-unmatched": ({"pattern": "nams", "names": FEW},),
     "schema-mismatch": ({"found": "0001", "expected": "0002"}, {"found": "0009", "expected": "0002"}),
     "suite-not-in-repository": ({"files": ()}, {"files": MANY}),
@@ -89,6 +90,7 @@ OTHER_FACTS: dict[str, tuple[Mapping[str, object], ...]] = {
     "unknown-goal": ({"word": "latancy"},),
     "unknown-root": ({"signed_by": ()},),
     "unknown-suite": ({"name": "nams", "known": FEW},),
+    "version-recalled": ({"label": "sums:1", "source": "sums:1"},),
     "version-unknown": ({"close": ("sums:1",)},),
     "wrong-value": ({"value": "x" * 200}, {"value": ("a", "b")}),
 }
@@ -149,6 +151,17 @@ def test_every_error_reads_as_the_golden_file_has_it() -> None:
     if os.environ.get("UPDATE_GOLDEN") == "1":
         GOLDEN.write_text(text + "\n", encoding="utf-8")
     assert text + "\n" == GOLDEN.read_text(encoding="utf-8"), "errors.txt changed; look at it, then UPDATE_GOLDEN=1"
+
+
+SIGNED_ACTS = re.compile(r"`registry (recall|release|hold|approve|waive|gate set|gate unset|decide \S+ --on)\b[^`]*`")
+
+
+def test_an_act_that_a_sentence_tells_to_type_comes_with_the_options_that_it_needs() -> None:
+    acts = {
+        found.group() for error in every_error() for text in renderings(error) for found in SIGNED_ACTS.finditer(text)
+    }
+    assert len(acts) >= 5
+    assert [act for act in acts if not act.endswith(" --reason TEXT --key FILE`")] == []
 
 
 def test_a_reference_names_one_class() -> None:

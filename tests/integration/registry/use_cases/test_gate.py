@@ -372,7 +372,20 @@ def test_after_a_compromise_a_gate_is_closed_and_an_alias_that_is_bound_cannot_b
     bank = promoted.folder / "bank.yml"
     bank.write_bytes(policy.data)
     assert run(["promote", "sums:1", "champion", "--policy", str(bank), "--explain", *home]) == 3
-    assert "closed    approvals: 1 of 2 approvals" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "closed    approvals: 1 of 2 approvals" in told.out
+    assert f"→ `registry approve sums:1 --policy {bank} --reason TEXT --key FILE`" in told.out
+
+
+def test_another_policy_is_named_as_it_was_typed(
+    promoted: Place, policy: ReadPolicy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(promoted.folder / "state"))  # the copy of another test has another log
+    changed = promoted.folder / "changed.yml"
+    changed.write_bytes(policy.data + b"# looked through again\n")
+    words = ["gate", "status", "sums@champion", "--policy", str(changed), "--home", str(promoted.home.folder)]
+    assert run(words) == 3
+    assert f"→ `registry promote sums:1 champion --policy {changed}` decides by this one" in capsys.readouterr().out
 
 
 def test_the_first_page_of_a_report_says_whether_the_gate_is_open_by_the_records(

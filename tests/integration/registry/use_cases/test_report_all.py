@@ -125,7 +125,7 @@ def test_holds_that_end_and_decisions_that_went_stale_fall_due_and_a_gate_that_c
     (undecided,) = dues(whole, "decision")
     assert undecided.text.startswith("a decision does not count: its record says something else since (purpose: no")
     (used,) = whole.in_use
-    assert any(line.startswith("recalled: the data") for line in used.worry)
+    assert any(line.startswith("the data") for line in used.worry)
     assert used.worry[-1] == "the policy bank says no today: recall"
 
 
@@ -286,4 +286,4 @@ def test_an_alias_of_a_base_is_in_use_and_what_of_it_does_not_hold_is_told(regis
     recall(registry, "tiny:1", ALEX, reason="its licence was withdrawn")
     whole = report_all(registry, within_days=90)
     assert (whole.in_use_count, whole.worrying, whole.bases) == (1, 1, 1)
-    assert whole.in_use[0].worry[0].startswith("recalled: ")
+    assert whole.in_use[0].worry[0].startswith("tiny:1 (")

@@ -16,6 +16,7 @@ from peft_registry.registry.disk import files
 from peft_registry.registry.disk.files import (
     DiskFull,
     FileTooLarge,
+    NoFolderToWrite,
     NotWritable,
     OfferedFileRefused,
     StatKey,
@@ -177,6 +178,13 @@ def test_a_copy_never_replaces_a_file(tmp_path: Path) -> None:
     with pytest.raises(NotWritable):
         copy_and_hash(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "b").read_bytes() == b"old"
+
+
+def test_a_file_is_not_written_into_a_folder_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(NoFolderToWrite) as refused:
+        write_atomically(tmp_path / "missing" / "page.html", b"page")
+    assert refused.value.why == f"there is no folder {tmp_path / 'missing'}"
+    assert not (tmp_path / "missing").exists()
 
 
 @pytest.mark.parametrize("call", ["write_and_hash", "write_atomically", "write_below"])

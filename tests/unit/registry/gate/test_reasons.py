@@ -243,7 +243,7 @@ OTHER = HOUSE.revised(suite="other", stale=None, changes=(FlaggedChange(slice=No
     ("policy", "facts", "text"),
     [
         ({}, {"verdict": "broken", "verdict_text": "files: one differs"}, "it is broken: files: one differs"),
-        ({}, {"recalls": ("its base",)}, "recalled: its base"),
+        ({}, {"recalls": ("its base",)}, "its base"),
         ({"evaluation": {}}, {"suites": ()}, "it was not evaluated"),
         (
             {"evaluation": {"fresh": True}},
