@@ -31,7 +31,11 @@ def record(
     if output is Output.json:
         console.out_json(shown.to_json(with_history=history))
         return
-    lines = shown.history_lines() if history else shown.lines()
-    for label, text in lines:
-        console.line(f"{console.printable(label):<12} {console.printable(text)}", indent=13)
+    for number, part in enumerate(shown.history_parts() if history else shown.parts()):
+        if number:
+            console.out()
+        for label, text in part.lines:
+            console.line(f"{console.printable(label):<12} {console.printable(text)}", indent=13)
+        if part.rows:
+            console.table(part.rows, prose=1)
     console.next_step(f"registry report {shown.version}")

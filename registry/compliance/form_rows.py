@@ -105,11 +105,9 @@ class FormCount(Frozen):
 
     @property
     def text(self) -> str:
-        """`mdf: 40 rows, 21 filled, 5 open, 14 not asked, 0 outside`."""
-        return (
-            f"{self.form}: {self.rows} rows, {self.filled} filled, {self.open} open, {self.not_asked} not asked, "
-            f"{self.outside} outside"
-        )
+        """`mdf: 40 rows, 21 filled, 5 open, 14 not asked`; rows that this tool leaves alone are counted where there are any."""
+        left_alone = f", {self.outside} not for this tool" if self.outside else ""
+        return f"{self.form}: {self.rows} rows, {self.filled} filled, {self.open} open, {self.not_asked} not asked{left_alone}"
 
 
 def counts_of_forms(record: RecordSections) -> tuple[FormCount, ...]:

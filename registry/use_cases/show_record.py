@@ -1,7 +1,8 @@
 """The modification record of a version as values: for `registry record` and for programs. Nothing is written."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from peft_registry.registry.compliance.completeness import SectionCount, completeness, counts_of_sections
 from peft_registry.registry.compliance.contradictions import contradictions_with_run
@@ -19,18 +20,19 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of, required_record, version_statements
 from peft_registry.registry.records.version_statements import VersionStatements
 from peft_registry.registry.records.waiting_answers import answers_taken_up, waiting_answers
-from peft_registry.registry.reports.text import reason_text
+from peft_registry.registry.reports.text import THIN, plain, reason_text
 from peft_registry.registry.verification.signed_versions import signed_version
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.canonical import canonical_bytes
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.modification import ASKED, ModificationRecord
 from peft_registry.schemas.report import Gap
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.values import Value
 from peft_registry.schemas.version import Version
 
+_UNANSWERED = str(ASKED.reason)
 _SHOWN_CHARACTERS = 160  # of a value in a line; JSON has it whole
 
 
@@ -88,6 +90,13 @@ class RecordLink(Frozen):
             yield "supersedes", f"{self.supersedes}: {self.reason or 'no reason is given'}"
 
 
+class RecordPart(NamedTuple):
+    """A part of what people read of a record: labelled lines, then paths with what stands there."""
+
+    lines: tuple[tuple[str, str], ...] = ()
+    rows: tuple[tuple[str, str], ...] = ()
+
+
 class RecordShown(Frozen):
     """A version's record, what is open in it, and those that it superseded, oldest first and itself last."""
 
@@ -118,8 +127,21 @@ class RecordShown(Frozen):
         shown = self.model_dump(mode="json", exclude=left_out)
         return shown | {"signed": self.current.model_dump(mode="json", exclude={"changes"})}
 
+    def parts(self) -> Iterator[RecordPart]:
+        """What people read: which record it is and its counts, what is known by section, then what is open by who owes it."""
+        yield RecordPart(lines=self.lines())
+        signers = self._signers()
+        known = [(path, value) for path, value in self.values if value.known]
+        for _, values in groupby(known, key=lambda entry: entry[0].partition(".")[0]):
+            yield RecordPart(rows=tuple((path, _value_text(value, signers)) for path, value in values))
+        by_owner = sorted(self.open, key=lambda gap: gap.owner)
+        for owner, questions in groupby(by_owner, key=lambda gap: gap.owner):
+            rows = tuple((gap.field, _question_text(gap)) for gap in questions)
+            heading = f"{len(rows)} for {owner}; where no reason stands, {_UNANSWERED}"
+            yield RecordPart(lines=(("open", heading),), rows=rows)
+
     def lines(self) -> tuple[tuple[str, str], ...]:
-        """Label and text of each line, for people: what is known, then what is open by who owes it."""
+        """Label and text of each line about the record as a whole."""
         lines = [("version", self.version), *self.current.lines()]
         lines += [("answers", answers.text) for link in self.history for answers in link.answers]
         lines += [("answers", answers.text) for answers in (*self.waiting, *self.overtaken)]
@@ -128,31 +150,21 @@ class RecordShown(Frozen):
         lines += [("set aside", text) for text in self.set_aside]
         lines += [("contradicts", text) for text in self.contradictions]
         lines += [("judged again", text) for text in self.judged_again]
-        signers = self._signers()
-        lines += [(path, _value_text(value, signers)) for path, value in self.values if value.known]
-        by_owner = sorted(self.open, key=lambda gap: gap.owner)
-        lines += [
-            (gap.field, f"open, {gap.owner}: {gap.label} ({gap.answers}); {reason_text(gap.reason)}")
-            for gap in by_owner
-        ]
         return tuple(lines)
 
-    def history_lines(self) -> tuple[tuple[str, str], ...]:
-        """Label and text of each record with what it changed, oldest first."""
-        lines: list[tuple[str, str]] = [("version", self.version)]
+    def history_parts(self) -> Iterator[RecordPart]:
+        """Each record with what it changed, oldest first."""
+        yield RecordPart(lines=(("version", self.version),))
         signers = self._signers()
         for link in self.history:
-            lines += link.lines()
-            lines += [("answers", answers.text) for answers in link.answers]
-            for change in link.changes:
-                before, after = (
-                    _value_text(None if value is None else with_unit(change.path, value), signers)
-                    for value in (change.before, change.after)
-                )
-                lines.append((change.path, f"{before} → {after}"))
-        lines += [("answers", answers.text) for answers in (*self.waiting, *self.overtaken)]
-        lines += [("set aside", text) for text in self.set_aside]
-        return tuple(lines)
+            yield RecordPart(
+                lines=(*link.lines(), *(("answers", answers.text) for answers in link.answers)),
+                rows=tuple((change.path, _change_text(change, signers)) for change in link.changes),
+            )
+        rest = [("answers", answers.text) for answers in (*self.waiting, *self.overtaken)]
+        rest += [("set aside", text) for text in self.set_aside]
+        if rest:
+            yield RecordPart(lines=tuple(rest))
 
     def _signers(self) -> dict[Digest, str]:
         shown = [answers for link in self.history for answers in link.answers]
@@ -276,12 +288,31 @@ def _value_text(value: Value | None, signers: Mapping[Digest, str]) -> str:
         return "no such place"
     if not value.known:
         return f"unknown: {value.reason}"
-    plain = value.value if isinstance(value.value, str) else canonical_bytes(value.value).decode()
-    text = " ".join(plain.split())
-    if len(text) > _SHOWN_CHARACTERS:
-        text = f"{text[: _SHOWN_CHARACTERS - 1]}…"
     unit = f" {value.unit}" if value.unit else ""
+    text = _in_one_line(plain(value.value).replace(THIN, " "))
     return f"{text}{unit} [{', '.join(_origin(value, signers))}]"
+
+
+def _change_text(change: ValueChange, signers: Mapping[Digest, str]) -> str:
+    """A value before and after; to the last digit where they read the same otherwise."""
+    values = [None if value is None else with_unit(change.path, value) for value in (change.before, change.after)]
+    before, after = (_value_text(value, signers) for value in values)
+    if before == after:
+        before, after = (
+            "no such place" if value is None else _in_one_line(canonical_bytes(value.value).decode())
+            for value in values
+        )
+    return f"{before} → {after}"
+
+
+def _in_one_line(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"
+
+
+def _question_text(gap: Gap) -> str:
+    reason = "" if gap.reason == _UNANSWERED else f"; {reason_text(gap.reason)}"
+    return f"{gap.label} ({gap.answers}){reason}"
 
 
 def _origin(value: Value, signers: Mapping[Digest, str]) -> list[str]:

@@ -195,18 +195,18 @@ def test_the_counts_of_a_fine_tune_and_of_a_merge():
 
 
 FINE_TUNE = """
-annex_iv: 23 rows, 5 filled, 7 open, 11 not asked, 0 outside
-annex_xi: 14 rows, 4 filled, 5 open, 5 not asked, 0 outside
-annex_xii: 11 rows, 4 filled, 3 open, 4 not asked, 0 outside
-mdf: 40 rows, 19 filled, 9 open, 12 not asked, 0 outside
-pst: 17 rows, 2 filled, 9 open, 6 not asked, 0 outside
-record: 124 rows, 36 filled, 40 open, 48 not asked, 0 outside
+annex_iv: 23 rows, 5 filled, 7 open, 11 not asked
+annex_xi: 14 rows, 4 filled, 5 open, 5 not asked
+annex_xii: 11 rows, 4 filled, 3 open, 4 not asked
+mdf: 40 rows, 19 filled, 9 open, 12 not asked
+pst: 17 rows, 2 filled, 9 open, 6 not asked
+record: 124 rows, 36 filled, 40 open, 48 not asked
 """
 MERGE = """
-annex_iv: 23 rows, 4 filled, 6 open, 13 not asked, 0 outside
-annex_xi: 14 rows, 2 filled, 3 open, 9 not asked, 0 outside
-annex_xii: 11 rows, 4 filled, 2 open, 5 not asked, 0 outside
-mdf: 40 rows, 15 filled, 4 open, 21 not asked, 0 outside
-pst: 17 rows, 1 filled, 2 open, 14 not asked, 0 outside
-record: 124 rows, 34 filled, 34 open, 56 not asked, 0 outside
+annex_iv: 23 rows, 4 filled, 6 open, 13 not asked
+annex_xi: 14 rows, 2 filled, 3 open, 9 not asked
+annex_xii: 11 rows, 4 filled, 2 open, 5 not asked
+mdf: 40 rows, 15 filled, 4 open, 21 not asked
+pst: 17 rows, 1 filled, 2 open, 14 not asked
+record: 124 rows, 34 filled, 34 open, 56 not asked
 """
