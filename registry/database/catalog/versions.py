@@ -41,7 +41,13 @@ _VERSIONS: Select[Any] = select(
     versions.c.key_id,
     versions.c.registered_at,
     versions.c.log_index,
-).join_from(versions, artifacts, versions.c.manifest_digest == artifacts.c.manifest_digest)
+).join_from(
+    # a version whose artifact somebody removed is read, and told by `_version`: it is hidden from no list
+    versions,
+    artifacts,
+    versions.c.manifest_digest == artifacts.c.manifest_digest,
+    isouter=True,
+)
 
 # a statement takes longer to put together than to run: those that every command asks are put together once
 _BY_ALIAS = _VERSIONS.where(
@@ -58,14 +64,10 @@ _OF_ARTIFACTS = _VERSIONS.where(versions.c.manifest_digest.in_(bindparam("digest
     versions.c.log_index
 )
 _OF_ARTIFACT = _VERSIONS.where(versions.c.name == bindparam("name"), versions.c.manifest_digest == bindparam("digest"))
-_DESCRIBED = versions.join(artifacts, versions.c.manifest_digest == artifacts.c.manifest_digest)
 _OF_NAMES = versions.c.name.in_(bindparam("names", expanding=True))
-_COUNTS = select(versions.c.name, func.count()).select_from(_DESCRIBED).where(_OF_NAMES).group_by(versions.c.name)
+_COUNTS = select(versions.c.name, func.count()).where(_OF_NAMES).group_by(versions.c.name)
 _NEWEST_NUMBERS = (
-    select(versions.c.name, func.max(versions.c.number).label("newest"))
-    .select_from(_DESCRIBED)
-    .where(_OF_NAMES)
-    .group_by(versions.c.name)
+    select(versions.c.name, func.max(versions.c.number).label("newest")).where(_OF_NAMES).group_by(versions.c.name)
 )
 _ALIASES_OF = (
     select(aliases.c.name, aliases.c.number, aliases.c.alias)
@@ -216,7 +218,7 @@ def versions_named(tx: Transaction, keys: Sequence[tuple[str, int]]) -> tuple[Ve
 
 
 def newest_numbers(tx: Transaction, names: Sequence[str]) -> dict[str, int]:
-    """The number of the newest version of each name, of those whose artifact is described here, as `resolve` finds it."""
+    """The number of the newest version of each name, as `resolve` finds it."""
     newest: dict[str, int] = {}
     for part in in_parts(names):
         newest |= {row.name: row.newest for row in tx.execute(_NEWEST_NUMBERS, {"names": part})}
@@ -229,7 +231,7 @@ def newest_versions(tx: Transaction, *, limit: int) -> tuple[Version, ...]:
 
 
 def count_versions(tx: Transaction, name: str) -> int:
-    """How many versions of a name can be listed: those whose artifact is described here."""
+    """How many versions of a name can be listed."""
     return count_versions_of_each(tx, (name,))[name]
 
 
@@ -304,6 +306,8 @@ def read_versions(tx: Transaction, query: Select[Any], **values: Any) -> tuple[V
 
 
 def _version(row: Row[Any], pointing: tuple[str, ...]) -> Version:
+    if row.layout is None:
+        raise RowDamaged("artifacts", f"that of {row.name}:{row.number}, {row.manifest_digest}, is gone")
     try:
         return Version(**row._mapping, aliases=pointing)
     except ValidationError as error:
