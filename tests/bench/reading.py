@@ -61,8 +61,17 @@ PAGES = {
     "base page": (f"base={BASE_NAME}", None),
     "alias page": ("alias=champion", None),
     "newest page": ("kind=adapter", "-registered"),
+    "origin page": ("origin=made", None),
+    "signer page": ("signer=lab-1", None),
+    "size page": ("size>100", "-size"),
+    "time page": ("registered>=2020-01-01", "registered"),
+    "licence page": ("licence=unknown", None),
+    "verdict page": ("verdict=undetermined", None),
+    "recalled page": ("recalled=no", None),
+    "gate page": ("gate=none", None),
 }
-"""What `registry list --where … --sort …` is asked."""
+"""What `registry list --where … --sort …` is asked: by each facet that the load has; `tests/contracts/test_facets.py` holds how the
+pages of all of them are read, and that they visit no more rows among more versions."""
 ONCE = ("all versions", "verdict --all")
 """What is asked of every version: it grows with them, and is asked once."""
 
