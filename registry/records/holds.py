@@ -1,8 +1,8 @@
 """What is on hold, and must not be deleted: a signed hold keeps its subject, what that was made
 from and what was made from it.
 
-Which digests were put on hold is read from the entries of the log, and what belongs to them from the manifests in the
-store, so that no edited row of the catalogue lets anything go.
+Which digests were put on hold is read from the entries of the log, which hash to the root under its checkpoint, and what belongs
+to them from the manifests in the store, so that no edited row of the database lets anything go.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from peft_registry.registry.database import catalog
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.recalls import Source, sources_of
-from peft_registry.registry.records.snapshots import Snapshot, read_leaf, snapshot_if_trusted
+from peft_registry.registry.records.snapshots import Snapshot, proven_leaves, read_leaf, snapshot_if_trusted
 from peft_registry.registry.records.standing_acts import person_behind, standing_acts
 from peft_registry.registry.records.stored_manifests import manifest_in
 from peft_registry.schemas.acts import HoldPredicate
@@ -120,7 +119,7 @@ class Holds:
 
 
 def every_hold(registry: Registry, tx: Transaction) -> Holds:
-    """Every hold that stands.
+    """Every hold that stands. This reads the whole log.
 
     Raises:
         SaidDiffers, PathRejected, LogForked, LogTruncated, SnapshotMalformed: as `hold_of`.
@@ -128,7 +127,7 @@ def every_hold(registry: Registry, tx: Transaction) -> Holds:
     newest = snapshot_if_trusted(registry, tx)
     by_subject: dict[Digest, Hold] = {}
     above: dict[Digest, Hold] = {}
-    for subject in dict.fromkeys(_held_once(catalog.every_leaf(tx))):
+    for subject in dict.fromkeys(_held_once(data for _, data in proven_leaves(tx, newest))):
         hold = _standing(registry, tx, newest, Source(subject, _name(registry, subject)))
         if hold is None:
             continue

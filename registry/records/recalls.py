@@ -12,18 +12,27 @@ from functools import cache
 from pydantic import ValidationError
 
 from peft_registry.registry.database import catalog
+from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.snapshots import Snapshot, logged_leaf, snapshot_if_trusted, statements_under
+from peft_registry.registry.records.snapshots import (
+    Snapshot,
+    logged_leaf,
+    proven_leaves,
+    read_leaf,
+    snapshot_if_trusted,
+    statements_under,
+)
 from peft_registry.registry.records.standing_acts import person_behind, person_of, standing_acts
 from peft_registry.registry.records.stored_manifests import manifest_in
 from peft_registry.schemas.acts import RecallPredicate
 from peft_registry.schemas.errors import NotChecked, Refused
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.log import Event
+from peft_registry.schemas.log import Event, LogEvent
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.version import VerifyOutcome, Version
 
+_ACTS = (b'"kind":"hold"', b'"kind":"recall"')
 EVER_RECALLED = "ever_recalled"  # the key in `meta` that is set once anything was
 
 
@@ -246,17 +255,55 @@ def sources_of(registry: Registry, tx: Transaction, newest: Snapshot | None, art
         base = contents.base
         if base is not None:
             waiting.append(Source(base.identity.weights, "the weights of its base"))
-            bases = [base.manifest] if base.manifest is not None else _bases_with(tx, base.identity.weights)
-            waiting.extend(Source(manifest, "its base") for manifest in bases)
+            if base.manifest is not None:
+                waiting.append(Source(base.manifest, "its base"))
+            else:
+                waiting.extend(_bases_with(registry, tx, newest, base.identity.weights))
         # whoever recalls weights means them under every manifest that has them, also those of a result
         own = "the weights of the base" if contents.kind == "base" else f"the weights of {source.name}"
         waiting.append(Source(contents.weights_digest, own))
         waiting.extend(key_as_source(registry, key) for key in keys)
 
 
-def _bases_with(tx: Transaction, weights: Digest) -> list[Digest]:
-    """The manifests of the registered bases with these weights: what was imported alone names its base by them."""
-    return [version.manifest_digest for version in catalog.versions_with_weights(tx, weights) if version.kind == "base"]
+def _bases_with(registry: Registry, tx: Transaction, newest: Snapshot | None, weights: Digest) -> Iterator[Source]:
+    """The registered bases with these weights: what was imported alone names its base by them.
+
+    Those that are recalled or on hold are looked for among the entries of the log besides: whoever edits the rows of a base, or
+    deletes them, opens no door. One whose manifest is gone may be the base of anything.
+    """
+    for version in catalog.versions_with_weights(tx, weights):
+        if version.kind == "base":
+            yield Source(version.manifest_digest, "its base")
+    if newest is None:
+        return  # nothing shows that the entries are those that were signed over
+    for subject in _acted_on(registry, tx, newest):
+        contents = manifest_in(registry, subject)
+        if contents is None:
+            if any(_registering_keys(tx, newest, subject)):
+                yield Source(subject, "what may be its base")
+        elif contents.kind == "base" and contents.weights_digest == weights:
+            yield Source(subject, "its base")
+
+
+def _acted_on(registry: Registry, tx: Transaction, newest: Snapshot) -> tuple[Digest, ...]:
+    """What was ever recalled or put on hold, by the entries of the log."""
+
+    def covered() -> tuple[Digest, ...]:
+        entries = (data for index, data in proven_leaves(tx, newest) if index < newest.size)
+        return tuple(dict.fromkeys(_subjects_of_acts(entries)))
+
+    # what a checkpoint covers stays what it is
+    before = registry.kept("recalled or on hold", newest.checkpoint, covered)
+    pending = (data for _, data in SqlLogStore(tx).leaves_from(newest.size))
+    return tuple(dict.fromkeys((*before, *_subjects_of_acts(pending))))
+
+
+def _subjects_of_acts(entries: Iterable[bytes]) -> Iterator[Digest]:
+    for data in entries:
+        if any(mark in data for mark in _ACTS):  # nearly no entry has these bytes
+            leaf = read_leaf(data)
+            if isinstance(leaf, LogEvent) and leaf.kind in ("hold", "recall"):
+                yield leaf.subject
 
 
 def _registering_keys(tx: Transaction, newest: Snapshot | None, manifest: Digest) -> Iterator[str]:

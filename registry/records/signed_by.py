@@ -13,13 +13,12 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.snapshots import (
     Snapshot,
     VersionsDiffer,
+    proven_leaves,
     read_leaf,
     require_logged,
     snapshot_if_trusted,
 )
 from peft_registry.registry.signing.keys import key_id_named
-from peft_registry.registry.transparency import merkle, note
-from peft_registry.registry.transparency.log import LogForked, LogTruncated
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event
@@ -87,19 +86,16 @@ class _Said:
 
 
 def _read_log(tx: catalog.Transaction, newest: Snapshot | None) -> _Said:
-    """What every leaf says, if the leaves are those of the newest checkpoint."""
+    """What every leaf says, if the leaves are those of the newest checkpoint.
+
+    Raises:
+        LogForked, LogTruncated: they are not.
+    """
     said = _Said()
-    tree = merkle.Growing()
-    size, root = (0, merkle.EMPTY_ROOT) if newest is None else note.read_unverified(newest.checkpoint)[1:]
-    for index, data in enumerate(catalog.every_leaf(tx)):
-        tree.append(merkle.leaf_hash(data))
-        if tree.size == size and tree.root() != root:
-            raise LogForked("its first entries are others", size=size, signed=root, found=tree.root())
+    for index, data in proven_leaves(tx, newest):
         leaf = read_leaf(data)
         if isinstance(leaf, Event):
             said.note(index, leaf)
-    if tree.size < size:
-        raise LogTruncated(signed_size=size, found_size=tree.size)
     return said
 
 

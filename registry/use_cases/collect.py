@@ -20,7 +20,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import statement_of_entry
 from peft_registry.registry.records.holds import STORED, Hold, OnHold, every_hold, files_of
 from peft_registry.registry.records.signed_records import records_of, signed_statements
-from peft_registry.registry.records.snapshots import read_leaf
+from peft_registry.registry.records.snapshots import proven_leaves, read_leaf, snapshot_if_trusted
 from peft_registry.registry.records.subjects import DigestUnknown, Subject, subject_named
 from peft_registry.registry.signing.oms import BUNDLE_MAX_BYTES, parse_bundle
 from peft_registry.registry.storage.interface import ObjectInfo
@@ -204,8 +204,8 @@ def _named_in_the_log(registry: Registry, tx: Transaction, garbage: Sequence[Obj
 
 def _signed_texts(registry: Registry, tx: Transaction) -> Iterator[str]:
     """The manifest of each registration in the log, and what every statement says that belongs to an artifact."""
-    with closing(catalog.every_leaf(tx)) as leaves:
-        for index, data in enumerate(leaves):
+    with closing(proven_leaves(tx, snapshot_if_trusted(registry, tx))) as leaves:
+        for index, data in leaves:
             leaf = read_leaf(data)
             if not isinstance(leaf, Event) or leaf.says in _NAMES_NOTHING_KEPT:
                 continue

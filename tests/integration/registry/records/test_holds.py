@@ -22,6 +22,7 @@ from peft_registry.registry.records.subjects import DigestUnknown
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust import KeyLacksRole, UnlistedKey
 from peft_registry.registry.storage.interface import ObjectMissing
+from peft_registry.registry.transparency.log import LogForked
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.collect import Collected, NotGarbageYet, StillRegistered, collect
 from peft_registry.registry.use_cases.hold import AlreadyOnHold, HoldWithoutFuture, NotOnHold, hold, release
@@ -221,6 +222,19 @@ def test_removing_the_row_of_a_hold_lets_nothing_go(place: Place) -> None:
     with place.home.rows() as rows:
         rows.run("DELETE FROM statements WHERE kind = 'hold'")
     with pytest.raises(SaidDiffers):
+        place.collect()
+    assert place.registry.store.has(garbage)
+
+
+def test_an_edited_entry_of_a_hold_lets_nothing_go(place: Place) -> None:
+    """The row of the log says that something else was put on hold."""
+    garbage = place.garbage(b"left over")
+    place.hold(garbage)
+    with place.home.rows() as rows:
+        for leaf in rows.run("SELECT leaf FROM log_events").scalars().all():
+            other = bytes(leaf).replace(garbage.hex.encode(), place.data.hex.encode())
+            rows.run("UPDATE log_events SET leaf = :other WHERE leaf = :leaf", other=other, leaf=leaf)
+    with pytest.raises(LogForked):
         place.collect()
     assert place.registry.store.has(garbage)
 

@@ -21,6 +21,7 @@ from peft_registry.registry.records.subjects import DigestUnknown, KeyWithoutLin
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust import KeyLacksRole, UnlistedKey
 from peft_registry.registry.signing.trust_chain import render_chain
+from peft_registry.registry.transparency.log import LogForked
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.check_serving import check_for_vllm
 from peft_registry.registry.use_cases.find import find_versions
@@ -232,17 +233,51 @@ def test_a_base_its_weights_and_every_artifact_on_the_way_can_be_recalled(place:
     assert (found is not None) is stopped
 
 
-def test_a_recalled_base_stops_what_names_it_by_its_weights_alone(place: Place) -> None:
+def register_alone(place: Place) -> None:
+    """A version that names its base by its weights, as what was imported where its base was not registered."""
     base = add_a_base(place.registry, place.folder / "base")
     artifact = an_artifact(place.folder / "alone", base, name="alone", value=0.0625)
     assert artifact.manifest.base is not None
     reference = artifact.manifest.base.revised(manifest=None)
     alone = replace(artifact, manifest=artifact.manifest.revised(base=reference, parents=()))
     register_version(place.registry, alone)
+
+
+def test_a_recalled_base_stops_what_names_it_by_its_weights_alone(place: Place) -> None:
+    register_alone(place)
     assert "alone:1" in place.recall("tiny")
     for door in DOORS.values():
         with pytest.raises(VersionRecalled, match="its base"):
             door(place, place.version("alone"))
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_no_row_of_a_recalled_base_is_needed_to_stop_what_names_it_by_its_weights(place: Place, door: str) -> None:
+    """A row may be gone, or say that the base has other weights; a manifest that is gone may be that of the base."""
+    register_alone(place)
+    place.recall("tiny")
+    tiny = place.version("tiny").manifest_digest
+    with place.home.rows() as rows:
+        rows.run("DELETE FROM versions WHERE manifest_digest = :manifest", manifest=str(tiny))
+    with pytest.raises(VersionRecalled, match="alone:1 must not be used: its base"):
+        DOORS[door](place, place.version("alone"))
+    place.registry.store.delete(tiny)
+    found = next(recalls_above(place.registry, place.version("alone").manifest_digest))
+    assert found.text.startswith(f"what may be its base ({tiny.short})")
+
+
+def test_an_edited_entry_of_a_recall_hides_no_base_from_what_names_it_by_its_weights(place: Place) -> None:
+    register_alone(place)
+    place.recall("tiny")
+    tiny = place.version("tiny").manifest_digest
+    with place.home.rows() as rows:
+        rows.run("DELETE FROM versions WHERE manifest_digest = :manifest", manifest=str(tiny))
+        leaf = rows.run("SELECT leaf FROM log_events ORDER BY seq DESC").scalars().all()[1]
+        other = bytes(leaf).replace(tiny.hex.encode(), place.data.hex.encode())
+        assert other != leaf
+        rows.run("UPDATE log_events SET leaf = :other WHERE leaf = :leaf", other=other, leaf=leaf)
+    with pytest.raises(LogForked):
+        pull_version(place.registry, place.version("alone"), place.folder / "pulled")
 
 
 @pytest.mark.parametrize("door", DOORS)
