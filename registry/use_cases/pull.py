@@ -119,7 +119,10 @@ def pull_version(
         require_not_recalled(registry, version)
     decisions = decision_file(registry, version) if with_decisions else None
     with _new_folder(destination) as part:
-        return verified_copy(registry, version, part, trust=trust, look_for_base=look_for_base, decisions=decisions)
+        outcome = verified_copy(registry, version, part, trust=trust, look_for_base=look_for_base, decisions=decisions)
+        if for_use:  # again: copying and hashing a large model takes minutes, in which somebody may recall it
+            require_not_recalled(registry, version)
+        return outcome
 
 
 def pull_with_base(
@@ -152,6 +155,7 @@ def pull_with_base(
             decisions=decision_file(registry, version),
         )
         _write_for_loaders(part, manifest, destination.resolve() / BASE_FOLDER)
+        require_not_recalled(registry, version)  # again, as `pull_version`
     return PulledWithBase(outcome, base)
 
 

@@ -75,7 +75,9 @@ def pull_to_cache(
             tempfile.TemporaryDirectory(prefix=".registry-pull-", dir=cache) as scratch,
             closing(RunDigests()) as digests,
         ):
-            return _Pull(registry, version, cache.resolve(), Path(scratch), digests, trust).fill_entry()
+            cached = _Pull(registry, version, cache.resolve(), Path(scratch), digests, trust).fill_entry()
+        require_not_recalled(registry, version)  # again: copying takes minutes, in which somebody may recall it
+        return cached
     except OSError as error:
         raise unwritable(cache, error) from error
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import insert
@@ -22,6 +23,8 @@ from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust import KeyLacksRole, UnlistedKey
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.transparency.log import LogForked
+from peft_registry.registry.use_cases import pull as pull_module
+from peft_registry.registry.use_cases import pull_to_cache as pull_to_cache_module
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.check_serving import check_for_vllm
 from peft_registry.registry.use_cases.find import find_versions
@@ -41,7 +44,7 @@ from peft_registry.registry.use_cases.statements import PredicateMalformed, reco
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.mirror import OutboxEntry
-from peft_registry.schemas.version import Version
+from peft_registry.schemas.version import VerifyOutcome, Version
 from tests.builders.backends import BACKENDS, MadeHome, make_on
 from tests.builders.homes import NOW, add_a_base, an_artifact
 from tests.builders.lineage import register_made_from, register_merge
@@ -333,6 +336,29 @@ def test_a_pending_recall_stops_already_and_a_pending_undo_opens_nothing(place: 
     assert next(recalls_above(place.registry, digest)).reason == WHY
     say(undone=True)
     assert next(recalls_above(place.registry, digest)).reason == WHY
+
+
+@pytest.mark.parametrize("door", ["pull", "pull --with-base", "pull --cache"])
+def test_a_recall_while_a_version_is_copied_stops_the_copy(
+    place: Place, door: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copying and hashing a large model takes minutes."""
+    module = pull_to_cache_module if door == "pull --cache" else pull_module
+    verify = module.verify_folder
+
+    def recalled_meanwhile(*arguments: Any, **named: Any) -> VerifyOutcome:
+        outcome = verify(*arguments, **named)
+        if (
+            named["version"].name == "more"
+            and next(recalls_above(place.registry, outcome.manifest_digest), None) is None
+        ):
+            place.recall("more")
+        return outcome
+
+    monkeypatch.setattr(module, "verify_folder", recalled_meanwhile)
+    with pytest.raises(VersionRecalled, match="more:1 must not be used"):
+        DOORS[door](place, place.version("more"))
+    assert not (place.folder / "pulled").exists()
 
 
 def test_what_cannot_be_recalled_is_told_and_nothing_is_signed(place: Place) -> None:
