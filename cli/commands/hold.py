@@ -97,4 +97,10 @@ def _show(changed: "HoldChanged", output: Output) -> None:
     state = "released" if changed.released else "on hold"
     until = "" if changed.until is None else f", until {changed.until[:10]}"
     console.line(f"{state:<9} {console.printable(changed.name)}  {changed.subject}{until}", indent=10)
+    if changed.still is not None:
+        console.line(f"{'still':<9} kept: {console.printable(changed.still)}", indent=10)
+    if changed.released and changed.pending:
+        console.line(
+            f"{'waits':<9} for whoever holds the log key: until a checkpoint covers it, the hold stands", indent=10
+        )
     console.next_step("registry gc --dry-run" if changed.version is None else f"registry show {changed.version}")

@@ -58,7 +58,13 @@ def recall(
     for version in done.touched[:_SHOWN]:
         aliases = f"  {', '.join(f'@{alias}' for alias in version.aliases)}" if version.aliases else ""
         console.line(f"{'reaches':<9} {console.printable(version.version)}{aliases}", indent=10)
+        for recall_text in version.still:
+            console.line(f"{'':<9} still recalled: {console.printable(recall_text)}", indent=10)
     if len(done.touched) > _SHOWN:
         console.line(f"{'':<9} and {len(done.touched) - _SHOWN} more: --output json lists all", indent=10)
+    if undo and done.pending:
+        console.line(
+            f"{'waits':<9} for whoever holds the log key: until a checkpoint covers it, the recall stands", indent=10
+        )
     if done.touched:
         console.next_step(f"registry show {done.touched[-1].version}")

@@ -5,7 +5,7 @@ whoever deletes the manifest of something registered: what that was made from is
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -23,7 +23,12 @@ from peft_registry.registry.records.snapshots import (
     snapshot_if_trusted,
     statements_under,
 )
-from peft_registry.registry.records.standing_acts import person_behind, person_of, standing_acts
+from peft_registry.registry.records.standing_acts import (
+    is_being_taken_back,
+    person_behind,
+    person_of,
+    standing_acts,
+)
 from peft_registry.registry.records.stored_manifests import manifest_in
 from peft_registry.schemas.acts import RecallPredicate
 from peft_registry.schemas.errors import NotChecked, Refused
@@ -168,8 +173,8 @@ def recall_texts(registry: Registry, manifest: Digest, *, label: str | None = No
     return tuple(texts)
 
 
-def recalled_among(registry: Registry, manifests: Iterable[Digest]) -> frozenset[Digest]:
-    """Which of these artifacts must not be used, or may be such; what several of them come from is looked up once.
+def recalls_among(registry: Registry, labels: Mapping[Digest, str]) -> dict[Digest, tuple[str, ...]]:
+    """The same of many artifacts, by manifest, each with what a reader calls it; what several come from is looked up once.
 
     Raises:
         SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
@@ -178,17 +183,28 @@ def recalled_among(registry: Registry, manifests: Iterable[Digest]) -> frozenset
         newest = snapshot_if_trusted(registry, tx)
 
         @cache
-        def is_recalled(digest: Digest) -> bool:
-            return _standing(registry, tx, newest, Source(digest, digest.short)) is not None
+        def standing(digest: Digest) -> Recall | None:
+            return _standing(registry, tx, newest, Source(digest, digest.short))
 
-        return frozenset(
-            manifest
-            for manifest in manifests
-            if any(
-                source.is_unread or is_recalled(source.digest)
-                for source in sources_of(registry, tx, newest, Source(manifest, manifest.short))
-            )
-        )
+        def texts(manifest: Digest, label: str) -> Iterator[str]:
+            for source in sources_of(registry, tx, newest, Source(manifest, label)):
+                recall = standing(source.digest)
+                if recall is not None:
+                    yield replace(recall, source=source).text
+                if source.is_unread:
+                    yield f"not known: {RecallsUnknown(label, source.name, source.digest).why}"
+
+        return {manifest: tuple(texts(manifest, label)) for manifest, label in labels.items()}
+
+
+def recalled_among(registry: Registry, manifests: Iterable[Digest]) -> frozenset[Digest]:
+    """Which of these artifacts must not be used, or may be such.
+
+    Raises:
+        SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
+    """
+    labels = {manifest: manifest.short for manifest in manifests}
+    return frozenset(manifest for manifest, texts in recalls_among(registry, labels).items() if texts)
 
 
 def ever_recalled(registry: Registry, tx: Transaction, manifest: Digest) -> bool:
@@ -220,6 +236,17 @@ def recall_of(registry: Registry, source: Source) -> Recall | None:
     """
     with registry.database.read() as tx:
         return _standing(registry, tx, snapshot_if_trusted(registry, tx), source)
+
+
+def is_being_undone(registry: Registry, digest: Digest) -> bool:
+    """Whether the recall of a digest stands no longer than until a checkpoint covers what takes it back.
+
+    Raises:
+        SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
+    """
+    with registry.database.read() as tx:
+        newest = snapshot_if_trusted(registry, tx)
+        return is_being_taken_back(registry, tx, newest, digest, "recall", taken_back_by="undone")
 
 
 def key_as_source(registry: Registry, key_id: str) -> Source:

@@ -1,5 +1,7 @@
 """Which acts stand about a digest: those that were signed by whoever may, and that nothing took back since."""
 
+from dataclasses import dataclass
+
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import require_may_say
@@ -33,6 +35,57 @@ def standing_acts(
     Raises:
         SaidDiffers, PathRejected: as `statements_under`; and a covered act is another text than was logged.
     """
+    standing: tuple[StoredStatement, ...] = ()
+    for act in _acts(registry, tx, newest, subject, kind, taken_back_by=taken_back_by):
+        if not act.takes_back:
+            # one that no checkpoint covers yet counts already: waiting would let out what must not get out
+            standing = (*standing, act.entry)
+        elif act.is_covered:
+            standing = ()
+    return standing
+
+
+def is_being_taken_back(
+    registry: Registry,
+    tx: Transaction,
+    newest: Snapshot | None,
+    subject: Digest,
+    kind: StatementKind,
+    *,
+    taken_back_by: str,
+) -> bool:
+    """Whether what takes all that stands back is signed, and waits for a checkpoint; the arguments are those of `standing_acts`.
+
+    Raises:
+        SaidDiffers, PathRejected: as `standing_acts`.
+    """
+    acts = _acts(registry, tx, newest, subject, kind, taken_back_by=taken_back_by)
+    return bool(acts) and acts[-1].takes_back and not acts[-1].is_covered
+
+
+@dataclass(frozen=True, slots=True)
+class _Act:
+    """An act that counts, or that takes back once a checkpoint covers it."""
+
+    entry: StoredStatement
+    takes_back: bool
+    is_covered: bool
+
+
+def _acts(
+    registry: Registry,
+    tx: Transaction,
+    newest: Snapshot | None,
+    subject: Digest,
+    kind: StatementKind,
+    *,
+    taken_back_by: str,
+) -> tuple[_Act, ...]:
+    """The acts of a kind about a digest of those who may, in the order of the log.
+
+    Raises:
+        SaidDiffers, PathRejected: as `standing_acts`.
+    """
     said = statements_under(tx, newest, subject)
     for entry in said if newest is None else covered_by(newest, said):
         if entry.kind == kind:
@@ -40,17 +93,15 @@ def standing_acts(
     # both: a row that is pending may name another kind than what was signed
     stored = tuple(entry for entry in said if entry.kind == kind and entry.statement.kind == kind)
     covered = stored if newest is None else covered_by(newest, stored)
-    standing: tuple[StoredStatement, ...] = ()
+    acts: list[_Act] = []
     for entry in stored:
         is_covered = entry in covered
-        if entry.statement.predicate.get(taken_back_by) is not True:
-            # one that no checkpoint covers yet counts already, if it is signed: waiting would let out what must not get out
-            if is_covered or _is_signed(registry, entry):
-                standing = (*standing, entry)
-        # taken back by what a checkpoint covers alone, and by a key that may
-        elif is_covered and _may_say(registry, entry):
-            standing = ()
-    return standing
+        takes_back = entry.statement.predicate.get(taken_back_by) is True
+        # of those that a checkpoint covers, what forbids counts whoever signed it, and what takes back only from a key that may
+        counts = (not takes_back or _may_say(registry, entry)) if is_covered else _is_signed(registry, entry)
+        if counts:
+            acts.append(_Act(entry, takes_back, is_covered))
+    return tuple(acts)
 
 
 def _require_unaltered(subject: Digest, entry: StoredStatement) -> None:

@@ -6,9 +6,11 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
-from peft_registry.registry.records.checkpoints import publish_checkpoint
-from peft_registry.registry.records.holds import STORED, hold_of
+from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
+from peft_registry.registry.records.holds import STORED, Hold, every_hold, hold_of
 from peft_registry.registry.records.recalls import Source
+from peft_registry.registry.records.snapshots import snapshot_if_trusted
+from peft_registry.registry.records.standing_acts import is_being_taken_back
 from peft_registry.registry.records.subjects import DigestUnknown, Subject, subject_named
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.statements import (
@@ -59,13 +61,18 @@ class HoldWithoutFuture(InputRefused):
 
 
 class HoldChanged(Frozen):
-    """What is on hold now, or no more; `until` is when that ends by itself."""
+    """What is on hold now, or no more; `until` is when that ends by itself, `pending` until a checkpoint covers it.
+
+    Of what was released `still` is the hold that keeps it all the same.
+    """
 
     subject: Digest
     name: str
     version: str | None  # where it is one
     released: bool
     until: Timestamp | None
+    pending: bool
+    still: str | None
     statement: Digest
 
 
@@ -114,17 +121,23 @@ def _sign(
             raise DigestUnknown(subject.digest)
         _require_needed(registry, tx, subject, until=until, released=released)
         at = sayable_at(registry, tx, signed.key_id, (PREDICATE_TYPES["hold"],))
-        record_statement(tx, subject.digest, signed, at=at)
+        index = record_statement(tx, subject.digest, signed, at=at)
         for version in catalog.version_by_digest(tx, subject.digest):
             payload = {"statement": str(signed.digest)}
             catalog.enqueue(tx, kind="statement", subject=subject.digest, version_label=version.label, payload=payload)
     publish_checkpoint(registry)
+    keeping: Hold | None = None
+    if released:
+        with registry.database.read() as tx:
+            keeping = every_hold(registry, tx).keeping(registry, tx, subject.digest)
     return HoldChanged(
         subject=subject.digest,
         name=subject.name,
         version=None if subject.version is None else subject.version.label,
         released=released,
         until=until,
+        pending=index >= covered_size(registry),
+        still=None if keeping is None else keeping.text,
         statement=signed.digest,
     )
 
@@ -145,5 +158,16 @@ def _require_needed(
     standing = hold_of(registry, tx, Source(subject.digest, subject.name))
     if released and standing is None:
         raise NotOnHold(subject.name)
-    if not released and standing is not None and standing.lasts_beyond(until):
+    # whoever holds what is being released means it, as of a recall that is being undone
+    if (
+        not released
+        and standing is not None
+        and standing.lasts_beyond(until)
+        and not _is_being_released(registry, tx, subject)
+    ):
         raise AlreadyOnHold(subject.name, subject.digest, standing.because)
+
+
+def _is_being_released(registry: Registry, tx: Transaction, subject: Subject) -> bool:
+    newest = snapshot_if_trusted(registry, tx)
+    return is_being_taken_back(registry, tx, newest, subject.digest, "hold", taken_back_by="released")

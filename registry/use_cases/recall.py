@@ -3,9 +3,9 @@
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
-from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
 from peft_registry.registry.records.facets import RECALLED
-from peft_registry.registry.records.recalls import EVER_RECALLED, Source, recall_of
+from peft_registry.registry.records.recalls import EVER_RECALLED, Source, is_being_undone, recall_of, recalls_among
 from peft_registry.registry.records.subjects import Subject, subject_named, versions_from
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.statements import (
@@ -44,19 +44,21 @@ class NotRecalled(NotFound):
 
 
 class StoppedVersion(Frozen):
-    """A version that a recall stops, and the aliases that point at it."""
+    """A version that a recall stops, and the aliases that point at it; of a recall that is undone, what stops it all the same."""
 
     version: str
     manifest: Digest
     aliases: tuple[str, ...]
+    still: tuple[str, ...] = ()
 
 
 class Recalled(Frozen):
-    """What was recalled, or is free again, and the versions that this touches."""
+    """What was recalled, or is free again, and the versions that this touches; `pending` until a checkpoint covers it."""
 
     subject: Digest
     name: str
     undone: bool
+    pending: bool
     statement: Digest
     touched: tuple[StoppedVersion, ...]
 
@@ -82,7 +84,7 @@ def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, u
     signed = sign_statement(subject.digest, "recall", predicate, signer)
     with registry.database.write() as tx:
         at = sayable_at(registry, tx, signed.key_id, (PREDICATE_TYPES["recall"],))
-        record_statement(tx, subject.digest, signed, at=at)
+        index = record_statement(tx, subject.digest, signed, at=at)
         below = versions_from(registry, tx, subject, limit=_ALL).first
         # rows choose what is looked at, and whether a recall stands is found out there: none is taken away when it is undone
         catalog.set_meta(tx, EVER_RECALLED, "yes")
@@ -93,16 +95,30 @@ def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, u
                 tx, kind="statement", subject=version.manifest_digest, version_label=version.label, payload=payload
             )
     publish_checkpoint(registry)
+    still = recalls_among(registry, {version.manifest_digest: version.label for version in below}) if undo else {}
     touched = tuple(
-        StoppedVersion(version=version.label, manifest=version.manifest_digest, aliases=version.aliases)
+        StoppedVersion(
+            version=version.label,
+            manifest=version.manifest_digest,
+            aliases=version.aliases,
+            still=still.get(version.manifest_digest, ()),
+        )
         for version in below
     )
-    return Recalled(subject=subject.digest, name=subject.name, undone=undo, statement=signed.digest, touched=touched)
+    return Recalled(
+        subject=subject.digest,
+        name=subject.name,
+        undone=undo,
+        pending=index >= covered_size(registry),
+        statement=signed.digest,
+        touched=touched,
+    )
 
 
 def _require_needed(registry: Registry, subject: Subject, *, undo: bool) -> None:
     standing = recall_of(registry, Source(subject.digest, subject.name))
     if undo and standing is None:
         raise NotRecalled(subject.name)
-    if not undo and standing is not None:
+    # whoever recalls what is being undone means it: it would be free as soon as a checkpoint covers the undoing
+    if not undo and standing is not None and not is_being_undone(registry, subject.digest):
         raise AlreadyRecalled(subject.name, subject.digest, standing.because)

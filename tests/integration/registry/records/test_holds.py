@@ -14,6 +14,7 @@ import pytest
 from peft_registry.cli.main import run
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.holds import OnHold
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.snapshots import SaidDiffers
@@ -214,6 +215,33 @@ def test_what_cannot_be_held_is_told_and_nothing_is_signed(place: Place) -> None
     with pytest.raises(PredicateMalformed):
         hold(place.registry, "sums", OFFICER, reason="  ")
     assert check_log(place.registry).size == size
+
+
+def test_releasing_one_hold_tells_what_still_keeps_it(place: Place) -> None:
+    place.hold(place.data)
+    place.hold("sums")
+    told = release(place.registry, "sums", OFFICER, reason="case 7 is closed")
+    assert told.still is not None and place.data.short in told.still and WHY in told.still
+    assert release(place.registry, str(place.data), OFFICER, reason="case 8 is closed").still is None
+
+
+def test_a_release_that_no_checkpoint_covers_is_told_and_whoever_holds_meanwhile_is_not_overruled(
+    place: Place,
+) -> None:
+    place.hold("sums")
+    key = place.registry.folder / "keys" / "log.key"
+    key.rename(place.folder / "log.key")
+    place.registry.close()
+    place.registry = place.home.opened(now=NOW)
+    told = release(place.registry, "sums", OFFICER, reason="case 7 is closed")
+    assert told.pending and told.still is not None and WHY in told.still
+    hold(place.registry, "sums", OFFICER, reason="case 9")
+    (place.folder / "log.key").rename(key)
+    place.registry.close()
+    place.registry = place.home.opened(now=NOW)
+    publish_checkpoint(place.registry)
+    (text,) = describe_version(place.registry, "sums").holds
+    assert text.endswith("case 9")
 
 
 def test_removing_the_row_of_a_hold_lets_nothing_go(place: Place) -> None:

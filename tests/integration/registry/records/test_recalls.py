@@ -14,6 +14,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.where import read_query
 from peft_registry.registry.mlflow.home_reader import HomeReader
 from peft_registry.registry.mlflow.projected_versions import projection_of
+from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.recalls import RecallsUnknown, VersionRecalled, recalls_above, with_recalls
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.snapshots import SaidDiffers, VersionsDiffer
@@ -336,6 +337,61 @@ def test_a_pending_recall_stops_already_and_a_pending_undo_opens_nothing(place: 
     assert next(recalls_above(place.registry, digest)).reason == WHY
     say(undone=True)
     assert next(recalls_above(place.registry, digest)).reason == WHY
+
+
+def test_undoing_one_recall_tells_what_still_stops_each_version(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))  # of a user who saw no other copy of this home
+    place.recall("more", reason="it insults people")
+    place.recall(place.data)
+    done = recall(place.registry, str(place.data), APPROVER, reason="they agreed", undo=True)
+    more = place.version("more").manifest_digest
+    why = f"alex recalled it at {NOW}: it insults people"
+    assert {version.version: version.still for version in done.touched} == {
+        "more:1": (f"more:1 ({more.short}): {why}",),
+        "product:1": (f"its adapter ({more.short}): {why}",),
+        "sums:1": (),
+    }
+    assert not done.pending
+    place.recall(place.data)
+    key = tmp_path / "approver.key"
+    APPROVER.save(key, b"pass phrase of alex")
+    (tmp_path / "phrase").write_text("pass phrase of alex")
+    (tmp_path / "phrase").chmod(0o600)
+    words = ["recall", str(place.data), "--undo", "--reason", "once more", "--key", str(key)]
+    words += ["--key-passphrase-file", str(tmp_path / "phrase"), "--home", str(place.registry.folder)]
+    assert run(words) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"reaches product:1 still recalled: its adapter ({more.short}): {why}" in told
+    assert told.endswith("reaches sums:1")
+
+
+def without_log_key(place: Place) -> Registry:
+    """The home as an approver has it who does not hold the log key."""
+    place.registry.close()
+    (place.registry.folder / "keys" / "log.key").rename(place.folder / "log.key")
+    place.registry = place.home.opened(now=NOW)
+    return place.registry
+
+
+def test_an_undoing_that_no_checkpoint_covers_is_told_and_whoever_recalls_meanwhile_is_not_overruled(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.recall("product")
+    registry = without_log_key(place)
+    digest = place.version("product").manifest_digest
+    done = recall(registry, "product", APPROVER, reason="it was another", undo=True)
+    assert done.pending and WHY in str(done.touched[0].still)
+    recall(registry, "product", APPROVER, reason="it was this one")
+    (place.folder / "log.key").rename(registry.folder / "keys" / "log.key")
+    place.registry.close()
+    place.registry = place.home.opened(now=NOW)
+    publish_checkpoint(place.registry)
+    (found,) = recalls_above(place.registry, digest)
+    assert found.reason == "it was this one"
+    with pytest.raises(AlreadyRecalled):
+        place.recall("product")
 
 
 @pytest.mark.parametrize("door", ["pull", "pull --with-base", "pull --cache"])
