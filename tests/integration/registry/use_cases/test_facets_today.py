@@ -16,6 +16,7 @@ from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases import find
 from peft_registry.registry.use_cases.approve import approve, waive
 from peft_registry.registry.use_cases.bind_alias import bind_alias, guarded_named
+from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.decide import decide, decide_question, write_form
 from peft_registry.registry.use_cases.fill_facets import fill_facets
 from peft_registry.registry.use_cases.find import find_versions
@@ -227,3 +228,13 @@ def test_an_upgrade_finds_what_was_decided_and_recalled_before(
     assert found(registry, "recalled=yes") == BOTH
     for status in statuses:
         assert "sums:1" in found(registry, f"verdict={status}")
+
+
+def test_the_check_of_the_log_names_a_missing_mark_of_recalls(registry: Registry) -> None:
+    """Without it nobody looks for what is recalled, and a list of what is would be empty."""
+    recall(registry, f"{version_named(registry, 'sums').manifest_digest}", ALEX, reason="it does harm")
+    assert check_log(registry).contradictions == ()
+    with registry.database.write() as tx:
+        tx.exec_driver_sql("DELETE FROM meta WHERE key = 'ever_recalled'")
+    first = check_log(registry).contradictions[0]
+    assert (first.place, first.text) == ("recalls", "one is recorded, and the row that says that there was any is not")
