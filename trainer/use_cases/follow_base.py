@@ -49,7 +49,7 @@ def base_of_model(registry: Registry, model: Any, asked: str | None, observe: Ob
 
     Raises:
         BaseOfModelUnknown: the configuration names none.
-        VersionRecalled: the base is recalled.
+        VersionRecalled: the base is recalled, or its weights are.
         NotABase: what has these files, or is named, is registered as something else.
         KnownError: as `intake_base`.
     """
@@ -70,7 +70,9 @@ def base_of_model(registry: Registry, model: Any, asked: str | None, observe: Ob
     name = default_name(source)
     observe(Said("base", f"{source} is not registered here, and is added as {name}"))
     revision = commit if where == source and not Path(source).exists() else None
-    return intake_base(registry, where, name=name, revision=revision, observe=observe).version
+    added = intake_base(registry, where, name=name, revision=revision, observe=observe).version
+    require_not_recalled(registry, added)  # it may have the weights of a recalled one, beside other files
+    return added
 
 
 def _as_loaded(source: str, commit: str | None) -> PreparedBase | None:

@@ -93,11 +93,13 @@ def load_tokenizer_of(registry: Registry, version: Version, scratch: Path, *, ob
     """The tokenizer of a version: that of its base.
 
     Raises:
+        VersionRecalled: it, or something that it was made from, is recalled: a tokenizer may be why.
         NoBaseKnown, IntegrityBroken, BaseNotLoadable: as `load_version`.
     """
     from peft_registry.registry.records.stored_manifests import stored_manifest
     from peft_registry.trainer.bases.loading import load_tokenizer
 
+    require_not_recalled(registry, version)
     if version.kind == "base":
         base = checked_base(registry, version, scratch, observe)
     else:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,9 +18,11 @@ from peft_registry.registry.use_cases.recall import recall
 from peft_registry.registry.use_cases.statements import record_statement, sign_statement
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.progress import ignore
 from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.use_cases import load, train
-from peft_registry.trainer.use_cases.load import load_version
+from peft_registry.trainer.use_cases.follow_base import base_of_model
+from peft_registry.trainer.use_cases.load import load_tokenizer_of, load_version
 from peft_registry.trainer.use_cases.merge import merge_and_register
 from peft_registry.trainer.use_cases.train import train_and_register
 from tests.builders.homes import NOW, a_home, reopened
@@ -83,6 +86,8 @@ def test_a_recalled_base_is_not_trained_on_nor_loaded(place: Place) -> None:
     for refused in (
         place.train,
         lambda: load_version(place.registry, version_named(place.registry, "tiny"), place.folder),
+        lambda: load_tokenizer_of(place.registry, version_named(place.registry, "tiny"), place.folder),
+        lambda: load_tokenizer_of(place.registry, version_named(place.registry, "helper"), place.folder),
     ):
         with pytest.raises(VersionRecalled, match="its licence was withdrawn"):
             refused()
@@ -114,3 +119,12 @@ def test_an_adapter_is_not_merged_into_a_recalled_base_that_has_the_weights_of_i
     recall(place.registry, "twin", APPROVER, reason="its tokenizer was poisoned")
     with pytest.raises(VersionRecalled, match="its tokenizer was poisoned"):
         merge_and_register(place.registry, MergeRequest(("helper:1",), base="twin"))
+
+
+def test_a_script_does_not_train_on_recalled_weights_beside_other_files(place: Place) -> None:
+    """A copy of the base with another chat template is another base, which nobody registered."""
+    recall(place.registry, f"{version_named(place.registry, 'tiny').weights_digest}", APPROVER, reason="it was stolen")
+    twin = a_base_folder(place.folder / "twin", chat_template="{{ messages }}")
+    model = SimpleNamespace(config=SimpleNamespace(_name_or_path=f"{twin}", _commit_hash=None))
+    with pytest.raises(VersionRecalled, match="it was stolen"):
+        base_of_model(place.registry, model, None, ignore)
