@@ -227,6 +227,22 @@ def test_a_recalled_version_is_not_served(server: Server, caplog) -> None:
     assert refused(server, "helper@champion", caplog) == "version-recalled"
 
 
+def test_an_alias_that_a_stolen_key_moved_is_left_to_no_other_resolver(server: Server, caplog) -> None:
+    from peft_registry.cli.main import run
+
+    key = server.registry.trainer_key.public.key_id
+    words = ["trust", "revoke", key, "--compromise", "--since", "2020-01-01", "--reason", "stolen"]
+    assert run([*words, "--home", str(server.place / ".registry")]) == 0
+    assert refused(server, "helper@champion", caplog) == "alias-unsigned"
+    assert refused(server, "helper:1", caplog) == "pull-refused"
+
+
+def test_an_alias_that_only_a_row_has_is_left_to_no_other_resolver(server: Server, caplog) -> None:
+    with server.registry.database.write() as tx:
+        tx.exec_driver_sql("UPDATE aliases SET alias = 'forged'")
+    assert refused(server, "helper@forged", caplog) == "alias-unsigned"
+
+
 def test_what_vllm_would_refuse_is_said_in_words(server: Server, caplog) -> None:
     """A base is registered and verifies, and is not an adapter."""
     assert refused(server, "tiny:1", caplog) == "vllm-not-a-lora"
