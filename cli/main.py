@@ -328,7 +328,7 @@ def _interrupted() -> int:
 
 
 def _usage_or_bug(error: Exception, arguments: list[str]) -> int:
-    usage = _usage_error(error)
+    usage = _usage_error(error, arguments)
     if usage is not None:
         return _refused(usage, arguments)
     # the help that a group of commands answers with, and files that cannot be opened
@@ -350,10 +350,24 @@ def _usage_or_bug(error: Exception, arguments: list[str]) -> int:
     return EXIT_BUG
 
 
-def _usage_error(error: Exception) -> CommandLineRefused | None:
+def _typed_command(arguments: list[str]) -> str:
+    """The command that the words begin with, as it is typed."""
+    words, command = ["registry"], _commands()
+    for argument in arguments:
+        nested = getattr(command, "commands", {}).get(argument)
+        if nested is None:
+            break
+        words.append(argument)
+        command = nested
+    return " ".join(words)
+
+
+def _usage_error(error: Exception, arguments: list[str]) -> CommandLineRefused | None:
     """What the parser objects to; None for any other error, and where its answer is a command's help."""
     context = getattr(error, "ctx", None)
-    if context is None or type(error).__name__ == "NoArgsIsHelpError":
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return None
+    if context is None and not hasattr(error, "option_name"):  # an option without its value comes without its command
         return None
     # typer has pydantic check choices, which puts its own words first
     objection = str(error.format_message()).replace("Value error, ", "", 1)  # type: ignore[attr-defined]  # a usage error
@@ -364,7 +378,8 @@ def _usage_error(error: Exception) -> CommandLineRefused | None:
     choices = () if choice is None else tuple(re.findall(r"'([^']*)'", choice["choices"]))
     first = objection[:1].lower() if objection[1:2].islower() else objection[:1]
     is_incomplete = objection.startswith("Missing ")
-    return CommandLineRefused(context.command_path, first + objection[1:].rstrip("."), word, choices, is_incomplete)
+    command = _typed_command(arguments) if context is None else context.command_path
+    return CommandLineRefused(command, first + objection[1:].rstrip("."), word, choices, is_incomplete)
 
 
 def _speaks_json(arguments: list[str]) -> bool:

@@ -66,7 +66,10 @@ def verdict(
             return
         shown = describe_verdict(registry, reference, other)
     if output is Output.json:
-        console.out_json(shown.model_dump(mode="json"))
+        described = shown.model_dump(mode="json")
+        for verdict in shown.verdicts.both:
+            described["verdicts"][verdict.table]["open"] = list(verdict.open_questions)
+        console.out_json(described)
         return
     for label, text in shown.lines():
         console.line(f"{label:<9} {console.printable(text)}", indent=10)

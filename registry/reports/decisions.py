@@ -114,7 +114,7 @@ def _waivers(statements: Sequence[StoredStatement], persons: Mapping[str, str], 
     for statement, waiver in _of_kind(statements, "waiver", WaiverPredicate):
         is_bound = waiver.evaluations is not None  # one of an earlier release names no record
         earlier = ", of an earlier record" if is_bound and waiver.record != record else ""
-        yield f"{waiver.rule} waived by {_who(statement, persons)} until {waiver.until[:10]}{earlier}: {waiver.reason}."
+        yield f"The rule {waiver.rule} is waived by {_who(statement, persons)} until {waiver.until[:10]}{earlier}: {waiver.reason}."
 
 
 def _of_kind(

@@ -106,7 +106,7 @@ class WholeRegistry(Frozen):
         )
         for used in self.in_use:
             if used.worry:
-                yield used.alias, f"→ {used.version}: {'; '.join(used.worry)}"
+                yield "", f"{used.alias} → {used.version}: {'; '.join(used.worry)}"
                 yield "", f"→ {used.remedy}"
         yield "undecided", f"{self.undecided_count} without an alias or an approval"
         for version in self.undecided:

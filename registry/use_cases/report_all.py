@@ -31,7 +31,7 @@ from peft_registry.registry.reports.whole_registry import (
     Undecided,
     WholeRegistry,
 )
-from peft_registry.registry.use_cases.gate import gate_by_records, newest_move
+from peft_registry.registry.use_cases.gate import SUGGESTED, gate_by_records, newest_move
 from peft_registry.registry.use_cases.gate_facts import votes_on, waivers_on
 from peft_registry.registry.use_cases.show_verdict import persons_decisions
 from peft_registry.registry.verification.signed_versions import all_signed_versions
@@ -303,6 +303,8 @@ def _in_use(registry: Registry, version: Version, alias: str, said: VersionState
     another = binding is not None and (gate is None or gate.policy != binding.policy)
     passed = "it passed another policy than the one that it is bound to"
     reason = "" if move is None or move.said.reason is None else f": {move.said.reason}"
+    # the status of an alias that no policy was asked of and that is bound to none has to name one
+    named = f" --policy {SUGGESTED}" if gate is None and binding is None else ""
     return InUse(
         alias=f"{version.name}@{alias}",
         version=version.label,
@@ -310,7 +312,7 @@ def _in_use(registry: Registry, version: Version, alias: str, said: VersionState
         policy=None if gate is None else f"policy {gate.policy_name} ({gate.policy.short})",
         bound=None if binding is None else f"bound to {binding.policy_name} by {binding.by} on {binding.at[:10]}",
         worry=(*((passed,) if another else ()), *standing.worry, *_closed(registry, version, alias)),
-        remedy=f"`registry gate status {version.name}@{alias}`",
+        remedy=f"`registry gate status {version.name}@{alias}{named}`",
     )
 
 

@@ -180,9 +180,12 @@ def version_at(registry: Registry, reference: str, at: str) -> tuple[AliasMoveSh
     if not earlier:
         raise NothingThere(named.name, named.alias, at, f"it was moved for the first time at {of_alias[0].at}")
     last = earlier[-1]
-    if last.version is None:
+    label = last.version
+    if label is None:
         raise NothingThere(named.name, named.alias, at, f"{last.by} took it away at {last.at}")
-    return last, last.version
+    if moment[:10] > registry.clock()[:10]:
+        last = last.revised(notes=(*last.notes, f"{at} is to come: this is as of {registry.clock()}"))
+    return last, label
 
 
 def _require_moved(moves: Sequence[AliasMoveShown], name: str, alias: str) -> None:

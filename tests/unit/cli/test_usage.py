@@ -15,6 +15,8 @@ from peft_registry.trainer.evaluation.suites import suite_named
         (["evaluate", "a:1", "--half", "dev"], "'dev' is not one of", "did you mean `development`?"),
         (["evaluate", "a:1", "--half", "tset"], "'tset' is not one of", "did you mean `test`?"),
         (["evaluate", "a:1", "--sample", "2"], "add --recheck", "`registry evaluate --help`"),
+        (["decide", "a:1", "--form"], "option '--form' requires an argument", "`registry decide --help`"),
+        (["gate", "set", "a@b", "--policy"], "option '--policy' requires an argument", "`registry gate set --help`"),
         (["merge", "--no-such"], "--no-such", "`registry merge --help`"),
         (["no-such-command"], "no-such-command", "`registry --help`"),
     ],

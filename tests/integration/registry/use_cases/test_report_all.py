@@ -287,3 +287,8 @@ def test_an_alias_of_a_base_is_in_use_and_what_of_it_does_not_hold_is_told(regis
     whole = report_all(registry, within_days=90)
     assert (whole.in_use_count, whole.worrying, whole.bases) == (1, 1, 1)
     assert whole.in_use[0].worry[0].startswith("tiny:1 (")
+    # no policy was asked of it: its status is told where one is named
+    assert whole.in_use[0].remedy == "`registry gate status tiny@stable --policy starter`"
+    assert gate_status(registry, "tiny@stable", read_gate_policy("starter")).decision.reasons
+    (line,) = [text for label, text in whole.lines() if not label and text.startswith("tiny@stable → tiny:1: tiny:1 (")]
+    assert "recalled it at" in line

@@ -101,6 +101,13 @@ def test_at_a_time_an_alias_pointed_at_what_its_last_move_before_says(place: Pla
     assert version_at(place.registry, "helper@champion", at)[1] == version
 
 
+def test_what_is_said_of_a_time_to_come_says_as_of_when(place: Place) -> None:
+    known, _ = version_at(place.registry, "helper@champion", DAYS[-1][:10])  # a day means its end
+    assert known.notes == ()
+    ahead, _ = version_at(place.registry, "helper@champion", "2030-01-01")
+    assert ahead.notes == (f"2030-01-01 is to come: this is as of {place.registry.clock()}",)
+
+
 def test_what_has_no_answer_says_why(place: Place) -> None:
     with pytest.raises(NothingThere, match=f"it was moved for the first time at {DAYS[0]}"):
         version_at(place.registry, "helper@champion", "2026-11-23")

@@ -11,6 +11,7 @@ from peft_registry.registry.compliance.verdicts.rules import VerdictRules, shipp
 from peft_registry.registry.records.signed_records import NoRecord
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.decide import decide
+from peft_registry.registry.use_cases.gate import explain_gate, read_gate_policy
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show_verdict import (
     VerdictRulesRefused,
@@ -68,6 +69,21 @@ def test_a_changed_purpose_that_makes_the_system_high_risk_is_told_on_page_one(p
     asks = page.index("<h2>What is wrong, or needs a decision")
     first = page[: page.index("<h2", asks + 1)]
     assert "provider of a high-risk system, because its purpose makes it one (Arts. 6, 25(1)(c))" in first
+
+
+def test_programs_are_told_which_field_answers_what_is_open_as_people_are(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(place.folder / "state"))  # the copy of another test has another log
+    shown = describe_verdict(place.registry, "sums")
+    for_people = [text for label, text in shown.lines() if label == "open"]
+    assert run(["verdict", "sums", "--home", str(place.registry.folder), "--output", "json"]) == 0
+    tables = json.loads(capsys.readouterr().out)["verdicts"]
+    assert [question for table in ("gpai_modifier", "high_risk") for question in tables[table]["open"]] == for_people
+    assert any(question.endswith("(gpai.placed_on_eu_market)") for question in for_people)
+    reasons = explain_gate(place.registry, place.version, read_gate_policy("regulated")).decision.reasons
+    told = "; ".join(reason.text for reason in reasons if reason.rule == "undecided-status")
+    assert all(question in told for question in for_people), "the gate names the fields too"
 
 
 def test_a_base_has_no_verdict(place: Place) -> None:

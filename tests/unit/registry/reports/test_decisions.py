@@ -67,7 +67,7 @@ def test_approvals_say_of_which_record_they_are_and_waivers_until_when_they_last
     assert told == (
         f"Approved by ada on 2026-11-28 under the policy regulated ({POLICY.short}): read it.",
         f"Approved by key 333333333333… on 2026-11-28 under the policy regulated ({POLICY.short}), of an earlier record: read it.",
-        "worse waived by ben on 2026-11-28 until 2027-01-01: mended soon.",
-        "worse waived by ben on 2026-11-28 until 2027-01-01: mended soon.",
-        "worse waived by ben on 2026-11-28 until 2027-01-01, of an earlier record: mended soon.",
+        "The rule worse is waived by ben on 2026-11-28 until 2027-01-01: mended soon.",
+        "The rule worse is waived by ben on 2026-11-28 until 2027-01-01: mended soon.",
+        "The rule worse is waived by ben on 2026-11-28 until 2027-01-01, of an earlier record: mended soon.",
     )
