@@ -62,6 +62,13 @@ def recall(
             console.line(f"{'':<9} still recalled: {console.printable(recall_text)}", indent=10)
     if len(done.touched) > _SHOWN:
         console.line(f"{'':<9} and {len(done.touched) - _SHOWN} more: --output json lists all", indent=10)
+    if done.same_weights and not undo:
+        others = ", ".join(map(console.printable, done.same_weights[:_SHOWN]))
+        console.line(
+            f"{'passes':<9} {others}: the same weights, as another artifact, which this does not stop; "
+            f"`registry recall {done.weights}` stops whatever has them",
+            indent=10,
+        )
     if undo and done.pending:
         console.line(
             f"{'waits':<9} for whoever holds the log key: until a checkpoint covers it, the recall stands", indent=10

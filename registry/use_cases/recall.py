@@ -53,7 +53,10 @@ class StoppedVersion(Frozen):
 
 
 class Recalled(Frozen):
-    """What was recalled, or is free again, and the versions that this touches; `pending` until a checkpoint covers it."""
+    """What was recalled, or is free again, and the versions that this touches; `pending` until a checkpoint covers it.
+
+    `same_weights` are versions that have the weights of what was recalled, as other artifacts, and are not stopped by it.
+    """
 
     subject: Digest
     name: str
@@ -61,6 +64,8 @@ class Recalled(Frozen):
     pending: bool
     statement: Digest
     touched: tuple[StoppedVersion, ...]
+    same_weights: tuple[str, ...] = ()
+    weights: Digest | None = None  # of what was recalled, where it is a version
 
 
 def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, undo: bool = False) -> Recalled:
@@ -86,6 +91,7 @@ def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, u
         at = sayable_at(registry, tx, signed.key_id, (PREDICATE_TYPES["recall"],))
         index = record_statement(tx, subject.digest, signed, at=at)
         below = versions_from(registry, tx, subject, limit=_ALL).first
+        twins = () if subject.version is None else catalog.versions_with_weights(tx, subject.version.weights_digest)
         # rows choose what is looked at, and whether a recall stands is found out there: none is taken away when it is undone
         catalog.set_meta(tx, EVER_RECALLED, "yes")
         catalog.let_be_found(tx, below, RECALLED)
@@ -105,6 +111,7 @@ def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, u
         )
         for version in below
     )
+    manifests = {version.manifest_digest for version in below}
     return Recalled(
         subject=subject.digest,
         name=subject.name,
@@ -112,6 +119,8 @@ def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, u
         pending=index >= covered_size(registry),
         statement=signed.digest,
         touched=touched,
+        same_weights=tuple(twin.label for twin in twins if twin.manifest_digest not in manifests),
+        weights=None if subject.version is None else subject.version.weights_digest,
     )
 
 

@@ -23,7 +23,13 @@ from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.entries import misplaced
 from peft_registry.registry.records.facets import facets_said
 from peft_registry.registry.records.lineage import ancestors_of
-from peft_registry.registry.records.recalls import ever_recalled, own_key, require_sources_not_recalled
+from peft_registry.registry.records.recalls import (
+    EVER_RECALLED,
+    ever_recalled,
+    own_key,
+    recalls_among,
+    require_sources_not_recalled,
+)
 from peft_registry.registry.records.record_checks import EntrySigner, signed_beside
 from peft_registry.registry.records.signed_records import elsewhere, record_in
 from peft_registry.registry.signing import oms
@@ -44,7 +50,7 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest, check_name
 from peft_registry.schemas.manifest import UNSIGNED_PATHS, Manifest
 from peft_registry.schemas.modification import Identity, ModificationRecord, RecordSections, modification_of
-from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
+from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, Warned, ignore
 from peft_registry.schemas.statement import PREDICATE_TYPES, RegistrationPredicate, StatementKind
 from peft_registry.schemas.values import timestamp
 from peft_registry.schemas.version import Version
@@ -143,6 +149,7 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
     existing = _lease(registry, artifact, digest, holder)
     if existing is not None:
         publish_checkpoint(registry)
+        _warn_of_recalls(registry, existing, observe)
         return existing
     try:
         _store_files(registry, artifact, observe)
@@ -153,7 +160,32 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
         with registry.database.write() as tx:
             catalog.release_leases(tx, holder)
     publish_checkpoint(registry)
+    _warn_of_recalls(registry, version, observe)
     return version
+
+
+def _warn_of_recalls(registry: Registry, version: Version, observe: Observe) -> None:
+    """Say that what was just registered is not handed out, or has the weights of what is not."""
+    with registry.database.read() as tx:
+        if catalog.meta(tx, EVER_RECALLED) is None:
+            return
+        same_weights = catalog.versions_with_weights(tx, version.weights_digest)
+    labels: dict[Digest, str] = {version.manifest_digest: version.label}
+    for twin in same_weights:
+        labels.setdefault(twin.manifest_digest, twin.label)
+    recalls = recalls_among(registry, labels)
+    own = recalls.pop(version.manifest_digest)
+    for text in own:
+        observe(Warned("recalled", f"{version.label} is not handed out, it is stopped by a recall: {text}"))
+    for manifest, texts in recalls.items() if not own else ():
+        for text in texts[:1]:
+            observe(Warned("weights-recalled", _SAME_WEIGHTS.format(version=version, twin=labels[manifest], text=text)))
+
+
+_SAME_WEIGHTS = (
+    "{version.label} has the weights of {twin}, which is not handed out: {text}. It is another artifact, and no recall stops it; "
+    "`registry recall {version.weights_digest}` stops whatever has these weights"
+)
 
 
 def require_name(registry: Registry, name: str, *, is_base: bool) -> None:

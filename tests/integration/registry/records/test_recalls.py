@@ -1,5 +1,6 @@
 """What is recalled, and everything that was made from it, is stopped at each door; a recall that is undone opens them again."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.transparency.log import LogForked
 from peft_registry.registry.use_cases import pull as pull_module
 from peft_registry.registry.use_cases import pull_to_cache as pull_to_cache_module
+from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.check_serving import check_for_vllm
 from peft_registry.registry.use_cases.find import find_versions
@@ -43,11 +45,13 @@ from peft_registry.registry.use_cases.show_impact import describe_impact
 from peft_registry.registry.use_cases.show_moves import moves_of
 from peft_registry.registry.use_cases.statements import PredicateMalformed, record_statement, sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.mirror import OutboxEntry
+from peft_registry.schemas.progress import Warned
 from peft_registry.schemas.version import VerifyOutcome, Version
 from tests.builders.backends import BACKENDS, MadeHome, make_on
-from tests.builders.homes import NOW, add_a_base, an_artifact
+from tests.builders.homes import CONFIG, NOW, add_a_base, an_artifact, base_files
 from tests.builders.lineage import register_made_from, register_merge
 from tests.builders.products import a_product
 from tests.builders.signing import a_p256_key, a_trusted_key, one_more
@@ -365,6 +369,37 @@ def test_undoing_one_recall_tells_what_still_stops_each_version(
     told = " ".join(capsys.readouterr().out.split())
     assert f"reaches product:1 still recalled: its adapter ({more.short}): {why}" in told
     assert told.endswith("reaches sums:1")
+
+
+def test_a_copy_with_the_weights_of_what_is_recalled_is_told_by_whoever_recalls_and_whoever_registers(
+    place: Place,
+) -> None:
+    """A base with another configuration is another artifact, and a recall is of one digest."""
+
+    def a_copy(folder: str, **settings: object) -> list[str]:
+        files = base_files(place.folder / folder)
+        (files / "config.json").write_text(json.dumps(CONFIG | settings), "utf-8")
+        said: list[str] = []
+        origin = BaseOrigin(format="huggingface", source=folder)
+
+        def observe(seen: object) -> None:
+            if isinstance(seen, Warned):
+                said.append(seen.text)
+
+        add_base(place.registry, files, name=folder, origin=origin, observe=observe)
+        return said
+
+    assert a_copy("before", rope_theta=1.0) == []
+    done = recall(place.registry, "tiny", APPROVER, reason=WHY)
+    assert done.same_weights == ("before:1",)
+    (same_files,) = a_copy("again")
+    assert (
+        same_files.startswith("again:1 is not handed out, it is stopped by a recall: again:1 (") and WHY in same_files
+    )
+    (same_weights,) = a_copy("after", rope_theta=2.0)
+    assert same_weights.startswith("after:1 has the weights of tiny:1, which is not handed out: ")
+    assert f"`registry recall {done.weights}` stops whatever has these weights" in same_weights
+    assert "after:1" in place.recall(done.weights)
 
 
 def without_log_key(place: Place) -> Registry:
