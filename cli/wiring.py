@@ -50,9 +50,10 @@ def _note_pending(registry: "Registry") -> None:
     if registry.has_signer_loaded:
         pending = pending_elsewhere(registry)
         if pending:
+            entries = "1 entry" if pending == 1 else f"{pending} entries"
             console.note(
-                f"pending  {pending} entries of the log, until whoever holds its key runs `registry log sign`: "
-                "what they say decides nothing before"
+                f"pending  {entries} of the log, until whoever holds its key runs `registry log sign`: "
+                "a recall, a hold and a binding count already, and nothing else does before"
             )
 
 

@@ -343,6 +343,16 @@ def test_a_pending_recall_stops_already_and_a_pending_undo_opens_nothing(place: 
     assert next(recalls_above(place.registry, digest)).reason == WHY
 
 
+def recall_words(place: Place, reference: object, *options: str) -> list[str]:
+    """What an approver types who keeps a key in a file."""
+    key, phrase = place.folder / "approver.key", place.folder / "phrase"
+    APPROVER.save(key, b"pass phrase of alex")
+    phrase.write_text("pass phrase of alex")
+    phrase.chmod(0o600)
+    signing = ["--key", f"{key}", "--key-passphrase-file", f"{phrase}", "--home", f"{place.registry.folder}"]
+    return ["recall", f"{reference}", *options, *signing]
+
+
 def test_undoing_one_recall_tells_what_still_stops_each_version(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -359,13 +369,7 @@ def test_undoing_one_recall_tells_what_still_stops_each_version(
     }
     assert not done.pending
     place.recall(place.data)
-    key = tmp_path / "approver.key"
-    APPROVER.save(key, b"pass phrase of alex")
-    (tmp_path / "phrase").write_text("pass phrase of alex")
-    (tmp_path / "phrase").chmod(0o600)
-    words = ["recall", str(place.data), "--undo", "--reason", "once more", "--key", str(key)]
-    words += ["--key-passphrase-file", str(tmp_path / "phrase"), "--home", str(place.registry.folder)]
-    assert run(words) == 0
+    assert run(recall_words(place, place.data, "--undo", "--reason", "once more")) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert f"reaches product:1 still recalled: its adapter ({more.short}): {why}" in told
     assert told.endswith("reaches sums:1")
@@ -427,6 +431,17 @@ def test_an_undoing_that_no_checkpoint_covers_is_told_and_whoever_recalls_meanwh
     assert found.reason == "it was this one"
     with pytest.raises(AlreadyRecalled):
         place.recall("product")
+
+
+def test_who_recalls_without_the_log_key_is_told_that_the_recall_counts_already(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))  # of a user who saw no other copy of this home
+    without_log_key(place)
+    assert run(recall_words(place, "product", "--reason", WHY)) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "pending 1 entry of the log, until whoever holds its key runs `registry log sign`: a recall" in told
+    assert run(["pull", "product", str(tmp_path / "pulled"), "--home", str(place.registry.folder)]) == 3
 
 
 @pytest.mark.parametrize("door", ["pull", "pull --with-base", "pull --cache"])
