@@ -65,6 +65,7 @@ class VerifiedArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # m
         scratch = tempfile.mkdtemp(prefix=prefix, dir=destination)
         try:
             copied = super().download_artifacts(artifact_path, scratch)
+            self._require_usable(place.manifest)
             if destination is None:
                 return str(copied)
             if Path(copied).is_dir():
@@ -81,6 +82,13 @@ class VerifiedArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # m
             raise files.refusal
         if files.note is not None:
             _logger.warning("%s was %s", manifest.short, files.note)
+
+    def _require_usable(self, manifest: Digest) -> None:
+        """Again, once everything is copied: somebody may have recalled it meanwhile."""
+        try:
+            self._files(manifest).require_usable()
+        except KnownError as error:
+            raise _translated(error) from error
 
     def _download_file(self, remote_file_path: str, local_path: str) -> None:
         try:

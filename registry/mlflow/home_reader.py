@@ -19,6 +19,7 @@ from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.registry.verification.presented import BytesElsewhere
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.manifest import FileEntry
+from peft_registry.schemas.version import Version
 
 _PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
@@ -60,16 +61,29 @@ class HomeReader:
             VersionRecalled: it must not be handed out.
             PullRefused, PullUnverified: the same that `registry pull` would say.
         """
-        with self.registry.database.read() as tx:
-            versions = catalog.version_by_digest(tx, manifest_digest=digest)
-        if not versions:
-            raise catalog.VersionUnknown(Reference(digest=digest), "no version has this manifest")
-        require_not_recalled(self.registry, versions[0])
-        outcome = verify_version(self.registry, versions[0])
+        version = self._version(digest)
+        require_not_recalled(self.registry, version)
+        outcome = verify_version(self.registry, version)
         if outcome.verdict == "broken":
             raise PullRefused(outcome)
         if outcome.verdict == "unverified":
             raise PullUnverified(outcome)
+
+    def require_usable(self, digest: Digest) -> None:
+        """Raise where the version is recalled.
+
+        Raises:
+            VersionUnknown: no version has this manifest.
+            VersionRecalled, RecallsUnknown: it must not be handed out, or that is not known.
+        """
+        require_not_recalled(self.registry, self._version(digest))
+
+    def _version(self, digest: Digest) -> Version:
+        with self.registry.database.read() as tx:
+            versions = catalog.version_by_digest(tx, manifest_digest=digest)
+        if not versions:
+            raise catalog.VersionUnknown(Reference(digest=digest), "no version has this manifest")
+        return versions[0]
 
     def manifest_bytes(self, digest: Digest) -> bytes:
         """The stored manifest, unparsed."""

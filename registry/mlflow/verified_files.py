@@ -46,6 +46,13 @@ class ManifestReader(Protocol):
             IntegrityBroken, NotChecked, Refused: it is not, or that could not be checked.
         """
 
+    def require_usable(self, digest: Digest) -> None:
+        """Raise where the manifest is recalled by now; it was verified before.
+
+        Raises:
+            IntegrityBroken, NotChecked, Refused: it is, or that could not be checked.
+        """
+
     def manifest_bytes(self, digest: Digest) -> bytes:
         """The bytes stored under the manifest's digest, which the caller checks."""
 
@@ -131,6 +138,14 @@ class VerifiedFiles:
     def note(self) -> str | None:
         """What whoever loads it has to know."""
         return quantisation_note(self._part.manifest)
+
+    def require_usable(self) -> None:
+        """Raise where it was recalled since it was verified: a copy of a large model takes minutes.
+
+        Raises:
+            IntegrityBroken, NotChecked, Refused: it was, or that could not be checked.
+        """
+        self.reader.require_usable(self.digest)
 
     @cached_property
     def contents(self) -> Mapping[str, Content]:

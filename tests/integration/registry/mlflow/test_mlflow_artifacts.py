@@ -10,6 +10,7 @@ import pytest
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.layout import FOLDER_NAME
 from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
+from peft_registry.registry.records.recalls import VersionRecalled
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.schemas.version import Version
 from tests.builders.homes import a_home, exchange_trust, name_once, register_adapter
@@ -114,6 +115,33 @@ def test_nothing_is_written_or_deleted_through_mlflow(version: Version, tmp_path
     with pytest.raises(MlflowException, match=r"cannot be (written|deleted) through MLflow") as refused:
         getattr(repository, method)(str(tmp_path))
     assert refused.value.error_code == "PERMISSION_DENIED"
+
+
+def test_a_recall_while_a_version_is_copied_hands_nothing_out(
+    version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    from peft_registry.registry.mlflow import home_reader
+
+    opened: list[str] = []
+    open_file = home_reader.HomeReader.open_file
+
+    def note(reader: Any, manifest: Any, entry: Any) -> Any:
+        opened.append(entry.path)
+        return open_file(reader, manifest, entry)
+
+    def recalled_meanwhile(_: Registry, named: Version) -> None:
+        if opened:
+            raise VersionRecalled(named.label, named.label, named.manifest_digest, "alex recalled it meanwhile")
+
+    monkeypatch.setattr(home_reader.HomeReader, "open_file", note)
+    monkeypatch.setattr(home_reader, "require_not_recalled", recalled_meanwhile)
+    for inner in ("", "/peft/adapter_config.json"):
+        opened.clear()
+        with pytest.raises(MlflowException, match="alex recalled it meanwhile"):
+            download(version, tmp_path / "out", inner)
+        assert opened and files_below(tmp_path / "out") == {}
 
 
 def test_a_digest_that_nobody_registered_is_refused(version: Version, tmp_path: Path) -> None:

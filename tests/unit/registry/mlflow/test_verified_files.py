@@ -44,6 +44,9 @@ class Shelf:
         if self.distrust is not None:
             raise self.distrust
 
+    def require_usable(self, digest: Digest) -> None:
+        self.verify(digest)
+
     def manifest_bytes(self, digest: Digest) -> bytes:
         return self.manifest
 
