@@ -16,7 +16,7 @@ from peft_registry.schemas.version import Version
 class DigestUnknown(NotFound):
     reference = "digest-unknown"
     what = "nothing here has the digest {digest}"
-    why = "no version, no weights of a base, no data that something was trained on and no key of the trust file has it"
+    why = "no version, no weights of one, no data that something was trained on and no key of the trust file has it"
     fix = "`registry show NAME`, the report and `registry trust show` print digests"
 
     digest: Digest
