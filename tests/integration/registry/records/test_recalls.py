@@ -118,9 +118,9 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def place(made: MadeHome, tmp_path: Path) -> Iterator[Place]:
     home = made.copy(tmp_path / "home")
-    registry = home.opened(now=NOW)
-    yield Place(tmp_path, home, registry)
-    registry.close()
+    place = Place(tmp_path, home, home.opened(now=NOW))
+    yield place
+    place.registry.close()  # a test may have opened it anew
 
 
 DOORS: dict[str, Callable[[Place, Version], object]] = {
