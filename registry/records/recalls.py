@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import islice
 
 from pydantic import ValidationError
 
@@ -173,8 +174,12 @@ def recall_texts(registry: Registry, manifest: Digest, *, label: str | None = No
     return tuple(texts)
 
 
-def recalls_among(registry: Registry, labels: Mapping[Digest, str]) -> dict[Digest, tuple[str, ...]]:
+def recalls_among(
+    registry: Registry, labels: Mapping[Digest, str], *, at_most: int | None = None
+) -> dict[Digest, tuple[str, ...]]:
     """The same of many artifacts, by manifest, each with what a reader calls it; what several come from is looked up once.
+
+    Of each artifact `at_most` so many are looked for; None: all of them.
 
     Raises:
         SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
@@ -194,7 +199,7 @@ def recalls_among(registry: Registry, labels: Mapping[Digest, str]) -> dict[Dige
                 if source.is_unread:
                     yield f"not known: {RecallsUnknown(label, source.name, source.digest).why}"
 
-        return {manifest: tuple(texts(manifest, label)) for manifest, label in labels.items()}
+        return {manifest: tuple(islice(texts(manifest, label), at_most)) for manifest, label in labels.items()}
 
 
 def recalled_among(registry: Registry, manifests: Iterable[Digest]) -> frozenset[Digest]:
@@ -204,7 +209,7 @@ def recalled_among(registry: Registry, manifests: Iterable[Digest]) -> frozenset
         SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
     """
     labels = {manifest: manifest.short for manifest in manifests}
-    return frozenset(manifest for manifest, texts in recalls_among(registry, labels).items() if texts)
+    return frozenset(manifest for manifest, texts in recalls_among(registry, labels, at_most=1).items() if texts)
 
 
 def ever_recalled(registry: Registry, tx: Transaction, manifest: Digest) -> bool:
