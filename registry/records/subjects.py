@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.catalog import graph
+from peft_registry.registry.database.catalog.versions import VersionUnknown
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.recalls import key_as_source
@@ -11,6 +12,11 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.schemas.errors import InputRefused, NotFound
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.version import Version
+
+_OTHERS_BY_DIGEST = (
+    "`registry list` shows all names; data, weights and keys are meant by their digests, which `registry show NAME` and "
+    "`registry trust show` print"
+)
 
 
 class DigestUnknown(NotFound):
@@ -51,7 +57,7 @@ def subject_named(registry: Registry, text: str) -> Subject:
     """
     digest = Reference.parse(text).digest
     if digest is None:
-        version = version_named(registry, text)
+        version = _version_called(registry, text)
         return Subject(version.manifest_digest, version.label, version)
     with registry.database.read() as tx:
         versions = catalog.version_by_digest(tx, manifest_digest=digest)
@@ -67,6 +73,13 @@ def subject_named(registry: Registry, text: str) -> Subject:
     if registry.trust.key(digest.hex) is not None:
         return Subject(digest, key_as_source(registry, digest.hex).name, is_key=True)
     raise DigestUnknown(digest)
+
+
+def _version_called(registry: Registry, text: str) -> Version:
+    try:
+        return version_named(registry, text)
+    except VersionUnknown as error:  # data and keys have names too, which mean nothing by themselves
+        raise VersionUnknown(error.version, error.reason, error.close, _OTHERS_BY_DIGEST) from error
 
 
 def subject_of_lineage(registry: Registry, text: str) -> Subject:

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import insert
 
 from peft_registry.cli.main import run
+from peft_registry.registry.database.catalog.versions import VersionUnknown
 from peft_registry.registry.database.tables import version_sources
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.where import read_query
@@ -169,6 +170,15 @@ def test_impact_lists_what_something_went_into_and_the_aliases_that_point_there(
     assert WHY in str(describe_impact(place.registry, str(place.data), limit=2).recall)
     with pytest.raises(DigestUnknown):
         describe_impact(place.registry, str(Digest.of(b"nothing")), limit=2)
+
+
+def test_who_names_data_by_its_file_is_told_that_its_digest_means_it(place: Place) -> None:
+    with pytest.raises(VersionUnknown) as refused:
+        describe_impact(place.registry, "withdrawn.jsonl", limit=2)
+    assert "data, weights and keys are meant by their digests, which `registry show NAME`" in refused.value.fix
+    with pytest.raises(VersionUnknown) as misspelt:
+        describe_impact(place.registry, "prodct", limit=2)
+    assert misspelt.value.fix == "did you mean `product`?"
 
 
 def test_impact_counts_the_aliases_that_it_does_not_list(place: Place) -> None:
