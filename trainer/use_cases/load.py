@@ -64,8 +64,17 @@ def load_version(
         IntegrityBroken: the base's bytes are not those that were registered.
         BaseNotLoadable, BaseWeightsIncomplete: the libraries cannot load it.
     """
+    require_not_recalled(registry, version)
+    loaded = _loaded(registry, version, scratch, dtype=dtype, device=device, observe=observe)
+    # again: the base of a large model takes minutes to hash, in which somebody may recall it
+    require_not_recalled(registry, version)
+    return loaded
+
+
+def _loaded(
+    registry: Registry, version: Version, scratch: Path, *, dtype: LoadedDtype, device: str, observe: Observe
+) -> LoadedVersion:
     if version.kind == "base":
-        require_not_recalled(registry, version)
         base = checked_base(registry, version, scratch, observe)
         model, tokenizer = _load_base(base, dtype, device)
         return LoadedVersion(model, tokenizer, None)

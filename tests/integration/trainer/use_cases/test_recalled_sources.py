@@ -22,7 +22,7 @@ from peft_registry.schemas.progress import ignore
 from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.use_cases import load, train
 from peft_registry.trainer.use_cases.follow_base import base_of_model
-from peft_registry.trainer.use_cases.load import load_tokenizer_of, load_version
+from peft_registry.trainer.use_cases.load import LoadedVersion, load_tokenizer_of, load_version
 from peft_registry.trainer.use_cases.merge import merge_and_register
 from peft_registry.trainer.use_cases.train import train_and_register
 from tests.builders.homes import NOW, a_home, reopened
@@ -119,6 +119,16 @@ def test_an_adapter_is_not_merged_into_a_recalled_base_that_has_the_weights_of_i
     recall(place.registry, "twin", APPROVER, reason="its tokenizer was poisoned")
     with pytest.raises(VersionRecalled, match="its tokenizer was poisoned"):
         merge_and_register(place.registry, MergeRequest(("helper:1",), base="twin"))
+
+
+def test_a_recall_while_a_version_is_loaded_hands_no_model_out(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def recalled_meanwhile(*_: object, **__: object) -> LoadedVersion:
+        recall(place.registry, "tiny", APPROVER, reason="it was stolen")
+        return LoadedVersion(None, None, None)
+
+    monkeypatch.setattr(load, "_loaded", recalled_meanwhile)
+    with pytest.raises(VersionRecalled, match="it was stolen"):
+        load_version(place.registry, version_named(place.registry, "helper"), place.folder)
 
 
 def test_a_script_does_not_train_on_recalled_weights_beside_other_files(place: Place) -> None:
