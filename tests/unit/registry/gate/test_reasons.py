@@ -359,6 +359,16 @@ def test_an_output_that_nobody_screened_is_told_by_its_article():
     assert reason.text == "it makes images, audio or video, and is not screened for Article 5"
 
 
+@pytest.mark.parametrize(
+    ("is_base", "text"),
+    [(True, "its licence says non_commercial"), (False, "the licence of what it was made from says non_commercial")],
+)
+def test_a_refused_licence_is_told_with_whose_it_is(is_base: bool, text: str):
+    policy = GatePolicy.model_validate(NOTHING.model_dump() | {"refused_licence_flags": ["non_commercial"]})
+    (reason,) = decide_gate(FACTS.revised(is_base=is_base, licence_flags=("non_commercial",)), policy).reasons
+    assert reason.text == text
+
+
 def test_a_base_is_not_asked_for_the_answers_of_a_modification():
     policy = GatePolicy.model_validate(NOTHING.model_dump() | {"answered": ["use.intended"]})
     assert reasons(FACTS.revised(is_base=True, open_fields=("use.intended",)), policy) == []
