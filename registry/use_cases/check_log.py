@@ -19,6 +19,7 @@ from collections.abc import Iterable
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.rare_collections import rare_collections
 from peft_registry.registry.records.snapshots import CheckpointsRemoved
 from peft_registry.registry.transparency import note
 from peft_registry.registry.transparency.epochs import (
@@ -70,7 +71,7 @@ def check_log(registry: Registry, *, against: Iterable[str] = (), observe: Obser
         against: texts of checkpoints that were kept elsewhere; each must be a prefix of this log.
         observe: hears of progress.
     """
-    with registry.database.read() as tx:
+    with rare_collections(), registry.database.read() as tx:
         recorded = catalog.every_checkpoint(tx)
         kept = [("the database", text) for _, text in recorded]
         kept += registry.remembered_checkpoints()
