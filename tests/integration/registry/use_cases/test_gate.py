@@ -142,7 +142,7 @@ def test_it_refuses_for_several_reasons_at_once_and_opens_by_what_two_persons_si
     size = check_log(place.registry).size
     with pytest.raises(GateClosed) as refused:
         promote(place.registry, place.version, "champion", policy)
-    assert len(refused.value.objections) >= 4
+    assert len(refused.value.objections) >= 5
     assert refused.value.exit_code == 3
     assert all(f"({number})" in refused.value.why for number in range(1, len(refused.value.objections) + 1))
     assert check_log(place.registry).size == size
