@@ -13,6 +13,10 @@ _WITHOUT_DECISIONS = frozenset({"blocked_art5"})
 _INFORMATIVE = frozenset({"better", "worse", "changed", "inconclusive"})
 
 
+ANY_POLICY = "NAME|FILE"
+"""In a command that somebody types, where no word or path is known that means the policy."""
+
+
 class Reason(Frozen):
     """Why the gate is closed: the rule, what is wrong, what opens it."""
 
@@ -41,11 +45,11 @@ class GateDecision(Frozen):
         return not self.reasons
 
 
-def decide_gate(facts: GateFacts, policy: GatePolicy) -> GateDecision:
-    """Hold a version against a policy."""
+def decide_gate(facts: GateFacts, policy: GatePolicy, *, named: str = ANY_POLICY) -> GateDecision:
+    """Hold a version against a policy; `named` is how a command that opens the gate names it, quoted for a shell."""
     reasons: list[Reason] = []
     suspended: list[Suspended] = []
-    for reason in _reasons(facts, policy):
+    for reason in _reasons(facts, policy, named):
         waiver = _waiver_for(reason, facts, policy)
         if waiver is None:
             reasons.append(reason)
@@ -68,7 +72,7 @@ def _waiver_for(reason: Reason, facts: GateFacts, policy: GatePolicy) -> Waiver 
     return None
 
 
-def _reasons(facts: GateFacts, policy: GatePolicy) -> Iterator[Reason]:
+def _reasons(facts: GateFacts, policy: GatePolicy, named: str) -> Iterator[Reason]:
     if facts.verdict not in (None, "verified"):
         yield Reason(
             rule="verified",
@@ -90,7 +94,7 @@ def _reasons(facts: GateFacts, policy: GatePolicy) -> Iterator[Reason]:
             )
     yield from _of_statuses(facts, policy)
     if policy.status_decided or set(policy.refused_statuses) - _WITHOUT_DECISIONS:
-        yield from _of_decisions(facts)
+        yield from _of_decisions(facts, named)
     if policy.art5_screened and facts.makes_media and not facts.is_screened:
         remedy = "a person states the screen, `high_risk.art5_screen`"
         yield Reason(
@@ -101,7 +105,7 @@ def _reasons(facts: GateFacts, policy: GatePolicy) -> Iterator[Reason]:
             whose = "its licence" if facts.is_base else "the licence of what it was made from"
             yield Reason(rule="licence", text=f"{whose} says {flag}", remedy="use a base whose licence allows it")
     if policy.approvals is not None:
-        yield from _of_approvals(facts, policy.approvals)
+        yield from _of_approvals(facts, policy.approvals, named)
 
 
 def _of_evaluations(facts: GateFacts, rule: EvaluationRule) -> Iterator[Reason]:
@@ -184,18 +188,18 @@ def _of_statuses(facts: GateFacts, policy: GatePolicy) -> Iterator[Reason]:
             yield Reason(rule="undecided-status", text=text, remedy=remedy)
 
 
-def _of_decisions(facts: GateFacts) -> Iterator[Reason]:
+def _of_decisions(facts: GateFacts, named: str) -> Iterator[Reason]:
     """Decisions that do not count any more: without them the status may be milder than a person found it."""
     decided = {decision.question for decision in facts.decisions if not decision.objection}
     for decision in facts.decisions:
         if decision.objection and decision.question not in decided:
             text = f"a decision does not count: {decision.objection} ({decision.text})"
             command = f"registry decide {facts.label} --on {decision.question} --outcome yes|no"
-            remedy = f"decide again: `{command} --policy NAME|FILE --reason TEXT --key FILE`"
+            remedy = f"decide again: `{command} --policy {named} --reason TEXT --key FILE`"
             yield Reason(rule="undecided-status", text=text, remedy=remedy)
 
 
-def _of_approvals(facts: GateFacts, rule: ApprovalRule) -> Iterator[Reason]:
+def _of_approvals(facts: GateFacts, rule: ApprovalRule, named: str) -> Iterator[Reason]:
     objections = []
     makers = {folded(maker) for maker in facts.makers}
     persons: dict[str, str] = {}  # two keys of one person count once, and so do two spellings of one name
@@ -214,7 +218,7 @@ def _of_approvals(facts: GateFacts, rule: ApprovalRule) -> Iterator[Reason]:
         yield Reason(
             rule="approvals",
             text=text,
-            remedy=f"`registry approve {facts.label} --policy NAME|FILE --reason TEXT --key FILE`",
+            remedy=f"`registry approve {facts.label} --policy {named} --reason TEXT --key FILE`",
         )
 
 

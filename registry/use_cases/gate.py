@@ -1,5 +1,6 @@
 """The gate before an alias: a policy is held against a version, every reason is told, and what passed stands in the move."""
 
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import resources
@@ -15,7 +16,7 @@ from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.gate.facts import GateFacts
 from peft_registry.registry.gate.policy import SHIPPED, GatePolicy
-from peft_registry.registry.gate.reasons import GateDecision, Reason, decide_gate
+from peft_registry.registry.gate.reasons import ANY_POLICY, GateDecision, Reason, decide_gate
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.yaml import read_yaml
 from peft_registry.registry.records.bindings import Binding, binding_of, require_passed
@@ -76,12 +77,12 @@ class GateClosed(Refused):
     label: str
     alias: str
     policy: str
-    typed: str | None  # None: the alias is bound to it, and no word means it
+    argument: str | None  # of --policy; None: the alias is bound to it, and no word means it
     objections: tuple[Reason, ...]
 
     @property
     def option(self) -> str:
-        return "" if self.typed is None else f" --policy {self.typed}"
+        return "" if self.argument is None else f" --policy {self.argument}"
 
     @property
     def separate_reasons(self) -> tuple[str, ...]:
@@ -119,6 +120,11 @@ class ReadPolicy:
     @property
     def digest(self) -> Digest:
         return Digest.of(self.data)
+
+    @property
+    def argument(self) -> str | None:
+        """What follows `--policy` in a shell; None where no word or path means it."""
+        return None if self.typed is None else shlex.quote(self.typed)
 
 
 class GateShown(Frozen):
@@ -258,20 +264,8 @@ def held_against(
         policy=policy.policy.name,
         policy_digest=policy.digest,
         about=policy.policy.about,
-        decision=_as_typed(decide_gate(facts, policy.policy), policy),
+        decision=decide_gate(facts, policy.policy, named=policy.argument or ANY_POLICY),
         facts=facts,
-    )
-
-
-def _as_typed(decision: GateDecision, policy: ReadPolicy) -> GateDecision:
-    """The decision with what opens it as it is typed: the policy that was named, where a word or a path means it."""
-    if policy.typed is None:
-        return decision
-    option = f"--policy {policy.typed}"
-    return decision.revised(
-        reasons=tuple(
-            reason.revised(remedy=reason.remedy.replace("--policy NAME|FILE", option)) for reason in decision.reasons
-        )
     )
 
 
@@ -318,7 +312,7 @@ def promote(
     require_verified(outcome, alias)
     shown = held_against(registry, version, policy, outcome)
     if not shown.decision.is_open:
-        raise GateClosed(version.label, alias, policy.policy.name, policy.typed, shown.decision.reasons)
+        raise GateClosed(version.label, alias, policy.policy.name, policy.argument, shown.decision.reasons)
     waived = tuple(dict.fromkeys(suspended.reason.rule for suspended in shown.decision.suspended))
     registry.store.put_bytes(policy.data)
     passed = asked.revised(waived=waived)
@@ -428,7 +422,7 @@ def _another_policy(
     if (passed is None and not is_bound) or (passed is not None and passed.policy == asked.digest):
         return None
     through = "nothing was asked when it was moved" if passed is None else f"{passed.policy.short} let it through"
-    option = "" if is_bound else f" --policy {asked.typed or asked.policy.name}"
+    option = "" if is_bound else f" --policy {asked.argument or asked.policy.name}"
     return Reason(
         rule="policy",
         text=f"the policy {asked.policy.name} is another one ({asked.digest.short}): {through}",

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -163,13 +164,30 @@ def test_it_refuses_for_several_reasons_at_once_and_opens_by_what_two_persons_si
     assert (report.contradictions, report.unchecked) == ((), ())
 
 
-def test_who_approves_the_same_bytes_again_is_told_when_they_did_and_signs_nothing(
-    place: Place, policy: ReadPolicy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def saved_for_commands(place: Place, policy: ReadPolicy, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Files of the key of an approver and of the policy."""
     monkeypatch.setenv("XDG_STATE_HOME", str(place.folder / "state"))  # the copy of another test has another log
     key, bank = place.folder / "ada.key", place.folder / "bank.yml"
     ALEX.save(key, None)
     bank.write_bytes(policy.data)
+    return key, bank
+
+
+def test_a_policy_in_a_file_is_named_in_every_command_as_a_shell_takes_it(place: Place, policy: ReadPolicy) -> None:
+    file = place.folder / "my bank's.yml"
+    file.write_bytes(policy.data)
+    with pytest.raises(GateClosed) as refused:
+        promote(place.registry, place.version, "champion", read_gate_policy(str(file)))
+    (approvals,) = [reason for reason in refused.value.objections if reason.rule == "approvals"]
+    for text in (approvals.remedy, refused.value.fix):
+        words = shlex.split(text[text.index("--policy") :].partition("`")[0])
+        assert words[1] == str(file)
+
+
+def test_who_approves_the_same_bytes_again_is_told_when_they_did_and_signs_nothing(
+    place: Place, policy: ReadPolicy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, bank = saved_for_commands(place, policy, monkeypatch)
 
     def told(reason: str, *options: str) -> str:
         words = ["approve", "sums", "--policy", str(bank), "--reason", reason, "--key", str(key)]
@@ -206,10 +224,7 @@ def test_who_approves_the_same_bytes_again_is_told_when_they_did_and_signs_nothi
 def test_who_waives_the_same_again_is_told_since_when_and_signs_nothing(
     place: Place, policy: ReadPolicy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(place.folder / "state"))  # the copy of another test has another log
-    key, bank = place.folder / "ada.key", place.folder / "bank.yml"
-    ALEX.save(key, None)
-    bank.write_bytes(policy.data)
+    key, bank = saved_for_commands(place, policy, monkeypatch)
     words = ["waive", "sums", "worse", "--until", "2027-01-01", "--policy", str(bank), "--key", str(key)]
 
     def told(reason: str, *options: str) -> str:
