@@ -13,6 +13,7 @@ import pytest
 import peft_registry
 from peft_registry.cli.main import run
 from peft_registry.registry.database import catalog
+from peft_registry.registry.database.failures import RowDamaged
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.where import read_query
 from peft_registry.registry.records.facets import FACETS_FORM, facets_form
@@ -257,6 +258,18 @@ def test_the_check_of_the_log_names_a_row_that_hides_a_version_or_praises_it(
         rows.run(edit)
     found_wrong = [f"{wrong.place} {wrong.text}" for wrong in check_log(opened(home)).contradictions]
     assert [wrong for wrong in found_wrong if re.search(f"^sums:1 .*{says}", wrong)]
+
+
+@pytest.mark.parametrize("where", ["method=lora", "kind!=base", "alias=champion"])
+def test_a_version_whose_artifact_somebody_deleted_is_named_by_the_list_that_it_belongs_in(
+    home: MadeHome, opened: Callable[[MadeHome], Registry], where: str
+) -> None:
+    with home.rows() as rows:
+        rows.run(
+            "DELETE FROM artifacts WHERE manifest_digest = (SELECT manifest_digest FROM versions WHERE name = 'sums')"
+        )
+    with pytest.raises(RowDamaged, match=r"that of sums:1, sha256:.* is gone"):
+        found(opened(home), where)
 
 
 def test_an_alias_that_only_a_row_claims_lists_nothing(home: MadeHome, opened: Callable[[MadeHome], Registry]) -> None:
