@@ -62,6 +62,12 @@ BytesMode = CopyMode | Literal["reference"]
 """What becomes of the bytes: copied into the store, shared with it, or only referred to (a base)."""
 
 
+_SAME_WEIGHTS = (
+    "{version.label} has the weights of {twin}, which is not handed out: {text}. It is another artifact, and no recall stops it; "
+    "`registry recall {version.weights_digest}` stops whatever has these weights"
+)
+
+
 class ModificationRecordMissing(InputRefused):
     reference = "modification-record-missing"
     what = "this artifact may not enter without its modification record"
@@ -180,12 +186,6 @@ def _warn_of_recalls(registry: Registry, version: Version, observe: Observe) -> 
     for manifest, texts in recalls.items() if not own else ():
         for text in texts[:1]:
             observe(Warned("weights-recalled", _SAME_WEIGHTS.format(version=version, twin=labels[manifest], text=text)))
-
-
-_SAME_WEIGHTS = (
-    "{version.label} has the weights of {twin}, which is not handed out: {text}. It is another artifact, and no recall stops it; "
-    "`registry recall {version.weights_digest}` stops whatever has these weights"
-)
 
 
 def require_name(registry: Registry, name: str, *, is_base: bool) -> None:
