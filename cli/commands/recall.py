@@ -66,7 +66,7 @@ def recall(
         others = ", ".join(map(console.printable, done.same_weights[:_SHOWN]))
         console.line(
             f"{'passes':<9} {others}: the same weights, as another artifact, which this does not stop; "
-            f"`registry recall {done.weights}` stops whatever has them",
+            f"`registry recall {done.weights} --reason TEXT --key FILE` stops whatever has them",
             indent=10,
         )
     if undo and done.pending:

@@ -64,7 +64,7 @@ BytesMode = CopyMode | Literal["reference"]
 
 _SAME_WEIGHTS = (
     "{version.label} has the weights of {twin}, which is not handed out: {text}. It is another artifact, and no recall stops it; "
-    "`registry recall {version.weights_digest}` stops whatever has these weights"
+    "`registry recall {version.weights_digest} --reason TEXT --key FILE` stops whatever has these weights"
 )
 
 
