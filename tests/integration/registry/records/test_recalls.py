@@ -412,7 +412,7 @@ def test_a_copy_with_the_weights_of_what_is_recalled_is_told_by_whoever_recalls_
     )
     (same_weights,) = a_copy("after", rope_theta=2.0)
     assert same_weights.startswith("after:1 has the weights of tiny:1, which is not handed out: ")
-    assert f"`registry recall {done.weights}` stops whatever has these weights" in same_weights
+    assert f"`registry recall {done.weights} --reason TEXT --key FILE` stops whatever has these weights" in same_weights
     assert "after:1" in place.recall(done.weights)
 
 
