@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from peft_registry.schemas.codes import Said
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
 
@@ -33,12 +34,12 @@ class Value(Document):
     value: Any = None  # any JSON value; the field that holds the envelope says which
     unit: str | None = None
     source: Source
-    method: str | None = None
+    method: Said | None = None
     uncertainty_pct: float | None = Field(default=None, ge=0)
     evidence: tuple[Digest, ...] = ()
     asserted_by: str | None = None
     asserted_at: Timestamp | None = None
-    reason: str | None = None
+    reason: Said | None = None
 
     @field_validator("value")
     @classmethod
@@ -108,7 +109,7 @@ def _as_double(count: int) -> float:
 
 
 def measured(
-    value: Any, unit: str | None = None, *, method: str | None = None, evidence: tuple[Digest, ...] = ()
+    value: Any, unit: str | None = None, *, method: Said | None = None, evidence: tuple[Digest, ...] = ()
 ) -> Value:
     """A value that this tool measured itself."""
     return Value(value=value, unit=unit, source="measured", method=method, evidence=evidence)
@@ -118,7 +119,7 @@ def derived(
     value: Any,
     unit: str | None = None,
     *,
-    method: str,
+    method: Said,
     uncertainty_pct: float | None = None,
     evidence: tuple[Digest, ...] = (),
 ) -> Value:
@@ -128,16 +129,16 @@ def derived(
     )
 
 
-def imported(value: Any, unit: str | None = None, *, method: str, evidence: tuple[Digest, ...] = ()) -> Value:
+def imported(value: Any, unit: str | None = None, *, method: Said, evidence: tuple[Digest, ...] = ()) -> Value:
     """A value taken from a document that somebody else wrote; `method` says from which."""
     return Value(value=value, unit=unit, source="imported", method=method, evidence=evidence)
 
 
-def declared(value: Any, unit: str | None = None, *, by: str, at: str, method: str | None = None) -> Value:
+def declared(value: Any, unit: str | None = None, *, by: str, at: str, method: Said | None = None) -> Value:
     """A value that a person stated; by whom and when."""
     return Value(value=value, unit=unit, source="declared", method=method, asserted_by=by, asserted_at=at)
 
 
-def unknown(reason: str) -> Value:
+def unknown(reason: Said) -> Value:
     """Nobody knows yet; the reason says why."""
     return Value(source="unknown", reason=reason)

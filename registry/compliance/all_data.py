@@ -48,7 +48,7 @@ def _sum(data: Sequence[DataUsed], name: str) -> Value:
     counts = [value.value for value in values]
     if not all(isinstance(count, int | float) for count in counts) or not math.isfinite(sum(map(float, counts))):
         return unknown("not derived: what is recorded of the files has no sum")
-    is_bound = any((value.method or "").startswith(AT_LEAST) for value in values)
+    is_bound = any(str(value.method or "").startswith(AT_LEAST) for value in values)
     how = f"{AT_LEAST if is_bound else ''}the sum over the files, each once: {_by_file(data, name, str)}"
     return derived(sum(counts), values[0].unit, method=how)
 
@@ -98,7 +98,7 @@ def _synthetic_share(data: Sequence[DataUsed]) -> Value:
     share = 100 * sum(_value(section, name).value for section in synthetic) / total.value
     if not math.isfinite(share):
         return unknown("not derived: what is recorded of the files has no share")
-    bound = ", which are lower bounds" if (total.method or "").startswith(AT_LEAST) else ""
+    bound = ", which are lower bounds" if str(total.method or "").startswith(AT_LEAST) else ""
     return derived(share, "%", method=f"{total.unit} of the synthetic files / those of all files{bound}")
 
 

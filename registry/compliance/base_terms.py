@@ -82,7 +82,7 @@ def with_derived_terms(terms: UpstreamTerms, base: BaseUsed, modalities: Value) 
 
 def _derived_exclusion(recorded: Value, flags: Value) -> Value:
     is_stated = recorded.known and recorded.source != "derived"
-    if is_stated or (recorded.reason or "").startswith(_NEITHER):
+    if is_stated or str(recorded.reason or "").startswith(_NEITHER):
         return recorded
     if flags.known:
         return _by_flags(flags)
@@ -108,7 +108,7 @@ def licence_of_merge(recorded: Value, bases: Iterable[BaseUsed]) -> Value:
     Unknown, with what each of them has, where they have not one; asked where no ingredient has a licence of its own: then that of
     the base says nothing of the result.
     """
-    is_inherited = recorded.source == "derived" or (recorded.reason or "").startswith(_NOT_ONE_LICENCE)
+    is_inherited = recorded.source == "derived" or str(recorded.reason or "").startswith(_NOT_ONE_LICENCE)
     if recorded != ASKED and not is_inherited:
         return recorded
     parts = tuple(bases)
@@ -178,4 +178,4 @@ def _side(parameters: float, stated_flop: Value, training_tokens: Value, generat
 
 
 def _by(value: Value) -> str:
-    return value.method or value.asserted_by or value.source
+    return str(value.method or value.asserted_by or value.source)

@@ -253,7 +253,7 @@ def _code(settings: dict[str, Value]) -> Code:
     elsewhere = unknown(NOT_BESIDE)
     if not libraries:
         return Code(commit=elsewhere, environment_digest=elsewhere, libraries=elsewhere)
-    method = "; ".join(dict.fromkeys(value.method or "" for value in libraries.values()))
+    method = "; ".join(dict.fromkeys(str(value.method or "") for value in libraries.values()))
     listed = imported(
         {name: value.value for name, value in sorted(libraries.items())},
         method=method,

@@ -246,7 +246,7 @@ def _is_taken_over(stated: StatedField, uses: Sequence[StatedField]) -> bool:
 
 def _agreed(stated: Sequence[StatedField], *, yes_if_any: bool) -> Value:
     known = _known(stated)
-    contradicted = [value.value for value in stated if (value.value.reason or "").startswith(_DIFFER)]
+    contradicted = [value.value for value in stated if str(value.value.reason or "").startswith(_DIFFER)]
     if contradicted:
         # between a continued run and what it continued from: only the reason still says what the run stated
         return contradicted[0]

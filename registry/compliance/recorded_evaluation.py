@@ -222,7 +222,7 @@ def _joined(before: Value, added: Value, replaced: _Replaced) -> Value:
         return before
     rows = [row for row in before.value or [] if _still_speaks(row, replaced)]
     rows += [row for row in added.value if row not in rows]
-    methods = dict.fromkeys(value.method for value in (before, added) if value.known and value.method)
+    methods = dict.fromkeys(str(value.method) for value in (before, added) if value.known and value.method)
     return added.revised(
         value=rows,
         method="; ".join(methods) or None,

@@ -79,7 +79,7 @@ def unknown_overlaps(data: Iterable[DataUsed]) -> tuple[str, ...]:
     return tuple(
         f"{section.name.value}: {listed_labels(list(_rows_by_run(section)))} used different selections of its rows"
         for section in data
-        if (section.n_points.method or "").startswith(AT_LEAST)
+        if str(section.n_points.method or "").startswith(AT_LEAST)
     )
 
 

@@ -227,7 +227,7 @@ def _merge_facts(merge: MergeRecord, *, is_evaluated: bool) -> list[tuple[str, s
 def _figure(envelope: Value) -> str:
     if isinstance(envelope.value, int | float):
         return f"{envelope.value:.4g}"
-    return f"unknown ({_plain(envelope.reason or '')})"
+    return f"unknown ({_plain(str(envelope.reason or ''))})"
 
 
 def _plain(text: str) -> str:

@@ -4,6 +4,7 @@ import math
 import re
 from typing import Any
 
+from peft_registry.schemas.codes import Said
 from peft_registry.schemas.values import Value
 
 THIN = "\u202f"  # narrow no-break space, between groups of three digits and before a unit
@@ -82,9 +83,9 @@ def plain_size(count: int) -> str:
     return size(count).replace(THIN, " ")
 
 
-def reason_text(reason: str) -> str:
+def reason_text(reason: Said) -> str:
     """Why a value is unknown, for a reader."""
-    return _REASONS.get(reason, reason)
+    return _REASONS.get(str(reason), str(reason))
 
 
 def value_text(value: Value) -> str:

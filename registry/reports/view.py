@@ -210,7 +210,7 @@ def figure(label: str, value: Value, text: str | None = None) -> Figure:
 
 def _how(value: Value) -> str:
     """How a value came about, in one line."""
-    parts = [value.method or ""]
+    parts = [str(value.method or "")]
     if value.uncertainty_pct is not None:
         parts.append(f"±{number(value.uncertainty_pct)}{THIN}%")
     if value.asserted_by:
