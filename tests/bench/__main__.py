@@ -9,18 +9,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from safetensors.numpy import save_file
-
 from peft_registry.registry.homes.home import utc_now
-from peft_registry.registry.identity.manifests import manifest_of_folder
-from peft_registry.registry.use_cases.pull import pull_version
-from peft_registry.registry.use_cases.register import NewArtifact, register_version
+from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.verify import verify_folder
 from tests.bench import overhead, training
+from tests.bench.large_adapter import pulled_large_adapter
 from tests.bench.merging import merging
 from tests.builders.homes import a_home, add_a_base, an_artifact
 
@@ -59,48 +54,18 @@ def start_up(folder: Path) -> None:
 
 def verification(folder: Path) -> None:
     """Our ten checks over half a gigabyte of weights against the reference tool's signature check, same folder, warm."""
-    with a_home(folder / "big-home", now=utc_now()) as registry:
-        base = add_a_base(registry, folder / "big-base")
-        artifact = an_artifact(folder / "big", base)
-        random = np.random.default_rng(0)
-        shape = (BIG_BYTES // 4 // 8 // 4096, 4096)
-        tensors = {f"layer.{n}": random.standard_normal(shape, dtype=np.float32) for n in range(8)}
-        save_file(tensors, folder / "big" / "adapter_model.safetensors", metadata={"format": "pt"})
-        version = register_version(registry, with_present_weights(folder / "big", artifact))
-        pulled = folder / "pulled"
-        pull_version(registry, version, pulled)
-        trust, now = registry.trust, registry.clock()
-        key = folder / "big-home" / "keys" / "trainer.pub"
-        peer = [str(Path(sys.executable).with_name("model_signing")), "verify", "key", str(pulled)]
-        peer += ["--signature", str(pulled / "model.sig"), "--public_key", str(key)]
-        ours = timed(lambda: verify_folder(pulled, trust=trust, now=now))
-        command = timed(
-            lambda: run(
-                [
-                    sys.executable,
-                    "-m",
-                    "peft_registry.cli.main",
-                    "verify",
-                    str(pulled),
-                    "--home",
-                    str(folder / "big-home"),
-                ]
-            )
-        )
-        theirs = timed(lambda: run(peer))
+    adapter = pulled_large_adapter(folder / "big", BIG_BYTES)
+    peer = [str(Path(sys.executable).with_name("model_signing")), "verify", "key", str(adapter.copy)]
+    peer += ["--signature", str(adapter.copy / "model.sig")]
+    peer += ["--public_key", str(adapter.home / "keys" / "trainer.pub")]
+    verify = [sys.executable, "-m", "peft_registry.cli.main", "verify", str(adapter.copy), "--home", str(adapter.home)]
+    ours = timed(lambda: verify_folder(adapter.copy, trust=adapter.trust, now=adapter.now))
+    command = timed(lambda: run(verify))
+    theirs = timed(lambda: run(peer))
     print(
         f"verify       512 MiB, 10 checks: in process {ours:.2f} s, command {command:.2f} s; model_signing {theirs:.2f} s"
     )
     print(f"ratio        model_signing / our command: {theirs / command:.2f}")
-
-
-def with_present_weights(folder: Path, artifact: NewArtifact) -> NewArtifact:
-    """The artifact with a manifest of what lies in the folder now."""
-    old = artifact.manifest
-    manifest = manifest_of_folder(
-        folder, kind="adapter", layout="peft", method="lora", base=old.base, parents=old.parents
-    )
-    return replace(artifact, manifest=manifest)
 
 
 def timed(action: Callable[[], object]) -> float:

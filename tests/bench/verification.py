@@ -15,26 +15,23 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from safetensors.numpy import save_file
 
 from peft_registry.registry.disk.hashing import DigestCache, RunDigests, hash_files
 from peft_registry.registry.homes.home import Registry, utc_now
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.verify import verify_folder, verify_lineage
 from peft_registry.schemas.manifest import Manifest
+from tests.bench.large_adapter import pulled_large_adapter
 from tests.builders.homes import a_home, add_a_base, an_artifact
 from tests.builders.lineage import register_merge
 
 VERIFY_BAR, REGISTER_BAR, AGAIN_BAR = 1.8, 1.15, 0.05
 DEEP_BAR, DEEP_MS_A_VERSION = 1.2, 15.0
 REPEATS = 3
-TENSORS = 16
 
 
 def main() -> None:
@@ -67,34 +64,21 @@ def seconds_of(action: Callable[[], object]) -> float:
 
 def a_large_file(folder: Path, size: int) -> None:
     """One adapter with a single large file: verified, verified again, and its digests at registration."""
-    with a_home(folder / "home", now=utc_now()) as registry:
-        base = add_a_base(registry, folder / "base")
-        artifact = an_artifact(folder / "made", base)
-        write_weights(folder / "made" / "adapter_model.safetensors", size)
-        old = artifact.manifest
-
-        def describe() -> Manifest:
-            return manifest_of_folder(
-                folder / "made", kind="adapter", layout="peft", method="lora", base=old.base, parents=old.parents
-            )
-
-        manifest = describe()
-        version = register_version(
-            registry,
-            type(artifact)(
-                artifact.name, artifact.source, manifest, artifact.folder, artifact.card, artifact.statements
-            ),
-        )
-        pulled = folder / "pulled"
-        pull_version(registry, version, pulled)
-        trust, now = registry.trust, registry.clock()
-    verifies = seconds_of(lambda: require_verified(pulled, trust=trust, now=now))
-    theirs = seconds_of(reference_verification(pulled, folder / "home" / "keys" / "trainer.pub"))
+    adapter = pulled_large_adapter(folder, size)
+    copy, manifest = adapter.copy, adapter.manifest
+    verifies = seconds_of(lambda: require_verified(copy, trust=adapter.trust, now=adapter.now))
+    theirs = seconds_of(reference_verification(copy, adapter.home / "keys" / "trainer.pub"))
     report("verify", verifies, "model_signing", theirs, theirs / verifies, f"≥ {VERIFY_BAR}")
-    again = seconds_of_second_verification(pulled, folder / "digests.sqlite", trust=trust, now=now)
+    again = seconds_of_second_verification(copy, folder / "digests.sqlite", trust=adapter.trust, now=adapter.now)
     report("again", again, "the first time", verifies, again / verifies, f"≤ {AGAIN_BAR}")
+
+    def describe() -> Manifest:
+        return manifest_of_folder(
+            adapter.made, kind=manifest.kind, layout=manifest.layout, method=manifest.method, base=manifest.base
+        )
+
     digests = seconds_of(describe)
-    signs = seconds_of(reference_signature(folder / "made", folder))
+    signs = seconds_of(reference_signature(adapter.made, folder))
     report("digests", digests, "model_signing signs", signs, digests / signs, f"≤ {REGISTER_BAR}")
 
 
@@ -114,12 +98,6 @@ def seconds_of_second_verification(pulled: Path, kept: Path, **options: object) 
 
         verify()
         return seconds_of(verify)
-
-
-def write_weights(path: Path, size: int) -> None:
-    random = np.random.default_rng(0)
-    shape = (size // TENSORS // 4 // 4096, 4096)
-    save_file({f"layer.{number}": random.standard_normal(shape, dtype=np.float32) for number in range(TENSORS)}, path)
 
 
 def reference_verification(folder: Path, key: Path) -> Callable[[], None]:

@@ -25,7 +25,7 @@ from peft_registry.schemas.run import Compute
 from peft_registry.schemas.statement import StatementKind
 from peft_registry.schemas.version import Version
 from tests.builders.evaluation import a_recorded_evaluation
-from tests.builders.homes import add_a_base, an_artifact
+from tests.builders.homes import adapter_files, add_a_base, artifact_of
 from tests.builders.records import TOOL, a_base_input, a_profile, a_run_record
 
 FACTS = {
@@ -35,7 +35,12 @@ FACTS = {
 }
 
 
-def a_product(
+def a_product(registry: Registry, folder: Path, base: AddedBase, *, value: float = 0.5, **of_the_run: Any) -> Product:
+    """What a training hands over. Equal `value` gives equal bytes, whatever the name, the run and the facts are."""
+    return product_of(registry, adapter_files(folder, value=value), base, **of_the_run)
+
+
+def product_of(
     registry: Registry,
     folder: Path,
     base: AddedBase,
@@ -43,14 +48,12 @@ def a_product(
     name: str = "sums",
     run_id: str = "run-1",
     facts: dict[str, Any] | None = None,
-    value: float = 0.5,
     compute: Compute | None = None,
     evaluated: tuple[EvaluationRecord, bytes] | None = None,
     **of_the_run: Any,
 ) -> Product:
-    """What a training hands over. Equal `value` gives equal bytes, whatever the name, the run and the facts are."""
-    artifact = an_artifact(folder, base, name=name, value=value)
-    manifest = artifact.manifest.revised(data=a_run_record().data)
+    """What a training hands over that left its adapter in a folder."""
+    manifest = artifact_of(folder, base, name=name).manifest.revised(data=a_run_record().data)
     run = a_run_record(
         run_id=run_id,
         base=manifest.base,
