@@ -37,7 +37,7 @@ class Code(Document):
             named = ", ".join(f"{name} {_shown(value)}" for name, value in self.parameters.items())
             words = self.code.replace("_", " ")
             return f"{words} ({named})" if named else words
-        return meaning.sentence.format(**{name: _readable(value) for name, value in self.parameters.items()})
+        return meaning.rendered({name: _readable(value) for name, value in self.parameters.items()})
 
 
 Said = Code | str

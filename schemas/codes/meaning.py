@@ -1,6 +1,5 @@
-"""What a code means: its sentence, its parameters with their kinds, and where it is from."""
-
-from typing import Literal, NamedTuple
+from string import Formatter
+from typing import Any, Literal, NamedTuple
 
 Kind = Literal["text", "number", "names", "reason"]
 """Of a parameter: `names` is a list of texts, `reason` another code or a text."""
@@ -9,7 +8,8 @@ Kind = Literal["text", "number", "names", "reason"]
 class Meaning(NamedTuple):
     """A sentence with `{name}` in the place of each parameter, as `str.format` reads it.
 
-    `source` is the clause, paper or document that the code follows; empty where it states only what this tool did.
+    `{count:# cluster}` counts a noun: `1 cluster`, `2 clusters`. `source` is the clause, paper or document that the code follows;
+    empty where it states only what this tool did.
     """
 
     sentence: str
@@ -20,3 +20,21 @@ class Meaning(NamedTuple):
     def of(cls, sentence: str, /, source: str = "", **parameters: Kind) -> "Meaning":
         """`Meaning.of("{effective:g} effective clusters, needs {needs}", effective="number", needs="number")`."""
         return cls(sentence, parameters, source)
+
+    def rendered(self, parameters: dict[str, Any]) -> str:  # numbers and texts
+        """The sentence with its parameters in their places."""
+        return _SENTENCES.vformat(self.sentence, (), parameters)
+
+
+class _Sentences(Formatter):
+    """`str.format` with counted nouns."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:  # a number, or a text
+        if not format_spec.startswith("# "):
+            return str(super().format_field(value, format_spec))
+        count = str(value) if isinstance(value, int) else f"{value:g}"
+        noun = format_spec.removeprefix("# ")
+        return f"{count} {noun}" if value == 1 else f"{count} {noun}s"
+
+
+_SENTENCES = _Sentences()

@@ -10,6 +10,7 @@ from peft_registry.schemas.values import Value, unknown
 
 _MEANINGS = {
     "test_counted": Meaning.of("{count:,} rows, of {of}", count="number", of="names"),
+    "test_clusters": Meaning.of("{clusters:# cluster}, needs {needs}", clusters="number", needs="number"),
     "test_because": Meaning.of("not derived: {because}", because="reason"),
 }
 
@@ -21,6 +22,14 @@ def _own_codes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_code_is_rendered_with_its_parameters() -> None:
     assert str(code("test_counted", count=12_000, of=("a:1", "b:2"))) == "12,000 rows, of a:1, b:2"
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(0, "0 clusters"), (1, "1 cluster"), (1.0, "1 cluster"), (2.5, "2.5 clusters"), (1234567, "1234567 clusters")],
+)
+def test_a_counted_noun_has_its_number(count: float, said: str) -> None:
+    assert str(code("test_clusters", clusters=count, needs=10)) == f"{said}, needs 10"
 
 
 def test_a_reason_may_hold_another_code_or_the_text_of_a_person() -> None:
@@ -67,7 +76,7 @@ def test_a_code_that_is_not_known_here_is_shown_by_its_name() -> None:
 def test_every_sentence_renders_with_every_parameter_and_no_other() -> None:
     example = {"text": "x", "number": 2.5, "names": ["a", "b"], "reason": "why"}
     for name, meaning in CODES.items():
-        rendered = meaning.sentence.format(**{key: example[kind] for key, kind in meaning.parameters.items()})
+        rendered = meaning.rendered({key: example[kind] for key, kind in meaning.parameters.items()})
         assert rendered, name
         for key in meaning.parameters:
             assert "{" + key in meaning.sentence, f"{name} does not say {key}"
