@@ -4,7 +4,6 @@ Only fields that are required for this record count. A condition that nobody has
 asks its own question and is listed as undecided: more may be required once it is answered.
 """
 
-import re
 from collections import Counter
 from functools import cache
 from typing import get_args
@@ -12,6 +11,7 @@ from typing import get_args
 from peft_registry.registry.compliance.answer_forms import is_blank
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, Leaf, Owner, field_rules, leaves
+from peft_registry.registry.compliance.licence_terms import implied_flags
 from peft_registry.registry.compliance.recent import OfRecent
 from peft_registry.registry.compliance.used_rows import mixed_roles, unknown_overlaps
 from peft_registry.schemas.document import Frozen
@@ -21,7 +21,6 @@ from peft_registry.schemas.values import Value
 
 _READ_TOGETHER = 40  # records: who reads many versions counts all of them before the first is shown
 _ADAPTERS = ("lora", "qlora", "dora", "ia3", "prefix_tuning", "prompt_tuning", "bottleneck_adapter")
-_OPERATORS = ("AND", "OR", "WITH")  # of SPDX expressions
 PROVIDER_VERDICTS = (
     "provider_of_original_model",
     "own_gpai_candidate",
@@ -197,21 +196,6 @@ def disqualifying_flags(record: RecordSections) -> tuple[str, ...]:
     listed = [base.licence_flags.value for base in record.base if isinstance(base.licence_flags.value, list)]
     listed += [list(implied_flags(base.licence_id.value)) for base in record.base]
     return tuple(sorted({str(flag) for flags in listed for flag in flags} & _not_open()))
-
-
-def implied_flags(licence: object) -> tuple[str, ...]:
-    """The licence flags that follow from an SPDX expression: those of each licence that may be chosen; none of another text."""
-    identifiers = [word for word in re.findall(r"[A-Za-z0-9.+-]+", str(licence)) if word not in _OPERATORS]
-    prefixes = field_rules().licence_terms.prefixes
-    of_each = [
-        {flag for prefix, flags in prefixes.items() if identifier.startswith(prefix) for flag in flags}
-        for identifier in identifiers
-    ]
-    if not of_each:
-        return ()
-    # with a choice only what every licence has is sure
-    implied = set.intersection(*of_each) if " OR " in str(licence) else set.union(*of_each)
-    return tuple(sorted(implied))
 
 
 def terms_that_end_openness(licence: object) -> tuple[str, ...]:

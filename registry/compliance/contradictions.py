@@ -10,9 +10,10 @@ from itertools import product
 from typing import Any
 
 from peft_registry.registry.compliance.answer_forms import clauses
-from peft_registry.registry.compliance.completeness import implied_flags, is_yes, terms_that_end_openness
+from peft_registry.registry.compliance.completeness import is_yes, terms_that_end_openness
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves
+from peft_registry.registry.compliance.licence_terms import implied_flags
 from peft_registry.registry.compliance.notations import days_of
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.modification import ModificationRecord

@@ -10,11 +10,11 @@ from peft_registry.registry.compliance.completeness import (
     PROVIDER_VERDICTS,
     Completeness,
     disqualifying_flags,
-    implied_flags,
     is_exempt,
     is_yes,
 )
 from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.licence_terms import implied_flags
 from peft_registry.registry.compliance.record_verdicts import high_risk_verdict
 from peft_registry.registry.compliance.used_rows import mixed_roles, unknown_overlaps
 from peft_registry.registry.compliance.verdicts.decision import Decided

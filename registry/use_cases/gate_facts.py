@@ -6,8 +6,9 @@ from dataclasses import replace
 from pydantic import ValidationError
 
 from peft_registry.registry.compliance.base_terms import EU_EXCLUSION, eu_exclusion_of
-from peft_registry.registry.compliance.completeness import completeness, implied_flags, is_yes, makes_media
+from peft_registry.registry.compliance.completeness import completeness, is_yes, makes_media
 from peft_registry.registry.compliance.field_paths import FieldPath
+from peft_registry.registry.compliance.licence_terms import implied_flags
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_second_form
 from peft_registry.registry.compliance.verdicts.decision import Decided

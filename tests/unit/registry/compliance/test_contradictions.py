@@ -6,7 +6,7 @@ from peft_registry.registry.compliance.answers import problems_of_answers
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.base_facts import declared_base_facts
 from peft_registry.registry.compliance.base_terms import eu_exclusion_of, licence_flags_of
-from peft_registry.registry.compliance.completeness import disqualifying_flags, implied_flags
+from peft_registry.registry.compliance.completeness import disqualifying_flags
 from peft_registry.registry.compliance.contradictions import (
     FactContradicted,
     FactIncomplete,
@@ -15,6 +15,7 @@ from peft_registry.registry.compliance.contradictions import (
     contradictions_with_run,
 )
 from peft_registry.registry.compliance.facts import problems_of_facts
+from peft_registry.registry.compliance.licence_terms import implied_flags
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.schemas.modification import BaseUsed, UpstreamTerms
 from peft_registry.schemas.values import declared, derived, measured, unknown
