@@ -59,6 +59,7 @@ LICENCE_FLAGS = (
     "no_redistribution",
     "share_alike",
     "user_threshold",
+    "use_restrictions",
     "eu_exclusion",
 )
 

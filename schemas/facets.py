@@ -64,7 +64,13 @@ FACETS: tuple[FacetRule, ...] = (
         "a figure of its newest evaluation, as data set.metric",
         "numbers",
     ),
-    FacetRule("licence", "word", "licence!=non_commercial", "licences and licence flags of what went in", several=True),
+    FacetRule(
+        "licence",
+        "word",
+        "licence!=non_commercial",
+        "own licence and those of what went in, and what they say",
+        several=True,
+    ),
     FacetRule(
         "verdict",
         "word",

@@ -15,6 +15,7 @@ from peft_registry.registry.compliance.completeness import disqualifying_flags, 
 from peft_registry.registry.compliance.documentation import with_forms, with_size
 from peft_registry.registry.compliance.energy import with_estimate
 from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.licence_terms import flags_by_rule_set
 from peft_registry.registry.compliance.recorded_run import counts_earlier_runs, step_flop
 from peft_registry.registry.compliance.retention import with_dates
 from peft_registry.registry.compliance.verdicts.gpai import TOLERANCE_PCT, ThirdRatio, dense_flop, one_third_ratio
@@ -330,7 +331,7 @@ def _exemption(record: ModificationRecord) -> OpenSourceExemption:
     # an answer under a signature stands, also that nobody knows
     if stated.evidence or stated.source not in ("unknown", "derived"):
         return exemption
-    flags = disqualifying_flags(record)
+    flags = disqualifying_flags(record, implied=flags_by_rule_set)
     if flags:
         how = f"the licence of a base, which holds for what is made from it: {', '.join(flags)}, GL J83"
         return exemption.revised(licence_ok=derived("no", method=how))

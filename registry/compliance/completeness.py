@@ -5,6 +5,7 @@ asks its own question and is listed as undecided: more may be required once it i
 """
 
 from collections import Counter
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import get_args
 
@@ -190,11 +191,13 @@ def _not_open() -> frozenset[str]:
     return frozenset(flag for conflict in conflicts for flag in conflict.holds)
 
 
-def disqualifying_flags(record: RecordSections) -> tuple[str, ...]:
+def disqualifying_flags(
+    record: RecordSections, implied: Callable[[object], Iterable[str]] = implied_flags
+) -> tuple[str, ...]:
     """The licence flags of the bases, and those that their licences imply, with which nothing that is made from them is free and
     open-source (GL J83)."""
     listed = [base.licence_flags.value for base in record.base if isinstance(base.licence_flags.value, list)]
-    listed += [list(implied_flags(base.licence_id.value)) for base in record.base]
+    listed += [list(implied(base.licence_id.value)) for base in record.base]
     return tuple(sorted({str(flag) for flags in listed for flag in flags} & _not_open()))
 
 

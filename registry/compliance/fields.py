@@ -122,10 +122,15 @@ class DeclaredEnergy(Frozen):
 
 
 class LicenceTerms(Frozen):
-    """Licence flags by how an SPDX identifier begins, of licences whose text is well known, and why they follow."""
+    """The flags of licences whose text is well known, by identifier of SPDX or of the Hub, and why they follow.
+
+    A name that ends in a hyphen is how identifiers begin; such a licence has the flags of every name that fits. `unknown` among
+    flags says that there may be others. From `derived_prefixes` alone records of this rule set derive something.
+    """
 
     because: str
-    prefixes: dict[str, tuple[str, ...]]
+    derived_prefixes: dict[str, tuple[str, ...]]
+    flags: dict[str, tuple[str, ...]]
 
 
 class FormerOwner(Frozen):

@@ -88,7 +88,8 @@ class GateFacts(Frozen):
     statuses: tuple[Status, ...] = ()
     makes_media: bool | None = None
     is_screened: bool | None = None  # for prohibited output, Art. 5
-    licence_flags: tuple[str, ...] = ()
+    own_licence_flags: tuple[str, ...] = ()
+    licence_flags: tuple[str, ...] = ()  # of what it was made from
     votes: tuple[Vote, ...] = ()
     waivers: tuple[Waiver, ...] = ()
     decisions: tuple[DecisionFact, ...] = ()

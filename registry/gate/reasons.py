@@ -101,9 +101,12 @@ def _reasons(facts: GateFacts, policy: GatePolicy, named: str) -> Iterator[Reaso
             rule="art5", text="it makes images, audio or video, and is not screened for Article 5", remedy=remedy
         )
     for flag in policy.refused_licence_flags:
-        if flag in facts.licence_flags:
-            whose = "its licence" if facts.is_base else "the licence of what it was made from"
-            yield Reason(rule="licence", text=f"{whose} says {flag}", remedy="use a base whose licence allows it")
+        if flag in facts.own_licence_flags:
+            remedy = "use a version whose licence allows it"
+            yield Reason(rule="licence", text=f"its licence says {flag}", remedy=remedy)
+        elif flag in facts.licence_flags:
+            text = f"the licence of what it was made from says {flag}"
+            yield Reason(rule="licence", text=text, remedy="use a base whose licence allows it")
     if policy.approvals is not None:
         yield from _of_approvals(facts, policy.approvals, named)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic import ValidationError
 
+from peft_registry.registry.compliance.licence_terms import implied_flags
 from peft_registry.registry.compliance.record_verdicts import UNDETERMINED, verdicts_of
 from peft_registry.registry.compliance.superseding import in_second_form
 from peft_registry.registry.compliance.verdicts.rules import shipped_rules
@@ -22,7 +23,7 @@ from peft_registry.schemas.evaluation import CONTROL_ARMS, EvaluationRecord
 from peft_registry.schemas.facets import LONGEST_WORD, METRIC, UNSETTLED, Facet
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
-from peft_registry.schemas.modification import RecordSections, modification_of
+from peft_registry.schemas.modification import ModificationRecord, RecordSections, modification_of
 from peft_registry.schemas.statement import RegistrationPredicate, StoredStatement
 from peft_registry.schemas.values import Value
 
@@ -36,7 +37,7 @@ _FIGURES = ("fix_rate", "introduction_rate", "net_fix_rate", "net_change", "mean
 
 def facets_form() -> str:
     """What the rows of this release are made by: how they are read, and the rules of the verdicts."""
-    return f"3, {shipped_rules().version}"
+    return f"4, {shipped_rules().version}"
 
 
 def facets_of(
@@ -154,7 +155,11 @@ def _accompanied(registration: StoredStatement) -> tuple[Digest, ...]:
 def record_facets(record: RecordSections) -> list[Facet]:
     """What a modification record says: rank, parameters, licences."""
     facets = [*_number("rank", record.peft.rank), *_number("parameters", record.change.params_trainable)]
-    facets += _licences([used.licence_id for used in record.base], [used.licence_flags for used in record.base])
+    licences = [used.licence_id for used in record.base]
+    # what was made here is under no licence until somebody names one: that alone makes nothing unknown
+    if isinstance(record, ModificationRecord) and record.product.licence.known:
+        licences.append(record.product.licence)
+    facets += _licences(licences, [used.licence_flags for used in record.base])
     return facets
 
 
@@ -203,10 +208,13 @@ def _number(name: str, value: Value) -> list[Facet]:
     return [] if number is None or not math.isfinite(number) else [Facet(name, number)]
 
 
-def _licences(licences: Iterable[Value], flags: Iterable[Value]) -> Iterator[Facet]:
+def _licences(licences: Sequence[Value], flags: Sequence[Value]) -> Iterator[Facet]:
+    """Licences as they are recorded, the flags that somebody stated, and those that the licences imply."""
     words: dict[str, None] = {}
     for value in (*licences, *flags):
         listed = value.value if isinstance(value.value, list | tuple) else [value.value]
         words |= dict.fromkeys(str(word) for word in listed) if value.known else {UNKNOWN: None}
+    for licence in licences:
+        words |= dict.fromkeys(implied_flags(licence.value))
     for word in words:
         yield Facet("licence", " ".join(word.split()).lower()[:LONGEST_WORD])

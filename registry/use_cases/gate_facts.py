@@ -16,6 +16,7 @@ from peft_registry.registry.evaluation.leakage import leakage_lines
 from peft_registry.registry.evaluation.limits import readable_verdicts, verdict_line
 from peft_registry.registry.gate.facts import DecisionFact, FlaggedChange, GateFacts, Status, SuiteFacts, Vote, Waiver
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.records.decisions import (
     PersonsDecision,
     bound_evaluations,
@@ -37,7 +38,7 @@ from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.statement import StoredStatement
-from peft_registry.schemas.values import Timestamp
+from peft_registry.schemas.values import Timestamp, Value
 from peft_registry.schemas.version import VerifyOutcome, Version
 
 
@@ -83,7 +84,8 @@ def gate_facts(
         statuses=() if record is None else tuple(_statuses(record, decided_by(decisions))),
         makes_media=None if record is None or not record.use.modalities.known else makes_media(record),
         is_screened=None if record is None else record.high_risk.art5_screen.known,
-        licence_flags=tuple(_licence_flags(record, records.base)),
+        own_licence_flags=tuple(dict.fromkeys(_own_licence_flags(record, records.base))),
+        licence_flags=tuple(dict.fromkeys(_inherited_licence_flags(registry, version, records))),
         votes=tuple(votes_on(registry, records.statements, recorded, evaluated, policy=policy)),
         waivers=tuple(waivers_on(registry, records.statements, recorded, evaluated, policy=policy)),
         decisions=tuple(
@@ -153,22 +155,40 @@ def _statuses(record: ModificationRecord, decided: Decided) -> Iterator[Status]:
         yield Status(table=verdict.table, status=verdict.status, basis=basis, missing=tuple(verdict.open_questions))
 
 
-def _licence_flags(record: ModificationRecord | None, base: BaseRecord | None) -> Iterator[str]:
-    """Of the bases and of the data: what holds for what is made from them; of a base what is declared about itself."""
-    licences = [] if base is None else [(base.facts.licence, base.facts.licence_flags)]
-    exclusions = [] if base is None else [eu_exclusion_of(base.facts)]
+def _own_licence_flags(record: ModificationRecord | None, base: BaseRecord | None) -> Iterator[str]:
+    """What the licence of something says: of a result as its record has it, of a base as it is declared."""
     if record is not None:
-        licences += [(used.licence_id, used.licence_flags) for used in record.base]
-        exclusions += [terms.eu_exclusion for terms in record.upstream]
-    flags: dict[str, None] = {}
-    for licence, stated in licences:
-        flags |= dict.fromkeys(str(flag) for flag in (stated.value if isinstance(stated.value, list) else ()))
-        flags |= dict.fromkeys(implied_flags(licence.value))
-    if any(is_yes(exclusion) for exclusion in exclusions):  # stated beside the flags, which nobody may have read
-        flags[EU_EXCLUSION] = None
-    for data in () if record is None else record.data:
-        flags |= dict.fromkeys(implied_flags(data.licence.value))
-    yield from flags
+        yield from implied_flags(record.product.licence.value)
+    if base is not None:
+        yield from _stated_flags(base.facts.licence, base.facts.licence_flags)
+        if is_yes(eu_exclusion_of(base.facts)):  # stated beside the flags, which nobody may have read
+            yield EU_EXCLUSION
+
+
+def _inherited_licence_flags(registry: Registry, version: Version, records: Records) -> Iterator[str]:
+    """What the licences say of all that something was made from: bases, data, and results with licences of their own."""
+    if records.modification is not None:
+        yield from _flags_of_sources(in_second_form(records.modification))
+    for ancestor in ancestry_of(registry, [version]) if records.manifest.made_from else ():
+        if ancestor.record is not None and ancestor.manifest != version.manifest_digest:
+            record = in_second_form(ancestor.record)
+            yield from _own_licence_flags(record, None)
+            yield from _flags_of_sources(record)
+
+
+def _flags_of_sources(record: ModificationRecord) -> Iterator[str]:
+    for used in record.base:
+        yield from _stated_flags(used.licence_id, used.licence_flags)
+    if any(is_yes(terms.eu_exclusion) for terms in record.upstream):
+        yield EU_EXCLUSION
+    for data in record.data:
+        yield from implied_flags(data.licence.value)
+
+
+def _stated_flags(licence: Value, flags: Value) -> Iterator[str]:
+    """The flags that somebody stated, with those that the licence implies."""
+    yield from (str(flag) for flag in (flags.value if isinstance(flags.value, list) else ()))
+    yield from implied_flags(licence.value)
 
 
 def votes_on(

@@ -5,12 +5,14 @@ adapter, the same adapter twice, adapters of different bases, a base that is not
 does not verify.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.compliance.base_terms import licence_flags_of
 from peft_registry.registry.compliance.inheritance import inherited_data
+from peft_registry.registry.compliance.licence_terms import flags_of_licence, implied_flags
 from peft_registry.registry.compliance.recorded_result import modifier_section
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
@@ -28,7 +30,7 @@ from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.merge import BasePolicy
-from peft_registry.schemas.modification import BaseUsed, UpstreamTerms
+from peft_registry.schemas.modification import BaseUsed, ModificationRecord, RecordSections, UpstreamTerms
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.values import Value, derived, measured, unknown
 from peft_registry.schemas.version import Version
@@ -137,7 +139,7 @@ def plan_merge(registry: Registry, request: MergeRequest, folder: Path, *, obser
         base=base,
         policy=policy,
         plan=plan_of(base.folder, folded, request, quantization=through) if is_folding else None,
-        licence_flags=_licence_flags(base.record, adapters),
+        licence_flags=_licence_flags(base.record, ancestry_of(registry, versions)),
         why_bundled=_why(kept[0]) if kept else None,
     )
 
@@ -300,15 +302,27 @@ def _policy(request: MergeRequest, quantization: Quantization | None, observe: O
     return "original"
 
 
-def _licence_flags(base: BaseRecord, adapters: Sequence[Ingredient]) -> Value:
+def _licence_flags(base: BaseRecord, ancestors: Iterable[Ancestor]) -> Value:
     """The union over everything that went in; unknown as soon as one part is."""
-    flags: set[str] = set()
+    licences = [base.facts.licence]
     values = [licence_flags_of(base.facts)]
-    for adapter in adapters:
-        record = adapter.records.modification
-        values += [] if record is None else [used.licence_flags for used in record.base]
+    for record in (ancestor.record for ancestor in ancestors if ancestor.record is not None):
+        licences += [used.licence_id for used in record.base]
+        values += [used.licence_flags for used in record.base]
+        values += _own_flags(record)
+    # what a licence says counts also where whoever stated the flags left it out
+    flags = {flag for licence in licences for flag in implied_flags(licence.value)}
     for value in values:
         if not value.known:
             return unknown(f"the flags of one ingredient are not known: {value.reason}")
         flags |= {str(flag) for flag in value.value} if isinstance(value.value, list) else {str(value.value)}
     return derived(sorted(flags), method="union of the flags of base and ingredients")
+
+
+def _own_flags(record: RecordSections) -> Iterator[Value]:
+    """The flags of the licence of something that went in. What was made here is under none until somebody names one."""
+    if not isinstance(record, ModificationRecord):
+        return  # the first form of the record asks for no licence of the result
+    licence = record.product.licence
+    if licence.known or record.identity.kind.value == "import":
+        yield flags_of_licence(licence)

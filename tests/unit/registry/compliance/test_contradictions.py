@@ -15,7 +15,6 @@ from peft_registry.registry.compliance.contradictions import (
     contradictions_with_run,
 )
 from peft_registry.registry.compliance.facts import problems_of_facts
-from peft_registry.registry.compliance.licence_terms import implied_flags
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.schemas.modification import BaseUsed, UpstreamTerms
 from peft_registry.schemas.values import declared, derived, measured, unknown
@@ -249,21 +248,6 @@ def test_the_flags_of_one_base_say_nothing_of_the_terms_of_another():
     other = record.base[0].revised(name=measured("another"), licence_flags=declared(["eu_exclusion"], by="a", at=NOW))
     terms = UpstreamTerms(name=record.base[0].name, eu_exclusion=declared("no", by="a", at=NOW))
     assert list(contradictions(record.revised(base=(record.base[0], other), upstream=(terms,)))) == []
-
-
-@pytest.mark.parametrize(
-    ("licence", "flags"),
-    [
-        ("CC-BY-NC-4.0", ("non_commercial",)),
-        ("CC-BY-NC-ND-3.0", ("no_derivatives", "non_commercial")),
-        ("MIT AND CC-BY-ND-4.0", ("no_derivatives",)),
-        ("MIT OR CC-BY-NC-4.0", ()),
-        ("CC-BY-4.0", ()),
-        (None, ()),
-    ],
-)
-def test_a_licence_implies_the_flags_that_whoever_takes_it_cannot_avoid(licence, flags):
-    assert implied_flags(licence) == flags
 
 
 def test_a_licence_that_implies_such_a_term_ends_the_exemption():

@@ -339,6 +339,11 @@ def test_makers_waive_where_nobody_asks_for_others():
             "use a base whose licence allows it",
         ),
         (
+            {"refused_licence_flags": ["non_commercial"]},
+            {"own_licence_flags": ("non_commercial",)},
+            "use a version whose licence allows it",
+        ),
+        (
             {"evaluation": {"not_worse": True}},
             {"suites": house(conclusions=((None, "worse"),))},
             "train another version",
@@ -360,12 +365,19 @@ def test_an_output_that_nobody_screened_is_told_by_its_article():
 
 
 @pytest.mark.parametrize(
-    ("is_base", "text"),
-    [(True, "its licence says non_commercial"), (False, "the licence of what it was made from says non_commercial")],
+    ("whose", "text"),
+    [
+        ({"own_licence_flags": ("non_commercial",)}, "its licence says non_commercial"),
+        ({"licence_flags": ("non_commercial",)}, "the licence of what it was made from says non_commercial"),
+        (
+            {"own_licence_flags": ("non_commercial",), "licence_flags": ("non_commercial",)},
+            "its licence says non_commercial",
+        ),
+    ],
 )
-def test_a_refused_licence_is_told_with_whose_it_is(is_base: bool, text: str):
+def test_a_refused_licence_is_told_once_and_with_whose_it_is(whose: dict[str, object], text: str):
     policy = GatePolicy.model_validate(NOTHING.model_dump() | {"refused_licence_flags": ["non_commercial"]})
-    (reason,) = decide_gate(FACTS.revised(is_base=is_base, licence_flags=("non_commercial",)), policy).reasons
+    (reason,) = decide_gate(FACTS.revised(**whose), policy).reasons
     assert reason.text == text
 
 
