@@ -204,21 +204,23 @@ _FITS = {True: "fits", None: "not known", False: "does not"}
 
 def methods_page() -> str:
     """The table of methods, and where each default comes from."""
-    from peft_registry.trainer.methods import METHODS
+    from peft_registry.schemas.methods import METHODS
+    from peft_registry.trainer.methods import advice_of
 
     rows = [
         (
             f"`{row.name}`",
             row.summary,
-            "yes" if row.mergeable else "no",
+            "yes" if row.folds else "no",
             "yes" if row.quantizable else "no",
             row.memory,
-            "yes" if row.available else "reserved",
         )
         for row in METHODS.values()
     ]
     advice = [
-        (f"`{row.name}`", f"`{one.goal}`", _FITS[one.fits], one.why) for row in METHODS.values() for one in row.advice
+        (f"`{row.name}`", f"`{one.goal}`", _FITS[one.fits], one.why)
+        for row in METHODS.values()
+        for one in advice_of(row)
     ]
     defaults = [
         (f"`{row.name}`", f"`{one.key}`", f"`{one.value}`", one.source)
@@ -228,9 +230,9 @@ def methods_page() -> str:
     lines = [
         "# Methods",
         "",
-        "`method:` of a training file. A reserved name is refused until its method is there.",
+        "`method:` of a training file.",
         "",
-        *table(("Method", "What it does", "Mergeable", "On 4 bits", "Memory", "Here"), rows),
+        *table(("Method", "What it does", "Mergeable", "On 4 bits", "Memory"), rows),
         "",
         "## Goals",
         "",

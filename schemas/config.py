@@ -5,189 +5,27 @@ Canonical keys are these fields. Familiar words of other tools are accepted wher
 Scalars are never coerced: `"8"` is not a number, `true` is not an integer.
 """
 
-import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
-from pydantic import ConfigDict, Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic import Field, GetJsonSchemaHandler, create_model, field_validator, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.block import Block
 from peft_registry.schemas.evaluation import Half
 from peft_registry.schemas.identity import Digest, Reference, check_name, check_project
+from peft_registry.schemas.methods import BLOCKS, METHOD_NAMES, METHODS
+from peft_registry.schemas.methods.declaration import AnyBlock, Goal
 from peft_registry.schemas.sizes import bytes_of
 
-MethodName = Literal[
-    "full", "lora", "lora_pro", "qlora", "bottleneck", "ia3", "prompt_tuning", "prefix_tuning", "hybrid"
-]
-METHOD_NAMES: tuple[str, ...] = get_args(MethodName)
+if TYPE_CHECKING:  # which names there are is found when the program starts
+    MethodName = str
+else:
+    MethodName = Literal[METHOD_NAMES]
 RowFormat = Literal["prompt_completion", "alpaca", "messages", "sharegpt", "classification", "text", "columns"]
 ROW_FORMATS: tuple[str, ...] = get_args(RowFormat)
-Goal = Literal["latency", "bias_mitigation", "many_tasks"]
-GOALS: tuple[Goal, ...] = get_args(Goal)
 AUTO_VALIDATION_FRACTION = 0.1
-MAX_NUMBER = 1e30  # a product with a weight still fits 32 bits, which end at 3.4e38
-PROMPT_SEEDS = 5  # starts of prompt tuning; its result depends on them
-MAX_REPETITIONS, MAX_GROUPS = 3, 4  # in one regular expression over module names
-_REPETITION = re.compile(r"[*+{]")
-_REPEATED_GROUP = re.compile(r"\)[*+{]")
-# Used where the file names none. Each is a published or measured value for its method: see the table of methods.
-DEFAULT_LEARNING_RATES: Mapping[MethodName, float] = {
-    "full": 2e-5,
-    "lora": 2e-4,
-    "lora_pro": 1e-3,
-    "qlora": 2e-4,
-    "bottleneck": 1e-4,
-    "ia3": 3e-3,
-    "prompt_tuning": 3e-2,
-    "prefix_tuning": 1e-2,
-    "hybrid": 2e-4,
-}
-
-
-class Block(Frozen):
-    """A part of the file; strict, so that a value of the wrong type is refused and not converted.
-
-    Its numbers can be recorded (whole ones are exact in every JSON reader) and computed with in 32 bits.
-    """
-
-    model_config = ConfigDict(strict=True)
-
-    @field_validator("*")
-    @classmethod
-    def _can_be_used(cls, value: Any) -> Any:  # any field
-        for number in value.values() if isinstance(value, dict) else (value,):
-            if isinstance(number, int) and abs(number) >= 2**53:
-                raise ValueError("a whole number below 2^53")
-            if isinstance(number, float) and abs(number) > MAX_NUMBER:
-                raise ValueError(f"a number of at most {MAX_NUMBER:g}")
-        return value
-
-
-class LoraBlock(Block):
-    """LoRA (Hu et al. 2021): W' = W + s·B·A with s = alpha/r, or alpha/√r with `use_rslora`.
-
-    `rank_pattern` and `alpha_pattern` map a module name, or a regular expression over names, to its own r and alpha.
-    `target_parameters` are weights that are no layers, such as the experts of a mixture that are one tensor, by the end of their
-    name: `mlp.experts.gate_up_proj`. `init: pissa` starts from the principal components of each weight (Meng et al. 2024).
-    `loraplus_lr_ratio` is the learning rate of B over that of A (LoRA+, Hayou et al. 2024); null for the same. `qlora`,
-    `lora_pro` and `hybrid` read this block too.
-    """
-
-    r: int = Field(default=8, ge=1)
-    alpha: float = Field(default=16.0, gt=0)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
-    exclude_modules: tuple[str, ...] = ()
-    target_parameters: tuple[str, ...] = ()
-    rank_pattern: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
-    alpha_pattern: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    use_rslora: bool = False
-    use_dora: bool = False
-    bias: Literal["none", "all", "lora_only"] = "none"
-    init: Literal["kaiming", "pissa"] = "kaiming"
-    loraplus_lr_ratio: float | None = Field(default=None, gt=0, le=1e6)
-
-    @field_validator("rank_pattern", "alpha_pattern")
-    @classmethod
-    def _patterns_end(cls, value: dict[str, Any]) -> dict[str, Any]:
-        for pattern in value:
-            check_pattern(pattern)
-        return value
-
-    @field_validator("target_modules")
-    @classmethod
-    def _targets_something(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        if not value:
-            raise ValueError("names at least one module")
-        return value
-
-
-class LoraProBlock(Block):
-    """LoRA-Pro (Wang et al. 2024): how its optimizer follows the full gradient; ranks and targets are those of `lora`.
-
-    `efficient`, the default, corrects the gradients of A and B and needs LoRA's memory; `full`, which is what the code of its
-    authors does, keeps Adam's moments of the equivalent gradient: 8 bytes for every weight of an adapted matrix, and full
-    fine-tuning's learning rate. What was measured of one says nothing of the other.
-    """
-
-    form: Literal["efficient", "full"] = "efficient"
-
-
-class Ia3Block(Block):
-    """IA3 (Liu et al. 2022): learned scales of keys, values and of the MLP's inner activations.
-
-    `auto` takes the modules of the paper where the architecture's names for them are known. `feedforward_modules` are
-    those among the targets whose input is scaled instead of their output.
-    """
-
-    target_modules: Literal["auto"] | tuple[str, ...] = "auto"
-    feedforward_modules: Literal["auto"] | tuple[str, ...] = "auto"
-
-
-class BottleneckBlock(Block):
-    """Small non-linear layers (Houlsby et al. 2019; Pfeiffer et al. 2020; He et al. 2021): h ← h + s·W_up·σ(W_down·x + b) + b.
-
-    `houlsby` sits behind attention and MLP, `pfeiffer` behind the MLP, both reading its output; `parallel` reads the MLP's
-    input. `size` is the width of the inner layer, in features. `auto` finds the modules by their usual names.
-    """
-
-    placement: Literal["houlsby", "pfeiffer", "parallel"] = "pfeiffer"
-    size: int = Field(default=64, ge=1)
-    activation: Literal["relu", "gelu", "silu"] = "relu"
-    scale: float = Field(default=1.0, gt=0)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    target_modules: Literal["auto"] | tuple[str, ...] = "auto"
-
-
-class PromptTuningBlock(Block):
-    """Prompt tuning (Lester et al. 2021): `num_virtual_tokens` learned embeddings in front of each text.
-
-    `init`: embeddings of tokens drawn from the vocabulary, those of `init_text`, or random ones of the same spread. `seeds`
-    is how many starts are trained, the one with the lowest validation loss kept, and reported on rows that chose nothing;
-    null for 5, and for 1 in `hybrid`, which reads this block too.
-    """
-
-    num_virtual_tokens: int = Field(default=20, ge=1)
-    init: Literal["sample_vocab", "text", "random"] = "sample_vocab"
-    init_text: str | None = Field(default=None, min_length=1)
-    seeds: int | None = Field(default=None, ge=1)
-
-    @model_validator(mode="after")
-    def _text_where_it_is_used(self) -> Self:
-        if (self.init == "text") != (self.init_text is not None):
-            raise ValueError("init: text and init_text belong together")
-        return self
-
-
-class PrefixTuningBlock(Block):
-    """Prefix tuning (Li and Liang 2021): learned keys and values in front of each layer.
-
-    `init`: those that the base computes for tokens drawn from its vocabulary, or `random`, peft's own start. `projection`
-    trains them through an MLP of `encoder_hidden_size` features (the base's hidden size when not given), of which only the
-    result is kept.
-    """
-
-    num_virtual_tokens: int = Field(default=20, ge=1)
-    init: Literal["sample_vocab", "random"] = "sample_vocab"
-    projection: bool = False
-    encoder_hidden_size: int | None = Field(default=None, ge=1)
-
-
-class HybridBlock(Block):
-    """Prompt tuning and LoRA trained together; their settings are those of `prompt_tuning` and `lora`.
-
-    `prompt_learning_rate` is that of the embeddings; `training.learning_rate` is LoRA's.
-    """
-
-    prompt_learning_rate: float = Field(default=3e-2, gt=0)
-
-
-class FullBlock(Block):
-    """Full fine-tuning. `freeze`: parameters whose name contains one of these texts are not trained."""
-
-    freeze: tuple[str, ...] = ()
 
 
 class QuantizationBlock(Block):
@@ -371,7 +209,25 @@ class EvaluationBlock(Block):
         return value
 
 
-class TrainingFile(Block):
+class _Head(Block):
+    """What stands at the head of the file."""
+
+    name: str
+    project: str | None = None
+    base: str
+    continue_from: str | None = None
+    method: MethodName
+
+
+if TYPE_CHECKING:  # of the blocks' fields pydantic alone knows: `block` gives each with its type
+    _WithBlocks = _Head
+else:
+    _WithBlocks = create_model(
+        "_WithBlocks", __base__=_Head, **{name: (kind, Field(default_factory=kind)) for name, kind in BLOCKS.items()}
+    )
+
+
+class TrainingFile(_WithBlocks):
     """A training run, asked for. `base` is a name, name:version, name@alias or sha256:…; the others are blocks.
 
     `continue_from`, written like `base`, is an adapter of the same method on the same base, or with `full` a model that
@@ -379,19 +235,6 @@ class TrainingFile(Block):
     found by it, and MLflow shows those of a project together. It decides nothing of the result.
     """
 
-    name: str
-    project: str | None = None
-    base: str
-    continue_from: str | None = None
-    method: MethodName
-    lora: LoraBlock = Field(default_factory=LoraBlock)
-    lora_pro: LoraProBlock = Field(default_factory=LoraProBlock)
-    ia3: Ia3Block = Field(default_factory=Ia3Block)
-    bottleneck: BottleneckBlock = Field(default_factory=BottleneckBlock)
-    prompt_tuning: PromptTuningBlock = Field(default_factory=PromptTuningBlock)
-    prefix_tuning: PrefixTuningBlock = Field(default_factory=PrefixTuningBlock)
-    hybrid: HybridBlock = Field(default_factory=HybridBlock)
-    full: FullBlock = Field(default_factory=FullBlock)
     quantization: QuantizationBlock | None = None
     offload: OffloadBlock | None = None
     data: DataBlock
@@ -401,25 +244,48 @@ class TrainingFile(Block):
     facts: str | None = None
 
     @model_validator(mode="after")
-    def _qlora_is_quantised(self) -> Self:
-        if self.method == "qlora" and self.quantization is None:
-            raise ValueError("qlora trains on a quantised base: quantization says how")
+    def _is_quantised_where_it_must_be(self) -> Self:
+        if METHODS[self.method].needs_quantized_base and self.quantization is None:
+            raise ValueError(f"{self.method} trains on a quantised base: quantization says how")
         return self
+
+    def block(self, kind: type[AnyBlock]) -> AnyBlock:
+        """The settings of a method, by the class of its block."""
+        found = getattr(self, _NAMES[kind])
+        assert isinstance(found, kind)
+        return found
+
+    @property
+    def method_blocks(self) -> tuple[Block, ...]:
+        """The settings that the file's method reads, of other methods first."""
+        return tuple(getattr(self, name) for name in METHODS[self.method].blocks)
+
+    def setting(self, name: str) -> Any:  # any JSON value
+        """The setting of this name in the first block that the file's method reads and that has one; None where none has."""
+        return next((getattr(block, name) for block in self.method_blocks if name in type(block).model_fields), None)
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether the frozen base is held in few bits while it is trained on."""
+        return self.quantization is not None
+
+    @property
+    def trains_biases(self) -> bool:
+        """Whether biases of the base are trained with the adapter."""
+        return self.setting("bias") not in (None, "none")
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """The seeds that are tried; more than one only where a method starts from something that training does not undo."""
-        usual = PROMPT_SEEDS if self.continue_from is None else 1
-        count = {"prompt_tuning": self.prompt_tuning.seeds or usual, "hybrid": self.prompt_tuning.seeds or 1}
-        return tuple(self.training.seed + index for index in range(count.get(self.method, 1)))
+        usual = METHODS[self.method].starts if self.continue_from is None else 1
+        count: int = self.setting("seeds") or usual
+        return tuple(self.training.seed + index for index in range(count))
 
     @property
     def virtual_tokens(self) -> int:
         """How many tokens stand in front of each text."""
-        blocks = METHOD_BLOCKS.get(self.method, ())
-        if "prompt_tuning" in blocks:
-            return self.prompt_tuning.num_virtual_tokens
-        return self.prefix_tuning.num_virtual_tokens if "prefix_tuning" in blocks else 0
+        count: int = self.setting("num_virtual_tokens") or 0
+        return count
 
     @field_validator("name")
     @classmethod
@@ -439,21 +305,9 @@ class TrainingFile(Block):
         return value
 
 
-# The blocks that each method reads; a file may hold the blocks of several, only those of `method` count.
-METHOD_BLOCKS: Mapping[MethodName, tuple[str, ...]] = {
-    "full": ("full",),
-    "lora": ("lora",),
-    "lora_pro": ("lora", "lora_pro"),
-    "qlora": ("lora",),
-    "bottleneck": ("bottleneck",),
-    "ia3": ("ia3",),
-    "prompt_tuning": ("prompt_tuning",),
-    "prefix_tuning": ("prefix_tuning",),
-    "hybrid": ("lora", "prompt_tuning", "hybrid"),
-}
+_NAMES: Mapping[type[Block], str] = {kind: name for name, kind in BLOCKS.items()}
 # of `evaluation`: which half of each suite is scored, and which text measures lost capability
 _SCOPE = ("half", "guard_text", "guard_sha256")
-BLOCK_NAMES: tuple[str, ...] = tuple(dict.fromkeys(name for names in METHOD_BLOCKS.values() for name in names))
 
 
 def config_identity(config: TrainingFile) -> dict[str, Any]:
@@ -512,36 +366,17 @@ def config_record(config: TrainingFile) -> dict[str, Any]:
     return used
 
 
-def check_pattern(pattern: str) -> None:
-    """Raise unless this is a regular expression whose match with a name always ends quickly.
-
-    Backtracking takes exponential time where a group that can match in several ways is repeated, and n^k steps for k
-    repetitions in a row.
-
-    Raises:
-        ValueError: it is not a regular expression, or its match might never end.
-    """
-    try:
-        re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"module names, or regular expressions over them: {error}") from error
-    if len(_REPETITION.findall(pattern)) > MAX_REPETITIONS or pattern.count("(") > MAX_GROUPS:
-        raise ValueError(f"regular expressions with at most {MAX_REPETITIONS} repetitions and {MAX_GROUPS} groups")
-    if _REPEATED_GROUP.search(pattern):
-        raise ValueError("regular expressions that repeat no group")
-
-
 def base_name(path: str | None) -> str | None:
     """The last component of a path written with either slash."""
     return None if path is None else path.replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
 def _used(config: TrainingFile) -> dict[str, Any]:
-    unused = set(BLOCK_NAMES) - set(METHOD_BLOCKS.get(config.method, ()))
+    unused = BLOCKS.keys() - set(METHODS[config.method].blocks)
     # no record of a training without one has these keys
     unused |= {key for key in ("continue_from", "project") if getattr(config, key) is None}
     used = config.model_dump(mode="json", exclude=unused)
-    if "lora" in used and not config.lora.target_parameters:
+    if "lora" in used and not used["lora"]["target_parameters"]:
         del used["lora"]["target_parameters"]  # no file and no record of an earlier release has it
     for key in _SCOPE:
         if used["evaluation"][key] is None:

@@ -11,14 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from peft_registry.schemas.config import (
-    BLOCK_NAMES,
-    DEFAULT_LEARNING_RATES,
-    METHOD_NAMES,
-    LoraBlock,
-    TrainingBlock,
-    TrainingFile,
-)
+from peft_registry.schemas.config import TrainingBlock, TrainingFile
 from peft_registry.schemas.document import objection
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.familiar_words import (
@@ -31,6 +24,8 @@ from peft_registry.schemas.familiar_words import (
     SWITCHES,
     TRAINING_WORDS,
 )
+from peft_registry.schemas.methods import METHOD_NAMES, METHODS
+from peft_registry.schemas.methods.lora import LoraBlock
 from peft_registry.schemas.suggestions import closest, did_you_mean
 
 _MAX_SHOWN = 60
@@ -170,9 +165,7 @@ def parse_training_file(raw: Any, overrides: Sequence[tuple[str, Any]] = ()) -> 
         canonical, converted = _translate(key, value, notes)
         _put(document, canonical, converted)
     _rename_method(document, notes)
-    if document.get("method") == "qlora" and document.get("quantization") is None:
-        document["quantization"] = {}  # NF4 with double quantization, the schema's defaults
-    _default_learning_rate(document)
+    _defaults_of_method(document)
     try:
         return TrainingFile.model_validate(_tuples(document)), tuple(dict.fromkeys(notes))
     except ValidationError as error:
@@ -270,13 +263,16 @@ def _rename_method(document: dict[str, Any], notes: list[str]) -> None:
         notes.append(f"method `{word}` is read as `{METHOD_WORDS[word]}`")
 
 
-def _default_learning_rate(document: dict[str, Any]) -> None:
-    """Each method has its own; a file that names none, or null, gets that, and its record says which."""
-    method = document.get("method")  # any value may stand there
-    rate = DEFAULT_LEARNING_RATES.get(method) if isinstance(method, str) else None  # type: ignore[call-overload]  # or no method's
+def _defaults_of_method(document: dict[str, Any]) -> None:
+    """Each method has its own learning rate; a file that names none, or null, gets that, and its record says which. One that
+    trains on a base in few bits gets the schema's defaults for them, NF4 with double quantization."""
+    name = document.get("method")  # any value may stand there
+    method = METHODS.get(name) if isinstance(name, str) else None
+    if method is not None and method.needs_quantized_base and document.get("quantization") is None:
+        document["quantization"] = {}
     training = document.setdefault("training", {})
-    if rate is not None and isinstance(training, dict) and training.get("learning_rate") is None:
-        training["learning_rate"] = rate
+    if method is not None and isinstance(training, dict) and training.get("learning_rate") is None:
+        training["learning_rate"] = method.learning_rate
 
 
 def _tuples(value: Any) -> Any:
@@ -353,6 +349,3 @@ def _block(annotation: Any) -> type[BaseModel] | None:
 def _shown(value: Any) -> str:
     text = repr(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 1]}…"
-
-
-assert set(BLOCK_NAMES) <= set(TrainingFile.model_fields), "each method block is a field of the file"

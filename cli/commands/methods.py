@@ -1,7 +1,7 @@
 """methods: the adaptation methods, and which of them fit a goal."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,6 +9,7 @@ from peft_registry.cli import console
 from peft_registry.cli.options import Output, OutputOption
 
 if TYPE_CHECKING:
+    from peft_registry.schemas.methods.declaration import TrainableMethod
     from peft_registry.trainer.methods.mitigation import MitigationFigures, Part
 
 MITIGATION = "bias_mitigation"
@@ -40,16 +41,11 @@ def methods(
         shown_measured = {
             name: {"measured": figures} for name, figures in measured.items() if MITIGATION in wanted_goals
         }
-        console.out_json(
-            [asdict(row) | {"available": row.available} | shown_measured.get(row.name, {}) for row, _ in advised]
-        )
+        console.out_json([_to_json(row) | shown_measured.get(row.name, {}) for row, _ in advised])
         return
     if not wanted_goals:
-        shown = [
-            [row.name, "yes" if row.mergeable else "no", "yes" if row.available else "not yet", row.summary]
-            for row, _ in advised
-        ]
-        console.table([["method", "mergeable", "available", "what it does"], *shown], prose=3)
+        shown = [[row.name, "yes" if row.folds else "no", row.summary] for row, _ in advised]
+        console.table([["method", "mergeable", "what it does"], *shown], prose=2)
         console.next_step("registry methods --for latency")
         return
     rows = [
@@ -77,6 +73,24 @@ def methods(
         console.table([["method", "seeds", "to neutral", "over-corrected", "introduced", "neutral loss"], *figures])
         console.line(f"not shown  {NOT_SHOWN}", indent=11)
     console.next_step(f"registry train CONFIG.yml method={method_to_try(wanted_goals)}")
+
+
+def _to_json(method: "TrainableMethod") -> dict[str, Any]:
+    from peft_registry.trainer.methods import advice_of
+
+    return {
+        "name": method.name,
+        "summary": method.summary,
+        "mergeable": method.folds,
+        "layout": method.layout,
+        "trains_base_weights": method.trains_base_weights,
+        "quantizable": method.quantizable,
+        "packs": method.packs,
+        "checkpoints": method.checkpoints,
+        "memory": method.memory,
+        "defaults": [asdict(default) for default in method.defaults],
+        "advice": [asdict(advice) for advice in advice_of(method)],
+    }
 
 
 def _parts(figures: "MitigationFigures") -> tuple["Part", ...]:

@@ -16,12 +16,14 @@ from peft_registry.registry.compliance.licence_terms import implied_flags
 from peft_registry.registry.compliance.recent import OfRecent
 from peft_registry.registry.compliance.used_rows import mixed_roles, unknown_overlaps
 from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.methods import OF_KIND
+from peft_registry.schemas.methods.declaration import TrainableMethod
 from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.report import Gap
 from peft_registry.schemas.values import Value
 
 _READ_TOGETHER = 40  # records: who reads many versions counts all of them before the first is shown
-_ADAPTERS = ("lora", "qlora", "dora", "ia3", "prefix_tuning", "prompt_tuning", "bottleneck_adapter")
+_LOW_RANK = frozenset({"r", "alpha", "dropout", "target_modules"})
 PROVIDER_VERDICTS = (
     "provider_of_original_model",
     "own_gpai_candidate",
@@ -131,7 +133,9 @@ own_completeness = OfRecent(
 def conditions_of(record: RecordSections) -> Conditions:
     """The conditions that the record's own values meet."""
     kind = record.identity.kind.value
-    method = record.method.kind.value
+    method = OF_KIND.get(str(record.method.kind.value))
+    settings = frozenset() if method is None else method.recorded_settings
+    in_few_bits = isinstance(method, TrainableMethod) and method.needs_quantized_base
     gpai_answers = [is_yes(base.is_gpai) for base in record.base]
     classified = str(record.high_risk.classification_after.value or "")
     energy_known = record.energy.training_kwh.known
@@ -149,10 +153,10 @@ def conditions_of(record: RecordSections) -> Conditions:
         "sr": _has_systemic_risk(record),
         "non_eu": record.modifier.country.known and record.modifier.country.value not in field_rules().eu_members,
         "not_exempt": not is_exempt(record),
-        "adapter": method in _ADAPTERS,
-        "lowrank": method in ("lora", "qlora", "dora"),
-        "prompt": method in ("prompt_tuning", "prefix_tuning"),
-        "quantised": method == "qlora" or any(base.quantised_view.known for base in record.base),
+        "adapter": method is not None and method.is_adapter,
+        "lowrank": settings >= _LOW_RANK,
+        "prompt": "num_virtual_tokens" in settings,
+        "quantised": in_few_bits or any(base.quantised_view.known for base in record.base),
         "media": makes_media(record),
         # asked for before the threshold stands in: it does only once an estimate was tried, GL J64
         "fallback": str(record.gpai.threshold_kind.value or "").startswith("fallback")

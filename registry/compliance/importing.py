@@ -32,6 +32,8 @@ from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.manifest import Manifest
+from peft_registry.schemas.methods import OF_PEFT_TYPE, in_few_bits
+from peft_registry.schemas.methods.declaration import MethodDeclaration
 from peft_registry.schemas.modification import (
     Change,
     Code,
@@ -47,14 +49,7 @@ from peft_registry.schemas.modification import (
 from peft_registry.schemas.values import Timestamp, Value, derived, imported, measured, unknown
 
 NOT_BESIDE = "not in the imported folder: it was trained elsewhere, and nothing that lay beside it says so"
-# what the record calls the method, by the type that the adapter's configuration names
-_KINDS = {
-    "LORA": "lora",
-    "IA3": "ia3",
-    "PROMPT_TUNING": "prompt_tuning",
-    "PREFIX_TUNING": "prefix_tuning",
-    "BOTTLENECK": "bottleneck_adapter",
-}
+_UNDECLARED = "other"
 _SECONDS_A_DAY = 86400
 # of one device; more of them read more rows
 _ROWS_A_STEP = ("per_device_train_batch_size", "gradient_accumulation_steps")
@@ -143,7 +138,7 @@ def with_import(record: ModificationRecord, imported_as: ImportRecord, parameter
     settings = imported_as.settings
     return record.revised(
         method=_method(imported_as),
-        peft=_peft(settings),
+        peft=_peft(settings, imported_as.method),
         prompt=Prompt.of_known(
             n_virtual_tokens=settings.get("num_virtual_tokens"), init=settings.get("prompt_tuning_init")
         ),
@@ -171,13 +166,15 @@ def _method_kind(settings: dict[str, Value]) -> Value:
         return unknown(
             "not in the imported folder: the files of a whole model do not say whether it was trained or merged"
         )
-    kind = _KINDS.get(str(peft_type.value), "other")
-    dora = settings.get("lora.use_dora")
-    if kind == "lora" and dora is not None and dora.value is True:
-        kind = "dora"
-    elif kind == "lora" and bits_of(settings) is not None:
-        kind = "qlora"
+    method = OF_PEFT_TYPE.get(str(peft_type.value))
+    kind = _UNDECLARED if method is None else _kind_of(method, settings)
     return imported(kind, method=peft_type.method or "", evidence=peft_type.evidence)
+
+
+def _kind_of(method: MethodDeclaration, settings: dict[str, Value]) -> str:
+    values = {switch: settings.get(f"{method.name}.{switch}") for switch in method.kinds}
+    switches = {switch: value is not None and value.value is True for switch, value in values.items()}
+    return (method if bits_of(settings) is None else in_few_bits(method)).kind_with(switches)
 
 
 def _objective(settings: dict[str, Value]) -> Value:
@@ -207,14 +204,14 @@ def _evidence(values: Iterable[Value]) -> tuple[Digest, ...]:
     return tuple(dict.fromkeys(digest for value in values for digest in value.evidence))
 
 
-def _peft(settings: dict[str, Value]) -> Peft:
+def _peft(settings: dict[str, Value], method: str | None) -> Peft:
     return Peft.of_known(
-        rank=settings.get("lora.r"),
-        alpha=settings.get("lora.alpha"),
-        dropout=settings.get("lora.dropout"),
+        rank=settings.get(f"{method}.r"),
+        alpha=settings.get(f"{method}.alpha"),
+        dropout=settings.get(f"{method}.dropout"),
         target_modules=settings.get("target_modules"),
         modules_to_save=settings.get("modules_to_save"),
-        bias=settings.get("lora.bias"),
+        bias=settings.get(f"{method}.bias"),
     )
 
 

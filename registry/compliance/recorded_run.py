@@ -7,10 +7,10 @@ from typing import Any
 from peft_registry.registry.compliance.verdicts.gpai import TOLERANCE_PCT, dense_flop
 from peft_registry.schemas.base_model import CAUSAL_HEADS, BaseRecord
 from peft_registry.schemas.canonical import canonical_digest
-from peft_registry.schemas.config import BLOCK_NAMES
 from peft_registry.schemas.dataset import UNNAMED_ROWS, DataIdentity
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.methods import BLOCKS, DECLARED
 from peft_registry.schemas.modification import (
     Code,
     Compute,
@@ -25,17 +25,7 @@ from peft_registry.schemas.modification import (
 from peft_registry.schemas.run import Environment, FollowedTraining, RunRecord
 from peft_registry.schemas.values import Value, derived, measured, unknown
 
-# the training file's method names in the words of the record; what has no word of its own is `other`, named in `method`
-_KINDS = {
-    "full": "full_ft",
-    "lora": "lora",
-    "lora_pro": "lora",
-    "qlora": "qlora",
-    "bottleneck": "bottleneck_adapter",
-    "ia3": "ia3",
-    "prompt_tuning": "prompt_tuning",
-    "prefix_tuning": "prefix_tuning",
-}
+_UNDECLARED = "other"
 _BYTES_A_VALUE = {"float32": 4, "fp32": 4, "bfloat16": 2, "bf16": 2, "float16": 2, "fp16": 2}
 _DAYS_A_MONTH = 365.25 / 12
 _FILE = "the resolved training file"
@@ -56,7 +46,7 @@ class TrainedRun(Frozen):
 def method_section(run: RunRecord, optimiser: str | None = None) -> Method:
     """What was done: method, objective, optimiser, schedule, seed, hyperparameters."""
     training = _block(run, "training")
-    kind = "dora" if _block(run, "lora").get("use_dora") else _KINDS.get(run.method, "other")
+    kind = _kind(run)
     hyperparameters = {"training": training} | _method_blocks(run)
     if run.followed is not None:
         return _method_of_followed(run, run.followed, kind, hyperparameters)
@@ -71,6 +61,15 @@ def method_section(run: RunRecord, optimiser: str | None = None) -> Method:
         optimiser=optimiser_value,
         schedule=_from_config(training, "lr_scheduler_type"),
     )
+
+
+def _kind(run: RunRecord) -> str:
+    """What the record calls the method; `other` for one of a release that has more of them, which is named in `method`."""
+    method = DECLARED.get(run.method)
+    if method is None:
+        return _UNDECLARED
+    settings = {name: value for block in _method_blocks(run).values() for name, value in block.items()}
+    return method.kind_with(settings)
 
 
 def _method_of_followed(
@@ -90,7 +89,7 @@ def _method_of_followed(
 def peft_section(run: RunRecord) -> Peft:
     """Rank, alpha and targets of a low-rank method, targets of others that have them; elsewhere they do not apply."""
     blocks = _method_blocks(run)
-    block = next((blocks[name] for name in ("lora", "ia3", "bottleneck") if name in blocks), {})
+    block = next((block for name, block in blocks.items() if "target_modules" in BLOCKS[name].model_fields), {})
     source = _source_of_settings(run)
     return Peft.of_known(
         rank=_from_config(block, "r", source=source),
@@ -126,7 +125,7 @@ def step_section(run: RunRecord) -> Step:
 def prompt_section(run: RunRecord) -> Prompt:
     """Virtual tokens of prompt and prefix tuning."""
     blocks = _method_blocks(run)
-    block = next((blocks[name] for name in ("prompt_tuning", "prefix_tuning") if name in blocks), {})
+    block = next((block for name, block in blocks.items() if "num_virtual_tokens" in BLOCKS[name].model_fields), {})
     return Prompt.of_known(
         n_virtual_tokens=_from_config(block, "num_virtual_tokens", source=_source_of_settings(run)),
         init=_from_config(block, "init", source=_source_of_settings(run)),
@@ -410,7 +409,7 @@ def _block(run: RunRecord, name: str) -> dict[str, Any]:
 
 def _method_blocks(run: RunRecord) -> dict[str, dict[str, Any]]:
     """The blocks that the method read; a run record holds no others."""
-    return {name: _block(run, name) for name in BLOCK_NAMES if isinstance(run.config.get(name), dict)}
+    return {name: _block(run, name) for name in BLOCKS if isinstance(run.config.get(name), dict)}
 
 
 def _from_config(block: dict[str, Any], *names: str, source: str = _FILE) -> Value | None:

@@ -1,14 +1,14 @@
 """The lines of Python that load an artifact with the libraries that everybody has, for its card."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.hub_names import COMMIT, HUB_ID
 from peft_registry.schemas.manifest import Manifest
+from peft_registry.schemas.methods import DECLARED
 
 _HERE = "FOLDER_OF_THIS_CARD"
-_OURS = "bottleneck"  # the method that peft knows only where our module was imported
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def hub_id(base: BaseRecord) -> str | None:
 
 def loads_with_peft_alone(manifest: Manifest) -> bool:
     """Whether an adapter is one folder that `PeftModel.from_pretrained` loads, with nothing of ours imported."""
-    return manifest.layout == "peft" and manifest.method != _OURS
+    return manifest.layout == "peft" and not _imported_first((manifest.method,))
 
 
 def loading_code(manifest: Manifest, base: BaseRecord, methods: Collection[str | None] = ()) -> str:
@@ -55,14 +55,18 @@ def loading_code(manifest: Manifest, base: BaseRecord, methods: Collection[str |
     if any(entry.path == "model/config.json" for entry in manifest.files):
         own = f'base = AutoModelForCausalLM.from_pretrained("{_HERE}/model")'
     lines = ["import torch", "from peft import PeftModel"] if quantisation else ["from peft import PeftModel"]
-    if _OURS in (manifest.method, *methods):
-        lines.insert(
-            0,
-            "import peft_registry.trainer.methods.bottleneck_adapter  # peft-registry: makes the method known to peft",
-        )
+    for module in _imported_first((manifest.method, *methods)):
+        lines.insert(0, f"import {module}  # peft-registry: makes the method known to peft")
     lines.append(f"from transformers import AutoModelForCausalLM{', BitsAndBytesConfig' if quantisation else ''}")
     lines += ["", *(_base_lines(base, quantisation) if own is None else [own]), *_adapter_lines(manifest)]
     return "\n".join(lines)
+
+
+def _imported_first(methods: Iterable[str | None]) -> tuple[str, ...]:
+    """The modules that make methods known to peft, which without them cannot load their adapters."""
+    declared = (DECLARED.get(name or "") for name in methods)
+    modules = (None if method is None else method.imported_first for method in declared)
+    return tuple(dict.fromkeys(module for module in modules if module is not None))
 
 
 def _base_lines(base: BaseRecord, quantisation: str | None) -> list[str]:

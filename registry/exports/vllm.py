@@ -15,6 +15,7 @@ from peft_registry.registry.identity.weights import Tensor
 from peft_registry.schemas.base_model import BaseIdentity
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, Refused
 from peft_registry.schemas.manifest import Manifest
+from peft_registry.schemas.methods import DECLARED
 
 WEIGHTS_NAME = "adapter_model.safetensors"
 DEFAULT_MAX_RANK = 16  # of `vllm serve` without --max-lora-rank
@@ -221,7 +222,8 @@ def _not_a_lora(label: str, manifest: Manifest) -> NotALora:
     if manifest.layout == "model":
         return NotALora(label, "a whole model", "pull it, and give its folder to `vllm serve`")
     form = "several adapters in one" if manifest.layout == "bundle" else f"an adapter of the method {manifest.method}"
-    mergeable = manifest.method in ("lora", "ia3", "merge", "lora_pro")
+    method = DECLARED.get(manifest.method or "")
+    mergeable = manifest.method == "merge" or (method is not None and method.folds)
     remedy = (
         _MERGE
         if mergeable

@@ -1,9 +1,6 @@
 """What a reader has to know of a configuration and of the files beside the weights; none of it keeps a folder out."""
 
-import json
-from collections.abc import Mapping
-from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from peft_registry.registry.compliance.importing import bits_of
 from peft_registry.registry.imports.base_choice import ChosenBase, other_owner
@@ -15,21 +12,14 @@ from peft_registry.registry.intake.peft_config import PeftConfig
 from peft_registry.registry.intake.pickle import EXTENSIONS as PICKLE_EXTENSIONS
 from peft_registry.schemas.imports import Finding
 
-KNOWN_KEYS = Path(__file__).with_name("peft_keys.json")
 # initialisations that move part of the base into the factors: what was saved belongs to another base than the one that is named
 _MOVES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
-
-
-@lru_cache(maxsize=1)
-def known_keys() -> Mapping[str, frozenset[str]]:
-    """The keys of a configuration that the supported peft reads, by the type of the adapter."""
-    return {kind: frozenset(keys) for kind, keys in json.loads(KNOWN_KEYS.read_text()).items()}
 
 
 def findings_of_config(config: PeftConfig, chosen: ChosenBase, settings: FolderSettings) -> tuple[Finding, ...]:
     """What the configuration says that changes how the adapter can be used."""
     findings = []
-    for key in sorted(config.values.keys() - known_keys().get(config.peft_type, config.values.keys())):
+    for key in sorted(config.values.keys() - config.method.config_keys):
         text = "the supported version of peft does not know this key, and will not load the adapter with it"
         findings.append(Finding(kind="unknown-key", text=text, place=f"adapter_config.json, {key[:80]}"))
     start = config.values.get("init_lora_weights")

@@ -12,23 +12,20 @@ in the base, are not compared, and counted as such.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from peft_registry.registry.identity.weights import Tensor
 from peft_registry.registry.intake.peft_config import PeftConfig
 from peft_registry.schemas.errors import IntegrityBroken
+from peft_registry.schemas.methods.declaration import Tensor as Kind
 
 _PREFIX = "base_model.model."
 _LAYER = re.compile(r"(?:^|\.)((?:layers|layer|h|blocks|block)\.\d+\..+)$")
-_LOW_RANK = re.compile(r"^(?P<module>.+)\.lora_(?P<side>A|B|embedding_A|embedding_B)(?:\.weight)?$")
-_MAGNITUDE = re.compile(r"^(?P<module>.+)\.lora_magnitude_vector(?:\.weight)?$")
-_SCALE = re.compile(r"^(?P<module>.+)\.ia3_l$")
-_NOT_COMPARED = (".experts.", ".bottleneck_", ".token_adapter.")
+_EXPERTS = ".experts."
 # what peft puts into the name of a module around which it stands, or that it trained whole
 _WRAPPINGS = (".modules_to_save", ".base_layer")
-_TRAINED_ROWS = ".token_adapter."  # rows of the embeddings, for tokens that were trained alone
 _EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in")
 _HEADS = ("lm_head", "embed_out")
-_PROMPT = "prompt_embeddings"
 
 
 class AdapterOfAnotherBase(IntegrityBroken):
@@ -101,11 +98,8 @@ def compare_with_base(tensors: Iterable[Tensor], config: PeftConfig, base: Itera
     fitting = silent = 0
     replacing = []
     for tensor in sorted(tensors, key=lambda tensor: tensor.name):
-        if _replaces(tensor, places):
+        if _replaces(tensor, config, places):
             replacing.append(tensor.name)
-        if any(mark in tensor.name for mark in _NOT_COMPARED):
-            silent += 1
-            continue
         misfit, is_compared = _compare(tensor, config, places)
         if misfit is not None:
             return Compared(fitting, silent, misfit)
@@ -122,21 +116,28 @@ def rows_of_vocabulary(base: Iterable[Tensor]) -> int | None:
 
 def _compare(tensor: Tensor, config: PeftConfig, places: _Places) -> tuple[str | None, bool]:
     """(what does not fit, whether the tensor says anything about its place)."""
-    name = tensor.name.removeprefix(_PREFIX)
-    if name == _PROMPT:
-        return _compare_prompt(tensor, config, places)
-    for pattern, compare in ((_LOW_RANK, _low_rank), (_MAGNITUDE, _one_side), (_SCALE, _one_side)):
-        match = pattern.match(name)
-        if match is None:
-            continue
-        module = f"{match['module']}.weight"
-        shape = places.shape(module)
-        if shape is None:
-            return f"its tensor {tensor.name!a} changes a module that the base does not have", True
-        if not compare(tensor, shape, match.groupdict().get("side", "")):
-            return _other_shape(tensor, module, shape), True
-        return None, True
-    return _compare_saved(tensor, _place(tensor), places)
+    if _EXPERTS in tensor.name:
+        return None, False
+    declared = config.method.tensor(tensor.name)
+    if declared is None:
+        return _compare_saved(tensor, _place(tensor), places)
+    kind, module = declared
+    if kind.is_shared:
+        return _compare_prompt(tensor, kind, places)
+    if kind.axis is None or not kind.is_of_weight:
+        return None, False
+    return _compare_adapted(tensor, kind.axis, f"{module.removeprefix(_PREFIX)}.weight", places)
+
+
+def _compare_adapted(
+    tensor: Tensor, axis: int | Literal["longest"], module: str, places: _Places
+) -> tuple[str | None, bool]:
+    shape = places.shape(module)
+    if shape is None:
+        return f"its tensor {tensor.name!a} changes a module that the base does not have", True
+    if not _is_of_side(tensor, axis, shape):
+        return _other_shape(tensor, module, shape), True
+    return None, True
 
 
 def _place(tensor: Tensor) -> str:
@@ -147,25 +148,21 @@ def _place(tensor: Tensor) -> str:
     return name
 
 
-def _replaces(tensor: Tensor, places: _Places) -> bool:
+def _replaces(tensor: Tensor, config: PeftConfig, places: _Places) -> bool:
     """Whether a loader puts a tensor of an adapter in the place of one of the base's."""
-    name = tensor.name.removeprefix(_PREFIX)
-    if _TRAINED_ROWS in name:
-        return True
-    is_factor = any(pattern.match(name) for pattern in (_LOW_RANK, _MAGNITUDE, _SCALE))
-    return not is_factor and name != _PROMPT and places.shape(_place(tensor)) is not None
+    declared = config.method.tensor(tensor.name)
+    if declared is not None:
+        return declared[0].replaces
+    return places.shape(_place(tensor)) is not None
 
 
-def _low_rank(tensor: Tensor, shape: tuple[int, ...], side: str) -> bool:
-    """A has the width that the module reads, B the one that it writes; a layer of GPT-2 stores them the other way round."""
-    if len(tensor.shape) != 2 or len(shape) != 2:
+def _is_of_side(tensor: Tensor, axis: int | Literal["longest"], shape: tuple[int, ...]) -> bool:
+    """Whether a tensor is as wide as what the module reads or writes; a layer of GPT-2 stores them the other way round."""
+    if axis == "longest":
+        return max(tensor.shape, default=1) in shape
+    if len(tensor.shape) > 1 and (len(tensor.shape) != 2 or len(shape) != 2):
         return len(tensor.shape) == len(shape)  # of convolutions only the number of axes is compared
-    width = tensor.shape[1] if side in ("A", "embedding_A") else tensor.shape[0]
-    return width in shape
-
-
-def _one_side(tensor: Tensor, shape: tuple[int, ...], side: str) -> bool:  # noqa: ARG001  called as `_low_rank` is
-    return max(tensor.shape, default=1) in shape
+    return axis < len(tensor.shape) and tensor.shape[axis] in shape
 
 
 def _compare_saved(tensor: Tensor, name: str, places: _Places) -> tuple[str | None, bool]:
@@ -181,10 +178,10 @@ def _compare_saved(tensor: Tensor, name: str, places: _Places) -> tuple[str | No
     return _other_shape(tensor, name, shape), True
 
 
-def _compare_prompt(tensor: Tensor, config: PeftConfig, places: _Places) -> tuple[str | None, bool]:
+def _compare_prompt(tensor: Tensor, kind: Kind, places: _Places) -> tuple[str | None, bool]:
     shape = places.embeddings()
-    if shape is None or config.peft_type != "PROMPT_TUNING" or len(tensor.shape) != 2:
-        return None, False
+    if shape is None or kind.neutral != "mean embedding" or len(tensor.shape) != 2:
+        return None, False  # of what is not an embedding in front of the text the base says nothing
     if tensor.shape[1] == shape[1]:
         return None, True
     return f"its tensor {tensor.name!a} has vectors of {tensor.shape[1]} numbers, the base has {shape[1]}", True

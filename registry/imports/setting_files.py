@@ -1,6 +1,5 @@
 """The files beside the weights, read for settings. One that cannot be read strictly, or that holds a secret, says nothing."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from peft_registry.registry.imports.card_settings import read_card
@@ -21,6 +20,7 @@ from peft_registry.registry.imports.setting_names import (
 from peft_registry.registry.imports.settings import FolderSettings, is_number
 from peft_registry.registry.intake.json import MalformedInput, read_json
 from peft_registry.registry.intake.peft_config import FILE_NAME as ADAPTER_CONFIG
+from peft_registry.registry.intake.peft_config import PeftConfig
 from peft_registry.registry.intake.secrets import SecretRefused, require_no_secrets
 from peft_registry.registry.intake.yaml import MalformedYaml, read_yaml
 from peft_registry.schemas.identity import Digest
@@ -30,21 +30,23 @@ _MAX_TRAINING_FILES = 20  # a training leaves one or two
 _YAML = (".yaml", ".yml")
 
 
-def settings_of_folder(offered: OfferedFolder, adapter_config: Mapping[str, Any] | None) -> FolderSettings:
+def settings_of_folder(offered: OfferedFolder, adapter: PeftConfig | None) -> FolderSettings:
     """What the files of a folder say of how its weights were made.
 
     Args:
         offered: the folder.
-        adapter_config: its values; None for a whole model.
+        adapter: its configuration; None for a whole model.
 
     Raises:
         FileChanged, FileUnreadable: a file changed while it was read, or the disk failed.
     """
     settings = FolderSettings()
-    if adapter_config is not None:
+    if adapter is not None:
         digest = Digest.of(offered.read(ADAPTER_CONFIG, max_bytes=READ_MAX_BYTES))
-        for key, name in ADAPTER_KEYS.items():
-            settings.put(name, adapter_config.get(key), ADAPTER_CONFIG, key, digest)
+        method = adapter.method
+        names = {**ADAPTER_KEYS, **{key: method.setting_name(key) for key in method.settings}}
+        for key, name in names.items():
+            settings.put(name, adapter.values.get(key), ADAPTER_CONFIG, key, digest)
     paths = {file.path for file in offered.beside}
     state = _state_path(paths)
     if state is not None:

@@ -51,22 +51,10 @@ WORDS: Mapping[str, str] = {
         )
     },
 }
-# keys of adapter_config.json → name of the setting
+# keys of every adapter_config.json → name of the setting; those of a method's own are in its declaration
 ADAPTER_KEYS: Mapping[str, str] = {
     "peft_type": "peft_type",
     "task_type": "task_type",
-    "r": "lora.r",
-    "lora_alpha": "lora.alpha",
-    "lora_dropout": "lora.dropout",
-    "target_modules": "target_modules",
-    "feedforward_modules": "feedforward_modules",
-    "modules_to_save": "modules_to_save",
-    "bias": "lora.bias",
-    "use_rslora": "lora.use_rslora",
-    "use_dora": "lora.use_dora",
-    "init_lora_weights": "lora.init",
-    "num_virtual_tokens": "num_virtual_tokens",
-    "prompt_tuning_init": "prompt_tuning_init",
     "peft_version": "libraries.peft",
 }
 STATE_KEYS = ("global_step", "max_steps", "epoch", "num_train_epochs", "train_batch_size", "num_input_tokens_seen")

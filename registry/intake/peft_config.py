@@ -8,16 +8,10 @@ from peft_registry.registry.intake.json import MalformedInput, read_json
 from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES, CodeRefused, refuse_code_in_config
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.methods import OF_PEFT_TYPE
+from peft_registry.schemas.methods.declaration import MethodDeclaration
 
 FILE_NAME = "adapter_config.json"
-# the methods of this tool by the types of peft that they read back
-_METHODS = {
-    "LORA": "lora",
-    "IA3": "ia3",
-    "PROMPT_TUNING": "prompt_tuning",
-    "PREFIX_TUNING": "prefix_tuning",
-    "BOTTLENECK": "bottleneck",
-}
 # peft imports the module that these name
 _OWN_LIBRARY = "transformers"
 _MEGATRON_DEFAULT = "megatron.core"  # in every LoRA configuration; nothing is imported without `megatron_config`
@@ -37,8 +31,7 @@ class PeftConfig:
     """The configuration of one adapter. `values` is the whole object, as it was read."""
 
     values: Mapping[str, Any]
-    peft_type: str
-    method: str
+    method: MethodDeclaration
 
     @property
     def base(self) -> str | None:
@@ -76,10 +69,10 @@ def read_peft_config(data: bytes) -> PeftConfig:
         raise MalformedInput(FILE_NAME, "it has no `peft_type`, which every adapter of peft has")
     _refuse_imports(value)
     require_no_secrets(value, what=FILE_NAME)
-    method = _METHODS.get(peft_type)
+    method = OF_PEFT_TYPE.get(peft_type)
     if method is None:
         raise AdapterTypeUnknown(peft_type)
-    return PeftConfig(value, peft_type, method)
+    return PeftConfig(value, method)
 
 
 def _refuse_imports(value: Mapping[str, Any]) -> None:

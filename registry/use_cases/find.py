@@ -28,7 +28,6 @@ from peft_registry.registry.signing.keys import key_id_named
 from peft_registry.registry.use_cases.facets_today import facets_today, meets_today
 from peft_registry.registry.verification.signed_versions import signed_manifest, signed_versions
 from peft_registry.schemas.base_model import LICENCE_FLAGS
-from peft_registry.schemas.config import METHOD_NAMES
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked, NotFound, Unavailable
 from peft_registry.schemas.facets import (
     FACETS,
@@ -45,6 +44,7 @@ from peft_registry.schemas.facets import (
     rule_of,
 )
 from peft_registry.schemas.identity import Digest, MalformedDigest
+from peft_registry.schemas.methods import DECLARED
 from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.version import Version
 
@@ -353,7 +353,7 @@ def _words_it_may_have() -> dict[str, tuple[str, ...]]:
     statuses = dict.fromkeys(row.status for row in shipped_rules().rows)
     return {
         "project": (),
-        "method": METHOD_NAMES,
+        "method": tuple(DECLARED),
         "licence": (*LICENCE_FLAGS, UNKNOWN),
         "verdict": (*statuses, UNDETERMINED),
         "alias": (),

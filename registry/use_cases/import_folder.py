@@ -247,7 +247,7 @@ class _Import:
             folder,
             kind="model" if config is None else "adapter",
             layout="model" if config is None else "peft",
-            method=None if config is None else config.method,
+            method=None if config is None else config.method.name,
             base=BaseReference(identity=base.record.identity, manifest=base.version.manifest_digest),
             parents=(Parent(role="base", manifest=base.version.manifest_digest),),
             origin="imported",

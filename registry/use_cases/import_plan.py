@@ -210,7 +210,7 @@ def _adapter_plan(
     registry: Registry, request: ImportRequest, offered: OfferedFolder, name: str, scratch: Path
 ) -> ImportPlan:
     config = read_peft_config(offered.read(ADAPTER_CONFIG_NAME, max_bytes=CONFIG_MAX_BYTES))
-    settings = settings_of_folder(offered, config.values)
+    settings = settings_of_folder(offered, config)
     chosen = choose_base(
         registry,
         offered.name,

@@ -8,7 +8,7 @@ import pytest
 
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.use_cases.make_home import NewHome, make_home
-from peft_registry.schemas.config import METHOD_NAMES
+from peft_registry.schemas.methods import METHOD_NAMES
 from peft_registry.schemas.profile import OrganisationProfile
 from tests.builders.homes import NOW
 

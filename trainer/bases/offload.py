@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from peft_registry.schemas.config import OffloadBlock
-from peft_registry.schemas.offload import LOOKS_AT_WEIGHTS, SUFFICES, OffloadRefused, Waiting
+from peft_registry.schemas.methods.declaration import LOOKS_AT_WEIGHTS
+from peft_registry.schemas.offload import SUFFICES, OffloadRefused, Waiting
 from peft_registry.schemas.sizes import bytes_of
 
 if TYPE_CHECKING:

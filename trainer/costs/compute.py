@@ -20,6 +20,7 @@ from peft_registry.registry.compliance.energy import COUNTERS
 from peft_registry.registry.compliance.verdicts.gpai import dense_flop
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.offload import Waiting
 from peft_registry.schemas.progress import Observe, Warned, ignore
 from peft_registry.schemas.run import Compute, DenseInputs
@@ -359,7 +360,7 @@ def _update_flop(run: Run, base: BaseRecord, laws: Laws | None) -> Value:
 
 def _virtual_positions(run: Run) -> int:
     """Virtual tokens that went through the layers; a prefix does not, it stands in each layer's attention."""
-    if run.config.method == "prefix_tuning":
+    if not METHODS[run.config.method].takes_positions:
         return 0
     rows = sum(shape.count * round(_padded_rows(shape)) for shape in run.result.shapes)
     return run.config.virtual_tokens * rows

@@ -22,12 +22,13 @@ from torch.utils._pytree import tree_leaves
 
 from peft_registry.schemas.config import QuantizationBlock, TrainingFile
 from peft_registry.schemas.errors import NotChecked
+from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.run import Coverage
 from peft_registry.trainer.bases.stored_weights import AS_LOADED
 from peft_registry.trainer.evaluation.scoring import token_budget_of
 from peft_registry.trainer.evaluation.wide_layers import wide_layers
 from peft_registry.trainer.machine.environment import Dtype
-from peft_registry.trainer.methods import METHODS, implementation
+from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.methods.coverage import coverage_of
 from peft_registry.trainer.training.loop import training_mode
 from peft_registry.trainer.training.optimizers import optimizer_for

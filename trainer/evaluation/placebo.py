@@ -24,17 +24,12 @@ from typing import Any
 
 import torch
 
+from peft_registry.schemas.methods.declaration import Tensor as Kind
 from peft_registry.trainer.evaluation.models import CausalModel
 
 SEED = 20261125
 COMPOSITION = "differences from the neutral values turned at random, norms kept"  # what the arm's composition says
 _TEXTS = 16  # of random tokens, whose keys and values are averaged
-_STAYING = ".bottleneck_down.bias"
-# marks in the names of factors, and the dimension of each that is the model's own
-_FACTORS = (
-    ((".lora_A.", ".lora_embedding_A", ".bottleneck_down."), 1),
-    ((".lora_B.", ".lora_embedding_B", ".bottleneck_up."), 0),
-)
 _DEFAULT = "default"  # the one adapter of a loaded model
 
 
@@ -123,26 +118,32 @@ def _turned(tensor: torch.Tensor, turn: Turn | None, generator: torch.Generator)
 
 
 def _turn_of(part: Any, name: str, tensor: torch.Tensor) -> Turn | None:
-    if name.endswith(_STAYING):
+    from peft_registry.trainer.methods.peft_io import declaration_of
+
+    declared = declaration_of(part).tensor(name)
+    if declared is None or declared[0].replaces:
+        return Turn(_own_of_base(part, name), -1, is_scale=tensor.dim() == 1 and name.endswith("weight"))
+    kind, module = declared
+    if kind.stays:
         return None
-    if name == "prompt_embeddings":
-        return _turn_of_prompt(part, tensor)
+    if kind.axis is None:
+        return Turn(None, -1)
+    if kind.neutral == "mean prefix":
+        return _turn_of_prefix(part, tensor)
     # inner dimensions stay: an orthogonal change of the outer one alone keeps the singular values of the product
-    axis = next((axis for marks, axis in _FACTORS if any(mark in name for mark in marks)), None)
-    if axis is not None:
-        return Turn(torch.zeros(()), axis)
-    scale = _neutral_scale(part, name)
-    if scale is not None:
-        return Turn(scale, max(range(tensor.dim()), key=lambda dim: tensor.shape[dim]), is_scale=True)
-    return Turn(_own_of_base(part, name), -1, is_scale=tensor.dim() == 1 and name.endswith("weight"))
+    axis = max(range(tensor.dim()), key=lambda dim: tensor.shape[dim]) if kind.axis == "longest" else kind.axis
+    return Turn(_neutral(part, kind, module), axis, is_scale=kind.is_scale)
 
 
-def _neutral_scale(part: Any, name: str) -> torch.Tensor | None:
-    """The neutral value of a vector that multiplies activations or columns; None for any other tensor."""
-    if ".ia3_" in name:
-        return torch.ones(())
-    layer, magnitude, _ = name.partition(".lora_magnitude_vector")
-    return _column_norms(part.get_submodule(layer)) if magnitude else None
+def _neutral(part: Any, kind: Kind, module: str) -> torch.Tensor | None:
+    """The value at which a kind of tensor does nothing; None where it is not known."""
+    from peft_registry.trainer.methods.prompt_tuning import mean_embedding
+
+    if kind.neutral == "column norms":
+        return _column_norms(part.get_submodule(module))
+    if kind.neutral == "mean embedding":
+        return mean_embedding(part)
+    return None if kind.neutral is None else torch.tensor(kind.neutral)
 
 
 def _column_norms(layer: Any) -> torch.Tensor:  # a LoRA layer of peft
@@ -157,19 +158,15 @@ def _column_norms(layer: Any) -> torch.Tensor:  # a LoRA layer of peft
     return norms.reshape(magnitude.weight.shape)
 
 
-def _turn_of_prompt(part: Any, tensor: torch.Tensor) -> Turn:
+def _turn_of_prefix(part: Any, tensor: torch.Tensor) -> Turn:
     from peft_registry.trainer.methods.prefix_tuning import PrefixStartDoesNotFit, mean_prefix
-    from peft_registry.trainer.methods.prompt_tuning import mean_embedding
 
-    config = part.peft_config[_DEFAULT]
-    if str(config.peft_type.value) != "PREFIX_TUNING":
-        return Turn(mean_embedding(part), 1)
     try:
         neutral = mean_prefix(part.get_base_model(), len(tensor), texts=_TEXTS, seed=SEED)
     except PrefixStartDoesNotFit:
         return Turn(None, 1)
     # keys and values of each layer are of different sizes, and are not exchanged
-    return Turn(neutral, 1, blocks=2 * config.num_layers)
+    return Turn(neutral, 1, blocks=2 * part.peft_config[_DEFAULT].num_layers)
 
 
 def _own_of_base(part: Any, name: str) -> torch.Tensor | None:

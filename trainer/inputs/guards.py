@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from peft_registry.schemas.config import METHOD_BLOCKS, TrainingFile
+from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.trainer.inputs.problems import Problems
 from peft_registry.trainer.inputs.training_file import LoadedConfig
-from peft_registry.trainer.methods import METHODS
+from peft_registry.trainer.methods import advice_about
 from peft_registry.trainer.methods.learning_rates import advice
 
 if TYPE_CHECKING:
@@ -26,21 +27,21 @@ def warnings_about(config: TrainingFile) -> Iterator[tuple[str, str]]:
     rate = advice(config.method, config.training.learning_rate)
     if rate is not None:
         yield "learning-rate", rate
-    if config.method == "prompt_tuning" and len(config.seeds) == 1 and config.continue_from is None:
+    method = METHODS[config.method]
+    if method.starts > 1 and len(config.seeds) == 1 and config.continue_from is None:
         yield (
             "one-seed",
-            "prompt tuning from one seed: what comes out depends on where it starts; leave `seeds` to its default",
+            f"{method.title} from one seed: what comes out depends on where it starts; leave `seeds` to its default",
         )
-    row = METHODS[config.method]
     for goal in config.goals:
-        about = row.about(goal)
+        about = advice_about(method, goal)
         if about.fits is None:
             yield f"goal-{goal}".replace("_", "-"), f"goal {goal}: whether it fits is not known: {about.why}"
         elif not about.fits:
             yield f"goal-{goal}".replace("_", "-"), f"goal {goal}: {about.why}"
-        elif goal == "latency" and row.mergeable and not row.trains_base_weights:
-            yield "unmerged", f"goal latency: {row.name} costs time at every token until it is merged into its base"
-    if len(config.seeds) > 1 and config.prompt_tuning.init == "text":
+        elif goal == "latency" and method.folds:
+            yield "unmerged", f"goal latency: {method.name} costs time at every token until it is merged into its base"
+    if len(config.seeds) > 1 and config.setting("init_text") is not None:
         yield (
             "same-start",
             "init: text starts every seed at the same place: only the order of the data differs between trials",
@@ -65,7 +66,7 @@ def warnings_about_prompt(config: TrainingFile, lengths: Sequence[int]) -> Itera
             f"{count} virtual tokens beside rows of {mean:.0f} tokens: {share:.0%} of all places, and beyond "
             f"{_TOKENS_THAT_PAY} little is gained (Lester et al. 2021 §3.2)",
         )
-    elif share > _LARGEST_SHARE and "prompt_tuning" in METHOD_BLOCKS[config.method]:
+    elif share > _LARGEST_SHARE and METHODS[config.method].takes_positions:
         yield "long-prompt", f"{count} virtual tokens before rows of {mean:.0f} tokens: {share:.0%} of what is computed"
 
 

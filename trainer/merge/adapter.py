@@ -16,11 +16,11 @@ from typing import Any
 from peft_registry.registry.disk.files import read_file
 from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
+from peft_registry.schemas.methods import OF_PEFT_TYPE
 from peft_registry.trainer.merge.tensors import StoredTensor, stored_tensors
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
-FOLDABLE = ("LORA", "IA3", "TRAINABLE_TOKENS")
 # initialisations that take part of the base into the factors: the saved factors belong to another base than the pristine one
 _MOVED_BASE = re.compile(r"(?:pissa|olora|corda|loftq|lora_ga)", re.IGNORECASE)
 # keys of LoraConfig that change the meaning of the factors in ways that are not implemented here
@@ -28,13 +28,6 @@ _NOT_UNDERSTOOD = (
     *("layer_replication", "megatron_config", "use_qalora", "alora_invocation_tokens", "use_bdlora", "arrow_config"),
     *("kasa_config", "velora_config", "monteclora_config", "auto_mapping"),
 )
-_WHY_NOT = {
-    "PROMPT_TUNING": "learned embeddings in front of the text are no change of any weight",
-    "P_TUNING": "learned embeddings in front of the text are no change of any weight",
-    "PREFIX_TUNING": "learned keys and values in front of each layer are no change of any weight",
-    "MULTITASK_PROMPT_TUNING": "learned embeddings in front of the text are no change of any weight",
-    "BOTTLENECK": "its layers are not linear, so that no change of the weights around them does the same",
-}
 
 
 class AdapterNotRead(IntegrityBroken):
@@ -73,9 +66,10 @@ class Adapter:
     @property
     def why_not_foldable(self) -> str | None:
         """Why no weights can do what this adapter does; None for one that can be folded in."""
-        if self.peft_type in FOLDABLE:
-            return None
-        return _WHY_NOT.get(self.peft_type, f"folding {self.peft_type} into weights is not implemented")
+        method = OF_PEFT_TYPE.get(self.peft_type)
+        if method is None:
+            return f"folding {self.peft_type} into weights is not implemented"
+        return method.why_not_folded
 
     def rank(self, key: str) -> int:
         """r of a module or parameter, its pattern first."""

@@ -8,10 +8,9 @@ bundle, and runs on the base. `composition.json` says which it is; it names no p
 import json
 import shutil
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from peft_registry.registry.disk.files import read_file, unwritable
-from peft_registry.schemas.config import MethodName
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.tensor_files import write_json
@@ -104,7 +103,7 @@ def load_artifact(manifest: Manifest, base_model: CausalModel, folder: Path) -> 
         return load_bundle(base_model, folder)
     if manifest.layout == "model":
         return _whole(folder, base_model)
-    return implementation(cast("MethodName", manifest.method or "lora")).load(base_model, folder)
+    return implementation(manifest.method or "lora").load(base_model, folder)
 
 
 def load_bundle(base_model: CausalModel, folder: Path) -> Any:

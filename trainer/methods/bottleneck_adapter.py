@@ -19,8 +19,9 @@ from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from peft.utils import register_peft_method
 
 from peft_registry.registry.exports.loading import BaseToOpen
-from peft_registry.schemas.config import BottleneckBlock, TrainingFile
+from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.methods.bottleneck_adapter import BottleneckBlock
 from peft_registry.trainer.machine.seeding import seed_of
 from peft_registry.trainer.methods.peft_io import load_adapter, save_adapter, wrapped
 from peft_registry.trainer.methods.targets import is_target, require_targets
@@ -180,7 +181,7 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
     Raises:
         SublayersNotKnown, TargetsNotFound, TiedTarget: about `bottleneck.target_modules`.
     """
-    block = config.bottleneck
+    block = config.block(BottleneckBlock)
     targets = _targets(model, block)
     require_targets(model, targets, key="bottleneck.target_modules", kinds=(torch.nn.Module,))
     torch.manual_seed(seed_of(seed, "adapter"))

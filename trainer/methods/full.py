@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.methods.full import FullBlock
 from peft_registry.trainer.bases.tensor_files import read_tensors, require_same_keys, tidy_config, write_tensors
 
 WEIGHTS = "model.safetensors"
@@ -30,7 +31,7 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:  # noqa: ARG
     """
     trainable = 0
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not any(text in name for text in config.full.freeze))
+        parameter.requires_grad_(not any(text in name for text in config.block(FullBlock).freeze))
         trainable += parameter.requires_grad
     if not trainable:
         raise NothingTrainable()

@@ -15,6 +15,8 @@ from peft import LoraConfig, PromptTuningConfig
 
 from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.methods.hybrid import HybridBlock
+from peft_registry.schemas.methods.prompt_tuning import PromptTuningBlock
 from peft_registry.trainer.methods import lora, prompt_tuning
 from peft_registry.trainer.methods.peft_io import load_adapter, save_adapter
 
@@ -98,7 +100,7 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
     adapted = lora.prepare(model, config, seed=seed)
     learning = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
     with _second_time():
-        prompted = prompt_tuning.with_prompt(adapted.base_model.model, config.prompt_tuning, seed=seed)
+        prompted = prompt_tuning.with_prompt(adapted.base_model.model, config.block(PromptTuningBlock), seed=seed)
     for parameter in learning:
         parameter.requires_grad_(True)  # peft froze them with the rest
     return Hybrid(adapted, prompted)
@@ -122,9 +124,14 @@ def optimizer(model: Any, config: TrainingFile) -> torch.optim.Optimizer:
     training = config.training
     groups = [
         {"params": factors, "lr": training.learning_rate, "weight_decay": training.weight_decay},
-        {"params": prompt, "lr": config.hybrid.prompt_learning_rate, "weight_decay": 0.0},
+        {"params": prompt, "lr": config.block(HybridBlock).prompt_learning_rate, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups)
+
+
+def optimizer_name(config: TrainingFile) -> str:
+    """With the rate of the embeddings; that of the factors is the file's own."""
+    return f"AdamW, learning rate of the prompt {config.block(HybridBlock).prompt_learning_rate:g}"
 
 
 def save(model: Any, folder: Path, *, base: BaseToOpen | None) -> None:

@@ -16,8 +16,9 @@ from peft.utils.constants import (
 )
 
 from peft_registry.registry.exports.loading import BaseToOpen
-from peft_registry.schemas.config import Ia3Block, TrainingFile
+from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.methods.ia3 import Ia3Block
 from peft_registry.trainer.machine.seeding import seed_of
 from peft_registry.trainer.methods.peft_io import load_adapter, save_adapter, wrapped
 from peft_registry.trainer.methods.targets import LINEAR, is_target, require_targets
@@ -50,7 +51,7 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
     Raises:
         TargetsNotKnown, FeedforwardNotTargeted, TargetsNotFound, TiedTarget: about the block's module names.
     """
-    targets, feedforward = _modules(model, config.ia3)
+    targets, feedforward = _modules(model, config.block(Ia3Block))
     require_targets(model, targets, key="ia3.target_modules", kinds=LINEAR)
     torch.manual_seed(seed_of(seed, "adapter"))
     settings = IA3Config(

@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from peft_registry.schemas.config import DEFAULT_LEARNING_RATES, MethodName
+from peft_registry.schemas.methods import METHODS
 
 FILE_NAME = "learning_rates.json"
 FAR = 10**0.5  # beyond the range by this factor: between two rates that were tried nobody knows where it ends
@@ -62,10 +62,10 @@ def against_full(method: str) -> Literal["above", "below", "equal"] | None:
     return "above" if mine > full else "below"
 
 
-def advice(method: MethodName, learning_rate: float) -> str | None:
+def advice(method: str, learning_rate: float) -> str | None:
     """The sentence of a warning where a rate is far outside every measured range of its method; else None."""
     known = rates_of(method)
-    own = DEFAULT_LEARNING_RATES[method]
+    own = METHODS[method].learning_rate
     if not known or any(min(rates.low / FAR, own) <= learning_rate <= max(rates.high * FAR, own) for rates in known):
         return None
     ranges = "; ".join(f"{rates.low:g} to {rates.high:g} on {rates.base} (best {rates.best:g})" for rates in known)

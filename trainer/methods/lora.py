@@ -26,8 +26,9 @@ from peft.utils.transformers_weight_conversion import convert_peft_config_for_tr
 from transformers.pytorch_utils import Conv1D
 
 from peft_registry.registry.exports.loading import BaseToOpen
-from peft_registry.schemas.config import LoraBlock, TrainingFile
+from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.methods.lora import LoraBlock
 from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.trainer.machine.seeding import seed_of
 from peft_registry.trainer.methods.peft_io import adapter_state, load_adapter, save_adapter, suppress_warnings, wrapped
@@ -92,7 +93,7 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
         PatternUnmatched: a key of `rank_pattern` or `alpha_pattern` matches no adapted layer.
         PissaOnExperts: `init` is pissa, and an adapted weight holds many experts at once.
     """
-    block = config.lora
+    block = config.block(LoraBlock)
     if block.target_modules != "all-linear":
         embeddings = () if block.init == "pissa" else (torch.nn.Embedding,)
         require_targets(model, block.target_modules, key=_KEY, kinds=(*LINEAR, *embeddings))
@@ -140,7 +141,7 @@ def _expert(name: str) -> str:
 
 def optimizer(model: Any, config: TrainingFile) -> torch.optim.Optimizer | None:
     """LoRA+'s AdamW, where the file asks for it: B learns `loraplus_lr_ratio` times as fast as A."""
-    ratio = config.lora.loraplus_lr_ratio
+    ratio = config.block(LoraBlock).loraplus_lr_ratio
     if ratio is None:
         return None
     training = config.training
@@ -154,6 +155,12 @@ def optimizer(model: Any, config: TrainingFile) -> torch.optim.Optimizer | None:
     )
     optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
     return optimizer
+
+
+def optimizer_name(config: TrainingFile) -> str | None:
+    """LoRA+'s, where the file asks for it."""
+    ratio = config.block(LoraBlock).loraplus_lr_ratio
+    return None if ratio is None else f"AdamW, learning rate of B {ratio:g} times that of A (LoRA+)"
 
 
 def save(model: Any, folder: Path, *, base: BaseToOpen | None) -> None:

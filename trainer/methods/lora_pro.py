@@ -21,6 +21,7 @@ from peft.tuners.lora import LoraLayer
 
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.methods.lora_pro import LoraProBlock
 from peft_registry.trainer.methods import lora
 
 _CUT_OFF = 1e-6  # relative to the largest eigenvalue
@@ -35,6 +36,11 @@ class FactorsNotPaired(InputRefused):
 
     reason: str
 
+
+_NAMES = {
+    "efficient": "LoRA-Pro (efficient form, not that of its authors' code): AdamW over corrected gradients of A and B",
+    "full": "LoRA-Pro (full form, as in its authors' code): AdamW's moments of the equivalent gradient of each adapted matrix",
+}
 
 prepare = lora.prepare
 save = lora.save
@@ -61,8 +67,17 @@ def optimizer(model: Any, config: TrainingFile) -> "LoraPro":
     others = [parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in ours]
     training = config.training
     return LoraPro(
-        pairs, others, lr=training.learning_rate, weight_decay=training.weight_decay, form=config.lora_pro.form
+        pairs,
+        others,
+        lr=training.learning_rate,
+        weight_decay=training.weight_decay,
+        form=config.block(LoraProBlock).form,
     )
+
+
+def optimizer_name(config: TrainingFile) -> str:
+    """Its form, which is not always that of its authors."""
+    return _NAMES[config.block(LoraProBlock).form]
 
 
 def pairs_of(model: Any) -> list[FactorPair]:

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
 from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.methods import OF_PEFT_TYPE
+from peft_registry.schemas.methods.declaration import MethodDeclaration
 from peft_registry.trainer.bases.tensor_files import (
     AdapterConfigRefused,
     WeightsMismatch,
@@ -31,7 +34,6 @@ CONFIG = "adapter_config.json"
 _NOT_READ = ("peft_type", "base_model_name_or_path")
 # peft imports what these name
 _IMPORTING_KEYS = ("auto_mapping", "megatron_config", "megatron_core")
-_OF_METHODS = (".lora_", ".ia3_", ".bottleneck_")  # in the names of tensors that the base has no place for
 _MAX_REASON = 200  # characters of what peft says
 _REPLACED = "_peft_registry_replaced"  # the attribute of peft's model that keeps what an adapter replaced
 _MEGATRON_DEFAULT = "megatron.core"  # what every LoRA configuration says, and nobody imports without megatron_config
@@ -150,7 +152,8 @@ def load_adapter(base_model: Any, folder: Path, config_type: type[PeftConfig]) -
     model = wrapped(base_model, read_config(folder, config_type))
     expected = adapter_state(model)
     require_same_keys(folder, expected=expected, found=tensors)
-    replaced = {name: tensor.detach().clone() for name, tensor in expected.items() if not _is_of_method(name)}
+    declared = declaration_of(model)
+    replaced = {name: tensor.detach().clone() for name, tensor in expected.items() if _replaces(declared, name)}
     set_state(model, tensors, folder)
     setattr(model, _REPLACED, replaced)
     model.requires_grad_(False)
@@ -207,9 +210,15 @@ def _in_place(model: Any) -> list[tuple[Any, Any]]:
     return places
 
 
-def _is_of_method(name: str) -> bool:
-    """Whether a tensor is one that the method adds, and not another value of one that the base has."""
-    return name == "prompt_embeddings" or any(mark in name for mark in _OF_METHODS)
+def declaration_of(model: Any) -> MethodDeclaration:
+    """What is declared of the adapter `default` of peft's model."""
+    return OF_PEFT_TYPE[model.peft_config["default"].peft_type.value]
+
+
+def _replaces(declared: MethodDeclaration, name: str) -> bool:
+    """Whether a tensor is another value of one that the base has, and not one that the method adds."""
+    kind = declared.tensor(name)
+    return kind is None or kind[0].replaces
 
 
 def start_from(model: Any, folder: Path) -> None:
@@ -246,18 +255,38 @@ def set_state(model: Any, state: Mapping[str, Any], folder: Path) -> None:
         raise WeightsMismatch(folder, f"tensor {left[0]} has no place in the model")
 
 
+def config_type_of(folder: Path) -> type[PeftConfig]:
+    """peft's class of the configuration in a folder, of a type that is declared.
+
+    Raises:
+        AdapterConfigRefused: it cannot be read, or its type is not known.
+    """
+    peft_type = _config_values(folder).get("peft_type")
+    if peft_type not in OF_PEFT_TYPE or peft_type not in PEFT_TYPE_TO_CONFIG_MAPPING:
+        raise AdapterConfigRefused(f"its peft_type {peft_type!r:.40} is not known here")
+    config_type: type[PeftConfig] = PEFT_TYPE_TO_CONFIG_MAPPING[peft_type]
+    return config_type
+
+
+def _config_values(folder: Path) -> dict[str, Any]:
+    try:
+        value = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise AdapterConfigRefused(f"it cannot be read ({type(error).__name__})") from error
+    if not isinstance(value, dict):
+        raise AdapterConfigRefused("it is not a JSON object")
+    return value
+
+
 def read_config(folder: Path, config_type: type[PeftConfig]) -> PeftConfig:
     """The configuration in a folder, as this peft's class of one method.
 
     Raises:
         AdapterConfigRefused: see `load_adapter`.
     """
-    try:
-        value = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise AdapterConfigRefused(f"it cannot be read ({type(error).__name__})") from error
+    value = _config_values(folder)
     wanted = config_type().peft_type.value
-    if not isinstance(value, dict) or value.get("peft_type") != wanted:
+    if value.get("peft_type") != wanted:
         raise AdapterConfigRefused(f"its peft_type is not {wanted}")
     asked = [key for key in _IMPORTING_KEYS if value.get(key) and value[key] != _MEGATRON_DEFAULT]
     if asked:

@@ -17,6 +17,7 @@ from peft import PrefixTuningConfig, TaskType
 from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.methods.prefix_tuning import PrefixTuningBlock
 from peft_registry.trainer.machine.seeding import seed_of
 from peft_registry.trainer.methods.peft_io import load_adapter, save_adapter, wrapped
 
@@ -50,7 +51,7 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
         PrefixStartDoesNotFit: its cache does not hold keys and values of every token for every layer.
     """
     _require_plain_heads(model)
-    block = config.prefix_tuning
+    block = config.block(PrefixTuningBlock)
     torch.manual_seed(seed_of(seed, "adapter"))
     settings = PrefixTuningConfig(
         task_type=TaskType.CAUSAL_LM,

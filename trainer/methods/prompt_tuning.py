@@ -11,7 +11,8 @@ import torch
 from peft import PromptTuningConfig, TaskType
 
 from peft_registry.registry.exports.loading import BaseToOpen
-from peft_registry.schemas.config import PromptTuningBlock, TrainingFile
+from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.methods.prompt_tuning import PromptTuningBlock
 from peft_registry.trainer.machine.seeding import seed_of
 from peft_registry.trainer.methods.peft_io import load_adapter, save_adapter, wrapped
 
@@ -20,16 +21,16 @@ _TOKENS_AT_ONCE = 4096
 
 def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
     """The base with a new prompt in front, only it trainable."""
-    return with_prompt(model, config.prompt_tuning, seed=seed)
+    return with_prompt(model, config.block(PromptTuningBlock), seed=seed)
 
 
 def initialise(model: Any, config: TrainingFile, tokenizer: Any) -> None:
     """Start at the embeddings of `init_text`, repeated or cut to the number of virtual tokens, where the file has one."""
-    text = config.prompt_tuning.init_text
+    text = config.block(PromptTuningBlock).init_text
     if text is None:
         return
     ids = list(tokenizer.encode(text, add_special_tokens=False))
-    count = config.prompt_tuning.num_virtual_tokens
+    count = config.block(PromptTuningBlock).num_virtual_tokens
     _put(model, _embeddings(model)(torch.tensor((ids * count)[:count], device=model.device)))
 
 

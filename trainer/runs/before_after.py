@@ -113,8 +113,9 @@ def _identity_of_reported(trained: Trained) -> DataIdentity:
 def texts_of(trained: Trained, config: TrainingFile) -> Iterator[str]:
     """The texts that a result depends on: rows that it learnt from and rows that chose among its trials, as text again, and the
     text that its prompt began with."""
-    if config.prompt_tuning.init_text is not None:
-        yield config.prompt_tuning.init_text
+    started_at: str | None = config.setting("init_text")
+    if started_at is not None:
+        yield started_at
     for example in (*trained.data.train, *(trained.data.validation if trained.trials else ())):
         yield str(trained.tokenizer.decode(example.ids.tolist(), skip_special_tokens=True))
 

@@ -5,13 +5,13 @@ from typing import Any
 from peft_registry.schemas.base_model import CAUSAL_HEADS
 from peft_registry.schemas.config import QuantizationBlock
 from peft_registry.schemas.errors import InputRefused, RunFailed
+from peft_registry.schemas.methods import METHODS, OF_PEFT_TYPE, in_few_bits
+from peft_registry.schemas.methods.declaration import TrainableMethod
 from peft_registry.trainer.training.foreign_trainer import divergence_of, unwrapped
 
-# the adapters of peft that this tool reads back, by their type
-_METHODS = {"LORA": "lora", "IA3": "ia3", "PROMPT_TUNING": "prompt_tuning", "PREFIX_TUNING": "prefix_tuning"}
 ADAPTER = "default"
-# in the names of parameters that are saved with an adapter
-_OF_ADAPTERS = ("lora_", "ia3_", "prompt_encoder", "modules_to_save", "trainable_tokens_")
+# parts of the names of parameters that are saved with an adapter
+_OF_ADAPTERS = frozenset({"modules_to_save"}).union(*(method.parameter_marks for method in OF_PEFT_TYPE.values()))
 
 
 class NotFollowed(InputRefused):
@@ -72,12 +72,18 @@ def method_of(trainer: Any, model: Any) -> str:
             "give the model to the trainer with a peft_config, or name the adapter `default`",
         )
     peft_type = str(getattr(configurations[ADAPTER].peft_type, "value", configurations[ADAPTER].peft_type))
-    if peft_type not in _METHODS:
+    method = OF_PEFT_TYPE.get(peft_type)
+    if not isinstance(method, TrainableMethod) or method.imported_first is not None:
         raise NotFollowed(
             f"it trains an adapter of the type {peft_type}, and nothing here loads those",
-            f"train one of {', '.join(sorted(_METHODS))}",
+            f"train one of {', '.join(_followed_types())}",
         )
-    return "qlora" if peft_type == "LORA" and quantization_of(unwrapped(model)) is not None else _METHODS[peft_type]
+    return method.name if quantization_of(unwrapped(model)) is None else in_few_bits(method).name
+
+
+def _followed_types() -> list[str]:
+    trained = {method.peft_type for method in METHODS.values() if method.imported_first is None}
+    return sorted(peft_type for peft_type in trained if peft_type is not None)
 
 
 def quantization_of(model: Any) -> QuantizationBlock | None:
@@ -134,8 +140,10 @@ def require_adapter_alone(model: Any) -> None:
         )
     has_biases = getattr(lora, "bias", "none") != "none"
     for name, parameter in model.named_parameters():
-        is_saved = any(mark in name for mark in _OF_ADAPTERS) or (has_biases and name.endswith("bias"))
-        is_of_another = any(mark in name for mark in _OF_ADAPTERS) and ADAPTER not in name.split(".")
+        parts = name.split(".")
+        is_of_adapter = not _OF_ADAPTERS.isdisjoint(parts)
+        is_saved = is_of_adapter or (has_biases and name.endswith("bias"))
+        is_of_another = is_of_adapter and ADAPTER not in parts
         if parameter.requires_grad and is_of_another:
             raise NotFollowed(
                 f"{name} is of another adapter than `{ADAPTER}`, which alone is saved",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from peft_registry.schemas.dataset import DataIdentity
+from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.values import Value, measured, unknown
 from peft_registry.trainer.machine.environment import Dtype, Hardware, hardware_in_use
 from peft_registry.trainer.training.followable import ADAPTER
@@ -25,35 +26,10 @@ def method_block(model: Any, method: str) -> dict[str, Any]:
     from peft_registry.trainer.methods.peft_io import config_json
 
     stated = config_json(model.peft_config[ADAPTER], None)
-    words = _WORDS["lora" if method == "qlora" else method]
-    block = {own: stated[theirs] for theirs, own in words.items() if stated.get(theirs) is not None}
-    return {"lora" if method == "qlora" else method: block}
-
-
-_WORDS = {
-    "lora": {
-        "r": "r",
-        "lora_alpha": "alpha",
-        "lora_dropout": "dropout",
-        "target_modules": "target_modules",
-        "target_parameters": "target_parameters",
-        "exclude_modules": "exclude_modules",
-        "modules_to_save": "modules_to_save",
-        "bias": "bias",
-        "use_rslora": "use_rslora",
-        "use_dora": "use_dora",
-        "init_lora_weights": "init",
-        "rank_pattern": "rank_pattern",
-        "alpha_pattern": "alpha_pattern",
-    },
-    "ia3": {
-        "target_modules": "target_modules",
-        "feedforward_modules": "feedforward_modules",
-        "modules_to_save": "modules_to_save",
-    },
-    "prompt_tuning": {"num_virtual_tokens": "num_virtual_tokens", "prompt_tuning_init": "init"},
-    "prefix_tuning": {"num_virtual_tokens": "num_virtual_tokens", "prefix_projection": "projection"},
-}
+    own = METHODS[method]
+    block = {word: stated[key] for key, word in own.settings.items() if stated.get(key) is not None}
+    # a method without a block of its own is recorded by that of the method whose adapter it trains
+    return {own.blocks[0]: block}
 
 
 def replaces_weights(config: dict[str, Any]) -> bool:

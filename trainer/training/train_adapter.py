@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.base_model import BaseRecord
-from peft_registry.schemas.config import METHOD_BLOCKS, TrainingFile
+from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.offload import Waiting
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.run import Trial, coverage_sentence
@@ -23,7 +24,7 @@ from peft_registry.trainer.data.dataset import LoadedData, load_data
 from peft_registry.trainer.hub.data_sets import locate_locally_or_on_hub
 from peft_registry.trainer.machine.environment import Dtype, Hardware, choose_hardware
 from peft_registry.trainer.machine.processes import ALONE, Processes
-from peft_registry.trainer.methods import METHODS, count_trainable, implementation
+from peft_registry.trainer.methods import count_trainable, implementation
 from peft_registry.trainer.methods.coverage import coverage_of
 from peft_registry.trainer.training.checkpoints import Checkpoints
 from peft_registry.trainer.training.result import TrainResult
@@ -159,7 +160,7 @@ def _say_model(config: TrainingFile, model: Any, hardware: Hardware, observe: Ob
 
 def coverage_warnings(config: TrainingFile, model: Any) -> tuple[str, ...]:
     """What a file that says `all-linear` leaves untouched of a mixture of experts, in words."""
-    if "lora" not in METHOD_BLOCKS[config.method] or config.lora.target_modules != "all-linear":
+    if config.setting("target_parameters") is None or config.setting("target_modules") != "all-linear":
         return ()
     coverage = coverage_of(model)
     experts = [entry for entry in coverage if entry.kind in ("experts", "shared experts")]
@@ -228,9 +229,9 @@ def _room_for_text(config: TrainingFile, context_length: int | None) -> int | No
 
 
 def weights_dtype(config: TrainingFile, hardware: Hardware) -> Dtype:
-    """The number format of the loaded base. IA3's scales make fp32 of what a quantized layer gives, and attention wants
+    """The number format of the loaded base. Scales can make fp32 of what a quantized layer gives, and attention wants
     keys and values in the format of the queries: there everything is fp32, and bf16 only the format of the products."""
-    if config.method == "ia3" and config.quantization is not None:
+    if config.is_quantized and METHODS[config.method].needs_fp32_on_4_bits:
         return "fp32"
     return hardware.weights_dtype(trains_base_weights=METHODS[config.method].trains_base_weights)
 
@@ -253,9 +254,9 @@ def _say_data(data: LoadedData, observe: Observe) -> None:
 
 def _say_method(config: TrainingFile, trainable: int, total: int, hardware: Hardware, observe: Observe) -> None:
     row = METHODS[config.method]
-    merge = "mergeable" if row.mergeable else "not mergeable"
+    merge = "mergeable" if row.folds else "not mergeable"
     rank = f" {config.virtual_tokens} virtual tokens" if config.virtual_tokens else ""
-    rank += f" r={config.lora.r}" if "lora" in METHOD_BLOCKS[config.method] else ""
+    rank += f" r={config.setting('r')}" if config.setting("r") else ""
     size = f"{trainable / 1e6:.2f} M" if trainable >= 1e4 else f"{trainable:,}".replace(",", " ")
     share = f"{size} trainable ({100 * trainable / total:.3g}%)"
     observe(Said("method", f"{config.method}{rank} → {share}, {merge}    device {hardware.device} {hardware.dtype}"))

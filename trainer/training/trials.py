@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.run import Trial
 from peft_registry.trainer.bases.offload import meta_weights, refuse_what_looks_at_weights
@@ -21,7 +22,7 @@ from peft_registry.trainer.data.tokenize import Example
 from peft_registry.trainer.evaluation.scoring import in_float32
 from peft_registry.trainer.machine.processes import ALONE, Processes
 from peft_registry.trainer.machine.seeding import seed_everything, seed_of
-from peft_registry.trainer.methods import METHODS, PackingRefused, count_trainable, implementation
+from peft_registry.trainer.methods import PackingRefused, count_trainable, implementation
 from peft_registry.trainer.methods.peft_io import start_from
 from peft_registry.trainer.training.checkpoints import Checkpoints
 from peft_registry.trainer.training.loop import train

@@ -30,17 +30,17 @@ from peft_registry.registry.records.tries import tries_of_run
 from peft_registry.registry.verification.signed_versions import signed_versions
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.comparison import ArmResult, AxisCounts, BiasCounts, Latency, MethodComparison
-from peft_registry.schemas.config import BLOCK_NAMES, METHOD_NAMES, TrainingFile, config_identity
+from peft_registry.schemas.config import TrainingFile, config_identity
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.errors import InputRefused, NotFound, RunFailed
 from peft_registry.schemas.evaluation import Comparison, EvaluationRecord
+from peft_registry.schemas.methods import BLOCKS, METHOD_NAMES, METHODS
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.values import Value, derived, unknown
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.start import pinned
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file
 from peft_registry.trainer.machine.environment import cut_paths
-from peft_registry.trainer.methods import METHODS, available_methods
 from peft_registry.trainer.methods.learning_rates import best_rate
 from peft_registry.trainer.use_cases.compare_arm import ComparisonArm, run_arm
 from peft_registry.trainer.use_cases.train_plan import require_effect
@@ -50,12 +50,11 @@ class UnknownMethod(InputRefused):
     reference = "unknown-method"
     what = "there is no method {name!q}"
     why = "the methods are {methods!l}"
-    fix = "name some of {available!l}, or `all`"
+    fix = "name some of them, or `all`"
 
     name: str
 
     methods = METHOD_NAMES
-    available = available_methods()
 
 
 class MalformedRate(InputRefused):
@@ -150,12 +149,12 @@ def chosen_methods(text: str) -> tuple[str, ...]:
         UnknownMethod: a name that is none.
     """
     if text.strip() == "all":
-        return available_methods()
+        return METHOD_NAMES
     names = {name.strip() for name in text.split(",") if name.strip()}
     for name in sorted(names):
         if name not in METHODS:
             raise UnknownMethod(name)
-    return tuple(name for name in METHODS if name in names)
+    return tuple(name for name in METHOD_NAMES if name in names)
 
 
 def parse_rates(words: Iterable[str]) -> dict[str, float]:
@@ -182,7 +181,7 @@ def parse_rates(words: Iterable[str]) -> dict[str, float]:
 def comparison_id(config: TrainingFile) -> str:
     """The same for every method, seed and learning rate: a method that is added later joins its siblings."""
     identity = config_identity(config)
-    for key in ("method", "quantization", *BLOCK_NAMES):
+    for key in ("method", "quantization", *BLOCKS):
         identity.pop(key, None)
     for key in ("seed", "learning_rate"):
         identity["training"].pop(key, None)
@@ -209,8 +208,8 @@ def plan_arms(
             if config.data.validation.path is None and config.data.validation.seed is None:
                 changes["data.validation.fraction"] = config.data.validation.fraction  # a seed alone would be no split
                 changes["data.validation.seed"] = first
-            if config.method == "qlora" != method:
-                changes["quantization"] = None  # the base in 4 bits is qlora's; the file asked for it by the method
+            if METHODS[config.method].needs_quantized_base and not METHODS[method].needs_quantized_base:
+                changes["quantization"] = None  # the file asked for the base in 4 bits by its method
             words = tuple(f"{key}={json.dumps(value)}" for key, value in changes.items())
             arms.append(ComparisonArm(method, seed, rate, config_path, (*overrides, *words)))
     return tuple(arms)

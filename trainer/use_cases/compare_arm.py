@@ -24,10 +24,11 @@ from peft_registry.registry.use_cases.pull_base import checked_folder
 from peft_registry.schemas.comparison import Latency
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused, KnownError, RunFailed
+from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.progress import Observe
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.training_file import load_training_file
-from peft_registry.trainer.methods import METHODS, implementation
+from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.runs.folder import run_folder
 
 _IMPORTED_ONCE = ["peft_registry.trainer.use_cases.arm_imports"]
@@ -254,10 +255,10 @@ def latency_of(registry: Registry, version: Version, config: TrainingFile) -> La
         fresh, _ = load_base(checked.folder, dtype="fp32", device="cpu", quantization=config.quantization)
         checked.require_unchanged()
         adapted = implementation(config.method).load(fresh, pulled)
-        fold = getattr(adapted, "merge_and_unload", None) if row.mergeable and config.quantization is None else None
+        fold = getattr(adapted, "merge_and_unload", None) if row.folds and config.quantization is None else None
         why = (
             "the method cannot be folded into the weights"
-            if not row.mergeable
+            if not row.folds
             else "a base in 4 bits is not folded in place"
         )
         return measure_latency(base, adapted, fold=fold, why_not=why)

@@ -24,6 +24,7 @@ from peft_registry.registry.use_cases.pull_base import WEIGHTS_SUFFIX, checked_f
 from peft_registry.registry.verification.signed_versions import signed_versions
 from peft_registry.schemas.config import OffloadBlock, TrainingFile
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.offload import OffloadRefused, obstacle_to_offload
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.sizes import bytes_of
@@ -33,7 +34,7 @@ from peft_registry.trainer.costs.fit import NO_QUESTION, Column, Estimate, FitQu
 from peft_registry.trainer.inputs.evaluation import load_suites
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file
 from peft_registry.trainer.machine.environment import Hardware, choose_hardware
-from peft_registry.trainer.methods import METHODS, check_available, implementation
+from peft_registry.trainer.methods import check_combinations, implementation
 from peft_registry.trainer.use_cases.train_plan import TrainingPlan, plan_training
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def estimate_run(
         if model_config is not None or registry is None:
             assert model_config is not None, "without a registry there is a configuration"
             loaded = load_training_file(config_path, overrides)
-            check_available(loaded.config)
+            check_combinations(loaded.config)
             return _estimate(loaded, _read_config(model_config), _assumed(loaded.config), question, rate=None)
         plan = plan_training(registry, config_path, overrides, observe=observe)  # refuses what the run would refuse
         loaded = plan.loaded
@@ -132,7 +133,7 @@ def _estimate(
         return trace, tuple(column.offloaded(trace, kept=kept) for column in columns)
 
     def offloaded() -> tuple[Column, ...] | OffloadRefused:
-        obstacle = obstacle_to_offload(config, METHODS[config.method])
+        obstacle = obstacle_to_offload(config)
         training = config.training.revised(gradient_checkpointing=True)
         return obstacle or traced(config.revised(offload=OffloadBlock(), training=training))[1]
 

@@ -20,6 +20,7 @@ from peft_registry.registry.use_cases.pull_base import checked_folder
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused, RunFailed
+from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.trainer.inputs.training_file import load_training_file
 from peft_registry.trainer.machine.environment import cut_paths
@@ -95,7 +96,7 @@ def sweep_rates(
         for method in methods:
             for rate in rates:
                 words = [f"method={method}", f"training.learning_rate={rate!r}"]
-                if loaded.config.method == "qlora" != method:
+                if METHODS[loaded.config.method].needs_quantized_base and not METHODS[method].needs_quantized_base:
                     words.append("quantization=null")
                 found = run.point(load_training_file(config_path, (*overrides, *words)).config)
                 checked.require_unchanged()

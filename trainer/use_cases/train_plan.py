@@ -17,9 +17,10 @@ from peft_registry.registry.homes.organisation import checked_profile
 from peft_registry.registry.intake.facts_file import located_facts, read_checked_facts
 from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.use_cases.register import require_name
-from peft_registry.schemas.config import METHOD_BLOCKS
 from peft_registry.schemas.config_aliases import canonical_key
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.methods import METHODS
+from peft_registry.schemas.methods.declaration import TrainableMethod
 from peft_registry.schemas.modification import BaseUsed, DataUsed, UpstreamTerms
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.run import KeptRun
@@ -32,7 +33,7 @@ from peft_registry.trainer.inputs.guards import collect_absent, warnings_about
 from peft_registry.trainer.inputs.problems import Problems
 from peft_registry.trainer.inputs.start import pinned
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file, parse_override
-from peft_registry.trainer.methods import MethodRow, check_available
+from peft_registry.trainer.methods import check_combinations
 from peft_registry.trainer.runs.launch import Launch
 from peft_registry.trainer.runs.resume import require_same
 
@@ -69,7 +70,7 @@ class TrainingPlan:
     path: Path
     overrides: tuple[str, ...]
     loaded: LoadedConfig
-    method: MethodRow
+    method: TrainableMethod
     base: Version
     start: Version | None
     facts: dict[str, Any] | None
@@ -108,7 +109,7 @@ def plan_training(
     problems = Problems()
     if not is_arm:
         problems.attempt(lambda: require_effect(overrides, (config.method,)))
-    method = problems.attempt(lambda: check_available(config))
+    method = problems.attempt(lambda: check_combinations(config))
     base = problems.attempt(lambda: usable_base(registry, config.base))
     profile = problems.attempt(lambda: checked_profile(registry))
     pins = None if base is None else problems.attempt(lambda: pinned(registry, loaded, base))
@@ -166,7 +167,7 @@ def require_effect(overrides: tuple[str, ...], methods: Sequence[str]) -> None:
     for text in overrides:
         # a familiar word such as `lora_rank` stands for a key of a block too
         block = canonical_key(parse_override(text)[0]).split(".")[0]
-        readers = tuple(method for method, blocks in METHOD_BLOCKS.items() if block in blocks)
+        readers = tuple(method.name for method in METHODS.values() if block in method.blocks)
         if readers and not set(readers) & set(methods):
             raise OverrideWithoutEffect(text, block, readers, tuple(methods))
 

@@ -22,7 +22,7 @@ from peft_registry.schemas.tasks import TASK
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.base import base_named
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_task_order, load_training_file, parse_override
-from peft_registry.trainer.methods import check_available
+from peft_registry.trainer.methods import check_combinations
 from peft_registry.trainer.runs.folder import kept_runs
 from peft_registry.trainer.runs.launch import Launch
 from peft_registry.trainer.use_cases.compare import registered_before, same_data
@@ -100,7 +100,7 @@ def train_tasks(
     files = {name: load_training_file(path, words[name]) for name in names}
     if in_sequence:
         for loaded in list(files.values())[1:]:
-            check_available(loaded.config.revised(continue_from=loaded.config.name))
+            check_combinations(loaded.config.revised(continue_from=loaded.config.name))
     group = canonical_digest({name: config_identity(file.config) for name, file in files.items()}).hex[:16]
     work = _Work(registry, path, launch, TASKS_PREFIX + group, SharedBase(observe), command, observe)
     results: list[TaskResult] = []

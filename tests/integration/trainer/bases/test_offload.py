@@ -15,7 +15,7 @@ from peft_registry.schemas.offload import OffloadRefused
 from peft_registry.schemas.progress import Advanced
 from peft_registry.trainer.bases.offload import FOLDER
 from peft_registry.trainer.embedded import embedded_base
-from peft_registry.trainer.methods import check_available
+from peft_registry.trainer.methods import check_combinations
 from peft_registry.trainer.runs.folder import run_folder
 from peft_registry.trainer.training.checkpoints import trained_parameters
 from peft_registry.trainer.training.train_adapter import Trained, train_adapter
@@ -34,7 +34,7 @@ def rows(tmp_path: Path) -> Path:
 
 
 def trained(rows: Path, base: Path, config: TrainingFile, *, scratch: Path | None = None, **more: Any) -> Trained:
-    check_available(config)
+    check_combinations(config)
     return train_adapter(
         config, data_folder=rows, base_folder=base, base_record=a_base_record(), scratch=scratch or rows, **more
     )
@@ -200,7 +200,7 @@ def test_lora_on_fused_experts_is_refused_because_it_reads_their_weight(mixture:
 )
 def test_what_cannot_work_on_an_offloaded_base_is_refused(changes: dict[str, Any], because: str) -> None:
     with pytest.raises(OffloadRefused, match=because) as caught:
-        check_available(a_training_file(**ON_DISK | changes))
+        check_combinations(a_training_file(**ON_DISK | changes))
     assert caught.value.exit_code == 2
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from peft_registry.schemas.base_model import BaseRecord
-from peft_registry.schemas.config import METHOD_NAMES, TrainingFile
+from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.methods import METHOD_NAMES
 from peft_registry.schemas.progress import Warned
 from peft_registry.trainer.costs.compute import FlopLaw, compute_record, trace_laws
 from peft_registry.trainer.data.collate import Batches

@@ -11,11 +11,12 @@ import pytest
 from transformers import AutoConfig, LlamaConfig
 
 from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.methods import METHOD_NAMES, METHODS
 from peft_registry.schemas.offload import obstacle_to_offload
 from peft_registry.trainer.costs.fit import Column, columns_of, fits, judge_claim
 from peft_registry.trainer.costs.memory import Moment, NotTraceable, Shape, Trace, trace_memory
 from peft_registry.trainer.machine.environment import Dtype, Hardware
-from peft_registry.trainer.methods import METHODS, available_methods, implementation
+from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.training.train_adapter import weights_dtype
 from peft_registry.trainer.use_cases.estimate import FIRST_BATCH_BYTES, tokenizer_bytes
 from tests.builders.training import a_base_folder, a_model, a_training_file
@@ -118,7 +119,7 @@ def test_the_floor_of_the_largest_block_is_a_layer() -> None:
     assert traced(method="full").largest_block == 4 * (PARAMETERS - HEAD - HIDDEN) // LAYERS
 
 
-@pytest.mark.parametrize("method", available_methods())
+@pytest.mark.parametrize("method", METHOD_NAMES)
 def test_every_method_is_traced_and_its_states_belong_to_what_it_trains(method: str) -> None:
     config = a_training_file(method=method)
     real = implementation(config.method).prepare(a_model(), config, seed=0)
@@ -130,7 +131,7 @@ def test_every_method_is_traced_and_its_states_belong_to_what_it_trains(method: 
     assert step.optimizer == pytest.approx(8 * trained, rel=0.03)  # two moments; the steps are counted besides
 
 
-@pytest.mark.parametrize("method", [name for name in available_methods() if METHODS[name].checkpoints])  # type: ignore[index]
+@pytest.mark.parametrize("method", [name for name in METHOD_NAMES if METHODS[name].checkpoints])
 def test_recomputed_activations_take_less(method: str) -> None:
     kept, recomputed = (
         moments(traced(method=method, training__gradient_checkpointing=again))["backward"] for again in (False, True)
@@ -264,7 +265,7 @@ def test_what_is_in_no_block_stays_when_the_base_is_offloaded() -> None:
 
 
 def test_a_run_that_cannot_be_offloaded_says_why() -> None:
-    refused = obstacle_to_offload(a_training_file(method="full"), METHODS["full"])
+    refused = obstacle_to_offload(a_training_file(method="full"))
     assert refused is not None
     found = fits((A_COLUMN,), vram=12 * GB, ram=64 * GB, offloaded=lambda: refused)
     assert found is not None

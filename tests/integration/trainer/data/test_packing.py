@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from peft_registry.trainer.data.collate import Batches, lay_flat
 from peft_registry.trainer.data.packing import packs
 from peft_registry.trainer.data.tokenize import IGNORED, Example
-from peft_registry.trainer.methods import PackingRefused, check_available, implementation
+from peft_registry.trainer.methods import PackingRefused, check_combinations, implementation
 from peft_registry.trainer.training.fused_lora import fused_lora
 from peft_registry.trainer.training.loop import train
 from peft_registry.trainer.training.loss import supervised_loss
@@ -117,13 +117,12 @@ def test_a_model_whose_rows_leak_is_padded():
 
 @pytest.mark.parametrize("method", ["prompt_tuning", "prefix_tuning", "hybrid"])
 def test_prompt_methods_refuse_packing(method):
-    from peft_registry.trainer.methods import METHODS
+    from peft_registry.schemas.methods import METHODS
 
     assert not METHODS[method].packs
-    if METHODS[method].available:
-        with pytest.raises(PackingRefused) as caught:
-            check_available(a_training_file(method=method, training__packing=True))
-        assert caught.value.exit_code == 2
+    with pytest.raises(PackingRefused) as caught:
+        check_combinations(a_training_file(method=method, training__packing=True))
+    assert caught.value.exit_code == 2
 
 
 def test_the_loss_of_a_flat_batch_is_that_of_its_rows():

@@ -8,10 +8,11 @@ import pytest
 import torch
 from peft import IA3Config, LoraConfig, PromptTuningConfig, get_peft_model, get_peft_model_state_dict
 
+from peft_registry.schemas.methods import METHODS
 from peft_registry.trainer.bases.loading import load_base
 from peft_registry.trainer.evaluation.arms import base_of
 from peft_registry.trainer.evaluation.placebo import has_placebo, placebo, turned, turns_of
-from peft_registry.trainer.methods import METHODS, implementation
+from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.methods.peft_io import adapter_state, unloaded
 from tests.builders.training import VOCABULARY, a_base_folder, a_model, a_training_file
 

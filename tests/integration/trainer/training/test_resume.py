@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from peft_registry.schemas.config import config_identity, config_record
+from peft_registry.schemas.methods import METHOD_NAMES, METHODS
 from peft_registry.schemas.progress import Advanced, Observe
 from peft_registry.trainer.data.collate import Batches, padding_id
 from peft_registry.trainer.data.dataset import load_data
 from peft_registry.trainer.machine.seeding import seed_everything
-from peft_registry.trainer.methods import METHODS, available_methods, implementation
+from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.runs.resume import Keeper
 from peft_registry.trainer.training.checkpoints import FAILED_NAME, CheckpointBroken, Checkpoints, trained_parameters
 from peft_registry.trainer.training.loop import train
@@ -71,7 +72,7 @@ def same_weights(one: Any, other: Any) -> bool:
     return here.keys() == there.keys() and all(torch.equal(here[name], there[name]) for name in here)
 
 
-VARIANTS: dict[str, dict[str, Any]] = {name: {"method": name} for name in available_methods()} | {
+VARIANTS: dict[str, dict[str, Any]] = {name: {"method": name} for name in METHOD_NAMES} | {
     "lora with dropout": {"lora__dropout": 0.2},
     "dora": {"lora__use_dora": True},
     "packs": {"training__packing": True},

@@ -23,11 +23,11 @@ from peft_registry.registry.records.tries import tries_of_run
 from peft_registry.registry.reports.comparison import HEADINGS, comparison_page, table_rows
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.comparison import ArmResult, MethodComparison
+from peft_registry.schemas.methods import METHOD_NAMES
 from peft_registry.schemas.progress import ignore
 from peft_registry.schemas.run import BegunRun
 from peft_registry.trainer.embedded import example_rows
 from peft_registry.trainer.inputs.training_file import load_training_file
-from peft_registry.trainer.methods import available_methods
 from peft_registry.trainer.runs.begun import note_begun
 from peft_registry.trainer.use_cases.compare import Plan as ComparePlan
 from peft_registry.trainer.use_cases.compare import comparison_id, plan_arms, registered_before
@@ -113,7 +113,7 @@ def test_an_arm_trains_in_no_registry_whose_trust_file_was_exchanged_since_the_c
 
 
 def test_every_method_is_an_arm_with_a_registered_and_verified_version(compared: Compared) -> None:
-    assert compared.found.methods == available_methods()
+    assert compared.found.methods == METHOD_NAMES
     for arm in compared.found.arms:
         assert arm.failure is None, f"{arm.method}: {arm.failure}"
         outcome = verify_version(compared.registry, version_named(compared.registry, arm.version or ""))

@@ -20,13 +20,13 @@ from peft_registry.registry.records.provenance import run_of
 from peft_registry.registry.use_cases.make_home import NewHome, make_home
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.verify import verify_folder
-from peft_registry.schemas.config import METHOD_BLOCKS
 from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.trainer.embedded import embedded_base
 from peft_registry.trainer.merge.adapter import read_adapter
-from peft_registry.trainer.methods import METHODS, implementation
+from peft_registry.trainer.methods import implementation
 from tests.builders.homes import NOW
 from tests.builders.training import colour_rows, write_rows
 
@@ -233,19 +233,13 @@ def test_the_records_say_what_was_done(told, case):
     record = ModificationRecord.from_json(recorded(story, "modification"))
     assert run is not None and run.method == method
     hyperparameters = record.method.hyperparameters.value
-    assert set(hyperparameters) == {"training", *METHOD_BLOCKS[method]}
-    assert record.peft.rank.known == ("lora" in METHOD_BLOCKS[method])
-    targeted = any("target_modules" in hyperparameters[block] for block in METHOD_BLOCKS[method])
-    assert record.peft.target_modules.known == targeted, (
-        "the block has target_modules and the record does not: name it in peft_section of "
-        "registry/compliance/recorded_run.py"
-    )
+    assert set(hyperparameters) == {"training", *METHODS[method].blocks}
+    assert record.peft.rank.known == ("lora" in METHODS[method].blocks)
+    targeted = any("target_modules" in hyperparameters[block] for block in METHODS[method].blocks)
+    assert record.peft.target_modules.known == targeted
     if METHODS[method].layout == "peft":
         refusal = read_adapter(story.pulled).why_not_foldable
-        assert (refusal is None) == METHODS[method].mergeable, (
-            f"`mergeable` in trainer/methods/table.json is {METHODS[method].mergeable}, and FOLDABLE in "
-            f"trainer/merge/adapter.py says: {refusal or 'it can be folded'}"
-        )
+        assert (refusal is None) == METHODS[method].folds
     assert record.prompt.n_virtual_tokens.known == bool(story.trained.config.virtual_tokens)
     assert record.prompt.init.known == bool(story.trained.config.virtual_tokens)
     assert "traced" in run.compute.param_update_flop.method

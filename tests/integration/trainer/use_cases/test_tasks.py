@@ -14,10 +14,11 @@ from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.methods import METHOD_NAMES
 from peft_registry.schemas.progress import Advanced
 from peft_registry.trainer.embedded import example_rows
 from peft_registry.trainer.inputs.training_file import load_tasks
-from peft_registry.trainer.methods import available_methods, changes_loaded_base, implementation
+from peft_registry.trainer.methods import changes_loaded_base, implementation
 from peft_registry.trainer.runs.shared_base import SharedBase, state_digest
 from peft_registry.trainer.use_cases.train_tasks import train_tasks
 from tests.builders.training import a_base_folder, a_training_file
@@ -149,7 +150,7 @@ def test_commands_that_compare_runs_want_one_task(
     assert "pick one: task=first" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("method", [*available_methods(), "pissa", "dora", "bias"])
+@pytest.mark.parametrize("method", [*METHOD_NAMES, "pissa", "dora", "bias"])
 def test_an_adapter_is_taken_off_without_a_trace_or_the_base_is_loaded_anew(method: str, tmp_path: Path) -> None:
     variants: dict[str, dict[str, Any]] = {
         "pissa": {"lora__init": "pissa"},

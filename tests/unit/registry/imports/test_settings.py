@@ -24,6 +24,7 @@ from peft_registry.registry.imports.setting_names import (
 from peft_registry.registry.imports.settings import FolderSettings
 from peft_registry.registry.intake.peft_config import PeftConfig
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.methods.lora import METHOD as LORA
 from tests.builders.imports import LORA_CONFIG, an_import_record, peft_folder
 from tests.builders.records import NOW, TOOL, a_base_input, a_base_record, a_digest, a_manifest, a_version
 
@@ -80,7 +81,7 @@ def test_no_type_of_a_value_in_a_file_is_a_traceback(tmp_path: Path, name: str, 
     file = folder / name
     file.parent.mkdir(exist_ok=True)
     file.write_text(FILES[name](ODD[what]))
-    settings = settings_of_folder(offered_folder(folder), LORA_CONFIG)
+    settings = settings_of_folder(offered_folder(folder), PeftConfig(LORA_CONFIG, LORA))
     assert settings.by_name["lora.r"].value == 2
     producer_of(offered_folder(folder), settings, LORA_CONFIG)
     _described(settings, LORA_CONFIG)
@@ -88,9 +89,9 @@ def test_no_type_of_a_value_in_a_file_is_a_traceback(tmp_path: Path, name: str, 
 
 @pytest.mark.parametrize("what", ODD)
 def test_no_type_of_a_value_in_the_configuration_is_a_traceback(tmp_path: Path, what: str) -> None:
-    config = dict.fromkeys(ADAPTER_KEYS, ODD[what]) | {"peft_type": "LORA"}
+    config = dict.fromkeys((*ADAPTER_KEYS, *LORA.settings), ODD[what]) | {"peft_type": "LORA"}
     folder = peft_folder(tmp_path / "helper")
-    settings = settings_of_folder(offered_folder(folder), config)
+    settings = settings_of_folder(offered_folder(folder), PeftConfig(config, LORA))
     producer_of(offered_folder(folder), settings, config)
     _described(settings, config)
 
@@ -106,7 +107,7 @@ def test_no_type_of_a_setting_is_a_traceback_where_it_is_described(what: str) ->
 def _described(settings: FolderSettings, config: Mapping[str, Any]) -> None:
     """What is signed of an import with these settings: each part of it has a canonical form."""
     base = RegisteredBase(a_version(), a_base_record(), a_digest("statement"))
-    findings = findings_of_config(PeftConfig(config, "LORA", "lora"), ChosenBase(base, "user"), settings)
+    findings = findings_of_config(PeftConfig(config, LORA), ChosenBase(base, "user"), settings)
     imported = an_import_record(settings=settings.by_name, findings=(*settings.findings, *findings))
     record = build_import_modification(
         record_id="import-0001",

@@ -55,13 +55,13 @@ def test_prompt_tuning_from_one_seed_is_warned_of():
 
 
 def test_a_method_that_does_not_fit_a_goal_is_warned_of():
-    from peft_registry.trainer.methods import METHODS
+    from peft_registry.schemas.methods import METHODS
+    from peft_registry.trainer.methods import advice_of
 
     for name, row in METHODS.items():
-        for advice in row.advice:
-            if row.available:
-                found = warned(method=name, goals=[advice.goal])
-                assert (f"goal-{advice.goal}".replace("_", "-") in found) == (not advice.fits)
+        for advice in advice_of(row):
+            found = warned(method=name, goals=[advice.goal])
+            assert (f"goal-{advice.goal}".replace("_", "-") in found) == (not advice.fits)
 
 
 def test_many_starts_of_prompt_tuning_at_one_place_are_warned_of():

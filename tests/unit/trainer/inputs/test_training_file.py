@@ -6,8 +6,6 @@ import pytest
 
 from peft_registry.registry.intake.yaml import MalformedYaml
 from peft_registry.schemas.config import (
-    DEFAULT_LEARNING_RATES,
-    METHOD_BLOCKS,
     TrainingFile,
     config_identity,
     config_record,
@@ -26,6 +24,8 @@ from peft_registry.schemas.config_aliases import (
 )
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import MalformedProject
+from peft_registry.schemas.methods import BLOCKS, METHODS
+from peft_registry.schemas.methods.lora import LoraBlock
 from peft_registry.trainer.inputs.training_file import MalformedOverride, load_training_file, parse_override
 
 MINIMAL: dict[str, Any] = {"name": "a", "base": "b", "method": "lora", "data": {"train": {"path": "x.jsonl"}}}
@@ -53,7 +53,7 @@ def test_the_file_of_the_design_is_read_as_it_stands(tmp_path):
     assert loaded.notes == ()
     assert loaded.config.training.learning_rate == 2e-4
     assert loaded.config.training.seed == 8
-    assert loaded.config.lora.r == 4
+    assert loaded.config.block(LoraBlock).r == 4
     assert loaded.config.data.train.rows is None
     assert loaded.config.data.train.columns == {"prompt": "question", "completion": "answer"}
     assert loaded.resolve("gsm8k.jsonl") == tmp_path / "gsm8k.jsonl"
@@ -62,7 +62,7 @@ def test_the_file_of_the_design_is_read_as_it_stands(tmp_path):
 def test_a_learning_rate_of_null_is_the_methods_own():
     raw = MINIMAL | {"method": "ia3", "training": {"learning_rate": 2e-3}}
     config, _ = parse_training_file(raw, [("training.learning_rate", None)])
-    assert config.training.learning_rate == DEFAULT_LEARNING_RATES["ia3"]
+    assert config.training.learning_rate == METHODS["ia3"].learning_rate
     assert parse_training_file(raw, [])[0].training.learning_rate == 2e-3
 
 
@@ -117,7 +117,7 @@ def test_familiar_words_work_in_blocks_and_overrides_too():
     config, notes = parse_training_file(
         MINIMAL | {"lora": {"rank": 2}, "training": {"lr": 0.5}}, [("num_epochs", 2), ("lora_alpha", 3)]
     )
-    assert (config.lora.r, config.lora.alpha) == (2, 3)
+    assert (config.block(LoraBlock).r, config.block(LoraBlock).alpha) == (2, 3)
     assert (config.training.learning_rate, config.training.num_train_epochs) == (0.5, 2)
     assert len(notes) == 4
 
@@ -240,7 +240,7 @@ def test_the_identity_forgets_names_paths_and_unused_blocks_and_nothing_else():
     assert identity(lora={"r": 9}) != here
     assert identity(training={"seed": 1}) != here
     assert identity(data={"train": {"path": "x.jsonl", "rows": 3}}) != here
-    assert set(METHOD_BLOCKS) & set(here) == {"lora"}
+    assert set(BLOCKS) & set(here) == {"lora"}
 
 
 def test_a_project_is_recorded_and_decides_nothing():
@@ -325,7 +325,7 @@ def test_what_could_not_be_recorded_computed_or_matched_is_refused_at_once(key: 
 @pytest.mark.parametrize("pattern", ["q_proj", r".*\.layers\.(0|1)\..*_proj", "layers.[0-9]+.mlp.(up|down)_proj"])
 def test_patterns_that_people_write_are_taken(pattern: str) -> None:
     config, _ = parse_training_file(MINIMAL, [("lora.rank_pattern", {pattern: 4})])
-    assert config.lora.rank_pattern == {pattern: 4}
+    assert config.block(LoraBlock).rank_pattern == {pattern: 4}
 
 
 def test_an_override_nested_without_end_is_refused() -> None:

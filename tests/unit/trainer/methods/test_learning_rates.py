@@ -5,7 +5,7 @@ import json
 import pytest
 
 from docs.learning_rates import TABLE, kept_sweeps, table_text
-from peft_registry.schemas.config import DEFAULT_LEARNING_RATES, METHOD_NAMES
+from peft_registry.schemas.methods import METHOD_NAMES, METHODS
 from peft_registry.trainer.methods import learning_rates
 from peft_registry.trainer.methods.learning_rates import advice, against_full, best_rate, measured_rates, rates_of
 from tests.builders.learning_rates import rates_from
@@ -52,13 +52,13 @@ def test_a_rate_outside_is_advised_against_and_the_side_of_full_fine_tuning_is_t
 
 
 def test_nothing_between_the_measured_range_and_the_published_default_is_advised_against(sweep: None) -> None:
-    assert advice("lora", DEFAULT_LEARNING_RATES["lora"]) is None  # below 1e-3 by more than half a decade
-    assert advice("full", DEFAULT_LEARNING_RATES["full"]) is None
+    assert advice("lora", METHODS["lora"].learning_rate) is None  # below 1e-3 by more than half a decade
+    assert advice("full", METHODS["full"].learning_rate) is None
     assert advice("full", 1e-6) is not None
 
 
 def test_no_method_is_warned_of_its_own_default() -> None:
-    assert [name for name, rate in DEFAULT_LEARNING_RATES.items() if advice(name, rate)] == []
+    assert [name for name, method in METHODS.items() if advice(name, method.learning_rate)] == []
 
 
 def test_the_best_of_every_kept_sweep_has_a_worse_rate_on_either_side() -> None:

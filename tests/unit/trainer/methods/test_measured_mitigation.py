@@ -10,7 +10,8 @@ from docs.generate import mitigation_file
 from peft_registry.cli.main import run
 from peft_registry.registry.evaluation.over_seeds import MIN_SEEDS
 from peft_registry.schemas.comparison import MethodComparison
-from peft_registry.trainer.methods import METHODS, method_to_try
+from peft_registry.schemas.methods import METHODS
+from peft_registry.trainer.methods import advice_about, method_to_try
 from peft_registry.trainer.methods.mitigation import FILE_NAME, Part, figures_of, finding_about, measured_mitigation
 from tests.processes.interpreter import ROOT
 
@@ -81,7 +82,7 @@ def test_the_advice_is_what_the_figures_say_and_no_more(capsys) -> None:
     """Each method that was measured harmed more than it repaired, or it is open; of the others nothing is known."""
     measured = {figures.method: figures for figures in measured_mitigation().methods}
     for name, row in METHODS.items():
-        advice = row.about("bias_mitigation")
+        advice = advice_about(row, "bias_mitigation")
         if name not in measured:
             assert (advice.fits, "not measured" in advice.why) == (None, True)
             continue

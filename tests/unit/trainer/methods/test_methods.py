@@ -1,72 +1,103 @@
-"""The table of methods: every known name has a row, reserved names are refused, and reading it needs no torch."""
+"""The declarations of methods: whatever is keyed by a method derives from them, and reading them needs no torch."""
 
+import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields
+from importlib import import_module
 
 import pytest
 
-from peft_registry.registry.compliance.completeness import _ADAPTERS
+from peft_registry.registry.compliance.completeness import conditions_of
 from peft_registry.registry.compliance.fields import field_rules
-from peft_registry.registry.compliance.recorded_run import _KINDS
-from peft_registry.schemas.config import (
-    DEFAULT_LEARNING_RATES,
-    GOALS,
-    METHOD_BLOCKS,
-    METHOD_NAMES,
-    LoraProBlock,
-)
+from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.config_aliases import parse_training_file
-from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.methods import BLOCKS, DECLARED, METHOD_NAMES, METHODS, OF_KIND, OF_PEFT_TYPE
+from peft_registry.schemas.methods.declaration import GOALS, TrainableMethod
+from peft_registry.schemas.methods.lora_pro import LoraProBlock
+from peft_registry.schemas.values import measured
 from peft_registry.trainer.methods import (
-    METHODS,
     CombinationRefused,
-    MethodNotAvailable,
     UnknownGoal,
+    advice_of,
     advise,
-    available_methods,
-    check_available,
+    check_combinations,
     implementation,
     optimizer_name,
     parse_goals,
 )
+from tests.builders.records import a_modification_record
 from tests.builders.training import a_training_file
 
 
-def test_every_name_of_the_schema_has_a_row_and_every_available_method_a_block():
-    assert tuple(METHODS) == METHOD_NAMES
-    assert available_methods() == METHOD_NAMES
-    assert set(METHOD_BLOCKS) == set(METHOD_NAMES)
-    assert {goal for row in METHODS.values() for goal in (one.goal for one in row.advice)} == set(GOALS)
-    assert all(len(row.advice) == len(GOALS) for row in METHODS.values())
+def test_every_declared_method_can_be_asked_for_and_has_an_advice_for_each_goal():
+    schema = TrainingFile.model_json_schema()
+    assert tuple(schema["properties"]["method"]["enum"]) == METHOD_NAMES == tuple(METHODS)
+    assert set(BLOCKS) <= set(schema["properties"])
+    for name, method in METHODS.items():
+        assert [advice.goal for advice in advice_of(method)] == [
+            goal for goal in ("latency", "many_tasks", "bias_mitigation") if goal in GOALS
+        ]
+        config = a_training_file(method=name)
+        assert [type(block) for block in config.method_blocks] == [BLOCKS[block] for block in method.blocks]
+        assert set(method.reads) <= set(BLOCKS)
+
+
+def test_every_trainable_method_has_the_functions_of_a_method_and_every_declared_one_loads():
+    for name, method in DECLARED.items():
+        module = implementation(name)
+        assert module is import_module(f"peft_registry.trainer.methods.{method.module}")
+        wanted = ("prepare", "save", "load") if isinstance(method, TrainableMethod) else ("load",)
+        assert [function for function in wanted if not callable(getattr(module, function, None))] == [], name
+
+
+def test_what_is_declared_of_an_adapters_configuration_is_what_peft_has_there():
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    import peft_registry.trainer.methods.bottleneck_adapter  # noqa: F401  makes the method known to peft
+
+    for peft_type, method in OF_PEFT_TYPE.items():
+        found = {field.name for field in fields(PEFT_TYPE_TO_CONFIG_MAPPING[peft_type])}
+        assert method.config_keys == found, peft_type
 
 
 def test_the_record_calls_a_method_by_its_own_word_and_knows_that_it_is_an_adapter():
-    words = next(one.values for one in field_rules().fields if one.path == "method.kind")
-    for name, row in METHODS.items():
-        kind = _KINDS.get(name, "other")
-        # LoRA with another optimizer is LoRA
-        assert name not in words or kind == name, f"name {name} in _KINDS of registry/compliance/recorded_run.py"
-        known = kind == "other" or row.layout == "model" or kind in _ADAPTERS
-        assert known, f"name {kind} in _ADAPTERS of registry/compliance/completeness.py"
-
-
-def test_a_reserved_method_is_refused_by_name(monkeypatch):
-    rows = dict(METHODS) | {"ia3": replace(METHODS["ia3"], module=None)}
-    monkeypatch.setattr("peft_registry.trainer.methods.METHODS", rows)
-    with pytest.raises(MethodNotAvailable, match="ia3 is not available in this version"):
-        check_available(a_training_file(method="ia3"))
-    with pytest.raises(InputRefused):
-        implementation("ia3")
+    words = next(rule.values for rule in field_rules().fields if rule.path == "method.kind")
+    for method in DECLARED.values():
+        for kind in (method.kind, *method.kinds.values()):
+            assert kind in words, method.name
+            if kind != "other":
+                record = a_modification_record().revised(
+                    method=a_modification_record().method.revised(kind=measured(kind))
+                )
+                assert ("adapter" in conditions_of(record).met) == method.is_adapter
+                assert OF_KIND[kind].peft_type == method.peft_type
 
 
 def test_the_default_learning_rate_is_the_methods_and_is_in_the_table():
-    for name in METHOD_NAMES:
+    for name, method in METHODS.items():
         raw = {"name": "x", "base": "b", "method": name, "data": {"train": {"path": "rows.jsonl"}}}
         rate = parse_training_file(raw)[0].training.learning_rate
-        shown = [one.value for one in METHODS[name].defaults if one.key == "training.learning_rate"]
-        assert [float(value) for value in shown] == [rate] == [DEFAULT_LEARNING_RATES[name]]
+        shown = [default.value for default in method.defaults if default.key == "training.learning_rate"]
+        assert [float(value) for value in shown] == [rate] == [method.learning_rate]
         assert parse_training_file(raw, [("lr", 0.5)])[0].training.learning_rate == 0.5
+
+
+def test_each_default_says_where_it_comes_from_and_is_the_schemas():
+    for name, method in METHODS.items():
+        config = a_training_file(method=name)
+        for default in method.defaults:
+            assert default.source
+            block, _, key = default.key.rpartition(".")
+            if block in ("training", "quantization"):
+                continue
+            if key == "seeds":
+                assert str(len(config.seeds)) == default.value
+                continue
+            value = getattr(config, block).model_dump(mode="json")[key] if block else config.setting(key)
+            value = list(value) if isinstance(value, tuple) else value
+            shown = value if isinstance(value, str) else json.dumps(value)
+            assert shown == default.value or float(shown) == float(default.value), (name, default)
 
 
 REFUSED = {
@@ -82,7 +113,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_settings_that_contradict_each_other_are_refused_with_the_reason(case):
     with pytest.raises(CombinationRefused) as caught:
-        check_available(a_training_file(**REFUSED[case]))
+        check_combinations(a_training_file(**REFUSED[case]))
     assert caught.value.exit_code == 2
     assert caught.value.why and caught.value.fix
 
@@ -93,7 +124,7 @@ def test_qlora_asks_for_nf4_with_double_quantisation_and_any_adapter_may_ask_for
     assert (implied.quantization.type, implied.quantization.double) == ("nf4", True)
     assert a_training_file(method="qlora", quantization={"type": "fp4"}).quantization.type == "fp4"
     for name in ("lora", "ia3"):
-        assert check_available(a_training_file(method=name, quantization={"double": False})).quantizable
+        assert check_combinations(a_training_file(method=name, quantization={"double": False})).quantizable
 
 
 def test_advice_puts_what_fits_first_and_misspelt_goals_are_refused():
@@ -105,19 +136,6 @@ def test_advice_puts_what_fits_first_and_misspelt_goals_are_refused():
     with pytest.raises(UnknownGoal, match="latancy") as caught:
         parse_goals("latancy")
     assert caught.value.fix == "did you mean `latency`?"
-
-
-def test_each_default_says_where_it_comes_from_and_is_the_schemas():
-    config = a_training_file()
-    for row in METHODS.values():
-        for default in row.defaults:
-            assert default.source
-    lora = {default.key: default.value for default in METHODS["lora"].defaults}
-    assert (lora["r"], float(lora["alpha"]), lora["target_modules"]) == (
-        str(config.lora.r),
-        config.lora.alpha,
-        config.lora.target_modules,
-    )
 
 
 def test_the_table_and_a_refusal_need_no_torch():
