@@ -136,7 +136,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_importing_the_schemas_loads_no_other_package(tmp_path: Path) -> None:
-    names = [f"peft_registry.schemas.{path.stem}" for path in python_files("schemas") if path.stem != "__init__"]
+    paths = [path.relative_to(ROOT).with_suffix("") for path in python_files("schemas")]
+    names = [".".join(("peft_registry", *path.parts)).removesuffix(".__init__") for path in paths]
     before = packages(modules_after("", cwd=tmp_path))
     after = packages(modules_after(f"import {', '.join(names)}", cwd=tmp_path))
     found = after - before - set(sys.stdlib_module_names)
