@@ -9,9 +9,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from peft_registry.schemas.canonical import as_doubles
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.values import as_doubles
 
 Area = Literal["modifier", "data owner", "legal", "engineer"]
 AnsweringRole = Literal["trainer", "evaluator", "approver", "officer"]

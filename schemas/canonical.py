@@ -5,6 +5,7 @@ canonicalised whenever they are checked. `rfc8785` writes the numbers whose form
 form, and is the oracle of the tests.
 """
 
+import sys
 from collections.abc import Callable
 from json.encoder import encode_basestring
 from typing import Any
@@ -44,6 +45,33 @@ def canonical_bytes(value: Any) -> bytes:  # any JSON value
 def canonical_digest(value: Any) -> Digest:
     """SHA-256 of the canonical bytes."""
     return Digest.of(canonical_bytes(value))
+
+
+# most of what a record holds: asked of a type, and not of `as_doubles`, because every value of every record is
+NEVER_COUNTS = frozenset({str, float, bool, type(None)})
+
+
+def as_doubles(value: Any) -> Any:  # any JSON value
+    """The value with integers from 2^53 on as floats.
+
+    RFC 8785 writes the double 10^18 as digits, which are read back as an integer that it would refuse to write.
+
+    Raises:
+        ValueError: an integer is larger than any double.
+    """
+    if isinstance(value, int):
+        return _as_double(value) if abs(value) >= 2**53 else value
+    if isinstance(value, dict):
+        return {key: item if type(item) in NEVER_COUNTS else as_doubles(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [item if type(item) in NEVER_COUNTS else as_doubles(item) for item in value]
+    return value
+
+
+def _as_double(count: int) -> float:
+    if abs(count) > sys.float_info.max:
+        raise ValueError("a number is larger than a double can be")
+    return float(count)
 
 
 def _text(value: Any) -> str:

@@ -3,12 +3,12 @@
 `unknown` is a value with a reason; absence is never "no".
 """
 
-import sys
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from peft_registry.schemas.canonical import NEVER_COUNTS, as_doubles
 from peft_registry.schemas.codes import Said
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
@@ -44,7 +44,7 @@ class Value(Document):
     @field_validator("value")
     @classmethod
     def _counts_that_pass_2_53_are_floats(cls, value: Any) -> Any:
-        return value if type(value) in _NEVER_COUNTS else as_doubles(value)
+        return value if type(value) in NEVER_COUNTS else as_doubles(value)
 
     @model_validator(mode="after")
     def _unknown_has_a_reason(self) -> Self:
@@ -79,33 +79,6 @@ class Value(Document):
     def rests_on_statement(self) -> bool:
         """It is somebody's word, that of nobody knowing among them, and the statement that says it is named as evidence."""
         return self.source in ("declared", "unknown") and bool(self.evidence)
-
-
-# most of what a record holds: asked of a type, and not of `as_doubles`, because every value of every record is
-_NEVER_COUNTS = frozenset({str, float, bool, type(None)})
-
-
-def as_doubles(value: Any) -> Any:  # any JSON value
-    """The value with integers from 2^53 on as floats.
-
-    RFC 8785 writes the double 10^18 as digits, which are read back as an integer that it would refuse to write.
-
-    Raises:
-        ValueError: an integer is larger than any double.
-    """
-    if isinstance(value, int):
-        return _as_double(value) if abs(value) >= 2**53 else value
-    if isinstance(value, dict):
-        return {key: item if type(item) in _NEVER_COUNTS else as_doubles(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [item if type(item) in _NEVER_COUNTS else as_doubles(item) for item in value]
-    return value
-
-
-def _as_double(count: int) -> float:
-    if abs(count) > sys.float_info.max:
-        raise ValueError("a number is larger than a double can be")
-    return float(count)
 
 
 def measured(

@@ -12,10 +12,10 @@ from typing import Any
 
 from peft_registry.registry.imports.setting_names import WORDS
 from peft_registry.registry.intake.secrets import SecretRefused, require_no_secrets
-from peft_registry.schemas.canonical import NotCanonical, canonical_bytes
+from peft_registry.schemas.canonical import NotCanonical, as_doubles, canonical_bytes
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import Finding
-from peft_registry.schemas.values import Value, as_doubles, imported
+from peft_registry.schemas.values import Value, imported
 
 _MAX_LEVELS = 16  # of a value; what is recorded stands deeper, and is refused from 128 levels on where it is read back
 _MAX_VALUE_BYTES = 64 * 1024  # canonical; the longest list of module names that a tool writes has some 20,000

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from peft_registry.schemas.canonical import as_doubles
 from peft_registry.schemas.dataset import UNNAMED_ROWS, DataIdentity, RowSelection
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.values import as_doubles
 from peft_registry.trainer.data.formats import row_line
 
 TOKENS = "input_ids"

@@ -17,8 +17,8 @@ from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.imports.settings import without_path
 from peft_registry.registry.intake.secrets import SecretRefused, require_no_secrets
 from peft_registry.schemas.base_model import CAUSAL_HEADS
-from peft_registry.schemas.canonical import NotCanonical, canonical_bytes
-from peft_registry.schemas.values import Value, as_doubles, measured, unknown
+from peft_registry.schemas.canonical import NotCanonical, as_doubles, canonical_bytes
+from peft_registry.schemas.values import Value, measured, unknown
 
 _LIBRARIES = ("transformers", "trl")
 # a class whose every pass through the model the hooks see: others generate, judge or distil with models of their own
