@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 from peft_registry.registry.compliance.completeness import is_yes
 from peft_registry.registry.compliance.fields import field_rules
-from peft_registry.registry.compliance.used_rows import AT_LEAST, listed_labels
+from peft_registry.registry.compliance.used_rows import AT_LEAST
+from peft_registry.schemas.codes import listed_labels
 from peft_registry.schemas.modification import AllData, DataUsed
 from peft_registry.schemas.values import Value, derived, unknown
 

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable
 
 from peft_registry.registry.compliance.completeness import is_yes
-from peft_registry.registry.compliance.used_rows import listed_labels
 from peft_registry.registry.compliance.verdicts.gpai import dense_flop
 from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.schemas.base_model import CAUSAL_HEADS, BaseRecord, DeclaredFacts
+from peft_registry.schemas.codes import listed_labels
 from peft_registry.schemas.manifest import FileEntry
 from peft_registry.schemas.modification import ASKED, NOT_DERIVED, NOT_FOUND_UPSTREAM, BaseUsed, UpstreamTerms
 from peft_registry.schemas.values import Value, derived, measured, unknown

@@ -12,11 +12,11 @@ from typing import Any
 from peft_registry.registry.compliance.ancestors import STATED_OF_A_FILE, Ancestor, StatedField
 from peft_registry.registry.compliance.used_rows import (
     RunSelections,
-    listed_labels,
     mixed_roles,
     unknown_overlaps,
     used_by_all,
 )
+from peft_registry.schemas.codes import listed_labels
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import (
     ASKED,

@@ -10,7 +10,7 @@ from typing import Any
 
 from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.compliance.fields import field_rules
-from peft_registry.registry.compliance.used_rows import listed_labels
+from peft_registry.schemas.codes import listed_labels
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import BaseUsed, ModificationRecord, UpstreamTerms

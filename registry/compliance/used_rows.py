@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from peft_registry.schemas.codes import listed_labels
 from peft_registry.schemas.modification import DataUsed
 from peft_registry.schemas.values import Value, derived
 
@@ -81,11 +82,6 @@ def unknown_overlaps(data: Iterable[DataUsed]) -> tuple[str, ...]:
         for section in data
         if str(section.n_points.method or "").startswith(AT_LEAST)
     )
-
-
-def listed_labels(labels: Sequence[str]) -> str:
-    """`a:1, b:1 and c:1`."""
-    return " and ".join(labels) if len(labels) < 3 else f"{', '.join(labels[:-1])} and {labels[-1]}"
 
 
 def _rows_by_run(section: DataUsed) -> dict[str, dict[str, set[str]]]:

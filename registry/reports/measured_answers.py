@@ -6,7 +6,6 @@ Pure, over evaluations. Of several that count the same once more the newest stan
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from peft_registry.registry.compliance.used_rows import listed_labels
 from peft_registry.registry.evaluation.aggregate import NEUTRAL, NEUTRAL_TEXT, LostCapability
 from peft_registry.registry.evaluation.halves import half_text
 from peft_registry.registry.evaluation.sentences import as_read
@@ -30,6 +29,7 @@ from peft_registry.registry.reports.wording import (
     loss_sentence,
 )
 from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.codes import listed_labels
 from peft_registry.schemas.evaluation import Comparison, LossComparison
 from peft_registry.schemas.report import Answer
 from peft_registry.schemas.run import RunRecord

@@ -6,12 +6,12 @@ from peft_registry.registry.compliance.completeness import (
     Completeness,
 )
 from peft_registry.registry.compliance.field_paths import FieldPath
-from peft_registry.registry.compliance.used_rows import listed_labels
 from peft_registry.registry.reports.text import (
     reason_text,
     value_text,
 )
 from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.codes import listed_labels
 from peft_registry.schemas.modification import BaseUsed, RecordSections
 from peft_registry.schemas.report import Gap, Owed
 from peft_registry.schemas.values import Value

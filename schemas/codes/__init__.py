@@ -4,15 +4,34 @@ A code's meaning never changes: a better one gets a new name. Its sentence may b
 comparison holds it. What was signed before there were codes, and what a person wrote, is plain text and stays so.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pydantic import model_validator
+
+from peft_registry.schemas.canonical import as_doubles
 from peft_registry.schemas.codes.evaluations import EVALUATION_CODES
-from peft_registry.schemas.codes.meaning import Kind, Meaning
-from peft_registry.schemas.codes.records import RECORD_CODES
+from peft_registry.schemas.codes.meaning import Kind, Meaning, listed_labels
+from peft_registry.schemas.codes.records import RECORD_CODES, TEXTS_BEFORE
 from peft_registry.schemas.document import Document
 
-__all__ = ["CODES", "Code", "Kind", "Meaning", "Said", "code", "misfit"]
+__all__ = [
+    "CODES",
+    "Code",
+    "Kind",
+    "Meaning",
+    "Said",
+    "as_json",
+    "code",
+    "code_in",
+    "in_turn",
+    "listed_labels",
+    "misfit",
+    "nested",
+    "says",
+    "together",
+]
 
 CODES: Mapping[str, Meaning] = {**RECORD_CODES, **EVALUATION_CODES}
 """Every code that this tool writes or once wrote; one that left the code stays here, because signed documents name it."""
@@ -26,6 +45,11 @@ class Code(Document):
     """
 
     code: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _counts_that_pass_2_53_are_floats(cls, value: Any) -> Any:
+        return as_doubles(value)
 
     @property
     def parameters(self) -> dict[str, Any]:  # JSON values
@@ -50,7 +74,7 @@ def code(name: str, /, **parameters: Any) -> Code:  # JSON values and codes; the
     Raises:
         TypeError: there is no such code, or a parameter is missing, not one of the code's own, or of another kind.
     """
-    made = Code.from_json({"code": name} | {key: _as_json(value) for key, value in parameters.items()})
+    made = Code.from_json({"code": name} | {key: _plain(value) for key, value in parameters.items()})
     wrong = misfit(made)
     if wrong is not None:
         raise TypeError(f"{name}: {wrong}")
@@ -73,11 +97,77 @@ def misfit(said: Code) -> str | None:
     return None
 
 
+def says(said: Said | None, *names: str) -> bool:
+    """Whether a document says one of these codes, alone or among others, or what stood for it before there were codes."""
+    if isinstance(said, Code):
+        return said.code in names or any(says(part, *names) for part in _parts(said))
+    earlier = [TEXTS_BEFORE[name] for name in names if name in TEXTS_BEFORE]
+    return said is not None and any(re.fullmatch(text, said, re.DOTALL) for text in earlier)
+
+
+def together(parts: Iterable[Said]) -> Said:
+    """Several as one: `counted before the run; an estimate`. The only one is said as it is."""
+    flat = _flat("together", parts)
+    return flat[0] if len(flat) == 1 else code("together", parts=flat)
+
+
+def in_turn(first: Said | None, then: Said) -> Said:
+    """What happened to a value after how it first came about: `counted before the run, as recorded of a:1`."""
+    flat = _flat("in_turn", (then,) if first is None else (first, then))
+    return flat[0] if len(flat) == 1 else code("in_turn", parts=flat)
+
+
+def nested(reason: Said) -> Said:
+    """A reason as it may stand inside another.
+
+    Each generation of records may wrap the reason of the one before, and no reader of JSON follows for ever: one that is too deep
+    says only where the rest is.
+    """
+    return code("in_its_own_record") if _depth(as_json(reason)) > _MOST_NESTED else reason
+
+
+def as_json(said: Said) -> Any:  # a JSON value
+    """A code or a text as a value or a parameter holds it."""
+    return said.to_json() if isinstance(said, Code) else said
+
+
+def code_in(value: Any) -> Code | None:  # any JSON value
+    """The code that a value holds; None where it holds something else."""
+    return Code.from_json(value) if _holds_code(value) and value["code"] in CODES else None
+
+
+_MOST_NESTED = 24  # containers; a record has some ten around it, and `read_json` takes 128
+
+
+def _parts(said: Code) -> list[Said]:
+    """What a list of codes and texts consists of; nothing where it is none."""
+    if said.code not in ("together", "in_turn") or misfit(said) is not None:
+        return []
+    return [Code.from_json(part) if _holds_code(part) else part for part in said.parameters["parts"]]
+
+
+def _flat(name: str, parts: Iterable[Said]) -> list[Said]:
+    """Each part once; of a list of the same kind its parts."""
+    flat: list[Said] = []
+    for part in parts:
+        own = _parts(part) if isinstance(part, Code) and part.code == name else [part]
+        flat += [item for item in own if item not in flat]
+    return flat
+
+
+def _depth(value: Any) -> int:  # any JSON value
+    if isinstance(value, dict):
+        return 1 + max(map(_depth, value.values()), default=0)
+    return 1 + max(map(_depth, value), default=0) if isinstance(value, list) else 0
+
+
 def _is_of_kind(value: Any, kind: Kind) -> bool:  # any JSON value
     if kind == "number":
         return isinstance(value, int | float) and not isinstance(value, bool)
     if kind == "names":
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if kind == "reasons":
+        return isinstance(value, list) and all(_is_of_kind(item, "reason") for item in value)
     if kind == "reason":
         return isinstance(value, str) or _holds_code(value)
     return isinstance(value, str)
@@ -87,11 +177,11 @@ def _holds_code(value: Any) -> bool:  # any JSON value
     return isinstance(value, dict) and isinstance(value.get("code"), str)
 
 
-def _as_json(value: Any) -> Any:  # a JSON value, a code, or a tuple of them
+def _plain(value: Any) -> Any:  # a JSON value, a code, or a tuple of them
     if isinstance(value, Code):
         return value.to_json()
     if isinstance(value, list | tuple):
-        return [_as_json(item) for item in value]
+        return [_plain(item) for item in value]
     return value
 
 
@@ -99,9 +189,11 @@ def _readable(value: Any) -> Any:  # any JSON value; numbers stay numbers, becau
     if _holds_code(value):
         return str(Code.from_json(value))
     if isinstance(value, list):
-        return ", ".join(str(_readable(item)) for item in value)
-    return value
+        return [_shown(item) for item in value]
+    # canonical JSON writes 3.0 as 3: a sentence is the same before and after
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
 def _shown(value: Any) -> str:  # any JSON value
-    return str(_readable(value))
+    readable = _readable(value)
+    return ", ".join(readable) if isinstance(readable, list) else str(readable)
