@@ -15,16 +15,17 @@ from typing import Any, Literal, Self, get_args
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import MODIFICATION_V1
-from peft_registry.schemas.values import Timestamp, Value, unknown
+from peft_registry.schemas.values import Timestamp, Value, not_derived, unknown
 
 # why a field is open until somebody or something fills it, by who that would be
-ASKED = unknown("nobody has answered it")
-NOT_MEASURED = unknown("not measured or not recorded")
-NOT_DERIVED = unknown("not derived: what it follows from is not recorded")
-NOT_FOUND_UPSTREAM = unknown("not stated by the provider of the base, or not looked up")
+ASKED = unknown(code("not_answered"))
+NOT_MEASURED = unknown(code("not_measured"))
+NOT_DERIVED = not_derived(code("inputs_not_recorded"))
+NOT_FOUND_UPSTREAM = unknown(code("not_stated_upstream"))
 
 
 class Article4a(Document):
@@ -449,10 +450,20 @@ class RecordSections(Document):
 
 
 _USUALLY_OPEN = {
-    str(value.reason): (value.to_json(), Value.from_json(value.to_json()))
-    for value in (ASKED, NOT_MEASURED, NOT_DERIVED, NOT_FOUND_UPSTREAM)
+    key: (value.to_json(), Value.from_json(value.to_json()))
+    for key, value in (
+        ("not_answered", ASKED),
+        ("not_measured", NOT_MEASURED),
+        ("not_derived", NOT_DERIVED),
+        ("not_stated_upstream", NOT_FOUND_UPSTREAM),
+        *(
+            (str(value.reason), unknown(str(value.reason)))
+            for value in (ASKED, NOT_MEASURED, NOT_DERIVED, NOT_FOUND_UPSTREAM)
+        ),
+    )
 }
-"""By reason the values that most of a record consists of: as JSON, and as one value for all places and records that have it."""
+"""The values that most of a record consists of: as JSON, and as one value for all places and records that have it. By the name of
+their code, and by the text that stood for it before there were codes."""
 
 
 def _with_shared_values(
@@ -473,8 +484,9 @@ def _with_shared_values(
             continue
         elif kind is not Value:
             shared[name] = _with_shared_values(kind, member)
-        elif type(member.get("reason")) is str:
-            json, value = _USUALLY_OPEN.get(member["reason"], (None, None))
+        elif (reason := member.get("reason")) is not None:
+            key = reason.get("code") if type(reason) is dict else reason
+            json, value = _USUALLY_OPEN.get(key, (None, None)) if type(key) is str else (None, None)
             if member == json:
                 shared[name] = value
     return shared

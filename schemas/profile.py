@@ -1,9 +1,10 @@
 """The organisation profile: who runs this registry, as somebody answered it once, at `registry init`."""
 
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.values import Value, unknown
 
-NOT_ANSWERED = unknown("not answered at init")
+NOT_ANSWERED = unknown(code("not_answered_at_init"))
 
 
 class OrganisationProfile(Frozen):

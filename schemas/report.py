@@ -1,7 +1,10 @@
 """The report's view model: everything a report shows, as values. Renderers (HTML, later PDF and Markdown) decide nothing."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import PlainSerializer
+
+from peft_registry.schemas.codes import Said
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lineage import Lineage
@@ -89,11 +92,11 @@ class Spread(Frozen):
 
 
 class Gap(Frozen):
-    """An open field of the modification record: which, who fills it, why it is asked."""
+    """An open field of the modification record: which, who fills it, why it is asked; a program is given the sentence of a code."""
 
     field: str
     owner: str
-    reason: str
+    reason: Annotated[Said, PlainSerializer(str, return_type=str)]
     answers: str
     label: str = ""  # the field in words
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from peft_registry.schemas.canonical import NEVER_COUNTS, as_doubles
-from peft_registry.schemas.codes import Said
+from peft_registry.schemas.codes import Said, because_in, code
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
 
@@ -115,3 +115,8 @@ def declared(value: Any, unit: str | None = None, *, by: str, at: str, method: S
 def unknown(reason: Said) -> Value:
     """Nobody knows yet; the reason says why."""
     return Value(source="unknown", reason=reason)
+
+
+def not_derived(because: Said) -> Value:
+    """What it would follow from is not known, or gives nothing; why not, without saying twice that it was not derived."""
+    return unknown(code("not_derived", because=because_in(because)))

@@ -19,6 +19,7 @@ from peft_registry.registry.compliance.fields import FieldRule, field_rules, lea
 from peft_registry.registry.compliance.stated import misfits_of_fact, says_unknown
 from peft_registry.registry.compliance.superseding import in_second_form, superseding
 from peft_registry.schemas.answers import AREA_ROLES, Answer, AnsweringRole, AnswersPredicate, Area
+from peft_registry.schemas.codes import Said
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.suggestions import closest, did_you_mean
@@ -35,7 +36,7 @@ class OpenQuestion:
     path: str
     rule: FieldRule
     part: str
-    reason: str
+    reason: Said
 
     @property
     def area(self) -> Area:

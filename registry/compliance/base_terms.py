@@ -9,7 +9,7 @@ from peft_registry.registry.compliance.completeness import is_yes
 from peft_registry.registry.compliance.verdicts.gpai import dense_flop
 from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.schemas.base_model import CAUSAL_HEADS, BaseRecord, DeclaredFacts
-from peft_registry.schemas.codes import listed_labels
+from peft_registry.schemas.codes import listed_labels, says
 from peft_registry.schemas.manifest import FileEntry
 from peft_registry.schemas.modification import ASKED, NOT_DERIVED, NOT_FOUND_UPSTREAM, BaseUsed, UpstreamTerms
 from peft_registry.schemas.values import Value, derived, measured, unknown
@@ -109,7 +109,7 @@ def licence_of_merge(recorded: Value, bases: Iterable[BaseUsed]) -> Value:
     the base says nothing of the result.
     """
     is_inherited = recorded.source == "derived" or str(recorded.reason or "").startswith(_NOT_ONE_LICENCE)
-    if recorded != ASKED and not is_inherited:
+    if not (says(recorded.reason, "not_answered") or is_inherited):
         return recorded
     parts = tuple(bases)
     ingredients = sorted((used for used in parts if used.role.value == "ingredient"), key=_named)

@@ -15,6 +15,7 @@ from peft_registry.registry.compliance.fields import FieldRule, Leaf, Owner, fie
 from peft_registry.registry.compliance.licence_terms import implied_flags
 from peft_registry.registry.compliance.recent import OfRecent
 from peft_registry.registry.compliance.used_rows import mixed_roles, unknown_overlaps
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.methods import OF_KIND
 from peft_registry.schemas.methods.declaration import TrainableMethod
@@ -280,5 +281,5 @@ def _conditions_of_data(leaf: Leaf, record: RecordSections) -> frozenset[str]:
 def gap_of(leaf: Leaf) -> Gap:
     """What an open field asks for, of whom, and why it is open."""
     rule = field_rules().by_path()[leaf.rule]
-    reason = leaf.value.reason or "what is recorded is empty"
+    reason = leaf.value.reason or code("recorded_is_empty")
     return Gap(field=leaf.path, owner=rule.owner, reason=reason, answers=rule.answers, label=rule.label)

@@ -2,6 +2,7 @@
 
 import math
 
+from peft_registry.schemas.codes import because_in, says
 from peft_registry.schemas.modification import NOT_DERIVED, NOT_MEASURED, Compute, DeclaredPower, Energy
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.values import Value, derived, measured, unknown
@@ -87,7 +88,7 @@ def _without_estimate(energy: Energy) -> Energy:
 
 def _is_of_nobody(value: Value) -> bool:
     """Whether a value was derived, or waits to be: what somebody measured or stated stands."""
-    return value.source == "derived" or value == NOT_DERIVED
+    return value.source == "derived" or says(because_in(value.reason or ""), "inputs_not_recorded")
 
 
 def _boundary(energy: Energy, *, has_pue: bool) -> Value:

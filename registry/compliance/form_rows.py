@@ -15,6 +15,7 @@ from pydantic import Field
 from peft_registry.registry.compliance.answer_forms import is_blank
 from peft_registry.registry.compliance.completeness import gap_of, is_filled, own_required_leaves
 from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.report import Gap
@@ -151,7 +152,7 @@ class _Part:
         return Gap(
             field=f"{gap.field}.{self.member}",
             owner=gap.owner,
-            reason="it is not stated",
+            reason=code("member_not_stated"),
             answers=gap.answers,
             label=gap.label,
         )

@@ -47,11 +47,11 @@ from peft_registry.registry.compliance.recorded_run import MERGED_RUNS, TrainedR
 from peft_registry.registry.compliance.retention import retention_section
 from peft_registry.registry.compliance.synthetic_compute import inherited_synthetic_flop
 from peft_registry.registry.compliance.verdicts.gpai import TOLERANCE_PCT
+from peft_registry.schemas.codes import says
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.manifest import FileEntry, Manifest
 from peft_registry.schemas.merge import Divergence, MergeIngredient, MergeRecord
 from peft_registry.schemas.modification import (
-    ASKED,
     BaseUsed,
     Change,
     Compute,
@@ -140,7 +140,7 @@ def build_merge_modification(
         record = with_facts(record, facts, at=now)
     # after the facts: what the result is for, and whether it is placed, is for whoever merges to say
     placing = placing_question(ancestors)
-    if placing is not None and record.gpai.placed_on_eu_market == ASKED:
+    if placing is not None and says(record.gpai.placed_on_eu_market.reason, "not_answered"):
         record = record.revised(gpai=record.gpai.revised(placed_on_eu_market=placing))
     return with_assessment(record.revised(use=_where_open(record.use, inherited_purposes(ancestors))))
 
@@ -330,7 +330,9 @@ def evaluation_of_merge(
 
 def _where_open(section: Use, inherited: dict[str, Value]) -> Use:
     """The section with what is inherited where nobody has answered."""
-    open_fields = {name: value for name, value in inherited.items() if getattr(section, name) == ASKED}
+    open_fields = {
+        name: value for name, value in inherited.items() if says(getattr(section, name).reason, "not_answered")
+    }
     return section.revised(**open_fields)
 
 

@@ -34,12 +34,12 @@ from peft_registry.registry.compliance.recorded_result import (
     upstream_terms,
 )
 from peft_registry.registry.compliance.retention import retention_section
+from peft_registry.schemas.codes import says
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import ModuleChange
 from peft_registry.schemas.modification import (
-    ASKED,
     Change,
     ModificationRecord,
 )
@@ -137,7 +137,7 @@ def _with_earlier_uses(
     data = (*shared, *record.data[len(shared) :])
     return record.revised(
         data=data,
-        data_gaps=data_gaps(data) if record.data_gaps == ASKED else record.data_gaps,
+        data_gaps=data_gaps(data) if says(record.data_gaps.reason, "not_answered") else record.data_gaps,
         evaluation=with_limits_of_data(record.evaluation, data),
     )
 

@@ -10,11 +10,9 @@ from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.homes.home import Registry, read_own
 from peft_registry.registry.intake.secrets import secret_in
 from peft_registry.schemas.errors import InputRefused, KnownError, raise_any
-from peft_registry.schemas.profile import OrganisationProfile
+from peft_registry.schemas.profile import NOT_ANSWERED, OrganisationProfile
 from peft_registry.schemas.suggestions import closest, did_you_mean
-from peft_registry.schemas.values import Value, declared, unknown
-
-NOT_ANSWERED = "not answered at init"
+from peft_registry.schemas.values import Value, declared
 
 
 class UnknownProfileKey(InputRefused):
@@ -86,10 +84,10 @@ def profile_from_answers(answers: Mapping[str, Any], *, by: str, at: str) -> Org
         except ProfileAnswerRefused as error:
             problems.append(error)
             continue
-        fields[key] = declared(text, by=by, at=at) if text else unknown(NOT_ANSWERED)
+        fields[key] = declared(text, by=by, at=at) if text else NOT_ANSWERED
     raise_any(problems)
     for key in OrganisationProfile.model_fields:
-        fields.setdefault(key, unknown(NOT_ANSWERED))
+        fields.setdefault(key, NOT_ANSWERED)
     return OrganisationProfile(**fields)
 
 

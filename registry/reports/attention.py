@@ -36,6 +36,7 @@ from peft_registry.registry.reports.wording import (
     status_text,
 )
 from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.codes import because_in
 from peft_registry.schemas.imports import Finding
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.values import Value
@@ -248,7 +249,7 @@ def _undecided(completed: Completeness | None) -> Iterator[str]:
     rules = [rule for rule in rules if rule.owner != "tool"]  # what follows from answers is for nobody to decide
     status = next((gap for gap in completed.open if gap.field == "gpai.verdict"), None)
     if status is not None:
-        yield f"The indicative status of the modifier is open: {status.reason.removeprefix('undetermined: ')}."
+        yield f"The indicative status of the modifier is open: {because_in(status.reason)}."
     if not rules:
         return
     questions = "; ".join(f"{rule.label[:1].lower()}{rule.label[1:]} ({rule.owner})" for rule in rules)

@@ -22,6 +22,7 @@ from peft_registry.registry.reports.text import (
     first_lines,
     number,
     percent,
+    reason_text,
     said_text,
     share,
     size,
@@ -36,6 +37,7 @@ from peft_registry.registry.reports.wording import (
     status_text,
 )
 from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.codes import because_in
 from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.modification import BaseUsed, DataUsed, ModificationRecord, RecordSections
@@ -333,7 +335,7 @@ def _compute(record: RecordSections | None, base: BaseRecord | None, completed: 
         return f"{_SAME_PROVIDER}.{status}"
     ratio = gpai.ratio.value
     if not isinstance(ratio, int | float):
-        return f"Unknown: {value_text(gpai.ratio).removeprefix('not derived: ')}.{status}"
+        return f"Unknown: {_why_open(gpai.ratio)}.{status}"
     low, high = gpai.ratio_low.value, gpai.ratio_high.value
     band = ""
     answer = "Yes" if ratio > THIRD else "No"
@@ -349,7 +351,11 @@ def _status(verdict: Value, completed: Completeness | None) -> str:
         return status_text(verdict)
     if completed is not None and any(gap.field == "gpai.verdict" for gap in completed.open):
         return "open, and what is missing for it stands under “What is wrong, or needs a decision”"
-    return f"open: {value_text(verdict).removeprefix('undetermined: ')}"
+    return f"open: {_why_open(verdict)}"
+
+
+def _why_open(value: Value) -> str:
+    return value_text(value) if value.reason is None else reason_text(because_in(value.reason))
 
 
 def _market(record: RecordSections | None) -> tuple[str, ...]:

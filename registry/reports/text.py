@@ -4,7 +4,7 @@ import math
 import re
 from typing import Any
 
-from peft_registry.schemas.codes import Said
+from peft_registry.schemas.codes import Code, Said, code, code_in, says
 from peft_registry.schemas.values import Value
 
 THIN = "\u202f"  # narrow no-break space, between groups of three digits and before a unit
@@ -15,12 +15,6 @@ _LINES = 6  # of one list on the first page, so that it stays one; the rest stan
 _SMALL = 1e-5  # a share that is written as a number
 # C0 but tab and line ends, DEL, C1, line and paragraph separators, marks that reorder text (Unicode TR 36 §3.4)
 _OBEYED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-
-# reasons that records hold and that only who set a registry up understands
-_REASONS = {
-    "not answered at init": "whoever set this registry up with `registry init` left it empty; it can still be answered with "
-    "`registry decide`, and in the registry's profile.json for whatever is registered later"
-}
 
 
 def visible(text: str) -> str:
@@ -85,7 +79,8 @@ def plain_size(count: int) -> str:
 
 def reason_text(reason: Said) -> str:
     """Why a value is unknown, for a reader."""
-    return _REASONS.get(str(reason), str(reason))
+    # what was written before there were codes only whoever set a registry up understands
+    return str(code("not_answered_at_init") if says(reason, "not_answered_at_init") else reason)
 
 
 def value_text(value: Value) -> str:
@@ -108,7 +103,7 @@ def first_lines(lines: tuple[str, ...], place: str) -> tuple[str, ...]:
 
 
 def plain(value: Any) -> str:  # any JSON value
-    """Any JSON value as one line. Long lists are cut, and say how many entries the signed record has."""
+    """Any JSON value as one line, a code as its sentence. Long lists are cut, and say how many entries the signed record has."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -116,15 +111,23 @@ def plain(value: Any) -> str:  # any JSON value
     if isinstance(value, int | float):
         return number(value)
     if isinstance(value, dict):
-        return "; ".join(f"{key}: {plain(item)}" for key, item in value.items() if item is not None) or "none"
+        return _object(value)
     if isinstance(value, list):
         return _list(value)
     return str(value)
 
 
-def _list(items: list[Any]) -> str:
+def _object(members: dict[str, Any]) -> str:
+    said = code_in(members)
+    if said is not None:
+        return str(said)
+    return "; ".join(f"{key}: {plain(item)}" for key, item in members.items() if item is not None) or "none"
+
+
+def _list(values: list[Any]) -> str:
+    items = [code_in(item) or item for item in values]
     if any(isinstance(item, dict | list) for item in items) and len(items) > 1:
         return f"{len(items)} entries in the signed record, the first: {plain(items[0])}"
-    text = ", ".join(plain(item) for item in items[:_SHOWN_ITEMS])
+    text = ", ".join(str(item) if isinstance(item, Code) else plain(item) for item in items[:_SHOWN_ITEMS])
     rest = len(items) - _SHOWN_ITEMS
     return f"{text} and {rest} more in the signed record" if rest > 0 else text or "none"

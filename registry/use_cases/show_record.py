@@ -24,6 +24,7 @@ from peft_registry.registry.reports.text import THIN, plain, reason_text
 from peft_registry.registry.verification.signed_versions import signed_version
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.canonical import canonical_bytes
+from peft_registry.schemas.codes import says
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ASKED, ModificationRecord
@@ -32,7 +33,6 @@ from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.values import Value
 from peft_registry.schemas.version import Version
 
-_UNANSWERED = str(ASKED.reason)
 _SHOWN_CHARACTERS = 160  # of a value in a line; JSON has it whole
 
 
@@ -137,7 +137,7 @@ class RecordShown(Frozen):
         by_owner = sorted(self.open, key=lambda gap: gap.owner)
         for owner, questions in groupby(by_owner, key=lambda gap: gap.owner):
             rows = tuple((gap.field, _question_text(gap)) for gap in questions)
-            heading = f"{len(rows)} for {owner}; where no reason stands, {_UNANSWERED}"
+            heading = f"{len(rows)} for {owner}; where no reason stands, {ASKED.reason}"
             yield RecordPart(lines=(("open", heading),), rows=rows)
 
     def lines(self) -> tuple[tuple[str, str], ...]:
@@ -311,7 +311,7 @@ def _in_one_line(text: str) -> str:
 
 
 def _question_text(gap: Gap) -> str:
-    reason = "" if gap.reason == _UNANSWERED else f"; {reason_text(gap.reason)}"
+    reason = "" if says(gap.reason, "not_answered") else f"; {reason_text(gap.reason)}"
     return f"{gap.label} ({gap.answers}){reason}"
 
 

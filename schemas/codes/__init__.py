@@ -18,11 +18,13 @@ from peft_registry.schemas.document import Document
 
 __all__ = [
     "CODES",
+    "RETIRED",
     "Code",
     "Kind",
     "Meaning",
     "Said",
     "as_json",
+    "because_in",
     "code",
     "code_in",
     "in_turn",
@@ -35,6 +37,9 @@ __all__ = [
 
 CODES: Mapping[str, Meaning] = {**RECORD_CODES, **EVALUATION_CODES}
 """Every code that this tool writes or once wrote; one that left the code stays here, because signed documents name it."""
+
+RETIRED: frozenset[str] = frozenset()
+"""Those that nothing writes any more."""
 
 
 class Code(Document):
@@ -117,6 +122,15 @@ def in_turn(first: Said | None, then: Said) -> Said:
     return flat[0] if len(flat) == 1 else code("in_turn", parts=flat)
 
 
+def because_in(said: Said) -> Said:
+    """The reason inside one which says that a value was not derived; any other as it is."""
+    if isinstance(said, str):
+        return said.removeprefix("not derived: ").removeprefix("undetermined: ")  # as they were written before
+    if said.code not in ("not_derived", "undetermined") or misfit(said) is not None:
+        return said
+    return _said(said.parameters["because"])
+
+
 def nested(reason: Said) -> Said:
     """A reason as it may stand inside another.
 
@@ -143,7 +157,7 @@ def _parts(said: Code) -> list[Said]:
     """What a list of codes and texts consists of; nothing where it is none."""
     if said.code not in ("together", "in_turn") or misfit(said) is not None:
         return []
-    return [Code.from_json(part) if _holds_code(part) else part for part in said.parameters["parts"]]
+    return [_said(part) for part in said.parameters["parts"]]
 
 
 def _flat(name: str, parts: Iterable[Said]) -> list[Said]:
@@ -153,6 +167,10 @@ def _flat(name: str, parts: Iterable[Said]) -> list[Said]:
         own = _parts(part) if isinstance(part, Code) and part.code == name else [part]
         flat += [item for item in own if item not in flat]
     return flat
+
+
+def _said(parameter: Any) -> Said:  # a JSON value
+    return Code.from_json(parameter) if _holds_code(parameter) else str(parameter)
 
 
 def _depth(value: Any) -> int:  # any JSON value

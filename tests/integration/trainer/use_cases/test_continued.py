@@ -243,7 +243,10 @@ def test_the_record_of_a_continued_run_lists_the_data_of_all_that_it_continued_f
     )
     assert base.licence_id.asserted_by is not None
     first = record.data[1]
-    assert (first.n_points.value, first.n_points.method) == (24, "rows that were used, as recorded of tutor-first:1")
+    assert (first.n_points.value, str(first.n_points.method)) == (
+        24,
+        "rows that were used, as recorded of tutor-first:1",
+    )
     statement = records_of(trained.registry, trained.versions[0]).history[-1].statement.digest
     assert first.n_points.evidence == (statement,)
 

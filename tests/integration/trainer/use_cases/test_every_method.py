@@ -248,7 +248,7 @@ def test_the_records_say_what_was_done(told, case):
     assert inputs["P"] == record.base[0].params_total.value
     assert inputs["D"] >= run.compute.tokens.value
     if method in CHANGES_NO_WEIGHT:
-        assert "there is none: " in record.change.rel_norm_global.reason
+        assert "there is none: " in str(record.change.rel_norm_global.reason)
     else:
         assert 0 < record.change.rel_norm_global.value < 1
         assert {"name", "shape", "relative_norm"} <= record.change.modules.value[0].keys()

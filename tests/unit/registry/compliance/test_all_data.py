@@ -45,8 +45,8 @@ def test_files_with_different_answers_are_a_union_and_a_sum() -> None:
     assert (whole.n_points.value, whole.n_tokens.value) == (40, 4000)
     assert whole.licences.value == ["CC-BY-4.0", "MIT"]
     assert whole.languages.value == ["en", "fr"]
-    assert whole.languages.method == "of any of the files: sums en, words fr + en"
-    assert (whole.personal_data.value, whole.personal_data.method) == ("yes", "stated of words")
+    assert str(whole.languages.method) == "of any of the files: sums en, words fr + en"
+    assert (whole.personal_data.value, str(whole.personal_data.method)) == ("yes", "stated of words")
     assert whole.modalities.value == ["text"]
     assert whole.synthetic_pct.value == 75.0
     assert {kind for kind, answer in whole.provenance.value.items() if answer == "yes"} == {
@@ -65,7 +65,7 @@ def test_what_is_not_stated_of_one_file_is_never_no_of_all() -> None:
         assert "words (nobody has answered it)" in str(value.reason)
     assert "sums no" in str(whole.personal_data.reason)
     assert set(whole.provenance.value.values()) == {"yes", "not stated"}
-    assert whole.provenance.method == "from the class of each file; not stated of words"
+    assert str(whole.provenance.method) == "from the class of each file; not stated of words"
     assert not all_data([a_file("sums")]).provenance.known
 
 
@@ -98,7 +98,7 @@ def test_rows_of_two_files_with_equal_counts_are_both_counted() -> None:
     data = tuple(a_data_identity(name=name, sha256=a_digest(name)) for name in ("a.jsonl", "b.jsonl"))
     record = a_modification_record(run=a_run_record(data=data))
     assert record.all_data.n_points.value == 2 * record.data[0].n_points.value == 400
-    assert record.all_data.n_points.method == "the sum over the files, each once: a.jsonl 200, b.jsonl 200"
+    assert str(record.all_data.n_points.method) == "the sum over the files, each once: a.jsonl 200, b.jsonl 200"
 
 
 def test_a_lower_bound_of_one_file_is_one_of_all() -> None:
@@ -113,7 +113,7 @@ def test_tokens_that_nobody_counted_leave_the_share_to_the_rows() -> None:
     ]
     whole = all_data(files)
     assert not whole.n_tokens.known
-    assert (whole.synthetic_pct.value, whole.synthetic_pct.method) == (
+    assert (whole.synthetic_pct.value, str(whole.synthetic_pct.method)) == (
         75.0,
         "rows of the synthetic files / those of all files",
     )
@@ -121,7 +121,7 @@ def test_tokens_that_nobody_counted_leave_the_share_to_the_rows() -> None:
 
 def test_without_data_nothing_is_said_of_them() -> None:
     whole = all_data([])
-    assert {getattr(whole, name).reason for name in AllData.model_fields} == {"not derived: no data are recorded"}
+    assert {str(getattr(whole, name).reason) for name in AllData.model_fields} == {"not derived: no data are recorded"}
 
 
 def test_a_record_of_the_second_form_that_was_signed_without_this_section_reads_back_to_its_own_bytes() -> None:

@@ -68,7 +68,7 @@ def test_the_record_has_each_answer_with_its_statement_and_what_follows_from_it(
     record = superseding_with_answers(before, signed, version=a_version(), record_id="next", now=NOW)
     placed = record.gpai.placed_on_eu_market
     assert (placed.value, placed.evidence, placed.asserted_by, placed.asserted_at) == ("yes", (STATEMENT,), "alex", NOW)
-    assert record.use.intended.reason == "not yet decided upon (stated by alex)"
+    assert str(record.use.intended.reason) == "not yet decided upon (stated by alex)"
     assert record.retention.until.value == "2036-11-20"  # ten years after placing, Art. 18
     assert check_answers(record, before, {STATEMENT: signed}).wrong == ()
 

@@ -66,7 +66,7 @@ def test_absence_of_a_statement_on_the_union_is_not_a_no(facts, answer):
 def test_the_licence_file_of_the_base_is_bound_by_its_digest(name):
     found = licence_text_digest((a_file("config.json"), a_file(name)))
     assert (found.value, found.source) == (str(a_digest(name)), "measured")
-    assert name in found.method
+    assert name in str(found.method)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_the_licence_file_of_the_base_is_bound_by_its_digest(name):
 def test_a_licence_text_that_cannot_be_told_is_unknown_with_the_reason(names, why):
     found = licence_text_digest(tuple(map(a_file, names)))
     assert not found.known
-    assert why in found.reason
+    assert why in str(found.reason)
 
 
 @pytest.mark.parametrize(
@@ -98,10 +98,10 @@ def test_the_indication_of_a_general_purpose_model_has_its_basis_and_answers_not
     found = gpai_indication(record)
     assert found.value == side
     assert found.known is (side is not None)
-    assert side is None or ("indicative" in found.method and "FLOP" in found.method)
+    assert side is None or ("indicative" in str(found.method) and "FLOP" in str(found.method))
     assert not a_modification_record(bases=(a_base_input(record=record),)).base[0].is_gpai.known
 
 
 def test_a_model_that_is_not_known_to_generate_has_no_indication():
     record = a_base_record(architecture="BertModel", facts=some_base_facts(training_compute_flop=stated(1e24)))
-    assert "BertModel" in gpai_indication(record).reason
+    assert "BertModel" in str(gpai_indication(record).reason)

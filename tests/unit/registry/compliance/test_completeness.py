@@ -107,7 +107,7 @@ def test_how_a_result_interacts_is_asked_of_every_record(make):
 def test_an_empty_list_or_blank_text_fills_nothing(empty):
     record = answered(a_modification_record(), limitations__known=stated(empty))
     gap = next(gap for gap in completeness(record).open if gap.field == "limitations.known")
-    assert gap.reason == "what is recorded is empty"
+    assert str(gap.reason) == "what is recorded is empty"
     assert "limitations.known" in {question.path for question in open_questions(record)}
 
 

@@ -134,7 +134,7 @@ def test_a_licence_with_such_terms_is_no_open_source_licence(flag):
     base = a_base(licence_flags=imported([flag], method="its licence"))
     record = a_record(bases=(base,), facts={"gpai": {"open_source_exemption": {"claimed": "yes"}}})
     assert record.gpai.open_source_exemption.licence_ok.value == "no"
-    assert "GL J83" in (record.gpai.open_source_exemption.licence_ok.method or "")
+    assert "GL J83" in str(record.gpai.open_source_exemption.licence_ok.method)
     assert f"the licence of a base does not allow it: {flag}" in page(a_view(record))
     with pytest.raises((FactContradicted, SeveralProblems), match="does not permit"):
         a_record(bases=(base,), facts={"gpai": {"open_source_exemption": OPEN_SOURCE}})
@@ -173,7 +173,7 @@ def test_retention_does_not_count_from_the_last_update():
     later = superseding(record, version=a_version(), record_id="later", now="2027-06-30T00:00:00Z", reason="an answer")
     assert later.record_created_at > record.record_created_at
     assert later.retention.until.value == "2036-03-01"
-    assert "Art. 18" in (later.retention.until.method or "")
+    assert "Art. 18" in str(later.retention.until.method)
     unplaced = a_modification_record()
     assert not unplaced.retention.until.known
     # the runtime logs of a system are another duty
@@ -299,7 +299,7 @@ def test_unknown_is_not_written_as_no():
     }
     for leaf in unanswered:
         assert (leaf.value.value, leaf.value.source) == (None, "unknown"), leaf.path
-        assert rows[leaf.path].text == leaf.value.reason != "no", leaf.path
+        assert rows[leaf.path].text == str(leaf.value.reason) != "no", leaf.path
     # the yes and no of the public summary are attestations
     for name in ("2.1", "2.2.1", "2.2.2", "2.3", "2.4", "2.5"):
         assert row(record, "pst", name).state == "open", name
@@ -375,7 +375,7 @@ def test_a_pre_determined_change_is_not_claimed_after_the_fact():
     answers = {"high_risk.predetermined": PLAN | {"plan_date": "2026-03-01"}}
     found = list(problems_of_answers(system, answers, role="officer", version=a_version(), at=NOW))
     assert len(found) == 1
-    assert "not pre-determined" in found[0].reason
+    assert "not pre-determined" in str(found[0].reason)
 
 
 def test_the_art_5_screen_is_not_skipped_for_image_adapters():
@@ -398,7 +398,7 @@ def test_the_art_5_screen_is_not_skipped_for_image_adapters():
         screened = images.high_risk.revised(art5_screen=declared(screen, by="a lawyer", at=NOW))
         assert with_assessment(images.revised(high_risk=screened)).gpai.verdict.value == status
     silent = record.revised(use=record.use.revised(modalities=unknown("the base's configuration does not say")))
-    assert "generates images, audio or video" in (with_assessment(silent).gpai.verdict.reason or "")
+    assert "generates images, audio or video" in str(with_assessment(silent).gpai.verdict.reason)
 
 
 def test_the_audit_trail_is_not_labelled_art_12_logging():

@@ -146,7 +146,7 @@ def test_hardware_requirements_do_not_come_from_nowhere():
     run = a_run_record()
     needs = a_record().use.required_hardware
     assert (needs.value, needs.source) == ("0.27 GB for the weights in bfloat16", "derived")  # 134 515 008 × 2 bytes
-    assert "parameters × bytes of one value" in (needs.method or "")
+    assert "parameters × bytes of one value" in str(needs.method)
     on_a_gpu = run.environment.revised(device="cuda", processor="NVIDIA H100", threads=16)
     compute = some_compute(hardware=measured("cuda: NVIDIA H100"))
     elsewhere = a_record(run=a_run_record(environment=on_a_gpu, compute=compute))
@@ -277,8 +277,8 @@ def test_a_record_names_no_device_energy_or_hours_that_nobody_measured_or_declar
     )
     energy = known.energy
     assert (energy.training_kwh.value, energy.training_kwh.source) == (0.6, "derived")
-    assert "300 W" in (energy.training_kwh.method or "")
-    assert "declared by a lawyer" in (energy.method.method or "")
+    assert "300 W" in str(energy.training_kwh.method)
+    assert "declared by a lawyer" in str(energy.method.method)
     assert "not measured" in str(energy.missing_info.value)
     merged = a_merge_modification(base=a_base())
     assert merged.compute.hardware.value == "cpu: x86_64", "of the machine that merged"

@@ -14,6 +14,7 @@ from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.compliance.modification import ChangeFigures
 from peft_registry.registry.compliance.recorded_result import Signing
 from peft_registry.registry.compliance.stated import FactMalformed, FactNotDeclarable
+from peft_registry.schemas.codes import says
 from peft_registry.schemas.modification import DeclaredPower
 from peft_registry.schemas.values import declared, derived, imported, measured, unknown
 from tests.builders.records import (
@@ -108,13 +109,13 @@ def test_a_d_that_was_solved_from_the_figure_is_derived_with_its_formula(kept, s
         over["conservative_flop"] = derived(over.pop("figure"), "FLOP", method="6·P·D")
     inputs = a_modification_record(run=a_run_record(compute=some_compute(**over))).compute.inputs
     assert inputs.source == source
-    assert ("figure / (6·P)" in inputs.method) == (source == "derived")
+    assert ("figure / (6·P)" in str(inputs.method)) == (source == "derived")
 
 
 def test_the_inputs_of_a_merge_are_derived_from_its_runs():
     inputs = a_merge_modification().compute.inputs
     assert inputs.source == "derived"
-    assert "run record" in inputs.method
+    assert "run record" in str(inputs.method)
 
 
 def test_the_share_that_changed_is_of_the_bases_parameters():
@@ -125,13 +126,13 @@ def test_the_share_that_changed_is_of_the_bases_parameters():
 
 def test_a_norm_that_there_cannot_be_says_why():
     change = a_modification_record(change=ChangeFigures(norm_unknown="there is none: a prompt")).change
-    assert (change.rel_norm_global.reason, change.modules.reason) == ("there is none: a prompt",) * 2
+    assert (str(change.rel_norm_global.reason), str(change.modules.reason)) == ("there is none: a prompt",) * 2
 
 
 def test_unanswered_profile_questions_stay_unknown_with_the_reason():
     record = a_modification_record()
     assert record.modifier.legal_name.value == "Example Laboratory"
-    assert record.modifier.contact.reason == "not answered at init"
+    assert says(record.modifier.contact.reason, "not_answered_at_init")
 
 
 def test_every_unknown_value_gives_a_reason():
@@ -141,9 +142,9 @@ def test_every_unknown_value_gives_a_reason():
 def test_without_the_base_compute_there_is_no_ratio_and_no_verdict():
     gpai = a_modification_record().gpai
     assert not gpai.ratio.known
-    assert "neither the training compute nor the training tokens" in gpai.ratio.reason
+    assert "neither the training compute nor the training tokens" in str(gpai.ratio.reason)
     assert not gpai.verdict.known
-    assert "whether the base is a general-purpose model" in gpai.verdict.reason
+    assert "whether the base is a general-purpose model" in str(gpai.verdict.reason)
     assert not gpai.sr_flag.known
 
 
@@ -161,7 +162,7 @@ def test_the_ratio_uses_the_conservative_figure_and_shows_the_other():
 def test_the_base_compute_is_estimated_from_its_tokens_before_it_counts_as_unknown():
     record = with_base_facts(training_tokens=imported(2e12, "tokens", method="model card"))
     assert record.gpai.original_flop.value == pytest.approx(6 * 134_515_008 * 2e12)
-    assert "6·P·D" in record.gpai.original_flop.method
+    assert "6·P·D" in str(record.gpai.original_flop.method)
     assert record.compute.cumulative_flop.value == pytest.approx(6 * 134_515_008 * 2e12, rel=1e-6)
 
 
@@ -192,7 +193,7 @@ def test_without_an_evaluation_the_held_out_loss_remains():
     evaluation = a_modification_record(evaluation=None).evaluation
     assert evaluation.delta.value[0]["change"] == pytest.approx(-0.541)
     assert not evaluation.bias.known
-    assert "no evaluation" in evaluation.bias.reason
+    assert "no evaluation" in str(evaluation.bias.reason)
 
 
 def test_the_evaluation_section_binds_the_evidence_and_keeps_intervals():
@@ -226,7 +227,7 @@ def test_without_a_sensor_declared_power_gives_the_energy():
     energy = a_modification_record(facts=POWER).energy
     assert energy.training_kwh.value == pytest.approx(0.078 * 400 / 1000)
     assert (energy.training_kwh.source, energy.training_kwh.unit) == ("derived", "kWh")
-    assert "declared by an engineer" in energy.method.method
+    assert "declared by an engineer" in str(energy.method.method)
     assert energy.boundary.value == "accelerator"
     assert "not measured" in energy.missing_info.value and "power usage effectiveness" in energy.missing_info.value
 
@@ -263,7 +264,7 @@ def placed(day, **more):
 def test_retention_counts_ten_calendar_years_from_placing(day, until):
     retention = placed(day)
     assert (retention.start_date.value, retention.until.value) == (day, until)
-    assert "Art. 18" in retention.until.method
+    assert "Art. 18" in str(retention.until.method)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +278,7 @@ def test_retention_counts_ten_calendar_years_from_placing(day, until):
 def test_what_is_not_placed_is_kept_without_end(facts, why):
     retention = a_modification_record(facts={"asserted_by": "a lawyer", "gpai": facts} if facts else None).retention
     assert retention.until.value is None
-    assert why in retention.until.reason and "kept without end" in retention.until.reason
+    assert why in str(retention.until.reason) and "kept without end" in str(retention.until.reason)
 
 
 def test_a_longer_time_that_somebody_declared_stands():
@@ -301,7 +302,7 @@ def test_a_signed_evaluation_has_its_signer():
     assert section.signed_by.value == [{"key": "lab-1", "person": "the engineer"}]
     assert an_evaluation().canonical_digest() in section.signed_by.evidence
     assert section.signed_at.value == NOW
-    assert "followed no plan" in section.plan_digest.reason
+    assert "followed no plan" in str(section.plan_digest.reason)
 
 
 @pytest.mark.parametrize(("entry", "where"), [({}, "in no log before it"), ({"log_index": 12}, "entry 12 of the log")])
@@ -309,13 +310,13 @@ def test_the_plan_of_an_evaluation_is_named_with_where_it_stands(entry, where):
     plan = {"sha256": str(a_digest("plan")), "plan": {}} | entry
     section = a_modification_record(evaluation=an_evaluation(extra={"plan": plan})).evaluation
     assert section.plan_digest.value == str(a_digest("plan"))
-    assert where in section.plan_digest.method
+    assert where in str(section.plan_digest.method)
 
 
 def test_without_an_evaluation_nobody_signed_one():
     section = a_modification_record(evaluation=None).evaluation
     assert not section.signed_by.known
-    assert "no evaluation" in section.signed_by.reason
+    assert "no evaluation" in str(section.signed_by.reason)
 
 
 @pytest.mark.parametrize(
@@ -345,7 +346,7 @@ def test_the_list_of_dependencies_is_bound_by_a_digest_that_anybody_can_compute(
     run = a_run_record(environment=run.environment.revised(distributions=listed))
     expected = hashlib.sha256(b"peft==0.20.0\ntorch==2.9.0\n").hexdigest()
     assert a_modification_record(run=run).code.dependency_sbom.value == f"sha256:{expected}"
-    assert "did not record" in a_modification_record().code.dependency_sbom.reason
+    assert "did not record" in str(a_modification_record().code.dependency_sbom.reason)
     assert "distributions" not in a_run_record().to_json()["environment"]
 
 
@@ -361,7 +362,7 @@ def test_an_adapter_beside_an_untouched_base_changed_none_of_its_parameters():
 
 def test_a_trained_whole_model_is_not_said_to_hold_no_tensor_of_the_base():
     untouched = a_modification_record(change=ChangeFigures(base_untouched=False)).change.base_weights_untouched
-    assert (untouched.value, untouched.method) == ("no", "the result is a whole model")
+    assert (untouched.value, str(untouched.method)) == ("no", "the result is a whole model")
 
 
 def test_the_optimiser_of_the_loop_is_recorded():
@@ -448,7 +449,9 @@ def test_a_declared_base_compute_gives_a_ratio():
 
 def test_a_fact_may_say_that_the_answer_was_looked_for():
     facts = {"asserted_by": "a lawyer", "use": {"intended": {"unknown": "the product is not chosen"}}}
-    assert a_modification_record(facts=facts).use.intended.reason == "the product is not chosen (stated by a lawyer)"
+    assert (
+        str(a_modification_record(facts=facts).use.intended.reason) == "the product is not chosen (stated by a lawyer)"
+    )
 
 
 @pytest.mark.parametrize(

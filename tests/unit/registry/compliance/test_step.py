@@ -148,7 +148,7 @@ def of_merge(*ancestors: Any) -> tuple[Value, ModificationRecord]:
 def test_a_merge_is_no_way_to_lose_the_compute_of_synthetic_data() -> None:
     flop, record = of_merge(synthetic("a:1", "a.jsonl", 2e23), synthetic("b:1", "b.jsonl", 3e23))
     assert (flop.value, flop.source) == (pytest.approx(5e23), "derived")
-    assert flop.method == "as recorded of each training, the same data once: a:1 2e+23 FLOP, b:1 3e+23 FLOP"
+    assert str(flop.method) == "as recorded of each training, the same data once: a:1 2e+23 FLOP, b:1 3e+23 FLOP"
     assert flop.evidence == (a_digest("statement of a:1"), a_digest("statement of b:1"))
     own = record.compute.conservative_flop.value
     assert record.compute.cumulative_flop.value == pytest.approx(BASE_FLOP + own + 5e23)
@@ -168,7 +168,7 @@ def test_two_figures_of_one_file_are_a_question_and_no_sum() -> None:
 
 def test_synthetic_data_without_a_figure_are_never_none() -> None:
     flop, record = of_merge(synthetic("a:1", "a.jsonl", 2e23), synthetic("b:1", "b.jsonl", None))
-    assert flop.reason == "not derived: not recorded of b:1; a:1 2e+23 FLOP"
+    assert str(flop.reason) == "not derived: not recorded of b:1; a:1 2e+23 FLOP"
     assert not record.compute.cumulative_flop.known
 
 

@@ -50,7 +50,7 @@ def test_the_record_says_of_each_scan_whether_it_ran(result):
         "found": "nothing",
     }
     assert rows["malware"]["ran"] == "no" and "found" not in rows["malware"]
-    assert "peft-registry 0.1.0" in value.method
+    assert "peft-registry 0.1.0" in str(value.method)
 
 
 def test_a_record_of_a_result_that_nobody_scanned_claims_no_scan():

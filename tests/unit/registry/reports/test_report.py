@@ -22,10 +22,12 @@ from peft_registry.registry.reports.evaluation_view import ShownEvaluation, bars
 from peft_registry.registry.reports.html import render_html
 from peft_registry.registry.reports.text import number, plain, share, signed, size, value_text, visible
 from peft_registry.registry.reports.wording import CLASSIFICATIONS, STATUSES, comparison_sentence
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import Guards
 from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
 from peft_registry.schemas.merge import StaleEvaluation
 from peft_registry.schemas.modification import BaseUsed, DataUsed, Modifier
+from peft_registry.schemas.profile import NOT_ANSWERED
 from peft_registry.schemas.report import Bar, Curve, RecordStep
 from peft_registry.schemas.run import LossCurve
 from peft_registry.schemas.values import declared, derived, imported, measured, unknown
@@ -346,8 +348,10 @@ def test_the_rows_of_a_file_that_two_runs_used_are_not_added_up():
     assert expected in text.replace("\u202f", " "), text
 
 
-def test_a_question_that_was_left_empty_at_the_start_says_so_in_words():
-    modifier = Modifier(legal_name=unknown("not answered at init"))
+# the second as records of before there were codes say it
+@pytest.mark.parametrize("left_empty", [code("not_answered_at_init"), "not answered at init"])
+def test_a_question_that_was_left_empty_at_the_start_says_so_in_words(left_empty):
+    modifier = Modifier(legal_name=unknown(left_empty))
     text = first_page(a_view(record=a_modification_record().revised(modifier=modifier)))
     assert "not answered at init" not in text
     assert "whoever set this registry up with registry init left it empty" in text
@@ -355,7 +359,7 @@ def test_a_question_that_was_left_empty_at_the_start_says_so_in_words():
 
 
 def test_what_a_reader_types_is_code_on_the_page_and_open_fields_say_it_in_the_same_words():
-    modifier = Modifier(legal_name=unknown("not answered at init"))
+    modifier = Modifier(legal_name=NOT_ANSWERED)
     html = render_html(a_view(record=a_modification_record().revised(modifier=modifier)))
     page, gaps = html.split('<div id="gaps">')
     for part in (page, gaps.split("</details>")[0]):

@@ -143,7 +143,7 @@ def test_a_whole_model_is_registered_as_one_and_is_compared_with_its_base(
     assert change.params_changed.value > 0
     assert change.base_weights_untouched.value == "no"
     points = callback.outcome.modification.data[0].n_points
-    assert (points.value, points.reason) == (None, "of 8 rows the training went through 0.25 of one epoch")
+    assert (points.value, str(points.reason)) == (None, "of 8 rows the training went through 0.25 of one epoch")
 
 
 @pytest.mark.full
