@@ -186,7 +186,7 @@ class Merge(Document):
     config_digest: Value = NOT_MEASURED
 
 
-class Code(Document):
+class Software(Document):
     """The software that made the result."""
 
     repo: Value = NOT_MEASURED
@@ -422,7 +422,7 @@ class RecordSections(Document):
     peft: Peft = Peft()
     prompt: Prompt = Prompt()
     merge: Merge = Merge()
-    code: Code = Code()
+    code: Software = Software()
     change: Change = Change()
     data: tuple[DataUsed, ...] = ()
     data_gaps: Value = ASKED

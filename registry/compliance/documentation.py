@@ -8,6 +8,7 @@ from datetime import date
 
 from peft_registry.registry.compliance.all_data import all_data
 from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.modification import (
     Change,
     DataUsed,
@@ -33,12 +34,15 @@ _TOKENS = ((1e9, "<1 B tokens"), (10e12, "1 B-10 T tokens"))
 _MOST_TOKENS = ">10 T tokens"
 
 
-def product_section(base: BaseRecord | None, made_by: str, change: Change) -> Product:
+def product_section(base: BaseRecord | None, made_by: Code, change: Change) -> Product:
     """Architecture and size of the result; what it is released as, under which terms, only people know."""
     if base is None:
         return Product()
     return Product(
-        architecture=derived(f"{base.architecture}, {made_by}", method="the base's configuration, and the method"),
+        architecture=derived(
+            code("architecture_and_method", architecture=base.architecture, made=made_by).to_json(),
+            method=code("configuration_and_method"),
+        ),
         params_total=_total(base.parameters_total, change),
     )
 

@@ -28,6 +28,7 @@ from peft_registry.registry.compliance.recorded_result import (
 from peft_registry.registry.compliance.retention import retention_section
 from peft_registry.registry.compliance.verdicts.gpai import TOLERANCE_PCT, dense_flop
 from peft_registry.schemas.base_model import CAUSAL_HEADS, BaseRecord
+from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import ImportRecord
@@ -36,7 +37,6 @@ from peft_registry.schemas.methods import OF_PEFT_TYPE, in_few_bits
 from peft_registry.schemas.methods.declaration import MethodDeclaration
 from peft_registry.schemas.modification import (
     Change,
-    Code,
     Compute,
     DataUsed,
     Energy,
@@ -44,6 +44,7 @@ from peft_registry.schemas.modification import (
     ModificationRecord,
     Peft,
     Prompt,
+    Software,
     Use,
 )
 from peft_registry.schemas.values import Timestamp, Value, derived, imported, measured, unknown
@@ -114,9 +115,7 @@ def build_import_modification(
         security=security_section(manifest, signing, scans_value(scans, tool_version)),
         retention=retention_section(),
         upstream=(upstream_terms(base),),
-        product=product_section(
-            base.record, f"imported, made by {imported_as.method or 'a full fine-tune or a merge'}", changed
-        ),
+        product=product_section(base.record, _made_elsewhere(imported_as), changed),
     )
     record = with_import(described, imported_as, base.record.parameters_total)
     licence = settings.get("licence")
@@ -146,6 +145,12 @@ def with_import(record: ModificationRecord, imported_as: ImportRecord, parameter
         compute=_compute(settings, parameters),
         energy=Energy(training_kwh=unknown(NOT_BESIDE)),
     )
+
+
+def _made_elsewhere(imported_as: ImportRecord) -> Code:
+    if imported_as.method is None:
+        return code("imported_whole_model")
+    return code("imported_made_by", method=imported_as.method)
 
 
 def _method(record: ImportRecord) -> Method:
@@ -243,20 +248,20 @@ def quantised_view(settings: dict[str, Value]) -> Value:
     return imported({"while training": f"in {bits} bits"}, method=said_by.method or "", evidence=said_by.evidence)
 
 
-def _code(settings: dict[str, Value]) -> Code:
+def _code(settings: dict[str, Value]) -> Software:
     libraries = {
         name.removeprefix("libraries."): value for name, value in settings.items() if name.startswith("libraries.")
     }
     elsewhere = unknown(NOT_BESIDE)
     if not libraries:
-        return Code(commit=elsewhere, environment_digest=elsewhere, libraries=elsewhere)
+        return Software(commit=elsewhere, environment_digest=elsewhere, libraries=elsewhere)
     method = "; ".join(dict.fromkeys(str(value.method or "") for value in libraries.values()))
     listed = imported(
         {name: value.value for name, value in sorted(libraries.items())},
         method=method,
         evidence=_evidence(libraries.values()),
     )
-    return Code(commit=elsewhere, environment_digest=elsewhere, libraries=listed)
+    return Software(commit=elsewhere, environment_digest=elsewhere, libraries=listed)
 
 
 def _change(change: ImportedChange, manifest: Manifest, imported_as: ImportRecord) -> Change:

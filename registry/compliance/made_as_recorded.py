@@ -30,6 +30,7 @@ from peft_registry.registry.compliance.recorded_run import (
     use_section,
 )
 from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.codes import code, says
 from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.manifest import Manifest
@@ -340,14 +341,14 @@ def _as_trained(record: ModificationRecord, run: RunRecord, base: BaseRecord | N
         use=_use(record, use_section(run.environment, run.environment.dtype, base), base),
     )
     quantisation = run.config.get("quantization")
-    view = measured(quantisation, method="in memory while training") if quantisation else None
+    view = measured(quantisation, method=code("in_memory_while_training")) if quantisation else None
     built = _with_making(record, made, view=view)
     own = data_sections(run)
     return built.revised(
         data=_data(record.data, own, left=_COUNTED_TOGETHER if earlier else ()),
         change=record.change.revised(
             params_trainable=trainable_parameters(run),
-            relative_to=measured(str(run.base.identity.weights), method="weights digest of the base"),
+            relative_to=measured(str(run.base.identity.weights), method=code("weights_digest_of_base")),
         ),
     )
 
@@ -360,7 +361,7 @@ def _as_merged(record: ModificationRecord, merge: MergeRecord, base: BaseRecord 
     built = _with_making(
         record,
         made.revised(use=_use(record, use, base)),
-        view=measured(view, method="in memory while training") if view else None,
+        view=measured(view, method=code("in_memory_while_training")) if view else None,
     )
     counted = change_of_merge(merge, kind="", files=())
     return built.revised(change=record.change.revised(**{name: getattr(counted, name) for name in _OF_CHANGE}))
@@ -468,7 +469,7 @@ def _may_stand(leaf: Leaf, built: Value) -> bool:
     if value.rests_on_statement:
         return True  # whether that says so, `check_inherited` tells
     if leaf.path == "method.optimiser" and not built.known:
-        return value.source == "measured" and value.method == CHOSEN_BY_LOOP
+        return value.source == "measured" and says(value.method, CHOSEN_BY_LOOP.code)
     if leaf.rule == "modifier.controls_weights":  # the tool writes "yes" alone: the weights were changed here
         return not value.is_from_tool or value.value == "yes"
     rule = field_rules().by_path()[leaf.rule]

@@ -47,10 +47,10 @@ from peft_registry.registry.compliance.recorded_run import MERGED_RUNS, TrainedR
 from peft_registry.registry.compliance.retention import retention_section
 from peft_registry.registry.compliance.synthetic_compute import inherited_synthetic_flop
 from peft_registry.registry.compliance.verdicts.gpai import TOLERANCE_PCT
-from peft_registry.schemas.codes import says
+from peft_registry.schemas.codes import Code, code, says, together
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.manifest import FileEntry, Manifest
-from peft_registry.schemas.merge import Divergence, MergeIngredient, MergeRecord
+from peft_registry.schemas.merge import AcceptedDistance, Divergence, MergeIngredient, MergeRecord
 from peft_registry.schemas.modification import (
     BaseUsed,
     Change,
@@ -130,7 +130,7 @@ def build_merge_modification(
         security=security_section(manifest, signing, scans_value(scans, tool_version)),
         retention=retention_section(),
         upstream=(terms,),
-        product=product_section(base.record, f"merged by {merge.algorithm}", changed),
+        product=product_section(base.record, code("merged_by", algorithm=merge.algorithm), changed),
     )
     record = with_merge(described, merge, flop_rows(trained))
     generated = inherited_synthetic_flop(ancestors)
@@ -161,15 +161,15 @@ def with_merge(record: ModificationRecord, merge: MergeRecord, trained: Sequence
     )
 
 
-def view_of_merge(merge: MergeRecord) -> dict[str, str] | None:
+def view_of_merge(merge: MergeRecord) -> dict[str, Any] | None:
     """How the base was held while the adapters were trained and while it was folded into; None where it never was in 4 bits."""
     settings = [part.quantisation for part in merge.ingredients if part.quantisation]
     if not settings:
         return None
-    folded = "as it is stored, not quantised"
+    folded = code("base_as_stored")
     if merge.base_policy == "dequantised":
-        folded = "through 4 bits and back"
-    return {"while training": settings[0], "for the merge": folded}
+        folded = code("base_through_4_bits")
+    return {"while training": settings[0], "for the merge": folded.to_json()}
 
 
 def _ingredient(part: MergeIngredient, merge: MergeRecord, base: BaseInput, used: BaseUsed, licence: Value) -> BaseUsed:
@@ -178,40 +178,42 @@ def _ingredient(part: MergeIngredient, merge: MergeRecord, base: BaseInput, used
     `used` is the base with what the records of the adapters answer of it.
     """
     facts = sound_facts(base.facts)
-    quantised_view = unknown("its base was not quantised while it was trained")
+    quantised_view = unknown(code("base_not_quantised"))
     if part.quantisation:
-        quantised_view = measured({"quantization": part.quantisation}, method="its base while it was trained")
+        quantised_view = measured({"quantization": part.quantisation}, method=code("its_base_while_trained"))
     return BaseUsed(
-        name=measured(part.label, method="its version in this registry"),
-        version=measured(part.label.rpartition(":")[2], method="version number", evidence=(part.manifest,)),
-        role=derived("ingredient", method="its part in the merge"),
-        tensor_digest=measured(str(part.weights_digest), method="digest over the adapter's tensors"),
+        name=measured(part.label, method=code("version_in_registry")),
+        version=measured(part.label.rpartition(":")[2], method=code("version_number"), evidence=(part.manifest,)),
+        role=derived("ingredient", method=code("part_in_merge")),
+        tensor_digest=measured(str(part.weights_digest), method=code("digest_over_adapter_tensors")),
         quantised_view=quantised_view,
-        file_digests=measured([str(part.manifest)], method="its manifest lists and signs each file"),
-        provider=derived("this registry", method="it was registered here"),
-        source_url=derived(f"registry://sha256/{part.manifest.hex}", method="its manifest digest"),
-        retrieved_at=derived(merge.started_at, method="read from this registry for the merge"),
+        file_digests=measured([str(part.manifest)], method=code("manifest_lists_files")),
+        provider=derived("this registry", method=code("registered_here")),
+        source_url=derived(f"registry://sha256/{part.manifest.hex}", method=code("its_manifest_digest")),
+        retrieved_at=derived(merge.started_at, method=code("read_for_merge")),
         licence_id=licence,
         licence_flags=merge.licence_flags,
         is_gpai=of_the_base(facts.is_gpai, used.is_gpai),
         has_systemic_risk=of_the_base(facts.has_systemic_risk, used.has_systemic_risk),
-        release_date=unknown("an adapter of this registry; nobody recorded a release"),
-        eu_release_date=unknown("an adapter of this registry; nobody recorded a placing on the market"),
+        release_date=unknown(code("release_of_adapter_not_recorded")),
+        eu_release_date=unknown(code("placing_of_adapter_not_recorded")),
         acceptable_use_policy=of_the_base(facts.acceptable_use_policy, used.acceptable_use_policy),
-        upstream_docs=derived([f"modification record of {part.label}"], method="signed with its registration"),
-        params_total=derived(base.record.parameters_total, "parameters", method="of the base that it adapts"),
-        training_tokens=unknown("its training run is in compute.inputs"),
-        training_compute_flop=unknown("its training run is in compute.inputs"),
-        parent_records=measured([str(part.manifest)], method="manifest that its modification record is about"),
+        upstream_docs=derived(
+            [code("modification_record_of", version=part.label).to_json()], method=code("signed_with_registration")
+        ),
+        params_total=derived(base.record.parameters_total, "parameters", method=code("of_adapted_base")),
+        training_tokens=unknown(code("run_in_compute_inputs")),
+        training_compute_flop=unknown(code("run_in_compute_inputs")),
+        parent_records=measured([str(part.manifest)], method=code("manifest_of_its_record")),
     )
 
 
 def _method(merge: MergeRecord) -> Method:
     is_baked_in = len(merge.ingredients) == 1 and merge.algorithm == "linear"
     kind = "adapter_bake_in" if is_baked_in else _KINDS[merge.algorithm]
-    seed = unknown("nothing in this merge is random")
+    seed = unknown(code("nothing_random_in_merge"))
     if merge.seed is not None:
-        seed = measured(merge.seed, method="of the random choice, with adapter and tensor name")
+        seed = measured(merge.seed, method=code("seed_of_random_choice"))
     settings: dict[str, Any] = {
         "algorithm": merge.algorithm,
         "formula": merge.formula,
@@ -221,10 +223,10 @@ def _method(merge: MergeRecord) -> Method:
         "base_policy": merge.base_policy,
     }
     return Method(
-        kind=measured(kind, method="the merge that made the artifact"),
-        objective=derived("none: weights are combined, nothing is trained", method="the merge"),
+        kind=measured(kind, method=code("merge_that_made_it")),
+        objective=derived(code("nothing_is_trained").to_json(), method=code("the_merge")),
         seed=seed,
-        hyperparameters=measured(settings, method="the merge plan", evidence=(merge.plan_sha256,)),
+        hyperparameters=measured(settings, method=code("merge_plan"), evidence=(merge.plan_sha256,)),
     )
 
 
@@ -235,66 +237,65 @@ def _merge(merge: MergeRecord) -> Merge:
         ingredient = {"ingredient": part.label, "manifest": str(part.manifest)}
         weights.append(ingredient | {"weight": part.weight})
         densities.append(ingredient | {"density": part.density})
-    policy = f"; base {merge.base_policy}"
+    base_is = [code("weights_digest_of_base"), code("base_taken_as", policy=merge.base_policy)]
     if merge.accepted is not None:
-        policy += f"; distance accepted by {merge.accepted.by or 'the signer'}: {merge.accepted.reason}"
+        base_is.append(_accepted(merge.accepted))
     return Merge(
         algorithm=measured(merge.algorithm, method=merge.formula),
-        weights=measured(weights, method="as asked for, in the order of the sum"),
-        densities=measured(densities, method="kept part of each difference"),
-        layer_map=derived("every layer from the base, changed by the ingredients", method="the merge plan"),
-        base_ref=measured(str(merge.base.identity.weights), method=f"weights digest of the base{policy}"),
-        tokenizer_policy=measured(merge.tokenizer_policy, method="files copied byte for byte"),
-        dtype=measured(merge.dtype, method="one rounding after sums in fp32"),
-        config_digest=measured(str(merge.plan_sha256), method="SHA-256 of the canonical merge plan"),
+        weights=measured(weights, method=code("weights_in_order")),
+        densities=measured(densities, method=code("kept_part_of_difference")),
+        layer_map=derived(code("every_layer_from_base").to_json(), method=code("merge_plan")),
+        base_ref=measured(str(merge.base.identity.weights), method=together(base_is)),
+        tokenizer_policy=measured(merge.tokenizer_policy, method=code("copied_byte_for_byte")),
+        dtype=measured(merge.dtype, method=code("one_rounding_after_fp32")),
+        config_digest=measured(str(merge.plan_sha256), method=code("sha256_of_merge_plan")),
     )
 
 
 def change_of_merge(merge: MergeRecord, *, kind: str, files: tuple[FileEntry, ...]) -> Change:
     """What the merge counted and compared of its result; `kind` and `files` are those of its manifest."""
     modules = [module.model_dump(mode="json", exclude_none=True) for module in merge.modules]
-    how = "every tensor of the result compared with the base's while it was written"
-    lost = ""
+    how = code("every_tensor_compared_while_written")
+    norm_method = [code("norm_over_base")]
     if merge.lost_share is not None:
-        lost = f"; rounding took {100 * merge.lost_share:.3g} % of the norm that was meant"
+        norm_method.append(code("lost_to_rounding", pct=100 * merge.lost_share))
     share = 100 * merge.parameters_changed / merge.parameters_total
-    norm = unknown(f"not measured: the result is {kind}, and the base's weights are not in it")
+    norm = unknown(code("base_not_in_result", kind=kind))
     untouched = "no" if merge.has_folded else "yes"
     if merge.relative_norm is not None:
-        norm = measured(merge.relative_norm, method=f"‖W' − W‖_F / ‖W‖_F over the whole base{lost}")
+        norm = measured(merge.relative_norm, method=together(norm_method))
     return Change(
         params_changed=measured(merge.parameters_changed, "parameters", method=how),
-        pct_of_base=derived(share, "%", method="parameters changed / all parameters"),
+        pct_of_base=derived(share, "%", method=code("changed_over_all")),
         params_added=measured(merge.parameters_added, "parameters", method=how),
         params_removed=measured(0, "parameters", method=how),
-        params_trainable=measured(0, "parameters", method="a merge trains nothing"),
+        params_trainable=measured(0, "parameters", method=code("merge_trains_nothing")),
         rel_norm_global=norm,
-        modules=measured(modules, method=f"{how}; evidence of size, not a test of significance"),
-        relative_to=measured(str(merge.base.identity.weights), method="weights digest of the base"),
-        base_weights_untouched=measured(untouched, method="whether the result holds tensors of the base"),
-        artifact_digests=measured(file_digests(files), method="SHA-256 of each file"),
+        modules=measured(modules, method=together([how, code("size_not_significance")])),
+        relative_to=measured(str(merge.base.identity.weights), method=code("weights_digest_of_base")),
+        base_weights_untouched=measured(untouched, method=code("whether_tensors_of_base")),
+        artifact_digests=measured(file_digests(files), method=code("sha256_of_each_file")),
     )
 
 
 def _compute(trained: Sequence[dict[str, Any]], merge: MergeRecord) -> Compute:
     rows = list(trained)
-    how = "wide value: {} of every training run among the ingredients, each once"
-    conservative = flop_sum(rows, "conservative_flop", how)
+    conservative = flop_sum(rows, "conservative_flop", code("sum_of_merged_runs", figure="conservative_flop"))
     inputs = {"narrow_flop": 0.0, "wide_flop": conservative.value, MERGED_RUNS: rows}
     return Compute(
-        param_update_flop=flop_sum(rows, "param_update_flop", how),
+        param_update_flop=flop_sum(rows, "param_update_flop", code("sum_of_merged_runs", figure="param_update_flop")),
         conservative_flop=conservative,
         method=derived(
-            "narrow: a merge computes no gradients, 0 FLOP; wide: every training run besides the base's, each once",
-            method="the rule for merges; the narrow value alone answers no question",
+            code("narrow_and_wide_compute").to_json(),
+            method=code("rule_for_merges"),
         ),
         inputs=derived(
             inputs,
-            method="the figures of each training run, from its run record; wide_flop is the sum of the conservative ones",
+            method=code("figures_of_merged_runs"),
         ),
-        uncertainty_pct=derived(TOLERANCE_PCT, "%", method="the tolerance that GL J123 names; not estimated here"),
-        wall_clock_days=derived(merge.wall_seconds / 86400, "days", method="wall-clock seconds of the merge / 86 400"),
-        hardware=measured(f"{merge.environment.device}: {merge.environment.processor}", method="where it was merged"),
+        uncertainty_pct=derived(TOLERANCE_PCT, "%", method=code("tolerance_of_guidelines")),
+        wall_clock_days=derived(merge.wall_seconds / 86400, "days", method=code("wall_seconds_of_merge_as_days")),
+        hardware=measured(f"{merge.environment.device}: {merge.environment.processor}", method=code("where_merged")),
     )
 
 
@@ -315,17 +316,24 @@ def evaluation_of_merge(
     for policy, distance in sorted(merge.compared.items()):
         figures.append(_figure(f"distance, base {policy}", distance))
     rows = [*(section.metrics.value or []), *figures]
-    metrics = unknown(f"nothing was folded: {merge.why_bundled}")
+    metrics = unknown(code("nothing_folded", because=str(merge.why_bundled)))
     if rows:
-        metrics = measured(rows, method="answers of reference and result on the tool's own probe sentences")
+        metrics = measured(rows, method=code("answers_on_probe_sentences"))
     if evaluation is not None or not merge.stale:
         return section.revised(metrics=metrics)
     stale = [evaluation.to_json() | {"status": STALE} for evaluation in merge.stale]
     return section.revised(
         metrics=metrics,
-        runs=measured(stale, method="evaluations of the ingredients; they do not speak of the merged model"),
-        limitations=measured([NOT_REPEATED], method="the merge"),
+        runs=measured(stale, method=code("evaluations_of_ingredients")),
+        limitations=measured([NOT_REPEATED], method=code("the_merge")),
     )
+
+
+def _accepted(accepted: AcceptedDistance) -> Code:
+    """Who accepted how far the result is from what it stands for, and their words."""
+    if accepted.by is None:
+        return code("distance_accepted_by_signer", reason=accepted.reason)
+    return code("distance_accepted_by", by=accepted.by, reason=accepted.reason)
 
 
 def _where_open(section: Use, inherited: dict[str, Value]) -> Use:

@@ -34,7 +34,7 @@ from peft_registry.registry.compliance.recorded_result import (
     upstream_terms,
 )
 from peft_registry.registry.compliance.retention import retention_section
-from peft_registry.schemas.codes import says
+from peft_registry.schemas.codes import Code, Said, code, says, together
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.manifest import Manifest
@@ -57,9 +57,9 @@ class ChangeFigures(Frozen):
     relative_norm: float | None = None
     modules: tuple[ModuleChange, ...] = ()
     base_untouched: bool | None = None
-    method: str = "counted over the tensors"
-    norm_method: str = "‖W' − W‖_F / ‖W‖_F over the whole base"
-    norm_unknown: str | None = None  # why there is no norm
+    method: Code = code("counted_over_tensors")
+    norm_method: Said = code("norm_over_base")
+    norm_unknown: Said | None = None  # why there is no norm
 
 
 def build_modification_record(
@@ -119,7 +119,7 @@ def build_modification_record(
         security=security_section(manifest, signing, scans_value(scans, tool_version)),
         retention=retention_section(),
         upstream=tuple(terms for _, terms in used),
-        product=product_section(first, f"changed by {run.method}", changed),
+        product=product_section(first, code("changed_by", method=run.method), changed),
     )
     if facts:
         record = with_facts(record, facts, at=now)
@@ -152,7 +152,7 @@ def _change(figures: ChangeFigures, manifest: Manifest, run: RunRecord, bases: t
     share = None
     if figures.changed is not None:
         value = 100 * figures.changed / whole
-        share = derived(value, "%", method="parameters changed / all parameters of the base")
+        share = derived(value, "%", method=code("changed_over_base"))
     modules = [module.model_dump(mode="json", exclude_none=True) for module in figures.modules]
     norm = None
     modules_value = None
@@ -162,14 +162,14 @@ def _change(figures: ChangeFigures, manifest: Manifest, run: RunRecord, bases: t
     if figures.relative_norm is not None:
         norm = measured(figures.relative_norm, method=figures.norm_method)
     if modules:
-        modules_value = measured(modules, method=f"{figures.norm_method}; evidence of size, not a test of significance")
+        modules_value = measured(modules, method=together([figures.norm_method, code("size_not_significance")]))
     untouched = None
     if figures.base_untouched is not None:
         untouched = untouched_base(figures.base_untouched)
     return Change.of_known(
         params_trainable=recorded_run.trainable_parameters(run),
-        relative_to=measured(str(run.base.identity.weights), method="weights digest of the base"),
-        artifact_digests=measured(file_digests(manifest.files), method="SHA-256 of each file"),
+        relative_to=measured(str(run.base.identity.weights), method=code("weights_digest_of_base")),
+        artifact_digests=measured(file_digests(manifest.files), method=code("sha256_of_each_file")),
         params_changed=count(figures.changed),
         params_added=count(figures.added),
         params_removed=count(figures.removed),

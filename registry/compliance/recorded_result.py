@@ -15,6 +15,7 @@ from peft_registry.registry.compliance.base_terms import (
 from peft_registry.registry.compliance.declared import sound_facts
 from peft_registry.registry.compliance.recorded_evaluation import EvaluationSigner
 from peft_registry.schemas.base_model import BaseRecord, DeclaredFacts
+from peft_registry.schemas.codes import Code, as_json, code, together
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import FileEntry, Manifest
@@ -59,16 +60,16 @@ class Scan(Frozen):
     """One look at the files of a result. What it finds is refused, so that a scan of a registered result found nothing."""
 
     name: str
-    what: str
+    what: Code
     files: int = 0
     ran: bool = True
-    why: str | None = None  # it did not run
+    why: Code | None = None  # it did not run
 
 
 _ACTS = {
-    "fine_tune": "the run that made the artifact",
-    "merge": "the run that made the artifact",
-    "import": "registered from a folder that was made elsewhere",
+    "fine_tune": code("run_that_made_it"),
+    "merge": code("run_that_made_it"),
+    "import": code("registered_from_folder"),
 }
 
 
@@ -83,11 +84,11 @@ def identity_section(
     person = None
     # whoever imports has not made what is imported
     if kind != "import" and signing is not None and signing.person is not None:
-        person = derived(signing.person, method=f"whom the trust file names for the signing key {signing.key_id}")
+        person = derived(signing.person, method=code("person_of_signing_key", key=signing.key_id))
     return Identity.of_known(
         kind=measured(kind, method=_ACTS[kind]),
         result_name=measured(name),
-        result_manifest=measured(str(manifest.canonical_digest()), method="SHA-256 of manifest.json"),
+        result_manifest=measured(str(manifest.canonical_digest()), method=code("sha256_of_manifest")),
         tool_version=measured(tool_version),
         acting_person=person,
     )
@@ -101,14 +102,14 @@ def modifier_section(profile: OrganisationProfile) -> Modifier:
         contact=profile.contact,
         size_class=profile.size_class,
         role_claimed=profile.role,
-        controls_weights=derived("yes", method="the weights were changed where this record was made"),
+        controls_weights=derived("yes", method=code("weights_changed_here")),
     )
 
 
 def upstream_terms(base: BaseInput) -> UpstreamTerms:
     """What a base's terms and figures mean for whoever builds on it."""
     return UpstreamTerms(
-        name=measured(base.name, method="name in this registry"),
+        name=measured(base.name, method=code("name_in_registry")),
         eu_exclusion=eu_exclusion_of(base.facts),
         gpai_indication=gpai_indication(base.record),
     )
@@ -121,14 +122,12 @@ def base_section(base: BaseInput, quantisation: Any = None) -> BaseUsed:
     quantisation = quantisation if base.role == "base" else None
     source_url = facts.source_url
     if not source_url.known:
-        source_url = imported(record.origin.source, method="the origin recorded when the base was added")
+        source_url = imported(record.origin.source, method=code("origin_of_base"))
     return BaseUsed.of_known(
-        name=measured(base.name, method="name in this registry"),
-        role=derived(base.role, method="its part in the run"),
-        tensor_digest=measured(
-            str(record.identity.weights), method="digest over every tensor's name, type, shape, bytes"
-        ),
-        params_total=measured(record.parameters_total, "parameters", method="counted over the tensors"),
+        name=measured(base.name, method=code("name_in_registry")),
+        role=derived(base.role, method=code("part_in_run")),
+        tensor_digest=measured(str(record.identity.weights), method=code("digest_over_tensors")),
+        params_total=measured(record.parameters_total, "parameters", method=code("counted_over_tensors")),
         provider=facts.provider,
         licence_id=facts.licence,
         licence_flags=licence_flags_of(facts),
@@ -144,9 +143,9 @@ def base_section(base: BaseInput, quantisation: Any = None) -> BaseUsed:
         source_url=source_url,
         version=None if base.number is None else measured(base.number, evidence=_known(base.manifest)),
         revision=measured(record.identity.revision) if record.identity.revision else None,
-        file_digests=measured(file_digests(base.files), method="SHA-256 of each file") if base.files else None,
-        quantised_view=measured(quantisation, method="in memory while training") if quantisation else None,
-        retrieved_at=measured(base.added_at, method="when it was added to this registry") if base.added_at else None,
+        file_digests=measured(file_digests(base.files), method=code("sha256_of_each_file")) if base.files else None,
+        quantised_view=measured(quantisation, method=code("in_memory_while_training")) if quantisation else None,
+        retrieved_at=measured(base.added_at, method=code("when_base_was_added")) if base.added_at else None,
         parent_records=measured(list(base.parent_records)) if base.parent_records else None,
     )
 
@@ -163,8 +162,8 @@ def file_digests(entries: tuple[FileEntry, ...]) -> list[dict[str, Any]]:
 def untouched_base(is_untouched: bool) -> Value:
     """Whether the weights of the base are unchanged: those of a whole model are its own, whatever it shares with its base."""
     if is_untouched:
-        return measured("yes", method="the result holds no tensor of the base")
-    return measured("no", method="the result is a whole model")
+        return measured("yes", method=code("no_tensor_of_base"))
+    return measured("no", method=code("whole_model"))
 
 
 def evaluation_signer(signing: Signing | None, now: Timestamp) -> EvaluationSigner | None:
@@ -176,13 +175,13 @@ def security_section(manifest: Manifest, signing: Signing | None, scans: Value |
     """Digests, signature, log, scans."""
     digests = {"manifest": str(manifest.canonical_digest()), "weights": str(manifest.weights_digest)}
     if signing is None:
-        return Security.of_known(digests=measured(digests, method="SHA-256"), scans=scans)
+        return Security.of_known(digests=measured(digests, method=code("sha256")), scans=scans)
     log = signing.log_origin
     return Security.of_known(
-        digests=measured(digests, method="SHA-256"),
+        digests=measured(digests, method=code("sha256")),
         signature=measured({"algorithm": signing.algorithm, "key": signing.key_id}),
-        provenance_attestation=measured("SLSA provenance v1, signed with the registration"),
-        transparency_log=measured(log) if log else unknown("no log was named"),
+        provenance_attestation=measured(code("slsa_provenance_v1").to_json()),
+        transparency_log=measured(log) if log else unknown(code("no_log_named")),
         scans=scans,
     )
 
@@ -190,13 +189,20 @@ def security_section(manifest: Manifest, signing: Signing | None, scans: Value |
 def scans_value(scans: tuple[Scan, ...], tool_version: str) -> Value | None:
     """The scans as a value; None where none is told of, and unknown where none ran."""
     if scans and not any(scan.ran for scan in scans):
-        return unknown("; ".join(f"{scan.name}: not run, {scan.why}" for scan in scans))
+        return unknown(together(_not_run(scan) for scan in scans))
     rows = []
     for scan in scans:
-        row: dict[str, Any] = {"scan": scan.name, "what": scan.what}
-        outcome: dict[str, Any] = {"ran": "no", "why": scan.why}
+        row: dict[str, Any] = {"scan": scan.name, "what": scan.what.to_json()}
+        outcome: dict[str, Any] = {"ran": "no", "why": as_json(_why(scan))}
         if scan.ran:
             outcome = {"ran": "yes", "files": scan.files, "found": "nothing"}
         rows.append(row | outcome)
-    how = f"peft-registry {tool_version}, over the files of the result before it was registered"
-    return measured(rows, method=how) if rows else None
+    return measured(rows, method=code("scanned_before_registration", version=tool_version)) if rows else None
+
+
+def _why(scan: Scan) -> Code:
+    return code("no_reason_given") if scan.why is None else scan.why
+
+
+def _not_run(scan: Scan) -> Code:
+    return code("scan_not_run", scan=scan.name, because=_why(scan))

@@ -7,31 +7,32 @@ from typing import Any
 from peft_registry.registry.compliance.verdicts.gpai import TOLERANCE_PCT, dense_flop
 from peft_registry.schemas.base_model import CAUSAL_HEADS, BaseRecord
 from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.codes import Code, as_json, code, together
 from peft_registry.schemas.dataset import UNNAMED_ROWS, DataIdentity
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.methods import BLOCKS, DECLARED
 from peft_registry.schemas.modification import (
-    Code,
     Compute,
     DataUsed,
     ExcludedCompute,
     Method,
     Peft,
     Prompt,
+    Software,
     Step,
     Use,
 )
 from peft_registry.schemas.run import Environment, FollowedTraining, RunRecord
-from peft_registry.schemas.values import Value, derived, measured, unknown
+from peft_registry.schemas.values import Value, derived, measured, not_derived, unknown
 
 _UNDECLARED = "other"
 _BYTES_A_VALUE = {"float32": 4, "fp32": 4, "bfloat16": 2, "bf16": 2, "float16": 2, "fp16": 2}
 _DAYS_A_MONTH = 365.25 / 12
-_FILE = "the resolved training file"
+_FILE = code("resolved_training_file")
 # the key, in the inputs of the figures, of the runs that a run continued from; signed records hold it
 _EARLIER_RUNS = "went_on_from"
-CHOSEN_BY_LOOP = "the training loop"  # where an optimiser is from that the training file does not name
+CHOSEN_BY_LOOP = code("training_loop")  # where an optimiser is from that the training file does not name
 MERGED_RUNS = "ingredients"  # likewise of those that went into a merge
 
 
@@ -54,9 +55,9 @@ def method_section(run: RunRecord, optimiser: str | None = None) -> Method:
     if optimiser:  # what ran, where the training file leaves the choice to the loop
         optimiser_value = measured(optimiser, method=CHOSEN_BY_LOOP)
     return Method.of_known(
-        kind=measured(kind, method=f"the training file: {run.method}"),
-        objective=measured("next-token cross-entropy over the supervised tokens", method="the training loop"),
-        seed=measured(run.seed, method="the training file"),
+        kind=measured(kind, method=code("named_in_training_file", method=run.method)),
+        objective=measured(code("next_token_loss").to_json(), method=code("training_loop")),
+        seed=measured(run.seed, method=code("training_file")),
         hyperparameters=measured(hyperparameters, method=_FILE, evidence=(run.config_sha256,)),
         optimiser=optimiser_value,
         schedule=_from_config(training, "lr_scheduler_type"),
@@ -77,9 +78,9 @@ def _method_of_followed(
 ) -> Method:
     """The method of a run by somebody else's loop: what the script could have changed is as that run recorded it."""
     return Method(
-        kind=measured(kind, method=f"the model that {followed.trainer} trained: {run.method}"),
+        kind=measured(kind, method=code("model_trained_by", trainer=followed.trainer, method=run.method)),
         objective=followed.objective,
-        seed=measured(run.seed, method=f"the arguments of {followed.trainer}"),
+        seed=measured(run.seed, method=code("arguments_of_trainer", trainer=followed.trainer)),
         hyperparameters=measured(hyperparameters, method=_source_of_settings(run), evidence=(run.config_sha256,)),
         optimiser=followed.optimiser,
         schedule=followed.schedule,
@@ -103,7 +104,7 @@ def peft_section(run: RunRecord) -> Peft:
 
 def trainable_parameters(run: RunRecord) -> Value:
     """How many parameters the run trained."""
-    return measured(run.parameters_trainable, "parameters", method="counted before the run")
+    return measured(run.parameters_trainable, "parameters", method=code("counted_before_run"))
 
 
 def step_section(run: RunRecord) -> Step:
@@ -111,7 +112,7 @@ def step_section(run: RunRecord) -> Step:
     kinds = [entry for entry in run.coverage or () if entry.weights]
     if not kinds:
         return Step()
-    how = "counted over the matrices of the base before the run; embeddings and output head are left out"
+    how = code("counted_over_matrices_before_run")
     weights = sum(entry.weights for entry in kinds)
     adapted = sum(entry.adapted for entry in kinds)
     return Step(
@@ -132,21 +133,20 @@ def prompt_section(run: RunRecord) -> Prompt:
     )
 
 
-def code_section(environment: Environment, followed: FollowedTraining | None = None) -> Code:
+def code_section(environment: Environment, followed: FollowedTraining | None = None) -> Software:
     """Which software ran; `followed` where the script was somebody else's."""
     software = {"python": environment.python, "platform": environment.platform, "libraries": environment.libraries}
-    commit = unknown(f"a release was run: {environment.code_version}")
+    commit = unknown(code("release_was_run", version=environment.code_version))
     if followed is not None:
-        digest = f"; the file that was run has the digest {followed.script.value}" if followed.script.known else ""
-        commit = unknown(f"the script was not looked for in a repository{digest}")
+        commit = unknown(code("script_not_looked_for"))
+        if followed.script.known:
+            commit = unknown(code("script_not_looked_for_file_known", digest=str(followed.script.value)))
     if environment.code_commit:
         commit = measured(environment.code_commit)
-    return Code(
+    return Software(
         commit=commit,
-        environment_digest=derived(
-            str(canonical_digest(software)), method="SHA-256 of the canonical JSON of Python, platform and libraries"
-        ),
-        libraries=measured(dict(environment.libraries), method="the installed distributions"),
+        environment_digest=derived(str(canonical_digest(software)), method=code("sha256_of_software")),
+        libraries=measured(dict(environment.libraries), method=code("installed_distributions")),
         dependency_sbom=_dependency_list(environment),
     )
 
@@ -155,13 +155,9 @@ def _dependency_list(environment: Environment) -> Value:
     """The digest of the list of distributions that the record of the run holds."""
     listed = environment.distributions
     if not listed:
-        return unknown("the run did not record the distributions that it needed")
+        return unknown(code("distributions_not_recorded"))
     lines = "".join(f"{name}=={version}\n" for name, version in sorted(listed.items()))
-    how = (
-        f"SHA-256 of {len(listed)} lines name==version, this tool and all that it needs, sorted; the names and versions are in "
-        "the provenance statement"
-    )
-    return derived(str(Digest.of(lines.encode())), method=how)
+    return derived(str(Digest.of(lines.encode())), method=code("sha256_of_distributions", lines=len(listed)))
 
 
 def data_sections(run: RunRecord) -> tuple[DataUsed, ...]:
@@ -211,20 +207,21 @@ def compute_section(run: RunRecord, earlier: Sequence[dict[str, Any]] = (), base
                 "step_param_update_flop": step["param_update_flop"],
                 _EARLIER_RUNS: list(earlier),
             },
-            method=f"{inputs.method}; the figures of each run, which are added up, from its run record",
+            method=together([*([inputs.method] if inputs.method else []), code("figures_of_runs_added_up")]),
         )
         summands = [{"ingredient": "this run", **step}, *earlier]
-        how = "{} of this run and of every run that it went on from, each once"
-        conservative = flop_sum(summands, "conservative_flop", how)
-        update = flop_sum(summands, "param_update_flop", how)
+        conservative = flop_sum(
+            summands, "conservative_flop", code("sum_of_run_and_earlier", figure="conservative_flop")
+        )
+        update = flop_sum(summands, "param_update_flop", code("sum_of_run_and_earlier", figure="param_update_flop"))
     figure = used.conservative_flop
-    formula = derived(figure.method or "6·P·D", method="the formula of the conservative figure")
-    tolerance = derived(TOLERANCE_PCT, "%", method="the tolerance that GL J123 names; not estimated for this run")
+    formula = derived(as_json(figure.method or code("dense_formula")), method=code("formula_of_conservative_figure"))
+    tolerance = derived(TOLERANCE_PCT, "%", method=code("tolerance_of_guidelines_for_run"))
     if run.followed is not None and not figure.known:
         # of a figure that is unknown there is neither
         formula = figure
         tolerance = figure
-    days = _scaled(used.wall_seconds, 1 / 86400, "days", "wall-clock seconds / 86 400")
+    days = _scaled(used.wall_seconds, 1 / 86400, "days", code("wall_seconds_as_days"))
     return Compute(
         param_update_flop=update,
         conservative_flop=conservative,
@@ -234,7 +231,7 @@ def compute_section(run: RunRecord, earlier: Sequence[dict[str, Any]] = (), base
         uncertainty_pct=tolerance,
         hardware=used.hardware,
         wall_clock_days=days,
-        hardware_days=_scaled(used.hardware_hours, 1 / 24, "days", "device hours / 24"),
+        hardware_days=_scaled(used.hardware_hours, 1 / 24, "days", code("device_hours_as_days")),
         nca_range=_months(days),
     )
 
@@ -245,8 +242,8 @@ def step_flop(compute: Compute) -> Value:
         return compute.conservative_flop
     flop = compute.inputs.value.get("step_flop")
     if flop is None:
-        return unknown("not derived: the compute of this run is not recorded")
-    return derived(flop, "FLOP", method="6·P·D of this run alone")
+        return not_derived(code("compute_of_run_not_recorded"))
+    return derived(flop, "FLOP", method=code("dense_flop_of_run_alone"))
 
 
 def counts_earlier_runs(compute: Compute) -> bool:
@@ -279,12 +276,9 @@ def _is_flop_row(row: Any) -> bool:  # any JSON value
 def _formula(run: RunRecord, base: BaseRecord | None) -> Value:
     """P and D that give the conservative figure by 6·P·D, and what they are; derived where D was solved from the figure."""
     used = run.compute
-    what = "P all parameters of the base, D tokens with padding, virtual tokens, repeats over epochs and trials"
+    what = code("inputs_of_dense_formula")
     if run.followed is not None:
-        what = (
-            "P all parameters of the base, D positions that went through the model while it was trained, with padding, repeats "
-            "over epochs and passes of a reference model"
-        )
+        what = code("inputs_of_dense_formula_followed")
     if used.dense_inputs is not None:
         return measured({"P": used.dense_inputs.parameters, "D": used.dense_inputs.positions}, method=what)
     figure = used.conservative_flop.number
@@ -296,7 +290,7 @@ def _formula(run: RunRecord, base: BaseRecord | None) -> Value:
         return measured({"P": parameters, "D": used.tokens.value}, method=what)
     return derived(
         {"P": parameters, "D": figure / (6 * parameters)},
-        method="P all parameters of the base; D = figure / (6·P), because the run did not record its virtual tokens",
+        method=code("inputs_solved_for_positions"),
     )
 
 
@@ -318,27 +312,29 @@ def _flop_row(ancestor: TrainedRun) -> dict[str, Any]:
     return row
 
 
-def flop_sum(rows: list[dict[str, Any]], key: str, how: str) -> Value:
-    """The sum of one figure, unknown where that of a run is; `how` says with `{}` for the figure what is summed."""
+def flop_sum(rows: list[dict[str, Any]], key: str, how: Code) -> Value:
+    """The sum of one figure, unknown where that of a run is; `how` says what is summed."""
     if not rows:  # and not 0: what trained without a record has computed as well
-        return unknown("not derived: no training run is recorded")
+        return not_derived(code("no_run_recorded"))
     missing = [row["ingredient"] for row in rows if row[key] is None]
     if missing:
-        return unknown(f"not derived: the compute of {', '.join(missing)} is not recorded")
-    return derived(float(sum(row[key] for row in rows)), "FLOP", method=how.format(key))
+        return not_derived(code("compute_of_runs_not_recorded", runs=missing))
+    return derived(float(sum(row[key] for row in rows)), "FLOP", method=how)
 
 
 def use_section(environment: Environment, dtype: str, base: BaseRecord | None) -> Use:
     """What follows for use from the base and the environment; what it is for only people know."""
-    software = derived(dict(environment.libraries), method="the versions that it was made with")
+    software = derived(dict(environment.libraries), method=code("versions_made_with"))
     if base is None:
         return Use(required_software=software)
     longest_input = longest_output = modalities = None
     if base.context_length is not None:
-        longest_input = measured(base.context_length, "tokens", method="context length in the base's configuration")
-        longest_output = derived(base.context_length, "tokens", method="input and output share the context")
+        longest_input = measured(base.context_length, "tokens", method=code("context_length_configured"))
+        longest_output = derived(base.context_length, "tokens", method=code("input_and_output_share_context"))
     if base.architecture.endswith(CAUSAL_HEADS):
-        modalities = derived({"input": ["text"], "output": ["text"]}, method=f"the base is a {base.architecture}")
+        modalities = derived(
+            {"input": ["text"], "output": ["text"]}, method=code("base_is_a", architecture=base.architecture)
+        )
     return Use.of_known(
         required_software=software,
         required_hardware=_weights_memory(base.parameters_total, dtype),
@@ -353,16 +349,18 @@ def _data(data: DataIdentity, run: RunRecord) -> DataUsed:
     known = [count for count in tokens if count is not None]
     n_tokens = None
     if tokens and len(known) == len(tokens):
-        n_tokens = measured(sum(known), "tokens", method="the base's tokenizer")
+        n_tokens = measured(sum(known), "tokens", method=code("tokenizer_of_base"))
     epochs = _from_config(_block(run, "training"), "num_train_epochs")
     is_trained_on = any(selection.split == "train" for selection in data.selections)
     return DataUsed.of_known(
         name=measured(data.name),
-        digest=measured(str(data.sha256), method="SHA-256 of the file"),
-        splits=measured([selection.to_json() for selection in data.selections], method="the rows that were used"),
-        modality=measured("text", method=f"read as {data.format}"),
-        n_points=measured(sum(selection.rows for selection in data.selections), "rows", method="rows that were used"),
-        unit=measured("row", method="one row of the file is one data point"),
+        digest=measured(str(data.sha256), method=code("sha256_of_file")),
+        splits=measured([selection.to_json() for selection in data.selections], method=code("rows_that_were_used")),
+        modality=measured("text", method=code("read_as", format=data.format)),
+        n_points=measured(
+            sum(selection.rows for selection in data.selections), "rows", method=code("count_of_rows_used")
+        ),
+        unit=measured("row", method=code("row_of_file_is_data_point")),
         bytes=measured(data.bytes, "bytes"),
         n_tokens=n_tokens,
         epochs=epochs if is_trained_on else None,
@@ -372,34 +370,30 @@ def _data(data: DataIdentity, run: RunRecord) -> DataUsed:
 def _followed_data(data: DataIdentity, followed: FollowedTraining) -> DataUsed:
     """The rows as the trainer held them; of which of them it went through the run says what it could tell."""
     tokens = [selection.tokens for selection in data.selections]
-    name = unknown("the trainer's data set has no name")
+    name = unknown(code("data_set_has_no_name"))
     if data.name != UNNAMED_ROWS:
-        name = measured(data.name, method="as the trainer's data set is called")
+        name = measured(data.name, method=code("name_of_data_set"))
     n_tokens = None
     if tokens and None not in tokens:
-        n_tokens = measured(
-            sum(count or 0 for count in tokens), "tokens", method="token ids in the rows, each row once"
-        )
+        n_tokens = measured(sum(count or 0 for count in tokens), "tokens", method=code("token_ids_in_rows"))
     return DataUsed.of_known(
         name=name,
-        digest=measured(str(data.sha256), method="SHA-256 of the canonical JSON of the rows, one a line"),
-        splits=measured(
-            [selection.to_json() for selection in data.selections], method="the rows that the trainer was given"
-        ),
+        digest=measured(str(data.sha256), method=code("sha256_of_rows")),
+        splits=measured([selection.to_json() for selection in data.selections], method=code("rows_given_to_trainer")),
         modality=followed.modality,
         n_points=followed.rows_used,
-        unit=measured("row", method="one row of the trainer's data set is one data point"),
-        bytes=measured(data.bytes, "bytes", method="of the canonical JSON of the rows"),
+        unit=measured("row", method=code("row_of_data_set_is_data_point")),
+        bytes=measured(data.bytes, "bytes", method=code("bytes_of_rows")),
         n_tokens=n_tokens,
         epochs=followed.epochs,
     )
 
 
-def _source_of_settings(run: RunRecord) -> str:
+def _source_of_settings(run: RunRecord) -> Code:
     """What says the settings of a run."""
     if run.followed is None:
         return _FILE
-    return f"the arguments of {run.followed.trainer}, and the configuration of the adapter that it trained"
+    return code("arguments_and_adapter_configuration", trainer=run.followed.trainer)
 
 
 def _block(run: RunRecord, name: str) -> dict[str, Any]:
@@ -412,15 +406,15 @@ def _method_blocks(run: RunRecord) -> dict[str, dict[str, Any]]:
     return {name: _block(run, name) for name in BLOCKS if isinstance(run.config.get(name), dict)}
 
 
-def _from_config(block: dict[str, Any], *names: str, source: str = _FILE) -> Value | None:
+def _from_config(block: dict[str, Any], *names: str, source: Code = _FILE) -> Value | None:
     setting = next((block[name] for name in names if block.get(name) is not None), None)
     return None if setting is None else measured(setting, method=source)
 
 
-def _scaled(value: Value, factor: float, unit: str, method: str) -> Value:
+def _scaled(value: Value, factor: float, unit: str, method: Code) -> Value:
     number = value.number
     if number is None:
-        return unknown(f"not derived: {value.reason or 'the value is not a number'}")
+        return not_derived(value.reason or code("not_a_number"))
     return derived(number * factor, unit, method=method)
 
 
@@ -431,13 +425,12 @@ def _months(days: Value) -> Value:
     months = days.value / _DAYS_A_MONTH
     names = ((1, "<1 month"), (3, "1-3 months"), (6, "3-6 months"))
     text = next((name for limit, name in names if months < limit), ">6 months")
-    return derived(text, method="from the training time in days")
+    return derived(text, method=code("from_training_days"))
 
 
 def _weights_memory(parameters: int, dtype: str) -> Value | None:
     size = _BYTES_A_VALUE.get(dtype.removeprefix("torch."))
     if size is None:
         return None
-    gigabytes = parameters * size / 1e9
-    text = f"{gigabytes:.2g} GB for the weights in {dtype.removeprefix('torch.')}"
-    return derived(text, method="parameters × bytes of one value; activations and cache come on top")
+    needs = code("memory_for_weights", gigabytes=parameters * size / 1e9, dtype=dtype.removeprefix("torch."))
+    return derived(needs.to_json(), method=code("parameters_times_bytes"))

@@ -12,17 +12,18 @@ from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES, refuse_co
 from peft_registry.registry.intake.paths import scan_folder
 from peft_registry.registry.intake.pickle import refuse_pickle
 from peft_registry.registry.intake.secrets import require_no_secrets
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.manifest import UNSIGNED_PATHS
 
 # what a training or a merge writes from settings of the user's; a base's own templates are code-like text, full of "token ="
 SETTINGS = ("adapter_config.json", "config.json", "generation_config.json", "composition.json")
 _NOT_RUN = (
-    Scan(name="malware", what="code that no rule above knows", ran=False, why="this tool has no scanner for it"),
+    Scan(name="malware", what=code("scan_of_unknown_code"), ran=False, why=code("no_scanner")),
     Scan(
         name="poisoning",
-        what="behaviour that training data or the base planted",
+        what=code("scan_of_planted_behaviour"),
         ran=False,
-        why="this tool has no test for it; the bias evaluation is none",
+        why=code("no_test_for_planted_behaviour"),
     ),
 )
 
@@ -47,12 +48,12 @@ def scans_of(folder: Path, *, with_values: bool = True) -> tuple[Scan, ...]:
         require_no_secrets(read_json(data, what=file.path, family="intake"), what=file.path)
     weights = [folder / file.path for file in files if file.path.endswith(WEIGHTS_SUFFIX)]
     ran = [
-        Scan(name="links and unsafe names", what="of every file", files=len(files)),
-        Scan(name="unsafe serialisation", what="pickles, by extension and by content", files=len(files)),
-        Scan(name="code", what="program files, and configurations that import some", files=len(files)),
-        Scan(name="secrets", what="forms of keys and tokens, in the settings", files=len(settings)),
+        Scan(name="links and unsafe names", what=code("scan_of_every_file"), files=len(files)),
+        Scan(name="unsafe serialisation", what=code("scan_of_pickles"), files=len(files)),
+        Scan(name="code", what=code("scan_of_code"), files=len(files)),
+        Scan(name="secrets", what=code("scan_of_secrets"), files=len(settings)),
     ]
     if with_values:
         hash_weights(weights, family="intake", with_file_digest=True, require_finite=True)
-        ran.append(Scan(name="NaN and infinity", what="every value of the weights", files=len(weights)))
+        ran.append(Scan(name="NaN and infinity", what=code("scan_of_values"), files=len(weights)))
     return (*ran, *_NOT_RUN)

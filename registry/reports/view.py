@@ -23,7 +23,7 @@ from peft_registry.registry.reports.evaluation_view import (
 from peft_registry.registry.reports.first_page import answers_of, command_that_answers
 from peft_registry.registry.reports.merge_view import merge_figures
 from peft_registry.registry.reports.open_fields import named_gaps, owed_of
-from peft_registry.registry.reports.text import THIN, first_lines, number, size, value_text, whole
+from peft_registry.registry.reports.text import THIN, first_lines, number, plain, size, value_text, whole
 from peft_registry.registry.reports.verification_text import how_to_verify
 from peft_registry.registry.reports.version_facts import KeyHolders, PageChecks, RecordHistory, VersionFacts
 from peft_registry.registry.reports.wording import BROKEN_MEANS, NO_CLAIM, NOTICE, UNVERIFIED_MEANS, VERIFIED_MEANS
@@ -262,7 +262,7 @@ def _scans_text(value: Value) -> str:
     if not isinstance(value.value, list):
         return value_text(value)
     ran = [f"{row['scan']} (found {row['found']})" for row in value.value if row["ran"] == "yes"]
-    not_run = [f"{row['scan']} ({row['why']})" for row in value.value if row["ran"] != "yes"]
+    not_run = [f"{row['scan']} ({plain(row['why'])})" for row in value.value if row["ran"] != "yes"]
     return f"ran: {', '.join(ran) or 'none'}; did not run: {', '.join(not_run) or 'none'}"
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from peft_registry.registry.compliance.modification import ChangeFigures
+from peft_registry.schemas.codes import code, together
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.trainer.merge.adapter_change import change_of_adapter, change_of_model
 from peft_registry.trainer.merge.bundle import mergeable_part
@@ -12,7 +13,7 @@ def figures_of_model(base: Path, artifact: Path) -> ChangeFigures:
     """Of a whole model: every tensor compared with the base's."""
     whole = change_of_model(base, artifact)
     if whole is None:
-        return ChangeFigures(norm_unknown="not measured: the result holds other tensors than the base")
+        return ChangeFigures(norm_unknown=code("other_tensors_than_base"))
     return ChangeFigures(
         changed=whole.changed,
         added=0,
@@ -20,7 +21,7 @@ def figures_of_model(base: Path, artifact: Path) -> ChangeFigures:
         relative_norm=whole.relative_norm,
         modules=whole.modules,
         base_untouched=False,
-        method="every tensor of the result compared with the base's",
+        method=code("every_tensor_compared"),
     )
 
 
@@ -36,16 +37,14 @@ def figures_of_adapter(base: Path, artifact: Path, *, added: int, is_quantized: 
     beside = ChangeFigures(added=added, base_untouched=True)
     part, why_not = mergeable_part(artifact)
     if part is None:
-        return beside.revised(norm_unknown=f"there is none: {why_not}")
+        return beside.revised(norm_unknown=code("no_norm", because=str(why_not)))
     try:
         change = change_of_adapter(base, part)
     except InputRefused as error:  # this version cannot say it in weights; the adapter runs all the same
-        return beside.revised(norm_unknown=f"not derived: {error.what}: {error.why}")
-    how = (
-        "‖Δ‖_F / ‖W‖_F over the whole base as it is stored, Δ what the adapter adds; low-rank parts from their factors"
-    )
+        return beside.revised(norm_unknown=code("not_derived", because=str(error)))
+    how = [code("norm_of_what_is_added")]
     if is_quantized:
-        how += "; it was trained on the base in 4 bits"
+        how.append(code("trained_in_4_bits"))
     if part != artifact:
-        how += "; the prompt beside it changes no weight"
-    return beside.revised(relative_norm=change.relative_norm, modules=change.modules, norm_method=how)
+        how.append(code("prompt_changes_no_weight"))
+    return beside.revised(relative_norm=change.relative_norm, modules=change.modules, norm_method=together(how))

@@ -83,7 +83,7 @@ def test_the_dequantised_base_is_the_default_and_passes(place: tuple[Registry, P
     assert found.version is not None
     assert verify_version(registry, found.version).verdict == "verified"
     view = found.modification.base[0].quantised_view.value
-    assert view == {"while training": "nf4, double", "for the merge": "through 4 bits and back"}
+    assert view == {"while training": "nf4, double", "for the merge": {"code": "base_through_4_bits"}}
 
 
 def test_the_original_base_is_refused_and_its_distance_told(place: tuple[Registry, Path]) -> None:

@@ -14,7 +14,9 @@ from peft_registry.registry.compliance.record_changes import changes_between
 from peft_registry.registry.compliance.recorded_result import Scan, scans_value
 from peft_registry.registry.compliance.superseding import newly_declared, superseding
 from peft_registry.registry.exports.model_card import model_card
+from peft_registry.registry.reports.text import value_text
 from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.modification import ASKED, ModificationRecord
 from peft_registry.schemas.report import ReportView
 from peft_registry.schemas.values import declared, derived, measured, unknown
@@ -59,12 +61,17 @@ def test_completeness_is_not_claimed_for_empty_sections():
 
 
 def test_a_probe_that_never_ran_is_not_reported_as_passed():
-    ran = Scan(name="secrets", what="forms of keys", files=2)
-    not_run = Scan(name="malware", what="code", ran=False, why="this tool has no scanner for it")
+    ran = Scan(name="secrets", what=code("scan_of_secrets"), files=2)
+    not_run = Scan(name="malware", what=code("scan_of_unknown_code"), ran=False, why=code("no_scanner"))
     record = a_record(scans=(ran, not_run))
     (passed, never) = record.security.scans.value
     assert (passed["ran"], passed["found"]) == ("yes", "nothing")
-    assert never == {"scan": "malware", "what": "code", "ran": "no", "why": "this tool has no scanner for it"}
+    assert never == {
+        "scan": "malware",
+        "what": {"code": "scan_of_unknown_code"},
+        "ran": "no",
+        "why": {"code": "no_scanner"},
+    }
     assert "did not run: malware (this tool has no scanner for it)" in page(a_view(record))
     none = scans_value((not_run,), TOOL)
     assert none is not None
@@ -145,7 +152,10 @@ def test_a_hash_of_the_configuration_is_not_given_as_the_models():
 def test_hardware_requirements_do_not_come_from_nowhere():
     run = a_run_record()
     needs = a_record().use.required_hardware
-    assert (needs.value, needs.source) == ("0.27 GB for the weights in bfloat16", "derived")  # 134 515 008 × 2 bytes
+    assert (value_text(needs), needs.source) == (
+        "0.27 GB for the weights in bfloat16",
+        "derived",
+    )  # 134 515 008 × 2 bytes
     assert "parameters × bytes of one value" in str(needs.method)
     on_a_gpu = run.environment.revised(device="cuda", processor="NVIDIA H100", threads=16)
     compute = some_compute(hardware=measured("cuda: NVIDIA H100"))

@@ -14,6 +14,7 @@ from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.compliance.modification import ChangeFigures
 from peft_registry.registry.compliance.recorded_result import Signing
 from peft_registry.registry.compliance.stated import FactMalformed, FactNotDeclarable
+from peft_registry.registry.reports.text import value_text
 from peft_registry.schemas.codes import says
 from peft_registry.schemas.modification import DeclaredPower
 from peft_registry.schemas.values import declared, derived, imported, measured, unknown
@@ -337,7 +338,7 @@ def test_figures_for_authorities_are_orders_of_magnitude_and_ranges():
     assert record.content.size_range.value == "<1 B tokens"
     assert record.content.latest_acquisition.value == "09/2026"
     assert not a_modification_record().content.latest_acquisition.known
-    assert "LlamaForCausalLM" in record.product.architecture.value
+    assert value_text(record.product.architecture) == "LlamaForCausalLM, changed by lora"
 
 
 def test_the_list_of_dependencies_is_bound_by_a_digest_that_anybody_can_compute():

@@ -44,7 +44,7 @@ def test_the_record_says_of_each_scan_whether_it_ran(result):
     rows = {row["scan"]: row for row in value.value}
     assert rows["code"] == {
         "scan": "code",
-        "what": "program files, and configurations that import some",
+        "what": {"code": "scan_of_code"},
         "ran": "yes",
         "files": 2,
         "found": "nothing",
