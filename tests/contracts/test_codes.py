@@ -28,6 +28,7 @@ NOT_CONVERTED = frozenset(
         "importing",
         "inheritance",
         "inherited_terms",
+        "licence_terms",
         "made_as_recorded",
         "recorded_evaluation",
         "retention",
