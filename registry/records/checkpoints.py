@@ -17,7 +17,6 @@ from peft_registry.registry.database.log_store import LogDamaged, SqlLogStore, a
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry, newest_checkpoints
 from peft_registry.registry.intake.json import MalformedJson
-from peft_registry.registry.records.new_entries import NewEntries
 from peft_registry.registry.records.snapshots import (
     Snapshot,
     SnapshotMalformed,
@@ -242,6 +241,8 @@ def pending_problems(registry: Registry, tx: catalog.Transaction) -> tuple[Pendi
 
 def problems_behind(registry: Registry, tx: catalog.Transaction, before: Snapshot | None) -> tuple[PendingProblem, ...]:
     """As `pending_problems`, behind a snapshot; None for all entries."""
+    from peft_registry.registry.records.new_entries import NewEntries
+
     store = SqlLogStore(tx)
     changes = NewEntries(registry, tx, before)
     problems = []
@@ -350,6 +351,8 @@ def _require_first(registry: Registry, size: int, root: bytes) -> None:
 
 def _follow_new_entries(registry: Registry, tx: catalog.Transaction, before: Snapshot | None) -> None:
     """Check every entry behind the last snapshot, follow it in the tree, and append the snapshot that says so."""
+    from peft_registry.registry.records.new_entries import NewEntries
+
     size = SqlLogStore(tx).size()
     changes = NewEntries(registry, tx, before)
     for index in range(_first_new(before), size):

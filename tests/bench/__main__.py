@@ -47,7 +47,7 @@ def start_up(folder: Path) -> None:
         base = add_a_base(registry, folder / "base")
         for number in range(20):
             register_version(registry, an_artifact(folder / f"a{number}", base, value=number / 32))
-    for bar, arguments in ((0.3, ["--help"]), (0.8, ["list", "--home", str(folder / "home")])):
+    for bar, arguments in ((0.3, ["--help"]), (0.6, ["list", "--home", str(folder / "home")])):
         seconds = [cpu_seconds([sys.executable, "-m", "peft_registry.cli.main", *arguments]) for _ in range(REPEATS)]
         print(f"start-up     registry {arguments[0]:<8} {statistics.median(seconds):.2f} CPU s  (bar {bar})")
 

@@ -167,6 +167,17 @@ def test_listing_loads_nothing_that_trains_browses_or_migrates(tmp_path: Path, h
     assert not loaded & SLOW_TO_IMPORT
 
 
+def test_listing_loads_nothing_that_is_only_asked_before_a_checkpoint_is_signed(tmp_path: Path) -> None:
+    with a_home(tmp_path / "home", now=utc_now()) as registry:
+        register_adapter(registry, tmp_path)
+    words = ["list", "--home", str(tmp_path / "home")]
+    loaded = modules_after(f"from peft_registry.cli.main import run\nassert run({words}) == 0", cwd=tmp_path)
+    assert "peft_registry.registry.verification.signed_versions" in loaded
+    rooms = {".".join(name.split(".")[1:3]) for name in loaded if name.startswith("peft_registry.")}
+    assert not rooms & {"registry.compliance", "registry.gate", "registry.evaluation", "registry.use_cases"}
+    assert not packages(loaded) & {*SLOW_TO_IMPORT, "yaml", "fsspec", "jinja2"}
+
+
 def test_verifying_loads_no_deep_learning_stack(tmp_path: Path) -> None:
     loaded = packages(
         modules_after(
