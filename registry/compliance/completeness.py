@@ -24,7 +24,6 @@ from peft_registry.schemas.report import Gap
 from peft_registry.schemas.values import Value
 
 _READ_TOGETHER = 40  # records: who reads many versions counts all of them before the first is shown
-_LOW_RANK = frozenset({"r", "alpha", "dropout", "target_modules"})
 PROVIDER_VERDICTS = (
     "provider_of_original_model",
     "own_gpai_candidate",
@@ -155,7 +154,10 @@ def conditions_of(record: RecordSections) -> Conditions:
         "non_eu": record.modifier.country.known and record.modifier.country.value not in field_rules().eu_members,
         "not_exempt": not is_exempt(record),
         "adapter": method is not None and method.is_adapter,
-        "lowrank": settings >= _LOW_RANK,
+        "ranked": "r" in settings,
+        "scaled": "alpha" in settings,
+        "dropped": "dropout" in settings,
+        "targeted": "target_modules" in settings,
         "prompt": "num_virtual_tokens" in settings,
         "quantised": in_few_bits or any(base.quantised_view.known for base in record.base),
         "media": makes_media(record),

@@ -15,6 +15,7 @@ from peft_registry.registry.compliance.answer_forms import AnswerForm
 from peft_registry.registry.compliance.recent import OfRecent
 from peft_registry.schemas.answers import AREA_ROLES, Area
 from peft_registry.schemas.document import Document, Frozen
+from peft_registry.schemas.methods import OF_KIND
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.values import Timestamp, Value
 
@@ -250,7 +251,8 @@ def field_rules() -> FieldRules:
 
 
 def _with_bounds(node: Any, quantities: dict[str, Any], days: dict[str, Any]) -> Any:
-    """The data, any JSON, in which each form of a number or a day holds the bounds of its kind; its own bounds stand."""
+    """The data, any JSON, in which each form of a number or a day holds the bounds of its kind; its own bounds stand. A choice of
+    methods has the words of all that are declared."""
     if isinstance(node, list):
         return [_with_bounds(item, quantities, days) for item in node]
     if not isinstance(node, dict):
@@ -258,7 +260,9 @@ def _with_bounds(node: Any, quantities: dict[str, Any], days: dict[str, Any]) ->
     bounds: dict[str, Any] = quantities[node["quantity"]] if "quantity" in node else {}
     if node.get("type") in _DAYS:
         bounds = days
-    form = {key: _with_bounds(item, quantities, days) for key, item in node.items() if key != "quantity"}
+    form = {key: _with_bounds(item, quantities, days) for key, item in node.items() if key not in ("quantity", "of")}
+    if node.get("of") == "methods":  # each method brings its own word
+        form["values"] = [*OF_KIND, *form["values"]]
     return bounds | form
 
 

@@ -5,7 +5,7 @@ A file of this folder holds a `METHOD`, or several in `METHODS` where they are a
 
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from peft_registry.schemas.block import Block
 from peft_registry.schemas.methods.declaration import LAST, MethodDeclaration, TrainableMethod
@@ -31,17 +31,24 @@ DECLARED: Mapping[str, MethodDeclaration] = _in_order()
 METHODS: Mapping[str, TrainableMethod] = {
     name: method for name, method in DECLARED.items() if isinstance(method, TrainableMethod)
 }
-# the declaration that reads an adapter of a peft type; variants that are stored as another method's adapter come after it
-OF_PEFT_TYPE: Mapping[str, MethodDeclaration] = {
-    method.peft_type: method for method in reversed(tuple(DECLARED.values())) if method.peft_type is not None
-}
 METHOD_NAMES: tuple[str, ...] = tuple(METHODS)
 # the blocks of a training file by name; a file may hold those of several methods, and only those that its method reads count
 BLOCKS: Mapping[str, type[Block]] = {name: method.block for name, method in METHODS.items() if method.block is not None}
-# what a modification record calls by a word; a switch of a method may have one of its own
-OF_KIND: Mapping[str, MethodDeclaration] = {
-    kind: method for method in reversed(tuple(DECLARED.values())) for kind in (*method.kinds.values(), method.kind)
-}
+
+
+def _first_with(keys: Callable[[MethodDeclaration], Iterable[str]]) -> Mapping[str, MethodDeclaration]:
+    """The declarations by their keys; of several with one key the first: variants come after what they are variants of."""
+    found: dict[str, MethodDeclaration] = {}
+    for method in DECLARED.values():
+        for key in keys(method):
+            found.setdefault(key, method)
+    return found
+
+
+# the declaration that reads the adapters of a type of peft
+OF_PEFT_TYPE: Mapping[str, MethodDeclaration] = _first_with(lambda method: filter(None, [method.peft_type]))
+# the declaration of what a modification record calls by a word; a switch of a method may have one of its own
+OF_KIND: Mapping[str, MethodDeclaration] = _first_with(lambda method: (method.kind, *method.kinds.values()))
 
 
 def in_few_bits(method: MethodDeclaration) -> MethodDeclaration:

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from peft_registry.schemas.block import Block
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.methods.declaration import Advice, Default, Tensor, TrainableMethod
 
 _MODULE = "bottleneck_adapter"
@@ -48,7 +49,7 @@ METHOD = TrainableMethod(
         Tensor("bottleneck_up.weight", axis=0, neutral=0.0, is_of_weight=False),
         Tensor("bottleneck_up.bias", axis=0, neutral=0.0, is_of_weight=False),
     ),
-    no_weight="its layers are not linear, so that no change of the weights around them does the same",
+    no_weight=code("layers_not_linear"),
     place=4,
     summary="small non-linear layers after sub-layers",
     block=BottleneckBlock,

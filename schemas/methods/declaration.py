@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, Literal, Protocol, TypeVar, get_args
 
 from peft_registry.schemas.block import Block
+from peft_registry.schemas.codes import Code
 from peft_registry.schemas.manifest import Layout
 
 Goal = Literal["latency", "bias_mitigation", "many_tasks"]
@@ -128,7 +129,8 @@ class MethodDeclaration:
         other_keys: the other keys that peft reads.
         tensors: every kind of tensor that its file may hold, besides modules of the base that were saved whole.
         no_weight: why what it does is no change of any weight; None where it is one.
-        folds: whether `registry merge` can fold it into weights of the base.
+        folds: whether `registry merge` folds it into weights of the base; that it does not is no fact about the adapter.
+        other_reason: why it does not, where it is another than `no_weight`, and not that nobody has implemented it.
         imported_first: the module that makes peft know it; None where peft does by itself.
         module: in `trainer/methods`, what loads it, and trains and saves it where it can be trained.
     """
@@ -142,8 +144,9 @@ class MethodDeclaration:
     settings: Mapping[str, str] = field(default_factory=dict)
     other_keys: tuple[str, ...] = ()
     tensors: tuple[Tensor, ...] = ()
-    no_weight: str | None = None
+    no_weight: Code | None = None
     folds: bool = False
+    other_reason: str | None = None
     imported_first: str | None = None
     module: str
 
@@ -157,7 +160,9 @@ class MethodDeclaration:
         """Why `registry merge` leaves it beside the weights; None where it does not."""
         if self.folds:
             return None
-        return self.no_weight or f"folding {self.title} into weights is not implemented"
+        if self.no_weight is not None:
+            return str(self.no_weight)
+        return self.other_reason or f"merging {self.title} adapters is not implemented here"
 
     @property
     def recorded_settings(self) -> frozenset[str]:

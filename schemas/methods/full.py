@@ -17,6 +17,7 @@ METHOD = TrainableMethod(
     kind="full_ft",
     layout="model",
     module="full",
+    other_reason="the result is a whole model, and nothing stands beside it",
     place=0,
     summary="train every weight",
     block=FullBlock,

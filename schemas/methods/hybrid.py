@@ -4,7 +4,9 @@ from pydantic import Field
 
 from peft_registry.schemas.block import Block
 from peft_registry.schemas.methods.declaration import Advice, Conflict, Default, Obstacle, TrainableMethod
+from peft_registry.schemas.methods.lora import METHOD as LORA
 from peft_registry.schemas.methods.lora import RATE_DEFAULT, SETTINGS_DEFAULTS, LoraBlock
+from peft_registry.schemas.methods.prompt_tuning import METHOD as PROMPT_TUNING
 
 
 class HybridBlock(Block):
@@ -20,9 +22,11 @@ METHOD = TrainableMethod(
     name="hybrid",
     title="a hybrid of prompt and LoRA",
     peft_type=None,
-    kind="other",
+    kind="hybrid",
     layout="bundle",
     module="hybrid",
+    other_reason="its LoRA is folded, and the virtual tokens stay in front of the text",
+    settings={**LORA.settings, **PROMPT_TUNING.settings},
     place=8,
     summary="prompt tuning and LoRA together, two adapters in one artifact",
     block=HybridBlock,

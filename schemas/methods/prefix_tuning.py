@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from peft_registry.schemas.block import Block
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.methods.declaration import Advice, Default, Obstacle, Tensor, TrainableMethod
 
 
@@ -39,7 +40,7 @@ METHOD = TrainableMethod(
         "token_dim",
     ),
     tensors=(Tensor("prompt_embeddings", axis=1, neutral="mean prefix", is_shared=True),),
-    no_weight="learned keys and values in front of each layer are no change of any weight",
+    no_weight=code("keys_and_values_in_front"),
     place=7,
     summary="learned keys and values in front of each layer",
     block=PrefixTuningBlock,

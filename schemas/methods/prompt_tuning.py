@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from peft_registry.schemas.block import Block
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.methods.declaration import Advice, Default, Tensor, TrainableMethod
 
 _STARTS = 5  # its result depends on where it starts
@@ -48,7 +49,7 @@ METHOD = TrainableMethod(
         "tokenizer_name_or_path",
     ),
     tensors=(Tensor("prompt_embeddings", axis=1, neutral="mean embedding", is_shared=True),),
-    no_weight="learned embeddings in front of the text are no change of any weight",
+    no_weight=code("embeddings_in_front"),
     place=6,
     summary="learned embeddings in front of the text; the best of several starts by validation loss",
     block=PromptTuningBlock,

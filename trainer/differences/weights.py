@@ -132,7 +132,7 @@ class _Weights:
         if not (parts[manifest.layout] / "adapter_config.json").is_file():
             return cls(side, files, str(base), why_not="what it holds stays beside the weights")
         adapter = read_adapter(parts[manifest.layout])
-        return cls(side, files, str(base), adapter=adapter, why_not=adapter.why_not_foldable)
+        return cls(side, files, str(base), adapter=adapter, why_not=adapter.why_not_folded)
 
 
 def _counted(differences: Iterable[ModuleDifference | None], note: str) -> _Compared:

@@ -15,6 +15,7 @@ from typing import Any
 
 from peft_registry.registry.disk.files import read_file
 from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES
+from peft_registry.schemas.codes import Code
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.methods import OF_PEFT_TYPE
 from peft_registry.trainer.merge.tensors import StoredTensor, stored_tensors
@@ -64,12 +65,16 @@ class Adapter:
         return str(self.config.get("peft_type"))
 
     @property
-    def why_not_foldable(self) -> str | None:
-        """Why no weights can do what this adapter does; None for one that can be folded in."""
+    def why_not_folded(self) -> str | None:
+        """Why this adapter is not folded into weights here; None for one that is. Not a fact about the adapter."""
         method = OF_PEFT_TYPE.get(self.peft_type)
-        if method is None:
-            return f"folding {self.peft_type} into weights is not implemented"
-        return method.why_not_folded
+        return f"{self.peft_type} is not known here" if method is None else method.why_not_folded
+
+    @property
+    def no_weight(self) -> Code | None:
+        """Why what it does is no change of any weight; None where it is one, or nothing is known of it."""
+        method = OF_PEFT_TYPE.get(self.peft_type)
+        return None if method is None else method.no_weight
 
     def rank(self, key: str) -> int:
         """r of a module or parameter, its pattern first."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.disk.files import read_file, unwritable
+from peft_registry.schemas.codes import Code
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.tensor_files import write_json
@@ -32,11 +33,19 @@ def parts_of(version: Version, folder: Path) -> tuple[Path | None, Path | None, 
     return _parts(folders)
 
 
-def mergeable_part(folder: Path) -> tuple[Path | None, str | None]:
-    """(the part of an adapter's folder that weights can express, why there is none); for a hybrid, its LoRA."""
-    folders = (folder,) if (folder / CONFIG).is_file() else (folder / LORA, folder / PROMPT)
-    part, _, reason = _parts(folders)
-    return part, reason if part is None else None
+def mergeable_part(folder: Path) -> Path | None:
+    """The part of an adapter's folder that is folded into weights; for a hybrid, its LoRA. None where nothing is."""
+    return _parts(_folders(folder))[0]
+
+
+def no_weight(folder: Path) -> Code | None:
+    """Why what an adapter's folder holds is no change of any weight; None where some of it may be one."""
+    reasons = [read_adapter(part).no_weight for part in _folders(folder)]
+    return None if None in reasons else reasons[-1]
+
+
+def _folders(folder: Path) -> tuple[Path, ...]:
+    return (folder,) if (folder / CONFIG).is_file() else (folder / LORA, folder / PROMPT)
 
 
 def _parts(folders: tuple[Path, ...]) -> tuple[Path | None, Path | None, str | None]:
@@ -44,7 +53,7 @@ def _parts(folders: tuple[Path, ...]) -> tuple[Path | None, Path | None, str | N
     side_part: Path | None = None
     reason: str | None = None
     for part in folders:
-        why_not = read_adapter(part).why_not_foldable
+        why_not = read_adapter(part).why_not_folded
         if why_not is None:
             mergeable = part
         else:

@@ -6,7 +6,7 @@ from peft_registry.registry.compliance.modification import ChangeFigures
 from peft_registry.schemas.codes import code, together
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.trainer.merge.adapter_change import change_of_adapter, change_of_model
-from peft_registry.trainer.merge.bundle import mergeable_part
+from peft_registry.trainer.merge.bundle import mergeable_part, no_weight
 
 
 def figures_of_model(base: Path, artifact: Path) -> ChangeFigures:
@@ -35,9 +35,12 @@ def figures_of_adapter(base: Path, artifact: Path, *, added: int, is_quantized: 
         is_quantized: whether it was trained on the base in 4 bits.
     """
     beside = ChangeFigures(added=added, base_untouched=True)
-    part, why_not = mergeable_part(artifact)
-    if part is None:
-        return beside.revised(norm_unknown=code("no_norm", because=str(why_not)))
+    reason = no_weight(artifact)
+    if reason is not None:
+        return beside.revised(norm_unknown=code("no_norm", because=reason))
+    part = mergeable_part(artifact)
+    if part is None:  # that nothing is folded here is no fact about the adapter
+        return beside.revised(norm_unknown=code("not_derived", because=code("change_of_weights_not_computed")))
     try:
         change = change_of_adapter(base, part)
     except InputRefused as error:  # this version cannot say it in weights; the adapter runs all the same

@@ -256,9 +256,6 @@ def latency_of(registry: Registry, version: Version, config: TrainingFile) -> La
         checked.require_unchanged()
         adapted = implementation(config.method).load(fresh, pulled)
         fold = getattr(adapted, "merge_and_unload", None) if row.folds and config.quantization is None else None
-        why = (
-            "the method cannot be folded into the weights"
-            if not row.folds
-            else "a base in 4 bits is not folded in place"
+        return measure_latency(
+            base, adapted, fold=fold, why_not=row.why_not_folded or "a base in 4 bits is not folded in place"
         )
-        return measure_latency(base, adapted, fold=fold, why_not=why)

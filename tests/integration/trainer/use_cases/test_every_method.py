@@ -222,7 +222,7 @@ def recorded(story: Told, kind: str) -> Any:
     return json.loads(base64.b64decode(json.loads(found[-1].envelope)["payload"]))["predicate"]
 
 
-CHANGES_NO_WEIGHT = ("bottleneck", "prompt_tuning", "prefix_tuning")
+CHANGES_NO_WEIGHT = ("bottleneck", "prompt_tuning", "prefix_tuning")  # by their papers, whatever is declared
 
 
 @pytest.mark.parametrize("case", MARKED)
@@ -238,7 +238,7 @@ def test_the_records_say_what_was_done(told, case):
     targeted = any("target_modules" in hyperparameters[block] for block in METHODS[method].blocks)
     assert record.peft.target_modules.known == targeted
     if METHODS[method].layout == "peft":
-        refusal = read_adapter(story.pulled).why_not_foldable
+        refusal = read_adapter(story.pulled).why_not_folded
         assert (refusal is None) == METHODS[method].folds
     assert record.prompt.n_virtual_tokens.known == bool(story.trained.config.virtual_tokens)
     assert record.prompt.init.known == bool(story.trained.config.virtual_tokens)

@@ -61,17 +61,35 @@ def test_what_is_declared_of_an_adapters_configuration_is_what_peft_has_there():
         assert method.config_keys == found, peft_type
 
 
-def test_the_record_calls_a_method_by_its_own_word_and_knows_that_it_is_an_adapter():
+def conditions_with(kind: str) -> frozenset[str]:
+    record = a_modification_record()
+    return conditions_of(record.revised(method=record.method.revised(kind=measured(kind)))).met
+
+
+def test_the_record_calls_every_method_by_its_own_word_and_knows_that_it_is_an_adapter():
     words = next(rule.values for rule in field_rules().fields if rule.path == "method.kind")
     for method in DECLARED.values():
         for kind in (method.kind, *method.kinds.values()):
-            assert kind in words, method.name
-            if kind != "other":
-                record = a_modification_record().revised(
-                    method=a_modification_record().method.revised(kind=measured(kind))
-                )
-                assert ("adapter" in conditions_of(record).met) == method.is_adapter
-                assert OF_KIND[kind].peft_type == method.peft_type
+            assert kind in words and kind != "other", method.name
+            assert ("adapter" in conditions_with(kind)) == method.is_adapter
+            assert OF_KIND[kind].peft_type == method.peft_type
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked"),
+    [
+        ("lora", {"ranked", "scaled", "dropped", "targeted"}),
+        ("dora", {"ranked", "scaled", "dropped", "targeted"}),
+        ("ia3", {"targeted"}),
+        ("bottleneck_adapter", {"dropped", "targeted"}),
+        ("prefix_tuning", {"prompt"}),
+        ("hybrid", {"ranked", "scaled", "dropped", "targeted", "prompt"}),
+        ("full_ft", set()),
+    ],
+)
+def test_a_record_asks_for_the_settings_that_its_method_has(kind: str, asked: set[str]):
+    all_of_them = {"ranked", "scaled", "dropped", "targeted", "prompt"}
+    assert conditions_with(kind) & all_of_them == asked
 
 
 def test_the_default_learning_rate_is_the_methods_and_is_in_the_table():
