@@ -90,11 +90,11 @@ RECORD_CODES: dict[str, Meaning] = {
     "trained_in_4_bits": Meaning.of("it was trained on the base in 4 bits"),
     "prompt_changes_no_weight": Meaning.of("the prompt beside it changes no weight"),
     "size_not_significance": Meaning.of("evidence of size, not a test of significance"),
-    "change_of_weights_not_computed": Meaning.of(
-        "what this kind of adapter adds to the weights is not computed here"
-    ),
+    "change_of_weights_not_computed": Meaning.of("what this kind of adapter adds to the weights is not computed here"),
     "embeddings_in_front": Meaning.of("learned embeddings in front of the text are no change of any weight"),
-    "keys_and_values_in_front": Meaning.of("learned keys and values in front of each layer are no change of any weight"),
+    "keys_and_values_in_front": Meaning.of(
+        "learned keys and values in front of each layer are no change of any weight"
+    ),
     "layers_not_linear": Meaning.of(
         "its layers are not linear, so that no change of the weights around them does the same"
     ),
