@@ -3,6 +3,7 @@
 Aggregates are in the record; the item table is bound by digest, so every figure can be recomputed without the model.
 """
 
+import re
 from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
@@ -17,6 +18,7 @@ PLAN = "plan"  # the part of `extra` that was decided before anything was scored
 TEXTS = "texts"  # the part of a plan with the digests of answers and texts that its limits speak of
 LIMITS = "limits"  # the part of `extra` with what an organisation demands of figures, and the verdict on each
 CONTROL_ARMS: tuple[ArmName, ...] = ("noise", "placebo")  # changes that mean nothing, beside the arms that are results
+_IS_KEY_ID = re.compile(r"[0-9a-f]{64}").fullmatch
 Half = Literal["development", "test"]  # of a suite: `registry/evaluation/halves.py`
 State = Literal["stereo", "neutral", "inverted", "band"]
 Conclusion = Literal["better", "worse", "changed", "inconclusive", "not_informative", "confounded"]
@@ -342,6 +344,11 @@ class Tolerance(Document):
 
 
 class Responsible(Document):
+    """Who signs an evaluation: the id of the key, and its role. The trust file says whose key that is.
+
+    Evaluations are published, and name nobody. Those of earlier releases have the person's name in place of the id.
+    """
+
     name: str | None
     role: str | None
 
@@ -380,6 +387,14 @@ class EvaluationRecord(Document):
     limitations: tuple[str, ...]
     responsible: Responsible
     extra: dict[str, Any] = Field(default_factory=dict)  # suite-specific figures; any JSON value
+
+    @property
+    def names_a_person(self) -> bool:
+        """Whether it says by name who is responsible for it, or who accepted a licence."""
+        licences = self.extra.get("licences")
+        accepted = licences.values() if isinstance(licences, dict) else ()
+        people = [licence.get("accepted_by") for licence in accepted if isinstance(licence, dict)]
+        return any(who is not None and not _IS_KEY_ID(str(who)) for who in (self.responsible.name, *people))
 
     @property
     def findings(self) -> tuple[Comparison, ...]:

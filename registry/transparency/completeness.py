@@ -8,10 +8,12 @@ It also dates each statement, by the statement's own entry and the proof of that
 somebody else than the signer, the first checkpoint over the entry is there too, as a date by that keeper's word: its snapshot, and
 the proof that the log continues it. Files of earlier releases have neither.
 
+A list may seal statements: their leaf hashes stand in their places. It is still shown to be all, and does not tell what they are.
+
 What it proves holds up to its checkpoint. Later statements are not in it, and nobody who holds only the folder can know of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,6 +43,15 @@ class StatementEntry(Document):
     kind: str
 
 
+class SealedEntry(Document):
+    """One statement of the list of which neither digest nor kind is told: its leaf hash in the tree over the statements.
+
+    A public copy has them, so that what people decide about an artifact does not become known by the proof that all else is there.
+    """
+
+    leaf: Sha256Hex
+
+
 class EntryProof(Document):
     """Where a statement of the list stands in the log: its entry, and the hashes beside the way to the checkpoint's root."""
 
@@ -64,7 +75,7 @@ class Completeness(Document):
     schema_: Literal["urn:peft-registry:completeness:v1"] = Field(default=_SCHEMA, alias="schema")
     leaf: LogSnapshot
     siblings: tuple[Sha256Hex, ...] = Field(max_length=prefix_tree.KEY_BITS)
-    statements: tuple[StatementEntry, ...] = Field(min_length=1, max_length=10_000)
+    statements: tuple[StatementEntry | SealedEntry, ...] = Field(min_length=1, max_length=10_000)
     entries: tuple[EntryProof, ...] = Field(default=(), max_length=10_000)
     earlier: tuple[EarlierCheckpoint, ...] = Field(default=(), max_length=10_000)
 
@@ -79,9 +90,19 @@ class CompleteList:
     stated: Completeness
 
     @property
+    def told(self) -> tuple[StatementEntry, ...]:
+        """The statements of which the list tells digest and kind, in the order of the log."""
+        return tuple(entry for entry in self.stated.statements if isinstance(entry, StatementEntry))
+
+    @property
     def digests(self) -> frozenset[Digest]:
-        """The statements that there are."""
-        return frozenset(entry.digest for entry in self.stated.statements)
+        """Their digests."""
+        return frozenset(entry.digest for entry in self.told)
+
+    @property
+    def sealed(self) -> int:
+        """How many statements there are besides."""
+        return len(self.stated.statements) - len(self.told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +130,41 @@ def render_list(
         entries=entries,
         earlier=earlier,
     )
-    proof = Proof(
-        index=proof_of_leaf.index,
-        hashes=proof_of_leaf.hashes,
-        checkpoint_text=proof_of_leaf.checkpoint_text,
-        extra=stated.to_canonical(),
+    return _render(proof_of_leaf, stated)
+
+
+def sealed_list(listed: CompleteList, *, told: Collection[Digest], dated: Collection[Digest]) -> str:
+    """The text of a file that tells of less and proves the same.
+
+    Args:
+        listed: the list.
+        told: the statements of which it still tells digest and kind.
+        dated: those of which it still says when they were logged and by whose key.
+    """
+    stated = listed.stated
+    statements = tuple(
+        SealedEntry(leaf=_leaf_of(entry).hex())
+        if isinstance(entry, StatementEntry) and entry.digest not in told
+        else entry
+        for entry in stated.statements
     )
-    return note.render_proof(proof)
+    entries = tuple(entry for entry in stated.entries if entry.leaf.statement in dated)
+    return _render(listed.proof, stated.revised(statements=statements, entries=entries))
+
+
+def _render(proof: Proof, stated: Completeness) -> str:
+    return note.render_proof(
+        Proof(
+            index=proof.index, hashes=proof.hashes, checkpoint_text=proof.checkpoint_text, extra=stated.to_canonical()
+        )
+    )
+
+
+def _leaf_of(entry: StatementEntry | SealedEntry) -> bytes:
+    """The leaf hash of a statement of the list."""
+    if isinstance(entry, SealedEntry):
+        return bytes.fromhex(entry.leaf)
+    return snapshot.statement_hash(entry.digest, entry.kind)
 
 
 def parse_list(text: str) -> CompleteList:
@@ -150,8 +199,7 @@ def checkpoint_over_list(listed: CompleteList, manifest: Digest, trust: TrustPol
     if not listed.proof.index == leaf.size == checkpoint.size - 1:
         raise MalformedNote(COMPLETE_FILE, "its snapshot is not the last entry under its checkpoint")
     _require_keeper(trust, checkpoint, ProvenTime(leaf.at), origin=origin, now=now)
-    said = [(entry.digest, entry.kind) for entry in listed.stated.statements]
-    value = snapshot.statements_value(said).to_canonical()
+    value = snapshot.value_of_hashes([_leaf_of(entry) for entry in listed.stated.statements]).to_canonical()
     artifact = snapshot.artifact_key(manifest)
     path = Path(_bytes_of(listed.stated.siblings), Pair(artifact, prefix_tree.hash_of(value)))
     prefix_tree.check_path(artifact, value, path, bytes.fromhex(leaf.root))
@@ -180,7 +228,7 @@ def dates_of(
         BadSignature, WrongOrigin: an earlier checkpoint is not what a log key signed.
     """
     covers = _covers(listed, checkpoint, trust, now=now)
-    kinds = {entry.digest: entry.kind for entry in listed.stated.statements}
+    kinds = {entry.digest: entry.kind for entry in listed.told}
     dates = {}
     for entry in listed.stated.entries:
         leaf = entry.leaf

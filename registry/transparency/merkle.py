@@ -131,9 +131,14 @@ class Growing:
 
 def root_of(leaves: Iterable[bytes]) -> bytes:
     """The root recomputed from the entries' bytes alone."""
+    return root_of_hashes(leaf_hash(data) for data in leaves)
+
+
+def root_of_hashes(hashes: Iterable[bytes]) -> bytes:
+    """The root over leaf hashes."""
     tree = Growing()
-    for data in leaves:
-        tree.append(leaf_hash(data))
+    for leaf in hashes:
+        tree.append(leaf)
     return tree.root()
 
 

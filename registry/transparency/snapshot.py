@@ -78,8 +78,17 @@ def version_key(name: str, number: int) -> bytes:
 
 def statements_value(statements: Sequence[StatementAndKind]) -> ArtifactValue:
     """The value for these statements, which are all about one artifact, in the order of the log."""
-    leaves = (canonical_bytes([str(digest), kind]) for digest, kind in statements)
-    return ArtifactValue(count=len(statements), root=merkle.root_of(leaves).hex())
+    return value_of_hashes([statement_hash(digest, kind) for digest, kind in statements])
+
+
+def statement_hash(statement: Digest, kind: str) -> bytes:
+    """The leaf hash of one statement in the tree over those of its artifact."""
+    return merkle.leaf_hash(canonical_bytes([str(statement), kind]))
+
+
+def value_of_hashes(hashes: Sequence[bytes]) -> ArtifactValue:
+    """The value for statements of which only the leaf hashes are known."""
+    return ArtifactValue(count=len(hashes), root=merkle.root_of_hashes(hashes).hex())
 
 
 def read_value(data: bytes, form: type[Value]) -> Value:

@@ -4,7 +4,7 @@ Everything that is sent is decided and verified first; a dry run ends there. Thr
 large files travel are its affair.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,17 @@ from peft_registry.registry.exports.hub import STATEMENTS_PATH, HubFolder, State
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.paths import scan_folder
 from peft_registry.registry.records.recalls import require_not_recalled
+from peft_registry.registry.signing import dsse
+from peft_registry.registry.signing.dsse import NoTrustedSignature
+from peft_registry.registry.signing.keys import PublicKey
 from peft_registry.registry.use_cases.pull import pull_version
-from peft_registry.registry.verification.evidence import read_statements
+from peft_registry.registry.verification.evidence import (
+    ReadStatement,
+    key_path,
+    presented_keys,
+    read_list,
+    read_statements,
+)
 from peft_registry.registry.verification.presented import present_folder
 from peft_registry.schemas.errors import InputRefused, Refused, Unavailable
 from peft_registry.schemas.policy import TrustPolicy
@@ -142,12 +151,22 @@ def _public_part(folder: Path, *, with_records: bool) -> HubFolder:
     """What of a pulled folder is sent."""
     presented = present_folder(folder)
     envelopes = [line for line in presented.small(STATEMENTS_PATH).split(b"\n") if line]
-    statements = zip(envelopes, read_statements(presented), strict=True)
+    keys = presented_keys(presented)
     lines = tuple(
-        StatementLine(envelope, statement.statement.kind, str(statement.digest)) for envelope, statement in statements
+        StatementLine(envelope, read.statement, read.digest, _signer_of(read, keys))
+        for envelope, read in zip(envelopes, read_statements(presented), strict=True)
     )
     files = {file.path: folder / file.path for file in scan_folder(folder)}
-    return published_part(files, lines, with_records=with_records)
+    return published_part(files, lines, read_list(presented), with_records=with_records)
+
+
+def _signer_of(read: ReadStatement, keys: Sequence[PublicKey]) -> str | None:
+    """The path of the key that signed a statement of a verified folder; None where it is not among these."""
+    try:
+        signer = dsse.verify(read.envelope, keys)
+    except NoTrustedSignature:
+        return None
+    return key_path(signer)
 
 
 def _upload(version: Version, repository: str, part: HubFolder, *, public: bool) -> tuple[str, bool]:

@@ -71,6 +71,11 @@ class ReadStatement:
             raise StatementBroken(self.line, first_problem(error)) from error
 
 
+def key_path(key: PublicKey) -> str:
+    """Where the public key of a signer lies in a folder."""
+    return f"{EVIDENCE_NAME}/{KEYS_FOLDER}/{key.key_id[:16]}.pub"
+
+
 def presented_keys(presented: Presented) -> tuple[PublicKey, ...]:
     """The public keys that travel with the evidence.
 
@@ -87,7 +92,7 @@ def presented_keys(presented: Presented) -> tuple[PublicKey, ...]:
             key = PublicKey.parse(presented.small(name))
         except MalformedPublicKey as error:
             raise EvidenceBroken(name, f"it is not a public key: {error.why}") from error
-        if name != f"{prefix}{key.key_id[:16]}.pub":
+        if name != key_path(key):
             raise EvidenceBroken(name, "it holds another key than its name says")
         if presented.small(name) != key.pem:
             raise EvidenceBroken(name, "it is not the text that its key encodes to")

@@ -6,7 +6,7 @@ that it names, and the signature that it names, each made by the key that the lo
 expired by now could otherwise add a registration of its own beside the logged one and borrow its date.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from peft_registry.registry.compliance.inherited_values import InheritedCheck
 from peft_registry.registry.evaluation.staleness import composition_of, staleness
@@ -30,6 +30,7 @@ from peft_registry.registry.verification.evidence import (
     STATEMENTS_PATH,
     ReadStatement,
     StatementBroken,
+    key_path,
 )
 from peft_registry.registry.verification.findings import (
     Claimed,
@@ -49,7 +50,7 @@ from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME
 from peft_registry.schemas.policy import TrustPolicy
-from peft_registry.schemas.statement import KEYS_FOLDER, PREDICATE_TYPES, CardPredicate, Statement, logged_kind
+from peft_registry.schemas.statement import PREDICATE_TYPES, CardPredicate, Statement, logged_kind
 
 TABLE_MAX_BYTES = 1 << 30  # of an item table; the largest suite gives some ten million bytes
 LOG_SIGNER_UNKNOWN = "log-signer-unknown"
@@ -112,7 +113,9 @@ def check_statements(findings: Findings) -> Result:
     unknown = {read.digest: problem for read in findings.presented_statements if (problem := _count(findings, read))}
     incomplete = _incomplete(findings, unknown)
     if incomplete is not None:
-        return incomplete
+        # what is here is held against what it says all the same: nothing wrong may hide behind what is withheld
+        is_readable = findings.registrations and not unknown
+        return (_wrong_of_what_is_here(findings) if is_readable else None) or incomplete
     checks = RecordChecks(findings.context.elsewhere)
     wrong = (
         _stray_evidence(findings)
@@ -137,6 +140,16 @@ def check_statements(findings: Findings) -> Result:
     if findings.presented.has(DECISIONS_PATH):
         notes.append(f"{DECISIONS_PATH} is signed by nobody and proves nothing: read the statements")
     return ok(text, (*notes, *_inherited_unseen(findings, checks), *_stale_evaluations(findings), *figure_notes))
+
+
+def _wrong_of_what_is_here(findings: Findings) -> Result | None:
+    """What is wrong with the statements that are here, where others that were registered with them are not; None for nothing."""
+    for result in (_stray_evidence(findings), _not_everything(findings), _misplaced(findings)):
+        if result is not None and result.status == "failed":
+            return result
+    _check_item_tables(findings)
+    figures, _ = _check_figures(findings)
+    return figures if figures is not None and figures.status == "failed" else None
 
 
 def _misplaced(findings: Findings) -> Result | None:
@@ -182,8 +195,11 @@ def _wrong_answers(findings: Findings, checks: RecordChecks) -> Result | None:
     """
     listed = frozenset[Digest]() if findings.listed is None else findings.listed.digests
     # a record before it may be one of them; without a list nothing shows that it was ever logged
-    may_be_withheld = findings.listed is None or any(
-        entry.kind == "modification" for entry in _withheld(findings.listed, findings)
+    sealed = 0 if findings.listed is None else findings.listed.sealed
+    may_be_withheld = (
+        findings.listed is None
+        or sealed > 0
+        or any(entry.kind == "modification" for entry in _withheld(findings.listed, findings))
     )
     wrong: list[str] = []
     withheld: list[str] = []
@@ -196,7 +212,7 @@ def _wrong_answers(findings: Findings, checks: RecordChecks) -> Result | None:
         if check.is_without_earlier:
             # what it may carry on stands in the record before it
             (withheld if may_be_withheld else wrong).extend(lines)
-        elif check.lacking and not check.wrong and listed.issuperset((*check.missing, *check.unevaluated)):
+        elif check.lacking and not check.wrong and (sealed or listed.issuperset((*check.missing, *check.unevaluated))):
             withheld += lines
         else:
             wrong += lines
@@ -251,7 +267,7 @@ def _in_log_order(findings: Findings) -> list[tuple[Statement, Digest]]:
     """The statements as the log has them; without a list in the order of their lines, which anybody may change."""
     if findings.listed is None:  # a registration covers what it names, and stands behind that
         return sorted(findings.statements, key=lambda said: said[0].kind == "registration")
-    position = {entry.digest: place for place, entry in enumerate(findings.listed.stated.statements)}
+    position = {entry.digest: place for place, entry in enumerate(findings.listed.told)}
     return sorted(findings.statements, key=lambda said: position[said[1]])
 
 
@@ -321,8 +337,9 @@ def _incomplete(findings: Findings, unknown: Mapping[Digest, str]) -> Result | N
     named = {digest for registration in findings.registrations.values() for digest in registration.accompanied_by}
     withheld = sorted(str(digest) for digest in named - {digest for _, digest in findings.statements})
     if withheld:
+        others = () if findings.listed is None else _withheld_lines(findings.listed, findings, besides=named)
         text = f"{len(withheld)} statements that were registered with it are withheld"
-        return unchecked(text, "statements-withheld", withheld)
+        return unchecked(text, "statements-withheld", (*withheld, *others))
     if unknown:
         said = {read.digest for read in findings.presented_statements}
         text = f"{len(unknown)} of {len(said)} are signed by keys that you do not trust"
@@ -361,25 +378,35 @@ def _held_against(listed: CompleteList, findings: Findings) -> Result | None:
     unlisted = sorted(str(digest) for digest in here - listed.digests)
     if unlisted:
         return failed(f"{len(unlisted)} statements that the log does not list", "statement-not-logged", unlisted)
-    decisive = [
-        f"{entry.kind} {entry.digest}" for entry in _withheld(listed, findings) if entry.kind not in _MAY_BE_WITHHELD
-    ]
-    if decisive:
-        text = f"{len(decisive)} statements that were made about it are withheld"
-        return unchecked(text, "statements-withheld", decisive)
+    decisive = [entry for entry in _withheld(listed, findings) if entry.kind not in _MAY_BE_WITHHELD]
+    if decisive or listed.sealed:  # nobody can tell what a sealed one is
+        text = f"{len(decisive) + listed.sealed} statements that were made about it are withheld"
+        harmless = frozenset(entry.digest for entry in _withheld(listed, findings)) - {
+            entry.digest for entry in decisive
+        }
+        return unchecked(text, "statements-withheld", _withheld_lines(listed, findings, besides=harmless))
     return None
+
+
+def _withheld_lines(listed: CompleteList, findings: Findings, *, besides: Collection[Digest]) -> Iterator[str]:
+    """What is on the list and not here, a line each, but for what is named elsewhere or decides nothing."""
+    for entry in _withheld(listed, findings):
+        if entry.digest not in besides:
+            yield f"{entry.kind} {entry.digest}"
+    if listed.sealed:
+        yield f"sealed: {listed.sealed}, of which neither digest nor kind is told"
 
 
 def _withheld(listed: CompleteList, findings: Findings) -> tuple[StatementEntry, ...]:
     """What is on the list and not here."""
     here = {digest for _, digest in findings.statements}
-    return tuple(entry for entry in listed.stated.statements if entry.digest not in here)
+    return tuple(entry for entry in listed.told if entry.digest not in here)
 
 
 def _stray_evidence(findings: Findings) -> Result | None:
     """Files in `evidence/` that nothing names: not a statement's, a key's, a table's or a proof's. None if there are none."""
     named = {STATEMENTS_PATH, PROOF_PATH, COMPLETE_PATH, DECISIONS_PATH}
-    named |= {f"{EVIDENCE_NAME}/{KEYS_FOLDER}/{key.key_id[:16]}.pub" for key in findings.presented_keys}
+    named |= {key_path(key) for key in findings.presented_keys}
     for statement, _ in findings.statements:
         if statement.kind == "bias-evaluation":
             named.add(f"{EVIDENCE_NAME}/{EvaluationRecord.from_json(statement.predicate).items.file}")

@@ -82,11 +82,11 @@ class EvaluationSetup:
         from peft_registry.trainer.evaluation.thresholds import NO_THRESHOLDS
 
         thresholds = thresholds or NO_THRESHOLDS
-        person = self.registry.trust.person_of(self.key_id)
+        is_known = self.registry.trust.person_of(self.key_id) is not None
         return EvaluationConditions(
             created_at=self.registry.clock(),
             hardware=hardware,
-            responsible=Responsible(name=person, role=self.role if person else None),
+            responsible=Responsible(name=self.key_id, role=self.role if is_known else None),
             seed=seed,
             thresholds=thresholds.bands,
             limits=thresholds.limits,
@@ -97,10 +97,10 @@ class EvaluationSetup:
         )
 
     def licences(self, suites: Sequence[str]) -> Mapping[str, Mapping[str, str | None]]:
-        """Which licences of the suites' data were accepted, by whom and when."""
+        """Which licences of the suites' data were accepted, by whose key and when."""
         from peft_registry.trainer.inputs.suites import accepted_licences
 
-        return accepted_licences(self.registry, suites)
+        return accepted_licences(self.registry, suites, key_id=self.key_id)
 
     def score_keeper(self, device: str) -> "Keep":
         """Where the scores of an arm are kept: by its composition, and by everything else that decides them."""

@@ -274,11 +274,22 @@ def accept_licence(registry: Registry, name: str, *, accepts: bool, person: str 
     return _change(registry, lambda now: now.with_acceptance(accepted)).acceptance(name, definition.licence)
 
 
-def accepted_licences(registry: Registry, names: Sequence[str]) -> dict[str, dict[str, str | None]]:
-    """What a record says of the licences of the suites that it used: which, accepted by whom and when."""
+def accepted_licences(registry: Registry, names: Sequence[str], *, key_id: str) -> dict[str, dict[str, str | None]]:
+    """What a record that this key signs says of the licences of the suites that it used: which, accepted when, and by whose key.
+
+    A person is told by the id of a key of theirs: evaluations are published, and the trust file says whose key it is.
+    """
     pins = read_pins(registry)
     acceptances = (pins.acceptance(name, suite_named(name).definition.licence) for name in names)
-    return {dataset.name: dataset.to_json() for dataset in acceptances if dataset is not None}
+    keys = {key.person: key.key_id for key in registry.trust.keys}
+    signer = registry.trust.person_of(key_id)
+    if signer is not None:
+        keys[signer] = key_id
+    return {
+        accepted.name: accepted.to_json() | {"accepted_by": keys.get(accepted.accepted_by or "")}
+        for accepted in acceptances
+        if accepted is not None
+    }
 
 
 def load_suite(registry: Registry, name: str, data: Path | None) -> LoadedSuite:

@@ -1,14 +1,24 @@
 """A version in a repository of the Hub: private, verified, without records and without its base; nothing where the Hub says no."""
 
-from collections.abc import Iterator
+import base64
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import constants
 
 from peft_registry.cli.main import run
+from peft_registry.registry.exports.hub import STATEMENTS_PATH
 from peft_registry.registry.homes.home import Registry, utc_now
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.signed_records import signed_statements
+from peft_registry.registry.use_cases.hold import hold
+from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.publish import (
     BaseNotPublished,
     HubRefused,
@@ -18,10 +28,15 @@ from peft_registry.registry.use_cases.publish import (
     publish_version,
 )
 from peft_registry.registry.use_cases.pull import PullRefused
+from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.verify import verify_folder
+from peft_registry.schemas.canonical import canonical_bytes
+from peft_registry.schemas.evaluation import EvaluationRecord, Responsible
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
-from tests.builders.homes import a_home, register_adapter
+from tests.builders.decisions import OFFICER, fill
+from tests.builders.evaluation import a_recorded_evaluation
+from tests.builders.homes import a_home, register_adapter, reopened
 from tests.servers.hub import COMMIT, FakeHub, serving
 
 REPOSITORY = "lab/tiny"
@@ -80,6 +95,158 @@ def test_whoever_downloads_it_checks_everything_but_what_is_named_as_withheld(
     kinds, digests = zip(*(statement.split(" ") for statement in done.withheld), strict=True)
     assert kinds == ("modification",)
     assert open_checks[0].detail == digests
+
+
+# --- what people decided, and who they are ---
+
+REASON = "asked for by the authority, case 7"
+ALIAS = "pilot-of-the-clinic"
+NAMED = "Miriam Okafor"
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A version on hold, with an alias, of which somebody of an earlier release and somebody of this one made an evaluation."""
+
+    registry: Registry
+    version: Version
+    acts: tuple[Digest, ...]
+    named: EvaluationRecord
+    unnamed: EvaluationRecord
+
+
+@pytest.fixture(scope="module")
+def decided(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Decided]:
+    folder = tmp_path_factory.mktemp("decided")
+    with a_home(folder / ".registry", now=utc_now()) as registry:
+        fill(registry, folder)
+    with closing(reopened(folder / ".registry", now=utc_now())) as registry:
+        version = version_named(registry, "sums")
+        hold(registry, "sums", OFFICER, reason=REASON)
+        set_alias(registry, version, ALIAS, reason=f"{NAMED} agreed")
+        named, unnamed = (evaluated(registry, version, name) for name in (NAMED, registry.trainer_key.public.key_id))
+        said = signed_statements(registry, version.manifest_digest)
+        acts = tuple(one.digest for one in said if one.kind in ("hold", "alias"))
+        assert len(acts) == 2
+        yield Decided(registry, version, acts, named, unnamed)
+
+
+def evaluated(registry: Registry, version: Version, responsible: str) -> EvaluationRecord:
+    record, items = a_recorded_evaluation()
+    table = record.items.revised(file=f"items-{len(responsible)}.jsonl")
+    said = record.revised(
+        created_at=registry.clock(), items=table, responsible=Responsible(name=responsible, role="trainer")
+    )
+    append_statement(
+        registry,
+        subject=version.manifest_digest,
+        kind="bias-evaluation",
+        predicate=said.to_json(),
+        signer=registry.trainer_key,
+        evidence=(items,),
+    )
+    return said
+
+
+@pytest.fixture
+def download(decided: Decided, hub: FakeHub, tmp_path: Path) -> Path:
+    """What everybody finds in the public repository."""
+    publish_version(decided.registry, decided.version, REPOSITORY, public=True)
+    return downloaded(hub, tmp_path / "download")
+
+
+def everything_in(folder: Path) -> str:
+    """All text of a folder, with what its envelopes hold."""
+    texts = [path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()]
+    lines = (folder / STATEMENTS_PATH).read_bytes().splitlines()
+    texts += [base64.b64decode(json.loads(line)["payload"]) for line in lines]
+    texts += [base64.b64decode(line[6:]) for line in texts_of_extra(folder)]
+    return "\n".join(text.decode("utf-8", "replace") for text in texts)
+
+
+def texts_of_extra(folder: Path) -> list[str]:
+    lines = (folder / "evidence/complete.tlog-proof").read_text().splitlines()
+    return [line for line in lines if line.startswith("extra ")]
+
+
+def test_a_public_copy_tells_neither_of_a_hold_nor_of_what_else_people_decided_nor_who_they_are(
+    decided: Decided, download: Path
+) -> None:
+    told = everything_in(download)
+    assert "urn:peft-registry:completeness:v1" in told and '"accompanied_by"' in told, "it is looked through decoded"
+    for word in (REASON, ALIAS, NAMED, "urn:peft-registry:hold", '"hold"', '"alias"', OFFICER.public.key_id[:16]):
+        assert word not in told
+    for digest in decided.acts:
+        assert digest.hex not in told
+    people = {key.person for key in decided.registry.trust.keys}
+    assert {"alex", "sam"} <= people
+    for person in people:
+        assert not re.search(rf"\b{re.escape(person)}\b", told), person
+
+
+def test_a_private_copy_without_records_keeps_the_same_to_itself(
+    decided: Decided, hub: FakeHub, tmp_path: Path
+) -> None:
+    publish_version(decided.registry, decided.version, REPOSITORY)
+    told = everything_in(downloaded(hub, tmp_path / "download"))
+    assert REASON not in told and NAMED not in told
+
+
+def test_an_evaluation_that_names_nobody_is_published_with_its_table_and_one_that_does_is_not(
+    decided: Decided, download: Path
+) -> None:
+    assert (download / "evidence" / decided.unnamed.items.file).is_file()
+    assert not (download / "evidence" / decided.named.items.file).exists()
+
+
+def test_the_public_copy_is_still_shown_to_be_all_but_what_is_withheld(decided: Decided, download: Path) -> None:
+    outcome = verify_folder(download, trust=decided.registry.trust, now=utc_now())
+    (check,) = [check for check in outcome.checks if check.status not in ("ok", "recorded")]
+    assert (outcome.verdict, check.step, check.error) == ("unverified", "statements", "statements-withheld")
+    named = next(
+        one.digest
+        for one in signed_statements(decided.registry, decided.version.manifest_digest)
+        if one.kind == "bias-evaluation" and EvaluationRecord.from_json(one.statement.predicate) == decided.named
+    )
+    assert f"bias-evaluation {named}" in check.detail
+    assert "sealed: 2, of which neither digest nor kind is told" in check.detail
+
+
+def edit_list(folder: Path, edit: Callable[[list[dict[str, str]]], None]) -> None:
+    path = folder / "evidence/complete.tlog-proof"
+    (extra,) = texts_of_extra(folder)
+    said = json.loads(base64.b64decode(extra[6:]))
+    edit(said["statements"])
+    text = path.read_text().replace(extra, f"extra {base64.b64encode(canonical_bytes(said)).decode()}")
+    path.write_text(text)
+
+
+def drop_sealed(statements: list[dict[str, str]]) -> None:
+    statements.remove(next(entry for entry in statements if "leaf" in entry))
+
+
+def change_sealed(statements: list[dict[str, str]]) -> None:
+    entry = next(entry for entry in statements if "leaf" in entry)
+    entry["leaf"] = f"{'0' if entry['leaf'][0] != '0' else '1'}{entry['leaf'][1:]}"
+
+
+def swap_sealed(statements: list[dict[str, str]]) -> None:
+    first, second = (at for at, entry in enumerate(statements) if "leaf" in entry)
+    statements[first], statements[second] = statements[second], statements[first]
+
+
+@pytest.mark.parametrize("edit", [drop_sealed, change_sealed, swap_sealed])
+def test_nobody_can_change_what_is_sealed(decided: Decided, download: Path, edit: Any) -> None:
+    edit_list(download, edit)
+    outcome = verify_folder(download, trust=decided.registry.trust, now=utc_now())
+    assert outcome.verdict == "broken", outcome
+
+
+def test_what_is_wrong_does_not_hide_behind_what_is_withheld(decided: Decided, download: Path) -> None:
+    table = download / "evidence" / decided.unnamed.items.file
+    table.write_bytes(table.read_bytes().replace(b"-1", b"-2", 1))
+    outcome = verify_folder(download, trust=decided.registry.trust, now=utc_now())
+    assert outcome.verdict == "broken", outcome
 
 
 def test_with_its_records_it_verifies_whole_and_only_in_private(home, hub: FakeHub, tmp_path: Path) -> None:
