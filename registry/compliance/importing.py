@@ -28,7 +28,7 @@ from peft_registry.registry.compliance.recorded_result import (
 from peft_registry.registry.compliance.retention import retention_section
 from peft_registry.registry.compliance.verdicts.gpai import TOLERANCE_PCT, dense_flop
 from peft_registry.schemas.base_model import CAUSAL_HEADS, BaseRecord
-from peft_registry.schemas.codes import Code, code
+from peft_registry.schemas.codes import Code, Said, code, together
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import ImportRecord
@@ -49,7 +49,7 @@ from peft_registry.schemas.modification import (
 )
 from peft_registry.schemas.values import Timestamp, Value, derived, imported, measured, unknown
 
-NOT_BESIDE = "not in the imported folder: it was trained elsewhere, and nothing that lay beside it says so"
+NOT_BESIDE = unknown(code("not_beside"))
 _UNDECLARED = "other"
 _SECONDS_A_DAY = 86400
 # of one device; more of them read more rows
@@ -59,9 +59,9 @@ _FEW_BITS = 8  # no tool here quantizes to more
 # how the files of other tools switch it on; PyYAML reads the last three as true
 _ON = (True, 1, "true", "yes", "on")
 # why the norm of the change is unknown
-_BASE_NOT_READ = "not measured when it was imported: no weight of the base was read"
-_REPLACED = "some of its tensors are loaded in the place of the base's own: whether they differ was not measured"
-_SAMPLED = "not measured over the whole model: the import record compares a sample of each matrix"
+_BASE_NOT_READ = unknown(code("base_not_read"))
+_REPLACED = unknown(code("some_tensors_replaced"))
+_SAMPLED = unknown(code("matrices_sampled"))
 
 
 class ImportedChange(Frozen):
@@ -143,7 +143,7 @@ def with_import(record: ModificationRecord, imported_as: ImportRecord, parameter
         ),
         code=_code(settings),
         compute=_compute(settings, parameters),
-        energy=Energy(training_kwh=unknown(NOT_BESIDE)),
+        energy=Energy(training_kwh=NOT_BESIDE),
     )
 
 
@@ -158,9 +158,9 @@ def _method(record: ImportRecord) -> Method:
     return Method.of_known(
         kind=_method_kind(settings),
         objective=_objective(settings),
-        optimiser=settings.get("optimizer", unknown(NOT_BESIDE)),
-        schedule=settings.get("lr_scheduler_type", unknown(NOT_BESIDE)),
-        seed=settings.get("seed", unknown(NOT_BESIDE)),
+        optimiser=settings.get("optimizer", NOT_BESIDE),
+        schedule=settings.get("lr_scheduler_type", NOT_BESIDE),
+        seed=settings.get("seed", NOT_BESIDE),
         hyperparameters=_hyperparameters(settings),
     )
 
@@ -168,12 +168,10 @@ def _method(record: ImportRecord) -> Method:
 def _method_kind(settings: dict[str, Value]) -> Value:
     peft_type = settings.get("peft_type")
     if peft_type is None:
-        return unknown(
-            "not in the imported folder: the files of a whole model do not say whether it was trained or merged"
-        )
+        return unknown(code("trained_or_merged_not_beside"))
     method = OF_PEFT_TYPE.get(str(peft_type.value))
     kind = _UNDECLARED if method is None else _kind_of(method, settings)
-    return imported(kind, method=peft_type.method or "", evidence=peft_type.evidence)
+    return imported(kind, method=_said_by(peft_type), evidence=peft_type.evidence)
 
 
 def _kind_of(method: MethodDeclaration, settings: dict[str, Value]) -> str:
@@ -186,7 +184,7 @@ def _objective(settings: dict[str, Value]) -> Value:
     for name in ("preference_objective", "stage"):
         if name in settings:
             return settings[name]
-    return unknown(NOT_BESIDE)
+    return NOT_BESIDE
 
 
 _NO_HYPERPARAMETERS = ("loss_curve", "tags", "base", "licence", "languages", "datasets", "libraries.")
@@ -196,12 +194,17 @@ def _hyperparameters(settings: dict[str, Value]) -> Value:
     """All settings of the training together; each of them with its own file is in the provenance statement."""
     chosen = {name: value for name, value in settings.items() if not name.startswith(_NO_HYPERPARAMETERS)}
     if not chosen:
-        return unknown(NOT_BESIDE)
+        return NOT_BESIDE
     return imported(
         {name: value.value for name, value in sorted(chosen.items())},
-        method="the files beside the weights; which one says what is in the provenance statement",
+        method=code("files_beside_weights"),
         evidence=_evidence(chosen.values()),
     )
+
+
+def _said_by(value: Value) -> Said:
+    """The file and its key, as the record of the import names them."""
+    return value.method or code("file_not_named")
 
 
 def _evidence(values: Iterable[Value]) -> tuple[Digest, ...]:
@@ -243,19 +246,21 @@ def quantised_view(settings: dict[str, Value]) -> Value:
     """In how many bits the base was held while it was trained, as the files beside the weights say."""
     quantised = bits_of(settings)
     if quantised is None:
-        return unknown("not in the imported folder: nothing says whether the base was quantised while it was trained")
+        return unknown(code("quantisation_not_beside"))
     bits, said_by = quantised
-    return imported({"while training": f"in {bits} bits"}, method=said_by.method or "", evidence=said_by.evidence)
+    return imported(
+        {"while training": code("in_bits", bits=bits).to_json()}, method=_said_by(said_by), evidence=said_by.evidence
+    )
 
 
 def _code(settings: dict[str, Value]) -> Software:
     libraries = {
         name.removeprefix("libraries."): value for name, value in settings.items() if name.startswith("libraries.")
     }
-    elsewhere = unknown(NOT_BESIDE)
+    elsewhere = NOT_BESIDE
     if not libraries:
         return Software(commit=elsewhere, environment_digest=elsewhere, libraries=elsewhere)
-    method = "; ".join(dict.fromkeys(str(value.method or "") for value in libraries.values()))
+    method = together(_said_by(value) for value in libraries.values())
     listed = imported(
         {name: value.value for name, value in sorted(libraries.items())},
         method=method,
@@ -270,24 +275,22 @@ def _change(change: ImportedChange, manifest: Manifest, imported_as: ImportRecor
     share = None
     if change.base_untouched:  # nothing of the base is in the result, so nothing of it changed or went
         none_of_base = _counted(0)
-        share = derived(0.0, "%", method="parameters changed / all parameters of the base")
+        share = derived(0.0, "%", method=code("changed_over_base"))
     return Change.of_known(
-        params_trainable=unknown(NOT_BESIDE),
-        relative_to=measured(str(imported_as.base.identity.weights), method="weights digest of the base"),
-        artifact_digests=measured(file_digests(manifest.files), method="SHA-256 of each file"),
+        params_trainable=NOT_BESIDE,
+        relative_to=measured(str(imported_as.base.identity.weights), method=code("weights_digest_of_base")),
+        artifact_digests=measured(file_digests(manifest.files), method=code("sha256_of_each_file")),
         params_added=added,
         params_changed=none_of_base,
         params_removed=none_of_base,
         pct_of_base=share,
-        rel_norm_global=unknown(_SAMPLED if _was_compared(imported_as) else _BASE_NOT_READ),
-        base_weights_untouched=(
-            unknown(_REPLACED) if change.base_untouched is None else untouched_base(change.base_untouched)
-        ),
+        rel_norm_global=_SAMPLED if _was_compared(imported_as) else _BASE_NOT_READ,
+        base_weights_untouched=(_REPLACED if change.base_untouched is None else untouched_base(change.base_untouched)),
     )
 
 
 def _counted(number: int) -> Value:
-    return measured(number, "parameters", method="counted over the tensors")
+    return measured(number, "parameters", method=code("counted_over_tensors"))
 
 
 def _was_compared(imported_as: ImportRecord) -> bool:
@@ -300,15 +303,15 @@ def imported_data(settings: dict[str, Value]) -> tuple[DataUsed, ...]:
     """One section for each data set that a file names; nothing else of it came in."""
     named = settings.get("datasets")
     if named is None or not isinstance(named.value, list):
-        unnamed = unknown(NOT_BESIDE)
+        unnamed = NOT_BESIDE
         return (DataUsed(name=unnamed, digest=unnamed, splits=unnamed, n_points=unnamed),)
     epochs = settings.get("num_train_epochs")
     return tuple(
         DataUsed.of_known(
-            name=imported(str(name), method=named.method or "", evidence=named.evidence),
-            digest=unknown("not in the imported folder: the data itself did not come in"),
-            splits=unknown(NOT_BESIDE),
-            n_points=unknown(NOT_BESIDE),
+            name=imported(str(name), method=_said_by(named), evidence=named.evidence),
+            digest=unknown(code("data_did_not_come_in")),
+            splits=NOT_BESIDE,
+            n_points=NOT_BESIDE,
             epochs=epochs,
         )
         for name in dict.fromkeys(map(str, named.value))
@@ -317,13 +320,13 @@ def imported_data(settings: dict[str, Value]) -> tuple[DataUsed, ...]:
 
 def _compute(settings: dict[str, Value], parameters: int) -> Compute:
     """6·P·D where the trainer counted its tokens; its own estimate, which leaves the embeddings out, is only an input."""
-    elsewhere = unknown(NOT_BESIDE)
+    elsewhere = NOT_BESIDE
     flop = _conservative_flop(settings, parameters)
     method = elsewhere
     tolerance = elsewhere
     if flop is not None and flop.known:
-        method = derived("6·P·D", method="the formula of the conservative figure")
-        tolerance = derived(TOLERANCE_PCT, "%", method="the tolerance that GL J123 names; not estimated for this run")
+        method = derived(code("dense_formula").to_json(), method=code("formula_of_conservative_figure"))
+        tolerance = derived(TOLERANCE_PCT, "%", method=code("tolerance_of_guidelines_for_run"))
     return Compute(
         param_update_flop=elsewhere,
         conservative_flop=flop or elsewhere,
@@ -343,27 +346,27 @@ def _conservative_flop(settings: dict[str, Value], parameters: int) -> Value | N
         return None
     too_few = _too_few_tokens(number, settings)
     if too_few is not None:
-        return unknown(f"{tokens.method}, says {number:g} tokens, and {too_few}: so small a figure is of no training")
+        return unknown(code("too_few_tokens", said_by=_said_by(tokens), tokens=number, because=too_few))
     flop = dense_flop(parameters, number)
     if not math.isfinite(flop):  # such a number of tokens is of no training
         return None
     return derived(
         flop,
         "FLOP",
-        method=f"6·P·D; P all parameters of the base, D by {tokens.method}",
+        method=code("dense_formula_tokens_said_by", said_by=_said_by(tokens)),
         evidence=tokens.evidence,
     )
 
 
-def _too_few_tokens(tokens: float, settings: dict[str, Value]) -> str | None:
+def _too_few_tokens(tokens: float, settings: dict[str, Value]) -> Code | None:
     """Why a number of tokens is below what the other files imply, one token a row; None where it is not."""
     steps = _positive(settings, "global_step")
     rows_a_step = math.prod(_positive(settings, name) or 1.0 for name in _ROWS_A_STEP)
     rows = (_positive(settings, "train_samples_per_second") or 0.0) * (_positive(settings, "train_runtime") or 0.0)
     if steps is not None and tokens < steps * rows_a_step:
-        return f"{steps:g} steps of {rows_a_step:g} row{'' if rows_a_step == 1 else 's'} read more"
+        return code("steps_read_more", steps=steps, rows=rows_a_step)
     if tokens < _ROUNDED * rows:
-        return f"the {rows:g} rows that its speed and time give have more"
+        return code("rows_have_more", rows=rows)
     return None
 
 
@@ -380,7 +383,7 @@ def _compute_inputs(settings: dict[str, Value], parameters: int) -> Value | None
         return None
     return imported(
         {"P": parameters} | {name: value.value for name, value in figures.items()},
-        method="the files beside the weights; total_flos is the trainer's own estimate and leaves the embeddings out",
+        method=code("files_beside_weights_with_estimate"),
         evidence=_evidence(figures.values()),
     )
 
@@ -390,16 +393,23 @@ def _training_days(settings: dict[str, Value]) -> Value | None:
     seconds = None if runtime is None else runtime.positive_number
     if runtime is None or seconds is None:
         return None
-    return imported(seconds / _SECONDS_A_DAY, "days", method=f"{runtime.method}, / 86 400", evidence=runtime.evidence)
+    return imported(
+        seconds / _SECONDS_A_DAY,
+        "days",
+        method=code("seconds_as_days_said_by", said_by=_said_by(runtime)),
+        evidence=runtime.evidence,
+    )
 
 
 def _use(settings: dict[str, Value], base: BaseRecord) -> Use:
     longest_input = longest_output = modalities = None
     if base.context_length is not None:
-        longest_input = measured(base.context_length, "tokens", method="context length in the base's configuration")
-        longest_output = derived(base.context_length, "tokens", method="input and output share the context")
+        longest_input = measured(base.context_length, "tokens", method=code("context_length_configured"))
+        longest_output = derived(base.context_length, "tokens", method=code("input_and_output_share_context"))
     if base.architecture.endswith(CAUSAL_HEADS):
-        modalities = derived({"input": ["text"], "output": ["text"]}, method=f"the base is a {base.architecture}")
+        modalities = derived(
+            {"input": ["text"], "output": ["text"]}, method=code("base_is_a", architecture=base.architecture)
+        )
     libraries = _code(settings).libraries
     return Use.of_known(
         required_software=libraries if libraries.known else None,

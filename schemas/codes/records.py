@@ -170,6 +170,42 @@ RECORD_CODES: dict[str, Meaning] = {
     "nothing_folded": Meaning.of("nothing was folded: {because}", because="text"),
     "answers_on_probe_sentences": Meaning.of("answers of reference and result on the tool's own probe sentences"),
     "evaluations_of_ingredients": Meaning.of("evaluations of the ingredients; they do not speak of the merged model"),
+    # --- imports ---
+    "not_beside": Meaning.of(
+        "not in the imported folder: it was trained elsewhere, and nothing that lay beside it says so"
+    ),
+    "base_not_read": Meaning.of("not measured when it was imported: no weight of the base was read"),
+    "some_tensors_replaced": Meaning.of(
+        "some of its tensors are loaded in the place of the base's own: whether they differ was not measured"
+    ),
+    "matrices_sampled": Meaning.of(
+        "not measured over the whole model: the import record compares a sample of each matrix"
+    ),
+    "trained_or_merged_not_beside": Meaning.of(
+        "not in the imported folder: the files of a whole model do not say whether it was trained or merged"
+    ),
+    "quantisation_not_beside": Meaning.of(
+        "not in the imported folder: nothing says whether the base was quantised while it was trained"
+    ),
+    "in_bits": Meaning.of("in {bits:# bit}", bits="number"),
+    "data_did_not_come_in": Meaning.of("not in the imported folder: the data itself did not come in"),
+    "file_not_named": Meaning.of("a file that is not named"),
+    "files_beside_weights": Meaning.of(
+        "the files beside the weights; which one says what is in the provenance statement"
+    ),
+    "files_beside_weights_with_estimate": Meaning.of(
+        "the files beside the weights; total_flos is the trainer's own estimate and leaves the embeddings out"
+    ),
+    "too_few_tokens": Meaning.of(
+        "{said_by}, says {tokens:g} tokens, and {because}: so small a figure is of no training",
+        said_by="reason",
+        tokens="number",
+        because="reason",
+    ),
+    "steps_read_more": Meaning.of("{steps:g} steps of {rows:# row} read more", steps="number", rows="number"),
+    "rows_have_more": Meaning.of("the {rows:g} rows that its speed and time give have more", rows="number"),
+    "dense_formula_tokens_said_by": Meaning.of("6·P·D; P all parameters of the base, D by {said_by}", said_by="reason"),
+    "seconds_as_days_said_by": Meaning.of("{said_by}, / 86 400", said_by="reason"),
     # --- data of a run ---
     "tokenizer_of_base": Meaning.of("the base's tokenizer"),
     "sha256_of_file": Meaning.of("SHA-256 of the file"),

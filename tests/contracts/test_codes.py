@@ -25,7 +25,6 @@ NOT_CONVERTED = frozenset(
         "documentation",
         "energy",
         "first_form",
-        "importing",
         "inheritance",
         "inherited_terms",
         "licence_terms",
