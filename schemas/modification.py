@@ -15,7 +15,7 @@ from typing import Any, Literal, Self, get_args
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
-from peft_registry.schemas.codes import code
+from peft_registry.schemas.codes import Said, code
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import MODIFICATION_V1
@@ -600,7 +600,7 @@ class Correction(Document):
     """Why this record stands in place of another, and what it was built from."""
 
     supersedes_digest: Digest | None = None  # of the record named in `supersedes`: SHA-256 of its canonical bytes
-    reason: str | None = None
+    reason: Said | None = None
     answers: tuple[Digest, ...] = ()  # of the statements of kind `answers`: SHA-256 of their payloads
     evaluations: tuple[Digest, ...] = ()  # likewise of later evaluations
 

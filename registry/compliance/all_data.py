@@ -7,16 +7,16 @@ Source: Model Documentation Form, section data; template of the public summary, 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from peft_registry.registry.compliance.completeness import is_yes
 from peft_registry.registry.compliance.fields import field_rules
-from peft_registry.registry.compliance.used_rows import AT_LEAST
-from peft_registry.schemas.codes import listed_labels
+from peft_registry.registry.compliance.used_rows import is_lower_bound
+from peft_registry.schemas.codes import Code, code, nested
 from peft_registry.schemas.modification import AllData, DataUsed
-from peft_registry.schemas.values import Value, derived, unknown
+from peft_registry.schemas.values import Value, derived, not_derived
 
-_NOTHING = unknown("not derived: no data are recorded")
+_NOTHING = not_derived(code("no_data_recorded"))
 _SYNTHETIC = ("synthetic_private", "synthetic_public")
 
 
@@ -45,12 +45,16 @@ def _sum(data: Sequence[DataUsed], name: str) -> Value:
     values = [_value(section, name) for section in data]
     units = {value.unit for value in values}
     if len(units) > 1:
-        return unknown("not derived: the files count in different units")
+        return not_derived(code("different_units"))
     counts = [value.value for value in values]
     if not all(isinstance(count, int | float) for count in counts) or not math.isfinite(sum(map(float, counts))):
-        return unknown("not derived: what is recorded of the files has no sum")
-    is_bound = any(str(value.method or "").startswith(AT_LEAST) for value in values)
-    how = f"{AT_LEAST if is_bound else ''}the sum over the files, each once: {_by_file(data, name, str)}"
+        return not_derived(code("files_have_no_sum"))
+    of_each = [
+        code("count_of", of=str(section.name.value), count=count) for section, count in zip(data, counts, strict=True)
+    ]
+    how = code("sum_over_files", counts=of_each)
+    if any(is_lower_bound(value) for value in values):
+        how = code("at_least_sum_over_files", counts=of_each)
     return derived(sum(counts), values[0].unit, method=how)
 
 
@@ -60,15 +64,15 @@ def _union(data: Sequence[DataUsed], name: str) -> Value:
     if waiting is not None:
         return waiting
     items = {str(item) for section in data for item in _items(_value(section, name))}
-    return derived(sorted(items), method=f"of any of the files: {_by_file(data, name, _quoted)}")
+    return derived(sorted(items), method=code("of_any_file", files=_by_file(data, name)))
 
 
 def _any(data: Sequence[DataUsed], name: str) -> Value:
     """`yes` where one file says so, `no` where each of them says so."""
     files = [str(section.name.value) for section in data if is_yes(_value(section, name)) is True]
     if files:
-        return derived("yes", method=f"stated of {listed_labels(files)}")
-    return _waiting(data, name) or derived("no", method="stated of each file")
+        return derived("yes", method=code("stated_of", files=files))
+    return _waiting(data, name) or derived("no", method=code("stated_of_each_file"))
 
 
 def _provenance(data: Sequence[DataUsed]) -> Value:
@@ -80,7 +84,9 @@ def _provenance(data: Sequence[DataUsed]) -> Value:
     open_files = [name for name, value in classes.items() if not value.known]
     other = "not stated" if open_files else "no"
     kinds = field_rules().by_path()["data[].provenance_class"].values
-    method = f"from the class of each file; not stated of {listed_labels(open_files)}" if open_files else "of each file"
+    method = code("class_of_each_file")
+    if open_files:
+        method = code("class_not_stated_of", files=open_files)
     return derived({kind: "yes" if kind in stated else other for kind in kinds}, method=method)
 
 
@@ -95,12 +101,14 @@ def _synthetic_share(data: Sequence[DataUsed]) -> Value:
     total = _sum(data, name)
     synthetic = [section for section in data if section.provenance_class.value in _SYNTHETIC]
     if not total.value:
-        return unknown("not derived: the files are empty")
+        return not_derived(code("files_are_empty"))
     share = 100 * sum(_value(section, name).value for section in synthetic) / total.value
     if not math.isfinite(share):
-        return unknown("not derived: what is recorded of the files has no share")
-    bound = ", which are lower bounds" if str(total.method or "").startswith(AT_LEAST) else ""
-    return derived(share, "%", method=f"{total.unit} of the synthetic files / those of all files{bound}")
+        return not_derived(code("files_have_no_share"))
+    how = code("share_of_synthetic_files", unit=str(total.unit))
+    if is_lower_bound(total):
+        how = code("share_of_synthetic_files_of_bounds", unit=str(total.unit))
+    return derived(share, "%", method=how)
 
 
 def _waiting(data: Sequence[DataUsed], name: str) -> Value | None:
@@ -108,22 +116,27 @@ def _waiting(data: Sequence[DataUsed], name: str) -> Value | None:
     open_sections = [section for section in data if not _value(section, name).known]
     if not open_sections:
         return None
-    reasons = [f"{section.name.value} ({_value(section, name).reason})" for section in open_sections]
+    waiting = [_open(str(section.name.value), _value(section, name)) for section in open_sections]
     stated = [section for section in data if _value(section, name).known]
-    known = f"; {_by_file(stated, name, _quoted)}" if stated else ""
-    return unknown(f"not derived: not known of {listed_labels(reasons)}{known}")
+    if not stated:
+        return not_derived(code("not_known_of_files", files=waiting))
+    return not_derived(code("not_known_of_some_files", files=waiting, stated=_by_file(stated, name)))
 
 
-def _by_file(data: Sequence[DataUsed], name: str, written: Callable[[object], str]) -> str:
-    return ", ".join(f"{section.name.value} {written(_value(section, name).value)}" for section in data)
+def _open(name: str, value: Value) -> Code:
+    return code("open_of", of=name, because=nested(value.reason or ""))
+
+
+def _by_file(data: Sequence[DataUsed], name: str) -> list[Code]:
+    """What is stated of each file."""
+    return [
+        code("stated_of_file", of=str(section.name.value), answer=[str(item) for item in _items(_value(section, name))])
+        for section in data
+    ]
 
 
 def _items(value: Value) -> list[object]:
     return list(value.value) if isinstance(value.value, list) else [value.value]
-
-
-def _quoted(value: object) -> str:
-    return " + ".join(str(item) for item in value) if isinstance(value, list) else str(value)
 
 
 def _value(section: DataUsed, name: str) -> Value:

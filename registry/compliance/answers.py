@@ -19,7 +19,7 @@ from peft_registry.registry.compliance.fields import FieldRule, field_rules, lea
 from peft_registry.registry.compliance.stated import misfits_of_fact, says_unknown
 from peft_registry.registry.compliance.superseding import in_second_form, superseding
 from peft_registry.schemas.answers import AREA_ROLES, Answer, AnsweringRole, AnswersPredicate, Area
-from peft_registry.schemas.codes import Said
+from peft_registry.schemas.codes import Said, code
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.suggestions import closest, did_you_mean
@@ -154,13 +154,17 @@ def superseding_with_answers(
     values = dict(defaults or {})
     for answers in signed:
         values |= {answer.path: value_of_answer(answer, answers) for answer in answers.predicate.answers}
-    who = dict.fromkeys(f"{answers.predicate.person}, as {answers.predicate.role}" for answers in signed)
+    predicates = [answers.predicate for answers in signed]
+    who = {
+        (predicate.person, predicate.role): code("person_as", person=predicate.person, role=predicate.role)
+        for predicate in predicates
+    }
     return superseding(
         before,
         version=version,
         record_id=record_id,
         now=now,
-        reason=f"answers of {'; '.join(who)}",
+        reason=code("answers_of", who=list(who.values())),
         answers=tuple(answers.statement for answers in signed),
         values=values,
     )
@@ -172,7 +176,7 @@ def value_of_answer(answer: Answer, signed: SignedAnswers) -> Value:
     if answer.unknown is not None:
         return Value(
             source="unknown",
-            reason=f"{answer.unknown} (stated by {person})",
+            reason=code("stated_unknown", said=answer.unknown, by=person),
             evidence=(signed.statement,),
             asserted_by=person,
             asserted_at=signed.logged_at,

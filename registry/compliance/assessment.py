@@ -21,6 +21,7 @@ from peft_registry.registry.compliance.retention import with_dates
 from peft_registry.registry.compliance.verdicts.gpai import TOLERANCE_PCT, ThirdRatio, dense_flop, one_third_ratio
 from peft_registry.registry.compliance.verdicts.modifier import ModifierAnswers, gpai_verdict
 from peft_registry.registry.compliance.verdicts.rules import shipped_rules
+from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.modification import (
     ASKED,
     NOT_DERIVED,
@@ -30,25 +31,24 @@ from peft_registry.schemas.modification import (
     OpenSourceExemption,
     UpstreamTerms,
 )
-from peft_registry.schemas.values import Value, derived, unknown
+from peft_registry.schemas.values import Value, derived, not_derived, unknown
 
 # Art. 51(2): cumulative training compute greater than this is presumed high-impact
 SYSTEMIC_RISK_FLOP = shipped_rules().limits.systemic_risk_flop
 _Scope = Literal["step", "sum_same_actor", "merge_wide"]
-_OWN_COMPUTE: dict[_Scope, str] = {
-    "step": "6·P·D of this modification",
-    "sum_same_actor": "6·P·D of this run and of every run that it went on from",
-    "merge_wide": "6·P·D of every training run that went in, each once",
+_OWN_COMPUTE: dict[_Scope, Code] = {
+    "step": code("dense_flop_of_modification"),
+    "sum_same_actor": code("dense_flop_of_run_and_earlier"),
+    "merge_wide": code("dense_flop_of_all_merged"),
 }
 """What the compute of a record is the sum of."""
-_WHY_SCOPE: dict[_Scope, str] = {
-    "step": "this modification alone",
-    "sum_same_actor": "this run and every run that it went on from",
-    "merge_wide": "compute of everything that was merged besides the base; that of the merge alone decides nothing",
+_WHY_SCOPE: dict[_Scope, Code] = {
+    "step": code("scope_modification_alone"),
+    "sum_same_actor": code("scope_run_and_earlier"),
+    "merge_wide": code("scope_all_merged"),
 }
-_RATIO_METHOD = "compute of the modification / training compute of the base, GL J63"
 _RATIO_FIGURES = ("ratio", "ratio_low", "ratio_high", "ratio_method_aware", "threshold_kind", "threshold_flop")
-_BAND_METHOD = f"the ratio with ±{TOLERANCE_PCT:g} % on both figures, GL J123"
+_BAND_METHOD = code("ratio_with_tolerance", pct=TOLERANCE_PCT)
 
 
 WRITTEN_BY_ASSESSMENT = (
@@ -107,7 +107,7 @@ def original_flop(record: ModificationRecord) -> Value:
     """Training compute of the base: as recorded, else estimated as 6·P·D from its parameters and training tokens."""
     bases = _bases(record)
     if len(bases) != 1:
-        return unknown("there is not exactly one base to compare with")
+        return unknown(code("not_one_base"))
     return _training_flop(bases[0])
 
 
@@ -124,20 +124,19 @@ def _training_flop(base: BaseUsed) -> Value:
     tokens = base.training_tokens.positive_number
     # whatever was signed before its field had bounds: no figure is better than one that cannot be
     for figure, name in ((stated, "training_compute_flop"), (tokens, "training_tokens")):
-        wrong = None if figure is None else next(misfits(rules[f"base[].{name}"], figure), None)
-        if wrong is not None:
-            return unknown(f"what is recorded of the base as {name} is not one: {wrong.reason}")
+        if figure is not None and any(misfits(rules[f"base[].{name}"], figure)):
+            return unknown(code("recorded_of_base_misfits", field=name, figure=figure))
     if stated is not None:
-        return derived(stated, "FLOP", method="training compute of the base as recorded for it")
+        return derived(stated, "FLOP", method=code("base_compute_as_recorded"))
     if parameters is None or tokens is None:
-        return unknown("neither the training compute nor the training tokens of the base are recorded")
+        return unknown(code("base_compute_not_recorded"))
     flop = dense_flop(parameters, tokens)
     if not math.isfinite(flop):
-        return unknown("6·P·D from the base's parameters and training tokens is larger than any number")
+        return unknown(code("base_compute_too_large"))
     return derived(
         flop,
         "FLOP",
-        method="6·P·D from the base's parameters and training tokens, GL J132",
+        method=code("base_compute_estimated"),
         uncertainty_pct=TOLERANCE_PCT,
     )
 
@@ -146,19 +145,23 @@ def _cumulative(record: ModificationRecord) -> Value:
     own = record.compute.conservative_flop.number
     known = _known_flop(record)
     if own is None or not known or len(known) < len(_bases(record)):
-        return unknown("not derived: the compute of the base or of the modification is not known")
-    which = "the base" if len(known) == 1 else f"{len(known)} bases, each once,"
+        return not_derived(code("compute_of_base_or_modification_not_known"))
+    summands = [
+        code("compute_of_the_base") if len(known) == 1 else code("compute_of_bases", bases=len(known)),
+        _OWN_COMPUTE[_scope(record)],
+    ]
     synthetic = record.compute.private_synthetic_flop.number
     if synthetic is None and _has_synthetic_data(record):
-        return unknown("not derived: the compute that generated the synthetic data is not recorded, GL J119-120")
-    generated = "" if synthetic is None else " + the compute that generated synthetic data"
+        return not_derived(code("compute_of_synthetic_data_not_recorded"))
+    if synthetic is not None:
+        summands.append(code("compute_of_synthetic_data"))
     cumulative = sum(known) + own + (synthetic or 0.0)
     if not math.isfinite(cumulative):
-        return unknown("not derived: the sum of the figures is larger than any number")
+        return not_derived(code("sum_too_large"))
     return derived(
         cumulative,
         "FLOP",
-        method=f"training compute of {which} + {_OWN_COMPUTE[_scope(record)]}{generated}, GL J119-121",
+        method=code("cumulative_compute", summands=summands),
         uncertainty_pct=TOLERANCE_PCT,
     )
 
@@ -167,17 +170,17 @@ def _step_ratio(record: ModificationRecord, original: Value) -> Value:
     """The ratio of this modification alone; several steps may each be under a third whose sum is over it."""
     base = original.positive_number
     if base is None:
-        return unknown(f"not derived: {original.reason or 'the training compute of the base is not known'}")
+        return not_derived(original.reason or code("base_compute_not_known"))
     if record.identity.kind.value == "merge":
-        return derived(0.0, method="a merge computes no gradients; gpai.ratio counts what went in")
+        return derived(0.0, method=code("merge_computes_no_gradients"))
     own = step_flop(record.compute)
     flop = own.number
     if flop is None:
-        return unknown(f"not derived: {own.reason or 'the compute of this modification is not known'}")
+        return not_derived(own.reason or code("own_compute_not_known"))
     ratio = flop / base
     if not math.isfinite(ratio):
-        return unknown("not derived: the quotient is larger than any number")
-    return derived(ratio, method=f"{_RATIO_METHOD}, with 6·P·D of this modification alone")
+        return not_derived(code("quotient_too_large"))
+    return derived(ratio, method=code("ratio_of_modification_alone"))
 
 
 def _known_flop(record: ModificationRecord) -> list[float]:
@@ -221,7 +224,7 @@ def _same_provider(record: ModificationRecord) -> Value:
         return stated
     if role.known:
         same = role.value in ("original_provider", "on_behalf_of_provider")
-        return derived("yes" if same else "no", method="from the role that the modifier claims")
+        return derived("yes" if same else "no", method=code("from_claimed_role"))
     return ASKED if stated.known else stated
 
 
@@ -299,28 +302,25 @@ def _ratio_figures(third: ThirdRatio, base: float, method_aware: Value) -> dict[
     return {
         "ratio_method_aware": NOT_DERIVED
         if aware_third is None
-        else derived(aware_third.ratio, method=f"{_RATIO_METHOD}, with the method-aware figure"),
-        "ratio": derived(third.ratio, method=f"{_RATIO_METHOD}, with 6·P·D"),
+        else derived(aware_third.ratio, method=code("ratio_method_aware")),
+        "ratio": derived(third.ratio, method=code("ratio_dense")),
         "ratio_low": derived(third.low, method=_BAND_METHOD),
         "ratio_high": derived(third.high, method=_BAND_METHOD),
-        "threshold_kind": derived("relative", method="the training compute of the base is known or estimated"),
-        "threshold_flop": derived(base / 3, "FLOP", method="a third of the training compute of the base, GL J63"),
+        "threshold_kind": derived("relative", method=code("base_compute_known_or_estimated")),
+        "threshold_flop": derived(base / 3, "FLOP", method=code("third_of_base_compute")),
     }
 
 
 def _no_ratio(own: float | None, original: Value, answers: ModifierAnswers) -> dict[str, Value]:
     """Without a ratio, a fixed threshold only where an estimate was tried and failed (GL J64)."""
-    why = "the compute of this modification is not known"
-    if own is not None:
-        why = "the compute of this modification and that of the base have no ratio"
-    reason = unknown(f"not derived: {original.reason or why}")
+    why = code("own_compute_not_known") if own is None else code("no_ratio")
+    reason = not_derived(original.reason or why)
     figures = dict.fromkeys(_RATIO_FIGURES, reason)
     kind = answers.threshold_kind
     if kind is not None and kind != "relative":
-        how = "the training compute of the base is not known, and an attempt to estimate it is recorded, GL J64"
-        figures["threshold_kind"] = derived(kind, method=how)
+        figures["threshold_kind"] = derived(kind, method=code("estimate_attempt_recorded"))
         fixed = shipped_rules().limits.fallback_flop(kind)
-        figures["threshold_flop"] = derived(fixed, "FLOP", method="a third of the fixed value, GL J64")
+        figures["threshold_flop"] = derived(fixed, "FLOP", method=code("third_of_fixed_value"))
     return figures
 
 
@@ -333,20 +333,19 @@ def _exemption(record: ModificationRecord) -> OpenSourceExemption:
         return exemption
     flags = disqualifying_flags(record, implied=flags_by_rule_set)
     if flags:
-        how = f"the licence of a base, which holds for what is made from it: {', '.join(flags)}, GL J83"
-        return exemption.revised(licence_ok=derived("no", method=how))
+        return exemption.revised(licence_ok=derived("no", method=code("licence_of_base_disqualifies", flags=flags)))
     return exemption.revised(licence_ok=ASKED) if stated.known else exemption
 
 
 def _systemic_risk(record: ModificationRecord) -> Value:
-    method = "cumulative compute against 10^25 FLOP (Art. 51(2)), and what is stated of the bases"
+    method = code("cumulative_against_systemic_risk")
     stated = _any([is_yes(base.has_systemic_risk) for base in record.base])
     if compute_at_least(record) > SYSTEMIC_RISK_FLOP:
         return derived("cumulative_over_1e25", method=method)
     if stated:
         return derived("inherited", method=method)
     if not record.compute.cumulative_flop.known:
-        return unknown("not derived: the cumulative compute is not known")
+        return not_derived(code("cumulative_not_known"))
     if stated is False:
         return derived("none", method=method)
-    return unknown("nobody has said whether the base is a model with systemic risk")
+    return unknown(code("systemic_risk_of_base_not_stated"))

@@ -3,22 +3,20 @@ indication whether it is a general-purpose model. Pure; nothing here reads a lic
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from peft_registry.registry.compliance.completeness import is_yes
 from peft_registry.registry.compliance.verdicts.gpai import dense_flop
 from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.schemas.base_model import CAUSAL_HEADS, BaseRecord, DeclaredFacts
-from peft_registry.schemas.codes import listed_labels, says
+from peft_registry.schemas.codes import Code, Said, code, nested, says
 from peft_registry.schemas.manifest import FileEntry
 from peft_registry.schemas.modification import ASKED, NOT_DERIVED, NOT_FOUND_UPSTREAM, BaseUsed, UpstreamTerms
-from peft_registry.schemas.values import Value, derived, measured, unknown
+from peft_registry.schemas.values import Value, derived, measured, not_derived, unknown
 
 EU_EXCLUSION = "eu_exclusion"
 # GL J17: indicative, together with the generation of language, images or video
 GPAI_FLOP = shipped_rules().limits.gpai_flop
-_NOT_ONE_LICENCE = "what went in has not one licence: "
-_NEITHER = "what is stated is neither yes nor no: "
 # what a model generates that GL J17 names
 _GENERATED = ("text", "image", "video")
 # the names that the Hub, GitHub and the FSF's texts go by; a file in a folder is the licence of a part
@@ -34,7 +32,7 @@ def licence_flags_of(facts: DeclaredFacts) -> Value:
     listed = [str(flag) for flag in flags.value] if isinstance(flags.value, list) else [str(flags.value)]
     if EU_EXCLUSION in listed:
         return flags
-    how = f"the flags ({flags.source}) with the exclusion of the Union ({excluded.source}: {_by(excluded)})"
+    how = code("flags_with_exclusion", flags=flags.source, exclusion=excluded.source, by=_by(excluded))
     evidence = tuple(dict.fromkeys((*flags.evidence, *excluded.evidence)))
     return derived(sorted([*listed, EU_EXCLUSION]), method=how, evidence=evidence)
 
@@ -44,7 +42,7 @@ def eu_exclusion_of(facts: DeclaredFacts) -> Value:
     if facts.eu_exclusion.known:
         excluded = is_yes(facts.eu_exclusion)
         if excluded is None:
-            return unknown(f"{_NEITHER}{str(facts.eu_exclusion.value)[:60]}")
+            return unknown(code("neither_yes_nor_no", answer=str(facts.eu_exclusion.value)[:60]))
         return facts.eu_exclusion.revised(value="yes" if excluded else "no")
     return facts.eu_exclusion if not facts.licence_flags.known else _by_flags(facts.licence_flags)
 
@@ -52,8 +50,8 @@ def eu_exclusion_of(facts: DeclaredFacts) -> Value:
 def _by_flags(flags: Value) -> Value:
     excludes = lists_exclusion(flags)
     if excludes is None:
-        return unknown("not derived: the licence flags that are recorded are not all that there may be")
-    return derived("yes" if excludes else "no", method=f"the licence flags ({flags.source})")
+        return not_derived(code("flags_not_all"))
+    return derived("yes" if excludes else "no", method=code("by_licence_flags", flags=flags.source))
 
 
 def lists_exclusion(flags: Value) -> bool | None:
@@ -82,7 +80,7 @@ def with_derived_terms(terms: UpstreamTerms, base: BaseUsed, modalities: Value) 
 
 def _derived_exclusion(recorded: Value, flags: Value) -> Value:
     is_stated = recorded.known and recorded.source != "derived"
-    if is_stated or str(recorded.reason or "").startswith(_NEITHER):
+    if is_stated or says(recorded.reason, "neither_yes_nor_no"):
         return recorded
     if flags.known:
         return _by_flags(flags)
@@ -96,10 +94,8 @@ def _derived_indication(recorded: Value, base: BaseUsed, modalities: Value) -> V
     output = modalities.value.get("output", ()) if isinstance(modalities.value, dict) else modalities.value
     generated = [word for word in _GENERATED if word in str(output)]
     if not generated:
-        return unknown("not derived: the result generates neither language nor images nor video")
-    return _side(
-        parameters, base.training_compute_flop, base.training_tokens, f"it generates {' and '.join(generated)}"
-    )
+        return not_derived(code("generates_nothing_named"))
+    return _side(parameters, base.training_compute_flop, base.training_tokens, generated)
 
 
 def licence_of_merge(recorded: Value, bases: Iterable[BaseUsed]) -> Value:
@@ -108,25 +104,32 @@ def licence_of_merge(recorded: Value, bases: Iterable[BaseUsed]) -> Value:
     Unknown, with what each of them has, where they have not one; asked where no ingredient has a licence of its own: then that of
     the base says nothing of the result.
     """
-    is_inherited = recorded.source == "derived" or str(recorded.reason or "").startswith(_NOT_ONE_LICENCE)
+    is_inherited = recorded.source == "derived" or says(recorded.reason, "not_one_licence")
     if not (says(recorded.reason, "not_answered") or is_inherited):
         return recorded
     parts = tuple(bases)
     ingredients = sorted((used for used in parts if used.role.value == "ingredient"), key=_named)
-    terms = {f"the base {_named(used)}": used.licence_id for used in parts if used.role.value == "base"}
+    of_base = {_named(used): used.licence_id for used in parts if used.role.value == "base"}
     # earlier versions of this tool wrote the base's licence to every ingredient, which says nothing of the ingredient
-    copies = [licence for licence in terms.values() if not licence.evidence]
+    copies = [licence for licence in of_base.values() if not licence.evidence]
     if not any(used.licence_id.known and used.licence_id not in copies for used in ingredients):
         return ASKED
-    terms |= {_named(used): used.licence_id for used in ingredients}
-    licences = {" ".join(str(value.value).split()) for value in terms.values()}
-    if all(value.known for value in terms.values()) and len(licences) == 1:
-        named = listed_labels([_named(used) for used in ingredients])
+    of_parts = {_named(used): used.licence_id for used in ingredients}
+    terms = [*of_base.values(), *of_parts.values()]
+    licences = {" ".join(str(value.value).split()) for value in terms}
+    if all(value.known for value in terms) and len(licences) == 1:
         evidence = dict.fromkeys(digest for used in ingredients for digest in used.licence_id.evidence)
-        how = f"the licence of the base and of {named}, which is the same"
+        how = code("same_licence", ingredients=[_named(used) for used in ingredients])
         return derived(licences.pop(), method=how, evidence=tuple(evidence))
-    told = [f"{name} {value.value if value.known else f'({value.reason})'}" for name, value in terms.items()]
-    return unknown(f"{_NOT_ONE_LICENCE}{', '.join(told)}")
+    told = [code("of_the_base", base=_licence_told(name, value)) for name, value in of_base.items()]
+    told += [_licence_told(name, value) for name, value in of_parts.items()]
+    return unknown(code("not_one_licence", licences=told))
+
+
+def _licence_told(name: str, licence: Value) -> Code:
+    if licence.known:
+        return code("stated_of_file", of=name, answer=[str(licence.value)])
+    return code("open_of", of=name, because=nested(licence.reason or ""))
 
 
 def _named(used: BaseUsed) -> str:
@@ -138,11 +141,10 @@ def licence_text_digest(files: Iterable[FileEntry]) -> Value:
     entries = tuple(files)
     texts = [entry for entry in entries if LICENCE_FILE.fullmatch(entry.path)]
     if len(texts) == 1:
-        return measured(str(texts[0].sha256), method=f"SHA-256 of {texts[0].path} among the base's files")
+        return measured(str(texts[0].sha256), method=code("sha256_of_base_file", path=texts[0].path))
     if texts:
-        named = ", ".join(entry.path for entry in texts)
-        return unknown(f"the base has several licence files, and which of them holds is not stated: {named}")
-    return unknown("there is no licence file among the base's files" if entries else "its files are not recorded")
+        return unknown(code("several_licence_files", files=[entry.path for entry in texts]))
+    return unknown(code("no_licence_file") if entries else code("files_not_recorded"))
 
 
 def gpai_indication(base: BaseRecord) -> Value:
@@ -151,31 +153,27 @@ def gpai_indication(base: BaseRecord) -> Value:
     A model below may be general all the same, and one above may serve one narrow task (GL J17-20).
     """
     if not base.architecture.endswith(CAUSAL_HEADS):
-        return unknown(
-            f"not derived: whether a {base.architecture} generates language, images or video is not recorded"
-        )
-    return _side(
-        base.parameters_total, base.facts.training_compute_flop, base.facts.training_tokens, "it generates text"
-    )
+        return not_derived(code("generation_not_recorded", architecture=base.architecture))
+    return _side(base.parameters_total, base.facts.training_compute_flop, base.facts.training_tokens, ["text"])
 
 
-def _side(parameters: float, stated_flop: Value, training_tokens: Value, generates: str) -> Value:
+def _side(parameters: float, stated_flop: Value, training_tokens: Value, generates: Sequence[str]) -> Value:
     flop = stated_flop.positive_number
-    how = "as recorded for it"
+    how = code("flop_as_recorded")
     tokens = training_tokens.positive_number
     if flop is None and tokens is not None:
         flop = dense_flop(parameters, tokens)
-        how = "6·P·D from its parameters and training tokens"
+        how = code("flop_from_parameters_and_tokens")
     if flop is None:
-        return unknown("not derived: neither its training compute nor its training tokens are recorded")
+        return not_derived(code("its_compute_not_recorded"))
     if not math.isfinite(flop):
-        return unknown("not derived: its parameters and training tokens give more than any number")
+        return not_derived(code("its_compute_too_large"))
     side = "above" if flop > GPAI_FLOP else "below"
     return derived(
         side,
-        method=f"{flop:.3g} FLOP ({how}) against 10^23, and {generates}; indicative only, exceptions go both ways, GL J17-20",
+        method=code("flop_against_gpai", flop=flop, how=how, generates=generates),
     )
 
 
-def _by(value: Value) -> str:
-    return str(value.method or value.asserted_by or value.source)
+def _by(value: Value) -> Said:
+    return value.method or value.asserted_by or value.source

@@ -28,6 +28,7 @@ from peft_registry.registry.compliance.recorded_evaluation import (
     with_later_evaluations,
 )
 from peft_registry.registry.compliance.superseding import in_second_form, may_replace, with_values
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import Evaluation, ModificationRecord, RecordSections
@@ -167,7 +168,7 @@ def _may_stand(leaf: Leaf, earlier: Value, record: ModificationRecord, before: R
         return True  # whether the statement says so, `check_answers` tells
     if leaf.rule in _OF_ITS_REGISTRATION:
         was_open = not earlier.known or not isinstance(before, ModificationRecord)
-        return was_open and value == measured(value.value, method="its registration")
+        return was_open and value == measured(value.value, method=code("its_registration"))
     rule = field_rules().by_path()[leaf.rule]
     if value.source == "declared" and rule.owner != "tool" and rule.act is None and may_replace(value, earlier):
         return True

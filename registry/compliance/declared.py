@@ -12,8 +12,11 @@ from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, field_rules
 from peft_registry.registry.compliance.stated import FactNeedsSignature, FactNotDeclarable, malformed
 from peft_registry.schemas.base_model import DeclaredFacts
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.values import Value, unknown
+
+_LONGEST_QUOTE = 120  # characters of a value in a reason
 
 
 def problems_of_declared(
@@ -60,8 +63,11 @@ def problem_of_value(value: Value, form: AnswerForm) -> str | None:
 
 
 def _sound(value: Value, form: AnswerForm) -> Value:
-    wrong = problem_of_value(value, form)
-    return value if wrong is None else unknown(f"what was declared with the base does not fit the field: {wrong}")
+    if problem_of_value(value, form) is None:
+        return value
+    text = str(value.value)
+    quote = text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…"
+    return unknown(code("declared_of_base_misfits", answer=quote))
 
 
 def _problems_of(kind: str, path: str, rule: FieldRule | None, value: dict[str, Any]) -> Iterator[InputRefused]:

@@ -17,7 +17,7 @@ from peft_registry.schemas.modification import (
     Product,
     TrainingContent,
 )
-from peft_registry.schemas.values import Value, derived, unknown
+from peft_registry.schemas.values import Value, derived, not_derived
 
 # parameters, up to which each range goes; whatever is larger is in the last
 _SIZES = (
@@ -64,18 +64,18 @@ def _total(whole: float, change: Change) -> Value:
     added = change.params_added.number
     removed = change.params_removed.number
     if added is None or removed is None:
-        return unknown("not derived: how many parameters were added or removed is not known")
+        return not_derived(code("added_or_removed_not_known"))
     if not math.isfinite(whole + added - removed):
-        return unknown("not derived: the figures are larger than any number")
+        return not_derived(code("figures_too_large"))
     number = round(whole) + round(added) - round(removed)
-    return derived(number, "parameters", method="parameters of the base + added − removed")
+    return derived(number, "parameters", method=code("base_plus_added_minus_removed"))
 
 
 def with_forms(record: ModificationRecord) -> ModificationRecord:
     """The record with what follows for the forms from its other sections."""
     return record.revised(
         documentation=Documentation(
-            size_range=_in_range(record.product.params_total, _SIZES, _LARGEST, "the range of the form that holds it"),
+            size_range=_in_range(record.product.params_total, _SIZES, _LARGEST, code("range_of_form")),
             flop_order=_order(record.compute.param_update_flop),
             energy_mwh=_megawatt_hours(record.energy.training_kwh),
         ),
@@ -90,15 +90,15 @@ def _content(content: TrainingContent, data: tuple[DataUsed, ...]) -> TrainingCo
 
 def _size_of_text(data: tuple[DataUsed, ...]) -> Value:
     if not data:
-        return unknown("not derived: no data are recorded")
+        return not_derived(code("no_data_recorded"))
     if any(section.modality.value != "text" for section in data):
-        return unknown("not derived: not all data are text")
+        return not_derived(code("not_all_text"))
     counts = [section.n_tokens.number for section in data]
     known = [count for count in counts if count is not None]
     if len(known) < len(counts):
-        return unknown("not derived: the tokens of one of the data files are not counted")
-    total = derived(sum(known), "tokens", method="once through")
-    return _in_range(total, _TOKENS, _MOST_TOKENS, "the tokens of all data, once through, as the range of the summary")
+        return not_derived(code("tokens_not_counted"))
+    total = derived(sum(known), "tokens", method=code("once_through"))
+    return _in_range(total, _TOKENS, _MOST_TOKENS, code("range_of_summary"))
 
 
 def _latest(data: tuple[DataUsed, ...]) -> Value:
@@ -106,14 +106,14 @@ def _latest(data: tuple[DataUsed, ...]) -> Value:
     try:
         last = max(date.fromisoformat(str(section.acquired_to.value)) for section in data)
     except ValueError:  # there is no data, or of one there is no date
-        return unknown("not derived: until when the data were acquired is not stated of each")
-    return derived(f"{last:%m/%Y}", method="the last day of acquisition of any data")
+        return not_derived(code("acquired_until_not_stated"))
+    return derived(f"{last:%m/%Y}", method=code("last_acquisition"))
 
 
-def _in_range(value: Value, limits: tuple[tuple[float, str], ...], largest: str, how: str) -> Value:
+def _in_range(value: Value, limits: tuple[tuple[float, str], ...], largest: str, how: Code) -> Value:
     number = value.number
     if number is None:
-        return value if not value.known else unknown("not derived: the value is not a number")
+        return value if not value.known else not_derived(code("not_a_number"))
     return derived(_range_of(number, limits, largest), method=how)
 
 
@@ -124,14 +124,14 @@ def _range_of(number: float, limits: tuple[tuple[float, str], ...], largest: str
 def _order(flop: Value) -> Value:
     number = flop.number
     if number is None:
-        return unknown(f"not derived: {flop.reason or 'the value is not a number'}")
+        return not_derived(flop.reason or code("not_a_number"))
     if number <= 0:
-        return derived("0", method="no gradients were computed")
-    return derived(f"10^{math.floor(math.log10(number))}", method="the order of magnitude of the compute in FLOP")
+        return derived("0", method=code("no_gradients"))
+    return derived(f"10^{math.floor(math.log10(number))}", method=code("order_of_magnitude"))
 
 
 def _megawatt_hours(energy: Value) -> Value:
     number = energy.number
     if number is None:
-        return unknown(f"not derived: {energy.reason or 'the value is not a number'}")
-    return derived(number / 1000, "MWh", method="kWh / 1000")
+        return not_derived(energy.reason or code("not_a_number"))
+    return derived(number / 1000, "MWh", method=code("kwh_per_thousand"))

@@ -2,42 +2,39 @@
 
 import math
 
-from peft_registry.schemas.codes import because_in, says
+from peft_registry.schemas.codes import Code, as_json, because_in, code, says, together
 from peft_registry.schemas.modification import NOT_DERIVED, NOT_MEASURED, Compute, DeclaredPower, Energy
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.values import Value, derived, measured, unknown
 
-# what the trainer's counters are of, as its run records say it
-COUNTERS = "counters of processor packages (RAPL) and GPUs (NVML), whole machine"
-_OUTSIDE_COUNTERS = "memory boards, storage, fans and power supplies of the machine, and the facility's cooling"
-
-_WHY_UNKNOWN = "why the energy is unknown"
-_NO_FIGURE = "no sensor measured it, and nobody has stated it or the power of a device"
-_NOTHING_MISSING = unknown("nothing is missing: the energy is declared")
+COUNTERS = code("energy_counters")  # what the trainer's counters are of, as its run records say it
+_WHY_UNKNOWN = code("why_energy_unknown")
+_NO_FIGURE = code("no_energy_figure")
+_NOTHING_MISSING = unknown(code("energy_is_declared"))
 
 
 def energy_section(run: RunRecord) -> Energy:
     """Energy where a sensor measured it, else why there is none."""
     energy = run.compute.energy_kwh
     if not energy.known:
-        return Energy(training_kwh=energy, missing_info=derived(energy.reason, method=_WHY_UNKNOWN))
-    if energy.method != COUNTERS:
-        method = measured(energy.method) if energy.method else unknown("the run names no method")
+        return Energy(training_kwh=energy, missing_info=derived(as_json(energy.reason or ""), method=_WHY_UNKNOWN))
+    if energy.method is None:
+        return Energy(training_kwh=energy, method=unknown(code("run_names_no_method")))
+    method = measured(as_json(energy.method))
+    if not says(energy.method, COUNTERS.code):
         return Energy(training_kwh=energy, method=method)
     return Energy(
         training_kwh=energy,
-        method=measured(energy.method),
-        boundary=derived(
-            "accelerator", method="the counters are of the chips that compute, and of nothing around them"
-        ),
-        missing_info=derived(_OUTSIDE_COUNTERS, method="what those counters do not see"),
+        method=method,
+        boundary=derived("accelerator", method=code("counters_of_chips")),
+        missing_info=derived(code("outside_of_counters").to_json(), method=code("what_counters_miss")),
     )
 
 
 def without_reason(energy: Energy) -> Energy:
     """The section of a run whose energy somebody states: what is missing is theirs to say, not why there is no figure."""
     missing = energy.missing_info
-    if missing.source != "derived" or missing.method != _WHY_UNKNOWN:
+    if missing.source != "derived" or not says(missing.method, _WHY_UNKNOWN.code):
         return energy
     return energy.revised(missing_info=NOT_DERIVED)
 
@@ -56,20 +53,23 @@ def with_estimate(energy: Energy, power: DeclaredPower, compute: Compute) -> Ene
     kwh = hours * watts / 1000 * (pue or 1.0)
     if not math.isfinite(kwh):  # such figures are of no device
         return energy
-    missing = ["the power is declared and was not measured"]
-    missing += [] if pue is not None else ["the facility's cooling: no power usage effectiveness is recorded"]
-    used = f"{hours:.6g} device hours × {watts:.6g} W" + (
-        "" if pue is None else f" × power usage effectiveness {pue:.6g}"
-    )
-    told = (
-        f"declared by {power.device_watts.asserted_by}" if power.device_watts.asserted_by else power.device_watts.source
-    )
+    missing = [code("power_is_declared")]
+    used = code("hours_times_watts_times_pue", hours=hours, watts=watts, pue=pue or 1.0)
+    if pue is None:
+        missing.append(code("cooling_not_recorded"))
+        used = code("hours_times_watts", hours=hours, watts=watts)
     return energy.revised(
         training_kwh=derived(kwh, "kWh", method=used),
-        method=derived(f"{used}, / 1000", method=f"the power of one device: {told}"),
+        method=derived(code("in_thousands", of=used).to_json(), method=_whose_power(power.device_watts)),
         boundary=_boundary(energy, has_pue=pue is not None),
-        missing_info=derived("; ".join(missing), method="what the estimate leaves out"),
+        missing_info=derived(as_json(together(missing)), method=code("what_estimate_leaves_out")),
     )
+
+
+def _whose_power(watts: Value) -> Code:
+    if watts.asserted_by:
+        return code("power_declared_by", by=watts.asserted_by)
+    return code("power_given_as", given_as=watts.source)
 
 
 def _without_estimate(energy: Energy) -> Energy:
@@ -77,7 +77,7 @@ def _without_estimate(energy: Energy) -> Energy:
     without = {"method": NOT_MEASURED, "boundary": NOT_MEASURED}
     if energy.training_kwh.source == "derived":
         without["training_kwh"] = unknown(_NO_FIGURE)
-        without["missing_info"] = derived(_NO_FIGURE, method=_WHY_UNKNOWN)
+        without["missing_info"] = derived(_NO_FIGURE.to_json(), method=_WHY_UNKNOWN)
     elif energy.training_kwh.source == "declared":
         # why there was no measurement reads beside a declared figure as if the figure were missing
         without["missing_info"] = _NOTHING_MISSING
@@ -95,5 +95,5 @@ def _boundary(energy: Energy, *, has_pue: bool) -> Value:
     if energy.boundary.source == "declared":
         return energy.boundary
     if has_pue:
-        return derived("facility", method="the power usage effectiveness is a figure of the whole facility")
-    return derived("accelerator", method="the declared power is that of one device")
+        return derived("facility", method=code("pue_of_facility"))
+    return derived("accelerator", method=code("power_of_one_device"))

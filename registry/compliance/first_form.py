@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.values import Value, unknown
 
@@ -44,4 +45,4 @@ def _open(value: Value) -> Value:
     text = str(value.value)
     quote = text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…"
     by = value.asserted_by or "somebody"
-    return unknown(f"stated in the facts of an old record by {by}, and not signed by a person: {quote}")
+    return unknown(code("stated_in_old_facts", by=by, answer=quote))

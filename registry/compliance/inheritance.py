@@ -16,7 +16,7 @@ from peft_registry.registry.compliance.used_rows import (
     unknown_overlaps,
     used_by_all,
 )
-from peft_registry.schemas.codes import listed_labels
+from peft_registry.schemas.codes import Code, code, in_turn, listed_labels, nested, says, together
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import (
     ASKED,
@@ -35,7 +35,6 @@ _YES_IF_ANY = ("personal_data", "special_categories")
 _PURPOSES = ("intended", "out_of_scope", "foreseeable_misuse", "acceptable_use_policy")
 _STRENGTH = ("measured", "derived", "imported", "declared")
 _LONGEST_QUOTE = 120  # characters of a value in a reason
-_DIFFER = "the records of what went in differ: "
 
 
 def inherited_data(ancestors: Iterable[Ancestor], own: Sequence[DataUsed] = ()) -> tuple[DataUsed, ...]:
@@ -71,9 +70,9 @@ def data_gaps(data: Sequence[DataUsed]) -> Value:
     """The questions that files with two roles raise, and files of which nobody can tell how many rows were used."""
     mixed = mixed_roles(data)
     overlaps = unknown_overlaps(data)
-    questions = [f"which held-out rows are left is not stated: {'; '.join(mixed)}"] if mixed else []
-    questions += [f"which rows were used several times is not recorded: {'; '.join(overlaps)}"] if overlaps else []
-    return unknown("; ".join(questions)) if questions else ASKED
+    questions = [code("held_out_rows_left_not_stated", files=mixed)] if mixed else []
+    questions += [code("rows_used_several_times_not_recorded", files=overlaps)] if overlaps else []
+    return unknown(together(questions)) if questions else ASKED
 
 
 def with_limits_of_data(section: Evaluation, data: Iterable[DataUsed]) -> Evaluation:
@@ -82,8 +81,8 @@ def with_limits_of_data(section: Evaluation, data: Iterable[DataUsed]) -> Evalua
     if not mixed:
         return section
     stated = section.limitations.value if isinstance(section.limitations.value, list) else []
-    limits = [*stated, *(f"figures on held-out rows may be too good: {sentence}" for sentence in mixed)]
-    method = section.limitations.method or "the rows that each run used"
+    limits = [*stated, *(code("held_out_figures_too_good", because=file).to_json() for file in mixed)]
+    method = section.limitations.method or code("rows_of_each_run")
     return section.revised(limitations=measured(limits, method=method))
 
 
@@ -116,18 +115,18 @@ def placing_question(ancestors: Iterable[Ancestor]) -> Value | None:
     known = _known(stated)
     if not known:
         return None
-    return unknown(f"nobody has answered it of this result; of what went in: {_answers_by_label(known)}")
+    return unknown(code("not_answered_of_result", answers=_answers_by_label(known)))
 
 
 def own_licence(ancestors: Iterable[Ancestor], manifest: Digest) -> Value:
     """The licence of an ingredient as its own record states it; that of its base is not taken for it."""
     ancestor = next((ancestor for ancestor in ancestors if ancestor.manifest == manifest), None)
     if ancestor is None:
-        return unknown("nothing is recorded of its licence, and that of its base is not taken for it")
+        return unknown(code("own_licence_not_recorded"))
     stated = StatedField(ancestor, _product(ancestor), "licence")
     if not stated.value.known:
-        return unknown(str(stated.value.reason))
-    how = f"the licence of the result in the record of {ancestor.label}"
+        return unknown(stated.value.reason or code("own_licence_not_recorded"))
+    how = code("licence_in_record_of", of=ancestor.label)
     return derived(stated.value.value, method=how, evidence=_statements([stated]))
 
 
@@ -246,7 +245,7 @@ def _is_taken_over(stated: StatedField, uses: Sequence[StatedField]) -> bool:
 
 def _agreed(stated: Sequence[StatedField], *, yes_if_any: bool) -> Value:
     known = _known(stated)
-    contradicted = [value.value for value in stated if str(value.value.reason or "").startswith(_DIFFER)]
+    contradicted = [value.value for value in stated if says(value.value.reason, "records_differ")]
     if contradicted:
         # between a continued run and what it continued from: only the reason still says what the run stated
         return contradicted[0]
@@ -279,8 +278,7 @@ def _equal(stated: Sequence[StatedField]) -> Value | None:
 def _carried(stated: Sequence[StatedField]) -> Value:
     """The value that all of them state, with its own source and author, and where it is recorded."""
     strongest = min(stated, key=lambda value: _STRENGTH.index(value.value.source)).value
-    recorded = f"as recorded of {_labels(stated)}"
-    method = recorded if strongest.method is None else f"{strongest.method}, {recorded}"
+    method = in_turn(strongest.method, code("as_recorded_of", of=[value.label for value in stated]))
     evidence = dict.fromkeys((*strongest.evidence, *_statements(stated)))
     return strongest.revised(method=method, evidence=tuple(evidence))
 
@@ -293,20 +291,18 @@ def _are_the_same(known: Sequence[StatedField]) -> bool:
     return len({_compared(value.value.value) for value in known}) == 1
 
 
-def _labels(stated: Sequence[StatedField]) -> str:
-    return listed_labels([value.label for value in stated])
-
-
 # --- where there is no answer ---
 
 
 def _asked(stated: Sequence[StatedField]) -> Value:
-    reasons = list(dict.fromkeys(str(value.value.reason) for value in stated))
-    return unknown(reasons[0] if len(reasons) == 1 else _open_labels(stated))
+    reasons = [value.value.reason for value in stated if value.value.reason is not None]
+    if all(reason == reasons[0] for reason in reasons):
+        return unknown(reasons[0])
+    return unknown(code("open_of_each", open=_open_labels(stated)))
 
 
 def _differ(known: Sequence[StatedField]) -> Value:
-    return unknown(f"{_DIFFER}{_answers_by_label(known)}")
+    return unknown(code("records_differ", answers=_answers_by_label(known)))
 
 
 def _partly(stated: Sequence[StatedField]) -> Value:
@@ -318,15 +314,19 @@ def _partly(stated: Sequence[StatedField]) -> Value:
 
 
 def _known_of_some(stated: Sequence[StatedField]) -> Value:
-    return unknown(f"not known of {_open_labels(stated)}; {_answers_by_label(_known(stated))}")
+    return unknown(code("not_known_of_some", open=_open_labels(stated), answers=_answers_by_label(_known(stated))))
 
 
-def _answers_by_label(known: Sequence[StatedField]) -> str:
-    return ", ".join(f"{value.label} says {_quoted(value.value.value)}" for value in known)
+def _answers_by_label(known: Sequence[StatedField]) -> list[Code]:
+    return [code("says", of=value.label, answer=_quoted(value.value.value)) for value in known]
 
 
-def _open_labels(stated: Sequence[StatedField]) -> str:
-    return ", ".join(f"{value.label} ({value.value.reason})" for value in stated if not value.value.known)
+def _open_labels(stated: Sequence[StatedField]) -> list[Code]:
+    return [
+        code("open_of", of=value.label, because=nested(value.value.reason or ""))
+        for value in stated
+        if not value.value.known
+    ]
 
 
 def _quoted(value: Any) -> str:  # any JSON value
@@ -344,7 +344,7 @@ def _compared(value: Any) -> str:  # any JSON value
 def _nothing_recorded(ancestor: Ancestor, ordered: Sequence[Ancestor]) -> DataUsed:
     """The place where somebody may state what it was trained on, with what a record of what was made from it stated there."""
     name = f"data of {ancestor.label}"
-    open_field = unknown(f"nothing is recorded of what {ancestor.label} was trained on")
+    open_field = unknown(code("data_not_recorded", of=ancestor.label))
     fields = {
         key: open_field for key, info in DataUsed.model_fields.items() if info.annotation is Value and key != "name"
     }
@@ -352,7 +352,7 @@ def _nothing_recorded(ancestor: Ancestor, ordered: Sequence[Ancestor]) -> DataUs
         for section in (section for section in made_from.recorded_data if section.name.value == name):
             answers = {key: StatedField(made_from, section, key) for key in fields}
             fields |= {key: _carried([answer]) for key, answer in answers.items() if answer.value.source == "declared"}
-    return DataUsed(name=derived(name, method="it has no record of its data"), **fields)
+    return DataUsed(name=derived(name, method=code("no_record_of_data")), **fields)
 
 
 # --- what each run did with a file ---
@@ -363,7 +363,7 @@ def _name(uses: Sequence[StatedField]) -> Value:
     names = sorted({str(name.value.value) for name in stated})
     if len(names) == 1:
         return _carried(stated)
-    return derived(", ".join(names), method="one file, which the runs had under several names")
+    return derived(", ".join(names), method=code("one_file_several_names"))
 
 
 def _by_run(uses: Sequence[StatedField], name: str, combine: Callable[[Sequence[StatedField]], Value]) -> Value:
@@ -405,16 +405,13 @@ def _not_of_all(stated: Sequence[StatedField]) -> Value:
 
 def _listed_by_run(known: Sequence[StatedField]) -> Value:
     rows = [{"of": selections.label, **row} for selections in known for row in selections.value.value]
-    return derived(rows, method="the rows that each run used", evidence=_statements(known))
+    return derived(rows, method=code("rows_of_each_run"), evidence=_statements(known))
 
 
 def _summed(known: Sequence[StatedField]) -> Value:
     total = sum(count.value.value for count in known)
-    return derived(total, method=f"passes of all runs: {_figures(known)}", evidence=_statements(known))
-
-
-def _figures(known: Sequence[StatedField]) -> str:
-    return ", ".join(f"{count.label} {count.value.value:g}" for count in known)
+    passes = [code("count_of", of=count.label, count=count.value.value) for count in known]
+    return derived(total, method=code("passes_of_all_runs", passes=passes), evidence=_statements(known))
 
 
 def _statements(stated: Iterable[StatedField]) -> tuple[Digest, ...]:
@@ -439,6 +436,5 @@ def _told_apart(
 
 
 def _name_with_users(section: DataUsed, uses: Sequence[StatedField]) -> Value:
-    users = _labels(uses)
-    how = "several files have this name, and are told apart by the runs that used them"
-    return derived(f"{section.name.value} of {users}", method=how)
+    users = listed_labels([use.label for use in uses])
+    return derived(f"{section.name.value} of {users}", method=code("several_files_one_name"))

@@ -10,7 +10,7 @@ from typing import Any
 
 from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.compliance.fields import field_rules
-from peft_registry.schemas.codes import listed_labels
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import BaseUsed, ModificationRecord, UpstreamTerms
@@ -47,7 +47,7 @@ def of_the_base(stated: Value, of_base: Value) -> Value:
     """What holds of an adapter because it holds of its base: as it is stated of that, or as its adapters' records answer it."""
     if of_base == stated or not of_base.known:
         return of_base
-    return derived(of_base.value, of_base.unit, method="of the base that it adapts, as the records of its adapters say")
+    return derived(of_base.value, of_base.unit, method=code("of_adapted_base_by_records"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +96,22 @@ def _combined(name: str, own: Value, answers: Sequence[_Answered]) -> Value:
         if own.value == "yes":
             return own
         return _carried([answer for answer in answers if answer.value.value == "yes"])
-    told = [f"{answer.label} says {answer.value.value}" for answer in answers]
-    told += [f"the base says {own.value}"] if own.known else []
-    return unknown(f"the records of what went in differ: {', '.join(told)}")
+    told = [code("says", of=answer.label, answer=str(answer.value.value)) for answer in answers]
+    told += [code("base_says", answer=str(own.value))] if own.known else []
+    return unknown(code("records_differ", answers=told))
 
 
 def _carried(answers: Sequence[_Answered]) -> Value:
     """The first answer, with its author, and where it is recorded."""
     first = answers[0].value
     statements = [] if answers[0].statement is None else [answers[0].statement]
-    how = f"as recorded of {listed_labels([answer.label for answer in answers])}"
+    how = code("as_recorded_of", of=[answer.label for answer in answers])
     return first.revised(method=how, evidence=tuple(dict.fromkeys((*first.evidence, *statements))))
 
 
 def _united(stated: Sequence[Value]) -> Value:
     flags = {str(flag) for value in stated for flag in _listed(value.value)}
-    return derived(sorted(flags - {_NO_FLAG}), method="union of the flags of the base and of those that were answered")
+    return derived(sorted(flags - {_NO_FLAG}), method=code("union_of_flags"))
 
 
 def _listed(value: Any) -> list[Any]:  # any JSON value

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from functools import cache
 
 from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.values import Value, derived, unknown
 
 _OPERATORS = ("AND", "OR", "WITH")  # of SPDX expressions
@@ -29,15 +30,13 @@ def flags_of_licence(licence: Value) -> Value:
     Unknown, with the reason, unless the rules list every licence of the expression with all of its terms.
     """
     if not licence.known:
-        return unknown(str(licence.reason))
+        return unknown(licence.reason or code("no_licence_recorded"))
     of_each = [_flags_of(identifier) for identifier in _identifiers(licence.value)]
     listed = [flags for flags in of_each if flags is not None]
     flags = _of_expression(licence.value, listed)
     if not of_each or len(listed) < len(of_each) or _UNKNOWN in flags:
-        return unknown(
-            f"the terms of the licence {_quoted(licence.value)} do not follow from its name: nobody has read it"
-        )
-    return derived(sorted(flags), method=f"{field_rules().licence_terms.because}: {_quoted(licence.value)}")
+        return unknown(code("terms_not_from_name", licence=_quoted(licence.value)))
+    return derived(sorted(flags), method=code("terms_from_name", licence=_quoted(licence.value)))
 
 
 def flags_by_rule_set(licence: object) -> frozenset[str]:

@@ -75,7 +75,7 @@ _HELD_ELSEWHERE = (
     "identity.acting_person",
     "approvals",  # no record approves anything, whatever stands there
 )
-_STATED_BY_NOBODY = unknown("nobody has stated it")
+_STATED_BY_NOBODY = unknown(code("nobody_stated"))
 _WRITTEN_LATER = (*WRITTEN_BY_ASSESSMENT, *WRITTEN_BY_EVALUATIONS)
 _OF_ANCESTORS = "compute.private_synthetic_flop"  # the records of what went in give it
 _LONGEST_QUOTE = 80  # characters of a value

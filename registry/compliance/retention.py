@@ -13,9 +13,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from peft_registry.registry.compliance.completeness import is_yes
+from peft_registry.schemas.codes import Code, Said, code, code_in, says
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.modification import Gpai, Retention
-from peft_registry.schemas.values import Value, derived, unknown
+from peft_registry.schemas.values import Value, derived, not_derived, unknown
 
 PeriodName = Literal["documentation", "model_documentation", "logs"]
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
@@ -60,17 +61,13 @@ YEARS = retention_law().period("documentation").years
 DAYS = ("retention.start_date", "retention.until")
 """They follow from the day of placing, so that one is asked and not these; a later end may be declared all the same."""
 
-_BASIS = f"{YEARS} years from placing on the market; not placed, kept without end"
-_METHOD = f"{YEARS} calendar years after placing, Art. 18, Art. 54(3)(b), CoP measure 1.1; used for every record"
+_BASIS = code("kept_from_placing", years=YEARS)
+_METHOD = code("calendar_years_after_placing", years=YEARS)
 
 
 def retention_section() -> Retention:
     """How long the documentation is kept; the days follow from the placing (`with_dates`)."""
-    basis = derived(
-        _BASIS,
-        method="Art. 18 (high-risk systems), Art. 54(3)(b) (representatives), CoP measure 1.1; used for every record",
-    )
-    return Retention(basis=basis)
+    return Retention(basis=derived(_BASIS.to_json(), method=code("law_of_documentation_period")))
 
 
 def with_dates(retention: Retention, gpai: Gpai) -> Retention:
@@ -82,12 +79,12 @@ def with_dates(retention: Retention, gpai: Gpai) -> Retention:
     if begins is None:
         reason = unknown(_why(gpai))
         return _kept(retention, start_date=reason, until=reason)
-    how = f"the day of placing on the Union market ({gpai.placing_date.source})"
+    how = code("day_of_placing", stated=gpai.placing_date.source)
     ends = years_after(begins, YEARS)
     return _kept(
         retention,
         start_date=derived(begins.isoformat(), method=how),
-        until=unknown(f"not derived: the calendar ends before {YEARS} years after {begins}")
+        until=not_derived(code("calendar_ends", years=YEARS, begins=begins.isoformat()))
         if ends is None
         else derived(ends.isoformat(), method=_METHOD),
     )
@@ -98,7 +95,7 @@ def basis_of(retention: Retention, gpai: Gpai) -> Value:
 
     The recorded text names both cases, and beside an answer the case that is not met reads as one that is.
     """
-    if retention.basis.source != "derived" or retention.basis.value != _BASIS:
+    if retention.basis.source != "derived" or not says(_said(retention.basis), _BASIS.code):
         return retention.basis
     begins = _day(gpai.placing_date)
     if begins is not None:
@@ -106,6 +103,10 @@ def basis_of(retention: Retention, gpai: Gpai) -> Value:
     is_placed_or_open = is_yes(gpai.placed_on_eu_market) is not False
     period = f"{YEARS} years from placing on the market; " if is_placed_or_open else ""
     return retention.basis.revised(value=f"{period}{_why(gpai)}")
+
+
+def _said(basis: Value) -> Said:
+    return code_in(basis.value) or str(basis.value)
 
 
 def kept_because(retention: Retention, gpai: Gpai, *, aliases: Sequence[str], today: date) -> str:
@@ -156,11 +157,11 @@ def _day(value: Value) -> date | None:
         return None
 
 
-def _why(gpai: Gpai) -> str:
+def _why(gpai: Gpai) -> Code:
     if gpai.placing_date.known:
-        return f"not derived: {str(gpai.placing_date.value)[:60]!r} is not a date"
+        return code("not_derived", because=code("not_a_date", stated=str(gpai.placing_date.value)[:60]))
     if is_yes(gpai.placed_on_eu_market) is False:
-        return f"not placed on the Union market: kept without end; {YEARS} years begin on the day of placing"
+        return code("not_placed", years=YEARS)
     if is_yes(gpai.placed_on_eu_market) is True:
-        return "the day of placing on the Union market is not recorded: kept without end until it is"
-    return "whether and when it was placed on the Union market is not recorded: kept without end until it is"
+        return code("day_of_placing_not_recorded")
+    return code("placing_not_recorded")

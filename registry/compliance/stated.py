@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from peft_registry.registry.compliance.answer_forms import AnswerForm, as_recorded, misfits
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.values import Timestamp, Value, declared, unknown
 
@@ -88,7 +89,7 @@ def _misfits_of_unknown(path: str, answer: Mapping[str, Any]) -> Iterator[FactMa
 def stated_value(form: AnswerForm, value: Any, *, by: str, at: Timestamp) -> Value:
     """The envelope of a fact, any JSON value, that has its form; `by` is whoever states it, `at` when."""
     if says_unknown(value):
-        return unknown(f"{value['unknown']} (stated by {by})")
+        return unknown(code("stated_unknown", said=str(value["unknown"]), by=by))
     return declared(as_recorded(form, value), by=by, at=at)
 
 

@@ -11,6 +11,7 @@ from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.compliance.first_form import as_read
+from peft_registry.schemas.codes import Said, code
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import Correction, Identity, ModificationRecord, RecordSections
 from peft_registry.schemas.values import Timestamp, Value, measured
@@ -23,7 +24,7 @@ def superseding(
     version: Version,
     record_id: str,
     now: Timestamp,
-    reason: str,
+    reason: Said,
     answers: tuple[Digest, ...] = (),
     evaluations: tuple[Digest, ...] = (),
     values: dict[str, Value] | None = None,
@@ -80,7 +81,7 @@ def _identity(before: RecordSections, version: Version) -> Identity:
     stated = {"result_name": version.name, "result_manifest": str(version.manifest_digest)}
     return before.identity.revised(
         **{
-            name: measured(value, method="its registration")
+            name: measured(value, method=code("its_registration"))
             for name, value in stated.items()
             if getattr(before.identity, name).value != value
         }

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 from peft_registry.registry.compliance.ancestors import Ancestor
-from peft_registry.schemas.values import Value, derived, unknown
+from peft_registry.schemas.codes import Code, code
+from peft_registry.schemas.values import Value, derived, not_derived
 
 
 def inherited_synthetic_flop(ancestors: Iterable[Ancestor]) -> Value | None:
@@ -18,21 +19,20 @@ def inherited_synthetic_flop(ancestors: Iterable[Ancestor]) -> Value | None:
     stated = [training for training in trainings if _flop(training) is not None]
     silent = [training.label for training in trainings if _flop(training) is None and _synthetic_files(training)]
     if silent:
-        known = f"; {_figures(stated)}" if stated else ""
-        return unknown(f"not derived: not recorded of {', '.join(silent)}{known}")
+        if not stated:
+            return not_derived(code("synthetic_compute_not_recorded", of=silent))
+        return not_derived(code("synthetic_compute_recorded_of_some", of=silent, figures=_figures(stated)))
     if not stated:
         return None
     unclear = [pair for pair in combinations(stated, 2) if _may_be_the_same(*pair)]
     if unclear:
-        pairs = "; ".join(f"{first.label} and {second.label}" for first, second in unclear)
-        return unknown(
-            f"not derived: the records do not say whether the figures are of the same data: {pairs} ({_figures(stated)})"
-        )
+        pairs = [code("pair_of", first=first.label, second=second.label) for first, second in unclear]
+        return not_derived(code("perhaps_the_same_data", pairs=pairs, figures=_figures(stated)))
     counted = _each_once(stated)
     return derived(
         float(sum(_flop(training) or 0.0 for training in counted)),
         "FLOP",
-        method=f"as recorded of each training, the same data once: {_figures(counted)}",
+        method=code("synthetic_compute_of_each_training", figures=_figures(counted)),
         evidence=tuple(training.statement for training in stated if training.statement is not None),
     )
 
@@ -74,5 +74,5 @@ def _each_once(stated: Sequence[Ancestor]) -> list[Ancestor]:
     return counted
 
 
-def _figures(trainings: Sequence[Ancestor]) -> str:
-    return ", ".join(f"{training.label} {_flop(training):.4g} FLOP" for training in trainings)
+def _figures(trainings: Sequence[Ancestor]) -> list[Code]:
+    return [code("flop_of", of=training.label, flop=_flop(training)) for training in trainings]

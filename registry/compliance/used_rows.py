@@ -8,12 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from peft_registry.schemas.codes import listed_labels
+from peft_registry.schemas.codes import Code, code, says
 from peft_registry.schemas.modification import DataUsed
 from peft_registry.schemas.values import Value, derived
 
 _HELD_OUT = frozenset({"validation", "test"})
-AT_LEAST = "at least: "  # how a count begins whose rows nobody can tell apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +40,28 @@ def used_by_all(runs: Sequence[RunSelections], what: str, unit: str) -> Value:
         what: `rows` or `tokens`.
         unit: of the value.
     """
-    counts = ", ".join(f"{run.label} {run.count(what):g}" for run in runs)
+    counts = [code("count_of", of=run.label, count=run.count(what)) for run in runs]
     whole = next((run for run in runs if run.has_every_row), None)
     if whole is not None:
-        return derived(whole.count(what), unit, method=f"every row of the file, which {whole.label} used; {counts}")
+        return derived(whole.count(what), unit, method=code("every_row_used", by=whole.label, counts=counts))
     unique = {str(selection["rows_sha256"]): int(selection[what]) for run in runs for selection in run.selections}
     least = max(run.count(what) for run in runs)
     most = sum(unique.values())
     if least == most:
-        return derived(least, unit, method=f"selections with one digest once; {counts}")
+        return derived(least, unit, method=code("selections_once", counts=counts))
     rows_of_file = next((run.rows_of_file for run in runs if run.rows_of_file is not None), None)
     if what == "rows" and rows_of_file is not None:
         most = min(most, rows_of_file)
-    how = f"the most that one run used, of {counts}; at most {most}: which rows several runs used is not recorded"
-    return derived(least, unit, method=f"{AT_LEAST}{how}")
+    return derived(least, unit, method=code("at_least_most_of_one_run", counts=counts, most=most))
 
 
-def mixed_roles(data: Iterable[DataUsed]) -> tuple[str, ...]:
-    """A sentence for each file of which one run trained on rows that another held out, or may have: figures on those rows do not
+def is_lower_bound(count: Value) -> bool:
+    """Whether a count is of rows that nobody can tell apart, so that there may be more."""
+    return says(count.method, "at_least_most_of_one_run", "at_least_sum_over_files")
+
+
+def mixed_roles(data: Iterable[DataUsed]) -> tuple[Code, ...]:
+    """A code for each file of which one run trained on rows that another held out, or may have: figures on those rows do not
     speak of the result."""
     sentences = []
     for section in data:
@@ -70,17 +73,20 @@ def mixed_roles(data: Iterable[DataUsed]) -> tuple[str, ...]:
             # where both trained on the same rows, the other did not train on a row that this one held out
             others = [other for other, digests in trained_on.items() if digests != splits.get("train")]
             if others:
-                how = "held it out" if label not in trained_on else "held rows of it out, perhaps the same"
-                sentences.append(f"{section.name.value}: {listed_labels(others)} trained on it, {label} {how}")
+                file = str(section.name.value)
+                if label in trained_on:
+                    sentences.append(code("held_out_perhaps_the_same", file=file, trained=others, held_out=label))
+                else:
+                    sentences.append(code("trained_on_what_was_held_out", file=file, trained=others, held_out=label))
     return tuple(sentences)
 
 
-def unknown_overlaps(data: Iterable[DataUsed]) -> tuple[str, ...]:
-    """A sentence for each file of which several runs used different rows, perhaps some of them the same."""
+def unknown_overlaps(data: Iterable[DataUsed]) -> tuple[Code, ...]:
+    """A code for each file of which several runs used different rows, perhaps some of them the same."""
     return tuple(
-        f"{section.name.value}: {listed_labels(list(_rows_by_run(section)))} used different selections of its rows"
+        code("different_selections", file=str(section.name.value), runs=list(_rows_by_run(section)))
         for section in data
-        if str(section.n_points.method or "").startswith(AT_LEAST)
+        if is_lower_bound(section.n_points)
     )
 
 

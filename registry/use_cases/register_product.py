@@ -20,6 +20,7 @@ from peft_registry.registry.storage.interface import CopyMode
 from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.supersede import supersede_record, supersede_with_evaluations
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.errors import listed
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
@@ -33,7 +34,7 @@ from peft_registry.schemas.statement import CardPredicate
 from peft_registry.schemas.version import Version
 
 _LABELS_NAMED = 5  # in one sentence
-REPEATED_RUN = "facts declared on a repeated run"
+REPEATED_RUN = code("facts_on_repeated_run")
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,7 +236,7 @@ def _link(
         created_at=record.record_created_at,
         signed=_signed(registry, link.statement),
         supersedes=None if before is None else record.supersedes,
-        reason=None if correction is None else correction.reason,
+        reason=None if correction is None or correction.reason is None else str(correction.reason),
         answers=tuple(
             answers_by_statement[digest]
             for digest in (() if correction is None else correction.answers)

@@ -13,6 +13,7 @@ from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.records.signed_records import record_to_supersede, version_statements
 from peft_registry.registry.records.version_statements import VersionStatements
 from peft_registry.registry.use_cases.statements import append_statement
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.errors import Taken
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
@@ -100,7 +101,7 @@ def supersede_with_evaluations(
             version=version,
             record_id=registry.nonce(),
             now=registry.clock(),
-            reason="evaluated after it was registered",
+            reason=code("evaluated_later"),
             evaluations=tuple(digest for digest, _ in evaluations),
             evaluation=with_later_evaluations(before.record.evaluation, later, signatures),
         )

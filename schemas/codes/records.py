@@ -19,6 +19,20 @@ RECORD_CODES: dict[str, Meaning] = {
         "whoever set this registry up with `registry init` left it empty; it can still be answered with `registry decide`, and in "
         "the registry's profile.json for whatever is registered later"
     ),
+    # --- what people stated, and why a record stands in place of another ---
+    "stated_unknown": Meaning.of("{said} (stated by {by})", said="text", by="text"),
+    "nobody_stated": Meaning.of("nobody has stated it"),
+    "stated_in_old_facts": Meaning.of(
+        "stated in the facts of an old record by {by}, and not signed by a person: {answer}", by="text", answer="text"
+    ),
+    "declared_of_base_misfits": Meaning.of(
+        "what was declared with the base does not fit the field: {answer}", answer="text"
+    ),
+    "its_registration": Meaning.of("its registration"),
+    "answers_of": Meaning.of("answers of {who:; }", who="reasons"),
+    "person_as": Meaning.of("{person}, as {role}", person="text", role="text"),
+    "evaluated_later": Meaning.of("evaluated after it was registered"),
+    "facts_on_repeated_run": Meaning.of("facts declared on a repeated run"),
     # --- what was made, of what, by whom ---
     "run_that_made_it": Meaning.of("the run that made the artifact"),
     "registered_from_folder": Meaning.of("registered from a folder that was made elsewhere"),
@@ -206,6 +220,48 @@ RECORD_CODES: dict[str, Meaning] = {
     "rows_have_more": Meaning.of("the {rows:g} rows that its speed and time give have more", rows="number"),
     "dense_formula_tokens_said_by": Meaning.of("6·P·D; P all parameters of the base, D by {said_by}", said_by="reason"),
     "seconds_as_days_said_by": Meaning.of("{said_by}, / 86 400", said_by="reason"),
+    # --- terms of bases and licences ---
+    "flags_with_exclusion": Meaning.of(
+        "the flags ({flags}) with the exclusion of the Union ({exclusion}: {by})",
+        flags="text",
+        exclusion="text",
+        by="reason",
+    ),
+    "neither_yes_nor_no": Meaning.of("what is stated is neither yes nor no: {answer}", answer="text"),
+    "flags_not_all": Meaning.of("the licence flags that are recorded are not all that there may be"),
+    "by_licence_flags": Meaning.of("the licence flags ({flags})", source="GL J58", flags="text"),
+    "not_one_licence": Meaning.of("what went in has not one licence: {licences}", licences="reasons"),
+    "of_the_base": Meaning.of("the base {base}", base="reason"),
+    "same_licence": Meaning.of(
+        "the licence of the base and of {ingredients:and}, which is the same", ingredients="names"
+    ),
+    "sha256_of_base_file": Meaning.of("SHA-256 of {path} among the base's files", path="text"),
+    "several_licence_files": Meaning.of(
+        "the base has several licence files, and which of them holds is not stated: {files}", files="names"
+    ),
+    "no_licence_file": Meaning.of("there is no licence file among the base's files"),
+    "files_not_recorded": Meaning.of("its files are not recorded"),
+    "no_licence_recorded": Meaning.of("no licence is recorded"),
+    "terms_not_from_name": Meaning.of(
+        "the terms of the licence {licence} do not follow from its name: nobody has read it", licence="text"
+    ),
+    "terms_from_name": Meaning.of("the text that the identifier names has this term: {licence}", licence="text"),
+    "generates_nothing_named": Meaning.of("the result generates neither language nor images nor video"),
+    "generation_not_recorded": Meaning.of(
+        "whether a {architecture} generates language, images or video is not recorded", architecture="text"
+    ),
+    "its_compute_not_recorded": Meaning.of("neither its training compute nor its training tokens are recorded"),
+    "its_compute_too_large": Meaning.of("its parameters and training tokens give more than any number"),
+    "flop_as_recorded": Meaning.of("as recorded for it"),
+    "flop_from_parameters_and_tokens": Meaning.of("6·P·D from its parameters and training tokens"),
+    "flop_against_gpai": Meaning.of(
+        "{flop:.3g} FLOP ({how}) against 10^23, and it generates {generates: and }; indicative only, exceptions go both ways, "
+        "GL J17-20",
+        source="GL J17-20",
+        flop="number",
+        how="reason",
+        generates="names",
+    ),
     # --- data of a run ---
     "tokenizer_of_base": Meaning.of("the base's tokenizer"),
     "sha256_of_file": Meaning.of("SHA-256 of the file"),
@@ -220,6 +276,87 @@ RECORD_CODES: dict[str, Meaning] = {
     "rows_given_to_trainer": Meaning.of("the rows that the trainer was given"),
     "row_of_data_set_is_data_point": Meaning.of("one row of the trainer's data set is one data point"),
     "bytes_of_rows": Meaning.of("of the canonical JSON of the rows"),
+    # --- data of several files and runs ---
+    "count_of": Meaning.of("{of} {count}", of="text", count="number"),
+    "open_of": Meaning.of("{of} ({because})", of="text", because="reason"),
+    "stated_of_file": Meaning.of("{of} {answer: + }", of="text", answer="names"),
+    "different_units": Meaning.of("the files count in different units"),
+    "files_have_no_sum": Meaning.of("what is recorded of the files has no sum"),
+    "files_have_no_share": Meaning.of("what is recorded of the files has no share"),
+    "files_are_empty": Meaning.of("the files are empty"),
+    "sum_over_files": Meaning.of("the sum over the files, each once: {counts}", counts="reasons"),
+    "at_least_sum_over_files": Meaning.of("at least: the sum over the files, each once: {counts}", counts="reasons"),
+    "of_any_file": Meaning.of("of any of the files: {files}", files="reasons"),
+    "stated_of": Meaning.of("stated of {files:and}", files="names"),
+    "stated_of_each_file": Meaning.of("stated of each file"),
+    "class_of_each_file": Meaning.of("of each file"),
+    "class_not_stated_of": Meaning.of("from the class of each file; not stated of {files:and}", files="names"),
+    "share_of_synthetic_files": Meaning.of("{unit} of the synthetic files / those of all files", unit="text"),
+    "share_of_synthetic_files_of_bounds": Meaning.of(
+        "{unit} of the synthetic files / those of all files, which are lower bounds", unit="text"
+    ),
+    "not_known_of_files": Meaning.of("not known of {files:and}", files="reasons"),
+    "not_known_of_some_files": Meaning.of("not known of {files:and}; {stated}", files="reasons", stated="reasons"),
+    "every_row_used": Meaning.of("every row of the file, which {by} used; {counts}", by="text", counts="reasons"),
+    "selections_once": Meaning.of("selections with one digest once; {counts}", counts="reasons"),
+    "at_least_most_of_one_run": Meaning.of(
+        "at least: the most that one run used, of {counts}; at most {most}: which rows several runs used is not recorded",
+        counts="reasons",
+        most="number",
+    ),
+    "trained_on_what_was_held_out": Meaning.of(
+        "{file}: {trained:and} trained on it, {held_out} held it out", file="text", trained="names", held_out="text"
+    ),
+    "held_out_perhaps_the_same": Meaning.of(
+        "{file}: {trained:and} trained on it, {held_out} held rows of it out, perhaps the same",
+        file="text",
+        trained="names",
+        held_out="text",
+    ),
+    "different_selections": Meaning.of(
+        "{file}: {runs:and} used different selections of its rows", file="text", runs="names"
+    ),
+    # --- what the records of what went in say ---
+    "as_recorded_of": Meaning.of("as recorded of {of:and}", of="names"),
+    "says": Meaning.of("{of} says {answer}", of="text", answer="text"),
+    "base_says": Meaning.of("the base says {answer}", answer="text"),
+    "records_differ": Meaning.of("the records of what went in differ: {answers}", answers="reasons"),
+    "open_of_each": Meaning.of("{open}", open="reasons"),
+    "not_known_of_some": Meaning.of("not known of {open}; {answers}", open="reasons", answers="reasons"),
+    "not_answered_of_result": Meaning.of(
+        "nobody has answered it of this result; of what went in: {answers}", answers="reasons"
+    ),
+    "data_not_recorded": Meaning.of("nothing is recorded of what {of} was trained on", of="text"),
+    "no_record_of_data": Meaning.of("it has no record of its data"),
+    "one_file_several_names": Meaning.of("one file, which the runs had under several names"),
+    "several_files_one_name": Meaning.of("several files have this name, and are told apart by the runs that used them"),
+    "rows_of_each_run": Meaning.of("the rows that each run used"),
+    "passes_of_all_runs": Meaning.of("passes of all runs: {passes}", passes="reasons"),
+    "held_out_rows_left_not_stated": Meaning.of(
+        "which held-out rows are left is not stated: {files:; }", files="reasons"
+    ),
+    "rows_used_several_times_not_recorded": Meaning.of(
+        "which rows were used several times is not recorded: {files:; }", files="reasons"
+    ),
+    "held_out_figures_too_good": Meaning.of("figures on held-out rows may be too good: {because}", because="reason"),
+    "own_licence_not_recorded": Meaning.of(
+        "nothing is recorded of its licence, and that of its base is not taken for it"
+    ),
+    "licence_in_record_of": Meaning.of("the licence of the result in the record of {of}", of="text"),
+    "of_adapted_base_by_records": Meaning.of("of the base that it adapts, as the records of its adapters say"),
+    "union_of_flags": Meaning.of("union of the flags of the base and of those that were answered"),
+    "synthetic_compute_not_recorded": Meaning.of("not recorded of {of}", of="names"),
+    "synthetic_compute_recorded_of_some": Meaning.of("not recorded of {of}; {figures}", of="names", figures="reasons"),
+    "synthetic_compute_of_each_training": Meaning.of(
+        "as recorded of each training, the same data once: {figures}", source="GL J119-120", figures="reasons"
+    ),
+    "perhaps_the_same_data": Meaning.of(
+        "the records do not say whether the figures are of the same data: {pairs:; } ({figures})",
+        pairs="reasons",
+        figures="reasons",
+    ),
+    "pair_of": Meaning.of("{first} and {second}", first="text", second="text"),
+    "flop_of": Meaning.of("{of} {flop:.4g} FLOP", of="text", flop="number"),
     # --- compute ---
     "not_a_number": Meaning.of("the value is not a number"),
     "no_run_recorded": Meaning.of("no training run is recorded"),
@@ -253,6 +390,162 @@ RECORD_CODES: dict[str, Meaning] = {
     "wall_seconds_as_days": Meaning.of("wall-clock seconds / 86 400"),
     "device_hours_as_days": Meaning.of("device hours / 24"),
     "from_training_days": Meaning.of("from the training time in days"),
+    "dense_flop_of_modification": Meaning.of("6·P·D of this modification"),
+    "dense_flop_of_run_and_earlier": Meaning.of("6·P·D of this run and of every run that it went on from"),
+    "dense_flop_of_all_merged": Meaning.of("6·P·D of every training run that went in, each once"),
+    "compute_of_the_base": Meaning.of("training compute of the base"),
+    "compute_of_bases": Meaning.of("training compute of {bases} bases, each once,", bases="number"),
+    "compute_of_synthetic_data": Meaning.of("the compute that generated synthetic data"),
+    "cumulative_compute": Meaning.of("{summands: + }, GL J119-121", source="GL J119-121", summands="reasons"),
+    "compute_of_base_or_modification_not_known": Meaning.of(
+        "the compute of the base or of the modification is not known"
+    ),
+    "compute_of_synthetic_data_not_recorded": Meaning.of(
+        "the compute that generated the synthetic data is not recorded, GL J119-120", source="GL J119-120"
+    ),
+    "sum_too_large": Meaning.of("the sum of the figures is larger than any number"),
+    "quotient_too_large": Meaning.of("the quotient is larger than any number"),
+    # --- the modifier's status ---
+    "scope_modification_alone": Meaning.of("this modification alone"),
+    "scope_run_and_earlier": Meaning.of("this run and every run that it went on from"),
+    "scope_all_merged": Meaning.of(
+        "compute of everything that was merged besides the base; that of the merge alone decides nothing"
+    ),
+    "not_one_base": Meaning.of("there is not exactly one base to compare with"),
+    "recorded_of_base_misfits": Meaning.of(
+        "what is recorded of the base as {field} is not one: {figure:g}", field="text", figure="number"
+    ),
+    "base_compute_as_recorded": Meaning.of("training compute of the base as recorded for it"),
+    "base_compute_estimated": Meaning.of(
+        "6·P·D from the base's parameters and training tokens, GL J132", source="GL J132"
+    ),
+    "base_compute_not_recorded": Meaning.of(
+        "neither the training compute nor the training tokens of the base are recorded"
+    ),
+    "base_compute_too_large": Meaning.of(
+        "6·P·D from the base's parameters and training tokens is larger than any number"
+    ),
+    "base_compute_not_known": Meaning.of("the training compute of the base is not known"),
+    "base_compute_known_or_estimated": Meaning.of("the training compute of the base is known or estimated"),
+    "own_compute_not_known": Meaning.of("the compute of this modification is not known"),
+    "no_ratio": Meaning.of("the compute of this modification and that of the base have no ratio"),
+    "ratio_dense": Meaning.of(
+        "compute of the modification / training compute of the base, GL J63, with 6·P·D", source="GL J63"
+    ),
+    "ratio_method_aware": Meaning.of(
+        "compute of the modification / training compute of the base, GL J63, with the method-aware figure",
+        source="GL J63",
+    ),
+    "ratio_of_modification_alone": Meaning.of(
+        "compute of the modification / training compute of the base, GL J63, with 6·P·D of this modification alone",
+        source="GL J63",
+    ),
+    "ratio_with_tolerance": Meaning.of(
+        "the ratio with ±{pct:g} % on both figures, GL J123", source="GL J123", pct="number"
+    ),
+    "merge_computes_no_gradients": Meaning.of("a merge computes no gradients; gpai.ratio counts what went in"),
+    "third_of_base_compute": Meaning.of("a third of the training compute of the base, GL J63", source="GL J63"),
+    "third_of_fixed_value": Meaning.of("a third of the fixed value, GL J64", source="GL J64"),
+    "estimate_attempt_recorded": Meaning.of(
+        "the training compute of the base is not known, and an attempt to estimate it is recorded, GL J64",
+        source="GL J64",
+    ),
+    "from_claimed_role": Meaning.of("from the role that the modifier claims"),
+    "licence_of_base_disqualifies": Meaning.of(
+        "the licence of a base, which holds for what is made from it: {flags}, GL J83", source="GL J83", flags="names"
+    ),
+    "cumulative_against_systemic_risk": Meaning.of(
+        "cumulative compute against 10^25 FLOP (Art. 51(2)), and what is stated of the bases", source="Art. 51(2)"
+    ),
+    "cumulative_not_known": Meaning.of("the cumulative compute is not known"),
+    "systemic_risk_of_base_not_stated": Meaning.of("nobody has said whether the base is a model with systemic risk"),
+    "undetermined": Meaning.of("undetermined: {because}", because="reason"),
+    "answers_not_recorded": Meaning.of("not recorded is {questions:; }", questions="reasons"),
+    "whether_media_generated": Meaning.of("whether the result generates images, audio or video"),
+    "whether_placed": Meaning.of("whether the result is placed on the Union market"),
+    "whether_same_provider": Meaning.of("whether the modifier is the provider of the base or acts for it"),
+    "whether_union_excluded": Meaning.of("whether the licence of the base excludes the Union"),
+    "whether_base_is_gpai": Meaning.of("whether the base is a general-purpose model"),
+    "compute_of_all": Meaning.of("the training compute of all that went in"),
+    "whether_base_has_systemic_risk": Meaning.of("whether the base has systemic risk"),
+    "compute_of_modification": Meaning.of("the compute of this modification"),
+    "base_compute_or_attempt": Meaning.of("the training compute of the base, or what was tried to estimate it"),
+    "whether_significant": Meaning.of("whether the change is significant"),
+    "row_of_decision_table": Meaning.of(
+        "row {row} of the decision table, from recorded answers; indicative. Decision support, not legal advice. Rule set "
+        "{rule_set}, law as of {law_as_of}",
+        row="text",
+        rule_set="text",
+        law_as_of="text",
+    ),
+    # --- how long it is kept ---
+    "kept_from_placing": Meaning.of(
+        "{years} years from placing on the market; not placed, kept without end", years="number"
+    ),
+    "calendar_years_after_placing": Meaning.of(
+        "{years} calendar years after placing, Art. 18, Art. 54(3)(b), CoP measure 1.1; used for every record",
+        source="Art. 18, Art. 54(3)(b), CoP measure 1.1",
+        years="number",
+    ),
+    "law_of_documentation_period": Meaning.of(
+        "Art. 18 (high-risk systems), Art. 54(3)(b) (representatives), CoP measure 1.1; used for every record",
+        source="Art. 18, Art. 54(3)(b), CoP measure 1.1",
+    ),
+    "day_of_placing": Meaning.of("the day of placing on the Union market ({stated})", stated="text"),
+    "calendar_ends": Meaning.of("the calendar ends before {years} years after {begins}", years="number", begins="text"),
+    "not_a_date": Meaning.of("'{stated}' is not a date", stated="text"),
+    "not_placed": Meaning.of(
+        "not placed on the Union market: kept without end; {years} years begin on the day of placing", years="number"
+    ),
+    "day_of_placing_not_recorded": Meaning.of(
+        "the day of placing on the Union market is not recorded: kept without end until it is"
+    ),
+    "placing_not_recorded": Meaning.of(
+        "whether and when it was placed on the Union market is not recorded: kept without end until it is"
+    ),
+    # --- energy ---
+    "why_energy_unknown": Meaning.of("why the energy is unknown"),
+    "no_energy_figure": Meaning.of("no sensor measured it, and nobody has stated it or the power of a device"),
+    "energy_is_declared": Meaning.of("nothing is missing: the energy is declared"),
+    "run_names_no_method": Meaning.of("the run names no method"),
+    "energy_counters": Meaning.of("counters of processor packages (RAPL) and GPUs (NVML), whole machine"),
+    "counters_of_chips": Meaning.of("the counters are of the chips that compute, and of nothing around them"),
+    "outside_of_counters": Meaning.of(
+        "memory boards, storage, fans and power supplies of the machine, and the facility's cooling"
+    ),
+    "what_counters_miss": Meaning.of("what those counters do not see"),
+    "power_is_declared": Meaning.of("the power is declared and was not measured"),
+    "cooling_not_recorded": Meaning.of("the facility's cooling: no power usage effectiveness is recorded"),
+    "hours_times_watts": Meaning.of("{hours:.6g} device hours × {watts:.6g} W", hours="number", watts="number"),
+    "hours_times_watts_times_pue": Meaning.of(
+        "{hours:.6g} device hours × {watts:.6g} W × power usage effectiveness {pue:.6g}",
+        hours="number",
+        watts="number",
+        pue="number",
+    ),
+    "in_thousands": Meaning.of("{of}, / 1000", of="reason"),
+    "power_declared_by": Meaning.of("the power of one device: declared by {by}", by="text"),
+    "power_given_as": Meaning.of("the power of one device: {given_as}", given_as="text"),
+    "power_of_one_device": Meaning.of("the declared power is that of one device"),
+    "pue_of_facility": Meaning.of("the power usage effectiveness is a figure of the whole facility"),
+    "what_estimate_leaves_out": Meaning.of("what the estimate leaves out"),
+    # --- what the forms ask for ---
+    "added_or_removed_not_known": Meaning.of("how many parameters were added or removed is not known"),
+    "figures_too_large": Meaning.of("the figures are larger than any number"),
+    "base_plus_added_minus_removed": Meaning.of("parameters of the base + added − removed"),
+    "range_of_form": Meaning.of("the range of the form that holds it", source="Model Documentation Form"),
+    "range_of_summary": Meaning.of(
+        "the tokens of all data, once through, as the range of the summary", source="C(2025) 8311, field 1.3"
+    ),
+    "once_through": Meaning.of("once through"),
+    "no_data_recorded": Meaning.of("no data are recorded"),
+    "not_all_text": Meaning.of("not all data are text"),
+    "tokens_not_counted": Meaning.of("the tokens of one of the data files are not counted"),
+    "acquired_until_not_stated": Meaning.of("until when the data were acquired is not stated of each"),
+    "last_acquisition": Meaning.of("the last day of acquisition of any data"),
+    "no_gradients": Meaning.of("no gradients were computed"),
+    "order_of_magnitude": Meaning.of("the order of magnitude of the compute in FLOP"),
+    "kwh_per_thousand": Meaning.of("kWh / 1000"),
     # --- use ---
     "context_length_configured": Meaning.of("context length in the base's configuration"),
     "input_and_output_share_context": Meaning.of("input and output share the context"),
@@ -262,10 +555,18 @@ RECORD_CODES: dict[str, Meaning] = {
 }
 
 TEXTS_BEFORE: dict[str, str] = {
+    "kept_from_placing": "[0-9]+ years from placing on the market; not placed, kept without end",
+    "neither_yes_nor_no": "what is stated is neither yes nor no: .*",
+    "not_one_licence": "what went in has not one licence: .*",
     "not_answered": "nobody has answered it",
     "not_measured": "not measured or not recorded",
     "inputs_not_recorded": "what it follows from is not recorded",
     "not_answered_at_init": "not answered at init",
+    "training_loop": "the training loop",
+    "at_least_most_of_one_run": "at least: .*",
+    "records_differ": "the records of what went in differ: .*",
+    "energy_counters": r"counters of processor packages \(RAPL\) and GPUs \(NVML\), whole machine",
+    "why_energy_unknown": "why the energy is unknown",
     "not_stated_upstream": "not stated by the provider of the base, or not looked up",
 }
 """By code, as a regular expression, the text that said the same in records from before there were codes: of those on which

@@ -13,31 +13,7 @@ PACKAGES = ("cli", "registry", "schemas", "trainer")
 COMPLIANCE = sorted((ROOT / "registry" / "compliance").rglob("*.py"))
 # how the values of a record are made, and where each takes why or how
 _MAKERS = {"measured": "method", "derived": "method", "imported": "method", "unknown": "reason", "Value": "method"}
-NOT_CONVERTED = frozenset(
-    f"registry/compliance/{name}.py"
-    for name in (
-        "all_data",
-        "answers",
-        "assessment",
-        "base_terms",
-        "carried_values",
-        "declared",
-        "documentation",
-        "energy",
-        "first_form",
-        "inheritance",
-        "inherited_terms",
-        "licence_terms",
-        "made_as_recorded",
-        "recorded_evaluation",
-        "retention",
-        "stated",
-        "superseding",
-        "synthetic_compute",
-        "used_rows",
-        "verdicts/modifier",
-    )
-)
+NOT_CONVERTED = frozenset(f"registry/compliance/{name}.py" for name in ("recorded_evaluation",))
 """Files whose values still say it in prose."""
 
 

@@ -11,6 +11,7 @@ from peft_registry.registry.compliance.verdicts.decision import Decision
 from peft_registry.registry.compliance.verdicts.gpai import one_third_ratio
 from peft_registry.registry.compliance.verdicts.rules import Thresholds, shipped_rules
 from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.values import Value, derived, unknown
 
@@ -113,19 +114,19 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable[[ModifierAnswers, Thresholds], str
     (("is_significant",), _below),
 )
 _QUESTIONS = {
-    "makes_media": "whether the result generates images, audio or video",
-    "is_placed": "whether the result is placed on the Union market",
-    "is_same_provider": "whether the modifier is the provider of the base or acts for it",
-    "excludes_union": "whether the licence of the base excludes the Union",
-    "is_gpai": "whether the base is a general-purpose model",
-    "is_large": "the training compute of all that went in",
-    "has_systemic_risk": "whether the base has systemic risk",
-    "own_flop": "the compute of this modification",
-    "threshold_kind": "the training compute of the base, or what was tried to estimate it",
-    "is_significant": "whether the change is significant",
+    "makes_media": code("whether_media_generated"),
+    "is_placed": code("whether_placed"),
+    "is_same_provider": code("whether_same_provider"),
+    "excludes_union": code("whether_union_excluded"),
+    "is_gpai": code("whether_base_is_gpai"),
+    "is_large": code("compute_of_all"),
+    "has_systemic_risk": code("whether_base_has_systemic_risk"),
+    "own_flop": code("compute_of_modification"),
+    "threshold_kind": code("base_compute_or_attempt"),
+    "is_significant": code("whether_significant"),
 }
 ANSWERED_IN = {
-    _QUESTIONS[need]: path
+    str(_QUESTIONS[need]): path
     for need, path in {
         "makes_media": "use.modalities",
         "is_placed": "gpai.placed_on_eu_market",
@@ -144,14 +145,18 @@ ANSWERED_IN = {
 
 def decide_modifier(answers: ModifierAnswers, limits: Thresholds) -> Decision:
     """The first row that holds, or every open question that the status may depend on."""
-    open_answers = [need for need in _QUESTIONS if _answer(answers, need, limits) is None]
+    open_answers = _open_answers(answers, limits)
     for needs, row in _TABLE:
         if any(need in open_answers for need in needs):
-            return Decision(missing=tuple(_QUESTIONS[need] for need in open_answers))
+            return Decision(missing=tuple(str(_QUESTIONS[need]) for need in open_answers))
         decided = row(answers, limits)
         if decided is not None:
             return Decision(row=decided)
     raise AssertionError("the last row of the table always holds")
+
+
+def _open_answers(answers: ModifierAnswers, limits: Thresholds) -> list[str]:
+    return [need for need in _QUESTIONS if _answer(answers, need, limits) is None]
 
 
 def _answer(answers: ModifierAnswers, need: str, limits: Thresholds) -> object:
@@ -163,11 +168,11 @@ def gpai_verdict(answers: ModifierAnswers) -> Value:
     rules = shipped_rules()
     decision = decide_modifier(answers, rules.limits)
     if decision.row is None:
-        return unknown(f"undetermined: not recorded is {'; '.join(decision.missing)}")
+        questions = [_QUESTIONS[need] for need in _open_answers(answers, rules.limits)]
+        return unknown(code("undetermined", because=code("answers_not_recorded", questions=questions)))
     fields = field_rules()
     return derived(
         rules.row(decision.row).status,
-        method=f"row {decision.row} of the decision table, from recorded answers; indicative. {fields.notice} Rule set "
-        f"{fields.rule_set}, law as of {fields.law_as_of}",
+        method=code("row_of_decision_table", row=decision.row, rule_set=fields.rule_set, law_as_of=fields.law_as_of),
         evidence=(canonical_digest(answers.model_dump(mode="json")),),
     )
