@@ -47,7 +47,7 @@ def _sum(data: Sequence[DataUsed], name: str) -> Value:
     if len(units) > 1:
         return not_derived(code("different_units"))
     counts = [value.value for value in values]
-    if not all(isinstance(count, int | float) for count in counts) or not math.isfinite(sum(map(float, counts))):
+    if any(value.number is None for value in values) or not math.isfinite(sum(map(float, counts))):
         return not_derived(code("files_have_no_sum"))
     of_each = [
         code("count_of", of=str(section.name.value), count=count) for section, count in zip(data, counts, strict=True)

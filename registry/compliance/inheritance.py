@@ -409,9 +409,9 @@ def _listed_by_run(known: Sequence[StatedField]) -> Value:
 
 
 def _summed(known: Sequence[StatedField]) -> Value:
-    total = sum(count.value.value for count in known)
-    passes = [code("count_of", of=count.label, count=count.value.value) for count in known]
-    return derived(total, method=code("passes_of_all_runs", passes=passes), evidence=_statements(known))
+    counts = [count.value.number or 0.0 for count in known]
+    passes = [code("count_of", of=stated.label, count=count) for stated, count in zip(known, counts, strict=True)]
+    return derived(sum(counts), method=code("passes_of_all_runs", passes=passes), evidence=_statements(known))
 
 
 def _statements(stated: Iterable[StatedField]) -> tuple[Digest, ...]:

@@ -7,6 +7,7 @@ import pytest
 from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.facts import FactUnknown, with_each_named
+from peft_registry.schemas.codes import code_in
 from peft_registry.schemas.dataset import DataIdentity, RowSelection
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.values import declared
@@ -150,7 +151,7 @@ def test_rows_that_the_start_trained_on_and_the_run_held_out_are_a_question_and_
     )
     text = "sums.jsonl: a:1 trained on it, b held it out"
     assert text in str(record.data_gaps.reason)
-    assert any(text in limit for limit in record.evaluation.limitations.value)
+    assert any(text in str(code_in(limit)) for limit in record.evaluation.limitations.value)
 
 
 def test_facts_name_inherited_data_and_what_is_said_of_each_is_said_of_the_files_of_the_run() -> None:
