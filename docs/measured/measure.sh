@@ -21,6 +21,7 @@ estimate 65b-bottleneck --vram 45GB method=bottleneck
 estimate 65b-prompt --vram 12GB method=prompt_tuning
 estimate 65b-3060 --vram 12GiB --ram 64GiB method=qlora lora.r=64
 
+# the sweeps of all methods; of a new one run the first two with --methods NAME alone: the others keep what was measured of them
 sweeps=$(mktemp -d)
 trap 'rm -rf "$sweeps"' EXIT INT TERM
 registry compare "$here/sweep-embedded.yml" --home "$home" --methods all --sweep learning_rate prompt_tuning.seeds=1 >"$sweeps/1.json"

@@ -1,7 +1,7 @@
 """`registry compare --sweep learning_rate`: short trainings of each method over five decades of rates on one base.
 
 A sweep asks about rates and makes nothing to keep: no arm is registered, no suite is scored, only held-out loss before and
-after. Its answer is a JSON object; `docs/measured/learning_rates.json` holds several, with the commands that made them.
+after. Its answer is a JSON object; `docs/measured/learning_rates` keeps them by method, with the commands that made them.
 """
 
 import math
