@@ -2,6 +2,7 @@
 
     errors.md      every foreseen error, from the source of the four packages
     cli.md         the help text of every command, 80 columns wide
+    codes.md       the codes in place of prose that signed documents hold, each with its sentence
     documents.md   the documents that `registry schema` prints, and the permanent names of statements
     checks.md      the ten steps of `registry verify`
     methods.md     the table of methods, with the source of each default
@@ -32,6 +33,7 @@ from typing import Any
 from docs.accuracy_page import accuracy_lines
 from docs.adversary_page import adversary_page
 from docs.architectures_page import architectures_page
+from docs.codes_page import codes_page
 from docs.coverage_page import coverage_page
 from docs.errors_page import errors_page
 from docs.forms_page import forms_page
@@ -71,6 +73,7 @@ def pages() -> dict[str, str]:
         "cli.md": commands_page(),
         "documents.md": documents_page(),
         "checks.md": checks_page(),
+        "codes.md": codes_page(),
         "methods.md": methods_page(),
         "record-forms.md": forms_page(),
         "architectures.md": architectures_page(MEASURED / "architectures.json"),

@@ -12,6 +12,10 @@ What every fine-tune, merge and import is documented with. Each field is a value
 `record_created_at` and `supersedes` are plain, and so is `correction`: the digest of the record that `supersedes` names, the
 reason, and the digests of the statements that the record was built from.
 
+The `method` and the `reason` of a value are codes, such as `{"code": "counted_before_run"}`, with their parameters beside the name;
+reports and commands show the sentence, and [codes](codes.md) lists all of them. A few values hold codes as well, where this tool
+writes a sentence. What a person wrote, and what was recorded before there were codes, is plain text.
+
 New records have the second form (`urn:peft-registry:modification:v2`). Those of the first have no `correction` and are read for
 ever; [ADR 23](../adr/0023-one-record-a-version.md) says which record is a version's.
 

@@ -109,7 +109,7 @@ def _divergence(label: str, distance: Divergence) -> Figure:
 
 def _flags(value: Value) -> Figure:
     text = (", ".join(value.value) or "none") if value.known else f"unknown: {value.reason}"
-    return Figure(label="Licence flags, united", text=text, source=value.source, method=value.method or "")
+    return Figure(label="Licence flags, united", text=text, source=value.source, method=str(value.method or ""))
 
 
 def _row(label: str, text: str, method: str) -> Figure:
