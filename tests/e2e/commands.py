@@ -88,6 +88,15 @@ def registry(*arguments: object, cwd: Path, before: Sequence[str] = (), **variab
     return Done(done.returncode, done.stdout, done.stderr)
 
 
+def signals_of_a_terminal(ignored: signal.Signals | None = None) -> None:
+    """Let this process take signals as a terminal gives them to a command, whatever started this run of tests; one may be ignored.
+
+    A child inherits what its parent ignores: SIGHUP under `nohup`, SIGINT in the background of a shell that is no terminal.
+    """
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, signal.SIG_IGN if name == ignored else signal.SIG_DFL)
+
+
 class Running:
     """A forked command that has not been waited for."""
 
@@ -269,6 +278,8 @@ def _run_child(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["cwd"])
+    signals_of_a_terminal()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as Python sets it when it starts, which is over here
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for descriptor, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(Path(request["streams"]) / name, os.O_WRONLY | os.O_APPEND), descriptor)

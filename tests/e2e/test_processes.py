@@ -16,7 +16,7 @@ from peft_registry.registry.homes.home import open_home
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from tests.builders.homes import copied_workplace, state_of_the_run
-from tests.e2e.commands import Done, WarmCommand, command_line, environment, wait_until
+from tests.e2e.commands import Done, WarmCommand, command_line, environment, signals_of_a_terminal, wait_until
 from tests.processes.secrets import SECRETS, secrets_seen_by
 
 SHARE = (
@@ -85,6 +85,7 @@ def started(workplace: Path) -> "subprocess.Popen[str]":
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=signals_of_a_terminal,
     )
     try:
         wait_until(lambda: state_of_the_run(workplace)["step"] >= 5 or process.poll() is not None)

@@ -20,7 +20,7 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.schemas.run import Trial
 from tests.builders.homes import copied_workplace, state_of_the_run
-from tests.e2e.commands import WarmCommand, command_line, environment, wait_until
+from tests.e2e.commands import WarmCommand, command_line, environment, signals_of_a_terminal, wait_until
 
 TRAIN = ("train", "example/train.yml", "base=own", "evaluation.bias=[]", "training.save_steps=4", "--no-mirror")
 KILLED = -9
@@ -99,7 +99,7 @@ def ctrl_c_after_some_steps(workplace: Path, *arguments: str) -> tuple[int, str]
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # the keyboard's Ctrl-C then means this process
+        preexec_fn=take_the_terminal,
     )
     os.close(theirs)
     screen = ""
@@ -115,6 +115,12 @@ def ctrl_c_after_some_steps(workplace: Path, *arguments: str) -> tuple[int, str]
         process.kill()
         process.wait()
         os.close(ours)
+
+
+def take_the_terminal() -> None:
+    """Let the Ctrl-C of the keyboard mean this process, and be heard by it."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signals_of_a_terminal()
 
 
 def read_terminal(terminal: int) -> str:

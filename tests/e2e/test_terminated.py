@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.homes import a_home
-from tests.e2e.commands import environment
+from tests.e2e.commands import environment, signals_of_a_terminal
 
 # the first thing that a verification does once it has a folder for what it fetches
 PAUSED = """
@@ -24,12 +24,6 @@ verify._known = wait
 from peft_registry.cli.main import main
 main(sys.argv[1:])
 """
-
-
-def started_with(ignored: signal.Signals | None) -> None:
-    """What a terminal gives to a command, whatever started this run of tests (`nohup` ignores SIGHUP); one signal is ignored."""
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, signal.SIG_IGN if name == ignored else signal.SIG_DFL)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +50,7 @@ def test_a_verification_that_is_told_to_end_leaves_no_copy_of_what_it_verifies(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: started_with(ignored),
+        preexec_fn=lambda: signals_of_a_terminal(ignored),
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "inside\n"

@@ -170,7 +170,10 @@ def test_a_server_with_another_configuration_of_its_base_gets_nothing(server: Se
 
 
 @pytest.mark.parametrize("base", ["lab/tiny", "../../etc", f"lab/{'t' * 5000}"])
-def test_a_base_that_cannot_be_found_here_is_not_taken_on_trust(server: Server, caplog, base: str) -> None:
+def test_a_base_that_cannot_be_found_here_is_not_taken_on_trust(
+    server: Server, caplog, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # two folders below the root, `../../etc` is a folder
     assert refused(server, "helper@champion", caplog, base=base) == "served-base-not-found"
 
 

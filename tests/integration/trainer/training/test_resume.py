@@ -2,6 +2,7 @@
 run is refused; a run that fails says where its state is."""
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,15 @@ def test_a_stopped_run_goes_on_to_the_same_bits(variant: str, batches: Batches, 
     )
 
 
+@pytest.fixture
+def keyboard() -> Iterator[None]:
+    """Ctrl-C as a terminal gives it, whatever started this run of tests: in the background of a shell it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("keyboard")
 def test_ctrl_c_finishes_the_step_and_keeps_its_state(batches: Batches, tmp_path: Path) -> None:
     config = a_training_file(training__num_train_epochs=2)
     whole, expected = run(batches, config, None)
@@ -120,6 +130,7 @@ def test_ctrl_c_finishes_the_step_and_keeps_its_state(batches: Batches, tmp_path
     assert found.curve == expected.curve
 
 
+@pytest.mark.usefixtures("keyboard")
 def test_a_second_ctrl_c_ends_at_once_and_leaves_the_state_before(batches: Batches, tmp_path: Path) -> None:
     def press(event: object) -> None:
         if isinstance(event, Advanced) and event.done == 5:
