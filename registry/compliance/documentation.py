@@ -4,11 +4,12 @@ Source: Model Documentation Form of the Code of Practice; template of the public
 """
 
 import math
+from collections.abc import Sequence
 from datetime import date
 
 from peft_registry.registry.compliance.all_data import all_data
 from peft_registry.schemas.base_model import BaseRecord
-from peft_registry.schemas.codes import Code, code
+from peft_registry.schemas.codes import Code, Said, as_json, code
 from peft_registry.schemas.modification import (
     Change,
     DataUsed,
@@ -30,8 +31,8 @@ _SIZES = (
     (1e12, "500B-1T"),
 )
 _LARGEST = ">1T"
-_TOKENS = ((1e9, "<1 B tokens"), (10e12, "1 B-10 T tokens"))
-_MOST_TOKENS = ">10 T tokens"
+_TOKENS = ((1e9, code("under_1_billion_tokens")), (10e12, code("from_1_billion_to_10_trillion_tokens")))
+_MOST_TOKENS = code("over_10_trillion_tokens")
 
 
 def product_section(base: BaseRecord | None, made_by: Code, change: Change) -> Product:
@@ -57,7 +58,7 @@ def with_size(record: ModificationRecord) -> ModificationRecord:
 
 def parameter_range(parameters: float) -> str:
     """The range of the Model Documentation Form that a number of parameters lies in: how everybody but the AI Office gets it."""
-    return _range_of(parameters, _SIZES, _LARGEST)
+    return str(_range_of(parameters, _SIZES, _LARGEST))
 
 
 def _total(whole: float, change: Change) -> Value:
@@ -110,14 +111,14 @@ def _latest(data: tuple[DataUsed, ...]) -> Value:
     return derived(f"{last:%m/%Y}", method=code("last_acquisition"))
 
 
-def _in_range(value: Value, limits: tuple[tuple[float, str], ...], largest: str, how: Code) -> Value:
+def _in_range(value: Value, limits: Sequence[tuple[float, Said]], largest: Said, how: Code) -> Value:
     number = value.number
     if number is None:
         return value if not value.known else not_derived(code("not_a_number"))
-    return derived(_range_of(number, limits, largest), method=how)
+    return derived(as_json(_range_of(number, limits, largest)), method=how)
 
 
-def _range_of(number: float, limits: tuple[tuple[float, str], ...], largest: str) -> str:
+def _range_of(number: float, limits: Sequence[tuple[float, Said]], largest: Said) -> Said:
     return next((text for limit, text in limits if number < limit), largest)
 
 

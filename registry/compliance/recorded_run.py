@@ -423,9 +423,14 @@ def _months(days: Value) -> Value:
     if not days.known:
         return days
     months = days.value / _DAYS_A_MONTH
-    names = ((1, "<1 month"), (3, "1-3 months"), (6, "3-6 months"))
-    text = next((name for limit, name in names if months < limit), ">6 months")
-    return derived(text, method=code("from_training_days"))
+    ranges = (
+        (1, code("under_1_month")),
+        (3, code("from_1_to_3_months")),
+        (6, code("from_3_to_6_months")),
+        (math.inf, code("over_6_months")),
+    )
+    holding = next(name for limit, name in ranges if months < limit)
+    return derived(holding.to_json(), method=code("from_training_days"))
 
 
 def _weights_memory(parameters: int, dtype: str) -> Value | None:

@@ -530,6 +530,13 @@ RECORD_CODES: dict[str, Meaning] = {
     "pue_of_facility": Meaning.of("the power usage effectiveness is a figure of the whole facility"),
     "what_estimate_leaves_out": Meaning.of("what the estimate leaves out"),
     # --- what the forms ask for ---
+    "under_1_month": Meaning.of("<1 month", source="Model Documentation Form"),
+    "from_1_to_3_months": Meaning.of("1-3 months", source="Model Documentation Form"),
+    "from_3_to_6_months": Meaning.of("3-6 months", source="Model Documentation Form"),
+    "over_6_months": Meaning.of(">6 months", source="Model Documentation Form"),
+    "under_1_billion_tokens": Meaning.of("<1 B tokens", source="C(2025) 8311, field 1.3"),
+    "from_1_billion_to_10_trillion_tokens": Meaning.of("1 B-10 T tokens", source="C(2025) 8311, field 1.3"),
+    "over_10_trillion_tokens": Meaning.of(">10 T tokens", source="C(2025) 8311, field 1.3"),
     "added_or_removed_not_known": Meaning.of("how many parameters were added or removed is not known"),
     "figures_too_large": Meaning.of("the figures are larger than any number"),
     "base_plus_added_minus_removed": Meaning.of("parameters of the base + added − removed"),

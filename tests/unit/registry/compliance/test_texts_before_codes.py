@@ -5,7 +5,7 @@ import pytest
 from peft_registry.registry.compliance.all_data import all_data
 from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.compliance.base_terms import licence_of_merge, with_derived_terms
-from peft_registry.registry.compliance.energy import with_estimate, without_reason
+from peft_registry.registry.compliance.energy import energy_section, with_estimate, without_reason
 from peft_registry.registry.compliance.inheritance import inherited_data
 from peft_registry.registry.compliance.retention import basis_of
 from peft_registry.registry.compliance.used_rows import unknown_overlaps
@@ -22,7 +22,7 @@ from peft_registry.schemas.modification import (
     UpstreamTerms,
 )
 from peft_registry.schemas.values import Value, declared, derived, measured, unknown
-from tests.builders.records import a_digest
+from tests.builders.records import a_digest, a_run_record, some_compute
 
 AT = "2026-11-24T12:00:00Z"
 
@@ -130,3 +130,13 @@ def test_of_two_cases_a_reader_is_shown_the_one_that_holds(basis: object) -> Non
     assert str(basis_of(retention, not_placed).value).startswith("not placed on the Union market: kept without end")
     placed = Gpai(placing_date=declared("2026-12-01", by="legal", at=AT))
     assert basis_of(retention, placed).value == "10 years from placing on the market, which was on 2026-12-01"
+
+
+@pytest.mark.parametrize(
+    "method", ["counters of processor packages (RAPL) and GPUs (NVML), whole machine", code("energy_counters")]
+)
+def test_what_counters_of_chips_do_not_see_is_said_whichever_way_the_run_names_them(method: Said) -> None:
+    run = a_run_record(compute=some_compute(energy_kwh=measured(0.01, "kWh", method=method)))
+    assert energy_section(run).boundary.value == "accelerator"
+    other = a_run_record(compute=some_compute(energy_kwh=measured(0.01, "kWh", method="a meter at the wall")))
+    assert not energy_section(other).boundary.known
