@@ -9,12 +9,14 @@ from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.dataset import CounterfactualData
+from peft_registry.schemas.edition import EditionPredicate
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
 from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.log import LogEvent, LogEventV2
 from peft_registry.schemas.manifest import Manifest
-from peft_registry.schemas.modification import ModificationRecord, ModificationRecordV1
+from peft_registry.schemas.modification import ModificationRecord, ModificationRecordV1, ModificationStatement
+from peft_registry.schemas.observations import Observations
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.run import RunRecord
@@ -36,9 +38,12 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "counterfactual-data": CounterfactualData,
     "evaluation-plan": EvaluationPlan,
     "evaluation": EvaluationRecord,
-    "modification": ModificationRecord,
+    "modification": ModificationStatement,
+    "modification-v2": ModificationRecord,
     "modification-v1": ModificationRecordV1,
     "answers": AnswersPredicate,
+    "observations": Observations,
+    "edition": EditionPredicate,
     "profile": OrganisationProfile,
     "trust": TrustPolicy,
     "log-event": LogEvent,

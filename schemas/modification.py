@@ -1,8 +1,9 @@
 """The modification record: one per fine-tune, merge or import; immutable, signed, corrected by superseding.
 
-There are two forms. What was signed in the first is read and written byte for byte for ever, so its sections never get another
-field; what the second has more is in sections of its own. New records have the second form. Which of the two a statement holds
-its predicate type says (`modification_of`).
+There are three forms. What was signed in the first is read and written byte for byte for ever, so its sections never get another
+field; what the second has more is in sections of its own. The third has those of the second, and its statement names the edition
+that derived the record and the signed inputs that it follows from. New records have the third form. Which of them a statement
+holds its predicate type says (`modification_of`).
 
 Every leaf is a `Value`: what nobody answered or measured is `unknown` with its reason, and absence is never "no". What each
 field means, who fills it, which clause it answers and when it is required is data:
@@ -13,12 +14,13 @@ not a legal test; no verdict in here is legal advice.
 from functools import cache
 from typing import Any, Literal, Self, get_args
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from peft_registry.schemas.codes import Said, code
 from peft_registry.schemas.document import Document
+from peft_registry.schemas.edition import Edition
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.statement import MODIFICATION_V1
+from peft_registry.schemas.statement import MODIFICATION_V1, MODIFICATION_V2
 from peft_registry.schemas.values import Timestamp, Value, not_derived, unknown
 
 # why a field is open until somebody or something fills it, by who that would be
@@ -613,7 +615,7 @@ class ModificationRecord(RecordSections):
     before they were known read back to their own bytes.
     """
 
-    schema_version: Literal["2"] = "2"
+    schema_version: Literal["2", "3"] = "3"
     rule_set: str | None = None
     correction: Correction = Correction()
     upstream: tuple[UpstreamTerms, ...] = ()
@@ -641,11 +643,49 @@ class ModificationRecord(RecordSections):
         return self.supersedes is not None or self.correction.supersedes_digest is not None
 
 
+InputKind = Literal[
+    "provenance", "observations", "bias-evaluation", "base", "answers", "modification", "decision", "approval"
+]
+"""The kinds of statements that a record follows from."""
+
+
+class RecordInput(Document):
+    """A statement that a record follows from; `about` is the manifest that it speaks of."""
+
+    kind: InputKind
+    digest: Digest
+    about: Digest
+
+
+class ModificationStatement(Document):
+    """A record with the edition that derived it and the signed statements that it follows from.
+
+    `as_of` is how many entries of the log were covered: the inputs are what stood then of the version, its parents and its bases,
+    and what its own registration brought. Nobody chooses them.
+    """
+
+    edition: Edition
+    as_of: int = Field(ge=0)
+    inputs: tuple[RecordInput, ...]
+    record: ModificationRecord
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:  # any JSON value, as for every document
+        return cls.model_validate(_with_shared_values(cls, value))
+
+    def inputs_of(self, kind: InputKind, about: Digest | None = None) -> tuple[Digest, ...]:
+        """The statements of a kind among the inputs; `about`: only those that speak of this manifest."""
+        return tuple(entry.digest for entry in self.inputs if entry.kind == kind and about in (None, entry.about))
+
+
 def modification_of(predicate_type: str, predicate: dict[str, Any]) -> ModificationRecordV1 | ModificationRecord:
     """The record that a statement of this type holds.
 
     Raises:
         ValidationError: it is not a modification record of that form.
     """
-    form = ModificationRecordV1 if predicate_type == MODIFICATION_V1 else ModificationRecord
-    return form.from_json(predicate)
+    if predicate_type == MODIFICATION_V1:
+        return ModificationRecordV1.from_json(predicate)
+    if predicate_type == MODIFICATION_V2:
+        return ModificationRecord.from_json(predicate)
+    return ModificationStatement.from_json(predicate).record

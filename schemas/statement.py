@@ -16,6 +16,7 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENTS_FILE = "statements.intoto.jsonl"
 PROOF_FILE = "log.tlog-proof"
 COMPLETE_FILE = "complete.tlog-proof"
+INPUTS_FILE = "inputs.intoto.jsonl"  # under evidence: the statements about others that the records here follow from
 DECISIONS_FILE = (
     "DECISIONS.md"  # under evidence, signed by nobody: what people decided, as it stood when a copy was written
 )
@@ -58,9 +59,10 @@ FirstKind = Literal[
     "hold",
     "recall",
 ]
-StatementKind = FirstKind | Literal["answers", "gate"]
+StatementKind = FirstKind | Literal["answers", "gate", "observations", "edition"]
 
 MODIFICATION_V1 = urn("modification")
+MODIFICATION_V2 = urn("modification", 2)
 # what is written of each kind
 PREDICATE_TYPES: dict[StatementKind, str] = {
     "provenance": PROVENANCE,
@@ -68,7 +70,7 @@ PREDICATE_TYPES: dict[StatementKind, str] = {
     "base": urn("base"),
     "evaluation-plan": urn("evaluation-plan"),
     "bias-evaluation": urn("bias-evaluation"),
-    "modification": urn("modification", 2),
+    "modification": urn("modification", 3),
     "card": urn("card"),
     "test-result": TEST_RESULT,
     "alias": urn("alias"),
@@ -79,10 +81,13 @@ PREDICATE_TYPES: dict[StatementKind, str] = {
     "recall": urn("recall"),
     "answers": urn("answers"),
     "gate": urn("gate"),
+    "observations": urn("observations"),
+    "edition": urn("edition"),
 }
 # what is read: every version of each kind
 KINDS: dict[str, StatementKind] = {
     MODIFICATION_V1: "modification",
+    MODIFICATION_V2: "modification",
     **{predicate: kind for kind, predicate in PREDICATE_TYPES.items()},
 }
 FIRST_KINDS: frozenset[str] = frozenset(get_args(FirstKind))
@@ -100,11 +105,18 @@ ROLE_KINDS: dict[str, tuple[StatementKind, ...]] = {
         "test-result",
         "alias",
         "answers",
+        "observations",
     ),
     "evaluator": ("evaluation-plan", "bias-evaluation", "test-result", "answers"),
-    "approver": ("approval", "waiver", "decision", "hold", "recall", "alias", "answers", "gate"),
-    "officer": ("hold", "answers"),
+    "approver": ("approval", "waiver", "decision", "hold", "recall", "alias", "answers", "gate", "edition"),
+    "officer": ("hold", "answers", "edition"),
+    "root": ("edition",),
 }
+
+
+def edition_proof_file(name: str) -> str:
+    """Under evidence: the proof of the entry that announces an edition."""
+    return f"edition-{name}.tlog-proof"
 
 
 def logged_kind(predicate_type: str) -> str:

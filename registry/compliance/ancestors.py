@@ -21,7 +21,8 @@ STATED_OF_A_FILE = tuple(name for name in DataUsed.model_fields if name not in (
 class Ancestor(Frozen):
     """A registered result that something is made from, with the record that holds of it now.
 
-    `statement` holds that record, and `earlier_statements` those that it superseded. `runs` are the manifests of all trainings
+    `made` is the statement of how it was made, `statement` the one that holds that record, and `earlier_statements` those that it
+    superseded. `runs` are the manifests of all trainings
     that went into it, its own among them. A result without a run record (an import) has trained on what nobody recorded.
     """
 
@@ -30,6 +31,7 @@ class Ancestor(Frozen):
     is_parent: bool
     has_trained: bool = True  # and was not only merged
     run: RunRecord | None = None
+    made: Digest | None = None
     record: RecordSections | None = None
     statement: Digest | None = None
     earlier_statements: tuple[Digest, ...] = ()

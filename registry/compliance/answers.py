@@ -15,11 +15,11 @@ from peft_registry.registry.compliance.contradictions import (
     whatever_else_is_meant,
 )
 from peft_registry.registry.compliance.field_paths import FieldPath
-from peft_registry.registry.compliance.fields import FieldRule, field_rules, leaves
+from peft_registry.registry.compliance.fields import FieldRule, FieldRules, field_rules, leaves
 from peft_registry.registry.compliance.stated import misfits_of_fact, says_unknown
 from peft_registry.registry.compliance.superseding import in_second_form, superseding
 from peft_registry.schemas.answers import AREA_ROLES, Answer, AnsweringRole, AnswersPredicate, Area
-from peft_registry.schemas.codes import Said, code
+from peft_registry.schemas.codes import Code, Said, code
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.suggestions import closest, did_you_mean
@@ -133,6 +133,36 @@ def as_written(answer: Answer) -> Any:  # any JSON value
     return answer.value if answer.unknown is None else {"unknown": answer.unknown}
 
 
+def unanswerable(
+    chain: Sequence[RecordSections], signed: SignedAnswers, rules: FieldRules | None = None
+) -> Iterator[str]:
+    """Why a record may not take signed answers up, a line each; nothing where it may.
+
+    Args:
+        chain: the record that it supersedes and those before that, newest first.
+        signed: the answers.
+        rules: whose each field is, and was; those of this tool where there are no others.
+    """
+    predicate = signed.predicate
+    seen = next((place for place, record in enumerate(chain) if record.canonical_digest() == predicate.record), None)
+    if seen is None or chain[seen].record_id != predicate.record_id:
+        yield f"answers {signed.statement.short} are to the record {predicate.record_id}, which is not the one that is superseded"
+        return
+    for path in changed_since([answer.path for answer in predicate.answers], chain[: seen + 1]):
+        yield f"{path}: it changed after {predicate.person} saw it, in a record between"
+    rules = rules or field_rules()
+    stated = {leaf.path: leaf.value for leaf in leaves(in_second_form(chain[0]))}
+    for answer in predicate.answers:
+        rule = rules.by_path().get(FieldPath.parse(answer.path).rule)
+        recorded = stated.get(answer.path)
+        if rule is None or recorded is None:
+            yield f"{answer.path}: the record has no such field"
+        elif not _takes_answers(rule) or answer.area not in rules.owners(rule, at=signed.logged_at):
+            yield f"{answer.path}: answered for {answer.area}, and it is not theirs to answer"
+        elif recorded.is_from_tool and recorded.source == "measured":
+            yield f"{answer.path}: this tool measured it, and no answer takes its place"
+
+
 def superseding_with_answers(
     before: RecordSections,
     *signed: SignedAnswers,
@@ -154,20 +184,27 @@ def superseding_with_answers(
     values = dict(defaults or {})
     for answers in signed:
         values |= {answer.path: value_of_answer(answer, answers) for answer in answers.predicate.answers}
-    predicates = [answers.predicate for answers in signed]
-    who = {
-        (predicate.person, predicate.role): code("person_as", person=predicate.person, role=predicate.role)
-        for predicate in predicates
-    }
     return superseding(
         before,
-        version=version,
+        name=version.name,
+        manifest=version.manifest_digest,
         record_id=record_id,
         now=now,
-        reason=code("answers_of", who=list(who.values())),
+        reason=answers_as_reason(signed),
         answers=tuple(answers.statement for answers in signed),
         values=values,
     )
+
+
+def answers_as_reason(signed: Iterable[SignedAnswers]) -> Code:
+    """Why a record that takes answers up stands in place of another: who answered, each once."""
+    who = {
+        (answers.predicate.person, answers.predicate.role): code(
+            "person_as", person=answers.predicate.person, role=answers.predicate.role
+        )
+        for answers in signed
+    }
+    return code("answers_of", who=list(who.values()))
 
 
 def value_of_answer(answer: Answer, signed: SignedAnswers) -> Value:

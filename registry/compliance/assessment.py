@@ -78,10 +78,9 @@ WRITTEN_BY_ASSESSMENT = (
 def with_assessment(record: ModificationRecord) -> ModificationRecord:
     """The record with what its figures and answers imply, and with nothing that others implied.
 
-    It names the rule set, so that whoever holds a record against these rules knows that they are its own. Rules that derive
-    something else get another name in `modification_fields.json`: else every record of before would be called forged.
+    A record names no rules: the statement that holds it names the edition.
     """
-    record = with_size(record.revised(rule_set=field_rules().rule_set, upstream=_terms(record)))
+    record = with_size(record.revised(rule_set=None, upstream=_terms(record)))
     if record.identity.kind.value == "merge":
         licence = licence_of_merge(record.product.licence, record.base)
         record = record.revised(product=record.product.revised(licence=licence))

@@ -33,6 +33,10 @@ def problems_of_declared(
     if kind == "answers":
         yield from _in_answers(predicate)
         return
+    if kind == "modification" and "record" in predicate:
+        # the record, beside the edition and the inputs that its statement names
+        predicate = predicate["record"]
+        earlier = [document.get("record", document) for document in earlier]
     stands = [{path: value for path, _, value in _envelopes(document, "", "")} for document in earlier]
     for path, rule_path, value in _envelopes(predicate, "", ""):
         if any(signed.get(path) == value for signed in stands):

@@ -30,8 +30,16 @@ from peft_registry.registry.compliance.stated import (
     says_unknown,
     stated_value,
 )
+from peft_registry.registry.compliance.superseding import in_second_form
 from peft_registry.schemas.errors import InputRefused, raise_any
-from peft_registry.schemas.modification import BaseUsed, DataUsed, ModificationRecord, Modifier, UpstreamTerms
+from peft_registry.schemas.modification import (
+    BaseUsed,
+    DataUsed,
+    ModificationRecord,
+    Modifier,
+    RecordSections,
+    UpstreamTerms,
+)
 from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.values import Timestamp, Value, measured
 
@@ -63,10 +71,13 @@ class _Fact:
     value: Any  # any JSON value
 
 
-def with_facts(record: ModificationRecord, facts: dict[str, Any], *, at: Timestamp) -> ModificationRecord:
+def with_facts(
+    record: ModificationRecord, facts: dict[str, Any], *, at: Timestamp, refuses: bool = True
+) -> ModificationRecord:
     """The record with the facts declared in it; `facts` is the JSON value of the facts file.
 
-    What was measured or derived stands: `overtaken_facts` names the facts that it stands against.
+    What was measured or derived stands: `overtaken_facts` names the facts that it stands against. What a facts file cannot state is
+    refused, or where not `refuses` left out.
 
     Raises:
         FactUnknown, FactNotDeclarable, FactNeedsSignature, FactMalformed, FactsOutOfOrder, FactIncomplete, FactContradicted: the
@@ -75,9 +86,31 @@ def with_facts(record: ModificationRecord, facts: dict[str, Any], *, at: Timesta
     """
     if any(_states_energy(fact) for fact in _placed(facts)):
         record = record.revised(energy=without_reason(record.energy))
-    raise_any(_problems(record, facts, at=at))
-    document, _ = _laid(record, _placed(facts), by=str(facts[ASSERTED_BY]), at=at)
+    if refuses:
+        raise_any(_problems(record, facts, at=at))
+    document, _ = _laid(record, _takeable(facts), by=str(facts.get(ASSERTED_BY)), at=at)
     return type(record).from_json(document)
+
+
+def declared_values(
+    record: RecordSections, facts: dict[str, Any], *, at: Timestamp, with_standing: bool = False
+) -> dict[str, Value]:
+    """What a facts file declares that a record can take, by path: nothing that this tool records, or that only a signature states.
+
+    Args:
+        record: of either form.
+        facts: the JSON value of the facts file.
+        at: when it was declared.
+        with_standing: also of fields whose value no fact takes the place of.
+    """
+    by = str(facts.get(ASSERTED_BY))
+    document = in_second_form(record).to_json()
+    values = {}
+    for fact in _nearest_last(_takeable(facts)):
+        for path, section, key in _targets(document, fact):
+            if with_standing or not _stands(Value.from_json(section[key])):
+                values[path] = stated_value(fact.rule, fact.value, by=by, at=at)
+    return values
 
 
 def problems_of_facts(
@@ -327,19 +360,28 @@ def _placed(facts: dict[str, Any]) -> list[_Fact]:
     return [fact for fact in _facts(facts) if isinstance(fact, _Fact)]
 
 
+def _takeable(facts: dict[str, Any]) -> list[_Fact]:
+    """The facts that have a place in a record, are for people to state, and have the form of their field."""
+    return [fact for fact in _placed(facts) if not any(_problems_of(fact))]
+
+
 def _laid(
     record: ModificationRecord, facts: Sequence[_Fact], *, by: str, at: Timestamp
 ) -> tuple[dict[str, Any], frozenset[str]]:
     """The record's JSON with the facts in it, and the paths of the values that they state."""
     document = record.to_json()
     stated: set[str] = set()
-    # what is said of each base or data first: what is said of one of them wins
-    for fact in sorted(facts, key=lambda fact: fact.name not in (None, EACH)):
+    for fact in _nearest_last(facts):
         for path, section, key in _targets(document, fact):
             if not _stands(Value.from_json(section[key])):
                 section[key] = stated_value(fact.rule, fact.value, by=by, at=at).to_json()
                 stated.add(path)
     return document, frozenset(stated)
+
+
+def _nearest_last(facts: Sequence[_Fact]) -> list[_Fact]:
+    """What is said of each base or data first: what is said of one of them wins."""
+    return sorted(facts, key=lambda fact: fact.name not in (None, EACH))
 
 
 def _targets(document: dict[str, Any], fact: _Fact) -> Iterator[tuple[str, dict[str, Any], str]]:

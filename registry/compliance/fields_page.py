@@ -16,8 +16,24 @@ The `method` and the `reason` of a value are codes, such as `{"code": "counted_b
 reports and commands show the sentence, and [codes](codes.md) lists all of them. A few values hold codes as well, where this tool
 writes a sentence. What a person wrote, and what was recorded before there were codes, is plain text.
 
-New records have the second form (`urn:peft-registry:modification:v2`). Those of the first have no `correction` and are read for
-ever; [ADR 23](../adr/0023-one-record-a-version.md) says which record is a version's.
+New records have the third form (`urn:peft-registry:modification:v3`). Their statement names the **edition** that derived them
+and their **inputs**, the signed statements that they follow from: `registry record NAME -o json` lists both. `registry verify`
+reads the inputs, derives the record again by that edition and compares. The sentence of a code may be improved at any time: no
+record changes.
+
+| The record's edition | `registry verify` | pull, load | merge, continue, gates |
+| --- | --- | --- | --- |
+| known here, derives the same | `verified` (0) | yes | yes |
+| known here, derives otherwise | `broken` (6), with path, value and derived value | no | no |
+| newer, and announced in the log | `verified` (0), with a note | yes | no (5) |
+| newer, and announced by nobody | `unverified` (5) | no | no |
+| a known name with another digest, or an unknown one that is not newer | `broken` (6) | no | no |
+
+An edition is announced by an approver, an officer or a root: `registry init` does it for a new home, `registry upgrade` for one of
+an earlier release. Until a release freezes it an edition is a draft, and two drafts of one name accuse nobody.
+
+Records of the first two forms are read for ever and held as data; [ADR 23](../adr/0023-one-record-a-version.md) says which record
+is a version's, [ADR 35](../adr/0035-a-record-is-derived-by-an-edition.md) why records are derived.
 
 This page is generated: `python -m peft_registry.registry.compliance.fields_page > docs/reference/modification-record.md`.
 

@@ -86,6 +86,7 @@ def build_import_modification(
     signing: Signing | None = None,
     scans: tuple[Scan, ...] = (),
     facts: dict[str, Any] | None = None,
+    refuses_facts: bool = True,
 ) -> ModificationRecord:
     """The record of one import.
 
@@ -97,6 +98,7 @@ def build_import_modification(
         change: what was counted of it.
         scans: of the files, those that ran and those that did not.
         facts: the JSON value of a facts file, if there is one.
+        refuses_facts: as `with_facts` has it.
 
     Raises:
         KnownError: as `with_facts`, where the facts file states what it cannot.
@@ -122,7 +124,7 @@ def build_import_modification(
     if licence is not None:
         record = record.revised(product=record.product.revised(licence=licence))
     if facts:
-        record = with_facts(record, facts, at=now)
+        record = with_facts(record, facts, at=now, refuses=refuses_facts)
     return with_assessment(record)
 
 

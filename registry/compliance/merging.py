@@ -91,6 +91,7 @@ def build_merge_modification(
     signing: Signing | None = None,
     scans: tuple[Scan, ...] = (),
     facts: dict[str, Any] | None = None,
+    refuses_facts: bool = True,
 ) -> ModificationRecord:
     """The record of one merge.
 
@@ -103,6 +104,7 @@ def build_merge_modification(
         evaluation: of the result, if it was evaluated.
         scans: of the result's files, those that ran and those that did not.
         facts: the JSON value of a facts file, if there is one.
+        refuses_facts: as `with_facts` has it.
 
     Raises:
         KnownError: as `with_facts`, where the facts file states what it cannot.
@@ -137,7 +139,7 @@ def build_merge_modification(
     if generated is not None:
         record = record.revised(compute=record.compute.revised(private_synthetic_flop=generated))
     if facts:
-        record = with_facts(record, facts, at=now)
+        record = with_facts(record, facts, at=now, refuses=refuses_facts)
     # after the facts: what the result is for, and whether it is placed, is for whoever merges to say
     placing = placing_question(ancestors)
     if placing is not None and says(record.gpai.placed_on_eu_market.reason, "not_answered"):

@@ -79,6 +79,7 @@ def build_modification_record(
     optimiser: str | None = None,
     scans: tuple[Scan, ...] = (),
     facts: dict[str, Any] | None = None,
+    refuses_facts: bool = True,
 ) -> ModificationRecord:
     """The record of one fine-tune.
 
@@ -90,6 +91,7 @@ def build_modification_record(
         optimiser: what the training loop used, if the training file does not say it.
         scans: of the result's files, those that ran and those that did not.
         facts: the JSON value of the facts file, if there is one (`registry/compliance/facts.py`).
+        refuses_facts: as `with_facts` has it.
 
     Raises:
         KnownError: as `with_facts`, where the facts file states what it cannot.
@@ -122,7 +124,7 @@ def build_modification_record(
         product=product_section(first, code("changed_by", method=run.method), changed),
     )
     if facts:
-        record = with_facts(record, facts, at=now)
+        record = with_facts(record, facts, at=now, refuses=refuses_facts)
     if ancestors:
         training = Ancestor(label=name, manifest=manifest.canonical_digest(), is_parent=False, run=run, record=record)
         record = _with_earlier_uses(record, training, ancestors)

@@ -17,9 +17,10 @@ from peft_registry.registry.transparency.completeness import CompleteList, seale
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import EVIDENCE_NAME
-from peft_registry.schemas.statement import COMPLETE_FILE, STATEMENTS_FILE, Statement, StatementKind
+from peft_registry.schemas.statement import COMPLETE_FILE, INPUTS_FILE, STATEMENTS_FILE, Statement, StatementKind
 
 STATEMENTS_PATH = f"{EVIDENCE_NAME}/{STATEMENTS_FILE}"
+INPUTS_PATH = f"{EVIDENCE_NAME}/{INPUTS_FILE}"
 COMPLETE_PATH = f"{EVIDENCE_NAME}/{COMPLETE_FILE}"
 _PUBLISHED: frozenset[StatementKind] = frozenset(
     ("card", "registration", "evaluation-plan", "bias-evaluation", "test-result", "recall")
@@ -93,6 +94,7 @@ def published_part(
     sent: dict[str, Path | bytes] = dict(files)
     if with_records:
         return HubFolder(sent, ())
+    sent.pop(INPUTS_PATH, None)  # records of others, which hold what these hold
     published = [line for line in lines if line.is_published]
     withheld = [line for line in lines if not line.is_published]
     sent[STATEMENTS_PATH] = b"".join(line.envelope + b"\n" for line in published)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 
 from peft_registry.registry.compliance.completeness import completeness
-from peft_registry.registry.compliance.first_record import Elsewhere
 from peft_registry.registry.compliance.verdicts.decision import NOBODY
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
@@ -20,6 +19,7 @@ from peft_registry.registry.mlflow.home_route import mirror_route
 from peft_registry.registry.mlflow.projection import Content, Projection, project_version
 from peft_registry.registry.records.evaluations import judged_now, standing_evaluations
 from peft_registry.registry.records.recalls import recall_texts
+from peft_registry.registry.records.record_inputs import Elsewhere
 from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.signed_records import elsewhere, read_statements_ahead, records_of
 from peft_registry.registry.use_cases.report import ReportInputs, render_report, report_inputs

@@ -25,6 +25,7 @@ OF_SUBJECT: frozenset[StatementKind] = frozenset(
         "base",
         "evaluation-plan",
         "bias-evaluation",
+        "observations",
         "modification",
         "card",
         "test-result",

@@ -7,7 +7,7 @@ from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.evaluation.praise import Tries
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import versions_of_artifact
-from peft_registry.registry.records.signed_records import Records, elsewhere, records_of
+from peft_registry.registry.records.signed_records import Records, elsewhere, records_of, require_derived
 from peft_registry.registry.records.tries import most_tries, tries_of_runs
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
@@ -21,6 +21,7 @@ def ancestry_of(registry: Registry, parents: Iterable[Version]) -> tuple[Ancesto
 
     Raises:
         StatementAltered, RecordUnreadable, VersionsDiffer: as `records_of`.
+        RecordNotDerived: the record of one of them is of an edition that this release does not know.
     """
     named = {version.manifest_digest: version for version in parents}
     return _ancestors(registry, list(named), named)
@@ -56,6 +57,8 @@ def _ancestors(registry: Registry, start: list[Digest], named: dict[Digest, Vers
             continue
         version = named.get(digest) or _version_of(registry, digest, labels.get(digest))
         records = None if version is None else records_of(registry, version, around)
+        if version is not None and records is not None:
+            require_derived(records, version)
         # its signed manifest says what it is; a statement that calls it a base takes nothing off the way up
         if records is not None and records.manifest.kind == "base":
             continue
@@ -83,6 +86,7 @@ def _ancestor(digest: Digest, node: _Node, nodes: dict[Digest, _Node], *, is_par
         is_parent=is_parent,
         has_trained=_has_trained(node),
         run=None if records is None else records.run,
+        made=None if records is None else records.made,
         record=None if records is None else records.modification,
         statement=history[-1].statement.digest if history else None,
         earlier_statements=tuple(link.statement.digest for link in history[:-1]),

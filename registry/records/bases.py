@@ -1,12 +1,16 @@
 """What is recorded about a base under a name that it was added under."""
 
+from collections.abc import Iterator
+
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.signed_records import signed_statements, signer_of_fact
 from peft_registry.registry.records.stated_bases import StatedBase, first_name, stated_base
+from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import NotChecked
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.version import Version
 
 
@@ -58,3 +62,24 @@ def base_named_first(registry: Registry, manifest: Digest) -> StatedBase | None:
     statements = signed_statements(registry, manifest)
     name = first_name(statements)
     return None if name is None else stated_base(statements, name, signer_of_fact(registry))
+
+
+def bases_of_record(
+    registry: Registry, version: Version, record: RecordSections
+) -> Iterator[tuple[int, Digest, StatedBase]]:
+    """What is recorded of each base of a record under the name that the record has for it: its position, manifest and statement.
+
+    The signed manifest of the version says which base that is. A row of the catalogue, or equal weights that somebody added under
+    another name, do not.
+    """
+    manifest = stored_manifest(registry, version.manifest_digest)
+    named = [parent.manifest for parent in manifest.parents if parent.role == "base"]
+    weights = {
+        digest: str(stored_manifest(registry, digest).weights_digest) for digest in named if registry.store.has(digest)
+    }
+    for position, used in enumerate(record.base):
+        for digest, of_base in weights.items():
+            stated = base_named(registry, digest, str(used.name.value)) if of_base == used.tensor_digest.value else None
+            if stated is not None:
+                yield position, digest, stated
+                break

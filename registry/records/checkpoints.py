@@ -132,12 +132,17 @@ def _sign(registry: Registry, key: Signer, tx: catalog.Transaction) -> None:
 
 def registration_proof(registry: Registry, version: Version) -> str | None:
     """The `.tlog-proof` text of a version's registration, or None while it is pending. Its `extra` is the leaf itself."""
+    return entry_proof(registry, version.log_index)
+
+
+def entry_proof(registry: Registry, index: int) -> str | None:
+    """The `.tlog-proof` text of an entry, or None while it is pending. Its `extra` is the leaf itself."""
     with registry.database.read() as tx:
         checkpoint = registry.recorded_checkpoint(tx)
-        if checkpoint is None or note.read_unverified(checkpoint)[1] <= version.log_index:
+        if checkpoint is None or note.read_unverified(checkpoint)[1] <= index:
             return None
         store = SqlLogStore(tx)
-        return log.prove(store, version.log_index, checkpoint, extra=store.get_leaf(version.log_index))
+        return log.prove(store, index, checkpoint, extra=store.get_leaf(index))
 
 
 def newest_checkpoint(registry: Registry) -> str:

@@ -9,17 +9,21 @@ from functools import cached_property
 
 from pydantic import ValidationError
 
-from peft_registry.registry.compliance.carried_values import of_other_rules
-from peft_registry.registry.compliance.first_record import Elsewhere
-from peft_registry.registry.compliance.inherited_values import RecordedBefore
+from peft_registry.registry.compliance.editions import editions
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bindings import MovedPastGate, binding_in_force, require_moved_through
 from peft_registry.registry.records.entries import misplaced, read_statement, require_signed, statement_of_entry
+from peft_registry.registry.records.logged_statements import (
+    EntrySigner,
+    LoggedStatement,
+    signer_of,
+    snapshot_after,
+)
 from peft_registry.registry.records.move_approvals import Move, require_approved
 from peft_registry.registry.records.record_checks import RecordChecks
-from peft_registry.registry.records.recorded_elsewhere import EnteredStatement, bases_in, flags_in, makings_in
+from peft_registry.registry.records.record_inputs import Elsewhere
 from peft_registry.registry.records.snapshots import Snapshot, covered_by, logged_leaf, proven, read_leaf
 from peft_registry.registry.records.stored_manifests import manifest_in, stored_manifest
 from peft_registry.registry.signing.keys import PublicKey
@@ -28,15 +32,14 @@ from peft_registry.registry.transparency import merkle, snapshot
 from peft_registry.registry.transparency.epochs import begins
 from peft_registry.registry.transparency.projection import EntryRejected
 from peft_registry.schemas.acts import GatePredicate, guarded_subject
-from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.document import Document, first_problem
+from peft_registry.schemas.edition import Edition
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import CLOCK_TOLERANCE, Event, LogEpoch, LogSnapshot
-from peft_registry.schemas.modification import ModificationRecord, modification_of
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import (
-    MODIFICATION_V1,
+    PREDICATE_TYPES,
     AliasPredicate,
     RegistrationPredicate,
     Statement,
@@ -44,7 +47,7 @@ from peft_registry.schemas.statement import (
 )
 from peft_registry.schemas.values import timestamp
 
-_HELD_TOGETHER = ("answers", "bias-evaluation", "modification", "provenance", "registration")
+_HELD_TOGETHER = ("answers", "bias-evaluation", "modification", "observations", "provenance", "registration")
 """Kinds of statements of which a record is held against the others."""
 
 
@@ -75,7 +78,7 @@ class NewEntries:
         self._said: dict[Digest, list[snapshot.StatementAndKind]] = {}
         self._covered: dict[Digest, tuple[StoredStatement, ...]] = {}  # by artifact
         self._answered: dict[Digest, RecordChecks] = {}  # likewise
-        self._new: dict[Digest, list[EnteredStatement]] = {}  # by artifact, those of the entries that were followed
+        self._new: dict[Digest, list[LoggedStatement]] = {}  # by artifact, those of the entries that were followed
 
     @cached_property
     def _trust(self) -> TrustPolicy:
@@ -120,9 +123,9 @@ class NewEntries:
             self._require_answered(index, leaf, said.statement)
         self.newest_time = max(leaf.at, self.newest_time)
         self._follow_statement(leaf)
-        self._new.setdefault(leaf.subject, []).append(EnteredStatement(leaf.statement, said.statement, leaf.at))
-        is_later_record = said.statement.kind == "modification" and said.statement.predicate.get("supersedes")
-        if is_later_record or said.statement.kind == "bias-evaluation":
+        logged = LoggedStatement(leaf.statement, said.statement, self._signer(leaf, index))
+        self._new.setdefault(leaf.subject, []).append(logged)
+        if _is_later_record(said.statement) or said.statement.kind == "bias-evaluation":
             self.standing_now.add(leaf.subject)
         if leaf.kind == "registration":
             self._follow_registration(index, leaf, said.statement)
@@ -211,46 +214,48 @@ class NewEntries:
                 raise PendingRejected(index, f"no version of {move.name} has the manifest {leaf.subject}")
 
     def _require_answered(self, index: int, leaf: Event, statement: Statement) -> None:
-        """Raise where a record says something else than people answered, or answers are not those of the key that signed them.
+        """Raise where a record does not follow from what it names, or answers are not those of the key that signed them.
 
         Once it is covered, its artifact would be broken for ever.
         """
         if statement.kind not in _HELD_TOGETHER:
             return
-        # those of an earlier release were covered when the home was upgraded
-        if statement.predicate_type == MODIFICATION_V1:
-            raise PendingRejected(
-                index, "its record is in the first form, of which less is asked; the second is written now"
-            )
         answered = self._answered.get(leaf.subject)
         if answered is None:
             answered = self._answered_before(leaf.subject)
             self._answered[leaf.subject] = answered
         try:
             if statement.kind == "modification":
-                self._require_these_rules(index, statement)
-            contradictions = answered.follow(leaf.statement, statement, self._trust.key(leaf.key), at=leaf.at)
+                self._require_known_edition(index, statement)
+            contradictions = answered.follow(
+                leaf.statement, statement, self._trust.key(leaf.key), at=leaf.at, index=index
+            )
         except ValidationError as error:
             raise PendingRejected(index, f"its statement is malformed: {first_problem(error)}") from error
         if contradictions:
             raise PendingRejected(index, "; ".join(contradictions))
-        if answered.takes_over(leaf.subject, leaf.statement):
-            self._require_inherited(index, leaf, answered)
         if statement.kind == "registration":
             self._require_own_record(index, leaf, answered)
 
     @staticmethod
-    def _require_these_rules(index: int, statement: Statement) -> None:
-        """Raise where a record is written by rules that this tool does not know, by which nothing derived in it is held.
+    def _require_known_edition(index: int, statement: Statement) -> None:
+        """Raise where a record is of an edition by which this release cannot derive it, or from before there were any.
 
         Raises:
             PendingRejected: it is.
-            ValidationError: it is not a record.
+            ValidationError: it names no edition.
         """
-        record = modification_of(statement.predicate_type, statement.predicate)
-        reasons = of_other_rules(record) if isinstance(record, ModificationRecord) else ()
-        if reasons:
-            raise PendingRejected(index, "; ".join(reasons))
+        if statement.predicate_type != PREDICATE_TYPES["modification"]:
+            # those of an earlier release were covered when the home was upgraded
+            raise PendingRejected(
+                index, "its record is in an earlier form, of which less is asked; the third is written now"
+            )
+        edition = Edition.from_json(statement.predicate.get("edition"))
+        if editions().standing(edition) != "known":
+            raise PendingRejected(
+                index,
+                f"its record is of the edition {edition.name} ({edition.digest.short}), by which this release derives none",
+            )
 
     def _require_own_record(self, index: int, leaf: Event, answered: RecordChecks) -> None:
         """Raise where a registration brings a record that is not of its manifest, or of what is signed beside it.
@@ -266,46 +271,14 @@ class NewEntries:
         if wrong:
             raise PendingRejected(index, "; ".join(wrong))
 
-    def _require_inherited(self, index: int, leaf: Event, answered: RecordChecks) -> None:
-        """Raise where a record says of what its artifact was made from what is not recorded there.
-
-        Raises:
-            PendingRejected: it says so.
-            ObjectMissing, ObjectCorrupt: the store has no manifest that would tell.
-        """
-        manifest = stored_manifest(self._registry, leaf.subject)
-        for digest, check in answered.inherited(leaf.subject, manifest, self._record_in):
-            if digest == leaf.statement and (check.wrong or check.unseen):
-                raise PendingRejected(index, "; ".join((*check.wrong, *check.unseen)))
-
-    def _record_in(self, digest: Digest) -> RecordedBefore | None:
-        """The record, of a modification or a base, that a logged statement holds; None where none was logged, or it holds none."""
-        stored = catalog.statement(self._tx, digest)
-        if stored is None or stored.log_index is None or self._before is None:
-            return None
-        leaf = logged_leaf(self._tx, self._before, stored.log_index)
-        if not isinstance(leaf, Event) or leaf.statement != digest:
-            return None
-        said = read_statement(stored.envelope, stored.log_index, leaf).statement
-        try:
-            if said.kind == "base":
-                key = self._trust.key(leaf.key)
-                base = BaseRecord.from_json(said.predicate)
-                return RecordedBefore(said.subject_digest, base, "" if key is None else key.role)
-            if said.kind != "modification":
-                return None
-            return RecordedBefore(said.subject_digest, modification_of(said.predicate_type, said.predicate))
-        except ValidationError:  # it says nothing that could be taken over
-            return None
-
     def _answered_before(self, manifest: Digest) -> RecordChecks:
         """Answers and records about an artifact up to the last snapshot, as that proves; those alone whose signer may make them."""
         answered = RecordChecks(
             Elsewhere(
                 manifest=lambda digest: manifest_in(self._registry, digest),
-                bases=lambda digest: bases_in(self._said_about(digest)),
-                made=lambda digest: makings_in(self._said_about(digest)),
-                flags=lambda digest: flags_in(self._said_about(digest)),
+                statement=self._said_with,
+                about=self._said_about,
+                snapshot_after=lambda entry: snapshot_after(self._store.get_leaf, self._store.size(), entry),
             )
         )
         for stored in self._covered_about(manifest):
@@ -318,18 +291,32 @@ class NewEntries:
             said = read_statement(stored.envelope, index, leaf)
             try:
                 require_signed(said, index, leaf, trust=self._trust, keys=self._keys)
-                answered.follow(stored.digest, said.statement, self._trust.key(leaf.key), at=leaf.at)
+                answered.follow(stored.digest, said.statement, self._trust.key(leaf.key), at=leaf.at, index=index)
             except (KnownError, ValidationError):
                 continue  # covered already: `registry verify` says what is wrong with it, and it answers nothing
         return answered
 
-    def _said_about(self, manifest: Digest) -> list[EnteredStatement]:
+    def _said_about(self, manifest: Digest) -> tuple[LoggedStatement, ...]:
         """Everything that was said of an artifact, up to the entry that is followed."""
-        covered = [
-            EnteredStatement(stored.digest, stored.statement, stored.appended_at)
+        covered = tuple(
+            LoggedStatement(stored.digest, stored.statement, self._signer_of_row(stored))
             for stored in self._covered_about(manifest)
-        ]
-        return [*covered, *self._new.get(manifest, ())]
+        )
+        return (*covered, *self._new.get(manifest, ()))
+
+    def _said_with(self, digest: Digest) -> LoggedStatement | None:
+        """The statement with a digest, up to the entry that is followed; None where none was logged."""
+        stored = catalog.statement(self._tx, digest)
+        if stored is None:
+            return None
+        about = self._said_about(stored.statement.subject_digest)
+        return next((entry for entry in about if entry.digest == digest), None)
+
+    def _signer(self, leaf: Event, index: int) -> EntrySigner:
+        return signer_of(self._trust.key(leaf.key), at=leaf.at, index=index)
+
+    def _signer_of_row(self, stored: StoredStatement) -> EntrySigner:
+        return signer_of(self._trust.key(stored.key_id), at=stored.appended_at, index=stored.log_index)
 
     def values(self) -> dict[bytes, bytes]:
         """The bytes of every key that changed."""
@@ -396,3 +383,11 @@ def _predicate(index: int, form: type[snapshot.Value], statement: Statement) -> 
         return form.from_json(statement.predicate)
     except ValidationError as error:
         raise PendingRejected(index, f"its statement is malformed: {first_problem(error)}") from error
+
+
+def _is_later_record(statement: Statement) -> bool:
+    """Whether a statement holds a record that supersedes another."""
+    if statement.kind != "modification":
+        return False
+    record = statement.predicate.get("record")
+    return bool((record if isinstance(record, dict) else statement.predicate).get("supersedes"))

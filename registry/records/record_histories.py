@@ -10,15 +10,15 @@ Of two that supersede the same record the one that was logged first holds. Every
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 from pydantic import ValidationError
 
-from peft_registry.registry.compliance.inherited_values import InheritedCheck
-from peft_registry.registry.records.record_checks import EntrySigner, RecordCheck, RecordChecks
+from peft_registry.registry.records.logged_statements import EntrySigner
+from peft_registry.registry.records.record_checks import RecordCheck, RecordChecks
 from peft_registry.schemas.document import first_problem
-from peft_registry.schemas.errors import IntegrityBroken
+from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.statement import RegistrationPredicate, StoredStatement
@@ -27,11 +27,8 @@ from peft_registry.schemas.version import Version
 MaySay = Callable[[StoredStatement], bool]
 """Whether the key that signed a statement has a role that may, at the time of its entry."""
 
-PersonOf = Callable[[StoredStatement], str | None]
-"""The person whom the trust file names for the key that signed a statement; None where nobody knows."""
-
-Inherited = Callable[[RecordSections, RecordSections | None], InheritedCheck]
-"""Holds what a record takes over from what its artifact was made from against that; with the record that it supersedes, if any."""
+SignerOf = Callable[[StoredStatement], EntrySigner]
+"""Whose key signed a statement, and where and when it entered the log."""
 
 
 class RecordUnreadable(IntegrityBroken):
@@ -55,12 +52,26 @@ class RecordContradicted(IntegrityBroken):
     reasons: tuple[str, ...]
 
 
+class EditionUnknown(NotChecked):
+    reference = "record-edition-unknown"
+    what = "the modification record of {label} cannot be checked by this release"
+    why = "{reason}"
+    fix = (
+        "use the release that wrote it, or a later one; or have an approver, an officer or a root announce that edition: "
+        "`registry upgrade --key FILE`, by that release"
+    )
+
+    label: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class SignedRecord:
     """A modification record, and the statement that holds it."""
 
     statement: StoredStatement
     record: RecordSections
+    note: str = ""  # why this release did not derive it again; empty where it did, or it is from before editions
 
     @property
     def digest(self) -> Digest:
@@ -127,9 +138,8 @@ class ArtifactRecords:
         statements: Sequence[StoredStatement],
         *,
         may_say: MaySay,
-        inherited: Inherited,
         record_checks: RecordChecks,
-        person_of: PersonOf,
+        signer_of: SignerOf,
     ) -> "ArtifactRecords":
         """Take up every statement; `record_checks` is empty before, and has all of them afterwards."""
         registrations = tuple(
@@ -144,20 +154,15 @@ class ArtifactRecords:
         for stored in statements:
             if stored.kind == "answers" and not may_say(stored):
                 continue
-            subject = stored.statement.subject_digest
             try:
-                signer = EntrySigner(stored.key_id, person_of(stored), stored.appended_at)
-                check = record_checks.take(stored.digest, stored.statement, signer)
+                check = record_checks.take(stored.digest, stored.statement, signer_of(stored))
             except ValidationError as error:
                 checks[stored.digest] = first_problem(error)
                 continue
             if check is not None:
-                if record_checks.takes_over(subject, stored.digest):
-                    source = inherited(check.record, record_checks.superseded_by(subject, check.record))
-                    check = replace(check, wrong=(*check.wrong, *source.wrong, *source.unseen))
                 checks[stored.digest] = check
             if stored.kind == "registration":
-                beside[stored.digest] = record_checks.wrong_beside(subject, stored.digest)
+                beside[stored.digest] = record_checks.wrong_beside(stored.statement.subject_digest, stored.digest)
         return cls(tuple(statements), registrations, later, checks, beside, may_say)
 
     def history_of(self, registered: Registered) -> tuple[SignedRecord, ...]:
@@ -165,6 +170,7 @@ class ArtifactRecords:
 
         Raises:
             RecordUnreadable, RecordContradicted: the record that it names.
+            EditionUnknown: one of them is of an edition that nobody announced.
         """
         named = [
             stored
@@ -179,14 +185,18 @@ class ArtifactRecords:
         objections = (*_first_objections(first), *self.beside.get(registered.stored.digest, ()))
         if objections:
             raise RecordContradicted(registered.name, objections)
-        history = [SignedRecord(named[-1], first.record)]
+        if first.unchecked:
+            raise EditionUnknown(registered.name, first.unchecked)
+        history = [SignedRecord(named[-1], first.record, first.note)]
         for stored in self.later:
             # in the order of the log: of two that supersede one, the second finds another record before it
             check = self.checks[stored.digest]
             if isinstance(check, RecordCheck) and _is_after(stored, registered.stored):
-                link = SignedRecord(stored, check.record)
+                link = SignedRecord(stored, check.record, check.note)
                 is_next = not _objection(link, history[-1], registered.name)
                 if is_next and not (check.wrong or check.lacking) and self.may_say(stored):
+                    if check.unchecked:
+                        raise EditionUnknown(registered.name, check.unchecked)
                     history.append(link)
         return tuple(history)
 
@@ -194,7 +204,7 @@ class ArtifactRecords:
         """The same, of a version that nobody asked for: a record of it that says nothing is no reason to refuse another version."""
         try:
             return self.history_of(registered)
-        except (RecordUnreadable, RecordContradicted):
+        except (RecordUnreadable, RecordContradicted, EditionUnknown):
             return ()
 
     def why_aside(self, stored: StoredStatement, version: Version, chain: tuple[SignedRecord, ...]) -> str:

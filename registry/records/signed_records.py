@@ -11,17 +11,22 @@ from pydantic import ValidationError
 
 from peft_registry.registry.compliance.base_facts import FactSigner
 from peft_registry.registry.compliance.first_form import as_read
-from peft_registry.registry.compliance.first_record import Elsewhere, RecordClaims, check_manifest
-from peft_registry.registry.compliance.inherited_values import InheritedCheck, RecordedBefore, check_inherited
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
+from peft_registry.registry.records.logged_statements import (
+    EntrySigner,
+    LoggedSnapshot,
+    LoggedStatement,
+    signer_of,
+    snapshot_after,
+)
 from peft_registry.registry.records.move_approvals import MADE_BY
 from peft_registry.registry.records.provenance import production_of
-from peft_registry.registry.records.record_checks import EntrySigner, RecordChecks, answers_as_another
-from peft_registry.registry.records.record_histories import MaySay, RecordContradicted, SignedRecord
-from peft_registry.registry.records.recorded_elsewhere import EnteredStatement, bases_in, flags_in, makings_in
+from peft_registry.registry.records.record_checks import RecordChecks, answers_as_another
+from peft_registry.registry.records.record_histories import MaySay, SignedRecord
+from peft_registry.registry.records.record_inputs import Elsewhere
 from peft_registry.registry.records.snapshots import (
     Snapshot,
     TreeNodes,
@@ -44,6 +49,7 @@ from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.trust import key_status, public_keys
 from peft_registry.registry.transparency.snapshot import artifact_key
 from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.edition import Edition, EditionPredicate, edition_subject
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked, NotFound
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
@@ -51,9 +57,9 @@ from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.log import Event
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
-from peft_registry.schemas.modification import RecordSections, modification_of
+from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.run import RunRecord
-from peft_registry.schemas.statement import CardPredicate, StatementKind, StoredStatement
+from peft_registry.schemas.statement import CardPredicate, Statement, StatementKind, StoredStatement
 from peft_registry.schemas.version import Version
 
 
@@ -101,12 +107,34 @@ class Records:
     pending: tuple[SignedRecord, ...] = ()
     pending_evaluations: tuple[StoredStatement, ...] = ()
     made_by: tuple[str, ...] = ()
+    made: Digest | None = None  # the statement of how it was made
+    note: str = ""  # why this release did not derive its record again; empty where it did
 
     @property
     def project(self) -> str | None:
         """The project that its run, merge or import names."""
         made = self.run or self.merge or self.imported
         return None if made is None else made.project
+
+
+class RecordNotDerived(NotChecked):
+    reference = "record-of-later-edition"
+    what = "nothing is built on {label}, or decided about it, by this release"
+    why = "its record was {note}: what follows from it cannot be derived"
+    fix = "use the release that wrote its record, or a later one"
+
+    label: str
+    note: str
+
+
+def require_derived(records: Records, version: Version) -> None:
+    """Raise unless this release derived the record of a version again.
+
+    Raises:
+        RecordNotDerived: it is of an edition that this release does not know.
+    """
+    if records.note:
+        raise RecordNotDerived(version.label, records.note)
 
 
 def required_record(said: VersionStatements, version: Version) -> SignedRecord:
@@ -248,21 +276,69 @@ def elsewhere(registry: Registry) -> Elsewhere:
     """What the registry has recorded of any artifact; what cannot be read there is said of that artifact, and not here."""
 
     @cache
-    def said_about(subject: Digest) -> tuple[EnteredStatement, ...]:
+    def about(subject: Digest) -> tuple[LoggedStatement, ...] | None:
         try:
-            return tuple(
-                EnteredStatement(stored.digest, stored.statement, stored.appended_at)
-                for stored in signed_statements(registry, subject)
-            )
+            statements = signed_statements(registry, subject)
         except KnownError:
-            return ()
+            return None
+        return tuple(
+            LoggedStatement(stored.digest, stored.statement, _entry_signer(registry, stored)) for stored in statements
+        )
+
+    def statement(digest: Digest) -> LoggedStatement | None:
+        with registry.database.read() as tx:
+            stored = catalog.statement(tx, digest)
+        said = None if stored is None else about(stored.statement.subject_digest)
+        return next((entry for entry in said or () if entry.digest == digest), None)
+
+    def covered_by(entry: int) -> LoggedSnapshot | None:
+        with registry.database.read() as tx:
+            store = SqlLogStore(tx)
+            return snapshot_after(store.get_leaf, store.size(), entry)
 
     return Elsewhere(
         manifest=cache(lambda digest: manifest_in(registry, digest)),
-        bases=cache(lambda digest: bases_in(said_about(digest))),
-        made=cache(lambda digest: makings_in(said_about(digest))),
-        flags=cache(lambda digest: flags_in(said_about(digest))),
+        statement=cache(statement),
+        about=about,
+        snapshot_after=cache(covered_by),
+        announced=cache(lambda edition: is_announced(registry, edition)),
     )
+
+
+def is_announced(registry: Registry, edition: Edition, *, with_pending: bool = False) -> bool:
+    """Whether somebody whose role may has announced an edition, in an entry that a checkpoint covers.
+
+    `with_pending`: or in one that none covers yet, for whoever makes the next statement.
+    """
+    stored = announcement_of(registry, edition)
+    if stored is None or stored.log_index is None:
+        return False
+    return with_pending or stored.log_index < covered_size(registry)
+
+
+def announcement_of(registry: Registry, edition: Edition) -> StoredStatement | None:
+    """The statement by which somebody whose role may announced an edition; None where nobody did."""
+    may_say = _may_say(registry)
+    try:
+        statements = signed_statements(registry, edition_subject(edition.name))
+    except KnownError:  # `registry log check` says what is wrong with it; nothing that is altered announces anything
+        return None
+    return next(
+        (
+            stored
+            for stored in statements
+            if stored.kind == "edition" and may_say(stored) and announced_edition(stored.statement) == edition
+        ),
+        None,
+    )
+
+
+def announced_edition(statement: Statement) -> Edition | None:
+    """The edition that a statement announces; None where it is malformed."""
+    try:
+        return EditionPredicate.from_json(statement.predicate).edition
+    except ValidationError:
+        return None
 
 
 def _require_as_logged(
@@ -288,7 +364,8 @@ def version_statements(registry: Registry, version: Version, around: Elsewhere |
     Raises:
         StatementAltered: a statement about it is not what was signed.
         RecordUnreadable: the record that it was registered with is not one.
-        RecordContradicted: that record says what nobody signed.
+        RecordContradicted: that record says what its inputs do not give.
+        EditionUnknown: it is of an edition that this release does not know, and nobody announced.
         VersionsDiffer: nobody registered it.
     """
     statements = signed_statements(registry, version.manifest_digest)
@@ -313,57 +390,27 @@ def record_checks(registry: Registry, subject: Digest) -> RecordChecks:
 
 
 def _entry_signer(registry: Registry, stored: StoredStatement) -> EntrySigner:
-    """Whose key signed a statement, and when; without trust nobody knows whose key it is."""
+    """Whose key signed a statement, and where and when it entered the log; without trust nobody knows whose key it is."""
     try:
-        person = registry.trust.person_of(stored.key_id)
+        key = registry.trust.key(stored.key_id)
     except (NotChecked, IntegrityBroken):  # whoever checks trust says so
-        person = None
-    return EntrySigner(stored.key_id, person, stored.appended_at)
-
-
-def record_in(registry: Registry, statement: Digest) -> RecordedBefore | None:
-    """The modification record that a logged statement holds, of whatever artifact; None where none was logged, or it holds none.
-
-    Raises:
-        StatementAltered: the row is another text than was logged.
-        SnapshotMalformed, ProofRejected: the log is not what was signed.
-    """
-    with registry.database.read() as tx:
-        stored = catalog.statement(tx, statement)
-        if stored is None or stored.kind not in ("modification", "base"):
-            return None
-        _require_as_logged(tx, snapshot_if_trusted(registry, tx), stored)
-    envelope = dsse.Envelope.parse(stored.envelope, what=f"statement {stored.digest.short}")
-    if Digest.of(envelope.payload) != statement:
-        raise StatementAltered(stored, f"its text hashes to {Digest.of(envelope.payload)}")
-    said = stored.statement
-    try:
-        if stored.kind == "base":
-            base = BaseRecord.from_json(said.predicate)
-            return RecordedBefore(said.subject_digest, base, signer_of_fact(registry)(stored).role)
-        record = modification_of(said.predicate_type, said.predicate)
-    except ValidationError:  # whoever reads the version that it was said of says so
-        return None
-    return RecordedBefore(stored.statement.subject_digest, record)
+        return EntrySigner(stored.key_id, logged_at=stored.appended_at, index=stored.log_index)
+    if key is None:
+        return EntrySigner(stored.key_id, logged_at=stored.appended_at, role="", index=stored.log_index)
+    return signer_of(key, at=stored.appended_at, index=stored.log_index)
 
 
 def _of_version(
     registry: Registry, version: Version, statements: tuple[StoredStatement, ...], around: Elsewhere
 ) -> VersionStatements:
-    """What speaks of a version, if its first record says of others what is recorded of them."""
-
-    def inherited(record: RecordSections, before: RecordSections | None) -> InheritedCheck:
-        manifest = stored_manifest(registry, version.manifest_digest)
-        return check_inherited(record, manifest, lambda digest: record_in(registry, digest), before)
-
+    """What speaks of a version, if its records follow from what they name."""
     return statements_of_version(
         version,
         statements,
         may_say=_may_say(registry),
         covered=covered_size(registry),
-        inherited=inherited,
         known=around,
-        person_of=lambda stored: _entry_signer(registry, stored).person,
+        signer_of=lambda stored: _entry_signer(registry, stored),
     )
 
 
@@ -444,11 +491,6 @@ def records_of(registry: Registry, version: Version, around: Elsewhere | None = 
     evaluation = newest.get("bias-evaluation")
     manifest = stored_manifest(registry, version.manifest_digest)
     production = production_of(newest["provenance"]) if "provenance" in newest else None
-    if said.history:
-        claims = RecordClaims.of(said.history[0].record, production)
-        otherwise = tuple(check_manifest(claims, manifest, around))
-        if otherwise:
-            raise RecordContradicted(version.label, otherwise)
     # a statement that calls a base what is none says nothing of it
     base = None
     if manifest.kind == "base":
@@ -473,4 +515,6 @@ def records_of(registry: Registry, version: Version, around: Elsewhere | None = 
         set_aside=said.set_aside,
         pending=said.pending,
         made_by=tuple(dict.fromkeys(stored.key_id for stored in statements if stored.kind in MADE_BY)),
+        made=said.made,
+        note="" if said.record is None else said.record.note,
     )

@@ -7,6 +7,7 @@ or corrects it where its signer or its author may. Any other decides nothing.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 from peft_registry.registry.compliance.base_facts import (
     FactSigner,
@@ -14,9 +15,10 @@ from peft_registry.registry.compliance.base_facts import (
     facts_with_statement,
     kept_facts_problem,
 )
+from peft_registry.registry.records.logged_statements import LoggedStatement
 from peft_registry.schemas.base_model import BaseRecord, DeclaredFacts
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.statement import RegistrationPredicate, StoredStatement
+from peft_registry.schemas.statement import RegistrationPredicate, Statement, StoredStatement
 
 SignerOf = Callable[[StoredStatement], FactSigner]
 """Whose key signed a statement."""
@@ -56,18 +58,65 @@ def stated_base(
             None for whoever makes the next statement, which builds on all of them.
     """
     standing = None
+    for stated, _ in _standings(statements, name, signer_of, lambda stored: _counts(stored, covered)):
+        standing = stated
+    return standing
+
+
+def _counts(stored: StoredStatement, covered: int | None) -> bool:
+    """Whether a later word may decide something yet."""
+    return covered is None or (stored.log_index is not None and stored.log_index < covered)
+
+
+def base_standings(about: Sequence[LoggedStatement], name: str) -> tuple[LoggedStatement, ...]:
+    """The statements that held the record of a base under a name, one after the other.
+
+    Args:
+        about: everything that was logged about its artifact, in the order of the log.
+        name: that it was added under.
+    """
+    return tuple(entry for _, entry in _standings(about, name, _signer_of_entry, lambda _: True))
+
+
+def _signer_of_entry(entry: LoggedStatement) -> FactSigner:
+    signer = entry.signer
+    return FactSigner() if signer.role is None else FactSigner(signer.role, signer.person or signer.key_id)
+
+
+class _Said(Protocol):
+    """A statement, whoever knows what else about it."""
+
+    @property
+    def digest(self) -> Digest: ...
+
+    @property
+    def statement(self) -> Statement: ...
+
+
+_AnySaid = TypeVar("_AnySaid", bound=_Said)
+
+
+def _standings(
+    statements: Sequence[_AnySaid],
+    name: str,
+    signer_of: Callable[[_AnySaid], FactSigner],
+    counts: Callable[[_AnySaid], bool],
+) -> Iterator[tuple[StatedBase, _AnySaid]]:
+    """What was recorded of a base under a name, each time that it changed; the first word always counts."""
+    standing = None
     for stored in _under(statements, name):
         signer = signer_of(stored)
         record = BaseRecord.from_json(stored.statement.predicate)
         if standing is None:
             signers = _signers(record.facts, signer, {}, record.facts)
-            standing = StatedBase(name, record, stored.digest, signer, signers)
-        elif covered is not None and (stored.log_index is None or stored.log_index >= covered):
+        elif not counts(stored) or kept_facts_problem(
+            standing.record.facts, record.facts, signers=standing.signers, by=signer
+        ):
             continue
-        elif not kept_facts_problem(standing.record.facts, record.facts, signers=standing.signers, by=signer):
+        else:
             signers = _signers(record.facts, signer, standing.signers, standing.record.facts)
-            standing = StatedBase(name, record, stored.digest, signer, signers)
-    return standing
+        standing = StatedBase(name, record, stored.digest, signer, signers)
+        yield standing, stored
 
 
 def _signers(
@@ -81,12 +130,12 @@ def _signers(
     }
 
 
-def first_name(statements: Sequence[StoredStatement]) -> str | None:
+def first_name(statements: Sequence[_Said]) -> str | None:
     """The name under which a base was registered first; None where it is not registered."""
     return next((registration.name for registration in _registrations(statements)), None)
 
 
-def _under(statements: Sequence[StoredStatement], name: str) -> Iterator[StoredStatement]:
+def _under(statements: Sequence[_AnySaid], name: str) -> Iterator[_AnySaid]:
     """The base statements of a name, in the order of the log.
 
     Those of earlier releases do not say of which name they are. One that came with a registration is of the name that this gave.
@@ -99,16 +148,16 @@ def _under(statements: Sequence[StoredStatement], name: str) -> Iterator[StoredS
     others = {digest for entry in _registrations(statements) if entry.name != name for digest in entry.accompanied_by}
     is_elsewhere = False
     for stored in statements:
-        if stored.kind == "registration":
+        if stored.statement.kind == "registration":
             is_elsewhere = is_elsewhere or RegistrationPredicate.from_json(stored.statement.predicate).name != name
-        elif stored.kind == "base":
+        elif stored.statement.kind == "base":
             stated_name = stored.statement.predicate.get("name")
             is_own = stored.digest in own or not (is_elsewhere or stored.digest in others)
             if stated_name == name or (stated_name is None and is_own):
                 yield stored
 
 
-def _registrations(statements: Sequence[StoredStatement]) -> Iterator[RegistrationPredicate]:
+def _registrations(statements: Sequence[_Said]) -> Iterator[RegistrationPredicate]:
     for stored in statements:
-        if stored.kind == "registration":
+        if stored.statement.kind == "registration":
             yield RegistrationPredicate.from_json(stored.statement.predicate)

@@ -12,17 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from peft_registry.registry.compliance.first_record import NOTHING_ELSEWHERE, Elsewhere
-from peft_registry.registry.compliance.inherited_values import InheritedCheck
+from peft_registry.registry.records.logged_statements import EntrySigner
 from peft_registry.registry.records.record_checks import RecordCheck, RecordChecks
 from peft_registry.registry.records.record_histories import (
     ArtifactRecords,
-    Inherited,
     MaySay,
-    PersonOf,
     Registered,
     SignedRecord,
+    SignerOf,
 )
+from peft_registry.registry.records.record_inputs import NOTHING_ELSEWHERE, Elsewhere
 from peft_registry.registry.records.snapshots import VersionsDiffer
 from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.statement import AliasPredicate, StoredStatement
@@ -79,6 +78,16 @@ class VersionStatements:
         return newest
 
     @property
+    def made(self) -> Digest | None:
+        """The statement of how it was made that its registration names; None where that names none."""
+        named = [
+            stored.digest
+            for stored in self.statements
+            if stored.kind == "provenance" and stored.digest in self.accompanied_by
+        ]
+        return named[-1] if named else None
+
+    @property
     def record(self) -> SignedRecord | None:
         """The version's record."""
         return self.history[-1] if self.history else None
@@ -100,9 +109,10 @@ def statements_of_version(
     *,
     may_say: MaySay,
     covered: int,
-    inherited: Inherited = lambda _record, _before: InheritedCheck((), ()),
     known: Elsewhere = NOTHING_ELSEWHERE,
-    person_of: PersonOf = lambda _stored: None,
+    signer_of: SignerOf = lambda stored: EntrySigner(
+        stored.key_id, logged_at=stored.appended_at, index=stored.log_index
+    ),
 ) -> VersionStatements:
     """What speaks of a version.
 
@@ -112,9 +122,8 @@ def statements_of_version(
         may_say: asked of the signer of each record that would supersede another, and of answers.
         covered: how many entries of the log a signed checkpoint covers. A version whose registration is behind it keeps the record
             that it was registered with.
-        inherited: asked of each record that takes something over from what its artifact was made from.
         known: finds what is recorded of other artifacts.
-        person_of: asked of each statement, so that a record names those who signed.
+        signer_of: asked of each statement, so that a record names those who signed.
 
     Raises:
         RecordUnreadable: the record that it was registered with is not one.
@@ -124,9 +133,8 @@ def statements_of_version(
     records = ArtifactRecords.of(
         statements,
         may_say=may_say,
-        inherited=inherited,
         record_checks=RecordChecks(known),
-        person_of=person_of,
+        signer_of=signer_of,
     )
     own = next((entry for entry in records.registrations if entry.stored.log_index == version.log_index), None)
     if own is None or own.name != version.name:

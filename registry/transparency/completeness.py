@@ -107,10 +107,11 @@ class CompleteList:
 
 @dataclass(frozen=True, slots=True)
 class EntryDate:
-    """The time that the log gives a statement. It counts for the key that the entry names, and for no other."""
+    """The entry and the time that the log gives a statement. They count for the key that the entry names, and for no other."""
 
     key_id: str
     proven: ProvenTime
+    index: int
 
 
 def render_list(
@@ -238,7 +239,7 @@ def dates_of(
             raise MalformedNote(COMPLETE_FILE, f"entry {entry.index} is of a statement that has one before")
         _require_in_log(leaf.to_canonical(), entry.index, entry.hashes, checkpoint)
         covered = tuple(cover for size, cover in covers if entry.index < size)
-        dates[leaf.statement] = EntryDate(leaf.key, ProvenTime(leaf.at, covered))
+        dates[leaf.statement] = EntryDate(leaf.key, ProvenTime(leaf.at, covered), entry.index)
     return dates
 
 

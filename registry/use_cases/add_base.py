@@ -13,7 +13,7 @@ from peft_registry.registry.exports.model_card import base_card
 from peft_registry.registry.homes.base_locations import remember_base_location
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.base import BaseFolder, identify_base
-from peft_registry.registry.records.bases import base_named, base_named_first, base_record
+from peft_registry.registry.records.bases import base_named, base_named_first, required_base
 from peft_registry.registry.records.stated_bases import StatedBase
 from peft_registry.registry.use_cases.offered_results import require_no_result_folder
 from peft_registry.registry.use_cases.register import BytesMode, NewArtifact, NewStatement, register_version
@@ -33,6 +33,7 @@ class AddedBase:
     version: Version
     record: BaseRecord
     folder: Path
+    statement: Digest  # that holds the record
 
 
 def add_base(
@@ -75,7 +76,8 @@ def add_base(
             predicate=record.to_json(),
             signer=registry.trainer_key,
         )
-    return AddedBase(version, base_record(registry, version), folder)
+    standing = required_base(registry, version)
+    return AddedBase(version, standing.record, folder, standing.statement)
 
 
 def _corrected(registry: Registry, known: StatedBase | None, stated: DeclaredFacts) -> DeclaredFacts:

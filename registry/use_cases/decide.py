@@ -41,14 +41,13 @@ from peft_registry.registry.use_cases.statements import (
     Saying,
     SignedStatement,
     append_statement,
-    append_together,
     sayable_at,
 )
+from peft_registry.registry.use_cases.supersede import Superseded, next_record, supersede
 from peft_registry.registry.use_cases.take_up_answers import (
     FromElsewhere,
     from_elsewhere,
     known_at_home,
-    record_with_answers,
 )
 from peft_registry.schemas.acts import DecidedQuestion
 from peft_registry.schemas.answers import AnsweringRole, AnswersPredicate, Area
@@ -269,40 +268,34 @@ def decide(registry: Registry, version: Version, file: Path, signer: Signer, *, 
     )
     require_no_secrets(predicate.to_json(), what=file.name)
     if dry_run:
-        tried = SignedAnswers(form.digest, predicate, at)
-        record = record_with_answers(registry, current, (*waiting, tried), version)
-        return _decided(version, predicate, current, record, statement=None, record_id=None)
+        tried = next_record(registry, version, tried=SignedAnswers(form.digest, predicate, at), at=at)
+        assert tried is not None, "something is answered"
+        return _decided(version, predicate, tried.before, tried.record, statement=None, record_id=None)
     registry.unlock()
-    statement, current, record = _sign_both(registry, version, form, predicate, signer)
-    return _decided(version, predicate, current, record, statement=statement, record_id=record.record_id)
+    made = _sign_both(registry, version, form, predicate, signer)
+    record = made.record
+    return _decided(
+        version, predicate, made.before, record, statement=made.statements[0].digest, record_id=record.record_id
+    )
 
 
 def _sign_both(
     registry: Registry, version: Version, form: FilledForm, predicate: AnswersPredicate, signer: Signer
-) -> tuple[Digest, SignedRecord, ModificationRecord]:
-    """Log the answers and the record that takes them up in one transaction; with the record that this supersedes.
+) -> Superseded:
+    """Log the answers and the record that takes them up in one transaction.
 
     Raises:
         RecordMovedOn: another record came first and changed what is answered; nothing is logged.
-        KnownError: as `append_together`.
+        KnownError: as `supersede`.
     """
-    records: list[tuple[SignedRecord, ModificationRecord]] = []
 
-    def answers(_: tuple[SignedStatement, ...], __: str) -> Saying:
+    def answers() -> Saying:
+        _records_of_form(version_statements(registry, version), version, form)
         return Saying("answers", predicate.to_json(), signer)
 
-    def record(signed: tuple[SignedStatement, ...], at: str) -> Saying:
-        # read anew: nobody else writes while this transaction does
-        said = version_statements(registry, version)
-        _, current = _records_of_form(said, version, form)
-        answered = SignedAnswers(signed[0].digest, predicate, at)
-        after = record_with_answers(registry, current, (*waiting_answers(said, version), answered), version)
-        records.append((current, after))
-        return Saying("modification", after.to_json(), registry.trainer_key)
-
-    statements = append_together(registry, subject=version.manifest_digest, sayings=(answers, record))
-    before, after = records[-1]
-    return statements[0].digest, before, after
+    made = supersede(registry, version, answers=answers)
+    assert made is not None, "something is answered"
+    return made
 
 
 def _decided(

@@ -29,7 +29,7 @@ from peft_registry.registry.records.decisions import (
 )
 from peft_registry.registry.records.evaluations import judged_now, newest_of_each, stale_for
 from peft_registry.registry.records.recalls import recall_texts
-from peft_registry.registry.records.signed_records import Records, records_of
+from peft_registry.registry.records.signed_records import Records, records_of, require_derived
 from peft_registry.registry.records.standing_acts import person_behind
 from peft_registry.registry.use_cases.statements import entry_time
 from peft_registry.schemas.acts import ApprovalPredicate, WaiverPredicate
@@ -61,8 +61,10 @@ def gate_facts(
 
     Raises:
         IntegrityBroken: what is recorded of it is not what was signed.
+        RecordNotDerived: its record is of an edition that this release does not know.
     """
     records = records_of(registry, version)
+    require_derived(records, version)
     record = None if records.modification is None else in_second_form(records.modification)
     evaluations = newest_of_each(records.evaluations)
     judged = judged_now(registry, version, evaluations)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.compliance.completeness import Completeness, completeness
-from peft_registry.registry.compliance.importing import ImportedChange, build_import_modification
+from peft_registry.registry.compliance.importing import ImportedChange
 from peft_registry.registry.compliance.recorded_result import Scan
 from peft_registry.registry.disk.files import FileChanged, scratch_folder, unwritable, write_new
 from peft_registry.registry.exports.model_card import import_card
@@ -25,8 +25,9 @@ from peft_registry.registry.imports.offered import ADAPTER_WEIGHTS, described
 from peft_registry.registry.imports.settings import without_path
 from peft_registry.registry.imports.weights_scan import scan_weights
 from peft_registry.registry.intake.paths import FileFound
+from peft_registry.registry.use_cases.first_records import Result, derive_record
 from peft_registry.registry.use_cases.import_plan import ImportPlan, ImportRequest, plan_import
-from peft_registry.registry.use_cases.register_product import Product, register_product, signer_of, signing_of
+from peft_registry.registry.use_cases.register_product import Product, register_product, signer_of
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.imports import Finding, ImportRecord, SourceFile
 from peft_registry.schemas.manifest import BaseReference, Manifest, Parent
@@ -167,19 +168,18 @@ class _Import:
         import_id = registry.nonce()
         record = self._record(staged, import_id)
         self._say(record)
-        modification = build_import_modification(
-            record_id=import_id,
-            now=registry.clock(),
+        result = Result(
             name=plan.name,
+            record_id=import_id,
             manifest=staged.manifest,
-            imported_as=record,
+            production=record,
             base=plan.base_input,
-            change=self._change(record),
-            tool_version=record.tool_version,
-            signing=signing_of(registry, self.key_id),
-            scans=staged.scans,
             facts=plan.facts,
+            change=self._change(record),
+            scans=staged.scans,
         )
+        derived = derive_record(registry, result, key_id=self.key_id)
+        modification = derived.record
         self.observe(Said("record", completeness(modification).sentence))
         card = import_card(
             name=plan.name,
@@ -189,7 +189,17 @@ class _Import:
             base=plan.chosen.base.record,
             record=modification,
         )
-        product = Product(plan.name, "import", self.folder, staged.manifest, record, modification, card)
+        product = Product(
+            name=plan.name,
+            source="import",
+            folder=self.folder,
+            manifest=staged.manifest,
+            production=record,
+            observations=derived.observations,
+            modification=modification,
+            as_of=derived.as_of,
+            card=card,
+        )
         registered = register_product(registry, product, observe=self.observe)
         return ImportOutcome(
             version=registered.version,

@@ -16,11 +16,13 @@ from urllib.parse import urlsplit
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.session import Database
 from peft_registry.registry.disk.files import unwritable, write_atomically
-from peft_registry.registry.homes.home import KEY_ROLES, HomeSettings, new_nonce, write_settings
+from peft_registry.registry.homes.home import KEY_ROLES, HomeSettings, new_nonce, open_home, write_settings
 from peft_registry.registry.homes.layout import HomeFiles
+from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.facets import FACETS_FORM, facets_form
 from peft_registry.registry.signing.keys import PrivateKey, kind_for
 from peft_registry.registry.signing.trust import sign_trust
+from peft_registry.registry.use_cases.announce_edition import first_announcement
 from peft_registry.schemas.errors import InputRefused, Taken
 from peft_registry.schemas.policy import Role, TrustedKey, TrustPolicy
 from peft_registry.schemas.profile import OrganisationProfile
@@ -104,6 +106,11 @@ def make_home(new: NewHome, *, now: str) -> HomeSettings:
         _fill(files, new, settings, now, recovery)
         if recovery is not None:
             _hand_out(recovery, new)
+    registry = open_home(new.folder, passphrase=lambda: new.passphrase or b"", clock=lambda: now)
+    try:
+        publish_checkpoint(registry)  # over the first entry, which announces the edition
+    finally:
+        registry.close()
     return settings
 
 
@@ -163,6 +170,8 @@ def _fill(files: HomeFiles, new: NewHome, settings: HomeSettings, now: str, reco
     database = Database.create(new.database or f"sqlite:///{files.database}")
     try:
         _claim(database, settings.registry_id)
+        with database.write() as tx:
+            first_announcement(tx, keys["root"], nonce=new_nonce(), at=now)
     finally:
         database.close()
     write_settings(files.folder, settings)

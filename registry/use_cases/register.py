@@ -12,17 +12,16 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from peft_registry.registry.compliance.carried_values import of_other_rules
-from peft_registry.registry.compliance.first_record import RecordClaims, Registering, check_beside, check_manifest
-from peft_registry.registry.compliance.inherited_values import check_inherited
+from peft_registry.registry.compliance.editions import editions
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import listed_resources, path_problem
 from peft_registry.registry.intake.secrets import require_no_secrets
-from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
 from peft_registry.registry.records.entries import misplaced
 from peft_registry.registry.records.facets import facets_said
 from peft_registry.registry.records.lineage import ancestors_of
+from peft_registry.registry.records.logged_statements import EntrySigner
 from peft_registry.registry.records.recalls import (
     EVER_RECALLED,
     ever_recalled,
@@ -30,8 +29,8 @@ from peft_registry.registry.records.recalls import (
     recalls_among,
     require_sources_not_recalled,
 )
-from peft_registry.registry.records.record_checks import EntrySigner, signed_beside
-from peft_registry.registry.records.signed_records import elsewhere, record_in
+from peft_registry.registry.records.record_checks import RecordChecks
+from peft_registry.registry.records.signed_records import elsewhere
 from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.oms import UnsignableListing, parse_bundle, sign_folder_listing
 from peft_registry.registry.storage.interface import CopyMode
@@ -49,9 +48,14 @@ from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest, check_name
 from peft_registry.schemas.manifest import UNSIGNED_PATHS, Manifest
-from peft_registry.schemas.modification import Identity, ModificationRecord, RecordSections, modification_of
+from peft_registry.schemas.modification import Identity, ModificationStatement
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, Warned, ignore
-from peft_registry.schemas.statement import PREDICATE_TYPES, RegistrationPredicate, StatementKind
+from peft_registry.schemas.statement import (
+    PREDICATE_TYPES,
+    RegistrationPredicate,
+    StatementKind,
+    statement_about,
+)
 from peft_registry.schemas.values import timestamp
 from peft_registry.schemas.version import Version
 
@@ -220,14 +224,13 @@ def _require_modification(registry: Registry, artifact: NewArtifact, digest: Dig
         raise ModificationRecordWrong(f"its manifest says {said}, and it is offered as {artifact.source}")
     for predicate in records:
         try:
-            record = modification_of(PREDICATE_TYPES["modification"], predicate)
+            stated = ModificationStatement.from_json(predicate)
         except ValidationError as error:
             raise ModificationRecordWrong(f"the record is malformed: {first_problem(error)}") from error
-        _require_own(artifact, digest, record.identity, is_merge=is_merge)
-        _require_as_signed(registry, artifact, record)
-        check = check_inherited(record, manifest, lambda digest: record_in(registry, digest))
-        for reason in (*check.wrong, *check.unseen):
-            raise ModificationRecordWrong(reason)
+        if editions().standing(stated.edition) != "known":
+            raise ModificationRecordWrong(f"this release derives by no edition {stated.edition.name}")
+        _require_own(artifact, digest, stated.record.identity, is_merge=is_merge)
+    _require_derived(registry, artifact, digest)
 
 
 def _require_own(artifact: NewArtifact, digest: Digest, identity: Identity, *, is_merge: bool) -> None:
@@ -242,23 +245,37 @@ def _require_own(artifact: NewArtifact, digest: Digest, identity: Identity, *, i
         )
 
 
-def _require_as_signed(registry: Registry, artifact: NewArtifact, record: RecordSections) -> None:
-    """Raise unless a record says of the manifest, the run and the evaluation what these say, by the rules of this tool."""
+def _require_derived(registry: Registry, artifact: NewArtifact, digest: Digest) -> None:
+    """Raise unless the record that comes with an artifact follows from what comes with it and is recorded already."""
     key_id = registry.trainer_key.public.key_id
-    signer = EntrySigner(key_id, registry.trust.person_of(key_id))
-    beside = signed_beside((statement.kind, statement.predicate, signer) for statement in artifact.statements)
-    registering = Registering(
-        artifact.manifest.canonical_digest(), artifact.name, key_id, signer.person, registry.clock()
-    )
-    around = elsewhere(registry)
-    reasons = [
-        *check_manifest(RecordClaims.of(record, beside.production), artifact.manifest, around),
-        *check_beside(record, beside, registering, around),
-    ]
-    if isinstance(record, ModificationRecord):
-        reasons += of_other_rules(record)
+    person, size = registry.trust.person_of(key_id), covered_size(registry)
+    signer = EntrySigner(key_id, person, registry.clock(), "trainer", size)
+    checks = RecordChecks(elsewhere(registry))
+    statements = [statement_about(digest, statement.kind, statement.predicate) for statement in artifact.statements]
+    digests = [Digest.of(statement.to_canonical()) for statement in statements]
+    reasons: list[str] = []
+    for payload, statement in zip(digests, statements, strict=True):
+        check = checks.take(payload, statement, signer)
+        reasons += () if check is None else (*check.wrong, *check.lacking)
+    registration = _registration(artifact, tuple(digests), signature=digest, nonce="tried").to_json()
+    tried = statement_about(digest, "registration", registration)
+    checks.take(Digest.of(tried.to_canonical()), tried, signer)
+    reasons += checks.first_records(digest, artifact.manifest)
     if reasons:
         raise ModificationRecordWrong("; ".join(reasons))
+
+
+def _registration(
+    artifact: NewArtifact, accompanied_by: tuple[Digest, ...], *, signature: Digest, nonce: str
+) -> RegistrationPredicate:
+    return RegistrationPredicate(
+        name=artifact.name,
+        source=artifact.source,
+        accompanied_by=accompanied_by,
+        signature=signature,
+        nonce=nonce,
+        completeness_provable=True,  # an extra field: registrations of the first release have none
+    )
 
 
 def _require_no_secrets(artifact: NewArtifact) -> None:
@@ -327,13 +344,11 @@ def _record(registry: Registry, artifact: NewArtifact, digest: Digest, manifest_
     registration = sign_statement(
         digest,
         "registration",
-        RegistrationPredicate(
-            name=artifact.name,
-            source=artifact.source,
-            accompanied_by=tuple(statement.digest for statement in accompanying),
+        _registration(
+            artifact,
+            tuple(statement.digest for statement in accompanying),
             signature=parse_bundle(signature).payload_digest,
             nonce=registry.nonce(),
-            completeness_provable=True,  # an extra field: registrations of the first release have none
         ).to_json(),
         signer,
     )

@@ -6,35 +6,40 @@ the look at what is registered already, what was measured now of a version that 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from peft_registry.registry.compliance.derivation import (
+    facts_not_taken_up,
+    facts_taken_up,
+    inputs_observed,
+)
+from peft_registry.registry.compliance.editions import editions
 from peft_registry.registry.compliance.facts import FACTS_NAMED
+from peft_registry.registry.compliance.making import Production
 from peft_registry.registry.compliance.recorded_result import Signing
-from peft_registry.registry.compliance.superseding import newly_declared, not_taken_up, superseding
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.provenance import import_provenance, merge_provenance, provenance_predicate
-from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.records.signed_records import records_of, version_statements
 from peft_registry.registry.storage.interface import CopyMode
+from peft_registry.registry.use_cases.announce_edition import require_announced
 from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
 from peft_registry.registry.use_cases.statements import append_statement
-from peft_registry.registry.use_cases.supersede import supersede_record, supersede_with_evaluations
-from peft_registry.schemas.codes import code
+from peft_registry.registry.use_cases.supersede import supersede, supersede_with_evaluations
 from peft_registry.schemas.errors import listed
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
-from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.modification import InputKind, ModificationRecord, ModificationStatement, RecordInput
+from peft_registry.schemas.observations import Observations
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.run import RunRecord
-from peft_registry.schemas.statement import CardPredicate
+from peft_registry.schemas.statement import CardPredicate, statement_about
 from peft_registry.schemas.version import Version
 
 _LABELS_NAMED = 5  # in one sentence
-REPEATED_RUN = code("facts_on_repeated_run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,9 @@ class Product:
         folder: holds every file of the manifest.
         manifest: of the folder.
         production: how it was made, or how it came in: the record of the run, of the merge or of the import.
-        modification: what was changed, by whom, on which base.
+        observations: what was seen while it was made, and nothing else that is signed holds.
+        modification: what follows from all of it: what was changed, by whom, on which base.
+        as_of: how many entries of the log were covered when it was derived.
         card: bytes of the model card.
         evaluations: the first one speaks for the version; the others compare it with what it was made from.
         kept: objects that a record binds by digest and that never leave the store, such as hashes of what was trained on.
@@ -67,7 +74,9 @@ class Product:
     folder: Path
     manifest: Manifest
     production: RunRecord | MergeRecord | ImportRecord
+    observations: Observations
     modification: ModificationRecord
+    as_of: int
     card: bytes
     evaluations: tuple[MeasuredEvaluation, ...] = ()
     kept: tuple[bytes, ...] = ()
@@ -96,8 +105,10 @@ def register_product(registry: Registry, product: Product, *, observe: Observe =
     """Sign and register a result with its records; a version that has its records already keeps them, and gets what is new.
 
     Raises:
+        EditionNotAnnounced: nobody whose role may has announced the edition by which it was derived.
         KnownError: as `register_version` and `append_statement`.
     """
+    require_announced(registry)
     was_there = _is_registered(registry, product)
     artifact = NewArtifact(
         name=product.name,
@@ -142,18 +153,42 @@ def _tell_of_kept_project(registry: Registry, product: Product, version: Version
 
 
 def _statements(product: Product) -> tuple[NewStatement, ...]:
-    """In the order in which they are signed and logged: of a kind, the last one speaks for the version."""
+    """In the order in which they are signed and logged: what a record follows from before it; of a kind, the last one speaks."""
     evaluations = [
         NewStatement("bias-evaluation", evaluation.record.to_json()) for evaluation in reversed(product.evaluations)
     ]
-    modification = NewStatement("modification", product.modification.to_json())
-    card = NewStatement("card", CardPredicate(sha256=Digest.of(product.card)).to_json())
-    if isinstance(product.production, RunRecord):
-        # a run is always evaluated, and its modification record cites that evaluation
-        return (NewStatement("provenance", provenance_predicate(product.production)), *evaluations, modification, card)
-    if isinstance(product.production, ImportRecord):
-        return (NewStatement("provenance", import_provenance(product.production)), modification, card)
-    return (NewStatement("provenance", merge_provenance(product.production)), modification, card, *evaluations)
+    return (
+        NewStatement("provenance", _provenance(product.production)),
+        *evaluations,
+        NewStatement("observations", product.observations.to_json()),
+        NewStatement("modification", modification_statement(product).to_json()),
+        NewStatement("card", CardPredicate(sha256=Digest.of(product.card)).to_json()),
+    )
+
+
+def _provenance(production: Production) -> dict[str, Any]:
+    if isinstance(production, RunRecord):
+        return provenance_predicate(production)
+    return import_provenance(production) if isinstance(production, ImportRecord) else merge_provenance(production)
+
+
+def modification_statement(product: Product) -> ModificationStatement:
+    """The record of a product with the edition that derived it and the statements that it follows from."""
+    subject = product.manifest.canonical_digest()
+    own: list[tuple[InputKind, dict[str, Any]]] = [("provenance", _provenance(product.production))]
+    if product.evaluations:
+        own.append(("bias-evaluation", product.evaluations[0].record.to_json()))
+    own.append(("observations", product.observations.to_json()))
+    inputs = [
+        RecordInput(kind=kind, digest=statement_about(subject, kind, predicate).canonical_digest(), about=subject)
+        for kind, predicate in own
+    ]
+    return ModificationStatement(
+        edition=editions().newest,
+        as_of=product.as_of,
+        inputs=(*inputs, *inputs_observed(product.observations)),
+        record=product.modification,
+    )
 
 
 def _append_measured(registry: Registry, product: Product, version: Version) -> None:
@@ -164,9 +199,8 @@ def _append_measured(registry: Registry, product: Product, version: Version) -> 
     """
     if not isinstance(product.production, MergeRecord):
         return
-    appended = []
     for evaluation in reversed(product.evaluations):
-        signed = append_statement(
+        append_statement(
             registry,
             subject=version.manifest_digest,
             kind="bias-evaluation",
@@ -174,8 +208,7 @@ def _append_measured(registry: Registry, product: Product, version: Version) -> 
             signer=registry.trainer_key,
             evidence=(evaluation.items,),
         )
-        appended.append((signed.digest, evaluation.record))
-    supersede_with_evaluations(registry, version, appended)
+    supersede_with_evaluations(registry, version)
 
 
 def _record_new_facts(registry: Registry, product: Product, version: Version, observe: Observe) -> None:
@@ -185,27 +218,16 @@ def _record_new_facts(registry: Registry, product: Product, version: Version, ob
     dropped in silence.
     """
 
-    def build(before: SignedRecord) -> ModificationRecord | None:
-        values = newly_declared(product.modification, before.record)
-        if not values:
-            return None
-        return superseding(
-            before.record,
-            version=version,
-            record_id=registry.nonce(),
-            now=registry.clock(),
-            reason=REPEATED_RUN,
-            values=values,
-        )
-
+    facts = product.observations.facts
     recorded = version_statements(registry, version).newest
-    if recorded is None:
+    if recorded is None or facts is None:
         return
-    current = supersede_record(registry, version, build)
+    now = product.observations.made_at
+    taken = facts_taken_up(recorded.record, facts, at=now)
+    current = supersede(registry, version, facts=facts) if taken else None
     if current is not None:
-        facts = newly_declared(product.modification, recorded.record)
-        observe(Said("record", f"{_named(tuple(facts))} added to the record of {version.label}, which is superseded"))
-    left = not_taken_up(product.modification, (current or recorded).record)
+        observe(Said("record", f"{_named(tuple(taken))} added to the record of {version.label}, which is superseded"))
+    left = facts_not_taken_up((recorded if current is None else current.current).record, facts, at=now)
     if left:
         observe(
             Warned(

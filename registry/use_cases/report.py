@@ -7,13 +7,12 @@ MLflow, is rendered without checks, and says so: what was true when it was writt
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import version as package_version
 from itertools import pairwise
 
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
 from peft_registry.registry.database import catalog
+from peft_registry.registry.disk.release import tool_version
 from peft_registry.registry.evaluation.judged_again import changed_conclusions
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size, newest_entry_time
@@ -111,12 +110,6 @@ class ReportInputs:
                 **({} if self.decided == NOBODY else {"decided": self.decided.model_dump(mode="json")}),
             }
         )
-
-
-@cache
-def tool_version() -> str:
-    """The version of this tool; the files of its installation are read once."""
-    return package_version("peft-registry")
 
 
 def make_report(

@@ -15,6 +15,7 @@ from peft_registry.registry.evaluation.judged_again import changed_conclusions
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.evaluations import judged_now
+from peft_registry.registry.records.record_checks import statement_of
 from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of, required_record, version_statements
@@ -26,8 +27,9 @@ from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.canonical import canonical_bytes
 from peft_registry.schemas.codes import says
 from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.edition import Edition
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.modification import ASKED, ModificationRecord
+from peft_registry.schemas.modification import ASKED, ModificationRecord, RecordInput
 from peft_registry.schemas.report import Gap
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.values import Value
@@ -102,6 +104,9 @@ class RecordShown(Frozen):
 
     version: str
     record: dict[str, Any]  # as signed
+    edition: Edition | None  # that derived it; None for a record from before editions
+    inputs: tuple[RecordInput, ...]  # the signed statements that it follows from
+    note: str  # why this release did not derive it again; empty where it did
     fields: str  # how many are filled, of how many
     filled: int
     required: int
@@ -145,6 +150,9 @@ class RecordShown(Frozen):
         lines = [("version", self.version), *self.current.lines()]
         lines += [("answers", answers.text) for link in self.history for answers in link.answers]
         lines += [("answers", answers.text) for answers in (*self.waiting, *self.overtaken)]
+        if self.edition is not None:
+            lines.append(("edition", f"{self.edition.name}{', a draft' if self.edition.draft else ''}"))
+        lines += [("note", self.note)] if self.note else []
         lines.append(("fields", self.fields))
         lines += [("form", form.text) for form in self.forms]
         lines += [("set aside", text) for text in self.set_aside]
@@ -181,13 +189,19 @@ def describe_record(registry: Registry, reference: str) -> RecordShown:
     """
     version = signed_version(registry, version_named(registry, reference))
     said = version_statements(registry, version)
-    signed = required_record(said, version).record
+    link = required_record(said, version)
+    signed = link.record
     record = as_read(signed)
+    signed_json = said.predicates["modification"]
+    stated = statement_of(signed_json) if "edition" in signed_json else None
     count = completeness(record)
     answers_by_statement = _answers_shown(registry, said, version)
     return RecordShown(
         version=version.label,
-        record=said.predicates["modification"] if record is signed else record.to_json(),
+        record=signed_json.get("record", signed_json) if record is signed else record.to_json(),
+        edition=None if stated is None else stated.edition,
+        inputs=() if stated is None else stated.inputs,
+        note=link.note,
         fields=count.sentence,
         filled=count.filled,
         required=count.total,

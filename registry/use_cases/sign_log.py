@@ -270,7 +270,11 @@ class _Read:
     def _correction(self) -> dict[str, Any]:  # any JSON values
         if self.statement is None or self.statement.kind != "modification":
             return {}
-        correction = self.statement.predicate.get("correction")
+        record = self.statement.predicate.get("record")
+        stated = (
+            record if isinstance(record, dict) else self.statement.predicate
+        )  # before editions the predicate itself
+        correction = stated.get("correction")
         return correction if isinstance(correction, dict) else {}
 
     def _predicate(self, kind: str, form: type[_Form]) -> _Form | None:

@@ -11,20 +11,20 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from peft_registry.registry.compliance.carried_values import of_other_rules
 from peft_registry.registry.compliance.declared import problems_of_declared
-from peft_registry.registry.compliance.inherited_values import check_inherited, rests_on_others
+from peft_registry.registry.compliance.editions import editions
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import append_event
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
-from peft_registry.registry.records.checkpoints import newest_entry_time, publish_checkpoint
+from peft_registry.registry.records.checkpoints import covered_size, newest_entry_time, publish_checkpoint
 from peft_registry.registry.records.entries import misplaced, require_may_say
 from peft_registry.registry.records.facets import KINDS_WITH_FACETS
-from peft_registry.registry.records.record_checks import EntrySigner, answers_as_another
+from peft_registry.registry.records.logged_statements import EntrySigner, signer_of
+from peft_registry.registry.records.record_checks import answers_as_another
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.signed_records import record_checks, record_in, signed_statements
+from peft_registry.registry.records.signed_records import record_checks, signed_statements
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
@@ -40,11 +40,13 @@ from peft_registry.schemas.acts import (
 )
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.document import Document, first_problem
+from peft_registry.schemas.edition import EditionPredicate
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, raise_any
 from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import event_about
-from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.modification import ModificationRecord, ModificationStatement
+from peft_registry.schemas.observations import Observations
 from peft_registry.schemas.statement import (
     KINDS,
     PAYLOAD_TYPE,
@@ -53,6 +55,7 @@ from peft_registry.schemas.statement import (
     AliasPredicate,
     CardPredicate,
     RegistrationPredicate,
+    Statement,
     StatementKind,
     statement_about,
 )
@@ -66,7 +69,9 @@ _SCHEMAS: dict[StatementKind, type[Document]] = {
     "alias": AliasPredicate,
     "evaluation-plan": EvaluationPlan,
     "bias-evaluation": EvaluationRecord,
-    "modification": ModificationRecord,
+    "modification": ModificationStatement,
+    "observations": Observations,
+    "edition": EditionPredicate,
     "answers": AnswersPredicate,
     "recall": RecallPredicate,
     "approval": ApprovalPredicate,
@@ -142,13 +147,15 @@ class SignedStatement:
     digest: Digest  # of the payload bytes
     envelope: bytes
     key_id: str
+    statement: Statement
 
 
 def sign_statement(subject: Digest, kind: StatementKind, predicate: dict[str, Any], signer: Signer) -> SignedStatement:
     """A signed statement of one kind about a manifest digest."""
-    payload = statement_about(subject, kind, predicate).to_canonical()
+    statement = statement_about(subject, kind, predicate)
+    payload = statement.to_canonical()
     envelope = dsse.sign(signer, PAYLOAD_TYPE, payload)
-    return SignedStatement(kind, Digest.of(payload), envelope.render(), signer.public.key_id)
+    return SignedStatement(kind, Digest.of(payload), envelope.render(), signer.public.key_id, statement)
 
 
 def entry_time(registry: Registry, tx: Transaction) -> str:
@@ -242,15 +249,18 @@ def append_statement(
 
 
 def append_together(
-    registry: Registry, *, subject: Digest, sayings: Sequence[Callable[[tuple[SignedStatement, ...], str], Saying]]
+    registry: Registry,
+    *,
+    subject: Digest,
+    sayings: Sequence[Callable[[tuple[SignedStatement, ...], str], Saying | None]],
 ) -> tuple[SignedStatement, ...]:
     """Sign and record several statements about a registered artifact in one transaction: all of them, or none.
 
     Args:
         registry: open and writable.
         subject: the manifest digest of the artifact.
-        sayings: each makes a statement from those that are signed before it and the time of all their entries. What one raises is
-            raised, and nothing is recorded.
+        sayings: each makes a statement from those that are signed before it and the time of all their entries, or none (None). What
+            one raises is raised, and nothing is recorded.
 
     Raises:
         KnownError: as `append_statement`.
@@ -263,6 +273,8 @@ def append_together(
         at = entry_time(registry, tx)
         for make in sayings:
             saying = make(signed, at)
+            if saying is None:
+                continue
             _require_in_place(registry, version, saying.kind)
             require_sayable(registry, tx, subject, saying)
             _require_answered(registry, subject, saying, together=said, at=at)
@@ -341,7 +353,7 @@ def _require_answered(
     together: Sequence[tuple[Digest, Saying]] = (),
     at: Timestamp | None = None,
 ) -> None:
-    """Raise unless a record says what people answered and what was recorded before, by the rules of this tool.
+    """Raise unless a record follows from what it names, by an edition of this release.
 
     Once in the log any other would leave its artifact broken for ever.
 
@@ -351,17 +363,18 @@ def _require_answered(
         return
     checks = record_checks(registry, subject)
     for digest, earlier in together:
-        checks.take(digest, statement_about(subject, earlier.kind, earlier.predicate), EntrySigner(logged_at=at))
-    record = ModificationRecord.from_json(saying.predicate)
-    check = checks.check(subject, record)
-    before = checks.superseded_by(subject, record)
-    reasons = (*of_other_rules(record), *check.wrong, *check.lacking)
-    if rests_on_others(record, before):
-        manifest = stored_manifest(registry, subject)
-        inherited = check_inherited(record, manifest, lambda digest: record_in(registry, digest), before)
-        reasons = (*reasons, *inherited.wrong, *inherited.unseen)
+        key = registry.trust.key(earlier.signer.public.key_id)
+        statement = statement_about(subject, earlier.kind, earlier.predicate)
+        checks.take(digest, statement, signer_of(key, at=at, index=None))
+    statement = statement_about(subject, saying.kind, saying.predicate)
+    edition = ModificationStatement.from_json(saying.predicate).edition
+    reasons = [] if editions().standing(edition) == "known" else [f"this release derives by no edition {edition.name}"]
+    check = checks.take(Digest.of(statement.to_canonical()), statement, EntrySigner(index=covered_size(registry)))
+    reasons += () if check is None else (*check.wrong, *check.lacking)
+    if check is not None and isinstance(check.record, ModificationRecord) and not check.record.supersedes_another:
+        reasons.append("it supersedes no record, and its version has one")
     if reasons:
-        raise RecordNotAnswered(reasons)
+        raise RecordNotAnswered(tuple(reasons))
 
 
 def _require_form(kind: StatementKind, predicate: dict[str, Any]) -> None:

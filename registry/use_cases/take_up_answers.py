@@ -1,22 +1,18 @@
 """Signed answers on their way into the record of a version: those that wait, and what the home knows besides."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from peft_registry.registry.compliance.answers import SignedAnswers, superseding_with_answers
 from peft_registry.registry.compliance.known_elsewhere import known_of_base, known_of_organisation, taken_over_elsewhere
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import read_profile
-from peft_registry.registry.records.bases import base_named
+from peft_registry.registry.records.bases import bases_of_record
 from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.records.signed_records import version_statements
-from peft_registry.registry.records.stated_bases import StatedBase
-from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.records.waiting_answers import waiting_answers
-from peft_registry.registry.use_cases.supersede import supersede_record
+from peft_registry.registry.use_cases.supersede import supersede
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.modification import BaseUsed, ModificationRecord, RecordSections
+from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.values import Value
 from peft_registry.schemas.version import Version
 
@@ -46,13 +42,8 @@ def complete_answers(registry: Registry, version: Version) -> SignedRecord | Non
     """
     if not waiting_answers(version_statements(registry, version), version):
         return None
-
-    def build(before: SignedRecord) -> ModificationRecord:
-        # read anew: somebody else may have made a record since
-        waiting = waiting_answers(version_statements(registry, version), version)
-        return record_with_answers(registry, before, waiting, version)
-
-    return supersede_record(registry, version, build)
+    made = supersede(registry, version)
+    return None if made is None else made.current
 
 
 def taken_over_by_newest(registry: Registry, version: Version) -> tuple[FromElsewhere, ...]:
@@ -75,46 +66,9 @@ def from_elsewhere(record: ModificationRecord, before: RecordSections) -> tuple[
     )
 
 
-def record_with_answers(
-    registry: Registry, before: SignedRecord, signed: Sequence[SignedAnswers], version: Version
-) -> ModificationRecord:
-    """The record that takes answers up, with what is known at home of what nobody answered."""
-    return superseding_with_answers(
-        before.record,
-        *signed,
-        version=version,
-        record_id=registry.nonce(),
-        now=registry.clock(),
-        defaults=known_at_home(registry, before.record, version),
-    )
-
-
 def known_at_home(registry: Registry, record: RecordSections, version: Version) -> dict[str, Value]:
     """What the home's profile and the bases that a record names answer, so that nobody is asked again."""
     known = known_of_organisation(record, read_profile(registry))
-    for position, used in enumerate(record.base):
-        stated = base_of_record(registry, version, used)
-        if stated is not None:
-            known |= known_of_base(record, position, stated.facts, stated.role)
+    for position, _, stated in bases_of_record(registry, version, record):
+        known |= known_of_base(record, position, stated.facts, stated.role)
     return known
-
-
-def base_of_record(registry: Registry, version: Version, used: BaseUsed) -> StatedBase | None:
-    """What is recorded of a base under the name that a record has for it; None where it is not registered here so.
-
-    The signed manifest of the version says which base that is. A row of the catalogue, or equal weights that somebody added under
-    another name, do not.
-    """
-    for manifest in _bases_of(registry, version):
-        if str(stored_manifest(registry, manifest).weights_digest) == used.tensor_digest.value:
-            stated = base_named(registry, manifest, str(used.name.value))
-            if stated is not None:
-                return stated
-    return None
-
-
-def _bases_of(registry: Registry, version: Version) -> tuple[Digest, ...]:
-    """The manifests of the bases that a version was made from, as far as the store has them."""
-    manifest = stored_manifest(registry, version.manifest_digest)
-    bases = [parent.manifest for parent in manifest.parents if parent.role == "base"]
-    return tuple(digest for digest in bases if registry.store.has(digest))

@@ -8,12 +8,14 @@ back up; there the transaction alone is what a kill cannot divide.
 """
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from peft_registry.registry.compliance.editions import editions
 from peft_registry.registry.database.session import Database
 from peft_registry.registry.database.tables import SCHEMA_REVISION
 from peft_registry.registry.disk.files import unwritable
@@ -22,22 +24,30 @@ from peft_registry.registry.homes.known_homes import require_accepted_addresses
 from peft_registry.registry.homes.layout import HomeFiles
 from peft_registry.registry.homes.pins import Pins
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
-from peft_registry.registry.records.checkpoints import publish_checkpoint
-from peft_registry.registry.signing.keys import PrivateKey
+from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
+from peft_registry.registry.records.signed_records import is_announced
+from peft_registry.registry.signing.keys import PrivateKey, Signer
 from peft_registry.registry.signing.rotation import WiderThanRole, next_draft
-from peft_registry.registry.signing.trust import TrustExpired
+from peft_registry.registry.signing.trust import ExpiredKey, KeyLacksRole, TrustExpired, UnlistedKey
+from peft_registry.registry.use_cases.announce_edition import announce_edition
 from peft_registry.registry.use_cases.fill_facets import fill_facets
 from peft_registry.registry.use_cases.trust import issue, place_of_home
 from peft_registry.schemas.progress import Observe, Said, ignore
 
 TrustUpgrade = Literal["current", "upgraded", "no-root-key", "expired", "wider-than-role", "waiting"]
+EditionAnnounced = Literal["before", "now", "no-key", "refused"]
+
+
+SignerOfPerson = Callable[[Registry], Signer]
+"""The key of a person, once the home that tells whether it must be listed is open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upgraded:
     """What an upgrade did: revisions before and after, and the backup that it made (None where none was needed or possible).
 
-    `trust` says whether the trust file has form 2 now, or why it stays in form 1.
+    `trust` says whether the trust file has form 2 now, or why it stays in form 1; `edition` whether the edition by which this
+    release derives records was announced before or now, or why it is not.
     """
 
     before: str | None
@@ -45,10 +55,11 @@ class Upgraded:
     backup: Path | None
     covered: int  # entries under the checkpoint that it ended with
     trust: TrustUpgrade = "current"
+    edition: EditionAnnounced = "before"
 
     @property
     def changed(self) -> bool:
-        return self.before != self.after or self.trust == "upgraded"
+        return self.before != self.after or self.trust == "upgraded" or self.edition == "now"
 
 
 def needed_upgrade(folder: Path, *, pins: Pins | None = None) -> tuple[str | None, str]:
@@ -74,9 +85,13 @@ def upgrade_home(
     passphrase: Passphrase | None = None,
     pins: Pins | None = None,
     seen: SeenCheckpoints | None = None,
+    announce: SignerOfPerson | None = None,
     observe: Observe = ignore,
 ) -> Upgraded:
     """Bring a home up to date; one that is already is given a snapshot where its log has none.
+
+    `announce` gives the key that announces the edition of this release: of an approver or an officer. Without it the root of the
+    home signs that, where its key is here.
 
     Raises:
         TrustReplaced, TrustRolledBack, TrustForked: its trust file is not the one that the user accepted; nothing was changed.
@@ -105,7 +120,30 @@ def upgrade_home(
         trust = _upgrade_trust(registry)
     finally:
         registry.close()
-    return Upgraded(before, after, backup, covered, trust)
+    # opened anew: what a root may sign stands in the trust file of form 2
+    registry = open_home(folder, passphrase=ask_once, pins=pins, seen=seen)
+    try:
+        edition = _announce(registry, announce)
+        covered = covered_size(registry)
+    finally:
+        registry.close()
+    return Upgraded(before, after, backup, covered, trust, edition)
+
+
+def _announce(registry: Registry, announce: SignerOfPerson | None) -> EditionAnnounced:
+    """Announce the edition of this release, with a person's key or the root's."""
+    if is_announced(registry, editions().newest, with_pending=True):
+        return "before"
+    if announce is None and not registry.files.key("root").private.exists():
+        return "no-key"
+    signer = registry.private_key("root") if announce is None else announce(registry)
+    try:
+        announce_edition(registry, signer)
+    except (KeyLacksRole, ExpiredKey, UnlistedKey, TrustExpired):
+        if announce is not None:
+            raise
+        return "refused"  # a root of a trust file of the first release, which lists what each key may sign
+    return "now"
 
 
 def _upgrade_trust(registry: Registry) -> TrustUpgrade:

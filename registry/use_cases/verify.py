@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from peft_registry.registry.compliance.first_record import NOTHING_ELSEWHERE
-from peft_registry.registry.compliance.inherited_values import RecordFinder
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.disk.files import scratch_folder
@@ -25,8 +23,9 @@ from peft_registry.registry.homes.home import Registry, newest_checkpoints
 from peft_registry.registry.identity.base import BaseFolder, identify_base
 from peft_registry.registry.identity.manifests import listed_tensors, read_manifest
 from peft_registry.registry.identity.weights import Tensor
+from peft_registry.registry.records.record_inputs import NOTHING_ELSEWHERE, Elsewhere
 from peft_registry.registry.records.references import versions_of_artifact
-from peft_registry.registry.records.signed_records import elsewhere, record_in
+from peft_registry.registry.records.signed_records import elsewhere
 from peft_registry.registry.records.snapshots import Snapshot, snapshot_if_trusted
 from peft_registry.registry.transparency import merkle, note
 from peft_registry.registry.transparency.epochs import require_accepted
@@ -297,8 +296,7 @@ class _Run:
             digests=self.digests,
             file_digests=self.require.file_digests,
             identify_base=self.identify_base,
-            record_in=_record_finder(self.registry),
-            elsewhere=NOTHING_ELSEWHERE if self.registry is None else elsewhere(self.registry),
+            elsewhere=_elsewhere(self.registry, is_own=version is not None),
         )
 
     def check_folder(self, folder: Path, context: Context, *, base: Path | None) -> CheckedArtifact:
@@ -442,8 +440,15 @@ def _claimed(registry: Registry, version: Version) -> Claimed:
         return Claimed(version, catalog.is_in_order(tx, version), recorded)
 
 
-def _record_finder(registry: Registry | None) -> RecordFinder:
-    return lambda statement: None if registry is None else record_in(registry, statement)
+def _elsewhere(registry: Registry | None, *, is_own: bool) -> Elsewhere:
+    """What the user's registry knows of other artifacts.
+
+    Only of a version of its own: entries of another log are numbered otherwise, and what was said when is not told by these.
+    """
+    if registry is None:
+        return NOTHING_ELSEWHERE
+    known = elsewhere(registry)
+    return known if is_own else replace(known, about=lambda _: None)
 
 
 def _own_log(registry: Registry | None) -> LogHolder:

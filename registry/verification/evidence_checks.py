@@ -7,12 +7,14 @@ expired by now could otherwise add a registration of its own beside the logged o
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 
-from peft_registry.registry.compliance.inherited_values import InheritedCheck
 from peft_registry.registry.evaluation.staleness import composition_of, staleness
 from peft_registry.registry.identity.weights import weights_digest
 from peft_registry.registry.records.entries import misplaced
-from peft_registry.registry.records.record_checks import EntrySigner, RecordChecks, answers_as_another
+from peft_registry.registry.records.logged_statements import EntrySigner
+from peft_registry.registry.records.record_checks import RecordChecks, answers_as_another
+from peft_registry.registry.records.record_inputs import Elsewhere
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import NoTrustedSignature, UnknownKey
 from peft_registry.registry.signing.trust import KeyLacksRole, ProvenTime, key_status, public_keys, require_ok
@@ -43,6 +45,12 @@ from peft_registry.registry.verification.findings import (
     unchecked,
 )
 from peft_registry.registry.verification.presented import SMALL_MAX_BYTES
+from peft_registry.registry.verification.presented_inputs import (
+    INPUTS_PATH,
+    edition_proofs,
+    is_announced_here,
+    presented_inputs,
+)
 from peft_registry.registry.verification.recorded_rows import row_contradictions
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.errors import KnownError
@@ -116,7 +124,7 @@ def check_statements(findings: Findings) -> Result:
         # what is here is held against what it says all the same: nothing wrong may hide behind what is withheld
         is_readable = findings.registrations and not unknown
         return (_wrong_of_what_is_here(findings) if is_readable else None) or incomplete
-    checks = RecordChecks(findings.context.elsewhere)
+    checks = RecordChecks(_with_presented(findings))
     wrong = (
         _stray_evidence(findings)
         or _not_everything(findings)
@@ -139,7 +147,7 @@ def check_statements(findings: Findings) -> Result:
     notes = [f"withheld: {entry.kind} {entry.digest}" for entry in withheld]
     if findings.presented.has(DECISIONS_PATH):
         notes.append(f"{DECISIONS_PATH} is signed by nobody and proves nothing: read the statements")
-    return ok(text, (*notes, *_inherited_unseen(findings, checks), *_stale_evaluations(findings), *figure_notes))
+    return ok(text, (*notes, *_not_derived(findings, checks), *_stale_evaluations(findings), *figure_notes))
 
 
 def _wrong_of_what_is_here(findings: Findings) -> Result | None:
@@ -212,36 +220,50 @@ def _wrong_answers(findings: Findings, checks: RecordChecks) -> Result | None:
         if check.is_without_earlier:
             # what it may carry on stands in the record before it
             (withheld if may_be_withheld else wrong).extend(lines)
-        elif check.lacking and not check.wrong and (sealed or listed.issuperset((*check.missing, *check.unevaluated))):
+        elif (
+            check.lacking and not check.wrong and (sealed or listed.issuperset(entry.digest for entry in check.missing))
+        ):
             withheld += lines
         else:
             wrong += lines
-    for digest, inherited in _inherited(findings, checks):
-        # of a registered version, what it was made from is registered too
-        unseen = inherited.unseen if findings.context.claimed is not None else ()
-        wrong += [f"modification {digest.short}, {text}" for text in (*inherited.wrong, *unseen)]
     wrong += checks.first_records(_subject(findings), findings.need_manifest())
     if wrong:
-        return failed(
-            "a record contradicts what people answered, what was recorded before or what was signed with it",
-            "answers-contradicted",
-            wrong,
-        )
+        return failed("a record does not follow from what is signed", "record-not-derived", wrong)
     if withheld:
         return unchecked("a record rests on statements that are withheld", "statements-withheld", withheld)
-    rules = [f"modification {digest.short}, {text}" for digest, text in checks.other_rules(_subject(findings))]
-    if rules:
-        return unchecked("a record is by rules that this release does not know", "later-rules", rules)
+    why = [f"modification {digest.short}, {text}" for digest, text in checks.unchecked(_subject(findings))]
+    if why:
+        return unchecked("a record is of an edition that this release does not know", "edition-unknown", why)
     return None
 
 
 def _entry_signer(findings: Findings, statement: Digest) -> EntrySigner:
-    """Whose key signed a statement, and when by its own entry, as far as that is shown."""
+    """Whose key signed a statement, and where and when by its own entry, as far as that is shown."""
     key_id = findings.signers[statement].key_id
-    person = None if findings.trust is None else findings.trust.person_of(key_id)
-    entry = findings.entry_dates.get(statement)
-    at = entry.proven.logged_at if entry is not None and entry.key_id == key_id else None
-    return EntrySigner(key_id, person, at)
+    key = None if findings.trust is None else findings.trust.key(key_id)
+    shown = findings.entry_dates.get(statement)
+    entry = shown if shown is not None and shown.key_id == key_id else None
+    role = None if findings.trust is None else ""
+    return EntrySigner(
+        key_id=key_id,
+        person=None if key is None else key.person,
+        logged_at=None if entry is None else entry.proven.logged_at,
+        role=role if key is None else key.role,
+        index=None if entry is None else entry.index,
+    )
+
+
+def _with_presented(findings: Findings) -> Elsewhere:
+    """What the user's registry knows of others, and what the folder carries of them."""
+    known = findings.context.elsewhere
+    own = findings.manifest_digest
+    inputs = presented_inputs(findings)
+    return replace(
+        known,
+        manifest=lambda digest: findings.manifest if digest == own else known.manifest(digest),
+        statement=lambda digest: inputs.get(digest) or known.statement(digest),
+        announced=lambda edition: known.announced(edition) or is_announced_here(findings, inputs.values(), edition),
+    )
 
 
 def _subject(findings: Findings) -> Digest:
@@ -249,18 +271,10 @@ def _subject(findings: Findings) -> Digest:
     return findings.manifest_digest
 
 
-def _inherited(findings: Findings, checks: RecordChecks) -> Iterator[tuple[Digest, InheritedCheck]]:
-    return checks.inherited(_subject(findings), findings.need_manifest(), findings.context.record_in)
-
-
-def _inherited_unseen(findings: Findings, checks: RecordChecks) -> Iterator[str]:
-    """What a record takes over from the records of others that are not here. Shown, and never part of the verdict."""
-    for digest, inherited in _inherited(findings, checks):
-        # what it says of its bases is left out: their records lie beside them
-        lines = (text for text in inherited.unseen if not text.startswith(("base[", "upstream[")))
-        yield from (f"not held against its source: modification {digest.short}, {text}" for text in lines)
-    for digest, text in checks.not_held(_subject(findings), findings.need_manifest()):
-        yield f"not held against its source: modification {digest.short}, {text}"
+def _not_derived(findings: Findings, checks: RecordChecks) -> Iterator[str]:
+    """What of the records could not be derived again here, and why. Shown, and never part of the verdict."""
+    for digest, text in checks.notes(_subject(findings)):
+        yield f"modification {digest.short}, {text}"
 
 
 def _in_log_order(findings: Findings) -> list[tuple[Statement, Digest]]:
@@ -349,7 +363,13 @@ def _incomplete(findings: Findings, unknown: Mapping[Digest, str]) -> Result | N
 
 # what may stay away from a folder although it was said: the proof still shows that it was
 # nothing that speaks of how good it is may, such as a test that failed
-_MAY_BE_WITHHELD = frozenset({"provenance", "modification", "card", "base", logged_kind(PREDICATE_TYPES["answers"])})
+_MAY_BE_WITHHELD = frozenset(
+    {
+        *("provenance", "modification", "card", "base"),
+        logged_kind(PREDICATE_TYPES["answers"]),
+        logged_kind(PREDICATE_TYPES["observations"]),
+    }
+)
 
 
 def _not_everything(findings: Findings) -> Result | None:
@@ -407,6 +427,7 @@ def _stray_evidence(findings: Findings) -> Result | None:
     """Files in `evidence/` that nothing names: not a statement's, a key's, a table's or a proof's. None if there are none."""
     named = {STATEMENTS_PATH, PROOF_PATH, COMPLETE_PATH, DECISIONS_PATH}
     named |= {key_path(key) for key in findings.presented_keys}
+    named |= {INPUTS_PATH, *edition_proofs(findings)}
     for statement, _ in findings.statements:
         if statement.kind == "bias-evaluation":
             named.add(f"{EVIDENCE_NAME}/{EvaluationRecord.from_json(statement.predicate).items.file}")

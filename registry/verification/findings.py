@@ -6,13 +6,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from peft_registry.registry.compliance.first_record import NOTHING_ELSEWHERE, Elsewhere
-from peft_registry.registry.compliance.inherited_values import RecordFinder
 from peft_registry.registry.database.catalog import RecordedArtifact
 from peft_registry.registry.disk.hashing import DigestCache
 from peft_registry.registry.identity.base import BaseFolder, identify_base
 from peft_registry.registry.identity.manifests import ManifestMalformed
 from peft_registry.registry.identity.weights import Tensor
+from peft_registry.registry.records.record_inputs import NOTHING_ELSEWHERE, Elsewhere
 from peft_registry.registry.signing.keys import PublicKey
 from peft_registry.registry.signing.oms import Bundle
 from peft_registry.registry.signing.trust import ProvenTime, public_keys
@@ -95,8 +94,7 @@ class Context:
         file_digests: the SHA-256 of each weights file is computed too; its header and tensors prove its bytes without.
         identify_base: reads the base in a folder.
         own_log: holds a checkpoint against the caller's own log, where they have one of that origin.
-        record_in: the modification record that a statement about another artifact holds, where the caller's registry has it.
-        elsewhere: what is recorded of other artifacts, likewise.
+        elsewhere: what is recorded of other artifacts, where the caller's registry has it.
     """
 
     trust: TrustPolicy | None
@@ -110,7 +108,6 @@ class Context:
     file_digests: bool = False
     identify_base: BaseReader = identify_base
     own_log: LogHolder = lambda _, __: None
-    record_in: RecordFinder = lambda _: None
     elsewhere: Elsewhere = NOTHING_ELSEWHERE
 
 

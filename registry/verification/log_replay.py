@@ -5,13 +5,14 @@ against what came before it, and what its rows repeat against its leaf. The rows
 afterwards, by `replayed_rows.py`.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from peft_registry.registry.compliance.first_record import Elsewhere
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bindings import (
@@ -22,8 +23,10 @@ from peft_registry.registry.records.bindings import (
     scopes_of,
 )
 from peft_registry.registry.records.entries import EntryStatement, read_statement, require_signed
+from peft_registry.registry.records.logged_statements import LoggedSnapshot
 from peft_registry.registry.records.move_approvals import Move, Said, approvals_asked, require_enough, said_by
 from peft_registry.registry.records.record_checks import RecordChecks
+from peft_registry.registry.records.record_inputs import Elsewhere
 from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.records.stored_manifests import manifest_in
 from peft_registry.registry.signing.trust import public_keys
@@ -35,12 +38,14 @@ from peft_registry.registry.transparency.epochs import (
 from peft_registry.registry.transparency.projection import EntryRejected, Projection
 from peft_registry.schemas.acts import GatePredicate, guarded_subject
 from peft_registry.schemas.document import Document, Frozen, first_problem
+from peft_registry.schemas.edition import Edition, EditionPredicate
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event, LogEpoch, LogSnapshot
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started
 from peft_registry.schemas.statement import (
     MODIFICATION_V1,
+    PREDICATE_TYPES,
     AliasPredicate,
     CardPredicate,
     RegistrationPredicate,
@@ -119,12 +124,24 @@ class LogReplay:
     records: RecordChecks = field(init=False)
     statements: int = 0
     findings: LogFindings = field(default_factory=LogFindings)
+    announced: list[Edition] = field(default_factory=list)
+    snapshots: list[LoggedSnapshot] = field(default_factory=list)
     begun: set[int] = field(default_factory=set)  # numbers of the epochs whose first leaf was met
 
     def __post_init__(self) -> None:
         # what many were made from is asked for again and again
         find = lru_cache(maxsize=_MANIFESTS_KEPT)(lambda digest: manifest_in(self.registry, digest))
-        self.records = RecordChecks(Elsewhere(manifest=find))
+        self.records = RecordChecks(
+            Elsewhere(manifest=find, snapshot_after=self._snapshot_after, announced=self._is_announced),
+            has_whole_log=True,
+        )
+
+    def _snapshot_after(self, entry: int) -> LoggedSnapshot | None:
+        place = bisect_right(self.snapshots, entry, key=attrgetter("entry"))
+        return self.snapshots[place] if place < len(self.snapshots) else None
+
+    def _is_announced(self, edition: Edition) -> bool:
+        return edition in self.announced
 
     @property
     def size(self) -> int:
@@ -208,18 +225,26 @@ class LogReplay:
         except KnownError as error:
             self.findings.contradict(place, error)
         else:
-            self._compare_answers(place, event, stated.statement, trust)
+            self._compare_answers(row.index, event, stated.statement, trust)
             self._compare_gate(row.index, event, stated.statement, trust)
 
-    def _compare_answers(self, place: str, event: Event, statement: Statement, trust: "TrustPolicy") -> None:
-        """A record says what people answered before it, and answers are given in the role of their key."""
+    def _compare_answers(self, index: int, event: Event, statement: Statement, trust: "TrustPolicy") -> None:
+        """A record follows from what it names, and answers are given in the role of their key."""
+        place = f"entry {index}"
         if statement.predicate_type == MODIFICATION_V1 and self.newest_snapshot is not None:
             # the releases that wrote that form wrote no snapshots
             self.findings.contradict(
                 place, "its record is in the first form, of which less is asked, behind a snapshot"
             )
+        is_older = statement.kind == "modification" and statement.predicate_type != PREDICATE_TYPES["modification"]
+        if is_older and self.announced:
+            # whoever announces an edition derives by one
+            self.findings.contradict(place, "its record is from before editions, behind the entry that announces one")
         try:
-            for text in self.records.follow(event.statement, statement, trust.key(event.key), at=event.at):
+            if statement.kind == "edition":
+                self.announced.append(EditionPredicate.from_json(statement.predicate).edition)
+            signer = trust.key(event.key)
+            for text in self.records.follow(event.statement, statement, signer, at=event.at, index=index):
                 self.findings.contradict(place, text)
         except ValidationError as error:
             self.findings.contradict(place, f"its statement is malformed: {first_problem(error)}")
@@ -304,6 +329,7 @@ class LogReplay:
         self.changed = {}
         self.spoken_of = set()
         self.newest_snapshot = row.index
+        self.snapshots.append(LoggedSnapshot(row.index, leaf.at))
         computed = prefix_tree.root_hash(self.snapshot_nodes.get)
         if computed.hex() != leaf.root:
             self.findings.contradict(place, f"its root is {leaf.root}, the entries before it give {computed.hex()}")

@@ -17,6 +17,8 @@ from peft_registry.registry.homes.base_locations import base_location
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
+from peft_registry.registry.records.record_checks import statement_of
+from peft_registry.registry.records.signed_records import announcement_of
 from peft_registry.registry.records.snapshots import (
     Snapshot,
     completeness_proof,
@@ -33,10 +35,13 @@ from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME, 
 from peft_registry.schemas.statement import (
     COMPLETE_FILE,
     DECISIONS_FILE,
+    INPUTS_FILE,
     KEYS_FOLDER,
+    PREDICATE_TYPES,
     PROOF_FILE,
     STATEMENTS_FILE,
     StoredStatement,
+    edition_proof_file,
 )
 from peft_registry.schemas.version import Version
 
@@ -195,13 +200,41 @@ def evidence(registry: Registry, version: Version, statements: tuple[StoredState
     proof = registration_proof(registry, version)
     if proof is not None:
         files[PROOF_FILE] = proof.encode()
+    files |= _inputs(registry, statements)
     for table in tables:
-        if table.file in (STATEMENTS_FILE, PROOF_FILE, COMPLETE_FILE, DECISIONS_FILE) or table.file.startswith(
-            f"{KEYS_FOLDER}/"
-        ):
+        own = (STATEMENTS_FILE, PROOF_FILE, COMPLETE_FILE, DECISIONS_FILE, INPUTS_FILE)
+        if table.file in own or table.file.startswith((f"{KEYS_FOLDER}/", "edition-")):
             raise EvidenceBroken(table.file, "an evaluation gives its item table a name that other evidence has")
         files[table.file] = registry.store.read_bytes(table.sha256)
     return files
+
+
+def _inputs(registry: Registry, statements: tuple[StoredStatement, ...]) -> dict[str, bytes]:
+    """The statements about others that the records among these follow from, and the announcements of their editions with proofs."""
+    from peft_registry.registry.records.checkpoints import entry_proof
+
+    files: dict[str, bytes] = {}
+    stated = [
+        statement_of(stored.statement.predicate)
+        for stored in statements
+        if stored.statement.predicate_type == PREDICATE_TYPES["modification"]
+    ]
+    here = {stored.digest for stored in statements}
+    named = dict.fromkeys(entry.digest for record in stated for entry in record.inputs if entry.digest not in here)
+    lines = [envelope for digest in named if (envelope := _envelope(registry, digest)) is not None]
+    for edition in {record.edition.name: record.edition for record in stated}.values():
+        announcement = announcement_of(registry, edition)
+        proof = None if announcement is None else entry_proof(registry, announcement.log_index or 0)
+        if announcement is not None and proof is not None:
+            lines.append(announcement.envelope)
+            files[edition_proof_file(edition.name)] = proof.encode()
+    return files | ({INPUTS_FILE: b"".join(line + b"\n" for line in lines)} if lines else {})
+
+
+def _envelope(registry: Registry, digest: Digest) -> bytes | None:
+    with registry.database.read() as tx:
+        stored = catalog.statement(tx, digest)
+    return None if stored is None else stored.envelope
 
 
 def _signers_keys(registry: Registry, key_ids: set[str]) -> dict[str, bytes]:

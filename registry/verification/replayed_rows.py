@@ -165,13 +165,10 @@ def _compare_artifact(
     reason = misplaced("base", manifest)
     for entry in replay.bases.get(digest, ()) if reason else ():
         replay.findings.contradict(entry, reason)
-    for statement, inherited in replay.records.inherited(digest, manifest, replay.records.record_in):
-        for text in (*inherited.wrong, *inherited.unseen):
-            replay.findings.contradict(place, f"modification {statement.short}, {text}")
     for text in replay.records.first_records(digest, manifest):
         replay.findings.contradict(place, text)
-    for statement, rules in replay.records.other_rules(digest):
-        replay.findings.unchecked.append(f"{place}: modification {statement.short}, {rules}")
+    for statement, why in replay.records.unchecked(digest):
+        replay.findings.unchecked.append(f"{place}: modification {statement.short}, {why}")
     for label, row in zip(labels, versions, strict=True):
         for contradiction in version_contradictions(row, manifest):
             replay.findings.contradict(label, contradiction)

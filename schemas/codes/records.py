@@ -33,6 +33,7 @@ RECORD_CODES: dict[str, Meaning] = {
     "person_as": Meaning.of("{person}, as {role}", person="text", role="text"),
     "evaluated_later": Meaning.of("evaluated after it was registered"),
     "facts_on_repeated_run": Meaning.of("facts declared on a repeated run"),
+    "known_since": Meaning.of("known since it was registered"),
     # --- what was made, of what, by whom ---
     "run_that_made_it": Meaning.of("the run that made the artifact"),
     "registered_from_folder": Meaning.of("registered from a folder that was made elsewhere"),

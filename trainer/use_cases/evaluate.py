@@ -131,14 +131,13 @@ def evaluate_references(
                     evidence=(items,),
                 )
                 done.append(Evaluated(version, record, items, signed.digest))
-            _close_the_gap(registry, version, done, observe)
+            _close_the_gap(registry, version, observe)
     return tuple(done)
 
 
-def _close_the_gap(registry: Registry, version: Version, done: Sequence[Evaluated], observe: Observe) -> None:
+def _close_the_gap(registry: Registry, version: Version, observe: Observe) -> None:
     """A record that supersedes the version's has the figures that were measured now; a base has no record."""
-    evaluations = [(entry.statement, entry.record) for entry in done if entry.version == version]
-    current = supersede_with_evaluations(registry, version, evaluations)
+    current = supersede_with_evaluations(registry, version)
     if current is not None:
         observe(Said("record", completeness(current.record).sentence))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peft_registry.registry.compliance.completeness import completeness
-from peft_registry.registry.compliance.modification import ChangeFigures, build_modification_record
+from peft_registry.registry.compliance.modification import ChangeFigures
 from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.registry.exports.model_card import model_card
 from peft_registry.registry.homes.home import Registry
@@ -22,11 +22,11 @@ from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.identity.scans import scans_of
 from peft_registry.registry.intake.facts_file import warn_of_overtaken_facts
 from peft_registry.registry.records.recalls import own_key, require_sources_not_recalled
+from peft_registry.registry.use_cases.first_records import DerivedRecord, Result, derive_record
 from peft_registry.registry.use_cases.register import require_name
-from peft_registry.registry.use_cases.register_product import Product, register_product, signer_of, signing_of
+from peft_registry.registry.use_cases.register_product import Product, register_product, signer_of
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.manifest import Manifest, Parent
-from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Observe, Said, Warned
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.system_metrics import KeptSystemMetrics
@@ -197,7 +197,8 @@ class FollowedRun:
             finished_at=self.registry.clock(),
         )
         key_id = self.registry.trainer_key.public.key_id
-        modification = self._modification(manifest, run, change, artifact, key_id)
+        derived = self._derived(manifest, run, change, artifact, key_id)
+        modification = derived.record
         card = model_card(
             name=self.request.name,
             manifest=manifest,
@@ -213,7 +214,9 @@ class FollowedRun:
             folder=artifact,
             manifest=manifest,
             production=run,
+            observations=derived.observations,
             modification=modification,
+            as_of=derived.as_of,
             card=card,
             kept=(*start.rows.kept, *(() if system is None else (system.to_canonical(),))),
         )
@@ -323,24 +326,22 @@ class FollowedRun:
             peak=(peak_bytes(start.hardware.device), self._own_peak),
         )
 
-    def _modification(
+    def _derived(
         self, manifest: Manifest, run: RunRecord, change: ChangeFigures, artifact: Path, key_id: str
-    ) -> ModificationRecord:
+    ) -> DerivedRecord:
         start = self._start
-        record = build_modification_record(
-            record_id=start.run_id,
-            now=self.registry.clock(),
+        result = Result(
             name=self.request.name,
+            record_id=start.run_id,
             manifest=manifest,
-            run=run,
-            bases=(start.base.as_input(),),
+            production=run,
+            base=start.base.as_input(),
             profile=checked_profile(self.registry),
-            tool_version=run.environment.code_version,
-            change=change,
-            signing=signing_of(self.registry, key_id),
-            scans=scans_of(artifact),
             facts=start.facts,
+            change=change,
+            scans=scans_of(artifact),
         )
-        warn_of_overtaken_facts(record, start.facts, self.observe)
-        self.observe(Said("record", completeness(record).sentence))
-        return record
+        derived = derive_record(self.registry, result, key_id=key_id)
+        warn_of_overtaken_facts(derived.record, start.facts, self.observe)
+        self.observe(Said("record", completeness(derived.record).sentence))
+        return derived

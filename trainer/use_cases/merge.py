@@ -13,9 +13,7 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peft_registry.registry.compliance.ancestors import trained_runs
 from peft_registry.registry.compliance.completeness import completeness
-from peft_registry.registry.compliance.merging import build_merge_modification
 from peft_registry.registry.disk.files import DiskFull, unwritable
 from peft_registry.registry.evaluation.staleness import composition_of, stale_evaluations
 from peft_registry.registry.exports.model_card import merge_card
@@ -24,14 +22,14 @@ from peft_registry.registry.homes.organisation import read_profile
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.identity.scans import scans_of
 from peft_registry.registry.intake.facts_file import warn_of_overtaken_facts
-from peft_registry.registry.records.ancestry import ancestry_of, tries_of_ancestors
+from peft_registry.registry.records.ancestry import tries_of_ancestors
 from peft_registry.registry.records.evaluations import newest_of_each
+from peft_registry.registry.use_cases.first_records import DerivedRecord, Result, derive_record
 from peft_registry.registry.use_cases.register_product import (
     MeasuredEvaluation,
     Product,
     register_product,
     signer_of,
-    signing_of,
 )
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.errors import Refused
@@ -184,29 +182,26 @@ class _Merge:
         manifest = self._manifest(result)
         evaluated = self._evaluate(manifest, suites, guard, setup) if prepared.request.evaluate else ()
         merge = self._record(manifest, result, accepted, began)
-        ancestors = ancestry_of(self.registry, [ingredient.version for ingredient in prepared.adapters])
-        modification = build_merge_modification(
-            record_id=self.merge_id,
-            now=self.registry.clock(),
+        made = Result(
             name=prepared.name,
+            record_id=self.merge_id,
             manifest=manifest,
-            merge=merge,
+            production=merge,
             base=prepared.base_input,
-            trained=trained_runs(ancestors),
-            ancestors=ancestors,
-            profile=read_profile(self.registry),
-            tool_version=merge.environment.code_version,
+            parents=tuple(ingredient.version for ingredient in prepared.adapters),
             evaluation=evaluated[0].record if evaluated else None,
-            signing=signing_of(self.registry, key_id),
-            scans=scans_of(self.artifact, with_values=not merge.has_folded),  # folding looks at every value it writes
+            profile=read_profile(self.registry),
             facts=facts,
+            scans=scans_of(self.artifact, with_values=not merge.has_folded),  # folding looks at every value it writes
         )
+        derived = derive_record(self.registry, made, key_id=key_id)
+        modification = derived.record
         warn_of_overtaken_facts(modification, facts, self.observe)
         self.observe(Said("record", completeness(modification).sentence))
         signed_by = signer_of(self.registry, key_id)
         if not register:
             return MergeOutcome(None, merge, modification, signed_by)
-        product = self._product(manifest, merge, modification, evaluated)
+        product = self._product(manifest, merge, derived, evaluated)
         registered = register_product(self.registry, product, observe=self.observe)
         return MergeOutcome(registered.version, merge, modification, signed_by, registered.was_there)
 
@@ -322,7 +317,7 @@ class _Merge:
         self,
         manifest: Manifest,
         merge: MergeRecord,
-        modification: ModificationRecord,
+        derived: DerivedRecord,
         evaluated: "tuple[EvaluationOutcome, ...]",
     ) -> Product:
         card = merge_card(
@@ -332,7 +327,7 @@ class _Merge:
             base_name=self.prepared.base.version.name,
             base=self.prepared.base.record,
             evaluation=evaluated[0].record if evaluated else None,
-            record=modification,
+            record=derived.record,
         )
         return Product(
             name=self.prepared.name,
@@ -340,7 +335,9 @@ class _Merge:
             folder=self.artifact,
             manifest=manifest,
             production=merge,
-            modification=modification,
+            observations=derived.observations,
+            modification=derived.record,
+            as_of=derived.as_of,
             card=card,
             evaluations=tuple(MeasuredEvaluation(outcome.record, outcome.items) for outcome in evaluated),
             mode="link",  # the run folder is removed in any case: the store may take the very blocks

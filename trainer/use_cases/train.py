@@ -15,9 +15,9 @@ from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import read_profile
 from peft_registry.registry.intake.facts_file import warn_of_overtaken_facts
-from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.records.tries import require_readable_list
-from peft_registry.registry.use_cases.register_product import register_product, signer_of, signing_of
+from peft_registry.registry.use_cases.first_records import derive_record
+from peft_registry.registry.use_cases.register_product import register_product, signer_of
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.run import TASKS_PREFIX, KeptRun, RunRecord
@@ -34,8 +34,8 @@ from peft_registry.trainer.use_cases.train_product import (
     facts_of_run,
     kept_objects,
     manifest_of_run,
-    modification_of_run,
     product_of_run,
+    result_of_run,
 )
 from peft_registry.trainer.use_cases.train_record import compute_line, record_of_run
 from peft_registry.trainer.use_cases.train_run import TrainingRun
@@ -174,22 +174,21 @@ def _complete(
     )
     observe(Said("compute", compute_line(record.compute)))
     facts = facts_of_run(run, record)
-    modification = modification_of_run(
+    result = result_of_run(
         run,
         manifest,
         record,
         evaluation=evaluated.record,
         change=change,
-        ancestors=() if run.start is None else ancestry_of(registry, [run.start]),
         profile=read_profile(registry),
-        signing=signing_of(registry, key_id),
         facts=facts,
-        now=registry.clock(),
     )
+    derived = derive_record(registry, result, key_id=key_id)
+    modification = derived.record
     warn_of_overtaken_facts(modification, facts, observe)
     observe(Said("record", completeness(modification).sentence))
     kept = kept_objects(kept_texts, trained)
-    product = product_of_run(run, manifest, record, modification, evaluated, kept=kept)
+    product = product_of_run(run, manifest, record, derived, evaluated, kept=kept)
     registered = register_product(registry, product, observe=observe)
     if shared is not None:
         shared.take_off(trained.model, run.config)

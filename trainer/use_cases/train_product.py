@@ -5,23 +5,20 @@ All of it follows from values that are handed in; only the folder of the artifac
 
 from typing import TYPE_CHECKING, Any
 
-from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.compliance.facts import with_each_named
-from peft_registry.registry.compliance.modification import ChangeFigures, build_modification_record
-from peft_registry.registry.compliance.recorded_result import Signing
+from peft_registry.registry.compliance.modification import ChangeFigures
 from peft_registry.registry.exports.model_card import model_card
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.identity.scans import scans_of
+from peft_registry.registry.use_cases.first_records import DerivedRecord, Result
 from peft_registry.registry.use_cases.register_product import MeasuredEvaluation, Product
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.config import config_identity
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.manifest import Kind, Layout, Manifest, Parent
-from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.run import RunRecord
-from peft_registry.schemas.values import Timestamp
 from peft_registry.trainer.methods import optimizer_name
 from peft_registry.trainer.use_cases.train_run import TrainingRun
 
@@ -85,20 +82,17 @@ def facts_of_run(run: TrainingRun, record: RunRecord) -> dict[str, Any] | None: 
     return with_each_named(facts, [data.name for data in record.data])
 
 
-def modification_of_run(
+def result_of_run(
     run: TrainingRun,
     manifest: Manifest,
     record: RunRecord,
     *,
     evaluation: EvaluationRecord,
     change: ChangeFigures,
-    ancestors: tuple[Ancestor, ...],
     profile: OrganisationProfile,
-    signing: Signing,
     facts: dict[str, Any] | None,
-    now: Timestamp,
-) -> ModificationRecord:
-    """The modification record of a run.
+) -> Result:
+    """A run as its modification record follows from it.
 
     Args:
         run: what was asked, on which base.
@@ -106,33 +100,23 @@ def modification_of_run(
         record: what was measured while it was trained.
         evaluation: what was measured before and after.
         change: what the result changes in its base.
-        ancestors: what the run continued from, and everything that went into that.
         profile: of the organisation.
-        signing: the key that will sign.
         facts: what people declare, as `facts_of_run`.
-        now: the time.
-
-    Raises:
-        KnownError: as `with_facts`, where the facts state what they cannot.
     """
     start = run.start
-    base = run.base.as_input(parent_records=() if start is None else (str(start.manifest_digest),))
-    return build_modification_record(
-        record_id=run.kept.run_id,
-        now=now,
+    return Result(
         name=run.config.name,
+        record_id=run.kept.run_id,
         manifest=manifest,
-        run=record,
-        bases=(base,),
-        ancestors=ancestors,
-        profile=profile,
-        tool_version=record.environment.code_version,
+        production=record,
+        base=run.base.as_input(parent_records=() if start is None else (str(start.manifest_digest),)),
+        parents=() if start is None else (start,),
         evaluation=evaluation,
+        profile=profile,
+        facts=facts,
         change=change,
         optimiser=optimizer_name(run.config),
-        signing=signing,
         scans=scans_of(run.artifact),
-        facts=facts,
     )
 
 
@@ -140,7 +124,7 @@ def product_of_run(
     run: TrainingRun,
     manifest: Manifest,
     record: RunRecord,
-    modification: ModificationRecord,
+    derived: DerivedRecord,
     evaluated: "EvaluatedRun",
     *,
     kept: tuple[bytes, ...],
@@ -156,7 +140,7 @@ def product_of_run(
         base_name=run.base.version.name,
         base=run.base.record,
         evaluation=evaluated.record,
-        record=modification,
+        record=derived.record,
     )
     return Product(
         name=run.config.name,
@@ -164,7 +148,9 @@ def product_of_run(
         folder=run.artifact,
         manifest=manifest,
         production=record,
-        modification=modification,
+        observations=derived.observations,
+        modification=derived.record,
+        as_of=derived.as_of,
         card=card,
         evaluations=(MeasuredEvaluation(evaluated.record, evaluated.items),),
         kept=kept,

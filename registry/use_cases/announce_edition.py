@@ -1,0 +1,84 @@
+"""Announcing the edition by which this release derives records: signed by an approver, an officer or a root, and logged.
+
+It stands in the log before the first record that follows it. So a release that does not know the edition can tell a record of a
+later release from one of an edition that somebody made up.
+"""
+
+from peft_registry.registry.compliance.editions import editions
+from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.disk.release import tool_version
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.signed_records import is_announced
+from peft_registry.registry.signing.keys import Signer
+from peft_registry.registry.use_cases.statements import (
+    Saying,
+    SignedStatement,
+    record_statement,
+    require_sayable,
+    sayable_at,
+    sign_statement,
+)
+from peft_registry.schemas.edition import Edition, EditionPredicate, edition_subject
+from peft_registry.schemas.errors import Refused
+from peft_registry.schemas.statement import PREDICATE_TYPES
+
+
+class EditionNotAnnounced(Refused):
+    reference = "edition-not-announced"
+    what = "nothing is recorded here before the edition {edition.name} is announced"
+    why = "this release derives records by it, and other releases take it for made up until somebody whose role may says it"
+    fix = (
+        "`registry upgrade --key FILE` with the key of an approver or an officer, or without --key where the root key is; nothing "
+        "was signed"
+    )
+
+    edition: Edition
+
+
+def require_announced(registry: Registry) -> None:
+    """Raise unless the edition that new records follow is announced; its entry may be pending.
+
+    Raises:
+        EditionNotAnnounced: it is not.
+    """
+    newest = editions().newest
+    if not is_announced(registry, newest, with_pending=True):
+        raise EditionNotAnnounced(newest)
+
+
+def announce_edition(registry: Registry, signer: Signer) -> bool:
+    """Sign and log that records follow this release's newest edition; False where that was announced before.
+
+    Raises:
+        KeyLacksRole, UnlistedKey, ExpiredKey, RevokedKey: this key may not announce an edition; nothing was signed.
+        HomeReadOnly: this home cannot be written.
+    """
+    registry.require_writable()
+    edition = editions().newest
+    if is_announced(registry, edition, with_pending=True):
+        return False
+    predicate = edition_predicate(edition, nonce=registry.nonce())
+    subject = edition_subject(edition.name)
+    with registry.database.read() as tx:
+        require_sayable(registry, tx, subject, Saying("edition", predicate, signer))
+    signed = sign_statement(subject, "edition", predicate, signer)
+    with registry.database.write() as tx:
+        at = sayable_at(registry, tx, signed.key_id, (PREDICATE_TYPES["edition"],))
+        record_statement(tx, subject, signed, at=at)
+    publish_checkpoint(registry)
+    return True
+
+
+def first_announcement(tx: Transaction, root: Signer, *, nonce: str, at: str) -> SignedStatement:
+    """The first entry of a new log: its root announces the edition of the release that made the home."""
+    edition = editions().newest
+    subject = edition_subject(edition.name)
+    signed = sign_statement(subject, "edition", edition_predicate(edition, nonce=nonce), root)
+    record_statement(tx, subject, signed, at=at)
+    return signed
+
+
+def edition_predicate(edition: Edition, *, nonce: str) -> dict[str, object]:
+    """What an announcement says, as JSON."""
+    return EditionPredicate(edition=edition, release=tool_version(), nonce=nonce).to_json()

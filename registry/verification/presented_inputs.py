@@ -1,0 +1,103 @@
+"""What a folder carries so that its records can be derived again: the statements about others that they name, and the editions.
+
+A statement that a signed record names by its digest is what it was, whoever presents it: the digest is of its text. Whose key
+signed it counts only where the user's trust file lists that key. An edition is announced where a log that the user trusts says so.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from pydantic import ValidationError
+
+from peft_registry.registry.intake.json import read_json
+from peft_registry.registry.records.logged_statements import NOBODY, EntrySigner, LoggedStatement, signer_of
+from peft_registry.registry.signing import dsse
+from peft_registry.registry.signing.dsse import Envelope
+from peft_registry.registry.signing.trust import ProvenTime, key_status, public_keys
+from peft_registry.registry.transparency.entries import LoggedEntry, checkpoint_over, parse_entry
+from peft_registry.registry.verification.evidence import MAX_STATEMENTS
+from peft_registry.registry.verification.findings import Findings
+from peft_registry.registry.verification.presented import EvidenceBroken
+from peft_registry.schemas.edition import Edition, EditionPredicate, edition_subject
+from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import EVIDENCE_NAME
+from peft_registry.schemas.statement import INPUTS_FILE, PREDICATE_TYPES, Statement, edition_proof_file
+
+INPUTS_PATH = f"{EVIDENCE_NAME}/{INPUTS_FILE}"
+
+
+def presented_inputs(findings: Findings) -> dict[Digest, LoggedStatement]:
+    """The statements about others that are presented, by their digests; none where no such file is there.
+
+    Raises:
+        EvidenceBroken: it has too many lines, or one is not a statement.
+        MalformedEnvelope, LooseBase64, MalformedJson: one is not what a signer writes.
+    """
+    if not findings.presented.has(INPUTS_PATH):
+        return {}
+    lines = [line for line in findings.presented.small(INPUTS_PATH).split(b"\n") if line]
+    if len(lines) > MAX_STATEMENTS:
+        raise EvidenceBroken(INPUTS_PATH, f"it has {len(lines)} lines, more than the {MAX_STATEMENTS} allowed")
+    read = (_read(findings, number, line) for number, line in enumerate(lines, start=1))
+    return {logged.digest: logged for logged in read}
+
+
+def _read(findings: Findings, number: int, line: bytes) -> LoggedStatement:
+    what = f"line {number} of {INPUTS_PATH}"
+    envelope = Envelope.parse(line, what=what)
+    try:
+        statement = Statement.from_json(read_json(envelope.payload, what=what))
+    except ValidationError as error:
+        raise EvidenceBroken(INPUTS_PATH, f"its line {number} is not a statement") from error
+    return LoggedStatement(Digest.of(envelope.payload), statement, _signer(findings, envelope))
+
+
+def _signer(findings: Findings, envelope: Envelope) -> EntrySigner:
+    """Whose key signed it, of those that the user trusts; nobody where none of them did."""
+    trust = findings.trust
+    if trust is None:
+        return NOBODY
+    try:
+        key = dsse.verify(envelope, public_keys(trust), what=INPUTS_PATH)
+    except KnownError:
+        return NOBODY
+    return signer_of(trust.key(key.key_id), at=None, index=None)
+
+
+def is_announced_here(findings: Findings, inputs: Iterable[LoggedStatement], edition: Edition) -> bool:
+    """Whether a log that the user trusts shows that somebody whose role may announced an edition; `inputs` are those presented."""
+    path = f"{EVIDENCE_NAME}/{edition_proof_file(edition.name)}"
+    if findings.trust is None or not findings.presented.has(path):
+        return False
+    try:
+        entry = parse_entry(findings.presented.small(path).decode("utf-8", "replace"))
+        checkpoint_over(entry, findings.trust, now=findings.context.now)
+    except KnownError:  # a proof that proves nothing announces nothing
+        return False
+    return any(_announces(findings, entry, logged, edition) for logged in inputs)
+
+
+def _announces(findings: Findings, entry: LoggedEntry, logged: LoggedStatement, edition: Edition) -> bool:
+    assert findings.trust is not None, "asked where there is trust"
+    statement = logged.statement
+    is_it = logged.digest == entry.event.statement and statement.subject_digest == edition_subject(edition.name)
+    if not is_it or statement.kind != "edition" or logged.signer.key_id is None:
+        return False
+    status = key_status(
+        findings.trust,
+        logged.signer.key_id,
+        predicate_type=PREDICATE_TYPES["edition"],
+        signed_at_proven=ProvenTime(entry.event.at),
+        now=findings.context.now,
+    )
+    try:
+        announced = EditionPredicate.from_json(statement.predicate).edition
+    except ValidationError:
+        return False
+    return status.state == "ok" and announced == edition
+
+
+def edition_proofs(findings: Findings) -> Iterator[str]:
+    """The paths of the proofs of announcements that are presented."""
+    prefix = f"{EVIDENCE_NAME}/{edition_proof_file('')}".removesuffix(".tlog-proof")
+    return (name for name in findings.presented.files if name.startswith(prefix))
