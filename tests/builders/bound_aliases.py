@@ -1,6 +1,6 @@
 """Homes in which a person may bind an alias to a policy: a base, three adapters, and the keys of an approver and an officer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from peft_registry.registry.database import catalog
@@ -89,7 +89,7 @@ def say_behind_the_checkpoint(
     subject = guarded_subject(said.name, said.alias)
     signed = sign_statement(subject, "gate", said.to_json(), signer)
     if under is not None:
-        signed = SignedStatement("gate", signed.digest, signed.envelope, under)
+        signed = replace(signed, key_id=under)
     with place.registry.database.write() as tx:
         record_statement(tx, subject, signed, at=NOW)
 

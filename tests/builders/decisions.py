@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from peft_registry.registry.compliance.answers import SignedAnswers
+from peft_registry.registry.compliance.derivation import derive_next
+from peft_registry.registry.compliance.editions import editions
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.signed_records import records_of, version_statements
+from peft_registry.registry.records.signed_records import record_checks, records_of, version_statements
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.check_log import check_log
@@ -17,7 +21,7 @@ from peft_registry.registry.use_cases.statements import append_statement, record
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.answers import Answer, AnswersPredicate
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.modification import ModificationRecord, ModificationStatement, RecordInput
 from peft_registry.schemas.version import Version
 from tests.builders.homes import NOW, add_a_base
 from tests.builders.products import FACTS, a_product
@@ -106,6 +110,26 @@ def say(place: Place, said: AnswersPredicate, signer: PrivateKey) -> Digest:
     return append_statement(
         place.registry, subject=place.version.manifest_digest, kind="answers", predicate=said.to_json(), signer=signer
     ).digest
+
+
+def taking_up(place: Place, signed: SignedAnswers) -> ModificationStatement:
+    """The record that takes answers up, whether or not it may; nobody has signed it. Its id is `forged`."""
+    subject = place.version.manifest_digest
+    before = version_statements(place.registry, place.version).newest
+    assert before is not None
+    inputs = (
+        RecordInput(kind="modification", digest=before.statement.digest, about=subject),
+        RecordInput(kind="answers", digest=signed.statement, about=subject),
+    )
+    checks = record_checks(place.registry, subject)
+    checks.try_answers(signed)
+    following = checks.next_inputs(subject, before.record, inputs, place.version.name)
+    return ModificationStatement(
+        edition=editions().newest,
+        as_of=covered_size(place.registry),
+        inputs=inputs,
+        record=derive_next(following, record_id="forged", now=NOW),
+    )
 
 
 def log_unasked(place: Place, kind: Any, said: dict[str, Any], signer: PrivateKey) -> Digest:

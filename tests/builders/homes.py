@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,20 +21,18 @@ from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust_chain import TrustChain, render_chain, sign_version
+from peft_registry.registry.use_cases import make_home as made_homes
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
 from peft_registry.registry.use_cases.make_home import NewHome, make_home
-from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
+from peft_registry.registry.use_cases.register import NewArtifact, register_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
-from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.manifest import BaseReference, Parent
+from peft_registry.schemas.manifest import Parent
 from peft_registry.schemas.profile import OrganisationProfile
-from peft_registry.schemas.statement import CardPredicate
 from peft_registry.schemas.version import Version
-from tests.builders.records import a_bare_record
+from tests.builders.made import reference_of, trained_artifact
 from tests.conftest import STATE, state_of
 
 NOW = "2026-11-24T12:00:00Z"
-LONG_AGO = "2020-01-01T00:00:00Z"  # before any clock of a test: no record is made after it is registered
 TOKENIZER = {"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}, "added_tokens": []}
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -66,6 +64,17 @@ def a_home(
         yield registry
     finally:
         registry.close()
+
+
+@contextmanager
+def a_home_before_editions(folder: Path) -> Iterator[Registry]:
+    """A home as an earlier release made it: no edition is announced in its log."""
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("first_announcement", "publish_checkpoint"):
+                patch.setattr(made_homes, name, lambda *_, **__: None)
+            registry = stack.enter_context(a_home(folder))
+        yield registry
 
 
 _MAKING_TABLES: list[tuple[str, Any]] = []
@@ -180,20 +189,15 @@ def an_artifact(folder: Path, base: AddedBase, *, name: str = "helper", value: f
 def artifact_of(folder: Path, base: AddedBase, *, name: str = "helper") -> NewArtifact:
     """The adapter in a folder as it was trained on a base."""
     card = b"---\nlibrary_name: peft\n---\n# helper\n"
-    reference = BaseReference(identity=base.record.identity, manifest=base.version.manifest_digest)
     manifest = manifest_of_folder(
         folder,
         kind="adapter",
         layout="peft",
         method="lora",
-        base=reference,
+        base=reference_of(base),
         parents=(Parent(role="base", manifest=base.version.manifest_digest),),
     )
-    statements = (
-        NewStatement("modification", a_bare_record(manifest, at=LONG_AGO).to_json()),
-        NewStatement("card", CardPredicate(sha256=Digest.of(card)).to_json()),
-    )
-    return NewArtifact(name=name, source="train", manifest=manifest, folder=folder, card=card, statements=statements)
+    return trained_artifact(name, folder, manifest, base, card)
 
 
 def register_adapter(registry: Registry, tmp_path: Path, *, name: str = "helper", value: float = 0.5) -> Version:

@@ -13,19 +13,16 @@ from safetensors.numpy import save_file
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
+from peft_registry.registry.use_cases.first_records import Result, derive_record
 from peft_registry.registry.use_cases.promote import set_alias
-from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
+from peft_registry.registry.use_cases.register import NewArtifact, register_version
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.base_model import BaseOrigin
-from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, Parent, ParentRole
-from peft_registry.schemas.modification import DataUsed, Identity
-from peft_registry.schemas.statement import CardPredicate
-from peft_registry.schemas.values import measured
 from peft_registry.schemas.version import Version
 from tests.builders.evaluation import a_recorded_evaluation
-from tests.builders.homes import CONFIG, NOW, adapter_files, base_files
-from tests.builders.records import a_bare_record
+from tests.builders.homes import CONFIG, adapter_files, base_files
+from tests.builders.made import a_merge_of, a_run_of, an_input, made_artifact
 
 CARD = b"---\nlibrary_name: peft\n---\n# one of many\n"
 
@@ -39,11 +36,10 @@ def register_made_from(
     name: str,
     value: float,
     role: ParentRole = "start",
-    data: Sequence[Digest] = (),
 ) -> Version:
-    """An adapter whose training started from `sources`; with none of them, from the base alone. `data` went into those."""
+    """An adapter whose training started from `sources`; with none of them, from the base alone."""
     adapter_files(folder, value=value)
-    return _register(registry, folder, base, sources, role=role, name=name, data=data)
+    return register_version(registry, _artifact(registry, folder, base, sources, role=role, name=name))
 
 
 def register_merge(
@@ -54,17 +50,23 @@ def register_merge(
     *,
     name: str,
     value: float,
-    data: Sequence[Digest] = (),
 ) -> Version:
-    """A model that several adapters, or models, were merged into. `data` went into those."""
+    """A model that several adapters, or models, were merged into."""
+    return register_version(registry, merged_artifact(registry, folder, base, sources, name=name, value=value))
+
+
+def merged_artifact(
+    registry: Registry, folder: Path, base: AddedBase, sources: Sequence[Version], *, name: str, value: float
+) -> NewArtifact:
+    """The same, ready to be registered."""
     folder.mkdir(parents=True)
     tensors = {"model.layers.0.mlp.down_proj.weight": np.full((8, 16), value, dtype=np.float32)}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(CONFIG))
-    return _register(registry, folder, base, sources, role="adapter", name=name, data=data)
+    return _artifact(registry, folder, base, sources, role="adapter", name=name)
 
 
-def _register(
+def _artifact(
     registry: Registry,
     folder: Path,
     base: AddedBase,
@@ -72,8 +74,7 @@ def _register(
     *,
     role: ParentRole,
     name: str,
-    data: Sequence[Digest] = (),
-) -> Version:
+) -> NewArtifact:
     is_merge = role != "start"
     manifest = manifest_of_folder(
         folder,
@@ -86,18 +87,17 @@ def _register(
             *(Parent(role=role, manifest=source.manifest_digest) for source in sources),
         ),
     )
-    made = measured("merge" if is_merge else "fine-tune")
-    identity = Identity(
-        kind=made, result_manifest=measured(str(manifest.canonical_digest())), result_name=measured(name)
+    production = a_merge_of(manifest, sources) if is_merge else a_run_of(manifest)
+    result = Result(
+        name=name,
+        record_id=f"record of {name}",
+        manifest=manifest,
+        production=production,
+        base=an_input(base),
+        parents=tuple(sources),
     )
-    used = tuple(DataUsed(digest=measured(str(digest))) for digest in data)
-    record = a_bare_record(manifest, record_id=name, at=NOW, identity=identity, data=used)
-    statements = (
-        NewStatement("modification", record.to_json()),
-        NewStatement("card", CardPredicate(sha256=Digest.of(CARD)).to_json()),
-    )
-    source = "merge" if is_merge else "train"
-    return register_version(registry, NewArtifact(name, source, manifest, folder, CARD, statements))
+    made = derive_record(registry, result, key_id=registry.trainer_key.public.key_id)
+    return made_artifact(name, folder, manifest, production, made, CARD)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,21 +4,16 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from peft_registry.registry.compliance.assessment import with_assessment
-from peft_registry.registry.compliance.base_terms import licence_flags_of
-from peft_registry.registry.compliance.modification import build_modification_record
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
-from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.use_cases.add_base import AddedBase
-from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
-from peft_registry.registry.use_cases.register_product import Product, register_product
+from peft_registry.registry.use_cases.first_records import Result
+from peft_registry.registry.use_cases.register import register_version
+from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.schemas.dataset import DataIdentity
-from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, Parent
 from peft_registry.schemas.merge import Algorithm
-from peft_registry.schemas.statement import CardPredicate
-from peft_registry.schemas.values import measured
+from peft_registry.schemas.values import unknown
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.quantization import Quantization
 from peft_registry.trainer.merge.adapter import read_adapter
@@ -30,9 +25,14 @@ from peft_registry.trainer.merge.names import model_names
 from peft_registry.trainer.merge.plan import MergePlan, PlannedAdapter, make_plan
 from peft_registry.trainer.merge.tensors import checkpoint_tensors
 from tests.builders.homes import NOW
-from tests.builders.records import TOOL, a_bare_record, a_base_input, a_profile, a_run_record
+from tests.builders.made import a_run_of, an_input, derived, made_artifact
+from tests.builders.products import product_of_result
+from tests.builders.records import a_profile, a_run_record, some_compute
 
 CARD = b"---\nlibrary_name: peft\n---\n# adapter\n"
+_NOT_COUNTED = unknown("nobody counted it")
+UNCOUNTED = some_compute(conservative_flop=_NOT_COUNTED, param_update_flop=_NOT_COUNTED, dense_inputs=None)
+"""The compute of a run of which nobody knows how much it was."""
 
 
 def write_base(model: Any, folder: Path, *, shard_size: str | int = "5GB", dtype: Any = None) -> Path:
@@ -117,8 +117,9 @@ def register_adapter(
     method: str = "lora",
     card: bytes = CARD,
     quantisation: str | None = None,
+    **of_the_run: Any,
 ) -> Version:
-    """A folder of peft, or for a hybrid two, as a registered adapter of an added base."""
+    """A folder of peft, or for a hybrid two, as a registered adapter of an added base; `of_the_run` are fields of its run."""
     (folder / "README.md").unlink(missing_ok=True)  # of peft; ours is outside the manifest
     manifest = manifest_of_folder(
         folder,
@@ -130,15 +131,9 @@ def register_adapter(
         ),
         parents=(Parent(role="base", manifest=base.version.manifest_digest),),
     )
-    record = a_bare_record(manifest, record_id=name, at=NOW)
-    stated = required_base(registry, base.version)
-    used = record.base[0].revised(name=measured(stated.name), licence_flags=licence_flags_of(stated.facts))
-    record = with_assessment(record.revised(base=(used,)))
-    statements = (
-        NewStatement("modification", record.to_json()),
-        NewStatement("card", CardPredicate(sha256=Digest.of(card)).to_json()),
-    )
-    return register_version(registry, NewArtifact(name, "train", manifest, folder, card, statements))
+    run = a_run_of(manifest, run_id=f"run of {name}", parameters_total=base.record.parameters_total, **of_the_run)
+    made = derived(name, manifest, run, base, at=NOW)
+    return register_version(registry, made_artifact(name, folder, manifest, run, made, card))
 
 
 def register_trained(
@@ -171,19 +166,16 @@ def register_trained(
         parameters_total=base.record.parameters_total,
         project=project,
     )
-    record = build_modification_record(
-        record_id=f"run of {name}",
-        now=registry.clock(),
+    result = Result(
         name=name,
+        record_id=f"run of {name}",
         manifest=manifest,
-        run=run,
-        bases=(a_base_input(name=base.version.name, record=base.record),),
+        production=run,
+        base=an_input(base),
         profile=a_profile(),
-        tool_version=TOOL,
         facts=facts,
     )
-    product = Product(name, "train", folder, manifest, run, record, CARD)
-    return register_product(registry, product).version
+    return register_product(registry, product_of_result(registry, folder, result, card=CARD)).version
 
 
 class suppress_warnings(warnings.catch_warnings):

@@ -1,12 +1,13 @@
 """Results of trainings that never ran: an adapter of a few numbers with a run, an evaluation, a modification record and a card."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from peft_registry.registry.compliance.modification import ChangeFigures, build_modification_record
+from peft_registry.registry.compliance.modification import ChangeFigures
 from peft_registry.registry.exports.model_card import model_card
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records import new_entries
@@ -14,19 +15,22 @@ from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases import register, register_product
 from peft_registry.registry.use_cases.add_base import AddedBase
+from peft_registry.registry.use_cases.first_records import Result, derive_record
 from peft_registry.registry.use_cases.register import NewArtifact
-from peft_registry.registry.use_cases.register_product import MeasuredEvaluation, Product, signing_of
+from peft_registry.registry.use_cases.register_product import MeasuredEvaluation, Product
 from peft_registry.registry.use_cases.statements import record_statement, sign_statement
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.merge import MergeRecord
+from peft_registry.schemas.modification import ModificationRecordV1, RecordSections
 from peft_registry.schemas.progress import ignore
 from peft_registry.schemas.run import Compute
-from peft_registry.schemas.statement import StatementKind
+from peft_registry.schemas.statement import MODIFICATION_V1, MODIFICATION_V2, PREDICATE_TYPES, StatementKind
 from peft_registry.schemas.version import Version
 from tests.builders.evaluation import a_recorded_evaluation
 from tests.builders.homes import adapter_files, add_a_base, artifact_of
-from tests.builders.records import TOOL, a_base_input, a_profile, a_run_record
+from tests.builders.made import an_input, artifact_of_product, with_statement
+from tests.builders.records import a_profile, a_run_record
 
 FACTS = {
     "asserted_by": "alex, data steward",
@@ -64,20 +68,19 @@ def product_of(
     )
     evaluation, items = evaluated or a_recorded_evaluation()
     evaluation = evaluation.revised(created_at=registry.clock())
-    record: ModificationRecord = build_modification_record(
-        record_id=run_id,
-        now=registry.clock(),
+    result = Result(
         name=name,
+        record_id=run_id,
         manifest=manifest,
-        run=run,
-        bases=(a_base_input(name=base.version.name, record=base.record, manifest=base.version.manifest_digest),),
-        profile=a_profile(),
-        tool_version=TOOL,
+        production=run,
+        base=an_input(base),
         evaluation=evaluation,
-        change=ChangeFigures(added=32, base_untouched=True),
-        signing=signing_of(registry, registry.trainer_key.public.key_id),
+        profile=a_profile(),
         facts=facts,
+        change=ChangeFigures(added=32, base_untouched=True),
     )
+    made = derive_record(registry, result, key_id=registry.trainer_key.public.key_id)
+    record = made.record
     card = model_card(
         name=name,
         manifest=manifest,
@@ -88,7 +91,23 @@ def product_of(
         record=record,
     )
     measured = (MeasuredEvaluation(evaluation, items),)
-    return Product(name, "train", folder, manifest, run, record, card, measured)
+    return Product(name, "train", folder, manifest, run, made.observations, record, made.as_of, card, measured)
+
+
+def product_of_result(registry: Registry, folder: Path, result: Result, *, card: bytes) -> Product:
+    """A result as a use case hands it over, with the record that is derived of it."""
+    made = derive_record(registry, result, key_id=registry.trainer_key.public.key_id)
+    return Product(
+        name=result.name,
+        source="merge" if isinstance(result.production, MergeRecord) else "train",
+        folder=folder,
+        manifest=result.manifest,
+        production=result.production,
+        observations=made.observations,
+        modification=made.record,
+        as_of=made.as_of,
+        card=card,
+    )
 
 
 def register_sums(registry: Registry, folder: Path) -> Version:
@@ -109,15 +128,7 @@ def registered_unasked(
     """
     return artifact_registered_unasked(
         registry,
-        NewArtifact(
-            name=product.name,
-            source=product.source,
-            manifest=product.manifest,
-            folder=product.folder,
-            card=product.card,
-            statements=register_product._statements(product),
-            evidence=tuple(evaluation.items for evaluation in product.evaluations),
-        ),
+        artifact_of_product(product),
         sign=sign,
     )
 
@@ -134,6 +145,17 @@ def artifact_registered_unasked(
     version = register._record(registry, artifact, digest, len(manifest), signature)
     (sign or sign_unasked)(registry)
     return version
+
+
+def registered_before_editions(registry: Registry, artifact: NewArtifact, record: RecordSections) -> Version:
+    """An artifact as an earlier release registered it, with a record in the first or the second form."""
+    form = MODIFICATION_V1 if isinstance(record, ModificationRecordV1) else MODIFICATION_V2
+    told = tuple(statement for statement in artifact.statements if statement.kind != "observations")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PREDICATE_TYPES, "modification", form)
+        return artifact_registered_unasked(
+            registry, with_statement(replace(artifact, statements=told), record.to_json())
+        )
 
 
 def log_unasked(

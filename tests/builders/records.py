@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from peft_registry.registry.compliance.answers import SignedAnswers, unanswerable
 from peft_registry.registry.compliance.assessment import with_assessment
+from peft_registry.registry.compliance.derivation import NextInputs, derive_next, differences
 from peft_registry.registry.compliance.merging import build_merge_modification
 from peft_registry.registry.compliance.modification import ChangeFigures, build_modification_record
 from peft_registry.registry.compliance.recorded_result import BaseInput, Signing, file_digests
@@ -32,7 +34,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
 from peft_registry.schemas.manifest import BaseReference, FileEntry, Manifest, TensorEntry, WeightsFile
 from peft_registry.schemas.merge import Divergence, MergeIngredient, MergeRecord, ModuleChange
-from peft_registry.schemas.modification import BaseUsed, Change, DataUsed, ModificationRecord
+from peft_registry.schemas.modification import BaseUsed, Change, DataUsed, ModificationRecord, RecordSections
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.run import Compute, DenseInputs, Environment, LossCurve, RunRecord
 from peft_registry.schemas.statement import StatementKind, StoredStatement, statement_about
@@ -491,3 +493,18 @@ def a_stored_statement(kind: StatementKind = "modification", **over: Any) -> Sto
         "appended_at": NOW,
     }
     return StoredStatement(**(fields | over))
+
+
+def said_otherwise(
+    record: ModificationRecord, before: RecordSections, *signed: SignedAnswers, **over: Any
+) -> list[str]:
+    """What a record that supersedes another says and what it follows from does not give, a line each.
+
+    `signed` are the answers that it takes up, `over` further arguments of `NextInputs`.
+    """
+    version = a_version()
+    fields: dict[str, Any] = {"name": version.name, "manifest": version.manifest_digest, "answers": signed}
+    inputs = NextInputs(before=before, **(fields | over))
+    derived = derive_next(inputs, record_id=record.record_id, now=record.record_created_at)
+    refused = [line for answers in signed for line in unanswerable((before,), answers)]
+    return [*refused, *(difference.sentence for difference in differences(record, derived))]

@@ -1,4 +1,4 @@
-"""Two forms of the modification record and of the log's events: the first stays as it was, the second adds."""
+"""Three forms of the modification record and two of the log's events: each stays as it was, and a later one adds."""
 
 import hashlib
 import json
@@ -11,19 +11,29 @@ from peft_registry.registry.compliance.fields import schema_paths
 from peft_registry.registry.records.snapshots import SnapshotMalformed, read_leaf
 from peft_registry.schemas.answers import AREA_ROLES, AnswersPredicate
 from peft_registry.schemas.document import first_problem
+from peft_registry.schemas.edition import Edition
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import LogEvent, LogEventV2, event_about, event_of
 from peft_registry.schemas.modification import (
     ModificationRecord,
     ModificationRecordV1,
+    ModificationStatement,
+    RecordInput,
     RecordSections,
     modification_of,
 )
-from peft_registry.schemas.statement import KINDS, MODIFICATION_V1, PREDICATE_TYPES, ROLE_KINDS, statement_about
+from peft_registry.schemas.statement import (
+    KINDS,
+    MODIFICATION_V1,
+    MODIFICATION_V2,
+    PREDICATE_TYPES,
+    ROLE_KINDS,
+    statement_about,
+)
 from peft_registry.schemas.values import declared
 from tests.builders.records import NOW, a_modification_record
 
-V2 = PREDICATE_TYPES["modification"]
+V3 = PREDICATE_TYPES["modification"]
 ANSWERS = PREDICATE_TYPES["answers"]
 # of the sorted JSON list of the paths that the first form had when it was last written
 V1_PATHS = "ac0c01b303135f743b9274b276895128"
@@ -53,27 +63,105 @@ def test_the_sections_of_the_first_form_get_no_new_fields():
     assert hashlib.sha256(paths).hexdigest()[:32] == V1_PATHS
 
 
+EDITION = Edition(name="2026-12", digest=Digest.of(b"an edition"))
+
+
+def stated(record: RecordSections, **over: object) -> dict[str, Any]:
+    """What a statement of the third form says."""
+    fields: dict[str, Any] = {"edition": EDITION.to_json(), "as_of": 7, "inputs": [], "record": record.to_json()}
+    return fields | over
+
+
 @pytest.mark.parametrize(
-    ("predicate_type", "form"), [(MODIFICATION_V1, ModificationRecord), (V2, ModificationRecordV1)]
+    ("predicate_type", "document"),
+    [
+        (MODIFICATION_V1, ModificationRecord(record_id="r", record_created_at=NOW).to_json()),
+        (MODIFICATION_V2, ModificationRecordV1(record_id="r", record_created_at=NOW).to_json()),
+        (V3, stated(ModificationRecordV1(record_id="r", record_created_at=NOW))),
+    ],
 )
-def test_a_record_under_the_type_of_the_other_form_is_refused(predicate_type, form):
+def test_a_record_under_the_type_of_another_form_is_refused(predicate_type, document):
     with pytest.raises(ValidationError, match="schema_version"):
-        modification_of(predicate_type, form(record_id="r", record_created_at=NOW).to_json())
+        modification_of(predicate_type, document)
 
 
-def test_both_forms_are_one_kind_and_the_second_is_written():
-    assert {KINDS[MODIFICATION_V1], KINDS[V2]} == {"modification"}
+def test_a_record_without_its_statement_is_not_of_the_third_form():
     record = ModificationRecord(record_id="r", record_created_at=NOW)
-    statement = statement_about(Digest.of(b"m"), "modification", record.to_json())
-    assert (statement.predicate_type, statement.kind, statement.logged_kind) == (V2, "modification", "modification")
-    assert isinstance(modification_of(V2, statement.predicate), RecordSections)
+    with pytest.raises(ValidationError, match="edition"):
+        modification_of(V3, record.to_json())
+
+
+def test_all_forms_are_one_kind_and_the_third_is_written():
+    assert {KINDS[MODIFICATION_V1], KINDS[MODIFICATION_V2], KINDS[V3]} == {"modification"}
+    record = ModificationRecord(record_id="r", record_created_at=NOW)
+    statement = statement_about(Digest.of(b"m"), "modification", stated(record))
+    assert (statement.predicate_type, statement.kind, statement.logged_kind) == (V3, "modification", "modification")
+    assert modification_of(V3, statement.predicate) == record
+
+
+def test_a_statement_of_the_third_form_is_read_back_to_its_own_bytes():
+    about = Digest.of(b"m")
+    later = a_modification_record().to_json() | {"kept_for_a_reader_to_come": {"a": [1, 2.5]}}
+    record = ModificationRecord.from_json(later)
+    named = RecordInput(kind="provenance", digest=Digest.of(b"run"), about=about)
+    statement = ModificationStatement(edition=EDITION, as_of=7, inputs=(named,), record=record)
+    read = ModificationStatement.from_json(json.loads(statement.to_canonical()))
+    assert read.to_canonical() == statement.to_canonical()
+    assert read.inputs_of("provenance", about) == (Digest.of(b"run"),)
+    assert read.inputs_of("provenance", Digest.of(b"another")) == ()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "latest",
+        "2026",
+        "2026-13",
+        "2026-12.0",
+        "2026-12.100",
+        "2026-12\n",
+        "../../etc/passwd",
+        "/etc/passwd",
+        "2026-12/../2027-01",
+        "2" * 2**20,
+    ],
+    ids=lambda name: repr(name[:20]),
+)
+def test_an_edition_is_named_by_its_month(name):
+    """A path, or a megabyte, is the name of none: nothing looks for a file of that name."""
+    with pytest.raises(ValidationError) as refused:
+        modification_of(V3, stated(a_modification_record(), edition=EDITION.to_json() | {"name": name}))
+    assert len(first_problem(refused.value)) < 200
+    assert first_problem(refused.value).startswith("edition.name: ")
+
+
+@pytest.mark.parametrize(
+    ("over", "where"),
+    [
+        ({"as_of": -1}, "as_of"),
+        ({"as_of": "all"}, "as_of"),
+        ({"inputs": [{"kind": "hearsay", "digest": str(Digest.of(b"x")), "about": str(Digest.of(b"y"))}]}, "inputs"),
+        ({"inputs": [{"kind": "base", "digest": "x", "about": str(Digest.of(b"y"))}]}, "inputs"),
+        ({"inputs": None}, "inputs"),
+        ({"edition": None}, "edition"),
+        ({"edition": {"name": "2026-12"}}, "edition.digest"),
+    ],
+)
+def test_a_statement_of_the_third_form_that_says_something_else_is_told_in_one_sentence(over, where):
+    with pytest.raises(ValidationError) as refused:
+        modification_of(V3, stated(a_modification_record(), **over))
+    assert first_problem(refused.value).startswith(where)
 
 
 def an_event(predicate_type: str) -> LogEvent | LogEventV2:
     return event_about(Digest.of(b"a"), Digest.of(b"b"), predicate_type=predicate_type, key="0" * 64, at=NOW)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in PREDICATE_TYPES if kind not in ("answers", "gate")])
+LATER_KINDS = ("answers", "gate", "observations", "edition")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in PREDICATE_TYPES if kind not in LATER_KINDS])
 def test_a_kind_of_the_first_form_keeps_its_leaf(kind):
     event = an_event(PREDICATE_TYPES[kind])
     assert event.to_json() == {
@@ -104,7 +192,7 @@ def test_a_type_that_nobody_knows_yet_is_an_event_all_the_same():
 
 
 @pytest.mark.parametrize(
-    "kind", ["modification", MODIFICATION_V1, V2, "https://slsa.dev/provenance/v1", "urn:other:a:v1"]
+    "kind", ["modification", MODIFICATION_V1, MODIFICATION_V2, V3, "https://slsa.dev/provenance/v1", "urn:other:a:v1"]
 )
 def test_no_event_has_two_forms(kind):
     """Else one statement could stand in the log as two different leaves."""
@@ -160,7 +248,7 @@ def test_every_role_that_answers_for_an_area_may_sign_answers():
 
 
 def test_what_is_open_for_a_usual_reason_is_shared_and_says_the_same() -> None:
-    read = [modification_of(V2, a_modification_record().to_json()) for _ in range(2)]
+    read = [modification_of(V3, stated(a_modification_record())) for _ in range(2)]
     assert read[0].risk.register_ref is read[1].oversight.stop
     each_alone = ModificationRecord.model_validate(a_modification_record().to_json())
     assert read[0] == each_alone
@@ -181,7 +269,7 @@ def test_what_is_open_otherwise_keeps_what_it_says(said: dict[str, Any]) -> None
     document = a_modification_record().to_json()
     document["risk"]["register_ref"] |= said
     document["note"] = document["risk"]["residual_risk"]  # a section that this release does not know
-    read = modification_of(V2, document)
+    read = modification_of(V3, stated(a_modification_record()) | {"record": document})
     assert read.to_json() == document
     assert type((read.model_extra or {})["note"]) is dict
 
@@ -198,9 +286,13 @@ def test_what_is_no_section_or_value_is_told_as_where_nothing_is_shared(place: s
         alone: ModificationRecord | str = ModificationRecord.model_validate(document)
     except ValidationError as error:
         alone = first_problem(error)
+    of_second_form = document | {"schema_version": "2"}
+    of_third_form = stated(a_modification_record()) | {"record": document}
     if isinstance(alone, str):
-        with pytest.raises(ValidationError) as refused:
-            modification_of(V2, document)
-        assert first_problem(refused.value) == alone
+        for form, said, prefix in ((MODIFICATION_V2, of_second_form, ""), (V3, of_third_form, "record.")):
+            with pytest.raises(ValidationError) as refused:
+                modification_of(form, said)
+            assert first_problem(refused.value) == f"{prefix}{alone}"
     else:
-        assert modification_of(V2, document) == alone
+        assert modification_of(V3, of_third_form) == alone
+        assert modification_of(MODIFICATION_V2, of_second_form) == alone.revised(schema_version="2")

@@ -26,15 +26,13 @@ from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.pull import pull_version
-from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
-from peft_registry.schemas.identity import Digest
+from peft_registry.registry.use_cases.register import register_version
 from peft_registry.schemas.manifest import BaseReference, Parent
-from peft_registry.schemas.statement import CardPredicate
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.embedded import embedded_base
-from tests.builders.homes import LONG_AGO, a_home, add_a_base, an_artifact
+from tests.builders.homes import a_home, add_a_base, an_artifact
+from tests.builders.made import trained_artifact
 from tests.builders.merge import load, merge, register_adapter, suppress_warnings, unmerged, write_adapter
-from tests.builders.records import a_bare_record
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # MLflow closes nothing it opens for a download
@@ -112,11 +110,7 @@ class Workplace:
             base=BaseReference(identity=self.base.record.identity, manifest=base),
             parents=(Parent(role="base", manifest=base),),
         )
-        statements = (
-            NewStatement("modification", a_bare_record(manifest, at=LONG_AGO).to_json()),
-            NewStatement("card", CardPredicate(sha256=Digest.of(CARD)).to_json()),
-        )
-        return register_version(self.registry, NewArtifact("whole", "train", manifest, folder, CARD, statements))
+        return register_version(self.registry, trained_artifact("whole", folder, manifest, self.base, CARD))
 
 
 @pytest.fixture(scope="module")

@@ -1,29 +1,26 @@
 """A line of a facts file that an old record holds as an approval or a verdict is neither, for any reader."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.fields import leaves
-from peft_registry.registry.compliance.superseding import superseding
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records import signed_records
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of, version_statements
-from peft_registry.registry.use_cases import register_product
-from peft_registry.registry.use_cases.register import NewArtifact
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show_record import describe_record
-from peft_registry.registry.use_cases.supersede import supersede_record
+from peft_registry.registry.use_cases.supersede import supersede
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.modification import ModificationRecord, ModificationRecordV1
-from peft_registry.schemas.statement import MODIFICATION_V1, PREDICATE_TYPES
 from peft_registry.schemas.values import declared
 from peft_registry.schemas.version import Version
 from tests.builders.homes import NOW, a_home, add_a_base
-from tests.builders.products import a_product, artifact_registered_unasked
+from tests.builders.made import artifact_of_product
+from tests.builders.products import a_product, registered_before_editions
 
 FORGED = "approved-by-a-line-of-yaml"
 ACTS = {
@@ -57,21 +54,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
                 section = section[name]
             section[key] = declared(value, by="sam", at=NOW).to_json()
         record = ModificationRecordV1.from_json(document)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(PREDICATE_TYPES, "modification", MODIFICATION_V1)  # as the release of that form
-            artifact = NewArtifact(
-                name="sums",
-                source="train",
-                manifest=product.manifest,
-                folder=product.folder,
-                card=product.card,
-                statements=tuple(
-                    replace(said, predicate=record.to_json()) if said.kind == "modification" else said
-                    for said in register_product._statements(product)
-                ),
-                evidence=tuple(evaluation.items for evaluation in product.evaluations),
-            )
-            artifact_registered_unasked(registry, artifact)
+        registered_before_editions(registry, artifact_of_product(product), record)
         yield Place(registry, version_named(registry, "sums"))
 
 
@@ -106,12 +89,12 @@ def test_the_report_of_an_old_record_counts_no_approval_that_nobody_signed(place
 def test_a_record_that_supersedes_an_old_one_carries_no_approval_that_nobody_signed(place: Place) -> None:
     signed = version_statements(place.registry, place.version).record
     assert signed is not None
-    after = superseding(signed.record, version=place.version, record_id="next", now=NOW, reason="corrected")
-    assert not after.approvals.known
-    assert not after.high_risk.substantial.known
-    assert supersede_record(place.registry, place.version, lambda _: after) is not None
+    facts = {"asserted_by": "sam", "use": {"intended": "sums of two numbers"}}
+    assert supersede(place.registry, place.version, facts=facts) is not None
     current = records_of(place.registry, place.version).modification
     assert isinstance(current, ModificationRecord)
     assert current.correction.supersedes_digest == signed.digest
+    assert current.use.intended.value == "sums of two numbers"
     assert not current.approvals.known
+    assert not current.high_risk.substantial.known
     assert verify_version(place.registry, place.version).exit_code == 0

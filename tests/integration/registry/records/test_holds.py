@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -314,7 +314,7 @@ def test_a_row_that_nobody_signed_releases_nothing(place: Place) -> None:
     said = {"reason": WHY, "released": True, "nonce": "0f"}
     forged = sign_statement(garbage, "hold", said, STRANGER)
     with place.registry.database.write() as tx:
-        own = type(forged)("hold", forged.digest, forged.envelope, OFFICER.public.key_id)
+        own = replace(forged, key_id=OFFICER.public.key_id)
         record_statement(tx, garbage, own, at=NOW)
     with pytest.raises(OnHold):
         place.collect(garbage)

@@ -7,42 +7,44 @@ from typing import Any
 
 import pytest
 
-from peft_registry.registry.compliance.ancestors import trained_runs
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.merging import with_merge
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
-from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
 from peft_registry.registry.records.new_entries import PendingRejected
-from peft_registry.registry.records.provenance import merge_of, merge_provenance, provenance_predicate
 from peft_registry.registry.records.record_histories import RecordContradicted
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
-from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.check_log import check_log
+from peft_registry.registry.use_cases.first_records import Result, derive_record
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register import (
     ModificationRecordWrong,
     NewArtifact,
-    NewStatement,
     register_version,
 )
-from peft_registry.registry.use_cases.register_product import Product, register_product, signing_of
+from peft_registry.registry.use_cases.register_product import Product, register_product
 from peft_registry.registry.use_cases.sign_log import sign_log
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.manifest import BaseReference, Parent
-from peft_registry.schemas.merge import MergeIngredient
+from peft_registry.schemas.manifest import Parent
+from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import ModificationRecord
-from peft_registry.schemas.statement import CardPredicate
 from peft_registry.schemas.values import Value, declared, derived, measured
-from peft_registry.schemas.version import Version
 from tests.builders.backends import MadeHome
 from tests.builders.homes import NOW, a_home, add_a_base, base_files
+from tests.builders.made import (
+    a_merge_of,
+    an_input,
+    artifact_of_product,
+    reference_of,
+    registered_base,
+    with_record,
+)
 from tests.builders.products import FACTS, a_product, artifact_registered_unasked, registered_unasked
-from tests.builders.records import a_base_input, a_merge_modification, a_merge_record, a_run_record
+from tests.builders.records import a_merge_record, a_profile, a_run_record
 
 CARD = b"---\nlibrary_name: transformers\n---\n# merged\n"
 
@@ -52,76 +54,52 @@ class Place:
     folder: Path
     registry: Registry
 
-    def merge(self, **values: Value) -> NewArtifact:
-        """A merge of both adapters, ready to be registered, with these values in its record (`__` for a dot)."""
+    def merged(self) -> Product:
+        """A merge of both adapters, ready to be registered."""
         registry = self.registry
-        parents = [version_named(registry, name) for name in ("a", "b")]
-        base = version_named(registry, "tiny")
+        parents = tuple(version_named(registry, name) for name in ("a", "b"))
+        base = registered_base(registry, "tiny")
         folder = base_files(self.folder / "merged", seed=1)
-        recorded = records_of(registry, base).base
-        assert recorded is not None
         manifest = manifest_of_folder(
             folder,
             kind="model",
             layout="model",
             method=None,
-            base=BaseReference(identity=recorded.identity, manifest=base.manifest_digest),
+            base=reference_of(base),
             parents=(
-                Parent(role="base", manifest=base.manifest_digest),
+                Parent(role="base", manifest=base.version.manifest_digest),
                 *(Parent(role="adapter", manifest=parent.manifest_digest) for parent in parents),
             ),
         )
-        merge = a_merge_record(
-            base=manifest.base, weights_digest=manifest.weights_digest, ingredients=tuple(map(_ingredient, parents))
-        )
-        ancestors = ancestry_of(registry, parents)
-        record: ModificationRecord = a_merge_modification(
+        merge = a_merge_of(manifest, parents)
+        result = Result(
             name="merged",
+            record_id=merge.merge_id,
             manifest=manifest,
-            merge=merge,
-            trained=trained_runs(ancestors),
-            ancestors=ancestors,
-            base=a_base_input(name="tiny", record=recorded, manifest=base.manifest_digest),
-            signing=signing_of(registry, registry.trainer_key.public.key_id),
+            production=merge,
+            base=an_input(base),
+            parents=parents,
+            profile=a_profile(),
         )
-        record = with_values(record, {path.replace("__", "."): value for path, value in values.items()})
-        return NewArtifact(
-            name="merged",
-            source="merge",
-            manifest=manifest,
-            folder=folder,
-            card=CARD,
-            statements=(
-                NewStatement("modification", record.to_json()),
-                NewStatement("provenance", merge_provenance(merge)),
-                NewStatement("card", CardPredicate(sha256=Digest.of(CARD)).to_json()),
-            ),
-        )
+        made = derive_record(registry, result, key_id=registry.trainer_key.public.key_id)
+        return Product("merged", "merge", folder, manifest, merge, made.observations, made.record, made.as_of, CARD)
+
+    def merge(self, **values: Value) -> NewArtifact:
+        """The same with these values in its record (`__` for a dot)."""
+        stated = {path.replace("__", "."): value for path, value in values.items()}
+        return with_record(artifact_of_product(self.merged()), lambda record: with_values(record, stated))
 
     def train(self) -> Product:
         """A training on the base, ready to be registered."""
-        base = version_named(self.registry, "tiny")
-        recorded = records_of(self.registry, base).base
-        assert recorded is not None
-        added = AddedBase(base, recorded, self.folder / "base")
-        return a_product(self.registry, self.folder / "new", added, name="new", value=0.75)
+        return a_product(
+            self.registry, self.folder / "new", registered_base(self.registry, "tiny"), name="new", value=0.75
+        )
 
     def intended(self) -> Value:
         """What the parents are for, as the merge takes it over."""
-        record = ModificationRecord.from_json(self.merge().statements[0].predicate)
-        assert len(record.use.intended.evidence) == 2
-        return record.use.intended
-
-
-def _ingredient(part: Version) -> MergeIngredient:
-    return MergeIngredient(
-        label=part.label,
-        manifest=part.manifest_digest,
-        weights_digest=part.weights_digest,
-        method="lora",
-        weight=0.5,
-        density=1.0,
-    )
+        intended = self.merged().modification.use.intended
+        assert len(intended.evidence) == 2
+        return intended
 
 
 @pytest.fixture(scope="module")
@@ -156,9 +134,8 @@ def test_a_merge_that_says_what_is_recorded_of_its_parents_verifies_everywhere(p
     outcome = verify_folder(pulled, trust=place.registry.trust, now=NOW)
     assert outcome.verdict == "verified"
     (statements,) = [check for check in outcome.checks if check.step == "statements"]
-    assert any("not held against its source" in line for line in statements.detail)
-    beside = verify_folder(pulled, trust=place.registry.trust, now=NOW, registry=place.registry)
-    assert not any("not held against" in line for check in beside.checks for line in check.detail)
+    # the records of its parents travel with it, so that all of it is derived again
+    assert not any("not derived" in line for line in statements.detail)
 
 
 @pytest.mark.parametrize("change", ["another value", "another person", "evidence of nothing"])
@@ -170,7 +147,7 @@ def test_a_merge_does_not_say_in_the_name_of_its_parents_what_they_never_said(pl
         "evidence of nothing": true.revised(evidence=(Digest.of(b"nothing"),)),
     }[change]
     artifact = place.merge(use__intended=forged)
-    with pytest.raises(ModificationRecordWrong, match=r"use\.intended: no record that it names says so"):
+    with pytest.raises(ModificationRecordWrong, match=r"use\.intended: its inputs give"):
         register_version(place.registry, artifact)
     version = artifact_registered_unasked(place.registry, artifact)
     with pytest.raises(RecordContradicted, match=r"use\.intended"):
@@ -187,8 +164,8 @@ def test_the_log_key_signs_over_no_merge_that_says_what_its_parents_never_said(p
         patch.setattr("tests.builders.products.sign_unasked", lambda _: None)
         artifact_registered_unasked(place.registry, artifact)
     (refused,) = sign_log(place.registry).refused
-    assert (refused.kind, covered_size(place.registry)) == ("modification", covered)
-    assert "use.intended: no record that it names says so" in refused.why
+    assert (refused.kind, covered_size(place.registry)) == ("registration", covered)
+    assert "use.intended: its inputs give sums of two numbers" in refused.why
     assert refused.is_wrong
 
 
@@ -251,21 +228,19 @@ def _with_few_rows(record: ModificationRecord) -> ModificationRecord:
 @pytest.mark.parametrize(
     ("change", "where"),
     [
-        (_of_no_compute, "compute.conservative_flop|went into it, and its training is left out"),
-        (_of_little_compute, "and its run recorded"),
-        (_of_one_part, "as merged"),
-        (_of_a_part_twice, "a run twice"),
-        (_of_a_part_without_manifest, "without manifest or figure"),
-        (_without_the_exclusion, "upstream: "),
-        (_with_few_rows, "it counts 1 rows"),
+        (_of_no_compute, r"compute\.conservative_flop: its inputs give"),
+        (_of_little_compute, r"compute\.conservative_flop: its inputs give"),
+        (_of_one_part, "base: its inputs give 3 entries, and the record says 2"),
+        (_of_a_part_twice, r"compute\.inputs: its inputs give"),
+        (_of_a_part_without_manifest, r"compute\.conservative_flop: its inputs give"),
+        (_without_the_exclusion, r"upstream\[0\]\.name: its inputs give"),
+        (_with_few_rows, r"data\[0\]\.n_points: its inputs give 200, and the record says 1"),
     ],
 )
 def test_a_merge_counts_what_went_into_it(
     place: Place, change: Callable[[ModificationRecord], ModificationRecord], where: str
 ) -> None:
-    artifact = place.merge()
-    record = change(ModificationRecord.from_json(artifact.statements[0].predicate))
-    artifact = replace(artifact, statements=(NewStatement("modification", record.to_json()), *artifact.statements[1:]))
+    artifact = with_record(place.merge(), change)
     with pytest.raises(ModificationRecordWrong, match=where):
         register_version(place.registry, artifact)
     with pytest.raises(PendingRejected, match=where):
@@ -281,14 +256,10 @@ def test_a_merge_does_not_hide_personal_data_of_its_parts(tmp_path: Path) -> Non
                 registry,
                 a_product(registry, tmp_path / name, base, name=name, run_id=name, facts=facts, value=value / 4),
             )
-        artifact = Place(tmp_path, registry).merge()
-        record = ModificationRecord.from_json(artifact.statements[0].predicate)
-        assert record.data[0].personal_data.value == "yes"
-        forged = _without_personal_data(record)
-        artifact = replace(
-            artifact, statements=(NewStatement("modification", forged.to_json()), *artifact.statements[1:])
-        )
-        where = "personal_data of .* is no, and what it was made from says yes"
+        product = Place(tmp_path, registry).merged()
+        assert product.modification.data[0].personal_data.value == "yes"
+        artifact = with_record(artifact_of_product(product), _without_personal_data)
+        where = r"data\[0\]\.personal_data: its inputs give yes, and the record says no"
         with pytest.raises(ModificationRecordWrong, match=where):
             register_version(registry, artifact)
         version = artifact_registered_unasked(registry, artifact)
@@ -299,11 +270,8 @@ def test_a_merge_does_not_hide_personal_data_of_its_parts(tmp_path: Path) -> Non
 
 
 def test_a_merge_that_counts_too_little_is_named_by_every_check_once_it_is_logged(place: Place) -> None:
-    artifact = place.merge()
-    record = _of_little_compute(ModificationRecord.from_json(artifact.statements[0].predicate))
-    artifact = replace(artifact, statements=(NewStatement("modification", record.to_json()), *artifact.statements[1:]))
-    version = artifact_registered_unasked(place.registry, artifact)
-    where = "and its run recorded"
+    version = artifact_registered_unasked(place.registry, with_record(place.merge(), _of_little_compute))
+    where = "compute.conservative_flop: its inputs give"
     with pytest.raises(RecordContradicted, match=where):
         records_of(place.registry, version)
     outcome = verify_version(place.registry, version)
@@ -315,18 +283,16 @@ def test_a_merge_that_counts_too_little_is_named_by_every_check_once_it_is_logge
 @pytest.mark.parametrize("made_by", ["run", "merge of others", "merge on another base"])
 def test_the_statement_of_another_making_is_refused(place: Place, made_by: str) -> None:
     """With it would come its compute, its data and its parts."""
-    artifact = place.merge()
-    merge = merge_of(artifact.statements[1].predicate)
-    assert merge is not None
-    run = a_run_record(base=merge.base, weights_digest=merge.weights_digest, data=())
+    product = place.merged()
+    merge = product.production
+    assert isinstance(merge, MergeRecord)
     another = {
-        "run": provenance_predicate(run),
-        "merge of others": merge_provenance(merge.revised(ingredients=merge.ingredients[:1])),
-        "merge on another base": merge_provenance(merge.revised(base=a_run_record().base)),
+        "run": a_run_record(base=merge.base, weights_digest=merge.weights_digest, data=()),
+        "merge of others": merge.revised(ingredients=merge.ingredients[:1]),
+        "merge on another base": merge.revised(base=a_run_record().base),
     }[made_by]
-    statements = (artifact.statements[0], NewStatement("provenance", another), artifact.statements[2])
     with pytest.raises(ModificationRecordWrong, match="provenance: "):
-        register_version(place.registry, replace(artifact, statements=statements))
+        register_product(place.registry, replace(product, production=another))
 
 
 def test_a_training_begins_with_no_answer_that_somebody_is_said_to_have_signed(place: Place) -> None:
@@ -336,7 +302,7 @@ def test_a_training_begins_with_no_answer_that_somebody_is_said_to_have_signed(p
     )
     record = with_values(product.modification, {"identity.name_or_trademark_on_result": officers})
     forged = replace(product, modification=record)
-    with pytest.raises(ModificationRecordWrong, match="it was made from nothing of which anybody could have said it"):
+    with pytest.raises(ModificationRecordWrong, match=r"name_or_trademark_on_result: its inputs give nothing"):
         register_product(place.registry, forged)
     version = registered_unasked(place.registry, forged)
     with pytest.raises(RecordContradicted, match="name_or_trademark_on_result"):

@@ -10,7 +10,6 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
-from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.register import NewStatement, register_version
 from peft_registry.registry.use_cases.register_product import register_product
@@ -28,6 +27,7 @@ from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.version import Version
 from tests.builders.backends import MadeHome
 from tests.builders.homes import NOW, a_home, add_a_base, an_artifact
+from tests.builders.made import registered_base
 from tests.builders.products import a_product, log_unasked
 
 
@@ -70,7 +70,7 @@ def test_nobody_calls_a_result_a_base(registry: Registry) -> None:
 
 
 def test_a_result_does_not_enter_with_a_statement_that_calls_it_a_base(registry: Registry, tmp_path: Path) -> None:
-    base = AddedBase(version_named(registry, "tiny"), of_the_base(registry), tmp_path)
+    base = registered_base(registry, "tiny", tmp_path)
     artifact = an_artifact(tmp_path / "helper", base)
     statements = (*artifact.statements, NewStatement("base", base.record.to_json()))
     with pytest.raises(StatementMisplaced, match="registered as adapter"):

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from peft_registry.registry.compliance.completeness import completeness
-from peft_registry.registry.compliance.stated import FactNeedsSignature
 from peft_registry.registry.compliance.superseding import superseding
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.projected_versions import projection_of
@@ -22,8 +21,6 @@ from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register import (
     ModificationRecordWrong,
-    NewArtifact,
-    NewStatement,
     register_version,
 )
 from peft_registry.registry.use_cases.register_product import register_product
@@ -37,6 +34,7 @@ from peft_registry.schemas.modification import Correction, ModificationRecord
 from peft_registry.schemas.values import Value, measured
 from peft_registry.schemas.version import Version
 from tests.builders.homes import a_home, add_a_base, reopened
+from tests.builders.made import artifact_of_product, following, with_statement
 from tests.builders.products import FACTS, a_product, artifact_registered_unasked, log_unasked, registered_unasked
 
 FIRST = "2026-11-24T12:00:00Z"
@@ -60,12 +58,13 @@ class Place:
         return register_product(self.registry, product).version
 
     def append(self, record: ModificationRecord) -> None:
-        """Log a record as a program would that asks nothing."""
+        """Log a record as a program would that asks nothing; it names the newest one of the first version as its input."""
+        stated = following(self.registry, self.first)
         log_unasked(
             self.registry,
             self.first.manifest_digest,
             "modification",
-            record.to_json(),
+            stated.revised(record=record).to_json(),
             signer=self.registry.trainer_key,
             at=LATER,
         )
@@ -127,7 +126,7 @@ def test_training_the_same_file_under_another_name_changes_nothing_of_the_first(
 def test_an_approval_does_not_move_into_the_report_of_another_version(place: Place) -> None:
     forged = a_product(place.registry, place.folder / "forged", place.base, name="forged", run_id="run of forged")
     record = forged.modification.revised(approvals=measured(APPROVED, method="forger"))
-    with pytest.raises(FactNeedsSignature):
+    with pytest.raises(ModificationRecordWrong, match="approvals: its inputs give nothing"):
         register_product(place.registry, replace(forged, modification=record))
     assert not place.record.approvals.known
     page = render_report(place.registry, report_inputs(place.registry, place.first)).decode()
@@ -142,7 +141,8 @@ def test_no_record_approves_whatever_it_calls_the_source(place: Place) -> None:
             approved = Value.from_json({"value": APPROVED, "source": source, "method": "forger", "asserted_by": "alex"})
             forged = superseding(
                 before,
-                version=place.first,
+                name=place.first.name,
+                manifest=place.first.manifest_digest,
                 record_id=f"{source}, {len(evidence)}",
                 now=LATER,
                 reason="forged",
@@ -151,8 +151,8 @@ def test_no_record_approves_whatever_it_calls_the_source(place: Place) -> None:
             place.append(forged)
             assert place.record == before, forged.record_id
     checks = {check.step: check for check in verify_version(place.registry, place.first).checks}
-    assert checks["statements"].error == "answers-contradicted"
-    told = [line for line in checks["statements"].detail if line.endswith("approvals: nobody signed it")]
+    assert checks["statements"].error == "record-not-derived"
+    told = [line for line in checks["statements"].detail if "approvals: its inputs give nothing" in line]
     assert len(told) == 8
     assert {problem.reference for problem in check_log(place.registry).contradictions} == {"log-contradicted"}
 
@@ -163,7 +163,7 @@ def test_a_version_does_not_begin_with_an_approval(place: Place) -> None:
     forged = a_product(place.registry, place.folder / "forged", place.base, name="forged", run_id="run of forged")
     record = forged.modification.revised(approvals=measured(APPROVED, method="forger"))
     version = registered_unasked(place.registry, replace(forged, modification=record))
-    with pytest.raises(RecordContradicted, match="approvals: nobody signed it"):
+    with pytest.raises(RecordContradicted, match="approvals: its inputs give nothing"):
         records_of(place.registry, version)
     assert verify_version(place.registry, version).exit_code == 6
     after = seen(place.registry, place.first)
@@ -179,6 +179,22 @@ def test_a_version_does_not_begin_with_the_record_of_another(place: Place) -> No
     version = registered_unasked(place.registry, replace(forged, modification=record))
     with pytest.raises(RecordContradicted, match="supersedes none"):
         records_of(place.registry, version)
+    assert verify_version(place.registry, version).exit_code == 6
+
+
+def test_a_version_does_not_begin_with_what_follows_from_the_record_of_another(place: Place) -> None:
+    """The same by somebody who names that record as an input, so that all of it follows."""
+    forged = a_product(place.registry, place.folder / "forged", place.base, name="forged", run_id="run of forged")
+    stated = following(place.registry, place.first)
+    version = artifact_registered_unasked(
+        place.registry,
+        with_statement(artifact_of_product(forged), stated.to_json()),
+    )
+    with pytest.raises(RecordContradicted, match="supersedes none"):
+        records_of(place.registry, version)
+    outcome = verify_version(place.registry, version)
+    assert outcome.exit_code == 6
+    assert any("begins with a record that supersedes none" in line for check in outcome.checks for line in check.detail)
 
 
 def test_a_later_registration_takes_no_record_away_by_naming_it(place: Place) -> None:
@@ -188,17 +204,8 @@ def test_a_later_registration_takes_no_record_away_by_naming_it(place: Place) ->
     assert corrected.supersedes is not None
     before = seen(place.registry, place.first)
     forged = a_product(place.registry, place.folder / "forged", place.base, name="forged", run_id="run of forged")
-    artifact = NewArtifact(
-        name="forged",
-        source="train",
-        manifest=forged.manifest,
-        folder=forged.folder,
-        card=forged.card,
-        statements=(
-            NewStatement("provenance", provenance_predicate(forged.production)),
-            NewStatement("modification", corrected.to_json()),
-        ),
-    )
+    newest = records_of(place.registry, place.first).history[-1].statement.statement
+    artifact = with_statement(artifact_of_product(forged), newest.predicate)
     with pytest.raises(ModificationRecordWrong):
         register_version(place.registry, artifact)
     artifact_registered_unasked(place.registry, artifact)
@@ -230,7 +237,7 @@ def test_the_second_version_shows_its_own_record_run_and_card(place: Place) -> N
     assert records.card is not None
     assert b"something else" in records.card
     shown = describe_version(place.registry, "other:1").to_json()
-    assert shown["predicates"]["modification"]["record_id"] == "run of other"
+    assert shown["predicates"]["modification"]["record"]["record_id"] == "run of other"
 
 
 def test_each_version_is_pulled_with_the_card_that_was_signed_with_it(place: Place) -> None:

@@ -38,7 +38,6 @@ from peft_registry.registry.use_cases.publish import publish_version
 from peft_registry.registry.use_cases.pull import pull_version, pull_with_base
 from peft_registry.registry.use_cases.pull_to_cache import pull_to_cache
 from peft_registry.registry.use_cases.recall import AlreadyRecalled, NotRecalled, recall
-from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show import describe_version
@@ -54,7 +53,8 @@ from peft_registry.schemas.version import VerifyOutcome, Version
 from tests.builders.backends import BACKENDS, MadeHome, make_on
 from tests.builders.homes import CONFIG, NOW, add_a_base, an_artifact, base_files
 from tests.builders.lineage import register_made_from, register_merge
-from tests.builders.products import a_product
+from tests.builders.products import a_product, registered_before_editions
+from tests.builders.records import a_bare_record
 from tests.builders.signing import a_p256_key, a_trusted_key, one_more
 
 APPROVER, OFFICER, STRANGER = a_p256_key(7), a_p256_key(8), a_p256_key(9)
@@ -99,9 +99,8 @@ def fill(registry: Registry, folder: Path) -> None:
     base = add_a_base(registry, folder / "base")
     register_product(registry, a_product(registry, folder / "sums", base, name="sums"))
     sums = version_named(registry, "sums")
-    data = [part.sha256 for part in stored_manifest(registry, sums.manifest_digest).data]
-    more = register_made_from(registry, folder / "more", base, [sums], name="more", value=0.25, data=data)
-    register_merge(registry, folder / "product", base, [more], name="product", value=0.75, data=data)
+    more = register_made_from(registry, folder / "more", base, [sums], name="more", value=0.25)
+    register_merge(registry, folder / "product", base, [more], name="product", value=0.75)
     register_made_from(registry, folder / "other", base, [], name="other", value=0.125)
     keys = (
         a_trusted_key(APPROVER, person="alex", role="approver", predicate_types=None),
@@ -252,13 +251,17 @@ def test_a_base_its_weights_and_every_artifact_on_the_way_can_be_recalled(place:
 
 
 def register_alone(place: Place) -> None:
-    """A version that names its base by its weights, as what was imported where its base was not registered."""
+    """A version that names its base by its weights, as an earlier release took it in where its base was not registered."""
     base = add_a_base(place.registry, place.folder / "base")
     artifact = an_artifact(place.folder / "alone", base, name="alone", value=0.0625)
     assert artifact.manifest.base is not None
     reference = artifact.manifest.base.revised(manifest=None)
-    alone = replace(artifact, manifest=artifact.manifest.revised(base=reference, parents=()))
-    register_version(place.registry, alone)
+    alone = replace(
+        artifact,
+        manifest=artifact.manifest.revised(base=reference, parents=()),
+        statements=tuple(said for said in artifact.statements if said.kind in ("modification", "card")),
+    )
+    registered_before_editions(place.registry, alone, a_bare_record(alone.manifest).revised(schema_version="2"))
 
 
 def test_a_recalled_base_stops_what_names_it_by_its_weights_alone(place: Place) -> None:
@@ -333,9 +336,7 @@ def test_a_row_that_nobody_signed_recalls_nothing_and_lifts_nothing(place: Place
     digest = place.version("other").manifest_digest
     forged = sign_statement(digest, "recall", {"reason": WHY, "undone": False, "nonce": "0f"}, STRANGER)
     with place.registry.database.write() as tx:
-        record_statement(
-            tx, digest, type(forged)("recall", forged.digest, forged.envelope, APPROVER.public.key_id), at=NOW
-        )
+        record_statement(tx, digest, replace(forged, key_id=APPROVER.public.key_id), at=NOW)
     assert next(recalls_above(place.registry, digest), None) is None
 
 

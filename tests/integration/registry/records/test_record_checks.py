@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from peft_registry.registry.compliance.answers import SignedAnswers, as_answers, superseding_with_answers
-from peft_registry.registry.compliance.superseding import superseding
+from peft_registry.registry.compliance.answers import as_answers
+from peft_registry.registry.compliance.assessment import with_assessment
+from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.record_histories import SignedRecord
@@ -23,11 +24,12 @@ from peft_registry.registry.use_cases.verify import verify_folder, verify_versio
 from peft_registry.registry.verification.presented import present_version, write_presented
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.modification import Correction, ModificationRecord
-from peft_registry.schemas.values import unknown
+from peft_registry.schemas.modification import Correction, ModificationStatement, RecordInput
+from peft_registry.schemas.values import Value, unknown
 from peft_registry.schemas.version import VerifyOutcome, Version
 from tests.builders.backends import MadeHome
 from tests.builders.homes import NOW, a_home
+from tests.builders.made import an_input_of, following
 from tests.builders.products import log_unasked, register_sums
 from tests.builders.signing import a_p256_key, a_trusted_key, one_more
 
@@ -65,15 +67,27 @@ class Place:
             nonce="0f",
         )
         statement = self.log("answers", predicate.to_json(), OFFICER)
-        signed = SignedAnswers(statement, predicate, NOW)
-        record = superseding_with_answers(current.record, signed, version=self.version, record_id="answered", now=NOW)
-        return statement, self.log("modification", record.to_json())
+        stated = self.next(an_input_of(self.version, "answers", statement), record_id="answered")
+        return statement, self.log("modification", stated.to_json())
 
-    def correct(self, **over: Any) -> ModificationRecord:
-        """A record that supersedes the current one and is not logged yet."""
-        return superseding(
-            self.current.record, version=self.version, record_id="corrected", now=NOW, reason="corrected", **over
+    def pend(self, stated: ModificationStatement) -> None:
+        """Log a record where the log key is elsewhere."""
+        signed = sign_statement(
+            self.version.manifest_digest, "modification", stated.to_json(), self.registry.trainer_key
         )
+        with self.registry.database.write() as tx:
+            record_statement(tx, self.version.manifest_digest, signed, at=NOW)
+
+    def next(self, *named: RecordInput, record_id: str = "corrected") -> ModificationStatement:
+        """What follows from the current record and from what is named besides; it is not logged yet."""
+        stated = following(self.registry, self.version, *named)
+        return stated.revised(record=stated.record.revised(record_id=record_id))
+
+    def dropping(self, **values: Value) -> ModificationStatement:
+        """A record that says this in place of what its inputs give, by path (`__` for a dot)."""
+        stated = self.next()
+        by_path = {path.replace("__", "."): value for path, value in values.items()}
+        return stated.revised(record=with_assessment(with_values(stated.record, by_path)))
 
     def folder_without(self, *statements: Digest, name: str = "pulled") -> VerifyOutcome:
         """How the version verifies in a folder from which the lines of these statements were taken out."""
@@ -109,7 +123,7 @@ def place(made: Path, tmp_path: Path) -> Iterator[Place]:
 
 def test_a_record_that_drops_answers_is_not_verified_without_the_record_that_had_them(place: Place) -> None:
     answers, answered = place.answer({OFFICERS: "yes"})
-    dropping = place.correct(values={OFFICERS: unknown("not asked yet")})
+    dropping = place.dropping(identity__name_or_trademark_on_result=unknown("not asked yet"))
     dropped = place.log("modification", dropping.to_json())
     assert place.current.record.record_id == "answered"
     assert verify_version(place.registry, place.version).exit_code == 6
@@ -125,7 +139,7 @@ def test_a_record_that_drops_answers_is_not_verified_without_the_record_that_had
 
 def test_a_record_without_a_signed_answer_of_the_one_before_it_says_so_and_accuses_nobody(place: Place) -> None:
     answers, answered = place.answer({OFFICERS: "yes"})
-    place.log("modification", place.correct().to_json())
+    place.log("modification", place.next().to_json())
     assert verify_version(place.registry, place.version).verdict == "verified"
     for name, left_out in {"the record": (answered,), "both": (answers, answered), "the answers": (answers,)}.items():
         assert place.folder_without(*left_out, name=name).exit_code == 5, name
@@ -144,17 +158,11 @@ def test_the_log_key_signs_over_no_record_whose_earlier_one_is_not_there_and_bot
 ) -> None:
     """Pending, as where the log key is elsewhere: a record that supersedes another goes with it."""
     covered = covered_size(place.registry)
-    first = place.correct()
-    second = superseding(first, version=place.version, record_id="second", now=NOW, reason="corrected again")
-    for record in (first, second):
-        signed = sign_statement(
-            place.version.manifest_digest, "modification", record.to_json(), place.registry.trainer_key
-        )
-        with place.registry.database.write() as tx:
-            record_statement(tx, place.version.manifest_digest, signed, at=NOW)
+    place.pend(place.next())
+    second = place.next(record_id="second")  # it follows from the one that is pending
+    place.pend(second)
     assert reject_entries(place.registry, (covered,), reason="a mistake").dependent == (covered + 1,)
-    with place.registry.database.write() as tx:
-        record_statement(tx, place.version.manifest_digest, signed, at=NOW)
+    place.pend(second)
     assert [entry.why for entry in sign_log(place.registry).refused] == ["no record corrected that it supersedes"]
 
 
@@ -171,7 +179,22 @@ def test_the_log_key_signs_over_no_record_whose_earlier_one_is_not_there_and_bot
 def test_a_record_that_supersedes_what_was_never_logged_is_broken(place: Place, names: dict[str, Any]) -> None:
     """Nothing was taken out: whatever it carries on, nobody said it of this version."""
     before = place.current
-    place.log("modification", place.correct().revised(**names).to_json())
+    stated = place.next()
+    place.log("modification", stated.revised(record=stated.record.revised(**names)).to_json())
+    assert place.current == before
+    assert verify_version(place.registry, place.version).exit_code == 6
+    assert place.folder_without().exit_code == 6
+    where = "supersedes: the record that its inputs hold is another"
+    assert any(where in wrong.text for wrong in check_log(place.registry).contradictions)
+
+
+@pytest.mark.parametrize("named", ["a record that nobody logged", "no record", "two records"])
+def test_a_record_whose_inputs_hold_none_that_it_supersedes_is_broken(place: Place, named: str) -> None:
+    before = place.current
+    own = an_input_of(place.version, "modification", before.statement.digest)
+    none = an_input_of(place.version, "modification", Digest.of(b"nothing"))
+    inputs = {"a record that nobody logged": (none,), "no record": (), "two records": (own, none)}[named]
+    place.log("modification", place.next().revised(inputs=inputs).to_json())
     assert place.current == before
     assert verify_version(place.registry, place.version).exit_code == 6
     assert place.folder_without().exit_code == 6

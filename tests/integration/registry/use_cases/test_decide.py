@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from peft_registry.cli.main import run
-from peft_registry.registry.compliance.answers import SignedAnswers, superseding_with_answers
+from peft_registry.registry.compliance.answers import SignedAnswers
 from peft_registry.registry.homes.layout import key_files
 from peft_registry.registry.records import new_entries
 from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
-from peft_registry.registry.records.signed_records import records_of, version_statements
+from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.use_cases import decide as decide_module
 from peft_registry.registry.use_cases.check_log import check_log
@@ -48,6 +48,7 @@ from tests.builders.decisions import (
     log_unasked,
     predicate,
     say,
+    taking_up,
     version_of,
 )
 from tests.builders.homes import NOW
@@ -289,7 +290,7 @@ def test_of_answers_that_wait_all_are_taken_up_in_the_order_of_the_log(place: Pl
     assert [answers.person for answers in describe_record(place.registry, "sums").waiting] == ["alex", "sam"]
     assert complete_answers(place.registry, place.version) is not None
     assert place.record.correction.answers == (officer, engineer)
-    assert place.record.correction.reason == "answers of alex, as officer; sam, as evaluator"
+    assert str(place.record.correction.reason) == "answers of alex, as officer, sam, as evaluator"
     assert place.record.identity.name_or_trademark_on_result.value == "yes"
     assert place.record.change.modules.evidence == (engineer,)
     shown = describe_record(place.registry, "sums")
@@ -422,11 +423,10 @@ def force(place: Place, kind: Any, said: dict[str, Any], signer: PrivateKey) -> 
 
 
 def forge_record(place: Place, signed: SignedAnswers, **values: Value) -> None:
-    current = version_statements(place.registry, place.version).record
-    assert current is not None
-    record = superseding_with_answers(current.record, signed, version=place.version, record_id="forged", now=NOW)
-    identity = record.identity.revised(**values)
-    force(place, "modification", record.revised(identity=identity).to_json(), place.registry.trainer_key)
+    stated = taking_up(place, signed)
+    identity = stated.record.identity.revised(**values)
+    forged = stated.revised(record=stated.record.revised(identity=identity))
+    force(place, "modification", forged.to_json(), place.registry.trainer_key)
 
 
 def is_refused(place: Place, why: str) -> None:
@@ -445,7 +445,7 @@ def test_a_thief_states_a_value_that_nobody_answered(place: Place) -> None:
     signed = SignedAnswers(say(place, said, OFFICER), said, NOW)
     made_up = Value(value="yes", source="declared", evidence=(signed.statement,), asserted_by="alex", asserted_at=NOW)
     forge_record(place, signed, name_or_trademark_on_result=made_up)
-    is_refused(place, f"{OFFICERS}: nobody answered it")
+    is_refused(place, f"{OFFICERS}: its inputs give nothing, and the record says yes")
 
 
 def test_a_thief_records_another_value_than_was_answered(place: Place) -> None:
@@ -453,7 +453,7 @@ def test_a_thief_records_another_value_than_was_answered(place: Place) -> None:
     signed = SignedAnswers(say(place, said, OFFICER), said, NOW)
     other = Value(value="no", source="declared", evidence=(signed.statement,), asserted_by="alex", asserted_at=NOW)
     forge_record(place, signed, name_or_trademark_on_result=other)
-    is_refused(place, f"{OFFICERS}: it is recorded otherwise than alex answered")
+    is_refused(place, f"{OFFICERS}: its inputs give yes, and the record says no")
 
 
 def test_a_thief_dates_an_answer_after_it_was_logged(place: Place) -> None:
@@ -461,21 +461,21 @@ def test_a_thief_dates_an_answer_after_it_was_logged(place: Place) -> None:
     said = predicate(place, (Answer(path=OFFICERS, area="legal", value="yes"),))
     signed = SignedAnswers(say(place, said, OFFICER), said, "2099-01-01T00:00:00Z")
     forge_record(place, signed)
-    is_refused(place, f"{OFFICERS}: it is recorded as answered at 2099-01-01T00:00:00Z")
+    is_refused(
+        place,
+        f"{OFFICERS}: its inputs give {{'asserted_at': '{NOW}'}}, and the record says {{'asserted_at': '2099-01-01T00:00:00Z'}}",
+    )
 
 
 def test_no_record_is_appended_that_dates_an_answer_after_it_was_logged(place: Place) -> None:
     said = predicate(place, (Answer(path=OFFICERS, area="legal", value="yes"),))
     signed = SignedAnswers(say(place, said, OFFICER), said, "2099-01-01T00:00:00Z")
-    current = version_statements(place.registry, place.version).record
-    assert current is not None
-    record = superseding_with_answers(current.record, signed, version=place.version, record_id="dated", now=NOW)
     with pytest.raises(RecordNotAnswered, match="2099-01-01"):
         append_statement(
             place.registry,
             subject=place.version.manifest_digest,
             kind="modification",
-            predicate=record.to_json(),
+            predicate=taking_up(place, signed).to_json(),
             signer=place.registry.trainer_key,
         )
 
@@ -510,7 +510,7 @@ def test_a_thief_contradicts_an_answer_by_a_value_that_he_calls_the_tools(place:
     signed = SignedAnswers(say(place, said, OFFICER), said, NOW)
     made_up = Value.from_json({"value": "no", "source": source, "method": "by this tool"})
     forge_record(place, signed, name_or_trademark_on_result=made_up)
-    is_refused(place, f"{OFFICERS}: it is recorded otherwise than alex answered")
+    is_refused(place, f"{OFFICERS}: its inputs give yes, and the record says no")
 
 
 @pytest.mark.parametrize("source", ["measured", "derived"])
@@ -520,7 +520,7 @@ def test_a_signed_answer_is_not_replaced_by_a_value_that_a_thief_calls_the_tools
     signed = SignedAnswers(say(place, said, OFFICER), said, NOW)
     made_up = Value.from_json({"value": "no", "source": source, "method": "by this tool"})
     forge_record(place, signed, name_or_trademark_on_result=made_up)
-    is_refused(place, f"{OFFICERS}: what alex answered is gone")
+    is_refused(place, f"{OFFICERS}: its inputs give yes, and the record says no")
 
 
 def test_the_log_key_signs_over_no_record_that_contradicts_an_answer_and_the_log_goes_on_without_it(
@@ -530,18 +530,15 @@ def test_the_log_key_signs_over_no_record_that_contradicts_an_answer_and_the_log
     said = predicate(place, (Answer(path=OFFICERS, area="legal", value="yes"),))
     covered = covered_size(place.registry)
     answers = log_unasked(place, "answers", said.to_json(), OFFICER)
-    current = version_statements(place.registry, place.version).record
-    assert current is not None
-    record = superseding_with_answers(
-        current.record, SignedAnswers(answers, said, NOW), version=place.version, record_id="forged", now=NOW
-    )
+    stated = taking_up(place, SignedAnswers(answers, said, NOW))
     other = Value(value="no", source="declared", evidence=(answers,), asserted_by="alex", asserted_at=NOW)
-    forged = record.revised(identity=record.identity.revised(name_or_trademark_on_result=other))
+    identity = stated.record.identity.revised(name_or_trademark_on_result=other)
+    forged = stated.revised(record=stated.record.revised(identity=identity))
     log_unasked(place, "modification", forged.to_json(), place.registry.trainer_key)
     code, out, err = command(place, capsys, "log", "sign")
     assert (code, covered_size(place.registry)) == (6, covered)
     assert f"refused  entry {covered + 1}, modification by lab-1" in out
-    assert "it is recorded otherwise than alex answered" in " ".join(out.split())
+    assert f"{OFFICERS}: its inputs give yes, and the record says no" in " ".join(out.split())
     assert f"registry log reject {covered + 1} --reason TEXT" in err
     assert reject_entries(place.registry, (covered + 1,), reason="forged").dependent == ()
     assert sign_log(place.registry).refused == ()
@@ -554,12 +551,8 @@ def test_a_record_goes_with_the_pending_answers_that_it_takes_up(place: Place) -
     said = predicate(place, (Answer(path=OFFICERS, area="legal", value="yes"),))
     covered = covered_size(place.registry)
     answers = log_unasked(place, "answers", said.to_json(), OFFICER)
-    current = version_statements(place.registry, place.version).record
-    assert current is not None
-    record = superseding_with_answers(
-        current.record, SignedAnswers(answers, said, NOW), version=place.version, record_id="r2", now=NOW
-    )
-    log_unasked(place, "modification", record.to_json(), place.registry.trainer_key)
+    stated = taking_up(place, SignedAnswers(answers, said, NOW))
+    log_unasked(place, "modification", stated.to_json(), place.registry.trainer_key)
     assert reject_entries(place.registry, (covered,), reason="given under duress").dependent == (covered + 1,)
     assert sign_log(place.registry).refused == ()
     place.holds()
@@ -595,7 +588,7 @@ def test_a_signed_answer_does_not_vanish_from_the_next_record(place: Place) -> N
     signed = SignedAnswers(say(place, said, OFFICER), said, NOW)
     plain = Value(value="no", source="declared", asserted_by="mallory", asserted_at=NOW)
     forge_record(place, signed, name_or_trademark_on_result=plain)
-    is_refused(place, f"{OFFICERS}: what alex answered is gone")
+    is_refused(place, f"{OFFICERS}: its inputs give yes, and the record says no")
 
 
 def test_a_folder_with_the_record_and_without_the_answers_is_not_verified(place: Place) -> None:

@@ -3,22 +3,22 @@
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from peft_registry.registry.compliance.base_facts import declared_base_facts
-from peft_registry.registry.compliance.superseding import superseding
+from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.bases import required_base
+from peft_registry.registry.records.bases import bases_of_record, required_base
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import version_statements
+from peft_registry.registry.records.stated_bases import StatedBase
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.add_base import add_base
+from peft_registry.registry.use_cases.announce_edition import announce_edition
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.decide import TakenAnswers, decide, write_form
-from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.show_record import describe_record
 from peft_registry.registry.use_cases.sign_log import sign_log
 from peft_registry.registry.use_cases.statements import (
@@ -27,15 +27,16 @@ from peft_registry.registry.use_cases.statements import (
     record_statement,
     sign_statement,
 )
-from peft_registry.registry.use_cases.take_up_answers import base_of_record
+from peft_registry.registry.use_cases.supersede import next_record
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.modification import NOT_FOUND_UPSTREAM, ModificationRecord
+from peft_registry.schemas.modification import NOT_FOUND_UPSTREAM, ModificationRecord, ModificationStatement
 from peft_registry.schemas.values import Value, imported
 from peft_registry.schemas.version import Version
-from tests.builders.homes import NOW, a_home, base_files, reopened
-from tests.builders.products import FACTS, a_product, sign_unasked
+from tests.builders.homes import NOW, a_home_before_editions, base_files, reopened
+from tests.builders.made import artifact_of_product
+from tests.builders.products import FACTS, a_product, registered_before_editions, sign_unasked
 from tests.builders.signing import a_p256_key, a_trusted_key, one_more
 
 ENGINEER = a_p256_key(8)
@@ -54,8 +55,8 @@ CLEAN = {
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Registry]:
-    """A home with a base, what was trained on it, and the key of an engineer."""
-    with a_home(tmp_path / "home") as first:
+    """A home that was upgraded, with a base, what was trained on it before, and the key of an engineer."""
+    with a_home_before_editions(tmp_path / "home") as first:
         keys = (*first.trust.keys, a_trusted_key(ENGINEER, person="sam", role="evaluator", predicate_types=None))
         chain = one_more(first.trust_chain, first.private_key("root"), keys=keys)
     (tmp_path / "home" / "trust.json").write_bytes(render_chain(chain))
@@ -63,9 +64,11 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
     facts = declared_base_facts({"asserted_by": "legal", "licence_flags": ["non_commercial"]}, at=NOW)
     base = add_base(registry, base_files(tmp_path / "tiny"), name="tiny", origin=ORIGIN, facts=facts)
     product = a_product(registry, tmp_path / "sums", base, name="sums", facts=FACTS)
-    # an engineer owes it, so that a trainer may state it of the base later
+    # open there, unlike in records of today, and an engineer owes it, so that a trainer may state it of the base later
     used = product.modification.base[0].revised(source_url=NOT_FOUND_UPSTREAM)
-    register_product(registry, replace(product, modification=product.modification.revised(base=(used,))))
+    older = product.modification.revised(schema_version="2", base=(used,))
+    registered_before_editions(registry, artifact_of_product(product), older)
+    assert announce_edition(registry, registry.private_key("root"))
     yield registry
     registry.close()
 
@@ -81,11 +84,15 @@ def owed_by_legal(registry: Registry) -> set[str]:
     return {gap.field for gap in describe_record(registry, "sums").open if gap.owner == "legal"}
 
 
+def base_now(registry: Registry) -> StatedBase:
+    """What is recorded now of the base that the record of `sums` names."""
+    ((_, _, stated),) = bases_of_record(registry, version_named(registry, "sums"), record(registry))
+    return stated
+
+
 def source_declared(registry: Registry) -> object:
     """Where the base that the record of `sums` names came from, as it is declared of that base now."""
-    base = base_of_record(registry, version_named(registry, "sums"), record(registry).base[0])
-    assert base is not None
-    return base.record.facts.source_url.value
+    return base_now(registry).record.facts.source_url.value
 
 
 def answer_another_question(registry: Registry, file: Path, why: str = "not compared") -> TakenAnswers:
@@ -149,8 +156,7 @@ def test_what_is_taken_over_of_a_base_names_the_statement_that_holds_it(registry
     state_source(registry, tmp_path)
     decided = answer_another_question(registry, tmp_path / "gaps.yml")
     taken_over = record(registry).base[0].source_url
-    stated = base_of_record(registry, version_named(registry, "sums"), record(registry).base[0])
-    assert stated is not None
+    stated = base_now(registry)
     assert (taken_over.value, taken_over.evidence) == ("https://example.org/tiny", (stated.statement,))
     assert [taken.text for taken in decided.taken_over] == [
         f"base[0].source_url: https://example.org/tiny (stated by sam, statement {stated.statement} about the base)"
@@ -169,41 +175,60 @@ def state_source(registry: Registry, folder: Path) -> None:
     add_base(registry, folder / "tiny", name="tiny", origin=ORIGIN, facts=facts)
 
 
+Forge = Callable[[Registry, ModificationStatement], ModificationStatement]
+
+
+def with_value(path: str, value: Callable[[Registry], Value]) -> Forge:
+    """A record that says something else than its inputs give."""
+    return lambda registry, stated: stated.revised(record=with_values(stated.record, {path: value(registry)}))
+
+
+def naming_another(registry: Registry, stated: ModificationStatement) -> ModificationStatement:
+    """The statement under another name in place of that of the base, and what it declares."""
+    clean = required_base(registry, version_named(registry, "clean"))
+    inputs = tuple(each.revised(digest=clean.statement) if each.kind == "base" else each for each in stated.inputs)
+    record = with_values(stated.record, {"base[0].source_url": clean.facts.source_url})
+    return stated.revised(inputs=inputs, record=record)
+
+
+def without_the_base(registry: Registry, stated: ModificationStatement) -> ModificationStatement:
+    """The base's statement is what the record follows from, and is not named."""
+    return stated.revised(inputs=tuple(each for each in stated.inputs if each.kind != "base"))
+
+
 def of_the_base(registry: Registry) -> DeclaredFacts:
-    stated = base_of_record(registry, version_named(registry, "sums"), record(registry).base[0])
-    assert stated is not None
-    return stated.facts
+    return base_now(registry).facts
 
 
-Taken = Callable[[Registry], dict[str, Value]]
-
-FORGED: dict[str, Taken] = {
-    "another value than the statement has": lambda registry: {
-        "base[0].source_url": of_the_base(registry).source_url.revised(value="https://example.org/clean"),
-    },
-    "a statement that nobody made": lambda registry: {
-        "base[0].source_url": of_the_base(registry).source_url.revised(evidence=(Digest.of(b"none"),)),
-    },
-    "another author": lambda registry: {
-        "base[0].source_url": of_the_base(registry).source_url.revised(asserted_by="legal"),
-    },
-    "imported from nowhere": lambda registry: {
-        "base[0].source_url": imported("https://example.org/clean", method="its model card"),
-    },
-    "what a trainer declared and legal owes": lambda registry: {"base[0].is_gpai": of_the_base(registry).is_gpai},
-    "a statement under another name": lambda registry: {
-        "base[0].source_url": required_base(registry, version_named(registry, "clean")).facts.source_url,
-    },
+SOURCE = "base[0].source_url"
+FORGED: dict[str, Forge] = {
+    "another value than the statement has": with_value(
+        SOURCE, lambda registry: of_the_base(registry).source_url.revised(value="https://example.org/clean")
+    ),
+    "a statement that nobody made": with_value(
+        SOURCE, lambda registry: of_the_base(registry).source_url.revised(evidence=(Digest.of(b"none"),))
+    ),
+    "another author": with_value(
+        SOURCE, lambda registry: of_the_base(registry).source_url.revised(asserted_by="legal")
+    ),
+    "imported from nowhere": with_value(
+        SOURCE, lambda _: imported("https://example.org/clean", method="its model card")
+    ),
+    "what a trainer declared and legal owes": with_value(
+        "base[0].is_gpai", lambda registry: of_the_base(registry).is_gpai
+    ),
+    "a statement under another name": naming_another,
+    "no statement at all": without_the_base,
 }
 
 
-def is_refused(registry: Registry, version: Version, record: ModificationRecord) -> bool:
+def is_refused(registry: Registry, version: Version, stated: ModificationStatement) -> bool:
     try:
         append_statement(
             registry,
             subject=version.manifest_digest,
             kind="modification",
-            predicate=record.to_json(),
+            predicate=stated.to_json(),
             signer=registry.trainer_key,
         )
     except RecordNotAnswered:
@@ -221,11 +246,13 @@ def test_a_value_that_no_statement_about_the_base_gives_is_refused_at_every_door
     clean = declared_base_facts({"asserted_by": "sam", "source_url": "https://example.org/clean"}, at=NOW)
     add_base(registry, tmp_path / "tiny", name="clean", origin=ORIGIN, facts=clean)
     assert not before.base[0].source_url.known
+    following = next_record(registry, version, at=NOW)
+    assert following is not None
+    assert following.record.base[0].source_url.value == "https://example.org/tiny"
     signed = []
     for attack, forge in FORGED.items():
-        forged = superseding(
-            before, version=version, record_id=attack, now=NOW, reason="corrected", values=forge(registry)
-        )
+        forged = forge(registry, following.stated)
+        forged = forged.revised(record=forged.record.revised(record_id=attack))
         assert is_refused(registry, version, forged), attack
         signed.append(sign_statement(subject, "modification", forged.to_json(), key))
     with registry.database.write() as tx:
@@ -241,5 +268,9 @@ def test_a_value_that_no_statement_about_the_base_gives_is_refused_at_every_door
     for statement in signed:
         assert statement.digest.short in shown
     # of those that name a statement, and of the others
-    assert "no record that it names says so" in contradicted
-    assert "neither the record that it supersedes nor anything that it names says so" in contradicted
+    assert (
+        f"{SOURCE}: its inputs give https://example.org/tiny, and the record says https://example.org/clean"
+        in contradicted
+    )
+    assert f"{SOURCE}: its inputs give nothing, and the record says https://example.org/tiny" in contradicted
+    assert "base[0].is_gpai: its inputs give nothing, and the record says no" in contradicted

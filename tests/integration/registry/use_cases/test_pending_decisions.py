@@ -69,7 +69,7 @@ def test_a_decision_that_no_checkpoint_covers_decides_nothing_and_stands_once_th
     assert [link.record.record_id for link in records.history] == [first.record_id]
     assert [link.record.record_id for link in records.pending] == [decided.record_id]
     shown, version = describe_record(place.registry, "sums"), describe_version(place.registry, "sums")
-    assert shown.record == version.predicates["modification"] == first.to_json()
+    assert shown.record == version.predicates["modification"]["record"] == first.to_json()
     for (text,) in (shown.set_aside, version.set_aside):
         assert ": pending: no checkpoint covers entry" in text and "registry log sign" in text
     assert ([answers.person for answers in shown.waiting], shown.overtaken) == (["alex"], ())

@@ -25,8 +25,8 @@ from peft_registry.registry.use_cases.make_home import DatabaseInUse, PasswordIn
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register import (
     ModificationRecordMissing,
+    ModificationRecordWrong,
     NewArtifact,
-    NewStatement,
     register_version,
 )
 from peft_registry.registry.use_cases.statements import append_statement
@@ -38,7 +38,7 @@ from peft_registry.schemas.values import declared
 from peft_registry.trainer.use_cases.add_base import intake_base
 from peft_registry.trainer.use_cases.train import train_and_register
 from tests.builders.homes import NOW, a_home, add_a_base, an_artifact, base_files, register_adapter, reopened
-from tests.builders.records import a_bare_record
+from tests.builders.made import record_in, with_observations, with_record
 from tests.processes.interpreter import ROOT
 
 
@@ -101,19 +101,21 @@ def test_nothing_enters_with_a_declared_value_that_is_none_whoever_offers_it(
     registry: Registry, tmp_path: Path, field: str, value: object, error: type[KnownError]
 ) -> None:
     base = add_a_base(registry, tmp_path / "base")
-    artifact = an_artifact(tmp_path / "adapter", base)
     said = declared(value, by="A. Smith", at=registry.clock())
-    record = a_bare_record(artifact.manifest).revised(**{field: said})
-    forged = replace(artifact, statements=(NewStatement("modification", record.to_json()), *artifact.statements[1:]))
-    with pytest.raises(error, match=field):
+    artifact = an_artifact(tmp_path / "adapter", base)
+    forged = with_record(artifact, lambda record: record.revised(**{field: said}))
+    with pytest.raises(ModificationRecordWrong, match=f"{field}: its inputs give nothing"):
         register_version(registry, forged)
+    observed = with_observations(forged, lambda seen: seen.revised(facts={"asserted_by": "A. Smith", field: value}))
+    with pytest.raises(ModificationRecordWrong, match=f"inputs: nothing follows from them: .*{field}"):
+        register_version(registry, observed)
     assert nothing_named(registry, "helper")
     with pytest.raises(error, match=field):
         append_statement(
             registry,
             subject=base.version.manifest_digest,
             kind="modification",
-            predicate=record.to_json(),
+            predicate=record_in(forged),
             signer=registry.trainer_key,
         )
 

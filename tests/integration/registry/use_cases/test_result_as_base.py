@@ -11,14 +11,12 @@ from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
 from peft_registry.registry.use_cases.offered_results import ResultAsBase
 from peft_registry.registry.use_cases.pull import pull_version
-from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
+from peft_registry.registry.use_cases.register import register_version
 from peft_registry.schemas.base_model import BaseOrigin
-from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, Parent
-from peft_registry.schemas.statement import CardPredicate
 from peft_registry.schemas.version import Version
-from tests.builders.homes import NOW, a_home, add_a_base, base_files
-from tests.builders.records import a_bare_record
+from tests.builders.homes import a_home, add_a_base, base_files
+from tests.builders.made import trained_artifact
 
 CARD = b"---\nlibrary_name: transformers\n---\n# whole\n"
 ORIGIN = BaseOrigin(format="huggingface", source="clean")
@@ -34,14 +32,7 @@ def a_whole_result(registry: Registry, folder: Path, base: AddedBase) -> Version
         base=BaseReference(identity=base.record.identity, manifest=base.version.manifest_digest),
         parents=(Parent(role="base", manifest=base.version.manifest_digest),),
     )
-    statements = (
-        NewStatement("modification", a_bare_record(manifest, at=NOW).to_json()),
-        NewStatement("card", CardPredicate(sha256=Digest.of(CARD)).to_json()),
-    )
-    artifact = NewArtifact(
-        name="whole", source="train", manifest=manifest, folder=folder, card=CARD, statements=statements
-    )
-    return register_version(registry, artifact)
+    return register_version(registry, trained_artifact("whole", folder, manifest, base, CARD))
 
 
 @pytest.fixture(scope="module")

@@ -1,21 +1,26 @@
 """A record that supersedes another of its version: whole, signed by the home's key, and bound to the one before it by digest."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
+from peft_registry.registry.compliance.derivation import facts_not_taken_up, facts_taken_up
 from peft_registry.registry.compliance.fields import leaves
-from peft_registry.registry.compliance.superseding import in_second_form, newly_declared, not_taken_up, superseding
+from peft_registry.registry.compliance.superseding import in_second_form
 from peft_registry.registry.homes.home import Registry, open_home
-from peft_registry.registry.records.record_histories import RecordUnreadable, SignedRecord
+from peft_registry.registry.records.bases import required_base
+from peft_registry.registry.records.record_histories import RecordUnreadable
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import NoRecord, records_of
 from peft_registry.registry.records.version_statements import statements_of_version
 from peft_registry.registry.use_cases.add_base import AddedBase
+from peft_registry.registry.use_cases.announce_edition import EditionNotAnnounced
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register import register_version
@@ -24,8 +29,10 @@ from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show import describe_version
 from peft_registry.registry.use_cases.statements import RecordNotAnswered, append_statement
 from peft_registry.registry.use_cases.supersede import (
-    RecordSuperseded,
-    supersede_record,
+    Superseded,
+    next_record,
+    observations_of_home,
+    supersede,
     supersede_with_evaluations,
 )
 from peft_registry.registry.use_cases.take_up_answers import complete_answers
@@ -33,13 +40,19 @@ from peft_registry.registry.use_cases.upgrade import upgrade_home
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.answers import Answer, AnswersPredicate
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.modification import ModificationRecord, ModificationRecordV1, RecordSections
+from peft_registry.schemas.modification import (
+    ModificationRecord,
+    ModificationRecordV1,
+    ModificationStatement,
+    RecordInput,
+    RecordSections,
+)
 from peft_registry.schemas.progress import Said, Warned
 from peft_registry.schemas.statement import MODIFICATION_V1, statement_about
 from peft_registry.schemas.values import declared, measured
 from peft_registry.schemas.version import Version
 from tests.builders.evaluation import a_recorded_evaluation
-from tests.builders.homes import NOW, a_home, add_a_base, an_artifact
+from tests.builders.homes import NOW, a_home, add_a_base, an_artifact, reopened
 from tests.builders.products import FACTS, a_product, log_unasked
 from tests.builders.records import a_run_record
 from tests.compat.kept_home import THEN, copy_kept, stopped_clock
@@ -81,21 +94,42 @@ def place(tmp_path: Path) -> Iterator[Place]:
         yield Place(tmp_path, registry, base, register_product(registry, product).version)
 
 
-def stating(version: Version, text: str, record_id: str) -> Any:
-    """What builds a record that says this of the intended use."""
-    value = declared(text, by=FACTS["asserted_by"], at=NOW)
+def facts_of_use(text: str) -> dict[str, Any]:
+    """A facts file that says this of the intended use."""
+    return {"asserted_by": STEWARD, "use": {"intended": text}}
 
-    def build(before: SignedRecord) -> ModificationRecord:
-        return superseding(
-            before.record,
-            version=version,
-            record_id=record_id,
-            now=NOW,
-            reason="a test",
-            values={"use.intended": value},
-        )
 
-    return build
+def state_use(place: Place, text: str) -> Superseded:
+    """Have a record say this of the intended use, and return it."""
+    made = supersede(place.registry, place.version, facts=facts_of_use(text))
+    assert made is not None
+    return made
+
+
+def next_of_use(place: Place, text: str) -> ModificationStatement:
+    """The same record, which nobody has signed; what was observed for it is in the log."""
+    seen = observations_of_home(place.registry, place.record, place.version, facts_of_use(text))
+    assert seen is not None
+    signed = append_statement(
+        place.registry,
+        subject=place.version.manifest_digest,
+        kind="observations",
+        predicate=seen.to_json(),
+        signer=place.registry.trainer_key,
+    )
+    following = next_record(place.registry, place.version, together=(signed,), at=NOW)
+    assert following is not None
+    return following.stated
+
+
+def log_record(place: Place, stated: ModificationStatement) -> None:
+    append_statement(
+        place.registry,
+        subject=place.version.manifest_digest,
+        kind="modification",
+        predicate=stated.to_json(),
+        signer=place.registry.trainer_key,
+    )
 
 
 def test_facts_of_a_repeated_run_are_recorded_by_a_record_that_supersedes(place: Place) -> None:
@@ -109,7 +143,7 @@ def test_facts_of_a_repeated_run_are_recorded_by_a_record_that_supersedes(place:
     assert record.use.out_of_scope == first.use.out_of_scope
     assert record.data[0].domain.value == "school"
     assert (record.supersedes, record.correction.supersedes_digest) == ("run-1", first.canonical_digest())
-    assert record.correction.reason == "facts declared on a repeated run"
+    assert str(record.correction.reason) == "facts declared on a repeated run"
     assert place.history == ("run-1", record.record_id)
     assert [event.label for event in heard if isinstance(event, Said)] == ["record"]
     assert not [event for event in heard if isinstance(event, Warned)]
@@ -135,7 +169,7 @@ def test_what_supersedes_is_shown_verified_and_pulled(place: Place) -> None:
     assert pull_version(place.registry, place.version, place.folder / "pulled").verdict == "verified"
     assert "sums and products" in make_report(place.registry, place.version).decode()
     shown = describe_version(place.registry, place.version.label)
-    assert shown.predicates["modification"] == place.record.to_json()
+    assert shown.predicates["modification"]["record"] == place.record.to_json()
     assert shown.set_aside == ()
     report = check_log(place.registry)
     assert (report.contradictions, report.unchecked) == ((), ())
@@ -168,50 +202,36 @@ def test_a_fact_does_not_replace_what_somebody_answered_and_signed(place: Place)
     complete_answers(place.registry, place.version)
     answered, history = place.record.method.assumptions, place.history
     assert answered.value == "as the engineer signed"
-    product = a_product(place.registry, place.folder / "again", place.base, run_id="run-2", facts=None)
-    method = product.modification.method.revised(assumptions=declared("something else", by="sam", at=NOW))
-    heard: list[Any] = []
-    forged = replace(product, modification=product.modification.revised(method=method))
-    register_product(place.registry, forged, observe=heard.append)
+    heard = place.repeat({"asserted_by": "sam", "method": {"assumptions": "something else"}})
     assert (place.history, place.record.method.assumptions) == (history, answered)
     warned = {event.reference: event.text for event in heard if isinstance(event, Warned)}
     assert warned["facts-not-recorded"].endswith(": method.assumptions")
 
 
 def test_a_record_that_rests_on_answers_of_nobody_is_not_signed(place: Place) -> None:
-    answered = declared("as nobody signed", by="alex", at=NOW).revised(evidence=(Digest.of(b"answers"),))
-    with pytest.raises(RecordNotAnswered):
-        supersede_record(
-            place.registry,
-            place.version,
-            lambda before: superseding(
-                before.record,
-                version=place.version,
-                record_id="answered",
-                now=NOW,
-                reason="answers",
-                answers=(Digest.of(b"answers"),),
-                values={"use.intended": answered},
-            ),
-        )
+    stated = next_of_use(place, "as nobody signed")
+    nobody = RecordInput(kind="answers", digest=Digest.of(b"answers"), about=place.version.manifest_digest)
+    with pytest.raises(RecordNotAnswered, match="nobody whose role may signed the answers"):
+        log_record(place, stated.revised(inputs=(*stated.inputs, nobody)))
+    answered = declared("as nobody signed", by="alex", at=NOW).revised(evidence=(nobody.digest,))
+    use = stated.record.use.revised(intended=answered)
+    with pytest.raises(RecordNotAnswered, match=r"use\.intended: its inputs give"):
+        log_record(place, stated.revised(record=stated.record.revised(use=use)))
     assert place.history == ("run-1",)
     assert verify_version(place.registry, place.version).verdict == "verified"
 
 
 def test_a_declared_value_is_new_only_where_nothing_was_measured(place: Place) -> None:
-    recorded = place.record
-    change = recorded.change.revised(params_added=declared(1, by="sam", at=NOW))
-    risk = recorded.risk.revised(residual_risk=declared("low", by="sam", at=NOW))
-    stated = recorded.revised(change=change, risk=risk)
-    assert list(newly_declared(stated, recorded)) == ["risk.residual_risk"]
-    assert not_taken_up(stated, recorded) == ("change.params_added", "risk.residual_risk")
+    recorded = place.record.revised(energy=place.record.energy.revised(pue=measured(1.2)))
+    facts = {"asserted_by": "sam", "energy": {"pue": 1.1}, "risk": {"residual_risk": "low"}}
+    assert list(facts_taken_up(recorded, facts, at=NOW)) == ["risk.residual_risk"]
+    assert set(facts_not_taken_up(recorded, facts, at=NOW)) == {"energy.pue", "risk.residual_risk"}
 
 
 def test_each_record_names_the_one_before_it_and_all_are_kept(place: Place) -> None:
     for number in (2, 3):
-        supersede_record(place.registry, place.version, stating(place.version, f"use {number}", f"record-{number}"))
+        state_use(place, f"use {number}")
     history = records_of(place.registry, place.version).history
-    assert [link.record.record_id for link in history] == ["run-1", "record-2", "record-3"]
     assert [link.record.use.intended.value for link in history] == ["sums of two numbers", "use 2", "use 3"]
     for before, after in pairwise(history):
         assert isinstance(after.record, ModificationRecord)
@@ -224,41 +244,58 @@ def test_figures_that_pass_2_53_are_kept_through_every_record(place: Place) -> N
     compute = a_run_record().compute.revised(param_update_flop=flop)
     product = a_product(place.registry, place.folder / "large", place.base, name="large", value=2.0, compute=compute)
     place.version = register_product(place.registry, product).version
-    for record_id in ("after", "last"):
-        supersede_record(place.registry, place.version, stating(place.version, record_id, record_id))
-    assert place.history == ("run-1", "after", "last")
+    records = [state_use(place, text).record.record_id for text in ("after", "last")]
+    assert place.history == ("run-1", *records)
     assert place.record.compute.param_update_flop == flop
 
 
+def test_a_count_in_a_facts_file_that_passes_2_53_is_recorded_and_observed(place: Place) -> None:
+    facts = {"asserted_by": STEWARD, "base": {"*": {"training_compute_flop": 6 * 10**24}}}
+    product = a_product(place.registry, place.folder / "facts", place.base, name="facts", value=3.0, facts=facts)
+    version = register_product(place.registry, product).version
+    assert product.modification.base[0].training_compute_flop.value == 6e24
+    assert verify_version(place.registry, version).verdict == "verified"
+    repeated = facts | {"use": {"intended": "sums"}}
+    assert supersede(place.registry, version, facts=repeated) is not None
+    assert verify_version(place.registry, version).verdict == "verified"
+
+
 def test_of_two_records_that_supersede_one_the_first_in_the_log_holds_and_the_other_is_named(place: Place) -> None:
-    first = records_of(place.registry, place.version).history[0]
-    for record_id in ("earlier", "later"):
-        append_statement(
-            place.registry,
-            subject=place.version.manifest_digest,
-            kind="modification",
-            predicate=stating(place.version, record_id, record_id)(first).to_json(),
-            signer=place.registry.trainer_key,
-        )
+    both = [next_of_use(place, text) for text in ("earlier", "later")]
+    for stated in both:
+        log_record(place, stated)
+    earlier = both[0].record.record_id
     records = records_of(place.registry, place.version)
-    assert place.history == ("run-1", "earlier")
-    assert [aside.reason for aside in records.set_aside] == ["run-1 was superseded before, by earlier"]
+    assert place.history == ("run-1", earlier)
+    assert [aside.reason for aside in records.set_aside] == [f"run-1 was superseded before, by {earlier}"]
     shown = describe_version(place.registry, place.version.label)
-    assert "run-1 was superseded before, by earlier" in shown.set_aside[0]
+    assert f"run-1 was superseded before, by {earlier}" in shown.set_aside[0]
     assert ("set aside", shown.set_aside[0]) in shown.lines()
-    supersede_record(place.registry, place.version, stating(place.version, "third", "third"))
-    assert place.history == ("run-1", "earlier", "third")
+    third = state_use(place, "third")
+    assert place.history == ("run-1", earlier, third.record.record_id)
 
 
-def test_whoever_superseded_in_the_meantime_is_told_and_loses_nothing(place: Place) -> None:
-    def build(before: SignedRecord) -> ModificationRecord:
-        supersede_record(place.registry, place.version, stating(place.version, "another", "another"))
-        return stating(place.version, "mine", "mine")(before)  # type: ignore[no-any-return]
+def test_of_two_who_supersede_at_once_the_second_builds_on_the_record_of_the_first(place: Place) -> None:
+    """Else one of the two records would decide nothing, and what it says would be lost."""
+    waits = Event()
 
-    with pytest.raises(RecordSuperseded) as refused:
-        supersede_record(place.registry, place.version, build)
-    assert refused.value.exit_code == 7
-    assert place.history == ("run-1", "another")
+    def other() -> Superseded:
+        waits.wait(timeout=30)
+        own = reopened(place.registry.folder)
+        try:
+            made = supersede(own, place.version, facts={"asserted_by": "sam", "risk": {"residual_risk": "low"}})
+            assert made is not None
+            return made
+        finally:
+            own.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(other)
+        first = supersede(place.registry, place.version, facts=facts_of_use("first"), check=waits.set)
+        assert first is not None
+        records = (first.record, second.result(timeout=60).record)
+    assert place.history == ("run-1", *(record.record_id for record in records))
+    assert (place.record.use.intended.value, place.record.risk.residual_risk.value) == ("first", "low")
 
 
 def of_another_name(record: ModificationRecord) -> ModificationRecord:
@@ -291,19 +328,19 @@ def of_another_id(record: ModificationRecord) -> ModificationRecord:
 def test_a_record_that_is_not_bound_to_the_one_before_it_is_set_aside_with_the_reason(
     place: Place, change: Any, reason: str
 ) -> None:
-    first = records_of(place.registry, place.version).history[0]
-    forged = change(stating(place.version, "forged", "forged")(first)).to_json()
-    subject, signer = place.version.manifest_digest, place.registry.trainer_key
-    if change in (of_another_digest, of_another_id):  # what another name or artifact has is not there
+    stated = next_of_use(place, "forged")
+    forged = stated.revised(record=change(stated.record))
+    if change is not of_another_name:  # equal bytes may have other names
         with pytest.raises(RecordNotAnswered):
-            append_statement(place.registry, subject=subject, kind="modification", predicate=forged, signer=signer)
-    log_unasked(place.registry, subject, "modification", forged, signer=signer, at=NOW)
+            log_record(place, forged)
+    subject, signer = place.version.manifest_digest, place.registry.trainer_key
+    log_unasked(place.registry, subject, "modification", forged.to_json(), signer=signer, at=NOW)
     assert place.history == ("run-1",)
     assert [aside.reason for aside in records_of(place.registry, place.version).set_aside] == [reason]
 
 
 def test_a_record_by_a_key_whose_role_may_not_say_so_is_set_aside(place: Place) -> None:
-    supersede_record(place.registry, place.version, stating(place.version, "mine", "mine"))
+    state_use(place, "mine")
     statements = records_of(place.registry, place.version).statements
     said = statements_of_version(place.version, statements, may_say=lambda _: False, covered=1000)
     assert [link.record.record_id for link in said.history] == ["run-1"]
@@ -325,7 +362,7 @@ def test_a_first_record_that_is_none_is_refused_in_words(place: Place) -> None:
 
 def test_a_base_has_no_record_to_supersede(place: Place) -> None:
     with pytest.raises(NoRecord):
-        supersede_record(place.registry, place.base.version, stating(place.base.version, "a base", "r"))
+        supersede(place.registry, place.base.version, facts=facts_of_use("a base"))
 
 
 def test_the_second_form_says_what_the_first_did_and_reads_back_to_its_own_bytes() -> None:
@@ -338,35 +375,51 @@ def test_the_second_form_says_what_the_first_did_and_reads_back_to_its_own_bytes
     assert ModificationRecord.from_json(second.to_json()).to_canonical() == second.to_canonical()
 
 
-def test_a_kept_home_with_trust_of_form_1_registers_and_supersedes_a_record_of_the_first_form(tmp_path: Path) -> None:
-    """Its root is not asked: form 1 lists the kind, and a kind is listed in every version."""
+def test_a_kept_home_records_nothing_before_its_root_announces_the_edition(tmp_path: Path) -> None:
+    """A trust file of form 1 lists what each key may sign, and no key of it may announce an edition."""
     home = copy_kept(tmp_path)
-    (home / "keys" / "root.key").unlink()  # so the trust file stays as it is
+    root = home / "keys" / "root.key"
+    away = root.rename(tmp_path / "root.key")
     with stopped_clock(THEN):
-        upgrade_home(home)
+        assert upgrade_home(home).edition == "no-key"
     registry = open_home(home, clock=lambda: THEN)
     assert registry.trust.schema_version == "1"
     version = version_named(registry, "polite-replies:1")
+    with pytest.raises(EditionNotAnnounced):
+        supersede(registry, version, facts=facts_of_use("kept"))
+    assert verify_version(registry, version).verdict == "verified"
+    registry.close()
+    away.rename(root)
+    with stopped_clock(THEN):
+        upgraded = upgrade_home(home)
+    assert (upgraded.trust, upgraded.edition) == ("upgraded", "now")
+    registry = open_home(home, clock=lambda: THEN)
+    assert supersede(registry, version, facts=facts_of_use("kept")) is not None
+    registry.close()
+
+
+def test_a_kept_home_supersedes_a_record_of_the_first_form_and_registers(tmp_path: Path) -> None:
+    home = copy_kept(tmp_path)
+    with stopped_clock(THEN):
+        upgrade_home(home)
+    registry = open_home(home, clock=lambda: THEN)
+    version = version_named(registry, "polite-replies:1")
     first = records_of(registry, version).modification
     assert isinstance(first, ModificationRecordV1)
-    supersede_record(registry, version, stating(version, "kept", "second"))
+    supersede(registry, version, facts=facts_of_use("kept"))
     history = records_of(registry, version).history
     assert [type(link.record) for link in history] == [ModificationRecordV1, ModificationRecord]
     assert history[0].statement.statement.predicate_type == MODIFICATION_V1
     assert history[0].record.to_canonical() == first.to_canonical()
     assert isinstance(history[1].record, RecordSections)
+    assert history[1].record.use.intended.value == "kept"
     assert verify_version(registry, version).verdict == "verified"
     base = version_named(registry, "tiny:1")
-    added = AddedBase(base, _base_record(registry, base), tmp_path)
+    stated = required_base(registry, base)
+    added = AddedBase(base, stated.record, tmp_path, stated.statement)
     registered = register_version(registry, an_artifact(tmp_path / "new", added, name="new"))
     assert verify_version(registry, registered).verdict == "verified"
     registry.close()
-
-
-def _base_record(registry: Registry, version: Version) -> Any:
-    record = records_of(registry, version).base
-    assert record is not None
-    return record
 
 
 # --- an evaluation that is made later ---
@@ -396,7 +449,7 @@ def evaluate_later(place: Place, *, suite: str = "later", at: str = NOW) -> Dige
         signer=place.registry.trainer_key,
         evidence=(items,),
     )
-    assert supersede_with_evaluations(place.registry, place.version, ((signed.digest, record),)) is not None
+    assert supersede_with_evaluations(place.registry, place.version) is not None
     return signed.digest
 
 
@@ -409,7 +462,7 @@ def test_an_evaluation_made_later_answers_the_gap_and_keeps_what_was_measured_be
     statement = evaluate_later(place)
     record = place.record
     assert record.correction.evaluations == (statement,)
-    assert record.correction.reason == "evaluated after it was registered"
+    assert str(record.correction.reason) == "evaluated after it was registered"
     assert suites_of(record.evaluation.runs) == suites_of(before.runs) | {"later"}
     assert [row for row in record.evaluation.metrics.value if row["suite"] != "later"] == before.metrics.value
     assert record.evaluation.plan_digest.value == str(Digest.of(b"the plan"))
@@ -436,5 +489,13 @@ def test_the_record_of_a_run_names_who_signed_its_evaluation_and_when(place: Pla
 
 
 def test_a_base_that_is_evaluated_has_no_record_and_gets_none(place: Place) -> None:
-    record, _ = a_recorded_evaluation()
-    assert supersede_with_evaluations(place.registry, place.base.version, ((Digest.of(b"e"), record),)) is None
+    record, items = a_recorded_evaluation()
+    append_statement(
+        place.registry,
+        subject=place.base.version.manifest_digest,
+        kind="bias-evaluation",
+        predicate=record.to_json(),
+        signer=place.registry.trainer_key,
+        evidence=(items,),
+    )
+    assert supersede_with_evaluations(place.registry, place.base.version) is None

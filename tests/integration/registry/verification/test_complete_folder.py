@@ -22,6 +22,7 @@ from peft_registry.schemas.version import VerifyOutcome, Version
 from tests.builders.homes import NOW, a_home, register_adapter
 
 STATEMENTS = "evidence/statements.intoto.jsonl"
+INPUTS = "evidence/inputs.intoto.jsonl"
 PROOF = "evidence/complete.tlog-proof"
 SUCCESS = {"result": "PASSED", "configuration": []}
 
@@ -84,7 +85,7 @@ def test_each_signature_of_a_folder_is_verified_once_a_text(home, monkeypatch: p
     monkeypatch.setattr(PublicKey, "verify", counted)
     outcome = verify_folder(home[3], trust=trust, now=NOW)
     assert outcome.verdict == "verified", outcome
-    statements = len((home[3] / STATEMENTS).read_bytes().splitlines())
+    statements = sum(len((home[3] / name).read_bytes().splitlines()) for name in (STATEMENTS, INPUTS))
     checkpoint = (home[3] / PROOF).read_text().partition("\n\n")[2]
     assert (home[3] / "evidence" / "log.tlog-proof").read_text().partition("\n\n")[2] == checkpoint
     signed = note.checkpoint_text(**checkpoint_fields(checkpoint)).encode()

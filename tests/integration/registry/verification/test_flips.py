@@ -196,6 +196,8 @@ class Kept:
             rows = connection.execute(text(f'SELECT * FROM "{table}"')).mappings().all()
         for row in rows:
             identity = tuple((name, row[name]) for name in key)
+            if about is not None and row[about] not in self.labels:
+                continue  # the announcement of an edition, which is of no artifact: drawn among the entries
             label = None if about is None else self.labels[row[about]]
             for column in columns:
                 if row[column] is not None:

@@ -11,7 +11,6 @@ import sqlite3
 import time
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +29,10 @@ from peft_registry.registry.signing.oms import UnsignableListing, parse_bundle
 from peft_registry.registry.transparency import note
 from peft_registry.registry.transparency.log import LogTruncated
 from peft_registry.registry.transparency.note import WrongOrigin
-from peft_registry.registry.use_cases.add_base import add_base
+from peft_registry.registry.use_cases.add_base import AddedBase, add_base
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.pull import DestinationTaken, PullRefused, pull_version
-from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
+from peft_registry.registry.use_cases.register import NewArtifact, register_version
 from peft_registry.registry.use_cases.statements import PredicateMalformed, append_statement, sign_statement
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.registry.verification.evidence import MAX_KEYS
@@ -47,7 +46,8 @@ from peft_registry.schemas.statement import PAYLOAD_TYPE, RegistrationPredicate,
 from peft_registry.schemas.version import Check, VerifyOutcome, Version
 from tests.builders.evaluation import a_recorded_evaluation, a_table
 from tests.builders.homes import NOW, a_home, add_a_base, an_artifact, base_files, register_adapter, reopened
-from tests.builders.records import a_bare_record, an_evaluation
+from tests.builders.made import trained_artifact
+from tests.builders.records import an_evaluation
 from tests.builders.signing import a_p256_key, an_ed25519_key
 
 LATER = "2026-12-24T12:00:00Z"
@@ -559,18 +559,17 @@ def test_a_manifest_that_lists_a_path_outside_or_reserved_is_no_manifest(
     assert outcome.exit_code == 6
 
 
-def listing(artifact: NewArtifact, files: tuple[FileEntry, ...]) -> NewArtifact:
+def listing(artifact: NewArtifact, base: AddedBase, files: tuple[FileEntry, ...]) -> NewArtifact:
     """The artifact with another manifest, and a record that says the same."""
     manifest = artifact.manifest.revised(files=files)
-    record = NewStatement("modification", a_bare_record(manifest).to_json())
-    return replace(artifact, manifest=manifest, statements=(record, *artifact.statements[1:]))
+    return trained_artifact(artifact.name, artifact.folder, manifest, base, artifact.card)
 
 
 def test_a_file_of_other_size_than_the_manifest_says_is_changed(registry: Registry, tmp_path: Path) -> None:
     base = add_a_base(registry, tmp_path / "base")
     artifact = an_artifact(tmp_path / "adapter", base)
     entries = tuple(entry.model_copy(update={"size": entry.size + 1}) for entry in artifact.manifest.files)
-    lying = listing(artifact, entries)
+    lying = listing(artifact, base, entries)
     assert step(verify_version(registry, register_version(registry, lying)), "files").error == "files-changed"
 
 
@@ -652,7 +651,7 @@ def test_a_manifest_with_reserved_paths_cannot_be_registered(registry: Registry,
     entry = FileEntry(path="README.md", size=0, sha256=Digest.of(b""))
     files = tuple(sorted((*artifact.manifest.files, entry), key=lambda one: one.path.encode()))
     with pytest.raises(UnsignableListing):
-        register_version(registry, listing(artifact, files))
+        register_version(registry, listing(artifact, base, files))
 
 
 def test_a_base_that_brings_a_signature_of_its_own_verifies(registry: Registry, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from peft_registry.schemas.version import Check, VerifyOutcome, Version
 from tests.builders.backends import MadeHome
 from tests.builders.homes import NOW, a_home, add_a_base, an_artifact, reopened
 from tests.builders.lineage import register_made_from, register_merge
-from tests.builders.records import a_bare_record
+from tests.builders.made import trained_artifact
 
 PARENTS = 10
 
@@ -180,13 +179,7 @@ def test_a_weights_file_that_is_proven_by_its_tensors_can_be_asked_for_its_own_d
     manifest = artifact.manifest.revised(files=entries)
     weights = (tmp_path / "lying" / "adapter_model.safetensors").read_bytes()
     registry.store.put_bytes(b"another file")
-    statements = tuple(
-        replace(statement, predicate=a_bare_record(manifest, at=NOW).to_json())
-        if statement.kind == "modification"
-        else statement
-        for statement in artifact.statements
-    )
-    version = register_version(registry, replace(artifact, manifest=manifest, statements=statements))
+    version = register_version(registry, trained_artifact("lying", artifact.folder, manifest, base, artifact.card))
     path = registry.store.local_path(other)
     assert path is not None
     path.chmod(0o600)

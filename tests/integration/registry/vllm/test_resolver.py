@@ -97,9 +97,10 @@ def entry_point() -> Any:
 def server(tmp_path: Path, served: Resolvers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """An adapter `helper:1`, which is its champion, and a vLLM that loaded the plugin."""
     with a_home(tmp_path / ".registry", now=utc_now()) as registry:  # the plugin reads the clock
-        artifact = an_artifact(tmp_path / "adapter", add_a_base(registry, tmp_path / "base"))
+        base = add_a_base(registry, tmp_path / "base")
+        artifact = an_artifact(tmp_path / "adapter", base)
         (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(LORA_CONFIG))
-        set_alias(registry, registered(registry, tmp_path, artifact), "champion")
+        set_alias(registry, registered(registry, artifact, base), "champion")
         name_once(tmp_path / ".registry")
         monkeypatch.setenv("REGISTRY_HOME", str(tmp_path / ".registry"))
         monkeypatch.setenv("REGISTRY_VLLM_CACHE", str(tmp_path / "cache"))
@@ -107,22 +108,17 @@ def server(tmp_path: Path, served: Resolvers, monkeypatch: pytest.MonkeyPatch) -
         yield Server(tmp_path, registry, served.resolvers[RESOLVER_NAME])
 
 
-def registered(registry: Registry, place: Path, artifact: Any) -> Any:
+def registered(registry: Registry, artifact: Any, base: Any) -> Any:
     """The adapter with a whole configuration: the manifest is that of the files as they lie there now."""
-    from dataclasses import replace
-
     from peft_registry.registry.identity.manifests import manifest_of_folder
-    from peft_registry.registry.use_cases.register import NewStatement, register_version
-    from tests.builders.homes import NOW
-    from tests.builders.records import a_bare_record
+    from peft_registry.registry.use_cases.register import register_version
+    from tests.builders.made import trained_artifact
 
     old = artifact.manifest
     manifest = manifest_of_folder(
         artifact.folder, kind="adapter", layout="peft", method="lora", base=old.base, parents=old.parents
     )
-    record = NewStatement("modification", a_bare_record(manifest, at=NOW).to_json())
-    card = next(statement for statement in artifact.statements if statement.kind == "card")
-    return register_version(registry, replace(artifact, manifest=manifest, statements=(record, card)))
+    return register_version(registry, trained_artifact(artifact.name, artifact.folder, manifest, base, artifact.card))
 
 
 @pytest.mark.parametrize("name", ["helper@champion", "helper:1"])

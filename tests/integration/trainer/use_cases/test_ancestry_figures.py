@@ -7,26 +7,24 @@ from typing import Any
 
 import pytest
 
-from peft_registry.registry.compliance.ancestors import trained_runs
-from peft_registry.registry.compliance.merging import build_merge_modification
-from peft_registry.registry.compliance.modification import build_modification_record
-from peft_registry.registry.compliance.recorded_result import BaseInput
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
-from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
-from peft_registry.registry.use_cases.register_product import Product, register_product
+from peft_registry.registry.use_cases.first_records import Result
+from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.manifest import BaseReference, Manifest, Parent, ParentRole
-from peft_registry.schemas.merge import MergeIngredient
+from peft_registry.schemas.merge import MergeIngredient, MergeRecord
 from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.values import declared, derived
 from peft_registry.schemas.version import Version
 from tests.builders.homes import NOW, a_home, adapter_files, base_files
+from tests.builders.made import an_input
 from tests.builders.merge import CARD
+from tests.builders.products import product_of_result
 from tests.builders.records import (
-    TOOL,
     a_data_identity,
     a_digest,
     a_merge_record,
@@ -65,18 +63,7 @@ class Place:
                 dense_inputs=None,
             ),
         )
-        record = build_modification_record(
-            record_id=run.run_id,
-            now=self.registry.clock(),
-            name=name,
-            manifest=manifest,
-            run=run,
-            bases=(self._base,),
-            ancestors=ancestry_of(self.registry, start) if start else (),
-            profile=a_profile(),
-            tool_version=TOOL,
-        )
-        return self._register(name, manifest, run, record, source="train")
+        return self._register(name, manifest, run, start)
 
     def merged(self, name: str, *parts: Version) -> tuple[Version, ModificationRecord]:
         """As if the parts had been merged side by side."""
@@ -99,24 +86,7 @@ class Place:
             ingredients=ingredients,
             weights_digest=manifest.weights_digest,
         )
-        ancestors = ancestry_of(self.registry, parts)
-        record = build_merge_modification(
-            record_id=f"merge {name}",
-            now=self.registry.clock(),
-            name=name,
-            manifest=manifest,
-            merge=merge,
-            base=self._base,
-            trained=trained_runs(ancestors),
-            ancestors=ancestors,
-            profile=a_profile(),
-            tool_version=TOOL,
-        )
-        return self._register(name, manifest, merge, record, source="merge")
-
-    @property
-    def _base(self) -> BaseInput:
-        return BaseInput(name=self.base.version.name, record=self.base.record, number=1)
+        return self._register(name, manifest, merge, parts)
 
     def _manifest(
         self, name: str, sources: tuple[Version, ...], *, role: ParentRole, data: tuple[DataIdentity, ...] = ()
@@ -137,10 +107,19 @@ class Place:
         )
 
     def _register(
-        self, name: str, manifest: Manifest, production: Any, record: ModificationRecord, *, source: Any
+        self, name: str, manifest: Manifest, production: RunRecord | MergeRecord, parents: tuple[Version, ...]
     ) -> tuple[Version, ModificationRecord]:
-        product = Product(name, source, self.folder / name, manifest, production, record, CARD)
-        return register_product(self.registry, product).version, record
+        result = Result(
+            name=name,
+            record_id=f"record of {name}",
+            manifest=manifest,
+            production=production,
+            base=an_input(self.base),
+            parents=parents,
+            profile=a_profile(),
+        )
+        product = product_of_result(self.registry, self.folder / name, result, card=CARD)
+        return register_product(self.registry, product).version, product.modification
 
 
 @pytest.fixture

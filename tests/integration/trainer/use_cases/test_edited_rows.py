@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from peft_registry.registry.compliance.modification import build_modification_record
 from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.records.snapshots import VersionsDiffer
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
-from peft_registry.registry.use_cases.register_product import Product, register_product
+from peft_registry.registry.use_cases.first_records import Result
+from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.config import config_identity
@@ -25,8 +25,10 @@ from peft_registry.trainer.inputs.training_file import LoadedConfig, load_traini
 from peft_registry.trainer.use_cases.compare import registered_before
 from peft_registry.trainer.use_cases.estimate import recorded_speed
 from tests.builders.homes import a_home, adapter_files, base_files
+from tests.builders.made import an_input
 from tests.builders.merge import CARD
-from tests.builders.records import TOOL, a_base_input, a_data_identity, a_profile, a_run_record
+from tests.builders.products import product_of_result
+from tests.builders.records import a_data_identity, a_profile, a_run_record
 
 FILE = "name: arm\nbase: first\nmethod: lora\ndata: {train: {path: rows.jsonl, format: prompt_completion}}\n"
 ROWS = '{"prompt": "1 + 1", "completion": "2"}\n'
@@ -76,17 +78,15 @@ def register_run(registry: Registry, folder: Path, base: AddedBase, loaded: Load
         weights_digest=manifest.weights_digest,
         config_sha256=canonical_digest(config_identity(config)),
     )
-    record = build_modification_record(
-        record_id=run.run_id,
-        now=registry.clock(),
+    result = Result(
         name=config.name,
+        record_id=run.run_id,
         manifest=manifest,
-        run=run,
-        bases=(a_base_input(name=base.version.name, record=base.record),),
+        production=run,
+        base=an_input(base),
         profile=a_profile(),
-        tool_version=TOOL,
     )
-    return register_product(registry, Product(config.name, "train", folder, manifest, run, record, CARD)).version
+    return register_product(registry, product_of_result(registry, folder, result, card=CARD)).version
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from peft import LoraConfig
 
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.stated import FactNotDeclarable
-from peft_registry.registry.compliance.superseding import superseding
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.records.references import version_named
@@ -19,7 +18,7 @@ from peft_registry.registry.records.signed_records import records_of, signed_sta
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.report import make_report
-from peft_registry.registry.use_cases.supersede import supersede_record
+from peft_registry.registry.use_cases.supersede import supersede
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.dataset import DataIdentity
@@ -32,7 +31,7 @@ from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.use_cases.merge import MergeOutcome, merge_and_register
 from peft_registry.trainer.use_cases.merge_inputs import checked_facts_of_merge
 from tests.builders.homes import NOW, a_home
-from tests.builders.merge import register_adapter, register_trained, write_adapter
+from tests.builders.merge import UNCOUNTED, register_adapter, register_trained, write_adapter
 from tests.builders.records import a_data_identity, a_digest, a_run_record
 
 BASE_FLOP = 6e24
@@ -92,7 +91,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         register_trained(registry, adapters["a"], base, "a", data=(SUMS, SHARED), facts=first, project="pupils")
         register_trained(registry, adapters["b"], base, "b", data=(WORDS, SHARED), facts=second, project="teachers")
         register_trained(registry, adapters["c"], base, "c", data=(SUMS,))
-        register_adapter(registry, adapters["bare"], base, "bare")
+        register_adapter(registry, adapters["bare"], base, "bare", compute=UNCOUNTED)
         yield Place(registry, folder)
 
 
@@ -224,19 +223,8 @@ def test_facts_of_a_merge_answer_its_questions_by_the_name_of_the_data(place: Pl
 
 def test_what_a_parent_is_corrected_to_is_what_the_next_merge_inherits(place: Place) -> None:
     version = version_named(place.registry, "c")
-    correction = {"data[0].licence": declared("Apache-2.0", by="the owner of the sums", at=NOW)}
-    supersede_record(
-        place.registry,
-        version,
-        lambda before: superseding(
-            before.record,
-            version=version,
-            record_id="corrected",
-            now=NOW,
-            reason="it was not stated",
-            values=correction,
-        ),
-    )
+    stated = facts("the owner of the sums", sums={"licence": "Apache-2.0"})
+    assert supersede(place.registry, version, facts=stated) is not None
     licence = by_name(place.merge("c", "b", name="after").modification)["sums.jsonl"].licence
     assert licence.value == "Apache-2.0"
     assert licence.evidence == (place.statement_of("c"),)

@@ -17,11 +17,11 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.catalog import NameOfAnotherKind
 from peft_registry.registry.disk.files import DiskFull
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.provenance import merge_provenance
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases import register
-from peft_registry.registry.use_cases.add_base import add_base
+from peft_registry.registry.use_cases.add_base import AddedBase, add_base
+from peft_registry.registry.use_cases.first_records import Result
 from peft_registry.registry.use_cases.offered_results import ResultAsBase
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register import (
@@ -32,13 +32,14 @@ from peft_registry.registry.use_cases.register import (
     register_version,
 )
 from peft_registry.registry.use_cases.report import make_report
-from peft_registry.registry.use_cases.statements import append_statement
+from peft_registry.registry.use_cases.statements import RecordNotAnswered, append_statement
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.errors import IntegrityBroken, KnownError
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import ModificationStatement
 from peft_registry.schemas.progress import Said
-from peft_registry.schemas.values import declared, measured
+from peft_registry.schemas.values import declared
 from peft_registry.trainer.merge import algorithms, stream, updates
 from peft_registry.trainer.merge.drift import FoldErrorTooLarge
 from peft_registry.trainer.merge.merge_preview import preview_of
@@ -53,7 +54,9 @@ from peft_registry.trainer.use_cases.merge_inputs import (
     plan_merge,
 )
 from tests.builders.homes import NOW, a_home
-from tests.builders.merge import CARD, load, register_adapter, unmerged, write_adapter
+from tests.builders.made import an_input, artifact_of_product, record_in, with_record
+from tests.builders.merge import CARD, UNCOUNTED, load, register_adapter, unmerged, write_adapter
+from tests.builders.products import product_of_result
 from tests.builders.records import a_bare_record
 from tests.builders.training import a_base_folder
 
@@ -68,6 +71,7 @@ class Place:
     """A home with a base, three adapters of it (`a`, `b`, `scales`) and one of another base (`c`), and their folders."""
 
     registry: Registry
+    tiny: AddedBase
     base: Path
     adapters: dict[str, Path]
 
@@ -100,8 +104,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             "c": write_adapter(other, folder / "c", lora(), seed=2),
         }  # fmt: skip
         for name, path in adapters.items():
-            register_adapter(registry, path, another if name == "c" else tiny, name)
-        yield Place(registry, base, adapters)
+            register_adapter(registry, path, another if name == "c" else tiny, name, compute=UNCOUNTED)
+        yield Place(registry, tiny, base, adapters)
 
 
 def logits_of(model: Any) -> torch.Tensor:
@@ -279,7 +283,8 @@ def test_the_signed_statements_and_the_lineage_hold_the_same_record(place: Place
     records = records_of(place.registry, merged.version)
     assert records.modification == merged.modification
     assert records.merge == merged.merge
-    assert [one.kind for one in records.statements] == ["provenance", "modification", "card", "registration"]
+    kinds = [one.kind for one in records.statements]
+    assert kinds == ["provenance", "observations", "modification", "card", "registration"]
     a = version_named(place.registry, "a")
     roles = {(one.role, one.manifest) for one in records.manifest.parents}
     assert roles == {("base", a.base_manifest), ("adapter", a.manifest_digest)}
@@ -433,19 +438,15 @@ def made(place: Place, merged: MergeOutcome) -> NewArtifact:
     assert merged.version is not None
     folder = place.base.parent / "for-the-doors"
     pull_version(place.registry, merged.version, folder)
-    manifest = records_of(place.registry, merged.version).manifest
-    statements = (
-        record_under(merged, "through-a-door"),
-        NewStatement("provenance", merge_provenance(merged.merge)),
+    result = Result(
+        name="through-a-door",
+        record_id="run of through-a-door",
+        manifest=records_of(place.registry, merged.version).manifest,
+        production=merged.merge,
+        base=an_input(place.tiny),
+        parents=(version_named(place.registry, "a"),),
     )
-    return NewArtifact("through-a-door", "merge", manifest, folder, CARD, statements)
-
-
-def record_under(merged: MergeOutcome, name: str) -> NewStatement:
-    """The record of a merge, as it would be made if the merge were registered under another name."""
-    identity = merged.modification.identity.revised(result_name=measured(name))
-    record = merged.modification.revised(record_id=f"run of {name}", identity=identity)
-    return NewStatement("modification", record.to_json())
+    return artifact_of_product(product_of_result(place.registry, folder, result, card=CARD))
 
 
 DOORS = {
@@ -457,15 +458,10 @@ DOORS = {
     "a record of something else": lambda made: replace(
         made, manifest=made.manifest.model_copy(update={"config_sha256": Digest.of(b"other")})
     ),
-    "an empty record": lambda made: replace(
-        made,
-        statements=(NewStatement("modification", a_bare_record(made.manifest).to_json()),),
-    ),
+    "an empty record": lambda made: with_record(made, lambda _: a_bare_record(made.manifest)),
     "the record of an equal merge under another name": lambda made: replace(made, name="another-name"),
     "a malformed record": lambda made: replace(made, statements=(NewStatement("modification", {"schema": "1"}),)),
-    "under another kind": lambda made: replace(
-        made, statements=(NewStatement("test-result", made.statements[0].predicate),)
-    ),
+    "under another kind": lambda made: replace(made, statements=(NewStatement("test-result", record_in(made)),)),
 }
 
 
@@ -495,13 +491,14 @@ def test_every_merged_version_of_the_home_has_its_signed_record(place: Place, me
 def test_a_statement_said_later_makes_no_version(place: Place, merged: MergeOutcome) -> None:
     assert merged.version is not None
     before = place.versions()
-    append_statement(
-        place.registry,
-        subject=merged.version.manifest_digest,
-        kind="modification",
-        predicate=merged.modification.to_json(),
-        signer=place.registry.trainer_key,
-    )
+    statements = records_of(place.registry, merged.version).statements
+    signed = next(stored.statement.predicate for stored in statements if stored.kind == "modification")
+    record = ModificationStatement.from_json(signed).to_json()
+    subject, signer = merged.version.manifest_digest, place.registry.trainer_key
+    with pytest.raises(RecordNotAnswered, match="it supersedes no record, and its version has one"):
+        append_statement(place.registry, subject=subject, kind="modification", predicate=record, signer=signer)
+    result = {"result": "PASSED", "configuration": []}
+    append_statement(place.registry, subject=subject, kind="test-result", predicate=result, signer=signer)
     assert place.versions() == before
 
 

@@ -10,7 +10,7 @@ from peft_registry.registry.compliance.all_data import all_data
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.schemas.modification import AllData, DataUsed, ModificationRecord, modification_of
-from peft_registry.schemas.statement import PREDICATE_TYPES
+from peft_registry.schemas.statement import MODIFICATION_V2
 from peft_registry.schemas.values import declared, derived, measured, unknown
 from tests.builders.records import NOW, a_data_identity, a_digest, a_modification_record, a_run_record
 
@@ -128,7 +128,7 @@ def test_a_record_of_the_second_form_that_was_signed_without_this_section_reads_
     signed = KEPT.read_bytes()
     document = json.loads(signed)
     assert "all_data" not in document
-    record = modification_of(PREDICATE_TYPES["modification"], document)
+    record = modification_of(MODIFICATION_V2, document)
     assert record.to_canonical() == signed
     assert isinstance(record, ModificationRecord)
     assert record.revised(data_gaps=unknown("asked")).to_json().keys() == document.keys()

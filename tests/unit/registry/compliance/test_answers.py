@@ -11,26 +11,29 @@ from peft_registry.registry.compliance.answers import (
     open_questions,
     problems_of_answers,
     superseding_with_answers,
+    unanswerable,
 )
 from peft_registry.registry.compliance.base_facts import facts_with_statement
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.declared import problems_of_declared
+from peft_registry.registry.compliance.derivation import LaterBase, NextInputs, derive_next
 from peft_registry.registry.compliance.fields import FormerOwner, field_rules
 from peft_registry.registry.compliance.known_elsewhere import known_of_base, known_of_organisation
 from peft_registry.registry.compliance.stated import FactNeedsSignature
-from peft_registry.registry.compliance.superseding import superseding, with_values
-from peft_registry.registry.compliance.taken_up import check_answers
-from peft_registry.schemas.answers import AnswersPredicate
+from peft_registry.registry.compliance.superseding import with_values
+from peft_registry.schemas.answers import Answer, AnswersPredicate
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, Modifier
+from peft_registry.schemas.observations import Observations
 from peft_registry.schemas.profile import OrganisationProfile
-from peft_registry.schemas.values import declared, measured
+from peft_registry.schemas.values import Value, declared, measured
 from tests.builders.records import (
     a_base_input,
     a_base_record,
     a_modification_record,
     a_profile,
     a_version,
+    said_otherwise,
     some_base_facts,
 )
 
@@ -52,6 +55,20 @@ def answered(record: ModificationRecord, answers: dict[str, Any], **over: Any) -
     return SignedAnswers(STATEMENT, AnswersPredicate(**stated | over), NOW)
 
 
+def next_of(before: ModificationRecord, **values: Value) -> ModificationRecord:
+    """What follows from a record alone, with other values by path."""
+    version = a_version()
+    inputs = NextInputs(before=before, name=version.name, manifest=version.manifest_digest)
+    return with_values(derive_next(inputs, record_id="next", now=NOW), values)
+
+
+def observed(profile: OrganisationProfile) -> Observations:
+    """What the home had of its organisation."""
+    return Observations(
+        nonce="00", record_id="next", made_at=NOW, name=a_version().name, tool_version="0.1.0", profile=profile
+    )
+
+
 def problems(record: ModificationRecord, answers: dict[str, Any], role: Any = "officer") -> dict[str, str]:
     found = problems_of_answers(record, answers, role=role, version=a_version(), at=NOW)
     return {problem.path: problem.reason for problem in found}
@@ -70,7 +87,7 @@ def test_the_record_has_each_answer_with_its_statement_and_what_follows_from_it(
     assert (placed.value, placed.evidence, placed.asserted_by, placed.asserted_at) == ("yes", (STATEMENT,), "alex", NOW)
     assert str(record.use.intended.reason) == "not yet decided upon (stated by alex)"
     assert record.retention.until.value == "2036-11-20"  # ten years after placing, Art. 18
-    assert check_answers(record, before, {STATEMENT: signed}).wrong == ()
+    assert said_otherwise(record, before, signed) == []
 
 
 def test_what_the_profile_and_the_base_answer_is_not_asked_again() -> None:
@@ -91,7 +108,9 @@ def test_what_the_profile_and_the_base_answer_is_not_asked_again() -> None:
     signed = answered(record, {"modifier.country": "DE"})
     after = superseding_with_answers(record, signed, version=a_version(), record_id="next", now=NOW, defaults=known)
     assert (after.modifier.legal_name.value, after.modifier.country.value) == ("Example GmbH", "DE")
-    assert check_answers(after, record, {STATEMENT: signed}).wrong == ()
+    base = LaterBase(0, BASE_STATEMENT, facts, "officer")
+    assert said_otherwise(after, record, signed, bases=(base,), observations=observed(profile)) == []
+    assert said_otherwise(after, record, signed) != []
 
 
 @pytest.mark.parametrize("flags", [[], None], ids=["read for flags before", "nobody had read the licence"])
@@ -101,12 +120,13 @@ def test_an_exclusion_that_is_declared_with_the_base_later_reaches_its_terms_and
     base = a_base_input(record=a_base_record(facts=some_base_facts(**stated)))
     record = a_modification_record(bases=(base,), profile=a_profile(role=declared("deployer", by="alex", at=NOW)))
     facts = some_base_facts(**stated, eu_exclusion=declared("yes", by="alex", at=NOW))
-    known = known_of_base(record, 0, facts_with_statement(facts, BASE_STATEMENT), "officer")
+    facts = facts_with_statement(facts, BASE_STATEMENT)
+    known = known_of_base(record, 0, facts, "officer")
     signed = answered(record, {"gpai.placed_on_eu_market": "yes"})
     after = superseding_with_answers(record, signed, version=a_version(), record_id="next", now=NOW, defaults=known)
     assert (after.upstream[0].eu_exclusion.value, after.upstream[0].eu_exclusion.source) == ("yes", "declared")
     assert after.gpai.verdict.value == "provider_of_original_model"
-    assert check_answers(after, record, {STATEMENT: signed}).wrong == ()
+    assert said_otherwise(after, record, signed, bases=(LaterBase(0, BASE_STATEMENT, facts, "officer"),)) == []
 
 
 @pytest.mark.parametrize(
@@ -144,16 +164,11 @@ def test_what_is_no_answer_is_told_with_its_reason(answers: dict[str, Any], path
 def test_what_only_a_signature_states_stands_where_it_stood_before_and_nowhere_else(path: str) -> None:
     before = a_modification_record()
     stated = with_values(before, {path: measured("no", evidence=(STATEMENT,))})
-    after = superseding(
-        before, version=a_version(), record_id="next", now=NOW, reason="none", values={path: measured("no")}
-    )
-    assert (
-        check_answers(after, before, {}).wrong
-        == check_answers(stated, None, {}).wrong
-        == (f"{path}: nobody signed it",)
-    )
-    carried = superseding(stated, version=a_version(), record_id="next", now=NOW, reason="none")
-    assert check_answers(carried, stated, {}).wrong == ()
+    after = next_of(before, **{path: measured("no")})
+    (line,) = [line for line in said_otherwise(after, before) if line.startswith(path)]
+    assert line == f"{path}: its inputs give nothing, and the record says no"
+    carried = next_of(stated)
+    assert said_otherwise(carried, stated) == []
     assert list(problems_of_declared("modification", carried.to_json(), earlier=(stated.to_json(),))) == []
     (problem,) = problems_of_declared("modification", after.to_json(), earlier=(stated.to_json(),))
     assert isinstance(problem, FactNeedsSignature)
@@ -189,12 +204,11 @@ def test_what_a_merge_took_over_from_its_parents_stands_beside_answers() -> None
     taken_over = declared("sums", by="sam", at=NOW).revised(evidence=(Digest.of(b"a parent's record"),))
     first = a_modification_record()
     first = first.revised(use=first.use.revised(intended=taken_over))
-    assert check_answers(first, None, {}).wrong == check_answers(first, None, {}).missing == ()
     signed = answered(first, {"modifier.country": "DE"})
     after = superseding_with_answers(first, signed, version=a_version(), record_id="next", now=NOW)
-    assert check_answers(after, first, {STATEMENT: signed}).wrong == ()
+    assert said_otherwise(after, first, signed) == []
     other = after.revised(use=after.use.revised(intended=taken_over.revised(value="anything")))
-    assert check_answers(other, first, {STATEMENT: signed}).wrong != ()
+    assert said_otherwise(other, first, signed) == ["use.intended: its inputs give sums, and the record says anything"]
 
 
 def test_the_day_of_placing_is_asked_and_not_the_days_of_retention_that_follow_from_it() -> None:
@@ -219,34 +233,58 @@ def test_the_day_of_placing_is_asked_and_not_the_days_of_retention_that_follow_f
 # --- when it was answered, and whose the field was then ---
 
 
-def test_the_time_of_an_answer_is_not_after_the_log_had_it() -> None:
+def test_the_time_of_an_answer_is_that_at_which_the_log_had_it() -> None:
     before = a_modification_record()
     signed = answered(before, {"use.intended": "sums"})
-    for at, is_dated_after in {"2026-11-24T12:05:00Z": False, "2026-11-24T12:05:01Z": True}.items():
+    for at in ("2026-11-24T11:59:59Z", NOW, "2026-11-24T12:00:01Z"):
         dated = SignedAnswers(STATEMENT, signed.predicate, at)
         record = superseding_with_answers(before, dated, version=a_version(), record_id="next", now=NOW)
-        assert bool(check_answers(record, before, {STATEMENT: signed}).wrong) == is_dated_after
-        # a folder of an earlier release proves no time of single entries
-        untimed = SignedAnswers(STATEMENT, signed.predicate, None)
-        assert check_answers(record, before, {STATEMENT: untimed}).wrong == ()
+        assert (said_otherwise(record, before, signed) == []) == (at == NOW)
 
 
 def test_a_kept_answer_is_judged_by_the_owner_that_its_field_had_then() -> None:
     before = a_modification_record()
     signed = answered(before, {"use.intended": "sums"})
-    record = superseding_with_answers(before, signed, version=a_version(), record_id="next", now=NOW)
     fields = tuple(
         rule.revised(owner="engineer") if rule.path == "use.intended" else rule for rule in field_rules().fields
     )
     moved = field_rules().revised(fields=fields)
-    at_that_time = {STATEMENT: signed}
     why = "use.intended: answered for modifier, and it is not theirs to answer"
-    assert check_answers(record, before, at_that_time, rules=moved).wrong == (why,)
-    for until, wrong in {date(2026, 11, 24): (why,), date(2026, 11, 25): ()}.items():
+    assert list(unanswerable((before,), signed)) == []
+    assert list(unanswerable((before,), signed, moved)) == [why]
+    for until, wrong in {date(2026, 11, 24): [why], date(2026, 11, 25): []}.items():
         dated = moved.revised(former_owners=(FormerOwner(path="use.intended", owner="modifier", until=until),))
-        assert check_answers(record, before, at_that_time, rules=dated).wrong == wrong
-        untimed = {STATEMENT: SignedAnswers(STATEMENT, signed.predicate, None)}
-        assert check_answers(record, before, untimed, rules=dated).wrong == ()
+        assert list(unanswerable((before,), signed, dated)) == wrong
+        # a folder of an earlier release proves no time of single entries
+        untimed = SignedAnswers(STATEMENT, signed.predicate, None)
+        assert list(unanswerable((before,), untimed, dated)) == []
+
+
+def test_answers_to_what_changed_meanwhile_are_not_taken_up() -> None:
+    first = a_modification_record()
+    signed = answered(first, {"use.intended": "sums"})
+    declared_since = next_of(first, **{"use.out_of_scope": declared("letters", by="sam", at=NOW)})
+    assert list(unanswerable((declared_since, first), signed)) == []
+    changed = next_of(first, **{"use.intended": declared("letters", by="sam", at=NOW)})
+    assert list(unanswerable((changed, first), signed)) == [
+        "use.intended: it changed after alex saw it, in a record between"
+    ]
+    (line,) = unanswerable((changed,), signed)
+    assert line.endswith("which is not the one that is superseded")
+
+
+def test_an_answer_takes_the_place_of_nothing_that_was_measured() -> None:
+    before = a_modification_record()
+    for path, why in {
+        "compute.conservative_flop": "it is not theirs to answer",
+        "approvals": "it is not theirs to answer",
+        "data[7].licence": "the record has no such field",
+    }.items():
+        answer = Answer(path=path, area="engineer", value=1)
+        predicate = answered(before, {"use.intended": "sums"}).predicate.revised(answers=(answer,))
+        (line,) = unanswerable((before,), SignedAnswers(STATEMENT, predicate, NOW))
+        assert line.startswith(f"{path}: ")
+        assert line.endswith(why)
 
 
 def test_every_former_owner_is_of_a_field_and_no_two_until_the_same_day() -> None:

@@ -5,7 +5,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from peft_registry.registry.compliance.answer_forms import MAX_CHARACTERS, misfits
-from peft_registry.registry.compliance.answers import SignedAnswers, problems_of_answers
+from peft_registry.registry.compliance.answers import SignedAnswers, problems_of_answers, superseding_with_answers
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.base_facts import declared_base_facts
 from peft_registry.registry.compliance.completeness import completeness
@@ -14,14 +14,13 @@ from peft_registry.registry.compliance.declared import problems_of_declared
 from peft_registry.registry.compliance.facts import problems_of_facts
 from peft_registry.registry.compliance.fields import field_rules, leaves
 from peft_registry.registry.compliance.stated import FactMalformed
-from peft_registry.registry.compliance.superseding import superseding, with_values
-from peft_registry.registry.compliance.taken_up import check_answers
+from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.registry.reports.html import render_html
 from peft_registry.schemas.answers import Answer, AnswersPredicate
 from peft_registry.schemas.errors import SeveralProblems
 from peft_registry.schemas.modification import BaseUsed
 from peft_registry.schemas.values import Value, declared, derived, measured
-from tests.builders.records import NOW, a_digest, a_lineage, a_modification_record, a_version
+from tests.builders.records import NOW, a_digest, a_lineage, a_modification_record, a_version, said_otherwise
 from tests.builders.report_views import a_report_view
 
 RULES = field_rules()
@@ -149,18 +148,12 @@ def test_a_record_that_contradicts_a_signed_placing_in_the_year_9995_is_told_and
         role="officer",
         nonce="0f",
     )
-    statement = a_digest("a statement")
-    forged = superseding(
-        RECORD,
-        version=a_version(),
-        record_id="forged",
-        now=NOW,
-        reason="answers of alex",
-        answers=(statement,),
-        values={"gpai.placing_date": derived("2026-01-01", method="the first of the year")},
-    )
-    check = check_answers(forged, RECORD, {statement: SignedAnswers(statement, predicate, NOW)})
-    assert "gpai.placing_date: it is recorded otherwise than alex answered" in check.wrong
+    signed = SignedAnswers(a_digest("a statement"), predicate, NOW)
+    honest = superseding_with_answers(RECORD, signed, version=a_version(), record_id="answered", now=NOW)
+    assert said_otherwise(honest, RECORD, signed) == []
+    forged = with_values(honest, {"gpai.placing_date": derived("2026-01-01", method="the first of the year")})
+    told = said_otherwise(forged, RECORD, signed)
+    assert "gpai.placing_date: its inputs give 9995-06-01, and the record says 2026-01-01" in told
 
 
 HOSTILE = (

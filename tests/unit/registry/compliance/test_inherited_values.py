@@ -1,20 +1,17 @@
 """What a first record takes over from others is recorded of them: of the same file, or of a parent."""
 
-from collections.abc import Iterable
-
 import pytest
 
 from peft_registry.registry.compliance.ancestors import Ancestor
-from peft_registry.registry.compliance.inherited_values import InheritedCheck, RecordedBefore, check_inherited
+from peft_registry.registry.compliance.derivation import differences
+from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.manifest import Parent
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.values import Value
 from tests.builders.records import (
     a_data_identity,
     a_digest,
-    a_manifest,
     a_merge_modification,
     a_modification_record,
     a_run_record,
@@ -23,7 +20,7 @@ from tests.builders.records import (
 ANSWERS = a_digest("answers of a parent")
 
 
-def a_parent(label: str, *, personal_data: str = "no", labelling: str = "by hand", is_parent: bool = True) -> Ancestor:
+def a_parent(label: str, *, personal_data: str = "no", intended: str = "sums", is_parent: bool = True) -> Ancestor:
     data = (
         a_data_identity(name="own", sha256=a_digest(label)),
         a_data_identity(name="shared", sha256=a_digest("shared")),
@@ -31,8 +28,8 @@ def a_parent(label: str, *, personal_data: str = "no", labelling: str = "by hand
     run = a_run_record(run_id=label, data=data)
     facts = {
         "asserted_by": f"the data owner of {label}",
-        "use": {"intended": "sums"},
-        "data": {"own": {"labelling": labelling}, "shared": {"personal_data": personal_data}},
+        "use": {"intended": intended},
+        "data": {"own": {"labelling": "by hand"}, "shared": {"personal_data": personal_data}},
     }
     record = a_modification_record(record_id=label, name=label, run=run, facts=facts)
     answered = record.use.out_of_scope.revised(
@@ -51,37 +48,27 @@ def a_parent(label: str, *, personal_data: str = "no", labelling: str = "by hand
 
 
 PARENTS = (a_parent("a"), a_parent("b"))
-MERGED = a_manifest(parents=tuple(Parent(role="adapter", manifest=parent.manifest) for parent in PARENTS))
 
 
-def check(record: ModificationRecord, ancestors: Iterable[Ancestor] = PARENTS) -> InheritedCheck:
-    recorded = {
-        ancestor.statement: RecordedBefore(ancestor.manifest, ancestor.record)
-        for ancestor in ancestors
-        if ancestor.record is not None
-    }
-    return check_inherited(record, MERGED, recorded.get)
+def otherwise(record: ModificationRecord, derived: ModificationRecord) -> list[str]:
+    """The paths at which a record says something else than was derived."""
+    return [difference.path for difference in differences(record, derived)]
 
 
-def merged() -> ModificationRecord:
-    return a_merge_modification(ancestors=PARENTS)
+def merged(*ancestors: Ancestor) -> ModificationRecord:
+    return a_merge_modification(ancestors=ancestors or PARENTS)
 
 
 def position_of(record: ModificationRecord, digest: Digest) -> int:
     return [section.digest.value for section in record.data].index(str(digest))
 
 
-def test_what_a_merge_inherits_is_recorded_of_what_went_in() -> None:
+def test_a_merge_names_the_statements_that_say_what_it_inherits() -> None:
     record = merged()
-    assert record.use.out_of_scope.evidence == (ANSWERS, *(parent.statement for parent in PARENTS if parent.statement))
-    assert check(record) == InheritedCheck((), ())
-
-
-def test_each_statement_that_a_record_names_is_looked_up_once() -> None:
-    asked: list[Digest] = []
-    check_inherited(merged(), MERGED, asked.append)  # type: ignore[func-returns-value]  # finds nothing
-    assert ANSWERS in asked
-    assert len(asked) == len(set(asked))
+    statements = tuple(parent.statement for parent in PARENTS if parent.statement)
+    assert record.use.out_of_scope.evidence == (ANSWERS, *statements)
+    assert record.use.intended.evidence == statements
+    assert otherwise(record, merged()) == []
 
 
 def test_a_merge_does_not_say_in_anothers_name_what_that_one_never_said() -> None:
@@ -89,31 +76,43 @@ def test_a_merge_does_not_say_in_anothers_name_what_that_one_never_said() -> Non
     shared = f"data[{position_of(record, a_digest('shared'))}].personal_data"
     value = record.data[position_of(record, a_digest("shared"))].personal_data
     for forged in (value.revised(value="yes"), value.revised(asserted_by="the regulator"), value.revised(unit="rows")):
-        told = check(with_values(record, {shared: forged}))
-        assert told.wrong == (f"{shared}: no record that it names says so of what it was made from",)
+        assert otherwise(with_values(record, {shared: forged}), record) == [shared]
 
 
 def test_what_is_recorded_of_one_file_is_not_said_of_another() -> None:
     record = merged()
-    labelling = record.data[position_of(record, a_digest("a"))].labelling
+    of_a = record.data[position_of(record, a_digest("a"))].labelling
+    of_b = record.data[position_of(record, a_digest("b"))].labelling
+    of_both = record.data[position_of(record, a_digest("shared"))].labelling
+    assert (of_a.asserted_by, of_b.asserted_by) == ("the data owner of a", "the data owner of b")
+    assert not of_both.known
     other = f"data[{position_of(record, a_digest('shared'))}].labelling"
-    assert check(with_values(record, {other: labelling})).wrong != ()
+    assert otherwise(with_values(record, {other: of_a}), record) == [other]
 
 
 def test_the_purpose_of_what_is_no_parent_is_not_inherited() -> None:
-    stranger = a_parent("stranger")
-    value = merged().use.intended.revised(asserted_by="the data owner of stranger", evidence=(stranger.statement,))
-    record = with_values(merged(), {"use.intended": value})
-    assert check(record, (*PARENTS, stranger)).wrong == (
-        "use.intended: no record that it names says so of what it was made from",
-    )
+    stranger = a_parent("stranger", is_parent=False, intended="screening of applicants")
+    record = merged(*PARENTS, stranger)
+    assert record.use.intended.value == "sums"
+    assert stranger.statement not in record.use.intended.evidence
+    # the data of it went in all the same
+    assert position_of(record, a_digest("stranger")) > 0
 
 
-def test_evidence_that_nobody_logged_is_not_seen_and_vouches_for_nothing() -> None:
-    value = merged().use.intended
-    made_up = value.revised(evidence=(*value.evidence, a_digest("nothing")))
-    assert check(with_values(merged(), {"use.intended": made_up})).unseen != ()
-    assert check(with_values(merged(), {"use.intended": value.revised(evidence=(a_digest("nothing"),))})).unseen != ()
+def test_parents_that_differ_leave_a_question_and_name_no_answer() -> None:
+    other = a_parent("b", personal_data="yes", intended="letters")
+    record = merged(PARENTS[0], other)
+    assert not record.use.intended.known
+    shared = record.data[position_of(record, a_digest("shared"))].personal_data
+    assert shared.value != "no"
+
+
+def test_evidence_that_nobody_logged_vouches_for_nothing() -> None:
+    record = merged()
+    value = record.use.intended
+    for evidence in ((*value.evidence, a_digest("nothing")), (a_digest("nothing"),), ()):
+        forged = with_values(record, {"use.intended": value.revised(evidence=evidence)})
+        assert otherwise(forged, record) == ["use.intended"]
 
 
 @pytest.mark.parametrize("source", ["declared", "unknown"])
@@ -124,7 +123,7 @@ def test_a_training_of_a_base_has_taken_nothing_over(source: str) -> None:
         if source == "declared"
         else {"source": "unknown", "reason": "not decided (stated by alex)", "asserted_by": "alex"}
     )
-    record = with_values(a_modification_record(), {"use.intended": value.revised(evidence=(ANSWERS,))})
-    told = check_inherited(record, a_manifest(), {}.get)
-    assert told.wrong == ("use.intended: it was made from nothing of which anybody could have said it",)
-    assert check_inherited(a_modification_record(), a_manifest(), {}.get) == InheritedCheck((), ())
+    record = a_modification_record()
+    assert not any(leaf.value.rests_on_statement for leaf in leaves(record))
+    forged = with_values(record, {"use.intended": value.revised(evidence=(ANSWERS,))})
+    assert otherwise(forged, record) == ["use.intended"]

@@ -14,10 +14,11 @@ from peft_registry.registry.compliance.answers import problems_of_answers
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.contradictions import FactContradicted
+from peft_registry.registry.compliance.derivation import NextInputs, derive_next
 from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.compliance.form_rows import FormRow, answered, forms
 from peft_registry.registry.compliance.recorded_evaluation import EvaluationSignature, with_later_evaluations
-from peft_registry.registry.compliance.superseding import superseding, with_values
+from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.registry.exports.model_card import merge_card
 from peft_registry.schemas.errors import SeveralProblems
 from peft_registry.schemas.modification import ASKED, ModificationRecord
@@ -170,7 +171,12 @@ def test_the_codes_signature_gives_no_presumption_of_conformity():
 def test_retention_does_not_count_from_the_last_update():
     record = a_record()
     assert (record.retention.start_date.value, record.retention.until.value) == ("2026-03-01", "2036-03-01")
-    later = superseding(record, version=a_version(), record_id="later", now="2027-06-30T00:00:00Z", reason="an answer")
+    version = a_version()
+    later = derive_next(
+        NextInputs(before=record, name=version.name, manifest=version.manifest_digest),
+        record_id="later",
+        now="2027-06-30T00:00:00Z",
+    )
     assert later.record_created_at > record.record_created_at
     assert later.retention.until.value == "2036-03-01"
     assert "Art. 18" in str(later.retention.until.method)

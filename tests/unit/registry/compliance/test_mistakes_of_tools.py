@@ -1,6 +1,7 @@
 """Mistakes that were seen in tools that write such records, each as a test that it is not made here."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -8,16 +9,17 @@ from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.compliance.answers import problems_of_answers
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.declared import problems_of_declared
+from peft_registry.registry.compliance.derivation import NextInputs, derive_next, facts_taken_up
 from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.compliance.form_rows import answered, forms
 from peft_registry.registry.compliance.record_changes import changes_between
 from peft_registry.registry.compliance.recorded_result import Scan, scans_value
-from peft_registry.registry.compliance.superseding import newly_declared, superseding
 from peft_registry.registry.exports.model_card import model_card
 from peft_registry.registry.reports.text import value_text
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.modification import ASKED, ModificationRecord
+from peft_registry.schemas.observations import Observations
 from peft_registry.schemas.report import ReportView
 from peft_registry.schemas.values import declared, derived, measured, unknown
 from tests.builders.mirror import a_projection
@@ -182,20 +184,17 @@ def test_approvals_are_not_typed_into_a_form():
 
 def test_a_later_record_does_not_hide_an_earlier_one():
     first = a_record(facts={"use": {"intended": "sums for pupils"}})
-    rerun = a_modification_record(record_id="a second run without facts")
-    assert newly_declared(rerun, first) == {}, "it takes nothing away"
+    assert facts_taken_up(first, {}, at=NOW) == {}, "a second run without facts takes nothing away"
     version = a_version()
-    second = superseding(first, version=version, record_id="second", now=NOW, reason="trained again without facts")
+    inputs = NextInputs(before=first, name=version.name, manifest=version.manifest_digest)
+    second = derive_next(inputs, record_id="second", now=NOW)
     assert (second.supersedes, second.correction.supersedes_digest) == (first.record_id, first.canonical_digest())
     assert second.use.intended == first.use.intended
-    corrected = superseding(
-        second,
-        version=version,
-        record_id="third",
-        now=NOW,
-        reason="a correction",
-        values={"use.intended": declared("fractions for pupils", by="the modifier", at=NOW)},
+    facts = {"asserted_by": first.use.intended.asserted_by, "use": {"intended": "fractions for pupils"}}
+    seen = Observations(
+        nonce="00", record_id="third", made_at=NOW, name=version.name, tool_version="0.1.0", facts=facts
     )
+    corrected = derive_next(replace(inputs, before=second, observations=seen), record_id="third", now=NOW)
     (change,) = [change for change in changes_between(second, corrected) if change.path == "use.intended"]
     assert change.before is not None
     assert change.after is not None

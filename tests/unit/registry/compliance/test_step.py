@@ -14,7 +14,7 @@ from peft_registry.registry.exports.model_card import model_card
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.modification import ModificationRecord, Step, modification_of
 from peft_registry.schemas.run import Coverage
-from peft_registry.schemas.statement import MODIFICATION_V1, PREDICATE_TYPES
+from peft_registry.schemas.statement import MODIFICATION_V1, MODIFICATION_V2
 from peft_registry.schemas.values import Value, declared, derived
 from tests.builders.records import (
     NOW,
@@ -108,7 +108,7 @@ def test_a_record_that_was_signed_without_this_section_reads_back_to_its_own_byt
 ):
     signed = KEPT.read_bytes()
     assert "step" not in json.loads(signed)
-    record = modification_of(PREDICATE_TYPES["modification"], json.loads(signed))
+    record = modification_of(MODIFICATION_V2, json.loads(signed))
     assert isinstance(record, ModificationRecord)
     assert record.to_canonical() == signed
     assert record.step == Step()

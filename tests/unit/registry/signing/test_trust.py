@@ -251,7 +251,7 @@ def test_a_kind_that_form_1_lists_is_listed_in_every_version():
         for kind, name in PREDICATE_TYPES.items()
     }
     assert {kind for kind, state in states.items() if state == "ok"} == {"modification"}
-    assert PREDICATE_TYPES["modification"] == "urn:peft-registry:modification:v2"
+    assert PREDICATE_TYPES["modification"] == "urn:peft-registry:modification:v3"
 
 
 def test_a_trainer_key_that_may_approve_is_a_mistake():

@@ -2,13 +2,14 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.promote import AliasPointsElsewhere, set_alias
-from peft_registry.registry.use_cases.statements import SignedStatement, sign_statement
+from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.schemas.statement import AliasPredicate
 from tests.builders.bound_aliases import STRANGER, Place
 from tests.builders.homes import NOW, reopened
@@ -43,9 +44,7 @@ def test_a_move_that_waits_for_its_checkpoint_is_where_the_alias_points_and_a_fo
         AliasPredicate(name="helper", alias="champion", nonce="0a").to_json(),
         STRANGER,
     )
-    place.record_move(
-        SignedStatement("alias", forged.digest, forged.envelope, place.registry.trainer_key.public.key_id)
-    )
+    place.record_move(replace(forged, key_id=place.registry.trainer_key.public.key_id))
     with pytest.raises(AliasPointsElsewhere, match="points at helper:1, and not at helper:2"):
         place.promote("helper:2", "champion", None, if_current=2)
     place.record_move(place.sign_move())

@@ -1,0 +1,143 @@
+"""Records across releases: what one edition derived every later release reads, and an earlier one never calls forged."""
+
+from pathlib import Path
+
+import pytest
+
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.ancestry import ancestry_of
+from peft_registry.registry.records.record_histories import EditionUnknown
+from peft_registry.registry.records.signed_records import RecordNotDerived, records_of
+from peft_registry.registry.use_cases.announce_edition import EditionNotAnnounced, announce_edition
+from peft_registry.registry.use_cases.check_log import check_log
+from peft_registry.registry.use_cases.gate_facts import gate_facts
+from peft_registry.registry.use_cases.pull import PullUnverified, pull_version
+from peft_registry.registry.use_cases.register_product import register_product
+from peft_registry.registry.use_cases.show_record import describe_record
+from peft_registry.registry.use_cases.verify import verify_folder, verify_version
+from peft_registry.registry.verification.presented import present_version, write_presented
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.version import Version
+from tests.builders.homes import NOW, a_home, add_a_base
+from tests.builders.products import FACTS, a_product, registered_unasked
+from tests.builders.releases import FROZEN, NEXT, a_release
+
+
+def notes(outcome: object) -> str:
+    return "\n".join(line for check in outcome.checks for line in check.detail)  # type: ignore[attr-defined]
+
+
+def a_version(registry: Registry, folder: Path, *, name: str = "sums", value: float = 0.5) -> Version:
+    base = add_a_base(registry, folder / "base")
+    product = a_product(registry, folder / name, base, name=name, run_id=f"run of {name}", facts=FACTS, value=value)
+    return register_product(registry, product).version
+
+
+def presented(registry: Registry, version: Version, folder: Path) -> Path:
+    folder.mkdir()
+    write_presented(present_version(registry, version, folder.parent), folder)
+    return folder
+
+
+def test_a_later_release_reads_all_of_an_earlier_edition(tmp_path: Path) -> None:
+    with a_release(FROZEN), a_home(tmp_path / "home") as registry:
+        version = a_version(registry, tmp_path)
+        folder = presented(registry, version, tmp_path / "copy")
+        with a_release(FROZEN, NEXT):
+            assert verify_version(registry, version).exit_code == 0
+            assert verify_folder(folder, trust=registry.trust, now=NOW).exit_code == 0
+            assert pull_version(registry, version, tmp_path / "pulled").verdict == "verified"
+            assert describe_record(registry, "sums").note == ""
+            assert check_log(registry).contradictions == ()
+
+
+def test_an_earlier_release_uses_what_a_later_announced_edition_derived_and_says_so(tmp_path: Path) -> None:
+    with a_release(FROZEN, NEXT), a_home(tmp_path / "home") as registry:
+        version = a_version(registry, tmp_path)
+        folder = presented(registry, version, tmp_path / "copy")
+        with a_release(FROZEN):
+            outcome = verify_version(registry, version)
+            assert outcome.exit_code == 0
+            assert "not derived again: the edition 2027-03" in notes(outcome)
+            copied = verify_folder(folder, trust=registry.trust, now=NOW)
+            assert copied.exit_code == 0
+            assert "not derived again: the edition 2027-03" in notes(copied)
+            assert pull_version(registry, version, tmp_path / "pulled").verdict == "verified"
+            assert "not derived again" in describe_record(registry, "sums").note
+            report = check_log(registry)
+            assert report.contradictions == ()
+
+
+def test_nothing_is_built_on_what_this_release_cannot_derive(tmp_path: Path) -> None:
+    with a_release(FROZEN, NEXT), a_home(tmp_path / "home") as registry:
+        version = a_version(registry, tmp_path)
+        with a_release(FROZEN):
+            with pytest.raises(RecordNotDerived) as refused:
+                ancestry_of(registry, [version])
+            assert refused.value.exit_code == 5
+            with pytest.raises(RecordNotDerived):
+                gate_facts(registry, version, Digest.of(b"a policy"), None)
+
+
+def test_a_record_of_an_edition_that_nobody_announced_cannot_be_checked(tmp_path: Path) -> None:
+    """A thief of the trainer's key can name an edition that there is not, and derive by it what they like."""
+    with a_release(FROZEN), a_home(tmp_path / "home") as registry:
+        base = add_a_base(registry, tmp_path / "base")
+        with a_release(FROZEN, NEXT):
+            made = a_product(registry, tmp_path / "made", base, facts=FACTS)
+            version = registered_unasked(registry, made)
+        folder = presented(registry, version, tmp_path / "copy")
+        assert verify_version(registry, version).exit_code == 5
+        assert verify_folder(folder, trust=registry.trust, now=NOW).exit_code == 5
+        with pytest.raises(PullUnverified):
+            pull_version(registry, version, tmp_path / "pulled")
+        with pytest.raises(EditionUnknown) as refused:
+            records_of(registry, version)
+        assert refused.value.exit_code == 5
+        report = check_log(registry)
+        assert (report.contradictions, report.exit_code) == ((), 5)
+
+
+@pytest.mark.parametrize("names", [(FROZEN,), (FROZEN, NEXT)])
+def test_an_edition_with_another_digest_or_a_name_that_no_release_has_is_broken(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    other = Digest.of(b"another edition of that name")
+    made_up = {(FROZEN,): FROZEN, (FROZEN, NEXT): "2027-01"}[names]
+    with a_release(*names), a_home(tmp_path / "home") as registry:
+        base = add_a_base(registry, tmp_path / "base")
+        with a_release(made_up, digests=[other]):
+            version = registered_unasked(registry, a_product(registry, tmp_path / "made", base, facts=FACTS))
+        outcome = verify_version(registry, version)
+        assert outcome.exit_code == 6
+        assert "edition: no release derives by" in notes(outcome)
+
+
+def test_nothing_is_registered_before_somebody_whose_role_may_has_announced_the_edition(tmp_path: Path) -> None:
+    with a_release(FROZEN), a_home(tmp_path / "home") as registry:
+        base = add_a_base(registry, tmp_path / "base")
+        with a_release(FROZEN, NEXT):
+            made = a_product(registry, tmp_path / "made", base, facts=FACTS)
+            with pytest.raises(EditionNotAnnounced):
+                register_product(registry, made)
+            assert announce_edition(registry, registry.private_key("root"))
+            assert not announce_edition(registry, registry.private_key("root"))
+            version = register_product(registry, made).version
+            assert verify_version(registry, version).exit_code == 0
+
+
+def test_the_trainers_key_announces_no_edition(tmp_path: Path) -> None:
+    with a_release(FROZEN), a_home(tmp_path / "home") as registry, a_release(FROZEN, NEXT):
+        with pytest.raises(Exception, match="role") as refused:
+            announce_edition(registry, registry.trainer_key)
+        assert refused.value.exit_code == 6  # type: ignore[attr-defined]
+
+
+def test_drafts_of_one_name_accuse_nobody(tmp_path: Path) -> None:
+    """Two builds of a day derive differently, and each home announces its own."""
+    with a_home(tmp_path / "home") as registry:
+        version = a_version(registry, tmp_path)
+        with a_release(FROZEN, digests=[Digest.of(b"another build")]):
+            outcome = verify_version(registry, version)
+            assert outcome.exit_code == 0
+            assert "another draft" in notes(outcome)
