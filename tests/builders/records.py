@@ -11,6 +11,7 @@ from peft_registry.registry.compliance.recorded_result import BaseInput, Signing
 from peft_registry.registry.compliance.recorded_run import TrainedRun
 from peft_registry.registry.verification.checklist import CHECKLIST
 from peft_registry.schemas.base_model import BaseIdentity, BaseOrigin, BaseRecord, DeclaredFacts
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.dataset import DataIdentity, RowSelection
 from peft_registry.schemas.evaluation import (
     Arm,
@@ -147,13 +148,13 @@ def a_bare_record(
     manifest: Manifest, *, record_id: str = "r1", at: Timestamp = "2026-11-24T12:00:00Z", **over: Any
 ) -> ModificationRecord:
     """The least that a record says of its artifact: its base, its data and its files; and other sections, if they are given."""
-    base = BaseUsed(role=derived("base", method="its part in the run"))
+    base = BaseUsed(role=derived("base", method=code("part_in_run")))
     if manifest.base is not None:
         base = base.revised(tensor_digest=measured(str(manifest.base.identity.weights)))
     sections: dict[str, Any] = {
         "base": () if manifest.base is None else (base,),
         "data": tuple(DataUsed(digest=measured(str(data.sha256))) for data in manifest.data),
-        "change": Change(artifact_digests=measured(file_digests(manifest.files), method="SHA-256 of each file")),
+        "change": Change(artifact_digests=measured(file_digests(manifest.files), method=code("sha256_of_each_file"))),
     }
     return with_assessment(ModificationRecord(record_id=record_id, record_created_at=at, **(sections | over)))
 

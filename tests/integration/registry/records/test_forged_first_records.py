@@ -27,6 +27,7 @@ from peft_registry.registry.use_cases.statements import record_statement, sign_s
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.registry.verification.presented import present_version, write_presented
 from peft_registry.schemas.base_model import DeclaredFacts
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import Evaluation, ModificationRecord, ModificationRecordV1, RecordSections
 from peft_registry.schemas.statement import MODIFICATION_V1, MODIFICATION_V2, PREDICATE_TYPES
@@ -73,7 +74,7 @@ def of_earlier_runs(record: ModificationRecord) -> ModificationRecord:
     compute = record.compute
     steps = {"step_flop": compute.conservative_flop.value, "step_param_update_flop": compute.param_update_flop.value}
     inputs = compute.inputs.revised(value=compute.inputs.value | steps | {"went_on_from": []})
-    one = derived(1.0, "FLOP", method="of this run and of every run that it went on from, each once")
+    one = derived(1.0, "FLOP", method=code("sum_of_run_and_earlier", figure="conservative_flop"))
     return with_assessment(
         record.revised(compute=compute.revised(conservative_flop=one, param_update_flop=one, inputs=inputs))
     )
@@ -106,7 +107,7 @@ def of_other_terms(record: ModificationRecord) -> ModificationRecord:
 
 def of_a_part(record: ModificationRecord) -> ModificationRecord:
     """As if it had been merged from something, whose terms nobody looks at."""
-    part = record.base[0].revised(role=derived("ingredient", method="its part in the merge"))
+    part = record.base[0].revised(role=derived("ingredient", method=code("part_in_merge")))
     return with_assessment(record.revised(base=(*record.base, part)))
 
 
@@ -128,7 +129,7 @@ def with_a_licence_of_its_own(record: ModificationRecord) -> ModificationRecord:
 
 
 def with_one_row(record: ModificationRecord) -> ModificationRecord:
-    data = record.data[0].revised(n_points=measured(1, "rows", method="rows that were used"))
+    data = record.data[0].revised(n_points=measured(1, "rows", method=code("count_of_rows_used")))
     return with_assessment(record.revised(data=(data, *record.data[1:])))
 
 
@@ -138,7 +139,7 @@ def without_personal_data(record: ModificationRecord) -> ModificationRecord:
 
 
 def of_rank(record: ModificationRecord) -> ModificationRecord:
-    return record.revised(peft=record.peft.revised(rank=measured(1, method="the resolved training file")))
+    return record.revised(peft=record.peft.revised(rank=measured(1, method=code("resolved_training_file"))))
 
 
 def with_another_seed(record: ModificationRecord) -> ModificationRecord:
@@ -430,7 +431,7 @@ FORGED_FACTS: dict[str, Value] = {
     "training_compute_flop": declared(1e24, "FLOP", by="the provider", at=NOW),
     "provider": declared("Meta", by="the provider", at=NOW),
     "params_total": measured(1, "parameters", method="counted", evidence=(Digest.of(b"x"),)),
-    "name": measured("another", method="name in this registry"),
+    "name": measured("another", method=code("name_in_registry")),
 }
 
 

@@ -28,6 +28,7 @@ from peft_registry.registry.use_cases.register import (
 from peft_registry.registry.use_cases.register_product import Product, register_product
 from peft_registry.registry.use_cases.sign_log import sign_log
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Parent
 from peft_registry.schemas.merge import MergeRecord
@@ -221,7 +222,7 @@ def _of_one_part(record: ModificationRecord) -> ModificationRecord:
 
 
 def _with_few_rows(record: ModificationRecord) -> ModificationRecord:
-    data = record.data[0].revised(n_points=derived(1, "rows", method="selections with one digest once"))
+    data = record.data[0].revised(n_points=derived(1, "rows", method=code("selections_once", counts=[])))
     return with_assessment(record.revised(data=(data, *record.data[1:])))
 
 
