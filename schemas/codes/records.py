@@ -21,7 +21,6 @@ RECORD_CODES: dict[str, Meaning] = {
     ),
     # --- what people stated, and why a record stands in place of another ---
     "stated_unknown": Meaning.of("{said} (stated by {by})", said="text", by="text"),
-    "nobody_stated": Meaning.of("nobody has stated it"),
     "stated_in_old_facts": Meaning.of(
         "stated in the facts of an old record by {by}, and not signed by a person: {answer}", by="text", answer="text"
     ),
