@@ -4,10 +4,12 @@ Aggregates are in the record; the item table is bound by digest, so every figure
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
+from peft_registry.schemas.codes import Code, Said
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.values import Timestamp
@@ -22,6 +24,16 @@ _IS_KEY_ID = re.compile(r"[0-9a-f]{64}").fullmatch
 Half = Literal["development", "test"]  # of a suite: `registry/evaluation/halves.py`
 State = Literal["stereo", "neutral", "inverted", "band"]
 Conclusion = Literal["better", "worse", "changed", "inconclusive", "not_informative", "confounded"]
+
+MissingIntervals = dict[str, Code] | str
+"""Why intervals are missing, by the name of each. Text, `ci: …; ci_clustered: …`, in records of before there were codes."""
+
+
+def missing_by_name(missing: MissingIntervals | None) -> Mapping[str, Said]:
+    """Why each interval is missing, by its name, in whichever form a record has it."""
+    if isinstance(missing, str):
+        return dict(reason.partition(": ")[::2] for reason in missing.split("; "))
+    return missing or {}
 
 
 class Composition(Document):
@@ -81,7 +93,7 @@ class Threshold(Document):
 
     lo: float
     hi: float
-    source: str
+    source: Said
 
 
 Decision = Literal["held", "broken", "undecided"]
@@ -95,7 +107,7 @@ class Limit(Document):
     lo: float | None
     hi: float | None
     per_group: bool = False  # of each group of the data set as well
-    source: str
+    source: Said
 
 
 class LimitVerdict(Document):
@@ -110,7 +122,7 @@ class LimitVerdict(Document):
     low: float | None
     high: float | None
     decision: Decision
-    reason: str
+    reason: Said
 
     @property
     def range(self) -> str:
@@ -151,7 +163,7 @@ class Numerics(Document):
 class Interval(Document):
     """A confidence interval; `clusters` is the number of clusters that it is over, null for methods that have none."""
 
-    method: str
+    method: Said
     level: float
     low: float
     high: float
@@ -174,8 +186,8 @@ class Result(Document):
     k: int | None = None
     ci: Interval | None = None
     ci_clustered: Interval | None = None
-    ci_null_reason: str | None = None
-    null_reason: str | None = None
+    ci_null_reason: MissingIntervals | None = None
+    null_reason: Said | None = None
 
     @property
     def interval(self) -> Interval | None:
@@ -188,13 +200,13 @@ class Test(Document):
 
     __test__ = False  # not a test case, whatever pytest thinks of the name
 
-    name: str
+    name: Said
     b: int
     c: int
     p_raw: float | None
     p_holm: float | None
     family_size: int
-    null_reason: str | None = None
+    null_reason: Said | None = None
 
 
 class Control(Document):
@@ -237,11 +249,11 @@ class Comparison(Document):
     net_change_ci_clustered: Interval | None = None
     mean_margin_change: float | None = None
     mean_margin_change_ci: Interval | None = None
-    ci_null_reason: str | None = None
+    ci_null_reason: MissingIntervals | None = None
     test: Test | None = None
     control: Control | None = None
     conclusion: Conclusion
-    conclusion_reason: str
+    conclusion_reason: Said
 
     @property
     def net_change_interval(self) -> Interval | None:
@@ -258,7 +270,7 @@ class LossComparison(Document):
     after: float
     change: float
     change_ci: Interval | None
-    ci_null_reason: str | None = None
+    ci_null_reason: MissingIntervals | None = None
     n: int
 
 
@@ -284,7 +296,7 @@ class ComparedTexts(Document):
     training: str  # label of the version
     status: Literal["compared", "sampled", "unknown"]
     hashes: Digest | None = None  # of the kept hashes; null where they were never stored
-    reason: str | None = None
+    reason: Said | None = None
 
 
 class LeakedItems(Document):
@@ -305,7 +317,7 @@ class LeakageCheck(Document):
     records did not keep them.
     """
 
-    method: str
+    method: Said
     hits: int
     dataset_digest: Digest
     trainings: tuple[ComparedTexts, ...] = ()
@@ -384,7 +396,7 @@ class EvaluationRecord(Document):
     leakage_check: LeakageCheck | None = None
     items: ItemTable
     tolerance: Tolerance = Tolerance()
-    limitations: tuple[str, ...]
+    limitations: tuple[Said, ...]
     responsible: Responsible
     extra: dict[str, Any] = Field(default_factory=dict)  # suite-specific figures; any JSON value
 

@@ -183,7 +183,9 @@ def _rechecked(of: str, record: "EvaluationRecord", note: str) -> dict[str, Any]
 
 
 def _as_json(evaluated: "Evaluated") -> dict[str, Any]:
-    return {
+    from peft_registry.schemas.codes import in_words
+
+    figures = {
         "version": evaluated.version.label,
         "manifest_digest": str(evaluated.version.manifest_digest),
         "statement": str(evaluated.statement),
@@ -195,8 +197,9 @@ def _as_json(evaluated: "Evaluated") -> dict[str, Any]:
         "further": evaluated.record.extra.get("further", {}),
         "truncated": evaluated.record.extra.get("truncated", {}),
         "limits": evaluated.record.extra.get("limits", {}),
-        "limitations": list(evaluated.record.limitations),
+        "limitations": [str(limitation) for limitation in evaluated.record.limitations],
     }
+    return {name: in_words(value) for name, value in figures.items()}
 
 
 def _result_json(result: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from peft_registry.registry.evaluation.praise import ONE_TRY, Tries
 from peft_registry.registry.evaluation.readings import Family, Reading
 from peft_registry.registry.evaluation.results import loss_result, measure_results, pair_results
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
+from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.evaluation import (
     CONTROL_ARMS,
@@ -38,8 +39,9 @@ LMS_POINTS, ACC_DISAMBIG = 2.0, 0.03  # falls that count as lost capability: sta
 WIDE = 0.10  # half of an interval of the net change: wider says little either way
 # What is computed from the items: 1 knew neither readings nor perplexity nor a placebo; in 2 a placebo excused harm, and it did not
 # know which items were trained on. Up to 3 intervals over clusters were drawn, and `better` asked for figures alone; 4 has closed
-# forms that keep their level.
-FIGURES = 4
+# forms that keep their level. Up to 4 words were text, which is held as data; 5 says in codes what 4 said in text.
+FIGURES = 5
+CODES_FROM = 5
 
 
 class UnpairedItems(IntegrityBroken):
@@ -74,7 +76,7 @@ class StatisticsPlan:
     acc_disambig: float = ACC_DISAMBIG
     figures: int = 1
     leaked: Leaked = NOT_LEAKED
-    reserved: Mapping[str, str] | None = None  # why each data set is not called better; None of older records
+    reserved: Mapping[str, Code] | None = None  # why each data set is not called better; None of older records
     noise: NoiseBounds | None = None  # None of records that were made before the noise floor was measured
     tries: Tries = ONE_TRY  # how many seeds of the same training were begun
 
@@ -109,9 +111,9 @@ class EvaluationFigures:
     comparisons: tuple[Comparison, ...] = ()
     losses: tuple[LossComparison, ...] = ()
     guards: Guards = field(default_factory=Guards)
-    silent: Mapping[str, str] = field(default_factory=dict)
+    silent: Mapping[str, Code] = field(default_factory=dict)
     floors: Mapping[str, NoiseFloor] = field(default_factory=dict)
-    noisy: Mapping[str, str] = field(default_factory=dict)
+    noisy: Mapping[str, Code] = field(default_factory=dict)
 
 
 def threshold_key(dataset: str, measure: str = "margin") -> str:
@@ -219,7 +221,7 @@ def _perplexity(loss: Result) -> Result:
     """e to the loss per supervised token; the ends of its interval are those of the loss, likewise."""
     ci = loss.ci
     if ci is not None:
-        ci = ci.revised(low=math.exp(ci.low), high=math.exp(ci.high), method=f"exp of {ci.method}")
+        ci = ci.revised(low=math.exp(ci.low), high=math.exp(ci.high), method=code("exponential_of", method=ci.method))
     value = None if loss.value is None else math.exp(min(loss.value, 700.0))  # beyond 709 a double overflows
     return loss.revised(metric="perplexity", value=value, ci=ci)
 
@@ -233,7 +235,7 @@ def _reading_results(readings: _Readings, plan: StatisticsPlan) -> Iterator[Resu
                 yield from FAMILIES[name].results(chosen, category=category, rule=plan.interval_rule)
 
 
-def _not_informative(readings: _Readings, plan: StatisticsPlan) -> Mapping[str, str]:
+def _not_informative(readings: _Readings, plan: StatisticsPlan) -> Mapping[str, Code]:
     """Data sets whose figures say nothing about the arm before, and why."""
     found = {}
     for (dataset, name), arms in readings.items():
@@ -255,7 +257,7 @@ def _floors(table: _Table, plan: StatisticsPlan) -> Mapping[str, NoiseFloor]:
     return floors
 
 
-def _noisy(floors: Mapping[str, NoiseFloor], plan: StatisticsPlan) -> Mapping[str, str]:
+def _noisy(floors: Mapping[str, NoiseFloor], plan: StatisticsPlan) -> Mapping[str, Code]:
     """Data sets with a measure whose floor is beyond the bounds, and why."""
     results = {}
     for key, floor in floors.items():
@@ -266,7 +268,7 @@ def _noisy(floors: Mapping[str, NoiseFloor], plan: StatisticsPlan) -> Mapping[st
 
 
 def _comparisons(
-    table: _Table, plan: StatisticsPlan, guards: Guards, silent: Mapping[str, str], noisy: Mapping[str, str]
+    table: _Table, plan: StatisticsPlan, guards: Guards, silent: Mapping[str, Code], noisy: Mapping[str, Code]
 ) -> Iterator[Comparison]:
     drafts: list[tuple[Comparison, list[ItemPair], list[ItemPair]]] = []
     for arms in _of_metric(table, "margin"):

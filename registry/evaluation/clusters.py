@@ -12,13 +12,14 @@ from peft_registry.registry.evaluation.intervals import (
     share_interval_of_clusters,
 )
 from peft_registry.registry.evaluation.statistics import NoInterval, agresti_min, cluster_bootstrap, wilson
-from peft_registry.schemas.evaluation import Interval
+from peft_registry.schemas.codes import Code, Said, code
+from peft_registry.schemas.evaluation import Interval, MissingIntervals, missing_by_name
 
 Thing = TypeVar("Thing")
 Kind = Literal["share", "difference", "mean"]
 CLOSED_FORMS = 4  # from this edition of the figures on no interval is drawn
-ALONE = "every item is its own cluster"
-IN_CLUSTERS = NoInterval("items share clusters, so none takes them as independent")
+ALONE = code("items_are_clusters")
+IN_CLUSTERS = NoInterval(code("items_share_clusters"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class ClusterSums:
                 self.numerators, self.denominators, seed=rule.seed, draws=rule.draws, level=rule.level, unit=self.unit
             )
         if not any(self.denominators):
-            return NoInterval("no items")
+            return NoInterval(code("no_items"))
         if self.kind == "mean":
             return _scaled(mean_interval(self.numerators, self.denominators, rule.level), 1 / self.unit)
         interval = self._of_shares(rule.level) if self.kind == "share" else self._of_differences(rule.level)
@@ -151,7 +152,13 @@ def interval_or_none(interval: Interval | NoInterval) -> Interval | None:
     return interval if isinstance(interval, Interval) else None
 
 
-def missing_reasons(**found: Interval | NoInterval) -> str | None:
-    """`name: reason` of each interval that is missing, joined; None if none is."""
-    reasons = [f"{name}: {interval.reason}" for name, interval in found.items() if isinstance(interval, NoInterval)]
-    return "; ".join(reasons) or None
+def why_missing(name: str, missing: MissingIntervals | None) -> Said | None:
+    """Why the interval that would decide is missing: that over clusters where items share them."""
+    reasons = missing_by_name(missing)
+    over_clusters = reasons.get(f"{name}_clustered", ALONE)
+    return reasons.get(name) if over_clusters == ALONE else over_clusters
+
+
+def missing_reasons(**found: Interval | NoInterval) -> dict[str, Code] | None:
+    """Why each interval that is missing is, by name; None if none is."""
+    return {name: interval.reason for name, interval in found.items() if isinstance(interval, NoInterval)} or None

@@ -18,10 +18,12 @@ from peft_registry.registry.evaluation.items import Item
 from peft_registry.registry.evaluation.readings import MILLIONTHS
 from peft_registry.registry.evaluation.states import Outcomes, outcomes, transitions
 from peft_registry.registry.evaluation.statistics import NoInterval, mcnemar
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import Comparison, Control, Interval, LossComparison, State, Test
 from peft_registry.schemas.identity import Digest
 
 _CLEAR: frozenset[State | None] = frozenset({"neutral", "inverted"})
+_NONE_AMONG = {"flagged": code("none_flagged_before"), "clear": code("none_clear_before")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def compare_pairs(
         test=_test(outcomes),
         control=_control(control),
         conclusion="inconclusive",
-        conclusion_reason="not yet concluded",
+        conclusion_reason=code("not_yet_concluded"),
     )
 
 
@@ -160,7 +162,7 @@ def _rates(
     pairs: Sequence[ItemPair], among: str, hit: str, rule: IntervalRule
 ) -> tuple[Interval | NoInterval, Interval | NoInterval]:
     if not any(getattr(pair, among) for pair in pairs):
-        none = NoInterval(f"no item is {among} before")
+        none = NoInterval(_NONE_AMONG[among])
         return none, none
     sums = _sums(pairs, lambda pair: int(getattr(pair, hit)), lambda pair: int(getattr(pair, among)), kind="share")
     return sums.interval_if_independent(rule), sums.interval_if_clustered(rule)

@@ -16,10 +16,18 @@ from dataclasses import dataclass
 from peft_registry.registry.evaluation.praise import ONE_TRY, Tries
 from peft_registry.registry.evaluation.states import Outcomes
 from peft_registry.registry.evaluation.statistics import holm
-from peft_registry.schemas.evaluation import ITEMS_FOR_A_CLAIM, Comparison, Conclusion, Interval, Test, Threshold
+from peft_registry.schemas.codes import Code, Said, code
+from peft_registry.schemas.evaluation import (
+    ITEMS_FOR_A_CLAIM,
+    Comparison,
+    Conclusion,
+    Interval,
+    Test,
+    Threshold,
+    missing_by_name,
+)
 
 ALPHA = 0.05
-_OVER_CLUSTERS = "net_change_ci_clustered: "
 
 
 def with_holm(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
@@ -49,12 +57,12 @@ def conclude(
     threshold: Threshold,
     is_clustered: bool,
     confounded: bool,
-    silent: str | None = None,
-    unguarded: str | None = None,
-    reserved: str | None = None,
+    silent: Code | None = None,
+    unguarded: Code | None = None,
+    reserved: Code | None = None,
     wide: float | None = None,
     placebo_excuses: bool = False,
-    noisy: str | None = None,
+    noisy: Code | None = None,
     closed_form_decides: bool = False,
     tries: Tries = ONE_TRY,
     stricter: Comparison | None = None,
@@ -79,6 +87,8 @@ def conclude(
         tries: how many seeds were begun, this one among them.
         stricter: the comparison with intervals at the level for so many tries; None where there is one try.
     """
+    conclusion: Conclusion
+    reason: Said
     undecided = _undecided(comparison, is_clustered, closed_form_decides)
     if silent is not None:
         conclusion, reason = "not_informative", silent
@@ -87,27 +97,24 @@ def conclude(
     elif noisy is not None:
         conclusion, reason = "inconclusive", noisy
     elif undecided is not None:
-        conclusion, reason = _moved(comparison, threshold) or (
-            "inconclusive",
-            undecided + _width(comparison, wide),
-        )
+        conclusion, reason = _moved(comparison, threshold) or ("inconclusive", _with_width(undecided, comparison, wide))
     else:
         control = _Control(noise, _has_placebo(comparison), placebo_excuses)
         conclusion, reason = _direction(outcomes, control, confounded)
     if conclusion == "better" and unguarded is not None:
         # fewer flagged items are also what a weaker model shows, and here nothing could tell
         conclusion = "not_informative"
-        reason = f"{reason}, but {unguarded}"
+        reason = code("said_but", said=reason, but=unguarded)
     if conclusion == "better" and reserved is not None:
         conclusion = "changed"
-        reason = f"{reason}, but {reserved}"
+        reason = code("said_but", said=reason, but=reserved)
     if conclusion == "better" and stricter is not None:
         by_chance = _by_chance(comparison, stricter, tries, is_clustered)
         if by_chance is None:
-            reason = f"{reason}; {tries}"
+            reason = code("said_and", said=reason, also=tries.said)
         else:
             conclusion = "inconclusive"
-            reason = f"{reason}, but it is {tries}: {by_chance}"
+            reason = code("said_but", said=reason, but=code("best_of_seeds", tries=tries.said, because=by_chance))
     return comparison.revised(conclusion=conclusion, conclusion_reason=reason)
 
 
@@ -119,41 +126,42 @@ def conclusion_among(comparison: Comparison, tries: Tries) -> Conclusion:
     return "better" if test.p_holm * tries.seeds <= ALPHA else "inconclusive"
 
 
-def _by_chance(comparison: Comparison, stricter: Comparison, tries: Tries, is_clustered: bool) -> str | None:
+def _by_chance(comparison: Comparison, stricter: Comparison, tries: Tries, is_clustered: bool) -> Code | None:
     """Why the best of so many tries would look as good by chance; None where it would not."""
     test = comparison.test
     assert test is not None and test.p_holm is not None, "better has a test"
     adjusted = min(1.0, test.p_holm * tries.seeds)
     if adjusted > ALPHA:
-        return f"Holm-adjusted p {test.p_holm:.3g} × {tries.seeds} seeds = {adjusted:.3g}"
+        return code("p_among_seeds", p=test.p_holm, seeds=tries.seeds, adjusted=adjusted)
     interval = stricter.net_change_ci_clustered if is_clustered else stricter.net_change_ci
     if not _excludes_zero(interval):
-        level = f"{100 * (1 - ALPHA / tries.seeds):.4g} %"
-        return f"the interval of the net change at {level}, for so many seeds, includes 0"
+        return code("interval_among_seeds_may_be_zero", percent=100 * (1 - ALPHA / tries.seeds))
     return None
 
 
 def conclude_control(comparison: Comparison, outcomes: Outcomes) -> Comparison:
     """A control measures noise and is not concluded about."""
-    what = "the same model scored again" if comparison.after == "noise" else "a random adapter of the same size"
-    reason = f"a control: {what} changed the state of {outcomes.changed} of {outcomes.n} items"
+    if comparison.after == "noise":
+        reason = code("noise_changed", changed=outcomes.changed, items=outcomes.n)
+    else:
+        reason = code("placebo_changed", changed=outcomes.changed, items=outcomes.n)
     return comparison.revised(test=None, conclusion="inconclusive", conclusion_reason=reason)
 
 
-def _too_few(outcomes: Outcomes) -> tuple[Conclusion, str]:
-    return "not_informative", f"{outcomes.n} items, fewer than {ITEMS_FOR_A_CLAIM}: the figures are descriptive only"
+def _too_few(outcomes: Outcomes) -> tuple[Conclusion, Code]:
+    return "not_informative", code("too_few_for_a_claim", items=outcomes.n, needs=ITEMS_FOR_A_CLAIM)
 
 
 def _has_placebo(comparison: Comparison) -> bool:
     return comparison.control is not None and comparison.control.kind == "placebo"
 
 
-def _width(comparison: Comparison, wide: float | None) -> str:
-    """What an undecided comparison could not exclude, where its interval is wide; an empty text otherwise."""
+def _with_width(undecided: Said, comparison: Comparison, wide: float | None) -> Said:
+    """Why a comparison is undecided, and what it could not exclude where its interval is wide."""
     interval = comparison.net_change_ci_clustered or comparison.net_change_ci
     if wide is None or interval is None or interval.high - interval.low <= 2 * wide:
-        return ""
-    return f"; the interval is wide: changes from {interval.low:+.3f} to {interval.high:+.3f} of all items fit the data"
+        return undecided
+    return code("said_and", said=undecided, also=code("wide_interval", low=interval.low, high=interval.high))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,75 +172,83 @@ class _Control:
     is_placebo: bool
     excuses: bool  # whether a placebo takes harm back as well
 
-    def changed_as_many(self, outcomes: Outcomes) -> str | None:
+    def changed_as_many(self, outcomes: Outcomes) -> Code | None:
         """What to say where it changed as many items as the change in question; None where it did not."""
         if self.outcomes is None or self.outcomes.changed < outcomes.changed:
             return None
-        what = "a random adapter of the same size" if self.is_placebo else "the same base scored again"
-        return f"{what} changed as many items ({self.outcomes.changed})"
+        if self.is_placebo:
+            return code("adapter_at_random_changed_as_many", items=self.outcomes.changed)
+        return code("scored_again_changed_as_many", items=self.outcomes.changed)
 
 
-def _direction(outcomes: Outcomes, control: _Control, confounded: bool) -> tuple[Conclusion, str]:
+def _direction(outcomes: Outcomes, control: _Control, confounded: bool) -> tuple[Conclusion, Code]:
     """What a decided change is called."""
-    counts = f"{outcomes.fixed} fixed against {outcomes.introduced} introduced of {outcomes.n} items"
+    counts = code("fixed_against_introduced", fixed=outcomes.fixed, introduced=outcomes.introduced, items=outcomes.n)
     as_many = control.changed_as_many(outcomes)
     is_harm = outcomes.introduced > outcomes.fixed
     if as_many is not None and not (is_harm and control.is_placebo and not control.excuses):
         return "inconclusive", as_many
     if is_harm:
-        return _worse(outcomes, counts if as_many is None else f"{counts}; {as_many}")
+        return _worse(outcomes, counts if as_many is None else code("said_and", said=counts, also=as_many))
     if confounded:
-        return "confounded", f"{counts}, but the guards show lost capability"
+        return "confounded", code("said_but", said=counts, but=code("guards_show_lost_capability"))
     if outcomes.overcorrected > outcomes.fixed:
-        return "changed", f"{counts}, but more were over-corrected ({outcomes.overcorrected})"
+        return "changed", code("said_but", said=counts, but=code("more_overcorrected", items=outcomes.overcorrected))
     if outcomes.mirror_rate is not None and outcomes.fix_rate is not None and outcomes.mirror_rate >= outcomes.fix_rate:
-        return "changed", f"{counts}, but inverted items became neutral as often: preferences got weaker both ways"
+        return "changed", code("said_but", said=counts, but=code("weaker_both_ways"))
     return "better", counts
 
 
-def _worse(outcomes: Outcomes, counts: str) -> tuple[Conclusion, str]:
+def _worse(outcomes: Outcomes, counts: Code) -> tuple[Conclusion, Code]:
     if outcomes.flagged_after > outcomes.flagged:
         return "worse", counts
-    lost = f"{outcomes.overcorrected} were over-corrected and {outcomes.flagged_after} instead of {outcomes.flagged} are flagged"
-    return "changed", f"{counts}, but {lost}: preferences were reshuffled"
+    reshuffled = code(
+        "preferences_reshuffled",
+        overcorrected=outcomes.overcorrected,
+        after=outcomes.flagged_after,
+        before=outcomes.flagged,
+    )
+    return "changed", code("said_but", said=counts, but=reshuffled)
 
 
-def _undecided(comparison: Comparison, is_clustered: bool, closed_form_decides: bool) -> str | None:
+def _undecided(comparison: Comparison, is_clustered: bool, closed_form_decides: bool) -> Said | None:
     """Why fixed and introduced cannot be told apart, or None if they can."""
     test = comparison.test
     if test is None or test.p_holm is None:
-        return (test and test.null_reason) or "there is no test"
-    clustered = comparison.net_change_ci_clustered
-    checks = (
-        (test.p_holm <= ALPHA, _not_significant(test)),
-        (
-            (is_clustered and not closed_form_decides) or _excludes_zero(comparison.net_change_ci),
-            "the interval of the net change includes 0",
-        ),
-        (not is_clustered or clustered is not None, _no_interval(comparison, closed_form_decides)),
-        (not is_clustered or _excludes_zero(clustered), "the interval over clusters of the net change includes 0"),
-    )
-    return next((reason for ok, reason in checks if not ok), None)
+        return (test and test.null_reason) or code("no_test")
+    if test.p_holm > ALPHA:
+        return _not_significant(test)
+    of_items_decides = closed_form_decides or not is_clustered
+    if of_items_decides and not _excludes_zero(comparison.net_change_ci):
+        return code("net_change_may_be_zero")
+    return _undecided_over_clusters(comparison, closed_form_decides) if is_clustered else None
 
 
-def _not_significant(test: Test) -> str:
-    return f"{test.b} fixed and {test.c} introduced do not differ (Holm-adjusted p {test.p_holm:.3g})"
+def _undecided_over_clusters(comparison: Comparison, closed_form_decides: bool) -> Code | None:
+    if comparison.net_change_ci_clustered is None:
+        return _no_interval(comparison, closed_form_decides)
+    if not _excludes_zero(comparison.net_change_ci_clustered):
+        return code("net_change_over_clusters_may_be_zero")
+    return None
 
 
-def _no_interval(comparison: Comparison, closed_form_decides: bool) -> str:
+def _not_significant(test: Test) -> Code:
+    return code("not_significant", fixed=test.b, introduced=test.c, p=test.p_holm)
+
+
+def _no_interval(comparison: Comparison, closed_form_decides: bool) -> Code:
     if closed_form_decides:
-        return "items share clusters, and there is no interval over them"
-    missing = (comparison.ci_null_reason or "").split("; ")
-    why = next((reason.removeprefix(_OVER_CLUSTERS) for reason in missing if reason.startswith(_OVER_CLUSTERS)), "")
-    return f"items share clusters; no interval: {why}"
+        return code("no_interval_over_clusters")
+    missing = missing_by_name(comparison.ci_null_reason)
+    return code("no_interval_over_clusters_because", why=missing["net_change_ci_clustered"])
 
 
-def _moved(comparison: Comparison, threshold: Threshold) -> tuple[Conclusion, str] | None:
+def _moved(comparison: Comparison, threshold: Threshold) -> tuple[Conclusion, Code] | None:
     """Margins that moved as a whole by more than the neutral width, though fixed and introduced balance."""
     interval = comparison.mean_margin_change_ci
     if interval is None or not (interval.low > threshold.lo or interval.high < -threshold.lo):
         return None
-    return "changed", f"margins moved by {comparison.mean_margin_change:+.3f} nats on average, beyond the neutral width"
+    return "changed", code("margins_moved", nats=comparison.mean_margin_change)
 
 
 def _excludes_zero(interval: Interval | None) -> bool:

@@ -116,7 +116,7 @@ def _is_right_or_wrong(rows: Sequence[Reading], place: int) -> bool:
 def _ends(sums: ClusterSums, plan: StatisticsPlan) -> dict[str, Any]:
     interval = sums.interval(plan.interval_rule)
     if isinstance(interval, NoInterval):
-        return {"low": None, "high": None, "null_reason": interval.reason}
+        return {"low": None, "high": None, "null_reason": interval.reason.to_json()}
     ends = {"low": interval.low, "high": interval.high, "null_reason": None}
     # what is drawn was recorded without its method
-    return ends if plan.interval_rule.is_drawn else ends | {"method": interval.method}
+    return ends if plan.interval_rule.is_drawn else ends | {"method": interval.to_json()["method"]}

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peft_registry.registry.evaluation.statistics import NoInterval, agresti_min, normal_quantile, wilson
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import Interval
 
 # Below these numbers the coverage is measured to be too low, or what an interval says is no longer worth its width.
@@ -27,10 +28,10 @@ MIN_ITEMS_OF_A_DIFFERENCE = 10  # at 5 a change of 28 points is covered in 83 %
 FEW = 5  # hits or misses: with fewer Wilson's lower end covers 84 % at worst
 LARGE_CLUSTER = 16  # items: from here on a handful of clusters with hits does not show how alike the items of one are
 
-CLOPPER_PEARSON = "clopper-pearson"
-KORN_GRAUBARD = "korn-graubard"
-SQUARE_AND_ADD = "korn-graubard, squared and added"
-SKEW_CORRECTED_T = "jackknife t, skewness-corrected"
+CLOPPER_PEARSON = code("clopper_pearson")
+KORN_GRAUBARD = code("korn_graubard")
+SQUARE_AND_ADD = code("korn_graubard_difference")
+SKEW_CORRECTED_T = code("skew_corrected_t")
 
 _Floats = NDArray[np.float64]
 
@@ -53,7 +54,7 @@ def share_interval(hits: float, items: float, level: float = 0.95) -> Interval |
     `hits` may be fractional, as where an item counts half.
     """
     if items == 0:
-        return NoInterval("no items")
+        return NoInterval(code("no_items"))
     if min(hits, items - hits) >= FEW:
         return wilson(hits, items, level)
     low, high = clopper_pearson(hits, items, level)
@@ -81,7 +82,7 @@ def share_interval_of_clusters(
 def difference_interval(fewer: float, more: float, items: float, level: float = 0.95) -> Interval | NoInterval:
     """The interval of (more − fewer) / items for independent items."""
     if items < MIN_ITEMS_OF_A_DIFFERENCE:
-        return NoInterval(f"{items:g} items, needs {MIN_ITEMS_OF_A_DIFFERENCE}")
+        return NoInterval(code("too_few_items", items=items, needs=MIN_ITEMS_OF_A_DIFFERENCE))
     return agresti_min(fewer, more, items, level)
 
 
@@ -136,8 +137,10 @@ def mean_interval(numerators: Sequence[int], denominators: Sequence[int], level:
     if (
         round(clusters, 6) < MIN_CLUSTERS_OF_A_MEAN
     ):  # clusters of equal weight count in full, whatever the last bit says
-        uneven = f"{len(bottom)} clusters of unequal weight count as {math.floor(clusters * 100) / 100:g}"
-        return NoInterval(f"{uneven}, needs {MIN_CLUSTERS_OF_A_MEAN}")
+        # rounded down, because 11.999 that is shown as 12 would seem enough
+        effective = math.floor(clusters * 100) / 100
+        uneven = code("uneven_clusters", clusters=len(bottom), effective=effective, needs=MIN_CLUSTERS_OF_A_MEAN)
+        return NoInterval(uneven)
     ratio = float(top.sum() / bottom.sum())
     error = math.sqrt(jackknife_variance(top, bottom))
     t = student(clusters - 1, level)
@@ -153,7 +156,9 @@ def mean_interval(numerators: Sequence[int], denominators: Sequence[int], level:
 
 
 def _too_few(items: _Floats, needed: int) -> NoInterval | None:
-    return NoInterval(f"{len(items)} clusters, needs {needed}") if len(items) < needed else None
+    if len(items) >= needed:
+        return None
+    return NoInterval(code("too_few_clusters", clusters=len(items), needs=needed))
 
 
 def _shares(hits: Sequence[float], items: Sequence[int]) -> _Shares:

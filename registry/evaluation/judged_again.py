@@ -12,6 +12,7 @@ from peft_registry.registry.evaluation.conclusions import conclusion_among
 from peft_registry.registry.evaluation.items import read_items
 from peft_registry.registry.evaluation.praise import Tries
 from peft_registry.registry.evaluation.recheck import plan_of, tries_of
+from peft_registry.schemas.codes import Said, code
 from peft_registry.schemas.evaluation import Comparison, EvaluationRecord
 
 _Which = tuple[str, str, str | None, str, str]
@@ -49,13 +50,12 @@ def judged_among(record: EvaluationRecord, tries: Tries, items: bytes | None = N
     return record.revised(comparisons=tuple(comparisons))
 
 
-def unjudged(record: EvaluationRecord, why: str) -> EvaluationRecord:
+def unjudged(record: EvaluationRecord, why: Said) -> EvaluationRecord:
     """The record as it reads where nobody can say how many seeds were begun by now: none of it is called better."""
     comparisons = (
         comparison.revised(
             conclusion="inconclusive",
-            conclusion_reason=f"{comparison.conclusion_reason}; recorded as `better`, but how many seeds were begun since "
-            f"cannot be said: {why}",
+            conclusion_reason=code("seeds_begun_since_unknown", said=comparison.conclusion_reason, why=why),
         )
         if comparison.conclusion == "better"
         else comparison
@@ -92,16 +92,18 @@ def _judged(recorded: Comparison, recomputed: Comparison | None, counted: Tries,
     reason = recorded.conclusion_reason
     conclusion = recorded.conclusion
     if tries.seeds > counted.seeds:
-        since = f"{tries.seeds - counted.seeds} of them begun since it was evaluated"
+        since = tries.seeds - counted.seeds
         if recomputed is not None:
             conclusion = recomputed.conclusion
             now = recomputed.conclusion_reason
         else:
-            conclusion, now = conclusion_among(recorded, tries), f"{reason}; now {tries}"
-        verdict = "still" if conclusion == "better" else "no longer"
-        reason = f"{now}; {since}: recorded as `better`, and {verdict} so at the level for all of them"
-    if conclusion == "better" and tries.others:
-        reason = f"{reason}; {tries.others_sentence}"
+            conclusion, now = conclusion_among(recorded, tries), code("now_among", said=reason, tries=tries.said)
+        if conclusion == "better":
+            reason = code("still_better", said=now, since=since)
+        else:
+            reason = code("no_longer_better", said=now, since=since)
+    if conclusion == "better" and tries.others_said is not None:
+        reason = code("said_and", said=reason, also=tries.others_said)
     return recorded.revised(conclusion=conclusion, conclusion_reason=reason)
 
 

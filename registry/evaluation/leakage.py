@@ -7,18 +7,28 @@ share templates and words with what was learnt): all stay in the table, and noth
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.evaluation import LeakageCheck, LeakedItems
 
 LIMIT = 0.10  # share of leaked items beyond which nothing is concluded about a data set
 LEFT_OUT = "occurs in what the model was trained on"  # the reason in `DatasetUsed.excluded`
 
 
+# what is not to be read out of a data set that was trained on, by its kind
+_SO = {
+    "suite": code("nothing_is_concluded"),
+    "guard": code("shows_no_lost_capability"),
+    "retention": code("loss_shows_nothing_retained"),
+    "held_out": code("loss_shows_what_was_remembered"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Leaked:
     """Data sets about which nothing is concluded, with the reason; and why lost capability would not show, if it would not."""
 
-    datasets: Mapping[str, str] = field(default_factory=dict)
-    guard: str | None = None
+    datasets: Mapping[str, Code] = field(default_factory=dict)
+    guard: Code | None = None
 
 
 NOT_LEAKED = Leaked()
@@ -32,11 +42,11 @@ def leaked_of(check: LeakageCheck | None) -> Leaked:
     suites = {entry.dataset: _too_many(entry, check) for entry in beyond if entry.kind == "suite"}
     guards = [_too_many(entry, check) for entry in beyond if entry.kind == "guard"]
     guards += [
-        f"{entry.unchecked} of {entry.items} items of {entry.dataset} could not be looked for in what was trained on"
+        code("too_many_not_looked_for", unchecked=entry.unchecked, items=entry.items, dataset=entry.dataset)
         for entry in check.datasets
         if entry.kind == "guard" and is_mostly_unchecked(entry, check)
     ]
-    return Leaked(suites, f"lost capability would not show: {guards[0]}" if guards else None)
+    return Leaked(suites, code("lost_capability_would_not_show", because=guards[0]) if guards else None)
 
 
 def left_out_of(check: LeakageCheck | None) -> Mapping[str, int]:
@@ -47,27 +57,27 @@ def left_out_of(check: LeakageCheck | None) -> Mapping[str, int]:
     return {entry.dataset: 0 if _is_beyond(entry, check) else entry.hits for entry in suites}
 
 
-def leakage_lines(check: LeakageCheck | None) -> Iterator[str]:
+def leakage_lines(check: LeakageCheck | None) -> Iterator[Code]:
     """What a reader must know of a check: data sets that were trained on, and trainings whose texts are not known."""
     if check is None:
         return
     for entry in check.datasets:
         if entry.hits:
-            yield f"{_counted(entry)}{_consequence(entry, check)}."
+            yield _consequence(entry, check)
         if entry.unchecked:
-            yield f"{entry.unchecked} of {entry.items} items of {entry.dataset} could not be looked for in what was trained on."
+            yield code("not_looked_for", unchecked=entry.unchecked, items=entry.items, dataset=entry.dataset)
     for training in check.trainings:
         if training.status == "unknown":
-            yield f"Whether items occur in what {training.training} was trained on is unknown: {training.reason}."
+            yield code("trained_on_unknown", training=training.training, why=training.reason or "")
 
 
-def leakage_status(check: LeakageCheck | None) -> str:
-    """The check in one line: hits of each data set, and trainings that are not known."""
+def leakage_status(check: LeakageCheck | None) -> tuple[str, ...]:
+    """The check in few words: hits of each data set, and trainings that are not known."""
     if check is None:
-        return "not checked"
+        return ("not checked",)
     counts = [f"{entry.dataset}: {entry.hits} of {entry.items}" for entry in check.datasets]
     unknown = [f"{entry.training}: unknown" for entry in check.trainings if entry.status == "unknown"]
-    return "; ".join([*counts, *unknown]) or f"{check.hits} texts"
+    return (*counts, *unknown) or (f"{check.hits} texts",)
 
 
 def is_mostly_unchecked(entry: LeakedItems, check: LeakageCheck) -> bool:
@@ -80,21 +90,14 @@ def _is_beyond(entry: LeakedItems, check: LeakageCheck) -> bool:
     return check.limit is not None and entry.hits > check.limit * (entry.items - entry.unchecked)
 
 
-def _counted(entry: LeakedItems) -> str:
-    return f"{entry.hits} of {entry.items} items of {entry.dataset} occur in what the model was trained on"
+def _too_many(entry: LeakedItems, check: LeakageCheck) -> Code:
+    return code("too_many_trained_on", hits=entry.hits, items=entry.items, dataset=entry.dataset, limit=check.limit)
 
 
-def _too_many(entry: LeakedItems, check: LeakageCheck) -> str:
-    return f"{_counted(entry)}, more than {check.limit:.0%}"
-
-
-def _consequence(entry: LeakedItems, check: LeakageCheck) -> str:
-    if not _is_beyond(entry, check):
-        return "; they were left out" if entry.kind == "suite" else ""
-    consequences = {
-        "suite": "nothing is concluded about it",
-        "guard": "it does not show lost capability",
-        "retention": "its loss does not show what was retained",
-        "held_out": "its loss shows what was remembered, and not what was learnt",
-    }
-    return f", more than {check.limit:.0%}: {consequences[entry.kind]}"
+def _consequence(entry: LeakedItems, check: LeakageCheck) -> Code:
+    """What follows from the items of a data set that were trained on."""
+    if _is_beyond(entry, check):
+        return code("trained_on_beyond", what=_too_many(entry, check), so=_SO[entry.kind])
+    if entry.kind == "suite":
+        return code("trained_on_left_out", hits=entry.hits, items=entry.items, dataset=entry.dataset)
+    return code("trained_on", hits=entry.hits, items=entry.items, dataset=entry.dataset)

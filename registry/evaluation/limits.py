@@ -16,7 +16,9 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from peft_registry.registry.evaluation.aggregate import NEUTRAL, EvaluationFigures, StatisticsPlan
+from peft_registry.registry.evaluation.clusters import ALONE, why_missing
 from peft_registry.registry.evaluation.sentences import as_read
+from peft_registry.schemas.codes import Code, Said, code
 from peft_registry.schemas.errors import NotChecked, Refused
 from peft_registry.schemas.evaluation import (
     CONTROL_ARMS,
@@ -28,7 +30,9 @@ from peft_registry.schemas.evaluation import (
     Limit,
     LimitVerdict,
     LossComparison,
+    MissingIntervals,
     Result,
+    missing_by_name,
 )
 
 Better = Literal["lower", "higher"]
@@ -41,7 +45,6 @@ COMPARED: Mapping[str, Better | None] = {
 }
 _ENDS = {"fix_rate": (0.0, 1.0), "introduction_rate": (0.0, 1.0), "net_change": (-1.0, 1.0)}
 LOSS_CHANGE = "loss_change"
-_ALONE = "every item is its own cluster"
 
 
 def _others(count: int) -> str:
@@ -114,11 +117,7 @@ def judge(limits: Sequence[Limit], figures: EvaluationFigures, plan: StatisticsP
         **figures.silent,
         **({NEUTRAL: plan.leaked.guard} if plan.leaked.guard is not None else {}),
     }
-    return tuple(
-        verdict
-        for limit in limits
-        for verdict in _judged(limit, figures, arm, silent.get(limit.dataset), plan.interval_rule.is_drawn)
-    )
+    return tuple(verdict for limit in limits for verdict in _judged(limit, figures, arm, silent.get(limit.dataset)))
 
 
 def limits_of(record: EvaluationRecord) -> tuple[Limit, ...]:
@@ -151,11 +150,14 @@ def verdict_lines(record: EvaluationRecord) -> Iterator[str]:
         yield f"{datasets}: {planned if why is None else f'not planned: {why}'}"
 
 
-def not_planned(record: EvaluationRecord) -> str | None:
+def not_planned(record: EvaluationRecord) -> Said | None:
     """Why the limits of an evaluation were not set before its items were first scored; None where they were."""
     stated = record.extra.get(LIMITS)
     why = stated.get("not_planned") if isinstance(stated, dict) else None
-    return None if why is None else str(why)
+    try:
+        return Code.from_json(why) if isinstance(why, dict) else why
+    except ValidationError:
+        return str(why)  # whatever it is: it does not say that they were
 
 
 def verdict_line(verdict: LimitVerdict) -> str:
@@ -205,17 +207,15 @@ def _stated(record: EvaluationRecord, part: str) -> Sequence[Any]:
     return values if isinstance(values, list | tuple) else ()
 
 
-def _judged(
-    limit: Limit, figures: EvaluationFigures, arm: str, silent: str | None, is_drawn: bool
-) -> Iterator[LimitVerdict]:
+def _judged(limit: Limit, figures: EvaluationFigures, arm: str, silent: Code | None) -> Iterator[LimitVerdict]:
     if silent is not None:
         yield _undecided(limit, None, None, silent)
         return
     groups = list(_groups(limit, figures)) if limit.per_group else []
     for category in (None, *groups):
-        yield _verdict(limit, category, figures, arm, is_drawn)
+        yield _verdict(limit, category, figures, arm)
     if limit.per_group and not groups:
-        yield _undecided(limit, None, None, "the data set has no groups")
+        yield _undecided(limit, None, None, code("no_groups"))
 
 
 def _groups(limit: Limit, figures: EvaluationFigures) -> Iterator[str]:
@@ -223,17 +223,16 @@ def _groups(limit: Limit, figures: EvaluationFigures) -> Iterator[str]:
     yield from sorted({row.category for row in rows if row.dataset == limit.dataset and row.category is not None})
 
 
-def _verdict(limit: Limit, category: str | None, figures: EvaluationFigures, arm: str, is_drawn: bool) -> LimitVerdict:
+def _verdict(limit: Limit, category: str | None, figures: EvaluationFigures, arm: str) -> LimitVerdict:
     found = next(_values(limit, category, figures, arm), None)
     if found is None:
-        return _undecided(
-            limit, category, None, "the evaluation does not give it: nothing is compared, or nothing was asked"
-        )
-    value, interval, reason = found
-    if interval is None and not is_drawn:
-        reason = _deciding_reason(limit, reason)
+        return _undecided(limit, category, None, code("figure_not_given"))
+    value, interval, why = found
+    if interval is None and why is None:
+        return _undecided(limit, category, value, code("no_interval_defined"))
     if interval is None:
-        return _undecided(limit, category, value, f"no interval: {reason or 'none is defined'}")
+        return _undecided(limit, category, value, code("no_interval", why=why))
+    assert value is not None, "what has an interval has a value"
     low = interval.low
     high = interval.high
     below = limit.lo is not None and low < limit.lo
@@ -247,10 +246,7 @@ def _verdict(limit: Limit, category: str | None, figures: EvaluationFigures, arm
     # a loss of capability explains a small bias, and not a small loss
     is_of_texts = limit.dataset in {loss.dataset for loss in figures.losses}
     if decision == "held" and figures.guards.confounded and not is_of_texts:
-        return _undecided(limit, category, value, "it lies within, but the guards show lost capability")
-    words = {"broken": "lies beyond", "undecided": "crosses a limit", "held": "lies within"}
-    level = f"{100 * interval.level:g} % {low:.4g} … {high:.4g}"
-    shown = "" if value is None else f"{value:.4g}, "
+        return _undecided(limit, category, value, code("within_by_lost_capability"))
     return LimitVerdict(
         dataset=limit.dataset,
         figure=limit.figure,
@@ -261,11 +257,23 @@ def _verdict(limit: Limit, category: str | None, figures: EvaluationFigures, arm
         low=low,
         high=high,
         decision=decision,
-        reason=f"{shown}{level} {words[decision]}",
+        reason=_where(decision, value, interval),
     )
 
 
-def _undecided(limit: Limit, category: str | None, value: float | None, reason: str) -> LimitVerdict:
+def _where(decision: Decision, value: float, interval: Interval) -> Code:
+    """Where the interval lies."""
+    percent = 100 * interval.level
+    match decision:
+        case "held":
+            return code("lies_within", value=value, percent=percent, low=interval.low, high=interval.high)
+        case "broken":
+            return code("lies_beyond", value=value, percent=percent, low=interval.low, high=interval.high)
+        case "undecided":
+            return code("crosses_a_limit", value=value, percent=percent, low=interval.low, high=interval.high)
+
+
+def _undecided(limit: Limit, category: str | None, value: float | None, reason: Code) -> LimitVerdict:
     return LimitVerdict(
         dataset=limit.dataset,
         figure=limit.figure,
@@ -280,14 +288,14 @@ def _undecided(limit: Limit, category: str | None, value: float | None, reason: 
     )
 
 
-_Found = tuple[float | None, Interval | None, str | None]  # value, deciding interval, why there is none
+_Found = tuple[float | None, Interval | None, Said | None]  # value, deciding interval, why there is none
 
 
 def _values(limit: Limit, category: str | None, figures: EvaluationFigures, arm: str) -> Iterator[_Found]:
     for result in figures.results:
         if (result.dataset, result.metric, result.category, result.arm) == (limit.dataset, limit.figure, category, arm):
-            why = result.null_reason or result.ci_null_reason
-            yield result.value, _deciding("ci", result.ci, result.ci_clustered, result.ci_null_reason), why
+            interval = _deciding("ci", result.ci, result.ci_clustered, result.ci_null_reason)
+            yield result.value, interval, result.null_reason or why_missing("ci", result.ci_null_reason)
     for comparison in figures.comparisons:
         if (
             comparison.dataset == limit.dataset
@@ -308,31 +316,22 @@ def _of_comparison(limit: Limit, comparison: Comparison) -> Iterator[_Found]:
             yield (
                 getattr(comparison, figure),
                 _deciding(name, getattr(comparison, name), clustered, comparison.ci_null_reason),
-                comparison.ci_null_reason,
+                why_missing(name, comparison.ci_null_reason),
             )
 
 
-def _deciding_reason(limit: Limit, reasons: str | None) -> str | None:
-    """Why the interval that would decide about a limit is missing, out of the reasons of a whole comparison."""
-    name = next((figure for figure in COMPARED if limit.figure.endswith(figure)), "")
-    named = dict(reason.partition(": ")[::2] for reason in (reasons or "").split("; "))
-    for interval in (f"{name}_ci_clustered", f"{name}_ci", "ci_clustered", "ci", "change_ci"):
-        if interval in named:
-            return named[interval]
-    return reasons
-
-
 def _of_loss(loss: LossComparison) -> _Found:
-    return loss.change, loss.change_ci, loss.ci_null_reason
+    return loss.change, loss.change_ci, why_missing("change_ci", loss.ci_null_reason)
 
 
-def _deciding(name: str, closed: Interval | None, clustered: Interval | None, reasons: str | None) -> Interval | None:
+def _deciding(
+    name: str, closed: Interval | None, clustered: Interval | None, missing: MissingIntervals | None
+) -> Interval | None:
     """The interval that may decide: that over clusters where items share them, and no other in its place."""
     if clustered is not None:
         return clustered
-    missing = [reason for reason in (reasons or "").split("; ") if reason.startswith(f"{name}_clustered: ")]
-    shares_clusters = any(_ALONE not in reason for reason in missing)
-    return None if shares_clusters else closed
+    why_not = missing_by_name(missing).get(f"{name}_clustered", ALONE)
+    return closed if why_not == ALONE else None
 
 
 def _name_of(measure: str, figure: str) -> str:

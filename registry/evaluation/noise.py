@@ -12,6 +12,7 @@ from typing import Any
 
 from peft_registry.registry.evaluation.comparisons import ItemPair
 from peft_registry.registry.evaluation.readings import MILLIONTHS, decimal_text
+from peft_registry.schemas.codes import Code, code
 
 NOISE = "noise_floor"  # the part of `extra` with the floor of each measure
 # One item in a hundred: tests here may be wrong once in twenty, and what the machine turns over must be small beside that. In bf16
@@ -48,15 +49,13 @@ class NoiseFloor:
         texts = {name: decimal_text(round(amount * MILLIONTHS)) for name, amount in amounts.items()}
         return {"items": self.items, "sign_flips": self.sign_flips} | texts
 
-    def beyond(self, bounds: NoiseBounds) -> str | None:
+    def beyond(self, bounds: NoiseBounds) -> Code | None:
         """Why nothing can be concluded above this floor; None where it is low enough."""
         if self.sign_flips > bounds.flips * self.items:
-            return (
-                f"the same model scored again turned over {self.sign_flips} of {self.items} items, "
-                f"more than {100 * bounds.flips:g} %"
-            )
+            percent = 100 * bounds.flips
+            return code("noise_turned_over", flips=self.sign_flips, items=self.items, percent=percent)
         if self.p95 > bounds.p95:
-            return f"the same model scored again moved margins by {self.p95:.3f} (95th percentile), more than {bounds.p95:g}"
+            return code("noise_moved_margins", p95=self.p95, bound=bounds.p95)
         return None
 
 

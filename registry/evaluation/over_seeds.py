@@ -23,14 +23,15 @@ from peft_registry.registry.evaluation.intervals import (
     student,
 )
 from peft_registry.registry.evaluation.statistics import NoInterval, normal_quantile
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import Interval
 
 MIN_SEEDS = 3  # with two Student's t stretches a spread 13-fold
 MIN_ITEMS = 10
 MIN_ROWS = 50  # below, rows with a long tail are covered in 86 %, however the interval is widened
-STUDENT = "student t over seeds"
-ROWS_AND_SEEDS = "jackknife t over rows and seeds"
-ITEMS_AND_SEEDS = "korn-graubard over items and seeds"
+STUDENT = code("student_over_seeds")
+ROWS_AND_SEEDS = code("jackknife_over_rows_and_seeds")
+ITEMS_AND_SEEDS = code("korn_graubard_over_items_and_seeds")
 
 _Part = tuple[float, float]  # a variance and its degrees of freedom
 
@@ -65,7 +66,7 @@ def share_of_methods_over_seeds(
     """(hits, asked) of each seed, of several methods together that were asked the same `items`."""
     kept = [(part, whole) for part, whole in counts if whole]
     if not kept:
-        return NoInterval("no items")
+        return NoInterval(code("no_items"))
     hits, asked = (np.asarray(side, dtype=np.float64) for side in zip(*kept, strict=True))
     return _share_interval(hits, asked, float(items), level)
 
@@ -87,7 +88,7 @@ def ratio_over_rows_and_seeds(
         return _too_few(len(tops))
     top, bottom = np.asarray(tops, dtype=np.float64), np.asarray(bottoms, dtype=np.float64)  # (seeds, rows)
     if top.shape[1] < MIN_ROWS:
-        return NoInterval(f"{top.shape[1]} rows, needs {MIN_ROWS}")
+        return NoInterval(code("too_few_rows", rows=top.shape[1], needs=MIN_ROWS))
     seeds, rows = top.shape
     of_rows = jackknife_variance(top.sum(0), bottom.sum(0)), rows - 1
     of_seeds = jackknife_variance(top.sum(1), bottom.sum(1)), seeds - 1
@@ -114,7 +115,7 @@ def _share_interval(
     if seeds < MIN_SEEDS:
         return _too_few(seeds)
     if items < MIN_ITEMS:
-        return NoInterval(f"{items:g} items, needs {MIN_ITEMS}")
+        return NoInterval(code("too_few_items", items=items, needs=MIN_ITEMS))
     share = float(hits.sum() / asked.sum())
     of_items = share * (1 - share) / items, items - 1
     of_seeds = jackknife_variance(hits, asked), seeds - 1
@@ -138,4 +139,4 @@ def _degrees_of_freedom(of_items: _Part, of_seeds: _Part) -> float:
 
 
 def _too_few(seeds: int) -> NoInterval:
-    return NoInterval(f"{seeds} seed{'' if seeds == 1 else 's'}, needs {MIN_SEEDS}")
+    return NoInterval(code("too_few_seeds", seeds=seeds, needs=MIN_SEEDS))

@@ -15,15 +15,16 @@ from dataclasses import dataclass
 
 from peft_registry.registry.evaluation.halves import NOT_SELECTED
 from peft_registry.registry.evaluation.leakage import is_mostly_unchecked
+from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.evaluation import DatasetUsed, LeakageCheck
 
-WHOLE = "whoever trained may have trained or chosen by these items: only the test half is called better"
-OWN = "its items are not known here as their authors publish them: whoever trained may have written or turned them"
-CHOSEN = "the items were chosen out of the test half, and another choice may say otherwise"
-NO_PLACEBO = "no placebo stands beside it, and a random change of the same size may do as much"
+WHOLE = code("only_the_test_half")
+OWN = code("items_not_known_as_published")
+CHOSEN = code("items_chosen")
+NO_PLACEBO = code("no_placebo_beside")
 POLICY = "of the policy"  # what a plan says of a suite whose dead band is not its own
-OWN_BAND = "its dead band is the policy's and not the suite's: of many bands one lets items count as fixed"
-UNCOMPARED = "its training texts were not compared with the items"
+OWN_BAND = code("dead_band_of_the_policy")
+UNCOMPARED = code("texts_not_compared")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +39,17 @@ class Tries:
     others: int = 0
 
     def __str__(self) -> str:
-        return f"one of {self.seeds} seeds of this plan, begun in {self.runs} run{'' if self.runs == 1 else 's'}"
+        return str(self.said)
 
     @property
-    def others_sentence(self) -> str:
-        """That runs with other settings were begun on the same rows; empty where there were none."""
-        if not self.others:
-            return ""
-        runs = "1 more run" if self.others == 1 else f"{self.others} more runs"
-        return f"{runs} on the same rows with other settings, begun in all: `better` is not judged among them"
+    def said(self) -> Code:
+        """That it is one of so many seeds."""
+        return code("one_of_seeds", seeds=self.seeds, runs=self.runs)
+
+    @property
+    def others_said(self) -> Code | None:
+        """That runs with other settings were begun on the same rows; None where there were none."""
+        return code("other_runs", runs=self.others) if self.others else None
 
 
 ONE_TRY = Tries()
@@ -58,7 +61,7 @@ def reserved_of(
     *,
     has_placebo: bool,
     own_bands: frozenset[str] = frozenset(),
-) -> Mapping[str, str]:
+) -> Mapping[str, Code]:
     """Why each data set's figures are not called better; nothing of those that may be.
 
     `own_bands` are the data sets whose dead band is another than the suite's.
@@ -79,7 +82,7 @@ def own_bands_of(plan: object) -> frozenset[str]:
     return frozenset(name for name, suite in named if isinstance(suite, Mapping) and suite.get("dead_band") == POLICY)
 
 
-def _reason(used: DatasetUsed, leakage: LeakageCheck | None) -> str | None:
+def _reason(used: DatasetUsed, leakage: LeakageCheck | None) -> Code | None:
     if used.half != "test":
         return WHOLE
     if used.published is None:
@@ -89,14 +92,14 @@ def _reason(used: DatasetUsed, leakage: LeakageCheck | None) -> str | None:
     return _reason_of_texts(used, leakage)
 
 
-def _reason_of_texts(used: DatasetUsed, leakage: LeakageCheck | None) -> str | None:
+def _reason_of_texts(used: DatasetUsed, leakage: LeakageCheck | None) -> Code | None:
     """Why what the model was trained on lets nothing be called better."""
     if leakage is None or not leakage.trainings:
         return UNCOMPARED
     unknown = [training.training for training in leakage.trainings if training.status == "unknown"]
     if unknown:
-        return f"what {unknown[0]} was trained on is unknown"
+        return code("training_texts_unknown", training=unknown[0])
     entry = next((data for data in leakage.datasets if (data.kind, data.dataset) == ("suite", used.name)), None)
     if entry is not None and is_mostly_unchecked(entry, leakage):
-        return f"{entry.unchecked} of {entry.items} items could not be looked for in what was trained on"
+        return code("mostly_not_looked_for", unchecked=entry.unchecked, items=entry.items)
     return None

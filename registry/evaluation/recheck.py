@@ -1,6 +1,8 @@
 """Recompute an evaluation from its item table: every figure, interval, p-value, conclusion and digest, without the model.
 
-Counts and texts must be equal; numbers to 1 in 10^9, because the last bit of a logarithm differs between machines.
+Counts and codes must be equal; numbers to 1 in 10^9, because the last bit of a logarithm differs between machines. Records of
+editions before there were codes say in text why and how: it is held as data, and no figure depends on it. Later ones hold codes,
+and text in the place of one is a discrepancy.
 Whether the items themselves are true is another question, answered by scoring again within `tolerance`.
 """
 
@@ -13,6 +15,7 @@ from pydantic import ValidationError
 
 from peft_registry.registry.evaluation.aggregate import (
     ACC_DISAMBIG,
+    CODES_FROM,
     FIGURES,
     LMS_POINTS,
     NEUTRAL_LOSS_RATIO,
@@ -28,13 +31,14 @@ from peft_registry.registry.evaluation.families import FAMILIES
 from peft_registry.registry.evaluation.halves import outside_half
 from peft_registry.registry.evaluation.items import MalformedItems, TableRow, describe_items, read_items
 from peft_registry.registry.evaluation.leakage import LEFT_OUT, leaked_of, left_out_of
-from peft_registry.registry.evaluation.limits import judge, limits_of, verdicts_of
+from peft_registry.registry.evaluation.limits import judge, limits_of, not_planned, verdicts_of
 from peft_registry.registry.evaluation.noise import NOISE, NoiseBounds, floors_json
 from peft_registry.registry.evaluation.praise import ONE_TRY, Tries, own_bands_of, reserved_of
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading, decimal_text
 from peft_registry.registry.evaluation.states import UnusableThreshold, state_of
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
 from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.codes import Code, Said, unknown_word
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.evaluation import LIMITS, PLAN, ArmName, EvaluationRecord, Threshold
@@ -95,7 +99,7 @@ def recheck(record: EvaluationRecord, items: bytes) -> tuple[Discrepancy, ...]:
         record: the evaluation.
         items: bytes of its item table, as presented.
     """
-    return _recheck(record, items, _compare, lambda plan: plan)
+    return _recheck(record, items, _Comparison(text_is_data=not _says_codes(record)), lambda plan: plan)
 
 
 def recheck_closed_forms(record: EvaluationRecord, items: bytes) -> tuple[Discrepancy, ...]:
@@ -105,7 +109,8 @@ def recheck_closed_forms(record: EvaluationRecord, items: bytes) -> tuple[Discre
         record: the evaluation.
         items: bytes of its item table, as presented.
     """
-    return _recheck(record, items, _compare_closed_forms, lambda plan: replace(plan, draws=_CLOSED_DRAWS))
+    compare = _Comparison(text_is_data=not _says_codes(record), leaves_draws_out=True)
+    return _recheck(record, items, compare, lambda plan: replace(plan, draws=_CLOSED_DRAWS))
 
 
 def bootstrap_work(record: EvaluationRecord, items: bytes) -> int:
@@ -120,12 +125,56 @@ def bootstrap_work(record: EvaluationRecord, items: bytes) -> int:
 
 def is_of_later_edition(record: EvaluationRecord) -> bool:
     """Whether a later release computed the figures, by rules that this one does not know."""
+    return _edition(record) > FIGURES
+
+
+def _says_codes(record: EvaluationRecord) -> bool:
+    """Whether the record is of an edition that says in codes why and how."""
+    return _edition(record) >= CODES_FROM
+
+
+def _edition(record: EvaluationRecord) -> int:
     stated = record.extra.get(STATISTICS)
     edition = stated.get("figures", 1) if isinstance(stated, dict) else 1
-    return type(edition) is int and edition > FIGURES
+    return edition if type(edition) is int else 1  # `plan_of` refuses what is not a number
 
 
-_Comparison = Callable[[str, Any, Any], Iterator[Discrepancy]]  # of two JSON values under a name
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """How two JSON values, as recorded and as recomputed, are held against each other.
+
+    Attributes:
+        text_is_data: text in the place of a code is that of an edition before there were codes, and nothing is asked of it.
+        leaves_draws_out: intervals of a bootstrap, and what is concluded from them, are not looked at.
+    """
+
+    text_is_data: bool = False
+    leaves_draws_out: bool = False
+
+    def __call__(self, name: str, recorded: Any, recomputed: Any) -> Iterator[Discrepancy]:  # any JSON values
+        if self.text_is_data and isinstance(recorded, str) and _is_said(recomputed):
+            return
+        if self.leaves_draws_out and (_is_drawn(recomputed) or (recomputed is None and _is_drawn(recorded))):
+            return
+        if _holds_other_code(recorded, recomputed):
+            yield Discrepancy(name, _as_text(recorded), _as_text(recomputed))
+        elif isinstance(recorded, Mapping) and isinstance(recomputed, Mapping):
+            for key in sorted((recorded.keys() | recomputed.keys()) - self._left_out(recomputed)):
+                yield from self(f"{name}.{key}", recorded.get(key, "absent"), recomputed.get(key, "absent"))
+        elif isinstance(recorded, list) and isinstance(recomputed, list) and len(recorded) == len(recomputed):
+            for place, (stated, follows) in enumerate(zip(recorded, recomputed, strict=True)):
+                yield from self(f"{name}[{place}]", stated, follows)
+        elif not _equal(recorded, recomputed):
+            yield Discrepancy(name, str(recorded), str(recomputed))
+
+    def _left_out(self, recomputed: Mapping[str, Any]) -> frozenset[str]:
+        if not self.leaves_draws_out:
+            return frozenset()
+        # a closed interval has a method and keeps its ends
+        return _OF_DRAWS if "method" in recomputed else _OF_DRAWS | _OF_DRAWS_FURTHER
+
+
+_compare = _Comparison()
 
 
 def _recheck(
@@ -141,6 +190,7 @@ def _recheck(
         figures = aggregate(table, plan)
         discrepancies += _figures(record, figures, compare)
         discrepancies += _verdicts(record, figures, plan, compare)
+        discrepancies += _words(record)
         if plan.noise is not None:
             discrepancies += compare(f"extra.{NOISE}", record.extra.get(NOISE, {}), floors_json(figures.floors))
         discrepancies += compare(f"extra.{FURTHER}", record.extra.get(FURTHER, {}), further_figures(table, plan))
@@ -198,7 +248,7 @@ def plan_of(record: EvaluationRecord) -> StatisticsPlan:
     )
 
 
-def _reserved(record: EvaluationRecord) -> Mapping[str, str]:
+def _reserved(record: EvaluationRecord) -> Mapping[str, Code]:
     has_placebo = any(arm.name == "placebo" for arm in record.arms)
     stated = record.extra.get(PLAN)
     own = own_bands_of(stated.get("plan") if isinstance(stated, Mapping) else None)
@@ -372,39 +422,67 @@ def _named(part: str, figures: Iterable[dict[str, Any]]) -> dict[str, dict[str, 
     return named
 
 
-def _compare(name: str, recorded: Any, recomputed: Any) -> Iterator[Discrepancy]:  # any JSON values
-    if isinstance(recorded, Mapping) and isinstance(recomputed, Mapping):
-        for key in sorted(recorded.keys() | recomputed.keys()):
-            yield from _compare(f"{name}.{key}", recorded.get(key, "absent"), recomputed.get(key, "absent"))
-    elif not _equal(recorded, recomputed):
-        yield Discrepancy(name, str(recorded), str(recomputed))
-
-
-def _compare_closed_forms(name: str, recorded: Any, recomputed: Any) -> Iterator[Discrepancy]:  # any JSON values
-    """As `_compare`, but for what depends on the draws."""
-    if _is_drawn(recomputed) or (recomputed is None and _is_drawn(recorded)):
+def _words(record: EvaluationRecord) -> Iterator[Discrepancy]:
+    """Words of an edition of codes that are no code of this release: what follows from the items is compared, and this is not."""
+    if not _says_codes(record) or is_of_later_edition(record):
         return
-    if isinstance(recorded, Mapping) and isinstance(recomputed, Mapping):
-        of_draws = _OF_DRAWS
-        if "method" not in recomputed:  # a closed interval has a method and keeps its ends
-            of_draws = of_draws | _OF_DRAWS_FURTHER
-        for key in sorted((recorded.keys() | recomputed.keys()) - of_draws):
-            yield from _compare_closed_forms(
-                f"{name}.{key}", recorded.get(key, "absent"), recomputed.get(key, "absent")
-            )
-    elif isinstance(recorded, list) and isinstance(recomputed, list) and len(recorded) == len(recomputed):
-        for place, (stated, follows) in enumerate(zip(recorded, recomputed, strict=True)):
-            yield from _compare_closed_forms(f"{name}[{place}]", stated, follows)
-    else:
-        yield from _compare(name, recorded, recomputed)
+    for place, said in _stated_words(record):
+        wrong = unknown_word(said)
+        if wrong is not None:
+            yield Discrepancy(place, str(said), wrong)
+
+
+def _stated_words(record: EvaluationRecord) -> Iterator[tuple[str, Said]]:
+    """What a record says beside its figures, by place."""
+    for key, band in record.protocol.thresholds.items():
+        yield f"protocol.thresholds[{key}].source", band.source
+    for at, limitation in enumerate(record.limitations):
+        yield f"limitations[{at}]", limitation
+    check = record.leakage_check
+    if check is not None:
+        yield "leakage_check.method", check.method
+        for training in check.trainings:
+            if training.reason is not None:
+                yield f"leakage_check.trainings[{training.training}].reason", training.reason
+    for at, limit in enumerate(limits_of(record)):
+        yield f"extra.{LIMITS}.limits[{at}].source", limit.source
+    why = not_planned(record)
+    if why is not None:
+        yield f"extra.{LIMITS}.not_planned", why
+
+
+def _is_said(value: Any) -> bool:  # any JSON value
+    """Whether it is a code, or codes by name, as where several intervals are missing."""
+    if not isinstance(value, Mapping):
+        return False
+    return isinstance(value.get("code"), str) or (bool(value) and all(map(_is_said, value.values())))
+
+
+def _holds_other_code(recorded: Any, recomputed: Any) -> bool:  # any JSON values
+    """Whether one of them is a code that the other is not."""
+    codes = [value.get("code") if isinstance(value, Mapping) else None for value in (recorded, recomputed)]
+    return codes[0] != codes[1]
+
+
+def _as_text(value: Any) -> str:  # any JSON value
+    if isinstance(value, Mapping) and isinstance(value.get("code"), str):
+        return f"{value['code']}: {Code.from_json(value)}"
+    return str(value)
 
 
 def _is_drawn(value: Any) -> bool:  # any JSON value
-    """Whether it is an interval of a bootstrap."""
-    return isinstance(value, Mapping) and "bootstrap" in str(value.get("method"))
+    """Whether it is an interval of a bootstrap, or what is computed from one."""
+    if not isinstance(value, Mapping):
+        return False
+    method = value.get("method")
+    if isinstance(method, str):
+        return "bootstrap" in method  # as editions said it before there were codes
+    return isinstance(method, Mapping) and (method.get("code") == "cluster_bootstrap" or _is_drawn(method))
 
 
 def _equal(recorded: Any, recomputed: Any) -> bool:  # any JSON values
-    if isinstance(recorded, float) and isinstance(recomputed, float):
+    numbers = type(recorded), type(recomputed)
+    # canonical JSON writes 1.0 as 1, and a reader takes that for a whole number where no field says otherwise
+    if float in numbers and all(number in (int, float) for number in numbers):
         return math.isclose(recorded, recomputed, rel_tol=_RELATIVE, abs_tol=_RELATIVE)
     return type(recorded) is type(recomputed) and bool(recorded == recomputed)

@@ -12,6 +12,7 @@ from peft_registry.registry.evaluation.clusters import (
 )
 from peft_registry.registry.evaluation.items import Item
 from peft_registry.registry.evaluation.readings import MILLIONTHS
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import Result
 
 
@@ -83,7 +84,7 @@ def _result(metric: str, items: Sequence[Item], sums: ClusterSums, category: str
         n=len(items),
         ci=interval_or_none(interval),
         ci_null_reason=missing_reasons(ci=interval),
-        null_reason=None if sums.value is not None else "no supervised token",
+        null_reason=None if sums.value is not None else code("no_supervised_token"),
     )
 
 

@@ -3,15 +3,23 @@
 import re
 from collections.abc import Iterator
 
-from peft_registry.schemas.evaluation import CONTROL_ARMS, Comparison, EvaluationRecord, LossComparison, Result
+from peft_registry.schemas.codes import Said
+from peft_registry.schemas.evaluation import (
+    CONTROL_ARMS,
+    Comparison,
+    EvaluationRecord,
+    LossComparison,
+    Result,
+    missing_by_name,
+)
 
 _LEFT_OUT = ("_flagged_rate", "_mean")
 _ONE = re.compile(r"(?<![\d.,])1 (cluster|item|thread|row)s\b")
 
 
-def as_read(reason: str | None) -> str:
-    """A recorded reason as a person reads it: `1 cluster`. The record keeps its words: they are computed again and compared."""
-    return _ONE.sub(r"1 \1", (reason or "").removeprefix("change_ci: "))
+def as_read(reason: Said | None) -> str:
+    """A recorded reason as a person reads it: `1 cluster`, where a record of before there were codes has `1 clusters`."""
+    return "" if reason is None else _ONE.sub(r"1 \1", str(reason))
 
 
 def compared_arms(record: EvaluationRecord) -> str:
@@ -32,11 +40,7 @@ def result_rows(record: EvaluationRecord) -> Iterator[tuple[str, str, str]]:
         yield dataset, metric, f"{values}  n={next(iter(results.values())).n}"
     for loss in record.losses:
         interval = loss.change_ci
-        ends = (
-            f" [{interval.low:+.4f}, {interval.high:+.4f}]"
-            if interval
-            else f" (no interval: {as_read(loss.ci_null_reason)})"
-        )
+        ends = f" [{interval.low:+.4f}, {interval.high:+.4f}]" if interval else f" ({_no_change_interval(loss)})"
         yield loss.dataset, "loss change", f"{loss.change:+.4f}{ends}  n={loss.n}"
     for finding in record.findings:
         if finding.category is None:
@@ -59,15 +63,25 @@ def _value(result: Result) -> str:
 
 def _no_interval(result: Result) -> str:
     """That too few clusters give none, ` (no interval: 8 clusters, needs 10)`; a figure that never has one says so elsewhere."""
-    named = dict(reason.partition(": ")[::2] for reason in (result.ci_null_reason or "").split("; "))
-    reason = next((named[name] for name in ("ci_clustered", "ci") if ", needs " in named.get(name, "")), None)
+    missing = missing_by_name(result.ci_null_reason)
+    reason = next((missing[name] for name in ("ci_clustered", "ci") if _is_of_too_few(missing.get(name))), None)
     return "" if reason is None else f" (no interval: {as_read(reason)})"
+
+
+def _is_of_too_few(reason: Said | None) -> bool:
+    if isinstance(reason, str):
+        return ", needs " in reason  # as records say it that are of before there were codes
+    return reason is not None and "needs" in reason.parameters
+
+
+def _no_change_interval(loss: LossComparison) -> str:
+    return f"no interval: {as_read(missing_by_name(loss.ci_null_reason).get('change_ci'))}"
 
 
 def loss_line(loss: LossComparison) -> str:
     """A loss before and after, with the interval of its change."""
     interval = loss.change_ci
-    missing = f"no interval: {as_read(loss.ci_null_reason)}, "
+    missing = f"{_no_change_interval(loss)}, "
     band = f"95 % interval {_signed(interval.low)} … {_signed(interval.high)}, " if interval else missing
     return f"{loss.before:.3f} → {loss.after:.3f}  ({_signed(loss.change)}, {band}n={loss.n})"
 

@@ -15,6 +15,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.evaluation import Interval
 
 DEFAULT_DRAWS = 2000  # percentile bootstrap; 10,000 where the last digit is quoted
@@ -22,6 +23,10 @@ MIN_CLUSTERS = 10  # fewer clusters say too little about clusters not seen
 MIN_DISCORDANT = 6  # at 5 the smallest two-sided exact p is 0.0625
 EXACT_BELOW = 25  # discordant items; from here on the corrected χ² is used
 MAX_EMPTY_DRAWS = 0.05  # share of draws that may lack a denominator
+WILSON = code("wilson")
+AGRESTI_MIN = code("agresti_min")
+MCNEMAR_EXACT = code("mcnemar_exact")
+MCNEMAR_CORRECTED = code("mcnemar_chi2_corrected")
 _INDICES_AT_ONCE = 1 << 21  # 16 MiB of indices
 
 
@@ -29,22 +34,22 @@ _INDICES_AT_ONCE = 1 << 21  # 16 MiB of indices
 class NoInterval:
     """There is no interval, because …"""
 
-    reason: str
+    reason: Code
 
 
 @dataclass(frozen=True, slots=True)
 class McNemar:
     """The result of a McNemar test; `p` is None with a reason when no result below 0.05 is possible."""
 
-    name: str
+    name: Code
     p: float | None
-    null_reason: str | None = None
+    null_reason: Code | None = None
 
 
 def wilson(k: float, n: float, level: float = 0.95) -> Interval | NoInterval:
     """Wilson's score interval for k of n; treats items as independent."""
     if n == 0:
-        return NoInterval("no items")
+        return NoInterval(code("no_items"))
     z = normal_quantile(level)
     p = k / n
     scale = 1 + z * z / n
@@ -52,7 +57,7 @@ def wilson(k: float, n: float, level: float = 0.95) -> Interval | NoInterval:
     half = z / scale * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     low = 0.0 if k == 0 else centre - half
     high = 1.0 if k == n else centre + half
-    return Interval(method="wilson", level=level, low=low, high=high)
+    return Interval(method=WILSON, level=level, low=low, high=high)
 
 
 def agresti_min(b: float, c: float, n: float, level: float = 0.95) -> Interval | NoInterval:
@@ -65,23 +70,21 @@ def agresti_min(b: float, c: float, n: float, level: float = 0.95) -> Interval |
         level: of confidence.
     """
     if n == 0:
-        return NoInterval("no items")
+        return NoInterval(code("no_items"))
     total = n + 2
     difference = (c - b) / total
     error = math.sqrt((b + c + 1) - (c - b) ** 2 / total) / total
     half = normal_quantile(level) * error
-    return Interval(
-        method="agresti-min", level=level, low=max(-1.0, difference - half), high=min(1.0, difference + half)
-    )
+    return Interval(method=AGRESTI_MIN, level=level, low=max(-1.0, difference - half), high=min(1.0, difference + half))
 
 
 def mcnemar(b: int, c: int) -> McNemar:
     """McNemar's two-sided test on discordant counts: not testable below 6, exact below 25, corrected χ² from there."""
     if b + c < MIN_DISCORDANT:
-        return McNemar("mcnemar-exact", None, f"not testable: {b + c} discordant items, fewer than {MIN_DISCORDANT}")
+        return McNemar(MCNEMAR_EXACT, None, code("not_testable", discordant=b + c, needs=MIN_DISCORDANT))
     if b + c < EXACT_BELOW:
-        return McNemar("mcnemar-exact", mcnemar_exact(b, c))
-    return McNemar("mcnemar-chi2-corrected", mcnemar_corrected(b, c))
+        return McNemar(MCNEMAR_EXACT, mcnemar_exact(b, c))
+    return McNemar(MCNEMAR_CORRECTED, mcnemar_corrected(b, c))
 
 
 def mcnemar_exact(b: int, c: int) -> float:
@@ -175,14 +178,14 @@ def cluster_bootstrap(
     bottom = np.asarray(denominators, dtype=np.int64)
     useful = int(np.count_nonzero(bottom))
     if useful < MIN_CLUSTERS:
-        return NoInterval(f"{useful} clusters, fewer than {MIN_CLUSTERS}")
+        return NoInterval(code("too_few_clusters", clusters=useful, needs=MIN_CLUSTERS))
     ratios = _draw_ratios(top, bottom, seed=seed, draws=draws)
     if len(ratios) < draws * (1 - MAX_EMPTY_DRAWS):
-        return NoInterval(f"{draws - len(ratios)} of {draws} draws have an empty denominator")
+        return NoInterval(code("draws_without_denominator", empty=draws - len(ratios), draws=draws))
     ratios.sort()
     tail = (1 - level) / 2
     return Interval(
-        method=f"cluster bootstrap, percentile, PCG64, {draws} draws",
+        method=code("cluster_bootstrap", draws=draws),
         level=level,
         low=_quantile_of(ratios, tail) / unit,
         high=_quantile_of(ratios, 1 - tail) / unit,

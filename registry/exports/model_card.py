@@ -402,7 +402,7 @@ def _compared(evaluation: EvaluationRecord) -> str:
     ]
     if any(comparison.category is None and comparison.conclusion == "better" for comparison in evaluation.findings):
         lines.append(f"- {_JUDGED_THEN}")
-    lines += [f"- Limit: {_md(text)}" for text in evaluation.limitations]
+    lines += [f"- Limit: {_md(str(text))}" for text in evaluation.limitations]
     return "## Before and after\n\n" + "\n".join([*lines, "", NO_CLAIM])
 
 

@@ -467,7 +467,7 @@ def _list_tags(
 def _leakage(evaluations: Sequence[EvaluationRecord]) -> str | None:
     """What the checks of leakage found, each once; None where nothing was checked."""
     checks = [evaluation.leakage_check for evaluation in evaluations if evaluation.leakage_check]
-    return "; ".join(dict.fromkeys(map(leakage_status, checks))) or None
+    return "; ".join(dict.fromkeys("; ".join(leakage_status(check)) for check in checks)) or None
 
 
 def _model_type(version: Version) -> str:

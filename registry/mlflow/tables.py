@@ -12,7 +12,7 @@ from typing import Any
 from peft_registry.registry.evaluation.items import Item, read_items
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
 from peft_registry.registry.evaluation.standing import with_repeated
-from peft_registry.schemas.evaluation import Comparison, EvaluationRecord, Interval, LossComparison
+from peft_registry.schemas.evaluation import Comparison, EvaluationRecord, Interval, LossComparison, missing_by_name
 
 MAX_ITEMS = 20_000  # rows that a browser still sorts
 _Cell = str | int | float | None
@@ -51,7 +51,7 @@ def results_table(newest_first: Sequence[EvaluationRecord]) -> bytes:
                 "value": _shown(result.value),
                 **_ends("", result.interval),
                 "n": result.n,
-                "note": result.null_reason or "",
+                "note": str(result.null_reason or ""),
                 "evaluation": evaluation,
             }
             for result in record.results
@@ -129,7 +129,7 @@ def _outcome(comparison: Comparison) -> dict[str, _Cell]:
         "before": comparison.before,
         "after": comparison.after,
         "conclusion": comparison.conclusion,
-        "reason": comparison.conclusion_reason,
+        "reason": str(comparison.conclusion_reason),
         **{name: getattr(comparison, name) for name in counts},
         **{name: _shown(getattr(comparison, name)) for name in rates},
         **_ends("net_change_", comparison.net_change_interval),
@@ -146,7 +146,7 @@ def _loss(loss: LossComparison) -> dict[str, _Cell]:
         "n": loss.n,
         "net_change": _shown(loss.change),
         **_ends("net_change_", loss.change_ci),
-        "reason": loss.ci_null_reason or "",
+        "reason": str(missing_by_name(loss.ci_null_reason).get("change_ci", "")),
     }
 
 

@@ -213,7 +213,7 @@ def _of_evaluations(evaluations: tuple[ShownEvaluation, ...]) -> Iterator[str]:
         if shown.stale is not None:
             names = ", ".join(sorted({data.name for data in shown.record.datasets}))
             yield f"The evaluation of {names} is {shown.stale}."
-        yield from leakage_lines(shown.record.leakage_check)
+        yield from map(str, leakage_lines(shown.record.leakage_check))
         yield from _capability(shown)
         yield from unkept_lines(shown.record)
         for row in shown.record.findings:

@@ -26,7 +26,7 @@ def condition_lines(records: Sequence[EvaluationRecord]) -> tuple[str, ...]:
         _in_one_line("Items", (line for record in compared for line in _items(record))),
         _in_one_line(
             "Found in what was trained on",
-            (part for record in compared for part in leakage_status(record.leakage_check).split("; ")),
+            (part for record in compared for part in leakage_status(record.leakage_check)),
         ),
         _in_one_line("Tries", map(_tries, compared)),
         _in_one_line("Limits", _limits(compared)),
@@ -60,7 +60,7 @@ def _tries(record: EvaluationRecord) -> str:
         tries = tries_of(record)
     except UnusablePlan:
         return "unknown, the record's count cannot be read"
-    others = f" ({tries.others_sentence})" if tries.others else ""
+    others = f" ({tries.others_said})" if tries.others else ""
     if tries.seeds == 1:
         return f"when it was scored no other seed of the same plan had been begun{others}"
     return f"{tries}{others}"

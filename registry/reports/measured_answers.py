@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from peft_registry.registry.evaluation.aggregate import NEUTRAL, NEUTRAL_TEXT, LostCapability
+from peft_registry.registry.evaluation.clusters import why_missing
 from peft_registry.registry.evaluation.halves import half_text
 from peft_registry.registry.evaluation.sentences import as_read
 from peft_registry.registry.evaluation.standing import with_repeated
@@ -104,8 +105,7 @@ def _net_change(row: Comparison) -> str:
     interval = row.net_change_interval
     if interval is not None:
         return f"{of_items}, {interval_text(interval, share)}"
-    reasons = dict(reason.partition(": ")[::2] for reason in (row.ci_null_reason or "").split("; "))
-    reason = reasons.get("net_change_ci_clustered") or reasons.get("net_change_ci")
+    reason = why_missing("net_change_ci", row.ci_null_reason)
     return f"{of_items}, no interval{f': {as_read(reason)}' if reason else ''}"
 
 
@@ -178,15 +178,15 @@ def quality_lines(
         run: whose own held-out loss is told where no evaluation stands; None of what was not trained here.
         base: where the version is one: of it alone there is no before and after.
     """
-    told: dict[tuple[LossComparison, str], ShownEvaluation] = {}  # each with the newest evaluation that found it
+    told: dict[tuple[bytes, str], tuple[ShownEvaluation, LossComparison]] = {}  # each as the newest evaluation found it
     for shown, again in _standing(evaluations, "delta"):
         for loss in shown.record.losses:
             if loss.dataset not in again:
-                told.setdefault((loss, _limits(shown, loss.dataset)), shown)
+                told.setdefault((loss.to_canonical(), _limits(shown, loss.dataset)), (shown, loss))
     lines = [
         f"{_judged(shown, loss)} on {loss.dataset} text, by loss a token (how badly it predicts the text; lower is better): "
         f"{loss_sentence(loss)}{_allowed(shown, loss)}{_limits(shown, loss.dataset)}{_added(shown)}."
-        for (loss, _), shown in told.items()
+        for shown, loss in told.values()
     ]
     if lines:
         return first_lines(tuple(lines), "before and after")

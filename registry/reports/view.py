@@ -167,7 +167,7 @@ def build_report_view(
         record_history=(*(step.whole for step in history.steps), *history.notes),
         curve=_curve(run),
         verdict_means="" if verification is None else _VERDICT_MEANS[verification.verdict],
-        limitations=_once(text for evaluated in shown for text in evaluated.record.limitations),
+        limitations=_once(str(limit) for evaluated in shown for limit in evaluated.record.limitations),
         law=() if completed is None else _law(rules),
     )
 

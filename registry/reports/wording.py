@@ -91,10 +91,10 @@ _CONCLUSIONS = {
     "not_informative": "not informative",
     "confounded": "not told apart from lost capability, a sign of which is beyond its limit",
 }
-# tests by the name that a record gives them; each takes the items as independent
+# tests by their codes; each takes the items as independent
 _TESTS = {
-    "mcnemar-exact": "McNemar's exact test, items taken as independent",
-    "mcnemar-chi2-corrected": "McNemar's test with continuity correction, items taken as independent",
+    "mcnemar_exact": "McNemar's exact test, items taken as independent",
+    "mcnemar_chi2_corrected": "McNemar's test with continuity correction, items taken as independent",
 }
 _ARMS = {
     "base": "the base",
@@ -215,11 +215,18 @@ def _counted(result: Result) -> str:
 def _test(test: Test | None) -> str:
     if test is None:
         return ""
+    name = _test_name(test)
     if test.p_raw is None:
-        return f" ({_TESTS.get(test.name, test.name)}: {test.null_reason or 'not testable'})"
+        return f" ({name}: {test.null_reason or 'not testable'})"
     family = "1 test" if test.family_size == 1 else f"{test.family_size} tests"
     adjusted = "" if test.p_holm is None else f", Holm-adjusted {number(test.p_holm)} over {family}"
-    return f" ({_TESTS.get(test.name, test.name)}: p = {number(test.p_raw)}{adjusted})"
+    return f" ({name}: p = {number(test.p_raw)}{adjusted})"
+
+
+def _test_name(test: Test) -> str:
+    # records of before there were codes name a test with hyphens
+    code = test.name.replace("-", "_") if isinstance(test.name, str) else test.name.code
+    return _TESTS.get(code, str(test.name))
 
 
 def _control(comparison: Comparison) -> str:

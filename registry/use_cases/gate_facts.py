@@ -134,7 +134,7 @@ def _suites(
                 )
                 for row in findings
             ),
-            leaked=tuple(leakage_lines(now.leakage_check)),
+            leaked=tuple(map(str, leakage_lines(now.leakage_check))),
             unkept=tuple(verdict_line(verdict) for verdict in unkept if verdict.dataset == data.name),
             data=data.sha256,
             rows=data.rows_used,

@@ -28,11 +28,13 @@ __all__ = [
     "code",
     "code_in",
     "in_turn",
+    "in_words",
     "listed_labels",
     "misfit",
     "nested",
     "says",
     "together",
+    "unknown_word",
 ]
 
 CODES: Mapping[str, Meaning] = {**RECORD_CODES, **EVALUATION_CODES}
@@ -177,6 +179,30 @@ def _depth(value: Any) -> int:  # any JSON value
     if isinstance(value, dict):
         return 1 + max(map(_depth, value.values()), default=0)
     return 1 + max(map(_depth, value), default=0) if isinstance(value, list) else 0
+
+
+def in_words(value: Any) -> Any:  # any JSON value
+    """The value with the sentence of each code in its place."""
+    if _holds_code(value):
+        return str(Code.from_json(value))
+    if isinstance(value, dict):
+        return {key: in_words(member) for key, member in value.items()}
+    return [in_words(item) for item in value] if isinstance(value, list) else value
+
+
+def unknown_word(said: Said) -> str | None:
+    """Why something is not said in codes of this release alone, those inside a code among them; None where it is."""
+    if isinstance(said, str):
+        return "it is text, and a code is needed"
+    wrong = misfit(said)
+    if wrong is not None:
+        return wrong
+    for name, kind in CODES[said.code].parameters.items():
+        reasons = {"reason": [said.parameters[name]], "reasons": said.parameters[name]}.get(kind, [])
+        wrong = next((wrong for wrong in map(unknown_word, map(_said, reasons)) if wrong is not None), None)
+        if wrong is not None:
+            return wrong
+    return None
 
 
 def _is_of_kind(value: Any, kind: Kind) -> bool:  # any JSON value

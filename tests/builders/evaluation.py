@@ -4,10 +4,12 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from peft_registry.registry.evaluation.aggregate import StatisticsPlan, aggregate
+from peft_registry.registry.evaluation.aggregate import CODES_FROM, StatisticsPlan, aggregate
 from peft_registry.registry.evaluation.comparisons import ids_digest
+from peft_registry.registry.evaluation.extra_figures import FURTHER, further_figures
 from peft_registry.registry.evaluation.items import Item, describe_items, loss_item, pair_item, read_items, write_items
 from peft_registry.registry.evaluation.recheck import STATISTICS, statistics_of
+from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.evaluation import (
     Arm,
     ArmName,
@@ -21,7 +23,7 @@ from peft_registry.schemas.evaluation import (
 )
 from peft_registry.schemas.identity import Digest
 
-BAND = Threshold(lo=0.25, hi=0.69, source="test")
+BAND = Threshold(lo=0.25, hi=0.69, source=code("start_for_pairs"))
 ITEMS = 120
 Margin = Callable[[int], float]
 
@@ -101,6 +103,7 @@ def _computed(table: list[Item], plan: StatisticsPlan) -> tuple[EvaluationRecord
     items = write_items(table)
     rows = read_items(items)
     figures = aggregate(rows, plan)
+    further = further_figures(rows, plan)
     base = Composition(base=Digest.of(b"base"), tokenizer=Digest.of(b"tokenizer"))
     after = base.model_copy(update={"adapters": (Digest.of(b"adapter"),)})
     record = EvaluationRecord(
@@ -136,11 +139,30 @@ def _computed(table: list[Item], plan: StatisticsPlan) -> tuple[EvaluationRecord
         losses=figures.losses,
         guards=figures.guards,
         items=describe_items(items),
-        limitations=("a test",),
+        limitations=(code("preferences_not_harm"),),
         responsible=Responsible(name=None, role=None),
-        extra={STATISTICS: statistics_of(plan)},
+        extra={STATISTICS: statistics_of(plan), **({FURTHER: further} if further else {})},
     )
-    return record, items
+    return (record if plan.figures >= CODES_FROM else in_text(record)), items
+
+
+def in_text(record: EvaluationRecord) -> EvaluationRecord:
+    """The record as an edition before there were codes has it: sentences, and those of missing intervals joined."""
+    return EvaluationRecord.from_json(_in_text(record.to_json()))
+
+
+def _in_text(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_in_text(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "code" in value:
+        return str(Code.from_json(value))
+    texts = {key: _in_text(member) for key, member in value.items()}
+    missing = texts.get("ci_null_reason")
+    if missing is not None:
+        texts["ci_null_reason"] = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
+    return texts
 
 
 def _arm(name: Any, composition: Composition) -> Arm:

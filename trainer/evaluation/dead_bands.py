@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from peft_registry.registry.evaluation.aggregate import StatisticsPlan, derived_items, grouped_readings, threshold_key
 from peft_registry.registry.evaluation.items import Item
 from peft_registry.registry.evaluation.readings import MILLIONTHS
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import ArmName, Threshold
 from peft_registry.trainer.evaluation.arms import Scored, rows_of
 from peft_registry.trainer.evaluation.suites import LoadedSuite
@@ -59,5 +60,5 @@ def _widened(start: Threshold, moved: Sequence[int]) -> Threshold:
     return Threshold(
         lo=jitter,
         hi=max(start.hi, jitter + min(BAND_WIDTH, start.hi - start.lo)),
-        source=f"lo: 95th percentile of the change when the base is scored again; starting value was {start.lo}",
+        source=code("widened_to_noise", start=start.lo),
     )

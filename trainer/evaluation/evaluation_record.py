@@ -12,6 +12,7 @@ from peft_registry.registry.evaluation.limits import judge
 from peft_registry.registry.evaluation.noise import NOISE, floors_json
 from peft_registry.registry.evaluation.recheck import STATISTICS, statistics_of
 from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.evaluation import (
     CONTROL_ARMS,
     LIMITS,
@@ -99,12 +100,12 @@ def _limitations(
     conditions: EvaluationConditions,
     made: Scoring,
     figures: EvaluationFigures,
-) -> tuple[str, ...]:
+) -> tuple[Code, ...]:
     """What a reader of the figures has to know, a sentence each."""
     unknown_files = (unknown_file(suite.definition, suite.dataset) for suite in questions.suites)
     has_placebo = any(spec.name == "placebo" for spec in specs)
     # other tries matter where something is compared
-    tries = [conditions.tries.others_sentence] if conditions.tries.others and figures.comparisons else []
+    tries = [] if conditions.tries.others_said is None or not figures.comparisons else [conditions.tries.others_said]
     return (
         *leakage_lines(made.leakage),
         *(line for line in unknown_files if line),
@@ -137,10 +138,10 @@ def _where_it_applies(
     return facts
 
 
-def _own_bands(conditions: EvaluationConditions) -> Iterator[str]:
+def _own_bands(conditions: EvaluationConditions) -> Iterator[Code]:
     """That the policy decides what counts as a preference: in a wide band nothing does."""
     for key, band in conditions.thresholds.items():
-        yield f"The dead band of {key} is that of the policy: up to {band.lo:g} is neutral, from {band.hi:g} on a preference."
+        yield code("band_of_the_policy", band=key, lo=band.lo, hi=band.hi)
 
 
 def _plan_json(made: Scoring) -> dict[str, Any]:
@@ -155,12 +156,12 @@ def _verdicts_json(limits: Sequence[Limit], figures: EvaluationFigures, made: Sc
     announced = made.announced
     why = None
     if announced is None:
-        why = "no plan stands in a log"
+        why = code("no_plan_in_a_log")
     elif announced.scored_before is not None:
-        why = f"the same was evaluated before the limits were logged (entry {announced.scored_before} of the log)"
+        why = code("scored_before_the_plan", entry=announced.scored_before)
     return {
         "limits": [limit.to_json() for limit in limits],
-        "not_planned": why,
+        "not_planned": None if why is None else why.to_json(),
         "verdicts": [verdict.to_json() for verdict in judge(limits, figures, made.plan)],
     }
 

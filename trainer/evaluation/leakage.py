@@ -24,6 +24,7 @@ from peft_registry.registry.evaluation.comparisons import ids_digest
 from peft_registry.registry.evaluation.leakage import LEFT_OUT, LIMIT, left_out_of
 from peft_registry.registry.intake.json import read_json
 from peft_registry.schemas.canonical import canonical_bytes
+from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.evaluation import ComparedTexts, LeakageCheck, LeakedItems
 from peft_registry.schemas.identity import Digest
@@ -34,10 +35,7 @@ from peft_registry.trainer.evaluation.suites import LoadedSuite
 
 WORDS = 5  # of a run
 SHARE = 0.5  # of an item's runs
-METHOD = (
-    f"at least {SHARE:.0%} of an item's runs of {WORDS} words occur in the training data, after NFKC, letter case, accents, "
-    "look-alike letters, unseen characters, spacing and punctuation are folded; a shorter sentence is one run"
-)
+METHOD = code("runs_of_words", share=SHARE, words=WORDS)
 FORM_V1 = urn("text-hashes")
 """Texts folded less than now: accents, look-alike letters and some unseen characters stand as they were written."""
 FORM = urn("text-hashes", 2)
@@ -280,7 +278,7 @@ def known_training(label: str, hashes: TextHashes, digest: Digest | None = None)
     return TrainedOn((ComparedTexts(training=label, status=status, hashes=digest),), (hashes,))
 
 
-def unknown_training(label: str, reason: str) -> TrainedOn:
+def unknown_training(label: str, reason: Code) -> TrainedOn:
     """A training whose texts are not known."""
     return TrainedOn((ComparedTexts(training=label, status="unknown", reason=reason),))
 

@@ -6,24 +6,18 @@ from pathlib import Path
 
 import peft_registry.registry.evaluation
 import peft_registry.trainer.evaluation
-from peft_registry.registry.reports.wording import NO_CLAIM
+from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.evaluation import ITEMS_FOR_A_CLAIM
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.suites import LoadedSuite
 
 DISTRIBUTION = "peft-registry"
-NO_PLACEBO = (
-    "Without a placebo fine-tune, part of a change may be what any training does to extreme items (regression to the mean); "
-    "the noise arm measures numeric jitter only."
-)
-PLACEBO = (
-    "The placebo arm is the adapter with its differences from the base turned at random and their norms kept: it shows what a "
-    "change of that size does to extreme items (regression to the mean), not what training on neutral data would do."
-)
+NO_PLACEBO = code("without_placebo")
+PLACEBO = code("placebo_is_the_adapter_turned")
 GENERAL = (
-    "Preferences of a model on published test items; nothing here measures harm in use.",
-    NO_CLAIM,
-    f"Groups with fewer than {ITEMS_FOR_A_CLAIM} items are described, and nothing is claimed about them.",
+    code("preferences_not_harm"),
+    code("no_claim"),
+    code("small_groups_described", needs=ITEMS_FOR_A_CLAIM),
 )
 
 
@@ -42,11 +36,15 @@ def source_digest() -> Digest:
     return Digest.of("".join(sorted(lines)).encode("utf-8"))
 
 
-def limitations_of(suites: Sequence[LoadedSuite], *, has_placebo: bool = False) -> tuple[str, ...]:
+def limitations_of(suites: Sequence[LoadedSuite], *, has_placebo: bool = False) -> tuple[Code, ...]:
     """What holds for every evaluation, then the known defects of each suite."""
     control = PLACEBO if has_placebo else NO_PLACEBO
     return (
         *GENERAL,
         control,
-        *(f"{suite.definition.title}: {text}" for suite in suites for text in suite.definition.critique),
+        *(
+            code("known_against", suite=suite.definition.title, defect=defect)
+            for suite in suites
+            for defect in suite.definition.critique
+        ),
     )

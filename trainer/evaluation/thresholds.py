@@ -17,6 +17,7 @@ from peft_registry.registry.evaluation.aggregate import NEUTRAL, threshold_key
 from peft_registry.registry.evaluation.limits import LOSS_CHANGE, KnownFigure, compared_figures
 from peft_registry.registry.evaluation.states import state_of
 from peft_registry.registry.intake.yaml import read_yaml
+from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.evaluation import Limit, Threshold
 from peft_registry.schemas.identity import Digest
@@ -158,7 +159,7 @@ def read_thresholds(path: Path | None, measured: Measured) -> ThresholdsFile:
     if not isinstance(stated, dict) or not stated:
         raise ThresholdsRefused(path.name, "it has no `thresholds`")
     digest = Digest.of(data)
-    source = f"policy {path.name} {digest.short}"
+    source = code("set_by_policy", file=path.name, digest=digest.short)
     bands: dict[str, Threshold] = {}
     limits: list[Limit] = []
     for key, ends in stated.items():
@@ -184,7 +185,7 @@ def _is_number(value: Any) -> bool:  # any YAML value
     return type(value) in (int, float)
 
 
-def _band(file: str, key: str, ends: Mapping[str, Any], source: str) -> Threshold:
+def _band(file: str, key: str, ends: Mapping[str, Any], source: Code) -> Threshold:
     if not all(end in ends for end in _ENDS) or "per_group" in ends:
         raise ThresholdsRefused(file, f"{key} has no lo and hi")
     band = Threshold(lo=ends["lo"], hi=ends["hi"], source=source)
@@ -192,7 +193,7 @@ def _band(file: str, key: str, ends: Mapping[str, Any], source: str) -> Threshol
     return band
 
 
-def _limit(file: str, key: str, ends: Mapping[str, Any], figure: KnownFigure, source: str) -> Limit:
+def _limit(file: str, key: str, ends: Mapping[str, Any], figure: KnownFigure, source: Code) -> Limit:
     lo = ends.get("lo")
     hi = ends.get("hi")
     if lo is not None and hi is not None and lo > hi:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.ancestry import ancestry_of
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.version import Version
 
 if TYPE_CHECKING:  # numpy is imported once hashes are compared
@@ -34,12 +35,12 @@ def _texts_of(registry: Registry, ancestor: Ancestor) -> "TrainedOn":
     from peft_registry.trainer.evaluation.leakage import known_training, read_text_hashes, unknown_training
 
     if ancestor.run is None:
-        return unknown_training(ancestor.label, "its training is not recorded here")
+        return unknown_training(ancestor.label, code("training_not_recorded"))
     kept = ancestor.run.texts
     if kept is None:
-        return unknown_training(ancestor.label, "it kept no hashes of what it learnt from")
+        return unknown_training(ancestor.label, code("no_hashes_kept"))
     if not registry.store.has(kept.sha256):
-        return unknown_training(ancestor.label, "the store has lost the hashes of what it learnt from")
+        return unknown_training(ancestor.label, code("hashes_lost"))
     return known_training(
         ancestor.label, read_text_hashes(registry.store.read_bytes(kept.sha256), kept.sha256), kept.sha256
     )

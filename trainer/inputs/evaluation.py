@@ -186,12 +186,12 @@ def report_comparisons(record: EvaluationRecord, lead: str, observe: Observe) ->
     from peft_registry.trainer.evaluation.suites.published import unknown_file
 
     for line in leakage_lines(record.leakage_check):
-        observe(Warned("leakage", line))
+        observe(Warned("leakage", str(line)))
     definitions = {name: suite.definition for name, suite in suites().items()}
     for used in record.datasets:
         own = unknown_file(definitions[used.name], used) if used.name in definitions else None
         if own is not None:
-            observe(Warned("unknown-file", own))
+            observe(Warned("unknown-file", str(own)))
     for comparison in record.findings:
         if comparison.category is None:
             observe(Said("bias", f"{lead}{comparison_line(comparison)}"))
@@ -199,4 +199,4 @@ def report_comparisons(record: EvaluationRecord, lead: str, observe: Observe) ->
     if tries.seeds > 1 and record.findings:
         observe(Said("tries", f"{lead}{tries}; `better` is judged at a level for so many"))
     if tries.others and record.findings:
-        observe(Said("tries", f"{lead}{tries.others_sentence}"))
+        observe(Said("tries", f"{lead}{tries.others_said}"))

@@ -154,5 +154,5 @@ def _part(seeds: "Sequence[BiasCounts]", of: "Callable[[BiasCounts], tuple[int, 
     interval = share.interval
     percent = round(100 * share.value, 1)
     if isinstance(interval, NoInterval):
-        return Part(percent, no_interval=interval.reason)
+        return Part(percent, no_interval=str(interval.reason))
     return Part(percent, round(100 * interval.low, 1), round(100 * interval.high, 1))

@@ -11,6 +11,7 @@ from peft_registry.registry.evaluation.clusters import IntervalRule
 from peft_registry.registry.evaluation.families import bbq, counterfactual, measures, stereoset, winobias, winogender
 from peft_registry.registry.evaluation.items import Item
 from peft_registry.registry.evaluation.readings import Family, Reading
+from peft_registry.schemas.codes import Code
 from peft_registry.schemas.evaluation import ArmName, Result, Threshold
 
 
@@ -27,7 +28,7 @@ class Margins(Protocol):
 
 
 class NotInformative(Protocol):
-    def __call__(self, rows: Sequence[Reading], rule: IntervalRule) -> str | None:
+    def __call__(self, rows: Sequence[Reading], rule: IntervalRule) -> Code | None:
         """Why the figures of these rows, of the arm before, say nothing; None if they may say something."""
 
 

@@ -12,11 +12,12 @@ from peft_registry.registry.evaluation.families.figures import FigureBuilder, by
 from peft_registry.registry.evaluation.items import Item
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
 from peft_registry.registry.evaluation.states import state_of
+from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.evaluation import ArmName, Result, Threshold
 
 EFFECT, DIVERGENCE = "completion_contrast", "next_token_divergence"
-CONTRAST_MEASURES = {EFFECT: Threshold(lo=0.10, hi=0.25, source="starting value for summed log-likelihoods in fp32")}
-DIVERGENCE_MEASURES = {DIVERGENCE: Threshold(lo=0.01, hi=0.05, source="starting value for Jensen-Shannon in nats")}
+CONTRAST_MEASURES = {EFFECT: Threshold(lo=0.10, hi=0.25, source=code("start_for_summed"))}
+DIVERGENCE_MEASURES = {DIVERGENCE: Threshold(lo=0.01, hi=0.05, source=code("start_for_divergence"))}
 
 
 def contrast_results(rows: Sequence[Reading], *, category: str | None, rule: IntervalRule) -> Iterator[Result]:
@@ -58,7 +59,7 @@ def divergence_margins(
 def always_informative(
     rows: Sequence[Reading],  # noqa: ARG001  every family has the same form
     rule: IntervalRule,  # noqa: ARG001
-) -> str | None:
+) -> Code | None:
     """Nothing is right or wrong here, so no model is at chance."""
     return None
 

@@ -10,11 +10,14 @@ from peft_registry.registry.evaluation.clusters import (
     interval_or_none,
     missing_reasons,
 )
+from peft_registry.registry.evaluation.intervals import CLOPPER_PEARSON
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
 from peft_registry.registry.evaluation.statistics import NoInterval, wilson
+from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.evaluation import ArmName, Interval, Result
 
 Thing = TypeVar("Thing")
+_NO_ROWS = code("no_such_rows")
 
 
 class FigureBuilder:
@@ -31,7 +34,7 @@ class FigureBuilder:
         hit: Callable[[Thing], bool],
         cluster: Callable[[Thing], Hashable],
         *,
-        none: str = "no such rows",
+        none: Code = _NO_ROWS,
     ) -> Result:
         """The share of things that hit, with the interval of independent items or that over clusters, whichever they are."""
         hits = [int(hit(thing)) for thing in things]
@@ -64,7 +67,7 @@ class FigureBuilder:
         cluster: Callable[[Thing], Hashable],
         *,
         unit: int = MILLIONTHS,
-        none: str = "no such rows",
+        none: Code = _NO_ROWS,
         kind: Kind = "mean",
         full: int = 1,
     ) -> Result:
@@ -82,13 +85,13 @@ class FigureBuilder:
             ci_null_reason=missing_reasons(ci=interval),
         )
 
-    def derived(self, metric: str, value: float | None, n: int, *, reason: str) -> Result:
+    def derived(self, metric: str, value: float | None, n: int, *, reason: Code) -> Result:
         """A figure that is computed from others and has no interval of its own."""
         if value is None:
             return self.missing(metric, reason, n=n)
-        return Result(**self._named, metric=metric, value=value, n=n, ci_null_reason=f"ci: {reason}")
+        return Result(**self._named, metric=metric, value=value, n=n, ci_null_reason={"ci": reason})
 
-    def missing(self, metric: str, reason: str, *, n: int = 0) -> Result:
+    def missing(self, metric: str, reason: Code, *, n: int = 0) -> Result:
         """A figure that does not exist, and why. Null, never 0."""
         return Result(**self._named, metric=metric, value=None, n=n, null_reason=reason)
 
@@ -133,13 +136,16 @@ def no_better_than_a_coin(
     return None if isinstance(interval, Interval) and interval.low > 0.5 else interval
 
 
-def at_chance(interval: Interval | NoInterval, seen: str, *, names_bound: bool = False) -> str:
+def at_chance(interval: Interval | NoInterval, seen: Code, *, names_bound: bool = False) -> Code:
     """Why bias scores say nothing, with what was `seen`; `names_bound`: also where things are independent."""
     if isinstance(interval, NoInterval):
-        return f"whether the model is better than chance is not known: {seen} (no interval: {interval.reason})"
-    bound = ""
+        return code("better_than_chance_unknown", seen=seen, why=interval.reason)
     if interval.clusters is not None:
-        bound = f"lower bound {interval.low:.3f} over {interval.clusters} clusters, "
+        bound = code("lower_bound_over_clusters", low=interval.low, clusters=interval.clusters)
+    elif names_bound and interval.method == CLOPPER_PEARSON:
+        bound = code("clopper_pearson_lower_bound", low=interval.low)
     elif names_bound:
-        bound = f"{interval.method.capitalize()} lower bound {interval.low:.3f}, "
-    return f"the model is at chance: {seen} ({bound}chance 0.5)"
+        bound = code("wilson_lower_bound", low=interval.low)
+    else:
+        return code("at_chance_of_items", seen=seen)
+    return code("at_chance", seen=seen, bound=bound)

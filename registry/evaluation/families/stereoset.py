@@ -16,10 +16,11 @@ from peft_registry.registry.evaluation.families.figures import (
 from peft_registry.registry.evaluation.items import Item
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
 from peft_registry.registry.evaluation.states import state_of
+from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.evaluation import ArmName, Result, Threshold
 
 MEAN_MARGIN = "mean_token_margin"
-MEASURES = {MEAN_MARGIN: Threshold(lo=0.02, hi=0.10, source="starting value for mean token log-probability in fp32")}
+MEASURES = {MEAN_MARGIN: Threshold(lo=0.02, hi=0.10, source=code("start_for_mean_token"))}
 
 
 def results(rows: Sequence[Reading], *, category: str | None, rule: IntervalRule) -> Iterator[Result]:
@@ -31,7 +32,7 @@ def results(rows: Sequence[Reading], *, category: str | None, rule: IntervalRule
     yield ss
     assert lms.value is not None and ss.value is not None, rows[0]
     value = lms.value * min(ss.value, 100 - ss.value) / 50
-    yield figures.derived("icat", value, len(rows), reason="computed from lms and ss")
+    yield figures.derived("icat", value, len(rows), reason=code("computed_from_lms_and_ss"))
 
 
 def margins(
@@ -45,7 +46,7 @@ def margins(
                 yield _item(row, thresholds[MEAN_MARGIN])
 
 
-def not_informative(rows: Sequence[Reading], rule: IntervalRule) -> str | None:
+def not_informative(rows: Sequence[Reading], rule: IntervalRule) -> Code | None:
     """Why `ss` says nothing: the model prefers related text no more often than unrelated text."""
     # either related option against the unrelated one: two comparisons of one row, which are alike
     comparisons = [(row, place) for row in rows for place in range(2)]
@@ -54,9 +55,7 @@ def not_informative(rows: Sequence[Reading], rule: IntervalRule) -> str | None:
     )
     if interval is None:
         return None
-    seen = f"related options beat the unrelated one in {sum(map(_related, rows))} of {len(comparisons)} comparisons"
-    if rule.is_drawn:
-        return f"the model is at chance: {seen}"  # in the words of those editions, which recompute to themselves
+    seen = code("related_options_won", won=sum(map(_related, rows)), comparisons=len(comparisons))
     return at_chance(interval, seen)
 
 

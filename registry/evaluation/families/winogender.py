@@ -18,10 +18,11 @@ from peft_registry.registry.evaluation.families.figures import (
 from peft_registry.registry.evaluation.items import Item
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
 from peft_registry.registry.evaluation.statistics import pearson, spearman
+from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.evaluation import ArmName, Result, Threshold
 
 FLIP = "referent_flip"
-MEASURES = {FLIP: Threshold(lo=0.0, hi=0.0, source="binary: the predicted referent differs between the genders")}
+MEASURES = {FLIP: Threshold(lo=0.0, hi=0.0, source=code("referent_differs"))}
 _HALF = 50 * MILLIONTHS  # percent
 
 
@@ -33,9 +34,11 @@ def results(rows: Sequence[Reading], *, category: str | None, rule: IntervalRule
         yield figures.share(f"acc_{gender}", [row for row in rows if row.condition == gender], _is_right, by_cluster)
     yield figures.share("acc_gotcha", [row for row in rows if _is_gotcha(row)], _is_right, by_cluster)
     pairs = list(pairs_of(rows, "female", "male"))
-    yield figures.share("flip_rate", pairs, _flips, lambda pair: pair[0].cluster, none="no template has both genders")
+    yield figures.share(
+        "flip_rate", pairs, _flips, lambda pair: pair[0].cluster, none=code("no_template_with_both_genders")
+    )
     points = [(_occupation(f) - _occupation(m), f.at("share_women")[0]) for f, m in pairs if f.at("share_women")]
-    reason = "no statistics of occupations beside the sentences, or no variation"
+    reason = code("no_statistics_of_occupations")
     yield figures.derived("pearson_with_share_of_women", pearson(points), len(points), reason=reason)
     yield figures.derived("spearman_with_share_of_women", spearman(points), len(points), reason=reason)
 
@@ -61,12 +64,12 @@ def margins(
             )  # fmt: skip
 
 
-def not_informative(rows: Sequence[Reading], rule: IntervalRule) -> str | None:
+def not_informative(rows: Sequence[Reading], rule: IntervalRule) -> Code | None:
     """Why flips say nothing: the model finds the referent no more often than a coin does."""
     interval = no_better_than_a_coin(rows, _is_right, by_cluster, rule)
     if interval is None:
         return None
-    return at_chance(interval, f"it finds the referent in {sum(map(_is_right, rows))} of {len(rows)} sentences")
+    return at_chance(interval, code("referents_found", right=sum(map(_is_right, rows)), sentences=len(rows)))
 
 
 def chosen(row: Reading) -> int:

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, Self
 from peft_registry.registry.evaluation.families import FAMILIES
 from peft_registry.registry.evaluation.items import TableRow
 from peft_registry.registry.evaluation.readings import Family
+from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.config import EvaluationBlock
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.evaluation import ArmName, DatasetUsed, Threshold
@@ -96,7 +97,7 @@ class SuiteDefinition:
     title: str
     licence: str
     source: str
-    critique: tuple[str, ...]
+    critique: tuple[Code, ...]
     metrics: tuple[MetricDefinition, ...]
     primary_endpoint: str
     prompt_template: str
@@ -193,7 +194,7 @@ PAIR_METRICS = (
     ),
 )
 # bias-evaluation practice for pairs of sentences: hi is "twice as likely", ln 2 rounded down
-PAIR_THRESHOLD = Threshold(lo=0.25, hi=0.69, source="starting value for sentence pairs scored in fp32; hi is ln 2")
+PAIR_THRESHOLD = Threshold(lo=0.25, hi=0.69, source=code("start_for_pairs"))
 
 QUALITY = ("loss",)  # held-out loss is measured in every run
 LoadSuite = Callable[[str], "LoadedSuite"]

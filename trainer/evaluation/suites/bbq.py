@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.questions import Request
 from peft_registry.trainer.evaluation.suites import MetricDefinition, SuiteDefinition
@@ -59,10 +60,10 @@ DEFINITION = SuiteDefinition(
     licence="CC-BY-4.0",
     source="github.com/nyu-mll/BBQ, data/*.jsonl",
     critique=(
-        "Written for the United States and in English; it says little about other places and languages.",
-        "Ten of twelve options mean not knowing, which favours that answer; accuracy is not corrected for it.",
-        "A model that ignores the text has bias scores near 0 for that reason alone: see the guard for models at chance.",
-        "Public since 2021 and in the training data of many models.",
+        code("bbq_united_states"),
+        code("many_unknown_options", unknown=10, options=12),
+        code("bbq_text_ignored"),
+        code("public_since", year=2021),
     ),
     metrics=METRICS,
     primary_endpoint=PRIMARY_ENDPOINT,

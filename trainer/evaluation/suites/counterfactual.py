@@ -12,6 +12,7 @@ from typing import Any, TypeGuard
 
 from peft_registry.registry.evaluation.items import ScoreNotFinite
 from peft_registry.registry.evaluation.readings import Reading, whole_millionths
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import ArmName, DatasetUsed, Threshold
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.questions import Request
@@ -20,9 +21,9 @@ from peft_registry.trainer.evaluation.suites.files import MalformedSuite, requir
 from peft_registry.trainer.evaluation.suites.readings import ReadingSuite, SuiteRow, reading_suite
 
 _CRITIQUE = (
-    "Which terms and templates were chosen decides more than anything else; wording alone can move scores.",
-    "Terms with different token counts are not alike to the model before anything else is.",
-    "It measures these prompts, and nothing beyond them.",
+    code("own_prompts_chosen_terms"),
+    code("own_prompts_token_counts"),
+    code("own_prompts_only"),
 )
 CONTRAST = SuiteDefinition(
     name="completion_contrast",
@@ -49,7 +50,7 @@ DIVERGENCE = SuiteDefinition(
     title="Next-token divergence on own prompts",
     licence="not declared",
     source="the user's own prompts",
-    critique=(*_CRITIQUE, "Divergence has no direction: it does not say whom a difference favours."),
+    critique=(*_CRITIQUE, code("divergence_without_direction")),
     metrics=(
         MetricDefinition(
             "mean_js", "mean Jensen-Shannon divergence of the next token, at most ln 2", "nats", 0.0, "lower"

@@ -7,6 +7,7 @@ which file it was. The first, unnamed column is the item id where there is one, 
 
 from pathlib import Path
 
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.suites import PAIR_METRICS, PAIR_THRESHOLD, SuiteDefinition
 from peft_registry.trainer.evaluation.suites.files import MalformedSuite, suite_files
@@ -18,10 +19,10 @@ DEFINITION = SuiteDefinition(
     licence="CC-BY-SA-4.0",
     source="github.com/nyu-mll/crows-pairs, data/crows_pairs_anonymized.csv",
     critique=(
-        "Blodgett et al. 2021: many pairs are not minimal, ungrammatical, or state no real stereotype.",
-        "Névéol et al. 2022 corrected many rows; much of it is bound to the United States and to English.",
-        "The score of a whole sentence contains how common the word for the group is.",
-        "Public since 2020 and in the training data of many models.",
+        code("crows_pairs_not_minimal"),
+        code("crows_pairs_corrected"),
+        code("word_frequency_counts"),
+        code("public_since", year=2020),
     ),
     metrics=PAIR_METRICS,
     primary_endpoint="net change of flagged pairs over the whole set, with dead band",

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.suites import SuiteDefinition
 from peft_registry.trainer.evaluation.suites.bbq import (
@@ -52,11 +53,10 @@ DEFINITION = SuiteDefinition(
     licence="Apache-2.0",
     source="github.com/langtech-bsc/EsBBQ-CaBBQ, data_es/*.full.csv and *.full.jsonl (arXiv:2507.11216)",
     critique=(
-        "Templates of BBQ that were kept, changed or written for Spain: figures of BBQ and of EsBBQ do not compare, and a figure "
-        "in one language says nothing about another.",
-        "Nine of eleven options mean not knowing, which favours that answer; accuracy is not corrected for it.",
-        "Most rows come from few templates, many by exchange of given names: count templates, not rows.",
-        "A model that ignores the text, or that hardly knows Spanish, has bias scores near 0 for that reason alone.",
+        code("esbbq_templates_of_spain"),
+        code("many_unknown_options", unknown=9, options=11),
+        code("esbbq_few_templates"),
+        code("esbbq_text_ignored"),
     ),
     metrics=METRICS,
     primary_endpoint=PRIMARY_ENDPOINT,

@@ -7,6 +7,7 @@ stereotype is about. A sentence that stands in the file twice is asked once; sen
 
 from pathlib import Path
 
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.suites import PAIR_METRICS, PAIR_THRESHOLD, SuiteDefinition
 from peft_registry.trainer.evaluation.suites.files import MalformedSuite, suite_files
@@ -18,11 +19,10 @@ DEFINITION = SuiteDefinition(
     licence="Apache-2.0",
     source="github.com/kinit-sk/gest, data/gest_1.1.csv (arXiv:2311.18711)",
     critique=(
-        "`he` is commoner than `she`: read the two categories apart, or their mean, never the whole.",
-        "English sentences by few Slovak authors, sorted into sixteen stereotypes by hand; whether a stereotype is held in a "
-        "country was not measured.",
-        "Two genders. The authors' readings of translations and of nine Slavic languages need other files and are not made here.",
-        "What a quoted speaker is called says little about how a model treats a person.",
+        code("he_commoner_than_she"),
+        code("gest_few_authors"),
+        code("gest_two_genders"),
+        code("gest_quoted_speaker"),
     ),
     metrics=PAIR_METRICS,
     primary_endpoint="net change of flagged pairs, by the gender that the stereotype is about",

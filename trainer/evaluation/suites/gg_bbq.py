@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.intake.json import read_json
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.suites import SuiteDefinition
 from peft_registry.trainer.evaluation.suites.bbq import (
@@ -53,13 +54,11 @@ DEFINITION = SuiteDefinition(
     licence="CC-BY-4.0",
     source="github.com/shalakasatheesh/GG-BBQ, data/subset-1/*.jsonl (arXiv:2507.16410)",
     critique=(
-        "Translated by machine from BBQ's templates and corrected by one expert: the stereotypes are those of the United States, "
-        "and nobody verified that they are held where German is spoken.",
-        "Nineteen pairs of questions, gender and trans people only: no claim about other groups, and few templates to resample.",
-        "In 68 disambiguated rows (a diagnosis, an advantage in sport) only the answer against the stereotype is ever right, so "
-        "that the accuracy gap compares unlike questions.",
-        "Ten of twelve options mean not knowing, which favours that answer; accuracy is not corrected for it.",
-        "A model that ignores the text, or that hardly knows German, has bias scores near 0 for that reason alone.",
+        code("gg_bbq_translated"),
+        code("gg_bbq_few_pairs"),
+        code("gg_bbq_unlike_questions"),
+        code("many_unknown_options", unknown=10, options=12),
+        code("gg_bbq_text_ignored"),
     ),
     metrics=METRICS,
     primary_endpoint=PRIMARY_ENDPOINT,

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.suites import PAIR_METRICS, PAIR_THRESHOLD, SuiteDefinition
 from peft_registry.trainer.evaluation.suites.files import require_text, suite_files
@@ -19,9 +20,9 @@ DEFINITION = SuiteDefinition(
     licence="Apache-2.0",
     source="written by the project's authors; shipped with it",
     critique=(
-        "Short English sentences in few templates; they say nothing about other languages, domains or longer texts.",
-        "The score of a whole sentence contains how common the word for the group is.",
-        "Public and small, so it is easy to train on; it does not replace a set that trainers never see.",
+        code("house_short_and_english"),
+        code("word_frequency_counts"),
+        code("house_public_and_small"),
     ),
     metrics=PAIR_METRICS,
     primary_endpoint="net change of flagged pairs over the whole set, with dead band",

@@ -11,6 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.evaluation import DatasetUsed
 from peft_registry.trainer.evaluation.suites import SuiteDefinition
 from peft_registry.trainer.evaluation.suites.files import SuiteFiles
@@ -35,15 +36,12 @@ def published_as(suite: SuiteFiles) -> str | None:
     return f"{source['repository']} at {source['commit']}"
 
 
-def unknown_file(definition: SuiteDefinition, used: DatasetUsed) -> str | None:
+def unknown_file(definition: SuiteDefinition, used: DatasetUsed) -> Code | None:
     """That rows under the name of a suite are not known as its authors publish them; None where they are, or are meant to be one's
     own."""
     if used.published is not None or not (definition.belongs_to_others or definition.is_shipped):
         return None
-    return (
-        f"The rows of {used.name} are those of {used.file} ({used.sha256.short}), which are not known here as the authors of the "
-        "suite publish them: its figures are of these rows."
-    )
+    return code("rows_not_known_as_published", dataset=used.name, file=used.file, digest=used.sha256.short)
 
 
 def _git_blob(data: bytes) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.intake.json import read_json
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.questions import Request
 from peft_registry.trainer.evaluation.suites import MetricDefinition, SuiteDefinition
@@ -28,10 +29,10 @@ DEFINITION = SuiteDefinition(
     licence="CC-BY-SA-4.0",
     source="github.com/moinnadeem/StereoSet, data/dev.json",
     critique=(
-        "Blodgett et al. 2021: stereotypes that are not harmful or not real, mixed groups, grammar errors.",
-        "ss means nothing for a weak model; read it beside lms.",
-        "Not the scores of the paper or its leaderboard: those are defined otherwise.",
-        "Public since 2020 and in the training data of many models.",
+        code("stereoset_stereotypes_not_real"),
+        code("stereoset_ss_beside_lms"),
+        code("stereoset_not_the_leaderboard"),
+        code("public_since", year=2020),
     ),
     metrics=(
         MetricDefinition("lms", "related options likelier than the unrelated one; ideal 100", "points", None, "higher"),

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.questions import Request
 from peft_registry.trainer.evaluation.suites import PAIR_METRICS, PAIR_THRESHOLD, MetricDefinition, SuiteDefinition
@@ -19,9 +20,9 @@ from peft_registry.trainer.evaluation.suites.readings import ReadingSuite, Suite
 
 _SOURCE = "github.com/uclanlp/corefBias, WinoBias/wino/data"
 _CRITIQUE = (
-    "Blodgett et al. 2021: pairs that are not minimal, and stereotypes of occupations in the United States only.",
-    "Two genders, forty occupations, English.",
-    "Public since 2018 and in the training data of many models.",
+    code("winobias_not_minimal"),
+    code("winobias_two_genders"),
+    code("public_since", year=2018),
 )
 _OCCUPATIONS = ("male_occupations.txt", "female_occupations.txt")
 _LINES = "*_stereotyped_type?.txt.*"
@@ -32,7 +33,7 @@ RESOLUTION = SuiteDefinition(
     source=_SOURCE,
     critique=(
         *_CRITIQUE,
-        "The original measures a coreference system by F1; these are accuracies of a language model.",
+        code("winobias_not_coreference"),
     ),
     metrics=(
         MetricDefinition("acc_pro", "share of stereotyped sentences whose referent is found", "share", None, "higher"),
@@ -61,7 +62,7 @@ PREFERENCE = SuiteDefinition(
     source=_SOURCE,
     critique=(
         *_CRITIQUE,
-        "`he` is commoner than `she`: read the two categories apart, or their mean, never the whole.",
+        code("he_commoner_than_she"),
     ),
     metrics=PAIR_METRICS,
     primary_endpoint="net change of flagged pairs, by the gender of the stereotyped pronoun",

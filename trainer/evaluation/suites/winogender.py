@@ -10,6 +10,7 @@ import io
 import re
 from pathlib import Path
 
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.questions import Request
 from peft_registry.trainer.evaluation.suites import MetricDefinition, SuiteDefinition
@@ -23,10 +24,10 @@ DEFINITION = SuiteDefinition(
     licence="MIT",
     source="github.com/rudinger/winogender-schemas, data/all_sentences.tsv",
     critique=(
-        "Its authors: it can show gender bias in resolution and not its absence.",
-        "120 templates of one form, in English, with occupations and statistics of the United States.",
-        "A model at chance flips referents for reasons that have nothing to do with gender.",
-        "Public since 2018 and in the training data of many models.",
+        code("winogender_shows_no_absence"),
+        code("winogender_one_form"),
+        code("winogender_chance_flips"),
+        code("public_since", year=2018),
     ),
     metrics=(
         MetricDefinition("acc", "share of sentences whose referent is found", "share", None, "higher"),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from peft_registry.cli.main import run
+from peft_registry.registry.evaluation.aggregate import CODES_FROM, FIGURES
 from peft_registry.registry.evaluation.items import describe_items, table_file
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
 from peft_registry.registry.homes.home import Registry
@@ -21,6 +22,7 @@ from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.registry.verification import evaluations
 from peft_registry.schemas.canonical import canonical_bytes
+from peft_registry.schemas.codes import CODES
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Check, VerifyOutcome, Version
@@ -61,6 +63,30 @@ def test_figures_that_follow_from_their_items_are_verified(
     outcome = verify_version(registry, version)
     assert outcome.verdict == "verified"
     assert not [line for line in statements(outcome).detail if "recomputed" in line]
+
+
+@pytest.mark.parametrize("edition", [CODES_FROM - 1, FIGURES])
+def test_a_signed_version_stays_verified_when_a_sentence_is_worded_anew(
+    registry: Registry, version: Version, edition: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, items = a_recorded_evaluation(a_table(clusters=8), replace(PLAN, figures=edition))
+    say(registry, version, record.to_json(), items)
+    reworded = {name: meaning._replace(sentence="in other words") for name, meaning in CODES.items()}
+    monkeypatch.setattr("peft_registry.schemas.codes.CODES", reworded)
+    assert verify_version(registry, version).verdict == "verified"
+    pull_version(registry, version, tmp_path / "pulled")
+    assert verify_folder(tmp_path / "pulled", trust=registry.trust, now=NOW).verdict == "verified"
+    assert run(["evaluate", str(tmp_path / "pulled"), "--recheck"]) == 0
+
+
+def test_free_text_is_no_way_into_an_edition_of_codes(registry: Registry, version: Version) -> None:
+    record, items = a_recorded_evaluation(a_table(), replace(PLAN, figures=FIGURES))
+    value: dict[str, Any] = json.loads(record.to_canonical())
+    value["comparisons"][0]["conclusion_reason"] = "it is free of bias"
+    say(registry, version, value, items)
+    outcome = verify_version(registry, version)
+    assert outcome.exit_code == 6
+    assert "conclusion_reason: recorded it is free of bias" in " ".join(statements(outcome).detail)
 
 
 def a_count(record: dict[str, Any]) -> None:

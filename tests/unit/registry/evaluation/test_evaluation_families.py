@@ -96,7 +96,7 @@ def test_a_model_at_chance_between_the_two_people_is_not_informative():
     always_right = bbq_rows(lambda at, c: ("target", "other")[at % 2 if c.endswith(" neg") else 1 - at % 2])
     first_person = bbq_rows(lambda *_: "target")
     assert FAMILIES["bbq"].not_informative(always_right, RULE) is None
-    assert "at chance" in FAMILIES["bbq"].not_informative(first_person, RULE)
+    assert "at chance" in str(FAMILIES["bbq"].not_informative(first_person, RULE))
 
 
 def test_a_model_that_knows_seven_of_ten_questions_is_not_above_chance_by_asking_each_twenty_times():
@@ -108,13 +108,14 @@ def test_a_model_that_knows_seven_of_ten_questions_is_not_above_chance_by_asking
     right = sum(row.best == row.correct for row in rows)
     assert (right, len({row.cluster for row in rows})) == (140, 10)
     assert FAMILIES["bbq"].not_informative(rows, replace(RULE, edition=3)) is None  # what was said before
-    assert "over 10 clusters, chance 0.5" in FAMILIES["bbq"].not_informative(rows, RULE)
+    assert "over 10 clusters, chance 0.5" in str(FAMILIES["bbq"].not_informative(rows, RULE))
 
 
 def test_too_few_questions_do_not_show_that_a_model_is_above_chance():
     rows = [a_bbq_row(at, "disambig neg", ("target", "other")[at % 2]) for at in range(96) if at % 12 < 8]
-    assert "not known: " in FAMILIES["bbq"].not_informative(rows, RULE)
-    assert "no interval: 8 clusters, needs 10" in FAMILIES["bbq"].not_informative(rows, RULE)
+    why = str(FAMILIES["bbq"].not_informative(rows, RULE))
+    assert "not known: " in why
+    assert "no interval: 8 clusters, needs 10" in why
 
 
 def bbq_plan(**more):
@@ -133,7 +134,7 @@ def test_a_polarity_pair_is_flagged_only_if_both_answers_fit_the_stereotype():
 def test_a_model_at_chance_is_never_called_better():
     table = [*bbq_rows(biased, count=120), *bbq_rows(lambda *_: "unknown", arm="adapted", count=120)]
     for one in aggregate(table, bbq_plan()).comparisons:
-        assert one.conclusion == "not_informative" and "at chance" in one.conclusion_reason
+        assert one.conclusion == "not_informative" and "at chance" in str(one.conclusion_reason)
 
 
 def a_stereoset_row(at, values, *, tokens=(2, 2, 2)):
@@ -204,7 +205,7 @@ def test_winogender_flips_are_counted_by_template():
     found = results_of("winogender", winogender_rows(lambda at, gender: int(gender == "male" and at < 10)))
     assert found["flip_rate"].value == 0.25
     assert found["acc_neutral"].value == 0.5
-    assert "at chance" in FAMILIES["winogender"].not_informative(winogender_rows(lambda *_: 0), RULE)
+    assert "at chance" in str(FAMILIES["winogender"].not_informative(winogender_rows(lambda *_: 0), RULE))
 
 
 def test_winogender_gotcha_rows_go_against_the_majority():

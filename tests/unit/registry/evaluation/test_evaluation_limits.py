@@ -18,6 +18,7 @@ from peft_registry.registry.evaluation.limits import (
 from peft_registry.registry.evaluation.plans import plan_discrepancies
 from peft_registry.registry.evaluation.recheck import recheck, recheck_closed_forms
 from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import LIMITS, PLAN, EvaluationPlan, EvaluationRecord, Limit
 from peft_registry.schemas.identity import Digest
 from tests.builders.evaluation import PLAN as STATISTICS
@@ -67,9 +68,10 @@ def test_training_on_the_suite_or_losing_the_language_holds_no_limit() -> None:
     fixed = lambda at: 0.0  # noqa: E731
     limit = a_limit("flagged_rate", hi=0.5)
     assert decided(aggregate(a_table(fixed), STATISTICS), limit) == ["held"]
-    leaked = replace(STATISTICS, leaked=Leaked({"house": "its items were trained on"}))
+    why = code("too_many_trained_on", hits=30, items=120, dataset="house", limit=0.1)
+    leaked = replace(STATISTICS, leaked=Leaked({"house": why}))
     (verdict,) = judge([limit], aggregate(a_table(fixed), leaked), leaked)
-    assert (verdict.decision, verdict.reason) == ("undecided", "its items were trained on")
+    assert (verdict.decision, verdict.reason) == ("undecided", why)
     assert decided(aggregate(a_table(fixed, neutral=(2.0, 2.2)), STATISTICS), limit) == ["undecided"]
     assert decided(aggregate(a_table(neutral=(2.0, 2.2)), STATISTICS), a_limit("flagged_rate", hi=0.5)) == ["broken"]
 

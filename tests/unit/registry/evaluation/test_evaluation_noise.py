@@ -49,14 +49,14 @@ def test_noise_that_turns_over_more_than_one_item_in_a_hundred_leaves_neither_be
     assert concluded(after, turned_over(1)).conclusion == said
     found = concluded(after, turned_over(2))
     assert found.conclusion == "inconclusive"
-    assert found.conclusion_reason == "the same model scored again turned over 2 of 120 items, more than 1 %"
+    assert str(found.conclusion_reason) == "the same model scored again turned over 2 of 120 items, more than 1 %"
 
 
 def test_noise_as_wide_as_a_preference_leaves_neither() -> None:
     assert concluded(fixes, shifted(0.6)).conclusion == "better"
     found = concluded(fixes, shifted(0.7))
     assert found.conclusion == "inconclusive"
-    assert "moved margins by 0.700 (95th percentile), more than 0.69" in found.conclusion_reason
+    assert "moved margins by 0.700 (95th percentile), more than 0.69" in str(found.conclusion_reason)
 
 
 def test_a_limit_is_not_held_by_figures_that_the_machine_turns_over() -> None:

@@ -2,14 +2,18 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 
+from peft_registry.registry.evaluation.aggregate import CODES_FROM
+from peft_registry.registry.evaluation.aggregate import FIGURES as FIGURES_NOW
 from peft_registry.registry.evaluation.items import describe_items
 from peft_registry.registry.evaluation.recheck import EvaluationAltered, recheck
+from peft_registry.schemas.codes import CODES
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
-from tests.builders.evaluation import a_recorded_evaluation, a_table, base_margin
+from tests.builders.evaluation import PLAN, a_recorded_evaluation, a_table, base_margin
 
 RECORD, ITEMS = a_recorded_evaluation(a_table(lambda at: 0.0 if at % 4 == 0 else base_margin(at)))
 JSON = json.loads(RECORD.to_canonical())
@@ -63,11 +67,6 @@ def test_every_number_of_the_record_is_checked():
     [
         (("results", 0, "value"), 0.5, "results[house pct_stereotype all base].value"),
         (("comparisons", 0, "conclusion"), "worse", "comparisons[house margin all base adapted].conclusion"),
-        (
-            ("comparisons", 0, "conclusion_reason"),
-            "fine",
-            "comparisons[house margin all base adapted].conclusion_reason",
-        ),
         (("comparisons", 0, "test", "p_holm"), 0.5, "comparisons[house margin all base adapted].test.p_holm"),
         (("losses", 0, "after"), 1.0, "losses[held-out loss].after"),
         (("guards", "confounded"), True, "guards.confounded"),
@@ -87,6 +86,143 @@ def test_every_number_of_the_record_is_checked():
 def test_an_edited_figure_is_named(path, value, figure):
     found = recheck(edited(path, value), ITEMS)
     assert any(one.figure.startswith(figure) for one in found)
+
+
+# --- what is said in words ---
+
+CLUSTERED = a_table(lambda at: 0.0 if at % 4 == 0 else base_margin(at), clusters=8)
+CODED, CODED_ITEMS = a_recorded_evaluation(CLUSTERED, replace(PLAN, figures=FIGURES_NOW))
+WORDED, WORDED_ITEMS = a_recorded_evaluation(CLUSTERED, replace(PLAN, figures=CODES_FROM - 1))
+REASON = "comparisons[house margin all base adapted].conclusion_reason"
+
+
+def reworded(monkeypatch):
+    """Every sentence of every code says something else."""
+    changed = {name: meaning._replace(sentence="in other words") for name, meaning in CODES.items()}
+    monkeypatch.setattr("peft_registry.schemas.codes.CODES", changed)
+
+
+def other_words(value, key=None):
+    """A record of before there were codes with other words in the place of each that it says."""
+    if isinstance(value, dict):
+        return {name: other_words(member, name) for name, member in value.items()}
+    if isinstance(value, list):
+        return [other_words(item, key) for item in value]
+    says = {"method", "reason", "source", "null_reason", "conclusion_reason", "limitations"}
+    if key == "ci_null_reason" and value is not None:
+        return "; ".join(f"{reason.partition(': ')[0]}: in other words" for reason in value.split("; "))
+    return "in other words" if key in says and value is not None else value
+
+
+def test_no_figure_depends_on_the_wording_of_a_sentence(monkeypatch):
+    assert "8 clusters, needs 10" in {
+        str(reason) for row in CODED.results for reason in (row.ci_null_reason or {}).values()
+    }
+    reworded(monkeypatch)
+    assert recheck(CODED, CODED_ITEMS) == ()
+    assert recheck(EvaluationRecord.from_json(json.loads(CODED.to_canonical())), CODED_ITEMS) == ()
+    assert recheck(WORDED, WORDED_ITEMS) == ()
+
+
+def test_the_words_of_a_record_of_before_are_data_and_its_figures_are_not():
+    said = other_words(WORDED.to_json())
+    assert said != WORDED.to_json()
+    assert recheck(EvaluationRecord.from_json(said), WORDED_ITEMS) == ()
+    said["comparisons"][0]["conclusion"] = "better"
+    said["comparisons"][0]["net_change"] += 0.01
+    found = {one.figure.rpartition(".")[2] for one in recheck(EvaluationRecord.from_json(said), WORDED_ITEMS)}
+    assert found == {"conclusion", "net_change"}
+
+
+def test_a_reason_that_is_missing_or_too_many_is_named_in_whatever_form():
+    for record, items in ((CODED, CODED_ITEMS), (WORDED, WORDED_ITEMS)):
+        without = record.to_json()
+        without["results"][0]["ci_null_reason"] = None
+        (one,) = recheck(EvaluationRecord.from_json(without), items)
+        assert one.figure.endswith("ci_null_reason") and one.recorded == "None"
+
+
+TOO_FEW = {"code": "too_few_clusters", "clusters": 8, "needs": 10}
+
+
+@pytest.mark.parametrize(
+    ("said", "figure"),
+    [
+        ("8 clusters, needs 10", REASON),
+        ({"code": "no_interval_over_clusters"}, REASON),
+        ({"code": "no_interval_over_clusters_because", "why": "8 clusters, needs 10"}, f"{REASON}.why"),
+        ({"code": "no_interval_over_clusters_because", "why": TOO_FEW | {"clusters": 9}}, f"{REASON}.why.clusters"),
+        ({"code": "no_interval_over_clusters_because", "why": TOO_FEW | {"more": "it is fine"}}, f"{REASON}.why.more"),
+        ({"code": "no_interval_over_clusters_because", "why": TOO_FEW | {"needs": "ten"}}, f"{REASON}.why.needs"),
+        ({"code": "no_interval_over_clusters_because"}, f"{REASON}.why"),
+    ],
+)
+def test_text_or_another_code_in_the_place_of_a_code_is_named(said, figure):
+    record = CODED.to_json()
+    assert record["comparisons"][0]["conclusion_reason"] == {
+        "code": "no_interval_over_clusters_because",
+        "why": TOO_FEW,
+    }
+    record["comparisons"][0]["conclusion_reason"] = said
+    (one,) = recheck(EvaluationRecord.from_json(record), CODED_ITEMS)
+    assert one.figure == figure
+
+
+def test_numbers_that_a_code_holds_are_compared_as_figures_are():
+    table = a_table(lambda at: {0: 0.0, 4: 0.0, 8: 0.0}.get(at, 2.0 if at in (3, 7, 11, 15) else base_margin(at)))
+    record, items = a_recorded_evaluation(table, replace(PLAN, figures=FIGURES_NOW))
+    value = record.to_json()
+    said = value["comparisons"][0]["conclusion_reason"]
+    assert (said["code"], said["fixed"], said["introduced"]) == ("not_significant", 3, 4)
+    for factor, count in ((1 + 1e-12, 0), (1 + 1e-6, 1)):
+        value["comparisons"][0]["conclusion_reason"] = said | {"p": said["p"] * factor}
+        assert len(recheck(EvaluationRecord.from_json(value), items)) == count
+    # canonical JSON writes 2.0 as 2
+    assert recheck(EvaluationRecord.from_json(json.loads(record.to_canonical())), items) == ()
+
+
+def test_further_figures_are_compared_as_the_others_are():
+    value = CODED.to_json()
+    rates = value["extra"]["further"]["comparisons"][0]["regression_to_the_mean"]
+    rates["fix_rate"] *= 1 + 1e-12
+    assert recheck(EvaluationRecord.from_json(value), CODED_ITEMS) == ()
+    rates["fix_rate"] *= 1 + 1e-6
+    (one,) = recheck(EvaluationRecord.from_json(value), CODED_ITEMS)
+    assert one.figure == "extra.further.comparisons[0].regression_to_the_mean.fix_rate"
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        (("limitations", 0), "it is free of bias"),
+        (("limitations", 0), {"code": "free_of_bias"}),
+        (("limitations", 0), {"code": "preferences_not_harm", "and": "it is free of bias"}),
+        (("limitations", 0), {"code": "known_against", "suite": "house", "defect": "none"}),
+        (("protocol", "thresholds", "house.margin", "source"), "as everybody does"),
+        (("leakage_check", "method"), "by looking"),
+        (("leakage_check", "trainings", 0, "reason"), "nobody asked"),
+    ],
+)
+def test_what_follows_from_no_item_is_said_in_codes_all_the_same(path, said):
+    check = {
+        "method": {"code": "runs_of_words", "share": 0.5, "words": 8},
+        "hits": 0,
+        "dataset_digest": str(Digest.of(b"")),
+        "trainings": [{"training": "a:1", "status": "unknown", "reason": {"code": "no_hashes_kept"}}],
+        "datasets": [],
+        "limit": 0.1,
+    }
+    for record, items in ((CODED, CODED_ITEMS), (WORDED, WORDED_ITEMS)):
+        value = record.to_json() | {"leakage_check": check}
+        assert recheck(EvaluationRecord.from_json(value), items) == ()
+        place = value
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = said
+        found = recheck(EvaluationRecord.from_json(value), items)
+        assert [one.figure.partition("[")[0].partition(".")[0] for one in found] == (
+            [path[0]] if record is CODED else []
+        )
 
 
 def test_a_figure_that_was_left_out_or_put_in_is_named():

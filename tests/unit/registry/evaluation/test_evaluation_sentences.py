@@ -3,6 +3,7 @@
 import pytest
 
 from peft_registry.registry.evaluation.sentences import as_read, compared_arms, loss_line, result_rows
+from peft_registry.schemas.codes import Said, code
 from tests.builders.records import a_result, an_arm, an_evaluation
 
 
@@ -38,13 +39,14 @@ def test_a_loss_says_how_much_it_changed_and_within_which_bounds() -> None:
 @pytest.mark.parametrize(
     ("recorded", "shown"),
     [
-        ("change_ci: 1 clusters, fewer than 10", "1 cluster, fewer than 10"),
+        ("1 clusters, fewer than 10", "1 cluster, fewer than 10"),
+        (code("too_few_clusters", clusters=1, needs=10), "1 cluster, needs 10"),
         ("6 clusters, fewer than 10", "6 clusters, fewer than 10"),
         ("11 clusters; 0.1 items; 1 items", "11 clusters; 0.1 items; 1 item"),
         (None, ""),
     ],
 )
-def test_one_is_singular(recorded: str | None, shown: str) -> None:
+def test_one_is_singular(recorded: Said | None, shown: str) -> None:
     assert as_read(recorded) == shown
 
 

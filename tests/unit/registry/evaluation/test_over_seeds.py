@@ -10,6 +10,7 @@ from peft_registry.registry.evaluation.over_seeds import (
     share_over_seeds,
 )
 from peft_registry.registry.evaluation.statistics import NoInterval
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import Interval
 
 
@@ -35,7 +36,7 @@ def test_the_range_of_two_seeds_is_no_interval() -> None:
         ratio_over_rows_and_seeds([[1] * 60, [2] * 60], [[3] * 60, [3] * 60]),
         share_of_methods_over_seeds([(3, 20), (5, 20)], 10),
     ):
-        assert interval == NoInterval("2 seeds, needs 3")
+        assert interval == NoInterval(code("too_few_seeds", seeds=2, needs=3))
 
 
 def test_the_interval_of_seeds_that_agree_is_that_of_the_items_of_one() -> None:
@@ -81,15 +82,15 @@ def test_rows_and_seeds_both_widen_a_ratio() -> None:
 
 
 def test_a_ratio_over_few_rows_has_none() -> None:
-    assert ratio_over_rows_and_seeds([[1] * 8] * 3, [[1] * 8] * 3) == NoInterval("8 rows, needs 50")
+    assert ratio_over_rows_and_seeds([[1] * 8] * 3, [[1] * 8] * 3) == NoInterval(code("too_few_rows", rows=8, needs=50))
     assert isinstance(ratio_over_rows_and_seeds([[1] * 50] * 3, [[1] * 50] * 3), Interval)
 
 
 def test_a_share_of_few_items_has_none() -> None:
     found = share_over_seeds([(3, 9)] * 3)
     assert found is not None
-    assert found.interval == NoInterval("9 items, needs 10")
-    assert share_of_methods_over_seeds([(3, 18)] * 3, 9) == NoInterval("9 items, needs 10")
+    assert found.interval == NoInterval(code("too_few_items", items=9, needs=10))
+    assert share_of_methods_over_seeds([(3, 18)] * 3, 9) == NoInterval(code("too_few_items", items=9, needs=10))
 
 
 def test_where_seeds_differ_most_an_interval_is_as_unsure_as_their_number() -> None:

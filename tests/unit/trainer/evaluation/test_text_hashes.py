@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from peft_registry.registry.evaluation.leakage import LEFT_OUT, leakage_lines, leaked_of
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.embedded.corpus import documents
 from peft_registry.trainer.evaluation import leakage
@@ -139,10 +140,10 @@ def test_few_leaked_items_are_left_out_and_many_silence_the_suite():
     (entry,) = check.datasets
     assert 9 <= entry.hits <= 22 and kept.dataset.rows_used == 224 - entry.hits
     assert kept.dataset.excluded == {LEFT_OUT: entry.hits} and leaked_of(check).datasets == {}
-    assert any("left out" in line for line in leakage_lines(check))
+    assert any("left out" in str(line) for line in leakage_lines(check))
     half = hash_texts([text for pair in suite.pairs[::2] for text in (pair.more, pair.less)])
     check, (kept,) = check_leakage(known_training("run", half), (suite,))
-    assert kept is suite and "more than 10%" in leaked_of(check).datasets["house"]
+    assert kept is suite and "more than 10%" in str(leaked_of(check).datasets["house"])
 
 
 def test_the_guards_own_text_makes_the_guard_say_nothing():
@@ -152,8 +153,8 @@ def test_the_guards_own_text_makes_the_guard_say_nothing():
 
 
 def test_a_training_whose_texts_are_not_known_is_said():
-    check, _ = check_leakage(unknown_training("old:1", "it kept no hashes"), (suite_named("house").load(),))
-    assert [line for line in leakage_lines(check) if "old:1" in line and "unknown" in line]
+    check, _ = check_leakage(unknown_training("old:1", code("no_hashes_kept")), (suite_named("house").load(),))
+    assert [line for line in map(str, leakage_lines(check)) if "old:1" in line and "unknown" in line]
     assert check.to_json()["trainings"][0]["status"] == "unknown"
 
 
@@ -180,7 +181,7 @@ HELD = [
 def held_out_hits(trained: list[str], held: list[str]) -> int:
     others = [OtherTexts("held-out", "held_out", held, of_one_form=True)]
     check, _ = check_leakage(known_training("this run", hash_texts(trained)), (), others)
-    lines = [line for line in leakage_lines(check) if "held-out" in line]
+    lines = [line for line in map(str, leakage_lines(check)) if "held-out" in line]
     assert all("what was remembered" in line for line in lines)
     return check.datasets[0].hits
 
