@@ -8,7 +8,7 @@ data with the same arms. What was scored on fewer rows, or on others, stands bes
 from collections.abc import Sequence
 from typing import Any
 
-from peft_registry.schemas.codes import Code, Said
+from peft_registry.schemas.codes import as_json
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.evaluation import (
     PLAN,
@@ -243,7 +243,7 @@ def _limitations(evaluation: EvaluationRecord, evidence: tuple[Digest, ...]) -> 
     grouped = {result.dataset for result in evaluation.results if result.category is not None}
     whole_only = [_no_groups(suite) for suite in suites if suite not in grouped]
     how = "stated by the evaluation" + (", and seen in its figures" if whole_only else "")
-    return _listed([*map(_as_json, evaluation.limitations), *whole_only], how, evidence)
+    return _listed([*map(as_json, evaluation.limitations), *whole_only], how, evidence)
 
 
 def _no_groups(suite: str) -> str:
@@ -392,15 +392,10 @@ def _rows_used(data: DatasetUsed) -> dict[str, Any]:
     return used if ids is None else used | {"selection_ids_sha256": str(ids)}
 
 
-def _as_json(said: Said | None) -> Any:  # a JSON value
-    """A code or a text as a row holds it."""
-    return said.to_json() if isinstance(said, Code) else said
-
-
 def _interval(interval: Interval | None) -> dict[str, Any]:
     if interval is None:
         return {"low": None, "high": None}
-    return {"low": interval.low, "high": interval.high, "level": interval.level, "interval": _as_json(interval.method)}
+    return {"low": interval.low, "high": interval.high, "level": interval.level, "interval": as_json(interval.method)}
 
 
 def _figure(result: Result) -> dict[str, Any]:
@@ -413,7 +408,7 @@ def _figure(result: Result) -> dict[str, Any]:
         "n": result.n,
     }
     if result.value is None:
-        figure["null_reason"] = _as_json(result.null_reason)
+        figure["null_reason"] = None if result.null_reason is None else as_json(result.null_reason)
     return figure | _interval(result.interval)
 
 
@@ -445,5 +440,5 @@ def _bias(comparison: Comparison) -> dict[str, Any]:
         }
         | {name: getattr(comparison, name) for name in counts}
         | {"p_holm": comparison.test.p_holm if comparison.test else None, "conclusion": comparison.conclusion}
-        | {"conclusion_reason": _as_json(comparison.conclusion_reason)}
+        | {"conclusion_reason": as_json(comparison.conclusion_reason)}
     )

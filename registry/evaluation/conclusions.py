@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from peft_registry.registry.evaluation.praise import ONE_TRY, Tries
 from peft_registry.registry.evaluation.states import Outcomes
 from peft_registry.registry.evaluation.statistics import holm
-from peft_registry.schemas.codes import Code, Said, code
+from peft_registry.schemas.codes import Code, Said, code, together
 from peft_registry.schemas.evaluation import (
     ITEMS_FOR_A_CLAIM,
     Comparison,
@@ -111,7 +111,7 @@ def conclude(
     if conclusion == "better" and stricter is not None:
         by_chance = _by_chance(comparison, stricter, tries, is_clustered)
         if by_chance is None:
-            reason = code("said_and", said=reason, also=tries.said)
+            reason = together((reason, tries.said))
         else:
             conclusion = "inconclusive"
             reason = code("said_but", said=reason, but=code("best_of_seeds", tries=tries.said, because=by_chance))
@@ -161,7 +161,7 @@ def _with_width(undecided: Said, comparison: Comparison, wide: float | None) -> 
     interval = comparison.net_change_ci_clustered or comparison.net_change_ci
     if wide is None or interval is None or interval.high - interval.low <= 2 * wide:
         return undecided
-    return code("said_and", said=undecided, also=code("wide_interval", low=interval.low, high=interval.high))
+    return together((undecided, code("wide_interval", low=interval.low, high=interval.high)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ class _Control:
         return code("scored_again_changed_as_many", items=self.outcomes.changed)
 
 
-def _direction(outcomes: Outcomes, control: _Control, confounded: bool) -> tuple[Conclusion, Code]:
+def _direction(outcomes: Outcomes, control: _Control, confounded: bool) -> tuple[Conclusion, Said]:
     """What a decided change is called."""
     counts = code("fixed_against_introduced", fixed=outcomes.fixed, introduced=outcomes.introduced, items=outcomes.n)
     as_many = control.changed_as_many(outcomes)
@@ -189,7 +189,7 @@ def _direction(outcomes: Outcomes, control: _Control, confounded: bool) -> tuple
     if as_many is not None and not (is_harm and control.is_placebo and not control.excuses):
         return "inconclusive", as_many
     if is_harm:
-        return _worse(outcomes, counts if as_many is None else code("said_and", said=counts, also=as_many))
+        return _worse(outcomes, counts if as_many is None else together((counts, as_many)))
     if confounded:
         return "confounded", code("said_but", said=counts, but=code("guards_show_lost_capability"))
     if outcomes.overcorrected > outcomes.fixed:
@@ -199,7 +199,7 @@ def _direction(outcomes: Outcomes, control: _Control, confounded: bool) -> tuple
     return "better", counts
 
 
-def _worse(outcomes: Outcomes, counts: Code) -> tuple[Conclusion, Code]:
+def _worse(outcomes: Outcomes, counts: Said) -> tuple[Conclusion, Said]:
     if outcomes.flagged_after > outcomes.flagged:
         return "worse", counts
     reshuffled = code(

@@ -12,7 +12,7 @@ from peft_registry.registry.evaluation.conclusions import conclusion_among
 from peft_registry.registry.evaluation.items import read_items
 from peft_registry.registry.evaluation.praise import Tries
 from peft_registry.registry.evaluation.recheck import plan_of, tries_of
-from peft_registry.schemas.codes import Said, code
+from peft_registry.schemas.codes import Said, code, together
 from peft_registry.schemas.evaluation import Comparison, EvaluationRecord
 
 _Which = tuple[str, str, str | None, str, str]
@@ -103,7 +103,7 @@ def _judged(recorded: Comparison, recomputed: Comparison | None, counted: Tries,
         else:
             reason = code("no_longer_better", said=now, since=since)
     if conclusion == "better" and tries.others_said is not None:
-        reason = code("said_and", said=reason, also=tries.others_said)
+        reason = together((reason, tries.others_said))
     return recorded.revised(conclusion=conclusion, conclusion_reason=reason)
 
 

@@ -116,7 +116,6 @@ _CONCLUSIONS: dict[str, Meaning] = {
         "{items:# item}, fewer than {needs}: the figures are descriptive only", items="number", needs="number"
     ),
     "said_but": Meaning.of("{said}, but {but}", said="reason", but="reason"),
-    "said_and": Meaning.of("{said}; {also}", said="reason", also="reason"),
     # --- why a change is not decided ---
     "not_significant": Meaning.of(
         "{fixed} fixed and {introduced} introduced do not differ (Holm-adjusted p {p:.3g})",
