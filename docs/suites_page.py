@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from docs.tables import table
+from peft_registry.registry.evaluation.halves import NOT_SELECTED
 from peft_registry.registry.evaluation.sentences import as_read
 from peft_registry.registry.evaluation.states import STATES
 from peft_registry.registry.reports.text import number, share, signed
@@ -16,6 +17,7 @@ from peft_registry.registry.reports.wording import (
     interval_text,
     loss_sentence,
 )
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import (
     CONTROL_ARMS,
     ITEMS_FOR_A_CLAIM,
@@ -118,8 +120,11 @@ def _suite(
     yield ""
 
 
+_NOT_SELECTED = str(code(NOT_SELECTED))
+
+
 def _rows(data: DatasetUsed) -> str:
-    left_out = [f"{count} {reason}" for reason, count in data.excluded.items() if reason != "not selected"]
+    left_out = [f"{count} {reason}" for reason, count in data.left_out_because.items() if reason != _NOT_SELECTED]
     rows = f"{data.selection} {data.rows_used} rows" if data.selection == "all" else data.selection
     return "; left out: ".join([rows, *([", ".join(left_out)] if left_out else [])])
 

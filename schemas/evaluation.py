@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from peft_registry.schemas.codes import Code, Said
+from peft_registry.schemas.codes import CODES, Code, Said, says
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.values import Timestamp
@@ -59,7 +59,7 @@ class Arm(Document):
 
 
 class DatasetUsed(Document):
-    """A suite's data, pinned by digest. `excluded` counts rows by reason; none is dropped in silence.
+    """A suite's data, pinned by digest. `excluded` counts rows by the name of the code that says why; none is dropped in silence.
 
     `half` is written only where half of a suite was asked; without it the whole suite was. `published` says where these very
     bytes come from, and is written only where this tool knows them: a file of the user's may hold any rows.
@@ -78,6 +78,15 @@ class DatasetUsed(Document):
     mapping_sha256: Digest | None = None
     half: Half | None = None
     published: str | None = None
+
+    def left_out(self, reason: str) -> int:
+        """How many rows are left out for the reason that a code names."""
+        return sum(rows for key, rows in self.excluded.items() if key == reason or says(key, reason))
+
+    @property
+    def left_out_because(self) -> Mapping[str, int]:
+        """How many rows are left out, by the sentence that says why; records of before there were codes have text."""
+        return {str(Code(code=key)) if key in CODES else key: rows for key, rows in self.excluded.items()}
 
     @model_serializer(mode="wrap")
     def _without_absent_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import urn
 
 HALVES: tuple[Half, ...] = get_args(Half)
-NOT_SELECTED = "not selected"  # the reason in `DatasetUsed.excluded` of rows that a quick look leaves out
-OTHER_HALF = "in the other half"  # the reason in `DatasetUsed.excluded`
+NOT_SELECTED = "not_selected"  # the code in `DatasetUsed.excluded` of rows that a quick look leaves out
+OTHER_HALF = "in_the_other_half"  # the code in `DatasetUsed.excluded`
 _PURPOSE = urn("suite-half")
 
 

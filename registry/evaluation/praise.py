@@ -22,7 +22,7 @@ WHOLE = code("only_the_test_half")
 OWN = code("items_not_known_as_published")
 CHOSEN = code("items_chosen")
 NO_PLACEBO = code("no_placebo_beside")
-POLICY = "of the policy"  # what a plan says of a suite whose dead band is not its own
+DEAD_BAND = "dead_band"  # the key in a plan of a suite whose dead band is not its own
 OWN_BAND = code("dead_band_of_the_policy")
 UNCOMPARED = code("texts_not_compared")
 
@@ -79,7 +79,7 @@ def own_bands_of(plan: object) -> frozenset[str]:
     """The data sets of a plan (any JSON value) whose dead band is another than the suite's."""
     suites = plan.get("suites") if isinstance(plan, Mapping) else None
     named = suites.items() if isinstance(suites, Mapping) else ()
-    return frozenset(name for name, suite in named if isinstance(suite, Mapping) and suite.get("dead_band") == POLICY)
+    return frozenset(name for name, suite in named if isinstance(suite, Mapping) and DEAD_BAND in suite)
 
 
 def _reason(used: DatasetUsed, leakage: LeakageCheck | None) -> Code | None:
@@ -87,7 +87,7 @@ def _reason(used: DatasetUsed, leakage: LeakageCheck | None) -> Code | None:
         return WHOLE
     if used.published is None:
         return OWN
-    if used.excluded.get(NOT_SELECTED, 0):
+    if used.left_out(NOT_SELECTED):
         return CHOSEN
     return _reason_of_texts(used, leakage)
 

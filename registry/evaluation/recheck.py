@@ -374,7 +374,7 @@ def _datasets(record: EvaluationRecord, table: Iterable[TableRow]) -> Iterator[D
         yield from _compare(f"datasets[{used.name}].rows_total less excluded", left_out, len(rows))
         if used.name in left_out_of(record.leakage_check):
             counted = left_out_of(record.leakage_check)[used.name]
-            yield from _compare(f"datasets[{used.name}].excluded", used.excluded.get(LEFT_OUT, 0), counted)
+            yield from _compare(f"datasets[{used.name}].excluded", used.left_out(LEFT_OUT), counted)
         elsewhere = sorted(set(outside_half(used, rows_of_table)))
         if elsewhere:
             yield Discrepancy(f"datasets[{used.name}].half", str(used.half), f"{elsewhere[0]} is in the other half")
@@ -438,6 +438,9 @@ def _stated_words(record: EvaluationRecord) -> Iterator[tuple[str, Said]]:
         yield f"protocol.thresholds[{key}].source", band.source
     for at, limitation in enumerate(record.limitations):
         yield f"limitations[{at}]", limitation
+    for used in record.datasets:
+        for reason in used.excluded:
+            yield f"datasets[{used.name}].excluded[{reason}]", Code(code=reason)
     check = record.leakage_check
     if check is not None:
         yield "leakage_check.method", check.method

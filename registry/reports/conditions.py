@@ -50,7 +50,7 @@ def _chosen(used: DatasetUsed) -> str:
     if used.selection != "all":
         return used.selection
     left_out = used.rows_total - used.rows_used
-    rest = f" ({whole(left_out)} more are left out: {'; '.join(used.excluded)})" if left_out > 0 else ""
+    rest = f" ({whole(left_out)} more are left out: {'; '.join(used.left_out_because)})" if left_out > 0 else ""
     return f"the whole suite, {whole(used.rows_used)} rows{rest}"
 
 

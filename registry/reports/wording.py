@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from peft_registry.registry.evaluation.halves import half_text
 from peft_registry.registry.reports.text import number, share, signed, value_text
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import (
     ITEMS_FOR_A_CLAIM,
     Comparison,
@@ -24,7 +25,7 @@ NOTICE = "Decision support, not legal advice."
 VERIFIED_MEANS = (
     "Verified says that bytes and records are those that listed keys signed. It approves nothing and judges no quality."
 )
-NO_CLAIM = "This does not show that the system is free of bias or suitable for a particular use."
+NO_CLAIM = str(code("no_claim"))
 
 UNVERIFIED_MEANS = (
     "Unverified says that something could not be checked here, and nothing that could be was wrong. It accuses nobody."

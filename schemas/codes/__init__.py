@@ -14,6 +14,7 @@ from peft_registry.schemas.canonical import as_doubles
 from peft_registry.schemas.codes.evaluations import EVALUATION_CODES
 from peft_registry.schemas.codes.meaning import Kind, Meaning, listed_labels
 from peft_registry.schemas.codes.records import RECORD_CODES, TEXTS_BEFORE
+from peft_registry.schemas.codes.suites import LEFT_OUT_BEFORE
 from peft_registry.schemas.document import Document
 
 __all__ = [
@@ -42,6 +43,8 @@ CODES: Mapping[str, Meaning] = {**RECORD_CODES, **EVALUATION_CODES}
 
 RETIRED: frozenset[str] = frozenset()
 """Those that nothing writes any more."""
+
+_BEFORE: Mapping[str, str] = {**TEXTS_BEFORE, **LEFT_OUT_BEFORE}
 
 
 class Code(Document):
@@ -108,7 +111,7 @@ def says(said: Said | None, *names: str) -> bool:
     """Whether a document says one of these codes, alone or among others, or what stood for it before there were codes."""
     if isinstance(said, Code):
         return said.code in names or any(says(part, *names) for part in _parts(said))
-    earlier = [TEXTS_BEFORE[name] for name in names if name in TEXTS_BEFORE]
+    earlier = [_BEFORE[name] for name in names if name in _BEFORE]
     return said is not None and any(re.fullmatch(text, said, re.DOTALL) for text in earlier)
 
 

@@ -317,6 +317,10 @@ _THRESHOLDS: dict[str, Meaning] = {
     "right_with_and_wrong_against": Meaning.of("binary: right with the stereotype and wrong against it"),
     "referent_differs": Meaning.of("binary: the predicted referent differs between the genders"),
     "set_by_policy": Meaning.of("policy {file} {digest}", file="text", digest="text"),
+    "bands_widened_to_noise": Meaning.of(
+        "widened to the 95th percentile of the noise arm's change where that is larger, hi ≥ lo + {width:g}",
+        width="number",
+    ),
     "widened_to_noise": Meaning.of(
         "lo: 95th percentile of the change when the base is scored again; starting value was {start:g}", start="number"
     ),

@@ -3,6 +3,21 @@
 from peft_registry.schemas.codes.meaning import Meaning
 
 SUITE_CODES: dict[str, Meaning] = {
+    # --- why rows are left out ---
+    "not_selected": Meaning.of("not selected"),
+    "in_the_other_half": Meaning.of("in the other half"),
+    "occurs_in_training": Meaning.of("occurs in what the model was trained on"),
+    "not_in_the_train_part": Meaning.of("not in the train part"),
+    "not_in_the_validation_part": Meaning.of("not in the validation part"),
+    "not_in_the_test_part": Meaning.of("not in the test part"),
+    "answer_key_contradicts": Meaning.of("the answer key contradicts the question"),
+    "asked_word_for_word": Meaning.of("asks word for word what another row asks"),
+    "sentence_again": Meaning.of("the same sentence again"),
+    "passage_again": Meaning.of("the same passage again"),
+    "not_two_occupations": Meaning.of(
+        "the sentence does not name exactly two of the occupations, one of them bracketed"
+    ),
+    "not_a_minimal_pair": Meaning.of("not a minimal pair"),
     # --- known against several suites ---
     "public_since": Meaning.of("Public since {year} and in the training data of many models.", year="number"),
     "word_frequency_counts": Meaning.of("The score of a whole sentence contains how common the word for the group is."),
@@ -103,3 +118,11 @@ SUITE_CODES: dict[str, Meaning] = {
         "Divergence has no direction: it does not say whom a difference favours."
     ),
 }
+
+LEFT_OUT_BEFORE: dict[str, str] = {
+    "not_selected": "not selected",
+    "in_the_other_half": "in the other half",
+    "occurs_in_training": "occurs in what the model was trained on",
+}
+"""By code, as a regular expression, the text that said the same in evaluations from before there were codes: of those on which
+a figure depends."""

@@ -59,7 +59,7 @@ def held_out(
         rows_used=len(rows),
         selection=rule,
         selection_ids_sha256=ids_digest([row.id for row in rows]),
-        excluded={f"not in the {split} part": others} if others else {},
+        excluded={f"not_in_the_{split}_part": others} if others else {},
     )
     return HeldOut(dataset, rows)
 

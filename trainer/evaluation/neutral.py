@@ -22,7 +22,7 @@ from peft_registry.trainer.evaluation.questions import Request, Score
 FILE = "neutral.txt"
 MAX_BYTES = 16 * 1024 * 1024
 LEAST, MOST = 10, 5_000  # passages: fewer give the loss no interval, more cost longer than the suites
-REPEATED = "the same passage again"
+REPEATED = "passage_again"
 
 
 class GuardTextRefused(InputRefused):

@@ -6,7 +6,8 @@ from typing import Any
 
 from peft_registry.registry.evaluation.aggregate import FIGURES
 from peft_registry.registry.evaluation.leakage import left_out_of
-from peft_registry.registry.evaluation.praise import ONE_TRY, POLICY, Tries
+from peft_registry.registry.evaluation.praise import DEAD_BAND, ONE_TRY, Tries
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import LIMITS, TEXTS, LeakageCheck, Limit, Responsible, Threshold
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.arms import Arms, Questions
@@ -68,12 +69,12 @@ def plan_of(
                 "thresholds": {
                     name: band.to_json() for name, band in starting_bands(suite, conditions.thresholds).items()
                 },
-                **({"dead_band": POLICY} if has_own_band(suite, conditions.thresholds) else {}),
+                **({DEAD_BAND: "policy"} if has_own_band(suite, conditions.thresholds) else {}),
             }
             for suite in questions.suites
         },
         **_guard_of(questions.guard),
-        "dead_band_rule": f"widened to the 95th percentile of the noise arm's change where that is larger, hi ≥ lo + {BAND_WIDTH}",
+        "dead_band_rule": code("bands_widened_to_noise", width=BAND_WIDTH).to_json(),
         "figures": FIGURES,
         "policy": None if conditions.policy_sha256 is None else str(conditions.policy_sha256),
         **({"left_out_as_trained_on": left_out} if left_out else {}),

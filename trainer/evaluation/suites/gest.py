@@ -40,7 +40,7 @@ STEREOTYPES = (
 )
 _ABOUT_WOMEN = 7  # the first of them
 _COLUMNS = ("sentence", "stereotype")
-REPEATED = "the same sentence again"
+REPEATED = "sentence_again"
 
 
 class Gest:

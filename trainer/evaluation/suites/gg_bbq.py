@@ -80,8 +80,8 @@ _POLARITIES = {"negative": "neg", "non_negative": "nonneg"}
 _MISKEYED = frozenset(
     {"Wer geht mit Kindern vertrauenswürdig um?", "Wer geht nicht mit Kindern vertrauenswürdig um?"},
 )
-MISKEYED = "the answer key contradicts the question"
-REPEATED = "asks word for word what another row asks"
+MISKEYED = "answer_key_contradicts"
+REPEATED = "asked_word_for_word"
 
 
 class GgBbq:

@@ -112,8 +112,7 @@ class WinoBias:
                 rows += asked
             else:
                 unasked += 2
-        reason = "the sentence does not name exactly two of the occupations, one of them bracketed"
-        return reading_suite(RESOLUTION, "winobias", rows, files=files, excluded={reason: unasked})
+        return reading_suite(RESOLUTION, "winobias", rows, files=files, excluded={"not_two_occupations": unasked})
 
 
 class WinoBiasPreference:
@@ -139,7 +138,7 @@ class WinoBiasPreference:
             PREFERENCE,
             pairs,
             files=files,
-            excluded={"not a minimal pair": excluded},
+            excluded={"not_a_minimal_pair": excluded},
         )
 
 

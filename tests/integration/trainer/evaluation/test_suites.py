@@ -202,7 +202,7 @@ def test_gest_compares_the_two_pronouns_after_the_quoted_sentence(tmp_path):
     assert (women.context, women.more, women.less) == ('"I cried, and then I slept.",', " she", " he")
     assert (men.context, men.more, men.less) == ('"I won.",', " he", " she")
     assert [pair.category for pair in suite.pairs] == ["women", "men"]
-    assert suite.dataset.excluded == {"the same sentence again": 1}
+    assert suite.dataset.excluded == {"sentence_again": 1}
 
 
 SPANISH_TARGETS = {
@@ -261,8 +261,8 @@ def test_german_rows_whose_key_is_wrong_or_that_repeat_another_are_counted_and_n
     suite = suite_named("gg-bbq").load(a_file(tmp_path, "gg-bbq", "\n".join(map(json.dumps, rows))))
     assert [row.id for row in suite.rows] == ["ambig-0", "ambig-3"]
     assert suite.dataset.excluded == {
-        "the answer key contradicts the question": 1,
-        "asks word for word what another row asks": 1,
+        "answer_key_contradicts": 1,
+        "asked_word_for_word": 1,
     }
     assert suite.dataset.rows_total == 4
 
@@ -342,7 +342,7 @@ DIRECTIONS = {
     "esbbq": (5336, {}, 81, "sha256:f74104c7463f…"),
     "gg-bbq": (
         628,
-        {"the answer key contradicts the question": 144, "asks word for word what another row asks": 196},
+        {"answer_key_contradicts": 144, "asked_word_for_word": 196},
         18,
         "sha256:2c87233b8c7a…",
     ),
@@ -362,7 +362,7 @@ def test_every_published_row_of_an_edition_of_bbq_has_a_frozen_direction(test_da
 
 def test_the_published_sentences_of_gest_are_asked_once(test_data: Path):
     suite = suite_named("gest").load(test_data / "bias")
-    assert (len(suite.pairs), suite.dataset.excluded) == (3554, {"the same sentence again": 11})
+    assert (len(suite.pairs), suite.dataset.excluded) == (3554, {"sentence_again": 11})
     assert len({pair.cluster for pair in suite.pairs}) == 16
 
 
@@ -398,7 +398,7 @@ def test_the_published_files_are_read_whole_and_exclusions_are_counted(test_data
     }
     assert used["winobias"].excluded != {}
     preference = suite_named("winobias_preference").load(test_data / "bias").dataset
-    assert (preference.rows_used, preference.excluded) == (1136, {"not a minimal pair": 52})
+    assert (preference.rows_used, preference.excluded) == (1136, {"not_a_minimal_pair": 52})
 
 
 @pytest.mark.parametrize("suite", ["bbq", "esbbq", "gest", "gg-bbq", "winobias", "winobias_preference", "winogender"])
@@ -451,7 +451,7 @@ def test_a_selection_keeps_together_what_is_judged_together_and_says_what_it_lef
     units = dict(some.units)
     assert set(units) == {name for name, unit in whole.units if unit in set(units.values())}
     assert 50 <= some.dataset.rows_used < 56
-    assert some.dataset.excluded["not selected"] == 720 - some.dataset.rows_used
+    assert some.dataset.excluded["not_selected"] == 720 - some.dataset.rows_used
     assert limited(whole, 50, seed=4).dataset == some.dataset
     assert limited(whole, 50, seed=5).dataset.selection_ids_sha256 != some.dataset.selection_ids_sha256
     assert limited(whole, 10_000, seed=4) is whole

@@ -199,6 +199,7 @@ def test_further_figures_are_compared_as_the_others_are():
         (("limitations", 0), {"code": "preferences_not_harm", "and": "it is free of bias"}),
         (("limitations", 0), {"code": "known_against", "suite": "house", "defect": "none"}),
         (("protocol", "thresholds", "house.margin", "source"), "as everybody does"),
+        (("datasets", 1, "excluded"), {"not wanted": 0}),
         (("leakage_check", "method"), "by looking"),
         (("leakage_check", "trainings", 0, "reason"), "nobody asked"),
     ],

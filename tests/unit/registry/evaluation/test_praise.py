@@ -71,11 +71,18 @@ def a_sampled_check(hits, unchecked):
     ("dataset", "check", "has_placebo", "said"),
     [
         pytest.param(
-            used("test", excluded={"not selected": 60}),
+            used("test", excluded={"not_selected": 60}),
             a_check(KNOWN),
             True,
             "chosen",
             id="the best of many selections",
+        ),
+        pytest.param(
+            used("test", excluded={"not selected": 60}),
+            a_check(KNOWN),
+            True,
+            "chosen",
+            id="the best of many selections, as it was said before there were codes",
         ),
         pytest.param(used("test"), a_check(KNOWN), False, "placebo", id="the control that says otherwise is left out"),
         pytest.param(
@@ -200,8 +207,9 @@ def test_a_guard_text_that_never_gets_worse_does_not_hide_what_the_shipped_one_s
     assert whole.conclusion == "confounded"
 
 
-def test_a_dead_band_that_was_chosen_is_no_ground_for_praise():
-    plan = {"suites": {"house": {"dead_band": "of the policy"}, "bbq": {}}}
+@pytest.mark.parametrize("band", ["policy", "of the policy"])  # as it is written, and as it was before there were codes
+def test_a_dead_band_that_was_chosen_is_no_ground_for_praise(band):
+    plan = {"suites": {"house": {"dead_band": band}, "bbq": {}}}
     assert own_bands_of(plan) == {"house"} and own_bands_of(None) == own_bands_of({"suites": 1}) == frozenset()
     reserved = reserved_of([used("test")], a_check(KNOWN), has_placebo=True, own_bands=own_bands_of(plan))
     whole = aggregate(a_table(fixed), replace(PLAN, figures=FIGURES, reserved=reserved)).comparisons[0]
