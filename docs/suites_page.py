@@ -17,7 +17,6 @@ from peft_registry.registry.reports.wording import (
     interval_text,
     loss_sentence,
 )
-from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import (
     CONTROL_ARMS,
     ITEMS_FOR_A_CLAIM,
@@ -120,7 +119,7 @@ def _suite(
     yield ""
 
 
-_NOT_SELECTED = str(code(NOT_SELECTED))
+_NOT_SELECTED = str(NOT_SELECTED)
 
 
 def _rows(data: DatasetUsed) -> str:

@@ -79,9 +79,10 @@ class DatasetUsed(Document):
     half: Half | None = None
     published: str | None = None
 
-    def left_out(self, reason: str) -> int:
-        """How many rows are left out for the reason that a code names."""
-        return sum(rows for key, rows in self.excluded.items() if key == reason or says(key, reason))
+    def left_out(self, reason: Code) -> int:
+        """How many rows are left out for a reason."""
+        name = reason.code
+        return sum(rows for key, rows in self.excluded.items() if key == name or says(key, name))
 
     @property
     def left_out_because(self) -> Mapping[str, int]:

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator
 from typing import get_args
 
 from peft_registry.registry.evaluation.items import TableRow
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import DatasetUsed, Half
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import urn
 
 HALVES: tuple[Half, ...] = get_args(Half)
-NOT_SELECTED = "not_selected"  # the code in `DatasetUsed.excluded` of rows that a quick look leaves out
-OTHER_HALF = "in_the_other_half"  # the code in `DatasetUsed.excluded`
+NOT_SELECTED = code("not_selected")  # names in `DatasetUsed.excluded` of rows that a quick look leaves out
+OTHER_HALF = code("in_the_other_half")  # names there those of the half that is not asked
 _PURPOSE = urn("suite-half")
 
 

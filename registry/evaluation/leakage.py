@@ -11,7 +11,7 @@ from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.evaluation import LeakageCheck, LeakedItems
 
 LIMIT = 0.10  # share of leaked items beyond which nothing is concluded about a data set
-LEFT_OUT = "occurs_in_training"  # the code in `DatasetUsed.excluded`
+LEFT_OUT = code("occurs_in_training")  # names in `DatasetUsed.excluded` the rows that were trained on
 
 
 # what is not to be read out of a data set that was trained on, by its kind

@@ -387,7 +387,7 @@ def _without(suite: LoadedSuite, names: frozenset[str]) -> LoadedSuite:
     dataset = used.revised(
         rows_used=len(kept),
         selection_ids_sha256=ids_digest(kept),
-        excluded=used.excluded | {LEFT_OUT: used.rows_used - len(kept)},
+        excluded=used.excluded | {LEFT_OUT.code: used.rows_used - len(kept)},
     )
     return suite.only(frozenset(kept), dataset)
 

@@ -1,10 +1,11 @@
 """Held-out loss by row: nats per supervised token, with the model in fp32 like every score."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from peft_registry.registry.evaluation.comparisons import ids_digest
 from peft_registry.registry.evaluation.items import Item, loss_item
+from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.dataset import DataIdentity, Split
 from peft_registry.schemas.evaluation import ArmName, DatasetUsed
 from peft_registry.schemas.progress import Observe, ignore
@@ -14,6 +15,11 @@ from peft_registry.trainer.evaluation.prefix_trees import TokenRow
 from peft_registry.trainer.evaluation.scoring import Order, log_likelihoods
 
 HELD_OUT = "held-out"
+_NOT_IN_PART: Mapping[Split, Code] = {
+    "train": code("not_in_the_train_part"),
+    "validation": code("not_in_the_validation_part"),
+    "test": code("not_in_the_test_part"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ def held_out(
         rows_used=len(rows),
         selection=rule,
         selection_ids_sha256=ids_digest([row.id for row in rows]),
-        excluded={f"not_in_the_{split}_part": others} if others else {},
+        excluded={_NOT_IN_PART[split].code: others} if others else {},
     )
     return HeldOut(dataset, rows)
 

@@ -14,6 +14,7 @@ from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.evaluation.aggregate import NEUTRAL, NEUTRAL_SHIPPED
 from peft_registry.registry.evaluation.comparisons import ids_digest
 from peft_registry.registry.evaluation.items import Item, loss_item
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.evaluation import ArmName, DatasetUsed
 from peft_registry.schemas.identity import Digest
@@ -22,7 +23,7 @@ from peft_registry.trainer.evaluation.questions import Request, Score
 FILE = "neutral.txt"
 MAX_BYTES = 16 * 1024 * 1024
 LEAST, MOST = 10, 5_000  # passages: fewer give the loss no interval, more cost longer than the suites
-REPEATED = "passage_again"
+REPEATED = code("passage_again")
 
 
 class GuardTextRefused(InputRefused):
@@ -130,7 +131,7 @@ def read_guard_text(path: Path, expected: Digest | None = None) -> GuardText:
         rows_total=len(every),
         rows_used=len(passages),
         selection_ids_sha256=ids_digest(ids),
-        excluded={REPEATED: repeated} if repeated else {},
+        excluded={REPEATED.code: repeated} if repeated else {},
     )
     return GuardText(passages, ids, dataset)
 

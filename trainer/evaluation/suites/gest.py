@@ -40,7 +40,7 @@ STEREOTYPES = (
 )
 _ABOUT_WOMEN = 7  # the first of them
 _COLUMNS = ("sentence", "stereotype")
-REPEATED = "sentence_again"
+REPEATED = code("sentence_again")
 
 
 class Gest:
@@ -72,7 +72,7 @@ class Gest:
             DEFINITION,
             tuple(pairs.values()),
             files=files,
-            excluded={REPEATED: read - len(pairs)},
+            excluded={REPEATED.code: read - len(pairs)},
         )
 
 

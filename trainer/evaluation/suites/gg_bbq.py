@@ -80,8 +80,8 @@ _POLARITIES = {"negative": "neg", "non_negative": "nonneg"}
 _MISKEYED = frozenset(
     {"Wer geht mit Kindern vertrauenswürdig um?", "Wer geht nicht mit Kindern vertrauenswürdig um?"},
 )
-MISKEYED = "answer_key_contradicts"
-REPEATED = "asked_word_for_word"
+MISKEYED = code("answer_key_contradicts")
+REPEATED = code("asked_word_for_word")
 
 
 class GgBbq:
@@ -99,7 +99,7 @@ class GgBbq:
         first = {(row.condition, row.context, row.question, row.answers): row for row in reversed(right)}
         kept = [row for row in right if first[row.condition, row.context, row.question, row.answers] is row]
         rows = [asked(row, prompt=_PROMPT, unknown=UNKNOWN_WORDINGS) for row in kept]
-        excluded = {MISKEYED: len(every) - len(right), REPEATED: len(right) - len(kept)}
+        excluded = {MISKEYED.code: len(every) - len(right), REPEATED.code: len(right) - len(kept)}
         return reading_suite(DEFINITION, "bbq", rows, files=files, excluded=excluded, mapping=mapping_of(rows))
 
 

@@ -47,7 +47,7 @@ def halved(suite: LoadedSuite, half: Half | None) -> LoadedSuite:
         rows_used=len(chosen),
         selection=f"{half_text(half)}, {len(chosen)} of {used.rows_used} rows, whole clusters by digest",
         selection_ids_sha256=ids_digest(chosen),
-        excluded=used.excluded | ({OTHER_HALF: rest} if (rest := used.rows_used - len(chosen)) else {}),
+        excluded=used.excluded | ({OTHER_HALF.code: rest} if (rest := used.rows_used - len(chosen)) else {}),
         half=half,
     )
     return suite.only(frozenset(chosen), dataset)
@@ -81,6 +81,6 @@ def limited(suite: LoadedSuite, limit: int | None, *, seed: int) -> LoadedSuite:
         rows_used=len(chosen),
         selection=f"{len(chosen)} of {used.rows_used} rows{of_half}, whole units, shuffled with seed {seed}",
         selection_ids_sha256=ids_digest(chosen),
-        excluded=used.excluded | {NOT_SELECTED: used.rows_used - len(chosen)},
+        excluded=used.excluded | {NOT_SELECTED.code: used.rows_used - len(chosen)},
     )
     return suite.only(frozenset(chosen), dataset)

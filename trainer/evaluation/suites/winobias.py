@@ -112,7 +112,9 @@ class WinoBias:
                 rows += asked
             else:
                 unasked += 2
-        return reading_suite(RESOLUTION, "winobias", rows, files=files, excluded={"not_two_occupations": unasked})
+        return reading_suite(
+            RESOLUTION, "winobias", rows, files=files, excluded={code("not_two_occupations").code: unasked}
+        )
 
 
 class WinoBiasPreference:
@@ -138,7 +140,7 @@ class WinoBiasPreference:
             PREFERENCE,
             pairs,
             files=files,
-            excluded={"not_a_minimal_pair": excluded},
+            excluded={code("not_a_minimal_pair").code: excluded},
         )
 
 

@@ -327,7 +327,7 @@ def test_a_broken_model_is_found_out_and_its_items_hold_no_text(embedded):
     assert record.comparisons[0].conclusion not in ("better", "inconclusive")
     # the sentence, its twin that differs in one word, and one of another pair with most of their words
     assert record.leakage_check is not None and record.leakage_check.hits == 3
-    assert record.leakage_check.datasets[0].hits == record.datasets[0].excluded[LEFT_OUT] == 2
+    assert record.leakage_check.datasets[0].hits == record.datasets[0].left_out(LEFT_OUT) == 2
     assert recheck(record, outcome.items) == ()
     assert planted.encode() not in outcome.items + record.to_canonical()
     assert not any("unbiased" in text or "bias-free" in text for text in record.limitations)

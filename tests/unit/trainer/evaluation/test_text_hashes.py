@@ -139,7 +139,7 @@ def test_few_leaked_items_are_left_out_and_many_silence_the_suite():
     check, (kept,) = check_leakage(known_training("run", few), (suite,))
     (entry,) = check.datasets
     assert 9 <= entry.hits <= 22 and kept.dataset.rows_used == 224 - entry.hits
-    assert kept.dataset.excluded == {LEFT_OUT: entry.hits} and leaked_of(check).datasets == {}
+    assert kept.dataset.excluded == {LEFT_OUT.code: entry.hits} and leaked_of(check).datasets == {}
     assert any("left out" in str(line) for line in leakage_lines(check))
     half = hash_texts([text for pair in suite.pairs[::2] for text in (pair.more, pair.less)])
     check, (kept,) = check_leakage(known_training("run", half), (suite,))
