@@ -327,7 +327,7 @@ def evaluation_of_merge(
     return section.revised(
         metrics=metrics,
         runs=measured(stale, method=code("evaluations_of_ingredients")),
-        limitations=measured([NOT_REPEATED], method=code("the_merge")),
+        limitations=measured([NOT_REPEATED.to_json()], method=code("the_merge")),
     )
 
 

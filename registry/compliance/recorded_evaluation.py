@@ -5,10 +5,12 @@ row says of which evaluation it is: figures of an evaluation give way only to th
 data with the same arms. What was scored on fewer rows, or on others, stands beside them and hides nothing.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from peft_registry.schemas.codes import as_json
+from peft_registry.schemas.canonical import canonical_bytes
+from peft_registry.schemas.codes import Code, Said, as_json, code, code_in, says, together
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.evaluation import (
     PLAN,
@@ -24,11 +26,11 @@ from peft_registry.schemas.modification import Evaluation
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.values import Timestamp, Value, derived, measured, unknown
 
-_NO_EVALUATION = unknown("no evaluation was recorded with this modification")
-_NO_PLAN = unknown("the evaluation followed no plan that was fixed before it")
+_NO_EVALUATION = unknown(code("no_evaluation_recorded"))
+_NO_PLAN = unknown(code("no_plan_fixed_before"))
 STALE = "stale"
 """Status of the run of an evaluation that was made of an ingredient and not of the result."""
-NOT_REPEATED = "the evaluations of the ingredients were not repeated on the merged model"
+NOT_REPEATED = code("ingredients_evaluated_alone")
 
 
 CONDITIONS = ("policy_sha256", "guard_sha256", "trained_on")
@@ -90,7 +92,7 @@ def _scored(row: dict[str, Any], figures: str) -> Scored:
         selection_ids_sha256=row.get("selection_ids_sha256"),
         arms=tuple(sorted((str(arm.get("name")), str(arm.get("composition"))) for arm in row.get("arms", ()))),
         figures=figures,
-        conditions=" ".join(f"{name} {row[name]}" for name in CONDITIONS if name in row),
+        conditions=canonical_bytes({name: _condition(row[name]) for name in CONDITIONS if name in row}).decode(),
     )
 
 
@@ -116,11 +118,11 @@ def evaluation_section(
     return Evaluation.of_known(
         runs=measured(_runs(evaluation, digest), method=_harness(evaluation), evidence=evidence),
         metrics=_listed([_figure(result) | which for result in evaluation.results], _harness(evaluation), evidence),
-        delta=derived(delta, method="after − before on the same items", evidence=evidence) if delta else None,
-        bias=_listed(bias, "paired comparison of the same items", evidence),
+        delta=derived(delta, method=code("after_less_before_on_items"), evidence=evidence) if delta else None,
+        bias=_listed(bias, code("paired_comparison"), evidence),
         limitations=_limitations(evaluation, evidence),
-        plan_digest=measured(plan["sha256"], method=plan["where"]) if "sha256" in plan else _NO_PLAN,
-        plan_created_at=measured(plan["created_at"]) if "created_at" in plan else _NO_PLAN,
+        plan_digest=_NO_PLAN if plan.digest is None else measured(plan.digest, method=plan.where),
+        plan_created_at=_NO_PLAN if plan.created_at is None else measured(plan.created_at),
         **_signature(signer, digest),
     )
 
@@ -151,10 +153,10 @@ def with_later_evaluations(
     return section.revised(
         signed_by=measured(
             [_signed(signature) for signature in signatures],
-            method="the entries of the evaluations in the log",
+            method=code("entries_of_evaluations"),
             evidence=tuple(signature.statement for signature in signatures),
         ),
-        signed_at=measured(last.at, method="the newest entry of an evaluation in the log", evidence=(last.statement,)),
+        signed_at=measured(last.at, method=code("newest_entry_of_an_evaluation"), evidence=(last.statement,)),
     )
 
 
@@ -223,18 +225,24 @@ def _joined(before: Value, added: Value, replaced: _Replaced) -> Value:
         return before
     rows = [row for row in before.value or [] if _still_speaks(row, replaced)]
     rows += [row for row in added.value if row not in rows]
-    methods = dict.fromkeys(str(value.method) for value in (before, added) if value.known and value.method)
+    methods = [value.method for value in (before, added) if value.known and value.method]
     return added.revised(
         value=rows,
-        method="; ".join(methods) or None,
+        method=together(methods) if methods else None,
         evidence=tuple(dict.fromkeys((*before.evidence, *added.evidence))),
     )
 
 
-def _still_speaks(row: Any, replaced: _Replaced) -> bool:  # a row of a recorded list: an object, or a sentence
-    if isinstance(row, dict):
-        return row.get("status") != STALE and not replaced.holds(row)
-    return bool(row != NOT_REPEATED)
+def _still_speaks(row: Any, replaced: _Replaced) -> bool:  # a row of a recorded list: an object, a code, or a sentence
+    said = _said_in(row)
+    if said is not None:
+        return not says(said, NOT_REPEATED.code)
+    return row.get("status") != STALE and not replaced.holds(row)
+
+
+def _said_in(row: Any) -> Said | None:  # a row of a recorded list
+    """What a row says, as a code or, before there were codes, as a sentence; None of a row of figures."""
+    return row if isinstance(row, str) else code_in(row)
 
 
 def _limitations(evaluation: EvaluationRecord, evidence: tuple[Digest, ...]) -> Value | None:
@@ -242,23 +250,30 @@ def _limitations(evaluation: EvaluationRecord, evidence: tuple[Digest, ...]) -> 
     suites = dict.fromkeys(result.dataset for result in evaluation.results)
     grouped = {result.dataset for result in evaluation.results if result.category is not None}
     whole_only = [_no_groups(suite) for suite in suites if suite not in grouped]
-    how = "stated by the evaluation" + (", and seen in its figures" if whole_only else "")
-    return _listed([*map(as_json, evaluation.limitations), *whole_only], how, evidence)
+    how = code("stated_by_evaluation_and_seen") if whole_only else code("stated_by_evaluation")
+    return _listed([as_json(limit) for limit in (*evaluation.limitations, *whole_only)], how, evidence)
 
 
-def _no_groups(suite: str) -> str:
+def _no_groups(suite: str) -> Code:
     """An overall figure does not answer what the law asks of groups."""
-    return f"{suite}: figures for all items together, and none for a group (Annex IV 3, Art. 13(3)(b)(v))"
+    return code("no_figures_of_groups", suite=suite)
 
 
 def _with_groups(limitations: Value, metrics: Value) -> Value:
     """The limitations without those that say of a data set that it has no figure of a group, where it now has one."""
-    grouped = {row.get("suite") for row in metrics.value or [] if row.get("slice") is not None}
-    answered = {_no_groups(str(suite)) for suite in grouped}
-    kept = [row for row in limitations.value or [] if row not in answered]
+    grouped = {str(row.get("suite")) for row in metrics.value or [] if row.get("slice") is not None}
+    kept = [row for row in limitations.value or [] if _without_groups(row) not in grouped]
     if len(kept) == len(limitations.value or []):
         return limitations
-    return limitations.revised(value=kept) if kept else unknown("the evaluations state none")
+    return limitations.revised(value=kept) if kept else unknown(code("evaluations_state_no_limits"))
+
+
+def _without_groups(limitation: Any) -> str | None:  # a row of a recorded list
+    """The data set of which a limitation says that it has no figure of a group; None of any other limitation."""
+    said = _said_in(limitation)
+    if said is None or not says(said, "no_figures_of_groups"):
+        return None
+    return said.rpartition(": figures")[0] if isinstance(said, str) else str(said.parameters["suite"])
 
 
 def _of_all_plans(before: Value, added: Value, runs: Sequence[dict[str, Any]], key: str) -> Value:
@@ -274,25 +289,41 @@ def _of_all_plans(before: Value, added: Value, runs: Sequence[dict[str, Any]], k
         method = before.method if before.value == fact else added.method
     else:
         fact = known
-        method = "`runs` names that of each"
+        method = code("named_in_runs")
     if without:
-        method = f"{method}; no plan was fixed before an evaluation of {', '.join(without)}"
+        none_before = code("no_plan_before_suites", suites=list(without))
+        method = none_before if method is None else together((method, none_before))
     return measured(fact, method=method)
 
 
-def _plan(evaluation: EvaluationRecord) -> dict[str, str]:
-    """What was to be scored and how, which the evaluation fixed before it scored anything: digest, place, time; empty for none."""
-    facts: dict[str, str] = {}
+class _FixedPlan(Frozen):
+    """What was to be scored and how, which an evaluation fixed before it scored anything: digest, where that is from, time."""
+
+    digest: str | None = None
+    where: Code | None = None
+    created_at: Timestamp | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        facts = {
+            "sha256": self.digest,
+            "where": None if self.where is None else self.where.to_json(),
+            "created_at": self.created_at,
+        }
+        return {name: fact for name, fact in facts.items() if fact is not None}
+
+
+def _plan(evaluation: EvaluationRecord) -> _FixedPlan:
+    """The plan of an evaluation; nothing where it had none."""
     plan = evaluation.extra.get(PLAN)
     policy = evaluation.protocol.policy_sha256
-    if isinstance(plan, dict) and isinstance(plan.get("sha256"), str):
-        logged = f"entry {plan['log_index']} of the log" if "log_index" in plan else None
-        where = logged or "in the evaluation, and in no log before it"
-        facts = {"sha256": plan["sha256"], "where": f"SHA-256 of the plan's canonical JSON; {where}"}
-    elif policy:
-        facts = {"sha256": str(policy), "where": "SHA-256 of the file of thresholds"}
     fixed_at = evaluation.protocol.preregistered_at
-    return facts | ({"created_at": fixed_at} if fixed_at else {})
+    if isinstance(plan, dict) and isinstance(plan.get("sha256"), str):
+        logged = plan.get("log_index")
+        where = code("plan_in_log", entry=logged) if type(logged) is int else code("plan_in_evaluation_alone")
+        return _FixedPlan(digest=plan["sha256"], where=where, created_at=fixed_at)
+    if policy:
+        return _FixedPlan(digest=str(policy), where=code("file_of_thresholds"), created_at=fixed_at)
+    return _FixedPlan(created_at=fixed_at)
 
 
 def _signature(signer: EvaluationSigner | None, evaluation: Digest) -> dict[str, Value]:
@@ -300,12 +331,8 @@ def _signature(signer: EvaluationSigner | None, evaluation: Digest) -> dict[str,
         return {}
     by = _signer(signer.key_id, signer.person)
     return {
-        "signed_by": measured(
-            [by], method="signs the evaluation and this record, one after the other", evidence=(evaluation,)
-        ),
-        "signed_at": derived(
-            signer.at, method="the time of this record; the evaluation's entry in the log has its own"
-        ),
+        "signed_by": measured([by], method=code("signs_evaluation_and_record"), evidence=(evaluation,)),
+        "signed_at": derived(signer.at, method=code("time_of_this_record")),
     }
 
 
@@ -313,13 +340,13 @@ def _signer(key_id: str, person: str | None) -> dict[str, str]:
     return {"key": key_id} | ({"person": person} if person else {})
 
 
-def _listed(items: list[Any], method: str, evidence: tuple[Digest, ...]) -> Value | None:
+def _listed(items: list[Any], method: Code, evidence: tuple[Digest, ...]) -> Value | None:
     return measured(items, method=method, evidence=evidence) if items else None
 
 
 def _loss_only(run: RunRecord | None) -> Evaluation:
     delta = _run_loss(run)
-    loss = derived(delta, method="held-out loss after − before, on the same rows") if delta else _NO_EVALUATION
+    loss = derived(delta, method=code("loss_after_less_before")) if delta else _NO_EVALUATION
     return Evaluation(
         runs=_NO_EVALUATION,
         metrics=_NO_EVALUATION,
@@ -341,8 +368,9 @@ def _run_loss(run: RunRecord | None) -> list[dict[str, Any]]:
     return [{"metric": "loss", "unit": "nats per token", "before": before, "after": after, "change": after - before}]
 
 
-def _harness(evaluation: EvaluationRecord) -> str:
-    return f"{evaluation.harness.get('name', 'harness')} {evaluation.harness.get('version', '')}".strip()
+def _harness(evaluation: EvaluationRecord) -> Code:
+    tool = f"{evaluation.harness.get('name', 'harness')} {evaluation.harness.get('version', '')}".strip()
+    return code("computed_by", tool=tool)
 
 
 def _runs(evaluation: EvaluationRecord, digest: Digest) -> list[dict[str, Any]]:
@@ -353,17 +381,17 @@ def _runs(evaluation: EvaluationRecord, digest: Digest) -> list[dict[str, Any]]:
         "finished_at": evaluation.created_at,
         "evaluation": str(digest),
     }
-    plan = _plan(evaluation)
+    plan = _plan(evaluation).to_json()
     if plan:
         of_each["plan"] = plan
     of_each |= _conditions(evaluation)
     return [_rows_used(data) | of_each for data in evaluation.datasets]
 
 
-def _conditions(evaluation: EvaluationRecord) -> dict[str, str]:
+def _conditions(evaluation: EvaluationRecord) -> dict[str, Any]:  # JSON values
     """What the figures depend on besides rows and arms, where it is not the usual: the file of thresholds, which may set another
     dead band; a guard text from outside; and what of the rows was found, or could not be looked for, in what was trained on."""
-    conditions: dict[str, str] = {}
+    conditions: dict[str, Any] = {}
     if evaluation.protocol.policy_sha256 is not None:
         conditions["policy_sha256"] = str(evaluation.protocol.policy_sha256)
     stated = evaluation.extra.get(PLAN)
@@ -373,10 +401,39 @@ def _conditions(evaluation: EvaluationRecord) -> dict[str, str]:
         conditions["guard_sha256"] = str(guard.get("sha256"))
     check = evaluation.leakage_check
     if check is not None:
-        hits = [f"{entry.dataset}: {entry.hits} of {entry.items}" for entry in check.datasets if entry.hits]
-        unknown = [f"{training.training}: unknown" for training in check.trainings if training.status == "unknown"]
-        conditions |= {"trained_on": "; ".join([*hits, *unknown])} if hits or unknown else {}
+        found = [
+            *(_hits(entry.dataset, entry.hits, entry.items) for entry in check.datasets if entry.hits),
+            *(_unknown_training(training.training) for training in check.trainings if training.status == "unknown"),
+        ]
+        conditions |= {"trained_on": as_json(together(found))} if found else {}
     return conditions
+
+
+def _hits(dataset: str, hits: int, items: int) -> Code:
+    return code("hits_of_items", dataset=dataset, hits=hits, items=items)
+
+
+def _unknown_training(training: str) -> Code:
+    return code("training_unknown", training=training)
+
+
+def _condition(value: Any) -> Any:  # a JSON value under one of `CONDITIONS`
+    """A condition in the form that is written now: rows of before there were codes say in text what was trained on."""
+    parts = [_HITS_BEFORE.fullmatch(part) for part in value.split("; ")] if isinstance(value, str) else [None]
+    if not all(parts):
+        return value
+    found = [
+        _unknown_training(part["name"])
+        if part["hits"] is None
+        else _hits(part["name"], int(part["hits"]), int(part["items"]))
+        for part in parts
+        if part is not None
+    ]
+    return as_json(together(found))
+
+
+# `house: 3 of 224`, `polite-replies:1: unknown`
+_HITS_BEFORE = re.compile(r"(?P<name>.*): (?:unknown|(?P<hits>[0-9]+) of (?P<items>[0-9]+))")
 
 
 def _rows_used(data: DatasetUsed) -> dict[str, Any]:

@@ -11,10 +11,9 @@ from typing import Any
 from pydantic import model_validator
 
 from peft_registry.schemas.canonical import as_doubles
-from peft_registry.schemas.codes.evaluations import EVALUATION_CODES
+from peft_registry.schemas.codes.evaluations import EVALUATION_CODES, EVALUATION_TEXTS_BEFORE
 from peft_registry.schemas.codes.meaning import Kind, Meaning, listed_labels
 from peft_registry.schemas.codes.records import RECORD_CODES, TEXTS_BEFORE
-from peft_registry.schemas.codes.suites import LEFT_OUT_BEFORE
 from peft_registry.schemas.document import Document
 
 __all__ = [
@@ -44,7 +43,7 @@ CODES: Mapping[str, Meaning] = {**RECORD_CODES, **EVALUATION_CODES}
 RETIRED: frozenset[str] = frozenset()
 """Those that nothing writes any more."""
 
-_BEFORE: Mapping[str, str] = {**TEXTS_BEFORE, **LEFT_OUT_BEFORE}
+_BEFORE: Mapping[str, str] = {**TEXTS_BEFORE, **EVALUATION_TEXTS_BEFORE}
 
 
 class Code(Document):

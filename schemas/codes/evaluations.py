@@ -1,7 +1,7 @@
 """The codes of evaluations: why there is no figure or no interval, and what may be said about a comparison."""
 
 from peft_registry.schemas.codes.meaning import Meaning
-from peft_registry.schemas.codes.suites import SUITE_CODES
+from peft_registry.schemas.codes.suites import LEFT_OUT_BEFORE, SUITE_CODES
 
 _INTERVALS: dict[str, Meaning] = {
     # --- how an interval is computed ---
@@ -359,6 +359,42 @@ _LIMITATIONS: dict[str, Meaning] = {
     "known_against": Meaning.of("{suite}: {defect}", suite="text", defect="reason"),
 }
 
+_RECORDED: dict[str, Meaning] = {
+    # --- how a modification record took up an evaluation ---
+    "computed_by": Meaning.of("{tool}", tool="text"),
+    "after_less_before_on_items": Meaning.of("after − before on the same items"),
+    "loss_after_less_before": Meaning.of("held-out loss after − before, on the same rows"),
+    "paired_comparison": Meaning.of("paired comparison of the same items"),
+    "stated_by_evaluation": Meaning.of("stated by the evaluation"),
+    "stated_by_evaluation_and_seen": Meaning.of("stated by the evaluation, and seen in its figures"),
+    "signs_evaluation_and_record": Meaning.of("signs the evaluation and this record, one after the other"),
+    "time_of_this_record": Meaning.of("the time of this record; the evaluation's entry in the log has its own"),
+    "entries_of_evaluations": Meaning.of("the entries of the evaluations in the log"),
+    "newest_entry_of_an_evaluation": Meaning.of("the newest entry of an evaluation in the log"),
+    "plan_in_log": Meaning.of("SHA-256 of the plan's canonical JSON; entry {entry} of the log", entry="number"),
+    "plan_in_evaluation_alone": Meaning.of(
+        "SHA-256 of the plan's canonical JSON; in the evaluation, and in no log before it"
+    ),
+    "file_of_thresholds": Meaning.of("SHA-256 of the file of thresholds"),
+    "named_in_runs": Meaning.of("`runs` names that of each"),
+    "no_plan_before_suites": Meaning.of("no plan was fixed before an evaluation of {suites}", suites="names"),
+    "hits_of_items": Meaning.of("{dataset}: {hits} of {items}", dataset="text", hits="number", items="number"),
+    "training_unknown": Meaning.of("{training}: unknown", training="text"),
+    # --- why it took up none ---
+    "no_evaluation_recorded": Meaning.of("no evaluation was recorded with this modification"),
+    "no_plan_fixed_before": Meaning.of("the evaluation followed no plan that was fixed before it"),
+    "evaluations_state_no_limits": Meaning.of("the evaluations state none"),
+    # --- what a reader of its figures has to know besides ---
+    "no_figures_of_groups": Meaning.of(
+        "{suite}: figures for all items together, and none for a group (Annex IV 3, Art. 13(3)(b)(v))",
+        source="Annex IV 3, Art. 13(3)(b)(v)",
+        suite="text",
+    ),
+    "ingredients_evaluated_alone": Meaning.of(
+        "the evaluations of the ingredients were not repeated on the merged model"
+    ),
+}
+
 EVALUATION_CODES: dict[str, Meaning] = {
     **_INTERVALS,
     **_FIGURES,
@@ -367,6 +403,15 @@ EVALUATION_CODES: dict[str, Meaning] = {
     **_LEAKAGE,
     **_THRESHOLDS,
     **_LIMITATIONS,
+    **_RECORDED,
     **SUITE_CODES,
 }
 """What a code means: its sentence, its parameters with their kinds, and where it is from."""
+
+EVALUATION_TEXTS_BEFORE: dict[str, str] = {
+    **LEFT_OUT_BEFORE,
+    "no_figures_of_groups": r".*: figures for all items together, and none for a group \(Annex IV 3, Art\. 13\(3\)\(b\)\(v\)\)",
+    "ingredients_evaluated_alone": "the evaluations of the ingredients were not repeated on the merged model",
+}
+"""By code, as a regular expression, the text that said the same in evaluations and records from before there were codes: of those
+on which something depends."""

@@ -13,8 +13,6 @@ PACKAGES = ("cli", "registry", "schemas", "trainer")
 COMPLIANCE = sorted((ROOT / "registry" / "compliance").rglob("*.py"))
 # how the values of a record are made, and where each takes why or how
 _MAKERS = {"measured": "method", "derived": "method", "imported": "method", "unknown": "reason", "Value": "method"}
-NOT_CONVERTED = frozenset(f"registry/compliance/{name}.py" for name in ("recorded_evaluation",))
-"""Files whose values still say it in prose."""
 
 
 def _calls(tree: ast.AST, *names: str) -> Iterator[ast.Call]:
@@ -131,9 +129,6 @@ def prose_of(source: str) -> list[int]:
 @pytest.mark.parametrize("file", COMPLIANCE, ids=lambda file: str(file.relative_to(ROOT)))
 def test_no_value_of_a_record_says_how_or_why_in_prose(file: Path) -> None:
     lines = prose_of(file.read_text("utf-8"))
-    if str(file.relative_to(ROOT)) in NOT_CONVERTED:
-        assert lines, "take it off the list"
-        return
     assert not lines, f"lines {lines}: a value says why and how by a code of schemas/codes/records.py"
 
 

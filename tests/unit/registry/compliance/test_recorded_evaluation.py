@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 
 from peft_registry.registry.compliance.recorded_evaluation import (
+    NOT_REPEATED,
     EvaluationSignature,
     evaluation_section,
     with_later_evaluations,
 )
 from peft_registry.registry.records.evaluations import newest_of_each
-from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.codes import code, in_words
+from peft_registry.schemas.evaluation import ComparedTexts, EvaluationRecord, LeakageCheck, LeakedItems
 from peft_registry.schemas.modification import Evaluation
 from peft_registry.schemas.values import Value
 from tests.builders.records import a_comparison, a_digest, a_result, an_arm, an_evaluation
@@ -159,3 +161,41 @@ def test_each_evaluation_has_its_signer() -> None:
     )
     signed = {row["evaluation"]: row["person"] for row in section.signed_by.value}
     assert signed == {str(first.canonical_digest()): "lab-1", str(later.canonical_digest()): "sam"}
+
+
+# --- records of before there were codes ---
+
+
+def a_check(hits: int) -> LeakageCheck:
+    return LeakageCheck(
+        method=code("runs_of_words", share=0.5, words=8),
+        hits=hits,
+        dataset_digest=a_digest("house"),
+        trainings=(ComparedTexts(training="mine:1", status="unknown", reason=code("no_hashes_kept")),),
+        datasets=(LeakedItems(dataset="house", kind="suite", items=240, hits=hits),),
+        limit=0.1,
+    )
+
+
+@pytest.mark.parametrize(("hits", "conclusions"), [(3, ["better"]), (4, ["inconclusive", "better"])])
+def test_what_was_trained_on_is_the_same_whether_text_or_codes_say_it(hits: int, conclusions: list[str]) -> None:
+    first = an_evaluation(leakage_check=a_check(3))
+    section = evaluation_section(first, None)
+    (row,) = section.runs.value
+    assert in_words(row["trained_on"]) == "house: 3 of 240; mine:1: unknown"
+    worded = section.revised(runs=section.runs.revised(value=[row | {"trained_on": in_words(row["trained_on"])}]))
+    later = a_later_evaluation(leakage_check=a_check(hits))
+    for before in (section, worded):
+        assert said(joined(first, later, before=before).bias, "conclusion") == conclusions
+
+
+@pytest.mark.parametrize("form", ["code", "text"])
+def test_an_evaluation_of_the_merged_model_ends_what_was_said_of_its_ingredients(form: str) -> None:
+    limit = NOT_REPEATED.to_json() if form == "code" else str(NOT_REPEATED)
+    section = evaluation_section(an_evaluation(), None)
+    before = section.revised(limitations=section.limitations.revised(value=[limit, "something else"]))
+    assert said_first(joined(an_evaluation(), a_later_evaluation(), before=before).limitations) == "something else"
+
+
+def said_first(value: Value) -> object:
+    return in_words(value.value)[0]
