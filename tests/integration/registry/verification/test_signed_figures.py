@@ -23,6 +23,7 @@ from peft_registry.registry.use_cases.verify import verify_folder, verify_versio
 from peft_registry.registry.verification import evaluations
 from peft_registry.schemas.canonical import canonical_bytes
 from peft_registry.schemas.codes import CODES
+from peft_registry.schemas.codes.evaluations import EVALUATION_CODES
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Check, VerifyOutcome, Version
@@ -71,8 +72,8 @@ def test_a_signed_version_stays_verified_when_a_sentence_is_worded_anew(
 ) -> None:
     record, items = a_recorded_evaluation(a_table(clusters=8), replace(PLAN, figures=edition))
     say(registry, version, record.to_json(), items)
-    reworded = {name: meaning._replace(sentence="in other words") for name, meaning in CODES.items()}
-    monkeypatch.setattr("peft_registry.schemas.codes.CODES", reworded)
+    reworded = {name: meaning._replace(sentence="in other words") for name, meaning in EVALUATION_CODES.items()}
+    monkeypatch.setattr("peft_registry.schemas.codes.CODES", CODES | reworded)
     assert verify_version(registry, version).verdict == "verified"
     pull_version(registry, version, tmp_path / "pulled")
     assert verify_folder(tmp_path / "pulled", trust=registry.trust, now=NOW).verdict == "verified"
