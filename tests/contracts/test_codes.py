@@ -1,4 +1,4 @@
-"""What is signed says why and how by codes: each that is written is known, and nothing in `registry/compliance` writes prose."""
+"""What is signed says why and how by codes: each that is written is known, and no record and no evaluation has prose."""
 
 import ast
 from collections.abc import Iterator
@@ -11,6 +11,17 @@ from peft_registry.schemas.codes import CODES, RETIRED
 ROOT = Path(__file__).parent.parent.parent
 PACKAGES = ("cli", "registry", "schemas", "trainer")
 COMPLIANCE = sorted((ROOT / "registry" / "compliance").rglob("*.py"))
+EVALUATION = sorted(
+    file for package in ("registry", "trainer") for file in (ROOT / package / "evaluation").rglob("*.py")
+)
+# what an evaluation is made of, and where each takes why or how
+_PARTS = (
+    "Comparison", "ComparedTexts", "EvaluationRecord", "Interval", "LeakageCheck", "Limit", "LimitVerdict", "LossComparison",
+    "McNemar", "NoInterval", "Result", "Test", "Threshold",
+)  # fmt: skip
+_WORDS = frozenset(
+    ("ci_null_reason", "conclusion_reason", "limitations", "method", "name", "null_reason", "reason", "source")
+)
 # how the values of a record are made, and where each takes why or how
 _MAKERS = {"measured": "method", "derived": "method", "imported": "method", "unknown": "reason", "Value": "method"}
 
@@ -130,6 +141,42 @@ def prose_of(source: str) -> list[int]:
 def test_no_value_of_a_record_says_how_or_why_in_prose(file: Path) -> None:
     lines = prose_of(file.read_text("utf-8"))
     assert not lines, f"lines {lines}: a value says why and how by a code of schemas/codes/records.py"
+
+
+def prose_of_evaluation(source: str) -> list[int]:
+    """The lines of a file where a part of an evaluation gets a text for why or how."""
+    tree = ast.parse(source)
+    known = _assigned(tree)
+    lines = []
+    for call in ast.walk(tree):
+        if not isinstance(call, ast.Call):
+            continue
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        given = [keyword.value for keyword in call.keywords if keyword.arg in _WORDS]
+        given += call.args if name in ("NoInterval", "McNemar") else []
+        if name in (*_PARTS, "revised") and any(True for value in given for _ in _prose(value, known)):
+            lines.append(call.lineno)
+    return sorted(lines)
+
+
+@pytest.mark.parametrize("file", EVALUATION, ids=lambda file: str(file.relative_to(ROOT)))
+def test_no_part_of_an_evaluation_says_how_or_why_in_prose(file: Path) -> None:
+    lines = prose_of_evaluation(file.read_text("utf-8"))
+    assert not lines, f"lines {lines}: an evaluation says why and how by a code of schemas/codes/evaluations.py"
+
+
+def test_prose_of_an_evaluation_is_seen() -> None:
+    written = """
+_WHY = "no items"
+a = NoInterval(f"{3} clusters")
+b = NoInterval(_WHY)
+c = Interval(method="wilson", low=0, high=1)
+d = comparison.revised(conclusion_reason=f"{1} fixed")
+e = Result(null_reason=code("no_items"), dataset="house", metric="loss")
+f = EvaluationRecord(limitations=(code("no_claim"), "and more"))
+g = Threshold(lo=0, hi=1, source=_WHY)
+"""
+    assert [number - 2 for number in prose_of_evaluation(written)] == [1, 2, 3, 4, 6, 7]
 
 
 def test_prose_is_seen_wherever_it_is_put_together() -> None:

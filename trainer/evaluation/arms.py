@@ -20,7 +20,7 @@ from peft_registry.trainer.evaluation.quality import Answers, measure_rows
 from peft_registry.trainer.evaluation.questions import Request, Score
 from peft_registry.trainer.evaluation.score_cache import NOTHING, FinishedScores
 from peft_registry.trainer.evaluation.scoring import Order, score, token_budget_of
-from peft_registry.trainer.evaluation.suites import LoadedSuite
+from peft_registry.trainer.evaluation.suites import PAIR_THRESHOLD, LoadedSuite
 
 SuiteAnswers = (
     Sequence[Score] | Sequence[PromptDivergence]
@@ -134,7 +134,8 @@ def rows_of(
     suite: LoadedSuite, scores: SuiteAnswers, arm: ArmName, thresholds: Mapping[str, Threshold]
 ) -> Sequence[TableRow]:
     """The rows of a suite in one arm; a suite of readings has states only later."""
-    band = thresholds.get(threshold_key(suite.dataset.name)) or Threshold(lo=0.0, hi=0.0, source="not used")
+    # a suite of readings sorts nothing yet, and looks at no band
+    band = thresholds.get(threshold_key(suite.dataset.name), PAIR_THRESHOLD)
     return suite.items(scores, arm=arm, threshold=band)
 
 
