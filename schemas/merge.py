@@ -4,6 +4,7 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
+from peft_registry.schemas.codes import Said
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest, ProjectName
 from peft_registry.schemas.manifest import BaseReference
@@ -71,7 +72,7 @@ class StaleEvaluation(Document):
 
     of: str
     record: Digest
-    why: str
+    why: Said
 
 
 class MergeRecord(Document):

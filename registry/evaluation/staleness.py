@@ -9,18 +9,19 @@ from dataclasses import dataclass
 
 from peft_registry.schemas.base_model import BaseIdentity
 from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.evaluation import CONTROL_ARMS, Composition, EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import StaleEvaluation
 
-_WORDS = {
-    "base": "another base",
-    "adapters": "other weights on it",
-    "tokenizer": "another tokenizer",
-    "chat_template": "another chat template",
-    "quantisation": "another quantization",
-    "dtype": "another number format",
+_DIFFERENCES = {
+    "base": code("another_base"),
+    "adapters": code("other_weights"),
+    "tokenizer": code("another_tokenizer"),
+    "chat_template": code("another_chat_template"),
+    "quantisation": code("another_quantization"),
+    "dtype": code("another_number_format"),
 }
 
 
@@ -29,10 +30,15 @@ class Staleness:
     """An evaluation that does not speak of a composition, and what is different in the nearest one that it speaks of."""
 
     evaluated: Digest
-    differences: tuple[str, ...]
+    differences: tuple[Code, ...]
 
     def __str__(self) -> str:
-        return f"stale: it was made of {', '.join(self.differences)} (composition {self.evaluated.short})"
+        return str(self.said)
+
+    @property
+    def said(self) -> Code:
+        """Of what it was made instead."""
+        return code("made_of_another", differences=self.differences, composition=self.evaluated.short)
 
 
 def base_composition(base: BaseIdentity, quantization: str | None = None) -> Composition:
@@ -78,14 +84,18 @@ def stale_evaluations(
     """
     reasons = [(evaluation, staleness(evaluation, served)) for evaluation in evaluations]
     return tuple(
-        StaleEvaluation(of=label, record=evaluation.canonical_digest(), why=str(reason))
+        StaleEvaluation(of=label, record=evaluation.canonical_digest(), why=reason.said)
         for evaluation, reason in reasons
         if reason is not None
     )
 
 
-def _differences(one: Composition, other: Composition) -> list[str]:
+def _differences(one: Composition, other: Composition) -> list[Code]:
     first = one.to_json()
     second = other.to_json()
     names = sorted(first.keys() | second.keys())
-    return [_WORDS.get(name, f"another {name}") for name in names if first.get(name) != second.get(name)]
+    return [
+        _DIFFERENCES.get(name) or code("another_part", part=name)
+        for name in names
+        if first.get(name) != second.get(name)
+    ]

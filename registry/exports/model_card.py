@@ -218,7 +218,7 @@ def _merge_measured(merge: MergeRecord, evaluation: EvaluationRecord | None) -> 
     if evaluation is not None:
         return _compared(evaluation)
     # several evaluations of one ingredient are stale for one reason
-    stale = list(dict.fromkeys(f"- {_md(outdated.of)}: {_md(outdated.why)}" for outdated in merge.stale))
+    stale = list(dict.fromkeys(f"- {_md(outdated.of)}: {_md(str(outdated.why))}" for outdated in merge.stale))
     text = "No evaluation of the merged model is recorded."
     return "## Before and after\n\n" + "\n".join(
         [text, *(["Those of its ingredients are stale:", "", *stale] if stale else [])]

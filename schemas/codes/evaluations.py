@@ -359,6 +359,20 @@ _LIMITATIONS: dict[str, Meaning] = {
     "known_against": Meaning.of("{suite}: {defect}", suite="text", defect="reason"),
 }
 
+_STALENESS: dict[str, Meaning] = {
+    # --- why an evaluation does not speak of something ---
+    "made_of_another": Meaning.of(
+        "stale: it was made of {differences} (composition {composition})", differences="reasons", composition="text"
+    ),
+    "another_base": Meaning.of("another base"),
+    "other_weights": Meaning.of("other weights on it"),
+    "another_tokenizer": Meaning.of("another tokenizer"),
+    "another_chat_template": Meaning.of("another chat template"),
+    "another_quantization": Meaning.of("another quantization"),
+    "another_number_format": Meaning.of("another number format"),
+    "another_part": Meaning.of("another {part}", part="text"),
+}
+
 _RECORDED: dict[str, Meaning] = {
     # --- how a modification record took up an evaluation ---
     "computed_by": Meaning.of("{tool}", tool="text"),
@@ -403,6 +417,7 @@ EVALUATION_CODES: dict[str, Meaning] = {
     **_LEAKAGE,
     **_THRESHOLDS,
     **_LIMITATIONS,
+    **_STALENESS,
     **_RECORDED,
     **SUITE_CODES,
 }

@@ -59,7 +59,7 @@ def test_a_merge_names_every_evaluation_of_an_ingredient_that_stands_and_not_onl
         ("cats:1", few.canonical_digest()),
         ("cats:1", record.canonical_digest()),
     ]
-    assert all("other weights on it" in outdated.why for outdated in stale)
+    assert all("other weights on it" in str(outdated.why) for outdated in stale)
     assert stale_evaluations("cats:1", standing, ADAPTED) == ()
 
 
