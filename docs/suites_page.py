@@ -17,6 +17,7 @@ from peft_registry.registry.reports.wording import (
     interval_text,
     loss_sentence,
 )
+from peft_registry.schemas.codes import in_words
 from peft_registry.schemas.evaluation import (
     CONTROL_ARMS,
     ITEMS_FOR_A_CLAIM,
@@ -177,7 +178,7 @@ def _moves(one: Comparison, record: EvaluationRecord) -> Iterator[str]:
     further = record.extra["further"]["comparisons"]
     beyond = next((each["beyond_control"] for each in further if _is_about(each, one)), None)
     if beyond is not None and beyond["fix_rate_difference"] is not None:
-        ends = as_read(beyond["null_reason"]) or f"{share(beyond['low'])} … {share(beyond['high'])}"
+        ends = as_read(in_words(beyond["null_reason"])) or f"{share(beyond['low'])} … {share(beyond['high'])}"
         difference = share(beyond["fix_rate_difference"])
         yield f"Fix rate less that of {arm_name(beyond['control'])}, on the same items: {difference} ({ends})."
     yield ""

@@ -150,6 +150,7 @@ def _made(registry: Any, folder: Path, name: str, attempt: Attempt) -> Iterator[
 def _said(registry: Any, label: str) -> dict[str, Any]:  # an open Registry
     """What the test half says of a version against its base."""
     from peft_registry.registry.evaluation.recheck import tries_of
+    from peft_registry.schemas.codes import in_words
     from peft_registry.trainer.evaluation.scope import EvaluationScope
     from peft_registry.trainer.use_cases.evaluate import EvaluationRequest, evaluate_references
 
@@ -163,7 +164,7 @@ def _said(registry: Any, label: str) -> dict[str, Any]:  # an open Registry
     names = ("n", "flagged", "fixed", "overcorrected", "introduced", "conclusion", "conclusion_reason")
     tries = tries_of(record)
     return (
-        {name: getattr(whole, name) for name in names}
+        in_words({name: value for name, value in whole.to_json().items() if name in names})
         | {"hits": hits, "confounded": record.guards.confounded}
         | {"seeds": tries.seeds, "runs": tries.runs}
     )
