@@ -330,7 +330,7 @@ def test_a_broken_model_is_found_out_and_its_items_hold_no_text(embedded):
     assert record.leakage_check.datasets[0].hits == record.datasets[0].left_out(LEFT_OUT) == 2
     assert recheck(record, outcome.items) == ()
     assert planted.encode() not in outcome.items + record.to_canonical()
-    assert not any("unbiased" in text or "bias-free" in text for text in record.limitations)
+    assert not any("unbiased" in text or "bias-free" in text for text in map(str, record.limitations))
 
 
 def test_a_whole_model_is_compared_with_a_base_given_beside_it(model, tokenizer, tmp_path):
@@ -357,7 +357,7 @@ def test_training_on_a_guard_text_from_outside_is_found_and_the_record_names_the
     outcome = evaluate_pair(Arms(model, tokenizer, BASE, AFTER, base_model=model), questions, CONDITIONS)
     record = outcome.record
     neutral = next(used for used in record.datasets if used.name == "neutral")
-    assert any("own.jsonl" in line and "not known here" in line for line in record.limitations)
+    assert any("own.jsonl" in line and "not known here" in line for line in map(str, record.limitations))
     beside = next(used for used in record.datasets if used.name == "neutral-shipped")
     assert beside.sha256 == shipped_guard().dataset.sha256
     assert (neutral.file, neutral.sha256, neutral.rows_used) == ("passages.txt", guard.dataset.sha256, 12)

@@ -142,7 +142,7 @@ def test_a_lora_trained_towards_neutral_text_moves_house_outside_noise_and_place
     assert beyond["control"] == "placebo"
     assert 0 < beyond["low"] < beyond["fix_rate_difference"] < beyond["high"]
     assert after.conclusion == "not_informative"  # it was trained on the suite
-    assert "224 of 224 items of house" in after.conclusion_reason
+    assert "224 of 224 items of house" in str(after.conclusion_reason)
     assert evaluated.record.guards.confounded
     trained = stored_evaluations(home, evaluated.version)[0].record
     assert trained.leakage_check is not None and trained.leakage_check.hits > 300

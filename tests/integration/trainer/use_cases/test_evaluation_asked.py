@@ -391,7 +391,7 @@ def test_thresholds_that_gate_stand_in_the_log_before_anything_is_scored(fresh, 
     assert (str(logged.digest), str(logged.plan.plan_sha256)) == (stated["statement"], stated["sha256"])
     assert logged.plan.plan["suites"]["house"]["thresholds"]["house.margin"]["hi"] == 0.8
     assert logged.plan.plan["suites"]["house"]["dead_band"] == "policy"
-    assert any("dead band of house.margin is that of the policy" in line for line in found.record.limitations)
+    assert any("dead band of house.margin is that of the policy" in str(line) for line in found.record.limitations)
     assert found.record.protocol.preregistered_at == logged.appended_at
     recheck_version(fresh, found.version)
     assert verify_version(fresh, found.version).exit_code == 0

@@ -126,7 +126,7 @@ def test_an_imported_adapter_is_evaluated_promoted_reported_and_merged(
     assert evaluated
     records = records_of(registry, version)
     assert records.evaluation is not None
-    assert "its training is not recorded here" in " ".join(records.evaluation.limitations)
+    assert "its training is not recorded here" in " ".join(map(str, records.evaluation.limitations))
     set_alias(registry, version, "champion")
     page = make_report(registry, version).decode()
     assert "Imported: made elsewhere" in page
