@@ -61,10 +61,10 @@ def _file(label: str) -> str:
 COMMANDS = _commands()
 
 
-def copy_kept(folder: Path) -> Path:
+def copy_kept(folder: Path, kept: Path = KEPT) -> Path:
     """A copy under `folder`, as `home` and `pulled`, with the modes that git does not keep; returns the home."""
     for name in ("home", "pulled"):
-        shutil.copytree(KEPT / name, folder / name)
+        shutil.copytree(kept / name, folder / name)
     home = folder / "home"
     (home / "keys").chmod(0o700)
     for key in (home / "keys").glob("*.key"):
