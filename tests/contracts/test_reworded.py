@@ -1,0 +1,39 @@
+"""Nobody's edit of a sentence breaks what was signed: each literal of prose is reworded in turn, and a home verifies as before."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.builders.corpus import make_corpus
+from tests.builders.prose_mutants import Prose, all_prose, run_mutants, sample, verdicts
+
+SEEDED = 40
+SEED = 20261130
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("corpus") / "home"
+    make_corpus(home)
+    return home
+
+
+def _broken(corpus: Path, mutants: list[Prose]) -> list[str]:
+    as_it_was = verdicts(corpus)
+    assert set(as_it_was.values()) == {"verified"}
+    return [
+        f"{prose.file}:{prose.line} {prose.text!r}: {told}"
+        for prose, told in run_mutants(corpus, mutants).items()
+        if told != as_it_was
+    ]
+
+
+def test_a_reworded_sentence_breaks_no_version(corpus: Path) -> None:
+    assert _broken(corpus, sample(SEEDED, seed=SEED)) == []
+
+
+@pytest.mark.full
+def test_no_reworded_sentence_breaks_any_version(corpus: Path) -> None:
+    mutants = all_prose()
+    assert len(mutants) > SEEDED
+    assert _broken(corpus, mutants) == []
