@@ -190,7 +190,7 @@ def _ingredient(part: MergeIngredient, merge: MergeRecord, base: BaseInput, used
         tensor_digest=measured(str(part.weights_digest), method=code("digest_over_adapter_tensors")),
         quantised_view=quantised_view,
         file_digests=measured([str(part.manifest)], method=code("manifest_lists_files")),
-        provider=derived("this registry", method=code("registered_here")),
+        provider=derived(code("this_registry").to_json(), method=code("registered_here")),
         source_url=derived(f"registry://sha256/{part.manifest.hex}", method=code("its_manifest_digest")),
         retrieved_at=derived(merge.started_at, method=code("read_for_merge")),
         licence_id=licence,
@@ -312,11 +312,11 @@ def evaluation_of_merge(
         signer: of the evaluation; None where nobody signs it.
     """
     section = evaluation_section(evaluation, None, signer)
-    figures = [] if merge.fold_error is None else [_figure("fold error", merge.fold_error)]
+    figures = [] if merge.fold_error is None else [_figure(code("fold_error"), merge.fold_error)]
     if merge.distance is not None:
-        figures.append(_figure("distance from the trained model", merge.distance))
+        figures.append(_figure(code("distance_from_trained_model"), merge.distance))
     for policy, distance in sorted(merge.compared.items()):
-        figures.append(_figure(f"distance, base {policy}", distance))
+        figures.append(_figure(code("distance_with_base", policy=policy), distance))
     rows = [*(section.metrics.value or []), *figures]
     metrics = unknown(code("nothing_folded", because=str(merge.why_bundled)))
     if rows:
@@ -346,7 +346,7 @@ def _where_open(section: Use, inherited: dict[str, Value]) -> Use:
     return section.revised(**open_fields)
 
 
-def _figure(name: str, distance: Divergence) -> dict[str, Any]:
-    figure = {"metric": name, "unit": "nats per token (KL)", "value": distance.kl}
+def _figure(name: Code, distance: Divergence) -> dict[str, Any]:
+    figure = {"metric": name.to_json(), "unit": "nats per token (KL)", "value": distance.kl}
     details = {key: value for key, value in distance.to_json().items() if key != "kl" and value is not None}
     return figure | details

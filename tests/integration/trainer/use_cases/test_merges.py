@@ -141,7 +141,7 @@ def test_both_figures_are_within_the_gate_and_recorded(merged: MergeOutcome) -> 
     assert fold.kl <= fold.limit
     assert distance.kl == fold.kl, "nothing was quantised: what was merged is what was trained"
     metrics = merged.modification.evaluation.metrics.value
-    assert [one["metric"] for one in metrics] == ["fold error", "distance from the trained model"]
+    assert [one["metric"]["code"] for one in metrics] == ["fold_error", "distance_from_trained_model"]
     assert merged.to_json()["fold_error"] == fold.kl
 
 
