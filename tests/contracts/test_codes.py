@@ -23,7 +23,7 @@ _WORDS = frozenset(
     ("ci_null_reason", "conclusion_reason", "limitations", "method", "name", "null_reason", "reason", "source")
 )
 # how the values of a record are made, and where each takes why or how
-_MAKERS = {"measured": "method", "derived": "method", "imported": "method", "unknown": "reason", "Value": "method"}
+_MAKERS = ("measured", "derived", "imported", "unknown", "not_derived", "Value")
 
 
 def _calls(tree: ast.AST, *names: str) -> Iterator[ast.Call]:
@@ -131,7 +131,7 @@ def prose_of(source: str) -> list[int]:
         for call in _calls(scope, *_MAKERS):
             assert isinstance(call.func, ast.Name)
             given = [keyword.value for keyword in call.keywords if keyword.arg in ("method", "reason")]
-            given += call.args[:1] if call.func.id == "unknown" else []
+            given += call.args[:1] if call.func.id in ("unknown", "not_derived") else []
             if any(True for value in given for _ in _prose(value, known)):
                 lines.append(call.lineno)
     return sorted(set(lines))
