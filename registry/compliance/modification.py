@@ -34,7 +34,7 @@ from peft_registry.registry.compliance.recorded_result import (
     upstream_terms,
 )
 from peft_registry.registry.compliance.retention import retention_section
-from peft_registry.schemas.codes import Code, Said, code, says, together
+from peft_registry.schemas.codes import KnownCode, code, says, together
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.manifest import Manifest
@@ -57,9 +57,9 @@ class ChangeFigures(Frozen):
     relative_norm: float | None = None
     modules: tuple[ModuleChange, ...] = ()
     base_untouched: bool | None = None
-    method: Code = code("counted_over_tensors")
-    norm_method: Said = code("norm_over_base")
-    norm_unknown: Said | None = None  # why there is no norm
+    method: KnownCode = code("counted_over_tensors")
+    norm_method: KnownCode = code("norm_over_base")
+    norm_unknown: KnownCode | None = None  # why there is no norm
 
 
 def build_modification_record(

@@ -6,9 +6,9 @@ comparison holds it. What was signed before there were codes, and what a person 
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any, overload
 
-from pydantic import model_validator
+from pydantic import AfterValidator, model_validator
 
 from peft_registry.schemas.canonical import as_doubles
 from peft_registry.schemas.codes.evaluations import EVALUATION_CODES, EVALUATION_TEXTS_BEFORE
@@ -21,6 +21,7 @@ __all__ = [
     "RETIRED",
     "Code",
     "Kind",
+    "KnownCode",
     "Meaning",
     "Said",
     "as_json",
@@ -73,6 +74,16 @@ class Code(Document):
         return meaning.rendered({name: _readable(value) for name, value in self.parameters.items()})
 
 
+def _known(said: Code) -> Code:
+    wrong = misfit(said)
+    if wrong is not None:
+        raise ValueError(f"{said.code}: {wrong}")
+    return said
+
+
+KnownCode = Annotated[Code, AfterValidator(_known)]
+"""A code with its own parameters: what a signed input may say, so that no text of somebody's choice stands where a code does."""
+
 Said = Code | str
 """Why or how, as a document says it: a code, or the text of a person or of a document from before there were codes."""
 
@@ -114,6 +125,10 @@ def says(said: Said | None, *names: str) -> bool:
     return said is not None and any(re.fullmatch(text, said, re.DOTALL) for text in earlier)
 
 
+@overload
+def together(parts: Iterable[Code]) -> Code: ...
+@overload
+def together(parts: Iterable[Said]) -> Said: ...
 def together(parts: Iterable[Said]) -> Said:
     """Several as one: `counted before the run; an estimate`. The only one is said as it is."""
     flat = _flat("together", parts)

@@ -230,6 +230,31 @@ def test_what_was_not_so_is_not_observed(place: Place, attack: str) -> None:
     require_refused_at_every_door(place, forged, where)
 
 
+NO_CODES = {
+    "a text of one's choice": ("norm_method", "certified by the notified body", "norm_method"),
+    "a code that there is not": (
+        "norm_method",
+        {"code": "certified_by_the_body"},
+        "certified_by_the_body: there is no such code",
+    ),
+    "a code without its parameter": ("norm_unknown", {"code": "no_norm"}, "no_norm: the parameter because is missing"),
+    "a code with a parameter of another kind": (
+        "norm_method",
+        {"code": "lost_to_rounding", "pct": "none"},
+        "lost_to_rounding: the parameter pct is not a number",
+    ),
+}
+
+
+@pytest.mark.parametrize("attack", NO_CODES)
+def test_nothing_stands_where_a_code_does(place: Place, attack: str) -> None:
+    name, text, where = NO_CODES[attack]
+    product = place.product()
+    seen = product.observations
+    forged = replace(product, observations=seen.revised(change={**(seen.change or {}), name: text}))
+    require_refused_at_every_door(place, forged, where)
+
+
 def require_refused_at_every_door(place: Place, forged: Product, where: str) -> None:
     """It does not enter, it is not signed over, and every check names it once whoever holds the home's keys has done both."""
     registry = place.registry
