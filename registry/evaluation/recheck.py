@@ -157,7 +157,7 @@ class _Comparison:
         if self.leaves_draws_out and (_is_drawn(recomputed) or (recomputed is None and _is_drawn(recorded))):
             return
         if _holds_other_code(recorded, recomputed):
-            yield Discrepancy(name, _as_text(recorded), _as_text(recomputed))
+            yield Discrepancy(name, str(recorded), str(recomputed))
         elif isinstance(recorded, Mapping) and isinstance(recomputed, Mapping):
             for key in sorted((recorded.keys() | recomputed.keys()) - self._left_out(recomputed)):
                 yield from self(f"{name}.{key}", recorded.get(key, "absent"), recomputed.get(key, "absent"))
@@ -465,12 +465,6 @@ def _holds_other_code(recorded: Any, recomputed: Any) -> bool:  # any JSON value
     """Whether one of them is a code that the other is not."""
     codes = [value.get("code") if isinstance(value, Mapping) else None for value in (recorded, recomputed)]
     return codes[0] != codes[1]
-
-
-def _as_text(value: Any) -> str:  # any JSON value
-    if isinstance(value, Mapping) and isinstance(value.get("code"), str):
-        return f"{value['code']}: {Code.from_json(value)}"
-    return str(value)
 
 
 def _is_drawn(value: Any) -> bool:  # any JSON value
