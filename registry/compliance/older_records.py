@@ -14,6 +14,7 @@ from peft_registry.registry.compliance.merging import evaluation_of_merge
 from peft_registry.registry.compliance.recorded_evaluation import evaluation_section
 from peft_registry.registry.compliance.recorded_result import file_digests
 from peft_registry.registry.compliance.recorded_run import counts_earlier_runs
+from peft_registry.schemas.codes import code_in, says
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
@@ -100,6 +101,9 @@ def agrees(recorded: Any, built: Any) -> bool:  # any JSON values
     """
     if isinstance(recorded, dict) and isinstance(built, dict):
         return all(agrees(recorded[key], built[key]) for key in recorded.keys() & built.keys() if key not in _WORDED)
+    said = code_in(built)
+    if said is not None and isinstance(recorded, str):
+        return says(recorded, said.code)  # what a figure is of has a code now, and had a text
     if isinstance(recorded, list) and isinstance(built, list):
         return len(recorded) == len(built) and all(map(agrees, recorded, built))
     return bool(recorded == built)

@@ -566,6 +566,9 @@ RECORD_CODES: dict[str, Meaning] = {
 }
 
 TEXTS_BEFORE: dict[str, str] = {
+    "fold_error": "fold error",
+    "distance_from_trained_model": "distance from the trained model",
+    "distance_with_base": "distance, base (original|dequantised)",
     "kept_from_placing": "[0-9]+ years from placing on the market; not placed, kept without end",
     "neither_yes_nor_no": "what is stated is neither yes nor no: .*",
     "not_one_licence": "what went in has not one licence: .*",
