@@ -7,6 +7,7 @@ from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.compliance.base_terms import licence_of_merge, with_derived_terms
 from peft_registry.registry.compliance.energy import energy_section, with_estimate, without_reason
 from peft_registry.registry.compliance.inheritance import inherited_data
+from peft_registry.registry.compliance.older_records import agrees
 from peft_registry.registry.compliance.retention import basis_of
 from peft_registry.registry.compliance.used_rows import unknown_overlaps
 from peft_registry.schemas.codes import Said, code, says
@@ -140,3 +141,14 @@ def test_what_counters_of_chips_do_not_see_is_said_whichever_way_the_run_names_t
     assert energy_section(run).boundary.value == "accelerator"
     other = a_run_record(compute=some_compute(energy_kwh=measured(0.01, "kWh", method="a meter at the wall")))
     assert not energy_section(other).boundary.known
+
+
+def test_a_figure_that_an_older_record_names_by_a_text_is_the_one_that_has_a_code_today() -> None:
+    def built(policy: str) -> list[object]:
+        return [{"metric": code("distance_with_base", policy=policy).to_json(), "value": 0.5}]
+
+    assert agrees([{"metric": "distance, base original", "value": 0.5}], built("original"))
+    assert agrees(built("original"), built("original"))
+    assert not agrees([{"metric": "distance, base original", "value": 0.25}], built("original"))
+    assert not agrees([{"metric": "accuracy", "value": 0.5}], built("original"))
+    assert not agrees(built("dequantised"), built("original"))
