@@ -67,7 +67,7 @@ def init(
 ) -> None:
     """Create a registry here. Keys, trust file, database, store, and a working example."""
     from peft_registry.cli.settings import new_passphrase, state_folder
-    from peft_registry.cli.wiring import users_pins
+    from peft_registry.cli.wiring import seen_checkpoints, users_pins
     from peft_registry.registry.homes.home import remember_home, utc_now
     from peft_registry.registry.homes.layout import FOLDER_NAME, HomeFiles
     from peft_registry.registry.signing.keys import PublicKey
@@ -99,7 +99,7 @@ def init(
         store=store,
         recovery=recovery,
     )
-    settings = make_home(new, now=now)
+    settings = make_home(new, now=now, seen=seen_checkpoints())
     root_key_id = PublicKey.parse(HomeFiles(folder).key("root").public.read_bytes()).key_id
     is_known = remember_home(state_folder(), folder, settings)
     if is_known:

@@ -389,7 +389,12 @@ def _differ(path: str, recorded: Any, derived: Any) -> Iterator[Difference]:  # 
     if _equal(recorded, derived):
         return
     if _is_value(recorded) and _is_value(derived):
-        yield Difference(path, _said(recorded, derived), _said(derived, recorded))
+        own, other = recorded["value"], derived["value"]
+        if type(own) is type(other) and isinstance(own, list | dict) and not _equal(own, other):
+            # of a table the place in it, because its beginning would say nothing
+            yield from _differ(path, own, other)
+        else:
+            yield Difference(path, _said(recorded, derived), _said(derived, recorded))
     elif isinstance(recorded, dict) and isinstance(derived, dict):
         for key in dict.fromkeys((*derived, *recorded)):
             yield from _differ(f"{path}.{key}", recorded.get(key), derived.get(key))
@@ -397,9 +402,13 @@ def _differ(path: str, recorded: Any, derived: Any) -> Iterator[Difference]:  # 
         for place, (one, other) in enumerate(zip(recorded, derived, strict=True)):
             yield from _differ(f"{path}[{place}]", one, other)
     elif isinstance(recorded, list) and isinstance(derived, list):
-        yield Difference(path, f"{len(recorded)} entries", f"{len(derived)} entries")
+        yield Difference(path, _counted(recorded), _counted(derived))
     else:
         yield Difference(path, recorded, derived)
+
+
+def _counted(entries: Sequence[Any]) -> str:  # JSON values
+    return "1 entry" if len(entries) == 1 else f"{len(entries)} entries"
 
 
 def _is_value(node: Any) -> bool:  # any JSON value

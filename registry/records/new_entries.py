@@ -22,7 +22,7 @@ from peft_registry.registry.records.logged_statements import (
     snapshot_after,
 )
 from peft_registry.registry.records.move_approvals import Move, require_approved
-from peft_registry.registry.records.record_checks import RecordChecks
+from peft_registry.registry.records.record_checks import RecordChecks, edition_of
 from peft_registry.registry.records.record_inputs import Elsewhere
 from peft_registry.registry.records.snapshots import Snapshot, covered_by, logged_leaf, proven, read_leaf
 from peft_registry.registry.records.stored_manifests import manifest_in, stored_manifest
@@ -33,7 +33,6 @@ from peft_registry.registry.transparency.epochs import begins
 from peft_registry.registry.transparency.projection import EntryRejected
 from peft_registry.schemas.acts import GatePredicate, guarded_subject
 from peft_registry.schemas.document import Document, first_problem
-from peft_registry.schemas.edition import Edition
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import CLOCK_TOLERANCE, Event, LogEpoch, LogSnapshot
@@ -250,7 +249,7 @@ class NewEntries:
             raise PendingRejected(
                 index, "its record is in an earlier form, of which less is asked; the third is written now"
             )
-        edition = Edition.from_json(statement.predicate.get("edition"))
+        edition = edition_of(statement.predicate)
         if editions().standing(edition) != "known":
             raise PendingRejected(
                 index,

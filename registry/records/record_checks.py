@@ -55,7 +55,7 @@ from peft_registry.registry.records.record_inputs import (
 )
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.base_model import BaseOrigin, BaseRecord, DeclaredFacts
-from peft_registry.schemas.document import first_problem
+from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.edition import Edition
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
@@ -639,7 +639,11 @@ class RecordChecks:
     def _check_first(self, first: Brought, manifest: Manifest) -> FirstCheck:
         known = self._checked.get(first.registration)
         if known is None:
-            known = self._derived_again(first, manifest)
+            try:
+                known = self._derived_again(first, manifest)
+            except ValidationError as error:
+                # what was logged unasked may be nothing that its kind says
+                known = FirstCheck(first.records[-1], (f"malformed: {first_problem(error)}",))
             self._checked[first.registration] = known
         return known
 
@@ -785,8 +789,7 @@ def statement_of(predicate: dict[str, Any]) -> ModificationStatement:
     try:
         return ModificationStatement.from_json(predicate)
     except ValidationError:
-        edition = Edition.from_json(predicate.get("edition"))
-        if editions().standing(edition) not in ("newer", "draft"):
+        if editions().standing(edition_of(predicate)) not in ("newer", "draft"):
             raise
         return ModificationStatement.from_json(predicate | {"record": readable_sections(predicate.get("record"))})
 
@@ -810,6 +813,19 @@ def _not_next(record: ModificationRecord, before: RecordSections) -> Iterator[st
             f"record_created_at: {record.record_created_at} is before {before.record_created_at}, when the record that it "
             "supersedes was made"
         )
+
+
+class _OfEdition(Document):
+    edition: Edition
+
+
+def edition_of(predicate: dict[str, Any]) -> Edition:
+    """The edition that the statement of a record names, whatever else that says.
+
+    Raises:
+        ValidationError: it names none.
+    """
+    return _OfEdition.from_json({"edition": predicate.get("edition")}).edition
 
 
 def unanswerable_lines(chain: Sequence[RecordSections], answers: Sequence[SignedAnswers]) -> list[str]:

@@ -18,6 +18,7 @@ from peft_registry.registry.database.session import Database
 from peft_registry.registry.disk.files import unwritable, write_atomically
 from peft_registry.registry.homes.home import KEY_ROLES, HomeSettings, new_nonce, open_home, write_settings
 from peft_registry.registry.homes.layout import HomeFiles
+from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.facets import FACETS_FORM, facets_form
 from peft_registry.registry.signing.keys import PrivateKey, kind_for
@@ -89,8 +90,8 @@ class Recovery:
         return self.folder / "recovery-root.key"
 
 
-def make_home(new: NewHome, *, now: str) -> HomeSettings:
-    """Make a home and return its settings.
+def make_home(new: NewHome, *, now: str, seen: SeenCheckpoints | None = None) -> HomeSettings:
+    """Make a home and return its settings; `seen` keeps what its user has seen of its log, None where nobody remembers.
 
     Raises:
         HomeExists: one is there already.
@@ -106,7 +107,7 @@ def make_home(new: NewHome, *, now: str) -> HomeSettings:
         _fill(files, new, settings, now, recovery)
         if recovery is not None:
             _hand_out(recovery, new)
-    registry = open_home(new.folder, passphrase=lambda: new.passphrase or b"", clock=lambda: now)
+    registry = open_home(new.folder, passphrase=lambda: new.passphrase or b"", clock=lambda: now, seen=seen)
     try:
         publish_checkpoint(registry)  # over the first entry, which announces the edition
     finally:

@@ -32,6 +32,7 @@ from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotCheck
 from peft_registry.schemas.evaluation import EvaluationRecord, ItemTable
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME, SIGNATURE_NAME
+from peft_registry.schemas.modification import ModificationStatement
 from peft_registry.schemas.statement import (
     COMPLETE_FILE,
     DECISIONS_FILE,
@@ -214,11 +215,7 @@ def _inputs(registry: Registry, statements: tuple[StoredStatement, ...]) -> dict
     from peft_registry.registry.records.checkpoints import entry_proof
 
     files: dict[str, bytes] = {}
-    stated = [
-        statement_of(stored.statement.predicate)
-        for stored in statements
-        if stored.statement.predicate_type == PREDICATE_TYPES["modification"]
-    ]
+    stated = [record for stored in statements if (record := _stated(stored)) is not None]
     here = {stored.digest for stored in statements}
     named = dict.fromkeys(entry.digest for record in stated for entry in record.inputs if entry.digest not in here)
     lines = [envelope for digest in named if (envelope := _envelope(registry, digest)) is not None]
@@ -229,6 +226,16 @@ def _inputs(registry: Registry, statements: tuple[StoredStatement, ...]) -> dict
             lines.append(announcement.envelope)
             files[edition_proof_file(edition.name)] = proof.encode()
     return files | ({INPUTS_FILE: b"".join(line + b"\n" for line in lines)} if lines else {})
+
+
+def _stated(stored: StoredStatement) -> ModificationStatement | None:
+    """What a statement says of its record; None of a record from before editions, and of what is no record, as a check says."""
+    if stored.statement.predicate_type != PREDICATE_TYPES["modification"]:
+        return None
+    try:
+        return statement_of(stored.statement.predicate)
+    except ValidationError:
+        return None
 
 
 def _envelope(registry: Registry, digest: Digest) -> bytes | None:

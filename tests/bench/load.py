@@ -17,11 +17,12 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry, open_home, read_settings, utc_now
@@ -29,22 +30,25 @@ from peft_registry.registry.homes.layout import HomeFiles
 from peft_registry.registry.identity.manifests import listed_resources
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.facets import facets_said
-from peft_registry.registry.signing import dsse
+from peft_registry.registry.records.provenance import production_of
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.oms import parse_bundle, sign_folder_listing
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
 from peft_registry.registry.use_cases.make_home import NewHome, make_home
 from peft_registry.registry.use_cases.promote import set_alias
-from peft_registry.registry.use_cases.register import MODEL_NAME, NewArtifact, NewStatement, register_version
+from peft_registry.registry.use_cases.register import MODEL_NAME, NewArtifact, register_version
 from peft_registry.registry.use_cases.statements import SignedStatement, entry_time, record_statement, sign_statement
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.facets import Facet
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import UNSIGNED_PATHS, Manifest, Parent
+from peft_registry.schemas.modification import modification_of
 from peft_registry.schemas.profile import OrganisationProfile
-from peft_registry.schemas.statement import PAYLOAD_TYPE, AliasPredicate, RegistrationPredicate, statement_about
+from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate
 from peft_registry.schemas.values import timestamp
 from tests.builders.homes import an_artifact, base_files
+from tests.builders.made import a_run_of, derived, made_artifact
 
 BASE_NAME = "load-base"
 DAYS = 30
@@ -142,7 +146,7 @@ def _write_bulk(
     try:
         origin = BaseOrigin(format="huggingface", source=BASE_NAME)
         base = add_base(registry, base_files(scratch / "base"), name=BASE_NAME, origin=origin, mode="copy")
-        bulk = _Bulk(registry, an_artifact(scratch / "adapter", base), signer or registry.trainer_key, stored)
+        bulk = _Bulk(registry, base, an_artifact(scratch / "adapter", base), signer or registry.trainer_key, stored)
         for entry in bulk.artifact.manifest.files:
             registry.store.put_file(bulk.artifact.folder / entry.path, digest=entry.sha256)
         registry.store.put_bytes(bulk.artifact.card)
@@ -170,39 +174,29 @@ def _register_on_top(home: Path, scratch: Path, base: AddedBase, *, seed: int, r
         registry.close()
 
 
-class _SaidOfAll:
-    """A statement that is made of every artifact of the bulk: of its canonical bytes only the subject's digest differs.
+@dataclass(frozen=True, slots=True)
+class _Trained:
+    """A version of the bulk, with the statements of how it was made and of its record."""
 
-    To write the bytes of a modification record anew takes as long as everything else that a version needs.
-    """
-
-    def __init__(self, statement: NewStatement) -> None:
-        self._kind = statement.kind
-        first, second = (Digest.of(word) for word in (b"first", b"second"))
-        payload = statement_about(first, self._kind, statement.predicate).to_canonical()
-        self._before, self._after = payload.split(first.hex.encode())
-        assert self._payload(second) == statement_about(second, self._kind, statement.predicate).to_canonical()
-
-    def sign(self, manifest: Digest, signer: Signer) -> SignedStatement:
-        """What `sign_statement` makes of it."""
-        payload = self._payload(manifest)
-        envelope = dsse.sign(signer, PAYLOAD_TYPE, payload)
-        return SignedStatement(self._kind, Digest.of(payload), envelope.render(), signer.public.key_id)
-
-    def _payload(self, manifest: Digest) -> bytes:
-        return self._before + manifest.hex.encode() + self._after
+    label: str
+    manifest: Digest
+    made: Digest
+    record: Digest
 
 
 class _Bulk:
     """Versions that share the bytes of one artifact; each has a manifest and signatures of its own."""
 
-    def __init__(self, registry: Registry, artifact: NewArtifact, signer: Signer, stored: bool) -> None:
+    def __init__(
+        self, registry: Registry, base: AddedBase, artifact: NewArtifact, signer: Signer, stored: bool
+    ) -> None:
         self.registry = registry
+        self.base = base
         self.artifact = artifact
         self._signer = signer
         self._stored = stored
-        self._newest: dict[str, Digest] = {}  # manifest digests by name
-        self._said = [_SaidOfAll(statement) for statement in artifact.statements]
+        # by name, its newest version and what that went on from, newest first
+        self._newest: dict[str, tuple[_Trained, ...]] = {}
         self._facets: tuple[Facet, ...] | None = None
 
     def write(self, versions: list[_Planned], times: list[str]) -> None:
@@ -210,7 +204,6 @@ class _Bulk:
         with self.registry.database.write() as tx:
             for version, at in zip(versions, times, strict=True):
                 manifest = self._write_version(tx, version, at)
-                self._newest[version.name] = manifest
                 if version.alias is not None:
                     self._move(tx, version, version.alias, manifest, at)
 
@@ -238,7 +231,7 @@ class _Bulk:
             by_reference=False,
         )
         index = -1
-        for statement in self._statements(version, digest, listing):
+        for statement in self._statements(tx, version, manifest, listing):
             index = record_statement(tx, digest, statement, at=at)
         catalog.add_version(
             tx,
@@ -264,7 +257,7 @@ class _Bulk:
 
     def _manifest(self, version: _Planned) -> Manifest:
         shared = self.artifact.manifest
-        started_at = self._newest[version.name] if version.continues else None
+        started_at = self._newest[version.name][0].manifest if version.continues else None
         return Manifest(
             kind=shared.kind,
             layout=shared.layout,
@@ -277,10 +270,24 @@ class _Bulk:
             parents=shared.parents + (() if started_at is None else (Parent(role="start", manifest=started_at),)),
         )
 
-    def _statements(self, version: _Planned, manifest: Digest, listing: bytes) -> Iterator[SignedStatement]:
+    def _statements(
+        self, tx: catalog.Transaction, version: _Planned, manifest: Manifest, listing: bytes
+    ) -> Iterator[SignedStatement]:
         """What a registration says, the registration last."""
-        said = [statement.sign(manifest, self._signer) for statement in self._said]
+        subject = manifest.canonical_digest()
+        run = a_run_of(manifest)
+        started_at = self._newest[version.name] if version.continues else ()
+        ancestors = [self._ancestor(tx, started_at[place:], is_parent=not place) for place in range(len(started_at))]
+        made = derived(version.name, manifest, run, self.base, ancestors=ancestors)
+        artifact = made_artifact(version.name, self.artifact.folder, manifest, run, made, self.artifact.card)
+        said = [
+            sign_statement(subject, statement.kind, statement.predicate, self._signer)
+            for statement in artifact.statements
+        ]
         yield from said
+        digests = {statement.kind: statement.digest for statement in said}
+        trained = _Trained(f"{version.name}:{version.number}", subject, digests["provenance"], digests["modification"])
+        self._newest[version.name] = (trained, *started_at)
         registration = RegistrationPredicate(
             name=version.name,
             source="train",
@@ -289,7 +296,26 @@ class _Bulk:
             nonce=self.registry.nonce(),
             completeness_provable=True,  # an extra field, as in every registration of this release
         )
-        yield sign_statement(manifest, "registration", registration.to_json(), self._signer)
+        yield sign_statement(subject, "registration", registration.to_json(), self._signer)
+
+    @staticmethod
+    def _ancestor(tx: catalog.Transaction, chain: Sequence[_Trained], *, is_parent: bool) -> Ancestor:
+        """The first of a chain, with what was signed of it; thousands of records would not fit into memory."""
+        trained = chain[0]
+        made, record = (catalog.statement(tx, digest) for digest in (trained.made, trained.record))
+        assert made is not None and record is not None, "they were logged"
+        run = production_of(made.statement.predicate)
+        assert isinstance(run, RunRecord), "all of them were trained"
+        return Ancestor(
+            label=trained.label,
+            manifest=trained.manifest,
+            is_parent=is_parent,
+            run=run,
+            made=trained.made,
+            record=modification_of(record.statement.predicate_type, record.statement.predicate),
+            statement=trained.record,
+            runs=frozenset(earlier.manifest for earlier in chain),
+        )
 
     def _move(self, tx: catalog.Transaction, version: _Planned, alias: str, manifest: Digest, at: str) -> None:
         predicate = AliasPredicate(name=version.name, alias=alias, nonce=self.registry.nonce())

@@ -21,6 +21,7 @@ from docs.errors_page import known_errors
 from peft_registry.registry.evaluation.recheck import Discrepancy
 from peft_registry.registry.gate.reasons import Reason
 from peft_registry.registry.identity.weights import TensorDifference
+from peft_registry.schemas.edition import Edition
 from peft_registry.schemas.errors import InputRefused, KnownError, facts_of
 from peft_registry.schemas.evaluation import Threshold
 from peft_registry.schemas.identity import Digest, Reference
@@ -58,6 +59,7 @@ SAMPLES: dict[Any, Callable[[str], object]] = {
     Adapter: lambda name: Adapter(Path("folder") / name, {}, {}),
     KnownError: lambda name: InputRefused.in_words(what=f"what is {name}", why="its reason", fix="its remedy"),
     Version: lambda _: a_version(),
+    Edition: lambda _: Edition(name="2026-12", digest=Digest.of(b"an edition")),
     Reason: lambda name: Reason(rule="evaluation", text=f"{name} was not evaluated", remedy="`registry evaluate`"),
     VerifyOutcome: lambda _: an_outcome(
         checks=(

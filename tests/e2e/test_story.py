@@ -20,7 +20,7 @@ from tests.processes.interpreter import ROOT
 
 GOLDEN = ROOT / "tests" / "golden"
 STEPS = ["read", "signature", "trust", "policy", "files", "tensors", "base", "statements", "log", "parents"]
-REGISTERED_WITH = ["provenance", "bias-evaluation", "modification", "card", "registration"]
+REGISTERED_WITH = ["provenance", "bias-evaluation", "observations", "modification", "card", "registration"]
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 # a loss of this file's trainings, in nats per token: ln of the vocabulary is about 8
 LOSS_LIMIT = 15.0

@@ -4,22 +4,29 @@ from pathlib import Path
 
 import pytest
 
+from peft_registry.registry.compliance.editions import editions
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records import new_entries
 from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.records.record_histories import EditionUnknown
 from peft_registry.registry.records.signed_records import RecordNotDerived, records_of
-from peft_registry.registry.use_cases.announce_edition import EditionNotAnnounced, announce_edition
+from peft_registry.registry.use_cases.announce_edition import EditionNotAnnounced, announce_edition, edition_predicate
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.gate_facts import gate_facts
 from peft_registry.registry.use_cases.pull import PullUnverified, pull_version
 from peft_registry.registry.use_cases.register_product import register_product
+from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show_record import describe_record
+from peft_registry.registry.use_cases.sign_log import sign_log
+from peft_registry.registry.use_cases.statements import record_statement, sign_statement
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.registry.verification.presented import present_version, write_presented
+from peft_registry.schemas.edition import edition_subject
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
 from tests.builders.homes import NOW, a_home, add_a_base
-from tests.builders.products import FACTS, a_product, registered_unasked
+from tests.builders.made import artifact_of_product, record_in, with_statement
+from tests.builders.products import FACTS, a_product, artifact_registered_unasked, registered_unasked
 from tests.builders.releases import FROZEN, NEXT, a_release
 
 
@@ -141,3 +148,55 @@ def test_drafts_of_one_name_accuse_nobody(tmp_path: Path) -> None:
             outcome = verify_version(registry, version)
             assert outcome.exit_code == 0
             assert "another draft" in notes(outcome)
+
+
+def test_a_record_of_a_later_edition_with_sections_that_are_unknown_here_is_used_and_says_so(tmp_path: Path) -> None:
+    """What it has besides is kept, and what it has otherwise is shown as not readable; nothing of it is called forged."""
+    with a_release(FROZEN, NEXT), a_home(tmp_path / "home") as registry:
+        made = artifact_of_product(a_product(registry, tmp_path / "made", add_a_base(registry, tmp_path / "base")))
+        predicate = record_in(made)
+        later = predicate["record"] | {
+            "compute": {"conservative_flop": [1, 2]},
+            "tensors_by_origin": {"lora_A": {"value": "trained here"}},
+            "schema_version": "4",
+        }
+        version = artifact_registered_unasked(registry, with_statement(made, predicate | {"record": later}))
+        with a_release(FROZEN):
+            folder = presented(registry, version, tmp_path / "copy")
+            for outcome in (
+                verify_version(registry, version),
+                verify_folder(folder, trust=registry.trust, now=NOW),
+                pull_version(registry, version, tmp_path / "pulled"),
+            ):
+                assert outcome.exit_code == 0
+                assert "not derived again: the edition 2027-03" in notes(outcome)
+            shown = describe_record(registry, "sums")
+            assert "not derived again" in shown.note
+            assert dict(shown.values)["use.intended"].known is False
+            assert check_log(registry).contradictions == ()
+            assert make_report(registry, version)
+
+
+@pytest.mark.parametrize("role", ["trainer", "log"])
+def test_what_the_key_of_a_trainer_or_of_the_log_announces_is_announced_by_nobody(tmp_path: Path, role: str) -> None:
+    """Whoever holds them logs an announcement past every question, and a record by an edition of their own."""
+    with a_release(FROZEN), a_home(tmp_path / "home") as registry:
+        base = add_a_base(registry, tmp_path / "base")
+        with a_release(FROZEN, NEXT):
+            edition = editions().newest
+            subject = edition_subject(edition.name)
+            predicate = edition_predicate(edition, nonce="0f")
+            signed = sign_statement(subject, "edition", predicate, registry.private_key(role))  # type: ignore[arg-type]
+            with registry.database.write() as tx:
+                record_statement(tx, subject, signed, at=NOW)
+            (refused,) = sign_log(registry).refused
+            assert (refused.kind, refused.is_wrong) == ("edition", True)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(new_entries, "require_signed", lambda *_, **__: None)
+                version = registered_unasked(registry, a_product(registry, tmp_path / "made", base, facts=FACTS))
+        folder = presented(registry, version, tmp_path / "copy")
+        assert verify_version(registry, version).exit_code == 5
+        assert verify_folder(folder, trust=registry.trust, now=NOW).exit_code == 5
+        with pytest.raises(EditionUnknown):
+            records_of(registry, version)
+        assert check_log(registry).exit_code == 6

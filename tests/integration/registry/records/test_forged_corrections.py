@@ -13,9 +13,11 @@ from peft_registry.registry.compliance.superseding import superseding, with_valu
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records import new_entries
 from peft_registry.registry.records.checkpoints import covered_size
+from peft_registry.registry.records.record_histories import EditionUnknown
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.signed_records import version_statements
+from peft_registry.registry.records.signed_records import records_of, version_statements
 from peft_registry.registry.use_cases.check_log import check_log
+from peft_registry.registry.use_cases.fill_facets import renew_facets
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.sign_log import sign_log
 from peft_registry.registry.use_cases.statements import (
@@ -47,8 +49,10 @@ from tests.builders.evaluation import a_recorded_evaluation
 from tests.builders.homes import NOW, a_home
 from tests.builders.made import an_input_of, following, registered_base
 from tests.builders.products import a_product, log_unasked, register_sums, sign_unasked
+from tests.builders.releases import FROZEN, a_release
 
 LATER = "2026-11-24T12:00:30Z"
+MOST_SAID = 1000  # characters of what somebody is told
 
 
 @dataclass
@@ -167,11 +171,11 @@ FORGED: dict[str, tuple[Forge, str]] = {
     "no evaluation": (lambda place: place.corrected(evaluation=Evaluation()), "evaluation.bias"),
     "an evaluation that nobody logged": (an_evaluation_that_nobody_logged, "nobody logged the evaluation"),
     "an evaluation that is there already": (an_old_evaluation_again, "inputs: "),
-    "no data": (lambda place: place.corrected().revised(data=()), "data: its inputs give 1 entries"),
-    "no base": (lambda place: place.corrected().revised(base=(), upstream=()), "base: its inputs give 1 entries"),
+    "no data": (lambda place: place.corrected().revised(data=()), "data: its inputs give 1 entry"),
+    "no base": (lambda place: place.corrected().revised(base=(), upstream=()), "base: its inputs give 1 entry"),
     "a base more": (
         lambda place: place.corrected().revised(base=(*place.current.base, place.current.base[0])),
-        "base: its inputs give 1 entries, and the record says 2",
+        "base: its inputs give 1 entry, and the record says 2",
     ),
     "other data": (lambda place: place.corrected(values={"data[0].name": measured("clean.jsonl")}), "data[0].name"),
     "one FLOP": (
@@ -530,3 +534,57 @@ def test_the_keys_that_sign_the_log_or_the_trust_supersede_no_record(place: Plac
     assert place.current.record_id == "run-1"
     assert verify_version(place.registry, place.version).exit_code == 6
     assert check_log(place.registry).exit_code == 6
+
+
+# --- editions that somebody made up ---
+
+MADE_UP: dict[str, tuple[dict[str, object], str, int]] = {
+    "a newer one that nobody announced": ({"name": "2099-01"}, "nobody whose role may has announced 2099-01", 5),
+    "a name below the newest that no release has": ({"name": "2026-01"}, "no release derives by 2026-01", 6),
+    "a known name with another digest": ({"name": FROZEN}, f"no release derives by {FROZEN}", 6),
+    "a path": ({"name": "../../etc/passwd"}, "edition.name: ", 6),
+    "a megabyte": ({"name": "2026-12" * 150_000}, "edition.name: ", 6),
+    "no digest": ({"digest": None}, "edition.digest: ", 6),
+    "a number": ({"name": 7}, "edition.name: ", 6),
+}
+
+
+@pytest.mark.parametrize("attack", MADE_UP)
+def test_a_correction_by_an_edition_that_somebody_made_up_is_told_in_one_sentence(tmp_path: Path, attack: str) -> None:
+    edition, where, code = MADE_UP[attack]
+    with a_release(FROZEN), a_home(tmp_path / "home") as registry:
+        place = Place(tmp_path, registry, register_sums(registry, tmp_path))
+        before = place.current
+        stated = following(registry, place.version)
+        stated = stated.revised(record=by_hand(place).revised(correction=stated.record.correction))
+        forged = stated.to_json()
+        forged["edition"] = forged["edition"] | {"digest": str(Digest.of(b"made up"))} | edition
+        subject, key = place.version.manifest_digest, registry.trainer_key
+        with pytest.raises(KnownError) as refused:
+            append_statement(registry, subject=subject, kind="modification", predicate=forged, signer=key)
+        assert refused.value.exit_code in (2, 6)
+        assert len(f"{refused.value}") < MOST_SAID
+        signed = sign_statement(subject, "modification", forged, key)
+        with registry.database.write() as tx:
+            record_statement(tx, subject, signed, at=NOW)
+            renew_facets(registry, tx, subject)
+        (pending,) = sign_log(registry).refused
+        assert pending.is_wrong
+        assert len(pending.why) < MOST_SAID
+        sign_unasked(registry)
+        outcome = verify_version(registry, place.version)
+        assert outcome.exit_code == code
+        lines = [line for check in outcome.checks for line in (check.text, *check.detail)]
+        assert any(where in line for line in lines)
+        assert all(len(line) < MOST_SAID for line in lines)
+        report = check_log(registry)
+        assert report.exit_code == code, report.contradictions
+        if code == 6:
+            assert place.current == before
+            # a later record goes on from the one that holds
+            place.append(following(registry, place.version))
+            assert place.current.record_id == "forged"
+        else:
+            with pytest.raises(EditionUnknown) as unknown:
+                records_of(registry, place.version)
+            assert unknown.value.exit_code == 5

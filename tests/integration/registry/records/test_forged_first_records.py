@@ -181,7 +181,7 @@ DATA = tuple(data.sha256 for data in a_run_record().data)
 """What goes into a product."""
 
 FORGED: dict[str, tuple[Change, str]] = {
-    "no data": (lambda record: record.revised(data=()), "data: its inputs give 1 entries"),
+    "no data": (lambda record: record.revised(data=()), "data: its inputs give 1 entry"),
     "other data": (
         lambda record: record.revised(data=(record.data[0].revised(digest=measured(str(Digest.of(b"x")))),)),
         r"data\[0\].digest",
@@ -202,8 +202,8 @@ FORGED: dict[str, tuple[Change, str]] = {
     "a run that no manifest names": (of_a_run_without_manifest, "compute.inputs"),
     "no terms of its base": (of_no_terms, "upstream: "),
     "terms of another base": (of_other_terms, r"upstream\[0\].name"),
-    "a part of a merge": (of_a_part, "base: its inputs give 1 entries, and the record says 2"),
-    "its base twice": (on_its_base_twice, "base: its inputs give 1 entries, and the record says 2"),
+    "a part of a merge": (of_a_part, "base: its inputs give 1 entry, and the record says 2"),
+    "its base twice": (on_its_base_twice, "base: its inputs give 1 entry, and the record says 2"),
     "another tool": (by_another_tool, "identity.tool_version"),
     "the manager": (by_the_manager, "identity.acting_person"),
     "a licence that was looked at": (with_a_licence_of_its_own, r"base\[0\].licence_id"),

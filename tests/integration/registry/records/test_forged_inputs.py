@@ -14,7 +14,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.new_entries import PendingRejected
-from peft_registry.registry.records.record_histories import RecordContradicted
+from peft_registry.registry.records.record_histories import RecordContradicted, RecordUnreadable
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import StatementAltered, records_of, version_statements
 from peft_registry.registry.use_cases.add_base import AddedBase
@@ -54,7 +54,7 @@ from tests.builders.products import (
     sign_unasked,
 )
 
-LATER = "2026-11-24T12:01:00Z"
+MOST_SAID = 1000  # characters of what somebody is told
 OPEN = DeclaredFacts(licence_flags=declared(["non_commercial"], by="legal", at=NOW))
 PERSONAL = {"asserted_by": "alex, data steward", "data": {"*": {"personal_data": "yes"}}}
 
@@ -576,7 +576,7 @@ def test_what_is_said_of_a_base_is_not_exchanged_in_the_database(place: Place) -
 def test_a_statement_that_a_record_follows_from_is_not_exchanged_in_the_database(place: Place, kind: str) -> None:
     """By that of another version, which the same key signed."""
     version = register_product(place.registry, place.product()).version
-    other = register_product(place.registry, replace_name(place)).version
+    other = register_product(place.registry, another_product(place)).version
     home = MadeHome(place.registry.folder)
     with home.rows() as rows:
         envelopes = {
@@ -600,7 +600,49 @@ def test_a_statement_that_a_record_follows_from_is_not_exchanged_in_the_database
         assert check_log(registry).exit_code == 6
 
 
-def replace_name(place: Place) -> Product:
+def another_product(place: Place) -> Product:
     return a_product(
         place.registry, place.folder / "twin", place.newest, name="twin", run_id="run of twin", value=0.875
     )
+
+
+MALFORMED: dict[str, tuple[dict[str, object], str]] = {
+    "an edition that is a path": ({"edition": {"name": "../../etc/passwd"}}, "edition.name: "),
+    "an edition of a megabyte": ({"edition": {"name": "2026-12" * 150_000}}, "edition.name: "),
+    "an edition without a digest": ({"edition": {"digest": None}}, "edition.digest: "),
+    "no inputs": ({"inputs": None}, "inputs: "),
+    "a log of less than nothing": ({"as_of": -1}, "as_of: "),
+    "a section that is none": ({"record": {"compute": "much"}}, "record.compute: "),
+}
+
+
+@pytest.mark.parametrize("attack", MALFORMED)
+def test_a_record_that_is_none_is_told_in_one_sentence(place: Place, attack: str) -> None:
+    said, where = MALFORMED[attack]
+    artifact = artifact_of_product(place.product())
+    predicate = dict(record_in(artifact))
+    for key, value in said.items():
+        predicate[key] = predicate[key] | value if isinstance(value, dict) else value
+    forged = with_statement(artifact, predicate)
+    with pytest.raises(ModificationRecordWrong, match=where) as refused:
+        register_version(place.registry, forged)
+    assert refused.value.exit_code == 2
+    assert len(f"{refused.value}") < MOST_SAID
+    with pytest.raises(PendingRejected, match=where) as pending:
+        artifact_registered_unasked(place.registry, forged, sign=publish_checkpoint)
+    assert len(f"{pending.value}") < MOST_SAID
+    sign_unasked(place.registry)
+    version = version_named(place.registry, "new")
+    outcome = verify_version(place.registry, version)
+    assert outcome.exit_code == 6
+    lines = [line for check in outcome.checks for line in (check.text, *check.detail)]
+    assert any(where in line for line in lines)
+    assert all(len(line) < MOST_SAID for line in lines)
+    with pytest.raises(RecordUnreadable):
+        records_of(place.registry, version)
+    report = check_log(place.registry)
+    assert report.exit_code == 6
+    assert any(where in wrong.text for wrong in report.contradictions)
+    # another version is none the worse for it
+    assert verify_version(place.registry, place.parent).exit_code == 0
+    register_product(place.registry, another_product(place))

@@ -232,7 +232,7 @@ def _with_few_rows(record: ModificationRecord) -> ModificationRecord:
         (_of_no_compute, r"compute\.conservative_flop: its inputs give"),
         (_of_little_compute, r"compute\.conservative_flop: its inputs give"),
         (_of_one_part, "base: its inputs give 3 entries, and the record says 2"),
-        (_of_a_part_twice, r"compute\.inputs: its inputs give"),
+        (_of_a_part_twice, r"compute\.inputs\.ingredients: its inputs give 2 entries, and the record says 3"),
         (_of_a_part_without_manifest, r"compute\.conservative_flop: its inputs give"),
         (_without_the_exclusion, r"upstream\[0\]\.name: its inputs give"),
         (_with_few_rows, r"data\[0\]\.n_points: its inputs give 200, and the record says 1"),

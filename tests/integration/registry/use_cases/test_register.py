@@ -106,7 +106,7 @@ def test_nothing_enters_with_a_declared_value_that_is_none_whoever_offers_it(
     with pytest.raises(ModificationRecordWrong, match=f"{field}: its inputs give nothing"):
         register_version(registry, forged)
     observed = with_observations(forged, lambda seen: seen.revised(facts={"asserted_by": "A. Smith", field: value}))
-    with pytest.raises(ModificationRecordWrong, match=f"inputs: nothing follows from them: .*{field}"):
+    with pytest.raises(ModificationRecordWrong, match=f"{field}: its inputs give nothing"):
         register_version(registry, observed)
     assert nothing_named(registry, "helper")
     with pytest.raises(error, match=field):

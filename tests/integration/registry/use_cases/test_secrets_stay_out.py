@@ -12,7 +12,7 @@ from peft_registry.registry.intake.secrets import SecretRefused
 from peft_registry.registry.mlflow.draining import sync_mirror
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.add_base import add_base
-from peft_registry.registry.use_cases.register import NewStatement, register_version
+from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.base_model import BaseOrigin
@@ -21,6 +21,7 @@ from peft_registry.trainer.inputs.training_file import load_training_file
 from peft_registry.trainer.machine.environment import cut_paths
 from tests.builders.backends import contents
 from tests.builders.homes import a_home, add_a_base, an_artifact, base_files, register_adapter
+from tests.builders.made import a_run_of, derived, made_artifact
 from tests.builders.records import an_evaluation
 
 # put together here, so that no scanner of repositories takes this file for a leak
@@ -52,10 +53,14 @@ def in_the_name_of_an_evaluation(registry: Registry, folder: Path) -> None:
 
 
 def in_a_modification_record(registry: Registry, folder: Path) -> None:
-    artifact = an_artifact(folder / "noted", add_a_base(registry, folder / "base"), value=0.125)
-    first, *others = artifact.statements
-    noted = NewStatement(first.kind, first.predicate | {"note": SECRET})
-    register_version(registry, replace(artifact, statements=(noted, *others)))
+    base = add_a_base(registry, folder / "base")
+    artifact = an_artifact(folder / "noted", base, value=0.125)
+    run = a_run_of(artifact.manifest)
+    facts = {"asserted_by": "sam", "use": {"intended": f"whoever has {SECRET}"}}
+    made = derived(artifact.name, artifact.manifest, run, base, facts=facts)
+    register_version(
+        registry, made_artifact(artifact.name, artifact.folder, artifact.manifest, run, made, artifact.card)
+    )
 
 
 def in_a_model_card(registry: Registry, folder: Path) -> None:

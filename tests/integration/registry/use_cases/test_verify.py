@@ -215,7 +215,7 @@ def test_a_statement_appended_later_travels_and_verifies(registry: Registry, ver
     pull_version(registry, version, tmp_path / "later")
     outcome = check(registry, tmp_path / "later")
     assert outcome.verdict == "verified"
-    assert "4 bound" in next(one.text for one in outcome.checks if one.step == "statements")
+    assert "6 bound" in next(one.text for one in outcome.checks if one.step == "statements")
 
 
 def test_links_and_devices_in_a_folder_are_broken_before_anything_is_read(registry: Registry, pulled: Path) -> None:
