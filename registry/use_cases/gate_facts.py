@@ -31,6 +31,7 @@ from peft_registry.registry.records.evaluations import judged_now, newest_of_eac
 from peft_registry.registry.records.recalls import recall_texts
 from peft_registry.registry.records.signed_records import Records, records_of, require_derived
 from peft_registry.registry.records.standing_acts import person_behind
+from peft_registry.registry.storage.interface import ObjectMissing
 from peft_registry.registry.use_cases.statements import entry_time
 from peft_registry.schemas.acts import ApprovalPredicate, WaiverPredicate
 from peft_registry.schemas.base_model import BaseRecord
@@ -171,7 +172,11 @@ def _inherited_licence_flags(registry: Registry, version: Version, records: Reco
     """What the licences say of all that something was made from: bases, data, and results with licences of their own."""
     if records.modification is not None:
         yield from _flags_of_sources(in_second_form(records.modification))
-    for ancestor in ancestry_of(registry, [version]) if records.manifest.made_from else ():
+    try:
+        ancestry = ancestry_of(registry, [version]) if records.manifest.made_from else ()
+    except ObjectMissing:  # no gate is open: `recalls` says of what the manifest is gone, and each rule is held to that
+        return
+    for ancestor in ancestry:
         if ancestor.record is not None and ancestor.manifest != version.manifest_digest:
             record = in_second_form(ancestor.record)
             yield from _own_licence_flags(record, None)
