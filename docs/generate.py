@@ -207,7 +207,8 @@ _FITS = {True: "fits", None: "not known", False: "does not"}
 
 def methods_page() -> str:
     """The table of methods, and where each default comes from."""
-    from peft_registry.schemas.methods import METHODS
+    from peft_registry.schemas.methods import DECLARED, METHODS
+    from peft_registry.schemas.methods.loaded import NOT_LOADED
     from peft_registry.trainer.methods import advice_of
 
     rows = [
@@ -230,6 +231,17 @@ def methods_page() -> str:
         for row in METHODS.values()
         for one in row.defaults
     ]
+    loaded = [
+        (
+            f"`{method.name}`",
+            method.title,
+            f"`{method.peft_type}`",
+            "yes" if method.no_weight is None else f"no: {method.no_weight}",
+            "yes" if method.folds else "no",
+        )
+        for method in DECLARED.values()
+        if method.name not in METHODS
+    ]
     lines = [
         "# Methods",
         "",
@@ -246,6 +258,14 @@ def methods_page() -> str:
         "## Defaults",
         "",
         *table(("Method", "Key", "Default", "Source"), defaults),
+        "",
+        "## Loaded and not trained",
+        "",
+        "Adapters that peft writes and `registry import` takes. Each is verified, loaded, evaluated, gated and recalled.",
+        "",
+        *table(("Method", "Name", "peft_type", "Changes weights", "`registry merge` folds it"), loaded),
+        "",
+        *(f"- `{name}` is not imported: {why}." for name, why in NOT_LOADED.items()),
     ]
     return "\n".join(lines) + "\n"
 

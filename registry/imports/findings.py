@@ -64,6 +64,7 @@ def _says_that_it_replaces(config: PeftConfig) -> bool:
         config.saved_modules
         or config.values.get("trainable_token_indices")
         or config.values.get("bias", "none") not in (None, "none")
+        or all(kind.replaces for kind in config.method.tensors)  # its very type does nothing else
     )
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 
 from peft_registry.registry.identity.weights import Tensor
 from peft_registry.registry.intake.peft_config import PeftConfig
-from peft_registry.schemas.errors import IntegrityBroken
+from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.methods.declaration import Tensor as Kind
 
 _PREFIX = "base_model.model."
@@ -37,6 +37,16 @@ class AdapterOfAnotherBase(IntegrityBroken):
     adapter: str
     base: str
     reason: str
+
+
+class TensorNotDeclared(InputRefused):
+    reference = "tensor-not-declared"
+    what = "the adapter holds a tensor {name!q}, and no {title} adapter has one of that name"
+    why = "no loader would read it: nobody could say what it is for, and nothing would be evaluated with it"
+    fix = "save the adapter again with peft, or take the tensor out of adapter_model.safetensors"
+
+    name: str
+    title: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +103,11 @@ class _Places:
 
 
 def compare_with_base(tensors: Iterable[Tensor], config: PeftConfig, base: Iterable[Tensor]) -> Compared:
-    """Hold the tensors of an adapter against those of a base, in the order of their names; the first misfit ends it."""
+    """Hold the tensors of an adapter against those of a base, in the order of their names; the first misfit ends it.
+
+    Raises:
+        TensorNotDeclared: one is neither of the adapter's type, nor of a module of the base that was trained whole.
+    """
     places = _Places.of(base)
     fitting = silent = 0
     replacing = []
@@ -120,7 +134,7 @@ def _compare(tensor: Tensor, config: PeftConfig, places: _Places) -> tuple[str |
         return None, False
     declared = config.method.tensor(tensor.name)
     if declared is None:
-        return _compare_saved(tensor, _place(tensor), places)
+        return _compare_saved(tensor, config, places)
     kind, module = declared
     if kind.is_shared:
         return _compare_prompt(tensor, kind, places)
@@ -148,6 +162,11 @@ def _place(tensor: Tensor) -> str:
     return name
 
 
+def _is_saved(name: str, config: PeftConfig) -> bool:
+    """Whether a tensor is of a module that the configuration says was trained whole."""
+    return any(f".{module}." in f".{name}" for module in config.saved_modules)
+
+
 def _replaces(tensor: Tensor, config: PeftConfig, places: _Places) -> bool:
     """Whether a loader puts a tensor of an adapter in the place of one of the base's."""
     declared = config.method.tensor(tensor.name)
@@ -165,12 +184,19 @@ def _is_of_side(tensor: Tensor, axis: int | Literal["longest"], shape: tuple[int
     return axis < len(tensor.shape) and tensor.shape[axis] in shape
 
 
-def _compare_saved(tensor: Tensor, name: str, places: _Places) -> tuple[str | None, bool]:
-    """A tensor of the base that was trained whole, or a bias; embeddings may have got rows for new tokens."""
+def _compare_saved(tensor: Tensor, config: PeftConfig, places: _Places) -> tuple[str | None, bool]:
+    """A tensor of the base that was trained whole, or a bias; embeddings may have got rows for new tokens.
+
+    Raises:
+        TensorNotDeclared: it is neither, nor one of the adapter's own.
+    """
+    name = _place(tensor)
     shape = places.shape(name)
+    if shape is None and not _is_saved(name, config):
+        raise TensorNotDeclared(tensor.name, config.method.title)
     if shape is None:
-        if name.endswith(".bias") or ".score." in f".{name}" or ".classifier." in f".{name}":
-            return None, False  # a bias or a head that the adapter brings
+        if ".score." in f".{name}" or ".classifier." in f".{name}":
+            return None, False  # a head that the adapter brings
         return f"its tensor {tensor.name!a} is of a module that the base does not have", True
     is_vocabulary = any(part in (*_EMBEDDINGS, *_HEADS) for part in name.split("."))
     if tensor.shape == shape or (is_vocabulary and tensor.shape[1:] == shape[1:] and tensor.shape[0] >= shape[0]):

@@ -81,8 +81,8 @@ def _expressions(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         text = values.get(key)
         if isinstance(text, str) and text != _ALL_LINEAR and not _PLAIN.match(text):
             yield key, f"(?:{text})\\Z"
-    for key in ("rank_pattern", "alpha_pattern"):
-        patterns = values.get(key)
+    for key in sorted(key for key in values if key.endswith("_pattern")):  # of ranks, scales, sizes of blocks …
+        patterns = values[key]
         for text in patterns if isinstance(patterns, dict) else ():
             if not _PLAIN.match(text):
                 yield key, rf"(.*\.)?({text})$"

@@ -10,6 +10,7 @@ from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.methods import OF_PEFT_TYPE
 from peft_registry.schemas.methods.declaration import MethodDeclaration
+from peft_registry.schemas.methods.loaded import NOT_LOADED
 
 FILE_NAME = "adapter_config.json"
 # peft imports the module that these name
@@ -17,13 +18,17 @@ _OWN_LIBRARY = "transformers"
 _MEGATRON_DEFAULT = "megatron.core"  # in every LoRA configuration; nothing is imported without `megatron_config`
 
 
+_NOT_DECLARED = "nothing is known here of such a type: which tensors it has, and what they do"
+
+
 class AdapterTypeUnknown(InputRefused):
     reference = "adapter-type-unknown"
     what = "adapters of the type {peft_type!q} cannot be imported"
-    why = "nothing here loads them, so that nobody could evaluate or check what was registered"
+    why = "{reason}"
     fix = "merge it into its base with the tool that made it, and import the merged model"
 
     peft_type: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,7 @@ def read_peft_config(data: bytes) -> PeftConfig:
         MalformedInput: not strict JSON, or not an object with a `peft_type`.
         CodeRefused: it makes peft or transformers import a module that is not of transformers.
         SecretRefused: a value looks like a secret.
-        AdapterTypeUnknown: no method here loads its type.
+        AdapterTypeUnknown: its type is not declared here.
     """
     value = read_json(data, what=FILE_NAME, max_bytes=CONFIG_MAX_BYTES, family="intake")
     if not isinstance(value, dict):
@@ -71,8 +76,17 @@ def read_peft_config(data: bytes) -> PeftConfig:
     require_no_secrets(value, what=FILE_NAME)
     method = OF_PEFT_TYPE.get(peft_type)
     if method is None:
-        raise AdapterTypeUnknown(peft_type)
+        raise AdapterTypeUnknown(peft_type, NOT_LOADED.get(peft_type, _NOT_DECLARED))
+    _refuse_what_opens(value, method)
     return PeftConfig(value, method)
+
+
+def _refuse_what_opens(value: Mapping[str, Any], method: MethodDeclaration) -> None:
+    for key, harmless in method.opens_nothing_with.items():
+        if value.get(key, harmless) != harmless:
+            raise CodeRefused(
+                FILE_NAME, f"its key `{key}` names something else that peft would open: {value[key]!r:.80}"
+            )
 
 
 def _refuse_imports(value: Mapping[str, Any]) -> None:

@@ -251,6 +251,7 @@ def _compared_adapter(
 
     Raises:
         AdapterOfAnotherBase: it cannot be of it.
+        TensorNotDeclared: a tensor is not one that its type has.
         PatternRefused: an expression in its configuration finds no modules in a time that anybody waits.
     """
     label = chosen.base.version.label

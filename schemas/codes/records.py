@@ -109,6 +109,10 @@ RECORD_CODES: dict[str, Meaning] = {
     "keys_and_values_in_front": Meaning.of(
         "learned keys and values in front of each layer are no change of any weight"
     ),
+    "chosen_by_input": Meaning.of(
+        "it mixes its matrices by what it reads, so that no one change of the weights does the same"
+    ),
+    "network_beside": Meaning.of("a second network runs beside the layers, and is no change of any weight"),
     "layers_not_linear": Meaning.of(
         "its layers are not linear, so that no change of the weights around them does the same"
     ),

@@ -57,7 +57,7 @@ class Tensor:
     """One kind of tensor in the file of an adapter.
 
     Attributes:
-        name: what stands behind the name of the adapted module; `*` is any one part of a name.
+        name: what stands behind the name of the adapted module; `*` is any one part of a name, `**` any number of them.
         axis: its dimension that is one of the module's own, `longest` where that depends on the module; None for none.
         neutral: the value at which it changes nothing; None where no such value is known.
         is_scale: whether it multiplies, so that a change of its sign would turn activations round.
@@ -132,7 +132,10 @@ class MethodDeclaration:
         folds: whether `registry merge` folds it into weights of the base; that it does not is no fact about the adapter.
         other_reason: why it does not, where it is another than `no_weight`, and not that nobody has implemented it.
         imported_first: the module that makes peft know it; None where peft does by itself.
-        module: in `trainer/methods`, what loads it, and trains and saves it where it can be trained.
+        module: in `trainer/methods`, what loads it, and trains and saves it where it can be trained; `peft_adapter` does it by
+            peft's entry points alone.
+        opens_nothing_with: keys of `adapter_config.json` by which peft would open something else, each with the only value by
+            which it does not.
     """
 
     name: str
@@ -148,7 +151,8 @@ class MethodDeclaration:
     folds: bool = False
     other_reason: str | None = None
     imported_first: str | None = None
-    module: str
+    module: str = "peft_adapter"
+    opens_nothing_with: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_adapter(self) -> bool:
@@ -251,7 +255,7 @@ class TrainableMethod(MethodDeclaration):
 
 @cache
 def _pattern(tensor: Tensor) -> re.Pattern[str]:
-    own = re.escape(tensor.name).replace(r"\*", r"[^.]+")
+    own = re.escape(tensor.name).replace(r"\*\*", ".+").replace(r"\*", "[^.]+")
     if tensor.is_shared:
         return re.compile(rf"(?P<module>)(?:base_model\.)?{own}\Z")
     return re.compile(rf"(?P<module>.+)\.{own}\Z")

@@ -183,7 +183,11 @@ def unloaded(model: Any) -> Any:
     """The base again, as it was before an adapter was loaded on it; `model` is of no use afterwards."""
     for parameter, own in _in_place(model):
         parameter.data.copy_(own)
-    return model.unload()
+    unload = getattr(model.base_model, "unload", None)
+    if unload is not None:
+        return unload()
+    model.base_model.disable_adapter_layers()  # of adaption prompts, which peft swaps out and does not unload
+    return model.get_base_model()
 
 
 @contextmanager
@@ -285,7 +289,7 @@ def read_config(folder: Path, config_type: type[PeftConfig]) -> PeftConfig:
         AdapterConfigRefused: see `load_adapter`.
     """
     value = _config_values(folder)
-    wanted = config_type().peft_type.value
+    wanted = _peft_type(config_type)
     if value.get("peft_type") != wanted:
         raise AdapterConfigRefused(f"its peft_type is not {wanted}")
     asked = [key for key in _IMPORTING_KEYS if value.get(key) and value[key] != _MEGATRON_DEFAULT]
@@ -298,6 +302,12 @@ def read_config(folder: Path, config_type: type[PeftConfig]) -> PeftConfig:
         return config_type(**{key: item for key, item in value.items() if key not in _NOT_READ})
     except (TypeError, ValueError) as error:
         raise AdapterConfigRefused(f"peft refuses it: {error}") from error
+
+
+def _peft_type(config_type: type[PeftConfig]) -> str:
+    return next(
+        str(peft_type.value) for peft_type, known in PEFT_TYPE_TO_CONFIG_MAPPING.items() if known is config_type
+    )
 
 
 def _plain(value: Any) -> Any:

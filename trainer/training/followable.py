@@ -75,8 +75,8 @@ def method_of(trainer: Any, model: Any) -> str:
     method = OF_PEFT_TYPE.get(peft_type)
     if not isinstance(method, TrainableMethod) or method.imported_first is not None:
         raise NotFollowed(
-            f"it trains an adapter of the type {peft_type}, and nothing here loads those",
-            f"train one of {', '.join(_followed_types())}",
+            f"following trainings of {peft_type if method is None else method.title} adapters is not implemented here",
+            f"train one of {', '.join(_followed_types())}, or take the result in with `registry import`",
         )
     return method.name if quantization_of(unwrapped(model)) is None else in_few_bits(method).name
 

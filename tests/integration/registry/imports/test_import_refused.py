@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.weight_values import WeightsNotFinite
+from peft_registry.registry.imports.fit import TensorNotDeclared
 from peft_registry.registry.imports.offered import NothingToImport
 from peft_registry.registry.imports.patterns import PatternRefused
 from peft_registry.registry.intake.json import MalformedInput
@@ -24,7 +25,7 @@ from peft_registry.registry.intake.secrets import SecretRefused
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.schemas.errors import KnownError
 from tests.builders.importing import require_refused
-from tests.builders.imports import LORA_CONFIG, PICKLE, lora_tensors, peft_folder, trl_folder
+from tests.builders.imports import LORA_CONFIG, MODULE, PICKLE, lora_tensors, peft_folder, trl_folder
 
 
 def _half_written(folder: Path) -> None:
@@ -69,6 +70,11 @@ def _not_a_number(folder: Path) -> None:
     tensors = lora_tensors()
     next(iter(tensors.values()))[0, 0] = np.nan
     save_file(tensors, folder / "adapter_model.safetensors")
+
+
+def _with_tensor(name: str) -> Callable[[Path], None]:
+    tensors = lora_tensors() | {name: np.zeros((8,), np.float32)}
+    return lambda folder: save_file(tensors, folder / "adapter_model.safetensors")
 
 
 def _text(name: str, text: str) -> Callable[[Path], None]:
@@ -121,7 +127,26 @@ REFUSED: dict[str, tuple[Callable[[Path], None], type[KnownError], str]] = {
     ),
     "an expression that is none": (_config(target_modules="(down_proj"), PatternRefused, "not a regular expression"),
     "a configuration of 17 MiB": (_config(notes="x" * (17 << 20)), MalformedInput, "more than the 16777216 allowed"),
-    "a type that nothing loads": (_config(peft_type="VERA"), AdapterTypeUnknown, "VERA"),
+    "other sizes by an expression without end": (
+        _config(block_size_pattern={"(([a-z0-9_.])+)+[A-Z]": 2}),
+        PatternRefused,
+        "takes more than",
+    ),
+    "a type that nobody declared": (_config(peft_type="MINDRA"), AdapterTypeUnknown, "MINDRA.*nothing is known here"),
+    "a type that opens other adapters": (
+        _config(peft_type="XLORA"),
+        AdapterTypeUnknown,
+        "XLORA.*consists of other adap",
+    ),
+    "a type that asks for a task": (_config(peft_type="POLY"), AdapterTypeUnknown, "POLY.*number of a task"),
+    "a network from elsewhere": (
+        _config(peft_type="SHADOW", shadow_model="evil/model"),
+        CodeRefused,
+        "`shadow_model` names something else that peft would open: 'evil/model'",
+    ),
+    "a tensor that its type does not have": (_with_tensor(f"{MODULE}.lora_C.weight"), TensorNotDeclared, "lora_C"),
+    "a tensor of another type": (_with_tensor(f"{MODULE}.ia3_l"), TensorNotDeclared, "no LoRA adapter has one"),
+    "a bias that nobody says was trained": (_with_tensor(f"{MODULE}.bias"), TensorNotDeclared, "down_proj.bias"),
 }
 
 

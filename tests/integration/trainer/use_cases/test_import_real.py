@@ -1,6 +1,5 @@
 """Adapters that peft and TRL saved, imported: they verify, answer as their own loader has them, are evaluated and merged."""
 
-import dataclasses
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 import pytest
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.imports.findings import known_keys
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.stored_manifests import stored_manifest
@@ -64,16 +62,6 @@ def saved_by_peft(place: Path) -> Path:
 @pytest.fixture(scope="module")
 def imported(registry: Registry, saved_by_peft: Path) -> ImportOutcome:
     return import_folders(registry, ImportRequest((saved_by_peft,), base="tiny"))[0]
-
-
-def test_the_keys_of_a_configuration_are_those_of_the_installed_peft() -> None:
-    from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig
-
-    from peft_registry.trainer.methods.bottleneck_adapter import BottleneckConfig
-
-    for kind in (LoraConfig, IA3Config, PrefixTuningConfig, PromptTuningConfig, BottleneckConfig):
-        fields = {field.name for field in dataclasses.fields(kind)}
-        assert known_keys()[str(kind().peft_type.value)] == fields
 
 
 def test_what_was_imported_answers_as_peft_loads_it(

@@ -47,7 +47,7 @@ def test_without_a_registry_at_the_place_the_training_does_not_begin(place: Path
 
 def refusals(place: Path, tmp_path: Path) -> Iterator[tuple[str, Any]]:
     """Trainers that are refused before their first step, by the reference of the error."""
-    from peft import LoHaConfig, LoraConfig, get_peft_model
+    from peft import LoKrConfig, LoraConfig, get_peft_model
 
     nameless = a_model_of(place / "tiny")
     nameless.config._name_or_path = ""
@@ -63,7 +63,7 @@ def refusals(place: Path, tmp_path: Path) -> Iterator[tuple[str, Any]]:
     yield "training-not-followed", trained_before
     yield (
         "training-not-followed",
-        get_peft_model(a_model_of(place / "tiny"), LoHaConfig(r=2, target_modules=["q_proj"])),
+        get_peft_model(a_model_of(place / "tiny"), LoKrConfig(r=2, target_modules=["q_proj"])),
     )
     thawed = a_lora(place / "tiny")
     thawed.get_base_model().lm_head.weight.requires_grad_(True)
