@@ -350,7 +350,7 @@ class ItemTable(Document):
     sha256: Digest
     rows: int
     columns: tuple[str, ...]
-    float_format: str
+    float_format: Said
 
 
 class Tolerance(Document):

@@ -26,12 +26,13 @@ from peft_registry.registry.evaluation.readings import COLUMNS as READING_COLUMN
 from peft_registry.registry.evaluation.states import STATES, state_of
 from peft_registry.registry.intake.json import read_json
 from peft_registry.schemas.canonical import canonical_bytes
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, RunFailed
 from peft_registry.schemas.evaluation import ArmName, ItemTable, State, Threshold
 from peft_registry.schemas.identity import Digest
 
 FILE = "items.jsonl"
-FLOAT_FORMAT = "text with six decimals, no negative zero"
+FLOAT_FORMAT = code("six_decimals")
 COLUMNS = (
     "arm", "category", "cluster", "dataset", "id", "ll_a", "ll_b", "margin", "metric", "state", "tokens_a", "tokens_b",
 )  # fmt: skip

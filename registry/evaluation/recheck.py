@@ -198,7 +198,7 @@ def _recheck(
         discrepancies.append(Discrepancy("items", error.what, error.why))
     discrepancies += _digests(record)
     stated = record.items.to_json()
-    discrepancies += _compare("items", stated, describe_items(items, file=record.items.file).to_json())
+    discrepancies += compare("items", stated, describe_items(items, file=record.items.file).to_json())
     return tuple(discrepancies)
 
 

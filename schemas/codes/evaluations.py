@@ -103,6 +103,11 @@ _FIGURES: dict[str, Meaning] = {
     ),
 }
 
+_ITEMS: dict[str, Meaning] = {
+    # --- how the item table writes numbers ---
+    "six_decimals": Meaning.of("text with six decimals, no negative zero"),
+}
+
 _CONCLUSIONS: dict[str, Meaning] = {
     # --- what a comparison counted ---
     "not_yet_concluded": Meaning.of("not yet concluded"),
@@ -412,6 +417,7 @@ _RECORDED: dict[str, Meaning] = {
 EVALUATION_CODES: dict[str, Meaning] = {
     **_INTERVALS,
     **_FIGURES,
+    **_ITEMS,
     **_CONCLUSIONS,
     **_LIMITS,
     **_LEAKAGE,

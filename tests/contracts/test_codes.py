@@ -16,11 +16,21 @@ EVALUATION = sorted(
 )
 # what an evaluation is made of, and where each takes why or how
 _PARTS = (
-    "Comparison", "ComparedTexts", "EvaluationRecord", "Interval", "LeakageCheck", "Limit", "LimitVerdict", "LossComparison",
-    "McNemar", "NoInterval", "Result", "Test", "Threshold",
+    "Comparison", "ComparedTexts", "EvaluationRecord", "Interval", "ItemTable", "LeakageCheck", "Limit",
+    "LimitVerdict", "LossComparison", "McNemar", "NoInterval", "Result", "Test", "Threshold",
 )  # fmt: skip
 _WORDS = frozenset(
-    ("ci_null_reason", "conclusion_reason", "limitations", "method", "name", "null_reason", "reason", "source")
+    (
+        "ci_null_reason",
+        "conclusion_reason",
+        "float_format",
+        "limitations",
+        "method",
+        "name",
+        "null_reason",
+        "reason",
+        "source",
+    )
 )
 # how the values of a record are made, and where each takes why or how
 _MAKERS = ("measured", "derived", "imported", "unknown", "not_derived", "Value")

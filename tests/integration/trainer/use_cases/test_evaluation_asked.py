@@ -30,6 +30,7 @@ from peft_registry.registry.use_cases.show import describe_version
 from peft_registry.registry.use_cases.trust import update_trust
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.registry.verification.evaluations import recheck_folder
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.policy import CHECKPOINT_TYPE, OMS_PREDICATE_TYPE, TrustPolicy
@@ -385,7 +386,8 @@ def test_thresholds_that_gate_stand_in_the_log_before_anything_is_scored(fresh, 
     assert plan < evaluations[-1] and len(evaluations) == len(before) + 1
     stated = found.record.extra["plan"]
     assert stated["log_index"] == plan
-    assert found.record.protocol.thresholds["house.margin"].source.startswith("policy thresholds.yml sha256:")
+    source = found.record.protocol.thresholds["house.margin"].source
+    assert str(source).startswith("policy thresholds.yml sha256:")
     assert found.record.protocol.policy_sha256 == Digest.of(policy.read_bytes())
     (logged,) = logged_plans(fresh, found.version).values()
     assert (str(logged.digest), str(logged.plan.plan_sha256)) == (stated["statement"], stated["sha256"])
@@ -566,7 +568,7 @@ def test_after_a_merge_the_adapters_evaluation_is_stale_for_the_merged_version(h
     adapters = stored_evaluations(home, version_named(home, "cats:1"))[0]
     assert adapters.stale is None
     stale = stale_for(home, merged, adapters.record)
-    assert stale is not None and stale.differences == ("other weights on it",)
+    assert stale is not None and stale.differences == (code("other_weights"),)
     shown = describe_version(home, "folded")
     assert all("other weights on it" in text for text in shown.stale)
     assert verify_version(home, merged).exit_code == 0

@@ -108,7 +108,7 @@ def other_words(value, key=None):
         return {name: other_words(member, name) for name, member in value.items()}
     if isinstance(value, list):
         return [other_words(item, key) for item in value]
-    says = {"method", "reason", "source", "null_reason", "conclusion_reason", "limitations"}
+    says = {"float_format", "method", "reason", "source", "null_reason", "conclusion_reason", "limitations"}
     if key == "ci_null_reason" and value is not None:
         return "; ".join(f"{reason.partition(': ')[0]}: in other words" for reason in value.split("; "))
     return "in other words" if key in says and value is not None else value
