@@ -26,7 +26,7 @@ _PUBLISHED: frozenset[StatementKind] = frozenset(
     ("card", "registration", "evaluation-plan", "bias-evaluation", "test-result", "recall")
 )
 # what a reader may ask for by its digest: records, and figures that speak of how good it is
-_NAMED: frozenset[StatementKind] = frozenset((*_PUBLISHED, "modification", "provenance", "base"))
+_NAMED: frozenset[StatementKind] = frozenset((*_PUBLISHED, "modification", "provenance", "observations", "base"))
 
 
 @dataclass(frozen=True, slots=True)
