@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from peft_registry.registry.homes.home import open_home
-from peft_registry.registry.records.bases import base_record
+from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.register import register_version
@@ -130,8 +130,9 @@ def test_aliases_move_on_and_everything_still_verifies(home: Path) -> None:
     for label in VERSIONS:
         assert set(statuses(label).values()) <= {"ok", "recorded"}
     log = next(check for check in asked("verify", "tiny:1")["checks"] if check["step"] == "log")
-    operations = 3  # the upgrade and two moves: each ends with a snapshot
-    assert f" of {LOG_ENTRIES + 2 + operations} in " in log["text"]
+    said = 3  # the edition and two moves
+    operations = 4  # the upgrade, the announcement and two moves: each ends with a snapshot
+    assert f" of {LOG_ENTRIES + said + operations} in " in log["text"]
 
 
 def test_a_version_is_registered_on_the_kept_base_and_everything_still_verifies(home: Path, tmp_path: Path) -> None:
@@ -139,7 +140,8 @@ def test_a_version_is_registered_on_the_kept_base_and_everything_still_verifies(
     registry = open_home(home, clock=lambda: THEN)
     try:
         tiny = version_named(registry, "tiny:1")
-        base = AddedBase(tiny, base_record(registry, tiny), tmp_path)
+        stated = required_base(registry, tiny)
+        base = AddedBase(tiny, stated.record, tmp_path, stated.statement)
         new = register_version(registry, an_artifact(tmp_path / "new", base, name="polite-replies"))
     finally:
         registry.close()
