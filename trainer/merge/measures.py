@@ -36,18 +36,19 @@ class BlockSums:
     @classmethod
     def of(cls, weight: torch.Tensor, meant: torch.Tensor, result: torch.Tensor, scratch: torch.Tensor) -> "BlockSums":
         """Of fp32 blocks `weight` and `meant` and the rounded `result`; `scratch` (fp32, as large) is overwritten."""
-        w = weight.reshape(-1)
-        m = meant.reshape(-1)
-        stored = scratch.copy_(result).sub_(weight).reshape(-1)
-        changed = int(np.count_nonzero(stored.numpy() != 0))  # several times as fast as torch.count_nonzero
-        of_stored = float(torch.dot(stored, stored))
-        product = float(torch.dot(w, stored))
-        lost = stored.sub_(m)
+        w = weight.reshape(-1).numpy()
+        m = meant.reshape(-1).numpy()
+        difference = scratch.copy_(result).sub_(weight)
+        stored = difference.reshape(-1).numpy()
+        changed = int(np.count_nonzero(stored != 0))
+        of_stored = float(np.dot(stored, stored))
+        product = float(np.dot(w, stored))
+        lost = difference.sub_(meant).reshape(-1).numpy()
         return cls(
-            weight=float(torch.dot(w, w)),
+            weight=float(np.dot(w, w)),
             stored=of_stored,
-            meant=float(torch.dot(m, m)),
-            lost=float(torch.dot(lost, lost)),
+            meant=float(np.dot(m, m)),
+            lost=float(np.dot(lost, lost)),
             product=product,
             changed=changed,
         )
@@ -57,8 +58,8 @@ class BlockSums:
         """Of a block that the result has unchanged, in its bytes (uint8)."""
         if dtype not in DTYPES:
             return cls(0.0, 0.0, 0.0, 0.0, 0.0, 0)
-        weight = data.view(DTYPES[dtype]).float()
-        return cls(float(torch.dot(weight, weight)), 0.0, 0.0, 0.0, 0.0, 0)
+        weight = data.view(DTYPES[dtype]).float().numpy()
+        return cls(float(np.dot(weight, weight)), 0.0, 0.0, 0.0, 0.0, 0)
 
     @property
     def is_finite(self) -> bool:

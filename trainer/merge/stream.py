@@ -27,7 +27,7 @@ from peft_registry.trainer.merge.algorithms import Share, combine
 from peft_registry.trainer.merge.measures import BlockSums, MergeChanges, change_of, spectral_norm, spectral_norm_of_sum
 from peft_registry.trainer.merge.plan import BLOCK_ELEMENTS, MergePlan, OutputFile, TensorJob
 from peft_registry.trainer.merge.tensors import DTYPES, INDEX, matrix_of
-from peft_registry.trainer.merge.updates import Addition, LoadedUpdate, difference_of
+from peft_registry.trainer.merge.updates import ADDITIONS, LoadedUpdate, difference_of
 
 WHOLE_PARAMETERS = 64 * 1024 * 1024  # of one tensor that is measured as a whole; larger ones go block by block
 
@@ -99,8 +99,12 @@ class _WeightsWriter:
             position += job.bytes
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         output = cls(os.open(folder / file.name, flags, 0o644), begin)
-        os.ftruncate(output.descriptor, position)
-        output.write(header, 0)
+        try:
+            _reserve(output.descriptor, position)
+            output.write(header, 0)
+        except OSError:
+            os.close(output.descriptor)
+            raise
         return output
 
     def __enter__(self) -> "_WeightsWriter":
@@ -116,6 +120,17 @@ class _WeightsWriter:
             written = os.pwrite(self.descriptor, view, position)
             view = view[written:]
             position += written
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Give the new file its length and, where the system can, its place on the disk.
+
+    Then no write has to look for free blocks, and a disk that is too small says so before anything is computed.
+    """
+    if hasattr(os, "posix_fallocate"):  # macOS has none
+        os.posix_fallocate(descriptor, 0, size)
+    else:
+        os.ftruncate(descriptor, size)
 
 
 def header_bytes(file: OutputFile) -> bytes:
@@ -318,7 +333,7 @@ class _Engine:
         """(Δ, W + Δ) of a block, fp32."""
         (share, update), *others = opened.loaded
         if not others and self.plan.algorithm == "linear" and share.weight == 1:
-            if isinstance(update, Addition):
+            if isinstance(update, ADDITIONS):
                 meant = update.difference(begin, end, _as(buffers.meant, weight))
                 return meant, torch.add(weight, meant, out=_as(buffers.new, weight))
             new = update.changed(weight, begin, end)

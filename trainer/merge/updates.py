@@ -8,12 +8,13 @@
 
 An update holds where its numbers lie and loads them when its turn comes: memory does not grow with the adapter. Loaded, it
 gives new rows from old ones, so that a matrix of any size is worked through in blocks. Updates whose difference does not
-depend on W (`Addition`) give that difference itself. Everything is pure: no file of the base, no registry.
+depend on W (`ADDITIONS`) give that difference itself. Everything is pure: no file of the base, no registry.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol
 
 import torch
 
@@ -27,18 +28,10 @@ class LoadedUpdate(Protocol):
         """The new rows `begin` to `end`, fp32, from the base's (`weight`, fp32, (end − begin, columns)); a new tensor."""
 
 
-@runtime_checkable
-class Addition(LoadedUpdate, Protocol):
-    """An update W + Δ whose Δ does not depend on W."""
-
-    def difference(self, begin: int, end: int, out: torch.Tensor | None = None) -> torch.Tensor:
-        """Rows `begin` to `end` of Δ, fp32; a new tensor, or `out`."""
-
-
 class Update(Protocol):
     """What one adapter does to one tensor of the checkpoint, not yet loaded.
 
-    `needs_all_rows`: the new rows depend on rows outside their block. `is_addition`: it loads as an `Addition`.
+    `needs_all_rows`: the new rows depend on rows outside their block. `is_addition`: it loads as one of the `ADDITIONS`.
     """
 
     @property
@@ -51,7 +44,7 @@ class Update(Protocol):
 
 def difference_of(update: LoadedUpdate, weight: torch.Tensor, begin: int, end: int) -> torch.Tensor:
     """Rows `begin` to `end` of W' − W, fp32; a new tensor."""
-    if isinstance(update, Addition):
+    if isinstance(update, ADDITIONS):
         return update.difference(begin, end)
     return update.changed(weight, begin, end).sub_(weight)
 
@@ -83,6 +76,8 @@ class Factors:
             b = b.reshape(b.shape[0], -1, count)[:, :, index]
         if self.rows is not None:
             b = b[self.rows[0] : self.rows[1]]
+        if math.frexp(self.scale)[0] == 0.5:  # a power of two rounds nothing, and B takes it up once for all blocks
+            return LowRank(a.contiguous(), (b * self.scale).contiguous(), 1.0, self.is_transposed)
         return LowRank(a.contiguous(), b.contiguous(), self.scale, self.is_transposed)
 
 
@@ -100,7 +95,7 @@ class LowRank:
             product = torch.mm(self.a[:, begin:end].t(), self.b.t(), out=out)
         else:
             product = torch.mm(self.b[begin:end], self.a, out=out)
-        return product.mul_(self.scale)
+        return product if self.scale == 1 else product.mul_(self.scale)
 
     def changed(self, weight: torch.Tensor, begin: int, end: int) -> torch.Tensor:
         return self.difference(begin, end).add_(weight)
@@ -302,3 +297,10 @@ class Chained:
 
     def changed(self, weight: torch.Tensor, begin: int, end: int) -> torch.Tensor:
         return self.then.changed(self.first.changed(weight, begin, end), begin, end)
+
+
+ADDITIONS = (LowRank, Stacked, Shift)
+"""Updates W + Δ whose Δ does not depend on W: `difference` gives rows of Δ, fp32, as a new tensor or in `out`.
+
+Classes by name, because a look at a protocol's methods takes microseconds at each of thousands of blocks.
+"""

@@ -16,9 +16,11 @@ from peft_registry.registry.identity.weights import read_header
 from peft_registry.trainer.merge import stream
 from peft_registry.trainer.merge.adapter import AdapterOptionRefused
 from peft_registry.trainer.merge.fold import AdapterTensorUnmatched, TiedMergeRefused, VocabularyResized
+from peft_registry.trainer.merge.measures import BlockSums
 from peft_registry.trainer.merge.names import model_names
 from peft_registry.trainer.merge.stream import MergedNotFinite
-from peft_registry.trainer.merge.tensors import CheckpointIncomplete, checkpoint_tensors
+from peft_registry.trainer.merge.tensors import CheckpointIncomplete, checkpoint_tensors, stored_tensors
+from peft_registry.trainer.merge.updates import Factors
 from tests.builders.merge import load, merge, plan_of, unmerged, write_adapter, write_base
 from tests.builders.training import a_model
 
@@ -163,6 +165,35 @@ def test_a_file_that_the_index_names_and_nobody_has_is_said(base: Path, tmp_path
     (tmp_path / "model.safetensors.index.json").write_bytes((base / "model.safetensors.index.json").read_bytes())
     with pytest.raises(CheckpointIncomplete):
         checkpoint_tensors(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="not run: this system reserves no room for a file")
+def test_the_room_of_the_whole_result_is_taken_before_anything_is_computed(
+    base: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[bool] = []
+    of = BlockSums.of
+
+    def look(*arguments: Any, **options: Any) -> BlockSums:
+        if not taken:
+            files = [path.stat() for path in (tmp_path / "merged").glob("*.safetensors")]
+            taken.append(len(files) > 1 and all(file.st_blocks * 512 >= file.st_size for file in files))
+        return of(*arguments, **options)
+
+    monkeypatch.setattr(BlockSums, "of", look)
+    merge(base, adapter, into=tmp_path / "merged")
+    assert taken == [True]
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0, 0.125, -2.0, 3.0, 2 / 7])
+def test_a_scale_changes_every_entry_of_the_difference_as_a_product_does(scale: float, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    factors = {"a": torch.randn(8, 40).bfloat16(), "b": torch.randn(30, 8).bfloat16()}
+    save_file(factors, tmp_path / "factors.safetensors")
+    stored = {tensor.name: tensor for tensor in stored_tensors(tmp_path / "factors.safetensors")}
+    loaded = Factors(stored["a"], stored["b"], scale).load()
+    expected = (factors["b"].float() @ factors["a"].float()) * scale
+    assert torch.equal(loaded.difference(0, 30), expected)
 
 
 @pytest.mark.parametrize("at", [0, 1, 5])
