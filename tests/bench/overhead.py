@@ -26,7 +26,7 @@ evaluation: {{bias: []}}
 IDENTITY = ("train.checked_base", "train_run.CheckedBase.require_unchanged")
 REGISTRATION = (
     "train_product.manifest_of_folder",
-    "train_product.build_modification_record",
+    "train.derive_record",
     "train_product.model_card",
     "train.register_product",
 )
