@@ -134,6 +134,25 @@ def test_the_words_of_a_record_of_before_are_data_and_its_figures_are_not():
     assert found == {"conclusion", "net_change"}
 
 
+@pytest.mark.parametrize("said", ["occurs in what the model was trained on", "occurs_in_training"])
+def test_rows_that_are_left_out_are_counted_by_text_of_before_as_by_their_code(said):
+    value = WORDED.to_json()
+    value["leakage_check"] = {
+        "method": "by runs of words",
+        "hits": 3,
+        "dataset_digest": str(Digest.of(b"")),
+        "trainings": [],
+        "datasets": [{"dataset": "house", "kind": "suite", "items": 123, "hits": 3}],
+        "limit": 0.1,
+    }
+    house = next(used for used in value["datasets"] if used["name"] == "house")
+    house |= {"rows_total": house["rows_used"] + 3, "excluded": {said: 3}}
+    assert recheck(EvaluationRecord.from_json(value), WORDED_ITEMS) == ()
+    house["excluded"] = {"in the other half": 3}
+    (one,) = recheck(EvaluationRecord.from_json(value), WORDED_ITEMS)
+    assert one.figure == "datasets[house].excluded"
+
+
 def test_a_reason_that_is_missing_or_too_many_is_named_in_whatever_form():
     for record, items in ((CODED, CODED_ITEMS), (WORDED, WORDED_ITEMS)):
         without = record.to_json()
