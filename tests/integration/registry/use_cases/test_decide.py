@@ -290,7 +290,7 @@ def test_of_answers_that_wait_all_are_taken_up_in_the_order_of_the_log(place: Pl
     assert [answers.person for answers in describe_record(place.registry, "sums").waiting] == ["alex", "sam"]
     assert complete_answers(place.registry, place.version) is not None
     assert place.record.correction.answers == (officer, engineer)
-    assert str(place.record.correction.reason) == "answers of alex, as officer, sam, as evaluator"
+    assert str(place.record.correction.reason) == "answers of alex, as officer; sam, as evaluator"
     assert place.record.identity.name_or_trademark_on_result.value == "yes"
     assert place.record.change.modules.evidence == (engineer,)
     shown = describe_record(place.registry, "sums")
