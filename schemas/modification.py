@@ -1,9 +1,9 @@
 """The modification record: one per fine-tune, merge or import; immutable, signed, corrected by superseding.
 
 There are three forms. What was signed in the first is read and written byte for byte for ever, so its sections never get another
-field; what the second has more is in sections of its own. The third has those of the second, and its statement names the edition
-that derived the record and the signed inputs that it follows from. New records have the third form. Which of them a statement
-holds its predicate type says (`modification_of`).
+field; what the second has more is in sections of its own. The third has those of the second with a few fields more and a few less
+(`SINCE_THIRD_FORM`, `UNTIL_SECOND_FORM`), and its statement names the edition that derived the record and the signed inputs that
+it follows from. New records have the third form. Which of them a statement holds its predicate type says (`modification_of`).
 
 Every leaf is a `Value`: what nobody answered or measured is `unknown` with its reason, and absence is never "no". What each
 field means, who fills it, which clause it answers and when it is required is data:
@@ -450,6 +450,11 @@ class RecordSections(Document):
     def from_json(cls, value: Any) -> Self:  # any JSON value, as for every document
         return cls.model_validate(_with_shared_values(cls, value))
 
+    @property
+    def absent_fields(self) -> frozenset[str]:
+        """The fields of its sections that its form does not have, by path."""
+        return frozenset()
+
 
 _USUALLY_OPEN = {
     key: (value.to_json(), Value.from_json(value.to_json()))
@@ -530,6 +535,7 @@ class Product(Document):
     """The result as it is released and used."""
 
     architecture: Value = NOT_DERIVED
+    design_specifications: Value = ASKED
     params_total: Value = NOT_DERIVED
     release_date: Value = ASKED
     release_forms: Value = ASKED
@@ -596,6 +602,7 @@ class Documentation(Document):
     size_range: Value = NOT_DERIVED
     flop_order: Value = NOT_DERIVED
     energy_mwh: Value = NOT_DERIVED
+    points_coarse: Value = NOT_DERIVED
 
 
 class Correction(Document):
@@ -605,6 +612,13 @@ class Correction(Document):
     reason: Said | None = None
     answers: tuple[Digest, ...] = ()  # of the statements of kind `answers`: SHA-256 of their payloads
     evaluations: tuple[Digest, ...] = ()  # likewise of later evaluations
+
+
+SINCE_THIRD_FORM = frozenset({"product.design_specifications", "documentation.points_coarse"})
+"""Fields that the second form does not have: a record of it is written without them."""
+
+UNTIL_SECOND_FORM: frozenset[str] = frozenset()
+"""Fields that the third form does not have any more: no record of it states them."""
 
 
 class ModificationRecord(RecordSections):
@@ -635,7 +649,15 @@ class ModificationRecord(RecordSections):
                 del value[name]
         if self.rule_set is None:
             del value["rule_set"]
+        for path in self.absent_fields:
+            section, _, field = path.partition(".")
+            if field not in getattr(self, section).model_fields_set:
+                del value[section][field]
         return value
+
+    @property
+    def absent_fields(self) -> frozenset[str]:
+        return UNTIL_SECOND_FORM if self.schema_version == "3" else SINCE_THIRD_FORM
 
     @property
     def supersedes_another(self) -> bool:

@@ -17,7 +17,7 @@ from peft_registry.registry.compliance.contradictions import (
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, FieldRules, field_rules, leaves
 from peft_registry.registry.compliance.stated import misfits_of_fact, says_unknown
-from peft_registry.registry.compliance.superseding import in_second_form, superseding
+from peft_registry.registry.compliance.superseding import in_third_form, superseding
 from peft_registry.schemas.answers import AREA_ROLES, Answer, AnsweringRole, AnswersPredicate, Area
 from peft_registry.schemas.codes import Code, Said, code
 from peft_registry.schemas.identity import Digest
@@ -97,7 +97,7 @@ def problems_of_answers(
         version: that the record is of.
         at: the time now: what has happened is not later.
     """
-    known = {leaf.path: leaf for leaf in leaves(in_second_form(record))}
+    known = {leaf.path: leaf for leaf in leaves(in_third_form(record))}
     rules = field_rules().by_path()
     sound = dict(answers)
     for path, value in answers.items():
@@ -151,7 +151,7 @@ def unanswerable(
     for path in changed_since([answer.path for answer in predicate.answers], chain[: seen + 1]):
         yield f"{path}: it changed after {predicate.person} saw it, in a record between"
     rules = rules or field_rules()
-    stated = {leaf.path: leaf.value for leaf in leaves(in_second_form(chain[0]))}
+    stated = {leaf.path: leaf.value for leaf in leaves(in_third_form(chain[0]))}
     for answer in predicate.answers:
         rule = rules.by_path().get(FieldPath.parse(answer.path).rule)
         recorded = stated.get(answer.path)
@@ -231,7 +231,7 @@ def changed_since(paths: Iterable[str], records: Sequence[RecordSections]) -> tu
     """Those of the paths whose value is not the same in each of these records of a version."""
     if len(records) < 2:
         return ()
-    stated = [{leaf.path: leaf.value for leaf in leaves(in_second_form(record))} for record in records]
+    stated = [{leaf.path: leaf.value for leaf in leaves(in_third_form(record))} for record in records]
     return tuple(path for path in paths if any(values.get(path) != stated[0].get(path) for values in stated))
 
 

@@ -24,7 +24,7 @@ from peft_registry.registry.compliance.merging import build_merge_modification
 from peft_registry.registry.compliance.modification import ChangeFigures, build_modification_record
 from peft_registry.registry.compliance.recorded_evaluation import EvaluationSignature, with_later_evaluations
 from peft_registry.registry.compliance.recorded_result import BaseInput, Scan, Signing
-from peft_registry.registry.compliance.superseding import in_second_form, may_replace, superseding
+from peft_registry.registry.compliance.superseding import in_third_form, may_replace, superseding
 from peft_registry.schemas.base_model import BaseRecord, DeclaredFacts
 from peft_registry.schemas.codes import Said, code
 from peft_registry.schemas.evaluation import EvaluationRecord
@@ -195,7 +195,7 @@ def derive_next(inputs: NextInputs, *, record_id: str, now: Timestamp) -> Modifi
 
 def facts_taken_up(before: RecordSections, facts: dict[str, Any], *, at: Timestamp) -> dict[str, Value]:
     """What a facts file declares that a record may take up, by path."""
-    stated = {leaf.path: leaf.value for leaf in leaves(in_second_form(before))}
+    stated = {leaf.path: leaf.value for leaf in leaves(in_third_form(before))}
     return {
         path: value
         for path, value in declared_values(before, facts, at=at).items()
@@ -205,7 +205,7 @@ def facts_taken_up(before: RecordSections, facts: dict[str, Any], *, at: Timesta
 
 def facts_not_taken_up(recorded: RecordSections, facts: dict[str, Any], *, at: Timestamp) -> tuple[str, ...]:
     """Paths of what a facts file declares and a record says otherwise, and keeps."""
-    stated = {leaf.path: leaf.value for leaf in leaves(in_second_form(recorded))}
+    stated = {leaf.path: leaf.value for leaf in leaves(in_third_form(recorded))}
     declared = declared_values(recorded, facts, at=at, with_standing=True)
     return tuple(path for path, value in declared.items() if value.known and value.value != stated[path].value)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import date
 
 from peft_registry.registry.compliance.all_data import all_data
+from peft_registry.registry.compliance.used_rows import is_lower_bound
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.codes import Code, Said, as_json, code
 from peft_registry.schemas.modification import (
@@ -74,14 +75,16 @@ def _total(whole: float, change: Change) -> Value:
 
 def with_forms(record: ModificationRecord) -> ModificationRecord:
     """The record with what follows for the forms from its other sections."""
+    together = all_data(record.data)
     return record.revised(
         documentation=Documentation(
             size_range=_in_range(record.product.params_total, _SIZES, _LARGEST, code("range_of_form")),
             flop_order=_order(record.compute.param_update_flop),
             energy_mwh=_megawatt_hours(record.energy.training_kwh),
+            points_coarse=_points_coarse(record.data, together.n_points),
         ),
         content=_content(record.content, record.data),
-        all_data=all_data(record.data),
+        all_data=together,
     )
 
 
@@ -136,3 +139,30 @@ def _megawatt_hours(energy: Value) -> Value:
     if number is None:
         return not_derived(energy.reason or code("not_a_number"))
     return derived(number / 1000, "MWh", method=code("kwh_per_thousand"))
+
+
+def _points_coarse(data: tuple[DataUsed, ...], total: Value) -> Value:
+    """The data points of each split to one significant figure; of all together where the splits do not add up to them."""
+    if total.number is None:
+        return not_derived(total.reason or code("not_a_number"))
+    counts = _points_by_split(data) or {"all": total.number}
+    # through text, which rounds a decimal number as people do
+    coarse = {split: float(f"{count:.0e}") for split, count in counts.items()}
+    if not all(map(math.isfinite, coarse.values())):
+        return not_derived(code("figures_too_large"))
+    how = "one_significant_figure_at_least" if is_lower_bound(total) else "one_significant_figure"
+    return derived(coarse, total.unit, method=code(how))
+
+
+def _points_by_split(data: tuple[DataUsed, ...]) -> dict[str, float]:
+    """Nothing where the rows of a file are those of several runs: one row may be in two splits."""
+    counts: dict[str, float] = {}
+    for section in data:
+        rows = section.splits.value if isinstance(section.splits.value, list) else []
+        own = [row for row in rows if isinstance(row, dict) and "of" not in row and type(row.get("rows")) is int]
+        if len(own) < len(rows) or sum(row["rows"] for row in own) != section.n_points.number:
+            return {}
+        for row in own:
+            split = str(row.get("split"))
+            counts[split] = counts.get(split, 0) + row["rows"]
+    return dict(sorted(counts.items()))

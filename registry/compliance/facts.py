@@ -30,7 +30,7 @@ from peft_registry.registry.compliance.stated import (
     says_unknown,
     stated_value,
 )
-from peft_registry.registry.compliance.superseding import in_second_form
+from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.schemas.errors import InputRefused, raise_any
 from peft_registry.schemas.modification import (
     BaseUsed,
@@ -104,7 +104,7 @@ def declared_values(
         with_standing: also of fields whose value no fact takes the place of.
     """
     by = str(facts.get(ASSERTED_BY))
-    document = in_second_form(record).to_json()
+    document = in_third_form(record).to_json()
     values = {}
     for fact in _nearest_last(_takeable(facts)):
         for path, section, key in _targets(document, fact):

@@ -274,7 +274,7 @@ def leaves(record: RecordSections) -> Iterator[Leaf]:
 @OfRecent
 def _leaves(record: RecordSections) -> tuple[Leaf, ...]:
     collected: list[Leaf] = []
-    _collect(record, _places_in(type(record), "", ""), collected)
+    _collect(record, _places_in(type(record), "", "", record.absent_fields), collected)
     return tuple(collected)
 
 
@@ -291,9 +291,10 @@ def stated_leaves(record: RecordSections) -> Iterator[Leaf]:
 def leaves_of_sections(record: RecordSections, sections: Collection[str]) -> list[Leaf]:
     """The values of some sections of a record, by the names of its fields, in the order of the schema."""
     collected: list[Leaf] = []
-    for name, path, rule in zip(*_places_in(type(record), "", "")[:3], strict=True):
+    places = _places_in(type(record), "", "", record.absent_fields)
+    for name, path, rule in zip(*places[:3], strict=True):
         if name in sections:
-            _collect_of(getattr(record, name), path, rule, collected)
+            _collect_of(getattr(record, name), path, rule, places.absent, collected)
     return collected
 
 
@@ -314,22 +315,27 @@ _SECTIONS_KEPT = 1_000  # a record has some sixty; those of arrays are told apar
 
 
 class _Places(NamedTuple):
-    """The fields of a section that stands at a path; the paths and rules of what they hold, and whether that is a value in each."""
+    """The fields of a section that stands at a path; the paths and rules of what they hold, and whether that is a value in each.
+
+    `absent` are the rules of the fields that the form of the record does not have.
+    """
 
     names: tuple[str, ...]
     paths: tuple[str, ...]
     rules: tuple[str, ...]
     are_values: bool
+    absent: frozenset[str]
 
 
 @lru_cache(maxsize=_SECTIONS_KEPT)
-def _places_in(form: type[Document], path: str, rule: str) -> _Places:
-    fields = form.model_fields
+def _places_in(form: type[Document], path: str, rule: str, absent: frozenset[str]) -> _Places:
+    fields = {name: field for name, field in form.model_fields.items() if f"{rule}{name}" not in absent}
     return _Places(
         names=tuple(fields),
         paths=tuple(f"{path}{name}" for name in fields),
         rules=tuple(f"{rule}{name}" for name in fields),
         are_values=all(field.annotation is Value for field in fields.values()),
+        absent=absent,
     )
 
 
@@ -340,16 +346,16 @@ def _collect(section: Document, places: _Places, collected: list[Leaf]) -> None:
         collected.extend(map(Leaf._make, zip(places.paths, places.rules, members, strict=True)))
         return
     for path, rule, member in zip(places.paths, places.rules, members, strict=True):
-        _collect_of(member, path, rule, collected)
+        _collect_of(member, path, rule, places.absent, collected)
 
 
-def _collect_of(member: object, path: str, rule: str, collected: list[Leaf]) -> None:
+def _collect_of(member: object, path: str, rule: str, absent: frozenset[str], collected: list[Leaf]) -> None:
     """The values of one field of a section."""
     if isinstance(member, Value):
         collected.append(Leaf(path, rule, member))
     elif isinstance(member, Document):
-        _collect(member, _places_in(type(member), f"{path}.", f"{rule}."), collected)
+        _collect(member, _places_in(type(member), f"{path}.", f"{rule}.", absent), collected)
     elif isinstance(member, tuple):
         sections = (item for item in member if isinstance(item, Document))
         for position, item in enumerate(sections):
-            _collect(item, _places_in(type(item), f"{path}[{position}].", f"{rule}[]."), collected)
+            _collect(item, _places_in(type(item), f"{path}[{position}].", f"{rule}[].", absent), collected)

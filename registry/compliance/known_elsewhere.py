@@ -7,7 +7,7 @@ from peft_registry.registry.compliance.base_terms import eu_exclusion_of, licenc
 from peft_registry.registry.compliance.declared import problem_of_value, sound_facts
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves
-from peft_registry.registry.compliance.superseding import in_second_form
+from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.schemas.base_model import DeclaredFacts
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
@@ -66,7 +66,7 @@ class TakenOver:
 
 def taken_over_elsewhere(record: ModificationRecord, before: RecordSections) -> tuple[TakenOver, ...]:
     """What a record has from elsewhere that the one which it supersedes has not; nothing of what people answered."""
-    earlier = {leaf.path: leaf.value for leaf in leaves(in_second_form(before))}
+    earlier = {leaf.path: leaf.value for leaf in leaves(in_third_form(before))}
     elsewhere = {*field_rules().profile.values(), *facts_by_path()}
     answered = set(record.correction.answers)
     return tuple(

@@ -1,7 +1,7 @@
 """What differs between a modification record and the one that supersedes it, value by value. Pure."""
 
 from peft_registry.registry.compliance.fields import leaves
-from peft_registry.registry.compliance.superseding import in_second_form
+from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.values import Value
@@ -20,8 +20,8 @@ def changes_between(before: RecordSections, after: RecordSections) -> tuple[Valu
 
     A record of the first form is read as one of the second, so that a field which it did not have does not count as changed.
     """
-    earlier = {leaf.path: leaf.value for leaf in leaves(in_second_form(before))}
-    later = {leaf.path: leaf.value for leaf in leaves(in_second_form(after))}
+    earlier = {leaf.path: leaf.value for leaf in leaves(in_third_form(before))}
+    later = {leaf.path: leaf.value for leaf in leaves(in_third_form(after))}
     changed = [
         ValueChange(path=path, before=earlier.get(path), after=value)
         for path, value in later.items()

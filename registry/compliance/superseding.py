@@ -47,8 +47,7 @@ def superseding(
         KeyError: the record has no such path.
         ValidationError: a value is not of its field's type.
     """
-    document = in_second_form(before).to_json() | {
-        "schema_version": "3",
+    document = in_third_form(before).to_json() | {
         "record_id": record_id,
         "record_created_at": max(now, before.record_created_at),
         "supersedes": before.record_id,
@@ -89,11 +88,11 @@ def _identity(before: RecordSections, name: str, manifest: Digest) -> Identity:
     )
 
 
-def in_second_form(record: RecordSections) -> ModificationRecord:
-    """What a record of either form says, in the second: what the first has no field for is unknown, and what nobody signed."""
-    if isinstance(record, ModificationRecord):
+def in_third_form(record: RecordSections) -> ModificationRecord:
+    """What a record of any form says, in the third: what its own has no field for is unknown, and what nobody signed."""
+    if isinstance(record, ModificationRecord) and record.schema_version == "3":
         return record
-    return ModificationRecord.from_json(as_read(record).to_json() | {"schema_version": "2"})
+    return ModificationRecord.from_json(as_read(record).to_json() | {"schema_version": "3"})
 
 
 def may_replace(declared: Value, before: Value) -> bool:

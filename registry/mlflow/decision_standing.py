@@ -1,7 +1,7 @@
 """How what people decided about a version stands now, as its page in MLflow says it. By its records: no file of it is read."""
 
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
-from peft_registry.registry.compliance.superseding import in_second_form
+from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.description import Standing
@@ -17,7 +17,7 @@ def standing_of(registry: Registry, version: Version, records: Records, decided:
     """How what people decided about a version stands now, by its records: no file of it is read."""
     verdict = None
     if records.modification is not None:
-        model, system = verdicts_of(in_second_form(records.modification), decided=decided).both
+        model, system = verdicts_of(in_third_form(records.modification), decided=decided).both
         verdict = f"model: {model.status}; system: {system.status}"
     return Standing(
         verdict=verdict,

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from peft_registry.registry.compliance.licence_terms import implied_flags
 from peft_registry.registry.compliance.record_verdicts import UNDETERMINED, verdicts_of
-from peft_registry.registry.compliance.superseding import in_second_form
+from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.registry.database.catalog.facet_rows import artifact_facets
 from peft_registry.registry.evaluation.limits import readable_verdicts
@@ -169,7 +169,7 @@ def verdict_facets(records: Sequence[RecordSections], *, is_decided: bool) -> tu
     Which of several holds, and which decisions count, says the log with the trust file, whenever that is asked. Where persons
     decided anything it may therefore be any word that the tables have; the last facet says that not all of them hold.
     """
-    words = dict.fromkeys(verdict.status for record in records for verdict in verdicts_of(in_second_form(record)).both)
+    words = dict.fromkeys(verdict.status for record in records for verdict in verdicts_of(in_third_form(record)).both)
     if is_decided and records:
         words |= dict.fromkeys((UNDETERMINED, *(row.status for row in shipped_rules().rows)))
     facets = tuple(Facet("verdict", word) for word in words)

@@ -13,7 +13,7 @@ from contextlib import closing
 from datetime import date, datetime, timedelta
 
 from peft_registry.registry.compliance.retention import kept_because
-from peft_registry.registry.compliance.superseding import in_second_form
+from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
@@ -156,7 +156,7 @@ def _retention(registry: Registry, subject: Subject) -> str:
     record = records_of(registry, version).modification
     if record is None:
         return "the log names it, and what is made from it needs it"
-    whole = in_second_form(record)
+    whole = in_third_form(record)
     aliases = _moved_aliases(registry, version)
     today = date.fromisoformat(registry.clock()[:10])
     return kept_because(whole.retention, whole.gpai, aliases=aliases, today=today)

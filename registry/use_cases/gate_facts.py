@@ -10,7 +10,7 @@ from peft_registry.registry.compliance.completeness import completeness, is_yes,
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.licence_terms import implied_flags
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
-from peft_registry.registry.compliance.superseding import in_second_form
+from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.evaluation.leakage import leakage_lines
 from peft_registry.registry.evaluation.limits import readable_verdicts, verdict_line
@@ -66,7 +66,7 @@ def gate_facts(
     """
     records = records_of(registry, version)
     require_derived(records, version)
-    record = None if records.modification is None else in_second_form(records.modification)
+    record = None if records.modification is None else in_third_form(records.modification)
     evaluations = newest_of_each(records.evaluations)
     judged = judged_now(registry, version, evaluations)
     pairs = list(zip(evaluations, judged, strict=True))
@@ -171,14 +171,14 @@ def _own_licence_flags(record: ModificationRecord | None, base: BaseRecord | Non
 def _inherited_licence_flags(registry: Registry, version: Version, records: Records) -> Iterator[str]:
     """What the licences say of all that something was made from: bases, data, and results with licences of their own."""
     if records.modification is not None:
-        yield from _flags_of_sources(in_second_form(records.modification))
+        yield from _flags_of_sources(in_third_form(records.modification))
     try:
         ancestry = ancestry_of(registry, [version]) if records.manifest.made_from else ()
     except ObjectMissing:  # no gate is open: `recalls` says of what the manifest is gone, and each rule is held to that
         return
     for ancestor in ancestry:
         if ancestor.record is not None and ancestor.manifest != version.manifest_digest:
-            record = in_second_form(ancestor.record)
+            record = in_third_form(ancestor.record)
             yield from _own_licence_flags(record, None)
             yield from _flags_of_sources(record)
 

@@ -9,7 +9,7 @@ from importlib.metadata import version as package_version
 
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
-from peft_registry.registry.compliance.superseding import in_second_form
+from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
@@ -117,7 +117,7 @@ def _collect(registry: Registry, version: Version, collected: GatheredLists) -> 
     if not any(entry.kind in _DECISIONS for entry in said.statements):
         explain = f"`registry promote {version.label} ALIAS --explain` says what is missing"
         collected.add_undecided(Undecided(version=version.label, registered_at=version.registered_at, remedy=explain))
-    record = None if said.record is None else in_second_form(said.record.record)
+    record = None if said.record is None else in_third_form(said.record.record)
     if record is not None:
         _collect_open(version, record, decided_by(persons_decisions(registry, version, said)), collected)
         _collect_retention(version, record, collected)

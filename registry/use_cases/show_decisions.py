@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
-from peft_registry.registry.compliance.superseding import in_second_form
+from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.decisions import (
@@ -98,7 +98,7 @@ def _verdicts(records: Records, decided: Decided) -> Table:
     title = "Indicative status"
     if records.modification is None:
         return Table(title=title, head=head, rows=(), empty="It has no modification record: nothing was modified.")
-    record = in_second_form(records.modification)
+    record = in_third_form(records.modification)
     verdicts = verdicts_of(record, decided=decided)
     rows = tuple(
         (

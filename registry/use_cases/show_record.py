@@ -1,16 +1,19 @@
 """The modification record of a version as values: for `registry record` and for programs. Nothing is written."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from peft_registry.registry.compliance.completeness import SectionCount, completeness, counts_of_sections
 from peft_registry.registry.compliance.contradictions import contradictions_with_run
+from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.first_form import as_read
-from peft_registry.registry.compliance.form_rows import FormCount, counts_of_forms
+from peft_registry.registry.compliance.form_cuts import CutRow, CutValue, cut_form
+from peft_registry.registry.compliance.form_rows import FormCount, Recipient, counts_of_forms, forms
 from peft_registry.registry.compliance.record_changes import ValueChange, changes_between
 from peft_registry.registry.compliance.shown_values import shown_leaves, with_unit
-from peft_registry.registry.compliance.superseding import in_second_form
+from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.evaluation.judged_again import changed_conclusions
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
@@ -179,6 +182,56 @@ class RecordShown(Frozen):
         return {answers.signed.statement: answers.person for answers in shown}
 
 
+class FormShown(Frozen):
+    """The Model Documentation Form of a version as one recipient gets it."""
+
+    version: str
+    form: str
+    recipient: Recipient
+    record_id: str
+    record: Digest  # of its canonical bytes
+    notice: str
+    rows: tuple[CutRow, ...]
+
+    def parts(self) -> Iterator[RecordPart]:
+        """What people read: whose form it is, then its rows by section."""
+        recipient = forms().recipients[self.recipient]
+        states = Counter(row.state for row in self.rows)
+        counts = ", ".join(f"{count} {state}" for state, count in states.items())
+        yield RecordPart(
+            lines=(
+                ("version", self.version),
+                ("form", f"{self.form}, for the {recipient}"),
+                ("record", f"{self.record_id}, {self.record}"),
+                ("rows", counts),
+                ("note", self.notice),
+            )
+        )
+        for section, rows in groupby(self.rows, key=lambda row: row.section):
+            shown = tuple((f"{row.row} {row.title}", _row_text(row)) for row in rows)
+            yield RecordPart(lines=(("section", section),), rows=shown)
+
+
+def describe_form(registry: Registry, reference: str, recipient: Recipient) -> FormShown:
+    """The Model Documentation Form as a recipient gets it, from the record that holds.
+
+    Raises:
+        KnownError: as `describe_record`.
+    """
+    version = signed_version(registry, version_named(registry, reference))
+    link = required_record(version_statements(registry, version), version)
+    form = forms().named("mdf")
+    return FormShown(
+        version=version.label,
+        form=form.title,
+        recipient=recipient,
+        record_id=link.record.record_id,
+        record=link.digest,
+        notice=field_rules().notice,
+        rows=cut_form(in_third_form(link.record), form, recipient),
+    )
+
+
 def describe_record(registry: Registry, reference: str) -> RecordShown:
     """The record of the version that a reference means, as it was signed; of the first form, without approvals that nobody signed.
 
@@ -215,7 +268,7 @@ def describe_record(registry: Registry, reference: str) -> RecordShown:
         ),
         set_aside=tuple(f"modification {aside.statement.digest.short}: {aside.reason}" for aside in said.set_aside),
         contradictions=tuple(
-            f"{problem.what}: {problem.why}" for problem in contradictions_with_run(in_second_form(record))
+            f"{problem.what}: {problem.why}" for problem in contradictions_with_run(in_third_form(record))
         ),
         judged_again=_judged_again(registry, version),
         values=tuple((leaf.path, leaf.value) for leaf in shown_leaves(record)),
@@ -294,6 +347,23 @@ def _signed(registry: Registry, stored: StoredStatement) -> Signed:
         appended_at=stored.appended_at,
         pending=stored.log_index is None or stored.log_index >= covered,
     )
+
+
+def _row_text(row: CutRow) -> str:
+    """What answers a row, in one line; else its state, with who owes it."""
+    if row.state == "open":
+        return f"open ({', '.join(row.owners)})"
+    if not row.values:
+        return row.state
+    text = "; ".join(map(_cut_text, row.values))
+    return f"{text} [{row.words_written} words, and the form asks for {row.words}]" if row.is_too_long else text
+
+
+def _cut_text(value: CutValue) -> str:
+    unit = f" {value.unit}" if value.unit else ""
+    origin = [value.source or "", f"by {value.asserted_by}" if value.asserted_by else ""]
+    told = f" [{', '.join(filter(None, origin))}]" if value.source else ""
+    return f"{value.label}: {_in_one_line(plain(value.value).replace(THIN, ' '))}{unit}{told}"
 
 
 def _value_text(value: Value | None, signers: Mapping[Digest, str]) -> str:

@@ -13,7 +13,7 @@ from peft_registry.registry.compliance.record_verdicts import (
     verdicts_by_each,
     verdicts_of,
 )
-from peft_registry.registry.compliance.superseding import in_second_form
+from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.rules import VerdictRules, shipped_rules
 from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import read_offered
@@ -130,7 +130,7 @@ def describe_verdict(registry: Registry, reference: str, rules: VerdictRules | N
     """
     version = signed_version(registry, version_named(registry, reference))
     said = version_statements(registry, version)
-    record = in_second_form(required_record(said, version).record)
+    record = in_third_form(required_record(said, version).record)
     decisions = persons_decisions(registry, version, said)
     return VerdictShown(
         version=version.label,
@@ -188,7 +188,7 @@ def replay(registry: Registry, rules: VerdictRules) -> Replay:
 def _changes(
     registry: Registry, version: Version, said: VersionStatements, rules: VerdictRules
 ) -> Iterator[VerdictChange]:
-    record = in_second_form(required_record(said, version).record)
+    record = in_third_form(required_record(said, version).record)
     decided = decided_by(persons_decisions(registry, version, said))
     before, under = verdicts_by_each(record, (shipped_rules(), rules), decided)
     for now, then in zip(before, under, strict=True):

@@ -561,6 +561,10 @@ RECORD_CODES: dict[str, Meaning] = {
     "no_gradients": Meaning.of("no gradients were computed"),
     "order_of_magnitude": Meaning.of("the order of magnitude of the compute in FLOP"),
     "kwh_per_thousand": Meaning.of("kWh / 1000"),
+    "one_significant_figure": Meaning.of("rounded to one significant figure"),
+    "one_significant_figure_at_least": Meaning.of(
+        "the least that it can be, rounded to one significant figure: of some rows nobody can tell whether they are the same"
+    ),
     # --- use ---
     "context_length_configured": Meaning.of("context length in the base's configuration"),
     "input_and_output_share_context": Meaning.of("input and output share the context"),

@@ -80,6 +80,28 @@ def test_the_history_says_what_changed_why_and_who_signed(place, capsys):
     assert {link["signed"]["person"] for link in history} == {"lab-1"}
 
 
+def test_the_form_for_a_recipient_has_the_rows_that_are_theirs_and_no_other_value(place, capsys):
+    text = shown(place, capsys, "sums", "--to", "downstream")
+    assert "form         Model Documentation Form of the Code of Practice, for the downstream provider" in text
+    lines = {line.split("  ")[0]: line for line in text.splitlines()}
+    assert lines["40 computation"].endswith("not for this recipient")
+    assert lines["21 intended uses"].endswith("[declared, by alex, data steward]")
+    form = json.loads(shown(place, capsys, "sums", "--to", "national-authority", "--output", "json"))
+    assert [row["row"] for row in form["rows"]] == [str(number) for number in range(46)]
+    whole = json.loads(shown(place, capsys, "sums", "--output", "json"))
+    assert form["record"] == whole["signed"]["digest"]
+    assert str(whole["record"]["product"]["params_total"]["value"]) not in json.dumps(form["rows"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(("--to", "everybody"), "everybody"), (("--to", "downstream", "--history"), "do not go together")],
+)
+def test_a_form_for_nobody_that_the_form_knows_is_refused(place, capsys, words, said):
+    assert run(["record", "sums", *words, "--home", str(place / ".registry")]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_a_base_has_no_record(place):
     from tests.builders.homes import reopened
 

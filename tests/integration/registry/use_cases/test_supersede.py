@@ -12,7 +12,7 @@ import pytest
 
 from peft_registry.registry.compliance.derivation import facts_not_taken_up, facts_taken_up
 from peft_registry.registry.compliance.fields import leaves
-from peft_registry.registry.compliance.superseding import in_second_form
+from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.records.record_histories import RecordUnreadable
@@ -365,14 +365,14 @@ def test_a_base_has_no_record_to_supersede(place: Place) -> None:
         supersede(place.registry, place.base.version, facts=facts_of_use("a base"))
 
 
-def test_the_second_form_says_what_the_first_did_and_reads_back_to_its_own_bytes() -> None:
+def test_the_third_form_says_what_the_first_did_and_reads_back_to_its_own_bytes() -> None:
     record = ModificationRecordV1(record_id="r", record_created_at=NOW, kept_for_later={"a": 1})
-    second = in_second_form(record)
-    said = {key: value for key, value in second.to_json().items() if key in record.to_json()}
-    assert said == record.to_json() | {"schema_version": "2"}
-    only_second = {leaf.path for leaf in leaves(second)} - {leaf.path for leaf in leaves(record)}
-    assert not any(leaf.value.known for leaf in leaves(second) if leaf.path in only_second)
-    assert ModificationRecord.from_json(second.to_json()).to_canonical() == second.to_canonical()
+    third = in_third_form(record)
+    said = {key: value for key, value in third.to_json().items() if key in record.to_json()}
+    assert said == record.to_json() | {"schema_version": "3"}
+    only_third = {leaf.path for leaf in leaves(third)} - {leaf.path for leaf in leaves(record)}
+    assert not any(leaf.value.known for leaf in leaves(third) if leaf.path in only_third)
+    assert ModificationRecord.from_json(third.to_json()).to_canonical() == third.to_canonical()
 
 
 def test_a_kept_home_records_nothing_before_its_root_announces_the_edition(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ The expected dates, clauses and recipients are written out from the law, the gui
 that the tool carries.
 """
 
+import json
 import re
 from typing import Any
 
@@ -15,8 +16,10 @@ from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.contradictions import FactContradicted
 from peft_registry.registry.compliance.derivation import NextInputs, derive_next
+from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import leaves
-from peft_registry.registry.compliance.form_rows import FormRow, answered, forms
+from peft_registry.registry.compliance.form_cuts import cut_form
+from peft_registry.registry.compliance.form_rows import answered, forms
 from peft_registry.registry.compliance.recorded_evaluation import EvaluationSignature, with_later_evaluations
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.registry.exports.model_card import merge_card
@@ -191,51 +194,55 @@ def test_retention_does_not_count_from_the_last_update():
     assert "less than 6" in problem
 
 
-# recipients of the Model Documentation Form, row by row: AI Office, national authority, downstream provider
-EVERYBODY, AUTHORITIES, OFFICE, DOWNSTREAM = "aio nca dp", "aio nca", "aio", "dp"
-
-RECIPIENTS = {
-    "Header": "",
-    "Legal name of provider": EVERYBODY,
-    "Model name": EVERYBODY,
-    "Model authenticity": AUTHORITIES,
-    "Release date": EVERYBODY,
-    "Union market release date": EVERYBODY,
-    "Model dependencies": EVERYBODY,
-    "Architecture": EVERYBODY,
-    "Design specifications": AUTHORITIES,
-    "Input modalities": EVERYBODY,
-    "Output modalities": EVERYBODY,
-    "Total size, exact": OFFICE,
-    "Total size, range": "nca dp",
-    "Channels": AUTHORITIES,
-    "Channels, downstream providers": DOWNSTREAM,
-    "Licence": AUTHORITIES,
-    "Licence type": DOWNSTREAM,
-    "Additional assets": AUTHORITIES,
-    "Acceptable use policy": EVERYBODY,
-    "Intended uses": EVERYBODY,
-    "Type and nature of AI systems": EVERYBODY,
-    "Technical means for integration": EVERYBODY,  # the authorities by Annex XI 2(a)
-    "Required hardware": DOWNSTREAM,
-    "Required software": DOWNSTREAM,
-    "Training process": AUTHORITIES,
-    "Data type": EVERYBODY,
-    "Data provenance": EVERYBODY,
-    "How data was obtained and selected": AUTHORITIES,
-    "Number of data points": AUTHORITIES,
-    "Scope and main characteristics": AUTHORITIES,
-    "Curation methodologies": EVERYBODY,
-    "Measures against unsuitable sources": AUTHORITIES,
-    "Measures to detect identifiable biases": AUTHORITIES,
-    "Training time": AUTHORITIES,
-    "Amount of computation": AUTHORITIES,
-    "Measurement methodology of computation": AUTHORITIES,
-    "Energy used for training": AUTHORITIES,
-    "Measurement methodology of energy": AUTHORITIES,
-    "Benchmarked computation for inference": AUTHORITIES,
-    "Inference methodology": AUTHORITIES,
-}
+# items of the Model Documentation Form: A the AI Office, N a national authority, D a downstream provider, and how many words
+ITEMS = """
+1 legal name of provider | AND
+2 model name | AND
+3 authenticity | AN
+4 release date | AND
+5 Union market date | AND
+6 dependencies | AND
+7 architecture | AND | 20
+8 design specifications of the model | AN | 100
+9 input modalities | AND
+10 input maximum size | AD
+11 output modalities | AND
+12 output maximum size | D
+13 total size, exact | A
+14 total size, range | ND
+15 channels in the Union | AN
+16 channels for downstream providers | D
+17 licence | AN
+18 licence type | D
+19 additional assets | AD
+20 acceptable use policy | AND
+21 intended uses | AND | 200
+22 kinds of AI systems | AND | 300
+23 technical means | D | 100
+24 required hardware | D | 100
+25 required software | D | 100
+26 design specifications of training | AN | 400
+27 decision rationale | AN | 200
+28 modality | AND
+29 provenance | AND
+30 how obtained and selected | AN | 300
+31 number of points, coarse | N
+32 number of points | A
+33 scope and characteristics | AN | 200
+34 curation | AND | 300
+35 unsuitable sources | AN | 400
+36 identifiable biases | AN | 200
+37 training time, range | N
+38 training time | A
+39 computation, order | N
+40 computation | A
+41 method of measuring the computation | AN
+42 energy of training | AN
+43 method of measuring the energy | AN | 100
+44 computation for inference | AN
+45 method of measuring the computation for inference | AN
+"""
+LETTERS = {"aio": "A", "nca": "N", "dp": "D"}
 
 # exact for the AI Office alone; the largest input and output are for whoever integrates the model
 OFFICE_ALONE = {
@@ -244,20 +251,77 @@ OFFICE_ALONE = {
     "compute.inputs",
     "compute.wall_clock_days",
     "compute.hardware_days",
+    "data[].n_points",
+    "data[].splits",
+    "all_data.n_points",
 }
 
 
-def fields_for(row: FormRow, recipient: str) -> tuple[str, ...]:
-    """The fields that a recipient gets: an authority gets a figure in a coarser form than the AI Office, or not at all."""
-    if row.recipients and recipient not in row.recipients:
-        return ()
-    return tuple(path for path in row.fields if recipient in row.only.get(path, (recipient,)))
+def fields_for(recipient: str) -> set[str]:
+    """The fields that the rows of a recipient let them have."""
+    rows = [row for row in forms().named("mdf").rows if recipient in row.recipients]
+    return {path for row in rows for path in (*row.fields, *row.beside)}
+
+
+def test_the_45_items_of_the_model_documentation_form_have_their_recipients_and_words():
+    listed = [
+        " | ".join(
+            [
+                f"{row.row} {row.title}",
+                "".join(LETTERS[one] for one in row.recipients),
+                *([str(row.words)] * bool(row.words)),
+            ]
+        )
+        for row in forms().named("mdf").rows[1:]
+    ]
+    assert listed == ITEMS.strip().splitlines()
+
+
+def test_what_a_recipient_gets_holds_no_figure_that_is_for_others():
+    """Neither in a value nor in how it came about: the counts of rows, the parameters, the operations and the days."""
+    facts = {"asserted_by": "sam", "data": {"*": {"synthetic_generator": {"model": "m", "samples_kept": 4321}}}}
+    record = a_modification_record(facts=facts)
+    exact = ("134515008", "2442240", "106000000", str(record.compute.param_update_flop.value), "180", "4321")
+    cuts = {who: cut_form(record, forms().named("mdf"), who) for who in LETTERS}
+    texts = {who: json.dumps([row.model_dump(mode="json") for row in cut]) for who, cut in cuts.items()}
+    assert "134515008" in texts["aio"]
+    for who in ("nca", "dp"):
+        assert not [figure for figure in exact if figure in texts[who]], who
+        for row in cuts[who]:
+            assert not (row.state == "not for this recipient" and (row.values or row.owners))
+            assert {FieldPath.parse(value.path).rule.split(".")[0] for value in row.values} <= {
+                path.split(".")[0] for path in (*fields_for(who), "record_id", "record_created_at", "supersedes")
+            }
+    assert {row.row: row.values[0].value for row in cuts["nca"] if row.row in ("31", "37", "39")} == {
+        "31": {"train": 200, "validation": 20}, "37": "<1 month", "39": "10^13"
+    }  # fmt: skip
+
+
+def test_a_row_is_not_answered_by_a_field_that_answers_something_else():
+    said = {"personal_data": "no", "special_categories": "no"}
+    provider = a_record(facts={"data": {"*": said}})
+    states = {one.row.row: one.state for one in answered(provider, forms().named("mdf"))}
+    assert states["35"] != "filled", "that there are no personal data is no measure against unsuitable sources"
+    assert provider.evaluation.bias.known
+    assert states["36"] != "filled", "biases of the model are no method in acquiring or processing data"
+    measures = {
+        "unsuitability_measures": "a list of blocked hosts",
+        "illegal_content_measures": "hashes of known files",
+    }
+    provider = a_record(facts={"data": {"*": said | measures}})
+    assert row(provider, "mdf", "35").state == "filled"
+
+
+def test_a_text_that_is_longer_than_the_form_asks_is_told_and_not_cut():
+    text = " ".join(["word"] * 120)
+    record = a_record(facts={"product": {"design_specifications": text}})
+    cut = next(one for one in cut_form(record, forms().named("mdf"), "aio") if one.row == "8")
+    assert (cut.words, cut.words_written, cut.is_too_long) == (100, 120, True)
+    assert cut.values[0].value == text
 
 
 def test_exact_flop_energy_and_size_do_not_go_to_downstream_providers():
-    rows = forms().named("mdf").rows
-    assert {row.row: " ".join(row.recipients) for row in rows} == RECIPIENTS
-    gets = {who: {path for row in rows for path in fields_for(row, who)} for who in ("aio", "nca", "dp")}
+    gets = {who: fields_for(who) for who in LETTERS}
     assert gets["aio"] >= OFFICE_ALONE
     assert not gets["nca"] & OFFICE_ALONE
     assert gets["nca"] >= {"compute.nca_range", "documentation.flop_order", "documentation.size_range"}
@@ -282,8 +346,8 @@ def test_exact_flop_energy_and_size_do_not_go_to_downstream_providers():
 
 def test_inference_is_not_reported_in_kwh():
     rows = {row.row: row for row in forms().named("mdf").rows}
-    assert rows["Benchmarked computation for inference"].fields == ("inference.benchmark_flop",)
-    assert rows["Benchmarked computation for inference"].content == "FLOP, not energy"
+    assert rows["44"].fields == ("inference.benchmark_flop",)
+    assert "not its energy" in rows["44"].content
     rule = BY_PATH["inference.benchmark_flop"]
     assert (rule.type, "in FLOP" in rule.label) == ("number", True)
     assert not [path for path in BY_PATH if path.startswith("inference.") and re.search("kwh|energy|watt", path)]
@@ -292,7 +356,7 @@ def test_inference_is_not_reported_in_kwh():
     (problem,) = refused({"inference": {"energy_kwh": 0.3}})
     assert problem.startswith("fact-unknown")
     stated = a_record(facts={"inference": {"benchmark_flop": 2.6e15, "task": "generating 100 000 tokens"}})
-    assert row(stated, "mdf", "Benchmarked computation for inference").state == "filled"
+    assert row(stated, "mdf", "44").state == "filled"
     assert not stated.energy.training_kwh.known, "and that of inference is no energy of the training"
 
 

@@ -50,7 +50,7 @@ def test_completeness_is_not_claimed_for_empty_sections():
         (form.name, one.row.row) for form in forms().forms for one in answered(empty, form) if one.state == "filled"
     }
     assert filled == {
-        ("mdf", "Header"),
+        ("mdf", "0"),
         ("record", "7.2 record_id, schema_version"),
         ("record", "7.2 record_created_at, supersedes"),
     }

@@ -1,0 +1,131 @@
+"""A form as one recipient gets it: a view on a record, cut by the table of rows. Pure.
+
+The table is an allow-list. A value reaches a recipient because a row that is theirs names its field; how a value came about stays
+behind, because a code that tells it may hold figures that are somebody else's.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from peft_registry.registry.compliance.field_paths import FieldPath
+from peft_registry.registry.compliance.fields import Leaf, field_rules
+from peft_registry.registry.compliance.form_rows import (
+    PLAIN,
+    AnsweredRow,
+    FormRow,
+    LegalForm,
+    Part,
+    Recipient,
+    State,
+    answered,
+    leaves_by_rule,
+    parts_of,
+)
+from peft_registry.schemas.codes import in_words
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.modification import RecordSections
+from peft_registry.schemas.values import Source, Timestamp
+
+_PLAIN_LABELS = {
+    "record_created_at": "Date of the record",
+    "record_id": "Record",
+    "schema_version": "Form of the record",
+    "supersedes": "Record that it supersedes",
+}
+
+
+class CutValue(Frozen):
+    """A value as a recipient gets it: where it comes from and who vouches for it, and not how it was found out."""
+
+    path: str
+    label: str
+    value: Any  # any JSON value, each code in words
+    unit: str | None = None
+    source: Source | None = None  # None for what is no value of the record but says which record it is
+    asserted_by: str | None = None
+    asserted_at: Timestamp | None = None
+
+
+class CutRow(Frozen):
+    """A row of a form for one recipient.
+
+    Attributes:
+        state: how far the record answers it; what is not for this recipient says no more.
+        owners: who owes what is open.
+        values: what answers it, and what goes with it.
+        words: how many the form asks for at most.
+        words_written: how many the texts that answer it have, where the form asks for a number; none are cut.
+    """
+
+    row: str
+    section: str
+    title: str
+    content: str
+    state: State | Literal["not for this recipient"]
+    owners: tuple[str, ...] = ()
+    values: tuple[CutValue, ...] = ()
+    words: int | None = None
+    words_written: int | None = None
+
+    @property
+    def is_too_long(self) -> bool:
+        return self.words is not None and self.words_written is not None and self.words_written > self.words
+
+
+def cut_form(record: RecordSections, form: LegalForm, recipient: Recipient) -> tuple[CutRow, ...]:
+    """Each row of a form, with the values that the recipient gets."""
+    by_rule = leaves_by_rule(record)
+    return tuple(_cut(row, record, by_rule, recipient) for row in answered(record, form))
+
+
+def _cut(row: AnsweredRow, record: RecordSections, by_rule: dict[str, list[Leaf]], recipient: Recipient) -> CutRow:
+    asked = row.row
+    common = {"row": asked.row, "section": asked.section, "title": asked.title, "content": asked.content}
+    # a row without recipients is the head of the form, which says which document it is
+    if asked.recipients and recipient not in asked.recipients:
+        return CutRow(state="not for this recipient", **common)
+    return CutRow(
+        state=row.state,
+        owners=tuple(sorted({gap.owner for gap in row.gaps})),
+        values=tuple(_values((*asked.fields, *asked.beside), record, by_rule)),
+        words=asked.words,
+        words_written=_words(asked, by_rule) if asked.words else None,
+        **common,
+    )
+
+
+def _values(fields: tuple[str, ...], record: RecordSections, by_rule: dict[str, list[Leaf]]) -> Iterator[CutValue]:
+    for field in fields:
+        if field in (*PLAIN, "supersedes"):
+            stated = getattr(record, field)
+            if stated is not None:
+                yield CutValue(path=field, label=_PLAIN_LABELS[field], value=stated)
+        for part in parts_of(field, by_rule):
+            if part.is_filled:
+                yield _value(part)
+
+
+def _value(part: Part) -> CutValue:
+    value = part.leaf.value
+    return CutValue(
+        path=part.path,
+        label=_label(part),
+        value=in_words(part.value),
+        unit=value.unit,
+        source=value.source,
+        asserted_by=value.asserted_by,
+        asserted_at=value.asserted_at,
+    )
+
+
+def _label(part: Part) -> str:
+    """The field in words, with the number of its base or data file: a name may be somebody else's to know."""
+    label = field_rules().by_path()[part.leaf.rule].label
+    item = FieldPath.parse(part.leaf.path).item
+    named = f"{label}: {part.member.replace('_', ' ')}" if part.member else label
+    return named if item is None else f"{named}, {item[0]} {item[1] + 1}"
+
+
+def _words(row: FormRow, by_rule: dict[str, list[Leaf]]) -> int:
+    texts = [part.value for field in row.fields for part in parts_of(field, by_rule) if part.leaf.value.known]
+    return sum(len(text.split()) for text in texts if isinstance(text, str))
