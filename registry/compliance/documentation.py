@@ -150,8 +150,10 @@ def _points_coarse(data: tuple[DataUsed, ...], total: Value) -> Value:
     coarse = {split: float(f"{count:.0e}") for split, count in counts.items()}
     if not all(map(math.isfinite, coarse.values())):
         return not_derived(code("figures_too_large"))
-    how = "one_significant_figure_at_least" if is_lower_bound(total) else "one_significant_figure"
-    return derived(coarse, total.unit, method=code(how))
+    how = code("one_significant_figure")
+    if is_lower_bound(total):
+        how = code("one_significant_figure_at_least")
+    return derived(coarse, total.unit, method=how)
 
 
 def _points_by_split(data: tuple[DataUsed, ...]) -> dict[str, float]:
