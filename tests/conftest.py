@@ -40,9 +40,21 @@ ON_DISK = os.environ.setdefault("TESTS_ON_DISK", tempfile.gettempdir())
 tempfile.tempdir = _folder_of_temporary_files()
 # what tests made by `tmp_path` stays where pytest looks for it, if one of them failed
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+
+
+def _remove_scratch_of_killed_runs() -> None:
+    """What a killed run leaves in memory is gigabytes, and the kernel ends later runs for want of them."""
+    for folder in Path(tempfile.gettempdir()).glob("rt-*-*"):
+        process = folder.name.split("-")[1]
+        if process.isdecimal() and not Path("/proc", process).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+if Path("/proc/self").exists():
+    _remove_scratch_of_killed_runs()
 # every other temporary file of this process and its children, also of those that are killed; gone when the run ends
 # a short name, because the path of a socket may have about 100 bytes; open to others, as whom some tests run commands
-SCRATCH = Path(tempfile.mkdtemp(prefix="rt-"))
+SCRATCH = Path(tempfile.mkdtemp(prefix=f"rt-{os.getpid()}-"))
 SCRATCH.chmod(0o755)
 atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
 os.environ["TMPDIR"] = tempfile.tempdir = str(SCRATCH)

@@ -31,7 +31,7 @@ from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.errors import IntegrityBroken, NotFound
-from tests.builders.backends import BACKENDS, MadeHome, make_on
+from tests.builders.backends import EVERY_BACKEND, MadeHome, make_on
 from tests.builders.evaluation import a_recorded_evaluation
 from tests.builders.homes import add_a_base
 from tests.builders.products import FACTS, a_product
@@ -53,7 +53,7 @@ def fill(registry: Registry, folder: Path) -> None:
         set_alias(registry, register_product(registry, product).version, ("champion", "candidate")[number])
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
+@pytest.fixture(scope="module", params=EVERY_BACKEND)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MadeHome:
     return make_on(request, tmp_path_factory.mktemp("made"), fill)
 
