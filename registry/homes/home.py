@@ -301,6 +301,19 @@ class Registry:
         """The newest checkpoint in the database, of the epoch that the log is in."""
         return catalog.latest_checkpoint(tx, origin=self.origin if self.epochs.number else None)
 
+    def newest_checkpoints(self, tx: catalog.Transaction) -> tuple[str, ...]:
+        """The checkpoints that the log has to continue: `latest`, the one of the greatest size beside it, and the database's own.
+
+        Whoever removes one of them leaves the others.
+        """
+        folder = self.checkpoints_folder
+        sizes = _sizes(folder)
+        largest = _read(folder / f"{max(sizes)}").decode("utf-8", "replace") if sizes else None
+        path = folder / LATEST
+        latest = _read(path).decode("utf-8", "replace") if path.exists() else None
+        kept = (latest, largest, self.recorded_checkpoint(tx))
+        return tuple(dict.fromkeys(text for text in kept if text is not None))
+
     def remembered_checkpoint(self) -> str | None:
         """The newest checkpoint kept outside the database: the one beside it, or the one that this user has seen."""
         path = self.checkpoints_folder / LATEST
@@ -496,7 +509,7 @@ def _check_log(registry: Registry, against: Sequence[str]) -> None:
             return
         epochs = registry.epochs
         require_signed_losses(epochs, keys)
-        kept = newest_checkpoints(registry, tx)
+        kept = registry.newest_checkpoints(tx)
         if kept or against:
             store.read_frontier(store.size())
         for text in dict.fromkeys((*kept, *against)):
@@ -548,20 +561,6 @@ def _acceptance(epochs: Epochs, text: str) -> str:
         f"note: accepted loss in epoch {epoch.number} of {epoch.log}: of {stated.lost.size} entries {epoch.kept_size} were kept, "
         f"accepted by {epoch.accepted_by} at {epoch.accepted_at} ({epoch.reason})"
     )
-
-
-def newest_checkpoints(registry: Registry, tx: catalog.Transaction) -> tuple[str, ...]:
-    """The checkpoints that the log has to continue: `latest`, the one of the greatest size beside it, and the database's own.
-
-    Whoever removes one of them leaves the others.
-    """
-    folder = registry.checkpoints_folder
-    sizes = _sizes(folder)
-    largest = _read(folder / f"{max(sizes)}").decode("utf-8", "replace") if sizes else None
-    path = folder / LATEST
-    latest = _read(path).decode("utf-8", "replace") if path.exists() else None
-    kept = (latest, largest, registry.recorded_checkpoint(tx))
-    return tuple(dict.fromkeys(text for text in kept if text is not None))
 
 
 def _sizes(folder: Path) -> list[int]:

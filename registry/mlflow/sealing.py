@@ -45,14 +45,9 @@ from peft_registry.registry.mlflow.seals import (
 )
 from peft_registry.registry.mlflow.side_runs import differences_of_place
 from peft_registry.registry.mlflow.store_rows import RUN_ID_TAG, StoreRows
-from peft_registry.registry.records.snapshots import (
-    Snapshot,
-    TreeNodes,
-    logged_leaf,
-    newest_number,
-    snapshot_if_trusted,
-)
+from peft_registry.registry.records.snapshots import Snapshot
 from peft_registry.registry.records.stored_manifests import manifest_in
+from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.transparency import merkle, note, snapshot
 from peft_registry.schemas.canonical import canonical_digest
@@ -95,12 +90,11 @@ class Sealing:
         if not book.pages or any(_is_lost(label, registered) for label in book.labels):
             return {}
         try:
-            with self.registry.database.reading(), self.registry.database.read() as tx:
-                newest = snapshot_if_trusted(self.registry, tx)
-                if newest is None or not _has_all_versions(tx, newest, registered):
+            with self.registry.database.reading(), view_of(self.registry) as view:
+                if view.newest is None or not _has_all_versions(view, registered):
                     return {}
                 heads = dict.fromkeys(page.head for page in book.pages)
-                touched = {head: self._touched_since(tx, newest, head, book, rows) for head in heads}
+                touched = {head: self._touched_since(view, view.newest, head, book, rows) for head in heads}
         except KnownError:  # what is wrong with the log or the store is said where everything is compared
             return {}
         standing: dict[str, Seal] = {}
@@ -204,18 +198,17 @@ class Sealing:
         if not self.made:
             return {}
         try:
-            with self.registry.database.reading(), self.registry.database.read() as tx:
-                newest = snapshot_if_trusted(self.registry, tx)
-                if newest is None:
+            with self.registry.database.reading(), view_of(self.registry) as view:
+                if view.newest is None:
                     return {}
-                leaves = tuple(_leaves_from(tx, newest, self.head.size))
-                touched = self._touched_by(tx, leaves, [seal.manifest for seal in self.made.values()])
+                leaves = tuple(_leaves_from(view, self.head.size))
+                touched = self._touched_by(view.tx, leaves, [seal.manifest for seal in self.made.values()])
         except KnownError:
             return {}
         return {label: seal for label, seal in self.made.items() if not touched.touches(label, seal.manifest)}
 
     def _touched_since(
-        self, tx: catalog.Transaction, newest: Snapshot, head: SealHead, book: SealBook, rows: StoreRows
+        self, view: View, newest: Snapshot, head: SealHead, book: SealBook, rows: StoreRows
     ) -> ChangedSubjects:
         """What the entries of the log, and the runs that were begun, change of what was sealed under a head.
 
@@ -223,13 +216,13 @@ class Sealing:
             ProofRejected, LogDamaged: the log does not continue that head.
         """
         _, size, root = note.read_unverified(newest.checkpoint)  # `newest_snapshot` verified it
-        store = SqlLogStore(tx)
+        store = SqlLogStore(view.tx)
         if head.size > size:
             return EVERYTHING
         proof = merkle.consistency_proof(head.size, size, store.get_node)
         merkle.check_consistency(head.size, size, proof, bytes.fromhex(head.root), root)
         manifests = book.manifests
-        touched = self._touched_by(tx, tuple(_leaves_from(tx, newest, head.size)), manifests)
+        touched = self._touched_by(view.tx, tuple(_leaves_from(view, head.size)), manifests)
         return touched if touched.everything else self._with_judged(touched, head, manifests, rows)
 
     def _touched_by(
@@ -302,8 +295,8 @@ def open_sealing(registry: Registry, route: MirrorRoute) -> Sealing | None:
         return None
     try:
         made_with = _made_with(registry)
-        with registry.database.read() as tx:
-            newest = snapshot_if_trusted(registry, tx)
+        with view_of(registry) as view:
+            newest = view.newest
     except KnownError:
         return None
     if newest is None:
@@ -364,20 +357,18 @@ def _is_lost(label: str, registered: Mapping[str, int]) -> bool:
     return int(number) > registered.get(name, 0)
 
 
-def _has_all_versions(tx: catalog.Transaction, newest: Snapshot, registered: Mapping[str, int]) -> bool:
+def _has_all_versions(view: View, registered: Mapping[str, int]) -> bool:
     """Whether the catalogue has every version that the log gives the names in it."""
-    nodes = TreeNodes(tx)
-    nodes.read(newest, keys=[snapshot.name_key(name) for name in registered], entries=())
-    return all((newest_number(tx, newest, name, nodes=nodes) or 0) <= count for name, count in registered.items())
+    view.read_ahead(keys=[snapshot.name_key(name) for name in registered])
+    return all((view.newest_number(name) or 0) <= count for name, count in registered.items())
 
 
-def _leaves_from(tx: catalog.Transaction, newest: Snapshot, first: int) -> Iterator[Leaf]:
+def _leaves_from(view: View, first: int) -> Iterator[Leaf]:
     """The entries of the log from one on: proven, but for those that no checkpoint covers yet."""
-    nodes = TreeNodes(tx)
-    indexes = range(first, nodes.log.size())
-    nodes.read(newest, keys=(), entries=indexes)
+    indexes = range(first, view.nodes.log.size())
+    view.read_ahead(entries=indexes)
     for index in indexes:
-        yield logged_leaf(tx, newest, index, nodes=nodes)
+        yield view.leaf(index)
 
 
 def _name_in(tx: catalog.Transaction, statement: Digest) -> str | None:

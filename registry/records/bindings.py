@@ -8,18 +8,9 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from peft_registry.registry.database.log_store import SqlLogStore
-from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import require_signed_entry
-from peft_registry.registry.records.snapshots import (
-    Snapshot,
-    TreeNodes,
-    logged_leaf,
-    read_leaf,
-    snapshot_if_trusted,
-    statements_under,
-)
+from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.trust import KeyLacksRole, RevokedKey, public_keys
 from peft_registry.schemas.acts import GatePredicate, guarded_subject
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked, Refused
@@ -84,37 +75,23 @@ class Binding:
         return f"{self.by} bound {what} to {self.policy_name} ({self.policy.short}) at {self.at}: {self.reason}"
 
 
-def binding_in_force(
-    registry: Registry,
-    tx: Transaction,
-    newest: Snapshot | None,
-    name: str,
-    alias: str,
-    *,
-    before: int | None = None,
-    trust: TrustPolicy | None = None,
-    nodes: TreeNodes | None = None,
-) -> Binding | None:
+def binding_in_force(view: View, name: str, alias: str, *, before: int | None = None) -> Binding | None:
     """The binding of an alias that counts; that of the name before that of every name. None where there is none.
 
     What binds `prod` also binds `Prod`, which people and some databases take for the same, unless `Prod` is bound by itself.
 
     Args:
-        registry: whose log it is.
-        tx: reads it.
-        newest: the snapshot under the newest checkpoint; None for a log of an earlier release.
+        view: reads the log, and says whose word counts.
         name: of the versions.
         alias: of one of them.
         before: only what stands before this entry counts; None: all of it.
-        trust: whose word counts; None: that of the home's own trust file.
-        nodes: what the transaction has read of the trees.
 
     Raises:
         SaidDiffers, EntryRejected, BadSignature: what was said of the alias is not in the database as it was signed.
         PathRejected, ProofRejected: the database is not that of its checkpoint.
     """
     for scope, spelling in scopes_of(name, alias):
-        binding = bound_by(registry, tx, newest, scope, spelling, before=before, trust=trust, nodes=nodes)
+        binding = bound_by(view, scope, spelling, before=before)
         if binding is not None:
             return binding
     return None
@@ -132,34 +109,24 @@ def binding_of(registry: Registry, name: str, alias: str) -> Binding | None:
     Raises:
         KnownError: as `binding_in_force`.
     """
-    with registry.database.read() as tx:
-        return binding_in_force(registry, tx, snapshot_if_trusted(registry, tx), name, alias)
+    with view_of(registry) as view:
+        return binding_in_force(view, name, alias)
 
 
-def bound_by(
-    registry: Registry,
-    tx: Transaction,
-    newest: Snapshot | None,
-    name: str | None,
-    alias: str,
-    *,
-    before: int | None = None,
-    trust: TrustPolicy | None = None,
-    nodes: TreeNodes | None = None,
-) -> Binding | None:
+def bound_by(view: View, name: str | None, alias: str, *, before: int | None = None) -> Binding | None:
     """The binding of an alias of a name, or of every name (None), by what was said of exactly that.
 
     Raises:
         KnownError: as `binding_in_force`.
     """
     subject = guarded_subject(name, alias)
-    for stored in reversed(statements_under(tx, newest, subject, nodes=nodes)):
+    for stored in reversed(view.statements(subject)):
         index = stored.log_index
         if stored.kind != "gate" or index is None or (before is not None and index >= before):
             continue
-        policy = registry.trust if trust is None else trust
-        leaf = read_leaf(SqlLogStore(tx).get_leaf(index)) if newest is None else logged_leaf(tx, newest, index)
-        is_covered = newest is not None and index < newest.size
+        policy = view.trust
+        leaf = view.leaf(index)
+        is_covered = view.is_covered(index)
         said = _said(stored, leaf, policy, subject, is_covered=is_covered) if isinstance(leaf, Event) else None
         if said is not None and isinstance(leaf, Event):
             return binding_said(said, index, leaf, policy)

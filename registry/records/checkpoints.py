@@ -9,13 +9,14 @@ One entry that may not be signed over stops all behind it: a signature over the 
 `pending_problems` names each of them, and `reject_entries` of `use_cases/sign_log.py` takes them out.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import LogDamaged, SqlLogStore, append_event
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
-from peft_registry.registry.homes.home import Registry, newest_checkpoints
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.json import MalformedJson
 from peft_registry.registry.records.snapshots import (
     Snapshot,
@@ -24,6 +25,7 @@ from peft_registry.registry.records.snapshots import (
     read_leaf,
     snapshot_under,
 )
+from peft_registry.registry.records.views import View
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.trust import key_status
 from peft_registry.registry.transparency import log, note, prefix_tree
@@ -73,8 +75,9 @@ def publish_checkpoint(registry: Registry) -> int:
     if _is_published(registry):
         return _remember(registry)
     with registry.database.write() as tx:
-        _follow_new_entries(registry, tx, newest_snapshot(registry, tx))
-        _sign(registry, key, tx)
+        view = view_to_sign(registry, tx)
+        _follow_new_entries(view)
+        _sign(view, key)
     return _remember(registry)
 
 
@@ -97,15 +100,25 @@ def open_epoch(registry: Registry, tx: catalog.Transaction, stated: StatedEpoch)
         raise EpochNotOpened(
             epoch.number, f"{epoch.kept_size} entries were to be kept, and the log holds {size}, or others"
         )
-    before = restored_snapshot(registry, tx)
+    view = restored_view(registry, tx)
     newest_time = read_leaf(store.get_leaf(size - 1)).at if size else ""
     append_event(tx, first_leaf(stated, at=max(newest_time, registry.clock())).to_canonical())
-    _follow_new_entries(registry, tx, before)
-    _sign(registry, key, tx)
+    _follow_new_entries(view)
+    _sign(view, key)
 
 
-def restored_snapshot(registry: Registry, tx: catalog.Transaction) -> Snapshot | None:
-    """The snapshot under the newest checkpoint in a database that was restored, of whatever epoch; None where it has none.
+def view_to_sign(registry: Registry, tx: catalog.Transaction) -> View:
+    """A view under the newest checkpoint for whoever signs the next one, also over what a log key signed that is revoked by now.
+
+    Raises:
+        LogForked, LogTruncated, CheckpointsRemoved: the log is not that of the checkpoint.
+        NotChecked: no trust file says whose checkpoints count.
+    """
+    return View.under(registry, tx, newest_snapshot(registry, tx))
+
+
+def restored_view(registry: Registry, tx: catalog.Transaction) -> View:
+    """A view under the newest checkpoint in a database that was restored, of whatever epoch; under none where it has none.
 
     Raises:
         LogForked, LogTruncated: the log is not that of the checkpoint.
@@ -113,21 +126,21 @@ def restored_snapshot(registry: Registry, tx: catalog.Transaction) -> Snapshot |
     """
     text = catalog.latest_checkpoint(tx)
     if text is None:
-        return None
+        return View.under(registry, tx, None)
     epochs = registry.epochs
     origin = epochs.origins[epochs.number_of(text)]
     checkpoint = note.verify_checkpoint(text, origin=origin, keys=registry.log_keys)
-    return snapshot_under(SqlLogStore(tx), checkpoint, text)
+    return View.under(registry, tx, snapshot_under(SqlLogStore(tx), checkpoint, text))
 
 
-def _sign(registry: Registry, key: Signer, tx: catalog.Transaction) -> None:
+def _sign(view: View, key: Signer) -> None:
     """Sign a checkpoint over all entries, and put it into the database."""
-    store = SqlLogStore(tx)
+    store = SqlLogStore(view.tx)
     size = store.size()
     root = log.current_root(store)
-    _require_first(registry, size, root)
-    text = note.sign_checkpoint(key, origin=registry.origin, size=size, root=root)
-    catalog.put_checkpoint(tx, size=size, text=text)
+    _require_first(view.registry, size, root)
+    text = note.sign_checkpoint(key, origin=view.registry.origin, size=size, root=root)
+    catalog.put_checkpoint(view.tx, size=size, text=text)
 
 
 def registration_proof(registry: Registry, version: Version) -> str | None:
@@ -161,12 +174,11 @@ def newest_checkpoint(registry: Registry) -> str:
 def covered_size(registry: Registry) -> int:
     """How many entries a signed checkpoint covers, wherever the largest one survives."""
     with registry.database.read() as tx:
-        return registry.database.once_while_reading(tx, "covered", lambda: _covered(registry, tx))
+        return registry.database.once_while_reading(tx, "covered", lambda: _covered(registry.newest_checkpoints(tx)))
 
 
-def _covered(registry: Registry, tx: catalog.Transaction) -> int:
-    texts = newest_checkpoints(registry, tx)
-    return max((note.read_unverified(text)[1] for text in texts), default=0)
+def _covered(checkpoints: Iterable[str]) -> int:
+    return max((note.read_unverified(text)[1] for text in checkpoints), default=0)
 
 
 def pending_elsewhere(registry: Registry) -> int:
@@ -235,23 +247,20 @@ def log_ahead_of_clock(registry: Registry) -> str | None:
     return newest if newest is not None and newest > allowed else None
 
 
-def pending_problems(registry: Registry, tx: catalog.Transaction) -> tuple[PendingProblem, ...]:
-    """Every entry behind the newest snapshot that may not be signed over, by number. Nothing is written.
+def pending_problems(view: View) -> tuple[PendingProblem, ...]:
+    """Every entry behind the snapshot of a view that may not be signed over, by number; of all where it has none.
+
+    Nothing is written. The view is that of whoever signs (`view_to_sign`), or of a backup (`restored_view`).
 
     Raises:
-        LogForked, LogTruncated, PathRejected: what is covered is not what was signed.
+        PathRejected: what is covered is not what was signed.
     """
-    return problems_behind(registry, tx, newest_snapshot(registry, tx))
-
-
-def problems_behind(registry: Registry, tx: catalog.Transaction, before: Snapshot | None) -> tuple[PendingProblem, ...]:
-    """As `pending_problems`, behind a snapshot; None for all entries."""
     from peft_registry.registry.records.new_entries import NewEntries
 
-    store = SqlLogStore(tx)
-    changes = NewEntries(registry, tx, before)
+    store = SqlLogStore(view.tx)
+    changes = NewEntries(view)
     problems = []
-    for index in range(_first_new(before), store.size()):
+    for index in range(_first_new(view.newest), store.size()):
         try:
             changes.follow(index)
         except (IntegrityBroken, NotChecked) as error:
@@ -354,12 +363,13 @@ def _require_first(registry: Registry, size: int, root: bytes) -> None:
 # --- the snapshot ---
 
 
-def _follow_new_entries(registry: Registry, tx: catalog.Transaction, before: Snapshot | None) -> None:
+def _follow_new_entries(view: View) -> None:
     """Check every entry behind the last snapshot, follow it in the tree, and append the snapshot that says so."""
     from peft_registry.registry.records.new_entries import NewEntries
 
+    tx, before = view.tx, view.newest
     size = SqlLogStore(tx).size()
-    changes = NewEntries(registry, tx, before)
+    changes = NewEntries(view)
     for index in range(_first_new(before), size):
         changes.follow(index)
     values = changes.values()
@@ -371,7 +381,7 @@ def _follow_new_entries(registry: Registry, tx: catalog.Transaction, before: Sna
         tree.read_path(key)
     nodes = prefix_tree.changed_nodes(values.items(), tree.get_node, root=signed_root)
     tree.write(nodes, values)
-    at = max(changes.newest_time, registry.clock())
+    at = max(changes.newest_time, view.registry.clock())
     leaf = LogSnapshot(size=size, root=prefix_tree.root_hash(tree.get_node).hex(), at=at)
     append_event(tx, leaf.to_canonical())
     for manifest in sorted(changes.standing_now, key=str):

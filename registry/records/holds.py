@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.recalls import Source, sources_of
-from peft_registry.registry.records.snapshots import Snapshot, proven_leaves, read_leaf, snapshot_if_trusted
+from peft_registry.registry.records.snapshots import read_leaf
+from peft_registry.registry.records.sources import Source, above
 from peft_registry.registry.records.standing_acts import person_behind, standing_acts
 from peft_registry.registry.records.stored_manifests import manifest_in
+from peft_registry.registry.records.views import View, view_of
 from peft_registry.schemas.acts import HoldPredicate
 from peft_registry.schemas.errors import Refused
 from peft_registry.schemas.identity import Digest
@@ -78,13 +78,13 @@ class Hold:
         return self.until is None or (until is not None and until <= self.until)
 
 
-def hold_of(registry: Registry, tx: Transaction, source: Source) -> Hold | None:
+def hold_of(view: View, source: Source) -> Hold | None:
     """The hold of one digest that stands now; None where none does.
 
     Raises:
         SaidDiffers, PathRejected, LogForked, LogTruncated: the database is not that of its checkpoint.
     """
-    return _standing(registry, tx, snapshot_if_trusted(registry, tx), source)
+    return _standing(view, source)
 
 
 def holds_above(registry: Registry, manifest: Digest, label: str) -> tuple[Hold, ...]:
@@ -93,10 +93,8 @@ def holds_above(registry: Registry, manifest: Digest, label: str) -> tuple[Hold,
     Raises:
         SaidDiffers, PathRejected, LogForked, LogTruncated: as `hold_of`.
     """
-    with registry.database.read() as tx:
-        newest = snapshot_if_trusted(registry, tx)
-        sources = sources_of(registry, tx, newest, Source(manifest, label))
-        holds = (_standing(registry, tx, newest, source) for source in sources)
+    with view_of(registry) as view:
+        holds = (_standing(view, source) for source in above(view, Source(manifest, label)))
         return tuple(hold for hold in holds if hold is not None)
 
 
@@ -104,37 +102,35 @@ def holds_above(registry: Registry, manifest: Digest, label: str) -> tuple[Hold,
 class Holds:
     """Everything that stands, and what it keeps of the store."""
 
-    newest: Snapshot | None
     by_subject: dict[Digest, Hold]
     above: dict[Digest, Hold]  # what the subjects were made from, with the files of all of it
 
-    def keeping(self, registry: Registry, tx: Transaction, digest: Digest) -> Hold | None:
+    def keeping(self, view: View, digest: Digest) -> Hold | None:
         """The hold that keeps an artifact, or whatever else is stored under a digest; None where none does."""
         if digest in self.above:
             return self.above[digest]
         if not self.by_subject:
             return None
-        sources = sources_of(registry, tx, self.newest, Source(digest, digest.short))
+        sources = above(view, Source(digest, digest.short))
         return next((self.by_subject[source.digest] for source in sources if source.digest in self.by_subject), None)
 
 
-def every_hold(registry: Registry, tx: Transaction) -> Holds:
+def every_hold(view: View) -> Holds:
     """Every hold that stands. This reads the whole log.
 
     Raises:
         SaidDiffers, PathRejected, LogForked, LogTruncated, SnapshotMalformed: as `hold_of`.
     """
-    newest = snapshot_if_trusted(registry, tx)
     by_subject: dict[Digest, Hold] = {}
-    above: dict[Digest, Hold] = {}
-    for subject in dict.fromkeys(_held_once(data for _, data in proven_leaves(tx, newest))):
-        hold = _standing(registry, tx, newest, Source(subject, _name(registry, subject)))
+    kept: dict[Digest, Hold] = {}
+    for subject in dict.fromkeys(_held_once(data for _, data in view.leaves())):
+        hold = _standing(view, Source(subject, _name(view.registry, subject)))
         if hold is None:
             continue
         by_subject[subject] = hold
-        for source in sources_of(registry, tx, newest, hold.source):
-            above |= dict.fromkeys((source.digest, *files_of(registry, source.digest)), hold)
-    return Holds(newest, by_subject, above)
+        for source in above(view, hold.source):
+            kept |= dict.fromkeys((source.digest, *files_of(view.registry, source.digest)), hold)
+    return Holds(by_subject, kept)
 
 
 def files_of(registry: Registry, manifest: Digest) -> tuple[Digest, ...]:
@@ -156,13 +152,13 @@ def _name(registry: Registry, digest: Digest) -> str:
     return STORED if contents is None else f"the {contents.kind}"
 
 
-def _standing(registry: Registry, tx: Transaction, newest: Snapshot | None, source: Source) -> Hold | None:
+def _standing(view: View, source: Source) -> Hold | None:
     """Of several the one that ends last: whoever adds a hold shortens none."""
-    standing = standing_acts(registry, tx, newest, source.digest, "hold", taken_back_by="released")
-    holds = [_hold(registry, source, entry) for entry in standing]
+    standing = standing_acts(view, source.digest, "hold", taken_back_by="released")
+    holds = [_hold(view.registry, source, entry) for entry in standing]
     last: Hold | None = None
     for hold in holds:
-        has_ended = hold.until is not None and hold.until <= registry.clock()
+        has_ended = hold.until is not None and hold.until <= view.registry.clock()
         if not has_ended and (last is None or not last.lasts_beyond(hold.until)):
             last = hold
     return last

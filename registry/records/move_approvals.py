@@ -10,14 +10,12 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from peft_registry.registry.database.log_store import SqlLogStore
-from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.gate.policy import ApprovalRule, GatePolicy
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.yaml import read_yaml
 from peft_registry.registry.records.bindings import Binding, MovedPastGate
 from peft_registry.registry.records.entries import require_signed_entry
-from peft_registry.registry.records.snapshots import Snapshot, logged_leaf, read_leaf, statements_under
+from peft_registry.registry.records.views import View
 from peft_registry.registry.signing.trust import public_keys
 from peft_registry.schemas.acts import ApprovalPredicate
 from peft_registry.schemas.document import first_problem
@@ -62,15 +60,7 @@ class Move:
     entry: int
 
 
-def require_approved(
-    registry: Registry,
-    tx: Transaction,
-    newest: Snapshot | None,
-    binding: Binding | None,
-    move: Move,
-    *,
-    trust: TrustPolicy,
-) -> None:
+def require_approved(view: View, binding: Binding | None, move: Move) -> None:
     """Raise unless a move had the approvals that the policy of its binding asks for.
 
     Raises:
@@ -78,9 +68,9 @@ def require_approved(
         BoundPolicyUnread, ObjectMissing, ObjectCorrupt: the bytes of the policy cannot be read.
         SaidDiffers, PathRejected: what was said of the version is not in the database.
     """
-    rule = None if binding is None else approvals_asked(registry, binding)
+    rule = None if binding is None else approvals_asked(view.registry, binding)
     if binding is not None and rule is not None:
-        require_enough(binding, rule, _said_before(tx, newest, move, trust), move)
+        require_enough(binding, rule, _said_before(view, move), move)
 
 
 def approvals_asked(registry: Registry, binding: Binding) -> ApprovalRule | None:
@@ -123,17 +113,17 @@ def said_by(statement: Statement, person: str) -> Said | None:
         return None
 
 
-def _said_before(tx: Transaction, newest: Snapshot | None, move: Move, trust: TrustPolicy) -> Iterator[Said]:
-    for stored in statements_under(tx, newest, move.manifest):
+def _said_before(view: View, move: Move) -> Iterator[Said]:
+    for stored in view.statements(move.manifest):
         index = stored.log_index
         if index is None or index >= move.entry or stored.kind not in (*MADE_BY, "approval"):
             continue
-        leaf = read_leaf(SqlLogStore(tx).get_leaf(index)) if newest is None else logged_leaf(tx, newest, index)
+        leaf = view.leaf(index)
         if not isinstance(leaf, Event):
             continue
-        said = said_by(stored.statement, trust.person_of(leaf.key) or f"key {leaf.key}")
+        said = said_by(stored.statement, view.trust.person_of(leaf.key) or f"key {leaf.key}")
         # whoever made it did, whatever became of their key; an approval counts if its key may give it
-        if said is not None and (said.policy is None or _is_signed(stored.envelope, index, leaf, trust)):
+        if said is not None and (said.policy is None or _is_signed(stored.envelope, index, leaf, view.trust)):
             yield said
 
 

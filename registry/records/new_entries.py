@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from peft_registry.registry.compliance.editions import editions
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
-from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bindings import MovedPastGate, binding_in_force, require_moved_through
 from peft_registry.registry.records.entries import misplaced, read_statement, require_signed, statement_of_entry
 from peft_registry.registry.records.logged_statements import (
@@ -24,8 +23,9 @@ from peft_registry.registry.records.logged_statements import (
 from peft_registry.registry.records.move_approvals import Move, require_approved
 from peft_registry.registry.records.record_checks import RecordChecks, edition_of
 from peft_registry.registry.records.record_inputs import Elsewhere
-from peft_registry.registry.records.snapshots import Snapshot, covered_by, logged_leaf, proven, read_leaf
+from peft_registry.registry.records.snapshots import covered_by, read_leaf
 from peft_registry.registry.records.stored_manifests import manifest_in, stored_manifest
+from peft_registry.registry.records.views import View
 from peft_registry.registry.signing.keys import PublicKey
 from peft_registry.registry.signing.trust import public_keys
 from peft_registry.registry.transparency import merkle, snapshot
@@ -60,12 +60,14 @@ class PendingRejected(EntryRejected):
 
 
 class NewEntries:
-    """What new entries change in the tree, entry by entry."""
+    """What new entries change in the tree, entry by entry: behind the snapshot of a view, None for all entries."""
 
-    def __init__(self, registry: Registry, tx: catalog.Transaction, before: Snapshot | None) -> None:
+    def __init__(self, view: View) -> None:
+        registry, tx, before = view.registry, view.tx, view.newest
         self.newest_time = "" if before is None else before.leaf.at
         # artifacts of which an entry holds a record that supersedes another, or an evaluation: these were pending until now
         self.standing_now: set[Digest] = set()
+        self._view = view
         self._registry = registry
         self._tx = tx
         self._store = SqlLogStore(tx)
@@ -83,6 +85,11 @@ class NewEntries:
     def _trust(self) -> TrustPolicy:
         """Whom the home trusts now; it may have changed since the home was opened."""
         return self._registry.read_trust(at=self._registry.clock())
+
+    @cached_property
+    def _trusting(self) -> View:
+        """The view by the word of those."""
+        return self._view.trusting(self._trust)
 
     @cached_property
     def _keys(self) -> tuple[PublicKey, ...]:
@@ -177,13 +184,11 @@ class NewEntries:
             move = _predicate(index, AliasPredicate, statement)
             if move.removed:
                 return
-            binding = binding_in_force(
-                self._registry, self._tx, self._before, move.name, move.alias, before=index, trust=self._trust
-            )
+            binding = binding_in_force(self._trusting, move.name, move.alias, before=index)
             try:
                 require_moved_through(binding, move.name, move.alias, move.gate, index)
                 to = Move(move, leaf.subject, index)
-                require_approved(self._registry, self._tx, self._before, binding, to, trust=self._trust)
+                require_approved(self._trusting, binding, to)
             except MovedPastGate as error:
                 raise PendingRejected(index, f"{error}") from error
 
@@ -284,7 +289,7 @@ class NewEntries:
             if self._before is None or stored.kind not in _HELD_TOGETHER:
                 continue
             index = stored.log_index or 0
-            leaf = logged_leaf(self._tx, self._before, index)
+            leaf = self._view.leaf(index)
             if not isinstance(leaf, Event):
                 raise EntryRejected(index, "the database records a statement for it, and it is not an event")
             said = read_statement(stored.envelope, index, leaf)
@@ -345,7 +350,7 @@ class NewEntries:
     def _read_covered(self, manifest: Digest) -> tuple[StoredStatement, ...]:
         if self._before is None:
             return ()
-        value = proven(self._tx, self._before, snapshot.artifact_key(manifest), snapshot.ArtifactValue)
+        value = self._view.value(snapshot.artifact_key(manifest), snapshot.ArtifactValue)
         if value is None:
             return ()
         stored = covered_by(self._before, catalog.statements_of(self._tx, subject=manifest))
@@ -374,7 +379,7 @@ class NewEntries:
         changed = self._changed.get(key)
         if isinstance(changed, form):
             return changed
-        return None if self._before is None else proven(self._tx, self._before, key, form)
+        return self._view.value(key, form)
 
 
 def _predicate(index: int, form: type[snapshot.Value], statement: Statement) -> snapshot.Value:

@@ -4,7 +4,6 @@ The way up is that of the signed manifests, and not of the rows of the catalogue
 whoever deletes the manifest of something registered: what that was made from is then not known, and no door opens on it.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,32 +12,16 @@ from itertools import islice
 from pydantic import ValidationError
 
 from peft_registry.registry.database import catalog
-from peft_registry.registry.database.log_store import SqlLogStore
-from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.snapshots import (
-    Snapshot,
-    logged_leaf,
-    proven_leaves,
-    read_leaf,
-    snapshot_if_trusted,
-    statements_under,
-)
-from peft_registry.registry.records.standing_acts import (
-    is_being_taken_back,
-    person_behind,
-    person_of,
-    standing_acts,
-)
-from peft_registry.registry.records.stored_manifests import manifest_in
+from peft_registry.registry.records.sources import Source, above
+from peft_registry.registry.records.standing_acts import is_being_taken_back, person_behind, standing_acts
+from peft_registry.registry.records.views import View, view_of
 from peft_registry.schemas.acts import RecallPredicate
 from peft_registry.schemas.errors import NotChecked, Refused
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.log import Event, LogEvent
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.version import VerifyOutcome, Version
 
-_ACTS = (b'"kind":"hold"', b'"kind":"recall"')
 EVER_RECALLED = "ever_recalled"  # the key in `meta` that is set once anything was
 
 
@@ -73,18 +56,6 @@ class RecallsUnknown(NotChecked):
     label: str
     source: str
     digest: Digest
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Something that an artifact is, was made from or was registered by: a digest, and what a reader calls it.
-
-    `is_unread`: it was registered, and its manifest is not in the store as it was, so that nothing is known of what is above it.
-    """
-
-    digest: Digest
-    name: str
-    is_unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +103,9 @@ def require_sources_not_recalled(registry: Registry, label: str, sources: Iterab
     Raises:
         VersionRecalled, SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
     """
-    with registry.database.read() as tx:
-        newest = snapshot_if_trusted(registry, tx)
+    with view_of(registry) as view:
         for source in sources:
-            recall = _standing(registry, tx, newest, source)
+            recall = _standing(view, source)
             if recall is not None:
                 raise VersionRecalled(label, recall.source.name, recall.digest, recall.because)
 
@@ -148,10 +118,9 @@ def recalls_above(registry: Registry, manifest: Digest, *, label: str | None = N
         SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
     """
     unread: Source | None = None
-    with registry.database.read() as tx:
-        newest = snapshot_if_trusted(registry, tx)
-        for source in sources_of(registry, tx, newest, Source(manifest, label or manifest.short)):
-            recall = _standing(registry, tx, newest, source)
+    with view_of(registry) as view:
+        for source in above(view, Source(manifest, label or manifest.short)):
+            recall = _standing(view, source)
             if recall is not None:
                 yield recall
             if source.is_unread and unread is None:
@@ -184,15 +153,14 @@ def recalls_among(
     Raises:
         SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
     """
-    with registry.database.read() as tx:
-        newest = snapshot_if_trusted(registry, tx)
+    with view_of(registry) as view:
 
         @cache
         def standing(digest: Digest) -> Recall | None:
-            return _standing(registry, tx, newest, Source(digest, digest.short))
+            return _standing(view, Source(digest, digest.short))
 
         def texts(manifest: Digest, label: str) -> Iterator[str]:
-            for source in sources_of(registry, tx, newest, Source(manifest, label)):
+            for source in above(view, Source(manifest, label)):
                 recall = standing(source.digest)
                 if recall is not None:
                     yield replace(recall, source=source).text
@@ -212,12 +180,13 @@ def recalled_among(registry: Registry, manifests: Iterable[Digest]) -> frozenset
     return frozenset(manifest for manifest, texts in recalls_among(registry, labels, at_most=1).items() if texts)
 
 
-def ever_recalled(registry: Registry, tx: Transaction, manifest: Digest) -> bool:
+def ever_recalled(view: View, manifest: Digest) -> bool:
     """Whether a recall of an artifact or of what it was made from was ever recorded, by the rows; not whether it stands."""
-    if catalog.meta(tx, EVER_RECALLED) is None:
+    if catalog.meta(view.tx, EVER_RECALLED) is None:
         return False  # nobody walks up where nothing ever was recalled
-    sources = sources_of(registry, tx, None, Source(manifest, manifest.short))
-    return catalog.any_about(tx, tuple(source.digest for source in sources), "recall")
+    by_rows = View.under(view.registry, view.tx, None)
+    sources = above(by_rows, Source(manifest, manifest.short))
+    return catalog.any_about(view.tx, tuple(source.digest for source in sources), "recall")
 
 
 def with_recalls(registry: Registry, outcome: VerifyOutcome) -> VerifyOutcome:
@@ -239,8 +208,8 @@ def recall_of(registry: Registry, source: Source) -> Recall | None:
     Raises:
         SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
     """
-    with registry.database.read() as tx:
-        return _standing(registry, tx, snapshot_if_trusted(registry, tx), source)
+    with view_of(registry) as view:
+        return _standing(view, source)
 
 
 def is_being_undone(registry: Registry, digest: Digest) -> bool:
@@ -249,110 +218,13 @@ def is_being_undone(registry: Registry, digest: Digest) -> bool:
     Raises:
         SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
     """
-    with registry.database.read() as tx:
-        newest = snapshot_if_trusted(registry, tx)
-        return is_being_taken_back(registry, tx, newest, digest, "recall", taken_back_by="undone")
+    with view_of(registry) as view:
+        return is_being_taken_back(view, digest, "recall", taken_back_by="undone")
 
 
-def key_as_source(registry: Registry, key_id: str) -> Source:
-    """A signing key as something that whatever it registers comes from."""
-    person = person_of(registry, key_id)
-    return Source(Digest(key_id), f"the key {key_id[:12]}…" if person is None else f"the key of {person}")
-
-
-def own_key(registry: Registry) -> Source:
-    """The key that this home registers with, as a source of what it is about to make."""
-    return key_as_source(registry, registry.trainer_key.public.key_id)
-
-
-def sources_of(registry: Registry, tx: Transaction, newest: Snapshot | None, artifact: Source) -> Iterator[Source]:
-    """An artifact and everything that went into it, each once: artifacts, weights of bases, data, keys; nearest first."""
-    waiting = deque([artifact])
-    seen: set[Digest] = set()
-    while waiting:
-        source = waiting.popleft()
-        if source.digest in seen:
-            continue
-        seen.add(source.digest)
-        contents = manifest_in(registry, source.digest)
-        keys = tuple(_registering_keys(tx, newest, source.digest))
-        if contents is None:
-            # data, weights, a key, or an artifact of elsewhere: the digest alone is known. But what was registered here had a
-            # manifest in the store
-            yield replace(source, is_unread=bool(keys))
-            continue
-        yield source
-        waiting.extend(Source(data.sha256, f"the data {data.name}") for data in contents.data)
-        waiting.extend(Source(parent.manifest, f"its {parent.role}") for parent in contents.parents)
-        base = contents.base
-        if base is not None:
-            waiting.append(Source(base.identity.weights, "the weights of its base"))
-            if base.manifest is not None:
-                waiting.append(Source(base.manifest, "its base"))
-            else:
-                waiting.extend(_bases_with(registry, tx, newest, base.identity.weights))
-        # whoever recalls weights means them under every manifest that has them, also those of a result
-        own = "the weights of the base" if contents.kind == "base" else f"the weights of {source.name}"
-        waiting.append(Source(contents.weights_digest, own))
-        waiting.extend(key_as_source(registry, key) for key in keys)
-
-
-def _bases_with(registry: Registry, tx: Transaction, newest: Snapshot | None, weights: Digest) -> Iterator[Source]:
-    """The registered bases with these weights: what was imported alone names its base by them.
-
-    Those that are recalled or on hold are looked for among the entries of the log besides: whoever edits the rows of a base, or
-    deletes them, opens no door. One whose manifest is gone may be the base of anything.
-    """
-    for version in catalog.versions_with_weights(tx, weights):
-        if version.kind == "base":
-            yield Source(version.manifest_digest, "its base")
-    if newest is None:
-        return  # nothing shows that the entries are those that were signed over
-    for subject in _acted_on(registry, tx, newest):
-        contents = manifest_in(registry, subject)
-        if contents is None:
-            if any(_registering_keys(tx, newest, subject)):
-                yield Source(subject, "what may be its base")
-        elif contents.kind == "base" and contents.weights_digest == weights:
-            yield Source(subject, "its base")
-
-
-def _acted_on(registry: Registry, tx: Transaction, newest: Snapshot) -> tuple[Digest, ...]:
-    """What was ever recalled or put on hold, by the entries of the log."""
-
-    def covered() -> tuple[Digest, ...]:
-        entries = (data for index, data in proven_leaves(tx, newest) if index < newest.size)
-        return tuple(dict.fromkeys(_subjects_of_acts(entries)))
-
-    # what a checkpoint covers stays what it is
-    before = registry.kept("recalled or on hold", newest.checkpoint, covered)
-    pending = (data for _, data in SqlLogStore(tx).leaves_from(newest.size))
-    return tuple(dict.fromkeys((*before, *_subjects_of_acts(pending))))
-
-
-def _subjects_of_acts(entries: Iterable[bytes]) -> Iterator[Digest]:
-    for data in entries:
-        if any(mark in data for mark in _ACTS):  # nearly no entry has these bytes
-            leaf = read_leaf(data)
-            if isinstance(leaf, LogEvent) and leaf.kind in ("hold", "recall"):
-                yield leaf.subject
-
-
-def _registering_keys(tx: Transaction, newest: Snapshot | None, manifest: Digest) -> Iterator[str]:
-    """The ids of the keys that registered an artifact, under any name; as the log has them, where a checkpoint covers them.
-
-    The row of a statement names a key too, and whoever writes the database can have it name another.
-    """
-    for entry in statements_under(tx, newest, manifest):
-        if entry.kind != "registration":
-            continue
-        leaf = None if newest is None or entry.log_index is None else logged_leaf(tx, newest, entry.log_index)
-        yield leaf.key if isinstance(leaf, Event) else entry.key_id
-
-
-def _standing(registry: Registry, tx: Transaction, newest: Snapshot | None, source: Source) -> Recall | None:
-    standing = standing_acts(registry, tx, newest, source.digest, "recall", taken_back_by="undone")
-    return _recall(registry, source, standing[-1]) if standing else None
+def _standing(view: View, source: Source) -> Recall | None:
+    standing = standing_acts(view, source.digest, "recall", taken_back_by="undone")
+    return _recall(view.registry, source, standing[-1]) if standing else None
 
 
 def _recall(registry: Registry, source: Source, entry: StoredStatement) -> Recall:

@@ -16,19 +16,8 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bindings import binding_in_force, require_moved_through
 from peft_registry.registry.records.entries import require_signed, require_signed_entry, statement_of_entry
 from peft_registry.registry.records.move_approvals import Move, require_approved
-from peft_registry.registry.records.snapshots import (
-    Snapshot,
-    TreeNodes,
-    VersionsDiffer,
-    alias_target,
-    is_logged,
-    logged_leaf,
-    newest_number,
-    proven,
-    read_leaf,
-    require_logged,
-    snapshot_if_trusted,
-)
+from peft_registry.registry.records.snapshots import Snapshot, read_leaf
+from peft_registry.registry.records.views import VersionsDiffer, View, view_of
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import Envelope
 from peft_registry.registry.signing.trust import KeyLacksRole, RevokedKey, key_status, public_keys, require_ok
@@ -69,12 +58,12 @@ def require_signed_alias(registry: Registry, version: Version, alias: str, *, tr
         ProofRejected, LogForked, LogTruncated: the database is not what was logged.
     """
     policy = registry.trust if trust is None else trust
-    with registry.database.read() as tx:
-        move = catalog.newest_move(tx, name=version.name, alias=alias)
-        stored = None if move is None else catalog.statement(tx, move.statement_digest)
+    with view_of(registry, trust=policy) as view:
+        move = catalog.newest_move(view.tx, name=version.name, alias=alias)
+        stored = None if move is None else catalog.statement(view.tx, move.statement_digest)
         if move is None or stored is None or move.number != version.number:
             raise AliasUnsigned(version.name, alias, "its newest recorded move points elsewhere, or to no statement")
-        proven_at = _logged_at(registry, tx, stored, policy)
+        proven_at = _logged_at(view, stored)
     try:
         _require_says(stored, version, alias)
         envelope = Envelope.parse(stored.envelope)
@@ -102,21 +91,21 @@ def _require_says(stored: StoredStatement, version: Version, alias: str) -> Alia
     return predicate
 
 
-def _logged_at(registry: Registry, tx: catalog.Transaction, stored: StoredStatement, policy: TrustPolicy) -> str | None:
+def _logged_at(view: View, stored: StoredStatement) -> str | None:
     """The time at which the log received the statement, where a checkpoint that counts covers its entry.
 
     Raises:
         ProofRejected, LogForked, LogTruncated, BadSignature, WrongOrigin, MalformedNote, MalformedJson: the entry is not the one
             that was signed over.
     """
-    checkpoint = registry.recorded_checkpoint(tx)
+    checkpoint = view.registry.recorded_checkpoint(view.tx)
     if checkpoint is None or stored.log_index is None:
         return None
-    store = SqlLogStore(tx)
+    store = SqlLogStore(view.tx)
     try:
         leaf = store.get_leaf(stored.log_index)
         entry = parse_entry(log.prove(store, stored.log_index, checkpoint, extra=leaf))
-        checkpoint_over(entry, policy, now=registry.clock())
+        checkpoint_over(entry, view.trust, now=view.registry.clock())
     except (NotChecked, NotFound, RevokedKey, KeyLacksRole):
         # it is pending, or nobody whose word counts now signed over it: that dates nothing, and accuses nobody
         return None
@@ -137,12 +126,12 @@ def version_named(registry: Registry, text: str, *, trust: TrustPolicy | None = 
         VersionsDiffer, PathRejected, LogForked, LogTruncated: the database is not what was logged.
     """
     reference = Reference.parse(text)
-    with registry.database.read() as tx:
-        newest = snapshot_if_trusted(registry, tx)
+    with view_of(registry, trust=trust) as view:
+        newest = view.newest
         if newest is None:
-            version = catalog.resolve(tx, reference)
+            version = catalog.resolve(view.tx, reference)
         else:
-            version = _logged_version(registry, tx, newest, reference, trust or registry.trust)
+            version = _logged_version(view, reference)
     if newest is None and reference.alias is not None:
         require_signed_alias(registry, version, reference.alias, trust=trust)
     return version
@@ -157,81 +146,75 @@ def versions_of_artifact(registry: Registry, manifest: Digest, *, known: Snapsho
         VersionsDiffer: a version of it was renumbered, exchanged or never logged, or all of them were removed from the database.
         PathRejected, LogForked, LogTruncated: the database is not what was logged.
     """
-    with registry.database.read() as tx:
-        versions = catalog.version_by_digest(tx, manifest_digest=manifest)
-        newest = snapshot_if_trusted(registry, tx, known=known)
-        if newest is None:
-            return versions
+    with view_of(registry, known=known) as view:
+        versions = catalog.version_by_digest(view.tx, manifest_digest=manifest)
         for version in versions:
-            require_logged(tx, newest, version)
-        if not versions and proven(tx, newest, snapshot.artifact_key(manifest), snapshot.ArtifactValue) is not None:
+            view.require_logged(version)
+        if not versions and view.value(snapshot.artifact_key(manifest), snapshot.ArtifactValue) is not None:
             raise VersionsDiffer(manifest.short, f"the log has {manifest}, and the catalogue has no version of it")
     return versions
 
 
-def _logged_version(
-    registry: Registry, tx: catalog.Transaction, newest: Snapshot, reference: Reference, trust: TrustPolicy
-) -> Version:
+def _logged_version(view: View, reference: Reference) -> Version:
     """The version that the snapshot gives for a reference."""
     name = reference.name or ""
     if reference.alias is not None:
-        return _aliased_version(registry, tx, newest, reference, trust)
+        return _aliased_version(view, reference)
     if reference.digest is None and reference.number is None:
-        count = newest_number(tx, newest, name)
+        count = view.newest_number(name)
         if count is not None:
-            return _numbered_version(tx, newest, name, count)
-    elif reference.number is not None and is_logged(tx, newest, name, reference.number):
-        return _numbered_version(tx, newest, name, reference.number)
+            return _numbered_version(view, name, count)
+    elif reference.number is not None and view.is_logged(name, reference.number):
+        return _numbered_version(view, name, reference.number)
     # by digest, or not logged: what the catalogue finds is pending or was never registered
-    version = catalog.resolve(tx, reference)
-    require_logged(tx, newest, version)
+    version = catalog.resolve(view.tx, reference)
+    view.require_logged(version)
     return version
 
 
-def _numbered_version(tx: catalog.Transaction, newest: Snapshot, name: str, number: int) -> Version:
+def _numbered_version(view: View, name: str, number: int) -> Version:
     """The catalogue's row of a version that the log has."""
     try:
-        version = catalog.resolve(tx, Reference(name=name, number=number))
+        version = catalog.resolve(view.tx, Reference(name=name, number=number))
     except NotFound as error:
         raise VersionsDiffer(name, f"an entry registers {name}:{number}, and the catalogue does not have it") from error
-    require_logged(tx, newest, version)
+    view.require_logged(version)
     return version
 
 
-def _aliased_version(
-    registry: Registry, tx: catalog.Transaction, newest: Snapshot, reference: Reference, trust: TrustPolicy
-) -> Version:
-    """The version that an alias points to by its last logged move, signed by somebody whom `trust` lets say so."""
+def _aliased_version(view: View, reference: Reference) -> Version:
+    """The version that an alias points to by its last logged move, signed by somebody whom the view's trust lets say so."""
     name, alias = reference.name or "", reference.alias or ""
-    nodes = TreeNodes.of_reading(registry, tx)
     guarded = [snapshot.artifact_key(guarded_subject(scope, alias)) for scope in (name, None)]
-    nodes.read(newest, keys=(snapshot.alias_key(name, alias), *guarded))
-    target = alias_target(tx, newest, name, alias, nodes=nodes)
+    view.read_ahead(keys=(snapshot.alias_key(name, alias), *guarded))
+    target = view.alias_target(name, alias)
     if target is None:
-        recorded = catalog.resolve(tx, reference)  # where there is no such row either, the error names those close by
+        recorded = catalog.resolve(
+            view.tx, reference
+        )  # where there is no such row either, the error names those close by
         raise AliasUnsigned(recorded.name, alias, "the log does not say so up to its newest checkpoint")
     assert target.manifest is not None, "an alias that points somewhere"
-    version = catalog.idempotent_version(tx, name=name, manifest_digest=target.manifest)
+    version = catalog.idempotent_version(view.tx, name=name, manifest_digest=target.manifest)
     if version is None:
         raise VersionsDiffer(
             name, f"entry {target.entry} points {alias} at {target.manifest}, which the catalogue lacks"
         )
-    nodes.read(newest, keys=[snapshot.version_key(version.name, version.number)], entries=[target.entry])
-    require_logged(tx, newest, version, nodes=nodes)
-    leaf = logged_leaf(tx, newest, target.entry, nodes=nodes)
+    view.read_ahead(keys=[snapshot.version_key(version.name, version.number)], entries=[target.entry])
+    view.require_logged(version)
+    leaf = view.leaf(target.entry)
     if not isinstance(leaf, Event):
         raise AliasUnsigned(name, alias, f"entry {target.entry} is not a move")
-    said = catalog.statement(tx, leaf.statement)
+    said = catalog.statement(view.tx, leaf.statement)
     if said is None:
         raise AliasUnsigned(name, alias, "the statement that moved it is not in the database")
     try:
         move = _require_says(said, version, alias)
-        require_signed_entry(said.envelope, target.entry, leaf, trust=trust, keys=public_keys(trust))
+        require_signed_entry(said.envelope, target.entry, leaf, trust=view.trust, keys=public_keys(view.trust))
     except KnownError as error:
         raise AliasUnsigned(name, alias, f"{error}") from error
-    binding = binding_in_force(registry, tx, newest, name, alias, before=target.entry, trust=trust, nodes=nodes)
+    binding = binding_in_force(view, name, alias, before=target.entry)
     require_moved_through(binding, name, alias, move.gate, target.entry)
-    require_approved(registry, tx, newest, binding, Move(move, target.manifest, target.entry), trust=trust)
+    require_approved(view, binding, Move(move, target.manifest, target.entry))
     return version
 
 
@@ -245,27 +228,26 @@ class SignedMove:
     entry: int
 
 
-def newest_signed_move(
-    registry: Registry, tx: catalog.Transaction, newest: Snapshot | None, name: str, alias: str
-) -> SignedMove | None:
+def newest_signed_move(view: View, name: str, alias: str) -> SignedMove | None:
     """The last move of an alias that the log has; None where it was never moved.
 
     Whoever is about to move it comes behind what no checkpoint covers yet, so that a pending move counts if it is signed. No row of
-    the catalogue is believed. `newest` is the snapshot under the newest checkpoint, None for a log of an earlier release.
+    the catalogue is believed.
 
     Raises:
         PathRejected, ProofRejected, EntryRejected, LogForked, LogTruncated: the database is not what was logged.
     """
+    registry, tx, newest = view.registry, view.tx, view.newest
     covered = 0 if newest is None else newest.size
     trust = registry.read_trust(at=registry.clock())
     for index, data in SqlLogStore(tx).leaves_from(covered):
         move = _pending_move(tx, index, data, (name, alias), trust)
         if move is not None:
             return move
-    target = None if newest is None else proven(tx, newest, snapshot.alias_key(name, alias), snapshot.AliasValue)
-    if newest is None or target is None:
+    target = view.value(snapshot.alias_key(name, alias), snapshot.AliasValue)
+    if target is None:
         return None
-    leaf = logged_leaf(tx, newest, target.entry)
+    leaf = view.leaf(target.entry)
     if not isinstance(leaf, Event):
         raise AliasUnsigned(name, alias, f"entry {target.entry} is not a move")
     return SignedMove(target.manifest, leaf.key, leaf.at, target.entry)

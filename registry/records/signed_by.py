@@ -10,14 +10,8 @@ from dataclasses import dataclass, field
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.snapshots import (
-    Snapshot,
-    VersionsDiffer,
-    proven_leaves,
-    read_leaf,
-    require_logged,
-    snapshot_if_trusted,
-)
+from peft_registry.registry.records.snapshots import read_leaf
+from peft_registry.registry.records.views import VersionsDiffer, View, view_of
 from peft_registry.registry.signing.keys import key_id_named
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.identity import Digest
@@ -54,14 +48,13 @@ def versions_signed_by(registry: Registry, key: str) -> tuple[TouchedVersion, ..
         LogForked, LogTruncated: the entries are not those that the newest checkpoint covers.
         VersionsDiffer: a version that the log has is missing in the catalogue, or is another there.
     """
-    with registry.database.read() as tx:
-        newest = snapshot_if_trusted(registry, tx)
-        said = _read_log(tx, newest)
+    with view_of(registry) as view:
+        said = _read_log(view)
         signed = said.by(key)
         touched = [
             TouchedVersion(version, tuple(sorted(kinds)))
             for manifest, kinds in signed.items()
-            for version in _versions(tx, newest, manifest, said.registrations.get(manifest, set()))
+            for version in _versions(view, manifest, said.registrations.get(manifest, set()))
         ]
     return tuple(sorted(touched, key=lambda entry: (entry.version.name, entry.version.number)))
 
@@ -85,29 +78,27 @@ class _Said:
         return self.kinds[key_id]
 
 
-def _read_log(tx: catalog.Transaction, newest: Snapshot | None) -> _Said:
+def _read_log(view: View) -> _Said:
     """What every leaf says, if the leaves are those of the newest checkpoint.
 
     Raises:
         LogForked, LogTruncated: they are not.
     """
     said = _Said()
-    for index, data in proven_leaves(tx, newest):
+    for index, data in view.leaves():
         leaf = read_leaf(data)
         if isinstance(leaf, Event):
             said.note(index, leaf)
     return said
 
 
-def _versions(
-    tx: catalog.Transaction, newest: Snapshot | None, manifest: Digest, registered_at: Iterable[int]
-) -> tuple[Version, ...]:
+def _versions(view: View, manifest: Digest, registered_at: Iterable[int]) -> tuple[Version, ...]:
     """The versions that an artifact has, as the log gives them."""
-    versions = catalog.version_by_digest(tx, manifest)
+    versions = catalog.version_by_digest(view.tx, manifest)
     if {version.log_index for version in versions} != set(registered_at):
         name = versions[0].name if versions else manifest.short
         raise VersionsDiffer(name, f"the entries that register {manifest} are not those that the catalogue names")
-    if newest is not None:
-        for version in versions:
-            require_logged(tx, newest, version)
+    for version in versions:
+        view.require_logged(version)
+    view.forget()  # one key may have signed everything
     return versions

@@ -27,16 +27,6 @@ from peft_registry.registry.records.provenance import production_of
 from peft_registry.registry.records.record_checks import RecordChecks, answers_as_another
 from peft_registry.registry.records.record_histories import MaySay, SignedRecord
 from peft_registry.registry.records.record_inputs import Elsewhere
-from peft_registry.registry.records.snapshots import (
-    Snapshot,
-    TreeNodes,
-    VersionsDiffer,
-    logged_leaf,
-    read_leaf,
-    require_all_heads,
-    snapshot_if_trusted,
-    statements_under,
-)
 from peft_registry.registry.records.stated_bases import SignerOf, stated_base
 from peft_registry.registry.records.stored_manifests import manifest_in, stored_manifest
 from peft_registry.registry.records.version_statements import (
@@ -45,6 +35,7 @@ from peft_registry.registry.records.version_statements import (
     own_card,
     statements_of_version,
 )
+from peft_registry.registry.records.views import VersionsDiffer, View, view_of
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.trust import key_status, public_keys
 from peft_registry.registry.transparency.snapshot import artifact_key
@@ -167,18 +158,15 @@ def signed_statements(registry: Registry, subject: Digest) -> tuple[StoredStatem
     Raises:
         StatementAltered: a row is another text than its digest, its subject or its signature say, or is not as it was logged.
     """
-    with registry.database.read() as tx:
-        newest = snapshot_if_trusted(registry, tx)
-        nodes = TreeNodes.of_reading(registry, tx)
-        opened = _opened_ahead(registry, tx).pop(subject, None)
+    with view_of(registry) as view:
+        view.require_log()
+        opened = _opened_ahead(view).pop(subject, None)
         if opened is None:
-            opened = catalog.opened_statements(tx, subjects=(subject,))[subject]
-        rows = tuple(statement.stored for statement in opened)
-        statements = statements_under(tx, newest, subject, nodes=nodes, rows=rows)
-        if newest is not None:
-            nodes.read(newest, keys=(), entries=(stored.log_index or 0 for stored in statements))
+            opened = catalog.opened_statements(view.tx, subjects=(subject,))[subject]
+        statements = view.statements(subject, rows=tuple(statement.stored for statement in opened))
+        view.read_ahead(entries=(stored.log_index or 0 for stored in statements))
         for stored in statements:
-            _require_as_logged(tx, newest, stored, nodes)
+            _require_as_logged(view, stored)
     _require_signed(registry, subject, opened)
     return statements
 
@@ -194,24 +182,22 @@ def signed_statements_of_kind(
         SaidDiffers, PathRejected: a statement of whatever kind was removed, relabelled or added in the database.
         StatementAltered: as `signed_statements`, of a statement of that kind.
     """
-    with registry.database.read() as tx:
-        newest = snapshot_if_trusted(registry, tx)
-        if newest is None:  # a statement's kind is proven by nothing but its text
+    with view_of(registry) as view:
+        if view.newest is None:  # a statement's kind is proven by nothing but its text
             everything = {subject: signed_statements(registry, subject) for subject in subjects}
             return {
                 subject: tuple(stored for stored in statements if stored.kind == kind)
                 for subject, statements in everything.items()
             }
-        heads = catalog.statement_heads(tx, subjects=subjects)
+        heads = catalog.statement_heads(view.tx, subjects=subjects)
         of_kind = {subject: [head for head in said if head.kind == kind] for subject, said in heads.items()}
         wanted = [head for said in of_kind.values() for head in said]
-        nodes = TreeNodes.of_reading(registry, tx)
-        nodes.read(newest, keys=map(artifact_key, subjects), entries=[head.log_index for head in wanted])
+        view.read_ahead(keys=map(artifact_key, subjects), entries=[head.log_index for head in wanted])
         for subject, said in heads.items():
-            require_all_heads(tx, newest, subject, said, nodes=nodes)
-        stored = catalog.statements_with(tx, {head.digest for head in wanted})
+            view.require_all_heads(subject, said)
+        stored = catalog.statements_with(view.tx, {head.digest for head in wanted})
         for statement in stored.values():
-            _require_as_logged(tx, newest, statement, nodes)
+            _require_as_logged(view, statement)
     statements = {subject: tuple(stored[head.digest] for head in said) for subject, said in of_kind.items()}
     for subject, of_subject in statements.items():
         _require_signed(registry, subject, [_opened(statement) for statement in of_subject])
@@ -253,23 +239,18 @@ def read_statements_ahead(registry: Registry, subjects: Collection[Digest]) -> N
     Raises:
         MalformedEnvelope, LooseBase64, RowDamaged: a stored row of any of them is not what was written; nothing is read ahead.
     """
-    with registry.database.read() as tx:
-        opened = catalog.opened_statements(tx, subjects=subjects)
-        newest = snapshot_if_trusted(registry, tx)
-        if newest is not None:
-            TreeNodes.of_reading(registry, tx).read(
-                newest,
-                keys=map(artifact_key, subjects),
-                entries=(said.stored.log_index or 0 for of_subject in opened.values() for said in of_subject),
-            )
-        _opened_ahead(registry, tx).update(opened)
+    with view_of(registry) as view:
+        opened = catalog.opened_statements(view.tx, subjects=subjects)
+        view.read_ahead(
+            keys=map(artifact_key, subjects),
+            entries=(said.stored.log_index or 0 for of_subject in opened.values() for said in of_subject),
+        )
+        _opened_ahead(view).update(opened)
 
 
-def _opened_ahead(registry: Registry, tx: catalog.Transaction) -> dict[Digest, tuple[catalog.OpenedStatement, ...]]:
+def _opened_ahead(view: View) -> dict[Digest, tuple[catalog.OpenedStatement, ...]]:
     """What was read ahead in a block of `reading`; outside of one nothing."""
-    return registry.database.once_while_reading(
-        tx, "statements ahead", dict[Digest, tuple[catalog.OpenedStatement, ...]]
-    )
+    return view.once("statements ahead", dict[Digest, tuple[catalog.OpenedStatement, ...]])
 
 
 def elsewhere(registry: Registry) -> Elsewhere:
@@ -341,12 +322,10 @@ def announced_edition(statement: Statement) -> Edition | None:
         return None
 
 
-def _require_as_logged(
-    tx: catalog.Transaction, newest: Snapshot | None, stored: StoredStatement, nodes: TreeNodes | None = None
-) -> None:
+def _require_as_logged(view: View, stored: StoredStatement) -> None:
     """Raise unless the entry of a statement names it, its key and its time as its row does."""
     index = stored.log_index or 0
-    leaf = read_leaf(SqlLogStore(tx).get_leaf(index)) if newest is None else logged_leaf(tx, newest, index, nodes=nodes)
+    leaf = view.leaf(index)
     if not isinstance(leaf, Event) or leaf.statement != stored.digest:
         raise StatementAltered(stored, f"entry {index} of the log names another")
     if (leaf.key, leaf.at) != (stored.key_id, stored.appended_at):

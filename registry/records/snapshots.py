@@ -8,8 +8,7 @@ A log without a snapshot was written by an earlier release; it gets its first on
 """
 
 import re
-from collections.abc import Generator, Iterable
-from contextlib import closing
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -20,17 +19,12 @@ from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.database.snapshot_store import LEVELS_AT_ONCE, SqlSnapshot
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.json import read_json
-from peft_registry.registry.signing.trust import ProvenTime, RevokedKey, key_status
-from peft_registry.registry.transparency import completeness, log, merkle, note, prefix_tree, snapshot
-from peft_registry.schemas.document import Document, first_problem
-from peft_registry.schemas.errors import IntegrityBroken, NotChecked
-from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.log import Event, Leaf, LogEvent, LogSnapshot, leaf_of
-from peft_registry.schemas.policy import CHECKPOINT_TYPE, TrustPolicy
+from peft_registry.registry.transparency import log, merkle, note, prefix_tree
+from peft_registry.schemas.document import first_problem
+from peft_registry.schemas.errors import IntegrityBroken
+from peft_registry.schemas.log import Leaf, LogEvent, LogSnapshot, leaf_of
 from peft_registry.schemas.statement import LOG_EVENT, LOG_SNAPSHOT, StoredStatement
-from peft_registry.schemas.version import Version
 
-Value = TypeVar("Value", bound=Document)
 _Said = TypeVar("_Said", StoredStatement, catalog.StatementHead)
 
 _SNAPSHOT_MARK = LOG_SNAPSHOT.encode()
@@ -41,26 +35,6 @@ _PLAIN_EVENT = re.compile(
     rf'"schema":"(?P<schema>{re.escape(LOG_EVENT)})",'
     r'"statement":"(?P<statement>sha256:[0-9a-f]{64})","subject":"(?P<subject>sha256:[0-9a-f]{64})"\}'
 )
-
-
-class SaidDiffers(IntegrityBroken):
-    reference = "statements-differ-from-log"
-    what = "what the database holds about {manifest} is not what was said"
-    why = "{reason}"
-    fix = "run `registry log check` to see what was removed or changed, and restore the home from a backup"
-
-    manifest: Digest
-    reason: str
-
-
-class VersionsDiffer(IntegrityBroken):
-    reference = "versions-differ-from-log"
-    what = "the versions of {name} in the database are not those that were registered"
-    why = "{reason}"
-    fix = "run `registry log check` to see what was removed or changed, and restore the home from a backup"
-
-    name: str
-    reason: str
 
 
 class SnapshotMalformed(IntegrityBroken):
@@ -132,11 +106,6 @@ class TreeNodes:
         self._keys_read: set[tuple[str, bytes]] = set()
         self._entries_read: set[tuple[str, int]] = set()
 
-    @classmethod
-    def of_reading(cls, registry: Registry, tx: catalog.Transaction) -> "TreeNodes":
-        """Those that all readings of a block of `reading` share; of another transaction its own."""
-        return registry.database.once_while_reading(tx, "tree nodes", lambda: cls(tx))
-
     def read(self, newest: Snapshot, *, keys: Iterable[bytes] = (), entries: Iterable[int] = ()) -> None:
         """Read at once these entries, and what proves them and these keys."""
         log, tree = self._trees(newest)
@@ -149,14 +118,14 @@ class TreeNodes:
         self._entries_read.update((newest.checkpoint, index) for index in numbers)
 
     def leaf(self, newest: Snapshot, index: int) -> Leaf:
-        """As `logged_leaf`."""
+        """An entry, proven where the checkpoint covers it; as `View.leaf`."""
         known = self._leaves.get((newest.checkpoint, index))
         if known is None:
             known = self._leaves[newest.checkpoint, index] = read_leaf(self._proven_entry(newest, index))
         return known
 
     def value(self, newest: Snapshot, key: bytes) -> bytes | None:
-        """As `proven`, the bytes of it."""
+        """The bytes that a key maps to; None where it is proven to map to nothing."""
         place = (newest.checkpoint, key)
         if place not in self._values:
             _, tree = self._trees(newest)
@@ -288,313 +257,8 @@ def read_leaf(data: bytes) -> Leaf:
     return leaf
 
 
-def logged_leaf(tx: catalog.Transaction, newest: Snapshot, index: int, *, nodes: TreeNodes | None = None) -> Leaf:
-    """An entry of the log, proven to the checkpoint; one that no checkpoint covers yet as it lies there.
-
-    Args:
-        tx: reads the log.
-        newest: under whose checkpoint it lies.
-        index: of the entry.
-        nodes: what the transaction has read of the trees.
-
-    Raises:
-        NotInLog: there is no such entry.
-        ProofRejected: it is not the one that was signed over.
-    """
-    return (nodes or TreeNodes(tx)).leaf(newest, index)
-
-
-def proven_leaves(tx: catalog.Transaction, newest: Snapshot | None) -> Generator[tuple[int, bytes]]:
-    """The number and bytes of every entry, in order: up to the newest checkpoint all that it covers, then what is pending.
-
-    That they are shows once the last of them was read: what was read counts for nothing before. This reads the whole log, a second
-    or two for each hundred thousand entries.
-
-    Raises:
-        LogForked, LogTruncated: the entries are not those that the checkpoint covers.
-    """
-    tree = merkle.Growing()
-    size, root = (0, merkle.EMPTY_ROOT) if newest is None else note.read_unverified(newest.checkpoint)[1:]
-    with closing(catalog.every_leaf(tx)) as leaves:
-        for index, data in enumerate(leaves):
-            tree.append(merkle.leaf_hash(data))
-            if tree.size == size and tree.root() != root:
-                raise log.LogForked("its first entries are others", size=size, signed=root, found=tree.root())
-            yield index, data
-    if tree.size < size:
-        raise log.LogTruncated(signed_size=size, found_size=tree.size)
-
-
-def proven(
-    tx: catalog.Transaction, newest: Snapshot, key: bytes, form: type[Value], *, nodes: TreeNodes | None = None
-) -> Value | None:
-    """What a key maps to under the snapshot; None where it is proven to map to nothing.
-
-    Args:
-        tx: reads the tree.
-        newest: whose root decides.
-        key: of the value.
-        form: of the value.
-        nodes: what the transaction has read of the trees, and has not changed since.
-
-    Raises:
-        PathRejected: the stored nodes do not lead to the signed root.
-    """
-    data = (nodes or TreeNodes(tx)).value(newest, key)
-    return None if data is None else snapshot.read_value(data, form)
-
-
-def statements_about(registry: Registry, tx: catalog.Transaction, manifest: Digest) -> tuple[StoredStatement, ...]:
-    """Everything that was said about a manifest digest, in log order: all of it, and nothing that was not said.
-
-    Statements behind the newest checkpoint are pending; they come last.
-
-    Raises:
-        SaidDiffers: a statement was removed, relabelled or added in the database.
-        PathRejected, LogForked, LogTruncated: the database is not that of its checkpoint.
-    """
-    return statements_under(tx, snapshot_if_trusted(registry, tx), manifest)
-
-
-def statements_under(
-    tx: catalog.Transaction,
-    newest: Snapshot | None,
-    manifest: Digest,
-    *,
-    nodes: TreeNodes | None = None,
-    rows: tuple[StoredStatement, ...] | None = None,
-) -> tuple[StoredStatement, ...]:
-    """The same under a snapshot; without one nothing shows that it is all. `rows` are those of the transaction, if they were read.
-
-    Raises:
-        SaidDiffers, PathRejected: as `statements_about`.
-    """
-    stored = catalog.statements_of(tx, subject=manifest) if rows is None else rows
-    if newest is not None:
-        _require_all_said(tx, newest, manifest, stored, nodes)
-    return stored
-
-
-def require_all_heads(
-    tx: catalog.Transaction,
-    newest: Snapshot,
-    manifest: Digest,
-    heads: tuple[catalog.StatementHead, ...],
-    *,
-    nodes: TreeNodes | None = None,
-) -> None:
-    """Raise unless these are the statements that were made about a manifest digest, each of the kind that was logged.
-
-    Raises:
-        SaidDiffers, PathRejected: as `statements_about`.
-    """
-    _require_all_said(tx, newest, manifest, heads, nodes)
-
-
-def snapshot_if_trusted(
-    registry: Registry, tx: catalog.Transaction, *, known: Snapshot | None = None
-) -> Snapshot | None:
-    """The snapshot that decides; None also where no trust file says whose checkpoints count: verification reports that.
-
-    Where several readings share a transaction it is verified once.
-
-    Raises:
-        RevokedKey: the log key that signed the checkpoint is revoked, and not only since the snapshot was made.
-        LogTruncated, LogForked, CheckpointsRemoved, MalformedNote, WrongOrigin, BadSignature: as `newest_snapshot`.
-    """
-
-    def verified() -> Snapshot | None:
-        try:
-            newest = newest_snapshot(registry, tx, known=known)
-            if newest is not None and newest is not known:
-                _require_signer(registry, newest)
-        except NotChecked:
-            return None
-        return newest
-
-    return registry.database.once_while_reading(tx, "snapshot", verified)
-
-
-def _require_signer(registry: Registry, newest: Snapshot) -> None:
-    """Raise RevokedKey where whoever has the log key now may be a thief, who could have signed any snapshot."""
-    status = key_status(
-        registry.trust,
-        newest.key_id,
-        predicate_type=CHECKPOINT_TYPE,
-        signed_at_proven=ProvenTime(newest.leaf.at),
-        now=registry.clock(),
-    )
-    if status.state == "revoked":
-        raise RevokedKey(status.key_id, status.reason)
-
-
-def _require_all_said(
-    tx: catalog.Transaction,
-    newest: Snapshot,
-    manifest: Digest,
-    stored: tuple[_Said, ...],
-    nodes: TreeNodes | None,
-) -> None:
-    covered = [(statement.digest, statement.logged_kind) for statement in covered_by(newest, stored)]
-    value = proven(tx, newest, snapshot.artifact_key(manifest), snapshot.ArtifactValue, nodes=nodes)
-    if value is None:
-        if covered:
-            raise SaidDiffers(manifest, f"{len(covered)} statements are stored, and the log has none")
-        return
-    if value.count != len(covered):
-        raise SaidDiffers(manifest, f"the log has {value.count} statements, {len(covered)} are stored")
-    if snapshot.statements_value(covered) != value:
-        raise SaidDiffers(manifest, "as many are stored as the log has, and one of them is another or of another kind")
-
-
-def completeness_proof(
-    tx: catalog.Transaction,
-    newest: Snapshot,
-    manifest: Digest,
-    stored: tuple[StoredStatement, ...],
-    *,
-    trust: TrustPolicy,
-) -> str | None:
-    """The text of `evidence/complete.tlog-proof`: which statements are all that was said up to the newest checkpoint, and when.
-
-    `stored` are those of `statements_under`; `trust` says who keeps the log. None where the log says nothing of this manifest.
-    """
-    covered = covered_by(newest, stored)
-    if not covered:
-        return None
-    tree = SqlSnapshot(tx)
-    key = snapshot.artifact_key(manifest)
-    tree.read_path(key)
-    path = prefix_tree.path_to(key, tree.get_node)
-    store = SqlLogStore(tx)
-    store.read_frontier(newest.size + 1)
-    return completeness.render_list(
-        note.Proof(index=newest.size, hashes=newest.hashes, checkpoint_text=newest.checkpoint),
-        newest.leaf,
-        path,
-        tuple((statement.digest, statement.logged_kind) for statement in covered),
-        entries=tuple(_entry_proof(store, newest, statement) for statement in covered),
-        earlier=_earlier_checkpoints(tx, store, newest, covered, trust),
-    )
-
-
-def _entry_proof(store: SqlLogStore, newest: Snapshot, statement: StoredStatement) -> completeness.EntryProof:
-    """Where a statement stands in the log.
-
-    Raises:
-        SnapshotMalformed: what stands there is not an event.
-    """
-    assert statement.log_index is not None, "a statement that the checkpoint covers"
-    leaf = read_leaf(store.get_leaf(statement.log_index))
-    if not isinstance(leaf, Event):
-        raise SnapshotMalformed(f"entry {statement.log_index} is not an event")
-    return completeness.EntryProof(
-        index=statement.log_index, leaf=leaf, hashes=_hashes_of(store, newest, statement.log_index)
-    )
-
-
-def _hashes_of(store: SqlLogStore, newest: Snapshot, index: int) -> tuple[str, ...]:
-    """The hashes beside the way from an entry to the root under the newest checkpoint."""
-    store.read_path(index, newest.size + 1)
-    return tuple(node.hex() for node in merkle.inclusion_proof(index, newest.size + 1, store.get_node))
-
-
-def _earlier_checkpoints(
-    tx: catalog.Transaction,
-    store: SqlLogStore,
-    newest: Snapshot,
-    statements: tuple[StoredStatement, ...],
-    trust: TrustPolicy,
-) -> tuple[completeness.EarlierCheckpoint, ...]:
-    """The first checkpoint over each statement, where somebody else than the statement's signer keeps the log.
-
-    Only then is its date more than the signer's own word, and most registries have one person for both.
-    """
-    keepers = {key.person for key in trust.keys if key.role == "log"}
-    texts = {}
-    for statement in statements:
-        assert statement.log_index is not None, "a statement that the checkpoint covers"
-        if keepers <= {trust.person_of(statement.key_id)}:
-            continue
-        text = catalog.first_checkpoint_over(tx, statement.log_index)
-        if text is not None:
-            texts[note.read_unverified(text)[1]] = text
-    earlier = (_earlier(store, newest, size, text) for size, text in sorted(texts.items()) if size <= newest.size)
-    return tuple(checkpoint for checkpoint in earlier if checkpoint is not None)
-
-
-def _earlier(store: SqlLogStore, newest: Snapshot, size: int, text: str) -> completeness.EarlierCheckpoint | None:
-    """A checkpoint with the snapshot under it; None for one of the first release, which had no snapshots."""
-    leaf = read_leaf(store.get_leaf(size - 1))
-    if not isinstance(leaf, LogSnapshot):
-        return None
-    consistency = merkle.consistency_proof(size, newest.size + 1, store.get_node)
-    return completeness.EarlierCheckpoint(
-        text=text,
-        leaf=leaf,
-        hashes=_hashes_of(store, newest, size - 1),
-        consistency=tuple(node.hex() for node in consistency),
-    )
-
-
 def covered_by(newest: Snapshot, stored: tuple[_Said, ...]) -> tuple[_Said, ...]:
     """The statements that are not pending."""
     return tuple(
         statement for statement in stored if statement.log_index is not None and statement.log_index < newest.size
     )
-
-
-# --- versions ---
-
-
-def require_logged(
-    tx: catalog.Transaction, newest: Snapshot, version: Version, *, nodes: TreeNodes | None = None
-) -> None:
-    """Raise unless the log gives a version its name and number; one whose entry is behind the newest checkpoint is pending.
-
-    Raises:
-        VersionsDiffer: it was renumbered, exchanged, or no entry registers it.
-    """
-    key = snapshot.version_key(version.name, version.number)
-    value = proven(tx, newest, key, snapshot.VersionValue, nodes=nodes)
-    if value is None:
-        _require_pending(tx, newest, version)
-    elif (value.manifest, value.entry) != (version.manifest_digest, version.log_index):
-        raise VersionsDiffer(
-            version.name,
-            f"entry {value.entry} registers {value.manifest} as {version.label}, the catalogue has another",
-        )
-
-
-def _require_pending(tx: catalog.Transaction, newest: Snapshot, version: Version) -> None:
-    """Raise unless an entry behind the newest checkpoint registers the artifact of a version that the snapshot does not have."""
-    unregistered = VersionsDiffer(version.name, f"{version.label} is in the catalogue, and no entry registers it")
-    if version.log_index <= newest.size:
-        raise unregistered
-    try:
-        leaf = read_leaf(SqlLogStore(tx).get_leaf(version.log_index))
-    except merkle.NotInLog as error:
-        raise unregistered from error
-    if not isinstance(leaf, Event) or (leaf.kind, leaf.subject) != ("registration", version.manifest_digest):
-        raise unregistered
-
-
-def is_logged(tx: catalog.Transaction, newest: Snapshot, name: str, number: int) -> bool:
-    """Whether the snapshot has a version of that name and number."""
-    return proven(tx, newest, snapshot.version_key(name, number), snapshot.VersionValue) is not None
-
-
-def newest_number(
-    tx: catalog.Transaction, newest: Snapshot, name: str, *, nodes: TreeNodes | None = None
-) -> int | None:
-    """How many versions a name has under the snapshot; None if none is registered."""
-    value = proven(tx, newest, snapshot.name_key(name), snapshot.NameValue, nodes=nodes)
-    return None if value is None else value.versions
-
-
-def alias_target(
-    tx: catalog.Transaction, newest: Snapshot, name: str, alias: str, *, nodes: TreeNodes | None = None
-) -> snapshot.AliasValue | None:
-    """Where an alias points under the snapshot; None if it never pointed anywhere or was taken away."""
-    value = proven(tx, newest, snapshot.alias_key(name, alias), snapshot.AliasValue, nodes=nodes)
-    return None if value is None or value.manifest is None else value

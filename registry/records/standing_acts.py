@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import require_may_say
-from peft_registry.registry.records.snapshots import SaidDiffers, Snapshot, covered_by, statements_under
+from peft_registry.registry.records.snapshots import covered_by
+from peft_registry.registry.records.views import SaidDiffers, View
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.trust import public_keys
 from peft_registry.schemas.errors import KnownError
@@ -14,29 +14,21 @@ from peft_registry.schemas.statement import StatementKind, StoredStatement
 
 
 def standing_acts(
-    registry: Registry,
-    tx: Transaction,
-    newest: Snapshot | None,
-    subject: Digest,
-    kind: StatementKind,
-    *,
-    taken_back_by: str,
+    view: View, subject: Digest, kind: StatementKind, *, taken_back_by: str
 ) -> tuple[StoredStatement, ...]:
     """The acts of a kind about a digest that stand, in the order of the log.
 
     Args:
-        registry: whose trust file says who may.
-        tx: reads the statements.
-        newest: the snapshot that they are held against.
+        view: reads the statements; the trust file of its registry says who may.
         subject: what the acts are about.
         kind: of the acts.
         taken_back_by: the field of the predicate that is true where an act takes back all before it.
 
     Raises:
-        SaidDiffers, PathRejected: as `statements_under`; and a covered act is another text than was logged.
+        SaidDiffers, PathRejected: as `View.statements`; and a covered act is another text than was logged.
     """
     standing: tuple[StoredStatement, ...] = ()
-    for act in _acts(registry, tx, newest, subject, kind, taken_back_by=taken_back_by):
+    for act in _acts(view, subject, kind, taken_back_by=taken_back_by):
         if not act.takes_back:
             # one that no checkpoint covers yet counts already: waiting would let out what must not get out
             standing = (*standing, act.entry)
@@ -45,21 +37,13 @@ def standing_acts(
     return standing
 
 
-def is_being_taken_back(
-    registry: Registry,
-    tx: Transaction,
-    newest: Snapshot | None,
-    subject: Digest,
-    kind: StatementKind,
-    *,
-    taken_back_by: str,
-) -> bool:
+def is_being_taken_back(view: View, subject: Digest, kind: StatementKind, *, taken_back_by: str) -> bool:
     """Whether what takes all that stands back is signed, and waits for a checkpoint; the arguments are those of `standing_acts`.
 
     Raises:
         SaidDiffers, PathRejected: as `standing_acts`.
     """
-    acts = _acts(registry, tx, newest, subject, kind, taken_back_by=taken_back_by)
+    acts = _acts(view, subject, kind, taken_back_by=taken_back_by)
     return bool(acts) and acts[-1].takes_back and not acts[-1].is_covered
 
 
@@ -72,21 +56,14 @@ class _Act:
     is_covered: bool
 
 
-def _acts(
-    registry: Registry,
-    tx: Transaction,
-    newest: Snapshot | None,
-    subject: Digest,
-    kind: StatementKind,
-    *,
-    taken_back_by: str,
-) -> tuple[_Act, ...]:
+def _acts(view: View, subject: Digest, kind: StatementKind, *, taken_back_by: str) -> tuple[_Act, ...]:
     """The acts of a kind about a digest of those who may, in the order of the log.
 
     Raises:
         SaidDiffers, PathRejected: as `standing_acts`.
     """
-    said = statements_under(tx, newest, subject)
+    newest = view.newest
+    said = view.statements(subject)
     for entry in said if newest is None else covered_by(newest, said):
         if entry.kind == kind:
             _require_unaltered(subject, entry)
@@ -98,7 +75,7 @@ def _acts(
         is_covered = entry in covered
         takes_back = entry.statement.predicate.get(taken_back_by) is True
         # of those that a checkpoint covers, what forbids counts whoever signed it, and what takes back only from a key that may
-        counts = (not takes_back or _may_say(registry, entry)) if is_covered else _is_signed(registry, entry)
+        counts = (not takes_back or _may_say(view.registry, entry)) if is_covered else _is_signed(view.registry, entry)
         if counts:
             acts.append(_Act(entry, takes_back, is_covered))
     return tuple(acts)

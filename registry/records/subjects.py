@@ -7,8 +7,9 @@ from peft_registry.registry.database.catalog import graph
 from peft_registry.registry.database.catalog.versions import VersionUnknown
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.recalls import key_as_source
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.sources import key_as_source
+from peft_registry.registry.records.views import View
 from peft_registry.schemas.errors import InputRefused, NotFound
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.version import Version
@@ -95,19 +96,17 @@ def subject_of_lineage(registry: Registry, text: str) -> Subject:
     return subject
 
 
-def versions_from(
-    registry: Registry, tx: Transaction, subject: Subject, *, limit: int, depth: int | None = None
-) -> graph.Below:
+def versions_from(view: View, subject: Subject, *, limit: int, depth: int | None = None) -> graph.Below:
     """The versions of a subject and of what was made from it, at most `depth` steps away; of a key, from what it registered.
 
     The same weights may be registered under several manifests of bases; each of them counts.
     """
     if subject.is_key:
-        return graph.versions_below(tx, (), limit=limit, depth=depth, registered_by=subject.digest.hex)
-    starts = sources_meant(tx, subject)
-    if depth is None and registry.database.is_current:  # an earlier release wrote no rows of sources
-        return graph.versions_of_sources(tx, starts, limit=limit)
-    return graph.versions_below(tx, starts, limit=limit, depth=depth)
+        return graph.versions_below(view.tx, (), limit=limit, depth=depth, registered_by=subject.digest.hex)
+    starts = sources_meant(view.tx, subject)
+    if depth is None and view.registry.database.is_current:  # an earlier release wrote no rows of sources
+        return graph.versions_of_sources(view.tx, starts, limit=limit)
+    return graph.versions_below(view.tx, starts, limit=limit, depth=depth)
 
 
 def sources_meant(tx: Transaction, subject: Subject) -> tuple[Digest, ...]:

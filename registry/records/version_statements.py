@@ -22,7 +22,7 @@ from peft_registry.registry.records.record_histories import (
     SignerOf,
 )
 from peft_registry.registry.records.record_inputs import NOTHING_ELSEWHERE, Elsewhere
-from peft_registry.registry.records.snapshots import VersionsDiffer
+from peft_registry.registry.records.views import VersionsDiffer
 from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.statement import AliasPredicate, StoredStatement
 from peft_registry.schemas.version import Version

@@ -23,9 +23,9 @@ from peft_registry.registry.identity.manifests import MANIFEST_MAX_BYTES
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.records.checkpoints import (
     open_epoch,
-    problems_behind,
+    pending_problems,
     publish_checkpoint,
-    restored_snapshot,
+    restored_view,
 )
 from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.signing.rotation import next_draft
@@ -199,7 +199,7 @@ def _find_loss(registry: Registry, against: tuple[str, ...], observe: Observe) -
         size, root = store.size(), log.current_root(store)
         newest_time = read_leaf(store.get_leaf(size - 1)).at if size else None
         surviving = [(_DATABASE, text) for _, text in catalog.every_checkpoint(tx)]
-        for problem in problems_behind(registry, tx, restored_snapshot(registry, tx)):
+        for problem in pending_problems(restored_view(registry, tx)):
             raise problem.error
     surviving += registry.remembered_checkpoints()
     surviving += [("the checkpoint that was given", text) for text in against]

@@ -10,6 +10,7 @@ from peft_registry.registry.disk.release import tool_version
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.signed_records import is_announced
+from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.statements import (
     Saying,
@@ -60,11 +61,11 @@ def announce_edition(registry: Registry, signer: Signer) -> bool:
         return False
     predicate = edition_predicate(edition, nonce=registry.nonce())
     subject = edition_subject(edition.name)
-    with registry.database.read() as tx:
-        require_sayable(registry, tx, subject, Saying("edition", predicate, signer))
+    with view_of(registry) as view:
+        require_sayable(view, subject, Saying("edition", predicate, signer))
     signed = sign_statement(subject, "edition", predicate, signer)
     with registry.database.write() as tx:
-        at = sayable_at(registry, tx, signed.key_id, (PREDICATE_TYPES["edition"],))
+        at = sayable_at(View(registry, tx), signed.key_id, (PREDICATE_TYPES["edition"],))
         record_statement(tx, subject, signed, at=at)
     publish_checkpoint(registry)
     return True

@@ -5,13 +5,12 @@ holder of the log key, and is a contradiction to whoever reads the alias.
 """
 
 from peft_registry.registry.database import catalog
-from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.bindings import Binding, binding_of, bound_by
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.snapshots import snapshot_if_trusted
+from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.gate import ReadPolicy, bound_policy
 from peft_registry.registry.use_cases.statements import (
@@ -148,15 +147,16 @@ def bind_alias(
         "reason": reason,
         "nonce": registry.nonce(),
     }
-    with registry.database.read() as tx:
-        require_sayable(registry, tx, guarded.subject, Saying("gate", predicate, signer))
-        _require_needed(registry, tx, guarded, policy)
+    with view_of(registry) as view:
+        require_sayable(view, guarded.subject, Saying("gate", predicate, signer))
+        _require_needed(view, guarded, policy)
     signed = sign_statement(guarded.subject, "gate", predicate, signer)
     if policy is not None:
         registry.store.put_bytes(policy.data)  # young objects are no garbage, so no lease is needed for this long
     with registry.database.write() as tx:
-        at = sayable_at(registry, tx, signed.key_id, (PREDICATE_TYPES["gate"],))
-        before = _require_needed(registry, tx, guarded, policy)
+        view = View(registry, tx)
+        at = sayable_at(view, signed.key_id, (PREDICATE_TYPES["gate"],))
+        before = _require_needed(view, guarded, policy)
         record_statement(tx, guarded.subject, signed, at=at)
         for version in catalog.versions_with_alias(tx, guarded.alias, name=guarded.name):
             # what MLflow shows of it says how its gate stands
@@ -181,24 +181,23 @@ def bind_alias(
     )
 
 
-def _require_needed(registry: Registry, tx: Transaction, guarded: Guarded, policy: ReadPolicy | None) -> Binding | None:
+def _require_needed(view: View, guarded: Guarded, policy: ReadPolicy | None) -> Binding | None:
     """The binding that stands now, which the new statement changes.
 
     Raises:
         AlreadyBound, NotBound: it would change nothing.
     """
-    newest = snapshot_if_trusted(registry, tx)
-    standing = bound_by(registry, tx, newest, guarded.name, guarded.alias)
+    standing = bound_by(view, guarded.name, guarded.alias)
     if standing is not None and policy is not None and standing.policy == policy.digest:
         raise AlreadyBound(guarded.text, standing.because)
     if standing is None and policy is None:
-        raise NotBound(guarded.text, _why_unbound(registry, tx, guarded))
+        raise NotBound(guarded.text, _why_unbound(view, guarded))
     return standing
 
 
-def _why_unbound(registry: Registry, tx: Transaction, guarded: Guarded) -> str:
+def _why_unbound(view: View, guarded: Guarded) -> str:
     if guarded.name is not None:
-        of_all = bound_by(registry, tx, snapshot_if_trusted(registry, tx), None, guarded.alias)
+        of_all = bound_by(view, None, guarded.alias)
         if of_all is not None:
             return f"its own binding does not exist, and {of_all.because}"
     return "nobody whose role may has bound it, or it was ended since"

@@ -21,6 +21,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.rare_collections import rare_collections
 from peft_registry.registry.records.snapshots import CheckpointsRemoved
+from peft_registry.registry.records.views import View
 from peft_registry.registry.transparency import note
 from peft_registry.registry.transparency.epochs import (
     EpochNotOpened,
@@ -83,7 +84,7 @@ def check_log(registry: Registry, *, against: Iterable[str] = (), observe: Obser
         compare_snapshot(replay, tx)
         compare_projection(replay, tx)
         compare_artifacts(replay, tx, observe)
-        for place, wrong in facet_contradictions(registry, tx):
+        for place, wrong in facet_contradictions(View(registry, tx)):
             replay.findings.contradict(place, wrong)
         _compare_sizes(replay, recorded)
         _compare_epochs(replay)

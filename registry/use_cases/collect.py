@@ -15,13 +15,13 @@ from datetime import date, datetime, timedelta
 from peft_registry.registry.compliance.retention import kept_because
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.database import catalog
-from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import statement_of_entry
 from peft_registry.registry.records.holds import STORED, Hold, OnHold, every_hold, files_of
 from peft_registry.registry.records.signed_records import records_of, signed_statements
-from peft_registry.registry.records.snapshots import proven_leaves, read_leaf, snapshot_if_trusted
+from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.records.subjects import DigestUnknown, Subject, subject_named
+from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.oms import BUNDLE_MAX_BYTES, parse_bundle
 from peft_registry.registry.storage.interface import ObjectInfo
 from peft_registry.schemas.document import Frozen
@@ -107,9 +107,9 @@ def collect(registry: Registry, references: Sequence[str] = (), *, dry_run: bool
     for digest in named:
         if digest not in stored:
             raise DigestUnknown(digest)
-    with registry.database.read() as tx:
-        garbage = _garbage_among(registry, tx, stored, named)
-        needed = _named_in_the_log(registry, tx, garbage)
+    with view_of(registry) as view:
+        garbage = _garbage_among(view, stored, named)
+        needed = _named_in_the_log(view, garbage)
     removed: list[ObjectInfo] = []
     kept = [
         SparedObject(digest=info.digest, size=info.size, because=_FORGOTTEN)
@@ -122,7 +122,7 @@ def collect(registry: Registry, references: Sequence[str] = (), *, dry_run: bool
     at_once = len(garbage) if named else _AT_ONCE
     for start in range(0, len(garbage), at_once):
         with registry.database.read() if dry_run else registry.database.write() as tx:
-            gone, stays = _sort(registry, tx, garbage, slice(start, start + at_once), is_named=bool(named))
+            gone, stays = _sort(View(registry, tx), garbage, slice(start, start + at_once), is_named=bool(named))
             for info in () if dry_run else gone:
                 registry.store.delete(info.digest)
         removed += gone
@@ -144,8 +144,8 @@ def _garbage_named(registry: Registry, reference: str) -> Digest:
         subject = subject_named(registry, reference)
     except DigestUnknown as error:
         return error.digest
-    with registry.database.read() as tx:
-        _require_not_on_hold(registry, tx, subject)
+    with view_of(registry) as view:
+        _require_not_on_hold(view, subject)
     raise StillRegistered(subject.name, _retention(registry, subject))
 
 
@@ -171,48 +171,48 @@ def _moved_aliases(registry: Registry, version: Version) -> tuple[str, ...]:
     return tuple(dict.fromkeys(move.alias for move in moves if move.name == version.name and not move.removed))
 
 
-def _require_not_on_hold(registry: Registry, tx: Transaction, subject: Subject) -> None:
-    hold = every_hold(registry, tx).keeping(registry, tx, subject.digest)
+def _require_not_on_hold(view: View, subject: Subject) -> None:
+    hold = every_hold(view).keeping(view, subject.digest)
     if hold is not None:
         raise OnHold(subject.name, hold.source.name, hold.digest, hold.because)
 
 
-def _garbage_among(
-    registry: Registry, tx: Transaction, stored: dict[Digest, ObjectInfo], named: Sequence[Digest]
-) -> list[ObjectInfo]:
+def _garbage_among(view: View, stored: dict[Digest, ObjectInfo], named: Sequence[Digest]) -> list[ObjectInfo]:
     """What nothing recorded points to, in the order of digests; of what is named each has to be."""
-    referenced = frozenset(catalog.referenced_objects(tx))
+    referenced = frozenset(catalog.referenced_objects(view.tx))
     for digest in named:
         if digest in referenced:
             subject = Subject(digest, f"{STORED} {digest.short}")
-            _require_not_on_hold(registry, tx, subject)
+            _require_not_on_hold(view, subject)
             raise StillRegistered(subject.name, "a registered version needs it, and a version is not deleted")
     return [info for digest, info in sorted(stored.items()) if digest not in referenced]
 
 
-def _named_in_the_log(registry: Registry, tx: Transaction, garbage: Sequence[ObjectInfo]) -> frozenset[Digest]:
+def _named_in_the_log(view: View, garbage: Sequence[ObjectInfo]) -> frozenset[Digest]:
     """What of the garbage a signed manifest or statement in the log names."""
     wanted = {str(info.digest): info.digest for info in garbage}
-    wanted |= {str(signed): info.digest for info in garbage if (signed := _signed_payload(registry, info)) is not None}
+    wanted |= {
+        str(signed): info.digest for info in garbage if (signed := _signed_payload(view.registry, info)) is not None
+    }
     needed: set[Digest] = set()
     if not wanted:
         return frozenset()
-    for text in _signed_texts(registry, tx):
+    for text in _signed_texts(view):
         needed |= {wanted[digest] for digest in _DIGEST.findall(text) if digest in wanted}
     return frozenset(needed)
 
 
-def _signed_texts(registry: Registry, tx: Transaction) -> Iterator[str]:
+def _signed_texts(view: View) -> Iterator[str]:
     """The manifest of each registration in the log, and what every statement says that belongs to an artifact."""
-    with closing(proven_leaves(tx, snapshot_if_trusted(registry, tx))) as leaves:
+    with closing(view.leaves()) as leaves:
         for index, data in leaves:
             leaf = read_leaf(data)
             if not isinstance(leaf, Event) or leaf.says in _NAMES_NOTHING_KEPT:
                 continue
             if leaf.kind == "registration":
                 yield f"{leaf.subject}"
-                yield registry.store.read_bytes(leaf.subject).decode("utf-8", "replace")
-            yield json.dumps(statement_of_entry(tx, index, leaf).statement.predicate)
+                yield view.registry.store.read_bytes(leaf.subject).decode("utf-8", "replace")
+            yield json.dumps(statement_of_entry(view.tx, index, leaf).statement.predicate)
 
 
 def _signed_payload(registry: Registry, info: ObjectInfo) -> Digest | None:
@@ -229,17 +229,19 @@ def _signed_payload(registry: Registry, info: ObjectInfo) -> Digest | None:
 
 
 def _sort(
-    registry: Registry, tx: Transaction, garbage: Sequence[ObjectInfo], part: slice, *, is_named: bool
+    view: View, garbage: Sequence[ObjectInfo], part: slice, *, is_named: bool
 ) -> tuple[list[ObjectInfo], list[SparedObject]]:
     """What of a part may be removed, and what is kept, as everything is recorded in this transaction."""
-    referenced = frozenset(catalog.referenced_objects(tx))  # what was registered since it was listed is not garbage
-    leased = catalog.leased(tx, registry.clock())
-    on_hold = _on_hold(registry, tx, garbage)
+    referenced = frozenset(
+        catalog.referenced_objects(view.tx)
+    )  # what was registered since it was listed is not garbage
+    leased = catalog.leased(view.tx, view.registry.clock())
+    on_hold = _on_hold(view, garbage)
     gone: list[ObjectInfo] = []
     kept: list[SparedObject] = []
     for info in (info for info in garbage[part] if info.digest not in referenced):
         hold = on_hold.get(info.digest)
-        not_yet = _why_not_yet(registry, info, is_leased=info.digest in leased)
+        not_yet = _why_not_yet(view.registry, info, is_leased=info.digest in leased)
         if is_named and hold is not None:
             raise OnHold(f"{STORED} {info.digest.short}", hold.source.name, hold.digest, hold.because)
         if is_named and not_yet:
@@ -252,14 +254,14 @@ def _sort(
     return gone, kept
 
 
-def _on_hold(registry: Registry, tx: Transaction, garbage: Sequence[ObjectInfo]) -> dict[Digest, Hold]:
+def _on_hold(view: View, garbage: Sequence[ObjectInfo]) -> dict[Digest, Hold]:
     """What of the garbage a hold keeps: of an artifact that was made from what is on hold, its files too."""
-    holds = every_hold(registry, tx)
+    holds = every_hold(view)
     on_hold: dict[Digest, Hold] = {}
     for info in garbage:
-        hold = holds.keeping(registry, tx, info.digest)
+        hold = holds.keeping(view, info.digest)
         if hold is not None:
-            on_hold |= dict.fromkeys((info.digest, *files_of(registry, info.digest)), hold)
+            on_hold |= dict.fromkeys((info.digest, *files_of(view.registry, info.digest)), hold)
     return on_hold
 
 

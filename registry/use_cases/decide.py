@@ -32,6 +32,7 @@ from peft_registry.registry.records.signed_records import (
 )
 from peft_registry.registry.records.standing_acts import person_of
 from peft_registry.registry.records.version_statements import VersionStatements
+from peft_registry.registry.records.views import view_of
 from peft_registry.registry.records.waiting_answers import records_since, waiting_answers
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.trust import UnlistedKey
@@ -244,9 +245,9 @@ def decide(registry: Registry, version: Version, file: Path, signer: Signer, *, 
         RevokedKey, KeyLacksRole, AnsweringKeyUnlisted, ExpiredKey: whoever reads the answers would not rely on this key.
     """
     types = (PREDICATE_TYPES["answers"],)
-    with registry.database.read() as tx:
+    with view_of(registry) as view:
         try:
-            at = sayable_at(registry, tx, signer.public.key_id, types)
+            at = sayable_at(view, signer.public.key_id, types)
         except UnlistedKey as error:
             raise AnsweringKeyUnlisted(error.subject, error.tried, error.key_id) from error
     key = registry.read_trust(at=at).key(signer.public.key_id)

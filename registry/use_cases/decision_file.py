@@ -3,7 +3,7 @@
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.signed_records import signed_statements
-from peft_registry.registry.records.snapshots import snapshot_if_trusted
+from peft_registry.registry.records.views import view_of
 from peft_registry.registry.reports.decision_file import decision_text
 from peft_registry.registry.reports.pages import Table
 from peft_registry.registry.transparency import note
@@ -29,8 +29,8 @@ def decision_file(registry: Registry, version: Version) -> bytes | None:
         tables = decision_tables(registry, signed_version(registry, version), None)
     except KnownError as error:
         tables = (Table(title="Not gathered", head=(), rows=(), empty=f"{error.what}: {error.why}."),)
-    with registry.database.read() as tx:
-        newest = snapshot_if_trusted(registry, tx)
+    with view_of(registry) as view:
+        newest = view.newest
     root = None if newest is None else note.read_unverified(newest.checkpoint)[2].hex()
     return decision_text(
         version.label,

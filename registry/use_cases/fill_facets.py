@@ -10,6 +10,7 @@ from peft_registry.registry.records.facets import FACETS_FORM, RECALLED, facets_
 from peft_registry.registry.records.recalls import EVER_RECALLED, ever_recalled
 from peft_registry.registry.records.signed_records import signed_statements
 from peft_registry.registry.records.stored_manifests import manifest_in
+from peft_registry.registry.records.views import View
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.facets import Facet
 from peft_registry.schemas.identity import Digest
@@ -19,13 +20,13 @@ from peft_registry.schemas.version import Version
 _VERSIONS_AT_ONCE = 1000
 
 
-def renew_facets(registry: Registry, tx: Transaction, subject: Digest) -> None:
-    """Let every version of an artifact be found by what stands about it in this transaction."""
-    versions = catalog.version_by_digest(tx, subject)
+def renew_facets(view: View, subject: Digest) -> None:
+    """Let every version of an artifact be found by what stands about it in the transaction of a view, which writes."""
+    versions = catalog.version_by_digest(view.tx, subject)
     if versions:
-        statements = recorded_statements(tx, subject)
+        statements = recorded_statements(view.tx, subject)
         for version in versions:
-            _replace(registry, tx, version, statements)
+            _replace(view, version, statements)
 
 
 def fill_facets(registry: Registry) -> int:
@@ -44,7 +45,7 @@ def fill_facets(registry: Registry) -> int:
         while True:
             page = catalog.list_versions(tx, after=after, limit=_VERSIONS_AT_ONCE)
             for version in page.versions:
-                _replace(registry, tx, version, _signed(registry, version.manifest_digest))
+                _replace(View(registry, tx), version, _signed(registry, version.manifest_digest))
             filled += len(page.versions)
             after = page.next
             if after is None:
@@ -53,12 +54,13 @@ def fill_facets(registry: Registry) -> int:
     return filled
 
 
-def facet_contradictions(registry: Registry, tx: Transaction) -> Iterator[tuple[str, str]]:
+def facet_contradictions(view: View) -> Iterator[tuple[str, str]]:
     """The versions whose rows are not what was signed about them, each with the first thing that is wrong.
 
     Nothing is said of rows of an earlier release, by which nothing is found before an upgrade, nor of a version whose manifest or
     statements cannot be read, which whoever reads them says.
     """
+    tx = view.tx
     if catalog.meta(tx, FACETS_FORM) not in (None, facets_form()):
         return
     if catalog.any_statement(tx, "recall") and catalog.meta(tx, EVER_RECALLED) is None:
@@ -68,7 +70,7 @@ def facet_contradictions(registry: Registry, tx: Transaction) -> Iterator[tuple[
         some = versions[start : start + _VERSIONS_AT_ONCE]
         rows = catalog.facet_rows_of(tx, [(version.name, version.number) for version in some])
         for version in some:
-            facets = _facets_of(registry, tx, version)
+            facets = _facets_of(view, version)
             if facets is None:
                 continue
             signed = set(facets)
@@ -81,9 +83,9 @@ def facet_contradictions(registry: Registry, tx: Transaction) -> Iterator[tuple[
                 yield f"{version.name}:{version.number}", f"found by {facet.name}={facet.value}: this {holds}"
 
 
-def _facets_of(registry: Registry, tx: Transaction, version: catalog.NumberedVersion) -> tuple[Facet, ...] | None:
+def _facets_of(view: View, version: catalog.NumberedVersion) -> tuple[Facet, ...] | None:
     """What a version is found by; None where its manifest or what was said about it cannot be read."""
-    manifest = manifest_in(registry, version.manifest)
+    manifest = manifest_in(view.registry, version.manifest)
     if manifest is None:
         return None
     try:
@@ -91,15 +93,15 @@ def _facets_of(registry: Registry, tx: Transaction, version: catalog.NumberedVer
             manifest,
             name=version.name,
             key_id=version.key_id,
-            statements=catalog.statements_of(tx, subject=version.manifest),
-            ever_recalled=ever_recalled(registry, tx, version.manifest),
+            statements=catalog.statements_of(view.tx, subject=version.manifest),
+            ever_recalled=ever_recalled(view, version.manifest),
         )
     except KnownError:  # not what was signed, which whoever follows the entries says
         return None
 
 
-def _replace(registry: Registry, tx: Transaction, version: Version, statements: tuple[StoredStatement, ...]) -> None:
-    manifest = manifest_in(registry, version.manifest_digest)
+def _replace(view: View, version: Version, statements: tuple[StoredStatement, ...]) -> None:
+    manifest = manifest_in(view.registry, version.manifest_digest)
     if manifest is None:
         return
     facets = facets_said(
@@ -107,9 +109,9 @@ def _replace(registry: Registry, tx: Transaction, version: Version, statements: 
         name=version.name,
         key_id=version.key_id,
         statements=statements,
-        ever_recalled=ever_recalled(registry, tx, version.manifest_digest),
+        ever_recalled=ever_recalled(view, version.manifest_digest),
     )
-    catalog.replace_facets(tx, (version.name, version.number), registered_at=version.registered_at, facets=facets)
+    catalog.replace_facets(view.tx, (version.name, version.number), registered_at=version.registered_at, facets=facets)
 
 
 def recorded_statements(tx: Transaction, subject: Digest) -> tuple[StoredStatement, ...]:

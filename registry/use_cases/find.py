@@ -23,7 +23,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.facets import FACETS_FORM, UNKNOWN, facets_form, facets_of, facets_said
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import read_statements_ahead, signed_statements
-from peft_registry.registry.records.snapshots import VersionsDiffer
+from peft_registry.registry.records.views import VersionsDiffer
 from peft_registry.registry.signing.keys import key_id_named
 from peft_registry.registry.use_cases.facets_today import facets_today, meets_today
 from peft_registry.registry.verification.signed_versions import signed_manifest, signed_versions

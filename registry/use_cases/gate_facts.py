@@ -31,6 +31,7 @@ from peft_registry.registry.records.evaluations import judged_now, newest_of_eac
 from peft_registry.registry.records.recalls import recall_texts
 from peft_registry.registry.records.signed_records import Records, records_of, require_derived
 from peft_registry.registry.records.standing_acts import person_behind
+from peft_registry.registry.records.views import view_of
 from peft_registry.registry.storage.interface import ObjectMissing
 from peft_registry.registry.use_cases.statements import entry_time
 from peft_registry.schemas.acts import ApprovalPredicate, WaiverPredicate
@@ -109,8 +110,8 @@ def _now(registry: Registry) -> Timestamp:
 
     It is the clock's, and never before the newest entry of the log: a clock that was set back lets no waiver count again.
     """
-    with registry.database.read() as tx:
-        return entry_time(registry, tx)
+    with view_of(registry) as view:
+        return entry_time(view)
 
 
 def _suites(

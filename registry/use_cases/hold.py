@@ -3,15 +3,14 @@
 from datetime import date
 
 from peft_registry.registry.database import catalog
-from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
 from peft_registry.registry.records.holds import STORED, Hold, every_hold, hold_of
-from peft_registry.registry.records.recalls import Source
-from peft_registry.registry.records.snapshots import snapshot_if_trusted
+from peft_registry.registry.records.sources import Source
 from peft_registry.registry.records.standing_acts import is_being_taken_back
 from peft_registry.registry.records.subjects import DigestUnknown, Subject, subject_named
+from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.statements import (
     Saying,
@@ -111,16 +110,17 @@ def _sign(
     subject = _subject(registry, reference)
     predicate = {"reason": reason, "until": until, "released": released, "nonce": registry.nonce()}
     saying = Saying("hold", predicate, signer)
-    with registry.database.read() as tx:
-        require_sayable(registry, tx, subject.digest, saying)
-        _require_needed(registry, tx, subject, until=until, released=released)
+    with view_of(registry) as view:
+        require_sayable(view, subject.digest, saying)
+        _require_needed(view, subject, until=until, released=released)
     signed = sign_statement(subject.digest, "hold", predicate, signer)
     with registry.database.write() as tx:
         # what deletes has this lock too: either it was deleted before, or it will find the hold
         if subject.name == STORED and not registry.store.has(subject.digest):
             raise DigestUnknown(subject.digest)
-        _require_needed(registry, tx, subject, until=until, released=released)
-        at = sayable_at(registry, tx, signed.key_id, (PREDICATE_TYPES["hold"],))
+        view = View(registry, tx)
+        _require_needed(view, subject, until=until, released=released)
+        at = sayable_at(view, signed.key_id, (PREDICATE_TYPES["hold"],))
         index = record_statement(tx, subject.digest, signed, at=at)
         for version in catalog.version_by_digest(tx, subject.digest):
             payload = {"statement": str(signed.digest)}
@@ -128,8 +128,8 @@ def _sign(
     publish_checkpoint(registry)
     keeping: Hold | None = None
     if released:
-        with registry.database.read() as tx:
-            keeping = every_hold(registry, tx).keeping(registry, tx, subject.digest)
+        with view_of(registry) as view:
+            keeping = every_hold(view).keeping(view, subject.digest)
     return HoldChanged(
         subject=subject.digest,
         name=subject.name,
@@ -152,22 +152,14 @@ def _subject(registry: Registry, reference: str) -> Subject:
         return Subject(error.digest, STORED)
 
 
-def _require_needed(
-    registry: Registry, tx: Transaction, subject: Subject, *, until: Timestamp | None, released: bool
-) -> None:
-    standing = hold_of(registry, tx, Source(subject.digest, subject.name))
+def _require_needed(view: View, subject: Subject, *, until: Timestamp | None, released: bool) -> None:
+    standing = hold_of(view, Source(subject.digest, subject.name))
     if released and standing is None:
         raise NotOnHold(subject.name)
     # whoever holds what is being released means it, as of a recall that is being undone
-    if (
-        not released
-        and standing is not None
-        and standing.lasts_beyond(until)
-        and not _is_being_released(registry, tx, subject)
-    ):
+    if not released and standing is not None and standing.lasts_beyond(until) and not _is_being_released(view, subject):
         raise AlreadyOnHold(subject.name, subject.digest, standing.because)
 
 
-def _is_being_released(registry: Registry, tx: Transaction, subject: Subject) -> bool:
-    newest = snapshot_if_trusted(registry, tx)
-    return is_being_taken_back(registry, tx, newest, subject.digest, "hold", taken_back_by="released")
+def _is_being_released(view: View, subject: Subject) -> bool:
+    return is_being_taken_back(view, subject.digest, "hold", taken_back_by="released")

@@ -7,14 +7,13 @@ policy lets it through is asked before (`use_cases/gate.py`), and stands in the 
 from dataclasses import dataclass
 
 from peft_registry.registry.database import catalog
-from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.bindings import binding_in_force, binding_of, require_passed
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.records.references import newest_signed_move
-from peft_registry.registry.records.snapshots import Snapshot, VersionsDiffer, require_logged, snapshot_if_trusted
+from peft_registry.registry.records.views import VersionsDiffer, View, view_of
 from peft_registry.registry.use_cases.statements import record_statement, sayable_at, sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.document import Frozen
@@ -102,16 +101,16 @@ def set_alias(
         require_verified(verify_version(registry, version, look_for_base=False), alias)
         require_not_recalled(registry, version)
     key_id, types = registry.trainer_key.public.key_id, (PREDICATE_TYPES["alias"],)
-    with registry.database.read() as tx:
-        sayable_at(registry, tx, key_id, types)
+    with view_of(registry) as view:
+        sayable_at(view, key_id, types)
     predicate = AliasPredicate(name=version.name, alias=alias, reason=reason, nonce=registry.nonce(), gate=gate)
     signed = sign_statement(version.manifest_digest, "alias", predicate.to_json(), registry.trainer_key)
     with registry.database.write() as tx:
-        now = sayable_at(registry, tx, key_id, types)
+        view = View(registry, tx)
+        now = sayable_at(view, key_id, types)
         # asked again where nobody else writes: whoever binds the alias meanwhile was either first, or comes after this move
-        newest = snapshot_if_trusted(registry, tx)
-        require_passed(binding_in_force(registry, tx, newest, version.name, alias), version.name, alias, gate)
-        before = _pointed_at(registry, tx, newest, version.name, alias)
+        require_passed(binding_in_force(view, version.name, alias), version.name, alias, gate)
+        before = _pointed_at(view, version.name, alias)
         if if_current is not None:
             _require_current(registry, (version.name, alias), before, if_current)
         record_statement(tx, version.manifest_digest, signed, at=now)
@@ -147,20 +146,19 @@ class _Pointed:
     moved_at: Timestamp
 
 
-def _pointed_at(registry: Registry, tx: Transaction, newest: Snapshot | None, name: str, alias: str) -> _Pointed | None:
+def _pointed_at(view: View, name: str, alias: str) -> _Pointed | None:
     """Asked in the transaction that moves the alias. None where it was never moved.
 
     Raises:
         VersionsDiffer, PathRejected, ProofRejected: the catalogue has not what the log has.
     """
-    move = newest_signed_move(registry, tx, newest, name, alias)
+    move = newest_signed_move(view, name, alias)
     if move is None or move.manifest is None:
         return None if move is None else _Pointed(None, move.key_id, move.at)
-    version = catalog.idempotent_version(tx, name=name, manifest_digest=move.manifest)
+    version = catalog.idempotent_version(view.tx, name=name, manifest_digest=move.manifest)
     if version is None:
         raise VersionsDiffer(name, f"entry {move.entry} points {alias} at {move.manifest}, which the catalogue lacks")
-    if newest is not None:
-        require_logged(tx, newest, version)
+    view.require_logged(version)
     return _Pointed(version.number, move.key_id, move.at)
 
 

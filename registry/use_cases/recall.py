@@ -5,8 +5,10 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
 from peft_registry.registry.records.facets import RECALLED
-from peft_registry.registry.records.recalls import EVER_RECALLED, Source, is_being_undone, recall_of, recalls_among
+from peft_registry.registry.records.recalls import EVER_RECALLED, is_being_undone, recall_of, recalls_among
+from peft_registry.registry.records.sources import Source
 from peft_registry.registry.records.subjects import Subject, subject_named, versions_from
+from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.statements import (
     Saying,
@@ -83,14 +85,15 @@ def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, u
     subject = subject_named(registry, reference)
     predicate = {"reason": reason, "undone": undo, "nonce": registry.nonce()}
     saying = Saying("recall", predicate, signer)
-    with registry.database.read() as tx:
-        require_sayable(registry, tx, subject.digest, saying)
+    with view_of(registry) as view:
+        require_sayable(view, subject.digest, saying)
     _require_needed(registry, subject, undo=undo)
     signed = sign_statement(subject.digest, "recall", predicate, signer)
     with registry.database.write() as tx:
-        at = sayable_at(registry, tx, signed.key_id, (PREDICATE_TYPES["recall"],))
+        view = View(registry, tx)
+        at = sayable_at(view, signed.key_id, (PREDICATE_TYPES["recall"],))
         index = record_statement(tx, subject.digest, signed, at=at)
-        below = versions_from(registry, tx, subject, limit=_ALL).first
+        below = versions_from(view, subject, limit=_ALL).first
         twins = () if subject.version is None else catalog.versions_with_weights(tx, subject.version.weights_digest)
         # rows choose what is looked at, and whether a recall stands is found out there: none is taken away when it is undone
         catalog.set_meta(tx, EVER_RECALLED, "yes")

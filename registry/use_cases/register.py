@@ -25,12 +25,13 @@ from peft_registry.registry.records.logged_statements import EntrySigner
 from peft_registry.registry.records.recalls import (
     EVER_RECALLED,
     ever_recalled,
-    own_key,
     recalls_among,
     require_sources_not_recalled,
 )
 from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.registry.records.signed_records import elsewhere
+from peft_registry.registry.records.sources import own_key
+from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.oms import UnsignableListing, parse_bundle, sign_folder_listing
 from peft_registry.registry.storage.interface import CopyMode
@@ -293,10 +294,10 @@ def _signed_types(artifact: NewArtifact) -> tuple[str, ...]:
 
 def _require_sayable(registry: Registry, artifact: NewArtifact, digest: Digest) -> None:
     """Raise unless the trainer key may sign all of it; for what is registered already nothing is signed."""
-    with registry.database.read() as tx:
-        if catalog.idempotent_version(tx, name=artifact.name, manifest_digest=digest) is not None:
+    with view_of(registry) as view:
+        if catalog.idempotent_version(view.tx, name=artifact.name, manifest_digest=digest) is not None:
             return
-        sayable_at(registry, tx, registry.trainer_key.public.key_id, _signed_types(artifact))
+        sayable_at(view, registry.trainer_key.public.key_id, _signed_types(artifact))
     require_sources_not_recalled(registry, artifact.name, [own_key(registry)])
 
 
@@ -358,8 +359,9 @@ def _record(registry: Registry, artifact: NewArtifact, digest: Digest, manifest_
             return existing
         signed = _Signed(digest, manifest_size, Digest.of(signature), (*accompanying, registration))
         # again: it may have taken hours to store the files
-        now = sayable_at(registry, tx, signer.public.key_id, _signed_types(artifact))
-        return _write_rows(registry, tx, artifact, signed, now=now)
+        view = View(registry, tx)
+        now = sayable_at(view, signer.public.key_id, _signed_types(artifact))
+        return _write_rows(view, artifact, signed, now=now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,10 +374,8 @@ class _Signed:
     statements: tuple[SignedStatement, ...]
 
 
-def _write_rows(
-    registry: Registry, tx: catalog.Transaction, artifact: NewArtifact, signed: _Signed, *, now: str
-) -> Version:
-    digest = signed.digest
+def _write_rows(view: View, artifact: NewArtifact, signed: _Signed, *, now: str) -> Version:
+    tx, digest = view.tx, signed.digest
     catalog.insert_artifact(
         tx,
         manifest=artifact.manifest,
@@ -407,7 +407,7 @@ def _write_rows(
             name=artifact.name,
             key_id=signed.statements[-1].key_id,
             statements=recorded_statements(tx, digest),
-            ever_recalled=ever_recalled(registry, tx, digest),
+            ever_recalled=ever_recalled(view, digest),
         ),
     )
     catalog.enqueue(tx, kind="version", subject=digest, version_label=version.label, payload={})

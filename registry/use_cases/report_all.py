@@ -23,6 +23,7 @@ from peft_registry.registry.records.holds import every_hold
 from peft_registry.registry.records.recalls import recall_texts
 from peft_registry.registry.records.signed_records import records_of, version_statements
 from peft_registry.registry.records.version_statements import VersionStatements
+from peft_registry.registry.records.views import view_of
 from peft_registry.registry.reports.whole_registry import (
     Due,
     GatheredLists,
@@ -181,11 +182,11 @@ def _of_trust(trust: TrustPolicy, now: Timestamp) -> Iterator[Due]:
 
 def _of_holds(registry: Registry) -> Iterator[Due]:
     """The end of every hold that has one; nothing refuses a deletion for its sake from then on."""
-    with registry.database.read() as tx:
-        for subject, hold in every_hold(registry, tx).by_subject.items():
+    with view_of(registry) as view:
+        for subject, hold in every_hold(view).by_subject.items():
             if hold.until is None:
                 continue
-            versions = catalog.version_by_digest(tx, subject)
+            versions = catalog.version_by_digest(view.tx, subject)
             about = ", ".join(version.label for version in versions) or f"{hold.source.name} ({subject.short})"
             yield Due(
                 on=hold.until[:10],

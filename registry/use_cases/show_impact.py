@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.recalls import Source, recall_of
+from peft_registry.registry.records.recalls import recall_of
+from peft_registry.registry.records.sources import Source
 from peft_registry.registry.records.subjects import Subject, sources_meant, subject_named, versions_from
+from peft_registry.registry.records.views import view_of
 from peft_registry.registry.verification.made_from import require_made_from
 from peft_registry.registry.verification.signed_versions import signed_versions
 from peft_registry.schemas.document import Frozen
@@ -75,9 +77,9 @@ def describe_impact(registry: Registry, reference: str, *, limit: int, depth: in
         VersionsDiffer, PathRejected, LogForked, LogTruncated: a row says otherwise than what was signed or logged.
     """
     subject = subject_named(registry, reference)
-    with registry.database.read() as tx:
-        below = versions_from(registry, tx, subject, limit=limit + 1, depth=depth)
-        sources = sources_meant(tx, subject)
+    with view_of(registry) as view:
+        below = versions_from(view, subject, limit=limit + 1, depth=depth)
+        sources = sources_meant(view.tx, subject)
     itself = None if subject.version is None else subject.version.label
     made = [version for version in below.first if version.label != itself]
     listed = signed_versions(registry, tuple(made[:limit]))
@@ -103,6 +105,6 @@ def describe_impact(registry: Registry, reference: str, *, limit: int, depth: in
 
 def aliases_reached(registry: Registry, subject: Subject, *, limit: int) -> tuple[tuple[str, ...], int]:
     """The first aliases that point at a version of a subject, or at one that was made from it, and how many there are."""
-    with registry.database.read() as tx:
-        below = versions_from(registry, tx, subject, limit=limit)
+    with view_of(registry) as view:
+        below = versions_from(view, subject, limit=limit)
     return below.aliases, below.alias_count

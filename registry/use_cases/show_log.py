@@ -2,18 +2,12 @@
 
 from dataclasses import dataclass, field
 
-from peft_registry.registry.database.catalog import Transaction, version_by_digest
+from peft_registry.registry.database.catalog import version_by_digest
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import statement_of_entry
-from peft_registry.registry.records.snapshots import (
-    Snapshot,
-    logged_leaf,
-    newest_snapshot,
-    read_leaf,
-    require_logged,
-    snapshot_if_trusted,
-)
+from peft_registry.registry.records.snapshots import newest_snapshot
+from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.transparency import log, note
 from peft_registry.registry.transparency.merkle import NotInLog
 from peft_registry.schemas.document import Frozen
@@ -40,16 +34,15 @@ class EntryShown(Frozen):
 class _Labels:
     """Labels of the versions that artifacts are, each looked up once."""
 
-    tx: Transaction
-    newest: Snapshot | None
+    view: View
     known: dict[Digest, str] = field(default_factory=dict)
 
     def of(self, manifest: Digest) -> str:
         """The label of the first version of an artifact; empty where there is none."""
         if manifest not in self.known:
-            first = next(iter(version_by_digest(self.tx, manifest)), None)
-            if first is not None and self.newest is not None:
-                require_logged(self.tx, self.newest, first)
+            first = next(iter(version_by_digest(self.view.tx, manifest)), None)
+            if first is not None:
+                self.view.require_logged(first)
             self.known[manifest] = "" if first is None else first.label
         return self.known[manifest]
 
@@ -72,17 +65,16 @@ def show_log(registry: Registry, *, limit: int, before: int | None = None) -> Lo
         ProofRejected, LogForked, LogTruncated: an entry is not the one that was signed over.
     """
     persons = {key.key_id: key.person for key in registry.trust.keys}
-    with registry.database.read() as tx:
-        store = SqlLogStore(tx)
-        size = store.size()
-        newest = snapshot_if_trusted(registry, tx)
+    with view_of(registry) as view:
+        tx, newest = view.tx, view.newest
+        size = SqlLogStore(tx).size()
         latest = registry.recorded_checkpoint(tx) if newest is None else newest.checkpoint
         covered = note.read_unverified(latest)[1] if latest else 0
         last = size if before is None else min(before, size)
         entries = []
-        labels = _Labels(tx, newest)
+        labels = _Labels(view)
         for index in range(last - 1, max(last - limit, 0) - 1, -1):
-            leaf = read_leaf(store.get_leaf(index)) if newest is None else logged_leaf(tx, newest, index)
+            leaf = view.leaf(index)
             pending = index >= covered
             if isinstance(leaf, LogSnapshot):
                 entries.append(EntryShown(index=index, kind="snapshot", at=leaf.at, pending=pending))
@@ -125,7 +117,9 @@ def prove_entry(registry: Registry, index: int) -> str:
             raise NotInLog(index, 0)
         newest = newest_snapshot(registry, tx)  # raises where the log is not that of its checkpoint
         if newest is not None and 0 <= index < store.size():
-            logged_leaf(tx, newest, index)  # likewise for the entry: nobody is handed a proof that proves nothing
+            View.under(registry, tx, newest).leaf(
+                index
+            )  # likewise for the entry: nobody is handed a proof that proves nothing
         if not 0 <= index < note.read_unverified(latest)[1]:
             raise NotInLog(index, note.read_unverified(latest)[1])
         return log.prove(store, index, latest, extra=store.get_leaf(index))

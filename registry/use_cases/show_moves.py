@@ -9,7 +9,7 @@ from peft_registry.registry.records.bindings import Binding, binding_in_force
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import signed_statements_of_kind
-from peft_registry.registry.records.snapshots import snapshot_if_trusted
+from peft_registry.registry.records.views import view_of
 from peft_registry.registry.use_cases.gate import gate_by_records
 from peft_registry.registry.verification.signed_versions import signed_version, signed_versions
 from peft_registry.schemas.document import Frozen
@@ -126,13 +126,9 @@ def moves_of(registry: Registry, reference: str) -> tuple[str, tuple[AliasMoveSh
 
 def _noted(registry: Registry, name: str, moves: Sequence[AliasMoveShown]) -> Iterator[AliasMoveShown]:
     last = {move.alias: move for move in moves}
-    with registry.database.read() as tx:
-        newest = snapshot_if_trusted(registry, tx)
-        bound = {alias: binding_in_force(registry, tx, newest, name, alias) for alias in last}
-        before = {
-            move.log_index: binding_in_force(registry, tx, newest, name, move.alias, before=move.log_index)
-            for move in moves
-        }
+    with view_of(registry) as view:
+        bound = {alias: binding_in_force(view, name, alias) for alias in last}
+        before = {move.log_index: binding_in_force(view, name, move.alias, before=move.log_index) for move in moves}
     for move in moves:
         notes = [*_past_binding(move, before[move.log_index], bound[move.alias])]
         if move is last[move.alias] and move.version is not None:

@@ -30,8 +30,10 @@ from peft_registry.registry.records.checkpoints import (
     covered_size,
     pending_problems,
     publish_checkpoint,
+    view_to_sign,
 )
 from peft_registry.registry.records.snapshots import read_leaf
+from peft_registry.registry.records.views import View
 from peft_registry.registry.signing.dsse import Envelope
 from peft_registry.registry.signing.trust import key_status, require_ok
 from peft_registry.registry.transparency import merkle
@@ -134,7 +136,7 @@ def sign_log(registry: Registry) -> SignedLog:
     require_log_key(registry)
     before = covered_size(registry)
     with registry.database.read() as tx:
-        problems = pending_problems(registry, tx)
+        problems = pending_problems(view_to_sign(registry, tx))
         size = SqlLogStore(tx).size()
     if problems:
         refused = tuple(_refused(registry, problem) for problem in problems)
@@ -178,7 +180,7 @@ def reject_entries(registry: Registry, indices: tuple[int, ...], *, reason: str)
         moved = _append_again(tx, entries, rejected, now=now)
         # what was read from a statement that is gone goes with it
         for subject in {entry.statement.subject for entry in entries if entry.statement is not None}:
-            renew_facets(registry, tx, subject)
+            renew_facets(View(registry, tx), subject)
         kept_in = _keep_evidence(
             registry, [entry for entry in entries if entry.index in rejected], reason=reason, person=person, now=now
         )

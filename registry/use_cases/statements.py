@@ -26,6 +26,7 @@ from peft_registry.registry.records.record_checks import answers_as_another
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import record_checks, signed_statements
 from peft_registry.registry.records.stored_manifests import stored_manifest
+from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.trust import KeyLacksRole, UnlistedKey
@@ -158,12 +159,12 @@ def sign_statement(subject: Digest, kind: StatementKind, predicate: dict[str, An
     return SignedStatement(kind, Digest.of(payload), envelope.render(), signer.public.key_id, statement)
 
 
-def entry_time(registry: Registry, tx: Transaction) -> str:
+def entry_time(view: View) -> str:
     """The time of the next entry, RFC 3339: the clock's, and never before the entry that is there; a clock may be set back."""
-    return max(registry.clock(), newest_entry_time(tx) or "")
+    return max(view.registry.clock(), newest_entry_time(view.tx) or "")
 
 
-def sayable_at(registry: Registry, tx: Transaction, key_id: str, predicate_types: Iterable[str]) -> str:
+def sayable_at(view: View, key_id: str, predicate_types: Iterable[str]) -> str:
     """The time of the next entry, RFC 3339, once a key may make statements of these types in it.
 
     Asked before anything is signed, and again in the transaction that records it. The trust file is read anew, and judged at the
@@ -173,8 +174,8 @@ def sayable_at(registry: Registry, tx: Transaction, key_id: str, predicate_types
         TrustExpired, TrustRolledBack: the trust file decides nothing any more.
         RevokedKey, KeyLacksRole, SigningKeyUnlisted, ExpiredKey: whoever reads it would not rely on this signer.
     """
-    entered_at = entry_time(registry, tx)
-    trust = registry.read_trust(at=entered_at)
+    entered_at = entry_time(view)
+    trust = view.registry.read_trust(at=entered_at)
     types = tuple(predicate_types)
     for predicate_type in types:
         try:
@@ -230,8 +231,8 @@ def append_statement(
     """
     registry.require_writable()
     saying = Saying(kind, predicate, signer)
-    with registry.database.read() as tx:
-        require_sayable(registry, tx, subject, saying)
+    with view_of(registry) as view:
+        require_sayable(view, subject, saying)
     _require_answered(registry, subject, saying)
     version = version_named(registry, str(subject))
     _require_in_place(registry, version, kind)
@@ -240,8 +241,9 @@ def append_statement(
         registry.store.put_bytes(data)  # young objects are no garbage, so no lease is needed for this long
     with registry.database.write() as tx:
         if catalog.statement(tx, signed.digest) is None:
-            at = sayable_at(registry, tx, signed.key_id, (PREDICATE_TYPES[kind],))
-            _record_and_mirror(registry, tx, subject, signed, at=at)
+            view = View(registry, tx)
+            at = sayable_at(view, signed.key_id, (PREDICATE_TYPES[kind],))
+            _record_and_mirror(view, subject, signed, at=at)
             for data in evidence:
                 catalog.keep_object(tx, digest=Digest.of(data), subject=subject, role="evidence")
     publish_checkpoint(registry)
@@ -270,23 +272,24 @@ def append_together(
     signed: tuple[SignedStatement, ...] = ()
     said: list[tuple[Digest, Saying]] = []
     with registry.database.write() as tx:
-        at = entry_time(registry, tx)
+        view = View(registry, tx)
+        at = entry_time(view)
         for make in sayings:
             saying = make(signed, at)
             if saying is None:
                 continue
             _require_in_place(registry, version, saying.kind)
-            require_sayable(registry, tx, subject, saying)
+            require_sayable(view, subject, saying)
             _require_answered(registry, subject, saying, together=said, at=at)
             signed = (*signed, sign_statement(subject, saying.kind, saying.predicate, saying.signer))
             said.append((signed[-1].digest, saying))
         for statement in signed:
-            _record_and_mirror(registry, tx, subject, statement, at=at)
+            _record_and_mirror(view, subject, statement, at=at)
     publish_checkpoint(registry)
     return signed
 
 
-def require_sayable(registry: Registry, tx: Transaction, subject: Digest, saying: Saying) -> None:
+def require_sayable(view: View, subject: Digest, saying: Saying) -> None:
     """Raise unless a statement has the form of its kind and its signer may make it now; nothing is signed yet.
 
     Raises:
@@ -294,11 +297,11 @@ def require_sayable(registry: Registry, tx: Transaction, subject: Digest, saying
             `append_statement`.
     """
     _require_form(saying.kind, saying.predicate)
-    require_declarable(registry, subject, saying.kind, saying.predicate)
+    require_declarable(view.registry, subject, saying.kind, saying.predicate)
     require_no_secrets(saying.predicate, what=f"the statement of kind {saying.kind}")
     key_id = saying.signer.public.key_id
-    at = sayable_at(registry, tx, key_id, (PREDICATE_TYPES[saying.kind],))
-    key = registry.read_trust(at=at).key(key_id)
+    at = sayable_at(view, key_id, (PREDICATE_TYPES[saying.kind],))
+    key = view.registry.read_trust(at=at).key(key_id)
     another = answers_as_another(statement_about(subject, saying.kind, saying.predicate), key)
     if another:
         raise KeyLacksRole(key_id, another)
@@ -316,13 +319,12 @@ def _require_in_place(registry: Registry, version: Version, kind: StatementKind)
         raise StatementMisplaced(kind, version.label, reason)
 
 
-def _record_and_mirror(
-    registry: Registry, tx: Transaction, subject: Digest, signed: SignedStatement, *, at: str
-) -> None:
+def _record_and_mirror(view: View, subject: Digest, signed: SignedStatement, *, at: str) -> None:
+    tx = view.tx
     known_as = catalog.require_artifact(tx, manifest_digest=subject)
     record_statement(tx, subject, signed, at=at)
     if signed.kind in KINDS_WITH_FACETS:
-        renew_facets(registry, tx, subject)
+        renew_facets(view, subject)
     # equal bytes may be several versions, and what is said of the artifact speaks of each
     labels = [version.label for version in catalog.version_by_digest(tx, subject)] or [known_as]
     for label in labels:

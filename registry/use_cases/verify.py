@@ -19,14 +19,15 @@ from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.disk.files import scratch_folder
 from peft_registry.registry.disk.hashing import RunDigests
 from peft_registry.registry.homes.base_locations import base_location
-from peft_registry.registry.homes.home import Registry, newest_checkpoints
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.base import BaseFolder, identify_base
 from peft_registry.registry.identity.manifests import listed_tensors, read_manifest
 from peft_registry.registry.identity.weights import Tensor
 from peft_registry.registry.records.record_inputs import NOTHING_ELSEWHERE, Elsewhere
 from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.signed_records import elsewhere
-from peft_registry.registry.records.snapshots import Snapshot, snapshot_if_trusted
+from peft_registry.registry.records.snapshots import Snapshot
+from peft_registry.registry.records.views import view_of
 from peft_registry.registry.transparency import merkle, note
 from peft_registry.registry.transparency.epochs import require_accepted
 from peft_registry.registry.transparency.log import LogForked, check_prefix
@@ -246,8 +247,8 @@ def _known(registry: Registry | None) -> Snapshot | None:
     if registry is None:
         return None
     try:
-        with registry.database.read() as tx:
-            return snapshot_if_trusted(registry, tx)
+        with view_of(registry) as view:
+            return view.newest
     except IntegrityBroken:
         return None
 
@@ -502,7 +503,7 @@ def _require_own(registry: Registry, tx: catalog.Transaction, store: SqlLogStore
         OwnLogDamaged: it does not.
     """
     try:
-        newest = max((note.read_unverified(text)[1:] for text in newest_checkpoints(registry, tx)), default=(0, b""))
+        newest = max((note.read_unverified(text)[1:] for text in registry.newest_checkpoints(tx)), default=(0, b""))
         size, root = newest
         if size < fork.size:
             raise OwnLogDamaged(

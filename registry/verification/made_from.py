@@ -6,8 +6,8 @@ Which versions something went into is found by rows, and whoever can write the d
 from collections.abc import Collection, Iterable
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.snapshots import VersionsDiffer
 from peft_registry.registry.records.stored_manifests import manifest_in
+from peft_registry.registry.records.views import VersionsDiffer
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.version import Version

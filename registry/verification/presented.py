@@ -17,16 +17,12 @@ from peft_registry.registry.homes.base_locations import base_location
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
+from peft_registry.registry.records.completeness_proofs import completeness_proof
 from peft_registry.registry.records.record_checks import statement_of
 from peft_registry.registry.records.signed_records import announcement_of
-from peft_registry.registry.records.snapshots import (
-    Snapshot,
-    completeness_proof,
-    covered_by,
-    snapshot_if_trusted,
-    statements_under,
-)
+from peft_registry.registry.records.snapshots import Snapshot, covered_by
 from peft_registry.registry.records.version_statements import own_card
+from peft_registry.registry.records.views import view_of
 from peft_registry.registry.storage.interface import ObjectMissing, ObjectStore
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked
 from peft_registry.schemas.evaluation import EvaluationRecord, ItemTable
@@ -157,13 +153,11 @@ def present_version(registry: Registry, version: Version, scratch: Path, *, know
         EvidenceBroken: a statement names evidence under such a path, or is not what its kind says.
         ObjectMissing, ObjectCorrupt: the store lost or changed the manifest, the signature, the card or evidence.
     """
-    with registry.database.read() as tx:
-        artifact = catalog.artifact(tx, manifest_digest=version.manifest_digest)
-        newest = snapshot_if_trusted(registry, tx, known=known)
-        statements = statements_under(tx, newest, version.manifest_digest)
-        complete = None
-        if newest is not None:
-            complete = completeness_proof(tx, newest, version.manifest_digest, statements, trust=registry.trust)
+    with view_of(registry, known=known) as view:
+        artifact = catalog.artifact(view.tx, manifest_digest=version.manifest_digest)
+        newest = view.newest
+        statements = view.statements(version.manifest_digest)
+        complete = completeness_proof(view, version.manifest_digest, statements)
     if newest is not None and complete is not None:
         statements = covered_by(newest, statements)  # those behind the checkpoint are pending and decide nothing
     manifest_bytes = registry.store.read_bytes(version.manifest_digest)

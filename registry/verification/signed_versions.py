@@ -9,24 +9,12 @@ from dataclasses import dataclass
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.catalog.graph import versions_below, versions_of_sources
-from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.rare_collections import rare_collections
 from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.records.lineage import lineage_of
-from peft_registry.registry.records.snapshots import (
-    Snapshot,
-    TreeNodes,
-    VersionsDiffer,
-    alias_target,
-    logged_leaf,
-    newest_number,
-    read_leaf,
-    require_all_heads,
-    require_logged,
-    snapshot_if_trusted,
-)
 from peft_registry.registry.records.stored_manifests import stored_manifest
+from peft_registry.registry.records.views import VersionsDiffer, View, view_of
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.transparency import snapshot
 from peft_registry.registry.verification.recorded_rows import WeightsOf, row_contradictions, version_contradictions
@@ -61,27 +49,24 @@ def signed_versions(registry: Registry, versions: Iterable[Version]) -> tuple[Ve
         As `signed_version`.
     """
     versions = tuple(versions)
-    with registry.database.read() as tx:
-        newest = snapshot_if_trusted(registry, tx)
+    with view_of(registry) as view:
+        view.require_log()
         signed: list[Version] = []
         for start in range(0, len(versions), _ROWS_AT_ONCE):
-            signed += _signed_together(registry, tx, newest, versions[start : start + _ROWS_AT_ONCE])
+            signed += _signed_together(view, versions[start : start + _ROWS_AT_ONCE])
+            view.forget()
         return tuple(signed)
 
 
-def _signed_together(
-    registry: Registry, tx: catalog.Transaction, newest: Snapshot | None, versions: tuple[Version, ...]
-) -> list[Version]:
+def _signed_together(view: View, versions: tuple[Version, ...]) -> list[Version]:
     """As `signed_versions`, of so many that what proves them fits in memory."""
-    nodes = TreeNodes.of_reading(registry, tx)
     digests = tuple({version.manifest_digest for version in versions})
-    heads = catalog.statement_heads(tx, subjects=digests)
-    moves = _moves(tx, {head.digest for said in heads.values() for head in said if head.kind == "alias"})
-    rows = _Rows(catalog.recorded_artifacts(tx, digests), heads, moves)
-    if newest is not None:
-        _read_ahead(nodes, newest, versions, moves.values())
-        _require_all_numbers(tx, newest, {version.name for version in versions}, nodes)
-    return [_signed(registry, tx, newest, version, nodes, rows=rows) for version in versions]
+    heads = catalog.statement_heads(view.tx, subjects=digests)
+    moves = _moves(view.tx, {head.digest for said in heads.values() for head in said if head.kind == "alias"})
+    rows = _Rows(catalog.recorded_artifacts(view.tx, digests), heads, moves)
+    _read_ahead(view, versions, moves.values())
+    _require_all_numbers(view, {version.name for version in versions})
+    return [_signed(view, version, rows=rows) for version in versions]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +78,13 @@ class _Rows:
     moves: Mapping[Digest, AliasPredicate]  # by the digest of their statement
 
 
-def _read_ahead(
-    nodes: TreeNodes, newest: Snapshot, versions: tuple[Version, ...], moves: Iterable[AliasPredicate]
-) -> None:
+def _read_ahead(view: View, versions: tuple[Version, ...], moves: Iterable[AliasPredicate]) -> None:
     """Read what proves all of them at once: one after the other takes several times as long."""
     keys = [snapshot.version_key(version.name, version.number) for version in versions]
     keys += [snapshot.artifact_key(version.manifest_digest) for version in versions]
     keys += [snapshot.name_key(name) for name in {version.name for version in versions}]
     keys += [snapshot.alias_key(name, alias) for name, alias in {(move.name, move.alias) for move in moves}]
-    nodes.read(newest, keys=keys, entries=[version.log_index for version in versions])
+    view.read_ahead(keys=keys, entries=[version.log_index for version in versions])
 
 
 def all_signed_versions(
@@ -145,16 +128,14 @@ def signed_page(
         return catalog.VersionPage(signed_versions(registry, page.versions), page.next)
     matches: list[Version] = []
     rows = limit + 1  # most registries are of one kind: reading more would hash manifests for nothing
-    with registry.database.read() as tx:
-        newest = snapshot_if_trusted(registry, tx)
+    with view_of(registry) as view:
+        view.require_log()
         while len(matches) <= limit:
-            page = catalog.list_versions(tx, where=where, after=after, limit=min(rows, _ROWS_AT_ONCE))
+            page = catalog.list_versions(view.tx, where=where, after=after, limit=min(rows, _ROWS_AT_ONCE))
             rows *= 2
-            if newest is not None:
-                _require_all_numbers(tx, newest, {version.name for version in page.versions})
-            matches += [
-                version for version in page.versions if _logged_manifest(registry, tx, newest, version).kind == kind
-            ]
+            _require_all_numbers(view, {version.name for version in page.versions})
+            matches += [version for version in page.versions if _logged_manifest(view, version).kind == kind]
+            view.forget()
             after = page.next
             if after is None:
                 break
@@ -173,11 +154,11 @@ def signed_lineage(
     Raises:
         As `signed_version`.
     """
-    with registry.database.read() as tx:
-        newest = snapshot_if_trusted(registry, tx)
-        lineage = lineage_of(tx, focus=focus, depth=depth, limit=limit)
+    with view_of(registry) as view:
+        view.require_log()
+        lineage = lineage_of(view.tx, focus=focus, depth=depth, limit=limit)
         if depth is not None or (limit is not None and len(lineage.edges) >= limit):
-            lineage = lineage.revised(rest=_versions_beyond(registry, tx, lineage))
+            lineage = lineage.revised(rest=_versions_beyond(view, lineage))
         made = {edge.target for edge in lineage.edges}
         for node in lineage.nodes:
             if node.kind == "unknown" and node.digest in made:
@@ -185,7 +166,7 @@ def signed_lineage(
                     node.label, f"the catalogue says what {node.digest} was made from, and has no such artifact"
                 )
         artifacts = {node.digest: node.label for node in lineage.nodes if node.kind not in ("data", "unknown")}
-        _require_artifacts(registry, tx, newest, artifacts)
+        _require_artifacts(view, artifacts)
     return lineage
 
 
@@ -195,9 +176,10 @@ def prove_artifacts(registry: Registry, versions: Iterable[Version]) -> None:
     Raises:
         As `signed_version`, if any of them is not so.
     """
-    with registry.database.read() as tx:
-        labels = {version.manifest_digest: version.label for version in versions}
-        _require_artifacts(registry, tx, snapshot_if_trusted(registry, tx), labels)
+    labels = {version.manifest_digest: version.label for version in versions}
+    with view_of(registry) as view:
+        view.require_log()
+        _require_artifacts(view, labels)
 
 
 def signed_manifest(registry: Registry, version: Version) -> Manifest:
@@ -206,77 +188,65 @@ def signed_manifest(registry: Registry, version: Version) -> Manifest:
     Raises:
         ObjectMissing, ObjectCorrupt, MalformedJson, ManifestMalformed: as `stored_manifest`.
     """
-    with registry.database.read() as tx:
-        known = registry.database.once_while_reading(tx, _ROWS_AS_SIGNED, dict[Digest, Manifest])
+    with view_of(registry) as view:
+        known = view.once(_ROWS_AS_SIGNED, dict[Digest, Manifest])
     return known.get(version.manifest_digest) or stored_manifest(registry, version.manifest_digest)
 
 
-def _require_artifacts(
-    registry: Registry, tx: catalog.Transaction, newest: Snapshot | None, labels: Mapping[Digest, str]
-) -> None:
+def _require_artifacts(view: View, labels: Mapping[Digest, str]) -> None:
     """Raise unless the rows of these artifacts and of their versions say what was signed and logged; all are read at once.
 
     In a block of `reading` each is held against that once: many have the same base above them.
     """
-    proven = registry.database.once_while_reading(tx, "artifacts as signed", set[Digest])
+    proven = view.once("artifacts as signed", set[Digest])
     digests = tuple(digest for digest in labels if digest not in proven)
     if not digests:
         return
-    versions = catalog.versions_of_artifacts(tx, digests)
-    recorded = catalog.recorded_artifacts(tx, digests)
-    nodes = TreeNodes.of_reading(registry, tx)
-    if newest is not None:
-        keys = [snapshot.version_key(version.name, version.number) for version in versions]
-        nodes.read(newest, keys=keys, entries=[version.log_index for version in versions])
+    versions = catalog.versions_of_artifacts(view.tx, digests)
+    recorded = catalog.recorded_artifacts(view.tx, digests)
+    keys = [snapshot.version_key(version.name, version.number) for version in versions]
+    view.read_ahead(keys=keys, entries=[version.log_index for version in versions])
     for version in versions:
-        _require_as_logged(tx, newest, version, nodes)
+        _require_as_logged(view, version)
     for digest in digests:
         if digest not in recorded:
             raise catalog.ArtifactUnknown(digest)
-        _require_rows(registry, tx, recorded[digest], digest, labels[digest])
+        _require_rows(view, recorded[digest], digest, labels[digest])
     proven.update(digests)
 
 
-def _versions_beyond(registry: Registry, tx: catalog.Transaction, lineage: Lineage) -> int:
+def _versions_beyond(view: View, lineage: Lineage) -> int:
     """How many versions came of the focus, at whatever distance, that the graph does not have."""
     starts = [lineage.focus]
-    if registry.database.is_current:
-        came = versions_of_sources(tx, starts, limit=0).count
+    if view.registry.database.is_current:
+        came = versions_of_sources(view.tx, starts, limit=0).count
     else:
-        came = versions_below(tx, starts, limit=0).count
+        came = versions_below(view.tx, starts, limit=0).count
     after = {lineage.focus}
     for edge in lineage.edges:  # sources first
         if edge.source in after:
             after.add(edge.target)
-    return came - sum(len(catalog.version_by_digest(tx, manifest_digest=digest)) for digest in sorted(after))
+    return came - sum(len(catalog.version_by_digest(view.tx, manifest_digest=digest)) for digest in sorted(after))
 
 
-def _signed(
-    registry: Registry,
-    tx: catalog.Transaction,
-    newest: Snapshot | None,
-    version: Version,
-    nodes: TreeNodes,
-    *,
-    rows: _Rows,
-) -> Version:
-    _require_as_logged(tx, newest, version, nodes)
+def _signed(view: View, version: Version, *, rows: _Rows) -> Version:
+    _require_as_logged(view, version)
     recorded = rows.artifacts.get(version.manifest_digest)
     if recorded is None:
         raise catalog.ArtifactUnknown(version.manifest_digest)
-    manifest = _require_rows(registry, tx, recorded, version.manifest_digest, version.label)
+    manifest = _require_rows(view, recorded, version.manifest_digest, version.label)
     _require_version_row(version, manifest)
-    if newest is None:  # a log of an earlier release: an alias counts with its signed move, which reading one checks
+    if (
+        view.newest is None
+    ):  # a log of an earlier release: an alias counts with its signed move, which reading one checks
         return version.revised(origin=manifest.origin)
-    return version.revised(aliases=tuple(_aliases(tx, newest, version, rows=rows, nodes=nodes)), origin=manifest.origin)
+    return version.revised(aliases=tuple(_aliases(view, version, rows=rows)), origin=manifest.origin)
 
 
-def _logged_manifest(
-    registry: Registry, tx: catalog.Transaction, newest: Snapshot | None, version: Version
-) -> Manifest:
+def _logged_manifest(view: View, version: Version) -> Manifest:
     """The manifest of a version that was logged so, if its row repeats what that says."""
-    _require_as_logged(tx, newest, version)
-    manifest = stored_manifest(registry, version.manifest_digest)
+    _require_as_logged(view, version)
+    manifest = stored_manifest(view.registry, version.manifest_digest)
     _require_version_row(version, manifest)
     return manifest
 
@@ -287,15 +257,10 @@ def _require_version_row(version: Version, manifest: Manifest) -> None:
         raise VersionsDiffer(version.name, f"{version.label}, {contradiction}")
 
 
-def _require_as_logged(
-    tx: catalog.Transaction, newest: Snapshot | None, version: Version, nodes: TreeNodes | None = None
-) -> None:
+def _require_as_logged(view: View, version: Version) -> None:
     """Raise VersionsDiffer unless the entry of a version registers it, with the key and at the time that its row says."""
-    if newest is None:
-        leaf = read_leaf(SqlLogStore(tx).get_leaf(version.log_index))
-    else:
-        require_logged(tx, newest, version, nodes=nodes)
-        leaf = logged_leaf(tx, newest, version.log_index, nodes=nodes)
+    view.require_logged(version)
+    leaf = view.leaf(version.log_index)
     if not isinstance(leaf, Event) or (leaf.kind, leaf.subject) != ("registration", version.manifest_digest):
         raise VersionsDiffer(version.name, f"entry {version.log_index} does not register {version.label}")
     for what, row, logged in (("key", version.key_id, leaf.key), ("time", version.registered_at, leaf.at)):
@@ -303,13 +268,11 @@ def _require_as_logged(
             raise VersionsDiffer(version.name, f"{version.label}, {what}: {row} in the catalogue, {logged} logged")
 
 
-def _require_rows(
-    registry: Registry, tx: catalog.Transaction, recorded: catalog.RecordedArtifact, digest: Digest, label: str
-) -> Manifest:
+def _require_rows(view: View, recorded: catalog.RecordedArtifact, digest: Digest, label: str) -> Manifest:
     """The signed manifest, if the rows of the artifact, read in this transaction, say what it says."""
-    known = registry.database.once_while_reading(tx, _ROWS_AS_SIGNED, dict[Digest, Manifest])
+    known = view.once(_ROWS_AS_SIGNED, dict[Digest, Manifest])
     if digest not in known:
-        manifest, contradictions = held_against_manifest(registry, recorded, digest)
+        manifest, contradictions = held_against_manifest(view.registry, recorded, digest)
         first = next(contradictions, None)
         if first is not None:
             raise VersionsDiffer(label.partition(":")[0], f"{label}, {first}")
@@ -340,21 +303,14 @@ def _weights_of(registry: Registry) -> WeightsOf:
     return weights
 
 
-def _aliases(
-    tx: catalog.Transaction,
-    newest: Snapshot,
-    version: Version,
-    *,
-    rows: _Rows,
-    nodes: TreeNodes,
-) -> Iterator[str]:
+def _aliases(view: View, version: Version, *, rows: _Rows) -> Iterator[str]:
     """The aliases of its name that point to it by their last logged move, in the order of their names."""
     heads = rows.statements[version.manifest_digest]
-    require_all_heads(tx, newest, version.manifest_digest, heads, nodes=nodes)
+    view.require_all_heads(version.manifest_digest, heads)
     moves = [rows.moves[head.digest] for head in heads if head.kind == "alias"]
     moved = {move.alias for move in moves if move.name == version.name}
     for alias in sorted(moved, key=str.encode):
-        target = alias_target(tx, newest, version.name, alias, nodes=nodes)
+        target = view.alias_target(version.name, alias)
         if target is not None and target.manifest == version.manifest_digest:
             yield alias
 
@@ -371,12 +327,12 @@ def _moves(tx: catalog.Transaction, digests: Collection[Digest]) -> dict[Digest,
     return moves
 
 
-def _require_all_numbers(
-    tx: catalog.Transaction, newest: Snapshot, names: Collection[str], nodes: TreeNodes | None = None
-) -> None:
+def _require_all_numbers(view: View, names: Collection[str]) -> None:
     """Raise VersionsDiffer unless the catalogue has as many versions of each name as the log, or more that are pending."""
-    recorded = catalog.count_versions_of_each(tx, names)
+    if view.newest is None:
+        return
+    recorded = catalog.count_versions_of_each(view.tx, names)
     for name in sorted(names):
-        logged = newest_number(tx, newest, name, nodes=nodes)
+        logged = view.newest_number(name)
         if logged is not None and recorded[name] < logged:
             raise VersionsDiffer(name, f"the log has {logged} of them, the catalogue {recorded[name]}")

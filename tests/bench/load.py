@@ -31,6 +31,7 @@ from peft_registry.registry.identity.manifests import listed_resources
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.facets import facets_said
 from peft_registry.registry.records.provenance import production_of
+from peft_registry.registry.records.views import View
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.oms import parse_bundle, sign_folder_listing
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
@@ -331,7 +332,7 @@ def _newest_time(home: Path) -> str:
     registry = open_home(home, clock=lambda: read_settings(home).created_at)
     try:
         with registry.database.read() as tx:
-            return entry_time(registry, tx)
+            return entry_time(View(registry, tx))
     finally:
         registry.close()
 

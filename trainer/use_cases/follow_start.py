@@ -11,7 +11,7 @@ from typing import Any
 from peft_registry.registry.compliance.recorded_result import base_section, modifier_section, upstream_terms
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.facts_file import read_checked_facts
-from peft_registry.registry.records.recalls import Source
+from peft_registry.registry.records.sources import Source
 from peft_registry.registry.records.tries import contents_digest, followed_plan_digest
 from peft_registry.schemas.canonical import NotCanonical
 from peft_registry.schemas.config import QuantizationBlock

@@ -2,7 +2,8 @@
 
 from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.recalls import Source, own_key, require_sources_not_recalled
+from peft_registry.registry.records.recalls import require_sources_not_recalled
+from peft_registry.registry.records.sources import Source, own_key
 from peft_registry.registry.records.tries import contents_digest, plan_digest, rows_digest
 from peft_registry.schemas.progress import Observe
 from peft_registry.schemas.run import BegunRun, KeptRun

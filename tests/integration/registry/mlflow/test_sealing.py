@@ -17,7 +17,7 @@ from peft_registry.registry.mlflow.checking import check_mirror, repair_mirror
 from peft_registry.registry.mlflow.draining import rebuild_mirror, sync_mirror
 from peft_registry.registry.mlflow.projection import CARD_PATH
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.snapshots import VersionsDiffer
+from peft_registry.registry.records.views import VersionsDiffer
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.transparency.log import LogTruncated
 from peft_registry.registry.use_cases.add_base import add_base

@@ -13,7 +13,7 @@ from peft_registry.registry.records.bases import base_record
 from peft_registry.registry.records.plans import logged_plans
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import StatementAltered, records_of
-from peft_registry.registry.records.snapshots import SaidDiffers
+from peft_registry.registry.records.views import SaidDiffers
 from peft_registry.registry.signing.dsse import Envelope
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import StoredStatement

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.snapshots import SaidDiffers
+from peft_registry.registry.records.views import SaidDiffers
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust import KeyLacksRole
 from peft_registry.registry.signing.trust_chain import render_chain

@@ -16,6 +16,7 @@ from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.record_histories import EditionUnknown
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of, version_statements
+from peft_registry.registry.records.views import View
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.fill_facets import renew_facets
 from peft_registry.registry.use_cases.register_product import register_product
@@ -567,7 +568,7 @@ def test_a_correction_by_an_edition_that_somebody_made_up_is_told_in_one_sentenc
         signed = sign_statement(subject, "modification", forged, key)
         with registry.database.write() as tx:
             record_statement(tx, subject, signed, at=NOW)
-            renew_facets(registry, tx, subject)
+            renew_facets(View(registry, tx), subject)
         (pending,) = sign_log(registry).refused
         assert pending.is_wrong
         assert len(pending.why) < MOST_SAID

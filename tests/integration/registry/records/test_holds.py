@@ -17,9 +17,9 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.holds import OnHold
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.snapshots import SaidDiffers
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.records.subjects import DigestUnknown
+from peft_registry.registry.records.views import SaidDiffers
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust import KeyLacksRole, UnlistedKey
 from peft_registry.registry.storage.interface import ObjectMissing

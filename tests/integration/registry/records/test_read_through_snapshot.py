@@ -15,7 +15,8 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry, utc_now
 from peft_registry.registry.records.references import AliasUnsigned, version_named
 from peft_registry.registry.records.signed_records import signed_statements
-from peft_registry.registry.records.snapshots import CheckpointsRemoved, VersionsDiffer
+from peft_registry.registry.records.snapshots import CheckpointsRemoved
+from peft_registry.registry.records.views import VersionsDiffer
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.show import describe_version
 from peft_registry.registry.use_cases.show_log import prove_entry, show_log

@@ -10,7 +10,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.snapshots import VersionsDiffer
+from peft_registry.registry.records.views import VersionsDiffer
 from peft_registry.registry.signing.trust import (
     ExpiredKey,
     KeyLacksRole,
@@ -269,7 +269,7 @@ def test_the_holder_of_the_log_key_decides_alike(registry: Registry, monkeypatch
     """Whoever goes round the first question meets the same one before a checkpoint covers the entry."""
     from peft_registry.registry.use_cases import statements
 
-    monkeypatch.setattr(statements, "sayable_at", lambda registry, *_: registry.clock())
+    monkeypatch.setattr(statements, "sayable_at", lambda view, *_: view.registry.clock())
     give_another_role(registry)
     with registry.database.read() as tx:
         covered = catalog.latest_checkpoint(tx)

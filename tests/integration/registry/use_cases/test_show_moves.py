@@ -12,7 +12,7 @@ from peft_registry.registry.database.catalog.versions import VersionUnknown
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import StatementAltered
-from peft_registry.registry.records.snapshots import SaidDiffers, VersionsDiffer
+from peft_registry.registry.records.views import SaidDiffers, VersionsDiffer
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.use_cases.gate import promote, read_gate_policy

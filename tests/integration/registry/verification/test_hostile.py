@@ -22,7 +22,7 @@ from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.identity.base import AdapterInBase
 from peft_registry.registry.identity.manifests import ManifestMalformed
 from peft_registry.registry.records.references import AliasUnsigned, version_named
-from peft_registry.registry.records.snapshots import SaidDiffers, VersionsDiffer
+from peft_registry.registry.records.views import SaidDiffers, VersionsDiffer
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.oms import UnsignableListing, parse_bundle

@@ -12,7 +12,7 @@ import pytest
 from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
-from peft_registry.registry.records.snapshots import VersionsDiffer
+from peft_registry.registry.records.views import VersionsDiffer
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
 from peft_registry.registry.use_cases.first_records import Result
 from peft_registry.registry.use_cases.register_product import register_product

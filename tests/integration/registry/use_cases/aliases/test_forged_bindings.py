@@ -9,7 +9,7 @@ from peft_registry.registry.database.log_store import append_event
 from peft_registry.registry.records.bindings import AliasBound
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.new_entries import PendingRejected
-from peft_registry.registry.records.snapshots import SaidDiffers
+from peft_registry.registry.records.views import SaidDiffers
 from peft_registry.registry.transparency.projection import EntryRejected
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.gate import gate_status

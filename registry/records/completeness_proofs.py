@@ -1,0 +1,92 @@
+"""The proof that travels with a version: which statements are all that was said about it up to a checkpoint, and when each was."""
+
+from peft_registry.registry.database import catalog
+from peft_registry.registry.database.log_store import SqlLogStore
+from peft_registry.registry.database.snapshot_store import SqlSnapshot
+from peft_registry.registry.records.snapshots import Snapshot, SnapshotMalformed, covered_by, read_leaf
+from peft_registry.registry.records.views import View
+from peft_registry.registry.transparency import completeness, merkle, note, prefix_tree, snapshot
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.log import Event, LogSnapshot
+from peft_registry.schemas.statement import StoredStatement
+
+
+def completeness_proof(view: View, manifest: Digest, stored: tuple[StoredStatement, ...]) -> str | None:
+    """The text of `evidence/complete.tlog-proof`: which statements are all that was said up to the newest checkpoint, and when.
+
+    `stored` are those of `View.statements`; the view's trust says who keeps the log. None where the log says nothing of this
+    manifest, and where no checkpoint decides.
+    """
+    tx, newest = view.tx, view.newest
+    covered = () if newest is None else covered_by(newest, stored)
+    if newest is None or not covered:
+        return None
+    tree = SqlSnapshot(tx)
+    key = snapshot.artifact_key(manifest)
+    tree.read_path(key)
+    path = prefix_tree.path_to(key, tree.get_node)
+    store = SqlLogStore(tx)
+    store.read_frontier(newest.size + 1)
+    return completeness.render_list(
+        note.Proof(index=newest.size, hashes=newest.hashes, checkpoint_text=newest.checkpoint),
+        newest.leaf,
+        path,
+        tuple((statement.digest, statement.logged_kind) for statement in covered),
+        entries=tuple(_entry_proof(store, newest, statement) for statement in covered),
+        earlier=_earlier_checkpoints(view, store, newest, covered),
+    )
+
+
+def _entry_proof(store: SqlLogStore, newest: Snapshot, statement: StoredStatement) -> completeness.EntryProof:
+    """Where a statement stands in the log.
+
+    Raises:
+        SnapshotMalformed: what stands there is not an event.
+    """
+    assert statement.log_index is not None, "a statement that the checkpoint covers"
+    leaf = read_leaf(store.get_leaf(statement.log_index))
+    if not isinstance(leaf, Event):
+        raise SnapshotMalformed(f"entry {statement.log_index} is not an event")
+    return completeness.EntryProof(
+        index=statement.log_index, leaf=leaf, hashes=_hashes_of(store, newest, statement.log_index)
+    )
+
+
+def _hashes_of(store: SqlLogStore, newest: Snapshot, index: int) -> tuple[str, ...]:
+    """The hashes beside the way from an entry to the root under the newest checkpoint."""
+    store.read_path(index, newest.size + 1)
+    return tuple(node.hex() for node in merkle.inclusion_proof(index, newest.size + 1, store.get_node))
+
+
+def _earlier_checkpoints(
+    view: View, store: SqlLogStore, newest: Snapshot, statements: tuple[StoredStatement, ...]
+) -> tuple[completeness.EarlierCheckpoint, ...]:
+    """The first checkpoint over each statement, where somebody else than the statement's signer keeps the log.
+
+    Only then is its date more than the signer's own word, and most registries have one person for both.
+    """
+    keepers = {key.person for key in view.trust.keys if key.role == "log"}
+    texts = {}
+    for statement in statements:
+        assert statement.log_index is not None, "a statement that the checkpoint covers"
+        if keepers <= {view.trust.person_of(statement.key_id)}:
+            continue
+        text = catalog.first_checkpoint_over(view.tx, statement.log_index)
+        if text is not None:
+            texts[note.read_unverified(text)[1]] = text
+    earlier = (_earlier(store, newest, size, text) for size, text in sorted(texts.items()) if size <= newest.size)
+    return tuple(checkpoint for checkpoint in earlier if checkpoint is not None)
+
+
+def _earlier(store: SqlLogStore, newest: Snapshot, size: int, text: str) -> completeness.EarlierCheckpoint | None:
+    """A checkpoint with the snapshot under it; None for one of the first release, which had no snapshots."""
+    leaf = read_leaf(store.get_leaf(size - 1))
+    if not isinstance(leaf, LogSnapshot):
+        return None
+    consistency = merkle.consistency_proof(size, newest.size + 1, store.get_node)
+    return completeness.EarlierCheckpoint(
+        text=text,
+        leaf=leaf,
+        hashes=_hashes_of(store, newest, size - 1),
+        consistency=tuple(node.hex() for node in consistency),
+    )
