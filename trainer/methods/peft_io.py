@@ -183,7 +183,7 @@ def unloaded(model: Any) -> Any:
     """The base again, as it was before an adapter was loaded on it; `model` is of no use afterwards."""
     for parameter, own in _in_place(model):
         parameter.data.copy_(own)
-    unload = getattr(model.base_model, "unload", None)
+    unload = getattr(model, "unload", None)
     if unload is not None:
         return unload()
     model.base_model.disable_adapter_layers()  # of adaption prompts, which peft swaps out and does not unload
