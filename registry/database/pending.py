@@ -1,14 +1,12 @@
 """The end of the log that no checkpoint covers yet, read and taken off again: for whoever holds the log key and owns the tables.
 
-What is covered is never touched. Everybody else is refused by the guards in SQL, which are off only inside `unguarded`, in the
-caller's transaction: a kill leaves them, and the rows, as they were.
+What is covered is never touched. Everybody else is refused by the guards in SQL, which are off only inside `guards.unguarded`, in
+the caller's transaction: a kill leaves them, and the rows, as they were.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, cast, delete, insert, select, text, update
+from sqlalchemy import BigInteger, cast, delete, insert, select, update
 
 from peft_registry.registry.database.catalog.aliases import AliasMove, newest_move
 from peft_registry.registry.database.catalog.facet_rows import delete_facets
@@ -16,7 +14,6 @@ from peft_registry.registry.database.catalog.sources import delete_sources
 from peft_registry.registry.database.failures import RowDamaged
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.database.tables import (
-    APPEND_ONLY,
     alias_events,
     aliases,
     log_events,
@@ -51,29 +48,6 @@ class PendingEntry:
     move: AliasMove | None
 
 
-@contextmanager
-def unguarded(tx: Transaction) -> Iterator[None]:
-    """The append-only tables of this transaction let rows be deleted; afterwards they refuse it again.
-
-    Raises:
-        PrivilegeMissing: on PostgreSQL, where this role does not own the tables.
-    """
-    if tx.dialect.name == "postgresql":
-        for table in APPEND_ONLY:
-            tx.execute(text(f"ALTER TABLE {table} DISABLE TRIGGER USER"))
-        yield
-        for table in APPEND_ONLY:
-            tx.execute(text(f"ALTER TABLE {table} ENABLE TRIGGER USER"))
-        return
-    # SQLite cannot switch a trigger off: it is dropped, and made again from its own text
-    made = tx.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")).all()
-    for name, _ in made:
-        tx.execute(text(f'DROP TRIGGER "{name}"'))
-    yield
-    for _, sql in made:
-        tx.exec_driver_sql(sql)
-
-
 def pending_entries(tx: Transaction, covered: int) -> tuple[PendingEntry, ...]:
     """Every entry from number `covered` on, in order."""
     said = {row.log_index: row for row in tx.execute(select(statements).where(statements.c.log_index >= covered))}
@@ -106,7 +80,7 @@ def pending_entries(tx: Transaction, covered: int) -> tuple[PendingEntry, ...]:
 def take_off(tx: Transaction, entries: tuple[PendingEntry, ...], covered: int) -> None:
     """Delete the entries from number `covered` on with everything that stands in the catalogue because of them.
 
-    Only inside `unguarded`. Aliases point where their last remaining move says.
+    Only inside `guards.unguarded`. Aliases point where their last remaining move says.
     """
     pending = select(statements.c.digest).where(statements.c.log_index >= covered)
     events = select(alias_events.c.id).where(alias_events.c.statement_digest.in_(pending))

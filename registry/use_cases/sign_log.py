@@ -14,13 +14,13 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from peft_registry.registry.database import catalog
+from peft_registry.registry.database.guards import unguarded
 from peft_registry.registry.database.log_store import SqlLogStore, append_event
 from peft_registry.registry.database.pending import (
     PendingEntry,
     pending_entries,
     relabel_outbox,
     take_off,
-    unguarded,
 )
 from peft_registry.registry.disk.files import unwritable, write_atomically
 from peft_registry.registry.homes.home import Registry
