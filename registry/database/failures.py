@@ -103,7 +103,7 @@ class DatabaseReadOnly(Unavailable):
     where: str
 
 
-UPGRADEABLE = ("0001", "0002", "0003", "0004")
+UPGRADEABLE = ("0001", "0002", "0003", "0004", "0005")
 """Schema revisions of earlier releases that are read as they are, and written after an upgrade."""
 
 

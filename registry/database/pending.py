@@ -5,12 +5,14 @@ the caller's transaction: a kill leaves them, and the rows, as they were.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import BigInteger, cast, delete, insert, select, update
 
 from peft_registry.registry.database.catalog.aliases import AliasMove, newest_move
 from peft_registry.registry.database.catalog.facet_rows import delete_facets
 from peft_registry.registry.database.catalog.sources import delete_sources
+from peft_registry.registry.database.envelopes import unpacked
 from peft_registry.registry.database.failures import RowDamaged
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.database.tables import (
@@ -70,11 +72,20 @@ def pending_entries(tx: Transaction, covered: int) -> tuple[PendingEntry, ...]:
         statement = None
         if row is not None:
             statement = StatementColumns(
-                row.digest, row.subject, row.kind, row.predicate_type, row.key_id, row.envelope
+                row.digest, row.subject, row.kind, row.predicate_type, row.key_id, _envelope(row)
             )
         move = None if row is None else moves.get(row.digest)
         entries.append(PendingEntry(seq, leaf, statement, numbered.get(seq), move))
     return tuple(entries)
+
+
+# `Any`: the type of a row has one parameter for each column
+def _envelope(row: Any) -> bytes:
+    """The envelope of a statement; where the row holds none what stands there, which is taken off and kept like any other."""
+    try:
+        return unpacked(row.envelope, row.digest)
+    except RowDamaged:
+        return row.envelope if isinstance(row.envelope, bytes) else f"{row.envelope}".encode()
 
 
 def take_off(tx: Transaction, entries: tuple[PendingEntry, ...], covered: int) -> None:

@@ -24,7 +24,7 @@ from sqlmodel import Field, SQLModel
 from peft_registry.registry.database.failures import UPGRADEABLE, RowDamaged
 from peft_registry.schemas.identity import Digest, MalformedDigest
 
-SCHEMA_REVISION = "0005"
+SCHEMA_REVISION = "0006"
 """The Alembic revision that this code writes."""
 READABLE_REVISIONS = (*UPGRADEABLE, SCHEMA_REVISION)
 """Those that it reads; `registry upgrade` brings an older one up to date."""
@@ -192,7 +192,7 @@ class StatementRow(TableRow, table=True):
     kind: str | None = Field(default=None, sa_type=ByteOrdered)
     predicate_type: str
     key_id: str
-    envelope: bytes
+    envelope: bytes  # compressed: see `envelopes`
     log_index: int = Field(foreign_key="log_events.seq")
     appended_at: str
 

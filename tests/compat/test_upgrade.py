@@ -87,7 +87,13 @@ def test_an_upgraded_home_says_the_same_and_its_log_agrees(home: Path) -> None:
     report = check_log(registry)
     assert (report.contradictions, report.unchecked) == ((), ())
     assert report.covered == report.size
+    with closing(sqlite3.connect(done.backup)) as backup:
+        signed = dict(backup.execute("SELECT log_index, envelope FROM statements"))
     with registry.database.read() as tx:
+        said = {entry.index: entry.statement.envelope for entry in catalog.every_entry(tx) if entry.statement}
+        assert {index: said[index] for index in signed} == signed != {}
+        stored = tx.exec_driver_sql("SELECT sum(length(envelope)) FROM statements").scalar_one()
+        assert stored < sum(map(len, said.values())) / 5
         assert newest_snapshot(registry, tx) is not None
         walked = {digest: versions_below(tx, [digest], limit=99) for digest in registered_digests(tx)}
         assert max(below.count for below in walked.values()) > 1, "something was made from something"

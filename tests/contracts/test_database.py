@@ -35,7 +35,16 @@ from peft_registry.registry.database.tables import (
 )
 from peft_registry.registry.transparency import merkle, prefix_tree
 from tests.builders.backends import counted_statements
-from tests.builders.registered import NOW, a_manifest, digest, put_artifact, put_statement, put_version, registered
+from tests.builders.registered import (
+    NOW,
+    a_manifest,
+    digest,
+    envelope_about,
+    put_artifact,
+    put_statement,
+    put_version,
+    registered,
+)
 from tests.contracts.databases import address, database
 from tests.servers.postgres import PostgresServer
 
@@ -347,6 +356,48 @@ def test_what_was_copied_and_what_waits_is_kept_by_an_upgrade_if_it_is_known_who
         assert route is not None
         assert catalog.every_mirrored(tx, route, "version") == (("model:1", {"run_id": "r"}),)
         assert [entry.label for entry in catalog.pending_outbox(tx, route)] == ["model:2", "model:3"]
+
+
+def test_statements_of_an_earlier_release_are_stored_compressed_by_an_upgrade_and_read_as_they_were(
+    address: str,
+) -> None:
+    from alembic import command
+
+    from peft_registry.registry.database.migrations import alembic_config
+
+    envelopes = [envelope_about(digest("it"), f"{number} " * 99)[0] for number in range(250)]
+    rows = [{"at": at, "digest": f"{digest(f'{at}')}", "envelope": said} for at, said in enumerate(envelopes)]
+    before = Database._connect(address, read_only=False, create=True)
+    with before._engine.connect() as connection:
+        connection.execution_options(registry_writes=True)
+        with connection.begin():
+            command.upgrade(alembic_config(connection), "0005")
+            connection.execute(
+                text("INSERT INTO log_events (seq, leaf, leaf_hash) VALUES (:at, :envelope, :envelope)"), rows
+            )
+            connection.execute(
+                text(
+                    "INSERT INTO statements (digest, subject, predicate_type, key_id, envelope, log_index, appended_at) "
+                    "VALUES (:digest, :digest, 'type', 'key', :envelope, :at, 'then')"
+                ),
+                rows,
+            )
+    before.close()
+
+    def read(database: Database) -> tuple[list[bytes], int]:
+        with closing(database), database.read() as tx:
+            said = [entry.statement.envelope for entry in catalog.every_entry(tx) if entry.statement]
+            return said, tx.execute(text("SELECT sum(length(envelope)) FROM statements")).scalar_one()
+
+    size = sum(map(len, envelopes))
+    assert read(Database.open(address)) == (envelopes, size)
+    said, stored = read(Database.create(address))
+    assert said == envelopes
+    assert stored < size / 2
+    with closing(Database.open(address)) as after:
+        for change in ("UPDATE statements SET key_id = 'other'", "DELETE FROM statements"):
+            with pytest.raises(AppendOnly), after.write() as tx:
+                tx.execute(text(change))
 
 
 def test_creating_again_keeps_what_is_there(address: str) -> None:

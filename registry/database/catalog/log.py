@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import exists, insert, select
 from sqlalchemy import text as sql
 
+from peft_registry.registry.database.envelopes import unpacked
 from peft_registry.registry.database.failures import stored_bytes, stored_text
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.database.tables import (
@@ -70,7 +71,7 @@ class EntryRow:
 
 @dataclass(frozen=True, slots=True)
 class StatementColumns:
-    """What a row says about a statement, beside the signed envelope."""
+    """What a row says about a statement, and what it holds of the signed envelope."""
 
     digest: Digest
     subject: Digest
@@ -78,7 +79,16 @@ class StatementColumns:
     predicate_type: str
     key_id: str
     appended_at: str
-    envelope: bytes
+    stored: object  # SQLite keeps whatever type somebody wrote
+
+    @property
+    def envelope(self) -> bytes:
+        """The signed envelope, unpacked each time: a check of the log has thousands of rows at hand, and reads one after the other.
+
+        Raises:
+            RowDamaged: the row holds none.
+        """
+        return unpacked(self.stored, self.digest)
 
 
 def every_entry(tx: Transaction) -> Iterator[EntryRow]:
@@ -120,7 +130,7 @@ def _statement_columns(row: Any) -> StatementColumns | None:
         predicate_type=row.predicate_type,
         key_id=row.key_id,
         appended_at=row.appended_at,
-        envelope=stored_bytes(row.envelope, table="statements"),
+        stored=row.envelope,
     )
 
 

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from sqlalchemy import Row, bindparam, insert, select
 
-from peft_registry.registry.database.failures import RowDamaged, stored_bytes
+from peft_registry.registry.database.envelopes import packed, unpacked
+from peft_registry.registry.database.failures import RowDamaged
 from peft_registry.registry.database.session import Transaction, in_parts
 from peft_registry.registry.database.tables import statements
 from peft_registry.schemas.document import first_problem
@@ -63,7 +64,7 @@ def insert_statement(
         "kind": kind,
         "predicate_type": predicate_type,
         "key_id": key_id,
-        "envelope": envelope,
+        "envelope": packed(envelope),
         "log_index": log_index,
         "appended_at": appended_at,
     }
@@ -149,7 +150,7 @@ def _opened(row: Row[Any]) -> OpenedStatement:
     # imported here: a list of versions needs no cryptography
     from peft_registry.registry.signing.dsse import Envelope
 
-    line = stored_bytes(row.envelope, table="statements")
+    line = unpacked(row.envelope, row.digest)
     envelope = Envelope.parse(line, what=f"statement {row.digest}")
     try:
         stored = StoredStatement(

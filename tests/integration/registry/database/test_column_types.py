@@ -20,6 +20,7 @@ EDITS = {
     "a checkpoint of bytes": "UPDATE checkpoints SET text = x'ff'",
     "a name of bytes": "UPDATE versions SET name = x'ff00' WHERE name = 'helper'",
     "an envelope of text": "UPDATE statements SET envelope = 'q'",
+    "an envelope that is cut off": "UPDATE statements SET envelope = substr(envelope, 1, 99)",
     "a leaf of text": "UPDATE log_events SET leaf = 'q'",
     "an entry of text": "UPDATE versions SET log_index = 'q' WHERE name = 'helper'",
     "a node of text": "UPDATE log_nodes SET hash = 'q'",

@@ -25,6 +25,9 @@ from tests.contracts.databases import address
 
 __all__ = ["address"]
 
+# what is signed of a version of which nobody stated anything, in its rows
+EMPTY_MAX_BYTES = 12_000
+
 
 def test_a_filled_home_passes_the_check_of_its_log_and_its_versions_verify(address: str, tmp_path: Path) -> None:
     load = fill(tmp_path / "home", versions=40, database=address, stored=True, registrations=1)
@@ -33,6 +36,9 @@ def test_a_filled_home_passes_the_check_of_its_log_and_its_versions_verify(addre
     try:
         report = check_log(registry)
         assert (report.exit_code, report.versions, report.size) == (0, 42, load.entries)  # the base is a version too
+        with registry.database.read() as tx:
+            stored = tx.exec_driver_sql("SELECT sum(length(envelope)) FROM statements").scalar_one()
+        assert stored / load.versions < EMPTY_MAX_BYTES
         for number, name in enumerate(("load-0-0:1", "load-0-1", "registered@newest", BASE_NAME)):
             folder = tmp_path / f"pulled-{number}"
             pull_version(registry, version_named(registry, name), folder)

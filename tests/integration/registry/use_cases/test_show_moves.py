@@ -9,6 +9,7 @@ import pytest
 
 from peft_registry.cli.main import run
 from peft_registry.registry.database.catalog.versions import VersionUnknown
+from peft_registry.registry.database.envelopes import unpacked
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import StatementAltered
@@ -26,7 +27,7 @@ from peft_registry.registry.use_cases.show_moves import (
     version_at,
 )
 from peft_registry.schemas.errors import IntegrityBroken
-from peft_registry.schemas.identity import AliasNeeded
+from peft_registry.schemas.identity import AliasNeeded, Digest
 from peft_registry.schemas.statement import PAYLOAD_TYPE, PREDICATE_TYPES
 from tests.builders.backends import BACKENDS, MadeHome, make_on
 from tests.builders.homes import add_a_base, reopened
@@ -177,7 +178,7 @@ def test_a_move_that_another_key_signed_in_its_place_is_missed(place: Place) -> 
     """The text is the one that was logged, and no key of the trust file made the signature under it."""
     with place.home.rows() as rows:
         ((digest, envelope),) = rows.run(f"SELECT digest, envelope FROM statements WHERE {NEWEST_MOVE}")
-        payload = dsse.Envelope.parse(bytes(envelope)).payload
+        payload = dsse.Envelope.parse(unpacked(envelope, Digest.parse(digest))).payload
         forged = dsse.sign(PrivateKey.generate("p256"), PAYLOAD_TYPE, payload).render()
         rows.run("UPDATE statements SET envelope = :forged WHERE digest = :digest", forged=forged, digest=digest)
     with pytest.raises(StatementAltered):

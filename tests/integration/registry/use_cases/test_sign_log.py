@@ -13,6 +13,7 @@ from sqlalchemy import text
 from peft_registry.cli.main import run
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.failures import AppendOnly, PrivilegeMissing
+from peft_registry.registry.database.guards import unguarded
 from peft_registry.registry.database.log_store import SqlLogStore, append_event
 from peft_registry.registry.database.roles import writer_role_sql
 from peft_registry.registry.database.tables import APPEND_ONLY
@@ -173,6 +174,20 @@ def a_hash_of_other_bytes(registry: Registry) -> int:
     return index
 
 
+def an_envelope_that_is_cut_off(registry: Registry) -> int:
+    signed = sign_statement(
+        Digest.of(b"elsewhere"), "recall", {"reason": "it is", "undone": False}, registry.trainer_key
+    )
+    with registry.database.write() as tx:
+        index = record_statement(tx, Digest.of(b"elsewhere"), signed, at=NOW)
+        with unguarded(tx):
+            tx.execute(
+                text("UPDATE statements SET envelope = substr(envelope, 1, 99) WHERE log_index = :index"),
+                {"index": index},
+            )
+    return index
+
+
 def _on(tx: catalog.Transaction, table: str) -> str:
     return f" ON {table}" if tx.dialect.name == "postgresql" else ""
 
@@ -188,6 +203,7 @@ POISONS: dict[Callable[[Registry], int], str] = {
     a_registration_without_a_name: "pending-entry-rejected",
     a_record_that_is_none: "pending-entry-rejected",
     a_hash_of_other_bytes: "pending-entry-rejected",
+    an_envelope_that_is_cut_off: "row-damaged",
 }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from peft_registry.cli.main import run
+from peft_registry.registry.database.envelopes import unpacked
 from peft_registry.registry.evaluation.aggregate import CODES_FROM, FIGURES
 from peft_registry.registry.evaluation.items import describe_items, table_file
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
@@ -307,8 +308,10 @@ def test_an_item_table_edited_together_with_every_row_that_speaks_of_it_is_broke
     with closing(sqlite3.connect(registry.folder / "database.sqlite")) as database:
         for (trigger,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
             database.execute(f'DROP TRIGGER "{trigger}"')
-        ((envelope,),) = database.execute("SELECT envelope FROM statements WHERE kind = 'bias-evaluation'").fetchall()
-        value = json.loads(envelope)
+        ((digest, envelope),) = database.execute(
+            "SELECT digest, envelope FROM statements WHERE kind = 'bias-evaluation'"
+        ).fetchall()
+        value = json.loads(unpacked(envelope, Digest.parse(digest)))
         payload = json.loads(base64.b64decode(value["payload"]))
         payload["predicate"] = json.loads(forged.to_canonical())
         data = canonical_bytes(payload)

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from threading import Barrier
 
@@ -50,6 +52,7 @@ PROMPTS = [
     }
     for at in range(12)
 ]
+TRAINED_MAX_BYTES = 40_000
 AS_TRAINED = "as-trained"  # the folder beside the home with a copy of it
 ARMS = ("adapted", "noise", "placebo")
 # each at the best rate of the kept sweep on this base; one start, so that a test can wait for it
@@ -128,6 +131,16 @@ def evaluated(both):
 def whole(record, arm: str):
     """The comparison of an arm with the base over all of `house`."""
     return next(one for one in record.comparisons if (one.after, one.category) == (arm, None))
+
+
+def test_what_is_signed_of_a_trained_and_evaluated_version_takes_little_of_the_database(home: Registry) -> None:
+    with closing(sqlite3.connect(home.folder.with_name(AS_TRAINED) / "database.sqlite")) as database:
+        stored = database.execute(
+            "SELECT sum(length(envelope)) FROM statements JOIN versions ON subject = manifest_digest "
+            "WHERE versions.kind = 'adapter' GROUP BY subject"
+        ).fetchall()
+    assert len(stored) == len(METHODS)
+    assert all(size <= TRAINED_MAX_BYTES for (size,) in stored), stored
 
 
 def test_a_lora_trained_towards_neutral_text_moves_house_outside_noise_and_placebo(home, evaluated):
