@@ -76,6 +76,11 @@ class Adapter:
         method = OF_PEFT_TYPE.get(self.peft_type)
         return None if method is None else method.no_weight
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers its file holds, learned or drawn."""
+        return sum(math.prod(tensor.shape) for tensor in self.tensors.values())
+
     def rank(self, key: str) -> int:
         """r of a module or parameter, its pattern first."""
         return int(self._of_pattern("rank_pattern", key, self.config.get("r", 8)))

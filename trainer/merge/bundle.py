@@ -1,4 +1,5 @@
-"""What no weights can do stays beside them: prompts, prefixes and bottleneck adapters, in a bundle with the reason.
+"""What is not folded stays beside the weights, in a bundle with the reason: prompts, prefixes, bottleneck adapters, and adapters
+that change weights in a way that is not implemented here.
 
 A bundle of one such part and of others that fold has the folded model under `model`, and the part under `adapters/00`: so the
 LoRA of a hybrid costs nothing at inference, and its prompt still stands in front. Where nothing folds, the part alone is in the
@@ -42,6 +43,17 @@ def no_weight(folder: Path) -> Code | None:
     """Why what an adapter's folder holds is no change of any weight; None where some of it may be one."""
     reasons = [read_adapter(part).no_weight for part in _folders(folder)]
     return None if None in reasons else reasons[-1]
+
+
+def parameters_beside(folder: Path) -> int:
+    """How many numbers the files of an adapter's folder hold, which stand beside the base."""
+    return sum(read_adapter(part).parameters for part in _folders(folder))
+
+
+def parameters_of_side_parts(prepared: Prepared) -> int:
+    """How many numbers stay beside the weights that a merge makes."""
+    parts = [ingredient.side_part for ingredient in prepared.adapters if ingredient.side_part is not None]
+    return sum(read_adapter(part).parameters for part in parts)
 
 
 def _folders(folder: Path) -> tuple[Path, ...]:

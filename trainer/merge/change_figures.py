@@ -6,7 +6,7 @@ from peft_registry.registry.compliance.modification import ChangeFigures
 from peft_registry.schemas.codes import code, together
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.trainer.merge.adapter_change import change_of_adapter, change_of_model
-from peft_registry.trainer.merge.bundle import mergeable_part, no_weight
+from peft_registry.trainer.merge.bundle import mergeable_part, no_weight, parameters_beside
 
 
 def figures_of_model(base: Path, artifact: Path) -> ChangeFigures:
@@ -25,16 +25,15 @@ def figures_of_model(base: Path, artifact: Path) -> ChangeFigures:
     )
 
 
-def figures_of_adapter(base: Path, artifact: Path, *, added: int, is_quantized: bool) -> ChangeFigures:
-    """Of an adapter: what its weights would add to the base as that is stored.
+def figures_of_adapter(base: Path, artifact: Path, *, is_quantized: bool) -> ChangeFigures:
+    """Of an adapter: what its weights would add to the base as that is stored, and what stands beside it.
 
     Args:
         base: the base's folder.
         artifact: the adapter's folder.
-        added: parameters that stand beside the base.
         is_quantized: whether it was trained on the base in 4 bits.
     """
-    beside = ChangeFigures(added=added, base_untouched=True)
+    beside = ChangeFigures(added=parameters_beside(artifact), base_untouched=True)
     reason = no_weight(artifact)
     if reason is not None:
         return beside.revised(norm_unknown=code("no_norm", because=reason))

@@ -119,7 +119,7 @@ def with_adapters(
 ) -> Any:
     """The base with all adapters active side by side, each with its weight; as peft runs them, nothing folded in.
 
-    `side_part`: an adapter of a kind that no weights can express, put around the others.
+    `side_part`: an adapter of a kind that is not folded, put around the others.
     """
     import warnings
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Ingredient:
     """One adapter of the request, verified: version, records, and a private copy of its files.
 
-    `mergeable` is the part that goes into weights, `side_part` the part that no weights can express, each a folder of peft; a
-    hybrid has both. `reason` says why the second stays beside the weights.
+    `mergeable` is the part that goes into weights, `side_part` the part that is not folded, each a folder of peft; a hybrid
+    has both. `reason` says why the second stays beside the weights.
     """
 
     version: Version

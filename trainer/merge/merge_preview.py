@@ -8,6 +8,7 @@ from peft_registry.schemas.document import Frozen
 from peft_registry.trainer.machine.environment import cores
 from peft_registry.trainer.machine.peak_memory import peak_bytes
 from peft_registry.trainer.merge.adapter import CONFIG, WEIGHTS, read_adapter
+from peft_registry.trainer.merge.bundle import parameters_of_side_parts
 from peft_registry.trainer.merge.concatenate import require_plain, result_shapes
 from peft_registry.trainer.merge.ingredients import Ingredient, Prepared, algorithm_of, ingredients_of
 from peft_registry.trainer.merge.plan import BLOCK_ELEMENTS, MergePlan, count_by_kind
@@ -115,7 +116,7 @@ def _of_folding(prepared: Prepared, plan: MergePlan) -> MergePreview:
         tensors_touched=len(touched),
         touched_by_kind=count_by_kind(plan),
         parameters_touched=sum(job.parameters for job in touched),
-        parameters_added=plan.parameters_added,
+        parameters_added=plan.parameters_added + parameters_of_side_parts(prepared),
         conflicts=plan.conflicts,
         output_bytes=written,
         disk_bytes=2 * written,
@@ -167,7 +168,7 @@ def _of_bundle(prepared: Prepared) -> MergePreview:
         tensors_touched=0,
         touched_by_kind={},
         parameters_touched=0,
-        parameters_added=0,
+        parameters_added=parameters_of_side_parts(prepared),
         conflicts=(),
         output_bytes=written,
         disk_bytes=2 * written,

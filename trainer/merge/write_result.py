@@ -10,7 +10,7 @@ from peft_registry.schemas.merge import BasePolicy, Divergence, ModuleChange
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.trainer.merge.adapter import read_adapter
 from peft_registry.trainer.merge.algorithms import FORMULAE
-from peft_registry.trainer.merge.bundle import MODEL, NOTHING_FOLDED, write_bundle
+from peft_registry.trainer.merge.bundle import MODEL, NOTHING_FOLDED, parameters_of_side_parts, write_bundle
 from peft_registry.trainer.merge.concatenate import FORMULAE as OF_FACTORS
 from peft_registry.trainer.merge.concatenate import whole_error, write_concatenated
 from peft_registry.trainer.merge.figures import measure, measure_adapter
@@ -75,7 +75,7 @@ def _model(prepared: Prepared, folder: Path, scratch: Path, observe: Observe) ->
         dtype=plan.dtype,
         modules=_modules(changes),
         changed=whole.changed,
-        added=plan.parameters_added,
+        added=plan.parameters_added + parameters_of_side_parts(prepared),
         relative_norm=whole.relative_norm,
         lost_share=whole.lost_share,
         fold_error=figures.fold_error,
@@ -139,5 +139,6 @@ def _bundle(prepared: Prepared, folder: Path, observe: Observe) -> MergeResult:
         method="merge",
         formula=NOTHING_FOLDED,
         dtype="as stored",
+        added=parameters_of_side_parts(prepared),
         why_bundled=prepared.why_bundled,
     )

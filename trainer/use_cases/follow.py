@@ -302,7 +302,6 @@ class FollowedRun:
             figures = figures_of_adapter(
                 start.base.folder,
                 artifact,
-                added=start.trainable,
                 is_quantized=start.model.quantization is not None,
             )
         start.base.require_unchanged()

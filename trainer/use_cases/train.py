@@ -149,7 +149,7 @@ def _complete(
     run.artifact.mkdir()
     trained.save(run.artifact, base=BaseToOpen.of(run.base.record))
     manifest = manifest_of_run(run, trained.data.identities)
-    change = change_of_run(run, added=trained.parameters[0])
+    change = change_of_run(run)
     texts = hash_texts(texts_of(trained, run.config))
     kept_texts = texts.to_bytes()
     evaluated, passes = evaluate_run(

@@ -52,12 +52,8 @@ def manifest_of_run(run: TrainingRun, data: tuple[DataIdentity, ...]) -> Manifes
     )
 
 
-def change_of_run(run: TrainingRun, *, added: int) -> ChangeFigures:
-    """What the files that were just written change in the base as it is stored.
-
-    Args:
-        run: that wrote them.
-        added: parameters that stand beside the base, where its weights were not trained themselves.
+def change_of_run(run: TrainingRun) -> ChangeFigures:
+    """What the files that a run has just written change in the base as it is stored.
 
     Raises:
         BaseChanged: a file of the base is not what was compared.
@@ -68,7 +64,7 @@ def change_of_run(run: TrainingRun, *, added: int) -> ChangeFigures:
         figures = figures_of_model(run.base.folder, run.artifact)
     else:
         is_quantized = run.config.quantization is not None
-        figures = figures_of_adapter(run.base.folder, run.artifact, added=added, is_quantized=is_quantized)
+        figures = figures_of_adapter(run.base.folder, run.artifact, is_quantized=is_quantized)
     run.base.require_unchanged()
     return figures
 

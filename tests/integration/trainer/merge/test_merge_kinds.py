@@ -17,6 +17,7 @@ from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.trainer.merge.adapter import read_adapter
 from peft_registry.trainer.merge.concatenate import NotConcatenable
 from peft_registry.trainer.merge.folder import companion_files
 from peft_registry.trainer.merge.merge_preview import MergePreview, preview_of
@@ -181,6 +182,8 @@ def test_the_lora_of_a_hybrid_is_folded_and_its_prompt_stays_beside_the_model(
     assert found.to_json()["fold_error"] == found.merge.fold_error.kl
     assert str(found.merge.why_bundled).startswith("hybrid:1 (hybrid): learned embeddings")
     assert found.modification.change.base_weights_untouched.value == "no"
+    (prompt,) = read_adapter(base.parent / "hybrid" / "prompt").tensors.values()
+    assert found.modification.change.params_added.value == prompt.shape[0] * prompt.shape[1]
     assert found.modification.method.kind.value == "adapter_bake_in"
     assert len(found.merge.modules) == 4
     assert verify_version(registry, found.version).verdict == "verified"
@@ -357,6 +360,7 @@ def test_the_plan_of_one_adapter_in_place_of_several_is_what_is_made(
 def test_the_plan_of_a_bundle_says_why_and_how_much(place: tuple[Registry, Path], tmp_path: Path) -> None:
     found = planned(place, tmp_path, "prompt")
     assert (found.makes, found.algorithm, found.tensors_total, found.tensors_touched) == ("bundle", "bundle", 1, 0)
+    assert found.parameters_added > 0
     assert "no change of any weight" in dict(found.lines())["beside"]
     folder = place[1].parent / "prompt"
     assert found.output_bytes == sum(
