@@ -60,6 +60,7 @@ class Tensor:
         name: what stands behind the name of the adapted module; `*` is any one part of a name, `**` any number of them.
         axis: its dimension that is one of the module's own, `longest` where that depends on the module; None for none.
         neutral: the value at which it changes nothing; None where no such value is known.
+        begins: the number that all of it is in an adapter that was not trained yet; None where it begins otherwise.
         is_scale: whether it multiplies, so that a change of its sign would turn activations round.
         is_shared: whether it stands once for the whole model, and no module's name before it.
         stays: whether a placebo leaves it as it is: it was drawn and not trained, or has no dimension of the module's own.
@@ -70,6 +71,7 @@ class Tensor:
     name: str
     axis: int | Literal["longest"] | None = None
     neutral: Neutral | None = None
+    begins: float | None = None
     is_scale: bool = False
     is_shared: bool = False
     stays: bool = False
@@ -134,6 +136,8 @@ class MethodDeclaration:
         imported_first: the module that makes peft know it; None where peft does by itself.
         module: in `trainer/methods`, what loads it, and trains and saves it where it can be trained; `peft_adapter` does it by
             peft's entry points alone.
+        begins_with: keys of `adapter_config.json` that say how a new adapter begins, each with the values by which its tensors
+            begin as they say.
         opens_nothing_with: keys of `adapter_config.json` by which peft would open something else, each with the only value by
             which it does not.
     """
@@ -152,6 +156,7 @@ class MethodDeclaration:
     other_reason: str | None = None
     imported_first: str | None = None
     module: str = "peft_adapter"
+    begins_with: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     opens_nothing_with: Mapping[str, str] = field(default_factory=dict)
 
     @property

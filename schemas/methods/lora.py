@@ -128,7 +128,7 @@ METHOD = TrainableMethod(
     ),
     tensors=(
         Tensor("lora_A.weight", axis=1, neutral=0.0),
-        Tensor("lora_B.weight", axis=0, neutral=0.0),
+        Tensor("lora_B.weight", axis=0, neutral=0.0, begins=0.0),
         Tensor("lora_B.bias", axis=0, neutral=0.0),
         Tensor("lora_embedding_A", axis=1, neutral=0.0),
         Tensor("lora_embedding_B", axis=0, neutral=0.0),
@@ -137,6 +137,7 @@ METHOD = TrainableMethod(
         # rows of the embeddings, for tokens that were trained alone
         Tensor("token_adapter.trainable_tokens_delta", replaces=True),
     ),
+    begins_with={"init_lora_weights": (True, "gaussian")},
     folds=True,
     place=1,
     summary="low-rank update of linear layers: W + s·B·A; rsLoRA, DoRA, PiSSA and LoRA+ are its switches",

@@ -53,6 +53,17 @@ def a_lora(base: Path, **changes: Any) -> Any:
     return get_peft_model(a_model_of(base), LoraConfig(task_type="CAUSAL_LM", **settings | changes))
 
 
+def new_adapter(model: Any, kind: str, **changes: Any) -> Any:
+    """The model with a new adapter of a type of peft, as peft begins it."""
+    from peft import get_peft_model
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    from tests.builders.peft_kinds import KINDS
+
+    config = PEFT_TYPE_TO_CONFIG_MAPPING[kind](task_type="CAUSAL_LM", **KINDS[kind] | changes)
+    return get_peft_model(model, config)
+
+
 def a_model_of(base: Path) -> Any:
     """The base in a folder, as a script loads it."""
     import torch

@@ -107,19 +107,26 @@ def quantization_of(model: Any) -> QuantizationBlock | None:
 
 
 def require_fresh(model: Any) -> None:
-    """Raise where a LoRA was trained before: its earlier training would be missing from every figure.
+    """Raise where an adapter was trained before: its earlier training would be missing from every figure.
 
     Raises:
-        NotFollowed: a factor B is not zero although it should begin so.
+        NotFollowed: a tensor that is one number in a new adapter is not that number.
     """
-    configurations = getattr(model, "peft_config", None) or {}
-    lora = configurations.get(ADAPTER)
-    if lora is None or getattr(lora, "init_lora_weights", None) not in (True, "gaussian"):
+    config = (getattr(model, "peft_config", None) or {}).get(ADAPTER)
+    if config is None:
         return
-    for name, parameter in model.named_parameters():
-        if f"lora_B.{ADAPTER}" in name and bool((parameter.detach() != 0).any().item()):
+    from peft_registry.trainer.methods.peft_io import adapter_state, declaration_of
+
+    method = declaration_of(model)
+    begins = {key: getattr(config, key, None) in values for key, values in method.begins_with.items()}
+    if not begins or not all(begins.values()):
+        return
+    for name, tensor in adapter_state(model).items():
+        declared = method.tensor(name)
+        start = None if declared is None else declared[0].begins
+        if start is not None and bool((tensor.detach() != start).any().item()):
             raise NotFollowed(
-                f"the adapter was trained before ({name} is not zero): what that took, and on which data, would be left out",
+                f"the adapter was trained before ({name} is not {start:g}): what that took, and on which data, would be left out",
                 "begin with a new adapter; or use `registry train` with `continue_from`",
             )
 

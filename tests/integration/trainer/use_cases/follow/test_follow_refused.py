@@ -13,7 +13,9 @@ from peft_registry.registry.homes.home import HomeNotFound, open_home
 from peft_registry.registry.verification.signed_versions import all_signed_versions
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.identity import MalformedProject
-from tests.builders.trainers import a_lora, a_model_of, a_trainer, followed
+from peft_registry.trainer.training.followable import NotFollowed, require_fresh
+from tests.builders.trainers import a_lora, a_model_of, a_trainer, followed, new_adapter
+from tests.builders.training import a_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
 
@@ -86,6 +88,22 @@ def test_what_could_not_be_recorded_truly_is_refused_before_the_first_step(place
         with pytest.raises(KnownError, match="nothing was registered"):
             _ = callback.outcome
     assert "refused" not in registered(place)
+
+
+@pytest.mark.parametrize("kind", ["LORA", "IA3"])
+def test_an_adapter_that_was_trained_before_is_told_from_a_new_one(kind: str) -> None:
+    model = new_adapter(a_model(), kind)
+    require_fresh(model)
+    with pytest.raises(NotFollowed, match="trained before"):
+        require_fresh(moved(model))
+
+
+def moved(model: Any) -> Any:
+    """The model, after a step that moved every weight that learns."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data.add_(0.01)
+    return model
 
 
 def another_model(trainer: Any) -> None:
