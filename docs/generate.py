@@ -247,7 +247,7 @@ def methods_page() -> str:
         "",
         "`method:` of a training file.",
         "",
-        *table(("Method", "What it does", "Mergeable", "On 4 bits", "Memory"), rows),
+        *table(("Method", "What it does", "`registry merge` folds it", "On 4 bits", "Memory"), rows),
         "",
         "## Goals",
         "",

@@ -45,7 +45,7 @@ def methods(
         return
     if not wanted_goals:
         shown = [[row.name, "yes" if row.folds else "no", row.summary] for row, _ in advised]
-        console.table([["method", "mergeable", "what it does"], *shown], prose=2)
+        console.table([["method", "merge folds it", "what it does"], *shown], prose=2)
         console.next_step("registry methods --for latency")
         return
     rows = [

@@ -6,7 +6,8 @@
     an adapter and its base       the base, and the base with what the adapter adds
     two adapters of other kinds   what each adds to their base (DoRA, IA3, biases …)
 
-A part that changes no weights (a prompt, a prefix, a bottleneck adapter) has none to compare.
+A part that changes no weights (a prompt, a prefix, a bottleneck adapter) has none to compare, and what a kind of adapter that
+is not folded here (VeRA, OFT …) adds to them is not computed.
 """
 
 import math
@@ -21,6 +22,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.signed_records import Records
 from peft_registry.registry.use_cases.pull_base import BaseBytesMissing, CheckedFolder, checked_folder
 from peft_registry.schemas.base_model import BaseIdentity
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import IntegrityBroken, KnownError
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started
@@ -110,7 +112,7 @@ def _compare(registry: Registry, sides: tuple["_Weights", ...], scratch: Path, o
 @dataclass(frozen=True, slots=True)
 class _Weights:
     """What one side has: a folder of whole weights, or an adapter that changes some. `stands_on`: digest of its base's weights;
-    of its own, for a base. `why_not`: why it has nothing to compare."""
+    of its own, for a base. `why_not`: why nothing of it is compared."""
 
     side: Side
     files: CheckedFolder
@@ -132,7 +134,12 @@ class _Weights:
         if not (parts[manifest.layout] / "adapter_config.json").is_file():
             return cls(side, files, str(base), why_not="what it holds stays beside the weights")
         adapter = read_adapter(parts[manifest.layout])
-        return cls(side, files, str(base), adapter=adapter, why_not=adapter.why_not_folded)
+        if adapter.why_not_folded is None:
+            return cls(side, files, str(base), adapter=adapter)
+        why_not = adapter.no_weight or code(
+            "change_of_weights_not_computed"
+        )  # that it is not folded is no fact about it
+        return cls(side, files, str(base), adapter=adapter, why_not=str(why_not))
 
 
 def _counted(differences: Iterable[ModuleDifference | None], note: str) -> _Compared:

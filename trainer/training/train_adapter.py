@@ -254,7 +254,7 @@ def _say_data(data: LoadedData, observe: Observe) -> None:
 
 def _say_method(config: TrainingFile, trainable: int, total: int, hardware: Hardware, observe: Observe) -> None:
     row = METHODS[config.method]
-    merge = "mergeable" if row.folds else "not mergeable"
+    merge = "mergeable" if row.folds else "not mergeable here"
     rank = f" {config.virtual_tokens} virtual tokens" if config.virtual_tokens else ""
     rank += f" r={config.setting('r')}" if config.setting("r") else ""
     size = f"{trainable / 1e6:.2f} M" if trainable >= 1e4 else f"{trainable:,}".replace(",", " ")

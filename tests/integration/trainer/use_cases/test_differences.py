@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PromptTuningConfig
+from peft import LoraConfig, PromptTuningConfig, VeraConfig
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.use_cases.add_base import add_base
@@ -31,6 +31,7 @@ ADAPTERS = {
     "b": LoraConfig(**LORA, target_modules=["q_proj", "v_proj"], use_rslora=True),
     "dora": LoraConfig(**LORA, target_modules=["q_proj"], use_dora=True),
     "prompt": PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4),
+    "vera": VeraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj"]),
 }
 
 
@@ -162,6 +163,7 @@ def test_a_hybrid_by_its_lora_and_its_merge_by_the_folded_model(place: tuple[Reg
     ("first", "second", "said"),
     [
         ("prompt", "a", "not compared: prompt:1: learned embeddings in front of the text are no change of any weight"),
+        ("vera", "a", "not compared: vera:1: what this kind of adapter adds to the weights is not computed here"),
         ("a", "far", "what each adds to a module, s·B·A; they stand on different bases; 2 not compared: another shape"),
         ("far", "merged-a", "not compared: they stand on different bases"),
         ("tiny", "far", "not compared: they stand on different bases"),
