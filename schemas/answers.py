@@ -7,7 +7,7 @@ has an owner (`registry/compliance/rules/modification_fields.json`), and a key m
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from peft_registry.schemas.canonical import as_doubles
 from peft_registry.schemas.document import Document
@@ -26,12 +26,13 @@ AREA_ROLES: dict[Area, tuple[AnsweringRole, ...]] = {
 
 
 class Answer(Document):
-    """One field of the record: its value, or why it cannot be answered."""
+    """One field of the record: its value, why it cannot be answered, or the code of why there is no answer to give."""
 
     path: str = Field(min_length=1)  # with positions: `data[0].licence`
     area: Area  # of the field's owner
     value: Any = None  # any JSON value; the field's rule says which
     unknown: str | None = Field(default=None, min_length=1)
+    not_applicable: str | None = Field(default=None, min_length=1)
 
     @field_validator("value")
     @classmethod
@@ -40,9 +41,17 @@ class Answer(Document):
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> Self:
-        if (self.value is None) == (self.unknown is None):
+        if [self.value, self.unknown, self.not_applicable].count(None) != 2:
             raise ValueError("an answer is a value, or the reason why there is none")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_older_answers_do_not_have(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Answers that were signed before something could be not applicable read back to their own bytes."""
+        value: dict[str, Any] = handler(self)
+        if self.not_applicable is None:
+            del value["not_applicable"]
+        return value
 
 
 class AnswersPredicate(Document):

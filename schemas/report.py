@@ -10,7 +10,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.version import VerifyOutcome, Version
 
-FigureSource = Literal["measured", "derived", "imported", "declared", "unknown"]
+FigureSource = Literal["measured", "derived", "imported", "declared", "unknown", "not_applicable"]
 
 
 class Figure(Frozen):

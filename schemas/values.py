@@ -1,6 +1,7 @@
 """The value envelope: every recorded figure or statement says where it comes from.
 
-`unknown` is a value with a reason; absence is never "no".
+`unknown` is a value with a reason; absence is never "no". `not_applicable` is one, too: there is no answer to give, and the reason
+says why.
 """
 
 from datetime import datetime
@@ -9,11 +10,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from peft_registry.schemas.canonical import NEVER_COUNTS, as_doubles
-from peft_registry.schemas.codes import Said, because_in, code
+from peft_registry.schemas.codes import Code, Said, because_in, code
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
 
-Source = Literal["measured", "derived", "imported", "declared", "unknown"]
+Source = Literal["measured", "derived", "imported", "declared", "unknown", "not_applicable"]
 RFC3339 = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"  # not \d, which is any digit of Unicode
 # UTC, whole seconds, 'Z'; the one form of a time in every document
 Timestamp = Annotated[str, Field(pattern=RFC3339)]
@@ -28,7 +29,7 @@ class Value(Document):
     """One recorded value.
 
     `source`: measured by this tool; derived by a formula (named in `method`) from recorded values; imported from somebody
-    else's document; declared by a person; or unknown, with a `reason`.
+    else's document; declared by a person; unknown, with a `reason`; or not applicable, with a code for why there is no answer.
     """
 
     value: Any = None  # any JSON value; the field that holds the envelope says which
@@ -47,16 +48,40 @@ class Value(Document):
         return value if type(value) in NEVER_COUNTS else as_doubles(value)
 
     @model_validator(mode="after")
-    def _unknown_has_a_reason(self) -> Self:
-        if self.source == "unknown" and (self.value is not None or not self.reason):
-            raise ValueError("an unknown value is null and gives a reason")
-        if self.source != "unknown" and self.value is None:
-            raise ValueError("a null value is `unknown`, with a reason")
+    def _no_value_has_a_reason(self) -> Self:
+        if self.source in ("unknown", "not_applicable"):
+            if self.value is not None or not self.reason:
+                raise ValueError(f"a value that is {self.source} is null and gives a reason")
+        elif self.value is None:
+            raise ValueError("a null value is `unknown` or `not_applicable`, with a reason")
+        if self.source == "not_applicable" and isinstance(self.reason, str):
+            raise ValueError("why a value is not applicable is a code")
         return self
 
     @property
     def known(self) -> bool:
+        return self.source not in ("unknown", "not_applicable")
+
+    @property
+    def applies(self) -> bool:
+        """Whether there is an answer to give."""
+        return self.source != "not_applicable"
+
+    @property
+    def settled(self) -> bool:
+        """Nobody owes an answer: it is known, or there is none to give."""
         return self.source != "unknown"
+
+    @property
+    def is_stated(self) -> bool:
+        """Somebody's word for what is, or for there being no answer."""
+        return self.source in ("declared", "not_applicable")
+
+    def says_otherwise(self, other: "Value") -> bool:
+        """Whether it says something else than another value; where it comes from is not asked."""
+        if self.applies and other.applies:
+            return bool(self.value != other.value)
+        return self.applies != other.applies or self.reason != other.reason
 
     @property
     def number(self) -> float | None:
@@ -78,7 +103,7 @@ class Value(Document):
     @property
     def rests_on_statement(self) -> bool:
         """It is somebody's word, that of nobody knowing among them, and the statement that says it is named as evidence."""
-        return self.source in ("declared", "unknown") and bool(self.evidence)
+        return self.source in ("declared", "unknown", "not_applicable") and bool(self.evidence)
 
 
 def measured(
@@ -115,6 +140,11 @@ def declared(value: Any, unit: str | None = None, *, by: str, at: str, method: S
 def unknown(reason: Said) -> Value:
     """Nobody knows yet; the reason says why."""
     return Value(source="unknown", reason=reason)
+
+
+def not_applicable(reason: Code, *, by: str, at: str | None) -> Value:
+    """There is no answer to give, as a person states; by whom and when."""
+    return Value(source="not_applicable", reason=reason, asserted_by=by, asserted_at=at)
 
 
 def not_derived(because: Said) -> Value:

@@ -63,8 +63,11 @@ def _union(data: Sequence[DataUsed], name: str) -> Value:
     waiting = _waiting(data, name)
     if waiting is not None:
         return waiting
-    items = {str(item) for section in data for item in _items(_value(section, name))}
-    return derived(sorted(items), method=code("of_any_file", files=_by_file(data, name)))
+    said = [section for section in data if _value(section, name).known]
+    if not said:  # of each file there is none, for a reason of its own
+        return _value(data[0], name)
+    items = {str(item) for section in said for item in _items(_value(section, name))}
+    return derived(sorted(items), method=code("of_any_file", files=_by_file(said, name)))
 
 
 def _any(data: Sequence[DataUsed], name: str) -> Value:
@@ -113,7 +116,7 @@ def _synthetic_share(data: Sequence[DataUsed]) -> Value:
 
 def _waiting(data: Sequence[DataUsed], name: str) -> Value | None:
     """Why there is no answer of all files; None where each has one."""
-    open_sections = [section for section in data if not _value(section, name).known]
+    open_sections = [section for section in data if not _value(section, name).settled]
     if not open_sections:
         return None
     waiting = [_open(str(section.name.value), _value(section, name)) for section in open_sections]

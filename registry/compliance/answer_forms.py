@@ -91,6 +91,7 @@ class AnswerForm(Frozen):
         about_words: how many words the law's form asks for.
         no_answers: what reads like an answer to this field and is none, lower case.
         none_is_answer: whether a list may be empty; whoever states it says so: `none`, or `[]`.
+        not_applicable: codes of the reasons for which a person may say that there is no answer to give; none: there always is one.
         items: of each entry of a list; None: a text, a number or an object.
         members: of the keys of an object; empty: any.
     """
@@ -108,6 +109,7 @@ class AnswerForm(Frozen):
     about_words: int | None = None
     no_answers: tuple[str, ...] = ()
     none_is_answer: bool = False
+    not_applicable: tuple[str, ...] = ()
     items: "AnswerForm | None" = None
     members: dict[str, "AnswerForm"] = Field(default_factory=dict)
 

@@ -16,14 +16,14 @@ from peft_registry.registry.compliance.contradictions import (
 )
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, FieldRules, field_rules, leaves
-from peft_registry.registry.compliance.stated import misfits_of_fact, says_unknown
+from peft_registry.registry.compliance.stated import misfits_of_fact, says_not_applicable, says_unknown
 from peft_registry.registry.compliance.superseding import in_third_form, superseding
 from peft_registry.schemas.answers import AREA_ROLES, Answer, AnsweringRole, AnswersPredicate, Area
 from peft_registry.schemas.codes import Code, Said, code
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.suggestions import closest, did_you_mean
-from peft_registry.schemas.values import Timestamp, Value
+from peft_registry.schemas.values import Timestamp, Value, not_applicable
 from peft_registry.schemas.version import Version
 
 _NOBODY = Digest.of(b"answers that are only tried")
@@ -92,7 +92,8 @@ def problems_of_answers(
 
     Args:
         record: that is answered.
-        answers: any JSON value by path; `{unknown: reason}` says that nobody knows.
+        answers: any JSON value by path; `{unknown: reason}` says that nobody knows,
+            `{not_applicable: code}` that there is no answer to give.
         role: under which the signer's key is listed.
         version: that the record is of.
         at: the time now: what has happened is not later.
@@ -123,6 +124,8 @@ def as_answers(answers: Mapping[str, Any]) -> tuple[Answer, ...]:
         rule = rules[FieldPath.parse(path).rule]
         if says_unknown(value):
             signed.append(Answer(path=path, area=_area(rule), unknown=str(value["unknown"])))
+        elif says_not_applicable(value):
+            signed.append(Answer(path=path, area=_area(rule), not_applicable=value["not_applicable"]))
         else:
             signed.append(Answer(path=path, area=_area(rule), value=as_recorded(rule, value)))
     return tuple(signed)
@@ -130,6 +133,8 @@ def as_answers(answers: Mapping[str, Any]) -> tuple[Answer, ...]:
 
 def as_written(answer: Answer) -> Any:  # any JSON value
     """An answer as it stands in a form; the inverse of `as_answers` for one of them."""
+    if answer.not_applicable is not None:
+        return {"not_applicable": answer.not_applicable}
     return answer.value if answer.unknown is None else {"unknown": answer.unknown}
 
 
@@ -161,6 +166,8 @@ def unanswerable(
             yield f"{answer.path}: answered for {answer.area}, and it is not theirs to answer"
         elif recorded.is_from_tool and recorded.source == "measured":
             yield f"{answer.path}: this tool measured it, and no answer takes its place"
+        elif answer.not_applicable is not None and answer.not_applicable not in rule.not_applicable:
+            yield f"{answer.path}: {answer.not_applicable} is not a reason for which it has no answer"
 
 
 def superseding_with_answers(
@@ -218,6 +225,10 @@ def value_of_answer(answer: Answer, signed: SignedAnswers) -> Value:
             asserted_by=person,
             asserted_at=signed.logged_at,
         )
+    if answer.not_applicable is not None:
+        # whether it is a reason of this field is held against the table when the answers are taken up
+        reason = Code(code=answer.not_applicable)
+        return not_applicable(reason, by=person, at=signed.logged_at).revised(evidence=(signed.statement,))
     return Value(
         value=answer.value,
         source="declared",

@@ -100,8 +100,8 @@ def kept_facts_problem(recorded: DeclaredFacts, later: DeclaredFacts, *, signers
     for key in DeclaredFacts.model_fields:
         before = getattr(recorded, key)
         after = getattr(later, key)
-        is_allowed = after.known and may_correct(key, after, before, signer=signers.get(key, FactSigner()), by=by)
-        if after.value != before.value and not is_allowed:
+        is_allowed = after.settled and may_correct(key, after, before, signer=signers.get(key, FactSigner()), by=by)
+        if after.says_otherwise(before) and not is_allowed:
             return key
     return ""
 
@@ -114,7 +114,7 @@ def corrected_facts(
     for key in DeclaredFacts.model_fields:
         before = getattr(recorded, key)
         after = getattr(stated, key)
-        is_new = after.known and after.value != before.value
+        is_new = after.settled and after.says_otherwise(before)
         is_allowed = is_new and may_correct(key, after, before, signer=signers.get(key, FactSigner()), by=by)
         corrected[key] = after if is_allowed else before
     return DeclaredFacts(**corrected)
@@ -134,9 +134,9 @@ def may_correct(key: str, later: Value, before: Value, *, signer: FactSigner, by
         signer: whose key signed that.
         by: whose key signs what is stated.
     """
-    if before.source != "declared":
+    if not before.is_stated:
         return True
-    if later.source != "declared":
+    if not later.is_stated:
         return False
     is_same_key = None in (signer.person_or_key, by.person_or_key) or signer.person_or_key == by.person_or_key
     is_same_author = is_same_key and later.asserted_by == before.asserted_by
@@ -152,8 +152,8 @@ def path_of_fact(key: str) -> str:
 
 def facts_with_statement(facts: DeclaredFacts, statement: Digest) -> DeclaredFacts:
     """The facts of a base, each with the statement that holds it as its evidence."""
-    known = {key: getattr(facts, key) for key in DeclaredFacts.model_fields if getattr(facts, key).known}
-    return facts.revised(**{key: value.revised(evidence=(*value.evidence, statement)) for key, value in known.items()})
+    said = {key: getattr(facts, key) for key in DeclaredFacts.model_fields if getattr(facts, key).settled}
+    return facts.revised(**{key: value.revised(evidence=(*value.evidence, statement)) for key, value in said.items()})
 
 
 @cache
@@ -170,8 +170,8 @@ def facts_of_others(
     return tuple(
         FactOfAnother(key, name, f"{before.asserted_by}", f"{before.value}", f"{after.value}", f"{after.asserted_by}")
         for key in DeclaredFacts.model_fields
-        if (after := getattr(stated, key)).source == "declared"
-        and after.value != (before := getattr(recorded, key)).value
+        if (after := getattr(stated, key)).is_stated
+        and after.says_otherwise(before := getattr(recorded, key))
         and not may_correct(key, after, before, signer=signers.get(key, FactSigner()), by=by)
     )
 

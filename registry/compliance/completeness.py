@@ -6,6 +6,7 @@ asks its own question and is listed as undecided: more may be required once it i
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cache
 from typing import get_args
 
@@ -45,6 +46,7 @@ class Completeness(Frozen):
 
     filled: int
     total: int
+    not_applicable: int  # neither filled nor open, and not of the total: there is no answer to give
     open: tuple[Gap, ...]
     undecided: tuple[str, ...]
 
@@ -58,10 +60,10 @@ class Completeness(Frozen):
     def sentence(self) -> str:
         """`38 of 61 fields filled, 23 open (modifier 9, data owner 11, legal 3)`."""
         text = f"{self.filled} of {self.total} fields filled"
-        if not self.open:
-            return text
-        owners = ", ".join(f"{owner} {count}" for owner, count in self.by_owner)
-        return f"{text}, {len(self.open)} open ({owners})"
+        if self.open:
+            owners = ", ".join(f"{owner} {count}" for owner, count in self.by_owner)
+            text += f", {len(self.open)} open ({owners})"
+        return f"{text}, {self.not_applicable} not applicable" if self.not_applicable else text
 
 
 class SectionCount(Frozen):
@@ -92,13 +94,17 @@ def completeness(record: RecordSections, conditions: Conditions | None = None) -
     """Count the fields that are required under `conditions` (those of the record when not given)."""
     if conditions is None:
         return own_completeness(record)
-    return _counted(required_leaves(record, conditions), conditions)
+    return _counted(record, required_leaves(record, conditions), conditions)
 
 
-def _counted(required: tuple[Leaf, ...], conditions: Conditions) -> Completeness:
+def _counted(record: RecordSections, required: tuple[Leaf, ...], conditions: Conditions) -> Completeness:
     gaps = tuple(gap_of(leaf) for leaf in required if not is_filled(leaf))
     return Completeness(
-        filled=len(required) - len(gaps), total=len(required), open=gaps, undecided=conditions.undecided
+        filled=len(required) - len(gaps),
+        total=len(required),
+        not_applicable=sum(not leaf.value.applies for leaf in leaves(record)),
+        open=gaps,
+        undecided=conditions.undecided,
     )
 
 
@@ -111,9 +117,13 @@ def is_filled(leaf: Leaf) -> bool:
 
 
 def required_leaves(record: RecordSections, conditions: Conditions) -> tuple[Leaf, ...]:
-    """The values that this record has to have, filled or open."""
+    """The values that this record has to have, filled or open; none of which somebody says that it does not apply."""
     rules = field_rules().by_path()
-    return tuple(leaf for leaf in leaves(record) if _is_required(rules[leaf.rule], leaf, record, conditions))
+    return tuple(
+        leaf
+        for leaf in leaves(record)
+        if leaf.value.applies and _is_required(rules[leaf.rule], leaf, record, conditions)
+    )
 
 
 @OfRecent
@@ -125,7 +135,7 @@ own_required_leaves = OfRecent(lambda record: required_leaves(record, _own_condi
 """The values that a record has to have under the conditions that its own values meet."""
 
 own_completeness = OfRecent(
-    lambda record: _counted(own_required_leaves(record), _own_conditions(record)), kept=_READ_TOGETHER
+    lambda record: _counted(record, own_required_leaves(record), _own_conditions(record)), kept=_READ_TOGETHER
 )
 """The count of a record under those conditions."""
 
@@ -278,6 +288,59 @@ def _conditions_of_data(leaf: Leaf, record: RecordSections) -> frozenset[str]:
         "crawl": origin == "web_crawl",
     }
     return frozenset(name for name, holds in conditions.items() if holds)
+
+
+@dataclass(frozen=True, slots=True)
+class NotRequired:
+    """Why a record need not have a value.
+
+    Attributes:
+        conditions: that do not hold, of which one would have to; none where the field is never asked for.
+        waits_for: the open values that decide whether it is asked for; none where it is decided.
+    """
+
+    conditions: tuple[str, ...] = ()
+    waits_for: tuple[Leaf, ...] = ()
+
+
+class WhatIsAsked:
+    """Which values a record has to have under the conditions that its own values meet, and why it need not have the others."""
+
+    def __init__(self, record: RecordSections) -> None:
+        self._record = record
+        self._met = _own_conditions(record).met
+        self.required = frozenset(leaf.path for leaf in own_required_leaves(record))
+        self.by_rule: dict[str, list[Leaf]] = {}
+        for leaf in leaves(record):
+            self.by_rule.setdefault(leaf.rule, []).append(leaf)
+
+    def why_not_required(self, leaf: Leaf) -> NotRequired:
+        """Of a value that applies and is not among the required ones."""
+        met = self._met | _conditions_of_data(leaf, self._record)
+        conditions: dict[str, None] = {}
+        waits_for: dict[str, Leaf] = {}
+        for alternative in field_rules().by_path()[leaf.rule].alternatives:
+            deciding = {name: self._deciding(name, leaf) for name in sorted(alternative - met)}
+            if all(deciding.values()):
+                waits_for |= {question.path: question for questions in deciding.values() for question in questions}
+            conditions |= dict.fromkeys(name for name, questions in deciding.items() if not questions)
+        return NotRequired(() if waits_for else tuple(conditions), tuple(waits_for.values()))
+
+    def _deciding(self, condition: str, leaf: Leaf) -> list[Leaf]:
+        """The open values that decide whether a condition holds for a value; none where it is decided that it does not."""
+        item = FieldPath.parse(leaf.path).item
+        questions: dict[str, Leaf] = {}
+        for rule in field_rules().conditions[condition].decided_by:
+            for other in self.by_rule.get(rule, ()):
+                # what is asked of a data file is decided by that file
+                is_of_another = leaf.rule.startswith("data[]") and FieldPath.parse(other.path).item not in (None, item)
+                if other.value.settled or is_of_another:
+                    continue
+                if other.path in self.required:
+                    questions[other.path] = other
+                else:
+                    questions |= {first.path: first for first in self.why_not_required(other).waits_for}
+        return list(questions.values())
 
 
 def gap_of(leaf: Leaf) -> Gap:

@@ -10,12 +10,19 @@ from typing import Any
 from peft_registry.registry.compliance.answer_forms import AnswerForm, misfits
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, field_rules
-from peft_registry.registry.compliance.stated import FactNeedsSignature, FactNotDeclarable, malformed
+from peft_registry.registry.compliance.stated import (
+    FactMalformed,
+    FactNeedsSignature,
+    FactNotDeclarable,
+    malformed,
+    problem_of_not_applicable,
+)
 from peft_registry.schemas.base_model import DeclaredFacts
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.values import Value, unknown
 
+_ALWAYS = AnswerForm(type="text")  # of what has no form of its own: no reason takes its answer away
 _LONGEST_QUOTE = 120  # characters of a value in a reason
 
 
@@ -45,6 +52,8 @@ def problems_of_declared(
         if rule is not None and rule.is_signed_by_people and value.get("source") != "unknown":
             # what it calls its source, and what it names as evidence, is only the word of whoever wrote it
             yield _needs_signature(path, rule)
+        elif value.get("source") == "not_applicable":
+            yield from _not_applicable(kind, path, rule, value)
         elif value.get("source") == "declared":
             yield from _problems_of(kind, path, rule, value)
 
@@ -92,6 +101,15 @@ def _problems_of(kind: str, path: str, rule: FieldRule | None, value: dict[str, 
         yield from malformed(path, rule, value.get("value"))
 
 
+def _not_applicable(kind: str, path: str, rule: FieldRule | None, value: dict[str, Any]) -> Iterator[InputRefused]:
+    """Of one value that is said to have no answer."""
+    form = field_rules().base_forms().get(path.removeprefix("facts.")) if kind == "base" else rule
+    reason = value.get("reason")
+    problem = problem_of_not_applicable(form or _ALWAYS, reason.get("code") if isinstance(reason, dict) else reason)
+    if problem is not None:
+        yield FactMalformed(path, *problem)
+
+
 def _needs_signature(path: str, rule: FieldRule) -> FactNeedsSignature:
     assert rule.act is not None, "the field takes facts"
     act = field_rules().acts[rule.act]
@@ -110,6 +128,10 @@ def _in_answers(predicate: dict[str, Any]) -> Iterator[InputRefused]:
             yield _needs_signature(path, rule)
         elif rule.owner != area:
             yield FactNotDeclarable(path, f"it is for {rule.owner} to answer, and not for {area}")
+        elif answer.get("not_applicable") is not None:
+            problem = problem_of_not_applicable(rule, answer["not_applicable"])
+            if problem is not None:
+                yield FactMalformed(path, *problem)
         elif answer.get("unknown") is None:
             yield from malformed(path, rule, answer.get("value"))
 

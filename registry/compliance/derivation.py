@@ -199,7 +199,7 @@ def facts_taken_up(before: RecordSections, facts: dict[str, Any], *, at: Timesta
     return {
         path: value
         for path, value in declared_values(before, facts, at=at).items()
-        if value.value != stated[path].value and may_replace(value, stated[path])
+        if value.says_otherwise(stated[path]) and may_replace(value, stated[path])
     }
 
 
@@ -207,7 +207,7 @@ def facts_not_taken_up(recorded: RecordSections, facts: dict[str, Any], *, at: T
     """Paths of what a facts file declares and a record says otherwise, and keeps."""
     stated = {leaf.path: leaf.value for leaf in leaves(in_third_form(recorded))}
     declared = declared_values(recorded, facts, at=at, with_standing=True)
-    return tuple(path for path, value in declared.items() if value.known and value.value != stated[path].value)
+    return tuple(path for path, value in declared.items() if value.settled and value.says_otherwise(stated[path]))
 
 
 def _reason(inputs: NextInputs) -> Said:

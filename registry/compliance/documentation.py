@@ -135,6 +135,8 @@ def _order(flop: Value) -> Value:
 
 
 def _megawatt_hours(energy: Value) -> Value:
+    if not energy.applies:
+        return energy
     number = energy.number
     if number is None:
         return not_derived(energy.reason or code("not_a_number"))

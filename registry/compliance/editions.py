@@ -23,6 +23,7 @@ _PROSE = frozenset(
     {
         *(
             "label",
+            "means",
             "answers",
             "notice",
             "because",

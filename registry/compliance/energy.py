@@ -42,7 +42,7 @@ def without_reason(energy: Energy) -> Energy:
 def with_estimate(energy: Energy, power: DeclaredPower, compute: Compute) -> Energy:
     """The section with device hours × declared watts × PUE, where no sensor and nobody else has said what was used."""
     energy = _without_estimate(energy)
-    if energy.training_kwh.known:
+    if energy.training_kwh.settled:
         return energy
     watts = power.device_watts.positive_number
     days = compute.hardware_days.positive_number

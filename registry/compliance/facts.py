@@ -7,7 +7,8 @@ The file names who asserts them and then has the shape of the record; data and b
     data: {gsm8k.jsonl: {personal_data: "no", labelling: "written by the annotators of the data set"}}
 
 A fact is a person's word and nothing more: it never replaces what was measured, and no approval, verdict or signature is one.
-`{unknown: reason}` states that an answer was looked for and not found. What each field takes is data (`rules/`).
+`{unknown: reason}` states that an answer was looked for and not found, `{not_applicable: code}` that there is none to give. What
+each field takes is data (`rules/`).
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -15,7 +16,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from peft_registry.registry.compliance.answer_forms import as_recorded
 from peft_registry.registry.compliance.contradictions import contradictions, whatever_else_is_meant
 from peft_registry.registry.compliance.energy import without_reason
 from peft_registry.registry.compliance.field_paths import FieldPath
@@ -44,6 +44,7 @@ from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.values import Timestamp, Value, measured
 
 EACH = "*"
+_ANY_TIME = "2026-01-01T00:00:00Z"  # of a value that is only compared
 FACTS_NAMED = 5  # in one sentence; the rest is counted
 
 
@@ -195,18 +196,18 @@ def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 def _stands(value: Value) -> bool:
     """Whether no fact takes the place of a value: the tool's own, or one that a signed statement holds already."""
-    return value.is_from_tool or (value.source == "declared" and bool(value.evidence))
+    return value.is_from_tool or (value.is_stated and bool(value.evidence))
 
 
 def _stands_against(value: Value, fact: _Fact) -> bool:
     """Whether a value that no fact takes the place of says something else than a fact does."""
     if not _stands(value):
         return False
-    if value.source != "declared" or says_unknown(fact.value):
+    if not value.is_stated or says_unknown(fact.value):
         return True
     if any(misfits_of_fact(fact.path, fact.rule, fact.value)):  # it says nothing, and that is told
         return False
-    return bool(as_recorded(fact.rule, fact.value) != value.value)
+    return stated_value(fact.rule, fact.value, by=ASSERTED_BY, at=_ANY_TIME).says_otherwise(value)
 
 
 # --- what the file states ---

@@ -134,6 +134,13 @@ class LicenceTerms(Frozen):
     flags: dict[str, tuple[str, ...]]
 
 
+class Condition(Frozen):
+    """When a field is required: in words, and the fields that decide it as long as they are open; none where recorded facts do."""
+
+    means: str
+    decided_by: tuple[str, ...] = ()
+
+
 class FormerOwner(Frozen):
     """Who owned a field before the day `until`: answers that were logged before it were theirs to give."""
 
@@ -177,7 +184,7 @@ class FieldRules(Frozen):
     notice: str
     sources: tuple[RuleSource, ...]
     applications: tuple[Application, ...]
-    conditions: dict[str, str]
+    conditions: dict[str, Condition]
     reasons: dict[str, str]
     eu_members: tuple[str, ...]
     days: Days

@@ -8,9 +8,9 @@ _INTRODUCTION = """\
 # Modification record
 
 What every fine-tune, merge and import is documented with. Each field is a value with its source (`measured`, `derived`,
-`imported`, `declared` or `unknown` with a reason); absence is never "no". `record_id`, `schema_version`,
-`record_created_at` and `supersedes` are plain, and so is `correction`: the digest of the record that `supersedes` names, the
-reason, and the digests of the statements that the record was built from.
+`imported`, `declared`, `unknown` with a reason, or `not_applicable` with a code for why there is no answer to give); absence is
+never "no". `record_id`, `schema_version`, `record_created_at` and `supersedes` are plain, and so is `correction`: the digest of the
+record that `supersedes` names, the reason, and the digests of the statements that the record was built from.
 
 The `method` and the `reason` of a value are codes, such as `{"code": "counted_before_run"}`, with their parameters beside the name;
 reports and commands show the sentence, and [codes](codes.md) lists all of them. A few values hold codes as well, where this tool
@@ -55,8 +55,9 @@ def fields_page(rules: FieldRules) -> str:
         f"Rule set {rules.rule_set}, law as of {rules.law_as_of}. {rules.notice}\n\n",
         "Fill: M measured by the tool, D derived, U from the provider of the base, H a person.\n\n",
         "## When a field is required\n\n| Word | Holds for |\n| --- | --- |\n",
-        *(f"| `{name}` | {meaning} |\n" for name, meaning in rules.conditions.items()),
-        "\n`a+b` means both; several words, any of them; none, never asked for.\n\n",
+        *(f"| `{name}` | {condition.means} |\n" for name, condition in rules.conditions.items()),
+        "\n`a+b` means both; several words, any of them; none, never asked for. What a condition asks is not applicable once it\n"
+        "is decided that the condition does not hold, and open as long as nobody has decided it.\n\n",
         *_never_facts(rules),
         *_dates_in_order(rules),
         *_applications(rules),
@@ -97,6 +98,8 @@ def _row(rule: FieldRule) -> str:
     content = rule.label + (f": {rule.description}" if rule.values else f" ({rule.description})")
     if rule.act:
         content += f"; never a fact: {rule.act}"
+    if rule.not_applicable:
+        content += f"; or not applicable: {', '.join(f'`{name}`' for name in rule.not_applicable)}"
     when = ", ".join(f"`{condition}`" for condition in rule.required_when) or "never"
     return f"| `{rule.path}` | {content} | {when} | {rule.owner} | {rule.fill} | {rule.answers} |\n"
 

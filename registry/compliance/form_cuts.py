@@ -7,6 +7,7 @@ behind, because a code that tells it may hold figures that are somebody else's.
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from peft_registry.registry.compliance.completeness import WhatIsAsked
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import Leaf, field_rules
 from peft_registry.registry.compliance.form_rows import (
@@ -18,10 +19,10 @@ from peft_registry.registry.compliance.form_rows import (
     Recipient,
     State,
     answered,
-    leaves_by_rule,
     parts_of,
+    reason_in_words,
 )
-from peft_registry.schemas.codes import in_words
+from peft_registry.schemas.codes import Said, in_words
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.values import Source, Timestamp
@@ -52,6 +53,7 @@ class CutRow(Frozen):
     Attributes:
         state: how far the record answers it; what is not for this recipient says no more.
         owners: who owes what is open.
+        reason: why it is not applicable.
         values: what answers it, and what goes with it.
         words: how many the form asks for at most.
         words_written: how many the texts that answer it have, where the form asks for a number; none are cut.
@@ -63,9 +65,16 @@ class CutRow(Frozen):
     content: str
     state: State | Literal["not for this recipient"]
     owners: tuple[str, ...] = ()
+    reason: Said | None = None
     values: tuple[CutValue, ...] = ()
     words: int | None = None
     words_written: int | None = None
+
+    @property
+    def state_in_words(self) -> str:
+        if self.state == "open":
+            return f"open ({', '.join(self.owners)})"
+        return self.state if self.reason is None else f"{self.state}: {reason_in_words(self.reason)}"
 
     @property
     def is_too_long(self) -> bool:
@@ -74,7 +83,7 @@ class CutRow(Frozen):
 
 def cut_form(record: RecordSections, form: LegalForm, recipient: Recipient) -> tuple[CutRow, ...]:
     """Each row of a form, with the values that the recipient gets."""
-    by_rule = leaves_by_rule(record)
+    by_rule = WhatIsAsked(record).by_rule
     return tuple(_cut(row, record, by_rule, recipient) for row in answered(record, form))
 
 
@@ -85,9 +94,11 @@ def _cut(row: AnsweredRow, record: RecordSections, by_rule: dict[str, list[Leaf]
     if asked.recipients and recipient not in asked.recipients:
         return CutRow(state="not for this recipient", **common)
     return CutRow(
-        state=row.state,
+        # a recipient is told what is open, be it the row or whether it is asked
+        state="open" if row.state == "undecided" else row.state,
         owners=tuple(sorted({gap.owner for gap in row.gaps})),
-        values=tuple(_values((*asked.fields, *asked.beside), record, by_rule)),
+        reason=row.reason,
+        values=() if row.reason else tuple(_values((*asked.fields, *asked.beside), record, by_rule)),
         words=asked.words,
         words_written=_words(asked, by_rule) if asked.words else None,
         **common,

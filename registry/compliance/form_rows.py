@@ -1,19 +1,21 @@
 """Which fields of a record answer which row of the forms, as data, and how far a record answers each.
 
-A row is filled, open with who owes what and why, not asked of this record, or outside of what this tool is for.
+A row is filled; open, with who owes what and why; undecided, with the open questions that decide whether it is asked of this
+record; not applicable, with the reason; not asked for, where nothing requires it; or outside of what this tool is for.
 """
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
 from peft_registry.registry.compliance.answer_forms import is_blank
-from peft_registry.registry.compliance.completeness import gap_of, is_filled, own_required_leaves
-from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves
-from peft_registry.schemas.codes import code
+from peft_registry.registry.compliance.completeness import WhatIsAsked, gap_of, is_filled
+from peft_registry.registry.compliance.fields import Leaf, field_rules
+from peft_registry.schemas.codes import Code, Said, code, misfit
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.report import Gap
@@ -21,7 +23,7 @@ from peft_registry.schemas.report import Gap
 PLAIN = ("record_id", "schema_version", "record_created_at")  # no values with a source, and always there
 FormName = Literal["annex_iv", "annex_xi", "annex_xii", "mdf", "pst", "record"]
 Recipient = Literal["aio", "nca", "dp"]
-State = Literal["filled", "open", "not asked", "outside"]
+State = Literal["filled", "open", "undecided", "not applicable", "not asked", "outside"]
 
 
 class FormRow(Frozen):
@@ -76,11 +78,17 @@ class LegalForms(Frozen):
 
 
 class AnsweredRow(Frozen):
-    """A row and how far one record answers it; `gaps` are what it still asks for, each with its owner and reason."""
+    """A row and how far one record answers it.
+
+    Attributes:
+        gaps: what it still asks for, each with its owner and reason; where that is undecided, what has to be answered first.
+        reason: why it is not applicable.
+    """
 
     row: FormRow
     state: State
     gaps: tuple[Gap, ...] = ()
+    reason: Said | None = None
 
 
 @cache
@@ -92,17 +100,17 @@ def forms() -> LegalForms:
 
 def answered(record: RecordSections, form: LegalForm) -> tuple[AnsweredRow, ...]:
     """Each row of the form with how far the record answers it."""
-    required = {leaf.path for leaf in own_required_leaves(record)}
-    by_rule = leaves_by_rule(record)
-    return tuple(_answered(row, by_rule, required) for row in form.rows)
+    asked = WhatIsAsked(record)
+    return tuple(_answered(row, asked) for row in form.rows)
 
 
-def leaves_by_rule(record: RecordSections) -> dict[str, list[Leaf]]:
-    """The values of a record by the path of their rule, which has no positions."""
-    by_rule: dict[str, list[Leaf]] = {}
-    for leaf in leaves(record):
-        by_rule.setdefault(leaf.rule, []).append(leaf)
-    return by_rule
+def reason_in_words(reason: Said) -> str:
+    """Why a row is not applicable, for a reader, who does not know conditions by their names."""
+    if isinstance(reason, Code) and reason.code == "asked_only_where" and misfit(reason) is None:
+        known = field_rules().conditions
+        names = reason.parameters["conditions"]
+        return f"asked only where {', or '.join(known[name].means if name in known else name for name in names)}"
+    return str(reason)
 
 
 class FormCount(Frozen):
@@ -112,14 +120,24 @@ class FormCount(Frozen):
     rows: int
     filled: int
     open: int
+    undecided: int
+    not_applicable: int
     not_asked: int
     outside: int
 
     @property
     def text(self) -> str:
-        """`mdf: 46 rows, 21 filled, 5 open, 14 not asked`; rows that this tool leaves alone are counted where there are any."""
-        left_alone = f", {self.outside} not for this tool" if self.outside else ""
-        return f"{self.form}: {self.rows} rows, {self.filled} filled, {self.open} open, {self.not_asked} not asked{left_alone}"
+        """`mdf: 46 rows, 21 filled, 5 open, 14 not applicable`; what there is none of is left out."""
+        counts = (
+            (self.filled, "filled"),
+            (self.open, "open"),
+            (self.undecided, "undecided"),
+            (self.not_applicable, "not applicable"),
+            (self.not_asked, "not asked"),
+            (self.outside, "not for this tool"),
+        )
+        told = ", ".join(f"{count} {state}" for count, state in counts if count)
+        return f"{self.form}: {self.rows} rows, {told}"
 
 
 def counts_of_forms(record: RecordSections) -> tuple[FormCount, ...]:
@@ -133,6 +151,8 @@ def counts_of_forms(record: RecordSections) -> tuple[FormCount, ...]:
                 rows=len(form.rows),
                 filled=states["filled"],
                 open=states["open"],
+                undecided=states["undecided"],
+                not_applicable=states["not applicable"],
                 not_asked=states["not asked"],
                 outside=states["outside"],
             )
@@ -176,25 +196,53 @@ class Part:
         )
 
 
-def _answered(row: FormRow, by_rule: dict[str, list[Leaf]], required: set[str]) -> AnsweredRow:
+def _answered(row: FormRow, asked: WhatIsAsked) -> AnsweredRow:
     if row.outside is not None:
         return AnsweredRow(row=row, state="outside")
-    parts = {field: parts_of(field, by_rule) for field in row.fields}
-    missing = [part for field in parts.values() for part in field if part.leaf.path in required and not part.is_filled]
+    parts = {field: parts_of(field, asked.by_rule) for field in row.fields}
+    every = [part for found in parts.values() for part in found]
+    missing = [part.gap for part in every if part.leaf.path in asked.required and not part.is_filled]
     if missing:
-        gaps = {part.gap.field: part.gap for part in missing}
-        return AnsweredRow(row=row, state="open", gaps=tuple(gaps.values()))
-    if any(path in PLAIN for path in row.fields):
+        return AnsweredRow(row=row, state="open", gaps=_each_once(missing))
+    if any(path in PLAIN for path in row.fields) or _is_filled(row, parts, asked):
         return AnsweredRow(row=row, state="filled")
-    if row.parts == "all":
-        wanted = [field for field in row.fields if field not in row.where_asked]
-        counted = [
-            part for field, found in parts.items() for part in found if field in wanted or part.leaf.path in required
-        ]
-        filled = all(parts[field] for field in wanted) and all(part.is_filled for part in counted)
-    else:
-        filled = any(part.is_filled for field in parts.values() for part in field)
-    return AnsweredRow(row=row, state="filled" if filled else "not asked")
+    return _not_required(row, [part.leaf for part in every], asked)
+
+
+def _not_required(row: FormRow, named: list[Leaf], asked: WhatIsAsked) -> AnsweredRow:
+    """A row of which the record has nothing, and need not have anything as far as it is known."""
+    left = [leaf for leaf in named if leaf.value.applies and leaf.path not in asked.required]
+    why = [asked.why_not_required(leaf) for leaf in left]
+    questions = [gap_of(question) for one in why for question in one.waits_for]
+    if questions:
+        # what follows from answers is not asked of anybody as long as one of them is open
+        of_people = [question for question in questions if question.owner != "tool"]
+        return AnsweredRow(row=row, state="undecided", gaps=_each_once(of_people or questions))
+    stated = next((leaf.value.reason for leaf in named if not leaf.value.applies), None)
+    conditions = list(dict.fromkeys(name for one in why for name in one.conditions))
+    if stated is not None:
+        return AnsweredRow(row=row, state="not applicable", reason=stated)
+    if conditions:
+        return AnsweredRow(row=row, state="not applicable", reason=code("asked_only_where", conditions=conditions))
+    return AnsweredRow(row=row, state="not asked")
+
+
+def _each_once(gaps: Iterable[Gap]) -> tuple[Gap, ...]:
+    return tuple({gap.field: gap for gap in gaps}.values())
+
+
+def _is_filled(row: FormRow, parts: dict[str, list[Part]], asked: WhatIsAsked) -> bool:
+    """Whether what it needs is there; of what does not apply nothing is needed, and something has to be there."""
+    if row.parts == "any":
+        return any(part.is_filled for found in parts.values() for part in found)
+    wanted = [field for field in row.fields if field not in row.where_asked]
+    counted = [
+        part
+        for field, found in parts.items()
+        for part in found
+        if part.leaf.value.applies and (field in wanted or part.leaf.path in asked.required)
+    ]
+    return bool(counted) and all(parts[field] for field in wanted) and all(part.is_filled for part in counted)
 
 
 def parts_of(field: str, by_rule: dict[str, list[Leaf]]) -> list[Part]:

@@ -33,7 +33,7 @@ from peft_registry.schemas.values import Value, derived, measured, unknown
 # where one parent says no and another does not know, nobody knows; of every other field what one knows holds
 _YES_IF_ANY = ("personal_data", "special_categories")
 _PURPOSES = ("intended", "out_of_scope", "foreseeable_misuse", "acceptable_use_policy")
-_STRENGTH = ("measured", "derived", "imported", "declared")
+_STRENGTH = ("measured", "derived", "imported", "declared", "not_applicable")
 _LONGEST_QUOTE = 120  # characters of a value in a reason
 
 
@@ -210,7 +210,7 @@ def _with_earlier_uses(
 def _says_the_same(own: DataUsed | Article4a, combined: DataUsed | Article4a, name: str) -> bool:
     value = getattr(own, name)
     other = getattr(combined, name)
-    return bool(value.known and other.known) and _compared(value.value) == _compared(other.value)
+    return bool(value.settled and other.settled) and _said(value) == _said(other)
 
 
 def _art4a(uses: Sequence[StatedField], answers: Sequence[StatedField]) -> Article4a:
@@ -223,7 +223,7 @@ def _field(name: str, uses: Sequence[StatedField], answers: Sequence[StatedField
     """What holds of a field of one file: what the runs say alike, else what a record that speaks of all of them answers."""
     stated = [use.field(name) for use in uses]
     agreed = _agreed([value for value in stated if not _is_taken_over(value, uses)], yes_if_any=name in _YES_IF_ANY)
-    if agreed.known:
+    if agreed.settled:
         return agreed
     runs = {use.ancestor.manifest for use in uses}
     for answer in (answer.field(name) for answer in answers):
@@ -240,7 +240,7 @@ def _is_taken_over(stated: StatedField, uses: Sequence[StatedField]) -> bool:
         if use.ancestor.manifest != stated.ancestor.manifest
         for digest in (*use.statements, *use.ancestor.earlier_statements)
     }
-    return stated.value.source == "declared" and bool(others & set(stated.value.evidence))
+    return stated.value.is_stated and bool(others & set(stated.value.evidence))
 
 
 def _agreed(stated: Sequence[StatedField], *, yes_if_any: bool) -> Value:
@@ -260,7 +260,7 @@ def _agreed(stated: Sequence[StatedField], *, yes_if_any: bool) -> Value:
 
 def _is_own(answer: StatedField, uses: Sequence[StatedField]) -> bool:
     """Whether a record says it of all the runs, and did not take it over from what they said at the time."""
-    if answer.value.source != "declared":
+    if not answer.value.is_stated:
         return False
     if any(use.ancestor.manifest == answer.ancestor.manifest for use in uses) and not answer.value.evidence:
         return False  # a fact of the run about its own file, stated beside what the others state of it
@@ -284,11 +284,16 @@ def _carried(stated: Sequence[StatedField]) -> Value:
 
 
 def _known(stated: Sequence[StatedField]) -> list[StatedField]:
-    return [value for value in stated if value.value.known]
+    return [value for value in stated if value.value.settled]
 
 
 def _are_the_same(known: Sequence[StatedField]) -> bool:
-    return len({_compared(value.value.value) for value in known}) == 1
+    return len({_said(value.value) for value in known}) == 1
+
+
+def _said(value: Value) -> str:
+    """Equal for values that say the same, there being no answer among them."""
+    return _compared(value.value) if value.applies else f"not applicable: {value.reason}"
 
 
 # --- where there is no answer ---
@@ -318,14 +323,19 @@ def _known_of_some(stated: Sequence[StatedField]) -> Value:
 
 
 def _answers_by_label(known: Sequence[StatedField]) -> list[Code]:
-    return [code("says", of=value.label, answer=_quoted(value.value.value)) for value in known]
+    return [
+        code(
+            "says", of=stated.label, answer=_quoted(stated.value.value if stated.value.applies else _said(stated.value))
+        )
+        for stated in known
+    ]
 
 
 def _open_labels(stated: Sequence[StatedField]) -> list[Code]:
     return [
         code("open_of", of=value.label, because=nested(value.value.reason or ""))
         for value in stated
-        if not value.value.known
+        if not value.value.settled
     ]
 
 
@@ -351,7 +361,7 @@ def _nothing_recorded(ancestor: Ancestor, ordered: Sequence[Ancestor]) -> DataUs
     for made_from in ordered:
         for section in (section for section in made_from.recorded_data if section.name.value == name):
             answers = {key: StatedField(made_from, section, key) for key in fields}
-            fields |= {key: _carried([answer]) for key, answer in answers.items() if answer.value.source == "declared"}
+            fields |= {key: _carried([answer]) for key, answer in answers.items() if answer.value.is_stated}
     return DataUsed(name=derived(name, method=code("no_record_of_data")), **fields)
 
 

@@ -44,7 +44,7 @@ def known_of_base(record: RecordSections, position: int, facts: DeclaredFacts, r
     known = {}
     for rule, key in facts_by_path().items():
         fact = getattr(sound, key)
-        if not rules[rule].is_answered_by(role) or (rule == _EXCLUSION and not fact.known):
+        if not rules[rule].is_answered_by(role) or (rule == _EXCLUSION and not fact.settled):
             continue
         value = own_forms.get(rule, fact)
         path = FieldPath.parse(rule)
@@ -73,7 +73,7 @@ def taken_over_elsewhere(record: ModificationRecord, before: RecordSections) -> 
         TakenOver(leaf.path, leaf.value, leaf.value.evidence)
         for leaf in leaves(record)
         if leaf.rule in elsewhere
-        and leaf.value.source in ("declared", "imported")
+        and (leaf.value.is_stated or leaf.value.source == "imported")
         and leaf.value != earlier.get(leaf.path)
         and answered.isdisjoint(leaf.value.evidence)
     )
@@ -81,12 +81,12 @@ def taken_over_elsewhere(record: ModificationRecord, before: RecordSections) -> 
 
 def _open_of(record: RecordSections, known: dict[str, Value]) -> dict[str, Value]:
     """Those of the known values that a record leaves open, and that have the form of their field."""
-    is_open = {leaf.path for leaf in leaves(record) if not leaf.value.known or is_replaced(leaf)}
+    is_open = {leaf.path for leaf in leaves(record) if not leaf.value.settled or is_replaced(leaf)}
     by_path = field_rules().by_path()
     return {
         path: value
         for path, value in known.items()
-        if path in is_open and value.known and problem_of_value(value, by_path[FieldPath.parse(path).rule]) is None
+        if path in is_open and value.settled and problem_of_value(value, by_path[FieldPath.parse(path).rule]) is None
     }
 
 

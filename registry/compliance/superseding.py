@@ -100,6 +100,6 @@ def may_replace(declared: Value, before: Value) -> bool:
 
     It never replaces what was measured or derived, nor an answer that somebody signed.
     """
-    if before.source == "declared":
+    if before.is_stated:
         return not before.evidence and before.asserted_by == declared.asserted_by
     return not before.is_from_tool

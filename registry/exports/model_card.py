@@ -435,7 +435,7 @@ def _verifying(manifest: Manifest) -> str:
 
 def _declared(value: Value) -> str:
     text = _md(value_text(value))
-    return text if value.known else f"not recorded ({text})"
+    return text if value.settled else f"not recorded ({text})"
 
 
 def _md(text: str) -> str:

@@ -35,6 +35,7 @@ SOURCES = (
     ("imported", "taken from somebody else's document"),
     ("declared", "stated by a person"),
     ("unknown", "nobody has measured or stated it; the reason is given"),
+    ("not_applicable", "there is no answer to give; the reason is given"),
 )
 
 

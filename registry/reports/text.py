@@ -85,6 +85,8 @@ def reason_text(reason: Said) -> str:
 
 def value_text(value: Value) -> str:
     """A recorded value for a reader; for an unknown one its reason."""
+    if not value.applies:
+        return f"not applicable: {value.reason}"
     if not value.known:
         return reason_text(value.reason or "")
     text = plain(value.value)
@@ -93,7 +95,7 @@ def value_text(value: Value) -> str:
 
 def said_text(value: Value) -> str:
     """A recorded value for a reader; for an unknown one that it is unknown, and its reason."""
-    return value_text(value) if value.known else f"unknown: {value_text(value)}"
+    return value_text(value) if value.settled else f"unknown: {value_text(value)}"
 
 
 def first_lines(lines: tuple[str, ...], place: str) -> tuple[str, ...]:

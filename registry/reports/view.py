@@ -338,7 +338,7 @@ def _field_rows(fields: _Fields | None) -> tuple[FieldRow, ...]:
             path=leaf.path,
         )
         for leaf in fields.leaves
-        if leaf.value.known or leaf.path in fields.required
+        if leaf.value.settled or leaf.path in fields.required
     )
 
 

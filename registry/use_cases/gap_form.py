@@ -13,6 +13,7 @@ from typing import Any
 
 from peft_registry.registry.compliance.answers import AnswerProblem, OpenQuestion
 from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.stated import WHY_NOT_APPLICABLE
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.intake.yaml import Place, read_yaml_with_lines
 from peft_registry.registry.records.record_histories import SignedRecord
@@ -168,6 +169,10 @@ def form_text(version: Version, current: SignedRecord, questions: tuple[OpenQues
                 "",
                 f"  # {question.rule.label}{part} ({question.rule.answers})",
                 f"  # answer: {question.rule.description}",
+                *(
+                    f"  # or: {{not_applicable: {name}}}, where {WHY_NOT_APPLICABLE[name]}"
+                    for name in question.rule.not_applicable
+                ),
                 f"  # open: {json.dumps(reason_text(question.reason))}",
                 f"  {question.path}:",
             ]

@@ -139,7 +139,7 @@ class RecordShown(Frozen):
         """What people read: which record it is and its counts, what is known by section, then what is open by who owes it."""
         yield RecordPart(lines=self.lines())
         signers = self._signers()
-        known = [(path, value) for path, value in self.values if value.known]
+        known = [(path, value) for path, value in self.values if value.settled]
         for _, values in groupby(known, key=lambda entry: entry[0].partition(".")[0]):
             yield RecordPart(rows=tuple((path, _value_text(value, signers)) for path, value in values))
         by_owner = sorted(self.open, key=lambda gap: gap.owner)
@@ -351,10 +351,8 @@ def _signed(registry: Registry, stored: StoredStatement) -> Signed:
 
 def _row_text(row: CutRow) -> str:
     """What answers a row, in one line; else its state, with who owes it."""
-    if row.state == "open":
-        return f"open ({', '.join(row.owners)})"
-    if not row.values:
-        return row.state
+    if row.state == "open" or not row.values:
+        return row.state_in_words
     text = "; ".join(map(_cut_text, row.values))
     return f"{text} [{row.words_written} words, and the form asks for {row.words}]" if row.is_too_long else text
 
@@ -370,6 +368,8 @@ def _value_text(value: Value | None, signers: Mapping[Digest, str]) -> str:
     """A value in one line: what, in which unit, from where, by whom."""
     if value is None:
         return "no such place"
+    if not value.applies:
+        return f"not applicable: {value.reason} [{', '.join(_origin(value, signers)[1:])}]"
     if not value.known:
         return f"unknown: {value.reason}"
     unit = f" {value.unit}" if value.unit else ""

@@ -19,6 +19,25 @@ RECORD_CODES: dict[str, Meaning] = {
         "whoever set this registry up with `registry init` left it empty; it can still be answered with `registry decide`, and in "
         "the registry's profile.json for whatever is registered later"
     ),
+    # --- why there is no answer to give ---
+    "asked_only_where": Meaning.of("asked only where one of these holds: {conditions}", conditions="names"),
+    "no_public_address": Meaning.of("it is at no public address"),
+    "never_released": Meaning.of("it was never released"),
+    "never_placed_in_union": Meaning.of("it was never placed on the Union market"),
+    "in_no_repository": Meaning.of("the code is in no repository"),
+    "own_data": Meaning.of("the data is the modifier's own, and under no licence"),
+    "nothing_labelled": Meaning.of("nothing in the data is labelled"),
+    "withheld_by_provider_of_compute": Meaning.of(
+        "a provider of compute or hardware withholds what is critical to determine it",
+        source="Model Documentation Form",
+    ),
+    "part_of_no_system_before": Meaning.of("it was part of no system before"),
+    "no_notified_body": Meaning.of("no notified body takes part in the assessment", source="Art. 43(1), Annex VI"),
+    "base_marks_nothing": Meaning.of("the base marks nothing that it generates"),
+    "licence_forbids_to_say": Meaning.of("the licence forbids to say", source="Model Documentation Form"),
+    "not_for_downstream_providers": Meaning.of("no downstream provider is offered it"),
+    "part_of_no_product": Meaning.of("the system is part of no product"),
+    "no_user_interface": Meaning.of("the deployer is given no user interface"),
     # --- what people stated, and why a record stands in place of another ---
     "stated_unknown": Meaning.of("{said} (stated by {by})", said="text", by="text"),
     "stated_in_old_facts": Meaning.of(

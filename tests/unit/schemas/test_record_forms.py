@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from peft_registry.registry.compliance.fields import schema_paths
+from peft_registry.registry.compliance.fields import leaves, schema_paths
 from peft_registry.registry.records.snapshots import SnapshotMalformed, read_leaf
 from peft_registry.schemas.answers import AREA_ROLES, AnswersPredicate
 from peft_registry.schemas.document import first_problem
@@ -15,9 +15,12 @@ from peft_registry.schemas.edition import Edition
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import LogEvent, LogEventV2, event_about, event_of
 from peft_registry.schemas.modification import (
+    SINCE_THIRD_FORM,
+    Documentation,
     ModificationRecord,
     ModificationRecordV1,
     ModificationStatement,
+    Product,
     RecordInput,
     RecordSections,
     modification_of,
@@ -30,7 +33,7 @@ from peft_registry.schemas.statement import (
     ROLE_KINDS,
     statement_about,
 )
-from peft_registry.schemas.values import declared
+from peft_registry.schemas.values import Value, declared
 from tests.builders.records import NOW, a_modification_record
 
 V3 = PREDICATE_TYPES["modification"]
@@ -55,6 +58,29 @@ def test_a_record_of_the_first_form_is_read_back_to_its_own_bytes():
     assert read.to_canonical() == record.to_canonical()
     assert b'"schema_version":"1"' in read.to_canonical()
     assert b"correction" not in read.to_canonical()
+
+
+def test_the_second_form_has_none_of_the_fields_that_came_with_the_third():
+    third = a_modification_record()
+    second = third.revised(schema_version="2", product=Product(), documentation=Documentation())
+    paths = {form: {leaf.path for leaf in leaves(record)} for form, record in (("2", second), ("3", third))}
+    assert paths["3"] - paths["2"] == SINCE_THIRD_FORM
+    assert b"points_coarse" not in second.to_canonical()
+    assert modification_of(MODIFICATION_V2, json.loads(second.to_canonical())).to_canonical() == second.to_canonical()
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ({"source": "not_applicable"}, "gives a reason"),
+        ({"source": "not_applicable", "value": 1, "reason": {"code": "own_data"}}, "is null"),
+        ({"source": "not_applicable", "reason": "because"}, "is a code"),
+        ({"source": "declared"}, "with a reason"),
+    ],
+)
+def test_a_value_that_does_not_apply_has_a_code_and_no_value(value, why):
+    with pytest.raises(ValidationError, match=why):
+        Value.from_json(value)
 
 
 def test_the_sections_of_the_first_form_get_no_new_fields():

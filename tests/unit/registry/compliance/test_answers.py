@@ -8,20 +8,23 @@ import pytest
 from peft_registry.registry.compliance.answers import (
     SignedAnswers,
     as_answers,
+    as_written,
     open_questions,
     problems_of_answers,
     superseding_with_answers,
     unanswerable,
+    value_of_answer,
 )
 from peft_registry.registry.compliance.base_facts import facts_with_statement
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.declared import problems_of_declared
-from peft_registry.registry.compliance.derivation import LaterBase, NextInputs, derive_next
+from peft_registry.registry.compliance.derivation import LaterBase, NextInputs, derive_next, facts_taken_up
 from peft_registry.registry.compliance.fields import FormerOwner, field_rules
 from peft_registry.registry.compliance.known_elsewhere import known_of_base, known_of_organisation
 from peft_registry.registry.compliance.stated import FactNeedsSignature
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.schemas.answers import Answer, AnswersPredicate
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, Modifier
 from peft_registry.schemas.observations import Observations
@@ -88,6 +91,54 @@ def test_the_record_has_each_answer_with_its_statement_and_what_follows_from_it(
     assert str(record.use.intended.reason) == "not yet decided upon (stated by alex)"
     assert record.retention.until.value == "2036-11-20"  # ten years after placing, Art. 18
     assert said_otherwise(record, before, signed) == []
+
+
+NONE_LABELLED = {"data[0].labelling": {"not_applicable": "nothing_labelled"}}
+
+
+def test_an_answer_that_there_is_none_closes_the_question_and_is_kept_until_somebody_answers() -> None:
+    before = a_modification_record()
+    signed = answered(before, NONE_LABELLED)
+    record = superseding_with_answers(before, signed, version=a_version(), record_id="next", now=NOW)
+    value = record.data[0].labelling
+    assert (value.source, value.reason, value.evidence) == ("not_applicable", code("nothing_labelled"), (STATEMENT,))
+    assert said_otherwise(record, before, signed) == []
+    counts = [completeness(each) for each in (before, record)]
+    assert [count.filled for count in counts] == [counts[0].filled] * 2, "it is not filled"
+    assert len(counts[1].open) == len(counts[0].open) - 1
+    assert counts[1].sentence.endswith(", 1 not applicable")
+    assert "data[0].labelling" not in {question.path for question in open_questions(record)}
+    # what a facts file says later does not take its place, and an answer does
+    facts = {"asserted_by": "alex", "data": {"*": {"labelling": "by hand"}}}
+    assert "data[0].labelling" not in facts_taken_up(record, facts, at=NOW)
+    again = answered(record, {"data[0].labelling": "by hand"})
+    later = superseding_with_answers(record, again, version=a_version(), record_id="later", now=NOW)
+    assert later.data[0].labelling.value == "by hand"
+
+
+@pytest.mark.parametrize("reason", ["own_data", "asked_only_where", "no_such_code"])
+def test_a_reason_that_the_field_does_not_have_is_taken_up_by_no_record(reason: str) -> None:
+    """Whoever signs past the form is refused, and nothing breaks on a word that no release knows."""
+    record = a_modification_record()
+    signed = answered(record, NONE_LABELLED)
+    forged = signed.predicate.answers[0].revised(not_applicable=reason)
+    said = SignedAnswers(STATEMENT, signed.predicate.revised(answers=(forged,)), NOW)
+    assert list(unanswerable([record], said)) == [
+        f"data[0].labelling: {reason} is not a reason for which it has no answer"
+    ]
+    assert value_of_answer(forged, said).source == "not_applicable"
+    (problem,) = problems_of_declared("answers", said.predicate.to_json())
+    assert problem.exit_code == 2
+
+
+def test_answers_of_before_read_back_to_their_own_bytes() -> None:
+    signed = answered(a_modification_record(), {"use.intended": "sums"})
+    written = signed.predicate.to_json()
+    assert set(written["answers"][0]) == {"path", "area", "value", "unknown"}
+    assert (
+        as_written(answered(a_modification_record(), NONE_LABELLED).predicate.answers[0])
+        == NONE_LABELLED["data[0].labelling"]
+    )
 
 
 def test_what_the_profile_and_the_base_answer_is_not_asked_again() -> None:

@@ -12,8 +12,15 @@ from peft_registry.registry.compliance.contradictions import FactContradicted, F
 from peft_registry.registry.compliance.declared import problems_of_declared, sound_facts
 from peft_registry.registry.compliance.facts import FactUnknown, overtaken_facts, problems_of_facts
 from peft_registry.registry.compliance.fields import field_rules
-from peft_registry.registry.compliance.stated import FactMalformed, FactNeedsSignature, FactNotDeclarable
+from peft_registry.registry.compliance.stated import (
+    WHY_NOT_APPLICABLE,
+    FactMalformed,
+    FactNeedsSignature,
+    FactNotDeclarable,
+)
+from peft_registry.registry.reports.text import value_text
 from peft_registry.schemas.base_model import LICENCE_FLAGS, DeclaredFacts
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.errors import SeveralProblems
 from peft_registry.schemas.modification import BaseUsed
 from peft_registry.schemas.profile import OrganisationProfile
@@ -179,6 +186,12 @@ WRONG = [
     ("use.intended", {"unknown": None}, "without a reason", "the reason"),
     ("use.intended", {"unknown": "lost", "value": "x"}, "unknown and known at once", "unknown"),
     ("use.intended", {"unknown": "lost\x1b"}, "U+001B", "take it out"),
+    ("use.foreseeable_misuse", {"not_applicable": "own_data"}, "always has an answer", "{unknown: the reason}"),
+    ("data.sums.jsonl.labelling", {"not_applicable": "nothing_labeled"}, "not a reason", "did you mean `nothing_labelled`?"),
+    ("data.sums.jsonl.labelling", {"not_applicable": ["own_data"]}, "not a reason", "{not_applicable: nothing_labelled}"),
+    ("data.sums.jsonl.labelling", {"not_applicable": None}, "not a reason", "{not_applicable: nothing_labelled}"),
+    ("data.sums.jsonl.labelling", {"not_applicable": "nothing_labelled", "unknown": "x"}, "unknown and known", "unknown"),
+    ("data.sums.jsonl.labelling", {"not_applicable": "nothing_labelled", "by": "x"}, "at once", "leave one"),
     ("limitations.known", "forgets", "several answers", "write a list"),
     ("limitations.known", [""], "empty", "unknown"),
     ("data.sums.jsonl.curation_steps", [{"tool\x1b": "x"}], "U+001B", "take it out"),
@@ -227,6 +240,7 @@ RIGHT = [
     ("use.intended", "<script>alert(1)</script>"),
     ("use.intended", "=cmd()|'/c calc'!A0"),
     ("use.intended", {"unknown": "the product is not chosen"}),
+    ("use.intended", {"not_applicable": "licence_forbids_to_say"}),
     ("evaluation.not_measured", [{"what": "robustness", "why": "no suite"}, "security"]),
     ("data.sums.jsonl.personal_data", False),
 ]
@@ -235,6 +249,22 @@ RIGHT = [
 @pytest.mark.parametrize(("path", "value"), RIGHT, ids=lambda part: repr(part)[:40])
 def test_a_value_of_the_right_form_is_taken(path, value):
     assert problems(nested(path, value)) == []
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES.fields if rule.not_applicable], ids=lambda rule: rule.path)
+def test_each_reason_for_which_a_field_has_no_answer_is_one_that_people_may_give(rule):
+    assert set(rule.not_applicable) <= WHY_NOT_APPLICABLE.keys()
+    assert rule.act is None
+
+
+def test_what_a_person_says_to_have_no_answer_is_recorded_with_the_reason_and_in_their_name():
+    facts = nested("data.sums.jsonl.labelling", {"not_applicable": "nothing_labelled"}) | {
+        "asserted_by": "sam, data owner"
+    }
+    value = a_modification_record(facts=facts).data[0].labelling
+    assert (value.source, value.value, value.reason) == ("not_applicable", None, code("nothing_labelled"))
+    assert (value.asserted_by, value.asserted_at) == ("sam, data owner", NOW)
+    assert value_text(value) == "not applicable: nothing in the data is labelled"
 
 
 def test_a_licence_is_recorded_in_the_spelling_of_its_list_and_true_as_yes():

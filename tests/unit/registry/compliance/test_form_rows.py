@@ -2,9 +2,11 @@
 
 import pytest
 
+from peft_registry.registry.compliance.completeness import WhatIsAsked
 from peft_registry.registry.compliance.fields import field_rules, schema_paths
-from peft_registry.registry.compliance.form_rows import answered, counts_of_forms, forms
+from peft_registry.registry.compliance.form_rows import answered, counts_of_forms, forms, reason_in_words
 from peft_registry.registry.compliance.superseding import with_values
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.values import declared, measured
 from tests.builders.records import NOW, a_merge_modification, a_modification_record
@@ -72,13 +74,14 @@ RECORDS = {"a fine-tune": a_modification_record, "a merge of two": a_merge_modif
 
 
 @pytest.mark.parametrize("record", RECORDS.values(), ids=RECORDS)
-def test_each_row_is_filled_or_open_with_owner_and_reason_or_not_asked(record):
+def test_each_row_is_filled_or_open_with_owner_and_reason_or_not_applicable_with_one(record):
     made = record()
     for form in forms().forms:
         found = answered(made, form)
         assert [one.row for one in found] == list(form.rows)
         for one in found:
-            assert (one.state == "open") == bool(one.gaps)
+            assert (one.state in ("open", "undecided")) == bool(one.gaps)
+            assert (one.state == "not applicable") == (one.reason is not None)
             assert all(gap.owner and gap.reason for gap in one.gaps)
 
 
@@ -159,7 +162,8 @@ def test_an_empty_list_fills_no_row():
 
 def test_an_answer_fills_its_row():
     rows = {answer.row.row: answer for answer in answered(a_modification_record(), forms().named("annex_iv"))}
-    assert rows["7"].state == "not asked"
+    assert rows["7"].state == "undecided"
+    assert [gap.field for gap in rows["7"].gaps] == ["high_risk.classification_after"]
     facts = {"asserted_by": "a lawyer", "high_risk": {"classification_after": "annex_iii_4"}}
     rows = {
         answer.row.row: answer for answer in answered(a_modification_record(facts=facts), forms().named("annex_iv"))
@@ -178,18 +182,67 @@ def test_the_counts_of_a_fine_tune_and_of_a_merge():
 
 
 FINE_TUNE = """
-annex_iv: 23 rows, 5 filled, 7 open, 11 not asked
-annex_xi: 14 rows, 4 filled, 5 open, 5 not asked
-annex_xii: 11 rows, 4 filled, 3 open, 4 not asked
-mdf: 46 rows, 23 filled, 5 open, 18 not asked
-pst: 17 rows, 2 filled, 9 open, 6 not asked
-record: 124 rows, 36 filled, 40 open, 48 not asked
+annex_iv: 23 rows, 5 filled, 7 open, 11 undecided
+annex_xi: 14 rows, 4 filled, 5 open, 5 undecided
+annex_xii: 11 rows, 4 filled, 3 open, 4 undecided
+mdf: 46 rows, 23 filled, 5 open, 18 undecided
+pst: 17 rows, 2 filled, 9 open, 5 undecided, 1 not asked
+record: 124 rows, 36 filled, 40 open, 38 undecided, 6 not applicable, 4 not asked
 """
 MERGE = """
-annex_iv: 23 rows, 4 filled, 6 open, 13 not asked
-annex_xi: 14 rows, 2 filled, 3 open, 9 not asked
-annex_xii: 11 rows, 4 filled, 2 open, 5 not asked
-mdf: 46 rows, 17 filled, 1 open, 28 not asked
-pst: 17 rows, 1 filled, 2 open, 14 not asked
-record: 124 rows, 34 filled, 34 open, 56 not asked
+annex_iv: 23 rows, 4 filled, 6 open, 13 undecided
+annex_xi: 14 rows, 2 filled, 3 open, 7 undecided, 2 not applicable
+annex_xii: 11 rows, 4 filled, 2 open, 4 undecided, 1 not asked
+mdf: 46 rows, 17 filled, 1 open, 16 undecided, 5 not applicable, 7 not asked
+pst: 17 rows, 1 filled, 2 open, 4 undecided, 1 not applicable, 9 not asked
+record: 124 rows, 34 filled, 34 open, 31 undecided, 8 not applicable, 17 not asked
 """
+
+
+def test_what_a_condition_asks_is_not_applicable_once_that_is_decided_and_open_before():
+    """A question that nobody has answered takes no other question away."""
+    says = {
+        "asserted_by": "sam",
+        "gpai": {"placed_on_eu_market": "no"},
+        "high_risk": {"classification_after": "no_system"},
+    }
+    before = {one.row.row: one for one in answered(a_modification_record(), forms().named("mdf"))}
+    after = {one.row.row: one for one in answered(a_modification_record(facts=says), forms().named("mdf"))}
+    assert (before["5"].state, [gap.field for gap in before["5"].gaps]) == ("undecided", ["gpai.placed_on_eu_market"])
+    assert after["5"].state == "not applicable"
+    assert reason_in_words(after["5"].reason) == "asked only where the result is placed on the Union market"
+    assert after["5"].reason.parameters == {"conditions": ["eu"]}
+    assert states(a_modification_record(facts=says), "annex_iv")["7"] == "not applicable"
+
+
+def test_the_representative_of_a_modifier_in_the_union_is_not_applicable():
+    placed = {"asserted_by": "sam", "gpai": {"placed_on_eu_market": "yes"}}
+    found = {
+        country: next(
+            one
+            for one in answered(
+                a_modification_record(facts=placed | {"modifier": {"country": country}}), forms().named("record")
+            )
+            if one.row.row == "7.2 authorised_representative"
+        )
+        for country in ("US", "FR")
+    }
+    assert (found["US"].state, found["FR"].state) == ("open", "not applicable")
+    assert found["FR"].reason.parameters == {"conditions": ["non_eu"]}
+
+
+def test_what_one_data_file_decides_says_nothing_of_another():
+    first, second = a_modification_record().data[0], a_modification_record().data[0].revised(name=measured("b.jsonl"))
+    stated = declared("no", by="sam", at=NOW)
+    record = a_modification_record().revised(data=(first.revised(personal_data=stated), second))
+    asked = WhatIsAsked(record)
+    (one, other) = (asked.why_not_required(leaf) for leaf in asked.by_rule["data[].legal_basis"])
+    assert (one.conditions, one.waits_for) == (("personal",), ())
+    assert [leaf.path for leaf in other.waits_for] == ["data[1].personal_data"]
+
+
+def test_a_row_of_which_somebody_says_that_there_is_no_answer_is_closed():
+    says = {"asserted_by": "sam", "use": {"intended": {"not_applicable": "licence_forbids_to_say"}}}
+    says["use"]["out_of_scope"] = {"not_applicable": "licence_forbids_to_say"}
+    row = next(one for one in answered(a_modification_record(facts=says), forms().named("mdf")) if one.row.row == "21")
+    assert (row.state, row.reason) == ("not applicable", code("licence_forbids_to_say"))

@@ -6,6 +6,7 @@ from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.compliance.derivation import differences
 from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.compliance.superseding import with_values
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.values import Value
@@ -105,6 +106,18 @@ def test_parents_that_differ_leave_a_question_and_name_no_answer() -> None:
     assert not record.use.intended.known
     shared = record.data[position_of(record, a_digest("shared"))].personal_data
     assert shared.value != "no"
+
+
+def test_what_is_not_applicable_of_each_parent_is_not_of_the_result_and_else_a_question() -> None:
+    none = {"not_applicable": "licence_forbids_to_say"}
+    parents = [a_parent(label, intended=none) for label in ("a", "b")]  # type: ignore[arg-type]  # as facts write it
+    value = merged(*parents).use.intended
+    assert (value.source, value.reason) == ("not_applicable", code("licence_forbids_to_say"))
+    assert value.evidence == tuple(parent.statement for parent in parents)
+    one = merged(parents[0], PARENTS[1]).use.intended
+    assert not one.settled
+    assert "the licence forbids to say" in str(one.reason)
+    assert "sums" in str(one.reason)
 
 
 def test_evidence_that_nobody_logged_vouches_for_nothing() -> None:
