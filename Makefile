@@ -40,11 +40,6 @@ full: test-all
 bench:
 	@sh .ci/install "$(VENV)" peers
 	$(PY) -m tests.bench
-	$(PY) -m tests.bench.evaluation
-	$(PY) -m tests.bench.log
-	$(PY) -m tests.bench.reading
-	$(PY) -m tests.bench.mirror
-	$(PY) -m tests.bench.verification
 
 ## check     format, lint, types, import contracts, generated docs
 check:

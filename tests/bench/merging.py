@@ -1,23 +1,34 @@
 """Merging against peft: time and memory on a 1.1-billion-parameter bf16 model made on the spot, and who adds up right.
 
+    python -m tests.bench.merging [--layers 22] [--width 2048] [--runs 3]
+
 The engine is timed without imports, hashing and reload, warm, in a process of its own; peft's load, merge and save likewise.
 Runs alternate, the medians count, and the bytes must be equal.
 """
 
+import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-RUNS = 3
-PARAMETERS_BAR = 1.1e9
+from peft_registry.registry.homes.home import utc_now
+from peft_registry.registry.use_cases.add_base import add_base
+from peft_registry.schemas.base_model import BaseOrigin
+from tests.bench.machine import machine
+from tests.builders.homes import a_home
+
 RATIO_BAR = 5.0
 MEMORY_BAR_MB = 700
-SHAPE = {"vocab_size": 32000, "hidden_size": 2048, "intermediate_size": 5632, "num_attention_heads": 32}
+VOCABULARY, HEADS, GROUPS = 32000, 32, 4
+WIDENING = 2.75  # of a block's middle: 5632 at the width of 2048, as in TinyLlama
 
 OURS = """
 import sys, time
@@ -47,43 +58,59 @@ print(seconds, int(status["VmHWM"].split()[0]) / 1024, cpu)
 """
 
 
-def merging(folder: Path) -> None:
-    """Print the table."""
-    base, adapter = make_model(folder / "one", layers=22)
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.merging")
+    parser.add_argument("--layers", type=int, default=22)
+    parser.add_argument("--width", type=int, default=2048, help=f"of a layer, a multiple of {2 * HEADS}")
+    parser.add_argument("--runs", type=int, default=3, help="after one that warms; with 0 that one is all there is")
+    chosen = parser.parse_args(arguments)
+    print(machine(), flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        compare(Path(scratch), layers=chosen.layers, width=chosen.width, runs=chosen.runs)
+        weighted_sums(Path(scratch))
+
+
+def compare(folder: Path, *, layers: int, width: int, runs: int) -> None:
+    """Print the table of one model."""
+    base, adapter = make_model(folder / "one", layers=layers, width=width)
     ours, theirs = Timings([]), Timings([])
-    for run in range(RUNS + 1):
+    for run in range(runs + 1):
         for timings, script, name in ((theirs, THEIRS, "theirs"), (ours, OURS, "ours")):
             timings.runs.append(measured(script, base, adapter, folder / f"{name}-{run}"))
-        if run < RUNS:
+        if run < runs:
             remove(folder / f"ours-{run}", folder / f"theirs-{run}")
-    other, values = different_values(folder / f"ours-{RUNS}", folder / f"theirs-{RUNS}")
-    remove(folder / f"ours-{RUNS}", folder / f"theirs-{RUNS}")
-    print(f"merge        1.1 B bf16: engine {ours.text} with every norm, peft load+merge+save {theirs.text}")
+    other, values = different_values(folder / f"ours-{runs}", folder / f"theirs-{runs}")
+    remove(folder / f"ours-{runs}", folder / f"theirs-{runs}")
+    size = f"{values / 1e9:.2g} B bf16"
+    print(f"merge        {size}: engine {ours.text} with every norm, peft load+merge+save {theirs.text}")
     print(f"ratio        peft / engine: {theirs.seconds / ours.seconds:.1f} (bar {RATIO_BAR:g}), "
           f"CPU time {theirs.cpu / ours.cpu:.1f}; {other} of {values} values differ")  # fmt: skip
     print(f"memory       engine VmHWM {ours.memory:.0f} MiB (bar {MEMORY_BAR_MB}), peft {theirs.memory:.0f} MiB")
     whole_command(folder / "home", base, adapter)
     remove(folder / "one", folder / "home")
-    base, adapter = make_model(folder / "two", layers=44)
+    base, adapter = make_model(folder / "two", layers=2 * layers, width=width)
     twice = measured(OURS, base, adapter, folder / "ours-twice")[1]
     remove(folder / "ours-twice", folder / "two")
     print(f"memory       the same with twice the layers: {twice:.0f} MiB")
-    weighted_sums(folder)
 
 
 @dataclass(frozen=True)
 class Timings:
-    """(seconds, MiB, CPU seconds) of runs; the first warms the page cache and is not timed."""
+    """(seconds, MiB, CPU seconds) of runs; the first warms the page cache and is timed only where it is the only one."""
 
     runs: list[tuple[float, float, float]]
 
     @property
+    def timed(self) -> list[tuple[float, float, float]]:
+        return self.runs[1:] or self.runs
+
+    @property
     def seconds(self) -> float:
-        return statistics.median(run[0] for run in self.runs[1:])
+        return statistics.median(run[0] for run in self.timed)
 
     @property
     def cpu(self) -> float:
-        return statistics.median(run[2] for run in self.runs[1:])
+        return statistics.median(run[2] for run in self.timed)
 
     @property
     def memory(self) -> float:
@@ -94,7 +121,7 @@ class Timings:
         return f"{self.seconds:.2f} s ({self.cpu:.1f} CPU s)"
 
 
-def make_model(folder: Path, *, layers: int) -> tuple[Path, Path]:
+def make_model(folder: Path, *, layers: int, width: int) -> tuple[Path, Path]:
     """A Llama of random bf16 weights in shards of 1 GB, and a LoRA of rank 8 on every linear layer."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -103,12 +130,18 @@ def make_model(folder: Path, *, layers: int) -> tuple[Path, Path]:
     from tests.builders.merge import suppress_warnings
 
     config = LlamaConfig(
-        **SHAPE, num_hidden_layers=layers, num_key_value_heads=4, tie_word_embeddings=False, dtype="bfloat16"
+        vocab_size=VOCABULARY,
+        hidden_size=width,
+        intermediate_size=int(WIDENING * width),
+        num_hidden_layers=layers,
+        num_attention_heads=HEADS,
+        num_key_value_heads=GROUPS,
+        tie_word_embeddings=False,
+        dtype="bfloat16",
     )
     with torch.device("meta"):
         model = LlamaForCausalLM(config).to(torch.bfloat16)
     model = model.to_empty(device="cpu")
-    assert model.num_parameters() >= PARAMETERS_BAR * 0.99
     torch.manual_seed(0)
     pool = (torch.randn(1 << 24) * 0.02).bfloat16()
     for parameter in model.parameters():
@@ -154,13 +187,7 @@ def different_values(first: Path, second: Path) -> tuple[int, int]:
 
 def whole_command(folder: Path, base: Path, adapter: Path) -> None:
     """`registry merge` from start to end: checks, hashes, both figures on reloaded models, signatures, registration."""
-    import shutil
-
-    from peft_registry.registry.homes.home import utc_now
-    from peft_registry.registry.use_cases.add_base import add_base
-    from peft_registry.schemas.base_model import BaseOrigin
     from peft_registry.trainer.embedded import embedded_base
-    from tests.builders.homes import a_home
     from tests.builders.merge import register_adapter
 
     for name in ("tokenizer.json", "tokenizer_config.json"):
@@ -218,7 +245,7 @@ def weighted_sums(folder: Path) -> None:
         ours = load(folder / f"{kind}-sum").get_parameter(f"{target}.weight") - load(base).get_parameter(
             f"{target}.weight"
         )
-        errors = {"ours": float((ours.double() - exact).norm() / exact.norm())}
+        errors = {"ours": float((ours.detach().double() - exact).norm() / exact.norm())}
         for way in ("cat", "svd", "linear", "ties", "dare_linear"):
             torch.manual_seed(0)
             options = {} if way in ("cat", "svd", "linear") else {"density": 0.5}
@@ -230,7 +257,9 @@ def weighted_sums(folder: Path) -> None:
 
 
 def remove(*folders: Path) -> None:
-    import shutil
-
     for folder in folders:
         shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,13 +1,13 @@
 """What a catch-up of the mirror costs: CPU seconds a version, how they grow, memory, and what a check costs.
 
-    python -m tests.bench.mirror [--sizes 1000,3000,10000] [--check-up-to 1000]
+    python -m tests.bench.mirror [--sizes 1000 3000 10000] [--check-up-to 1000] [--peer-versions 200]
 
 A check is that of the user who copied the versions: what was sealed when it was written is read back, and compared with its seal.
 Homes of up to `--check-up-to` versions are compared in full as well, as by whoever has no seals, or asks for it with `--full`.
 
 A home of each size is filled by `tests.bench.load` and copied to an MLflow store of its own, in a process of its own. The peer
 is the way in which fewer than eight versions are copied, and all were before: MLflow's client, with its batch calls for the
-tags, parameters and metrics of a run, in the order of `registry/mlflow/runs.py`, on `PEER_VERSIONS` versions of the same
+tags, parameters and metrics of a run, in the order of `registry/mlflow/runs.py`, on `--peer-versions` versions of the same
 kind in the same run. It reads and renders as we do: what was gained there since is not in the ratio. A peer with one call for
 each tag and metric would be slower by what nobody did. CPU seconds of one process, without those in which MLflow makes its
 tables.
@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,8 +29,8 @@ from pathlib import Path
 from peft_registry.registry.homes.home import open_home
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from tests.bench.load import fill
+from tests.bench.machine import machine
 
-PEER_VERSIONS = 200
 RATIO_BAR = 1 / 3
 SLOPE_BAR = 0.1
 CHECK_BAR = 1 / 20
@@ -102,26 +103,28 @@ def slope(costs: list[Cost]) -> float:
     return over / sum((x - middle_x) ** 2 for x, _ in points)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.mirror", description="What a catch-up costs.")
-    parser.add_argument("--sizes", default="1000,3000,10000")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 3_000, 10_000], help="of homes, in versions")
+    parser.add_argument("--peer-versions", type=int, default=200, help="that MLflow's client copies")
     parser.add_argument(
         "--check-up-to", type=int, default=1_000, help="the largest home that is compared in full as well"
     )
     parser.add_argument("--home", type=Path, help="measure this one home in this process, and print JSON")
     parser.add_argument("--by-client", action="store_true")
     parser.add_argument("--in-full", action="store_true")
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     if asked.home is not None:
         print(json.dumps(asdict(measured(asked.home, by_client=asked.by_client, in_full=asked.in_full))))
         return
+    print(machine(), flush=True)
     with tempfile.TemporaryDirectory() as scratch:
-        compare(Path(scratch), [int(size) for size in asked.sizes.split(",")], asked.check_up_to)
+        compare(Path(scratch), asked.sizes, peer_versions=asked.peer_versions, check_up_to=asked.check_up_to)
 
 
-def compare(scratch: Path, sizes: list[int], check_up_to: int) -> None:
+def compare(scratch: Path, sizes: list[int], *, peer_versions: int, check_up_to: int) -> None:
     """Print the peer, each size, and the ratios beside their bars."""
-    fill(scratch / "peer", versions=PEER_VERSIONS, stored=True)
+    fill(scratch / "peer", versions=peer_versions, stored=True)
     peer = in_a_process_of_its_own(scratch / "peer", by_client=True)
     print(f"mirror       {peer.versions:>6} versions by MLflow's client: {peer.write_ms:.1f} CPU ms a version")
     costs = []

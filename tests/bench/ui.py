@@ -1,38 +1,46 @@
-"""`python -m tests.bench.ui [TIMES]`: how long until `registry ui` answers, beside a plain `mlflow server`, in turn in one run.
+"""How long until `registry ui` answers, beside a plain `mlflow server`, in turn in one run.
+
+    python -m tests.bench.ui [--times 3]
 
 The plain server has one worker and no job execution, which is the fastest that it starts; the goal is 1.3 times its time.
 """
 
+import argparse
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.bench.machine import machine
 from tests.builders.homes import a_home, add_a_base
 from tests.servers.ui import READY_SECONDS
 
 GOAL = 1.3
-PORTS = (5410, 5411)
 
 
-def main(times: int) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.ui")
+    parser.add_argument("--times", type=int, default=3, help="that each is started after its first")
+    times = parser.parse_args(arguments).times
+    print(machine(), flush=True)
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         with a_home(folder / "home") as registry:
             add_a_base(registry, folder / "base")
-        first = ready_after(lambda: ours(folder / "home"), PORTS[0])  # the store and its tables are made once
-        print(f"first start, with an empty store   {first:.1f} s")
+        first = ready_after(ours, folder / "home")  # the store and its tables are made once
+        print(f"first start, with an empty store   {first:.1f} s", flush=True)
         (folder / "plain").mkdir()
-        ready_after(lambda: plain(folder / "plain"), PORTS[1])
+        ready_after(plain, folder / "plain")
         taken: dict[str, list[float]] = {"ours": [], "plain": []}
         for _ in range(times):
-            taken["ours"].append(ready_after(lambda: ours(folder / "home"), PORTS[0]))
-            taken["plain"].append(ready_after(lambda: plain(folder / "plain"), PORTS[1]))
+            taken["ours"].append(ready_after(ours, folder / "home"))
+            taken["plain"].append(ready_after(plain, folder / "plain"))
     ratio = min(taken["ours"]) / min(taken["plain"])
     for name, seconds in taken.items():
         print(f"{name:<8} {' '.join(f'{second:.1f}' for second in seconds)} s until /health answers")
@@ -40,24 +48,25 @@ def main(times: int) -> int:
     return int(ratio > GOAL)
 
 
-def ours(home: Path) -> list[str]:
+def ours(home: Path, port: int) -> list[str]:
     return [
         *(sys.executable, "-m", "peft_registry.cli.main", "ui", "--home", str(home)),
-        *("--no-open", "--port", str(PORTS[0])),
+        *("--no-open", "--port", str(port)),
     ]
 
 
-def plain(folder: Path) -> list[str]:
+def plain(folder: Path, port: int) -> list[str]:
     return [
-        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(PORTS[1]), "--workers", "1"),
+        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts")),
     ]
 
 
-def ready_after(command: Callable[[], list[str]], port: int) -> float:
+def ready_after(command: Callable[[Path, int], list[str]], folder: Path) -> float:
     """Seconds from the start of the command until the server answers."""
+    port = _free_port()
     began = time.perf_counter()
-    with _running(command()) as process:
+    with _running(command(folder, port)) as process:
         while True:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
@@ -66,6 +75,13 @@ def ready_after(command: Callable[[], list[str]], port: int) -> float:
                 assert process.poll() is None, "the server ended by itself"
                 assert time.perf_counter() - began < READY_SECONDS, "no answer"
                 time.sleep(0.05)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
 
 @contextmanager
@@ -82,4 +98,4 @@ def _running(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 3))
+    sys.exit(main())

@@ -1,17 +1,17 @@
 """What verifying costs against what it stands on: the reference tool's own calls, and SHA-256 of the same bytes.
 
-    python -m tests.bench.verification [--gib 2] [--versions 200]
+    python -m tests.bench.verification [--gib 2] [--versions 200] [--repeats 3]
 
-Everything is measured in this process, in one run, over warm files, so that the ratios hold on other machines; the calibration line
-says how fast this one was. Needs two idle cores and three times the file's size in the temporary folder.
+Everything is measured in one run over warm files, so that the ratios hold on other machines: in this process, and for one line as
+commands. Needs two idle cores and three times the file's size in the temporary folder.
 """
 
 import argparse
-import hashlib
-import os
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -25,51 +25,51 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.verify import verify_folder, verify_lineage
 from peft_registry.schemas.manifest import Manifest
-from tests.bench.large_adapter import pulled_large_adapter
+from tests.bench.large_adapter import PulledAdapter, pulled_large_adapter
+from tests.bench.machine import machine
 from tests.builders.homes import a_home, add_a_base, an_artifact
 from tests.builders.lineage import register_merge
 
 VERIFY_BAR, REGISTER_BAR, AGAIN_BAR = 1.8, 1.15, 0.05
 DEEP_BAR, DEEP_MS_A_VERSION = 1.2, 15.0
-REPEATS = 3
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--gib", type=float, default=2.0, help="size of the single file")
-    arguments.add_argument("--versions", type=int, default=200, help="artifacts of the lineage")
-    chosen = arguments.parse_args()
-    load = " ".join(f"{one:.1f}" for one in os.getloadavg())
-    print(f"calibration  SHA-256 of 256 MiB in memory on one core: {calibration():.2f} s; load {load}")
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.verification")
+    parser.add_argument("--gib", type=float, default=2.0, help="size of the single file")
+    parser.add_argument("--versions", type=int, default=200, help="artifacts of the lineage")
+    parser.add_argument("--repeats", type=int, default=3)
+    chosen = parser.parse_args(arguments)
+    print(machine())
     with tempfile.TemporaryDirectory() as scratch:
-        a_large_file(Path(scratch), int(chosen.gib * 2**30))
+        a_large_file(Path(scratch), int(chosen.gib * 2**30), chosen.repeats)
     with tempfile.TemporaryDirectory() as scratch:
-        a_long_lineage(Path(scratch), chosen.versions)
+        a_long_lineage(Path(scratch), chosen.versions, chosen.repeats)
 
 
-def calibration() -> float:
-    data = bytes(256 * 1024 * 1024)
-    return seconds_of(lambda: hashlib.sha256(data).digest())
-
-
-def seconds_of(action: Callable[[], object]) -> float:
+def seconds_of(action: Callable[[], object], repeats: int) -> float:
     """Wall seconds of the quickest of several runs: what disturbs a run only makes it slower."""
     taken = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         started = time.perf_counter()
         action()
         taken.append(time.perf_counter() - started)
     return min(taken)
 
 
-def a_large_file(folder: Path, size: int) -> None:
+def a_large_file(folder: Path, size: int, repeats: int) -> None:
     """One adapter with a single large file: verified, verified again, and its digests at registration."""
     adapter = pulled_large_adapter(folder, size)
     copy, manifest = adapter.copy, adapter.manifest
-    verifies = seconds_of(lambda: require_verified(copy, trust=adapter.trust, now=adapter.now))
-    theirs = seconds_of(reference_verification(copy, adapter.home / "keys" / "trainer.pub"))
+    verifies = seconds_of(lambda: require_verified(copy, trust=adapter.trust, now=adapter.now), repeats)
+    theirs = seconds_of(reference_verification(copy, public_key(adapter)), repeats)
     report("verify", verifies, "model_signing", theirs, theirs / verifies, f"≥ {VERIFY_BAR}")
-    again = seconds_of_second_verification(copy, folder / "digests.sqlite", trust=adapter.trust, now=adapter.now)
+    command = seconds_of(lambda: run(our_command(adapter)), repeats)
+    theirs = seconds_of(lambda: run(reference_command(adapter)), repeats)
+    report("command", command, "model_signing's", theirs, theirs / command, "none: the start of both is in it")
+    again = seconds_of_second_verification(
+        copy, folder / "digests.sqlite", repeats, trust=adapter.trust, now=adapter.now
+    )
     report("again", again, "the first time", verifies, again / verifies, f"≤ {AGAIN_BAR}")
 
     def describe() -> Manifest:
@@ -77,8 +77,8 @@ def a_large_file(folder: Path, size: int) -> None:
             adapter.made, kind=manifest.kind, layout=manifest.layout, method=manifest.method, base=manifest.base
         )
 
-    digests = seconds_of(describe)
-    signs = seconds_of(reference_signature(adapter.made, folder))
+    digests = seconds_of(describe, repeats)
+    signs = seconds_of(reference_signature(adapter.made, folder), repeats)
     report("digests", digests, "model_signing signs", signs, digests / signs, f"≤ {REGISTER_BAR}")
 
 
@@ -87,7 +87,25 @@ def require_verified(folder: Path, **options: object) -> None:
     assert outcome.verdict == "verified", outcome
 
 
-def seconds_of_second_verification(pulled: Path, kept: Path, **options: object) -> float:
+def public_key(adapter: PulledAdapter) -> Path:
+    return adapter.home / "keys" / "trainer.pub"
+
+
+def our_command(adapter: PulledAdapter) -> list[str]:
+    words = ["verify", str(adapter.copy), "--home", str(adapter.home)]
+    return [sys.executable, "-m", "peft_registry.cli.main", *words]
+
+
+def reference_command(adapter: PulledAdapter) -> list[str]:
+    words = ["verify", "key", str(adapter.copy), "--signature", str(adapter.copy / "model.sig")]
+    return [str(Path(sys.executable).with_name("model_signing")), *words, "--public_key", str(public_key(adapter))]
+
+
+def run(command: list[str]) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def seconds_of_second_verification(pulled: Path, kept: Path, repeats: int, **options: object) -> float:
     """With the digests of a first verification, of files that were not touched since."""
     time.sleep(2.5)  # the digest of a file that was changed a moment ago is not kept
     with closing(DigestCache(kept)) as cache:
@@ -97,7 +115,7 @@ def seconds_of_second_verification(pulled: Path, kept: Path, **options: object) 
                 require_verified(pulled, digests=digests, **options)
 
         verify()
-        return seconds_of(verify)
+        return seconds_of(verify, repeats)
 
 
 def reference_verification(folder: Path, key: Path) -> Callable[[], None]:
@@ -130,7 +148,7 @@ def reference_signature(folder: Path, scratch: Path) -> Callable[[], None]:
     return sign
 
 
-def a_long_lineage(folder: Path, count: int) -> None:
+def a_long_lineage(folder: Path, count: int, repeats: int) -> None:
     """A merge of many adapters of one base, each of its own bytes: `verify --deep`, against hashing the same bytes once."""
     with a_home(folder / "home", now=utc_now()) as registry:
         base = add_a_base(registry, folder / "base", mode="copy")
@@ -139,9 +157,9 @@ def a_long_lineage(folder: Path, count: int) -> None:
             artifact = an_artifact(folder / f"{number}", base, name=f"part-{number}", value=number / 1024)
             sources.append(register_version(registry, artifact))
         register_merge(registry, folder / "merged", base, sources, name="merged", value=0.5)
-        deep = seconds_of(lambda: require_all_verified(registry, count))
+        deep = seconds_of(lambda: require_all_verified(registry, count), repeats)
         objects = [path for path in (folder / "home" / "objects").rglob("*") if path.is_file()]
-        hashes = seconds_of(lambda: hash_files(objects))
+        hashes = seconds_of(lambda: hash_files(objects), repeats)
     bar = DEEP_BAR * hashes + DEEP_MS_A_VERSION / 1000 * count
     print(
         f"deep         {count} versions: {deep:.2f} s, {deep / count * 1000:.1f} ms a version; hashing the unique bytes "

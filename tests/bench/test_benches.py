@@ -1,0 +1,82 @@
+"""Every bench works: each is run here on as little as it takes, for what it prints and not for its figures."""
+
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.bench.__main__ import SMALLEST
+from tests.bench.overhead import IDENTITY, REGISTRATION, USE_CASES
+
+NUMBER = r"[+-]?\d[\d.e+-]*"
+PRINTED = {
+    "start_up": [r"start-up     registry --help .* CPU s  \(bar", r"start-up     registry list .* CPU s  \(bar"],
+    "verification": [
+        *(rf"{what} .*; ratio {NUMBER}  \(bar" for what in ("verify", "command", "again", "digests")),
+        rf"deep         4 versions: {NUMBER} s",
+    ],
+    "merging": [
+        rf"ratio        peft / engine: {NUMBER} \(bar 5\), CPU time {NUMBER}; 0 of \d+ values differ",
+        rf"memory       engine VmHWM {NUMBER} MiB",
+        rf"command      registry merge {NUMBER} s, everything included",
+        rf"memory       the same with twice the layers: {NUMBER} MiB",
+        *(rf"weighted     {kind} +ours {NUMBER}  cat {NUMBER}" for kind in ("LoRA", "rsLoRA")),
+    ],
+    "training": [rf"  ratio      {NUMBER} \(of each round: {NUMBER}\), of CPU seconds {NUMBER} \(bar"],
+    "overhead": [rf"overhead     training {NUMBER} s; base identity {NUMBER} s"],
+    "evaluation": [
+        rf"held in bf16 2 items  ×{NUMBER} the time of a wide copy",
+        *(rf"{suite} +\d items  ours .*  ×{NUMBER}, goal ×" for suite in ("crows_pairs", "bbq")),
+    ],
+    "log": [
+        rf"alias        open and read as the log has it {NUMBER} ms, the row alone",
+        rf"log check    \d+ entries with signatures: {NUMBER} s",
+        *(rf"{what} +300 .*a million {NUMBER} s \(bar" for what in ("tree", "projection")),
+        rf"signature    {NUMBER} µs, the library alone {NUMBER} µs \(bar",
+    ],
+    "reading": [
+        rf"sqlite       alias +{NUMBER} ms at 20, {NUMBER} ms at 22  slope {NUMBER} \(bar",
+        r"sqlite       alias page +no home is so large that the answer fills a page of 5",
+        rf"sqlite       verdict --all +{NUMBER} ms at 20",
+        *(
+            rf"beside MLflow {name} +its client {NUMBER} ms; our rows"
+            for name in ("alias", "digest", "method page", "all versions")
+        ),
+    ],
+    "mirror": [
+        rf"check +\d+ versions, \d+ of them by their seals: {NUMBER} CPU ms",
+        rf"ratio        {NUMBER} of the client's \(bar",
+    ],
+    "ui": [rf"ratio    {NUMBER}, goal 1.3"],
+}
+"""What each prints in the end, a pattern a line, in their order."""
+TOOLS = {"__init__", "__main__", "load", "large_adapter", "machine", "material", "mlflow_peer", "test_benches"}
+"""What is beside the benches and is none: `load` fills a home, the others are read by several."""
+
+
+def test_the_table_of_benches_names_all_that_there_are() -> None:
+    assert {path.stem for path in Path(__file__).parent.glob("*.py")} - TOOLS == set(SMALLEST) == set(PRINTED)
+
+
+@pytest.mark.parametrize("name", IDENTITY + REGISTRATION)
+def test_what_the_overhead_bench_times_is_a_function_that_the_train_use_case_calls(name: str) -> None:
+    assert callable(pkgutil.resolve_name(f"{USE_CASES}.{name}"))
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("name", SMALLEST)
+def test_a_bench_ends_with_its_figures(
+    name: str, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
+    if name == "evaluation":
+        request.getfixturevalue("test_data")
+    importlib.import_module(f"tests.bench.{name}").main(SMALLEST[name])
+    printed = capsys.readouterr().out
+    assert re.match(rf"machine .* {NUMBER} CPU s\n", printed)
+    at = 0
+    for pattern in PRINTED[name]:
+        match = re.compile(f"^{pattern}", re.MULTILINE).search(printed, at)
+        assert match, f"no line begins with {pattern} in\n{printed[at:]}"
+        at = match.end()
