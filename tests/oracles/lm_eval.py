@@ -27,7 +27,10 @@ TASKS = {
 
 @dataclass(frozen=True)
 class PeerRun:
-    """Their log-likelihoods by row and option, their metrics, and the CPU seconds of their evaluation."""
+    """Their log-likelihoods by row and option, their metrics, and the CPU seconds of their evaluation.
+
+    The list of all tasks that the harness has is not made: it takes seconds, and is no evaluation.
+    """
 
     log_likelihoods: tuple[tuple[float, ...], ...]
     metrics: dict[str, float]
@@ -41,6 +44,7 @@ def run_lm_eval(
     import lm_eval.tasks
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
     from lm_eval.tasks._yaml_loader import load_yaml
 
     data = scratch / f"{suite}.jsonl"
@@ -52,8 +56,16 @@ def run_lm_eval(
         "dataset_name": None,
         "dataset_kwargs": {"data_files": {"test": str(data)}, "cache_dir": str(scratch / "cache")},
     }
+    of_no_other_task = TaskManager(include_defaults=False)
     started = time.process_time()
-    found = simple_evaluate(model=peer, tasks=[task], bootstrap_iters=0, log_samples=True, verbosity="ERROR")
+    found = simple_evaluate(
+        model=peer,
+        tasks=[task],
+        task_manager=of_no_other_task,
+        bootstrap_iters=0,
+        log_samples=True,
+        verbosity="ERROR",
+    )
     cpu = time.process_time() - started
     samples = sorted(found["samples"][theirs["task"]], key=lambda one: one["doc_id"])
     return PeerRun(
