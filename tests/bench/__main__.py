@@ -10,23 +10,25 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from tests.bench.programs import ProgramFailed, forked, python
+
 SMALLEST: dict[str, tuple[str, ...]] = {
     "start_up": ("--versions", "1", "--repeats", "1"),
     "verification": ("--gib", "0.001", "--versions", "4", "--repeats", "1"),
     "merging": ("--layers", "1", "--width", "64", "--runs", "0"),
-    "training": ("--embedded", "--rows", "5", "--rounds", "1", "--tasks", "all tokens", "--settings", "plain"),
+    "training": ("--embedded", "--rows", "5", "--rounds", "1", "--tasks", "all tokens"),
     "overhead": ("--embedded", "--rows", "6"),
     "evaluation": ("--embedded", "--crows", "2", "--bbq", "2", "--batches", "2"),
     "log": ("--versions", "1", "--entries", "300", "--repeats", "1"),
     "reading": ("--versions", "20", "22", "--database", "sqlite", "--page", "5", "--rounds", "1"),
     "mirror": ("--sizes", "8", "--peer-versions", "1"),
-    "ui": ("--times", "1"),
+    "ui": ("--times", "0"),
 }
 """The benches in the order in which they run, with the options of the smallest size of each."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benches that are named; 1 if one of them did not end well or missed what its exit code tells."""
+    """Run the benches that are named; 1 if one of them did not end well or is below what its exit code stands for."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Ratios against the peers, in one run.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"all without a name: {', '.join(SMALLEST)}")
     parser.add_argument("--smallest", action="store_true", help="on as little as each takes; the figures mean nothing")
@@ -34,15 +36,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = [name for name in chosen.names if name not in SMALLEST]
     if unknown:
         parser.error(f"no bench of this name: {', '.join(unknown)}")
-    failed = []
-    for name in chosen.names or SMALLEST:
-        options = SMALLEST[name] if chosen.smallest else ()
-        print(f"\n{name}", flush=True)
-        if subprocess.run([sys.executable, "-m", f"tests.bench.{name}", *options], check=False).returncode:
-            failed.append(name)
+    names = chosen.names or list(SMALLEST)
+    if chosen.smallest:
+        failed = smallest(names)
+    else:
+        failed = [name for name in names if not ends_well(name)]
     if failed:
-        print(f"\nfailed, or below its bar: {', '.join(failed)}", file=sys.stderr)
+        print(f"failed, or below a bar: {', '.join(failed)}", file=sys.stderr)
     return int(bool(failed))
+
+
+def ends_well(name: str) -> bool:
+    print(title(name), flush=True)
+    return subprocess.run([sys.executable, "-m", f"tests.bench.{name}"], check=False).returncode == 0
+
+
+def smallest(names: Sequence[str]) -> list[str]:
+    """Run the benches at their smallest; the names of those that failed."""
+    failed = []
+    with forked():
+        for name in names:
+            print(title(name), flush=True)
+            try:
+                print(python("-m", f"tests.bench.{name}", *SMALLEST[name]), end="", flush=True)
+            except ProgramFailed as error:
+                print(error, flush=True)
+                failed.append(name)
+    return failed
+
+
+def title(name: str) -> str:
+    """The line before what a bench prints."""
+    return f"== {name} =="
 
 
 if __name__ == "__main__":

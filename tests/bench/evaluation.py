@@ -28,7 +28,7 @@ from tests.oracles.lm_eval import crows_rows, run_lm_eval
 GOALS = {"crows_pairs": 2.0, "bbq": 8.0}
 TURNS = 1
 HELD_TURNS = 3
-TOLERANCE = 1e-3  # nats: a faster scorer of other numbers would be worth nothing
+TOLERANCE = 1e-3  # nats
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Speed:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print one line a suite; the exit code says whether both goals were met."""
+    """Print one line a suite."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.evaluation")
     parser.add_argument("model", nargs="?", type=Path, metavar="MODEL_FOLDER", help="in place of the real small model")
     parser.add_argument("--crows", type=int, default=100, help="pairs of CrowS-Pairs")
@@ -73,22 +73,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     counts = {"crows_pairs": chosen.crows, "bbq": chosen.bbq}
     with tempfile.TemporaryDirectory() as scratch, _one_thread():
         model = chosen.model or material(Path(scratch), embedded=chosen.embedded).base
-        return measure(model, counts, chosen.batches)
+        measure(model, counts, chosen.batches)
+    return 0
 
 
-def measure(folder: Path, counts: dict[str, int], batches: Sequence[int]) -> int:
+def measure(folder: Path, counts: dict[str, int], batches: Sequence[int]) -> None:
     from peft_registry.trainer.bases.loading import load_base
 
     data = public_rows() / "bias"
     model, tokenizer = load_base(folder, dtype="fp32", device="cpu")
     suites = {name: limited(suite_named(name).load(data), count, seed=5) for name, count in counts.items()}
     print(compare_held(folder, suites["crows_pairs"]), flush=True)
-    speeds = []
     for name, suite in suites.items():
         rows = _rows_of(name, suite, data)
-        speeds.append(compare(name, suite, rows, model=model, tokenizer=tokenizer, batches=batches))
-        print(speeds[-1].line, flush=True)
-    return int(any(one.ratio < GOALS[one.suite] or one.difference > TOLERANCE for one in speeds))
+        speed = compare(name, suite, rows, model=model, tokenizer=tokenizer, batches=batches)
+        print(speed.line, flush=True)
+        assert speed.difference <= TOLERANCE, "a faster scorer of other numbers is worth nothing"
 
 
 def compare_held(folder: Path, suite: LoadedSuite) -> str:

@@ -10,8 +10,6 @@ import argparse
 import json
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -23,6 +21,7 @@ from peft_registry.registry.homes.home import utc_now
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.schemas.base_model import BaseOrigin
 from tests.bench.machine import machine
+from tests.bench.programs import python
 from tests.builders.homes import a_home
 
 RATIO_BAR = 5.0
@@ -162,10 +161,7 @@ def make_model(folder: Path, *, layers: int, width: int) -> tuple[Path, Path]:
 
 def measured(script: str, *arguments: Path) -> tuple[float, float, float]:
     """(seconds, MiB, CPU seconds) that a script in a fresh process prints."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script, *map(str, arguments)], check=True, capture_output=True, text=True
-    )
-    seconds, peak, cpu = done.stdout.split()[-3:]
+    seconds, peak, cpu = python("-c", script, *map(str, arguments)).split()[-3:]
     return float(seconds), float(peak), float(cpu)
 
 
@@ -196,24 +192,11 @@ def whole_command(folder: Path, base: Path, adapter: Path) -> None:
         added = add_base(registry, base, name="billion", origin=BaseOrigin(format="huggingface", source="billion"))
         register_adapter(registry, adapter, added, "adapter")
     began = time.perf_counter()
-    command = [
-        sys.executable,
-        "-m",
-        "peft_registry.cli.main",
-        "merge",
-        "adapter",
-        "--home",
-        str(folder),
-        "--no-mirror",
-        "-o",
-        "json",
-    ]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    printed = python(
+        *("-m", "peft_registry.cli.main", "merge", "adapter", "--home", str(folder), "--no-mirror", "-o", "json")
+    )
     seconds = time.perf_counter() - began
-    if done.returncode:
-        print(f"command      failed with {done.returncode}: {done.stderr.strip().splitlines()[-3:]}")
-        return
-    found: dict[str, Any] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(printed)
     print(
         f"command      registry merge {seconds:.1f} s, everything included: fold error {found['fold_error']:.3g} "
         f"(allowed {found['fold_error_limit']:.3g}), {100 * found['lost_to_rounding']:.1f} % of the change lost to rounding"

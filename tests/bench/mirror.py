@@ -17,7 +17,6 @@ import argparse
 import json
 import math
 import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,6 +29,7 @@ from peft_registry.registry.homes.home import open_home
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from tests.bench.load import fill
 from tests.bench.machine import machine
+from tests.bench.programs import python
 
 RATIO_BAR = 1 / 3
 SLOPE_BAR = 0.1
@@ -90,9 +90,8 @@ def _peak_mib() -> float:
 def in_a_process_of_its_own(home: Path, *, by_client: bool = False, in_full: bool = False) -> Cost:
     """The same, so that one size does not warm or fill the memory of the next."""
     flags = ["--by-client"] * by_client + ["--in-full"] * in_full
-    command = [sys.executable, "-m", "tests.bench.mirror", "--home", str(home), *flags]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return Cost(**json.loads(done.stdout.splitlines()[-1]))
+    printed = python("-m", "tests.bench.mirror", "--home", str(home), *flags)
+    return Cost(**json.loads(printed.splitlines()[-1]))
 
 
 def slope(costs: list[Cost]) -> float:

@@ -9,8 +9,6 @@ best says more: what disturbs a run only makes it dearer.
 import argparse
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from pathlib import Path
 from peft_registry.registry.homes.home import utc_now
 from peft_registry.registry.use_cases.register import register_version
 from tests.bench.machine import machine
+from tests.bench.programs import python
 from tests.builders.homes import a_home, add_a_base, an_artifact
 
 HELP_BAR, LIST_BAR = 0.3, 0.6
@@ -35,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         seconds: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(chosen.repeats):
             for name, words in commands.items():
-                seconds[name].append(cpu_seconds([sys.executable, "-m", "peft_registry.cli.main", *words]))
+                seconds[name].append(cpu_seconds("-m", "peft_registry.cli.main", *words))
     for name, bar in (("--help", HELP_BAR), ("list", LIST_BAR)):
         taken = seconds[name]
         print(
@@ -51,9 +50,9 @@ def filled_home(folder: Path, versions: int) -> Path:
     return folder / "home"
 
 
-def cpu_seconds(command: list[str]) -> float:
+def cpu_seconds(*words: str) -> float:
     before = os.times()
-    subprocess.run(command, check=True, capture_output=True)
+    python(*words)
     after = os.times()
     return after.children_user + after.children_system - before.children_user - before.children_system
 

@@ -1,14 +1,16 @@
 """Every bench works: each is run here on as little as it takes, for what it prints and not for its figures."""
 
-import importlib
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.bench.__main__ import SMALLEST
+from tests.bench.__main__ import SMALLEST, title
 from tests.bench.overhead import IDENTITY, REGISTRATION, USE_CASES
+from tests.processes.interpreter import ROOT
 
 NUMBER = r"[+-]?\d[\d.e+-]*"
 PRINTED = {
@@ -52,7 +54,17 @@ PRINTED = {
     "ui": [rf"ratio    {NUMBER}, goal 1.3"],
 }
 """What each prints in the end, a pattern a line, in their order."""
-TOOLS = {"__init__", "__main__", "load", "large_adapter", "machine", "material", "mlflow_peer", "test_benches"}
+TOOLS = {
+    "__init__",
+    "__main__",
+    "load",
+    "large_adapter",
+    "machine",
+    "material",
+    "mlflow_peer",
+    "programs",
+    "test_benches",
+}
 """What is beside the benches and is none: `load` fills a home, the others are read by several."""
 
 
@@ -65,18 +77,27 @@ def test_what_the_overhead_bench_times_is_a_function_that_the_train_use_case_cal
     assert callable(pkgutil.resolve_name(f"{USE_CASES}.{name}"))
 
 
+@pytest.fixture(scope="module")
+def printed() -> dict[str, str]:
+    """What each bench prints at its smallest, by its name."""
+    command = [sys.executable, "-m", "tests.bench", "--smallest"]
+    done = subprocess.run(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    parts = re.split(f"^{title('([a-z_]+)')}$", done.stdout, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
 @pytest.mark.peers
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("name", SMALLEST)
-def test_a_bench_ends_with_its_figures(
-    name: str, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
-) -> None:
+def test_a_bench_ends_with_its_figures(name: str, printed: dict[str, str], request: pytest.FixtureRequest) -> None:
     if name == "evaluation":
         request.getfixturevalue("test_data")
-    importlib.import_module(f"tests.bench.{name}").main(SMALLEST[name])
-    printed = capsys.readouterr().out
-    assert re.match(rf"machine .* {NUMBER} CPU s\n", printed)
+    text = printed[name]
+    assert re.match(rf"\nmachine .* {NUMBER} CPU s\n", text), text
     at = 0
     for pattern in PRINTED[name]:
-        match = re.compile(f"^{pattern}", re.MULTILINE).search(printed, at)
-        assert match, f"no line begins with {pattern} in\n{printed[at:]}"
+        match = re.compile(f"^{pattern}", re.MULTILINE).search(text, at)
+        assert match, f"no line begins with {pattern} in\n{text[at:]}"
         at = match.end()

@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ import numpy as np
 
 from tests.bench.machine import machine
 from tests.bench.material import Material, material, missing
+from tests.bench.programs import python
 
 BATCH, LENGTH, LEARNING_RATE, SEED = 4, 512, 2e-4, 1
 TRL_SETTINGS: dict[str, dict[str, Any]] = {
@@ -144,13 +144,13 @@ def fastest_setting(base: Path, rows: Path, settings: Sequence[str]) -> str:
 
 def contender(who: str, setting: str, base: Path, rows: Path) -> Measured:
     """One run in a process of its own."""
-    command = [sys.executable, "-m", "tests.bench.training", CONTENDER, who, setting, str(base), str(rows)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
-    value = json.loads(done.stdout.splitlines()[-1])
+    printed = python("-m", "tests.bench.training", CONTENDER, who, setting, str(base), str(rows))
+    value = json.loads(printed.splitlines()[-1])
     return Measured(**value | {"losses": tuple(value["losses"])})
 
 
 def run_contender(who: str, setting: str, base: Path, rows: Path) -> None:
+    os.environ["HF_HUB_OFFLINE"] = "1"  # before anything of the Hub is imported
     import torch
 
     from peft_registry.trainer.bases.loading import load_base

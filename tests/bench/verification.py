@@ -7,8 +7,6 @@ commands. Needs two idle cores and three times the file's size in the temporary 
 """
 
 import argparse
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +25,7 @@ from peft_registry.registry.use_cases.verify import verify_folder, verify_lineag
 from peft_registry.schemas.manifest import Manifest
 from tests.bench.large_adapter import PulledAdapter, pulled_large_adapter
 from tests.bench.machine import machine
+from tests.bench.programs import python
 from tests.builders.homes import a_home, add_a_base, an_artifact
 from tests.builders.lineage import register_merge
 
@@ -64,8 +63,8 @@ def a_large_file(folder: Path, size: int, repeats: int) -> None:
     verifies = seconds_of(lambda: require_verified(copy, trust=adapter.trust, now=adapter.now), repeats)
     theirs = seconds_of(reference_verification(copy, public_key(adapter)), repeats)
     report("verify", verifies, "model_signing", theirs, theirs / verifies, f"≥ {VERIFY_BAR}")
-    command = seconds_of(lambda: run(our_command(adapter)), repeats)
-    theirs = seconds_of(lambda: run(reference_command(adapter)), repeats)
+    command = seconds_of(lambda: our_command(adapter), repeats)
+    theirs = seconds_of(lambda: reference_command(adapter), repeats)
     report("command", command, "model_signing's", theirs, theirs / command, "none: the start of both is in it")
     again = seconds_of_second_verification(
         copy, folder / "digests.sqlite", repeats, trust=adapter.trust, now=adapter.now
@@ -91,18 +90,13 @@ def public_key(adapter: PulledAdapter) -> Path:
     return adapter.home / "keys" / "trainer.pub"
 
 
-def our_command(adapter: PulledAdapter) -> list[str]:
-    words = ["verify", str(adapter.copy), "--home", str(adapter.home)]
-    return [sys.executable, "-m", "peft_registry.cli.main", *words]
+def our_command(adapter: PulledAdapter) -> None:
+    python("-m", "peft_registry.cli.main", "verify", str(adapter.copy), "--home", str(adapter.home))
 
 
-def reference_command(adapter: PulledAdapter) -> list[str]:
-    words = ["verify", "key", str(adapter.copy), "--signature", str(adapter.copy / "model.sig")]
-    return [str(Path(sys.executable).with_name("model_signing")), *words, "--public_key", str(public_key(adapter))]
-
-
-def run(command: list[str]) -> None:
-    subprocess.run(command, check=True, capture_output=True)
+def reference_command(adapter: PulledAdapter) -> None:
+    signature = ("--signature", str(adapter.copy / "model.sig"), "--public_key", str(public_key(adapter)))
+    python("-m", "model_signing", "verify", "key", str(adapter.copy), *signature)
 
 
 def seconds_of_second_verification(pulled: Path, kept: Path, repeats: int, **options: object) -> float:
