@@ -14,7 +14,7 @@ not a legal test; no verdict in here is legal advice.
 from functools import cache
 from typing import Any, Literal, Self, get_args
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from peft_registry.schemas.codes import Said, code
 from peft_registry.schemas.document import Document
@@ -617,7 +617,7 @@ class Correction(Document):
 SINCE_THIRD_FORM = frozenset({"product.design_specifications", "documentation.points_coarse"})
 """Fields that the second form does not have: a record of it is written without them."""
 
-UNTIL_SECOND_FORM: frozenset[str] = frozenset()
+UNTIL_SECOND_FORM = frozenset({"high_risk.intended_purpose_after"})
 """Fields that the third form does not have any more: no record of it states them."""
 
 
@@ -640,6 +640,16 @@ class ModificationRecord(RecordSections):
     all_data: AllData = AllData()
     step: Step = Step()
     documentation: Documentation = Documentation()
+
+    @model_validator(mode="after")
+    def _states_no_field_of_an_earlier_form(self) -> Self:
+        """Else a value could stand in what is signed that is neither shown nor held against what it follows from."""
+        if self.schema_version == "3":
+            for path in UNTIL_SECOND_FORM:
+                section, _, field = path.partition(".")
+                if field in getattr(self, section).model_fields_set:
+                    raise ValueError(f"{path}: records of the third form do not have it")
+        return self
 
     @model_serializer(mode="wrap")
     def _without_absent_sections(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

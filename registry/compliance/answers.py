@@ -16,7 +16,7 @@ from peft_registry.registry.compliance.contradictions import (
 )
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, FieldRules, field_rules, leaves
-from peft_registry.registry.compliance.stated import misfits_of_fact, says_not_applicable, says_unknown
+from peft_registry.registry.compliance.stated import RETIRED, misfits_of_fact, says_not_applicable, says_unknown
 from peft_registry.registry.compliance.superseding import in_third_form, superseding
 from peft_registry.schemas.answers import AREA_ROLES, Answer, AnsweringRole, AnswersPredicate, Area
 from peft_registry.schemas.codes import Code, Said, code
@@ -78,7 +78,7 @@ def open_questions(record: RecordSections, defaults: Mapping[str, Value] | None 
         for leaf in own_required_leaves(record)
         if not is_filled(leaf)
         and leaf.path not in retention.DAYS
-        and _takes_answers(rules[leaf.rule])
+        and rules[leaf.rule].takes_facts
         and leaf.path not in (defaults or {})
     ]
     order = get_args(Area)
@@ -103,8 +103,11 @@ def problems_of_answers(
     sound = dict(answers)
     for path, value in answers.items():
         leaf = known.get(path)
-        if leaf is None:
-            paths = [leaf.path for leaf in known.values() if _takes_answers(rules[leaf.rule])]
+        earlier = rules.get(FieldPath.parse(path).rule)
+        if leaf is None and earlier is not None and earlier.until is not None:
+            problems = [AnswerProblem(path, RETIRED, did_you_mean(earlier.answered_by, "take it out of the form"))]
+        elif leaf is None:
+            paths = [leaf.path for leaf in known.values() if rules[leaf.rule].takes_facts]
             remedy = did_you_mean(closest(path, paths), "`registry record` shows every path")
             problems = [AnswerProblem(path, "the record has no such field", remedy)]
         else:
@@ -162,7 +165,7 @@ def unanswerable(
         recorded = stated.get(answer.path)
         if rule is None or recorded is None:
             yield f"{answer.path}: the record has no such field"
-        elif not _takes_answers(rule) or answer.area not in rules.owners(rule, at=signed.logged_at):
+        elif not rule.takes_facts or answer.area not in rules.owners(rule, at=signed.logged_at):
             yield f"{answer.path}: answered for {answer.area}, and it is not theirs to answer"
         elif recorded.is_from_tool and recorded.source == "measured":
             yield f"{answer.path}: this tool measured it, and no answer takes its place"
@@ -247,10 +250,6 @@ def changed_since(paths: Iterable[str], records: Sequence[RecordSections]) -> tu
 
 
 # --- what an answer may be ---
-
-
-def _takes_answers(rule: FieldRule) -> bool:
-    return rule.owner != "tool" and rule.act is None
 
 
 def _area(rule: FieldRule) -> Area:

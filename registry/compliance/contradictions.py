@@ -143,9 +143,9 @@ def purposes_contradicted(
     """That the purpose did not change, where the purposes that are stated differ; as `out_of_order`."""
     use = record.high_risk
     before = use.intended_purpose_before
-    after = use.intended_purpose_after
+    after = record.use.intended
     differ = before.known and after.known and before.value != after.value
-    paths = [f"high_risk.intended_purpose_{word}" for word in ("changed", "after", "before")]
+    paths = ["high_risk.intended_purpose_changed", "use.intended", "high_risk.intended_purpose_before"]
     if differ and is_yes(use.intended_purpose_changed) is False and any(path in stated for path in paths):
         yield FactContradicted(
             named(paths[0]),

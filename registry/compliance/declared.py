@@ -11,6 +11,7 @@ from peft_registry.registry.compliance.answer_forms import AnswerForm, misfits
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, field_rules
 from peft_registry.registry.compliance.stated import (
+    RETIRED,
     FactMalformed,
     FactNeedsSignature,
     FactNotDeclarable,
@@ -126,6 +127,8 @@ def _in_answers(predicate: dict[str, Any]) -> Iterator[InputRefused]:
             yield FactNotDeclarable(path, "the record has no such field")
         elif rule.act is not None:
             yield _needs_signature(path, rule)
+        elif rule.until is not None:
+            yield FactNotDeclarable(path, RETIRED)
         elif rule.owner != area:
             yield FactNotDeclarable(path, f"it is for {rule.owner} to answer, and not for {area}")
         elif answer.get("not_applicable") is not None:

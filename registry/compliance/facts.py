@@ -230,6 +230,8 @@ def _walk(section: Any, path: str, prefix: str, name: str | None) -> Iterator[_F
             yield FactMalformed(
                 f"{path}{key}", "a key is one level", "write the section, and the field indented under it"
             )
+        elif here in rules and rules[here].until is not None and rules[here].act is None:
+            yield FactUnknown(f"{path}{key}", rules[here].answered_by)
         elif here in rules:
             yield _Fact(f"{path}{key}", rules[here], name, value)
         elif f"{here}[]" in sections:
@@ -258,7 +260,7 @@ def _sections() -> frozenset[str]:
 def _unknown_field(key: str, path: str, prefix: str) -> InputRefused:
     """The refusal of a key that no field has; that of what was meant, where no fact states it but somebody's signature."""
     rules = field_rules()
-    meant = _nearest(key, path, prefix, [rule for rule in rules.fields if rule.act is None and rule.owner != "tool"])
+    meant = _nearest(key, path, prefix, [rule for rule in rules.fields if rule.takes_facts])
     signed = {rule.path.split(".")[-1]: rule.act for rule in rules.fields if rule.act is not None}
     act = signed.get(closest(key, signed) or "")
     if meant is not None or act is None:

@@ -28,7 +28,8 @@ class FieldRule(AnswerForm):
     both; none: never asked for.
 
     `fill` says who can fill it: M measured by the tool, D derived, U from the base's provider, H a person. `act` names what
-    states it where no fact can: somebody's signature, an entry of the log.
+    states it where no fact can: somebody's signature, an entry of the log. `until` is the last form of the record that has it,
+    where that is not the newest, and `answered_by` the field that has the answer since.
     """
 
     path: str
@@ -38,6 +39,13 @@ class FieldRule(AnswerForm):
     owner: Owner
     fill: str
     answers: str
+    until: Literal["2"] | None = None
+    answered_by: str | None = None
+
+    @property
+    def takes_facts(self) -> bool:
+        """Whether a person may state it."""
+        return self.owner != "tool" and self.act is None and self.until is None
 
     @cached_property
     def alternatives(self) -> tuple[frozenset[str], ...]:

@@ -4,6 +4,7 @@ from itertools import groupby
 
 from peft_registry.registry.compliance.fields import FieldRule, FieldRules
 
+_FORMS = {"2": "first and second"}
 _INTRODUCTION = """\
 # Modification record
 
@@ -100,6 +101,9 @@ def _row(rule: FieldRule) -> str:
         content += f"; never a fact: {rule.act}"
     if rule.not_applicable:
         content += f"; or not applicable: {', '.join(f'`{name}`' for name in rule.not_applicable)}"
+    if rule.until:
+        content += f"; records of the {_FORMS[rule.until]} form alone"
+        content += f", since then `{rule.answered_by}`" if rule.answered_by else ""
     when = ", ".join(f"`{condition}`" for condition in rule.required_when) or "never"
     return f"| `{rule.path}` | {content} | {when} | {rule.owner} | {rule.fill} | {rule.answers} |\n"
 

@@ -203,7 +203,7 @@ def _is_purpose_changed(record: RecordSections) -> bool | None:
     if stated is not None:
         return stated
     before = record.high_risk.intended_purpose_before
-    after = record.high_risk.intended_purpose_after
+    after = record.use.intended
     # two texts that differ may mean the same; that they are equal says that nothing changed
     return False if before.known and after.known and before.value == after.value else None
 

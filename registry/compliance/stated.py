@@ -30,6 +30,7 @@ WHY_NOT_APPLICABLE: Mapping[str, Code] = {
     )
 }
 """What a person may give as the reason why there is no answer; which of them a field takes is data."""
+RETIRED = "newer records do not have it"
 MAX_AUTHOR = 200  # characters of a name and a role
 _TEXT = AnswerForm(type="text")  # of a reason
 # words under which nobody can be found

@@ -9,10 +9,17 @@ from typing import Any
 
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.field_paths import FieldPath
+from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.first_form import as_read
 from peft_registry.schemas.codes import Said, code
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.modification import Correction, Identity, ModificationRecord, RecordSections
+from peft_registry.schemas.modification import (
+    UNTIL_SECOND_FORM,
+    Correction,
+    Identity,
+    ModificationRecord,
+    RecordSections,
+)
 from peft_registry.schemas.values import Timestamp, Value, measured
 
 
@@ -92,7 +99,17 @@ def in_third_form(record: RecordSections) -> ModificationRecord:
     """What a record of any form says, in the third: what its own has no field for is unknown, and what nobody signed."""
     if isinstance(record, ModificationRecord) and record.schema_version == "3":
         return record
-    return ModificationRecord.from_json(as_read(record).to_json() | {"schema_version": "3"})
+    document = as_read(record).to_json() | {"schema_version": "3"}
+    rules = field_rules().by_path()
+    for path in UNTIL_SECOND_FORM:
+        section, _, field = path.partition(".")
+        before = document[section].pop(field)
+        successor = rules[path].answered_by
+        if successor is not None and before["source"] != "unknown":
+            holder, key = FieldPath.parse(successor).place_in(document)
+            if holder[key]["source"] == "unknown":
+                holder[key] = before
+    return ModificationRecord.from_json(document)
 
 
 def may_replace(declared: Value, before: Value) -> bool:

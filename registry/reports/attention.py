@@ -16,6 +16,7 @@ from peft_registry.registry.compliance.completeness import (
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.licence_terms import implied_flags
 from peft_registry.registry.compliance.record_verdicts import high_risk_verdict
+from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.used_rows import mixed_roles, unknown_overlaps
 from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.compliance.verdicts.gpai import THIRD
@@ -111,7 +112,7 @@ def _of_status(record: RecordSections, decided: Decided) -> Iterator[str]:
         yield f"The classification of the system changed: {moved} (Art. 6).{_since(after)}"
     elif after.known and str(after.value).startswith("annex_"):
         yield f"The system is classified {classification_text(after)} (Art. 6).{_since(after)}"
-    old, new = record.high_risk.intended_purpose_before, record.high_risk.intended_purpose_after
+    old, new = record.high_risk.intended_purpose_before, in_third_form(record).use.intended
     if is_yes(record.high_risk.intended_purpose_changed) is True or (
         old.known and new.known and old.value != new.value
     ):

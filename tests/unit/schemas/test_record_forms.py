@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import leaves, schema_paths
+from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.records.snapshots import SnapshotMalformed, read_leaf
 from peft_registry.schemas.answers import AREA_ROLES, AnswersPredicate
 from peft_registry.schemas.document import first_problem
@@ -16,6 +18,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import LogEvent, LogEventV2, event_about, event_of
 from peft_registry.schemas.modification import (
     SINCE_THIRD_FORM,
+    UNTIL_SECOND_FORM,
     Documentation,
     ModificationRecord,
     ModificationRecordV1,
@@ -65,8 +68,31 @@ def test_the_second_form_has_none_of_the_fields_that_came_with_the_third():
     second = third.revised(schema_version="2", product=Product(), documentation=Documentation())
     paths = {form: {leaf.path for leaf in leaves(record)} for form, record in (("2", second), ("3", third))}
     assert paths["3"] - paths["2"] == SINCE_THIRD_FORM
+    assert paths["2"] - paths["3"] == UNTIL_SECOND_FORM
     assert b"points_coarse" not in second.to_canonical()
     assert modification_of(MODIFICATION_V2, json.loads(second.to_canonical())).to_canonical() == second.to_canonical()
+
+
+@pytest.mark.parametrize("path", sorted(UNTIL_SECOND_FORM))
+def test_a_field_that_the_third_form_does_not_have_is_refused_in_it_and_read_in_the_second(path):
+    document = a_modification_record().to_json()
+    holder, key = FieldPath.parse(path).place_in(document)
+    assert key not in holder
+    holder[key] = declared("sums", by="alex", at=NOW).to_json()
+    with pytest.raises(ValidationError, match="third form"):
+        modification_of(V3, stated(a_modification_record()) | {"record": document})
+    second = modification_of(MODIFICATION_V2, document | {"schema_version": "2"})
+    assert path in {leaf.path for leaf in leaves(second)}
+    assert path not in {leaf.path for leaf in leaves(in_third_form(second))}
+
+
+def test_one_purpose_is_asked_and_the_answer_of_a_record_of_before_is_carried_over():
+    document = a_modification_record().to_json() | {"schema_version": "2"}
+    document["high_risk"]["intended_purpose_after"] = declared("marks of pupils", by="legal", at=NOW).to_json()
+    second = ModificationRecord.from_json(document)
+    assert in_third_form(second).use.intended == declared("marks of pupils", by="legal", at=NOW)
+    other = second.revised(use=second.use.revised(intended=declared("sums", by="alex", at=NOW)))
+    assert in_third_form(other).use.intended.value == "sums", "what is stated of the result itself stands"
 
 
 @pytest.mark.parametrize(

@@ -207,9 +207,9 @@ FORGED: dict[str, tuple[Forge, str]] = {
     ),
     "questions that are gone": (
         lambda place: place.corrected().revised(
-            high_risk=HighRisk(intended_purpose_after=derived("none", method="by hand"))
+            high_risk=HighRisk(intended_purpose_before=derived("none", method="by hand"))
         ),
-        "high_risk.intended_purpose_after",
+        "high_risk.intended_purpose_before",
     ),
     "made before the record that it supersedes": (
         lambda place: place.corrected().revised(record_created_at="1999-01-01T00:00:00Z"),

@@ -27,7 +27,7 @@ BECOMES_HIGH_RISK = {
     "high_risk.classification_before": "not_high_risk",
     "high_risk.classification_after": "annex_iii_3",
     "high_risk.intended_purpose_before": "a calculator",
-    "high_risk.intended_purpose_after": "marks of pupils",
+    "use.intended": "marks of pupils",
     "high_risk.intended_purpose_changed": "yes",
 }
 

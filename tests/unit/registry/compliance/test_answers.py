@@ -187,6 +187,11 @@ def test_an_exclusion_that_is_declared_with_the_base_later_reaches_its_terms_and
         ({"modifier.country": "ZZ"}, "modifier.country", "'ZZ' is not a country of ISO 3166"),
         ({"data[7].licence": "MIT"}, "data[7].licence", "the record has no such field"),
         ({"identity.kind": "merge"}, "identity.kind", "this tool records it itself"),
+        (
+            {"high_risk.intended_purpose_after": "sums"},
+            "high_risk.intended_purpose_after",
+            "newer records do not have it",
+        ),
         ({"use.intended": None}, "use.intended", "it is empty"),
         ({"use.intended": {"unknown": "tbd"}}, "use.intended", "'tbd' answers nothing"),
         (

@@ -215,7 +215,7 @@ def test_whoever_answers_the_denied_field_again_may_correct_it(case):
 @pytest.mark.parametrize("after", ["ranks applicants for jobs", "answers requests"])
 def test_a_purpose_that_differs_from_the_one_before_is_not_said_to_be_the_same(after):
     purpose = "high_risk.intended_purpose_"
-    stated = {f"{purpose}before": "answers requests", f"{purpose}after": after, f"{purpose}changed": "no"}
+    stated = {f"{purpose}before": "answers requests", "use.intended": after, f"{purpose}changed": "no"}
     problems_found = answer_problems(stated, bare_record())
     assert bool(problems_found) == (after != "answers requests")
     assert all("another purpose is a change of it" in problem for problem in problems_found.values())

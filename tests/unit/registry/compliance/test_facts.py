@@ -311,6 +311,12 @@ def test_an_unknown_key_is_refused_with_the_one_that_was_meant(facts, path, mean
     assert meant in problem.fix
 
 
+def test_a_field_that_newer_records_do_not_have_is_refused_with_the_one_that_has_the_answer():
+    problem = only_problem({"asserted_by": "x", "high_risk": {"intended_purpose_after": "marks of pupils"}})
+    assert isinstance(problem, FactUnknown)
+    assert "`use.intended`" in problem.fix
+
+
 @pytest.mark.parametrize(
     "facts",
     [

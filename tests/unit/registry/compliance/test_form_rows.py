@@ -1,5 +1,7 @@
 """Every row of the annexes and forms leads to fields of the record, or says why it does not."""
 
+import re
+
 import pytest
 
 from peft_registry.registry.compliance.completeness import WhatIsAsked
@@ -46,9 +48,24 @@ def value_path(field):
     return head if rule is not None and member in rule.members else field
 
 
+def test_the_intended_purpose_is_asked_once_and_answers_every_row_that_wants_it():
+    asking = [
+        rule.path
+        for rule in field_rules().fields
+        if rule.until is None and re.search("[Ii]ntended (purpose|use)", rule.label)
+    ]
+    assert asking == [
+        "high_risk.intended_purpose_before",  # of what there was before
+        "high_risk.intended_purpose_changed",
+        "use.intended",
+    ]
+    wanting = [row for row in forms().named("annex_iv").rows if "ntended purpose" in row.content]
+    assert all("use.intended" in row.fields for row in wanting)
+
+
 def test_every_field_of_the_record_answers_a_row():
     named = {value_path(path) for form in forms().forms for row in form.rows for path in (*row.fields, *row.beside)}
-    left_over = {rule.path for rule in field_rules().fields} - named
+    left_over = {rule.path for rule in field_rules().fields if rule.until is None} - named
     assert left_over <= {"upstream[].name"}, "a key that the facts file names, and no answer"
 
 

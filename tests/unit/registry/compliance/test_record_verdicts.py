@@ -43,9 +43,9 @@ def test_a_purpose_that_makes_a_system_high_risk_is_a_case_of_article_25_1_c():
             "classification_before": "not_high_risk",
             "classification_after": "annex_iii_3",
             "intended_purpose_before": "a tutor for sums",
-            "intended_purpose_after": "marks of pupils",
             "intended_purpose_changed": "yes",
         },
+        use={"intended": "marks of pupils"},
     )
     verdict = verdicts_of(record).high_risk
     assert (verdict.row, verdict.status, verdict.clause) == ("H6", "provider_25_1_c", "Arts. 6, 25(1)(c)")

@@ -447,7 +447,7 @@ def test_a_stated_number_has_the_unit_that_its_form_asks_for():
 def test_what_is_owed_of_several_bases_says_of_which():
     view = a_merge_view()
     text = first_page(view)
-    assert "Digest of the licence text (of small-llama:1, part-1:1 and part-2:1); 35 more below" in text
+    assert "Digest of the licence text (of small-llama:1, part-1:1 and part-2:1); 34 more below" in text
     assert "Ingredient part-2:1: its provider this registry, its own licence not recorded, owed by legal" in text
     labels = {gap.field: gap.label for gap in view.gaps}
     assert labels["base[1].licence_id"] == "Licence of the base, SPDX identifier (of part-1:1)"
