@@ -15,7 +15,7 @@ from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
 from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.log import LogEvent, LogEventV2
 from peft_registry.schemas.manifest import Manifest
-from peft_registry.schemas.modification import ModificationRecord, ModificationRecordV1, ModificationStatement
+from peft_registry.schemas.modification import ModificationPredicate, ModificationRecord, ModificationRecordV1
 from peft_registry.schemas.observations import Observations
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.profile import OrganisationProfile
@@ -38,7 +38,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "counterfactual-data": CounterfactualData,
     "evaluation-plan": EvaluationPlan,
     "evaluation": EvaluationRecord,
-    "modification": ModificationStatement,
+    "modification": ModificationPredicate,
     "modification-v2": ModificationRecord,
     "modification-v1": ModificationRecordV1,
     "answers": AnswersPredicate,

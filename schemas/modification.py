@@ -689,7 +689,7 @@ class RecordInput(Document):
     about: Digest
 
 
-class ModificationStatement(Document):
+class ModificationPredicate(Document):
     """A record with the edition that derived it and the signed statements that it follows from.
 
     `as_of` is how many entries of the log were covered: the inputs are what stood then of the version, its parents and its bases,
@@ -720,4 +720,4 @@ def modification_of(predicate_type: str, predicate: dict[str, Any]) -> Modificat
         return ModificationRecordV1.from_json(predicate)
     if predicate_type == MODIFICATION_V2:
         return ModificationRecord.from_json(predicate)
-    return ModificationStatement.from_json(predicate).record
+    return ModificationPredicate.from_json(predicate).record

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.signing.keys import PrivateKey
-    from peft_registry.registry.use_cases.approve import EarlierStatement
+    from peft_registry.registry.use_cases.approve import EarlierAct
     from peft_registry.schemas.version import Version
 
 PolicyOption = Annotated[
@@ -123,7 +123,7 @@ def waive(
     console.next_step(f"registry promote {version.label} ALIAS --policy {policy} --explain")
 
 
-def _show_earlier(sentence: str, earlier: "EarlierStatement") -> None:
+def _show_earlier(sentence: str, earlier: "EarlierAct") -> None:
     """What the same key had said of the same bytes before: since when, why, and that nothing was signed now."""
     console.line(f"{sentence}: log entry {earlier.entry} of {earlier.at}")
     console.line(f"reason   {console.printable(earlier.reason)}")

@@ -3,8 +3,6 @@
 A signer asks before signing (`require_may_say`); the holder of the log key asks again before a checkpoint covers the entry.
 """
 
-from dataclasses import dataclass
-
 from pydantic import ValidationError
 
 from peft_registry.registry.database import catalog
@@ -12,6 +10,7 @@ from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import Envelope
 from peft_registry.registry.signing.keys import PublicKey
+from peft_registry.registry.signing.statements import OpenedStatement
 from peft_registry.registry.signing.trust import key_status, require_ok
 from peft_registry.registry.transparency.projection import EntryRejected
 from peft_registry.schemas.document import first_problem
@@ -22,15 +21,7 @@ from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import Statement
 
 
-@dataclass(frozen=True, slots=True)
-class EntryStatement:
-    """The statement that an entry names, with the envelope that holds its signed bytes. Its signature is not checked yet."""
-
-    envelope: Envelope
-    statement: Statement
-
-
-def statement_of_entry(tx: catalog.Transaction, index: int, leaf: Event) -> EntryStatement:
+def statement_of_entry(tx: catalog.Transaction, index: int, leaf: Event) -> OpenedStatement:
     """The statement that an entry points to, from its signed bytes. Its signature is not checked yet.
 
     Raises:
@@ -45,7 +36,7 @@ def statement_of_entry(tx: catalog.Transaction, index: int, leaf: Event) -> Entr
     return read_statement(stored.envelope, index, leaf)
 
 
-def read_statement(envelope: bytes, index: int, leaf: Event) -> EntryStatement:
+def read_statement(envelope: bytes, index: int, leaf: Event) -> OpenedStatement:
     """The statement of an envelope, if it is the one that an entry names.
 
     Raises:
@@ -63,7 +54,7 @@ def read_statement(envelope: bytes, index: int, leaf: Event) -> EntryStatement:
         raise EntryRejected(index, f"the entry is of kind {leaf.kind}, its statement of kind {statement.logged_kind}")
     if not statement.is_about(leaf.subject):
         raise EntryRejected(index, f"it is about {leaf.subject}, its statement about {statement.subject_digest}")
-    return EntryStatement(parsed, statement)
+    return OpenedStatement(statement, parsed, leaf.statement)
 
 
 def require_signed_entry(
@@ -79,7 +70,7 @@ def require_signed_entry(
 
 
 def require_signed(
-    said: EntryStatement, index: int, leaf: Event, *, trust: TrustPolicy, keys: tuple[PublicKey, ...]
+    said: OpenedStatement, index: int, leaf: Event, *, trust: TrustPolicy, keys: tuple[PublicKey, ...]
 ) -> None:
     """As `require_signed_entry`, for a statement that was read before."""
     named = tuple(key for key in keys if key.key_id == leaf.key)

@@ -64,8 +64,8 @@ from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.modification import (
     InputKind,
+    ModificationPredicate,
     ModificationRecord,
-    ModificationStatement,
     RecordInput,
     RecordSections,
     modification_of,
@@ -199,7 +199,7 @@ class RecordChecks:
     _older_by_digest: dict[Digest, dict[Digest, Digest]] = field(default_factory=dict)
     _said: dict[Digest, list[Digest]] = field(default_factory=dict)  # by artifact, what is kept
     # the statement that was taken up last, its record and what it says of that: most are registered right after they were said
-    _newest: tuple[Digest, RecordSections, ModificationStatement | None] | None = None
+    _newest: tuple[Digest, RecordSections, ModificationPredicate | None] | None = None
 
     # --- taking up ---
 
@@ -419,7 +419,7 @@ class RecordChecks:
 
     # --- records of an edition ---
 
-    def _check(self, subject: Digest, stated: ModificationStatement, signer: EntrySigner) -> RecordCheck:
+    def _check(self, subject: Digest, stated: ModificationPredicate, signer: EntrySigner) -> RecordCheck:
         """A record as far as it follows from the one before it; that of a registration is derived once that is taken up."""
         standing = editions().standing(stated.edition)
         record = stated.record
@@ -440,7 +440,7 @@ class RecordChecks:
             return RecordCheck(record)
         return self._check_next(subject, stated)
 
-    def _check_next(self, subject: Digest, stated: ModificationStatement) -> RecordCheck:
+    def _check_next(self, subject: Digest, stated: ModificationPredicate) -> RecordCheck:
         record = stated.record
         entry = self.before_named(subject, stated)
         before = None if entry is None else self._record_in(entry)
@@ -464,7 +464,7 @@ class RecordChecks:
         note = "base, upstream: not derived, because whose keys signed what is said of the base is not known here"
         return RecordCheck(record, tuple(wrong), note=note if left else "")
 
-    def before_named(self, subject: Digest, stated: ModificationStatement) -> Digest | None:
+    def before_named(self, subject: Digest, stated: ModificationPredicate) -> Digest | None:
         """The statement that holds the record which another supersedes; None where it names none."""
         named = stated.inputs_of("modification", subject)
         return named[0] if len(named) == 1 else None
@@ -475,7 +475,7 @@ class RecordChecks:
         found = self._find(named.digest, named.kind)
         return found is not None and found.statement.subject_digest == named.about
 
-    def _named_otherwise(self, subject: Digest, stated: ModificationStatement, before: RecordSections) -> Iterator[str]:
+    def _named_otherwise(self, subject: Digest, stated: ModificationPredicate, before: RecordSections) -> Iterator[str]:
         """Inputs that are named twice or are of something else, and evaluations that are not those that were logged since."""
         for place, named in enumerate(stated.inputs):
             if named in stated.inputs[:place]:
@@ -488,7 +488,7 @@ class RecordChecks:
         yield from self._evaluations_otherwise(subject, stated, before)
 
     def _evaluations_otherwise(
-        self, subject: Digest, stated: ModificationStatement, before: RecordSections
+        self, subject: Digest, stated: ModificationPredicate, before: RecordSections
     ) -> Iterator[str]:
         """A record has the figures of every evaluation that was logged before it, in their order."""
         named = stated.inputs_of("bias-evaluation", subject)
@@ -607,10 +607,10 @@ class RecordChecks:
                 at=signer.logged_at or row.get("at"),
             )
 
-    def _chain(self, subject: Digest, stated: ModificationStatement) -> tuple[RecordSections, ...]:
+    def _chain(self, subject: Digest, stated: ModificationPredicate) -> tuple[RecordSections, ...]:
         """The record that another supersedes, and those before it, newest first, as far as they are here."""
         records: list[RecordSections] = []
-        current: ModificationStatement | None = stated
+        current: ModificationPredicate | None = stated
         while current is not None:
             named = self.before_named(subject, current)
             found = None if named is None else self._find(named, "modification")
@@ -629,7 +629,7 @@ class RecordChecks:
 
     # --- the record that a version begins with ---
 
-    def _stated_in(self, found: LoggedStatement) -> ModificationStatement | None:
+    def _stated_in(self, found: LoggedStatement) -> ModificationPredicate | None:
         """What a statement says of its record; None of a record from before editions."""
         if self._newest is not None and self._newest[0] == found.digest:
             return self._newest[2]
@@ -677,7 +677,7 @@ class RecordChecks:
         return None if found is None else production_of(found.statement.predicate)
 
     def _derive_first(
-        self, first: Brought, manifest: Manifest, production: Production, stated: ModificationStatement
+        self, first: Brought, manifest: Manifest, production: Production, stated: ModificationPredicate
     ) -> FirstCheck:
         subject = first.subject
         statement = first.records[-1]
@@ -778,7 +778,7 @@ def _may_say(entry: LoggedStatement) -> bool:
     return role is None or entry.statement.kind in ROLE_KINDS.get(role, ())
 
 
-def statement_of(predicate: dict[str, Any]) -> ModificationStatement:
+def statement_of(predicate: dict[str, Any]) -> ModificationPredicate:
     """The statement of a record in the third form.
 
     One of a later edition may have what this release cannot read: what it can read of it is shown, and nothing is derived.
@@ -787,11 +787,11 @@ def statement_of(predicate: dict[str, Any]) -> ModificationStatement:
         ValidationError: it is not one, or not of an edition that may have other sections.
     """
     try:
-        return ModificationStatement.from_json(predicate)
+        return ModificationPredicate.from_json(predicate)
     except ValidationError:
         if editions().standing(edition_of(predicate)) not in ("newer", "draft"):
             raise
-        return ModificationStatement.from_json(predicate | {"record": readable_sections(predicate.get("record"))})
+        return ModificationPredicate.from_json(predicate | {"record": readable_sections(predicate.get("record"))})
 
 
 def _several(first: Brought) -> Iterator[str]:

@@ -25,8 +25,8 @@ from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import (
     InputKind,
+    ModificationPredicate,
     ModificationRecord,
-    ModificationStatement,
     RecordInput,
     modification_of,
 )
@@ -101,7 +101,7 @@ class InputsAsLogged:
     aside: Callable[[Sequence[LoggedStatement]], Collection[Digest]] = lambda _: ()
 
     def chosen(
-        self, manifest: Manifest, production: Production, stated: ModificationStatement, seen: Observations
+        self, manifest: Manifest, production: Production, stated: ModificationPredicate, seen: Observations
     ) -> Iterator[str]:
         """Bases and ancestors that were left out, put in, or named as they no longer stood, a line each."""
         if [(base.manifest, base.role) for base in seen.bases] != [(production.base.manifest, "base")]:
@@ -111,7 +111,7 @@ class InputsAsLogged:
         yield from self._ancestors_otherwise(manifest, production, stated, seen)
 
     def _base_otherwise(
-        self, base: ObservedBase, production: Production, stated: ModificationStatement
+        self, base: ObservedBase, production: Production, stated: ModificationPredicate
     ) -> Iterator[str]:
         found = self.find(base.statement, "base")
         if found is not None:
@@ -144,7 +144,7 @@ class InputsAsLogged:
                 yield f"as_of: {entry.digest.short} was said of {what} before its version was begun, and is left out"
 
     def _ancestors_otherwise(
-        self, manifest: Manifest, production: Production, stated: ModificationStatement, seen: Observations
+        self, manifest: Manifest, production: Production, stated: ModificationPredicate, seen: Observations
     ) -> Iterator[str]:
         """What the version was made from besides bases, by its manifest and those of its ancestors."""
         parents = {parent.manifest for parent in manifest.parents if parent.role != "base"}
@@ -183,7 +183,7 @@ class InputsAsLogged:
         self,
         ancestor: ObservedAncestor,
         production: Production,
-        stated: ModificationStatement,
+        stated: ModificationPredicate,
         named: Mapping[Digest, ObservedAncestor],
     ) -> Iterator[str]:
         made = None if ancestor.made is None else self.find(ancestor.made, "provenance")
@@ -204,7 +204,7 @@ class InputsAsLogged:
         yield from self._record_otherwise(ancestor, production, stated)
 
     def _record_otherwise(
-        self, ancestor: ObservedAncestor, production: Production, stated: ModificationStatement
+        self, ancestor: ObservedAncestor, production: Production, stated: ModificationPredicate
     ) -> Iterator[str]:
         """The record of an ancestor as it stood, where the log is at hand."""
         about = self.about(ancestor.manifest)
@@ -291,7 +291,7 @@ def named_base(run: RunRecord, about: Sequence[LoggedStatement]) -> str | None:
 
 
 def inputs_otherwise(
-    subject: Digest, first: Brought, stated: ModificationStatement, seen: Observations
+    subject: Digest, first: Brought, stated: ModificationPredicate, seen: Observations
 ) -> Iterator[str]:
     """Inputs that the registration did not bring and the observations do not name, or that are left out."""
     expected = {RecordInput(kind="provenance", digest=digest, about=subject) for digest in first.productions[-1:]}

@@ -204,12 +204,12 @@ def signed_statements_of_kind(
     return statements
 
 
-def _opened(stored: StoredStatement) -> catalog.OpenedStatement:
+def _opened(stored: StoredStatement) -> catalog.OpenedRow:
     envelope = dsse.Envelope.parse(stored.envelope, what=f"statement {stored.digest.short}")
-    return catalog.OpenedStatement(stored, envelope)
+    return catalog.OpenedRow(stored, envelope)
 
 
-def _require_signed(registry: Registry, subject: Digest, statements: Sequence[catalog.OpenedStatement]) -> None:
+def _require_signed(registry: Registry, subject: Digest, statements: Sequence[catalog.OpenedRow]) -> None:
     """Raise unless each of these is about the subject, as its row says, and signed by the key that the row names.
 
     Raises:
@@ -248,9 +248,9 @@ def read_statements_ahead(registry: Registry, subjects: Collection[Digest]) -> N
         _opened_ahead(view).update(opened)
 
 
-def _opened_ahead(view: View) -> dict[Digest, tuple[catalog.OpenedStatement, ...]]:
+def _opened_ahead(view: View) -> dict[Digest, tuple[catalog.OpenedRow, ...]]:
     """What was read ahead in a block of `reading`; outside of one nothing."""
-    return view.once("statements ahead", dict[Digest, tuple[catalog.OpenedStatement, ...]])
+    return view.once("statements ahead", dict[Digest, tuple[catalog.OpenedRow, ...]])
 
 
 def elsewhere(registry: Registry) -> Elsewhere:

@@ -58,22 +58,13 @@ class LoggedMove:
     moved_at: str
 
 
-@dataclass(frozen=True, slots=True)
-class LoggedStatement:
-    """A statement about a manifest digest."""
-
-    digest: Digest
-    kind: str  # what its entry calls it
-    index: int
-
-
 @dataclass(slots=True)
 class Projection:
     """The state after the entries that were applied so far, in the order of the log."""
 
     versions: dict[str, list[LoggedVersion]] = field(default_factory=dict)
     moves: list[LoggedMove] = field(default_factory=list)
-    statements: dict[Digest, list[LoggedStatement]] = field(default_factory=dict)
+    statements: dict[Digest, list[snapshot.StatementAndKind]] = field(default_factory=dict)
     _numbers: dict[tuple[str, Digest], int] = field(default_factory=dict)
     _newest_version: LoggedVersion | None = None
     _logged: set[Digest] = field(default_factory=set)
@@ -110,8 +101,7 @@ class Projection:
                 pass
         self._logged.add(event.statement)
         self.newest_time = event.at
-        logged = LoggedStatement(event.statement, event.kind, index)
-        self.statements.setdefault(event.subject, []).append(logged)
+        self.statements.setdefault(event.subject, []).append((event.statement, event.kind))
 
     def changed_by(self, index: int, event: Event) -> dict[bytes, Document]:
         """The keys of a snapshot that an entry changed, with what they map to now; asked right after `apply`.
@@ -135,9 +125,7 @@ class Projection:
 
     def said_about(self, manifest: Digest) -> snapshot.ArtifactValue:
         """What a snapshot holds of the statements about a manifest digest of which there are some."""
-        return snapshot.statements_value(
-            [(statement.digest, statement.kind) for statement in self.statements[manifest]]
-        )
+        return snapshot.statements_value(self.statements[manifest])
 
     def _require_consistent(self, index: int, event: Event, statement: Statement) -> None:
         if statement.logged_kind != event.kind:

@@ -16,8 +16,8 @@ from peft_registry.registry.identity.base import BaseFolder, identify_base
 from peft_registry.registry.records.bases import base_named, base_named_first, required_base
 from peft_registry.registry.records.stated_bases import StatedBase
 from peft_registry.registry.use_cases.offered_results import require_no_result_folder
-from peft_registry.registry.use_cases.register import BytesMode, NewArtifact, NewStatement, register_version
-from peft_registry.registry.use_cases.statements import append_statement
+from peft_registry.registry.use_cases.register import BytesMode, NewArtifact, register_version
+from peft_registry.registry.use_cases.statements import StatementContent, append_statement
 from peft_registry.schemas.base_model import BaseOrigin, BaseRecord, DeclaredFacts
 from peft_registry.schemas.errors import raise_any
 from peft_registry.schemas.identity import Digest
@@ -117,8 +117,8 @@ def _artifact(found: BaseFolder, record: BaseRecord, *, name: str, folder: Path,
         folder=folder,
         card=card,
         statements=(
-            NewStatement("base", record.to_json()),
-            NewStatement("card", {"path": CARD_NAME, "sha256": str(Digest.of(card))}),
+            StatementContent("base", record.to_json()),
+            StatementContent("card", {"path": CARD_NAME, "sha256": str(Digest.of(card))}),
         ),
         mode=mode,
     )

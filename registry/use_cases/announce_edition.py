@@ -12,9 +12,9 @@ from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.signed_records import is_announced
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.keys import Signer
+from peft_registry.registry.signing.statements import SignedStatement
 from peft_registry.registry.use_cases.statements import (
     Saying,
-    SignedStatement,
     record_statement,
     require_sayable,
     sayable_at,

@@ -58,7 +58,7 @@ class WaiverWithoutFuture(InputRefused):
     today: str
 
 
-class EarlierStatement(Frozen):
+class EarlierAct(Frozen):
     """When the same was said before: at which entry of the log, and why."""
 
     at: Timestamp
@@ -66,17 +66,15 @@ class EarlierStatement(Frozen):
     reason: str
 
 
-class PersonsStatement(Frozen):
+class ActShown(Frozen):
     """An approval or a waiver by a key: its statement, and where the key had said the same before; None where it was signed now."""
 
     statement: Digest
     key_id: str
-    earlier: EarlierStatement | None
+    earlier: EarlierAct | None
 
 
-def approve(
-    registry: Registry, version: Version, policy: ReadPolicy, signer: Signer, *, reason: str
-) -> PersonsStatement:
+def approve(registry: Registry, version: Version, policy: ReadPolicy, signer: Signer, *, reason: str) -> ActShown:
     """Approve a version under a policy, as its record and evaluations are now.
 
     Whoever gave this approval before with the same key, for the same record, evaluations and policy, signs nothing again: the one
@@ -109,7 +107,7 @@ def approve(
         signer=signer,
         evidence=(policy.data,),
     )
-    return PersonsStatement(statement=signed.digest, key_id=key_id, earlier=None)
+    return ActShown(statement=signed.digest, key_id=key_id, earlier=None)
 
 
 def _said_before(
@@ -118,7 +116,7 @@ def _said_before(
     predicate: type[ApprovalPredicate] | type[WaiverPredicate],
     key_id: str,
     same: Mapping[str, object],
-) -> PersonsStatement | None:
+) -> ActShown | None:
     """The approval or waiver that a key gave with the same values, if it may be relied on; pending or not."""
     kind: StatementKind = "approval" if predicate is ApprovalPredicate else "waiver"
     for entry in statements:
@@ -131,14 +129,14 @@ def _said_before(
         except (ValidationError, KnownError):  # it counts for nobody, and whoever signs anew is told whether that would
             continue
         if all(getattr(said, name) == value for name, value in same.items()):
-            earlier = EarlierStatement(at=at, entry=entry.log_index or 0, reason=said.reason)
-            return PersonsStatement(statement=entry.digest, key_id=key_id, earlier=earlier)
+            earlier = EarlierAct(at=at, entry=entry.log_index or 0, reason=said.reason)
+            return ActShown(statement=entry.digest, key_id=key_id, earlier=earlier)
     return None
 
 
 def waive(
     registry: Registry, version: Version, policy: ReadPolicy, rule: str, signer: Signer, *, until: date, reason: str
-) -> PersonsStatement:
+) -> ActShown:
     """Suspend a rule of a policy for a version, as its record and evaluations are now, until the beginning of a day, UTC.
 
     Whoever gave this waiver before with the same key, for the same record, evaluations, policy, rule and day, signs nothing again,
@@ -178,7 +176,7 @@ def waive(
         signer=signer,
         evidence=(policy.data,),
     )
-    return PersonsStatement(statement=signed.digest, key_id=key_id, earlier=None)
+    return ActShown(statement=signed.digest, key_id=key_id, earlier=None)
 
 
 def _require_waivable(policy: GatePolicy, rule: str) -> None:

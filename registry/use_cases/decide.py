@@ -35,12 +35,12 @@ from peft_registry.registry.records.version_statements import VersionStatements
 from peft_registry.registry.records.views import view_of
 from peft_registry.registry.records.waiting_answers import records_since, waiting_answers
 from peft_registry.registry.signing.keys import Signer
+from peft_registry.registry.signing.statements import SignedStatement
 from peft_registry.registry.signing.trust import UnlistedKey
 from peft_registry.registry.use_cases.gap_form import AnswerRefused, FilledForm, answer_refused, form_text, read_form
 from peft_registry.registry.use_cases.gate import ReadPolicy
 from peft_registry.registry.use_cases.statements import (
     Saying,
-    SignedStatement,
     append_statement,
     sayable_at,
 )

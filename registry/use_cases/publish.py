@@ -18,9 +18,9 @@ from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import NoTrustedSignature
 from peft_registry.registry.signing.keys import PublicKey
+from peft_registry.registry.signing.statements import OpenedStatement
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.verification.evidence import (
-    ReadStatement,
     key_path,
     presented_keys,
     read_list,
@@ -160,7 +160,7 @@ def _public_part(folder: Path, *, with_records: bool) -> HubFolder:
     return published_part(files, lines, read_list(presented), with_records=with_records)
 
 
-def _signer_of(read: ReadStatement, keys: Sequence[PublicKey]) -> str | None:
+def _signer_of(read: OpenedStatement, keys: Sequence[PublicKey]) -> str | None:
     """The path of the key that signed a statement of a verified folder; None where it is not among these."""
     try:
         signer = dsse.verify(read.envelope, keys)

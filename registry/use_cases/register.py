@@ -8,7 +8,7 @@ leaves garbage, never a lie; the same command completes it. Before the lease and
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -34,11 +34,12 @@ from peft_registry.registry.records.sources import own_key
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.oms import UnsignableListing, parse_bundle, sign_folder_listing
+from peft_registry.registry.signing.statements import SignedStatement
 from peft_registry.registry.storage.interface import CopyMode
 from peft_registry.registry.use_cases.fill_facets import recorded_statements
 from peft_registry.registry.use_cases.offered_results import require_no_result_weights, require_not_made_here
 from peft_registry.registry.use_cases.statements import (
-    SignedStatement,
+    StatementContent,
     StatementMisplaced,
     record_statement,
     require_declarable,
@@ -49,12 +50,11 @@ from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest, check_name
 from peft_registry.schemas.manifest import UNSIGNED_PATHS, Manifest
-from peft_registry.schemas.modification import Identity, ModificationStatement
+from peft_registry.schemas.modification import Identity, ModificationPredicate
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, Warned, ignore
 from peft_registry.schemas.statement import (
     PREDICATE_TYPES,
     RegistrationPredicate,
-    StatementKind,
     statement_about,
 )
 from peft_registry.schemas.values import timestamp
@@ -92,14 +92,6 @@ class ModificationRecordWrong(InputRefused):
 
 
 @dataclass(frozen=True, slots=True)
-class NewStatement:
-    """A statement to be signed with the registration."""
-
-    kind: StatementKind
-    predicate: dict[str, Any]  # any JSON object: the kind says which schema
-
-
-@dataclass(frozen=True, slots=True)
 class NewArtifact:
     """A folder that is ready to be registered.
 
@@ -111,7 +103,7 @@ class NewArtifact:
     manifest: Manifest
     folder: Path
     card: bytes
-    statements: tuple[NewStatement, ...]
+    statements: tuple[StatementContent, ...]
     evidence: tuple[bytes, ...] = ()
     mode: BytesMode = "copy"
 
@@ -225,7 +217,7 @@ def _require_modification(registry: Registry, artifact: NewArtifact, digest: Dig
         raise ModificationRecordWrong(f"its manifest says {said}, and it is offered as {artifact.source}")
     for predicate in records:
         try:
-            stated = ModificationStatement.from_json(predicate)
+            stated = ModificationPredicate.from_json(predicate)
         except ValidationError as error:
             raise ModificationRecordWrong(f"the record is malformed: {first_problem(error)}") from error
         if editions().standing(stated.edition) != "known":

@@ -23,8 +23,8 @@ from peft_registry.registry.records.provenance import import_provenance, merge_p
 from peft_registry.registry.records.signed_records import records_of, version_statements
 from peft_registry.registry.storage.interface import CopyMode
 from peft_registry.registry.use_cases.announce_edition import require_announced
-from peft_registry.registry.use_cases.register import NewArtifact, NewStatement, register_version
-from peft_registry.registry.use_cases.statements import append_statement
+from peft_registry.registry.use_cases.register import NewArtifact, register_version
+from peft_registry.registry.use_cases.statements import StatementContent, append_statement
 from peft_registry.registry.use_cases.supersede import supersede, supersede_with_evaluations
 from peft_registry.schemas.errors import listed
 from peft_registry.schemas.evaluation import EvaluationRecord
@@ -32,7 +32,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
-from peft_registry.schemas.modification import InputKind, ModificationRecord, ModificationStatement, RecordInput
+from peft_registry.schemas.modification import InputKind, ModificationPredicate, ModificationRecord, RecordInput
 from peft_registry.schemas.observations import Observations
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.run import RunRecord
@@ -152,17 +152,17 @@ def _tell_of_kept_project(registry: Registry, product: Product, version: Version
         observe(Warned("project-not-recorded", f"{version.label} was registered before, and its project stays {kept}"))
 
 
-def _statements(product: Product) -> tuple[NewStatement, ...]:
+def _statements(product: Product) -> tuple[StatementContent, ...]:
     """In the order in which they are signed and logged: what a record follows from before it; of a kind, the last one speaks."""
     evaluations = [
-        NewStatement("bias-evaluation", evaluation.record.to_json()) for evaluation in reversed(product.evaluations)
+        StatementContent("bias-evaluation", evaluation.record.to_json()) for evaluation in reversed(product.evaluations)
     ]
     return (
-        NewStatement("provenance", _provenance(product.production)),
+        StatementContent("provenance", _provenance(product.production)),
         *evaluations,
-        NewStatement("observations", product.observations.to_json()),
-        NewStatement("modification", modification_statement(product).to_json()),
-        NewStatement("card", CardPredicate(sha256=Digest.of(product.card)).to_json()),
+        StatementContent("observations", product.observations.to_json()),
+        StatementContent("modification", modification_statement(product).to_json()),
+        StatementContent("card", CardPredicate(sha256=Digest.of(product.card)).to_json()),
     )
 
 
@@ -172,7 +172,7 @@ def _provenance(production: Production) -> dict[str, Any]:
     return import_provenance(production) if isinstance(production, ImportRecord) else merge_provenance(production)
 
 
-def modification_statement(product: Product) -> ModificationStatement:
+def modification_statement(product: Product) -> ModificationPredicate:
     """The record of a product with the edition that derived it and the statements that it follows from."""
     subject = product.manifest.canonical_digest()
     own: list[tuple[InputKind, dict[str, Any]]] = [("provenance", _provenance(product.production))]
@@ -183,7 +183,7 @@ def modification_statement(product: Product) -> ModificationStatement:
         RecordInput(kind=kind, digest=statement_about(subject, kind, predicate).canonical_digest(), about=subject)
         for kind, predicate in own
     ]
-    return ModificationStatement(
+    return ModificationPredicate(
         edition=editions().newest,
         as_of=product.as_of,
         inputs=(*inputs, *inputs_observed(product.observations)),

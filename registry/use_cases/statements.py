@@ -29,6 +29,7 @@ from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
+from peft_registry.registry.signing.statements import SignedStatement
 from peft_registry.registry.signing.trust import KeyLacksRole, UnlistedKey
 from peft_registry.registry.use_cases.fill_facets import renew_facets
 from peft_registry.schemas.acts import (
@@ -46,7 +47,7 @@ from peft_registry.schemas.errors import InputRefused, IntegrityBroken, raise_an
 from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import event_about
-from peft_registry.schemas.modification import ModificationRecord, ModificationStatement
+from peft_registry.schemas.modification import ModificationPredicate, ModificationRecord
 from peft_registry.schemas.observations import Observations
 from peft_registry.schemas.statement import (
     KINDS,
@@ -56,7 +57,6 @@ from peft_registry.schemas.statement import (
     AliasPredicate,
     CardPredicate,
     RegistrationPredicate,
-    Statement,
     StatementKind,
     statement_about,
 )
@@ -70,7 +70,7 @@ _SCHEMAS: dict[StatementKind, type[Document]] = {
     "alias": AliasPredicate,
     "evaluation-plan": EvaluationPlan,
     "bias-evaluation": EvaluationRecord,
-    "modification": ModificationStatement,
+    "modification": ModificationPredicate,
     "observations": Observations,
     "edition": EditionPredicate,
     "answers": AnswersPredicate,
@@ -132,6 +132,14 @@ class RecordNotAnswered(IntegrityBroken):
 
 
 @dataclass(frozen=True, slots=True)
+class StatementContent:
+    """What is to be said with a registration, whose key signs it."""
+
+    kind: StatementKind
+    predicate: dict[str, Any]  # any JSON object: the kind says which schema
+
+
+@dataclass(frozen=True, slots=True)
 class Saying:
     """What is to be said and by whose key, before it is signed."""
 
@@ -140,23 +148,12 @@ class Saying:
     signer: Signer
 
 
-@dataclass(frozen=True, slots=True)
-class SignedStatement:
-    """A statement that is signed and not yet recorded."""
-
-    kind: StatementKind
-    digest: Digest  # of the payload bytes
-    envelope: bytes
-    key_id: str
-    statement: Statement
-
-
 def sign_statement(subject: Digest, kind: StatementKind, predicate: dict[str, Any], signer: Signer) -> SignedStatement:
     """A signed statement of one kind about a manifest digest."""
     statement = statement_about(subject, kind, predicate)
     payload = statement.to_canonical()
     envelope = dsse.sign(signer, PAYLOAD_TYPE, payload)
-    return SignedStatement(kind, Digest.of(payload), envelope.render(), signer.public.key_id, statement)
+    return SignedStatement(statement, envelope, Digest.of(payload), signer.public.key_id)
 
 
 def entry_time(view: View) -> str:
@@ -187,17 +184,17 @@ def sayable_at(view: View, key_id: str, predicate_types: Iterable[str]) -> str:
 
 def record_statement(tx: Transaction, subject: Digest, signed: SignedStatement, *, at: str) -> int:
     """Append the event and the row of one statement inside the caller's transaction; returns the log index."""
-    predicate_type = PREDICATE_TYPES[signed.kind]
+    predicate_type = signed.statement.predicate_type
     event = event_about(subject, signed.digest, predicate_type=predicate_type, key=signed.key_id, at=at)
     index = append_event(tx, event.to_canonical())
     catalog.insert_statement(
         tx,
         digest=signed.digest,
         subject=subject,
-        kind=signed.kind,
+        kind=signed.statement.kind,
         predicate_type=predicate_type,
         key_id=signed.key_id,
-        envelope=signed.envelope,
+        envelope=signed.line,
         log_index=index,
         appended_at=at,
     )
@@ -323,7 +320,7 @@ def _record_and_mirror(view: View, subject: Digest, signed: SignedStatement, *, 
     tx = view.tx
     known_as = catalog.require_artifact(tx, manifest_digest=subject)
     record_statement(tx, subject, signed, at=at)
-    if signed.kind in KINDS_WITH_FACETS:
+    if signed.statement.kind in KINDS_WITH_FACETS:
         renew_facets(view, subject)
     # equal bytes may be several versions, and what is said of the artifact speaks of each
     labels = [version.label for version in catalog.version_by_digest(tx, subject)] or [known_as]
@@ -369,7 +366,7 @@ def _require_answered(
         statement = statement_about(subject, earlier.kind, earlier.predicate)
         checks.take(digest, statement, signer_of(key, at=at, index=None))
     statement = statement_about(subject, saying.kind, saying.predicate)
-    edition = ModificationStatement.from_json(saying.predicate).edition
+    edition = ModificationPredicate.from_json(saying.predicate).edition
     reasons = [] if editions().standing(edition) == "known" else [f"this release derives by no edition {edition.name}"]
     check = checks.take(Digest.of(statement.to_canonical()), statement, EntrySigner(index=covered_size(registry)))
     reasons += () if check is None else (*check.wrong, *check.lacking)

@@ -21,9 +21,10 @@ from peft_registry.registry.records.logged_statements import signer_of
 from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.records.signed_records import record_checks, record_to_supersede, version_statements
 from peft_registry.registry.records.waiting_answers import waiting_answers
+from peft_registry.registry.signing.statements import SignedStatement
 from peft_registry.registry.use_cases.announce_edition import require_announced
-from peft_registry.registry.use_cases.statements import Saying, SignedStatement, append_together
-from peft_registry.schemas.modification import ModificationRecord, ModificationStatement, RecordInput, RecordSections
+from peft_registry.registry.use_cases.statements import Saying, append_together
+from peft_registry.schemas.modification import ModificationPredicate, ModificationRecord, RecordInput, RecordSections
 from peft_registry.schemas.observations import Observations
 from peft_registry.schemas.values import Timestamp
 from peft_registry.schemas.version import Version
@@ -34,7 +35,7 @@ class NextRecord:
     """A record that is about to be signed, and the one that it supersedes."""
 
     before: SignedRecord
-    stated: ModificationStatement
+    stated: ModificationPredicate
 
     @property
     def record(self) -> ModificationRecord:
@@ -131,7 +132,7 @@ def next_record(
     ]
     for signed in together:
         checks.take(signed.digest, signed.statement, signer_of(registry.trust.key(signed.key_id), at=at, index=None))
-        kind = signed.kind
+        kind = signed.statement.kind
         if kind == "answers" or kind == "observations":  # noqa: PLR1714 -- it narrows the type
             inputs.append(RecordInput(kind=kind, digest=signed.digest, about=subject))
     if tried is not None:
@@ -150,7 +151,7 @@ def next_record(
         record_id=registry.nonce(),
         now=registry.clock(),
     )
-    stated = ModificationStatement(
+    stated = ModificationPredicate(
         edition=editions().newest, as_of=covered_size(registry), inputs=tuple(inputs), record=record
     )
     return NextRecord(before, stated)

@@ -20,13 +20,14 @@ from peft_registry.registry.evaluation.recheck import (
     recheck,
     recheck_closed_forms,
 )
-from peft_registry.registry.verification.evidence import ReadStatement, StatementBroken, read_statements
+from peft_registry.registry.verification.evidence import StatementBroken, read_statements
 from peft_registry.registry.verification.presented import Presented, present_folder
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import EVIDENCE_NAME
+from peft_registry.schemas.statement import Statement
 
 Predicate = TypeVar("Predicate", bound=Document)
 MAX_WORK = 40_000_000  # rows times draws that a verification spends on one evaluation: a second or two on one core
@@ -50,10 +51,16 @@ def recheck_folder(folder: Path) -> tuple[EvaluationRecord, ...]:
         FileAbsent: an item table is missing.
     """
     presented = present_folder(folder)
-    statements = read_statements(presented)
-    records = [_predicate(read, EvaluationRecord) for read in statements if read.statement.kind == "bias-evaluation"]
+    lines = tuple(enumerate(read_statements(presented), start=1))
+    records = [
+        _predicate(read.statement, line, EvaluationRecord)
+        for line, read in lines
+        if read.statement.kind == "bias-evaluation"
+    ]
     plans = {
-        read.digest: _predicate(read, EvaluationPlan) for read in statements if read.statement.kind == "evaluation-plan"
+        read.digest: _predicate(read.statement, line, EvaluationPlan)
+        for line, read in lines
+        if read.statement.kind == "evaluation-plan"
     }
     if not records:
         raise NoEvaluationHere(str(folder))
@@ -113,11 +120,11 @@ def _is_much_to_draw(record: EvaluationRecord, items: bytes) -> bool:
         return False  # `recheck` names it as a discrepancy
 
 
-def _predicate(read: ReadStatement, schema: type[Predicate]) -> Predicate:
+def _predicate(statement: Statement, line: int, schema: type[Predicate]) -> Predicate:
     try:
-        return schema.from_json(read.statement.predicate)
+        return schema.from_json(statement.predicate)
     except ValidationError as error:
-        raise StatementBroken(read.line, first_problem(error)) from error
+        raise StatementBroken(line, first_problem(error)) from error
 
 
 def _items(presented: Presented, record: EvaluationRecord) -> bytes:

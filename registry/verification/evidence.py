@@ -4,13 +4,12 @@ All of it comes from whoever presents the artifact. A key from here vouches for 
 one by somebody unknown. A proof counts when a log key that the user trusts signed its checkpoint.
 """
 
-from dataclasses import dataclass
-
 from pydantic import ValidationError
 
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.signing.dsse import Envelope
 from peft_registry.registry.signing.keys import MalformedPublicKey, PublicKey
+from peft_registry.registry.signing.statements import OpenedStatement
 from peft_registry.registry.transparency.completeness import CompleteList, parse_list
 from peft_registry.registry.transparency.entries import LoggedEntry, parse_entry
 from peft_registry.registry.verification.presented import EvidenceBroken, Presented
@@ -48,29 +47,6 @@ class StatementBroken(IntegrityBroken):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReadStatement:
-    """One line: its number from 1, its envelope, and what that holds. Nobody has checked the signature yet."""
-
-    line: int
-    envelope: Envelope
-    statement: Statement
-    digest: Digest  # of the payload bytes
-
-    def registration(self) -> RegistrationPredicate | None:
-        """What it registers; None for another kind.
-
-        Raises:
-            StatementBroken: it is not what a registration is.
-        """
-        if self.statement.kind != "registration":
-            return None
-        try:
-            return RegistrationPredicate.from_json(self.statement.predicate)
-        except ValidationError as error:
-            raise StatementBroken(self.line, first_problem(error)) from error
-
-
 def key_path(key: PublicKey) -> str:
     """Where the public key of a signer lies in a folder."""
     return f"{EVIDENCE_NAME}/{KEYS_FOLDER}/{key.key_id[:16]}.pub"
@@ -100,8 +76,8 @@ def presented_keys(presented: Presented) -> tuple[PublicKey, ...]:
     return tuple(keys)
 
 
-def read_statements(presented: Presented) -> tuple[ReadStatement, ...]:
-    """Every statement, in the order of its line.
+def read_statements(presented: Presented) -> tuple[OpenedStatement, ...]:
+    """Every statement, in the order of its line. Nobody has checked their signatures yet.
 
     Raises:
         FileAbsent: there is no such file.
@@ -136,11 +112,25 @@ def read_list(presented: Presented) -> CompleteList | None:
     return parse_list(presented.small(COMPLETE_PATH).decode("utf-8", "replace"))
 
 
-def _read_statement(number: int, line: bytes) -> ReadStatement:
+def registration_in(statement: Statement, line: int) -> RegistrationPredicate | None:
+    """What the statement of a line, from 1, registers; None for another kind.
+
+    Raises:
+        StatementBroken: it is not what a registration is.
+    """
+    if statement.kind != "registration":
+        return None
+    try:
+        return RegistrationPredicate.from_json(statement.predicate)
+    except ValidationError as error:
+        raise StatementBroken(line, first_problem(error)) from error
+
+
+def _read_statement(number: int, line: bytes) -> OpenedStatement:
     envelope = Envelope.parse(line, what=f"statement {number}")
     value = read_json(envelope.payload, what=f"statement {number}")
     try:
         statement = Statement.from_json(value)
     except ValidationError as error:
         raise StatementBroken(number, first_problem(error)) from error
-    return ReadStatement(number, envelope, statement, Digest.of(envelope.payload))
+    return OpenedStatement(statement, envelope, Digest.of(envelope.payload))

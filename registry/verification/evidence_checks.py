@@ -17,6 +17,7 @@ from peft_registry.registry.records.record_checks import RecordChecks, answers_a
 from peft_registry.registry.records.record_inputs import Elsewhere
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import NoTrustedSignature, UnknownKey
+from peft_registry.registry.signing.statements import OpenedStatement
 from peft_registry.registry.signing.trust import KeyLacksRole, ProvenTime, key_status, public_keys, require_ok
 from peft_registry.registry.transparency.completeness import (
     CompleteList,
@@ -30,9 +31,9 @@ from peft_registry.registry.verification.evidence import (
     DECISIONS_PATH,
     PROOF_PATH,
     STATEMENTS_PATH,
-    ReadStatement,
     StatementBroken,
     key_path,
+    registration_in,
 )
 from peft_registry.registry.verification.findings import (
     Claimed,
@@ -76,8 +77,9 @@ def dated_by_log(findings: Findings) -> Dated | None:
         proof = findings.entry_proof
         if proof is None or proof.checkpoint is None:
             return None
-        named = next((read for read in findings.presented_statements if read.digest == entry.event.statement), None)
-        registration = None if named is None else named.registration()
+        lines = enumerate(findings.presented_statements, start=1)
+        named = ((line, read.statement) for line, read in lines if read.digest == entry.event.statement)
+        registration = next((registration_in(statement, line) for line, statement in named), None)
     except KnownError:
         return None
     if registration is None:
@@ -118,7 +120,11 @@ def check_statements(findings: Findings) -> Result:
     if not findings.presented.has(STATEMENTS_PATH):
         return unchecked("no statements are here", "evidence-missing")
     # by digest: a line that stands there twice, or once more with its ECDSA twin for a signature, says nothing new
-    unknown = {read.digest: problem for read in findings.presented_statements if (problem := _count(findings, read))}
+    unknown = {
+        read.digest: problem
+        for line, read in enumerate(findings.presented_statements, start=1)
+        if (problem := _count(findings, line, read))
+    }
     incomplete = _incomplete(findings, unknown)
     if incomplete is not None:
         # what is here is held against what it says all the same: nothing wrong may hide behind what is withheld
@@ -440,33 +446,33 @@ def _stray_evidence(findings: Findings) -> Result | None:
     )
 
 
-def _count(findings: Findings, read: ReadStatement) -> str:
-    """Record one statement, once however often it stands there; returns why it does not count, or an empty text.
+def _count(findings: Findings, line: int, read: OpenedStatement) -> str:
+    """Record the statement of a line, once however often it stands there; returns why it does not count, or an empty text.
 
     Raises:
         StatementBroken: it is about something else, or nobody signed it whose key is trusted or presented.
         RevokedKey, KeyLacksRole, ExpiredKey: its signer must not sign this, or not at that time.
     """
     try:
-        signer = dsse.verify(read.envelope, findings.keys_to_try(read.digest), what=f"statement {read.line}")
+        signer = dsse.verify(read.envelope, findings.keys_to_try(read.digest), what=f"statement {line}")
     except NoTrustedSignature as error:
         if findings.presented_keys:
             # the signers' keys travel with the statements: a key that nobody presented signed nothing here
             why = "neither a trusted key nor any key presented with it made its signature"
-            raise StatementBroken(read.line, why) from error
-        return f"{read.line}: {read.statement.predicate_type}, and no signer's key is presented"
+            raise StatementBroken(line, why) from error
+        return f"{line}: {read.statement.predicate_type}, and no signer's key is presented"
     findings.last_signer = signer
     if read.statement.subject_digest != findings.manifest_digest:
-        raise StatementBroken(read.line, f"it is about {read.statement.subject_digest.short}")
+        raise StatementBroken(line, f"it is about {read.statement.subject_digest.short}")
     if read.digest not in findings.counted:
         findings.counted.add(read.digest)
         findings.statements.append((read.statement, read.digest))
         findings.signers[read.digest] = signer
-    registration = read.registration()
+    registration = registration_in(read.statement, line)
     if registration is not None:
         findings.registrations[read.digest] = registration
     if findings.trust is None:
-        return f"{read.line}: {read.statement.predicate_type}, no trust was given"
+        return f"{line}: {read.statement.predicate_type}, no trust was given"
     status = key_status(
         findings.trust,
         signer.key_id,
@@ -475,7 +481,7 @@ def _count(findings: Findings, read: ReadStatement) -> str:
         now=findings.context.now,
     )
     if status.state == "unknown":
-        return f"{read.line}: {read.statement.predicate_type} by key {signer.key_id[:12]}…"
+        return f"{line}: {read.statement.predicate_type} by key {signer.key_id[:12]}…"
     key = require_ok(status)
     another = answers_as_another(read.statement, key)
     if another:

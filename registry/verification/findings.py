@@ -14,6 +14,7 @@ from peft_registry.registry.identity.weights import Tensor
 from peft_registry.registry.records.record_inputs import NOTHING_ELSEWHERE, Elsewhere
 from peft_registry.registry.signing.keys import PublicKey
 from peft_registry.registry.signing.oms import Bundle
+from peft_registry.registry.signing.statements import OpenedStatement
 from peft_registry.registry.signing.trust import ProvenTime, public_keys
 from peft_registry.registry.transparency.completeness import CompleteList, EntryDate, checkpoint_over_list, dates_of
 from peft_registry.registry.transparency.entries import LoggedEntry, checkpoint_over
@@ -21,7 +22,6 @@ from peft_registry.registry.transparency.note import Checkpoint
 from peft_registry.registry.verification.evidence import (
     MAX_TRIES,
     STATEMENTS_PATH,
-    ReadStatement,
     presented_keys,
     read_entry,
     read_list,
@@ -184,7 +184,7 @@ class Findings:
         return self.context.trust
 
     @cached_property
-    def presented_statements(self) -> tuple[ReadStatement, ...]:
+    def presented_statements(self) -> tuple[OpenedStatement, ...]:
         """Every statement that is presented."""
         return read_statements(self.presented)
 

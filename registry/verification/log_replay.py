@@ -22,13 +22,14 @@ from peft_registry.registry.records.bindings import (
     require_moved_through,
     scopes_of,
 )
-from peft_registry.registry.records.entries import EntryStatement, read_statement, require_signed
+from peft_registry.registry.records.entries import read_statement, require_signed
 from peft_registry.registry.records.logged_statements import LoggedSnapshot
 from peft_registry.registry.records.move_approvals import Move, Said, approvals_asked, require_enough, said_by
 from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.registry.records.record_inputs import Elsewhere
 from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.records.stored_manifests import manifest_in
+from peft_registry.registry.signing.statements import OpenedStatement
 from peft_registry.registry.signing.trust import public_keys
 from peft_registry.registry.transparency import merkle, prefix_tree, snapshot
 from peft_registry.registry.transparency.epochs import (
@@ -201,7 +202,7 @@ class LogReplay:
         self,
         row: "EntryRow",
         event: Event,
-        stated: EntryStatement,
+        stated: OpenedStatement,
         trust: "TrustPolicy | None",
         keys: "tuple[PublicKey, ...]",
     ) -> None:
@@ -304,7 +305,7 @@ class LogReplay:
         except ValidationError as error:
             self.findings.contradict(place, f"its statement is malformed: {first_problem(error)}")
 
-    def _statement_of(self, row: "EntryRow", event: Event) -> EntryStatement | None:
+    def _statement_of(self, row: "EntryRow", event: Event) -> OpenedStatement | None:
         """The statement that the leaf points to, from the signed bytes; None where no row has it."""
         if row.statement is None:
             self.findings.contradict(f"entry {row.index}", f"its statement {event.statement} is not in the database")

@@ -28,7 +28,7 @@ from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotCheck
 from peft_registry.schemas.evaluation import EvaluationRecord, ItemTable
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME, SIGNATURE_NAME
-from peft_registry.schemas.modification import ModificationStatement
+from peft_registry.schemas.modification import ModificationPredicate
 from peft_registry.schemas.statement import (
     COMPLETE_FILE,
     DECISIONS_FILE,
@@ -222,7 +222,7 @@ def _inputs(registry: Registry, statements: tuple[StoredStatement, ...]) -> dict
     return files | ({INPUTS_FILE: b"".join(line + b"\n" for line in lines)} if lines else {})
 
 
-def _stated(stored: StoredStatement) -> ModificationStatement | None:
+def _stated(stored: StoredStatement) -> ModificationPredicate | None:
     """What a statement says of its record; None of a record from before editions, and of what is no record, as a check says."""
     if stored.statement.predicate_type != PREDICATE_TYPES["modification"]:
         return None

@@ -34,11 +34,12 @@ from peft_registry.registry.records.provenance import production_of
 from peft_registry.registry.records.views import View
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.oms import parse_bundle, sign_folder_listing
+from peft_registry.registry.signing.statements import SignedStatement
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
 from peft_registry.registry.use_cases.make_home import NewHome, make_home
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register import MODEL_NAME, NewArtifact, register_version
-from peft_registry.registry.use_cases.statements import SignedStatement, entry_time, record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import entry_time, record_statement, sign_statement
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.facets import Facet
 from peft_registry.schemas.identity import Digest

@@ -21,7 +21,7 @@ from peft_registry.registry.use_cases.statements import append_statement, record
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.answers import Answer, AnswersPredicate
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.modification import ModificationRecord, ModificationStatement, RecordInput
+from peft_registry.schemas.modification import ModificationPredicate, ModificationRecord, RecordInput
 from peft_registry.schemas.version import Version
 from tests.builders.homes import NOW, add_a_base
 from tests.builders.products import FACTS, a_product
@@ -112,7 +112,7 @@ def say(place: Place, said: AnswersPredicate, signer: PrivateKey) -> Digest:
     ).digest
 
 
-def taking_up(place: Place, signed: SignedAnswers) -> ModificationStatement:
+def taking_up(place: Place, signed: SignedAnswers) -> ModificationPredicate:
     """The record that takes answers up, whether or not it may; nobody has signed it. Its id is `forged`."""
     subject = place.version.manifest_digest
     before = version_statements(place.registry, place.version).newest
@@ -124,7 +124,7 @@ def taking_up(place: Place, signed: SignedAnswers) -> ModificationStatement:
     checks = record_checks(place.registry, subject)
     checks.try_answers(signed)
     following = checks.next_inputs(subject, before.record, inputs, place.version.name)
-    return ModificationStatement(
+    return ModificationPredicate(
         edition=editions().newest,
         as_of=covered_size(place.registry),
         inputs=inputs,

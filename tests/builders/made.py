@@ -22,16 +22,17 @@ from peft_registry.registry.records.signed_records import (
     record_to_supersede,
     version_statements,
 )
+from peft_registry.registry.signing.statements import SignedStatement
 from peft_registry.registry.use_cases import register_product
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.first_records import DerivedRecord, Result, derived_from
-from peft_registry.registry.use_cases.register import NewArtifact, NewStatement
+from peft_registry.registry.use_cases.register import NewArtifact
 from peft_registry.registry.use_cases.register_product import Product
-from peft_registry.registry.use_cases.statements import SignedStatement
+from peft_registry.registry.use_cases.statements import StatementContent
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, Manifest
 from peft_registry.schemas.merge import MergeIngredient, MergeRecord
-from peft_registry.schemas.modification import InputKind, ModificationRecord, ModificationStatement, RecordInput
+from peft_registry.schemas.modification import InputKind, ModificationPredicate, ModificationRecord, RecordInput
 from peft_registry.schemas.observations import Observations
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.statement import statement_about
@@ -180,7 +181,7 @@ def with_statement(artifact: NewArtifact, predicate: dict[str, Any]) -> NewArtif
 
 def restated(predicate: dict[str, Any], change: Callable[[ModificationRecord], ModificationRecord]) -> dict[str, Any]:
     """The predicate of a record with another record in it, of the same inputs."""
-    stated = ModificationStatement.from_json(predicate)
+    stated = ModificationPredicate.from_json(predicate)
     return stated.revised(record=change(stated.record)).to_json()
 
 
@@ -193,10 +194,10 @@ def with_observations(artifact: NewArtifact, change: Callable[[Observations], Ob
         statement_about(digest, "observations", each.predicate).canonical_digest() for each in (before, after)
     )
 
-    def named(statement: NewStatement) -> NewStatement:
+    def named(statement: StatementContent) -> StatementContent:
         if statement.kind != "modification":
             return after if statement is before else statement
-        stated = ModificationStatement.from_json(statement.predicate)
+        stated = ModificationPredicate.from_json(statement.predicate)
         inputs = tuple(each.revised(digest=says) if each.digest == said else each for each in stated.inputs)
         return replace(statement, predicate=stated.revised(inputs=inputs).to_json())
 
@@ -224,7 +225,7 @@ def following_from(
 
 def following(
     registry: Registry, version: Version, *named: RecordInput, together: Sequence[SignedStatement] = ()
-) -> ModificationStatement:
+) -> ModificationPredicate:
     """What would be signed in place of a version's newest record, if it followed from that and from what is named besides.
 
     Args:
@@ -244,7 +245,7 @@ def following(
         record_id="forged",
         now=registry.clock(),
     )
-    return ModificationStatement(edition=editions().newest, as_of=covered_size(registry), inputs=inputs, record=record)
+    return ModificationPredicate(edition=editions().newest, as_of=covered_size(registry), inputs=inputs, record=record)
 
 
 def an_input_of(version: Version, kind: InputKind, statement: Digest) -> RecordInput:

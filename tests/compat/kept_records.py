@@ -25,7 +25,7 @@ from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
-from peft_registry.schemas.modification import ModificationRecord, ModificationStatement, RecordInput, modification_of
+from peft_registry.schemas.modification import ModificationPredicate, ModificationRecord, RecordInput, modification_of
 from peft_registry.schemas.observations import Observations
 from peft_registry.schemas.statement import RegistrationPredicate, Statement
 
@@ -303,7 +303,7 @@ def keep(registry: Registry, target: Path) -> None:
         entry.digest
         for each in stored
         if each.kind == "modification"
-        for entry in ModificationStatement.from_json(each.statement.predicate).inputs
+        for entry in ModificationPredicate.from_json(each.statement.predicate).inputs
     }
     lines: list[dict[str, Any]] = []
     for each in stored:

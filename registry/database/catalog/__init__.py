@@ -92,7 +92,7 @@ from peft_registry.registry.database.catalog.outbox import (
 )
 from peft_registry.registry.database.catalog.pages import PageKey, VersionFilter, VersionPage, list_versions
 from peft_registry.registry.database.catalog.statements import (
-    OpenedStatement,
+    OpenedRow,
     StatementHead,
     any_about,
     any_statement,
@@ -131,7 +131,7 @@ __all__ = [
     "EntryRow",
     "NameOfAnotherKind",
     "NumberedVersion",
-    "OpenedStatement",
+    "OpenedRow",
     "PageKey",
     "RecordedArtifact",
     "RouteStanding",

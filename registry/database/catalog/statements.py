@@ -80,20 +80,20 @@ def statements_of(tx: Transaction, *, subject: Digest) -> tuple[StoredStatement,
     return tuple(opened.stored for opened in opened_statements(tx, subjects=(subject,))[subject])
 
 
-class OpenedStatement(NamedTuple):
-    """A statement and its envelope, which was opened to read it; nobody has looked at the signature."""
+class OpenedRow(NamedTuple):
+    """A stored statement and its envelope, which was opened to read it; nobody has looked at the signature."""
 
     stored: StoredStatement
     envelope: "Envelope"
 
 
-def opened_statements(tx: Transaction, *, subjects: Collection[Digest]) -> dict[Digest, tuple[OpenedStatement, ...]]:
+def opened_statements(tx: Transaction, *, subjects: Collection[Digest]) -> dict[Digest, tuple[OpenedRow, ...]]:
     """What was said about each of these, as `statements_of`, for who checks its signatures: opening an envelope takes long.
 
     Raises:
         MalformedEnvelope, LooseBase64, RowDamaged: as `statements_of`, if any row of any of them is not what was written.
     """
-    said: dict[Digest, list[OpenedStatement]] = {subject: [] for subject in subjects}
+    said: dict[Digest, list[OpenedRow]] = {subject: [] for subject in subjects}
     for row in tx.execute(_OF_SUBJECTS, {"subjects": tuple(subjects)}):
         said[row.subject].append(_opened(row))
     return {subject: tuple(of_subject) for subject, of_subject in said.items()}
@@ -146,7 +146,7 @@ def statements_with(tx: Transaction, digests: Collection[Digest]) -> dict[Digest
     return found
 
 
-def _opened(row: Row[Any]) -> OpenedStatement:
+def _opened(row: Row[Any]) -> OpenedRow:
     # imported here: a list of versions needs no cryptography
     from peft_registry.registry.signing.dsse import Envelope
 
@@ -167,4 +167,4 @@ def _opened(row: Row[Any]) -> OpenedStatement:
         raise RowDamaged("statements", f"{row.digest}: {first_problem(error)}") from error
     except ValueError as error:
         raise RowDamaged("statements", f"{row.digest}: its payload is not JSON: {error}") from error
-    return OpenedStatement(stored, envelope)
+    return OpenedRow(stored, envelope)

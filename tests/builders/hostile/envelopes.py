@@ -66,7 +66,7 @@ def _by_strangers_in_turn(place: Place) -> list[str]:
     with (place.pulled / STATEMENTS).open("ab") as file:
         for nonce in range(2000):
             signer = strangers[nonce % len(strangers)]
-            file.write(sign_statement(place.manifest, "test-result", {"nonce": nonce}, signer).envelope + b"\n")
+            file.write(sign_statement(place.manifest, "test-result", {"nonce": nonce}, signer).line + b"\n")
     return place.verify()
 
 
@@ -88,7 +88,7 @@ def statements() -> Iterator[Case]:
         return add
 
     def of_kind(kind: Any, predicate: dict[str, Any]) -> Callable[[Place], bytes]:
-        return lambda place: sign_statement(place.manifest, kind, predicate, place.trainer).envelope
+        return lambda place: sign_statement(place.manifest, kind, predicate, place.trainer).line
 
     for kind in ("approval", "waiver", "decision", "hold", "recall"):
         yield Case("statement", f"{kind}-by-the-trainer", said(of_kind(kind, {})), 6)
@@ -131,6 +131,6 @@ def statements() -> Iterator[Case]:
     yield Case(
         "statement",
         "by-a-stranger",
-        said(lambda place: sign_statement(place.manifest, "card", {}, a_p256_key(9)).envelope),
+        said(lambda place: sign_statement(place.manifest, "card", {}, a_p256_key(9)).line),
         6,
     )

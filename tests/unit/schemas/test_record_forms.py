@@ -20,9 +20,9 @@ from peft_registry.schemas.modification import (
     SINCE_THIRD_FORM,
     UNTIL_SECOND_FORM,
     Documentation,
+    ModificationPredicate,
     ModificationRecord,
     ModificationRecordV1,
-    ModificationStatement,
     Product,
     RecordInput,
     RecordSections,
@@ -156,8 +156,8 @@ def test_a_statement_of_the_third_form_is_read_back_to_its_own_bytes():
     later = a_modification_record().to_json() | {"kept_for_a_reader_to_come": {"a": [1, 2.5]}}
     record = ModificationRecord.from_json(later)
     named = RecordInput(kind="provenance", digest=Digest.of(b"run"), about=about)
-    statement = ModificationStatement(edition=EDITION, as_of=7, inputs=(named,), record=record)
-    read = ModificationStatement.from_json(json.loads(statement.to_canonical()))
+    statement = ModificationPredicate(edition=EDITION, as_of=7, inputs=(named,), record=record)
+    read = ModificationPredicate.from_json(json.loads(statement.to_canonical()))
     assert read.to_canonical() == statement.to_canonical()
     assert read.inputs_of("provenance", about) == (Digest.of(b"run"),)
     assert read.inputs_of("provenance", Digest.of(b"another")) == ()

@@ -17,13 +17,13 @@ from peft_registry.registry.records.record_histories import EditionUnknown
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of, version_statements
 from peft_registry.registry.records.views import View
+from peft_registry.registry.signing.statements import SignedStatement
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.fill_facets import renew_facets
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.sign_log import sign_log
 from peft_registry.registry.use_cases.statements import (
     RecordNotAnswered,
-    SignedStatement,
     append_statement,
     record_statement,
     sign_statement,
@@ -37,8 +37,8 @@ from peft_registry.schemas.modification import (
     Evaluation,
     HighRisk,
     InputKind,
+    ModificationPredicate,
     ModificationRecord,
-    ModificationStatement,
     RecordInput,
 )
 from peft_registry.schemas.observations import Observations
@@ -80,18 +80,18 @@ class Place:
             **over,  # type: ignore[arg-type]
         )
 
-    def stated(self, record: ModificationRecord, *named: RecordInput) -> ModificationStatement:
+    def stated(self, record: ModificationRecord, *named: RecordInput) -> ModificationPredicate:
         """A record as if it followed from the one before it and from what is named besides."""
         before = version_statements(self.registry, self.version).record
         assert before is not None
-        return ModificationStatement(
+        return ModificationPredicate(
             edition=editions().newest,
             as_of=covered_size(self.registry),
             inputs=(an_input_of(self.version, "modification", before.statement.digest), *named),
             record=record,
         )
 
-    def append(self, stated: ModificationStatement) -> None:
+    def append(self, stated: ModificationPredicate) -> None:
         append_statement(
             self.registry,
             subject=self.version.manifest_digest,
@@ -136,7 +136,7 @@ def place(made: Path, tmp_path: Path) -> Iterator[Place]:
     registry.close()
 
 
-Forge = Callable[[Place], ModificationRecord | ModificationStatement]
+Forge = Callable[[Place], ModificationRecord | ModificationPredicate]
 
 
 def better_bias(place: Place) -> ModificationRecord:
@@ -145,7 +145,7 @@ def better_bias(place: Place) -> ModificationRecord:
     return place.corrected(evaluation=section.revised(bias=section.bias.revised(value=better)))
 
 
-def an_old_evaluation_again(place: Place) -> ModificationStatement:
+def an_old_evaluation_again(place: Place) -> ModificationPredicate:
     """It is in the record already; named once more it would take the place of whatever was measured since."""
     said = version_statements(place.registry, place.version).statements
     named = tuple(
@@ -156,7 +156,7 @@ def an_old_evaluation_again(place: Place) -> ModificationStatement:
     return following(place.registry, place.version, *named)
 
 
-def an_evaluation_that_nobody_logged(place: Place) -> ModificationStatement:
+def an_evaluation_that_nobody_logged(place: Place) -> ModificationPredicate:
     none = Digest.of(b"none")
     record = place.corrected(evaluation=Evaluation(), evaluations=(none,))
     return place.stated(record, an_input_of(place.version, "bias-evaluation", none))
@@ -218,8 +218,8 @@ FORGED: dict[str, tuple[Forge, str]] = {
 }
 
 
-def as_stated(place: Place, forged: ModificationRecord | ModificationStatement) -> ModificationStatement:
-    return forged if isinstance(forged, ModificationStatement) else place.stated(forged)
+def as_stated(place: Place, forged: ModificationRecord | ModificationPredicate) -> ModificationPredicate:
+    return forged if isinstance(forged, ModificationPredicate) else place.stated(forged)
 
 
 @pytest.mark.parametrize("attack", FORGED)
@@ -320,7 +320,7 @@ def test_a_correction_by_a_clock_that_was_set_back_is_dated_as_the_record_that_i
 
 # --- inputs that somebody chose: all of the record follows from them ---
 
-Choose = Callable[[Place], ModificationStatement]
+Choose = Callable[[Place], ModificationPredicate]
 PROFILE = OrganisationProfile(legal_name=declared("Example Labs", by="alex", at=NOW))
 
 
@@ -344,7 +344,7 @@ def observed(place: Place, **said: object) -> tuple[SignedStatement, RecordInput
     return signed, an_input_of(place.version, "observations", signed.digest)
 
 
-def of_observed(place: Place, **said: object) -> ModificationStatement:
+def of_observed(place: Place, **said: object) -> ModificationPredicate:
     _, named = observed(place, **said)
     return following(place.registry, place.version, named)
 
@@ -357,7 +357,7 @@ def another_version(place: Place) -> Version:
 
 
 def of_another_version(kind: InputKind) -> Choose:
-    def chosen(place: Place) -> ModificationStatement:
+    def chosen(place: Place) -> ModificationPredicate:
         other = another_version(place)
         (statement,) = (
             stored.digest for stored in version_statements(place.registry, other).statements if stored.kind == kind
@@ -367,18 +367,18 @@ def of_another_version(kind: InputKind) -> Choose:
     return chosen
 
 
-def a_bad_evaluation_left_out(place: Place) -> ModificationStatement:
+def a_bad_evaluation_left_out(place: Place) -> ModificationPredicate:
     place.evaluated(at="2026-11-24T11:58:00Z")
     return following(place.registry, place.version)
 
 
-def the_second_evaluation_alone(place: Place) -> ModificationStatement:
+def the_second_evaluation_alone(place: Place) -> ModificationPredicate:
     place.evaluated(at="2026-11-24T11:58:00Z")
     second = place.evaluated(at="2026-11-24T11:59:00Z")
     return following(place.registry, place.version, an_input_of(place.version, "bias-evaluation", second.digest))
 
 
-def evaluations_in_another_order(place: Place) -> ModificationStatement:
+def evaluations_in_another_order(place: Place) -> ModificationPredicate:
     named = [
         an_input_of(place.version, "bias-evaluation", place.evaluated(at=at).digest)
         for at in ("2026-11-24T11:58:00Z", "2026-11-24T11:59:00Z")
@@ -386,17 +386,17 @@ def evaluations_in_another_order(place: Place) -> ModificationStatement:
     return following(place.registry, place.version, *reversed(named))
 
 
-def an_evaluation_twice(place: Place) -> ModificationStatement:
+def an_evaluation_twice(place: Place) -> ModificationPredicate:
     named = an_input_of(place.version, "bias-evaluation", place.evaluated(at="2026-11-24T11:58:00Z").digest)
     return following(place.registry, place.version, named, named)
 
 
-def answers_that_nobody_logged(place: Place) -> ModificationStatement:
+def answers_that_nobody_logged(place: Place) -> ModificationPredicate:
     named = an_input_of(place.version, "answers", Digest.of(b"nothing"))
     return place.stated(following(place.registry, place.version).record, named)
 
 
-def its_own_run(place: Place) -> ModificationStatement:
+def its_own_run(place: Place) -> ModificationPredicate:
     run = next(
         stored.digest
         for stored in version_statements(place.registry, place.version).statements
@@ -405,13 +405,13 @@ def its_own_run(place: Place) -> ModificationStatement:
     return following(place.registry, place.version, an_input_of(place.version, "provenance", run))
 
 
-def two_observations(place: Place) -> ModificationStatement:
+def two_observations(place: Place) -> ModificationPredicate:
     _, first = observed(place, profile=PROFILE)
     _, second = observed(place, facts={"asserted_by": "alex", "risk": {"residual_risk": "none"}})
     return following(place.registry, place.version, first, second)
 
 
-def of_a_log_that_there_is_not_yet(place: Place) -> ModificationStatement:
+def of_a_log_that_there_is_not_yet(place: Place) -> ModificationPredicate:
     return following(place.registry, place.version).revised(as_of=10**9)
 
 

@@ -27,7 +27,7 @@ from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import DeclaredFacts
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import FileEntry, Parent
-from peft_registry.schemas.modification import ModificationStatement, RecordInput
+from peft_registry.schemas.modification import ModificationPredicate, RecordInput
 from peft_registry.schemas.observations import Observations, ObservedAncestor, ObservedBase
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.values import Value, declared, measured
@@ -420,7 +420,7 @@ INPUTS: dict[str, Callable[[tuple[RecordInput, ...]], tuple[RecordInput, ...]]] 
 @pytest.mark.parametrize("attack", INPUTS)
 def test_the_inputs_that_a_record_names_are_those_that_it_follows_from(place: Place, attack: str) -> None:
     artifact = artifact_of_product(place.product())
-    stated = ModificationStatement.from_json(record_in(artifact))
+    stated = ModificationPredicate.from_json(record_in(artifact))
     forged = with_statement(artifact, stated.revised(inputs=INPUTS[attack](stated.inputs)).to_json())
     with pytest.raises(ModificationRecordWrong, match="inputs: "):
         register_version(place.registry, forged)
@@ -460,7 +460,7 @@ def test_two_records_of_equal_inputs_do_not_say_two_things(place: Place) -> None
             )
         ),
     )
-    first, second = (ModificationStatement.from_json(record_in(artifact)) for artifact in (one, other))
+    first, second = (ModificationPredicate.from_json(record_in(artifact)) for artifact in (one, other))
     assert first.inputs == second.inputs
     with pytest.raises(ModificationRecordWrong, match=r"compute\.conservative_flop: its inputs give"):
         register_version(place.registry, other)
@@ -493,7 +493,7 @@ def test_a_figure_within_the_bound_of_the_edition_is_the_same_figure(place: Plac
 def test_no_text_of_a_persons_stands_where_the_tool_says_how_or_why(place: Place, key: str) -> None:
     """A code, or the tool's own text from before it is one: whoever signs writes nothing in its place."""
     artifact = artifact_of_product(place.product())
-    record = ModificationStatement.from_json(record_in(artifact)).record
+    record = ModificationPredicate.from_json(record_in(artifact)).record
     paths = [leaf.path for leaf in leaves(record) if _is_of_tool(leaf.value, key)]
     assert len(paths) > 10
     for path in paths[::7]:

@@ -11,11 +11,12 @@ from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.check_log import check_log
-from peft_registry.registry.use_cases.register import NewStatement, register_version
+from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.sign_log import sign_log
 from peft_registry.registry.use_cases.statements import (
     Saying,
+    StatementContent,
     StatementMisplaced,
     append_statement,
     append_together,
@@ -72,7 +73,7 @@ def test_nobody_calls_a_result_a_base(registry: Registry) -> None:
 def test_a_result_does_not_enter_with_a_statement_that_calls_it_a_base(registry: Registry, tmp_path: Path) -> None:
     base = registered_base(registry, "tiny", tmp_path)
     artifact = an_artifact(tmp_path / "helper", base)
-    statements = (*artifact.statements, NewStatement("base", base.record.to_json()))
+    statements = (*artifact.statements, StatementContent("base", base.record.to_json()))
     with pytest.raises(StatementMisplaced, match="registered as adapter"):
         register_version(registry, replace(artifact, statements=statements))
 

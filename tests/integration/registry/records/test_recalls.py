@@ -581,6 +581,6 @@ def test_the_text_of_a_recall_that_was_exchanged_opens_no_door(place: Place, doo
     said = {"reason": WHY, "undone": True, "nonce": "0f"} if kind == "recall" else {"result": "PASSED"}
     other = sign_statement(place.data, kind, said, STRANGER)  # type: ignore[arg-type]  # both are kinds
     with place.home.rows() as rows:
-        rows.run("UPDATE statements SET envelope = :envelope WHERE kind = 'recall'", envelope=other.envelope)
+        rows.run("UPDATE statements SET envelope = :envelope WHERE kind = 'recall'", envelope=other.line)
     with pytest.raises(SaidDiffers):
         DOORS[door](place, place.version("product"))

@@ -24,7 +24,7 @@ from peft_registry.registry.use_cases.verify import verify_folder, verify_versio
 from peft_registry.registry.verification.presented import present_version, write_presented
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.modification import Correction, ModificationStatement, RecordInput
+from peft_registry.schemas.modification import Correction, ModificationPredicate, RecordInput
 from peft_registry.schemas.values import Value, unknown
 from peft_registry.schemas.version import VerifyOutcome, Version
 from tests.builders.backends import MadeHome
@@ -70,7 +70,7 @@ class Place:
         stated = self.next(an_input_of(self.version, "answers", statement), record_id="answered")
         return statement, self.log("modification", stated.to_json())
 
-    def pend(self, stated: ModificationStatement) -> None:
+    def pend(self, stated: ModificationPredicate) -> None:
         """Log a record where the log key is elsewhere."""
         signed = sign_statement(
             self.version.manifest_digest, "modification", stated.to_json(), self.registry.trainer_key
@@ -78,12 +78,12 @@ class Place:
         with self.registry.database.write() as tx:
             record_statement(tx, self.version.manifest_digest, signed, at=NOW)
 
-    def next(self, *named: RecordInput, record_id: str = "corrected") -> ModificationStatement:
+    def next(self, *named: RecordInput, record_id: str = "corrected") -> ModificationPredicate:
         """What follows from the current record and from what is named besides; it is not logged yet."""
         stated = following(self.registry, self.version, *named)
         return stated.revised(record=stated.record.revised(record_id=record_id))
 
-    def dropping(self, **values: Value) -> ModificationStatement:
+    def dropping(self, **values: Value) -> ModificationPredicate:
         """A record that says this in place of what its inputs give, by path (`__` for a dot)."""
         stated = self.next()
         by_path = {path.replace("__", "."): value for path, value in values.items()}

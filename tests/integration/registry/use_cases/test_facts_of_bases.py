@@ -31,7 +31,7 @@ from peft_registry.registry.use_cases.supersede import next_record
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.modification import NOT_FOUND_UPSTREAM, ModificationRecord, ModificationStatement
+from peft_registry.schemas.modification import NOT_FOUND_UPSTREAM, ModificationPredicate, ModificationRecord
 from peft_registry.schemas.values import Value, imported
 from peft_registry.schemas.version import Version
 from tests.builders.homes import NOW, a_home_before_editions, base_files, reopened
@@ -175,7 +175,7 @@ def state_source(registry: Registry, folder: Path) -> None:
     add_base(registry, folder / "tiny", name="tiny", origin=ORIGIN, facts=facts)
 
 
-Forge = Callable[[Registry, ModificationStatement], ModificationStatement]
+Forge = Callable[[Registry, ModificationPredicate], ModificationPredicate]
 
 
 def with_value(path: str, value: Callable[[Registry], Value]) -> Forge:
@@ -183,7 +183,7 @@ def with_value(path: str, value: Callable[[Registry], Value]) -> Forge:
     return lambda registry, stated: stated.revised(record=with_values(stated.record, {path: value(registry)}))
 
 
-def naming_another(registry: Registry, stated: ModificationStatement) -> ModificationStatement:
+def naming_another(registry: Registry, stated: ModificationPredicate) -> ModificationPredicate:
     """The statement under another name in place of that of the base, and what it declares."""
     clean = required_base(registry, version_named(registry, "clean"))
     inputs = tuple(each.revised(digest=clean.statement) if each.kind == "base" else each for each in stated.inputs)
@@ -191,7 +191,7 @@ def naming_another(registry: Registry, stated: ModificationStatement) -> Modific
     return stated.revised(inputs=inputs, record=record)
 
 
-def without_the_base(registry: Registry, stated: ModificationStatement) -> ModificationStatement:
+def without_the_base(registry: Registry, stated: ModificationPredicate) -> ModificationPredicate:
     """The base's statement is what the record follows from, and is not named."""
     return stated.revised(inputs=tuple(each for each in stated.inputs if each.kind != "base"))
 
@@ -222,7 +222,7 @@ FORGED: dict[str, Forge] = {
 }
 
 
-def is_refused(registry: Registry, version: Version, stated: ModificationStatement) -> bool:
+def is_refused(registry: Registry, version: Version, stated: ModificationPredicate) -> bool:
     try:
         append_statement(
             registry,

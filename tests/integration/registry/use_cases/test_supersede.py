@@ -41,9 +41,9 @@ from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.answers import Answer, AnswersPredicate
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import (
+    ModificationPredicate,
     ModificationRecord,
     ModificationRecordV1,
-    ModificationStatement,
     RecordInput,
     RecordSections,
 )
@@ -106,7 +106,7 @@ def state_use(place: Place, text: str) -> Superseded:
     return made
 
 
-def next_of_use(place: Place, text: str) -> ModificationStatement:
+def next_of_use(place: Place, text: str) -> ModificationPredicate:
     """The same record, which nobody has signed; what was observed for it is in the log."""
     seen = observations_of_home(place.registry, place.record, place.version, facts_of_use(text))
     assert seen is not None
@@ -122,7 +122,7 @@ def next_of_use(place: Place, text: str) -> ModificationStatement:
     return following.stated
 
 
-def log_record(place: Place, stated: ModificationStatement) -> None:
+def log_record(place: Place, stated: ModificationPredicate) -> None:
     append_statement(
         place.registry,
         subject=place.version.manifest_digest,

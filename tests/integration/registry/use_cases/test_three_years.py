@@ -154,7 +154,7 @@ def test_three_years_of_rotation_theft_expiry_and_a_lost_root(tmp_path: Path) ->
         with years.at(ROOT_LOST) as registry:
             pull_version(registry, version_of(years, "third"), copy)
         lines = copy / "evidence" / "statements.intoto.jsonl"
-        lines.write_bytes(lines.read_bytes() + forged.envelope + b"\n")
+        lines.write_bytes(lines.read_bytes() + forged.line + b"\n")
         assert years.code(copy, ROOT_LOST) == 6
     assert not years.notes
 

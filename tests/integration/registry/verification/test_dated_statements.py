@@ -172,7 +172,7 @@ def test_a_stolen_key_cannot_add_a_statement_to_a_folder(copy: Path, story: Stor
     )
     registry.close()
     path = copy / STATEMENTS
-    path.write_bytes(path.read_bytes() + forged.envelope + b"\n")
+    path.write_bytes(path.read_bytes() + forged.line + b"\n")
     assert verified(copy, lasting(story.trust)).verdict == "broken"
 
 

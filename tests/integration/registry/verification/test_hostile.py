@@ -178,8 +178,8 @@ def test_a_stolen_retired_key_cannot_borrow_the_date_of_the_logged_registration(
     registration = RegistrationPredicate(
         name="helper", source="train", accompanied_by=(forged.digest,), signature=listing, nonce="00"
     )
-    add_line(pulled, forged.envelope)
-    add_line(pulled, sign_statement(subject, "registration", registration.to_json(), stolen).envelope)
+    add_line(pulled, forged.line)
+    add_line(pulled, sign_statement(subject, "registration", registration.to_json(), stolen).line)
     present_key(pulled, stolen)
     outcome = check(registry, pulled, trust=trust, now=LATER)
     assert outcome.exit_code == 6
@@ -209,7 +209,7 @@ def test_a_statement_by_a_key_of_another_role_is_broken(
 ) -> None:
     key = registry.private_key(role)
     said = sign_statement(version.manifest_digest, "test-result", {"result": "PASSED", "configuration": []}, key)
-    add_line(pulled, said.envelope)
+    add_line(pulled, said.line)
     assert step(check(registry, pulled), "statements").error == "key-lacks-role"
 
 
@@ -537,7 +537,7 @@ def test_thousands_of_statements_without_a_registration_are_read_once(
 ) -> None:
     stranger = a_p256_key(81)
     present_key(pulled, stranger)
-    line = sign_statement(version.manifest_digest, "test-result", {}, stranger).envelope + b"\n"
+    line = sign_statement(version.manifest_digest, "test-result", {}, stranger).line + b"\n"
     (pulled / STATEMENTS).write_bytes(line * 2_000)
     started = time.process_time()
     assert step(check(registry, pulled), "statements").error == "no-registration"

@@ -22,7 +22,7 @@ from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.verify import verify_folder
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.methods import METHODS
-from peft_registry.schemas.modification import ModificationStatement
+from peft_registry.schemas.modification import ModificationPredicate
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.trainer.embedded import embedded_base
 from peft_registry.trainer.merge.adapter import read_adapter
@@ -230,7 +230,7 @@ def test_the_records_say_what_was_done(told, case):
     story = told(case)
     method, _ = CASES[case]
     run = run_of(recorded(story, "provenance"))
-    record = ModificationStatement.from_json(recorded(story, "modification")).record
+    record = ModificationPredicate.from_json(recorded(story, "modification")).record
     assert run is not None and run.method == method
     hyperparameters = record.method.hyperparameters.value
     assert set(hyperparameters) == {"training", *METHODS[method].blocks}

@@ -28,16 +28,15 @@ from peft_registry.registry.use_cases.register import (
     ModificationRecordMissing,
     ModificationRecordWrong,
     NewArtifact,
-    NewStatement,
     register_version,
 )
 from peft_registry.registry.use_cases.report import make_report
-from peft_registry.registry.use_cases.statements import RecordNotAnswered, append_statement
+from peft_registry.registry.use_cases.statements import RecordNotAnswered, StatementContent, append_statement
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.errors import IntegrityBroken, KnownError
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.modification import ModificationStatement
+from peft_registry.schemas.modification import ModificationPredicate
 from peft_registry.schemas.progress import Said
 from peft_registry.schemas.values import declared
 from peft_registry.trainer.merge import algorithms, stream, updates
@@ -460,8 +459,8 @@ DOORS = {
     ),
     "an empty record": lambda made: with_record(made, lambda _: a_bare_record(made.manifest)),
     "the record of an equal merge under another name": lambda made: replace(made, name="another-name"),
-    "a malformed record": lambda made: replace(made, statements=(NewStatement("modification", {"schema": "1"}),)),
-    "under another kind": lambda made: replace(made, statements=(NewStatement("test-result", record_in(made)),)),
+    "a malformed record": lambda made: replace(made, statements=(StatementContent("modification", {"schema": "1"}),)),
+    "under another kind": lambda made: replace(made, statements=(StatementContent("test-result", record_in(made)),)),
 }
 
 
@@ -493,7 +492,7 @@ def test_a_statement_said_later_makes_no_version(place: Place, merged: MergeOutc
     before = place.versions()
     statements = records_of(place.registry, merged.version).statements
     signed = next(stored.statement.predicate for stored in statements if stored.kind == "modification")
-    record = ModificationStatement.from_json(signed).to_json()
+    record = ModificationPredicate.from_json(signed).to_json()
     subject, signer = merged.version.manifest_digest, place.registry.trainer_key
     with pytest.raises(RecordNotAnswered, match="it supersedes no record, and its version has one"):
         append_statement(place.registry, subject=subject, kind="modification", predicate=record, signer=signer)

@@ -8,7 +8,7 @@ from peft_registry.registry.compliance.derivation import NextInputs, derive_next
 from peft_registry.registry.compliance.editions import editions
 from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.modification import ModificationRecord, ModificationStatement, RecordInput
+from peft_registry.schemas.modification import ModificationPredicate, ModificationRecord, RecordInput
 from peft_registry.schemas.statement import Statement, statement_about
 from tests.builders.records import NOW, a_modification_record
 
@@ -17,7 +17,7 @@ MOST_BYTES = 30_000  # kept of a record; as objects it takes more than ten times
 
 
 def said(number: int, record: ModificationRecord, *named: RecordInput) -> Statement:
-    stated = ModificationStatement(edition=editions().newest, as_of=0, inputs=named, record=record)
+    stated = ModificationPredicate(edition=editions().newest, as_of=0, inputs=named, record=record)
     return statement_about(artifact(number), "modification", stated.to_json())
 
 

@@ -65,7 +65,7 @@ def rewrite(place: Place) -> None:
     subject = guarded_subject("helper", "champion")
     forged = sign_statement(subject, "gate", a_release().to_json(), STRANGER)
     with place.home.rows() as rows:
-        rows.run("UPDATE statements SET envelope = :envelope WHERE kind = 'gate'", envelope=forged.envelope)
+        rows.run("UPDATE statements SET envelope = :envelope WHERE kind = 'gate'", envelope=forged.line)
 
 
 @pytest.mark.parametrize("edit", [delete, relabel, move_to_another_subject, rewrite])
