@@ -27,7 +27,7 @@ from peft_registry.registry.records.record_inputs import NOTHING_ELSEWHERE, Else
 from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.signed_records import elsewhere
 from peft_registry.registry.records.snapshots import Snapshot
-from peft_registry.registry.records.views import view_of
+from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.transparency import merkle, note
 from peft_registry.registry.transparency.epochs import require_accepted
 from peft_registry.registry.transparency.log import LogForked, check_prefix
@@ -467,15 +467,15 @@ def _own_log(registry: Registry | None) -> LogHolder:
         if kept is not None and checkpoint.size > kept:
             require_accepted(registry.epochs, origin, size=checkpoint.size, root=checkpoint.root)
             return
-        with registry.database.read() as tx:
-            store = SqlLogStore(tx)
+        with view_of(registry) as view:
+            store = SqlLogStore(view.tx)
             if checkpoint.size > store.size():
                 return
             try:
                 store.read_frontier(checkpoint.size)
                 check_prefix(store, size=checkpoint.size, root=checkpoint.root)
             except LogForked as fork:
-                _require_own(registry, tx, store, fork)
+                _require_own(view, store, fork)
                 raise
             except IntegrityBroken as error:
                 raise OwnLogDamaged(f"{error.what}: {error.why}") from error
@@ -493,7 +493,7 @@ def _silent(damaged: DamagedRegistry) -> LogHolder:
     return hold
 
 
-def _require_own(registry: Registry, tx: catalog.Transaction, store: SqlLogStore, fork: LogForked) -> None:
+def _require_own(view: View, store: SqlLogStore, fork: LogForked) -> None:
     """Raise unless the user's own log proves that its first entries are other than those of a checkpoint.
 
     They are proven to the newest checkpoint that it continues. Else a node is damaged, or these entries are ones that nobody
@@ -503,7 +503,9 @@ def _require_own(registry: Registry, tx: catalog.Transaction, store: SqlLogStore
         OwnLogDamaged: it does not.
     """
     try:
-        newest = max((note.read_unverified(text)[1:] for text in registry.newest_checkpoints(tx)), default=(0, b""))
+        newest = max(
+            (note.read_unverified(text)[1:] for text in view.registry.newest_checkpoints(view.tx)), default=(0, b"")
+        )
         size, root = newest
         if size < fork.size:
             raise OwnLogDamaged(
