@@ -617,7 +617,23 @@ class Correction(Document):
 SINCE_THIRD_FORM = frozenset({"product.design_specifications", "documentation.points_coarse"})
 """Fields that the second form does not have: a record of it is written without them."""
 
-UNTIL_SECOND_FORM = frozenset({"high_risk.intended_purpose_after"})
+UNTIL_SECOND_FORM = frozenset(
+    {
+        "high_risk.intended_purpose_after",
+        # what statements of their own say: approvals, holds and decisions of people, and what happened later
+        *(
+            "approvals",
+            "documents",
+            "high_risk.substantial",
+            "incidents",
+            "lifecycle",
+            "requests",
+            "retention.legal_hold",
+        ),
+        # the same is said of each data file, and no form asks it of all together
+        *("all_data.personal_data", "all_data.special_categories"),
+    }
+)
 """Fields that the third form does not have any more: no record of it states them."""
 
 
@@ -646,10 +662,14 @@ class ModificationRecord(RecordSections):
         """Else a value could stand in what is signed that is neither shown nor held against what it follows from."""
         if self.schema_version == "3":
             for path in UNTIL_SECOND_FORM:
-                section, _, field = path.partition(".")
-                if field in getattr(self, section).model_fields_set:
+                if self._states(path):
                     raise ValueError(f"{path}: records of the third form do not have it")
         return self
+
+    def _states(self, path: str) -> bool:
+        """Whether a field was given a value here: a default is what is read where there is none."""
+        section, _, field = path.rpartition(".")
+        return field in (getattr(self, section) if section else self).model_fields_set
 
     @model_serializer(mode="wrap")
     def _without_absent_sections(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -660,9 +680,10 @@ class ModificationRecord(RecordSections):
         if self.rule_set is None:
             del value["rule_set"]
         for path in self.absent_fields:
-            section, _, field = path.partition(".")
-            if field not in getattr(self, section).model_fields_set:
-                del value[section][field]
+            section, _, field = path.rpartition(".")
+            # of a section that is not there nothing has to go
+            if section in ("", *value) and not self._states(path):
+                del (value[section] if section else value)[field]
         return value
 
     @property

@@ -1,7 +1,7 @@
 """The data of all files together, as the forms ask for it: what is ticked once for a model, and not for each file. Pure.
 
-Everything here follows from the rows of the files. What is not stated of one of them is never "no" of all: of a question with yes
-and no a single yes decides, and every other answer waits until each file has one. The reason names the files that wait.
+Everything here follows from the rows of the files. What is not stated of one of them is never "no" of all: an answer waits until
+each file has one, and the reason names the files that wait.
 
 Source: Model Documentation Form, section data; template of the public summary, C(2025) 8311, fields 1.3 and 2.1-2.6.
 """
@@ -9,7 +9,6 @@ Source: Model Documentation Form, section data; template of the public summary, 
 import math
 from collections.abc import Sequence
 
-from peft_registry.registry.compliance.completeness import is_yes
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.used_rows import is_lower_bound
 from peft_registry.schemas.codes import Code, code, nested
@@ -17,13 +16,14 @@ from peft_registry.schemas.modification import AllData, DataUsed
 from peft_registry.schemas.values import Value, derived, not_derived
 
 _NOTHING = not_derived(code("no_data_recorded"))
+_OF_ALL = ("n_points", "n_tokens", "modalities", "provenance", "licences", "languages", "synthetic_pct")
 _SYNTHETIC = ("synthetic_private", "synthetic_public")
 
 
 def all_data(data: Sequence[DataUsed]) -> AllData:
     """What holds of the files together."""
     if not data:
-        return AllData(**dict.fromkeys(AllData.model_fields, _NOTHING))
+        return AllData(**dict.fromkeys(_OF_ALL, _NOTHING))
     return AllData(
         n_points=_sum(data, "n_points"),
         n_tokens=_sum(data, "n_tokens"),
@@ -31,8 +31,6 @@ def all_data(data: Sequence[DataUsed]) -> AllData:
         provenance=_provenance(data),
         licences=_union(data, "licence"),
         languages=_union(data, "languages"),
-        personal_data=_any(data, "personal_data"),
-        special_categories=_any(data, "special_categories"),
         synthetic_pct=_synthetic_share(data),
     )
 
@@ -68,14 +66,6 @@ def _union(data: Sequence[DataUsed], name: str) -> Value:
         return _value(data[0], name)
     items = {str(item) for section in said for item in _items(_value(section, name))}
     return derived(sorted(items), method=code("of_any_file", files=_by_file(said, name)))
-
-
-def _any(data: Sequence[DataUsed], name: str) -> Value:
-    """`yes` where one file says so, `no` where each of them says so."""
-    files = [str(section.name.value) for section in data if is_yes(_value(section, name)) is True]
-    if files:
-        return derived("yes", method=code("stated_of", files=files))
-    return _waiting(data, name) or derived("no", method=code("stated_of_each_file"))
 
 
 def _provenance(data: Sequence[DataUsed]) -> Value:

@@ -105,7 +105,7 @@ def problems_of_answers(
         leaf = known.get(path)
         earlier = rules.get(FieldPath.parse(path).rule)
         if leaf is None and earlier is not None and earlier.until is not None:
-            problems = [AnswerProblem(path, RETIRED, did_you_mean(earlier.answered_by, "take it out of the form"))]
+            problems = [_problem_of_earlier(path, earlier)]
         elif leaf is None:
             paths = [leaf.path for leaf in known.values() if rules[leaf.rule].takes_facts]
             remedy = did_you_mean(closest(path, paths), "`registry record` shows every path")
@@ -261,6 +261,14 @@ def _part_name(record: RecordSections, path: str) -> str:
     """The name of the base or data that a path is of; empty for none."""
     item = FieldPath.parse(path).item
     return "" if item is None else str(getattr(record, item[0])[item[1]].name.value)
+
+
+def _problem_of_earlier(path: str, rule: FieldRule) -> AnswerProblem:
+    """Why nobody answers a field that newer records do not have."""
+    if rule.act is not None:
+        act = field_rules().acts[rule.act]
+        return AnswerProblem(path, act.reason, act.instead)
+    return AnswerProblem(path, RETIRED, did_you_mean(rule.answered_by, "take it out of the form"))
 
 
 def _problems_of(

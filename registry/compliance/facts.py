@@ -397,4 +397,5 @@ def _targets(document: dict[str, Any], fact: _Fact) -> Iterator[tuple[str, dict[
     for position in positions:
         path = rule.at(position)
         section, key = path.place_in(document)
-        yield str(path), section, key
+        if key in section:  # what only earlier forms have nobody states of a new record
+            yield str(path), section, key

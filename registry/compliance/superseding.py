@@ -102,10 +102,10 @@ def in_third_form(record: RecordSections) -> ModificationRecord:
     document = as_read(record).to_json() | {"schema_version": "3"}
     rules = field_rules().by_path()
     for path in UNTIL_SECOND_FORM:
-        section, _, field = path.partition(".")
-        before = document[section].pop(field)
+        section, _, field = path.rpartition(".")
+        before = (document.get(section, {}) if section else document).pop(field, None)
         successor = rules[path].answered_by
-        if successor is not None and before["source"] != "unknown":
+        if successor is not None and before is not None and before["source"] != "unknown":
             holder, key = FieldPath.parse(successor).place_in(document)
             if holder[key]["source"] == "unknown":
                 holder[key] = before

@@ -314,8 +314,6 @@ RECORD_CODES: dict[str, Meaning] = {
     "sum_over_files": Meaning.of("the sum over the files, each once: {counts}", counts="reasons"),
     "at_least_sum_over_files": Meaning.of("at least: the sum over the files, each once: {counts}", counts="reasons"),
     "of_any_file": Meaning.of("of any of the files: {files}", files="reasons"),
-    "stated_of": Meaning.of("stated of {files:and}", files="names"),
-    "stated_of_each_file": Meaning.of("stated of each file"),
     "class_of_each_file": Meaning.of("of each file"),
     "class_not_stated_of": Meaning.of("from the class of each file; not stated of {files:and}", files="names"),
     "share_of_synthetic_files": Meaning.of("{unit} of the synthetic files / those of all files", unit="text"),

@@ -46,7 +46,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with a_home(folder / "home") as registry:
         product = a_product(registry, folder / "sums", add_a_base(registry, folder / "base"))
         written = product.modification.to_json()
-        document = {name: written[name] for name in ModificationRecordV1.model_fields} | {"schema_version": "1"}
+        of_the_first = {name: written[name] for name in ModificationRecordV1.model_fields.keys() & written.keys()}
+        document = ModificationRecordV1.from_json(of_the_first | {"schema_version": "1"}).to_json()
         for path, value in ACTS.items():
             *sections, key = path.split(".")
             section = document
@@ -95,6 +96,5 @@ def test_a_record_that_supersedes_an_old_one_carries_no_approval_that_nobody_sig
     assert isinstance(current, ModificationRecord)
     assert current.correction.supersedes_digest == signed.digest
     assert current.use.intended.value == "sums of two numbers"
-    assert not current.approvals.known
-    assert not current.high_risk.substantial.known
+    assert not {"approvals", "high_risk.substantial"} & {leaf.path for leaf in leaves(current)}
     assert verify_version(place.registry, place.version).exit_code == 0

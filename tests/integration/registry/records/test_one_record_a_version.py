@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from peft_registry.registry.compliance.completeness import completeness
-from peft_registry.registry.compliance.superseding import superseding
+from peft_registry.registry.compliance.superseding import superseding, with_values
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.provenance import provenance_predicate
@@ -39,7 +39,7 @@ from tests.builders.products import FACTS, a_product, artifact_registered_unaske
 
 FIRST = "2026-11-24T12:00:00Z"
 LATER = "2026-11-25T12:00:00Z"
-APPROVED = [{"role": "approver", "person": "forger", "decision": "approved"}]
+VERDICT, NOT_OURS = "high_risk.article25_case", "none"
 
 
 @dataclass
@@ -123,22 +123,22 @@ def test_training_the_same_file_under_another_name_changes_nothing_of_the_first(
     assert {name for name in before if before[name] != after[name]} == set()
 
 
-def test_an_approval_does_not_move_into_the_report_of_another_version(place: Place) -> None:
+def test_a_verdict_does_not_move_into_the_report_of_another_version(place: Place) -> None:
     forged = a_product(place.registry, place.folder / "forged", place.base, name="forged", run_id="run of forged")
-    record = forged.modification.revised(approvals=measured(APPROVED, method="forger"))
-    with pytest.raises(ModificationRecordWrong, match="approvals: its inputs give nothing"):
+    record = with_values(forged.modification, {VERDICT: measured(NOT_OURS, method="forger")})
+    with pytest.raises(ModificationRecordWrong, match=rf"{VERDICT}: its inputs give nothing"):
         register_product(place.registry, replace(forged, modification=record))
-    assert not place.record.approvals.known
+    assert not place.record.high_risk.article25_case.known
     page = render_report(place.registry, report_inputs(place.registry, place.first)).decode()
     assert "forger" not in page
 
 
-def test_no_record_approves_whatever_it_calls_the_source(place: Place) -> None:
-    """Records that supersede the version's own as they should, signed by the home's key, with an approval that nobody gave."""
+def test_no_record_decides_whatever_it_calls_the_source(place: Place) -> None:
+    """Records that supersede the version's own as they should, signed by the home's key, with a verdict that nobody gave."""
     before = place.record
     for source in ("measured", "derived", "imported", "declared"):
         for evidence in ((), (Digest.of(b"nobody's word"),)):
-            approved = Value.from_json({"value": APPROVED, "source": source, "method": "forger", "asserted_by": "alex"})
+            said = Value.from_json({"value": NOT_OURS, "source": source, "method": "forger", "asserted_by": "alex"})
             forged = superseding(
                 before,
                 name=place.first.name,
@@ -146,24 +146,24 @@ def test_no_record_approves_whatever_it_calls_the_source(place: Place) -> None:
                 record_id=f"{source}, {len(evidence)}",
                 now=LATER,
                 reason="forged",
-                values={"approvals": approved.revised(evidence=evidence)},
+                values={VERDICT: said.revised(evidence=evidence)},
             )
             place.append(forged)
             assert place.record == before, forged.record_id
     checks = {check.step: check for check in verify_version(place.registry, place.first).checks}
     assert checks["statements"].error == "record-not-derived"
-    told = [line for line in checks["statements"].detail if "approvals: its inputs give nothing" in line]
+    told = [line for line in checks["statements"].detail if f"{VERDICT}: its inputs give nothing" in line]
     assert len(told) == 8
     assert {problem.reference for problem in check_log(place.registry).contradictions} == {"log-contradicted"}
 
 
-def test_a_version_does_not_begin_with_an_approval(place: Place) -> None:
+def test_a_version_does_not_begin_with_a_verdict(place: Place) -> None:
     """Registered past the door by whoever holds the home's key; the version of the same bytes that stands shows what it did."""
     before = seen(place.registry, place.first)
     forged = a_product(place.registry, place.folder / "forged", place.base, name="forged", run_id="run of forged")
-    record = forged.modification.revised(approvals=measured(APPROVED, method="forger"))
+    record = with_values(forged.modification, {VERDICT: measured(NOT_OURS, method="forger")})
     version = registered_unasked(place.registry, replace(forged, modification=record))
-    with pytest.raises(RecordContradicted, match="approvals: its inputs give nothing"):
+    with pytest.raises(RecordContradicted, match=rf"{VERDICT}: its inputs give nothing"):
         records_of(place.registry, version)
     assert verify_version(place.registry, version).exit_code == 6
     after = seen(place.registry, place.first)
@@ -257,7 +257,7 @@ def test_each_version_is_pulled_with_the_card_that_was_signed_with_it(place: Pla
 
 
 def unlinked(place: Place) -> ModificationRecord:
-    return place.record.revised(record_id="x", approvals=measured(APPROVED, method="forger"))
+    return with_values(place.record, {VERDICT: measured(NOT_OURS, method="forger")}).revised(record_id="x")
 
 
 def naming_another_versions_record(place: Place) -> ModificationRecord:

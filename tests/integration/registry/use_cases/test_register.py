@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from peft_registry.registry.compliance.stated import FactMalformed, FactNeedsSignature
+from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.catalog import NameOfAnotherKind
 from peft_registry.registry.homes.home import Registry
@@ -91,7 +92,7 @@ def test_facts_that_are_declared_later_are_recorded(registry: Registry, tmp_path
 @pytest.mark.parametrize(
     ("field", "value", "error"),
     [
-        ("approvals", ["approved by A. Smith"], FactNeedsSignature),
+        ("high_risk.article25_case", "none", FactNeedsSignature),
         ("data_gaps", "hidden\x1b[8m", FactMalformed),
         ("data_gaps", "x" * 100_000, FactMalformed),
     ],
@@ -102,10 +103,12 @@ def test_nothing_enters_with_a_declared_value_that_is_none_whoever_offers_it(
     base = add_a_base(registry, tmp_path / "base")
     said = declared(value, by="A. Smith", at=registry.clock())
     artifact = an_artifact(tmp_path / "adapter", base)
-    forged = with_record(artifact, lambda record: record.revised(**{field: said}))
+    forged = with_record(artifact, lambda record: with_values(record, {field: said}))
     with pytest.raises(ModificationRecordWrong, match=f"{field}: its inputs give nothing"):
         register_version(registry, forged)
-    observed = with_observations(forged, lambda seen: seen.revised(facts={"asserted_by": "A. Smith", field: value}))
+    section, _, name = field.rpartition(".")
+    facts = {"asserted_by": "A. Smith"} | ({section: {name: value}} if section else {name: value})
+    observed = with_observations(forged, lambda seen: seen.revised(facts=facts))
     with pytest.raises(ModificationRecordWrong, match=f"{field}: its inputs give nothing"):
         register_version(registry, observed)
     assert nothing_named(registry, "helper")

@@ -4,16 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from peft_registry.registry.compliance.all_data import all_data
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.fields import field_rules
-from peft_registry.schemas.modification import AllData, DataUsed, ModificationRecord, modification_of
+from peft_registry.schemas.modification import UNTIL_SECOND_FORM, AllData, DataUsed, ModificationRecord, modification_of
 from peft_registry.schemas.statement import MODIFICATION_V2
 from peft_registry.schemas.values import declared, derived, measured, unknown
 from tests.builders.records import NOW, a_data_identity, a_digest, a_modification_record, a_run_record
 
+OF_ALL = tuple(name for name in AllData.model_fields if f"all_data.{name}" not in UNTIL_SECOND_FORM)
 KEPT = Path(__file__).parents[3] / "compat" / "modification-v2.json"
 
 
@@ -30,14 +29,13 @@ def a_file(name: str, *, tokens: int | None = 1000, rows: int = 10, **stated: An
 def test_files_with_different_answers_are_a_union_and_a_sum() -> None:
     whole = all_data(
         [
-            a_file("sums", licence="MIT", languages=["en"], personal_data="no", provenance_class="licensed"),
+            a_file("sums", licence="MIT", languages=["en"], provenance_class="licensed"),
             a_file(
                 "words",
                 rows=30,
                 tokens=3000,
                 licence="CC-BY-4.0",
                 languages=["fr", "en"],
-                personal_data="yes",
                 provenance_class="synthetic_public",
             ),
         ]
@@ -46,7 +44,6 @@ def test_files_with_different_answers_are_a_union_and_a_sum() -> None:
     assert whole.licences.value == ["CC-BY-4.0", "MIT"]
     assert whole.languages.value == ["en", "fr"]
     assert str(whole.languages.method) == "of any of the files: sums en, words fr + en"
-    assert (whole.personal_data.value, str(whole.personal_data.method)) == ("yes", "stated of words")
     assert whole.modalities.value == ["text"]
     assert whole.synthetic_pct.value == 75.0
     assert {kind for kind, answer in whole.provenance.value.items() if answer == "yes"} == {
@@ -54,36 +51,19 @@ def test_files_with_different_answers_are_a_union_and_a_sum() -> None:
         "synthetic_public",
     }
     assert set(whole.provenance.value) == set(field_rules().by_path()["data[].provenance_class"].values)
-    assert {getattr(whole, name).source for name in AllData.model_fields} - {"unknown"} == {"derived"}
+    assert {getattr(whole, name).source for name in OF_ALL} - {"unknown"} == {"derived"}
 
 
 def test_what_is_not_stated_of_one_file_is_never_no_of_all() -> None:
-    stated = {"licence": "MIT", "languages": ["en"], "personal_data": "no", "provenance_class": "licensed"}
+    stated = {"licence": "MIT", "languages": ["en"], "provenance_class": "licensed"}
     whole = all_data([a_file("sums", **stated), a_file("words")])
-    for value in (whole.licences, whole.languages, whole.personal_data, whole.special_categories, whole.synthetic_pct):
+    for value in (whole.licences, whole.languages, whole.synthetic_pct):
         assert not value.known
         assert "words (nobody has answered it)" in str(value.reason)
-    assert "sums no" in str(whole.personal_data.reason)
+    assert "sums MIT" in str(whole.licences.reason)
     assert set(whole.provenance.value.values()) == {"yes", "not stated"}
     assert str(whole.provenance.method) == "from the class of each file; not stated of words"
     assert not all_data([a_file("sums")]).provenance.known
-
-
-@pytest.mark.parametrize(
-    ("answers", "of_all"),
-    [
-        (("no", "no"), "no"),
-        (("yes", None), "yes"),
-        (("no", None), None),
-        ((None, None), None),
-    ],
-)
-def test_one_yes_is_a_yes_of_all(answers: tuple[str | None, ...], of_all: str | None) -> None:
-    files = [
-        a_file(str(position), **({} if answer is None else {"special_categories": answer}))
-        for position, answer in enumerate(answers)
-    ]
-    assert all_data(files).special_categories.value == of_all
 
 
 def test_a_contradiction_about_one_file_leaves_the_union_open_with_both_sides() -> None:
@@ -121,7 +101,7 @@ def test_tokens_that_nobody_counted_leave_the_share_to_the_rows() -> None:
 
 def test_without_data_nothing_is_said_of_them() -> None:
     whole = all_data([])
-    assert {str(getattr(whole, name).reason) for name in AllData.model_fields} == {"not derived: no data are recorded"}
+    assert {str(getattr(whole, name).reason) for name in OF_ALL} == {"not derived: no data are recorded"}
 
 
 def test_a_record_of_the_second_form_that_was_signed_without_this_section_reads_back_to_its_own_bytes() -> None:

@@ -70,8 +70,6 @@ FOLLOWS: dict[str, tuple[Any, set[str]]] = {
     ),
     "data[].licence": ("MIT", {"all_data.licences"}),
     "data[].languages": (["en"], {"all_data.languages"}),
-    "data[].personal_data": ("no", {"all_data.personal_data"}),
-    "data[].special_categories": ("no", {"all_data.special_categories"}),
     "data[].acquired_to": ("2026-04-30", {"content.latest_acquisition"}),
 }
 
@@ -235,7 +233,7 @@ DERIVED_BY_NOBODY = {
     "compute.excluded.public_synthetic_flop", "compute.excluded.teacher_flop", "gpai.result_is_gpai_by_itself",
     "gpai.notification_due", "gpai.open_source_exemption.licence_ok", "high_risk.foreseen_in_initial_assessment",
     "high_risk.predetermined", "high_risk.article25_case", "high_risk.handover_pack_ref",
-    "high_risk.significant_design_change", "retention.log_retention_months", "documents", "incidents",
+    "high_risk.significant_design_change", "retention.log_retention_months",
 }  # fmt: skip
 
 

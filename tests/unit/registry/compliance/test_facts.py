@@ -112,7 +112,7 @@ def test_no_field_that_a_person_fills_and_that_decides_or_signs_is_a_fact():
 def test_a_person_who_is_named_in_facts_asserts_and_signs_nothing():
     record = a_modification_record(facts={"asserted_by": "A. Smith, approver", "use": {"intended": "sums of pupils"}})
     assert record.use.intended.asserted_by == "A. Smith, approver"
-    assert not record.approvals.known
+    assert "approvals" not in record.to_json()
     assert record.evaluation.signed_by.value == [{"key": "lab-1"}], "the key that signs, whoever the facts name"
 
 
@@ -616,12 +616,12 @@ def test_a_declared_value_of_the_wrong_form_is_found_in_a_record_that_nobody_che
     record = a_modification_record()
     gpai = record.gpai.revised(placing_date=declared("tomorrow", by="x", at=NOW))
     ratio = record.gpai.revised(ratio=declared(0.1, by="x", at=NOW))
-    approved = record.revised(approvals=declared(["yes"], by="x", at=NOW))
+    decided = record.high_risk.revised(article25_case=declared("none", by="x", at=NOW))
     assert list(problems_of_declared("modification", record.to_json())) == []
     for changed, reference in (
         (record.revised(gpai=gpai), "fact-malformed"),
         (record.revised(gpai=ratio), "fact-not-declarable"),
-        (approved, "fact-needs-signature"),
+        (record.revised(high_risk=decided), "fact-needs-signature"),
     ):
         (problem,) = problems_of_declared("modification", changed.to_json())
         assert problem.reference == reference

@@ -8,9 +8,8 @@ import re
 
 import pytest
 
-from peft_registry.registry.compliance.completeness import completeness
+from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.compliance.recorded_run import TrainedRun
-from peft_registry.schemas.modification import ASKED
 from peft_registry.schemas.values import derived, imported, measured
 from tests.builders.mirror import a_projection
 from tests.builders.provider import (
@@ -25,7 +24,6 @@ from tests.builders.provider import (
     every_kind_of_record,
     page,
     refused,
-    required,
     said,
 )
 from tests.builders.records import (
@@ -45,14 +43,13 @@ def test_a_lora_is_not_called_a_substantial_modification():
     """Not even one over a third of its base: that is said of systems, and by a person."""
     record = a_record()
     assert record.gpai.verdict.value == "provider_modified"
-    assert record.high_risk.substantial == ASKED
-    assert "high_risk.substantial" not in required(record)
     projection = a_projection()
     for text in (page(a_view(record)), a_card(record), projection.version.description, str(projection.version.tags)):
         assert "substantial" not in text.lower()
     in_a_system = a_record(facts={"high_risk": {"classification_after": "annex_iii_4"}})
-    (gap,) = [gap for gap in completeness(in_a_system).open if gap.field == "high_risk.substantial"]
-    assert (gap.owner, gap.answers) == ("legal", "Art. 3(23)")
+    assert "high_risk.substantial" not in {leaf.path for leaf in leaves(in_a_system)}, (
+        "a person decides it, by a signed decision"
+    )
     (problem,) = refused({"high_risk": {"substantial": "yes"}})
     assert problem.startswith("fact-needs-signature")
 

@@ -478,8 +478,7 @@ def test_the_audit_trail_is_not_labelled_art_12_logging():
     article_12 = re.compile(r"Arts?\. (?:[\w()]+, )*12\b")
     citing = {rule.path for rule in RULES.fields if article_12.search(rule.answers)}
     assert citing == {"high_risk.effect_on.article_12"}, "the effect on the logs of the deployed system"
-    assert BY_PATH["lifecycle"].answers == "Art. 20; Annex IV 6, 9"
-    for path in ("security.transparency_log", "lifecycle", "record_created_at"):
+    for path in ("security.transparency_log", "record_created_at"):
         for form in forms().forms:
             assert not [row for row in form.rows if path in row.fields and "12" in row.row]
     record = a_record(facts={"high_risk": {"classification_after": "annex_iii_4"}})

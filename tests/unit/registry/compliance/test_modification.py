@@ -15,7 +15,7 @@ from peft_registry.registry.compliance.modification import ChangeFigures
 from peft_registry.registry.compliance.recorded_result import Signing
 from peft_registry.registry.compliance.stated import FactMalformed, FactNotDeclarable
 from peft_registry.registry.reports.text import value_text
-from peft_registry.schemas.codes import says
+from peft_registry.schemas.codes import code, says
 from peft_registry.schemas.modification import DeclaredPower
 from peft_registry.schemas.values import declared, derived, imported, measured, unknown
 from tests.builders.records import (
@@ -126,7 +126,8 @@ def test_the_share_that_changed_is_of_the_bases_parameters():
 
 
 def test_a_norm_that_there_cannot_be_says_why():
-    change = a_modification_record(change=ChangeFigures(norm_unknown="there is none: a prompt")).change
+    why = code("no_norm", because="a prompt")
+    change = a_modification_record(change=ChangeFigures(norm_unknown=why)).change
     assert (str(change.rel_norm_global.reason), str(change.modules.reason)) == ("there is none: a prompt",) * 2
 
 

@@ -1,12 +1,13 @@
 """The schema of the modification record and the data that describes its fields say the same."""
 
+import ast
 import re
 
 import pytest
 
 from peft_registry.registry.compliance.fields import field_rules, leaves, schema_paths
 from peft_registry.registry.compliance.fields_page import fields_page
-from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.modification import UNTIL_SECOND_FORM, ModificationRecord
 from tests.builders.records import NOW, a_modification_record
 from tests.processes.interpreter import ROOT
 
@@ -16,6 +17,39 @@ REFERENCE = re.compile(r"Arts?\. |Annex |Recital |GL |MDF|PST|CoP|NIST")
 
 def test_every_field_of_the_schema_has_one_rule_and_every_rule_one_field():
     assert sorted(schema_paths()) == sorted(rule.path for rule in RULES.fields)
+
+
+# a condition and a gate read them, and a person decides them; the record takes up no signed decision yet
+DECIDED_BY_NOBODY_YET = {"high_risk.article25_case", "high_risk.art5_screen"}
+
+
+def test_each_field_of_a_new_record_is_filled_by_this_tool_or_asked_of_a_person():
+    """Else it is open for ever, and a record is never complete."""
+    written: set[str] = set()
+    for file in (ROOT / "registry" / "compliance").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg is not None:
+                written.add(node.arg)
+            elif isinstance(node, ast.Dict):
+                written |= {
+                    key.value for key in node.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)
+                }
+            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
+                key = node.targets[0].slice
+                written |= {key.value} if isinstance(key, ast.Constant) and isinstance(key.value, str) else set()
+    left = {
+        rule.path
+        for rule in RULES.fields
+        if rule.until is None and not rule.takes_facts and rule.path.rpartition(".")[2] not in written
+    }
+    assert left == DECIDED_BY_NOBODY_YET
+
+
+def test_what_newer_records_do_not_have_is_asked_of_nobody_and_named_by_its_last_form():
+    gone = {rule.path for rule in RULES.fields if rule.until is not None}
+    assert gone == UNTIL_SECOND_FORM
+    assert not [rule.path for rule in RULES.fields if rule.until is not None and rule.required_when]
+    assert {rule.answered_by for rule in RULES.fields} - {None} <= set(schema_paths()) - gone
 
 
 def test_no_path_is_described_twice():
