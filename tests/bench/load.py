@@ -287,7 +287,7 @@ class _Bulk:
             for statement in artifact.statements
         ]
         yield from said
-        digests = {statement.kind: statement.digest for statement in said}
+        digests = {signed.statement.kind: signed.digest for signed in said}
         trained = _Trained(f"{version.name}:{version.number}", subject, digests["provenance"], digests["modification"])
         self._newest[version.name] = (trained, *started_at)
         registration = RegistrationPredicate(
