@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
+from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.recorded_run import TrainedRun, data_sections
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
@@ -14,8 +16,11 @@ from peft_registry.schemas.values import Value
 _COUNTS = ("n_points", "n_tokens")
 _OF_THE_RUN = ("name", "digest", "splits", "epochs", *_COUNTS)
 
-# what people state of a file, and what is of the file itself
-STATED_OF_A_FILE = tuple(name for name in DataUsed.model_fields if name not in (*_OF_THE_RUN, "art4a"))
+
+@cache
+def stated_of_a_file() -> tuple[str, ...]:
+    """What people state of a file, and what is of the file itself, by the names in its section."""
+    return tuple(field_rules().inherited("data[]."))
 
 
 class Ancestor(Frozen):
@@ -104,5 +109,5 @@ def _with_stated(section: DataUsed, recorded: DataUsed | None) -> DataUsed:
         return section
     return section.revised(
         art4a=recorded.art4a,
-        **{name: getattr(recorded, name) for name in STATED_OF_A_FILE},
+        **{name: getattr(recorded, name) for name in stated_of_a_file()},
     )

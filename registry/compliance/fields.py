@@ -20,6 +20,7 @@ from peft_registry.schemas.modification import ModificationRecord, RecordSection
 from peft_registry.schemas.values import Timestamp, Value
 
 Owner = Literal[Area, "tool"]
+FromParents = Literal["same", "yes_if_any", "union"]
 _DAYS = ("date", "month", "months", "time")  # the types of forms that are days
 
 
@@ -29,7 +30,8 @@ class FieldRule(AnswerForm):
 
     `fill` says who can fill it: M measured by the tool, D derived, U from the base's provider, H a person. `act` names what
     states it where no fact can: somebody's signature, an entry of the log. `until` is the last form of the record that has it,
-    where that is not the newest, and `answered_by` the field that has the answer since.
+    where that is not the newest, and `answered_by` the field that has the answer since. `from_parents` is what the records of the
+    parents give: the `same` where all say the same, and else a question; `yes_if_any` says yes; the `union` of what they say.
     """
 
     path: str
@@ -39,6 +41,7 @@ class FieldRule(AnswerForm):
     owner: Owner
     fill: str
     answers: str
+    from_parents: FromParents | None = None
     until: Literal["2"] | None = None
     answered_by: str | None = None
 
@@ -216,6 +219,19 @@ class FieldRules(Frozen):
     def _by_path(self) -> Mapping[str, FieldRule]:
         """Made once: a record asks for it at every value."""
         return MappingProxyType({rule.path: rule for rule in self.fields})
+
+    def inherited(self, prefix: str) -> Mapping[str, FromParents]:
+        """The fields right below a prefix (`use.`, `data[].`) that the records of parents answer, and how, by their names there."""
+        return self._inherited.get(prefix, {})
+
+    @cached_property
+    def _inherited(self) -> Mapping[str, Mapping[str, FromParents]]:
+        by_prefix: dict[str, dict[str, FromParents]] = {}
+        for rule in self.fields:
+            if rule.from_parents is not None:
+                prefix, dot, name = rule.path.rpartition(".")
+                by_prefix.setdefault(f"{prefix}{dot}", {})[name] = rule.from_parents
+        return by_prefix
 
     def owners(self, rule: FieldRule, *, at: Timestamp | None) -> tuple[Owner, ...]:
         """Who could answer a field at a time: its first former owner whose day had not come, else its owner.

@@ -3,8 +3,11 @@
 from itertools import groupby
 
 from peft_registry.registry.compliance.fields import FieldRule, FieldRules
+from peft_registry.registry.compliance.form_rows import forms
 
 _FORMS = {"2": "first and second"}
+_FROM_PARENTS = {"same": "what all say", "yes_if_any": "yes of any", "union": "union"}
+_LETTERS = {"aio": "A", "nca": "N", "dp": "D"}
 _INTRODUCTION = """\
 # Modification record
 
@@ -54,7 +57,10 @@ def fields_page(rules: FieldRules) -> str:
     parts = [
         _INTRODUCTION,
         f"Rule set {rules.rule_set}, law as of {rules.law_as_of}. {rules.notice}\n\n",
-        "Fill: M measured by the tool, D derived, U from the provider of the base, H a person.\n\n",
+        "Fill: M measured by the tool, D derived, U from the provider of the base, H a person. From parents: what a merge, or a\n"
+        "run that continued from an adapter, has from the records of what it was made from; where they say different things there\n"
+        "is a question. To: who gets the field by the Model Documentation Form, A the AI Office, N a national authority, D a\n"
+        "downstream provider.\n\n",
         "## When a field is required\n\n| Word | Holds for |\n| --- | --- |\n",
         *(f"| `{name}` | {condition.means} |\n" for name, condition in rules.conditions.items()),
         "\n`a+b` means both; several words, any of them; none, never asked for. What a condition asks is not applicable once it\n"
@@ -66,8 +72,10 @@ def fields_page(rules: FieldRules) -> str:
         *(f"- **{source.short}** ({source.weight}): {source.title}\n" for source in rules.sources),
     ]
     for section, fields in groupby(rules.fields, key=_section):
-        parts.append(f"\n## {section}\n\n| Field | Content | Required when | Owner | Fill | Answers |\n")
-        parts.append("| --- | --- | --- | --- | --- | --- |\n")
+        parts.append(
+            f"\n## {section}\n\n| Field | Content | Required when | Owner | Fill | From parents | To | Answers |\n"
+        )
+        parts.append("| --- | --- | --- | --- | --- | --- | --- | --- |\n")
         parts += [_row(rule) for rule in fields]
     return "".join(parts)
 
@@ -105,7 +113,21 @@ def _row(rule: FieldRule) -> str:
         content += f"; records of the {_FORMS[rule.until]} form alone"
         content += f", since then `{rule.answered_by}`" if rule.answered_by else ""
     when = ", ".join(f"`{condition}`" for condition in rule.required_when) or "never"
-    return f"| `{rule.path}` | {content} | {when} | {rule.owner} | {rule.fill} | {rule.answers} |\n"
+    parents = _FROM_PARENTS[rule.from_parents] if rule.from_parents else ""
+    cells = (f"`{rule.path}`", content, when, rule.owner, rule.fill, parents, _recipients(rule.path), rule.answers)
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _recipients(path: str) -> str:
+    """Who gets the field by the Model Documentation Form: A the AI Office, N a national authority, D a downstream provider."""
+    who = {
+        recipient
+        for row in forms().named("mdf").rows
+        for named in (*row.fields, *row.beside)
+        if named == path or named.startswith(f"{path}.")
+        for recipient in row.recipients
+    }
+    return " ".join(letter for recipient, letter in _LETTERS.items() if recipient in who)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ says what. A version of which nothing is recorded is data that nobody knows, and
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from peft_registry.registry.compliance.ancestors import STATED_OF_A_FILE, Ancestor, StatedField
+from peft_registry.registry.compliance.ancestors import Ancestor, StatedField, stated_of_a_file
+from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.used_rows import (
     RunSelections,
     mixed_roles,
@@ -30,9 +31,6 @@ from peft_registry.schemas.modification import (
 )
 from peft_registry.schemas.values import Value, derived, measured, unknown
 
-# where one parent says no and another does not know, nobody knows; of every other field what one knows holds
-_YES_IF_ANY = ("personal_data", "special_categories")
-_PURPOSES = ("intended", "out_of_scope", "foreseeable_misuse", "acceptable_use_policy")
 _STRENGTH = ("measured", "derived", "imported", "declared", "not_applicable")
 _LONGEST_QUOTE = 120  # characters of a value in a reason
 
@@ -92,7 +90,7 @@ def inherited_purposes(ancestors: Iterable[Ancestor]) -> dict[str, Value]:
     if not parents:
         return {}
     fields = {}
-    for name in _PURPOSES:
+    for name in field_rules().inherited("use."):
         stated = [
             StatedField(parent, Use() if parent.record is None else parent.record.use, name) for parent in parents
         ]
@@ -186,7 +184,7 @@ def _combined(uses: Sequence[StatedField], answers: Sequence[StatedField]) -> Da
         n_tokens=_counted(uses, "n_tokens", "tokens"),
         epochs=_by_run(uses, "epochs", _summed),
         art4a=_art4a(uses, answers),
-        **{name: _field(name, uses, answers) for name in STATED_OF_A_FILE},
+        **{name: _field(name, uses, answers) for name in stated_of_a_file()},
     )
 
 
@@ -197,7 +195,7 @@ def _with_earlier_uses(
     if not earlier:
         return section
     combined = _combined([*earlier, StatedField(training, section)], _answers_of(ordered, str(section.digest.value)))
-    agreed = {name: getattr(section, name) for name in STATED_OF_A_FILE if _says_the_same(section, combined, name)}
+    agreed = {name: getattr(section, name) for name in stated_of_a_file() if _says_the_same(section, combined, name)}
     conditions = {
         name: getattr(section.art4a, name)
         for name in Article4a.model_fields
@@ -222,7 +220,9 @@ def _art4a(uses: Sequence[StatedField], answers: Sequence[StatedField]) -> Artic
 def _field(name: str, uses: Sequence[StatedField], answers: Sequence[StatedField]) -> Value:
     """What holds of a field of one file: what the runs say alike, else what a record that speaks of all of them answers."""
     stated = [use.field(name) for use in uses]
-    agreed = _agreed([value for value in stated if not _is_taken_over(value, uses)], yes_if_any=name in _YES_IF_ANY)
+    own = [value for value in stated if not _is_taken_over(value, uses)]
+    # where one parent says no and another does not know, nobody knows; of every other field what one knows holds
+    agreed = _agreed(own, yes_if_any=field_rules().inherited("data[].").get(name) == "yes_if_any")
     if agreed.settled:
         return agreed
     runs = {use.ancestor.manifest for use in uses}

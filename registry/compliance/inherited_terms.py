@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from peft_registry.registry.compliance.ancestors import Ancestor
-from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.fields import FromParents, field_rules
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import BaseUsed, ModificationRecord, UpstreamTerms
 from peft_registry.schemas.values import Value, derived, unknown
 
-_YES_IF_ANY = ("has_systemic_risk", "eu_exclusion")
 _FLAGS = "licence_flags"
 _NO_FLAG = "none"
-_BASE = "base[]."
+_BASE, _TERMS = "base[].", "upstream[]."
 
 
 def with_answered_terms(
@@ -36,11 +35,14 @@ def with_answered_terms(
         (ancestor for ancestor in ancestors if ancestor.is_parent),
         key=lambda parent: (parent.label, parent.manifest),
     )
-    paths = [path for path in field_rules().base_facts.values() if isinstance(path, str)]
-    names = [path.removeprefix(_BASE) for path in paths if path.startswith(_BASE)]
-    fields = {name: _combined(name, getattr(used, name), _answered(used, parents, name)) for name in names}
-    excluded = _combined("eu_exclusion", terms.eu_exclusion, _answered(used, parents, "eu_exclusion"))
-    return used.revised(**fields), terms.revised(eu_exclusion=excluded)
+    of_base, of_terms = (
+        {
+            name: _combined(how, getattr(section, name), _answered(used, parents, name))
+            for name, how in field_rules().inherited(prefix).items()
+        }
+        for prefix, section in ((_BASE, used), (_TERMS, terms))
+    )
+    return used.revised(**of_base), terms.revised(**of_terms)
 
 
 def of_the_base(stated: Value, of_base: Value) -> Value:
@@ -84,15 +86,15 @@ def _section(used: BaseUsed, parent: Ancestor, name: str) -> Document | None:
     return terms if terms is not None and terms.name.value == base.name.value else None
 
 
-def _combined(name: str, own: Value, answers: Sequence[_Answered]) -> Value:
+def _combined(how: FromParents, own: Value, answers: Sequence[_Answered]) -> Value:
     if not answers:
         return own
     stated = [*([own] if own.known else []), *(answer.value for answer in answers)]
     if len({_compared(value.value) for value in stated}) == 1:
         return own if own.known else _carried(answers)
-    if name == _FLAGS:
+    if how == "union":
         return _united(stated)
-    if name in _YES_IF_ANY and any(value.value == "yes" for value in stated):
+    if how == "yes_if_any" and any(value.value == "yes" for value in stated):
         if own.value == "yes":
             return own
         return _carried([answer for answer in answers if answer.value.value == "yes"])

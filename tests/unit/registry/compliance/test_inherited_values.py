@@ -4,13 +4,14 @@ import pytest
 
 from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.compliance.derivation import differences
-from peft_registry.registry.compliance.fields import leaves
+from peft_registry.registry.compliance.fields import field_rules, leaves
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
-from peft_registry.schemas.values import Value
+from peft_registry.schemas.values import Value, declared
 from tests.builders.records import (
+    NOW,
     a_data_identity,
     a_digest,
     a_merge_modification,
@@ -118,6 +119,28 @@ def test_what_is_not_applicable_of_each_parent_is_not_of_the_result_and_else_a_q
     assert not one.settled
     assert "the licence forbids to say" in str(one.reason)
     assert "sums" in str(one.reason)
+
+
+def of_parents_that_say(path: str, value: object) -> Value:
+    """What a merge has at a path where both of its parents state the same."""
+    said = {path: declared(value, by="alex", at=NOW)}
+    parents = [replaced(parent, record=with_values(parent.record, said)) for parent in PARENTS if parent.record]
+    return next(leaf.value for leaf in leaves(merged(*parents)) if leaf.path == path)
+
+
+def replaced(parent: Ancestor, **changes: object) -> Ancestor:
+    return Ancestor(**(dict(parent) | changes))
+
+
+@pytest.mark.parametrize("name", ["intended", "out_of_scope", "foreseeable_misuse", "acceptable_use_policy"])
+def test_a_purpose_that_the_table_gives_to_children_is_theirs(name: str) -> None:
+    assert field_rules().by_path()[f"use.{name}"].from_parents == "same"
+    assert of_parents_that_say(f"use.{name}", "as both say").value == "as both say"
+
+
+def test_what_the_table_gives_to_no_child_is_not_taken_over() -> None:
+    assert field_rules().by_path()["use.max_output"].from_parents is None
+    assert of_parents_that_say("use.max_output", 7).value != 7
 
 
 def test_evidence_that_nobody_logged_vouches_for_nothing() -> None:
