@@ -510,13 +510,6 @@ METHODS = (
     ),
     # --- each gets a file of its own where it is trained ---
     _loaded(
-        "LOHA",
-        "LoHa",
-        tuple(Tensor(f"hada_{name}") for name in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")),
-        _MODULES | {"r": "r", "alpha": "alpha", "rank_dropout": "rank_dropout", "module_dropout": "module_dropout"},
-        (*_LAYERS, "alpha_pattern", "exclude_modules", "init_weights", "rank_pattern", "use_effective_conv2d"),
-    ),
-    _loaded(
         "OFT",
         "OFT",
         (Tensor("oft_R.weight"), Tensor("oft_embedding_R.weight")),
