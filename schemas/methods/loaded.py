@@ -510,25 +510,6 @@ METHODS = (
     ),
     # --- each gets a file of its own where it is trained ---
     _loaded(
-        "OFT",
-        "OFT",
-        (Tensor("oft_R.weight"), Tensor("oft_embedding_R.weight")),
-        _MODULES | {"oft_block_size": "block_size", "r": "blocks", "module_dropout": "dropout", "bias": "bias"},
-        (
-            *_LAYERS,
-            *(
-                "block_share",
-                "coft",
-                "eps",
-                "exclude_modules",
-                "fan_in_fan_out",
-                "init_weights",
-                "num_cayley_neumann_terms",
-            ),
-            "use_cayley_neumann",
-        ),
-    ),
-    _loaded(
         "VERA",
         "VeRA",
         (

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoHaConfig, TaskType, get_peft_model
+from peft import LoHaConfig, OFTConfig, TaskType, get_peft_model
 
 from peft_registry.schemas.methods import METHODS
 from peft_registry.trainer.machine.seeding import seed_of
 from peft_registry.trainer.methods import implementation
+from peft_registry.trainer.methods.peft_adapter import SettingReplaced
 from peft_registry.trainer.methods.peft_io import BaseNotAdaptable, adapter_state
 from peft_registry.trainer.methods.targets import TargetsNotFound, TiedTarget, all_linear
 from tests.builders.training import VOCABULARY, a_model, a_training_file
@@ -18,9 +19,11 @@ NAMES = tuple(name for name, method in METHODS.items() if method.module == "peft
 OF_LLAMA = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
 # the same in peft's own words
 PEFTS = {
+    "oft": lambda: OFTConfig(oft_block_size=8, target_modules=OF_LLAMA, task_type=TaskType.CAUSAL_LM),
     "loha": lambda: LoHaConfig(r=4, alpha=2, target_modules=OF_LLAMA, task_type=TaskType.CAUSAL_LM),
 }
 OURS: dict[str, dict[str, Any]] = {
+    "oft": {"oft__block_size": 8},
     "loha": {"loha__r": 4, "loha__alpha": 2.0},
 }
 
@@ -87,6 +90,15 @@ def test_loha_adds_an_elementwise_product():
     assert not torch.allclose(adapted, weight, atol=1e-4)
 
 
+def test_oft_rotates_what_a_layer_reads():
+    """W' = W·R: the products of W' with itself are those of W, up to the five terms that stand for an inverse."""
+    adapted, weight, _ = change_in("oft")
+    rotation = torch.linalg.lstsq(weight.double(), adapted.double()).solution  # (inputs, inputs), of the least norm
+    assert torch.allclose(weight.double() @ rotation, adapted.double(), atol=1e-5)
+    assert torch.allclose(adapted @ adapted.T, weight @ weight.T, atol=2e-2 * float((weight @ weight.T).abs().max()))
+    assert not torch.allclose(adapted, weight, atol=1e-2)
+
+
 def test_all_linear_is_what_peft_means_by_it_on_a_llama():
     theirs = get_peft_model(a_model(), LoHaConfig(r=2, target_modules="all-linear", task_type=TaskType.CAUSAL_LM))
     ours = prepared("loha", loha__r=2)
@@ -107,6 +119,13 @@ def test_all_linear_leaves_out_routers_and_the_head_also_where_their_names_are_t
     model.model.layers[1].gate = torch.nn.Linear(32, 32)
     assert "model.layers.1.gate" in all_linear(model)
     assert "gate" not in all_linear(model)
+
+
+def test_a_setting_that_peft_would_replace_is_refused():
+    with pytest.raises(SettingReplaced) as caught:
+        prepared("oft", oft__block_size=7)
+    assert "oft.block_size 7 does not fit the layer" in caught.value.what
+    assert "peft would take 8 there" in caught.value.why
 
 
 @pytest.mark.parametrize("name", NAMES)
