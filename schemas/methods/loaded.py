@@ -508,19 +508,6 @@ METHODS = (
             *("random_loc_seed", "use_idwt", "wavelet_family"),
         ),
     ),
-    # --- each gets a file of its own where it is trained ---
-    _loaded(
-        "VERA",
-        "VeRA",
-        (
-            Tensor("vera_lambda_b", axis=0, neutral=0.0),
-            Tensor("vera_lambda_d", stays=True),
-            Tensor("vera_A", is_shared=True, stays=True),
-            Tensor("vera_B", is_shared=True, stays=True),
-        ),
-        _MODULES | {"r": "r", "vera_dropout": "dropout", "d_initial": "d_initial", "bias": "bias"},
-        (*_LAYERS, "fan_in_fan_out", "init_weights", "projection_prng_key", "save_projection"),
-    ),
 )
 
 # types of peft that are not imported, and why

@@ -137,7 +137,7 @@ def neutral_of(name: str, tensor: torch.Tensor, base: Any) -> torch.Tensor | Non
         return torch.ones_like(tensor)
     if plain in dict(base.named_parameters()):
         return base.get_parameter(plain).detach()
-    at_zero = ("lora_", "bottleneck_up", "oft_R", "hada_")
+    at_zero = ("lora_", "bottleneck_up", "vera_lambda", "oft_R", "hada_")
     return torch.zeros_like(tensor) if any(mark in name for mark in at_zero) else None
 
 

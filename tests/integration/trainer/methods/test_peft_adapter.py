@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoHaConfig, OFTConfig, TaskType, get_peft_model
+from peft import LoHaConfig, OFTConfig, TaskType, VeraConfig, get_peft_model
 
 from peft_registry.schemas.methods import METHODS
 from peft_registry.trainer.machine.seeding import seed_of
@@ -19,10 +19,12 @@ NAMES = tuple(name for name, method in METHODS.items() if method.module == "peft
 OF_LLAMA = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
 # the same in peft's own words
 PEFTS = {
+    "vera": lambda: VeraConfig(r=4, d_initial=0.2, target_modules=OF_LLAMA, task_type=TaskType.CAUSAL_LM),
     "oft": lambda: OFTConfig(oft_block_size=8, target_modules=OF_LLAMA, task_type=TaskType.CAUSAL_LM),
     "loha": lambda: LoHaConfig(r=4, alpha=2, target_modules=OF_LLAMA, task_type=TaskType.CAUSAL_LM),
 }
 OURS: dict[str, dict[str, Any]] = {
+    "vera": {"vera__r": 4, "vera__d_initial": 0.2},
     "oft": {"oft__block_size": 8},
     "loha": {"loha__r": 4, "loha__alpha": 2.0},
 }
@@ -80,6 +82,16 @@ def change_in(name: str) -> tuple[torch.Tensor, torch.Tensor, Any]:
     weight = layer.get_base_layer().weight.detach()
     with torch.no_grad():
         return layer(torch.eye(weight.shape[1])).T, weight, layer
+
+
+def test_vera_scales_a_random_product_that_all_layers_share():
+    adapted, weight, layer = change_in("vera")
+    rows, columns = weight.shape
+    a, b = layer.vera_A["default"][:, :columns], layer.vera_B["default"][:rows, :]
+    scale_b, scale_d = layer.vera_lambda_b["default"].detach(), layer.vera_lambda_d["default"].detach()
+    expected = weight + scale_b[:, None] * b @ (scale_d[:, None] * a)
+    assert torch.allclose(adapted, expected, atol=1e-5)
+    assert not torch.allclose(adapted, weight, atol=1e-3)
 
 
 def test_loha_adds_an_elementwise_product():

@@ -56,6 +56,7 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "prompt on 4 bits": ("prompt_tuning", ("quantization={type: nf4}", "prompt_tuning.seeds=1")),
     "bottleneck on 4 bits": ("bottleneck", ("quantization={type: nf4}",)),
     "lora_pro on 4 bits": ("lora_pro", ("quantization={type: nf4}",)),
+    "vera on 4 bits": ("vera", ("quantization={type: nf4}",)),
     "oft on 4 bits": ("oft", ("quantization={type: nf4}",)),
 }  # fmt: skip
 # what `make test` leaves out: the same paths in other combinations
@@ -67,6 +68,7 @@ MORE = (
     "prompt on 4 bits",
     "bottleneck on 4 bits",
     "lora_pro on 4 bits",
+    "vera on 4 bits",
     "oft on 4 bits",
 )
 MARKED = [pytest.param(case, marks=pytest.mark.full) if case in MORE else case for case in CASES]

@@ -160,6 +160,7 @@ def test_a_whole_model_is_registered_as_one_and_is_compared_with_its_base(
 @pytest.mark.parametrize(
     ("kind", "changes", "said"),
     [
+        ("VERA", {"r": 8}, {"r": 8, "d_initial": 0.1, "dropout": 0.0, "bias": "none"}),
         ("OFT", {"oft_block_size": 8}, {"block_size": 8, "blocks": 0, "dropout": 0.0, "bias": "none"}),
         ("LOHA", {"r": 4, "alpha": 2}, {"r": 4, "alpha": 2, "module_dropout": 0.0, "rank_dropout": 0.0}),
     ],
