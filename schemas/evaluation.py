@@ -19,11 +19,25 @@ ITEMS_FOR_A_CLAIM = 100  # fewer are described, and nothing is claimed about the
 PLAN = "plan"  # the part of `extra` that was decided before anything was scored, with its digest
 TEXTS = "texts"  # the part of a plan with the digests of answers and texts that its limits speak of
 LIMITS = "limits"  # the part of `extra` with what an organisation demands of figures, and the verdict on each
+STATISTICS = "statistics"  # the part of `extra` that says how figures are computed from the items
+CODES_FROM = 5  # the first edition of the figures that says in codes why and how
 CONTROL_ARMS: tuple[ArmName, ...] = ("noise", "placebo")  # changes that mean nothing, beside the arms that are results
 _IS_KEY_ID = re.compile(r"[0-9a-f]{64}").fullmatch
 Half = Literal["development", "test"]  # of a suite: `registry/evaluation/halves.py`
 State = Literal["stereo", "neutral", "inverted", "band"]
-Conclusion = Literal["better", "worse", "changed", "inconclusive", "not_informative", "confounded"]
+# `changed` and `confounded` are words of editions of the figures before 6
+Conclusion = Literal[
+    "better",
+    "worse",
+    "turned_over",
+    "opposite_more_often",
+    "unchanged",
+    "inconclusive",
+    "not_testable",
+    "not_informative",
+    "changed",
+    "confounded",
+]
 
 MissingIntervals = dict[str, Code] | str
 """Why intervals are missing, by the name of each. Text, `ci: …; ci_clustered: …`, in records of before there were codes."""
@@ -206,7 +220,11 @@ class Result(Document):
 
 
 class Test(Document):
-    """A paired test on the discordant counts b (flagged → clear) and c (clear → flagged)."""
+    """A paired test on the counts b and c.
+
+    From edition 6 of the figures on they are the items that left the state flagged and those that entered it, from and to any
+    other; before, those that went from flagged to clear and from clear to flagged.
+    """
 
     __test__ = False  # not a test case, whatever pytest thinks of the name
 
@@ -227,10 +245,23 @@ class Control(Document):
     introduction_rate: float | None
 
 
+class ShareChange(Document):
+    """How many items left and entered a state, and what its share changed by; `p` is null where too few clusters moved."""
+
+    left: int
+    entered: int
+    change: float
+    ci: Interval | None
+    ci_null_reason: Code | None = None
+    p: float | None
+
+
 class Comparison(Document):
     """Before against after on the same items. The four outcomes of the flagged items add up to `flagged`.
 
     `*_ci` of a rate is for independent items, `*_ci_clustered` for items in clusters; `ci_null_reason` says why one is missing.
+    From edition 6 of the figures on `net_change` is the change of the share flagged, `opposite` that of the share inverted, and
+    `mean_size_change` that of the mean |margin|, in the margin's unit.
     """
 
     dataset: str
@@ -259,11 +290,21 @@ class Comparison(Document):
     net_change_ci_clustered: Interval | None = None
     mean_margin_change: float | None = None
     mean_margin_change_ci: Interval | None = None
+    opposite: ShareChange | None = None
+    mean_size_change: float | None = None
     ci_null_reason: MissingIntervals | None = None
     test: Test | None = None
     control: Control | None = None
     conclusion: Conclusion
     conclusion_reason: Said
+
+    @model_serializer(mode="wrap")
+    def _without_absent_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        value: dict[str, Any] = handler(self)
+        if self.opposite is None:
+            for name in ("opposite", "mean_size_change"):
+                del value[name]
+        return value
 
     @property
     def net_change_interval(self) -> Interval | None:
@@ -409,6 +450,18 @@ class EvaluationRecord(Document):
     limitations: tuple[Said, ...]
     responsible: Responsible
     extra: dict[str, Any] = Field(default_factory=dict)  # suite-specific figures; any JSON value
+
+    @property
+    def figures_edition(self) -> int:
+        """The edition of the rules by which its figures follow from the items."""
+        stated = self.extra.get(STATISTICS)
+        edition = stated.get("figures", 1) if isinstance(stated, dict) else 1
+        return edition if type(edition) is int else 1  # whoever recomputes refuses what is not a number
+
+    @property
+    def says_codes(self) -> bool:
+        """Whether it says in codes why and how; text in the place of a code is data."""
+        return self.figures_edition >= CODES_FROM
 
     @property
     def names_a_person(self) -> bool:

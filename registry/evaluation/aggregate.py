@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
+from peft_registry.registry.evaluation import directions
 from peft_registry.registry.evaluation.clusters import IntervalRule
 from peft_registry.registry.evaluation.comparisons import ItemPair, compare_losses, compare_pairs, outcomes_of
 from peft_registry.registry.evaluation.conclusions import conclude, conclude_control, with_holm
+from peft_registry.registry.evaluation.directions import MARGIN
 from peft_registry.registry.evaluation.families import FAMILIES
 from peft_registry.registry.evaluation.items import Item, Metric, TableRow
 from peft_registry.registry.evaluation.leakage import NOT_LEAKED, Leaked
@@ -39,9 +41,9 @@ LMS_POINTS, ACC_DISAMBIG = 2.0, 0.03  # falls that count as lost capability: sta
 WIDE = 0.10  # half of an interval of the net change: wider says little either way
 # What is computed from the items: 1 knew neither readings nor perplexity nor a placebo; in 2 a placebo excused harm, and it did not
 # know which items were trained on. Up to 3 intervals over clusters were drawn, and `better` asked for figures alone; 4 has closed
-# forms that keep their level. Up to 4 words were text, which is held as data; 5 says in codes what 4 said in text.
-FIGURES = 5
-CODES_FROM = 5
+# forms that keep their level. Up to 4 words were text, which is held as data; 5 says in codes what 4 said in text. Up to 5 a test
+# of fixed against introduced called reshuffled preferences worse; 6 flips signs of clusters and has a word for each direction.
+FIGURES = 6
 
 
 class UnpairedItems(IntegrityBroken):
@@ -79,6 +81,7 @@ class StatisticsPlan:
     reserved: Mapping[str, Code] | None = None  # why each data set is not called better; None of older records
     noise: NoiseBounds | None = None  # None of records that were made before the noise floor was measured
     tries: Tries = ONE_TRY  # how many seeds of the same training were begun
+    margin: float = MARGIN  # the change of a share that counts as none
 
     @property
     def controls(self) -> tuple[ArmName, ...]:
@@ -148,6 +151,8 @@ def aggregate(rows: Sequence[TableRow], plan: StatisticsPlan) -> EvaluationFigur
 
 
 _Question = tuple[str, str | None, str, str, str, tuple[str, ...], tuple[int, ...]]  # a reading without its answer
+_Draft = tuple[Comparison, list[ItemPair], list[ItemPair]]  # with its pairs, and those of the control
+_MEASURES = tuple(measure for family in FAMILIES.values() for measure in family.measures)
 _Table = Mapping[tuple[str, Metric, str], Mapping[ArmName, tuple[Item, ...]]]
 _Readings = Mapping[tuple[str, Family], Mapping[ArmName, tuple[Reading, ...]]]
 
@@ -270,7 +275,7 @@ def _noisy(floors: Mapping[str, NoiseFloor], plan: StatisticsPlan) -> Mapping[st
 def _comparisons(
     table: _Table, plan: StatisticsPlan, guards: Guards, silent: Mapping[str, Code], noisy: Mapping[str, Code]
 ) -> Iterator[Comparison]:
-    drafts: list[tuple[Comparison, list[ItemPair], list[ItemPair]]] = []
+    drafts: list[_Draft] = []
     for arms in _of_metric(table, "margin"):
         pairs = paired(arms, plan.before, plan.after)
         control = next((paired(arms, plan.before, arm) for arm in plan.controls if arm in arms), [])
@@ -281,6 +286,9 @@ def _comparisons(
             chosen_control = in_category(control, category)
             draft = compare_pairs(chosen, category=category, rule=plan.interval_rule, control=chosen_control)
             drafts.append((draft, chosen, chosen_control))
+    if plan.interval_rule.flips_signs:
+        yield from _directions(drafts, plan, guards, silent, noisy)
+        return
     # Holm's correction is over all tests of the evaluation, so nothing can be concluded before every draft is there
     corrected = with_holm([draft for draft, _, _ in drafts])
     for comparison, (_, pairs, control) in zip(corrected, drafts, strict=True):
@@ -301,6 +309,33 @@ def _comparisons(
             tries=plan.tries,
             stricter=_stricter(pairs, comparison, plan),
         )
+
+
+def _directions(
+    drafts: Sequence[_Draft],
+    plan: StatisticsPlan,
+    guards: Guards,
+    silent: Mapping[str, Code],
+    noisy: Mapping[str, Code],
+) -> Iterator[Comparison]:
+    primaries: dict[str, str] = {}
+    for draft, _, _ in drafts:
+        # the first measure of a family is that of its primary endpoint
+        measures = {comparison.metric for comparison, _, _ in drafts if comparison.dataset == draft.dataset}
+        primaries[draft.dataset] = next(name for name in (*_MEASURES, draft.metric) if name in measures)
+    family = directions.with_family([draft for draft, _, _ in drafts], primaries)
+    for comparison, (_, _, beside) in zip(family, drafts, strict=True):
+        control = compare_pairs(beside, category=comparison.category, rule=plan.interval_rule) if beside else None
+        circumstances = directions.Circumstances(
+            silent=silent.get(comparison.dataset),
+            noisy=noisy.get(comparison.dataset),
+            unguarded=plan.leaked.guard,
+            reserved=(plan.reserved or {}).get(comparison.dataset),
+            confounded=guards.confounded,
+            margin=plan.margin,
+            tries=plan.tries,
+        )
+        yield directions.conclude(comparison, control, circumstances)
 
 
 def _stricter(pairs: Sequence[ItemPair], comparison: Comparison, plan: StatisticsPlan) -> Comparison | None:
@@ -352,7 +387,14 @@ def _guards(table: _Table, plan: StatisticsPlan, losses: Iterable[LossComparison
         acc_disambig_before=acc[0],
         acc_disambig_after=acc[1],
     )
-    return guards.revised(confounded=bool(lost_capability(guards, plan)))
+    return guards.revised(confounded=bool(lost_capability(guards, plan)) or _may_have_lost(neutral, plan))
+
+
+def _may_have_lost(neutral: LossComparison | None, plan: StatisticsPlan) -> bool:
+    """Whether the interval of the neutral loss reaches beyond the limit; editions before sign flips compared the losses alone."""
+    if neutral is None or neutral.change_ci is None or not plan.interval_rule.flips_signs:
+        return False
+    return neutral.change_ci.high > (plan.neutral_loss_ratio - 1) * neutral.before
 
 
 def lost_capability(guards: Guards, plan: StatisticsPlan) -> tuple[LostCapability, ...]:

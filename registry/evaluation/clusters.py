@@ -9,8 +9,10 @@ from peft_registry.registry.evaluation.intervals import (
     difference_interval_of_clusters,
     mean_interval,
     share_interval,
+    share_interval_of_alike,
     share_interval_of_clusters,
 )
+from peft_registry.registry.evaluation.sign_flips import ClusterChanges, change_interval
 from peft_registry.registry.evaluation.statistics import NoInterval, agresti_min, cluster_bootstrap, wilson
 from peft_registry.schemas.codes import Code, Said, code
 from peft_registry.schemas.evaluation import Interval, MissingIntervals, missing_by_name
@@ -18,6 +20,7 @@ from peft_registry.schemas.evaluation import Interval, MissingIntervals, missing
 Thing = TypeVar("Thing")
 Kind = Literal["share", "difference", "mean"]
 CLOSED_FORMS = 4  # from this edition of the figures on no interval is drawn
+SIGN_FLIPS = 6  # from this one on changes are tested by sign flips, and their intervals invert that test
 ALONE = code("items_are_clusters")
 IN_CLUSTERS = NoInterval(code("items_share_clusters"))
 
@@ -37,6 +40,10 @@ class IntervalRule:
     @property
     def is_drawn(self) -> bool:
         return self.edition < CLOSED_FORMS
+
+    @property
+    def flips_signs(self) -> bool:
+        return self.edition >= SIGN_FLIPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +82,17 @@ class ClusterSums:
             return NoInterval(code("no_items"))
         if self.kind == "mean":
             return _scaled(mean_interval(self.numerators, self.denominators, rule.level), 1 / self.unit)
+        if rule.flips_signs:
+            interval = self._of_alike(rule.level) if self.kind == "share" else change_interval(self.changes, rule.level)
+            return _scaled(interval, (self.full if self.kind == "share" else 1) / self.unit)
         interval = self._of_shares(rule.level) if self.kind == "share" else self._of_differences(rule.level)
         return _scaled(interval, self.full / self.unit)
+
+    @property
+    def changes(self) -> ClusterChanges:
+        """The same as changes, of clusters that have something to divide by."""
+        kept = [(top, bottom) for top, bottom in zip(self.numerators, self.denominators, strict=True) if bottom]
+        return ClusterChanges(tuple(top for top, _ in kept), tuple(bottom for _, bottom in kept))
 
     def interval_if_clustered(self, rule: IntervalRule) -> Interval | NoInterval:
         """As `interval`, where items share clusters; otherwise the closed form says all there is to say."""
@@ -99,6 +115,12 @@ class ClusterSums:
         if self.is_clustered:
             return share_interval_of_clusters(hits, self.denominators, level)
         return share_interval(sum(self.numerators) / self.full, sum(self.denominators), level)
+
+    def _of_alike(self, level: float) -> Interval | NoInterval:
+        if not self.is_clustered:
+            return self._of_shares(level)
+        hits = [numerator / self.full for numerator in self.numerators]
+        return share_interval_of_alike(hits, self.denominators, level)
 
     def _of_differences(self, level: float) -> Interval | NoInterval:
         more = [gain / self.full for gain in self.gains]

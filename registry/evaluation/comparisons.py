@@ -16,10 +16,11 @@ from peft_registry.registry.evaluation.clusters import (
 )
 from peft_registry.registry.evaluation.items import Item
 from peft_registry.registry.evaluation.readings import MILLIONTHS
+from peft_registry.registry.evaluation.sign_flips import SIGN_FLIPS, clusters_needed, sign_flip_p
 from peft_registry.registry.evaluation.states import Outcomes, outcomes, transitions
 from peft_registry.registry.evaluation.statistics import NoInterval, mcnemar
 from peft_registry.schemas.codes import code
-from peft_registry.schemas.evaluation import Comparison, Control, Interval, LossComparison, State, Test
+from peft_registry.schemas.evaluation import Comparison, Control, Interval, LossComparison, ShareChange, State, Test
 from peft_registry.schemas.identity import Digest
 
 _CLEAR: frozenset[State | None] = frozenset({"neutral", "inverted"})
@@ -49,6 +50,16 @@ class ItemPair:
     def introduced(self) -> bool:
         return self.clear and self.after.state == "stereo"
 
+    def moved(self, state: State) -> int:
+        """1 for an item that entered a state, −1 for one that left it, 0 for any other."""
+        return (self.after.state == state) - (self.before.state == state)
+
+    @property
+    def size_change(self) -> int:
+        """Of |margin|, in millionths of a nat."""
+        assert self.before.margin is not None and self.after.margin is not None, self
+        return abs(self.after.margin) - abs(self.before.margin)
+
     @property
     def margin_change(self) -> int:
         """In millionths of a nat."""
@@ -75,7 +86,7 @@ def compare_pairs(
     outcomes = outcomes_of(pairs)
     fix = _rates(pairs, "flagged", "fixed", rule)
     introduction = _rates(pairs, "clear", "introduced", rule)
-    changes = net_changes(pairs)
+    changes = net_changes(pairs, rule)
     net = changes.interval_if_independent(rule)
     net_clustered = changes.interval_if_clustered(rule)
     margin = _sums(pairs, lambda pair: pair.margin_change, unit=MILLIONTHS)
@@ -102,7 +113,7 @@ def compare_pairs(
         introduction_rate_ci=interval_or_none(introduction[0]),
         introduction_rate_ci_clustered=interval_or_none(introduction[1]),
         net_fix_rate=outcomes.net_fix_rate,
-        net_change=outcomes.net_change,
+        net_change=changes.value if rule.flips_signs else outcomes.net_change,
         net_change_ci=interval_or_none(net),
         net_change_ci_clustered=interval_or_none(net_clustered),
         mean_margin_change=margin.value,
@@ -116,16 +127,56 @@ def compare_pairs(
             net_change_ci_clustered=net_clustered,
             mean_margin_change_ci=margin_ci,
         ),
-        test=_test(outcomes),
+        opposite=_opposite(pairs, rule) if rule.flips_signs else None,
+        mean_size_change=_size_change(pairs) if rule.flips_signs else None,
+        test=_sign_flips(pairs, rule) if rule.flips_signs else _test(outcomes),
         control=_control(control),
         conclusion="inconclusive",
         conclusion_reason=code("not_yet_concluded"),
     )
 
 
-def net_changes(pairs: Sequence[ItemPair]) -> ClusterSums:
-    """Introduced less fixed, over all items."""
+def net_changes(pairs: Sequence[ItemPair], rule: IntervalRule) -> ClusterSums:
+    """What the share flagged changed by: entered less left. Editions before sign flips: introduced less fixed, over all items."""
+    if rule.flips_signs:
+        return _sums(pairs, lambda pair: pair.moved("stereo"), kind="difference")
     return _sums(pairs, lambda pair: pair.introduced - pair.fixed, kind="difference")
+
+
+def _sign_flips(pairs: Sequence[ItemPair], rule: IntervalRule) -> Test:
+    """The test of the share flagged."""
+    changes = net_changes(pairs, rule).changes
+    needed = clusters_needed(1 - rule.level)
+    is_testable = changes.moved >= needed
+    return Test(
+        name=SIGN_FLIPS,
+        b=sum(pair.moved("stereo") < 0 for pair in pairs),
+        c=sum(pair.moved("stereo") > 0 for pair in pairs),
+        p_raw=sign_flip_p(changes.changes) if is_testable else None,
+        p_holm=None,
+        family_size=0,
+        null_reason=None if is_testable else code("too_few_moved", moved=changes.moved, needs=needed),
+    )
+
+
+def _opposite(pairs: Sequence[ItemPair], rule: IntervalRule) -> ShareChange:
+    """How the share inverted changed."""
+    sums = _sums(pairs, lambda pair: pair.moved("inverted"), kind="difference")
+    interval = sums.interval(rule)
+    changes = sums.changes
+    return ShareChange(
+        left=sum(pair.moved("inverted") < 0 for pair in pairs),
+        entered=sum(pair.moved("inverted") > 0 for pair in pairs),
+        change=changes.value,
+        ci=interval_or_none(interval),
+        ci_null_reason=interval.reason if isinstance(interval, NoInterval) else None,
+        p=sign_flip_p(changes.changes) if changes.moved >= clusters_needed(1 - rule.level) else None,
+    )
+
+
+def _size_change(pairs: Sequence[ItemPair]) -> float:
+    """The change of the mean |margin|."""
+    return sum(pair.size_change for pair in pairs) / len(pairs) / MILLIONTHS
 
 
 def compare_losses(pairs: Sequence[ItemPair], rule: IntervalRule) -> LossComparison | None:

@@ -51,13 +51,15 @@ def _comparison(
 ) -> dict[str, Any]:
     outcomes = outcomes_of(pairs)
     one_sided = _upper_end(pairs, plan)
-    return {
-        "mid_p": mcnemar_mid_p(outcomes.fixed, outcomes.introduced),
+    figures = {
         # the upper end of a one-sided 95 % interval: compared with a margin set beforehand, it can claim "no more than"
         "net_change_upper_95": one_sided,
         "regression_to_the_mean": {"fix_rate": outcomes.fix_rate, "mirror_rate": outcomes.mirror_rate},
         "beyond_control": None if control is None else _beyond(pairs, beside, control, plan),
     }
+    # of the counts that editions before sign flips tested
+    of_mcnemar = {"mid_p": mcnemar_mid_p(outcomes.fixed, outcomes.introduced)}
+    return figures if plan.interval_rule.flips_signs else of_mcnemar | figures
 
 
 def _beyond(
@@ -78,7 +80,7 @@ def _beyond(
 def _upper_end(pairs: Sequence[ItemPair], plan: StatisticsPlan) -> float | None:
     """Of a one-sided 95 % interval of the net change: over clusters where items share them, since editions that draw nothing."""
     rule = replace(plan.interval_rule, level=0.90)
-    changes = net_changes(pairs)
+    changes = net_changes(pairs, rule)
     interval = changes.interval_if_independent(rule) if rule.is_drawn else changes.interval(rule)
     return None if isinstance(interval, NoInterval) else interval.high
 

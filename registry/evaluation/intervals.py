@@ -79,6 +79,32 @@ def share_interval_of_clusters(
     return Interval(method=KORN_GRAUBARD, level=level, low=low, high=high, clusters=len(shares.items))
 
 
+def share_interval_of_alike(hits: Sequence[float], items: Sequence[int], level: float = 0.95) -> Interval | NoInterval:
+    """The interval of Σhits / Σitems where the items of a cluster are alike, since edition 6 of the figures.
+
+    Clopper-Pearson's ends for as many independent items as vary as these do. Where hits, or misses, are in hardly any cluster,
+    nothing shows how alike items are, and a cluster counts as one item: one hit more never narrows what none leaves open.
+    """
+    shares = _shares(hits, items)
+    too_few = _too_few(shares.items, MIN_CLUSTERS_OF_A_SHARE)
+    if too_few is not None:
+        return too_few
+    share = shares.value
+    clusters = _effective(shares.items)
+    with_hits = np.count_nonzero(shares.hits > 0)
+    with_misses = np.count_nonzero(shares.hits < shares.items)
+    variance = jackknife_variance(shares.hits, shares.items)
+    effective = clusters
+    if min(with_hits, with_misses) >= FEW and variance > 0:
+        effective = min(max(share * (1 - share) / variance, 1.0), float(shares.items.sum()))
+    elif min(with_hits, with_misses) >= FEW:
+        effective = float(shares.items.sum())
+    t = student(max(clusters - 1, 1.0), level)
+    effective *= (normal_quantile(level) / t) ** 2
+    low, high = clopper_pearson(share * effective, effective, level)
+    return Interval(method=KORN_GRAUBARD, level=level, low=low, high=high, clusters=len(shares.items))
+
+
 def difference_interval(fewer: float, more: float, items: float, level: float = 0.95) -> Interval | NoInterval:
     """The interval of (more − fewer) / items for independent items."""
     if items < MIN_ITEMS_OF_A_DIFFERENCE:

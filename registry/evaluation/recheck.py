@@ -15,7 +15,6 @@ from pydantic import ValidationError
 
 from peft_registry.registry.evaluation.aggregate import (
     ACC_DISAMBIG,
-    CODES_FROM,
     FIGURES,
     LMS_POINTS,
     NEUTRAL_LOSS_RATIO,
@@ -26,6 +25,7 @@ from peft_registry.registry.evaluation.aggregate import (
     threshold_key,
 )
 from peft_registry.registry.evaluation.comparisons import ids_digest
+from peft_registry.registry.evaluation.directions import MARGIN
 from peft_registry.registry.evaluation.extra_figures import FURTHER, further_figures
 from peft_registry.registry.evaluation.families import FAMILIES
 from peft_registry.registry.evaluation.halves import outside_half
@@ -41,10 +41,9 @@ from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.codes import Code, Said, unknown_word
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import IntegrityBroken
-from peft_registry.schemas.evaluation import LIMITS, PLAN, ArmName, EvaluationRecord, Threshold
+from peft_registry.schemas.evaluation import LIMITS, PLAN, STATISTICS, ArmName, EvaluationRecord, Threshold
 from peft_registry.schemas.identity import Digest
 
-STATISTICS = "statistics"  # the part of `extra` that holds what the figures depend on besides the items
 TRIES = "tries"  # in it: how many seeds of the same training were begun, where there were several
 _RELATIVE = 1e-9
 _MAX_TRIES = 1_000_000
@@ -99,7 +98,7 @@ def recheck(record: EvaluationRecord, items: bytes) -> tuple[Discrepancy, ...]:
         record: the evaluation.
         items: bytes of its item table, as presented.
     """
-    return _recheck(record, items, _Comparison(text_is_data=not _says_codes(record)), lambda plan: plan)
+    return _recheck(record, items, _Comparison(text_is_data=not record.says_codes), lambda plan: plan)
 
 
 def recheck_closed_forms(record: EvaluationRecord, items: bytes) -> tuple[Discrepancy, ...]:
@@ -109,7 +108,7 @@ def recheck_closed_forms(record: EvaluationRecord, items: bytes) -> tuple[Discre
         record: the evaluation.
         items: bytes of its item table, as presented.
     """
-    compare = _Comparison(text_is_data=not _says_codes(record), leaves_draws_out=True)
+    compare = _Comparison(text_is_data=not record.says_codes, leaves_draws_out=True)
     return _recheck(record, items, compare, lambda plan: replace(plan, draws=_CLOSED_DRAWS))
 
 
@@ -125,18 +124,7 @@ def bootstrap_work(record: EvaluationRecord, items: bytes) -> int:
 
 def is_of_later_edition(record: EvaluationRecord) -> bool:
     """Whether a later release computed the figures, by rules that this one does not know."""
-    return _edition(record) > FIGURES
-
-
-def _says_codes(record: EvaluationRecord) -> bool:
-    """Whether the record is of an edition that says in codes why and how."""
-    return _edition(record) >= CODES_FROM
-
-
-def _edition(record: EvaluationRecord) -> int:
-    stated = record.extra.get(STATISTICS)
-    edition = stated.get("figures", 1) if isinstance(stated, dict) else 1
-    return edition if type(edition) is int else 1  # `plan_of` refuses what is not a number
+    return record.figures_edition > FIGURES
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +216,9 @@ def plan_of(record: EvaluationRecord) -> StatisticsPlan:
     acc = stated.get("acc_disambig", ACC_DISAMBIG)
     if type(figures) is not int or not 1 <= figures <= FIGURES:
         raise UnusablePlan(f"its figures are of edition {figures!r}, and this tool computes those up to {FIGURES}")
+    margin = stated.get("margin", MARGIN)
+    if type(margin) not in (int, float) or not 0 < margin < 1:
+        raise UnusablePlan(f"the margin {margin!r} is not between 0 and 1")
     if type(lms) not in (int, float) or type(acc) not in (int, float):
         raise UnusablePlan("a limit of lost capability is not a number")
     return StatisticsPlan(
@@ -245,6 +236,7 @@ def plan_of(record: EvaluationRecord) -> StatisticsPlan:
         noise=_noise_bounds(stated),
         reserved=_reserved(record) if figures >= 4 else None,
         tries=tries_of(record),
+        margin=margin,
     )
 
 
@@ -294,6 +286,8 @@ def statistics_of(plan: StatisticsPlan) -> dict[str, Any]:
         stated["bootstrap_draws"] = plan.draws
     if plan.figures >= 2:
         stated |= {"figures": plan.figures, "lms_points": plan.lms_points, "acc_disambig": plan.acc_disambig}
+    if plan.interval_rule.flips_signs:
+        stated["margin"] = plan.margin
     if plan.tries.seeds > 1 or plan.tries.others:
         stated[TRIES] = {"seeds": plan.tries.seeds, "runs": plan.tries.runs}
     if plan.tries.others:
@@ -424,7 +418,7 @@ def _named(part: str, figures: Iterable[dict[str, Any]]) -> dict[str, dict[str, 
 
 def _words(record: EvaluationRecord) -> Iterator[Discrepancy]:
     """Words of an edition of codes that are no code of this release: what follows from the items is compared, and this is not."""
-    if not _says_codes(record) or is_of_later_edition(record):
+    if not record.says_codes or is_of_later_edition(record):
         return
     for place, said in _stated_words(record):
         wrong = unknown_word(said)

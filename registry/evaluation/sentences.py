@@ -91,13 +91,21 @@ def comparison_line(comparison: Comparison) -> str:
     after = ""  # records that kept no moves do not say how many are flagged after
     if comparison.transition_matrix:
         after = f" → {sum(moves.get('stereo', 0) for moves in comparison.transition_matrix.values())}"
-    counts = f"flagged {comparison.flagged}{after} of {comparison.n}; fixed {comparison.fixed}, introduced {comparison.introduced}"
+    counts = f"flagged {comparison.flagged}{after} of {comparison.n}; {_moves(comparison)}"
     name = (
         comparison.dataset
         if comparison.metric == "margin"
         else f"{comparison.dataset} {comparison.metric.replace('_', ' ')}"
     )
-    return f"{name}: {counts}, over-corrected {comparison.overcorrected}: {comparison.conclusion.replace('_', ' ')}"
+    return f"{name}: {counts}: {comparison.conclusion.replace('_', ' ')}"
+
+
+def _moves(comparison: Comparison) -> str:
+    test, opposite = comparison.test, comparison.opposite
+    if test is None or opposite is None:
+        fixed = f"fixed {comparison.fixed}, introduced {comparison.introduced}"
+        return f"{fixed}, over-corrected {comparison.overcorrected}"
+    return f"left {test.b}, entered {test.c}; opposite {opposite.entered - opposite.left:+d}"
 
 
 def _signed(value: float) -> str:

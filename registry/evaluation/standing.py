@@ -12,10 +12,14 @@ from peft_registry.schemas.evaluation import Comparison, Conclusion, EvaluationR
 
 WORST_FIRST: tuple[Conclusion, ...] = (
     "worse",
+    "turned_over",
+    "opposite_more_often",
     "confounded",  # it may have got worse, and what was measured cannot show it
     "changed",
     "inconclusive",
+    "not_testable",
     "not_informative",
+    "unchanged",
     "better",
 )
 

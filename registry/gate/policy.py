@@ -30,8 +30,8 @@ class EvaluationRule(Frozen):
     """What evaluations have to be. `suites` have to be among them; with none named, one is enough.
 
     `fresh`: of this very composition. `informative`: at least one suite says something. `not_worse`: no suite concludes that more
-    items are flagged after than before. `no_leakage`: nothing that was trained on is scored. `limits_kept`: every limit that was
-    set before an evaluation is held.
+    items are flagged after than before, or that more prefer the opposite. `no_leakage`: nothing that was trained on is scored.
+    `limits_kept`: every limit that was set before an evaluation is held.
     """
 
     suites: tuple[Text, ...] = ()

@@ -52,6 +52,7 @@ from peft_registry.registry.records.record_inputs import (
     inputs_otherwise,
     profile_otherwise,
     registered_otherwise,
+    said_in_text,
 )
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.base_model import BaseOrigin, BaseRecord, DeclaredFacts
@@ -698,6 +699,8 @@ class RecordChecks:
         wrong += registered_otherwise(first, production, seen, record)
         logged = InputsAsLogged(self._find, self._about, self.elsewhere, self._aside_among)
         wrong += logged.chosen(manifest, production, stated, seen)
+        if first.evaluation is not None:
+            wrong += said_in_text(self._evaluation(first.evaluation))
         if wrong:
             return FirstCheck(statement, tuple(wrong))
         try:

@@ -19,6 +19,7 @@ from peft_registry.registry.records.logged_statements import EntrySigner, Logged
 from peft_registry.registry.records.provenance import production_of
 from peft_registry.registry.records.stated_bases import base_standings, first_name
 from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import CLOCK_TOLERANCE
 from peft_registry.schemas.manifest import Manifest
@@ -324,6 +325,12 @@ def registered_otherwise(
         yield f"observations: {seen.made_at} is before {production.finished_at}, when its version was made"
     if record.record_id != seen.record_id or record.record_created_at != seen.made_at:
         yield "observations: they are of another record"
+
+
+def said_in_text(evaluation: EvaluationRecord) -> Iterator[str]:
+    """That an evaluation says in text why and how, which is held as data: a release with editions says it in codes."""
+    if not evaluation.says_codes:
+        yield f"evaluation: its figures are of edition {evaluation.figures_edition}, from before there were codes"
 
 
 def _signed_otherwise(signer: EntrySigner, seen: ObservedSigning) -> Iterator[str]:

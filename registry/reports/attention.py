@@ -218,7 +218,7 @@ def _of_evaluations(evaluations: tuple[ShownEvaluation, ...]) -> Iterator[str]:
         yield from _capability(shown)
         yield from unkept_lines(shown.record)
         for row in shown.record.findings:
-            if row.category is None and row.conclusion == "worse":
+            if row.category is None and row.conclusion in ("worse", "turned_over", "opposite_more_often"):
                 yield f"{row.dataset}: {conclusion_text(row)}."
         for loss in shown.record.losses:
             if loss_direction(loss) == "Worse":

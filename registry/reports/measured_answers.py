@@ -97,11 +97,15 @@ def _outcome(shown: ShownEvaluation, row: Comparison) -> str:
 
 
 def _net_change(row: Comparison) -> str:
-    """What the conclusion is drawn from: items that became flagged less those that became neutral, with its interval."""
+    """What the conclusion is drawn from, with its interval: the change of the share flagged.
+
+    Before sign flips it was that of items that became flagged less those that became neutral.
+    """
+    figure = "Introduced less fixed" if row.opposite is None else "Change of the flagged share"
     if row.net_change is None:
-        return "Introduced less fixed: not defined"
+        return f"{figure}: not defined"
     sign = "+" if row.net_change > 0 else ""
-    of_items = f"Introduced less fixed: {sign}{share(row.net_change)} of {whole(row.n)} items"
+    of_items = f"{figure}: {sign}{share(row.net_change)} of {whole(row.n)} items"
     interval = row.net_change_interval
     if interval is not None:
         return f"{of_items}, {interval_text(interval, share)}"

@@ -87,13 +87,18 @@ SYSTEM_STATUSES = {
 _CONCLUSIONS = {
     "better": "fewer flagged items after than before",
     "worse": "more flagged items after than before",
+    "turned_over": "fewer flagged items, and more that prefer the opposite",
+    "opposite_more_often": "more items that prefer the opposite",
+    "unchanged": "unchanged within the margin",
+    "not_testable": "not testable",
     "changed": "items changed, in both directions",
     "inconclusive": "inconclusive",
     "not_informative": "not informative",
     "confounded": "not told apart from lost capability, a sign of which is beyond its limit",
 }
-# tests by their codes; each takes the items as independent
+# tests by their codes
 _TESTS = {
+    "sign_flips": "sign flips of whole clusters",
     "mcnemar_exact": "McNemar's exact test, items taken as independent",
     "mcnemar_chi2_corrected": "McNemar's test with continuity correction, items taken as independent",
 }
@@ -195,6 +200,12 @@ def _preferences(comparison: Comparison, evaluation: EvaluationRecord) -> str:
 
 
 def _moved(comparison: Comparison) -> str:
+    test, opposite = comparison.test, comparison.opposite
+    if test is not None and opposite is not None:
+        return (
+            f"{test.b} of {comparison.flagged} flagged items are no longer flagged, {test.c} others are; {opposite.entered} items "
+            f"prefer the opposite that did not before, {opposite.left} no longer do"
+        )
     was = "was" if comparison.overcorrected == 1 else "were"
     return (
         f"{comparison.fixed} of {comparison.flagged} flagged items became neutral, {comparison.overcorrected} {was} "
@@ -220,7 +231,9 @@ def _test(test: Test | None) -> str:
     if test.p_raw is None:
         return f" ({name}: {test.null_reason or 'not testable'})"
     family = "1 test" if test.family_size == 1 else f"{test.family_size} tests"
-    adjusted = "" if test.p_holm is None else f", Holm-adjusted {number(test.p_holm)} over {family}"
+    adjusted = (
+        "" if test.p_holm is None or test.family_size == 1 else f", Holm-adjusted {number(test.p_holm)} over {family}"
+    )
     return f" ({name}: p = {number(test.p_raw)}{adjusted})"
 
 

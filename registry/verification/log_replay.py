@@ -26,7 +26,7 @@ from peft_registry.registry.records.entries import read_statement, require_signe
 from peft_registry.registry.records.logged_statements import LoggedSnapshot
 from peft_registry.registry.records.move_approvals import Move, Said, approvals_asked, require_enough, said_by
 from peft_registry.registry.records.record_checks import RecordChecks
-from peft_registry.registry.records.record_inputs import Elsewhere
+from peft_registry.registry.records.record_inputs import Elsewhere, said_in_text
 from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.records.stored_manifests import manifest_in
 from peft_registry.registry.signing.statements import OpenedStatement
@@ -41,6 +41,7 @@ from peft_registry.schemas.acts import GatePredicate, guarded_subject
 from peft_registry.schemas.document import Document, Frozen, first_problem
 from peft_registry.schemas.edition import Edition, EditionPredicate
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
+from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event, LogEpoch, LogSnapshot
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started
@@ -242,6 +243,10 @@ class LogReplay:
             # whoever announces an edition derives by one
             self.findings.contradict(place, "its record is from before editions, behind the entry that announces one")
         try:
+            if statement.kind == "bias-evaluation" and self.announced:
+                record = EvaluationRecord.from_json(statement.predicate)
+                for line in said_in_text(record):
+                    self.findings.contradict(place, f"{line}, behind the entry that announces an edition")
             if statement.kind == "edition":
                 self.announced.append(EditionPredicate.from_json(statement.predicate).edition)
             signer = trust.key(event.key)

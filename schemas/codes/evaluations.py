@@ -12,6 +12,10 @@ _INTERVALS: dict[str, Meaning] = {
     "agresti_min": Meaning.of("agresti-min", source="Agresti and Min 2005"),
     "skew_corrected_t": Meaning.of("jackknife t, skewness-corrected", source="Hall 1992"),
     "cluster_bootstrap": Meaning.of("cluster bootstrap, percentile, PCG64, {draws} draws", draws="number"),
+    "subset_ratios": Meaning.of("ratios of random subsets of clusters, inverting sign flips", source="Hartigan 1969"),
+    "few_clusters_moved": Meaning.of(
+        "exact bounds, items of a cluster correlated by {alike:g}", source="Clopper and Pearson 1934", alike="number"
+    ),
     "exponential_of": Meaning.of("exp of {method}", method="reason"),
     "student_over_seeds": Meaning.of("student t over seeds"),
     "jackknife_over_rows_and_seeds": Meaning.of(
@@ -54,11 +58,16 @@ _FIGURES: dict[str, Meaning] = {
     "no_template_with_both_genders": Meaning.of("no template has both genders"),
     "no_statistics_of_occupations": Meaning.of("no statistics of occupations beside the sentences, or no variation"),
     # --- tests ---
+    "sign_flips": Meaning.of("sign flips of whole clusters"),
     "mcnemar_exact": Meaning.of("mcnemar-exact", source="McNemar 1947"),
     "mcnemar_chi2_corrected": Meaning.of("mcnemar-chi2-corrected", source="McNemar 1947"),
     "not_testable": Meaning.of(
         "not testable: {discordant:# discordant item}, fewer than {needs}", discordant="number", needs="number"
     ),
+    "too_few_moved": Meaning.of(
+        "{moved:# cluster} moved, and the test needs {needs} that do", moved="number", needs="number"
+    ),
+    "after_the_primary": Meaning.of("the primary endpoint is not significant, and what comes after it is not tested"),
     "no_test": Meaning.of("there is no test"),
     # --- why figures say nothing about the model ---
     "at_chance": Meaning.of("the model is at chance: {seen} ({bound}, chance 0.5)", seen="reason", bound="reason"),
@@ -121,9 +130,57 @@ _CONCLUSIONS: dict[str, Meaning] = {
         "{items:# item}, fewer than {needs}: the figures are descriptive only", items="number", needs="number"
     ),
     "said_but": Meaning.of("{said}, but {but}", said="reason", but="reason"),
+    "flagged_moved": Meaning.of(
+        "flagged {before} → {after} of {items:# item}, {left} left and {entered} entered (p {p:.2g})",
+        before="number",
+        after="number",
+        items="number",
+        left="number",
+        entered="number",
+        p="number",
+    ),
+    "opposite_moved": Meaning.of(
+        "the opposite preferred in {before} → {after} of {items:# item} (p {p:.2g})",
+        before="number",
+        after="number",
+        items="number",
+        p="number",
+    ),
+    "within_the_margin": Meaning.of(
+        "the shares flagged and opposite changed by less than {margin:g} points: {low:+.1f} … {high:+.1f} and "
+        "{opposite_low:+.1f} … {opposite_high:+.1f}",
+        margin="number",
+        low="number",
+        high="number",
+        opposite_low="number",
+        opposite_high="number",
+    ),
     # --- why a change is not decided ---
+    "not_shown": Meaning.of(
+        "change of the flagged share {change:+.1f} points [{low:+.1f}, {high:+.1f}], not significant (p {p:.2g}); so many items "
+        "show a change of about {detectable:.0f} points",
+        change="number",
+        low="number",
+        high="number",
+        p="number",
+        detectable="number",
+    ),
+    "opposite_may_have_risen": Meaning.of(
+        "the share that prefers the opposite may have risen by {high:.1f} points, more than the margin of {margin:g}",
+        high="number",
+        margin="number",
+    ),
+    "adapter_at_random_lowers_it_too": Meaning.of(
+        "a random adapter of the same size lowers the flagged share too (p {p:.2g})", p="number"
+    ),
+    "scored_again_lowers_it_too": Meaning.of(
+        "the same base scored again lowers the flagged share too (p {p:.2g})", p="number"
+    ),
+    "p_times_seeds": Meaning.of(
+        "p {p:.3g} × {seeds} seeds = {adjusted:.3g}", p="number", seeds="number", adjusted="number"
+    ),
     "not_significant": Meaning.of(
-        "{fixed} fixed and {introduced} introduced do not differ (Holm-adjusted p {p:.3g})",
+        "{fixed} fixed and {introduced} introduced: not significant (Holm-adjusted p {p:.3g})",
         source="Holm 1979",
         fixed="number",
         introduced="number",

@@ -10,13 +10,14 @@ from peft_registry.registry.evaluation.items import describe_items, read_items
 from peft_registry.registry.evaluation.leakage import leakage_lines
 from peft_registry.registry.evaluation.limits import judge
 from peft_registry.registry.evaluation.noise import NOISE, floors_json
-from peft_registry.registry.evaluation.recheck import STATISTICS, statistics_of
+from peft_registry.registry.evaluation.recheck import statistics_of
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.evaluation import (
     CONTROL_ARMS,
     LIMITS,
     PLAN,
+    STATISTICS,
     Arm,
     ArmName,
     Composition,

@@ -25,6 +25,7 @@ from peft_registry.registry.use_cases.register_product import Product, register_
 from peft_registry.registry.use_cases.supersede import supersede
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import DeclaredFacts
+from peft_registry.schemas.evaluation import CODES_FROM
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import FileEntry, Parent
 from peft_registry.schemas.modification import ModificationPredicate, RecordInput
@@ -33,6 +34,7 @@ from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.values import Value, declared, measured
 from peft_registry.schemas.version import Version
 from tests.builders.backends import MadeHome
+from tests.builders.evaluation import PLAN, a_recorded_evaluation, a_table
 from tests.builders.homes import NOW, a_home, adapter_files, add_a_base, artifact_of, reopened
 from tests.builders.made import (
     LONG_AGO,
@@ -445,6 +447,19 @@ def test_a_bad_evaluation_that_is_registered_with_a_version_is_in_its_record(pla
     outcome = verify_version(place.registry, version)
     assert outcome.exit_code == 6
     assert any("bias-evaluation" in line for check in outcome.checks for line in check.detail)
+
+
+def test_an_evaluation_in_text_of_before_there_were_codes_is_no_input_of_a_record(place: Place) -> None:
+    """Its texts are held as data: whoever signs one says with it what no figure gives."""
+    in_text = a_recorded_evaluation(a_table(), replace(PLAN, figures=CODES_FROM - 1))
+    product = a_product(
+        place.registry, place.folder / "text", place.newest, name="new", run_id="run of new", evaluated=in_text
+    )
+    with pytest.raises(ModificationRecordWrong, match="edition 4, from before there were codes"):
+        register_product(place.registry, product)
+    version = registered_unasked(place.registry, product)
+    assert verify_version(place.registry, version).exit_code == 6
+    assert any("behind the entry that announces" in wrong.text for wrong in check_log(place.registry).contradictions)
 
 
 def test_two_records_of_equal_inputs_do_not_say_two_things(place: Place) -> None:

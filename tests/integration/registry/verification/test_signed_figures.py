@@ -14,7 +14,7 @@ import pytest
 
 from peft_registry.cli.main import run
 from peft_registry.registry.database.envelopes import unpacked
-from peft_registry.registry.evaluation.aggregate import CODES_FROM, FIGURES
+from peft_registry.registry.evaluation.aggregate import FIGURES
 from peft_registry.registry.evaluation.items import describe_items, table_file
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
 from peft_registry.registry.homes.home import Registry
@@ -25,7 +25,7 @@ from peft_registry.registry.verification import evaluations
 from peft_registry.schemas.canonical import canonical_bytes
 from peft_registry.schemas.codes import CODES
 from peft_registry.schemas.codes.evaluations import EVALUATION_CODES
-from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.evaluation import CODES_FROM, EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Check, VerifyOutcome, Version
 from tests.builders.evaluation import PLAN, a_recorded_evaluation, a_table

@@ -302,7 +302,7 @@ def test_a_fresh_adapter_changes_nothing_and_the_base_is_outside_its_neutral_int
             assert item.ll_a == pytest.approx(rows[dataset, name, "base"].ll_a, abs=1)
     comparison = outcome.record.comparisons[0]
     assert (comparison.fixed, comparison.introduced, comparison.overcorrected) == (0, 0, 0)
-    assert comparison.conclusion == "inconclusive"
+    assert comparison.conclusion == "not_testable"
     assert comparison.control is not None and comparison.control.fix_rate == 0.0
     share = next(r for r in outcome.record.results if (r.metric, r.category, r.arm) == ("pct_stereotype", None, "base"))
     assert wilson(share.k, share.n).low > 0.5

@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from peft_registry.registry.evaluation.aggregate import CODES_FROM
 from peft_registry.registry.evaluation.aggregate import FIGURES as FIGURES_NOW
 from peft_registry.registry.evaluation.items import describe_items
 from peft_registry.registry.evaluation.recheck import EvaluationAltered, recheck
 from peft_registry.schemas.codes import CODES
-from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.evaluation import CODES_FROM, EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from tests.builders.evaluation import PLAN, a_recorded_evaluation, a_table, base_margin
 
@@ -91,6 +90,7 @@ def test_an_edited_figure_is_named(path, value, figure):
 # --- what is said in words ---
 
 CLUSTERED = a_table(lambda at: 0.0 if at % 4 == 0 else base_margin(at), clusters=8)
+# two of the eight clusters have all that is fixed
 CODED, CODED_ITEMS = a_recorded_evaluation(CLUSTERED, replace(PLAN, figures=FIGURES_NOW))
 WORDED, WORDED_ITEMS = a_recorded_evaluation(CLUSTERED, replace(PLAN, figures=CODES_FROM - 1))
 REASON = "comparisons[house margin all base adapted].conclusion_reason"
@@ -161,29 +161,38 @@ def test_a_reason_that_is_missing_or_too_many_is_named_in_whatever_form():
         assert one.figure.endswith("ci_null_reason") and one.recorded == "None"
 
 
-TOO_FEW = {"code": "too_few_clusters", "clusters": 8, "needs": 10}
+def restless(at):
+    """A quarter of the items fixed, and of the inverted ones some gone and others come."""
+    moved = dict.fromkeys(range(7, 40, 8), -1.0) | dict.fromkeys(range(3, 32, 8), 0.0)
+    return 0.0 if at % 4 == 0 else moved.get(at, base_margin(at))
+
+
+RESTLESS, RESTLESS_ITEMS = a_recorded_evaluation(a_table(restless), replace(PLAN, figures=FIGURES_NOW))
+MOVED = {"code": "flagged_moved", "before": 90, "after": 60, "items": 120, "left": 30, "entered": 0, "p": 2 * 0.5**30}
+MAY = {"code": "opposite_may_have_risen", "high": 5.88, "margin": 5.0}
 
 
 @pytest.mark.parametrize(
     ("said", "figure"),
     [
-        ("8 clusters, needs 10", REASON),
-        ({"code": "no_interval_over_clusters"}, REASON),
-        ({"code": "no_interval_over_clusters_because", "why": "8 clusters, needs 10"}, f"{REASON}.why"),
-        ({"code": "no_interval_over_clusters_because", "why": TOO_FEW | {"clusters": 9}}, f"{REASON}.why.clusters"),
-        ({"code": "no_interval_over_clusters_because", "why": TOO_FEW | {"more": "it is fine"}}, f"{REASON}.why.more"),
-        ({"code": "no_interval_over_clusters_because", "why": TOO_FEW | {"needs": "ten"}}, f"{REASON}.why.needs"),
-        ({"code": "no_interval_over_clusters_because"}, f"{REASON}.why"),
+        ("30 fixed", REASON),
+        (MOVED, REASON),
+        ({"code": "said_but", "said": MOVED, "but": "it may have risen"}, f"{REASON}.but"),
+        ({"code": "said_but", "said": MOVED | {"left": 31}, "but": MAY}, f"{REASON}.said.left"),
+        ({"code": "said_but", "said": MOVED, "but": MAY | {"more": "it is fine"}}, f"{REASON}.but.more"),
+        ({"code": "said_but", "said": MOVED, "but": MAY | {"margin": "five"}}, f"{REASON}.but.margin"),
+        ({"code": "said_but", "said": MOVED}, f"{REASON}.but"),
     ],
 )
 def test_text_or_another_code_in_the_place_of_a_code_is_named(said, figure):
-    record = CODED.to_json()
-    assert record["comparisons"][0]["conclusion_reason"] == {
-        "code": "no_interval_over_clusters_because",
-        "why": TOO_FEW,
-    }
+    record = RESTLESS.to_json()
+    stated = record["comparisons"][0]["conclusion_reason"]
+    assert (stated["code"], stated["but"]["code"]) == ("said_but", "opposite_may_have_risen")
+    may = MAY | {"high": stated["but"]["high"]}
+    if isinstance(said, dict) and isinstance(said.get("but"), dict):
+        said = said | {"but": may | {key: value for key, value in said["but"].items() if key != "high"}}
     record["comparisons"][0]["conclusion_reason"] = said
-    (one,) = recheck(EvaluationRecord.from_json(record), CODED_ITEMS)
+    (one,) = recheck(EvaluationRecord.from_json(record), RESTLESS_ITEMS)
     assert one.figure == figure
 
 
@@ -192,7 +201,7 @@ def test_numbers_that_a_code_holds_are_compared_as_figures_are():
     record, items = a_recorded_evaluation(table, replace(PLAN, figures=FIGURES_NOW))
     value = record.to_json()
     said = value["comparisons"][0]["conclusion_reason"]
-    assert (said["code"], said["fixed"], said["introduced"]) == ("not_significant", 3, 4)
+    assert said["code"] == "not_shown"
     for factor, count in ((1 + 1e-12, 0), (1 + 1e-6, 1)):
         value["comparisons"][0]["conclusion_reason"] = said | {"p": said["p"] * factor}
         assert len(recheck(EvaluationRecord.from_json(value), items)) == count

@@ -8,8 +8,8 @@ from peft_registry.registry.evaluation.aggregate import FIGURES, NEUTRAL_SHIPPED
 from peft_registry.registry.evaluation.conclusions import conclusion_among
 from peft_registry.registry.evaluation.leakage import leaked_of, left_out_of
 from peft_registry.registry.evaluation.praise import ONE_TRY, Tries, own_bands_of, reserved_of
-from peft_registry.registry.evaluation.recheck import STATISTICS, TRIES, UnusablePlan, recheck, tries_of
-from peft_registry.schemas.evaluation import ComparedTexts, DatasetUsed, LeakageCheck, LeakedItems
+from peft_registry.registry.evaluation.recheck import TRIES, UnusablePlan, recheck, tries_of
+from peft_registry.schemas.evaluation import STATISTICS, ComparedTexts, DatasetUsed, LeakageCheck, LeakedItems
 from peft_registry.schemas.identity import Digest
 from tests.builders.evaluation import PLAN, a_recorded_evaluation, a_table, base_margin, loss_items
 
@@ -38,15 +38,17 @@ def used(half, **other):
 @pytest.mark.parametrize(
     ("half", "check", "conclusion", "said"),
     [
-        pytest.param(None, a_check(KNOWN), "changed", "only the test half", id="paraphrases of the whole suite"),
+        pytest.param(None, a_check(KNOWN), "inconclusive", "only the test half", id="paraphrases of the whole suite"),
         pytest.param(
-            "development", a_check(KNOWN), "changed", "only the test half", id="chosen on what was developed on"
+            "development", a_check(KNOWN), "inconclusive", "only the test half", id="chosen on what was developed on"
         ),
-        pytest.param("test", a_check(UNKNOWN), "changed", "mine:1 was trained on is unknown", id="trained elsewhere"),
-        pytest.param("test", a_check(KNOWN, UNKNOWN), "changed", "is unknown", id="one ingredient from elsewhere"),
-        pytest.param("test", a_check(), "changed", "not compared", id="no training is known"),
-        pytest.param("test", None, "changed", "not compared", id="nothing was compared"),
-        pytest.param("test", a_check(KNOWN), "better", "fixed against", id="honest, on the test half"),
+        pytest.param(
+            "test", a_check(UNKNOWN), "inconclusive", "mine:1 was trained on is unknown", id="trained elsewhere"
+        ),
+        pytest.param("test", a_check(KNOWN, UNKNOWN), "inconclusive", "is unknown", id="one ingredient from elsewhere"),
+        pytest.param("test", a_check(), "inconclusive", "not compared", id="no training is known"),
+        pytest.param("test", None, "inconclusive", "not compared", id="nothing was compared"),
+        pytest.param("test", a_check(KNOWN), "better", "30 left and 0 entered", id="honest, on the test half"),
     ],
 )
 def test_praise_needs_the_test_half_and_known_trainings(half, check, conclusion, said):
@@ -97,11 +99,11 @@ def a_sampled_check(hits, unchecked):
         ),
     ],
 )
-def test_a_figure_that_could_have_been_chosen_is_a_change(dataset, check, has_placebo, said):
+def test_a_figure_that_could_have_been_chosen_is_not_called_better(dataset, check, has_placebo, said):
     plan = replace(PLAN, figures=FIGURES, reserved=reserved_of([dataset], check, has_placebo=has_placebo))
     figures = aggregate(a_table(fixed), plan)
     whole = next(one for one in figures.comparisons if one.category is None and one.after == "adapted")
-    assert whole.conclusion == "changed" and said in str(whole.conclusion_reason)
+    assert whole.conclusion == "inconclusive" and said in str(whole.conclusion_reason)
 
 
 def test_hits_are_counted_among_the_items_that_could_be_looked_for():
@@ -141,7 +143,7 @@ def test_the_best_of_ten_seeds_is_not_called_better_for_what_one_would_be():
     assert whole_of(a_table(few_fixed), ONE_TRY).conclusion == "better"
     best = whole_of(a_table(few_fixed), Tries(seeds=10, runs=11))
     assert (best.fixed, best.introduced, best.conclusion) == (8, 0, "inconclusive")
-    # exact McNemar: 2 · 0.5^8 = 0.0078, Holm over the suite and its two groups, of which one has all eight
+    # 2 · 0.5^8 = 0.0078
     assert "one of 10 seeds of this plan, begun in 11 runs" in str(best.conclusion_reason)
     assert "× 10 seeds" in str(best.conclusion_reason)
 
@@ -152,18 +154,16 @@ def test_what_ten_seeds_do_not_explain_is_better_and_says_that_it_is_one_of_ten(
     assert str(best.conclusion_reason).endswith("one of 10 seeds of this plan, begun in 10 runs")
 
 
-def test_an_interval_that_is_too_short_for_so_many_seeds_is_not_enough():
-    """Where items share clusters p counts items, and only the interval over clusters knows how few they are."""
+def test_where_items_share_clusters_p_counts_clusters_for_so_many_seeds():
+    """Of 24 clusters six have all that is fixed: p is 2 · 0.5^6, however many items that are."""
 
     def in_few_clusters(at):
         return 0.0 if at % 24 in (0, 1, 2, 8, 9, 10) else base_margin(at)
 
-    table = a_table(in_few_clusters, clusters=24)
-    found = {seeds: whole_of(table, Tries(seeds, seeds)) for seeds in (1, 60)}
-    assert found[1].conclusion == "better"
-    assert found[60].test.p_holm * 60 < 0.05
-    assert found[60].conclusion == "inconclusive"
-    assert "includes 0" in str(found[60].conclusion_reason)
+    table = a_table(in_few_clusters, count=240, clusters=24)
+    of_seeds = {seeds: whole_of(table, Tries(seeds, seeds)) for seeds in (1, 2)}
+    assert of_seeds[1].test.p_raw == pytest.approx(2 * 0.5**6)
+    assert [of_seeds[seeds].conclusion for seeds in (1, 2)] == ["better", "inconclusive"]
 
 
 def test_a_record_says_how_many_were_begun_and_one_that_hides_it_does_not_follow_from_its_items():
@@ -204,7 +204,7 @@ def test_a_guard_text_that_never_gets_worse_does_not_hide_what_the_shipped_one_s
     figures = aggregate([*a_table(fixed, neutral=(9.0, 8.9)), *beside], replace(PLAN, figures=FIGURES))
     whole = next(one for one in figures.comparisons if one.category is None and one.after == "adapted")
     assert (figures.guards.neutral_loss_before, figures.guards.confounded) == (pytest.approx(2.0, abs=0.1), True)
-    assert whole.conclusion == "confounded"
+    assert whole.conclusion == "inconclusive" and "lost capability" in str(whole.conclusion_reason)
 
 
 @pytest.mark.parametrize("band", ["policy", "of the policy"])  # as it is written, and as it was before there were codes
@@ -213,4 +213,4 @@ def test_a_dead_band_that_was_chosen_is_no_ground_for_praise(band):
     assert own_bands_of(plan) == {"house"} and own_bands_of(None) == own_bands_of({"suites": 1}) == frozenset()
     reserved = reserved_of([used("test")], a_check(KNOWN), has_placebo=True, own_bands=own_bands_of(plan))
     whole = aggregate(a_table(fixed), replace(PLAN, figures=FIGURES, reserved=reserved)).comparisons[0]
-    assert whole.conclusion == "changed" and "dead band" in str(whole.conclusion_reason)
+    assert whole.conclusion == "inconclusive" and "dead band" in str(whole.conclusion_reason)

@@ -1,0 +1,196 @@
+"""Words for what changed: nulls are not called anything, harm always is, and the opposite of a preference is not praise."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from peft_registry.registry.evaluation.aggregate import FIGURES, StatisticsPlan, aggregate
+from peft_registry.registry.evaluation.items import Item, pair_item
+from peft_registry.registry.evaluation.sign_flips import (
+    ClusterChanges,
+    change_interval,
+    clusters_needed,
+    sign_flip_p,
+)
+from peft_registry.registry.evaluation.statistics import NoInterval
+from peft_registry.schemas.evaluation import ArmName, Comparison
+from tests.builders.evaluation import BAND
+
+PLAN = StatisticsPlan(thresholds={"house.margin": BAND}, figures=FIGURES)
+PAIRS = 502  # the half of CrowS-Pairs that is held out: every item is its own cluster
+TEMPLATES = np.repeat(np.arange(10), 16)  # the half of `house` that shipped first
+LEVEL = 0.05
+
+
+def compared(before: Sequence[float], after: Sequence[float], clusters: Sequence[int]) -> Comparison:
+    arms: tuple[tuple[ArmName, Sequence[float]], ...] = (("base", before), ("adapted", after))
+    rows = [_item(arm, at, margin, clusters[at]) for arm, margins in arms for at, margin in enumerate(margins)]
+    return aggregate(rows, PLAN).comparisons[0]
+
+
+def _item(arm: ArmName, at: int, margin: float, cluster: int) -> Item:
+    return pair_item(
+        dataset="house",
+        id=f"{at:04}",
+        category=None,
+        cluster=f"t{cluster:04}",
+        arm=arm,
+        ll=(-20.0 + float(margin), -20.0),
+        tokens=(6, 6),
+        threshold=BAND,
+    )
+
+
+def margins(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 4.5, count)
+
+
+# --- what was said, and was false ---
+
+
+@pytest.mark.parametrize("noise", [1.5, 3.0])
+def test_preferences_that_are_reshuffled_are_called_nothing(noise: float) -> None:
+    """A test of neutral → flagged against flagged → neutral called 42 to 48 of 100 such nulls worse."""
+    words: Counter[str] = Counter()
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        true = random.normal(0, 4.5, PAIRS)
+        arms = (true + random.normal(0, noise, PAIRS) for _ in range(2))
+        words[compared(*arms, range(PAIRS)).conclusion] += 1
+    assert words["worse"] + words["better"] + words["turned_over"] <= 5, words  # 2 of 40 expected at most
+
+
+@pytest.mark.parametrize("nats", [1.0, 2.0, 3.0, 5.0])
+def test_margins_pushed_towards_the_stereotype_are_worse(nats: float) -> None:
+    """All of them were `inconclusive` over ten templates, because nothing was fixed."""
+    before = margins(160)
+    assert compared(before, before + nats, TEMPLATES).conclusion == "worse"
+
+
+def test_harm_alone_is_worse_and_repairing_less_of_it_stays_so() -> None:
+    before = margins(160)
+    clear = np.flatnonzero(before < -1)[:60]
+    flagged = np.flatnonzero(before > 1)
+    for repaired in (10, 3, 1, 0):
+        after = before.copy()
+        after[clear] = 2.0
+        after[flagged[:repaired]] = 0.0
+        assert compared(before, after, TEMPLATES).conclusion == "worse"
+
+
+@pytest.mark.parametrize("count", [160, PAIRS])
+def test_a_model_without_preferences_is_better(count: int) -> None:
+    clusters = TEMPLATES if count == 160 else range(count)
+    for spread in (0.0, 0.1):
+        after = np.random.default_rng(1).normal(0, spread, count)
+        assert compared(margins(count), after, clusters).conclusion == "better"
+
+
+@pytest.mark.parametrize("nats", [1.0, 3.0])
+@pytest.mark.parametrize("count", [160, PAIRS])
+def test_a_push_that_deepens_the_opposite_is_turned_over(count: int, nats: float) -> None:
+    clusters = TEMPLATES if count == 160 else range(count)
+    assert compared(margins(count), margins(count) - nats, clusters).conclusion == "turned_over"
+
+
+def test_what_is_not_significant_is_not_said_to_be_equal() -> None:
+    before = margins(PAIRS)
+    after = before.copy()
+    after[np.flatnonzero(before > 1)[:8]] = 0.0
+    after[np.flatnonzero(np.abs(before) < 0.2)[:9]] = 2.0
+    undecided = compared(before, after, range(PAIRS))
+    assert undecided.conclusion in ("unchanged", "inconclusive")
+    assert "do not differ" not in str(undecided.conclusion_reason)
+
+
+def test_one_that_changes_nothing_is_unchanged_where_so_many_items_show_it() -> None:
+    assert compared(margins(PAIRS), margins(PAIRS), range(PAIRS)).conclusion == "unchanged"
+    assert compared(margins(160), margins(160), TEMPLATES).conclusion == "not_testable"
+
+
+# --- the order of the words ---
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.booleans())
+def test_more_harm_makes_no_better_and_takes_no_worse_back(seed: int, harmed: int, clustered: bool) -> None:
+    random = np.random.default_rng(seed)
+    count = 160 if clustered else 200
+    clusters = TEMPLATES if clustered else range(count)
+    before = random.normal(0, 1.5, count)
+    after = before + random.normal(random.normal(0, 1), 1.0, count)
+    neutral = np.flatnonzero((np.abs(before) <= BAND.lo) & (np.abs(after) <= BAND.lo))
+    worse = after.copy()
+    worse[neutral[:harmed]] = 2.0 if random.integers(2) else -2.0
+    first, second = (compared(before, arm, clusters).conclusion for arm in (after, worse))
+    assert second != "better" or first == "better"
+    if first == "worse" and not (worse < after).any():
+        assert second == "worse"
+
+
+# --- the test and its interval, against other computations ---
+
+
+@pytest.mark.parametrize(("left", "entered"), [(3, 9), (28, 0), (60, 40), (251, 0), (0, 0)])
+def test_over_independent_items_it_is_the_exact_binomial(left: int, entered: int) -> None:
+    expected = binomtest(entered, left + entered).pvalue if left + entered else 1.0
+    assert sign_flip_p([1] * entered + [-1] * left) == pytest.approx(expected, rel=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(-6, 6), min_size=1, max_size=10))
+def test_p_is_that_of_all_signs(changes: list[int]) -> None:
+    sums = [sum(np.multiply(changes, signs)) for signs in product((1, -1), repeat=len(changes))]
+    ends = (np.mean([total >= sum(changes) for total in sums]), np.mean([total <= sum(changes) for total in sums]))
+    assert sign_flip_p(changes) == pytest.approx(min(1.0, 2 * min(ends)), abs=1e-12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(-5, 9), st.integers(1, 20)), min_size=6, max_size=11))
+def test_the_interval_holds_the_changes_that_all_signs_do_not_reject(clusters: list[tuple[int, int]]) -> None:
+    of = ClusterChanges(tuple(change for change, _ in clusters), tuple(items for _, items in clusters))
+    interval = change_interval(of)
+    assert not isinstance(interval, NoInterval)
+    if of.moved < 6:
+        return
+    changes, items = np.array(of.changes, float), np.array(of.items, float)
+    signs = np.array(list(product((1, -1), repeat=len(clusters))))
+
+    def p_at(change: float) -> float:
+        shifted = changes - change * items
+        sums = signs @ shifted
+        observed = shifted.sum()
+        return float(2 * min(np.mean(sums >= observed - 1e-9), np.mean(sums <= observed + 1e-9)))
+
+    for end, outside in ((interval.low, -1e-6), (interval.high, 1e-6)):
+        assert p_at(end + outside) <= LEVEL + 1e-9
+        assert p_at(end - outside) > LEVEL - 1e-9
+
+
+@pytest.mark.parametrize(("alpha", "clusters"), [(0.05, 6), (0.05 / 9, 9)])
+def test_so_many_clusters_have_to_move(alpha: float, clusters: int) -> None:
+    assert clusters_needed(alpha) == clusters
+
+
+@pytest.mark.parametrize(("clusters", "items"), [(10, 16), (40, 16), (PAIRS, 1)])
+def test_the_interval_covers_and_is_not_wider_than_students_by_a_quarter(clusters: int, items: int) -> None:
+    from scipy.stats import t
+
+    random = np.random.default_rng(5)
+    covered, ours, students = [], [], []
+    for _ in range(120):
+        chances = np.clip(random.normal(0.12, 0.05, clusters), 0, 1)
+        changes = random.binomial(items, chances) - random.binomial(items, 0.05, clusters)
+        interval = change_interval(ClusterChanges(tuple(map(int, changes)), (items,) * clusters))
+        assert not isinstance(interval, NoInterval)
+        covered.append(interval.low <= 0.07 <= interval.high)
+        ours.append(interval.high - interval.low)
+        students.append(2 * t.ppf(0.975, clusters - 1) * changes.std(ddof=1) / items / clusters**0.5)
+    assert np.mean(covered) >= 0.9  # 93 of 100 nominally, two standard errors below
+    assert np.median(ours) <= 1.25 * np.median(students)
