@@ -41,6 +41,7 @@ from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.answers import Answer, AnswersPredicate
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import (
+    UNTIL_SECOND_FORM,
     ModificationPredicate,
     ModificationRecord,
     ModificationRecordV1,
@@ -368,10 +369,13 @@ def test_a_base_has_no_record_to_supersede(place: Place) -> None:
 def test_the_third_form_says_what_the_first_did_and_reads_back_to_its_own_bytes() -> None:
     record = ModificationRecordV1(record_id="r", record_created_at=NOW, kept_for_later={"a": 1})
     third = in_third_form(record)
-    said = {key: value for key, value in third.to_json().items() if key in record.to_json()}
-    assert said == record.to_json() | {"schema_version": "3"}
-    only_third = {leaf.path for leaf in leaves(third)} - {leaf.path for leaf in leaves(record)}
-    assert not any(leaf.value.known for leaf in leaves(third) if leaf.path in only_third)
+    before, after = ({leaf.path: leaf.value for leaf in leaves(each)} for each in (record, third))
+    assert before.keys() - after.keys() == UNTIL_SECOND_FORM & before.keys()
+    assert {path: after[path] for path in before.keys() & after.keys()} == {
+        path: value for path, value in before.items() if path in after
+    }
+    assert not any(after[path].known for path in after.keys() - before.keys())
+    assert (third.record_id, third.to_json()["kept_for_later"]) == ("r", {"a": 1})
     assert ModificationRecord.from_json(third.to_json()).to_canonical() == third.to_canonical()
 
 
