@@ -50,8 +50,9 @@ NO_WEIGHTS = {  # peft has no merge for these
 }
 
 
-# what `make test` runs: a few of each sort, whole modules, shared tensors, something in front of the text
-QUICK = ("VERA", "OFT", "LN_TUNING", "P_TUNING", "ADAPTION_PROMPT", "TRAINABLE_TOKENS")
+# what `make test` runs: a few of each sort, shared tensors, whole modules, something in front of the text. What is trained here
+# too is told in `test_every_method.py`
+QUICK = ("VBLORA", "LN_TUNING", "P_TUNING", "ADAPTION_PROMPT", "TRAINABLE_TOKENS")
 
 
 def marked(kinds: Iterable[str]) -> list[Any]:

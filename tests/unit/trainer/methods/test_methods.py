@@ -120,6 +120,7 @@ def test_each_default_says_where_it_comes_from_and_is_the_schemas():
 
 REFUSED = {
     "full training of 4 bits": {"method": "full", "quantization": {"type": "nf4"}},
+    "no adapter for layers in 4 bits": {"method": "loha", "quantization": {"type": "nf4"}},
     "pissa with magnitudes": {"lora__init": "pissa", "lora__use_dora": True},
     "biases of quantised layers": {"method": "qlora", "lora__bias": "all"},
     "magnitudes with lora_pro": {"method": "lora_pro", "lora__use_dora": True},
@@ -134,6 +135,7 @@ def test_settings_that_contradict_each_other_are_refused_with_the_reason(case):
         check_combinations(a_training_file(**REFUSED[case]))
     assert caught.value.exit_code == 2
     assert caught.value.why and caught.value.fix
+    assert ("weights in 4 bits cannot be trained" in caught.value.why) == (case == "full training of 4 bits")
 
 
 def test_qlora_asks_for_nf4_with_double_quantisation_and_any_adapter_may_ask_for_4_bits():
