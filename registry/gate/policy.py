@@ -61,7 +61,8 @@ class GatePolicy(Frozen):
     """Everything that is asked. That the version verifies and is not recalled is asked by every policy, and never waived.
 
     `answered` are paths of the modification record. `status_decided`: neither verdict may be undetermined. `waivable` are the rules
-    that a signed waiver may suspend until a day.
+    that a signed waiver may suspend until a day. `newer_editions`: a record that was derived by a newer, announced edition counts
+    as it is written, though this release cannot derive it again.
     """
 
     name: Text
@@ -74,6 +75,7 @@ class GatePolicy(Frozen):
     art5_screened: bool = False
     refused_licence_flags: tuple[Text, ...] = ()
     approvals: ApprovalRule | None = None
+    newer_editions: bool = False
     waivable: tuple[
         Literal[
             "evaluation", "worse", "leakage", "limits", "delta", "answered", "status", "undecided-status", "licence"

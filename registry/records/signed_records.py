@@ -112,7 +112,10 @@ class RecordNotDerived(NotChecked):
     reference = "record-of-later-edition"
     what = "nothing is built on {label}, or decided about it, by this release"
     why = "its record was {note}: what follows from it cannot be derived"
-    fix = "use the release that wrote its record, or a later one"
+    fix = (
+        "use the release that wrote its record, or a later one; a policy with `newer_editions: true` takes it as it is written at "
+        "its gate"
+    )
 
     label: str
     note: str

@@ -257,7 +257,8 @@ def held_against(
     Raises:
         IntegrityBroken: what is recorded of it is not what was signed.
     """
-    facts = gate_facts(registry, version, policy.digest, outcome, at=at)
+    asked = policy.policy
+    facts = gate_facts(registry, version, policy.digest, outcome, at=at, newer_editions=asked.newer_editions)
     return GateShown(
         version=version.label,
         manifest=version.manifest_digest,

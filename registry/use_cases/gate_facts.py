@@ -51,6 +51,7 @@ def gate_facts(
     outcome: VerifyOutcome | None,
     *,
     at: Timestamp | None = None,
+    newer_editions: bool = False,
 ) -> GateFacts:
     """Everything that a policy is held against.
 
@@ -60,13 +61,15 @@ def gate_facts(
         policy: the SHA-256 of the policy's bytes, which approvals and waivers have to name.
         outcome: how it verified a moment ago; None where no file of it is read.
         at: the time by which it is judged what is over; None for now.
+        newer_editions: whether a record of a newer, announced edition counts as it is written.
 
     Raises:
         IntegrityBroken: what is recorded of it is not what was signed.
-        RecordNotDerived: its record is of an edition that this release does not know.
+        RecordNotDerived: its record is of an edition that this release does not know, and that is not allowed.
     """
     records = records_of(registry, version)
-    require_derived(records, version)
+    if not newer_editions:
+        require_derived(records, version)
     record = None if records.modification is None else in_third_form(records.modification)
     evaluations = newest_of_each(records.evaluations)
     judged = judged_now(registry, version, evaluations)

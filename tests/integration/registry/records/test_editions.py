@@ -82,8 +82,10 @@ def test_nothing_is_built_on_what_this_release_cannot_derive(tmp_path: Path) -> 
             with pytest.raises(RecordNotDerived) as refused:
                 ancestry_of(registry, [version])
             assert refused.value.exit_code == 5
+            asked = Digest.of(b"a policy")
             with pytest.raises(RecordNotDerived):
-                gate_facts(registry, version, Digest.of(b"a policy"), None)
+                gate_facts(registry, version, asked, None)
+            assert gate_facts(registry, version, asked, None, newer_editions=True).statuses
 
 
 def test_a_record_of_an_edition_that_nobody_announced_cannot_be_checked(tmp_path: Path) -> None:
