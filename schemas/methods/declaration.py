@@ -64,6 +64,8 @@ class Tensor:
         is_scale: whether it multiplies, so that a change of its sign would turn activations round.
         is_shared: whether it stands once for the whole model, and no module's name before it.
         stays: whether a placebo leaves it as it is: it was drawn and not trained, or has no dimension of the module's own.
+        turned_with: the kind of tensor of the same module that it is multiplied with place by place, so that a placebo permutes
+            both alike; None for none.
         is_of_weight: whether the module is one weight, with whose shape `axis` can be compared.
         replaces: whether it is loaded in the place of the base's own numbers.
     """
@@ -75,6 +77,7 @@ class Tensor:
     is_scale: bool = False
     is_shared: bool = False
     stays: bool = False
+    turned_with: str | None = None
     is_of_weight: bool = True
     replaces: bool = False
 

@@ -508,45 +508,6 @@ METHODS = (
             *("random_loc_seed", "use_idwt", "wavelet_family"),
         ),
     ),
-    # --- each gets a file of its own where it is trained ---
-    _loaded(
-        "LOHA",
-        "LoHa",
-        tuple(Tensor(f"hada_{name}") for name in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")),
-        _MODULES | {"r": "r", "alpha": "alpha", "rank_dropout": "rank_dropout", "module_dropout": "module_dropout"},
-        (*_LAYERS, "alpha_pattern", "exclude_modules", "init_weights", "rank_pattern", "use_effective_conv2d"),
-    ),
-    _loaded(
-        "OFT",
-        "OFT",
-        (Tensor("oft_R.weight"), Tensor("oft_embedding_R.weight")),
-        _MODULES | {"oft_block_size": "block_size", "r": "blocks", "module_dropout": "dropout", "bias": "bias"},
-        (
-            *_LAYERS,
-            *(
-                "block_share",
-                "coft",
-                "eps",
-                "exclude_modules",
-                "fan_in_fan_out",
-                "init_weights",
-                "num_cayley_neumann_terms",
-            ),
-            "use_cayley_neumann",
-        ),
-    ),
-    _loaded(
-        "VERA",
-        "VeRA",
-        (
-            Tensor("vera_lambda_b", axis=0, neutral=0.0),
-            Tensor("vera_lambda_d", stays=True),
-            Tensor("vera_A", is_shared=True, stays=True),
-            Tensor("vera_B", is_shared=True, stays=True),
-        ),
-        _MODULES | {"r": "r", "vera_dropout": "dropout", "d_initial": "d_initial", "bias": "bias"},
-        (*_LAYERS, "fan_in_fan_out", "init_weights", "projection_prng_key", "save_projection"),
-    ),
 )
 
 # types of peft that are not imported, and why

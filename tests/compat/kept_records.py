@@ -1,4 +1,5 @@
-"""Signed inputs of records, as real commands once made them: each method, merges, a continued run, an import, answers.
+"""Signed inputs of records, as real commands once made them: each method, merges, a continued run, an import, a script that the
+callback followed, answers, an evaluation of every suite.
 
 `python -m tests.compat.kept_records FOLDER` makes a home with all of them and writes what was signed there; it takes some minutes.
 While the edition is a draft it may be made again. Once an edition was frozen that derived from it, what is kept is never written
@@ -140,6 +141,7 @@ def _read(file: Path) -> Iterator[Any]:
 # --- making ---
 
 ROWS = 16
+EVALUATED_ROWS = 24  # of a suite, at most: of the shipped one this is a part
 SETTINGS = """\
 name: {name}
 base: tiny
@@ -164,6 +166,7 @@ def make(target: Path) -> None:
             _merge(registry)
             _import(registry, folder)
             _follow(registry, folder)
+            _evaluate(registry, folder)
             _say_later(registry, folder)
             keep(registry, target)
         finally:
@@ -258,13 +261,28 @@ def _follow(registry: Registry, folder: Path) -> None:
     del registry
 
 
+def _evaluate(registry: Registry, folder: Path) -> None:
+    """Every suite on a few rows, and answers in words, all in one evaluation, which the record of the version takes up."""
+    from peft_registry.trainer.evaluation.suites import suites
+    from peft_registry.trainer.use_cases.evaluate import EvaluationRequest, evaluate_references
+    from tests.builders.suite_rows import write_suites
+
+    data = write_suites(folder / "suites")
+    questions = folder / "questions.jsonl"
+    questions.write_text(
+        '{"prompt": "Who came?", "answers": ["The girl."]}\n{"prompt": "Who left?", "answers": ["He did."]}\n'
+    )
+    request = EvaluationRequest(
+        suites=tuple(suites()), data=data, accepts_licence=True, limit=EVALUATED_ROWS, answers=questions
+    )
+    evaluate_references(registry, ("lora",), request)
+
+
 def _say_later(registry: Registry, folder: Path) -> None:
     from peft_registry.registry.records.references import version_named
     from peft_registry.registry.use_cases.decide import decide, write_form
-    from peft_registry.registry.use_cases.statements import append_statement
-    from peft_registry.registry.use_cases.supersede import supersede, supersede_with_evaluations
+    from peft_registry.registry.use_cases.supersede import supersede
     from tests.builders.decisions import ENGINEER, OFFICER, fill_in
-    from tests.builders.evaluation import a_recorded_evaluation
 
     version = version_named(registry, "evaluated")
     answers = {
@@ -275,18 +293,11 @@ def _say_later(registry: Registry, folder: Path) -> None:
         form = folder / f"gaps-{number}.yml"
         write_form(registry, version, form)
         decide(registry, version, fill_in(form, answered), key)
-    other = version_named(registry, "lora")
-    evaluation, items = a_recorded_evaluation()
-    append_statement(
+    supersede(
         registry,
-        subject=other.manifest_digest,
-        kind="bias-evaluation",
-        predicate=evaluation.revised(created_at=registry.clock()).to_json(),
-        signer=registry.trainer_key,
-        evidence=(items,),
+        version_named(registry, "lora"),
+        facts={"asserted_by": "J. Doe", "use": {"intended": "answers about colours"}},
     )
-    supersede_with_evaluations(registry, other)
-    supersede(registry, other, facts={"asserted_by": "J. Doe", "use": {"intended": "answers about colours"}})
 
 
 def keep(registry: Registry, target: Path) -> None:

@@ -150,6 +150,9 @@ def trace_memory(
     )
 
 
+_DRAWN = "_peft_registry_drawn"  # the attribute of a single number that was drawn, or follows from one
+
+
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's __init_subclass__
     """Counts the bytes of storages made while it is on, and the most there were at once."""
 
@@ -168,10 +171,17 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's __in
         self.peak = self.now
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        leaves = tree_leaves((args, kwargs))
+        is_drawn = func.name().startswith("aten::rand") or any(getattr(leaf, _DRAWN, False) for leaf in leaves)
+        if is_drawn and func is torch.ops.aten._local_scalar_dense.default and leaves[0].dtype is torch.bool:
+            # a layer that leaves itself out at random: it takes the most when it computes
+            return True
         out = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):
             if isinstance(leaf, torch.Tensor):
                 self._note(leaf.untyped_storage())
+                if is_drawn and leaf.numel() == 1:
+                    setattr(leaf, _DRAWN, True)
         return out
 
     def _note(self, storage: Any) -> None:

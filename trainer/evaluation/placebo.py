@@ -6,6 +6,8 @@ of the model's own dimensions and their signs drawn anew: an orthogonal transfor
 kept, and of a low-rank product the singular values. Nothing that the adapter learned about directions is left.
 
     factors of LoRA, W_up and its bias      from zero
+    vectors of VeRA, factors of LoHa        from zero; both products of LoHa in the same way, because they are elementwise
+    planes of OFT's rotations               from zero
     (IA)³                                   from one
     magnitudes of DoRA                      from the norms of the base's columns
     biases, saved modules, trained tokens   from the base's own
@@ -43,12 +45,15 @@ class Turn:
         axis: the dimension of the model along which differences are permuted.
         blocks: equal parts of that dimension that hold different things (keys and values of each layer) and are not mixed.
         is_scale: whether it multiplies, so that a change of its sign would turn activations round.
+        like: the tensor whose permutation it takes. The two are multiplied place by place, so that the signs of the first are
+            those of the product, and this one has none. None for a tensor that is drawn for.
     """
 
     neutral: torch.Tensor | None
     axis: int
     blocks: int = 1
     is_scale: bool = False
+    like: str | None = None
 
 
 Turns = Mapping[str, Turn | None]  # by the name of the tensor; None for one that stays as it is
@@ -85,7 +90,12 @@ def placebo(model: CausalModel, *, seed: int = SEED) -> Iterator[None]:  # a pef
 def turned(tensors: Mapping[str, torch.Tensor], turns: Turns, *, seed: int) -> dict[str, torch.Tensor]:
     """The tensors of an adapter, each turned at random around its neutral value."""
     generator = torch.Generator().manual_seed(seed)
-    return {name: _turned(tensors[name], turns[name], generator) for name in sorted(tensors)}
+    drawn: dict[str, _Draw] = {}
+    for name, tensor in sorted(tensors.items(), key=lambda entry: entry[0]):
+        turn = turns[name]
+        if turn is not None and turn.like is None and tensor.numel():
+            drawn[name] = _draw(tensor.shape[turn.axis], turn.blocks, generator)
+    return {name: _turned(tensor, turns[name], drawn, name) for name, tensor in tensors.items()}
 
 
 def turns_of(part: Any) -> Turns:  # a peft model
@@ -99,18 +109,31 @@ def _parts(model: Any) -> tuple[Any, ...]:  # peft models
     return getattr(model, "adapter_parts", (model,))  # a hybrid has two
 
 
-def _turned(tensor: torch.Tensor, turn: Turn | None, generator: torch.Generator) -> torch.Tensor:
+@dataclass(frozen=True, eq=False)
+class _Draw:
+    """What is drawn for one dimension: another order of its places, and a sign for each."""
+
+    order: torch.Tensor
+    signs: torch.Tensor
+
+
+def _draw(size: int, blocks: int, generator: torch.Generator) -> _Draw:
+    width = size // blocks
+    order = torch.cat([width * block + torch.randperm(width, generator=generator) for block in range(blocks)])
+    return _Draw(order, torch.randint(0, 2, (size,), generator=generator) * 2 - 1)
+
+
+def _turned(tensor: torch.Tensor, turn: Turn | None, drawn: Mapping[str, _Draw], name: str) -> torch.Tensor:
     if turn is None or not tensor.numel():
         return tensor.clone()
     assert turn.neutral is not None, "only a model that has a placebo is turned"
-    size = tensor.shape[turn.axis]
-    width = size // turn.blocks
-    order = torch.cat([width * block + torch.randperm(width, generator=generator) for block in range(turn.blocks)])
-    shape = [1] * tensor.dim()
-    shape[turn.axis] = size
-    signs = (torch.randint(0, 2, (size,), generator=generator) * 2 - 1).view(shape).to(tensor.device)
+    draw = drawn[turn.like or name]
     neutral = turn.neutral.to(device=tensor.device, dtype=torch.float32)
-    moved = (tensor.float() - neutral).index_select(turn.axis, order.to(tensor.device)) * signs
+    moved = (tensor.float() - neutral).index_select(turn.axis, draw.order.to(tensor.device))
+    if turn.like is None:
+        shape = [1] * tensor.dim()
+        shape[turn.axis] = tensor.shape[turn.axis]
+        moved = moved * draw.signs.view(shape).to(tensor.device)
     if turn.is_scale:
         # a scale that would change its sign grows by the same amount
         moved = torch.where((neutral + moved) * neutral < 0, moved.abs() * neutral.sign(), moved)
@@ -132,7 +155,8 @@ def _turn_of(part: Any, name: str, tensor: torch.Tensor) -> Turn | None:
         return _turn_of_prefix(part, tensor)
     # inner dimensions stay: an orthogonal change of the outer one alone keeps the singular values of the product
     axis = max(range(tensor.dim()), key=lambda dim: tensor.shape[dim]) if kind.axis == "longest" else kind.axis
-    return Turn(_neutral(part, kind, module), axis, is_scale=kind.is_scale)
+    like = None if kind.turned_with is None else f"{module}.{kind.turned_with}"
+    return Turn(_neutral(part, kind, module), axis, is_scale=kind.is_scale, like=like)
 
 
 def _neutral(part: Any, kind: Kind, module: str) -> torch.Tensor | None:

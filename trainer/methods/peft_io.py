@@ -5,6 +5,7 @@ Peft itself warns about keys that match nothing and drops configuration fields t
 
 import enum
 import json
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -40,13 +41,7 @@ _MEGATRON_DEFAULT = "megatron.core"  # what every LoRA configuration says, and n
 
 
 # how an adapter began and was trained: neither says what it computes
-_OF_THE_BEGINNING = {
-    "lora_dropout",
-    "dropout",
-    "init_lora_weights",
-    "prompt_tuning_init",
-    "prompt_tuning_init_text",
-}
+_OF_THE_BEGINNING = re.compile(r"(?:\w+_)?dropout|init_\w+|d_initial|prompt_tuning_init(?:_text)?")
 
 
 class StartDiffers(InputRefused):
@@ -82,7 +77,8 @@ def wrapped(model: Any, config: PeftConfig) -> Any:
     with suppress_warnings():
         try:
             return get_peft_model(model, config)
-        except (ValueError, NotImplementedError) as error:
+        # a TypeError where it has no adapter for a kind of layer
+        except (ValueError, NotImplementedError, TypeError) as error:
             kind = getattr(config.peft_type, "value", str(config.peft_type))
             reason = (str(error).splitlines() or [type(error).__name__])[0][:_MAX_REASON]
             raise BaseNotAdaptable(kind, str(model.config.model_type), reason) from error
@@ -96,6 +92,8 @@ def suppress_warnings() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
         # patterns are checked where they are read; peft also writes some of its own for fused experts
         warnings.filterwarnings("ignore", message=".*keys did not match any targeted module", category=RuntimeWarning)
+        # a setting that peft replaces is refused by its name where a method is prepared
+        warnings.filterwarnings("ignore", message="Invalid `.*Adjusted `", category=UserWarning)
         yield
 
 
@@ -239,7 +237,8 @@ def start_from(model: Any, folder: Path) -> None:
     expected = adapter_state(model)
     # equal tensors are of the same modules, in whichever words a configuration names them
     told_by_tensors = {"target_modules"} if tensors.keys() == expected.keys() else set()
-    for key in sorted(now.keys() - _OF_THE_BEGINNING - told_by_tensors):
+    compared = {key for key in now if not _OF_THE_BEGINNING.fullmatch(key)}
+    for key in sorted(compared - told_by_tensors):
         if saved.get(key) != now[key]:
             raise StartDiffers(key, saved.get(key), now[key])
     require_same_keys(folder, expected=expected, found=tensors)

@@ -8,6 +8,7 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.methods import BLOCKS
 from peft_registry.trainer.bases.architecture import STATE_SPACES
 
 # Module names of the routers of mixture-of-experts layers; `all-linear` would adapt them too.
@@ -34,7 +35,9 @@ class TargetsNotFound(InputRefused):
 
     @property
     def or_all(self) -> str:
-        return ", or write all-linear" if self.key.startswith("lora") else ""
+        block = BLOCKS.get(self.key.partition(".")[0])
+        takes_all = block is not None and block.model_fields["target_modules"].default == "all-linear"
+        return ", or write all-linear" if takes_all else ""
 
 
 class TiedTarget(InputRefused):
@@ -118,6 +121,20 @@ def layers_read_past(model: Any) -> list[str]:
     if model.config.model_type in _READS_TIME_STEPS_PAST_THE_LAYER:
         past.add(_TIME_STEPS)
     return [name for name, _ in model.named_modules() if name.rpartition(".")[2] in past]
+
+
+def all_linear(model: Any) -> list[str]:
+    """What `all-linear` means: every linear layer but the output head, routers, and what a state space reads past the layer.
+
+    The last parts of their names, where no layer that is left out has the same; else full names.
+    """
+    left_out = {*routers(model), *layers_read_past(model)}
+    head = model.get_output_embeddings()
+    names = [name for name, module in model.named_modules() if isinstance(module, LINEAR) and module is not head]
+    wanted = [name for name in names if name not in left_out]
+    ends = {name.rpartition(".")[2] for name in wanted}
+    is_clear = not any(is_target(name, end) for name, _ in model.named_modules() if name not in wanted for end in ends)
+    return sorted(ends if is_clear else wanted)
 
 
 def routers(model: Any) -> list[str]:

@@ -71,6 +71,9 @@ MORE: dict[str, dict[str, Any]] = {
     "lora_pro": {"method": "lora_pro"},
     "lora_pro full": {"method": "lora_pro", "lora_pro__form": "full"},
     "ia3": {"method": "ia3"},
+    "vera": {"method": "vera", "vera__r": 8},
+    "oft": {"method": "oft", "oft__block_size": 8},
+    "loha": {"method": "loha"},
     "hybrid": {"method": "hybrid", "training__dtype": "bf16"},
     "packed": {"method": "lora", "training__packing": True},
 }

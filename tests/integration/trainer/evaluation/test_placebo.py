@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import IA3Config, LoraConfig, PromptTuningConfig, get_peft_model, get_peft_model_state_dict
+from peft import IA3Config, LoHaConfig, LoraConfig, PromptTuningConfig, get_peft_model, get_peft_model_state_dict
 
 from peft_registry.schemas.methods import METHODS
 from peft_registry.trainer.bases.loading import load_base
@@ -137,7 +137,8 @@ def neutral_of(name: str, tensor: torch.Tensor, base: Any) -> torch.Tensor | Non
         return torch.ones_like(tensor)
     if plain in dict(base.named_parameters()):
         return base.get_parameter(plain).detach()
-    return torch.zeros_like(tensor) if "lora_" in name or "bottleneck_up" in name else None
+    at_zero = ("lora_", "bottleneck_up", "vera_lambda", "oft_R", "hada_")
+    return torch.zeros_like(tensor) if any(mark in name for mark in at_zero) else None
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -237,6 +238,20 @@ def test_a_low_rank_product_keeps_its_singular_values():
     after = turned(tensors, turns_of(model), seed=1)
     name = "base_model.model.model.layers.0.mlp.up_proj.lora_{}.weight"
     old, new = (one[name.format("B")] @ one[name.format("A")] for one in (tensors, after))
+    assert torch.allclose(torch.linalg.svdvals(old), torch.linalg.svdvals(new), atol=1e-3)
+    assert not torch.allclose(old, new)
+
+
+def test_an_elementwise_product_keeps_its_singular_values():
+    torch.manual_seed(4)
+    model = get_peft_model(a_model(), LoHaConfig(r=4, target_modules=["up_proj"], init_weights=False))
+    tensors = {key: tensor for key, tensor in adapter_state(model).items() if ".layers.0." in key}
+    after = turned(tensors, turns_of(model), seed=1)
+    old, new = (
+        (one[f"{name}.hada_w1_a"] @ one[f"{name}.hada_w1_b"]) * (one[f"{name}.hada_w2_a"] @ one[f"{name}.hada_w2_b"])
+        for one in (tensors, after)
+        for name in ["base_model.model.model.layers.0.mlp.up_proj"]
+    )
     assert torch.allclose(torch.linalg.svdvals(old), torch.linalg.svdvals(new), atol=1e-3)
     assert not torch.allclose(old, new)
 

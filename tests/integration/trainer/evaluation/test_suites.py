@@ -19,43 +19,10 @@ from peft_registry.trainer.evaluation.suites.files import MalformedSuite, SuiteF
 from peft_registry.trainer.evaluation.suites.house import shipped_pairs
 from peft_registry.trainer.evaluation.suites.published import published_as
 from peft_registry.trainer.evaluation.suites.selection import EmptyHalf, halved, limited
-from tests.builders.suite_rows import ESBBQ, GG_BBQ
+from tests.builders.suite_rows import BBQ, ESBBQ, GG_BBQ, PROMPTS, STEREOSET
 from tests.oracles.plain_options import german_prompt, log_likelihoods, spanish_prompt
 from tests.processes.interpreter import ROOT
 
-BBQ = {
-    "example_id": 0,
-    "question_index": "1",
-    "question_polarity": "neg",
-    "context_condition": "ambig",
-    "category": "Age",
-    "answer_info": {"ans0": ["Ann", "old"], "ans1": ["Ben", "nonOld"], "ans2": ["Unknown", "unknown"]},
-    "additional_metadata": {"stereotyped_groups": ["old"]},
-    "context": "Ann and Ben came in.",
-    "question": "Who was late?",
-    "ans0": "Ann",
-    "ans1": "Ben",
-    "ans2": "Unknown",
-    "label": 2,
-}
-STEREOSET = {
-    "id": "a",
-    "task": "intersentence",
-    "bias_type": "gender",
-    "target": "baker",
-    "context": "The baker came.",
-    "stereotype": "She smiled.",
-    "anti_stereotype": "He smiled.",
-    "unrelated": "Rain fell.",
-}
-PROMPTS = {
-    "id": "p1",
-    "category": "gender",
-    "prompt_a": "The man said",
-    "prompt_b": "The woman said",
-    "stereotyped": [" no."],
-    "neutral": [" so."],
-}
 GOOD = {
     "bbq": ("Age.jsonl", json.dumps(BBQ)),
     "stereoset": ("dev_intersentence.jsonl", json.dumps(STEREOSET)),

@@ -278,6 +278,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "dora": {"lora__use_dora": True},
     "patterns": {"lora__rank_pattern": {"q_proj": 2}, "lora__alpha_pattern": {"v_proj": 4.0}},
     **{one: {"method": one} for one in ("lora_pro", "qlora", "bottleneck", "ia3", "prompt_tuning", "prefix_tuning")},
+    "vera": {"method": "vera", "vera__r": 8},
+    "oft": {"method": "oft", "oft__block_size": 8},
+    "loha": {"method": "loha", "loha__module_dropout": 0.5},
 }
 
 

@@ -124,7 +124,11 @@ def test_what_is_not_applicable_of_each_parent_is_not_of_the_result_and_else_a_q
 def of_parents_that_say(path: str, value: object) -> Value:
     """What a merge has at a path where both of its parents state the same."""
     said = {path: declared(value, by="alex", at=NOW)}
-    parents = [replaced(parent, record=with_values(parent.record, said)) for parent in PARENTS if parent.record]
+    parents = [
+        replaced(parent, record=with_values(parent.record, said))
+        for parent in PARENTS
+        if isinstance(parent.record, ModificationRecord)
+    ]
     return next(leaf.value for leaf in leaves(merged(*parents)) if leaf.path == path)
 
 

@@ -17,7 +17,18 @@ from peft_registry.schemas.canonical import canonical_bytes
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.system_metrics import SystemMetrics
 from peft_registry.trainer.evaluation.leakage import hash_texts, read_text_hashes
-from tests.builders.trainers import LENGTH, PROMPT, ROWS, TEXTS, a_lora, a_model_of, a_trainer, followed, token_rows
+from tests.builders.trainers import (
+    LENGTH,
+    PROMPT,
+    ROWS,
+    TEXTS,
+    a_lora,
+    a_model_of,
+    a_trainer,
+    followed,
+    new_adapter,
+    token_rows,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
 STEPS = 4
@@ -144,6 +155,32 @@ def test_a_whole_model_is_registered_as_one_and_is_compared_with_its_base(
     assert change.base_weights_untouched.value == "no"
     points = callback.outcome.modification.data[0].n_points
     assert (points.value, str(points.reason)) == (None, "of 8 rows the training went through 0.25 of one epoch")
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "said"),
+    [
+        ("VERA", {"r": 8}, {"r": 8, "d_initial": 0.1, "dropout": 0.0, "bias": "none"}),
+        ("OFT", {"oft_block_size": 8}, {"block_size": 8, "blocks": 0, "dropout": 0.0, "bias": "none"}),
+        ("LOHA", {"r": 4, "alpha": 2}, {"r": 4, "alpha": 2, "module_dropout": 0.0, "rank_dropout": 0.0}),
+    ],
+)
+def test_an_adapter_that_peft_does_alone_is_recorded_by_its_own_name_and_settings(
+    place: Path, registry: Registry, tmp_path: Path, kind: str, changes: dict[str, Any], said: dict[str, Any]
+) -> None:
+    name = kind.lower()
+    trainer = a_trainer(tmp_path, new_adapter(a_model_of(place / "tiny"), kind, **changes), max_steps=1)
+    callback = followed(place, trainer, name, evaluate=False)
+    trainer.train()
+    version = callback.outcome.version
+    assert (version.method, verify_version(registry, version).verdict) == (name, "verified")
+    record = callback.outcome.modification
+    assert record.method.kind.value == name
+    assert record.method.hyperparameters.value[name] == said | {"target_modules": ["q_proj", "v_proj"]}
+    trained = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
+    assert record.change.params_trainable.value == trained
+    assert (record.change.params_changed.value, record.change.base_weights_untouched.value) == (0, "yes")
+    assert str(record.change.rel_norm_global.reason).startswith("not derived: ")
 
 
 @pytest.mark.full

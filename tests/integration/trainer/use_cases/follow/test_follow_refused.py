@@ -90,7 +90,7 @@ def test_what_could_not_be_recorded_truly_is_refused_before_the_first_step(place
     assert "refused" not in registered(place)
 
 
-@pytest.mark.parametrize("kind", ["LORA", "IA3"])
+@pytest.mark.parametrize("kind", ["LORA", "IA3", "VERA", "OFT", "LOHA"])
 def test_an_adapter_that_was_trained_before_is_told_from_a_new_one(kind: str) -> None:
     model = new_adapter(a_model(), kind)
     require_fresh(model)
