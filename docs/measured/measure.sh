@@ -25,7 +25,7 @@ estimate 65b-3060 --vram 12GiB --ram 64GiB method=qlora lora.r=64
 sweeps=$(mktemp -d)
 trap 'rm -rf "$sweeps"' EXIT INT TERM
 registry compare "$here/sweep-embedded.yml" --home "$home" --methods all --sweep learning_rate prompt_tuning.seeds=1 >"$sweeps/1.json"
-most=full,lora,qlora,ia3,prompt_tuning,bottleneck,lora_pro,hybrid
+most=full,lora,qlora,ia3,prompt_tuning,bottleneck,lora_pro,hybrid,loha,oft,vera
 registry compare "$here/sweep-smollm2.yml" --home "$home" --methods $most --sweep learning_rate=1e-5,1e-4,1e-3,1e-2,1e-1 \
   prompt_tuning.seeds=1 "data.train.path=$data/gsm8k-train.jsonl" >"$sweeps/2.json"
 registry compare "$here/sweep-smollm2.yml" --home "$home" --methods prefix_tuning --sweep learning_rate=1e-5,1e-4,1e-3,1e-2,1e-1,1 \
