@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.recorded_run import TrainedRun, data_sections
+from peft_registry.registry.compliance.rule_files import by_edition
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import Article4a, DataUsed, Gpai, Product, RecordSections, Use
@@ -17,7 +17,7 @@ _COUNTS = ("n_points", "n_tokens")
 _OF_THE_RUN = ("name", "digest", "splits", "epochs", *_COUNTS)
 
 
-@cache
+@by_edition
 def stated_of_a_file() -> tuple[str, ...]:
     """What people state of a file, and what is of the file itself, by the names in its section."""
     return tuple(field_rules().inherited("data[]."))

@@ -18,7 +18,7 @@ from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.licence_terms import flags_by_rule_set
 from peft_registry.registry.compliance.recorded_run import counts_earlier_runs, step_flop
 from peft_registry.registry.compliance.retention import with_dates
-from peft_registry.registry.compliance.verdicts.gpai import TOLERANCE_PCT, ThirdRatio, dense_flop, one_third_ratio
+from peft_registry.registry.compliance.verdicts.gpai import ThirdRatio, dense_flop, one_third_ratio, tolerance_pct
 from peft_registry.registry.compliance.verdicts.modifier import ModifierAnswers, gpai_verdict
 from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.schemas.codes import Code, code
@@ -34,7 +34,6 @@ from peft_registry.schemas.modification import (
 from peft_registry.schemas.values import Value, derived, not_derived, unknown
 
 # Art. 51(2): cumulative training compute greater than this is presumed high-impact
-SYSTEMIC_RISK_FLOP = shipped_rules().limits.systemic_risk_flop
 _Scope = Literal["step", "sum_same_actor", "merge_wide"]
 _OWN_COMPUTE: dict[_Scope, Code] = {
     "step": code("dense_flop_of_modification"),
@@ -48,7 +47,6 @@ _WHY_SCOPE: dict[_Scope, Code] = {
     "merge_wide": code("scope_all_merged"),
 }
 _RATIO_FIGURES = ("ratio", "ratio_low", "ratio_high", "ratio_method_aware", "threshold_kind", "threshold_flop")
-_BAND_METHOD = code("ratio_with_tolerance", pct=TOLERANCE_PCT)
 
 
 WRITTEN_BY_ASSESSMENT = (
@@ -136,7 +134,7 @@ def _training_flop(base: BaseUsed) -> Value:
         flop,
         "FLOP",
         method=code("base_compute_estimated"),
-        uncertainty_pct=TOLERANCE_PCT,
+        uncertainty_pct=tolerance_pct(),
     )
 
 
@@ -161,7 +159,7 @@ def _cumulative(record: ModificationRecord) -> Value:
         cumulative,
         "FLOP",
         method=code("cumulative_compute", summands=summands),
-        uncertainty_pct=TOLERANCE_PCT,
+        uncertainty_pct=tolerance_pct(),
     )
 
 
@@ -303,8 +301,8 @@ def _ratio_figures(third: ThirdRatio, base: float, method_aware: Value) -> dict[
         if aware_third is None
         else derived(aware_third.ratio, method=code("ratio_method_aware")),
         "ratio": derived(third.ratio, method=code("ratio_dense")),
-        "ratio_low": derived(third.low, method=_BAND_METHOD),
-        "ratio_high": derived(third.high, method=_BAND_METHOD),
+        "ratio_low": derived(third.low, method=code("ratio_with_tolerance", pct=tolerance_pct())),
+        "ratio_high": derived(third.high, method=code("ratio_with_tolerance", pct=tolerance_pct())),
         "threshold_kind": derived("relative", method=code("base_compute_known_or_estimated")),
         "threshold_flop": derived(base / 3, "FLOP", method=code("third_of_base_compute")),
     }
@@ -339,7 +337,7 @@ def _exemption(record: ModificationRecord) -> OpenSourceExemption:
 def _systemic_risk(record: ModificationRecord) -> Value:
     method = code("cumulative_against_systemic_risk")
     stated = _any([is_yes(base.has_systemic_risk) for base in record.base])
-    if compute_at_least(record) > SYSTEMIC_RISK_FLOP:
+    if compute_at_least(record) > shipped_rules().limits.systemic_risk_flop:
         return derived("cumulative_over_1e25", method=method)
     if stated:
         return derived("inherited", method=method)

@@ -7,11 +7,11 @@ release_date: "2025-01-30"
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from peft_registry.registry.compliance.contradictions import contradictions
 from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.rule_files import by_edition
 from peft_registry.registry.compliance.stated import (
     ASSERTED_BY,
     FactNeedsSignature,
@@ -156,7 +156,7 @@ def facts_with_statement(facts: DeclaredFacts, statement: Digest) -> DeclaredFac
     return facts.revised(**{key: value.revised(evidence=(*value.evidence, statement)) for key, value in said.items()})
 
 
-@cache
+@by_edition
 def facts_by_path() -> dict[str, str]:
     """The fact of a base that answers a field of its own in a record, by the field's path without positions."""
     paths = {path_of_fact(key): key for key in DeclaredFacts.model_fields}

@@ -16,7 +16,6 @@ from peft_registry.schemas.values import Value, derived, measured, not_derived, 
 
 EU_EXCLUSION = "eu_exclusion"
 # GL J17: indicative, together with the generation of language, images or video
-GPAI_FLOP = shipped_rules().limits.gpai_flop
 # what a model generates that GL J17 names
 _GENERATED = ("text", "image", "video")
 # the names that the Hub, GitHub and the FSF's texts go by; a file in a folder is the licence of a part
@@ -168,7 +167,7 @@ def _side(parameters: float, stated_flop: Value, training_tokens: Value, generat
         return not_derived(code("its_compute_not_recorded"))
     if not math.isfinite(flop):
         return not_derived(code("its_compute_too_large"))
-    side = "above" if flop > GPAI_FLOP else "below"
+    side = "above" if flop > shipped_rules().limits.gpai_flop else "below"
     return derived(
         side,
         method=code("flop_against_gpai", flop=flop, how=how, generates=generates),

@@ -7,7 +7,6 @@ asks its own question and is listed as undecided: more may be required once it i
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
 from typing import get_args
 
 from peft_registry.registry.compliance.answer_forms import is_blank
@@ -15,6 +14,7 @@ from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, Leaf, Owner, field_rules, leaves
 from peft_registry.registry.compliance.licence_terms import implied_flags
 from peft_registry.registry.compliance.recent import OfRecent
+from peft_registry.registry.compliance.rule_files import by_edition
 from peft_registry.registry.compliance.used_rows import mixed_roles, unknown_overlaps
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.document import Frozen
@@ -199,7 +199,7 @@ def makes_media(record: RecordSections) -> bool:
     return any(word in str(output or "") for word in ("image", "audio", "video"))
 
 
-@cache
+@by_edition
 def _not_open() -> frozenset[str]:
     """The licence flags with which no model is free and open-source; other restrictions of use may stand, GL J80-84."""
     claim = "gpai.open_source_exemption.licence_ok"

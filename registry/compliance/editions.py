@@ -4,20 +4,16 @@ An edition is data. What it is digested over holds no prose: a label, a clause o
 edition has its digest in `rules/editions.json`, and a test computes it anew; a draft has none, and is known by what it is now.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Any, Literal
 
+from peft_registry.registry.compliance.rule_files import DERIVED_BY, is_earlier, rules_of
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.codes import CODES
 from peft_registry.schemas.edition import Edition
 from peft_registry.schemas.identity import Digest
-
-_DERIVED_BY = ("modification_fields", "verdicts", "retention")
-"""The files of `rules/` from which a value of a record can follow."""
 
 _PROSE = frozenset(
     {
@@ -78,25 +74,34 @@ def _order(name: str) -> tuple[int, ...]:
 @cache
 def editions() -> Editions:
     """The editions that this release derives by."""
-    listed = _rules("editions")["editions"]
+    listed = rules_of("editions")["editions"]
     return Editions(
         tuple(
             Edition(name=entry["name"], digest=Digest.parse(entry["digest"]))
             if entry["digest"] is not None
-            else Edition(name=entry["name"], digest=edition_digest(), draft=True)
+            else Edition(name=entry["name"], digest=edition_digest(entry["name"]), draft=True)
             for entry in listed
         )
     )
 
 
 @cache
-def edition_digest() -> Digest:
-    """SHA-256 of what records are derived by now: rules without their prose, and the codes with the kinds of their parameters."""
+def edition_digest(name: str) -> Digest:
+    """SHA-256 of what an edition derives by: rules without their prose, and the codes with the kinds of their parameters.
+
+    That of an earlier edition is of the files in its folder, any other's of what this release derives by now.
+    """
+    earlier = name if is_earlier(name) else ""
     content = {
-        "rules": {name: _without_prose(_rules(name)) for name in _DERIVED_BY},
-        "codes": {name: meaning.parameters for name, meaning in CODES.items()},
+        "rules": {file: _without_prose(rules_of(file, earlier)) for file in DERIVED_BY},
+        "codes": rules_of("codes", earlier) if earlier else parameters_of_codes(),
     }
     return canonical_digest(content)
+
+
+def parameters_of_codes() -> dict[str, Any]:
+    """The kinds of the parameters of each code, as JSON."""
+    return {name: dict(meaning.parameters) for name, meaning in CODES.items()}
 
 
 def _without_prose(node: Any) -> Any:  # any JSON value
@@ -105,8 +110,3 @@ def _without_prose(node: Any) -> Any:  # any JSON value
     if isinstance(node, list):
         return [_without_prose(item) for item in node]
     return node
-
-
-def _rules(name: str) -> Any:  # a JSON object
-    file = resources.files("peft_registry.registry.compliance") / "rules" / f"{name}.json"
-    return json.loads(file.read_text(encoding="utf-8"))

@@ -13,13 +13,13 @@ each field takes is data (`rules/`).
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from peft_registry.registry.compliance.contradictions import contradictions, whatever_else_is_meant
 from peft_registry.registry.compliance.energy import without_reason
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, field_rules
+from peft_registry.registry.compliance.rule_files import by_edition
 from peft_registry.registry.compliance.stated import (
     ASSERTED_BY,
     FactMalformed,
@@ -250,7 +250,7 @@ def _walk_array(items: Any, path: str, prefix: str) -> Iterator[_Fact | InputRef
         yield from _walk(fields, f"{path}.{name}.", prefix, str(name))
 
 
-@cache
+@by_edition
 def _sections() -> frozenset[str]:
     """The paths that have fields below them."""
     parts = [rule.path.split(".") for rule in field_rules().fields]

@@ -6,13 +6,13 @@ The data file carries its rule-set version, the date of the law it follows and i
 import json
 from collections.abc import Collection, Iterator, Mapping
 from datetime import date, datetime
-from functools import cache, cached_property, lru_cache
-from importlib import resources
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from peft_registry.registry.compliance.answer_forms import AnswerForm
 from peft_registry.registry.compliance.recent import OfRecent
+from peft_registry.registry.compliance.rule_files import by_edition, rules_text
 from peft_registry.schemas.answers import AREA_ROLES, Area
 from peft_registry.schemas.document import Document, Frozen
 from peft_registry.schemas.methods import OF_KIND
@@ -273,11 +273,10 @@ class Leaf(NamedTuple):
     value: Value
 
 
-@cache
+@by_edition
 def field_rules() -> FieldRules:
-    """The rules that this version of the tool carries."""
-    file = resources.files("peft_registry.registry.compliance") / "rules" / "modification_fields.json"
-    document = json.loads(file.read_text(encoding="utf-8"))
+    """The rules of the edition in force."""
+    document = json.loads(rules_text("modification_fields"))
     return FieldRules.model_validate(_with_bounds(document, document["quantities"], document["days"]))
 
 

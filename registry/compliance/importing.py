@@ -26,7 +26,7 @@ from peft_registry.registry.compliance.recorded_result import (
     upstream_terms,
 )
 from peft_registry.registry.compliance.retention import retention_section
-from peft_registry.registry.compliance.verdicts.gpai import TOLERANCE_PCT, dense_flop
+from peft_registry.registry.compliance.verdicts.gpai import dense_flop, tolerance_pct
 from peft_registry.schemas.base_model import CAUSAL_HEADS, BaseRecord
 from peft_registry.schemas.codes import Code, Said, code, together
 from peft_registry.schemas.document import Frozen
@@ -328,7 +328,7 @@ def _compute(settings: dict[str, Value], parameters: int) -> Compute:
     tolerance = elsewhere
     if flop is not None and flop.known:
         method = derived(code("dense_formula").to_json(), method=code("formula_of_conservative_figure"))
-        tolerance = derived(TOLERANCE_PCT, "%", method=code("tolerance_of_guidelines_for_run"))
+        tolerance = derived(tolerance_pct(), "%", method=code("tolerance_of_guidelines_for_run"))
     return Compute(
         param_update_flop=elsewhere,
         conservative_flop=flop or elsewhere,

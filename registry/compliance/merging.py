@@ -46,7 +46,7 @@ from peft_registry.registry.compliance.recorded_result import (
 from peft_registry.registry.compliance.recorded_run import MERGED_RUNS, TrainedRun, flop_rows, flop_sum
 from peft_registry.registry.compliance.retention import retention_section
 from peft_registry.registry.compliance.synthetic_compute import inherited_synthetic_flop
-from peft_registry.registry.compliance.verdicts.gpai import TOLERANCE_PCT
+from peft_registry.registry.compliance.verdicts.gpai import tolerance_pct
 from peft_registry.schemas.codes import Code, code, says, together
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.manifest import FileEntry, Manifest
@@ -295,7 +295,7 @@ def _compute(trained: Sequence[dict[str, Any]], merge: MergeRecord) -> Compute:
             inputs,
             method=code("figures_of_merged_runs"),
         ),
-        uncertainty_pct=derived(TOLERANCE_PCT, "%", method=code("tolerance_of_guidelines")),
+        uncertainty_pct=derived(tolerance_pct(), "%", method=code("tolerance_of_guidelines")),
         wall_clock_days=derived(merge.wall_seconds / 86400, "days", method=code("wall_seconds_of_merge_as_days")),
         hardware=measured(f"{merge.environment.device}: {merge.environment.processor}", method=code("where_merged")),
     )

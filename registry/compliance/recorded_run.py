@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from peft_registry.registry.compliance.verdicts.gpai import TOLERANCE_PCT, dense_flop
+from peft_registry.registry.compliance.verdicts.gpai import dense_flop, tolerance_pct
 from peft_registry.schemas.base_model import CAUSAL_HEADS, BaseRecord
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.codes import Code, as_json, code, together
@@ -216,7 +216,7 @@ def compute_section(run: RunRecord, earlier: Sequence[dict[str, Any]] = (), base
         update = flop_sum(summands, "param_update_flop", code("sum_of_run_and_earlier", figure="param_update_flop"))
     figure = used.conservative_flop
     formula = derived(as_json(figure.method or code("dense_formula")), method=code("formula_of_conservative_figure"))
-    tolerance = derived(TOLERANCE_PCT, "%", method=code("tolerance_of_guidelines_for_run"))
+    tolerance = derived(tolerance_pct(), "%", method=code("tolerance_of_guidelines_for_run"))
     if run.followed is not None and not figure.known:
         # of a figure that is unknown there is neither
         formula = figure

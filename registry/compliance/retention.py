@@ -6,13 +6,12 @@ The periods are data, `rules/retention.json`, each with its clause, its source a
 import json
 from collections.abc import Sequence
 from datetime import date
-from functools import cache
-from importlib import resources
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from peft_registry.registry.compliance.completeness import is_yes
+from peft_registry.registry.compliance.rule_files import by_edition, rules_text
 from peft_registry.schemas.codes import Code, Said, code, code_in, says
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.modification import Gpai, Retention
@@ -50,24 +49,26 @@ class RetentionLaw(Frozen):
         return next(period for period in self.periods if period.name == name)
 
 
-@cache
+@by_edition
 def retention_law() -> RetentionLaw:
-    """The periods that this version of the tool carries."""
-    file = resources.files("peft_registry.registry.compliance") / "rules" / "retention.json"
-    return RetentionLaw.model_validate(json.loads(file.read_text(encoding="utf-8")))
+    """The periods of the edition in force."""
+    return RetentionLaw.model_validate(json.loads(rules_text("retention")))
 
 
-YEARS = retention_law().period("documentation").years
+def _years() -> int:
+    """How long documentation is kept after placing."""
+    return retention_law().period("documentation").years
+
+
 DAYS = ("retention.start_date", "retention.until")
 """They follow from the day of placing, so that one is asked and not these; a later end may be declared all the same."""
-
-_BASIS = code("kept_from_placing", years=YEARS)
-_METHOD = code("calendar_years_after_placing", years=YEARS)
 
 
 def retention_section() -> Retention:
     """How long the documentation is kept; the days follow from the placing (`with_dates`)."""
-    return Retention(basis=derived(_BASIS.to_json(), method=code("law_of_documentation_period")))
+    return Retention(
+        basis=derived(code("kept_from_placing", years=_years()).to_json(), method=code("law_of_documentation_period"))
+    )
 
 
 def with_dates(retention: Retention, gpai: Gpai) -> Retention:
@@ -80,13 +81,13 @@ def with_dates(retention: Retention, gpai: Gpai) -> Retention:
         reason = unknown(_why(gpai))
         return _kept(retention, start_date=reason, until=reason)
     how = code("day_of_placing", stated=gpai.placing_date.source)
-    ends = years_after(begins, YEARS)
+    ends = years_after(begins, _years())
     return _kept(
         retention,
         start_date=derived(begins.isoformat(), method=how),
-        until=not_derived(code("calendar_ends", years=YEARS, begins=begins.isoformat()))
+        until=not_derived(code("calendar_ends", years=_years(), begins=begins.isoformat()))
         if ends is None
-        else derived(ends.isoformat(), method=_METHOD),
+        else derived(ends.isoformat(), method=code("calendar_years_after_placing", years=_years())),
     )
 
 
@@ -95,13 +96,15 @@ def basis_of(retention: Retention, gpai: Gpai) -> Value:
 
     The recorded text names both cases, and beside an answer the case that is not met reads as one that is.
     """
-    if retention.basis.source != "derived" or not says(_said(retention.basis), _BASIS.code):
+    said = _said(retention.basis)
+    if retention.basis.source != "derived" or not says(said, "kept_from_placing"):
         return retention.basis
+    years = _years() if isinstance(said, str) else said.parameters["years"]
     begins = _day(gpai.placing_date)
     if begins is not None:
-        return retention.basis.revised(value=f"{YEARS} years from placing on the market, which was on {begins}")
+        return retention.basis.revised(value=f"{years} years from placing on the market, which was on {begins}")
     is_placed_or_open = is_yes(gpai.placed_on_eu_market) is not False
-    period = f"{YEARS} years from placing on the market; " if is_placed_or_open else ""
+    period = f"{years} years from placing on the market; " if is_placed_or_open else ""
     return retention.basis.revised(value=f"{period}{_why(gpai)}")
 
 
@@ -161,7 +164,7 @@ def _why(gpai: Gpai) -> Code:
     if gpai.placing_date.known:
         return code("not_derived", because=code("not_a_date", stated=str(gpai.placing_date.value)[:60]))
     if is_yes(gpai.placed_on_eu_market) is False:
-        return code("not_placed", years=YEARS)
+        return code("not_placed", years=_years())
     if is_yes(gpai.placed_on_eu_market) is True:
         return code("day_of_placing_not_recorded")
     return code("placing_not_recorded")

@@ -38,6 +38,7 @@ from peft_registry.registry.compliance.older_records import (
     figures_otherwise,
 )
 from peft_registry.registry.compliance.recorded_evaluation import EvaluationSignature
+from peft_registry.registry.compliance.rule_files import deriving_by
 from peft_registry.registry.records.logged_statements import (
     NOBODY,
     EntrySigner,
@@ -456,8 +457,9 @@ class RecordChecks:
             name = str(record.identity.result_name.value)
             inputs = self.next_inputs(subject, before, stated.inputs, name, record)
             wrong += () if inputs.observations is None else profile_otherwise(inputs.observations)
-            wrong += unanswerable_lines(self._chain(subject, stated), inputs.answers)
-            derived = derive_next(inputs, record_id=record.record_id, now=record.record_created_at)
+            with deriving_by(stated.edition.name):
+                wrong += unanswerable_lines(self._chain(subject, stated), inputs.answers)
+                derived = derive_next(inputs, record_id=record.record_id, now=record.record_created_at)
         except (KnownError, ValidationError, LookupError, ValueError) as error:
             return RecordCheck(record, (*wrong, f"inputs: nothing follows from them: {_why(error)}"))
         left = ("base", "upstream") if any(base.role is None for base in inputs.bases) else ()
@@ -705,7 +707,8 @@ class RecordChecks:
             return FirstCheck(statement, tuple(wrong))
         try:
             inputs = self.first_inputs(manifest, production, seen, first.evaluation)
-            derived = derive_first(inputs, refuses_facts=False)
+            with deriving_by(stated.edition.name):
+                derived = derive_first(inputs, refuses_facts=False)
         except (KnownError, ValidationError, LookupError, ValueError) as error:
             return FirstCheck(statement, (f"inputs: nothing follows from them: {_why(error)}",))
         left = inputs.not_derived

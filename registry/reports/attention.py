@@ -19,7 +19,7 @@ from peft_registry.registry.compliance.record_verdicts import high_risk_verdict
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.used_rows import mixed_roles, unknown_overlaps
 from peft_registry.registry.compliance.verdicts.decision import Decided
-from peft_registry.registry.compliance.verdicts.gpai import THIRD
+from peft_registry.registry.compliance.verdicts.gpai import one_third
 from peft_registry.registry.compliance.verdicts.high_risk import is_high
 from peft_registry.registry.evaluation.leakage import leakage_lines
 from peft_registry.registry.evaluation.limits import unkept_lines
@@ -119,7 +119,7 @@ def _of_status(record: RecordSections, decided: Decided) -> Iterator[str]:
         yield f"The intended purpose changed: {said_text(old)} → {said_text(new)}."
     yield from _of_system(record, decided)
     ratio = record.gpai.ratio.value
-    if isinstance(ratio, int | float) and ratio > THIRD and is_yes(record.gpai.same_provider) is not True:
+    if isinstance(ratio, int | float) and ratio > one_third() and is_yes(record.gpai.same_provider) is not True:
         yield f"More than a third of the base's compute: {percent(ratio)} (indicative criterion, not a rule of law)."
     if record.gpai.verdict.value in _WITH_DUTIES:
         prohibited = record.gpai.verdict.value == "blocked_art5"

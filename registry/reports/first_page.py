@@ -13,7 +13,7 @@ from peft_registry.registry.compliance.completeness import (
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.record_verdicts import high_risk_verdict
 from peft_registry.registry.compliance.verdicts.decision import Decided
-from peft_registry.registry.compliance.verdicts.gpai import THIRD
+from peft_registry.registry.compliance.verdicts.gpai import one_third
 from peft_registry.registry.reports.decisions import AliasGate, decision_lines
 from peft_registry.registry.reports.measured_answers import bias_lines, how_measured, quality_lines
 from peft_registry.registry.reports.merge_view import merge_sentences
@@ -338,10 +338,10 @@ def _compute(record: RecordSections | None, base: BaseRecord | None, completed: 
         return f"Unknown: {_why_open(gpai.ratio)}.{status}"
     low, high = gpai.ratio_low.value, gpai.ratio_high.value
     band = ""
-    answer = "Yes" if ratio > THIRD else "No"
+    answer = "Yes" if ratio > one_third() else "No"
     if isinstance(low, int | float) and isinstance(high, int | float):
         band = f" ({percent(low)} … {percent(high)} with ±30 % on the compute of either)"
-        answer = "Borderline" if low <= THIRD < high else answer
+        answer = "Borderline" if low <= one_third() < high else answer
     return f"{answer}: {percent(ratio)} of it{band}; {_CRITERION}.{status}"
 
 

@@ -1,12 +1,18 @@
 """Other releases of this tool: what they derive by is what this one does, and their editions have other names."""
 
+import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from docs.editions import raise_edition
 from peft_registry.registry.compliance import editions as own
+from peft_registry.registry.compliance import rule_files
+from peft_registry.schemas.edition import Edition
 from peft_registry.schemas.identity import Digest
 
 FROZEN = "2026-12"
@@ -24,19 +30,46 @@ def a_release(*names: str, digests: Sequence[Digest | None] = ()) -> Iterator[No
     stated = [*digests, *([None] * (len(names) - len(digests)))]
     listed = {
         "editions": [
-            {"name": name, "digest": str(digest or own.edition_digest())}
+            {"name": name, "digest": str(digest or own.edition_digest(name))}
             for name, digest in zip(names, stated, strict=True)
         ]
     }
-    rules = own._rules
+    rules = own.rules_of
 
-    def with_these(name: str) -> Any:
-        return listed if name == "editions" else rules(name)
+    def with_these(name: str, edition: str = "") -> Any:
+        return listed if name == "editions" else rules(name, edition)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(own, "_rules", with_these)
+        patch.setattr(own, "rules_of", with_these)
         own.editions.cache_clear()
         try:
             yield
         finally:
             own.editions.cache_clear()
+
+
+@contextmanager
+def a_release_with_other_rules(folder: Path, earlier: Edition, name: str) -> Iterator[None]:
+    """A release after this one, whose own edition keeps documentation for two years more.
+
+    Args:
+        folder: where its files lie.
+        earlier: the edition of this one, frozen.
+        name: of its own edition.
+    """
+    rules = folder / "rules"
+    shutil.copytree(str(rule_files.RULES), rules)
+    raise_edition(rules, earlier, name)
+    retention = json.loads((rules / "retention.json").read_text("utf-8"))
+    documentation = next(period for period in retention["periods"] if period["name"] == "documentation")
+    documentation["years"] += 2
+    (rules / "retention.json").write_text(json.dumps(retention), "utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rule_files, "RULES", rules)
+        own.editions.cache_clear()
+        own.edition_digest.cache_clear()
+        try:
+            yield
+        finally:
+            own.editions.cache_clear()
+            own.edition_digest.cache_clear()

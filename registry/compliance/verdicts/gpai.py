@@ -11,8 +11,16 @@ from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.schemas.document import Frozen
 
 # annex A, J123: any method, within this much of the reported estimate
-TOLERANCE_PCT = shipped_rules().limits.tolerance_pct
-THIRD = shipped_rules().limits.one_third
+
+
+def tolerance_pct() -> float:
+    """The tolerance of a figure of compute, in %."""
+    return shipped_rules().limits.tolerance_pct
+
+
+def one_third() -> float:
+    """The share of the base's compute above which a modification makes a provider."""
+    return shipped_rules().limits.one_third
 
 
 class ThirdRatio(Frozen):
@@ -28,7 +36,7 @@ class ThirdRatio(Frozen):
 
 
 def one_third_ratio(
-    conservative_flop: float, original_flop: float, tolerance_pct: float = TOLERANCE_PCT
+    conservative_flop: float, original_flop: float, tolerance: float | None = None
 ) -> ThirdRatio | None:
     """`R = modification / original` with `[R·0.7/1.3, R·1.3/0.7]`; the criterion is met by R > 1/3, strictly.
 
@@ -38,13 +46,14 @@ def one_third_ratio(
     Args:
         conservative_flop: 6·P·D of the modification over all parameters, not only the trainable ones.
         original_flop: training compute of the base.
-        tolerance_pct: of both figures, in %.
+        tolerance: of both figures, in %; None for that of the edition in force.
     """
     if conservative_flop < 0 or original_flop <= 0:
         return None
     ratio = conservative_flop / original_flop
-    under = 1 - tolerance_pct / 100
-    over = 1 + tolerance_pct / 100
+    percent = tolerance_pct() if tolerance is None else tolerance
+    under = 1 - percent / 100
+    over = 1 + percent / 100
     low = ratio * under / over
     high = ratio * over / under
     return ThirdRatio(ratio=ratio, low=low, high=high) if math.isfinite(high) else None

@@ -8,13 +8,13 @@ import math
 import re
 from collections.abc import Iterator
 from fractions import Fraction
-from functools import cache, cached_property
-from importlib import resources
+from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.rule_files import by_edition, rules_text
 from peft_registry.schemas.document import Frozen
 
 Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
@@ -148,13 +148,12 @@ ROWS = (*(f"G{number}" for number in range(1, 14)), *(f"H{number}" for number in
 FLAGS = ("F1", "F2", "F3", "F4", "F5", "F6", "H11")
 
 
-@cache
+@by_edition
 def shipped_rules() -> VerdictRules:
-    """The rules that this version of the tool carries."""
+    """The rules of the edition in force."""
     return VerdictRules.model_validate(json.loads(shipped_text()))
 
 
 def shipped_text() -> str:
-    """The file of the shipped rules, to be changed by whoever wants to try others."""
-    file = resources.files("peft_registry.registry.compliance") / "rules" / "verdicts.json"
-    return file.read_text(encoding="utf-8")
+    """The file of these rules, to be changed by whoever wants to try others."""
+    return rules_text("verdicts")

@@ -1,5 +1,6 @@
 """Records across releases: what one edition derived every later release reads, and an earlier one never calls forged."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,15 +20,16 @@ from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show_record import describe_record
 from peft_registry.registry.use_cases.sign_log import sign_log
 from peft_registry.registry.use_cases.statements import record_statement, sign_statement
+from peft_registry.registry.use_cases.supersede import supersede
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.registry.verification.presented import present_version, write_presented
 from peft_registry.schemas.edition import edition_subject
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
-from tests.builders.homes import NOW, a_home, add_a_base
-from tests.builders.made import artifact_of_product, record_in, with_statement
+from tests.builders.homes import NOW, a_home, add_a_base, reopened
+from tests.builders.made import artifact_of_product, record_in, registered_base, with_statement
 from tests.builders.products import FACTS, a_product, artifact_registered_unasked, registered_unasked
-from tests.builders.releases import FROZEN, NEXT, a_release
+from tests.builders.releases import FROZEN, NEXT, a_release, a_release_with_other_rules
 
 
 def notes(outcome: object) -> str:
@@ -56,6 +58,30 @@ def test_a_later_release_reads_all_of_an_earlier_edition(tmp_path: Path) -> None
             assert pull_version(registry, version, tmp_path / "pulled").verdict == "verified"
             assert describe_record(registry, "sums").note == ""
             assert check_log(registry).contradictions == ()
+
+
+def test_rules_that_were_changed_since_alter_no_record_of_before(tmp_path: Path) -> None:
+    """The next edition keeps documentation for longer: what is recorded of before follows from the rules of before."""
+    with a_release(FROZEN), a_home(tmp_path / "home") as registry:
+        version = a_version(registry, tmp_path)
+        earlier = editions().newest
+        folder = presented(registry, version, tmp_path / "copy")
+    with (
+        a_release_with_other_rules(tmp_path / "later", earlier, NEXT),
+        closing(reopened(tmp_path / "home")) as registry,
+    ):
+        assert verify_version(registry, version).exit_code == 0
+        assert verify_folder(folder, trust=registry.trust, now=NOW).exit_code == 0
+        assert pull_version(registry, version, tmp_path / "pulled").verdict == "verified"
+        assert check_log(registry).contradictions == ()
+        announce_edition(registry, registry.private_key("root"))
+        supersede(registry, version, facts={"asserted_by": "alex", "use": {"intended": "to answer letters"}})
+        base = registered_base(registry, "tiny")
+        product = a_product(registry, tmp_path / "new", base, name="new", run_id="run of new", facts=FACTS, value=0.25)
+        newer = register_product(registry, product).version
+        for one, years in ((version, 10), (newer, 12)):
+            assert verify_version(registry, one).exit_code == 0
+            assert records_of(registry, one).history[0].record.retention.basis.value["years"] == years
 
 
 def test_an_earlier_release_uses_what_a_later_announced_edition_derived_and_says_so(tmp_path: Path) -> None:

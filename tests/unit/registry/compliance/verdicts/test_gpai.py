@@ -2,7 +2,7 @@
 
 import pytest
 
-from peft_registry.registry.compliance.verdicts.gpai import THIRD, ThirdRatio, dense_flop, one_third_ratio
+from peft_registry.registry.compliance.verdicts.gpai import ThirdRatio, dense_flop, one_third, one_third_ratio
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_the_band_is_thirty_percent_on_both_figures():
     ("ratio", "straddles"), [(0.17, False), (0.19, True), (1 / 3, True), (0.61, True), (0.63, False), (7e-7, False)]
 )
 def test_the_band_straddles_a_third_between_0_18_and_0_62(ratio, straddles):
-    assert one_third_ratio(ratio, 1.0).straddles(THIRD) is straddles
+    assert one_third_ratio(ratio, 1.0).straddles(one_third()) is straddles
 
 
 def test_fifteen_million_tokens_on_a_7b_model_trained_on_15t_are_a_millionth():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from peft_registry.registry.compliance.verdicts.gpai import THIRD, one_third_ratio
+from peft_registry.registry.compliance.verdicts.gpai import one_third, one_third_ratio
 from peft_registry.registry.compliance.verdicts.modifier import ModifierAnswers, decide_modifier, gpai_verdict
 from peft_registry.registry.compliance.verdicts.rules import Thresholds
 from peft_registry.schemas.canonical import canonical_digest
@@ -188,8 +188,8 @@ def test_one_base_of_unknown_compute_leaves_the_sum_open():
 
 
 def test_exactly_a_third_is_not_over():
-    assert not one_third_ratio(1.0, 3.0).ratio > THIRD
-    assert one_third_ratio(1.0000001, 3.0).ratio > THIRD
+    assert not one_third_ratio(1.0, 3.0).ratio > one_third()
+    assert one_third_ratio(1.0000001, 3.0).ratio > one_third()
 
 
 def test_a_record_of_exactly_a_third_is_borderline_and_not_over():
@@ -201,7 +201,7 @@ def test_a_record_of_exactly_a_third_is_borderline_and_not_over():
         eu_exclusion=declared("no", by="x", at=NOW),
     )
     gpai = a_modification_record(bases=base, facts=ANSWERS).gpai
-    assert gpai.ratio.value == THIRD
+    assert gpai.ratio.value == one_third()
     assert own == pytest.approx(gpai.threshold_flop.value, rel=1e-15)
     assert gpai.verdict.value == "borderline"
 
