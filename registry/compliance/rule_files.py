@@ -41,12 +41,12 @@ def by_edition(read: Callable[[], Value]) -> Callable[[], Value]:
     """What a function gives, computed once for each edition."""
 
     @cache
-    def of_edition(*_: object) -> Value:
+    def of_edition(*_: str) -> Value:
         return read()
 
     @wraps(read)
     def now() -> Value:
-        return of_edition(RULES, _in_force.get())
+        return of_edition(str(RULES), _in_force.get())
 
     return now
 
