@@ -231,9 +231,8 @@ def _test(test: Test | None) -> str:
     if test.p_raw is None:
         return f" ({name}: {test.null_reason or 'not testable'})"
     family = "1 test" if test.family_size == 1 else f"{test.family_size} tests"
-    adjusted = (
-        "" if test.p_holm is None or test.family_size == 1 else f", Holm-adjusted {number(test.p_holm)} over {family}"
-    )
+    is_primary = not isinstance(test.name, str) and test.name.code == "sign_flips" and test.family_size == 1
+    adjusted = "" if test.p_holm is None or is_primary else f", Holm-adjusted {number(test.p_holm)} over {family}"
     return f" ({name}: p = {number(test.p_raw)}{adjusted})"
 
 
