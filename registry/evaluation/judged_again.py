@@ -1,4 +1,4 @@
-"""What a recorded `better` may be called now that more seeds of its plan were begun. Pure.
+"""What a recorded evaluation may be called now that more seeds of its plan were begun, or words have another rule. Pure.
 
 A record says what was concluded among the seeds that had been begun when it was made, and stays as it was signed. What is shown
 of it is judged among all that were begun since: whoever evaluates the first seed and then trains nine more has ten.
@@ -7,11 +7,11 @@ of it is judged among all that were begun since: whoever evaluates the first see
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from peft_registry.registry.evaluation.aggregate import aggregate
+from peft_registry.registry.evaluation.aggregate import FIGURES, aggregate
 from peft_registry.registry.evaluation.conclusions import conclusion_among
 from peft_registry.registry.evaluation.items import read_items
 from peft_registry.registry.evaluation.praise import Tries
-from peft_registry.registry.evaluation.recheck import plan_of, tries_of
+from peft_registry.registry.evaluation.recheck import newest_plan_of, plan_of, tries_of
 from peft_registry.schemas.codes import Said, code, together
 from peft_registry.schemas.evaluation import Comparison, EvaluationRecord
 
@@ -79,6 +79,30 @@ def changed_conclusions(signed: Iterable[EvaluationRecord], judged: Iterable[Eva
                     f"{comparison.dataset}{group}: signed as `{comparison.conclusion}`, "
                     f"and now {again.conclusion.replace('_', ' ')}: {again.conclusion_reason}"
                 )
+
+
+def words_by_newest_edition(record: EvaluationRecord, items: bytes) -> Iterator[str]:
+    """What the newest edition of the figures calls the data sets of an evaluation by an earlier one, where that is another word.
+
+    Args:
+        record: an evaluation, as it was signed.
+        items: bytes of its item table.
+
+    Raises:
+        UnusablePlan: the record does not say how its figures were computed.
+        MalformedItems, UnpairedItems: the table is not what was recorded.
+    """
+    if record.figures_edition >= FIGURES:
+        return
+    figures = aggregate(read_items(items), newest_plan_of(record))
+    today = {_which(comparison): comparison for comparison in figures.comparisons}
+    for finding in record.findings:
+        again = today.get(_which(finding))
+        if again is not None and finding.category is None and again.conclusion != finding.conclusion:
+            yield (
+                f"{finding.dataset}: signed as `{finding.conclusion}` by an earlier edition of the figures, by the newest "
+                f"{again.conclusion.replace('_', ' ')}: {again.conclusion_reason}"
+            )
 
 
 def _recomputed(record: EvaluationRecord, tries: Tries, items: bytes) -> Mapping[_Which, Comparison]:

@@ -240,6 +240,15 @@ def plan_of(record: EvaluationRecord) -> StatisticsPlan:
     )
 
 
+def newest_plan_of(record: EvaluationRecord) -> StatisticsPlan:
+    """The same by which the newest edition of the figures would judge the items of a record.
+
+    Raises:
+        UnusablePlan: as `plan_of`.
+    """
+    return replace(plan_of(record), figures=FIGURES, reserved=_reserved(record))
+
+
 def _reserved(record: EvaluationRecord) -> Mapping[str, Code]:
     has_placebo = any(arm.name == "placebo" for arm in record.arms)
     stated = record.extra.get(PLAN)

@@ -1,10 +1,11 @@
 """The evaluations of a registered version, with their item tables, checked against each other. Needs no deep-learning stack."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from peft_registry.registry.compliance.recorded_evaluation import Scored, scored_by
-from peft_registry.registry.evaluation.judged_again import judged_among, praises, unjudged
+from peft_registry.registry.evaluation.judged_again import judged_among, praises, unjudged, words_by_newest_edition
 from peft_registry.registry.evaluation.plans import plan_discrepancies
 from peft_registry.registry.evaluation.recheck import Discrepancy, EvaluationAltered, recheck
 from peft_registry.registry.evaluation.staleness import Staleness, composition_of, staleness
@@ -118,6 +119,20 @@ def judged_now(
         return tuple(judged_among(record, tries, _items_of(registry, record)) for record in records)
     except (IntegrityBroken, NotChecked) as error:  # praise that cannot be judged is not shown
         return tuple(unjudged(record, error.what) for record in records)
+
+
+def words_of_today(registry: Registry, records: Sequence[EvaluationRecord]) -> tuple[str, ...]:
+    """What evaluations by earlier editions of the figures are called by the newest, a sentence for each other word.
+
+    One whose items are not in the store, or do not fit it, is left as it was signed: `recheck_version` says what is wrong.
+    """
+    words: list[str] = []
+    for record in records:
+        items = _items_of(registry, record)
+        if items is not None:
+            with suppress(IntegrityBroken):
+                words += words_by_newest_edition(record, items)
+    return tuple(dict.fromkeys(words))
 
 
 def _items_of(registry: Registry, record: EvaluationRecord) -> bytes | None:

@@ -17,7 +17,7 @@ from peft_registry.registry.evaluation.judged_again import changed_conclusions
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size, newest_entry_time
 from peft_registry.registry.records.decisions import decided_by, decisions_of
-from peft_registry.registry.records.evaluations import judged_now, newest_of_each, stale_for
+from peft_registry.registry.records.evaluations import judged_now, newest_of_each, stale_for, words_of_today
 from peft_registry.registry.records.recalls import with_recalls
 from peft_registry.registry.records.signed_records import Records, records_of, signed_statements
 from peft_registry.registry.records.waiting_answers import answers_taken_up
@@ -74,7 +74,7 @@ class ReportInputs:
         records: what was signed about it.
         evaluations: those that are shown, newest first.
         holders: of the keys that the trust file names.
-        judged_again: what was signed as better and is not so among the seeds that were begun since.
+        judged_again: what was signed and is called otherwise now: among the seeds that were begun since, or by newer rules.
         decided: what persons decided of it, as it counts.
     """
 
@@ -222,7 +222,7 @@ def report_inputs(
             for record, now in zip(shown, judged, strict=True)
         ),
         holders=KeyHolders(persons, {key.key_id: key.role for key in registry.trust.keys}),
-        judged_again=tuple(changed_conclusions(shown, judged)),
+        judged_again=(*changed_conclusions(shown, judged), *words_of_today(registry, shown)),
         decided=decided_by(decisions_of(registry, version, records)),
     )
 

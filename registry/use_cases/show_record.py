@@ -17,7 +17,7 @@ from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.evaluation.judged_again import changed_conclusions
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
-from peft_registry.registry.records.evaluations import judged_now
+from peft_registry.registry.records.evaluations import judged_now, words_of_today
 from peft_registry.registry.records.record_checks import statement_of
 from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.records.references import version_named
@@ -121,7 +121,7 @@ class RecordShown(Frozen):
     overtaken: tuple[AnswersShown, ...]  # answers that no record has taken up, and none will
     set_aside: tuple[str, ...]  # records that decide nothing, and why
     contradictions: tuple[str, ...]  # what in the record cannot be together
-    judged_again: tuple[str, ...]  # what the record calls better and is not so among the seeds that were begun since
+    judged_again: tuple[str, ...]  # what evaluations were called, and are not now
     values: tuple[tuple[str, Value], ...]  # path and value as a reader is shown it, in the order of the schema
 
     @property
@@ -277,7 +277,8 @@ def describe_record(registry: Registry, reference: str) -> RecordShown:
 
 def _judged_again(registry: Registry, version: Version) -> tuple[str, ...]:
     evaluations = records_of(registry, version).evaluations
-    return tuple(changed_conclusions(evaluations, judged_now(registry, version, evaluations)))
+    judged = judged_now(registry, version, evaluations)
+    return (*changed_conclusions(evaluations, judged), *words_of_today(registry, evaluations))
 
 
 def _links(

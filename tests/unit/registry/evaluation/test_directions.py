@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.stats import binomtest
 
 from peft_registry.registry.evaluation.aggregate import FIGURES, StatisticsPlan, aggregate
 from peft_registry.registry.evaluation.items import Item, pair_item
+from peft_registry.registry.evaluation.judged_again import words_by_newest_edition
 from peft_registry.registry.evaluation.sign_flips import (
     ClusterChanges,
     change_interval,
@@ -19,8 +21,8 @@ from peft_registry.registry.evaluation.sign_flips import (
     sign_flip_p,
 )
 from peft_registry.registry.evaluation.statistics import NoInterval
-from peft_registry.schemas.evaluation import ArmName, Comparison
-from tests.builders.evaluation import BAND
+from peft_registry.schemas.evaluation import CODES_FROM, ArmName, Comparison
+from tests.builders.evaluation import BAND, a_recorded_evaluation
 
 PLAN = StatisticsPlan(thresholds={"house.margin": BAND}, figures=FIGURES)
 PAIRS = 502  # the half of CrowS-Pairs that is held out: every item is its own cluster
@@ -194,3 +196,19 @@ def test_the_interval_covers_and_is_not_wider_than_students_by_a_quarter(cluster
         students.append(2 * t.ppf(0.975, clusters - 1) * changes.std(ddof=1) / items / clusters**0.5)
     assert np.mean(covered) >= 0.9  # 93 of 100 nominally, two standard errors below
     assert np.median(ours) <= 1.25 * np.median(students)
+
+
+def test_an_evaluation_of_before_is_judged_again_and_its_own_words_stay() -> None:
+    random = np.random.default_rng(3)
+    true = random.normal(0, 4.5, PAIRS)
+    arms: tuple[tuple[ArmName, Sequence[float]], ...] = tuple(
+        (arm, true + random.normal(0, 3.0, PAIRS)) for arm in ("base", "adapted")
+    )
+    table = [_item(arm, at, margin, at) for arm, margins in arms for at, margin in enumerate(margins)]
+    record, items = a_recorded_evaluation(table, replace(PLAN, figures=CODES_FROM, seed=11))
+    (before,) = record.comparisons
+    assert before.conclusion in ("worse", "changed")
+    (said,) = words_by_newest_edition(record, items)
+    assert f"signed as `{before.conclusion}`" in said and "by the newest unchanged" in said
+    newest, items = a_recorded_evaluation(table, replace(PLAN, seed=11))
+    assert list(words_by_newest_edition(newest, items)) == []
