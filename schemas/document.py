@@ -96,6 +96,11 @@ def first_problem(error: ValidationError) -> str:
     return f"{'.'.join(str(part) for part in first['loc']) or 'as a whole'}: {objection(first)}"
 
 
+def problem_of(error: Exception) -> str:
+    """What an error says in one line: the first thing that validation objects to, or the text of any other."""
+    return first_problem(error) if isinstance(error, ValidationError) else str(error)
+
+
 def objection(problem: ErrorDetails) -> str:
     """What validation objects to, in the words of the check; pydantic puts its own before those of a validator."""
     own = problem.get("ctx", {}).get("error")

@@ -354,6 +354,8 @@ def readable_sections(record: Any) -> dict[str, Any]:  # any JSON value
 
 # --- comparing ---
 
+_MOST_NAMED = 8  # differences; a record of which more differ is of something else
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -383,6 +385,15 @@ def differences(record: ModificationRecord, derived: ModificationRecord) -> Iter
     derived_json = derived.to_json()
     for name in dict.fromkeys((*derived_json, *recorded_json)):
         yield from _differ(name, recorded_json.get(name), derived_json.get(name))
+
+
+def difference_lines(record: ModificationRecord, derived: ModificationRecord) -> Iterator[str]:
+    """What a record says otherwise than is derived, a line each: the first of them, and how many more."""
+    found = [difference.sentence for difference in differences(record, derived)]
+    found.sort(key=lambda line: not line.startswith("compute."))  # what the law counts first
+    yield from found[:_MOST_NAMED]
+    if len(found) > _MOST_NAMED:
+        yield f"and {len(found) - _MOST_NAMED} other values"
 
 
 def _differ(path: str, recorded: Any, derived: Any) -> Iterator[Difference]:  # any JSON values

@@ -21,8 +21,9 @@ from peft_registry.registry.records.logged_statements import (
     snapshot_after,
 )
 from peft_registry.registry.records.move_approvals import Move, require_approved
-from peft_registry.registry.records.record_checks import RecordChecks, edition_of
+from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.registry.records.record_inputs import Elsewhere
+from peft_registry.registry.records.record_statements import edition_of
 from peft_registry.registry.records.snapshots import covered_by, read_leaf
 from peft_registry.registry.records.stored_manifests import manifest_in, stored_manifest
 from peft_registry.registry.records.views import View

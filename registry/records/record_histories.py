@@ -16,7 +16,8 @@ from itertools import pairwise
 from pydantic import ValidationError
 
 from peft_registry.registry.records.logged_statements import EntrySigner
-from peft_registry.registry.records.record_checks import RecordCheck, RecordChecks
+from peft_registry.registry.records.next_record_checks import RecordCheck
+from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Digest

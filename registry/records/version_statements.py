@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from peft_registry.registry.records.logged_statements import EntrySigner
-from peft_registry.registry.records.record_checks import RecordCheck, RecordChecks
+from peft_registry.registry.records.next_record_checks import RecordCheck
+from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.registry.records.record_histories import (
     ArtifactRecords,
     MaySay,

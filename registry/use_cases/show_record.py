@@ -18,8 +18,8 @@ from peft_registry.registry.evaluation.judged_again import changed_conclusions
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.evaluations import judged_now, words_of_today
-from peft_registry.registry.records.record_checks import statement_of
 from peft_registry.registry.records.record_histories import SignedRecord
+from peft_registry.registry.records.record_statements import statement_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of, required_record, version_statements
 from peft_registry.registry.records.version_statements import VersionStatements

@@ -18,6 +18,7 @@ from peft_registry.registry.homes.organisation import read_profile
 from peft_registry.registry.records.bases import bases_of_record
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.logged_statements import signer_of
+from peft_registry.registry.records.next_record_checks import next_inputs, uncounted
 from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.records.signed_records import record_checks, record_to_supersede, version_statements
 from peft_registry.registry.records.waiting_answers import waiting_answers
@@ -136,18 +137,18 @@ def next_record(
         if kind == "answers" or kind == "observations":  # noqa: PLR1714 -- it narrows the type
             inputs.append(RecordInput(kind=kind, digest=signed.digest, about=subject))
     if tried is not None:
-        checks.try_answers(tried)
+        checks.statements.try_answers(tried)
         inputs.append(RecordInput(kind="answers", digest=tried.statement, about=subject))
     inputs += [
         RecordInput(kind="bias-evaluation", digest=digest, about=subject)
-        for digest in checks.uncounted(subject, before.record)
+        for digest in uncounted(checks.statements, subject, before.record)
     ]
     inputs += _bases_that_tell(registry, version, before)
     if not inputs:
         return None
     inputs.insert(0, RecordInput(kind="modification", digest=before.statement.digest, about=subject))
     record = derive_next(
-        checks.next_inputs(subject, before.record, inputs, version.name),
+        next_inputs(checks.statements, subject, before.record, inputs, name=version.name),
         record_id=registry.nonce(),
         now=registry.clock(),
     )

@@ -18,7 +18,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
 from peft_registry.registry.records.completeness_proofs import completeness_proof
-from peft_registry.registry.records.record_checks import statement_of
+from peft_registry.registry.records.record_statements import statement_of
 from peft_registry.registry.records.signed_records import announcement_of
 from peft_registry.registry.records.snapshots import Snapshot, covered_by
 from peft_registry.registry.records.version_statements import own_card

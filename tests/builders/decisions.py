@@ -10,6 +10,7 @@ from peft_registry.registry.compliance.derivation import derive_next
 from peft_registry.registry.compliance.editions import editions
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
+from peft_registry.registry.records.next_record_checks import next_inputs
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import record_checks, records_of, version_statements
 from peft_registry.registry.signing.keys import PrivateKey
@@ -122,8 +123,8 @@ def taking_up(place: Place, signed: SignedAnswers) -> ModificationPredicate:
         RecordInput(kind="answers", digest=signed.statement, about=subject),
     )
     checks = record_checks(place.registry, subject)
-    checks.try_answers(signed)
-    following = checks.next_inputs(subject, before.record, inputs, place.version.name)
+    checks.statements.try_answers(signed)
+    following = next_inputs(checks.statements, subject, before.record, inputs, name=place.version.name)
     return ModificationPredicate(
         edition=editions().newest,
         as_of=covered_size(place.registry),

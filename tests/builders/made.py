@@ -13,7 +13,9 @@ from peft_registry.registry.compliance.recorded_result import BaseInput, Signing
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.records.checkpoints import covered_size
+from peft_registry.registry.records.first_record_checks import first_inputs
 from peft_registry.registry.records.logged_statements import signer_of
+from peft_registry.registry.records.next_record_checks import next_inputs
 from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import (
@@ -218,7 +220,7 @@ def following_from(
     """
     forged = replace(product, observations=change(product.observations), **over)
     checks = RecordChecks(elsewhere(registry))
-    inputs = checks.first_inputs(forged.manifest, forged.production, forged.observations, None)
+    inputs = first_inputs(checks.statements, forged.manifest, forged.production, forged.observations, None)
     evaluation = forged.evaluations[0].record if forged.evaluations else None
     return replace(forged, modification=derive_first(replace(inputs, evaluation=evaluation)))
 
@@ -241,7 +243,7 @@ def following(
         checks.take(signed.digest, signed.statement, signer_of(key, at=registry.clock(), index=None))
     inputs = (an_input_of(version, "modification", before.statement.digest), *named)
     record = derive_next(
-        checks.next_inputs(version.manifest_digest, before.record, inputs, version.name),
+        next_inputs(checks.statements, version.manifest_digest, before.record, inputs, name=version.name),
         record_id="forged",
         now=registry.clock(),
     )

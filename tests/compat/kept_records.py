@@ -20,7 +20,9 @@ from typing import Any
 
 from peft_registry.registry.compliance.derivation import derive_first, derive_next
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.first_record_checks import first_inputs
 from peft_registry.registry.records.logged_statements import EntrySigner
+from peft_registry.registry.records.next_record_checks import next_inputs
 from peft_registry.registry.records.provenance import production_of
 from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.schemas.evaluation import EvaluationRecord
@@ -108,7 +110,9 @@ class KeptRecords:
         production = production_of(said[brought["provenance"]].predicate)
         assert production is not None, "whatever is registered was made"
         seen = Observations.from_json(said[brought["observations"]].predicate)
-        inputs = checks.first_inputs(self.manifests[subject], production, seen, brought.get("bias-evaluation"))
+        inputs = first_inputs(
+            checks.statements, self.manifests[subject], production, seen, brought.get("bias-evaluation")
+        )
         assert not inputs.not_derived, "everything is kept"
         return derive_first(inputs)
 
@@ -117,12 +121,12 @@ class KeptRecords:
         inputs = [RecordInput.from_json(named) for named in statement.predicate["inputs"]]
         subject = statement.subject_digest
         before = next(named.digest for named in inputs if named.kind == "modification")
-        held = checks._find(before, "modification")
+        held = checks.statements.find(before, "modification")
         assert held is not None, "it is kept"
         record = modification_of(held.statement.predicate_type, held.statement.predicate)
         kept = statement.predicate["record"]
         derived = derive_next(
-            checks.next_inputs(subject, record, inputs, name),
+            next_inputs(checks.statements, subject, record, inputs, name=name),
             record_id=kept["record_id"],
             now=kept["record_created_at"],
         )
