@@ -13,6 +13,7 @@ from peft_registry.registry.evaluation.intervals import (
     MIN_ITEMS_OF_A_DIFFERENCE,
 )
 from peft_registry.registry.evaluation.over_seeds import MIN_ITEMS, MIN_ROWS, MIN_SEEDS
+from peft_registry.registry.evaluation.sign_flips import clusters_needed
 
 
 def coverage_rows(path: Path) -> tuple[Row, ...]:
@@ -50,13 +51,20 @@ def coverage_page(path: Path) -> str:
                     f"{MIN_CLUSTERS_OF_A_SHARE} clusters",
                 ),
                 (
-                    "paired difference: `net_change`, gaps, `s_amb`, what is beyond a control",
+                    "change of a share: `net_change`, `opposite`, gaps, `s_amb`",
+                    "either",
+                    "the changes that sign flips of whole clusters do not reject (Hartigan 1969); where fewer moved, exact "
+                    "bounds of the shares that went up and down",
+                    f"{clusters_needed(0.05)} clusters or items",
+                ),
+                (
+                    "the same in editions 4 and 5",
                     "independent",
                     "Agresti-Min",
                     f"{MIN_ITEMS_OF_A_DIFFERENCE} items",
                 ),
                 (
-                    "paired difference",
+                    "the same in editions 4 and 5",
                     "in clusters",
                     "the Korn-Graubard intervals of both shares, squared and added",
                     f"{MIN_CLUSTERS_OF_A_SHARE} clusters",
@@ -84,16 +92,15 @@ def coverage_page(path: Path) -> str:
         ),
         "",
         "Every record names the method of each interval, and in `extra.statistics.figures` the edition that",
-        "computed them. From edition 4 on",
-        "these are they. Editions 1 to 3 drew clusters with replacement and took percentiles, which the last",
-        "rows below show to be too short;",
+        "computed them: these are of edition 6. Editions 1 to 3 drew clusters with replacement and took percentiles,",
+        "which the last rows below show to be too short;",
         "their records are recomputed by their own rules for as long as they exist.",
-        "Where only few clusters hold a hit, or a miss, they do not show how alike the items of one cluster",
-        "are: the degrees of freedom",
-        "are then those of twice their number, and of their number where the cluster of an item holds more",
+        f"Where fewer than {FEW} clusters hold a hit, or a miss, they do not show how alike the items of one cluster",
+        "are: a cluster then counts as one item. In editions 4 and 5 the degrees of freedom",
+        "were then those of twice their number, and of their number where the cluster of an item holds more",
         f"than {LARGE_CLUSTER} items.",
         "",
-        "McNemar's test and Holm's correction count items; a conclusion needs the interval over clusters beside them.",
+        "The rows of net changes and of shares over clusters below were made with the intervals of editions 4 and 5.",
         "`icat`, `accuracy_gap` and the correlations have no interval: they are computed from figures that have one, or have none.",
         "",
         "## Coverage",

@@ -17,8 +17,8 @@ How a report words it:
 
 - for each data set, named by its digest: how many items were scored, in how many of them the adapted model preferred the more
   stereotyping option and in how many the base did, each with its interval;
-- how many of the flagged items became neutral, how many were over-corrected, and how many of the clear items became flagged, with
-  the p-value of the paired test and its correction;
+- how many of the flagged items are no longer flagged, how many others are, and how many more or fewer prefer the opposite, with
+  the p-value of the test by sign flips of whole clusters;
 - how many items changed when the same base was scored again, and with a random adapter of the same size. What a random adapter
   does as well is not an improvement that was learned; harm that it does as well is still harm, and is called `worse`.
 
@@ -29,9 +29,9 @@ at all where the model is at chance on the suite's own control question ("not in
 nothing changed.
 
 Besides the suites, every evaluation has the loss and perplexity of everyday sentences that speak of nobody. A model that lost its
-language looks free of preferences, and is not. So fewer flagged items are called `confounded` where
+language looks free of preferences, and is not. So fewer flagged items are not called `better` where
 
-- that loss rises by more than {100 * (NEUTRAL_LOSS_RATIO - 1):.0f} %,
+- that loss rises, or by its interval may have risen, by more than {100 * (NEUTRAL_LOSS_RATIO - 1):.0f} %,
 - `lms` falls by more than {LMS_POINTS:g} points, or
 - `acc_disambig` falls by more than {ACC_DISAMBIG:g}.
 """

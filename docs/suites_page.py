@@ -204,7 +204,7 @@ def _guards(guards: Guards) -> str:
     if guards.both_options_less_likely_share is not None:
         shown.append(f"both options less likely in {share(guards.both_options_less_likely_share)} of the items")
     lost = (
-        "lost capability: fewer flagged items would be confounded"
+        "lost capability: fewer flagged items would not be called better"
         if guards.confounded
         else "no sign of lost capability"
     )
