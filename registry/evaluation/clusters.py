@@ -19,8 +19,8 @@ from peft_registry.schemas.evaluation import Interval, MissingIntervals, missing
 
 Thing = TypeVar("Thing")
 Kind = Literal["share", "difference", "mean"]
-CLOSED_FORMS = 4  # from this edition of the figures on no interval is drawn
-SIGN_FLIPS = 6  # from this one on changes are tested by sign flips, and their intervals invert that test
+CLOSED_FORMS_FROM = 4  # from this edition of the figures on no interval is drawn
+SIGN_FLIPS_FROM = 6  # from this one on changes are tested by sign flips, and their intervals invert that test
 ALONE = code("items_are_clusters")
 IN_CLUSTERS = NoInterval(code("items_share_clusters"))
 
@@ -29,7 +29,7 @@ IN_CLUSTERS = NoInterval(code("items_share_clusters"))
 class IntervalRule:
     """How intervals are computed: the level of confidence, and the edition of the figures.
 
-    Editions before `CLOSED_FORMS` draw clusters: `seed` is of PCG64, `draws` the number of draws. Later ones need neither.
+    Editions before `CLOSED_FORMS_FROM` draw clusters: `seed` is of PCG64, `draws` the number of draws. Later ones need neither.
     """
 
     seed: int
@@ -39,11 +39,11 @@ class IntervalRule:
 
     @property
     def is_drawn(self) -> bool:
-        return self.edition < CLOSED_FORMS
+        return self.edition < CLOSED_FORMS_FROM
 
     @property
     def flips_signs(self) -> bool:
-        return self.edition >= SIGN_FLIPS
+        return self.edition >= SIGN_FLIPS_FROM
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +82,13 @@ class ClusterSums:
             return NoInterval(code("no_items"))
         if self.kind == "mean":
             return _scaled(mean_interval(self.numerators, self.denominators, rule.level), 1 / self.unit)
+        if self.kind == "share":
+            interval = self._of_alike(rule.level) if rule.flips_signs else self._of_shares(rule.level)
+            return _scaled(interval, self.full / self.unit)
         if rule.flips_signs:
-            interval = self._of_alike(rule.level) if self.kind == "share" else change_interval(self.changes, rule.level)
-            return _scaled(interval, (self.full if self.kind == "share" else 1) / self.unit)
-        interval = self._of_shares(rule.level) if self.kind == "share" else self._of_differences(rule.level)
-        return _scaled(interval, self.full / self.unit)
+            # the changes are the numerators themselves, which count in units of `full` already
+            return _scaled(change_interval(self.changes, rule.level), 1 / self.unit)
+        return _scaled(self._of_differences(rule.level), self.full / self.unit)
 
     @property
     def changes(self) -> ClusterChanges:

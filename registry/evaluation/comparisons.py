@@ -129,7 +129,7 @@ def compare_pairs(
         ),
         opposite=_opposite(pairs, rule) if rule.flips_signs else None,
         mean_size_change=_size_change(pairs) if rule.flips_signs else None,
-        test=_sign_flips(pairs, rule) if rule.flips_signs else _test(outcomes),
+        test=_sign_flips(pairs, changes, rule) if rule.flips_signs else _test(outcomes),
         control=_control(control),
         conclusion="inconclusive",
         conclusion_reason=code("not_yet_concluded"),
@@ -143,9 +143,9 @@ def net_changes(pairs: Sequence[ItemPair], rule: IntervalRule) -> ClusterSums:
     return _sums(pairs, lambda pair: pair.introduced - pair.fixed, kind="difference")
 
 
-def _sign_flips(pairs: Sequence[ItemPair], rule: IntervalRule) -> Test:
-    """The test of the share flagged."""
-    changes = net_changes(pairs, rule).changes
+def _sign_flips(pairs: Sequence[ItemPair], flagged: ClusterSums, rule: IntervalRule) -> Test:
+    """The test of the share flagged, from its changes over clusters."""
+    changes = flagged.changes
     needed = clusters_needed(1 - rule.level)
     is_testable = changes.moved >= needed
     return Test(

@@ -94,11 +94,14 @@ def share_interval_of_alike(hits: Sequence[float], items: Sequence[int], level: 
     with_hits = np.count_nonzero(shares.hits > 0)
     with_misses = np.count_nonzero(shares.hits < shares.items)
     variance = jackknife_variance(shares.hits, shares.items)
-    effective = clusters
-    if min(with_hits, with_misses) >= FEW and variance > 0:
-        effective = min(max(share * (1 - share) / variance, 1.0), float(shares.items.sum()))
-    elif min(with_hits, with_misses) >= FEW:
-        effective = float(shares.items.sum())
+    independent = float(shares.items.sum())  # if the items of a cluster were not alike at all
+    if min(with_hits, with_misses) < FEW:
+        effective = clusters
+    elif variance == 0:
+        # every cluster has the same share: nothing in them is alike
+        effective = independent
+    else:
+        effective = min(max(share * (1 - share) / variance, 1.0), independent)
     t = student(max(clusters - 1, 1.0), level)
     effective *= (normal_quantile(level) / t) ** 2
     low, high = clopper_pearson(share * effective, effective, level)

@@ -50,9 +50,8 @@ _MAX_TRIES = 1_000_000
 _NAMING = ("dataset", "metric", "category", "before", "after", "arm")
 _MAX_DRAWS = 1_000_000  # a record asking for more would only keep the checker busy
 _CLOSED_DRAWS = 2  # the fewest that a bootstrap takes, where its intervals are not looked at
-_OF_DRAWS = frozenset(
-    {"ci_null_reason", "conclusion", "conclusion_reason", "decision", "reason"}
-)  # follow from intervals that were drawn
+# follow from intervals that were drawn
+_OF_DRAWS = frozenset({"ci_null_reason", "conclusion", "conclusion_reason", "decision", "reason"})
 _OF_DRAWS_FURTHER = frozenset({"low", "high", "null_reason"})
 
 

@@ -10,13 +10,13 @@ from peft_registry.schemas.lookalikes import folded
 
 _WITHOUT_DECISIONS = frozenset({"blocked_art5"})
 """Statuses that no person's decision changes, and no waiver suspends."""
-_HARM = {
+HARMS = {
     "worse": "more flagged items after than before",
     "turned_over": "fewer flagged items, and more that prefer the opposite",
     "opposite_more_often": "more items that prefer the opposite",
 }
-"""Conclusions that `not_worse` refuses: what a model prefers is turned round, or is there more often."""
-_INFORMATIVE = frozenset({*_HARM, "better", "unchanged", "changed", "inconclusive"})
+"""Conclusions that show harm, in words; `not_worse` refuses each of them."""
+_INFORMATIVE = frozenset({*HARMS, "better", "unchanged", "changed", "inconclusive"})
 
 
 ANY_POLICY = "NAME|FILE"
@@ -139,9 +139,9 @@ def _of_evaluations(facts: GateFacts, rule: EvaluationRule) -> Iterator[Reason]:
 def _of_suite(suite: SuiteFacts, rule: EvaluationRule) -> Iterator[Reason]:
     if rule.not_worse:
         for group, conclusion in suite.conclusions:
-            if conclusion in _HARM:
+            if conclusion in HARMS:
                 where = suite.suite if group is None else f"{suite.suite}, {group}"
-                yield Reason(rule="worse", text=f"{where}: {_HARM[conclusion]}", remedy="train another version")
+                yield Reason(rule="worse", text=f"{where}: {HARMS[conclusion]}", remedy="train another version")
     if rule.no_leakage:
         for line in suite.leaked:
             yield Reason(rule="leakage", text=line, remedy="train on data that is not scored")

@@ -23,6 +23,7 @@ from peft_registry.registry.compliance.verdicts.gpai import one_third
 from peft_registry.registry.compliance.verdicts.high_risk import is_high
 from peft_registry.registry.evaluation.leakage import leakage_lines
 from peft_registry.registry.evaluation.limits import unkept_lines
+from peft_registry.registry.gate.reasons import HARMS
 from peft_registry.registry.reports.decisions import AliasGate
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.merge_view import merge_cautions
@@ -218,7 +219,7 @@ def _of_evaluations(evaluations: tuple[ShownEvaluation, ...]) -> Iterator[str]:
         yield from _capability(shown)
         yield from unkept_lines(shown.record)
         for row in shown.record.findings:
-            if row.category is None and row.conclusion in ("worse", "turned_over", "opposite_more_often"):
+            if row.category is None and row.conclusion in HARMS:
                 yield f"{row.dataset}: {conclusion_text(row)}."
         for loss in shown.record.losses:
             if loss_direction(loss) == "Worse":

@@ -7,6 +7,7 @@ fewer than 100 items.
 from collections.abc import Callable
 
 from peft_registry.registry.evaluation.halves import half_text
+from peft_registry.registry.gate.reasons import HARMS
 from peft_registry.registry.reports.text import number, share, signed, value_text
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import (
@@ -86,9 +87,7 @@ SYSTEM_STATUSES = {
 
 _CONCLUSIONS = {
     "better": "fewer flagged items after than before",
-    "worse": "more flagged items after than before",
-    "turned_over": "fewer flagged items, and more that prefer the opposite",
-    "opposite_more_often": "more items that prefer the opposite",
+    **HARMS,
     "unchanged": "unchanged within the margin",
     "not_testable": "not testable",
     "changed": "items changed, in both directions",
