@@ -65,18 +65,17 @@ def record(
 
     if to is not None and history:
         raise OptionsExclusive("--history", "--to", "a form is cut from the record that holds")
-    with opened(home, checkpoint=checkpoint) as registry:
-        if to is not None:
-            form = describe_form(registry, reference, to.recipient)
-        else:
-            shown = describe_record(registry, reference)
     if to is not None:
+        with opened(home, checkpoint=checkpoint) as registry:
+            form = describe_form(registry, reference, to.recipient)
         if output is Output.json:
             console.out_json(form.model_dump(mode="json"))
             return
         _print(form.parts())
         console.next_step(f"registry decide {form.version} --form gaps.yml")
         return
+    with opened(home, checkpoint=checkpoint) as registry:
+        shown = describe_record(registry, reference)
     if output is Output.json:
         console.out_json(shown.to_json(with_history=history))
         return

@@ -106,7 +106,9 @@ def _not_applicable(kind: str, path: str, rule: FieldRule | None, value: dict[st
     """Of one value that is said to have no answer."""
     form = field_rules().base_forms().get(path.removeprefix("facts.")) if kind == "base" else rule
     reason = value.get("reason")
-    problem = problem_of_not_applicable(form or _ALWAYS, reason.get("code") if isinstance(reason, dict) else reason)
+    if isinstance(reason, dict):
+        reason = reason.get("code")
+    problem = problem_of_not_applicable(form or _ALWAYS, reason)
     if problem is not None:
         yield FactMalformed(path, *problem)
 

@@ -108,8 +108,9 @@ def reason_in_words(reason: Said) -> str:
     """Why a row is not applicable, for a reader, who does not know conditions by their names."""
     if isinstance(reason, Code) and reason.code == "asked_only_where" and misfit(reason) is None:
         known = field_rules().conditions
-        names = reason.parameters["conditions"]
-        return f"asked only where {', or '.join(known[name].means if name in known else name for name in names)}"
+        # a condition of another edition has only its name here
+        meanings = [known[name].means if name in known else name for name in reason.parameters["conditions"]]
+        return f"asked only where {', or '.join(meanings)}"
     return str(reason)
 
 

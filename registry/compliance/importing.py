@@ -67,9 +67,8 @@ _SAMPLED = unknown(code("matrices_sampled"))
 class ImportedChange(Frozen):
     """What was counted of the change."""
 
-    added: (
-        int | None
-    )  # parameters beside the base; None where nothing was counted: of a whole model, or of what replaces some
+    # parameters beside the base; None where nothing was counted: of a whole model, or of what replaces some
+    added: int | None
     base_untouched: bool | None  # None where some weights of the base are replaced
 
 

@@ -323,12 +323,12 @@ def _known_of_some(stated: Sequence[StatedField]) -> Value:
 
 
 def _answers_by_label(known: Sequence[StatedField]) -> list[Code]:
-    return [
-        code(
-            "says", of=stated.label, answer=_quoted(stated.value.value if stated.value.applies else _said(stated.value))
-        )
-        for stated in known
-    ]
+    return [code("says", of=stated.label, answer=_quoted(_answer(stated.value))) for stated in known]
+
+
+def _answer(value: Value) -> Any:  # any JSON value
+    """What a value says; of one that does not apply, that it does not."""
+    return value.value if value.applies else _said(value)
 
 
 def _open_labels(stated: Sequence[StatedField]) -> list[Code]:

@@ -33,7 +33,7 @@ def unpacked(stored: object, statement: Digest) -> bytes:
     """The envelope that the row of a statement holds. What begins like neither form stands there as it was written.
 
     Raises:
-        RowDamaged: it is no bytes; or its text is cut off, altered, or more than any envelope may have.
+        RowDamaged: it is not bytes; or its text is cut off, altered, or more than any envelope may have.
     """
     data = stored_bytes(stored, table="statements")
     form = data[:1]

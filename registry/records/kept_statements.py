@@ -82,7 +82,7 @@ class KeptStatements:
         """Take up a statement of any kind.
 
         Raises:
-            ValidationError: it holds answers that are none.
+            ValidationError: it is of the kind `answers` and holds something else.
         """
         subject = statement.subject_digest
         self._taken.add(digest)

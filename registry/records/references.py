@@ -189,9 +189,8 @@ def _aliased_version(view: View, reference: Reference) -> Version:
     view.read_ahead(keys=(snapshot.alias_key(name, alias), *guarded))
     target = view.alias_target(name, alias)
     if target is None:
-        recorded = catalog.resolve(
-            view.tx, reference
-        )  # where there is no such row either, the error names those close by
+        # where there is no such row either, the error names those close by
+        recorded = catalog.resolve(view.tx, reference)
         raise AliasUnsigned(recorded.name, alias, "the log does not say so up to its newest checkpoint")
     assert target.manifest is not None, "an alias that points somewhere"
     version = catalog.idempotent_version(view.tx, name=name, manifest_digest=target.manifest)

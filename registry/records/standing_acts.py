@@ -74,8 +74,15 @@ def _acts(view: View, subject: Digest, kind: StatementKind, *, taken_back_by: st
     for entry in stored:
         is_covered = entry in covered
         takes_back = entry.statement.predicate.get(taken_back_by) is True
-        # of those that a checkpoint covers, what forbids counts whoever signed it, and what takes back only from a key that may
-        counts = (not takes_back or _may_say(view.registry, entry)) if is_covered else _is_signed(view.registry, entry)
+        if not is_covered:
+            # its row alone shows nothing: anybody who writes the database can write one
+            counts = _is_signed(view.registry, entry)
+        elif takes_back:
+            # a key that may not say so opens nothing
+            counts = _may_say(view.registry, entry)
+        else:
+            # what forbids counts, whoever signed it
+            counts = True
         if counts:
             acts.append(_Act(entry, takes_back, is_covered))
     return tuple(acts)

@@ -232,9 +232,8 @@ def _sort(
     view: View, garbage: Sequence[ObjectInfo], part: slice, *, is_named: bool
 ) -> tuple[list[ObjectInfo], list[SparedObject]]:
     """What of a part may be removed, and what is kept, as everything is recorded in this transaction."""
-    referenced = frozenset(
-        catalog.referenced_objects(view.tx)
-    )  # what was registered since it was listed is not garbage
+    # what was registered since it was listed is not garbage
+    referenced = frozenset(catalog.referenced_objects(view.tx))
     leased = catalog.leased(view.tx, view.registry.clock())
     on_hold = _on_hold(view, garbage)
     gone: list[ObjectInfo] = []

@@ -51,9 +51,8 @@ from peft_registry.schemas.version import Version
 FacetValues = dict[str, tuple[str | float, ...]]
 _KEY_ID = 64  # hexadecimal digits
 MOST_LOOKED_AT = 500  # versions, for one page
-_FROM_MANIFEST = frozenset(
-    {"kind", "method", "origin", "base", "data", "size", "signer"}
-)  # or from the entry of a version
+# or from the entry of a version
+_FROM_MANIFEST = frozenset({"kind", "method", "origin", "base", "data", "size", "signer"})
 _FROM_STATEMENTS = (
     frozenset(rule.name for rule in FACETS if rule.kept in ("words", "numbers")) - _FROM_MANIFEST - OF_TODAY
 )

@@ -61,9 +61,8 @@ class VersionShown(Frozen):
     predicates: dict[str, Any]  # of each kind the one that stands, as signed
     stale: tuple[str, ...]  # evaluations that do not speak of this version, and why
     base_label: str | None  # the version that is its base; None for a base, or where it is not registered here
-    project: str | None = Field(
-        default=None, exclude_if=lambda value: value is None
-    )  # that its run, merge or import names
+    # that its run, merge or import names
+    project: str | None = Field(default=None, exclude_if=lambda value: value is None)
     pending: bool = _left_out_unless_true()  # no checkpoint covers its registration
     # records that decide nothing, and why
     set_aside: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)

@@ -117,9 +117,8 @@ def prove_entry(registry: Registry, index: int) -> str:
             raise NotInLog(index, 0)
         newest = newest_snapshot(registry, tx)  # raises where the log is not that of its checkpoint
         if newest is not None and 0 <= index < store.size():
-            View.under(registry, tx, newest).leaf(
-                index
-            )  # likewise for the entry: nobody is handed a proof that proves nothing
+            # likewise for the entry: nobody is handed a proof that proves nothing
+            View.under(registry, tx, newest).leaf(index)
         if not 0 <= index < note.read_unverified(latest)[1]:
             raise NotInLog(index, note.read_unverified(latest)[1])
         return log.prove(store, index, latest, extra=store.get_leaf(index))

@@ -273,9 +273,8 @@ class _Read:
         if self.statement is None or self.statement.kind != "modification":
             return {}
         record = self.statement.predicate.get("record")
-        stated = (
-            record if isinstance(record, dict) else self.statement.predicate
-        )  # before editions the predicate itself
+        # before editions the predicate was the record itself
+        stated = record if isinstance(record, dict) else self.statement.predicate
         correction = stated.get("correction")
         return correction if isinstance(correction, dict) else {}
 

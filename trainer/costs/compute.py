@@ -264,9 +264,8 @@ def trace_laws(hf_config: Any, config: TrainingFile) -> Laws:
         hf_config: of the base.
         config: the training file.
     """
-    attention = getattr(
-        hf_config, "_attn_implementation", None
-    )  # not in the configuration's JSON, and it counts otherwise
+    # not in the configuration's JSON, and it counts otherwise
+    attention = getattr(hf_config, "_attn_implementation", None)
     said = f"{hf_config.to_json_string()} {attention} {config.model_dump_json(exclude=_OF_NO_SHAPE)}"
     return _laws_of(_Architecture(said, hf_config, config))
 

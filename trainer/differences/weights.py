@@ -136,9 +136,8 @@ class _Weights:
         adapter = read_adapter(parts[manifest.layout])
         if adapter.why_not_folded is None:
             return cls(side, files, str(base), adapter=adapter)
-        why_not = adapter.no_weight or code(
-            "change_of_weights_not_computed"
-        )  # that it is not folded is no fact about it
+        # that this program does not fold it is no fact about the adapter
+        why_not = adapter.no_weight or code("change_of_weights_not_computed")
         return cls(side, files, str(base), adapter=adapter, why_not=str(why_not))
 
 

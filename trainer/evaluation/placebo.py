@@ -91,8 +91,8 @@ def turned(tensors: Mapping[str, torch.Tensor], turns: Turns, *, seed: int) -> d
     """The tensors of an adapter, each turned at random around its neutral value."""
     generator = torch.Generator().manual_seed(seed)
     drawn: dict[str, _Draw] = {}
-    for name, tensor in sorted(tensors.items(), key=lambda entry: entry[0]):
-        turn = turns[name]
+    for name in sorted(tensors):
+        tensor, turn = tensors[name], turns[name]
         if turn is not None and turn.like is None and tensor.numel():
             drawn[name] = _draw(tensor.shape[turn.axis], turn.blocks, generator)
     return {name: _turned(tensor, turns[name], drawn, name) for name, tensor in tensors.items()}

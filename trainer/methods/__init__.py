@@ -104,12 +104,11 @@ def check_combinations(config: TrainingFile) -> TrainableMethod:
     if config.training.gradient_checkpointing and not method.checkpoints:
         raise CheckpointingRefused(method.name)
     if config.is_quantized and not method.quantizable:
-        no_adapter = f"peft has no {method.title} adapter for layers in 4 bits"
-        raise CombinationRefused(
-            f"method {method.name} with `quantization`",
-            "weights in 4 bits cannot be trained, only stood on" if method.trains_base_weights else no_adapter,
-            "set quantization: null, or choose another method",
-        )
+        why = f"peft has no {method.title} adapter for layers in 4 bits"
+        if method.trains_base_weights:
+            why = "weights in 4 bits cannot be trained, only stood on"
+        remedy = "set quantization: null, or choose another method"
+        raise CombinationRefused(f"method {method.name} with `quantization`", why, remedy)
     for conflict in _conflicts(method):
         if conflict.when(config):
             raise CombinationRefused(conflict.asked, conflict.why, conflict.remedy)

@@ -26,7 +26,7 @@ def upgrade() -> None:
     with unguarded(connection, ("statements",)):
         while rows := connection.execute(_NEXT, {"after": after, "at_once": _AT_ONCE}).all():
             after = rows[-1].log_index
-            # what is no bytes stays: SQLite keeps whatever type somebody wrote, and whoever reads the row says so
+            # what is not bytes stays as it is: SQLite keeps any type that somebody wrote, and reading the row says so
             written = [
                 {"log_index": row.log_index, "envelope": packed(row.envelope)}
                 for row in rows
