@@ -303,13 +303,13 @@ class NotRequired:
     waits_for: tuple[Leaf, ...] = ()
 
 
-class WhatIsAsked:
+class RequiredValues:
     """Which values a record has to have under the conditions that its own values meet, and why it need not have the others."""
 
     def __init__(self, record: RecordSections) -> None:
         self._record = record
         self._met = _own_conditions(record).met
-        self.required = frozenset(leaf.path for leaf in own_required_leaves(record))
+        self.paths = frozenset(leaf.path for leaf in own_required_leaves(record))
         self.by_rule: dict[str, list[Leaf]] = {}
         for leaf in leaves(record):
             self.by_rule.setdefault(leaf.rule, []).append(leaf)
@@ -336,7 +336,7 @@ class WhatIsAsked:
                 is_of_another = leaf.rule.startswith("data[]") and FieldPath.parse(other.path).item not in (None, item)
                 if other.value.settled or is_of_another:
                     continue
-                if other.path in self.required:
+                if other.path in self.paths:
                     questions[other.path] = other
                 else:
                     questions |= {first.path: first for first in self.why_not_required(other).waits_for}

@@ -7,7 +7,7 @@ behind, because a code that tells it may hold figures that are somebody else's.
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from peft_registry.registry.compliance.completeness import WhatIsAsked
+from peft_registry.registry.compliance.completeness import RequiredValues
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import Leaf, field_rules
 from peft_registry.registry.compliance.form_rows import (
@@ -83,24 +83,24 @@ class CutRow(Frozen):
 
 def cut_form(record: RecordSections, form: LegalForm, recipient: Recipient) -> tuple[CutRow, ...]:
     """Each row of a form, with the values that the recipient gets."""
-    by_rule = WhatIsAsked(record).by_rule
+    by_rule = RequiredValues(record).by_rule
     return tuple(_cut(row, record, by_rule, recipient) for row in answered(record, form))
 
 
 def _cut(row: AnsweredRow, record: RecordSections, by_rule: dict[str, list[Leaf]], recipient: Recipient) -> CutRow:
-    asked = row.row
-    common = {"row": asked.row, "section": asked.section, "title": asked.title, "content": asked.content}
+    form_row = row.row
+    common = {"row": form_row.row, "section": form_row.section, "title": form_row.title, "content": form_row.content}
     # a row without recipients is the head of the form, which says which document it is
-    if asked.recipients and recipient not in asked.recipients:
+    if form_row.recipients and recipient not in form_row.recipients:
         return CutRow(state="not for this recipient", **common)
     return CutRow(
         # a recipient is told what is open, be it the row or whether it is asked
         state="open" if row.state == "undecided" else row.state,
         owners=tuple(sorted({gap.owner for gap in row.gaps})),
         reason=row.reason,
-        values=() if row.reason else tuple(_values((*asked.fields, *asked.beside), record, by_rule)),
-        words=asked.words,
-        words_written=_words(asked, by_rule) if asked.words else None,
+        values=() if row.reason else tuple(_values((*form_row.fields, *form_row.beside), record, by_rule)),
+        words=form_row.words,
+        words_written=_words(form_row, by_rule) if form_row.words else None,
         **common,
     )
 

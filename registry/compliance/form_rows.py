@@ -13,7 +13,7 @@ from importlib import resources
 from typing import Any, Literal
 
 from peft_registry.registry.compliance.answer_forms import is_blank
-from peft_registry.registry.compliance.completeness import WhatIsAsked, gap_of, is_filled
+from peft_registry.registry.compliance.completeness import RequiredValues, gap_of, is_filled
 from peft_registry.registry.compliance.fields import Leaf, field_rules
 from peft_registry.schemas.codes import Code, Said, code, misfit
 from peft_registry.schemas.document import Frozen
@@ -100,8 +100,8 @@ def forms() -> LegalForms:
 
 def answered(record: RecordSections, form: LegalForm) -> tuple[AnsweredRow, ...]:
     """Each row of the form with how far the record answers it."""
-    asked = WhatIsAsked(record)
-    return tuple(_answered(row, asked) for row in form.rows)
+    required = RequiredValues(record)
+    return tuple(_answered(row, required) for row in form.rows)
 
 
 def reason_in_words(reason: Said) -> str:
@@ -197,23 +197,23 @@ class Part:
         )
 
 
-def _answered(row: FormRow, asked: WhatIsAsked) -> AnsweredRow:
+def _answered(row: FormRow, required: RequiredValues) -> AnsweredRow:
     if row.outside is not None:
         return AnsweredRow(row=row, state="outside")
-    parts = {field: parts_of(field, asked.by_rule) for field in row.fields}
+    parts = {field: parts_of(field, required.by_rule) for field in row.fields}
     every = [part for found in parts.values() for part in found]
-    missing = [part.gap for part in every if part.leaf.path in asked.required and not part.is_filled]
+    missing = [part.gap for part in every if part.leaf.path in required.paths and not part.is_filled]
     if missing:
         return AnsweredRow(row=row, state="open", gaps=_each_once(missing))
-    if any(path in PLAIN for path in row.fields) or _is_filled(row, parts, asked):
+    if any(path in PLAIN for path in row.fields) or _is_filled(row, parts, required):
         return AnsweredRow(row=row, state="filled")
-    return _not_required(row, [part.leaf for part in every], asked)
+    return _not_required(row, [part.leaf for part in every], required)
 
 
-def _not_required(row: FormRow, named: list[Leaf], asked: WhatIsAsked) -> AnsweredRow:
+def _not_required(row: FormRow, named: list[Leaf], required: RequiredValues) -> AnsweredRow:
     """A row of which the record has nothing, and need not have anything as far as it is known."""
-    left = [leaf for leaf in named if leaf.value.applies and leaf.path not in asked.required]
-    why = [asked.why_not_required(leaf) for leaf in left]
+    left = [leaf for leaf in named if leaf.value.applies and leaf.path not in required.paths]
+    why = [required.why_not_required(leaf) for leaf in left]
     questions = [gap_of(question) for one in why for question in one.waits_for]
     if questions:
         # what follows from answers is not asked of anybody as long as one of them is open
@@ -232,7 +232,7 @@ def _each_once(gaps: Iterable[Gap]) -> tuple[Gap, ...]:
     return tuple({gap.field: gap for gap in gaps}.values())
 
 
-def _is_filled(row: FormRow, parts: dict[str, list[Part]], asked: WhatIsAsked) -> bool:
+def _is_filled(row: FormRow, parts: dict[str, list[Part]], required: RequiredValues) -> bool:
     """Whether what it needs is there; of what does not apply nothing is needed, and something has to be there."""
     if row.parts == "any":
         return any(part.is_filled for found in parts.values() for part in found)
@@ -241,7 +241,7 @@ def _is_filled(row: FormRow, parts: dict[str, list[Part]], asked: WhatIsAsked) -
         part
         for field, found in parts.items()
         for part in found
-        if part.leaf.value.applies and (field in wanted or part.leaf.path in asked.required)
+        if part.leaf.value.applies and (field in wanted or part.leaf.path in required.paths)
     ]
     return bool(counted) and all(parts[field] for field in wanted) and all(part.is_filled for part in counted)
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from peft_registry.registry.compliance.completeness import WhatIsAsked
+from peft_registry.registry.compliance.completeness import RequiredValues
 from peft_registry.registry.compliance.fields import field_rules, schema_paths
 from peft_registry.registry.compliance.form_rows import answered, counts_of_forms, forms, reason_in_words
 from peft_registry.registry.compliance.superseding import with_values
@@ -252,8 +252,8 @@ def test_what_one_data_file_decides_says_nothing_of_another():
     first, second = a_modification_record().data[0], a_modification_record().data[0].revised(name=measured("b.jsonl"))
     stated = declared("no", by="sam", at=NOW)
     record = a_modification_record().revised(data=(first.revised(personal_data=stated), second))
-    asked = WhatIsAsked(record)
-    (one, other) = (asked.why_not_required(leaf) for leaf in asked.by_rule["data[].legal_basis"])
+    required = RequiredValues(record)
+    (one, other) = (required.why_not_required(leaf) for leaf in required.by_rule["data[].legal_basis"])
     assert (one.conditions, one.waits_for) == (("personal",), ())
     assert [leaf.path for leaf in other.waits_for] == ["data[1].personal_data"]
 
