@@ -271,9 +271,8 @@ def _is_required(rule: FieldRule, leaf: Leaf, record: RecordSections, conditions
 
 def _conditions_of_data(leaf: Leaf, record: RecordSections) -> frozenset[str]:
     """Conditions that hold for one data file only."""
-    if not leaf.path.startswith(
-        "data["
-    ):  # most fields are of none, and are told from the others by less than a pattern
+    # most fields are of none, and are told from the others by less than a pattern
+    if not leaf.path.startswith("data["):
         return frozenset()
     item = FieldPath.parse(leaf.path).item
     if item is None or item[0] != "data":

@@ -57,9 +57,10 @@ def _comparison(
         "regression_to_the_mean": {"fix_rate": outcomes.fix_rate, "mirror_rate": outcomes.mirror_rate},
         "beyond_control": None if control is None else _beyond(pairs, beside, control, plan),
     }
+    if plan.interval_rule.flips_signs:
+        return figures
     # of the counts that editions before sign flips tested
-    of_mcnemar = {"mid_p": mcnemar_mid_p(outcomes.fixed, outcomes.introduced)}
-    return figures if plan.interval_rule.flips_signs else of_mcnemar | figures
+    return {"mid_p": mcnemar_mid_p(outcomes.fixed, outcomes.introduced)} | figures
 
 
 def _beyond(

@@ -163,9 +163,8 @@ def mean_interval(numerators: Sequence[int], denominators: Sequence[int], level:
     if too_few is not None:
         return too_few
     clusters = _effective(bottom)
-    if (
-        round(clusters, 6) < MIN_CLUSTERS_OF_A_MEAN
-    ):  # clusters of equal weight count in full, whatever the last bit says
+    # clusters of equal weight count in full, whatever the last bit says
+    if round(clusters, 6) < MIN_CLUSTERS_OF_A_MEAN:
         # rounded down, because 11.999 that is shown as 12 would seem enough
         effective = math.floor(clusters * 100) / 100
         uneven = code("uneven_clusters", clusters=len(bottom), effective=effective, needs=MIN_CLUSTERS_OF_A_MEAN)

@@ -255,9 +255,8 @@ def _covers(
         raise MalformedNote(COMPLETE_FILE, "two earlier checkpoints cover as many entries")
     for older in listed.stated.earlier:
         origin = _origin(older.text, keys)
-        if (
-            trust.log_of(origin) != log_name
-        ):  # of an earlier epoch it may be: that the log went on from there is proven below
+        # it may be of an earlier epoch: that the log went on from there is proven below
+        if trust.log_of(origin) != log_name:
             raise WrongOrigin(origin, log_name)
         signed = note.verify_checkpoint(older.text, origin=origin, keys=keys)
         if older.leaf.size != signed.size - 1:

@@ -236,9 +236,8 @@ def _signed(view: View, version: Version, *, rows: _Rows) -> Version:
         raise catalog.ArtifactUnknown(version.manifest_digest)
     manifest = _require_rows(view, recorded, version.manifest_digest, version.label)
     _require_version_row(version, manifest)
-    if (
-        view.newest is None
-    ):  # a log of an earlier release: an alias counts with its signed move, which reading one checks
+    # a log of an earlier release: an alias counts with its signed move, which reading one checks
+    if view.newest is None:
         return version.revised(origin=manifest.origin)
     return version.revised(aliases=tuple(_aliases(view, version, rows=rows)), origin=manifest.origin)
 
