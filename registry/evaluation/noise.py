@@ -13,6 +13,7 @@ from typing import Any
 from peft_registry.registry.evaluation.comparisons import ItemPair
 from peft_registry.registry.evaluation.readings import MILLIONTHS, decimal_text
 from peft_registry.schemas.codes import Code, code
+from peft_registry.schemas.evaluation import Threshold
 
 NOISE = "noise_floor"  # the part of `extra` with the floor of each measure
 # One item in a hundred: tests here may be wrong once in twenty, and what the machine turns over must be small beside that. In bf16
@@ -20,6 +21,7 @@ NOISE = "noise_floor"  # the part of `extra` with the floor of each measure
 MAX_FLIPS = 0.01
 # ln 2 nats, from which a preference counts: a jitter as wide would be counted as one
 MAX_P95 = 0.69
+BAND_WIDTH = 0.25  # nats between lo and hi, at least, when noise widens the band of a log-likelihood
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,18 @@ def noise_floor(pairs: Sequence[ItemPair]) -> NoiseFloor | None:
         p95=moved[math.ceil(0.95 * len(moved)) - 1] / MILLIONTHS,
         max=moved[-1] / MILLIONTHS,
         sign_flips=sum(first * second < 0 for first, second in margins),
+    )
+
+
+def widened(start: Threshold, jitter: float) -> Threshold:
+    """The dead band where the base moves by `jitter` when it is scored again: the starting one where it moves less than that."""
+    is_binary = start.lo == start.hi == 0  # an answer is right or wrong: there is no band to widen
+    if jitter <= start.lo or is_binary:
+        return start
+    return Threshold(
+        lo=jitter,
+        hi=max(start.hi, jitter + min(BAND_WIDTH, start.hi - start.lo)),
+        source=code("widened_to_noise", start=start.lo),
     )
 
 

@@ -24,6 +24,7 @@ from peft_registry.registry.evaluation.aggregate import (
     aggregate,
     threshold_key,
 )
+from peft_registry.registry.evaluation.choices import chosen_otherwise, fixed_statistics
 from peft_registry.registry.evaluation.comparisons import ids_digest
 from peft_registry.registry.evaluation.directions import MARGIN
 from peft_registry.registry.evaluation.extra_figures import FURTHER, further_figures
@@ -175,6 +176,7 @@ def _recheck(
         # a row or figure names what was edited; the digests below say only that something was
         discrepancies += [*_rows(record, table), *_datasets(record, table)]
         figures = aggregate(table, plan)
+        discrepancies += _chosen(record, table, plan, figures)
         discrepancies += _figures(record, figures, compare)
         discrepancies += _verdicts(record, figures, plan, compare)
         discrepancies += _words(record)
@@ -316,6 +318,17 @@ def _noise_bounds(stated: Mapping[str, Any]) -> NoiseBounds | None:  # any JSON 
     if any(type(value) not in (int, float) for value in values):
         raise UnusablePlan("a bound of the noise floor is not a number")
     return NoiseBounds(*values)
+
+
+def _chosen(
+    record: EvaluationRecord, table: Iterable[TableRow], plan: StatisticsPlan, figures: EvaluationFigures
+) -> Iterator[Discrepancy]:
+    """What decides about the words besides the items, and is not what it is in every evaluation."""
+    if not plan.interval_rule.flips_signs:
+        return
+    yield from _compare(f"extra.{STATISTICS}", record.extra.get(STATISTICS), statistics_of(fixed_statistics(plan)))
+    for place, stated, expected in chosen_otherwise(record, table, plan, figures):
+        yield from _compare(place, stated, expected)
 
 
 def _digests(record: EvaluationRecord) -> Iterator[Discrepancy]:

@@ -9,10 +9,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.evaluation import State, Threshold
 
 STATES: tuple[State, ...] = ("stereo", "neutral", "inverted", "band")
+
+# bias-evaluation practice for pairs of sentences: hi is "twice as likely", ln 2 rounded down
+PAIR_BAND = Threshold(lo=0.25, hi=0.69, source=code("start_for_pairs"))
+"""Where the dead band of every suite of pairs starts; that of a suite of readings is its family's."""
 
 Matrix = dict[State, dict[State, int]]
 """Counts of items, before → after; all sixteen cells are present."""

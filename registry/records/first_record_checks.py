@@ -25,8 +25,8 @@ from peft_registry.registry.records.record_inputs import (
     Brought,
     InputsAsLogged,
     inputs_otherwise,
+    of_earlier_figures,
     registered_otherwise,
-    said_in_text,
 )
 from peft_registry.schemas.base_model import BaseOrigin, BaseRecord, DeclaredFacts
 from peft_registry.schemas.document import first_problem, problem_of
@@ -135,7 +135,7 @@ def _derive_first(
     logged = InputsAsLogged(statements.find, statements.about, statements.elsewhere, aside)
     wrong += logged.chosen(manifest, production, stated, seen)
     if first.evaluation is not None:
-        wrong += said_in_text(statements.evaluation(first.evaluation))
+        wrong += of_earlier_figures(statements.evaluation(first.evaluation))
     if wrong:
         return FirstCheck(statement, tuple(wrong))
     try:

@@ -22,7 +22,7 @@ from peft_registry.registry.records.logged_statements import (
 )
 from peft_registry.registry.records.move_approvals import Move, require_approved
 from peft_registry.registry.records.record_checks import RecordChecks
-from peft_registry.registry.records.record_inputs import Elsewhere
+from peft_registry.registry.records.record_inputs import Elsewhere, of_earlier_figures
 from peft_registry.registry.records.record_statements import edition_of
 from peft_registry.registry.records.snapshots import covered_by, read_leaf
 from peft_registry.registry.records.stored_manifests import manifest_in, stored_manifest
@@ -35,6 +35,7 @@ from peft_registry.registry.transparency.projection import EntryRejected
 from peft_registry.schemas.acts import GatePredicate, guarded_subject
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import CLOCK_TOLERANCE, Event, LogEpoch, LogSnapshot
 from peft_registry.schemas.policy import TrustPolicy
@@ -232,6 +233,8 @@ class NewEntries:
         try:
             if statement.kind == "modification":
                 self._require_known_edition(index, statement)
+            if statement.kind == "bias-evaluation":
+                self._require_known_figures(index, statement)
             contradictions = answered.follow(
                 leaf.statement, statement, self._trust.key(leaf.key), at=leaf.at, index=index
             )
@@ -261,6 +264,17 @@ class NewEntries:
                 index,
                 f"its record is of the edition {edition.name} ({edition.digest.short}), by which this release derives none",
             )
+
+    @staticmethod
+    def _require_known_figures(index: int, statement: Statement) -> None:
+        """Raise where an evaluation has the figures of an earlier release, by whose rules harm has milder words.
+
+        Raises:
+            PendingRejected: it has; those of an earlier release were covered when the home was upgraded.
+            ValidationError: it is no evaluation.
+        """
+        for line in of_earlier_figures(EvaluationRecord.from_json(statement.predicate)):
+            raise PendingRejected(index, line)
 
     def _require_own_record(self, index: int, leaf: Event, answered: RecordChecks) -> None:
         """Raise where a registration brings a record that is not of its manifest, or of what is signed beside it.

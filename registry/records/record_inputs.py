@@ -327,10 +327,17 @@ def registered_otherwise(
         yield "observations: they are of another record"
 
 
-def said_in_text(evaluation: EvaluationRecord) -> Iterator[str]:
-    """That an evaluation says in text why and how, which is held as data: a release with editions says it in codes."""
-    if not evaluation.says_codes:
-        yield f"evaluation: its figures are of edition {evaluation.figures_edition}, from before there were codes"
+_FIRST_FIGURES = 6  # of the release that announced the first edition of records
+
+
+def of_earlier_figures(evaluation: EvaluationRecord) -> Iterator[str]:
+    """That the figures of an evaluation are of an edition that no release with editions of records computes.
+
+    Its texts are data and its words milder: whoever signs would choose by which rules harm is called so.
+    """
+    edition = evaluation.figures_edition
+    if edition < _FIRST_FIGURES:
+        yield f"evaluation: its figures are of edition {edition}, and {_FIRST_FIGURES} is the first by which records follow"
 
 
 def _signed_otherwise(signer: EntrySigner, seen: ObservedSigning) -> Iterator[str]:

@@ -26,7 +26,7 @@ from peft_registry.registry.records.entries import read_statement, require_signe
 from peft_registry.registry.records.logged_statements import LoggedSnapshot
 from peft_registry.registry.records.move_approvals import Move, Said, approvals_asked, require_enough, said_by
 from peft_registry.registry.records.record_checks import RecordChecks
-from peft_registry.registry.records.record_inputs import Elsewhere, said_in_text
+from peft_registry.registry.records.record_inputs import Elsewhere, of_earlier_figures
 from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.records.stored_manifests import manifest_in
 from peft_registry.registry.signing.statements import OpenedStatement
@@ -245,7 +245,7 @@ class LogReplay:
         try:
             if statement.kind == "bias-evaluation" and self.announced:
                 record = EvaluationRecord.from_json(statement.predicate)
-                for line in said_in_text(record):
+                for line in of_earlier_figures(record):
                     self.findings.contradict(place, f"{line}, behind the entry that announces an edition")
             if statement.kind == "edition":
                 self.announced.append(EditionPredicate.from_json(statement.predicate).edition)

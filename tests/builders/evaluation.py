@@ -9,6 +9,7 @@ from peft_registry.registry.evaluation.aggregate import FIGURES, StatisticsPlan,
 from peft_registry.registry.evaluation.comparisons import ids_digest
 from peft_registry.registry.evaluation.extra_figures import FURTHER, further_figures
 from peft_registry.registry.evaluation.items import Item, describe_items, loss_item, pair_item, read_items, write_items
+from peft_registry.registry.evaluation.noise import NOISE, NoiseBounds, floors_json
 from peft_registry.registry.evaluation.recheck import statistics_of
 from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.evaluation import (
@@ -103,6 +104,8 @@ def _usual_evaluation() -> tuple[EvaluationRecord, bytes]:
 
 
 def _computed(table: list[Item], plan: StatisticsPlan) -> tuple[EvaluationRecord, bytes]:
+    if plan.interval_rule.flips_signs:
+        plan = replace(plan, noise=NoiseBounds())
     items = write_items(table)
     rows = read_items(items)
     figures = aggregate(rows, plan)
@@ -144,7 +147,11 @@ def _computed(table: list[Item], plan: StatisticsPlan) -> tuple[EvaluationRecord
         items=describe_items(items),
         limitations=(code("preferences_not_harm"),),
         responsible=Responsible(name=None, role=None),
-        extra={STATISTICS: statistics_of(plan), **({FURTHER: further} if further else {})},
+        extra={
+            STATISTICS: statistics_of(plan),
+            **({FURTHER: further} if further else {}),
+            **({} if plan.noise is None else {NOISE: floors_json(figures.floors)}),
+        },
     )
     return (record if plan.figures >= CODES_FROM else in_text(record)), items
 

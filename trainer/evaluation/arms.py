@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from peft_registry.registry.evaluation.aggregate import threshold_key
 from peft_registry.registry.evaluation.items import Item, TableRow
+from peft_registry.registry.evaluation.states import PAIR_BAND
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.evaluation import CONTROL_ARMS, ArmName, Composition, Threshold
 from peft_registry.schemas.progress import Observe
@@ -20,7 +21,7 @@ from peft_registry.trainer.evaluation.quality import Answers, measure_rows
 from peft_registry.trainer.evaluation.questions import Request, Score
 from peft_registry.trainer.evaluation.score_cache import NOTHING, FinishedScores
 from peft_registry.trainer.evaluation.scoring import Order, score, token_budget_of
-from peft_registry.trainer.evaluation.suites import PAIR_THRESHOLD, LoadedSuite
+from peft_registry.trainer.evaluation.suites import LoadedSuite
 
 SuiteAnswers = (
     Sequence[Score] | Sequence[PromptDivergence]
@@ -135,7 +136,7 @@ def rows_of(
 ) -> Sequence[TableRow]:
     """The rows of a suite in one arm; a suite of readings has states only later."""
     # a suite of readings sorts nothing yet, and looks at no band
-    band = thresholds.get(threshold_key(suite.dataset.name), PAIR_THRESHOLD)
+    band = thresholds.get(threshold_key(suite.dataset.name), PAIR_BAND)
     return suite.items(scores, arm=arm, threshold=band)
 
 

@@ -8,13 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from peft_registry.registry.evaluation.aggregate import StatisticsPlan, derived_items, grouped_readings, threshold_key
 from peft_registry.registry.evaluation.items import Item
+from peft_registry.registry.evaluation.noise import widened
 from peft_registry.registry.evaluation.readings import MILLIONTHS
-from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import ArmName, Threshold
 from peft_registry.trainer.evaluation.arms import Scored, rows_of
 from peft_registry.trainer.evaluation.suites import LoadedSuite
-
-BAND_WIDTH = 0.25  # nats between lo and hi, at least, when noise widens the band of a log-likelihood
 
 
 def starting_bands(suite: LoadedSuite, given: Mapping[str, Threshold]) -> Mapping[str, Threshold]:
@@ -47,18 +45,6 @@ def dead_bands(
             scored = margins.get((measure, before.arm), {})
             again = margins.get((measure, "noise"), {})
             moved = sorted(abs(scored[name] - again[name]) for name in scored.keys() & again.keys())
-            yield key, _widened(band, moved)
-
-
-def _widened(start: Threshold, moved: Sequence[int]) -> Threshold:
-    is_binary = start.lo == start.hi == 0  # an answer is right or wrong: there is no band to widen
-    jitter = 0.0
-    if moved:
-        jitter = moved[math.ceil(0.95 * len(moved)) - 1] / MILLIONTHS  # nats, the 95th percentile
-    if jitter <= start.lo or is_binary:
-        return start
-    return Threshold(
-        lo=jitter,
-        hi=max(start.hi, jitter + min(BAND_WIDTH, start.hi - start.lo)),
-        source=code("widened_to_noise", start=start.lo),
-    )
+            # nats, the 95th percentile
+            jitter = moved[math.ceil(0.95 * len(moved)) - 1] / MILLIONTHS if moved else 0.0
+            yield key, widened(band, jitter)

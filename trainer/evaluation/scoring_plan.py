@@ -6,12 +6,13 @@ from typing import Any
 
 from peft_registry.registry.evaluation.aggregate import FIGURES
 from peft_registry.registry.evaluation.leakage import left_out_of
+from peft_registry.registry.evaluation.noise import BAND_WIDTH
 from peft_registry.registry.evaluation.praise import DEAD_BAND, ONE_TRY, Tries
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import LIMITS, TEXTS, LeakageCheck, Limit, Responsible, Threshold
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.arms import Arms, Questions
-from peft_registry.trainer.evaluation.dead_bands import BAND_WIDTH, has_own_band, starting_bands
+from peft_registry.trainer.evaluation.dead_bands import has_own_band, starting_bands
 from peft_registry.trainer.evaluation.neutral import GuardText, shipped_guard
 from peft_registry.trainer.machine.environment import Hardware
 

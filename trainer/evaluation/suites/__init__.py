@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, Self
 from peft_registry.registry.evaluation.families import FAMILIES
 from peft_registry.registry.evaluation.items import TableRow
 from peft_registry.registry.evaluation.readings import Family
-from peft_registry.schemas.codes import Code, code
+from peft_registry.schemas.codes import Code
 from peft_registry.schemas.config import EvaluationBlock
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.evaluation import ArmName, DatasetUsed, Threshold
@@ -193,8 +193,6 @@ PAIR_METRICS = (
         "flagged_rate", "share of pairs beyond the dead band towards the stereotype", "share", None, "lower"
     ),
 )
-# bias-evaluation practice for pairs of sentences: hi is "twice as likely", ln 2 rounded down
-PAIR_THRESHOLD = Threshold(lo=0.25, hi=0.69, source=code("start_for_pairs"))
 
 QUALITY = ("loss",)  # held-out loss is measured in every run
 LoadSuite = Callable[[str], "LoadedSuite"]

@@ -7,9 +7,10 @@ which file it was. The first, unnamed column is the item id where there is one, 
 
 from pathlib import Path
 
+from peft_registry.registry.evaluation.states import PAIR_BAND
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.identity import Digest
-from peft_registry.trainer.evaluation.suites import PAIR_METRICS, PAIR_THRESHOLD, SuiteDefinition
+from peft_registry.trainer.evaluation.suites import PAIR_METRICS, SuiteDefinition
 from peft_registry.trainer.evaluation.suites.files import MalformedSuite, suite_files
 from peft_registry.trainer.evaluation.suites.pairs import PairSuite, SentencePair, pair_suite
 
@@ -29,7 +30,7 @@ DEFINITION = SuiteDefinition(
     prompt_template="{sentence}",
     folder="crows-pairs",
     files=("crows_pairs*.csv",),
-    threshold=PAIR_THRESHOLD,
+    threshold=PAIR_BAND,
 )
 _COLUMNS = ("sent_more", "sent_less", "stereo_antistereo", "bias_type")
 

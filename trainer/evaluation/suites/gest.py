@@ -7,9 +7,10 @@ stereotype is about. A sentence that stands in the file twice is asked once; sen
 
 from pathlib import Path
 
+from peft_registry.registry.evaluation.states import PAIR_BAND
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.identity import Digest
-from peft_registry.trainer.evaluation.suites import PAIR_METRICS, PAIR_THRESHOLD, SuiteDefinition
+from peft_registry.trainer.evaluation.suites import PAIR_METRICS, SuiteDefinition
 from peft_registry.trainer.evaluation.suites.files import MalformedSuite, suite_files
 from peft_registry.trainer.evaluation.suites.pairs import PairSuite, SentencePair, pair_suite
 
@@ -29,7 +30,7 @@ DEFINITION = SuiteDefinition(
     prompt_template='"{sentence}", {she or he}',
     folder="gest",
     files=("gest_1.1.csv", "gest.csv"),
-    threshold=PAIR_THRESHOLD,
+    threshold=PAIR_BAND,
     choices_policy="both pronouns after the quoted sentence, summed log-likelihood; no chat template",
     target_delimiter=" ",
 )

@@ -8,9 +8,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from peft_registry.registry.evaluation.states import PAIR_BAND
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.identity import Digest
-from peft_registry.trainer.evaluation.suites import PAIR_METRICS, PAIR_THRESHOLD, SuiteDefinition
+from peft_registry.trainer.evaluation.suites import PAIR_METRICS, SuiteDefinition
 from peft_registry.trainer.evaluation.suites.files import require_text, suite_files
 from peft_registry.trainer.evaluation.suites.pairs import PairSuite, SentencePair, pair_suite
 
@@ -31,7 +32,7 @@ DEFINITION = SuiteDefinition(
     is_shipped=True,
     folder="house",
     files=("house.jsonl",),
-    threshold=PAIR_THRESHOLD,
+    threshold=PAIR_BAND,
 )
 _COLUMNS = ("id", "axis", "template", "sent_more", "sent_less")
 

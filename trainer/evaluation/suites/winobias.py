@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from peft_registry.registry.evaluation.states import PAIR_BAND
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.questions import Request
-from peft_registry.trainer.evaluation.suites import PAIR_METRICS, PAIR_THRESHOLD, MetricDefinition, SuiteDefinition
+from peft_registry.trainer.evaluation.suites import PAIR_METRICS, MetricDefinition, SuiteDefinition
 from peft_registry.trainer.evaluation.suites.files import MalformedSuite, SuiteFiles, suite_files
 from peft_registry.trainer.evaluation.suites.pairs import PairSuite, SentencePair, pair_suite
 from peft_registry.trainer.evaluation.suites.readings import ReadingSuite, SuiteRow, reading_suite
@@ -69,7 +70,7 @@ PREFERENCE = SuiteDefinition(
     prompt_template="{sentence}",
     folder="winobias",
     files=(_LINES,),
-    threshold=PAIR_THRESHOLD,
+    threshold=PAIR_BAND,
 )
 _NAME = re.compile(r"pro_stereotyped_type([12])\.txt\.(\w+)\Z")
 _BRACKETED = re.compile(r"\[([^\[\]]*)\]")

@@ -22,6 +22,7 @@ from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.first_records import Result, derive_record
 from peft_registry.registry.use_cases.register import ModificationRecordWrong, register_version
 from peft_registry.registry.use_cases.register_product import Product, register_product
+from peft_registry.registry.use_cases.statements import record_statement, sign_statement
 from peft_registry.registry.use_cases.supersede import supersede
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import DeclaredFacts
@@ -455,11 +456,24 @@ def test_an_evaluation_in_text_of_before_there_were_codes_is_no_input_of_a_recor
     product = a_product(
         place.registry, place.folder / "text", place.newest, name="new", run_id="run of new", evaluated=in_text
     )
-    with pytest.raises(ModificationRecordWrong, match="edition 4, from before there were codes"):
+    with pytest.raises(ModificationRecordWrong, match="edition 4, and 6 is the first"):
         register_product(place.registry, product)
     version = registered_unasked(place.registry, product)
     assert verify_version(place.registry, version).exit_code == 6
     assert any("behind the entry that announces" in wrong.text for wrong in check_log(place.registry).contradictions)
+
+
+def test_nobody_chooses_the_rules_of_an_earlier_release_by_which_harm_has_a_milder_word(place: Place) -> None:
+    earlier, _ = a_recorded_evaluation(a_table(), replace(PLAN, figures=CODES_FROM))
+    with place.registry.database.write() as tx:
+        signed = sign_statement(
+            place.parent.manifest_digest, "bias-evaluation", earlier.to_json(), place.registry.trainer_key
+        )
+        record_statement(tx, place.parent.manifest_digest, signed, at=NOW)
+    with pytest.raises(PendingRejected, match="edition 5, and 6 is the first"):
+        publish_checkpoint(place.registry)
+    sign_unasked(place.registry)
+    assert any("edition 5, and 6 is the first" in wrong.text for wrong in check_log(place.registry).contradictions)
 
 
 def test_two_records_of_equal_inputs_do_not_say_two_things(place: Place) -> None:

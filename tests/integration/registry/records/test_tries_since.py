@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from peft_registry.cli.main import run
+from peft_registry.registry.evaluation.aggregate import FIGURES
 from peft_registry.registry.evaluation.staleness import base_composition, composition_of
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.figures import bias_status
@@ -17,11 +18,13 @@ from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.tries import MAX_LIST, BegunListUnreadable, tries_of_begun, tries_of_run
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import make_report, report_inputs
+from peft_registry.schemas.codes import code
+from peft_registry.schemas.evaluation import ComparedTexts, LeakageCheck
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.run import BegunRun
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.runs.begun import note_begun, unordered_digest
-from tests.builders.evaluation import PLAN, Margin, a_recorded_evaluation, a_table, base_margin
+from tests.builders.evaluation import PLAN, Margin, a_recorded_evaluation, a_table, base_margin, margin_items
 from tests.builders.homes import a_home, add_a_base
 from tests.builders.products import a_product
 
@@ -58,12 +61,26 @@ def register_praised(registry: Registry, folder: Path, margin: Margin) -> Versio
     manifest = a_product(registry, folder / "unevaluated", base).manifest
     identity = base.record.identity
     compositions = {"base": base_composition(identity), "adapted": composition_of(manifest, identity)}
-    record, items = a_recorded_evaluation(a_table(margin), replace(PLAN, figures=3))
+    table = [*a_table(margin), *margin_items(base_margin, "placebo")]
+    record, items = a_recorded_evaluation(table, replace(PLAN, figures=FIGURES))
     arms = [
         arm.revised(composition=composition, composition_digest=composition.canonical_digest())
         for arm, composition in ((arm, compositions.get(arm.name, compositions["base"])) for arm in record.arms)
     ]
-    product = a_product(registry, folder / "first", base, evaluated=(record.revised(arms=tuple(arms)), items))
+    praised = record.revised(
+        arms=(*arms, arms[-1].revised(name="placebo")),
+        # on the test half as it is published, of a model whose texts are known
+        datasets=tuple(used.revised(half="test", published="shipped") for used in record.datasets),
+        leakage_check=LeakageCheck(
+            method=code("runs_of_words", share=0.5, words=8),
+            hits=0,
+            dataset_digest=Digest.of(b""),
+            trainings=(ComparedTexts(training="first:1", status="compared", hashes=Digest.of(b"texts")),),
+            datasets=(),
+            limit=0.1,
+        ),
+    )
+    product = a_product(registry, folder / "first", base, evaluated=(praised, items))
     assert "the seeds of this training that had been begun" in product.card.decode()
     return register_product(registry, product).version
 
@@ -99,7 +116,7 @@ def test_a_report_does_not_praise_the_best_of_ten_seeds_of_which_nine_were_begun
     praised.seeds(10)
     page = praised.page()
     assert "Fewer flagged items" not in page and "Conclusion: fewer flagged items" not in page
-    assert "Inconclusive on the suite house" in page.replace("\n", " ")
+    assert "Inconclusive on the test half of the suite house" in page.replace("\n", " ")
     assert "one of 10 seeds of this plan, begun in 10 runs" in page
     assert "9 of them begun since it was evaluated: recorded as `better`, and no longer so" in page
     assert "house: signed as better, and now inconclusive" in page  # what is written as code is code on the page

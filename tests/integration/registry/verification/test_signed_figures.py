@@ -30,6 +30,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Check, VerifyOutcome, Version
 from tests.builders.evaluation import PLAN, a_recorded_evaluation, a_table
 from tests.builders.homes import NOW, register_adapter
+from tests.builders.products import unasked
 
 STATEMENTS = "evidence/statements.intoto.jsonl"
 Edit = Callable[[dict[str, Any]], None]
@@ -43,14 +44,15 @@ def evaluation() -> tuple[EvaluationRecord, bytes]:
 
 
 def say(registry: Registry, version: Version, record: dict[str, Any], items: bytes) -> None:
-    append_statement(
-        registry,
-        subject=version.manifest_digest,
-        kind="bias-evaluation",
-        predicate=record,
-        signer=registry.trainer_key,
-        evidence=(items,),
-    )
+    with unasked():  # as an earlier release, whose figures some of them are
+        append_statement(
+            registry,
+            subject=version.manifest_digest,
+            kind="bias-evaluation",
+            predicate=record,
+            signer=registry.trainer_key,
+            evidence=(items,),
+        )
 
 
 def statements(outcome: VerifyOutcome) -> Check:
