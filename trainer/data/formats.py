@@ -1,12 +1,6 @@
-"""What the columns of a row mean, and the text that a model reads: format, columns, template.
-
-A template is text with placeholders `{meaning}`. What stands before the answer's placeholder is the prompt; the
-answer and what follows it are the completion. A part in `[[…]]` is left out when a placeholder in it is empty.
-Values are put in as they are: braces and brackets inside them mean nothing.
-"""
+"""How the rows of one file are read: what its columns mean, and the text that a model reads of each row."""
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,46 +9,18 @@ from peft_registry.schemas.canonical import canonical_bytes
 from peft_registry.schemas.config import RowFormat, TrainSource
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.row_formats import (
+    CONVERSATIONS,
+    FORMATS,
+    Format,
+    fill_template,
+    optional_parts,
+    placeholders,
+)
 from peft_registry.schemas.suggestions import closest
 from peft_registry.trainer.data.containers import DataRow
 from peft_registry.trainer.data.conversations import Turn, WrongColumnType, conversation, has_lone_surrogate, kind_of
 
-_PLACEHOLDER = re.compile(r"\{([^{}\n]+)\}")
-_OPTIONAL = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """A shape of rows: the meanings it needs, those it can do without, the one that is learnt, and its template."""
-
-    required: tuple[str, ...]
-    optional: tuple[str, ...]
-    answer: str
-    template: str
-
-
-# in the order in which they are recognised
-FORMATS: dict[RowFormat, Format] = {
-    # nothing stands between them, as in TRL: who wants a separator writes a template, and the record has it
-    "prompt_completion": Format(("prompt", "completion"), (), "completion", "{prompt}{completion}"),
-    "alpaca": Format(
-        ("instruction", "output"),
-        ("input", "system"),
-        "output",
-        "[[{system}\n\n]]### Instruction:\n{instruction}\n\n[[### Input:\n{input}\n\n]]### Response:\n{output}",
-    ),
-    # the next two are rendered with the tokenizer's own chat template, which is then what is digested
-    "messages": Format(("messages",), (), "messages", ""),
-    "sharegpt": Format(("conversations",), ("system",), "conversations", ""),
-    # the label's name is the completion, so that every method and every measure of text works on it
-    "classification": Format(
-        ("text", "label"), ("text_pair",), "label", "{text}\n\n[[{text_pair}\n\n]]### Label:\n{label}"
-    ),
-    "text": Format(("text",), (), "text", "{text}"),
-    # what its template names, by the file's own column names: never recognised, always asked for
-    "columns": Format((), (), "", ""),
-}
-CONVERSATIONS: tuple[RowFormat, ...] = ("messages", "sharegpt")
 # names that people give to the target of a classification, besides `label`, which is recognised
 _LABEL_COLUMNS = frozenset(
     ("category", "class", "class_name", "intent", "label_name", "label_text", "labels", "sentiment", "target")
@@ -293,8 +259,8 @@ def render(reading: RowReading, values: dict[str, Any]) -> tuple[str, str]:
     assert not reading.is_conversation, "conversations are rendered by the tokenizer"
     texts: dict[str, str] = values
     before, _, after = reading.template.partition("{" + reading.shape.answer + "}")
-    completion = texts[reading.shape.answer] + _filled(after, texts)
-    return _filled(before, texts), completion
+    completion = texts[reading.shape.answer] + fill_template(after, texts)
+    return fill_template(before, texts), completion
 
 
 def turns_of(reading: RowReading, values: dict[str, Any]) -> list[Turn]:
@@ -335,10 +301,10 @@ def _require_no_label(name: str, columns: Sequence[str], source: TrainSource) ->
 
 def _shape_of_template(source: TrainSource) -> Format:
     """The columns that a template names; the last of them is the answer."""
-    used = tuple(dict.fromkeys(_PLACEHOLDER.findall(source.template or "")))
+    used = tuple(dict.fromkeys(placeholders(source.template or "")))
     if not used:
         raise TemplateRefused("the format columns needs a template that names columns of the file")
-    in_parts = {word for part in _OPTIONAL.findall(source.template or "") for word in _PLACEHOLDER.findall(part)}
+    in_parts = {word for part in optional_parts(source.template or "") for word in placeholders(part)}
     optional = tuple(word for word in used[:-1] if word in in_parts)
     return Format(tuple(word for word in used if word not in optional), optional, used[-1], source.template or "")
 
@@ -354,20 +320,12 @@ def _template(
         return chat_template
     if source.template is None:
         return FORMATS[row_format].template
-    used = _PLACEHOLDER.findall(source.template)
+    used = placeholders(source.template)
     unknown = [word for word in used if word not in (*shape.required, *shape.optional)]
     if unknown:
         raise TemplateRefused(f"the format {row_format} has no {{{unknown[0]}}}")
     if used.count(shape.answer) != 1 or used[-1] != shape.answer:
         raise TemplateRefused(f"{{{shape.answer}}} must stand in it once, and last of the placeholders")
-    if any("{" + shape.answer + "}" in part for part in _OPTIONAL.findall(source.template)):
+    if any("{" + shape.answer + "}" in part for part in optional_parts(source.template)):
         raise TemplateRefused("the answer cannot be optional")
     return source.template
-
-
-def _filled(text: str, values: dict[str, str]) -> str:
-    def part(match: re.Match[str]) -> str:
-        inner = match.group(1)
-        return inner if all(values.get(word) for word in _PLACEHOLDER.findall(inner)) else ""
-
-    return _PLACEHOLDER.sub(lambda match: values.get(match.group(1), ""), _OPTIONAL.sub(part, text))
