@@ -20,11 +20,14 @@ def ask(
         str | None, typer.Option(metavar="REF|base", help="Also ask `base` or another version, for comparison.")
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, max=4096, help="Maximum length of an answer, in tokens.")] = 64,
-    raw: Annotated[bool, typer.Option("--raw", help="Send the prompt as it is, without the chat template.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Send the prompt as it is, without any template.")] = False,
     home: HomeOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Ask a version a question, and its base for comparison. Every model is loaded from a verified copy."""
+    """Ask a version a question in the template that it was trained with, and its base for comparison.
+
+    Every model is loaded from a verified copy.
+    """
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
     from peft_registry.trainer.use_cases.ask import ask as ask_versions
@@ -36,7 +39,7 @@ def ask(
             prompt,
             against=against,
             max_new_tokens=max_new_tokens,
-            as_chat=not raw,
+            raw=raw,
             observe=Progress(story_on_stdout=False),
         )
     if output is Output.json:
@@ -44,6 +47,7 @@ def ask(
         return
     for answer in answers:
         console.out(f"{answer.version}  {answer.tokens} tokens in {answer.seconds:.2g} s")
+        console.out(f"template: {console.printable(answer.template)}")
         # a model may have learned to write what draws on the terminal
         console.out(f"{console.printable_lines(answer.text)}\n")
     console.next_step(f"registry evaluate {answers[0].version} --suite house")

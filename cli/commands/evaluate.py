@@ -60,6 +60,9 @@ def evaluate(
         str | None, typer.Option(metavar="FILE.py:FUNCTION", help="Your own metric for --answers.")
     ] = None,
     allow_code: Annotated[bool, typer.Option("--allow-code", help="Run the code that --metric names.")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Ask --answers as they stand, without the template of the training.")
+    ] = False,
     retain: Annotated[
         list[str] | None,
         typer.Option(
@@ -91,6 +94,8 @@ def evaluate(
         raise typer.BadParameter("--sample works on recorded evaluations: add --recheck", param_hint="--sample")
     if answers is None and (metric is not None or allow_code):
         raise typer.BadParameter("--metric needs answers: give their file with --answers", param_hint="--metric")
+    if answers is None and raw:
+        raise typer.BadParameter("--raw is about answers: give their file with --answers", param_hint="--raw")
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.scope import scope_of_options
     from peft_registry.cli.wiring import opened
@@ -108,6 +113,7 @@ def evaluate(
         answers=answers,
         metric=metric,
         allow_code=allow_code,
+        raw=raw,
         retain=tuple(retain or ()),
         policy=policy,
     )

@@ -22,6 +22,7 @@ from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import DataUsed, RecordSections
 from peft_registry.schemas.run import RunRecord, coverage_sentence
+from peft_registry.schemas.trained_templates import template_of_run
 from peft_registry.schemas.values import Value, unknown
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def model_card(
         *_project(run),
         f"{_introduction(manifest, run, base_name, base)}\n\n{_size(record, base)}\n\n{_licences(record, base)}",
         _loading(manifest, base),
+        f"Template of its prompts: {_md(template_of_run(name, run).line)}",
         _use(record),
         _measured(run, evaluation),
         _making(run),

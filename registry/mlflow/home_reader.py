@@ -14,11 +14,13 @@ from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.mlflow.verified_files import ManifestReader
 from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.records.references import versions_of_artifact
+from peft_registry.registry.records.trained_templates import trained_template
 from peft_registry.registry.use_cases.pull import PullRefused, PullUnverified
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.registry.verification.presented import BytesElsewhere
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.manifest import FileEntry
+from peft_registry.schemas.trained_templates import Template
 from peft_registry.schemas.version import Version
 
 _PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
@@ -102,6 +104,14 @@ class HomeReader:
     def knows(self, digest: Digest) -> bool:
         """Whether a version of this registry has the manifest."""
         return bool(versions_of_artifact(self.registry, digest))
+
+    def template(self, digest: Digest) -> Template:
+        """The template that the version was trained with.
+
+        Raises:
+            SeveralTemplates: what it was merged from was trained with different ones.
+        """
+        return trained_template(self.registry, self._version(digest))
 
     def loading_lines(self, digest: Digest) -> str:
         """The first block of Python in the stored card.

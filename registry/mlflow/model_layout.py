@@ -9,6 +9,9 @@
 This is what `mlflow.transformers` writes for a model of peft (MLflow 3.10 to 3.17), with one difference: the classes named in
 it are the automatic ones of transformers, which the lines of the card name too. For a class that transformers does not have,
 MLflow would run code that comes with the model.
+
+A question that pyfunc is asked is put into the template that the version was trained with; the pipeline of
+`mlflow.transformers.load_model` takes it as it is.
 """
 
 import json
@@ -23,6 +26,7 @@ from peft_registry.registry.identity.base import CONFIG_NAME, INDEX_NAME, TOKENI
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import FileEntry, Manifest
+from peft_registry.schemas.trained_templates import Template, TrainedTemplate
 
 MODEL_FILE = "MLmodel"
 _MODEL = "model"
@@ -38,7 +42,6 @@ _PARAMETERS = (
     ("temperature", "double", 1.0),
     ("top_k", "long", 50),
     ("top_p", "double", 1.0),
-    ("return_full_text", "boolean", True),
 )
 
 
@@ -113,7 +116,7 @@ def quantisation_note(manifest: Manifest) -> str | None:
 
 
 def model_layout(
-    part: VerifiedPart, base: VerifiedPart | None, *, lines: str, versions: LayoutReaders
+    part: VerifiedPart, base: VerifiedPart | None, *, lines: str, template: Template, versions: LayoutReaders
 ) -> dict[str, Content]:
     """Every path of the layout with the signed file that lies there, or with the bytes that are made up.
 
@@ -121,6 +124,7 @@ def model_layout(
         part: the version.
         base: what it was made from; None where it is not registered here, or not needed.
         lines: the lines of Python of its card.
+        template: that it was trained with, filled by a question alone.
         versions: for which MLflow and Python.
 
     Raises:
@@ -146,8 +150,15 @@ def model_layout(
     layout[_EXAMPLE] = json.dumps([_SENTENCE]).encode()
     layout[_SERVING_EXAMPLE] = json.dumps({"inputs": [_SENTENCE]}).encode()
     size = sum(content.entry.size for content in layout.values() if isinstance(content, SignedFile))
-    layout[MODEL_FILE] = _model_file(part, model, size, versions)
+    layout[MODEL_FILE] = _model_file(part, model, size, template, versions)
     return layout
+
+
+def _prompt_template(template: Template) -> str | None:
+    """What MLflow puts a question into; None for a question as it is, and for conversations, which its pyfunc cannot render."""
+    if not isinstance(template, TrainedTemplate) or template.text is None or template.as_format == "{prompt}":
+        return None
+    return template.as_format
 
 
 def _require_own_base(part: VerifiedPart, base: VerifiedPart) -> None:
@@ -160,7 +171,9 @@ def _has_tokenizer(part: VerifiedPart) -> bool:
     return any(part.has(name) for name in TOKENIZER_FILES)
 
 
-def _model_file(part: VerifiedPart, model: VerifiedPart, size: int, versions: LayoutReaders) -> bytes:
+def _model_file(
+    part: VerifiedPart, model: VerifiedPart, size: int, template: Template, versions: LayoutReaders
+) -> bytes:
     transformers: dict[str, Any] = {
         "code": None,
         "components": ["tokenizer"],
@@ -171,7 +184,10 @@ def _model_file(part: VerifiedPart, model: VerifiedPart, size: int, versions: La
         "task": "text-generation",
         "tokenizer_type": "AutoTokenizer",
     }
-    metadata = {"registry.manifest": str(part.digest)}
+    metadata = {"registry.manifest": str(part.digest), "registry.template": template.line}
+    asked = _prompt_template(template)
+    if asked is not None:
+        metadata["prompt_template"] = asked  # MLflow's own key, which its pyfunc formats questions with
     if model is not part:
         transformers["peft_adaptor"] = _PEFT
         metadata["registry.base"] = str(model.digest)
@@ -182,6 +198,8 @@ def _model_file(part: VerifiedPart, model: VerifiedPart, size: int, versions: La
     parameters = [
         {"name": name, "type": kind, "default": default, "shape": None} for name, kind, default in _PARAMETERS
     ]
+    # as MLflow does itself: whoever did not write the template is not to read it in the answer
+    parameters.append({"name": "return_full_text", "type": "boolean", "default": asked is None, "shape": None})
     value = {
         "flavors": {
             "python_function": {"loader_module": "mlflow.transformers", "python_version": versions.python},

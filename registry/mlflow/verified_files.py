@@ -34,6 +34,13 @@ from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotFound
 from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.manifest import FileEntry, Manifest
+from peft_registry.schemas.trained_templates import (
+    NoTemplate,
+    SeveralTemplates,
+    Template,
+    TemplateOfSeveralColumns,
+    require_for_questions,
+)
 
 
 class ManifestReader(Protocol):
@@ -64,6 +71,13 @@ class ManifestReader(Protocol):
 
     def loading_lines(self, digest: Digest) -> str:
         """The lines of Python in the card of a manifest that was verified; '' where it has none."""
+
+    def template(self, digest: Digest) -> Template:
+        """The template that a version whose manifest was verified was trained with.
+
+        Raises:
+            SeveralTemplates: what it was merged from was trained with different ones.
+        """
 
 
 class NotARegistrySource(InputRefused):
@@ -168,7 +182,17 @@ class VerifiedFiles:
         digest = _base_of(part)
         if digest is not None and self.reader.knows(digest):
             base = VerifiedPart(digest, _stored_manifest(self.reader, digest))
-        return model_layout(part, base, lines=self.reader.loading_lines(self.digest), versions=self.versions)
+        lines = self.reader.loading_lines(self.digest)
+        return model_layout(part, base, lines=lines, template=self._template(), versions=self.versions)
+
+    def _template(self) -> Template:
+        """The template of its training, if a question alone fills it."""
+        try:
+            template = self.reader.template(self.digest)
+            require_for_questions(template)
+        except (SeveralTemplates, TemplateOfSeveralColumns) as error:
+            return NoTemplate(error.what)
+        return template
 
     def entries(self, folder: str) -> tuple[Entry, ...]:
         """Files and folders directly in `folder` ('' is the root), sorted; nothing for a file.

@@ -14,6 +14,7 @@ from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.report import RecordStep
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.statement import StoredStatement
+from peft_registry.schemas.trained_templates import Template
 from peft_registry.schemas.version import VerifyOutcome, Version
 
 
@@ -23,6 +24,7 @@ class VersionFacts:
 
     Attributes:
         base: what is recorded of a version that is a base.
+        template: the one that a version was trained with, or why there is none.
         record: its modification record.
         evaluations: those that are shown, newest first.
         decided: what persons decided of it, as it counts.
@@ -34,6 +36,7 @@ class VersionFacts:
     merge: MergeRecord | None = None
     imported: ImportRecord | None = None
     base: BaseRecord | None = None
+    template: Template | None = None
     record: RecordSections | None = None
     evaluations: tuple[ShownEvaluation, ...] = ()
     statements: tuple[StoredStatement, ...] = ()

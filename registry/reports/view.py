@@ -33,6 +33,7 @@ from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.report import Curve, FieldRow, Figure, RecordStep, ReportView, StatementRow, Transition
 from peft_registry.schemas.run import RunRecord, coverage_sentence
 from peft_registry.schemas.statement import StoredStatement
+from peft_registry.schemas.trained_templates import Template
 from peft_registry.schemas.values import Value
 
 # what the section "what changed" shows, in order; a field that is neither known nor required is left out
@@ -138,7 +139,7 @@ def build_report_view(
         attention=attention_of(facts, completed, checks),
         owed=owed_of(completed, record),
         answered_by=command_that_answers(version),
-        change=_change(fields, facts.merge),
+        change=(*_change(fields, facts.merge), *_template(facts.template)),
         training=_training(run),
         # an evaluation with another control repeats the figures of the two models: each is drawn once
         bars=_once(bar for evaluated in shown for bar in bars_of(evaluated.record)),
@@ -264,6 +265,14 @@ def _scans_text(value: Value) -> str:
     ran = [f"{row['scan']} (found {row['found']})" for row in value.value if row["ran"] == "yes"]
     not_run = [f"{row['scan']} ({plain(row['why'])})" for row in value.value if row["ran"] != "yes"]
     return f"ran: {', '.join(ran) or 'none'}; did not run: {', '.join(not_run) or 'none'}"
+
+
+def _template(template: Template | None) -> tuple[Figure, ...]:
+    if template is None:
+        return ()
+    return (
+        Figure(label="Template of its prompts", text=template.line, source="measured", method="as the run recorded it"),
+    )
 
 
 def _training(run: RunRecord | None) -> tuple[Figure, ...]:

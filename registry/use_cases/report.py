@@ -20,6 +20,7 @@ from peft_registry.registry.records.decisions import decided_by, decisions_of
 from peft_registry.registry.records.evaluations import judged_now, newest_of_each, stale_for, words_of_today
 from peft_registry.registry.records.recalls import with_recalls
 from peft_registry.registry.records.signed_records import Records, records_of, signed_statements
+from peft_registry.registry.records.trained_templates import trained_template
 from peft_registry.registry.records.waiting_answers import answers_taken_up
 from peft_registry.registry.reports.decisions import AliasGate
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
@@ -37,6 +38,7 @@ from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.report import RecordStep
+from peft_registry.schemas.trained_templates import NoTemplate, SeveralTemplates, Template
 from peft_registry.schemas.values import RFC3339
 from peft_registry.schemas.version import VerifyOutcome, Version
 
@@ -254,6 +256,7 @@ def render_report(registry: Registry, inputs: ReportInputs, checks: PageChecks =
             merge=records.merge,
             imported=records.imported,
             base=records.base,
+            template=_template(registry, inputs),
             record=records.modification,
             evaluations=_shown_evaluations(registry, inputs),
             statements=records.statements,
@@ -266,6 +269,15 @@ def render_report(registry: Registry, inputs: ReportInputs, checks: PageChecks =
         checks=checks,
     )
     return render_html(view).encode()
+
+
+def _template(registry: Registry, inputs: ReportInputs) -> Template | None:
+    if inputs.version.kind == "base":
+        return None
+    try:
+        return trained_template(registry, inputs.version, inputs.records)
+    except SeveralTemplates as error:
+        return NoTemplate(error.what)
 
 
 def _shown_evaluations(registry: Registry, inputs: ReportInputs) -> tuple[ShownEvaluation, ...]:

@@ -60,6 +60,28 @@ def tokenize_row(
     return _example(ids, [learnt for piece, learnt in pieces for _ in piece], max_length, untaught)
 
 
+def plain_ids(text: str, tokenizer: Any) -> list[int]:
+    """The tokens of a text with nothing in front."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    return ids
+
+
+def prompt_ids(prompt: str, tokenizer: Any) -> list[int]:
+    """The tokens that stand before the answer where a prompt is read as in a training: with what the tokenizer puts in front.
+
+    A space at its end that the first token of an answer takes in is not among them: the model learnt to write it.
+    """
+    if not prompt:
+        return _in_front(tokenizer)
+    alone: list[int] = tokenizer(prompt, verbose=False)["input_ids"]
+    if alone and alone[-1] == tokenizer.eos_token_id:  # some tokenizers end every text
+        alone = alone[:-1]
+    if not prompt[-1].isspace():
+        return alone
+    with_a_letter: list[int] = tokenizer(prompt + "a", verbose=False)["input_ids"]
+    return alone[: _common(alone, with_a_letter)]
+
+
 def _example(ids: Sequence[int], carries: Sequence[bool], max_length: int, untaught: int = 0) -> Example:
     cut = np.asarray(ids[:max_length], dtype=np.int32)
     mask = np.asarray(carries[:max_length], dtype=bool)
@@ -95,8 +117,8 @@ def _prompt_and_answer(
     subject = f"line {line} of {reading.name}"
     prompt = render_chat(tokenizer, values["prompt"], announce=True, subject=subject)
     whole = render_chat(tokenizer, turns_of(reading, values), announce=False, subject=subject)
-    alone = _plain_ids(prompt, tokenizer)
-    ids = _plain_ids(whole, tokenizer)
+    alone = plain_ids(prompt, tokenizer)
+    ids = plain_ids(whole, tokenizer)
     start = _common(alone, ids)
     return ids, [place >= start for place in range(len(ids))]
 
@@ -105,11 +127,6 @@ def _common(first: Sequence[int], second: Sequence[int]) -> int:
     """How many tokens two sequences begin with in common."""
     pairs = zip(first, second, strict=False)
     return next((place for place, (token, other) in enumerate(pairs) if token != other), min(len(first), len(second)))
-
-
-def _plain_ids(text: str, tokenizer: Any) -> list[int]:
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
 
 
 def _conversation(
@@ -144,8 +161,8 @@ def _conversation(
     pieces = []
     done = 0
     for start, stop in spans:
-        pieces += [(_plain_ids(whole[done:start], tokenizer), False), (_plain_ids(whole[start:stop], tokenizer), True)]
+        pieces += [(plain_ids(whole[done:start], tokenizer), False), (plain_ids(whole[start:stop], tokenizer), True)]
         done = stop
     if done < len(whole) or not pieces:  # the last answer has the weight 0
-        pieces.append((_plain_ids(whole[done:], tokenizer), False))
+        pieces.append((plain_ids(whole[done:], tokenizer), False))
     return pieces, untaught

@@ -181,7 +181,12 @@ def _protocol(questions: Questions, conditions: EvaluationConditions, made: Scor
         found = dict.fromkeys(what(suite) for suite in questions.suites)
         return "; ".join(found) if found else "none"
 
-    templates = dict.fromkeys(suite.definition.prompt_template for suite in questions.suites)
+    templates = dict.fromkeys(
+        [
+            *(suite.definition.prompt_template for suite in questions.suites),
+            *(f"{answers.dataset.name}: {answers.prompting.template}" for answers in questions.answers),
+        ]
+    )
     endpoints = [f"{suite.dataset.name}: {suite.definition.primary_endpoint}" for suite in questions.suites]
     template = "\n".join(templates)
     return Protocol(

@@ -4,7 +4,9 @@ Rows are JSON Lines with `prompt` and `answers` (one reference or several; `id` 
 is generated greedily, cut at the first line end, and compared after folding case, articles, punctuation and spaces, as
 SQuAD's evaluation does. Where rows have `choices`, nothing is generated: the likeliest choice after the prompt and one space is
 the answer, by the summed log-likelihood of its tokens as in lm-evaluation-harness' `acc`, and `accuracy` is how often it is the
-one of `answers`. A user's metric is a function `metric(answer, references) -> float` in a file of theirs: it runs only
+one of `answers`. A version is asked in the template that it was trained with (`prompted`).
+
+A user's metric is a function `metric(answer, references) -> float` in a file of theirs: it runs only
 with `--allow-code`, and the digest of its source enters the record.
 """
 
@@ -12,7 +14,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from peft_registry.schemas.errors import InputRefused, RunFailed
 from peft_registry.schemas.evaluation import ArmName, DatasetUsed
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
+from peft_registry.trainer.data.prompting import AS_TYPED, Prompting
 from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
 from peft_registry.trainer.evaluation.questions import Request
 from peft_registry.trainer.evaluation.score_cache import NOTHING, FinishedScores
@@ -87,13 +90,14 @@ class OwnMetric:
 
 @dataclass(frozen=True, slots=True)
 class AnswerRow:
-    """A prompt and what counts as an answer."""
+    """A prompt and what counts as an answer; `gap` stands between the prompt and a choice, None where the prompt's end decides."""
 
     id: str
     prompt: str
     references: tuple[str, ...]
     category: str | None = None
     choices: tuple[str, ...] = ()  # what is scored; none: the answer is generated
+    gap: str | None = None
 
     @property
     def correct(self) -> int:
@@ -103,18 +107,21 @@ class AnswerRow:
     @property
     def requests(self) -> tuple[Request, ...]:
         """Each choice after the prompt."""
-        gap = "" if self.prompt[-1].isspace() else " "
+        gap = self.gap
+        if gap is None:
+            gap = "" if self.prompt[-1].isspace() else " "
         return tuple(Request(self.prompt, gap + choice) for choice in self.choices)
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Rows that a model answers in words or by the likeliest choice, and how the answers are measured."""
+    """Rows that a model answers in words or by the likeliest choice, how it is asked, and how the answers are measured."""
 
     dataset: DatasetUsed
     rows: tuple[AnswerRow, ...]
     own: OwnMetric | None = None
     max_new_tokens: int = MAX_NEW_TOKENS
+    prompting: Prompting = field(default=AS_TYPED)
 
     @property
     def by_choice(self) -> bool:
@@ -176,6 +183,17 @@ def read_answers(path: Path, *, name: str, own: OwnMetric | None = None) -> Answ
         rows_total=len(rows), rows_used=len(rows), selection_ids_sha256=ids_digest(ids),
     )  # fmt: skip
     return Answers(dataset, tuple(rows), own)
+
+
+def prompted(answers: Answers, prompting: Prompting, tokenizer: Tokenizer) -> Answers:
+    """The same rows, each prompt put into a template.
+
+    Raises:
+        ChatTemplateRefused, TemplateOfSeveralColumns: as `Prompting.prompt`.
+    """
+    gap = "" if prompting.joins_directly else None
+    rows = tuple(replace(row, prompt=prompting.prompt(tokenizer, row.prompt), gap=gap) for row in answers.rows)
+    return replace(answers, rows=rows, prompting=prompting)
 
 
 def _references_of(answers: Any) -> tuple[Any, ...]:  # any JSON value
@@ -242,7 +260,8 @@ def measure_rows(
     observe(Started(step, total=len(answers.rows), unit="row"))
     rows = []
     for done, row in enumerate(answers.rows, 1):
-        text = generate(model, tokenizer, row.prompt, max_new_tokens=answers.max_new_tokens)
+        ids = answers.prompting.ids(tokenizer, row.prompt)
+        text = generate(model, tokenizer, ids, max_new_tokens=answers.max_new_tokens)
         values = [
             max(exact_match(text, reference) for reference in row.references),
             max(f1(text, reference) for reference in row.references),
@@ -303,7 +322,7 @@ def _require_room(model: CausalModel, tokenizer: Tokenizer, answers: Answers) ->
     if room is None:
         return
     for row in answers.rows:
-        tokens = len(tokenizer.encode(row.prompt, add_special_tokens=False, verbose=False))
+        tokens = len(answers.prompting.ids(tokenizer, row.prompt))
         wanted = answers.max_new_tokens
         if row.choices:
             wanted = max(
@@ -313,12 +332,11 @@ def _require_room(model: CausalModel, tokenizer: Tokenizer, answers: Answers) ->
             raise PromptTooLong(row.id, tokens, room)
 
 
-def generate(model: CausalModel, tokenizer: Tokenizer, prompt: str, *, max_new_tokens: int) -> str:
-    """The greedy continuation up to its first line end."""
+def generate(model: CausalModel, tokenizer: Tokenizer, ids: list[int], *, max_new_tokens: int) -> str:
+    """The greedy continuation of a prompt's tokens up to its first line end."""
     import torch
 
     device = next(model.parameters()).device
-    ids = list(tokenizer.encode(prompt, add_special_tokens=False, verbose=False))
     ends = {tokenizer.eos_token_id} - {None}
     written: list[int] = []
     with torch.inference_mode(), torch.autocast(device.type, enabled=False):

@@ -14,10 +14,12 @@ from typing import Any
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.trained_templates import trained_template
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.schemas.trained_templates import Template, require_for_questions
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.data.chat_template import ChatTemplateRefused, render_chat
+from peft_registry.trainer.data.prompting import AS_TYPED, Prompting, prompting_of
 from peft_registry.trainer.use_cases.load import load_version
 
 BASE = "base"  # what `--against base` means: the base of the version that is asked
@@ -54,12 +56,13 @@ class NothingToCompareWith(InputRefused):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a version said: `tokens` new ones in `seconds`, its loading not counted."""
+    """What a version said: `tokens` new ones in `seconds`, its loading not counted; `template` says how it was asked."""
 
     version: str
     text: str
     tokens: int
     seconds: float
+    template: str
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -73,10 +76,12 @@ def ask(
     *,
     against: str | None = None,
     max_new_tokens: int = 64,
-    as_chat: bool = True,
+    raw: bool = False,
     observe: Observe = ignore,
 ) -> tuple[Answer, ...]:
     """The answers of a version and of what it is compared with, in that order.
+
+    Each version is asked in the template that it was trained with; the base as the version that it is compared with.
 
     Args:
         registry: where they are.
@@ -84,11 +89,12 @@ def ask(
         prompt: of the user.
         against: `base`, or another version; None asks one alone.
         max_new_tokens: the maximum number of new tokens; a version may stop before.
-        as_chat: put the prompt into the base's chat template, where it has one.
+        raw: send the prompt as it is.
         observe: hears of the base's check.
 
     Raises:
         NothingAsked: the prompt is empty.
+        SeveralTemplates, TemplateOfSeveralColumns: it cannot be put into the template of a version.
         ChatTemplateRefused: the base's chat template does not render it.
         QuestionTooLong: it fills the context.
         NoBaseKnown: an adapter's base is not registered.
@@ -99,19 +105,39 @@ def ask(
     if not prompt.strip():
         raise NothingAsked(reference)
     version = version_named(registry, reference)
-    first, base = _asked(registry, version, prompt, max_new_tokens, as_chat=as_chat, observe=observe)
+    template = _template(registry, version, raw=raw)
+    first, base = _asked(registry, version, template, prompt, max_new_tokens, observe=observe)
     if against is None:
         return (first,)
-    if against == BASE and base is None:
-        raise NothingToCompareWith(version.label)
-    other = base if against == BASE and base is not None else version_named(registry, against)
-    tell = ignore if other is base else observe  # its bytes were checked a moment ago
-    second, _ = _asked(registry, other, prompt, max_new_tokens, as_chat=as_chat, observe=tell)
+    if against == BASE:
+        if base is None:
+            raise NothingToCompareWith(version.label)
+        # its bytes were checked a moment ago
+        second, _ = _asked(registry, base, template, prompt, max_new_tokens, observe=ignore)
+        return first, second
+    other = version_named(registry, against)
+    own = _template(registry, other, raw=raw)
+    second, _ = _asked(registry, other, own, prompt, max_new_tokens, observe=observe)
     return first, second
 
 
+def _template(registry: Registry, version: Version, *, raw: bool) -> Template | None:
+    """The template that a version is asked in, None for a prompt that is sent as it is."""
+    if raw:
+        return None
+    template = trained_template(registry, version)
+    require_for_questions(template)
+    return template
+
+
 def _asked(
-    registry: Registry, version: Version, prompt: str, max_new_tokens: int, *, as_chat: bool, observe: Observe
+    registry: Registry,
+    version: Version,
+    template: Template | None,
+    prompt: str,
+    max_new_tokens: int,
+    *,
+    observe: Observe,
 ) -> tuple[Answer, Version | None]:
     """The answer of one version, and its base; one model is in memory at a time."""
     place = None if registry.read_only else registry.folder  # where that can be written, it has room for what it holds
@@ -119,23 +145,17 @@ def _asked(
         loaded = load_version(registry, version, Path(scratch), observe=observe)
         model = loaded.model
         tokenizer = loaded.tokenizer
-        answer = answer_of(version.label, model, tokenizer, prompt, max_new_tokens, as_chat=as_chat)
+        prompting = AS_TYPED if template is None else prompting_of(template, tokenizer)
+        answer = answer_of(version.label, model, tokenizer, prompt, max_new_tokens, prompting=prompting)
         base = loaded.base
         del model, loaded
     gc.collect()
     return answer, base
 
 
-def _as_chat(tokenizer: Any, prompt: str) -> str:
-    fix = "ask with --raw, which sends the prompt as it is"
-    message = [{"role": "user", "content": prompt}]
-    text = render_chat(tokenizer, message, announce=True, subject="a question", remedy=fix)
-    if not text:
-        raise ChatTemplateRefused("a question", "it leaves nothing of it", fix)
-    return text
-
-
-def answer_of(label: str, model: Any, tokenizer: Any, prompt: str, max_new_tokens: int, *, as_chat: bool) -> Answer:
+def answer_of(
+    label: str, model: Any, tokenizer: Any, prompt: str, max_new_tokens: int, *, prompting: Prompting = AS_TYPED
+) -> Answer:
     """What a loaded model says to one prompt.
 
     Raises:
@@ -145,10 +165,7 @@ def answer_of(label: str, model: Any, tokenizer: Any, prompt: str, max_new_token
 
     from peft_registry.trainer.evaluation.scoring import max_length_of
 
-    text = prompt
-    if as_chat and isinstance(tokenizer.chat_template, str):
-        text = _as_chat(tokenizer, prompt)
-    given = tokenizer.encode(text, add_special_tokens=False, verbose=False)
+    given = prompting.ids(tokenizer, prompting.prompt(tokenizer, prompt))
     room = max_length_of(model)
     if room is not None and len(given) >= room:
         raise QuestionTooLong(label, len(given), room)
@@ -167,4 +184,4 @@ def answer_of(label: str, model: Any, tokenizer: Any, prompt: str, max_new_token
     seconds = time.perf_counter() - started
     new = generated[0, ids.shape[1] :]
     answer = tokenizer.decode(new.tolist(), skip_special_tokens=True).strip()
-    return Answer(label, answer, len(new), round(seconds, 3))
+    return Answer(label, answer, len(new), round(seconds, 3), prompting.line)

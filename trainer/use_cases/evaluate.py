@@ -7,9 +7,9 @@ paired with its base and with each parent. Scores are kept under HOME/scores by 
 evaluation goes on where it was, and a base is scored once for everything that was made from it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +20,14 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.ancestry import tries_of_ancestors
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.stored_manifests import stored_manifest
+from peft_registry.registry.records.trained_templates import trained_template
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.supersede import supersede_with_evaluations
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe, Said, ignore
+from peft_registry.schemas.trained_templates import Template, require_for_questions
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.evaluation.scope import EVERYTHING, EvaluationScope
 from peft_registry.trainer.inputs.ancestry import texts_of_ancestors
@@ -63,6 +65,7 @@ class EvaluationRequest:
     answers: Path | None = None
     metric: str | None = None
     allow_code: bool = False
+    raw: bool = False  # ask `answers` as they stand, without the template that a version was trained with
     retain: tuple[str, ...] = ()  # files, data sets of the Hub, or `neutral`
     policy: Path | None = None
 
@@ -88,6 +91,7 @@ class _Session:
     observe: Observe
     thresholds: "ThresholdsFile"
     guard: "GuardText"
+    templates: Mapping[Digest, Template] = field(default_factory=dict)  # of the versions whose answers are asked for
     questions: "Questions | None" = None
 
 
@@ -97,7 +101,7 @@ def evaluate_references(
     """Evaluate each reference and append what was found; the order is that of the references.
 
     Raises:
-        NotFound, InputRefused: a reference, a suite or its data, or a threshold is refused before anything is loaded.
+        NotFound, InputRefused: a reference, a suite or its data, a template or a threshold is refused before anything is loaded.
         IntegrityBroken: a base or an artifact is not what was registered.
         RunFailed: a model gives no finite score, or memory ran out; what was scored is kept for the next try.
     """
@@ -110,6 +114,7 @@ def evaluate_references(
     _check_retained(request)
     thresholds = _thresholds(request)
     guard = request.scope.guard()
+    templates = _templates(registry, versions, request)
     if request.accepts_licence:
         _accept(registry, request, signer.public.key_id)
     loaded = load_suites(
@@ -119,7 +124,7 @@ def evaluate_references(
     with _scratch(registry) as scratch:
         setup = EvaluationSetup(registry, signer.public.key_id, "evaluator", request.reuse)
         loader = ArmLoader(registry, setup, scratch, request.with_placebo, observe)
-        session = _Session(registry, request, setup, loader, observe, thresholds, guard)
+        session = _Session(registry, request, setup, loader, observe, thresholds, guard, templates)
         for version in versions:
             for record, items in _evaluate(session, version, loaded):
                 signed = append_statement(
@@ -205,6 +210,18 @@ def _thresholds(request: EvaluationRequest) -> "ThresholdsFile":
     return read_thresholds(request.policy, Measured.of(request.suites, losses=losses, answers=answers))
 
 
+def _templates(
+    registry: Registry, versions: Sequence[Version], request: EvaluationRequest
+) -> Mapping[Digest, Template]:
+    """The template of each version that is asked for answers in words; none where they are asked as typed."""
+    if request.answers is None or request.raw:
+        return {}
+    templates = {version.manifest_digest: trained_template(registry, version) for version in versions}
+    for template in templates.values():
+        require_for_questions(template)
+    return templates
+
+
 def _answers_name(path: Path) -> str:
     """What figures of answers in words are called."""
     return f"answers-{path.stem}"
@@ -231,7 +248,7 @@ def _evaluate(
         session.questions = _questions(session, suites, base)
     announce = session.setup.plan_announcer(version, session.observe)
     conditions = replace(_conditions(session, base), announce=announce)
-    questions = session.questions
+    questions = _prompted(session, session.questions, version, base)
     if manifest.kind != "base":
         questions = replace(questions, trained=texts_of_ancestors(session.registry, [version]))
         conditions = replace(conditions, tries=tries_of_ancestors(session.registry, [version]))
@@ -268,6 +285,20 @@ def _questions(session: _Session, suites: "tuple[LoadedSuite, ...]", base: Loade
         observe=session.observe,
     )
     return Questions(suites, retained=texts, answers=answers, guard=session.guard)
+
+
+def _prompted(session: _Session, questions: "Questions", version: Version, base: LoadedBase) -> "Questions":
+    """The questions with the prompts of answers in the version's own template; every arm that it is compared with has them too."""
+    from peft_registry.trainer.data.prompting import prompting_of
+    from peft_registry.trainer.evaluation.quality import prompted
+
+    template = session.templates.get(version.manifest_digest)
+    if template is None:
+        return questions
+    prompting = prompting_of(template, base.tokenizer)
+    session.observe(Said("template", f"{version.label}: {prompting.line}"))
+    answers = tuple(prompted(rows, prompting, base.tokenizer) for rows in questions.answers)
+    return replace(questions, answers=answers)
 
 
 def _conditions(session: _Session, base: LoadedBase) -> "EvaluationConditions":

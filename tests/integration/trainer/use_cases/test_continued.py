@@ -24,6 +24,7 @@ from peft_registry.registry.records.lineage import lineage_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.stored_manifests import stored_manifest
+from peft_registry.registry.records.trained_templates import trained_template
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.errors import KnownError
@@ -102,6 +103,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 def test_each_task_goes_on_from_the_one_before_and_says_so(trained: Home) -> None:
     before = None
+    last = trained.versions[-1]
+    assert (
+        trained_template(trained.registry, last).line == f'"{{prompt}}{{completion}}", of the training of {last.label}'
+    )
     for version in trained.versions:
         starts = [
             one.manifest

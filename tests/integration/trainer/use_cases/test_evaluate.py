@@ -22,7 +22,7 @@ from peft_registry.registry.verification.evaluations import recheck_folder
 from peft_registry.schemas.config import EvaluationBlock
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.progress import Warned
+from peft_registry.schemas.progress import Said, Warned
 from peft_registry.trainer.evaluation.suites import SuiteNamedTwice, check_asked, suite_named
 from peft_registry.trainer.inputs.suites import (
     DataWithoutUse,
@@ -271,7 +271,13 @@ def test_own_prompts_answers_and_retention_are_measured_and_paired(fresh, tmp_pa
         retain=(str(earlier),),
         with_placebo=False,
     )
-    (found,) = evaluate_references(fresh, ["neutral:1"], asked)
+    said = []
+    (found,) = evaluate_references(fresh, ["neutral:1"], asked, observe=said.append)
+    # as the training file has it; what is asked otherwise is another task
+    assert [one.text for one in said if isinstance(one, Said) and one.label == "template"] == [
+        'neutral:1: "{prompt}\\n{completion}", of the training of neutral:1'
+    ]
+    assert found.record.protocol.prompt_template.endswith("answers-questions: {prompt}\n{completion}")
     metrics = {(one.dataset, one.metric) for one in found.record.results}
     assert {("counterfactual", "mean_js"), ("completion_contrast", "mean_effect")} <= metrics
     assert {("answers-questions", "f1"), ("retention-earlier", "perplexity")} <= metrics
@@ -435,7 +441,10 @@ def test_a_sample_is_drawn_of_each_evaluation_and_says_where_none_can_be(home, b
     answers.write_text(json.dumps({"prompt": "The dog", "answers": "barks"}) + "\n")
     prompts.write_text("".join(json.dumps(one) + "\n" for one in PROMPTS))
     version = version_named(home, "prompts:1")
-    evaluate_references(home, ["prompts:1"], EvaluationRequest(answers=answers, with_placebo=False))
+    (typed,) = evaluate_references(
+        home, ["prompts:1"], EvaluationRequest(answers=answers, raw=True, with_placebo=False)
+    )
+    assert typed.record.protocol.prompt_template == "answers-q: {prompt}"
     evaluate_references(
         home, ["prompts:1"], EvaluationRequest(suites=("counterfactual",), data=prompts, with_placebo=False)
     )

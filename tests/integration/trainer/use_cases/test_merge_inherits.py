@@ -15,6 +15,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of, signed_statements, version_statements
+from peft_registry.registry.records.trained_templates import trained_template
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.report import make_report
@@ -39,7 +40,8 @@ OWN_FLOP = a_run_record().compute.conservative_flop.value
 
 
 def a_file(name: str) -> DataIdentity:
-    return a_data_identity(name=name, sha256=a_digest(name))
+    template = Digest.of(b"{prompt}{completion}")
+    return a_data_identity(name=name, sha256=a_digest(name), format="jsonl/prompt_completion", template_sha256=template)
 
 
 SUMS, WORDS, SHARED = a_file("sums.jsonl"), a_file("words.jsonl"), a_file("shared.jsonl")
@@ -125,6 +127,15 @@ def test_the_signed_record_of_a_merge_has_the_data_of_both_parents_once_each(
     assert data["words.jsonl"].personal_data.value == "yes"
     assert data["shared.jsonl"].labelling.evidence == (place.statement_of("a"), place.statement_of("b"))
     assert merged.modification.use.intended.value == "answers to questions of pupils"
+
+
+def test_a_merge_is_asked_in_the_template_that_its_adapters_were_trained_with(
+    place: Place, merged: MergeOutcome
+) -> None:
+    assert merged.version is not None
+    assert (
+        trained_template(place.registry, merged.version).line == '"{prompt}{completion}", of the training of a:1, b:1'
+    )
 
 
 def test_a_merge_takes_over_the_project_of_no_adapter(place: Place, merged: MergeOutcome) -> None:

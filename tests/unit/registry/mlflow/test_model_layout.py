@@ -18,8 +18,10 @@ from peft_registry.registry.mlflow.model_layout import (
 from peft_registry.schemas.base_model import BaseIdentity
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, FileEntry, Manifest, WeightsFile
+from peft_registry.schemas.trained_templates import NoTemplate, Template, TrainedTemplate
 
 VERSIONS = LayoutReaders("3.10.1", "3.11.9")
+IMPORTED = NoTemplate("a:1 was imported")
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 BASE = ("config.json", "model.safetensors", *TOKENIZER)
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
@@ -48,8 +50,8 @@ def an_adapter(**changes: Any) -> VerifiedPart:
     return a_part(*ADAPTER, weights="adapter", **(values | changes))
 
 
-def laid_out(part: VerifiedPart, base: VerifiedPart | None) -> dict[str, Any]:
-    return dict(model_layout(part, base, lines="load(this)", versions=VERSIONS))
+def laid_out(part: VerifiedPart, base: VerifiedPart | None, template: Template = IMPORTED) -> dict[str, Any]:
+    return dict(model_layout(part, base, lines="load(this)", template=template, versions=VERSIONS))
 
 
 def test_an_adapter_lies_beside_its_base_with_the_tokenizer_of_the_base() -> None:
@@ -88,6 +90,24 @@ def test_parameters_for_generation_have_a_schema_because_mlflow_ignores_others()
     signature = yaml.safe_load(laid_out(an_adapter(), a_part(*BASE))["MLmodel"])["signature"]
     names = [parameter["name"] for parameter in json.loads(signature["params"])]
     assert {"max_new_tokens", "do_sample", "temperature", "top_p"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "whole"),
+    [
+        ("{text} {{}}\n\n### Label:\n{label}", "Is it {late}? {{}}\n\n### Label:\n", False),
+        ("{text}{label}", "Is it {late}?", True),
+        (None, "Is it {late}?", True),  # conversations: MLflow's pyfunc renders none
+    ],
+)
+def test_pyfunc_puts_a_question_into_the_template_of_the_training(text: str | None, asked: str, whole: bool) -> None:
+    """Oracle: MLflow's own formatting, `str.format` with the one name `prompt`."""
+    template = TrainedTemplate("sorter:1", "classification", text, digest("template"))
+    file = yaml.safe_load(laid_out(an_adapter(), a_part(*BASE), template)["MLmodel"])
+    assert file["metadata"].get("prompt_template", "{prompt}").format(prompt="Is it {late}?") == asked
+    assert file["metadata"]["registry.template"] == template.line
+    parameters = {entry["name"]: entry["default"] for entry in json.loads(file["signature"]["params"])}
+    assert parameters["return_full_text"] is whole
 
 
 def test_a_whole_model_needs_no_base_where_it_has_its_tokenizer() -> None:

@@ -18,6 +18,7 @@ from peft_registry.registry.mlflow.verified_files import (
 from peft_registry.schemas.errors import KnownError, NotChecked
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import FileEntry, Manifest
+from peft_registry.schemas.trained_templates import NoTemplate, Template
 
 FILES = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"weights", "tokenizer/vocab.json": b"{ }"}
 
@@ -58,6 +59,9 @@ class Shelf:
 
     def loading_lines(self, digest: Digest) -> str:
         return "load(this)"
+
+    def template(self, digest: Digest) -> Template:
+        return NoTemplate("a:1 was imported")
 
     def files(self) -> VerifiedFiles:
         return VerifiedFiles(self, self.digest, LayoutReaders("3.10.1", "3.11.9"))

@@ -10,6 +10,7 @@ import pytest
 from peft_registry.schemas.config import DataBlock, TrainSource, ValidationSource
 from peft_registry.schemas.errors import InputRefused, KnownError
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.trained_templates import NoTemplate
 from peft_registry.trainer.data.chat_template import ChatTemplateRefused
 from peft_registry.trainer.data.containers import (
     BrokenDataFile,
@@ -33,6 +34,7 @@ from peft_registry.trainer.data.formats import (
     choose_reading,
     render,
 )
+from peft_registry.trainer.data.prompting import prompting_of
 from peft_registry.trainer.data.tokenize import IGNORED
 from peft_registry.trainer.use_cases.ask import QuestionTooLong, answer_of
 from tests.builders.training import a_model, a_tokenizer, colour_rows, write_rows
@@ -455,9 +457,11 @@ def test_a_chat_template_that_does_not_render_is_refused_by_name(tmp_path: Path,
 def test_a_question_that_the_template_does_not_render_is_refused(what: str) -> None:
     tokenizer = a_tokenizer(chat_template=CHAT_TEMPLATES.get(what, "{{ '' }}"))
     with pytest.raises(ChatTemplateRefused, match="a question"):
-        answer_of("helper:1", a_model(), tokenizer, "May I?", 4, as_chat=True)
+        answer_of(
+            "helper:1", a_model(), tokenizer, "May I?", 4, prompting=prompting_of(NoTemplate("imported"), tokenizer)
+        )
 
 
 def test_a_question_that_fills_the_context_is_refused() -> None:
     with pytest.raises(QuestionTooLong):
-        answer_of("helper:1", a_model(), a_tokenizer(), "a" * 10_000, 4, as_chat=False)
+        answer_of("helper:1", a_model(), a_tokenizer(), "a" * 10_000, 4)

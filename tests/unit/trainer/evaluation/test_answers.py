@@ -10,6 +10,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.trained_templates import TrainedTemplate
+from peft_registry.trainer.data.prompting import prompting_of
 from peft_registry.trainer.embedded import embedded_base
 from peft_registry.trainer.evaluation.quality import (
     MAX_OWN,
@@ -22,8 +24,10 @@ from peft_registry.trainer.evaluation.quality import (
     load_metric,
     measure_rows,
     own_value,
+    prompted,
     read_answers,
 )
+from peft_registry.trainer.evaluation.questions import Request
 from peft_registry.trainer.evaluation.suites.files import MalformedSuite
 
 
@@ -120,6 +124,16 @@ def test_a_file_has_choices_in_every_row_or_in_none_and_no_metric_beside_them(tm
     own = OwnMetric("mine", lambda *_: 1.0, Digest.of(b""))
     with pytest.raises(MalformedSuite, match="metric"):
         read_answers(rows(tmp_path, with_choices), name="own", own=own)
+
+
+def test_a_choice_follows_the_template_as_answers_did_in_training(tmp_path: Path) -> None:
+    text = "{text}\n### Label:{label}"
+    template = TrainedTemplate("sorter:1", "classification", text, Digest.of(text.encode()))
+    tokenizer = AutoTokenizer.from_pretrained(embedded_base())
+    answers = read_answers(rows(tmp_path, {"prompt": "a", "answers": "b", "choices": ["b", "c"]}), name="own")
+    asked = prompted(answers, prompting_of(template, tokenizer), tokenizer)
+    assert asked.rows[0].requests == (Request("a\n### Label:", "b"), Request("a\n### Label:", "c"))
+    assert answers.rows[0].requests == (Request("a", " b"), Request("a", " c"))
 
 
 def test_the_likeliest_choice_is_the_answer_by_an_independent_sum_of_log_probabilities(tmp_path: Path) -> None:
