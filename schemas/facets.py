@@ -86,6 +86,13 @@ FACETS: tuple[FacetRule, ...] = (
         "whether the limits of its newest evaluation held",
         known=("held", "broken", "undecided"),
     ),
+    FacetRule(
+        "quality",
+        "word",
+        "quality=lost",
+        "whether its evaluations show something that it became worse at, beyond its limit",
+        known=("kept", "lost"),
+    ),
     FacetRule("signer", "word", "signer=lab-1", "who registered it: a person of the trust file, or the id of a key"),
     FacetRule("alias", "word", "alias=champion", "an alias that points at it now", "aliases", several=True),
     FacetRule(

@@ -115,7 +115,7 @@ def _write_page(path: Path, comparison: "MethodComparison") -> None:
 
 
 def _show_comparison(comparison: "MethodComparison", output: Output) -> None:
-    from peft_registry.registry.reports.comparison import BIAS_HEADINGS, bias_rows, two_tables
+    from peft_registry.registry.reports.comparison import BIAS_HEADINGS, bias_rows, lost_lines, two_tables
 
     if output is Output.json:
         console.out_json(comparison.to_json())
@@ -128,3 +128,5 @@ def _show_comparison(comparison: "MethodComparison", output: Output) -> None:
     if moved:
         console.out()
         console.table([BIAS_HEADINGS, *moved])
+    for line in lost_lines(comparison):
+        console.line(f"lost     {line}")

@@ -99,6 +99,7 @@ def evaluate(
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.scope import scope_of_options
     from peft_registry.cli.wiring import opened
+    from peft_registry.registry.evaluation.lost_quality import lost_quality
     from peft_registry.trainer.use_cases.evaluate import EvaluationRequest, evaluate_references
 
     asked = EvaluationRequest(
@@ -127,6 +128,10 @@ def evaluate(
         return
     for evaluated in done:
         _print_record(evaluated.version.label, evaluated.record)
+    # last, so that nobody stops at a conclusion about bias of a model that became worse at everything
+    for evaluated in done:
+        for lost in lost_quality(evaluated.record):
+            console.line(f"lost     {evaluated.version.label}: {lost.line}")
     _require_held(done)
     console.next_step(f"registry evaluate {done[-1].version.label} --recheck")
 
@@ -189,6 +194,7 @@ def _rechecked(of: str, record: "EvaluationRecord", note: str) -> dict[str, Any]
 
 
 def _as_json(evaluated: "Evaluated") -> dict[str, Any]:
+    from peft_registry.registry.evaluation.lost_quality import lost_quality
     from peft_registry.schemas.codes import in_words
 
     figures = {
@@ -203,6 +209,7 @@ def _as_json(evaluated: "Evaluated") -> dict[str, Any]:
         "further": evaluated.record.extra.get("further", {}),
         "truncated": evaluated.record.extra.get("truncated", {}),
         "limits": evaluated.record.extra.get("limits", {}),
+        "lost": [lost.line for lost in lost_quality(evaluated.record)],
         "limitations": [str(limitation) for limitation in evaluated.record.limitations],
     }
     return {name: in_words(value) for name, value in figures.items()}

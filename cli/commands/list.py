@@ -10,6 +10,8 @@ from peft_registry.cli import console
 from peft_registry.cli.options import CheckpointOption, HomeOption, OptionNeeded, OptionsExclusive
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from peft_registry.registry.homes.home import Registry
     from peft_registry.schemas.facets import VersionQuery
     from peft_registry.schemas.version import Version
@@ -77,8 +79,8 @@ def list_command(
 ) -> None:
     """List the registered versions, or those that meet conditions.
 
-    Facets: name, kind, project, method, origin, base, data, rank, parameters, size, metric[…], licence, verdict, limits, signer,
-    alias, gate, recalled, registered. `--facets` shows their types, operators and examples.
+    Facets: name, kind, project, method, origin, base, data, rank, parameters, size, metric[…], licence, verdict, limits, quality,
+    signer, alias, gate, recalled, registered. `--facets` shows their types, operators and examples.
     """
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.checkpoints import covered_size
@@ -102,8 +104,16 @@ def list_command(
         page = signed_page(registry, name_prefix=name, kind=kind and kind.value, after=key, limit=limit)
         versions = page.versions
         covered = covered_size(registry)
+        lost = _with_lost_quality(registry, versions)
     if output is ListOutput.json:
-        console.out_json([version.model_dump(mode="json") | _if_pending(version, covered) for version in versions])
+        console.out_json(
+            [
+                version.model_dump(mode="json")
+                | _if_pending(version, covered)
+                | ({"quality": "lost"} if version in lost else {})
+                for version in versions
+            ]
+        )
         return
     if not versions and (name or kind or after):
         console.note("no registered version matches")
@@ -114,9 +124,23 @@ def list_command(
         console.next_step("registry base add embedded --name tiny")
         return
     console.table([HEADINGS, *(_row(version, covered) for version in versions)])
+    if lost:
+        labels = ", ".join(version.label for version in lost)
+        console.line(f"quality lost: {labels} (`registry list --where quality=lost` holds that against what is signed)")
     if page.next is not None:
         console.note(f"more than {limit}: continue with --after {page.next[0]}:{page.next[1]}")
     console.next_step(f"registry show {versions[0].label}")
+
+
+def _with_lost_quality(registry: "Registry", versions: "Sequence[Version]") -> "list[Version]":
+    """Those of a page whose rows say so: one look into the catalogue, which a list can afford."""
+    from peft_registry.registry.database.catalog.facet_rows import facets_of_versions
+
+    with registry.database.read() as tx:
+        rows = facets_of_versions(tx, [(version.name, version.number) for version in versions], ["quality"])
+    return [
+        version for version in versions if "lost" in rows.get((version.name, version.number), {}).get("quality", ())
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,6 +147,8 @@ def _train_one(
         f"{done} {version.label}  manifest {version.manifest_digest.short}  signed {outcome.signed_by}  "
         f"log {version.log_index}  {mirrored}"
     )
+    for lost in outcome.lost:
+        console.line(f"lost     {version.label}: {lost.line}")
     console.next_step(f"registry verify {version.label}")
 
 

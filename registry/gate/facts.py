@@ -31,6 +31,13 @@ class SuiteFacts(Frozen):
     rows: int = 0
 
 
+class LostFact(Frozen):
+    """A thing that an evaluation shows a version to have become worse at, in a line; `stale` says why it does not speak of it."""
+
+    text: str
+    stale: str | None = None
+
+
 class Vote(Frozen):
     """An approval; `objection` says why it does not count, empty where it does."""
 
@@ -84,6 +91,7 @@ class GateFacts(Frozen):
     recalls: tuple[str, ...] = ()
     makers: tuple[str, ...] = ()  # the persons whose keys had a part in making it
     suites: tuple[SuiteFacts, ...] = ()
+    lost: tuple[LostFact, ...] = ()
     open_fields: tuple[str, ...] = ()  # of its record
     statuses: tuple[Status, ...] = ()
     makes_media: bool | None = None

@@ -14,6 +14,7 @@ Rule = Literal[
     "worse",
     "leakage",
     "limits",
+    "quality",
     "delta",
     "answered",
     "status",
@@ -31,7 +32,8 @@ class EvaluationRule(Frozen):
 
     `fresh`: of this very composition. `informative`: at least one suite says something. `not_worse`: no suite concludes that more
     items are flagged after than before, or that more prefer the opposite. `no_leakage`: nothing that was trained on is scored.
-    `limits_kept`: every limit that was set before an evaluation is held.
+    `limits_kept`: every limit that was set before an evaluation is held. `quality_kept`: no loss rose, and no share of right
+    answers fell, by more than an evaluation allows.
     """
 
     suites: tuple[Text, ...] = ()
@@ -40,6 +42,7 @@ class EvaluationRule(Frozen):
     not_worse: bool = False
     no_leakage: bool = False
     limits_kept: bool = False
+    quality_kept: bool = False
 
 
 class DeltaRule(Frozen):
@@ -78,7 +81,16 @@ class GatePolicy(Frozen):
     newer_editions: bool = False
     waivable: tuple[
         Literal[
-            "evaluation", "worse", "leakage", "limits", "delta", "answered", "status", "undecided-status", "licence"
+            "evaluation",
+            "worse",
+            "leakage",
+            "limits",
+            "quality",
+            "delta",
+            "answered",
+            "status",
+            "undecided-status",
+            "licence",
         ],
         ...,
     ] = ()

@@ -134,6 +134,10 @@ def _of_evaluations(facts: GateFacts, rule: EvaluationRule) -> Iterator[Reason]:
         yield Reason(rule="evaluation", text=text, remedy=f"{evaluate} with another suite, or on more items")
     for suite in speaking:
         yield from _of_suite(suite, rule)
+    if rule.quality_kept:
+        for lost in facts.lost:
+            if not (rule.fresh and lost.stale):
+                yield Reason(rule="quality", text=f"quality was lost: {lost.text}", remedy="train another version")
 
 
 def _of_suite(suite: SuiteFacts, rule: EvaluationRule) -> Iterator[Reason]:

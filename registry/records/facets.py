@@ -17,6 +17,8 @@ from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.registry.database.catalog.facet_rows import artifact_facets
 from peft_registry.registry.evaluation.limits import readable_verdicts
+from peft_registry.registry.evaluation.lost_quality import lost_quality
+from peft_registry.registry.records.evaluations import newest_of_each
 from peft_registry.registry.records.provenance import project_of
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import CONTROL_ARMS, EvaluationRecord
@@ -37,7 +39,7 @@ _FIGURES = ("fix_rate", "introduction_rate", "net_fix_rate", "net_change", "mean
 
 def facets_form() -> str:
     """What the rows of this release are made by: how they are read, and the rules of the verdicts."""
-    return f"4, {shipped_rules().version}"
+    return f"5, {shipped_rules().version}"
 
 
 def facets_of(
@@ -176,17 +178,24 @@ def verdict_facets(records: Sequence[RecordSections], *, is_decided: bool) -> tu
     return (*facets, Facet(UNSETTLED, "verdict")) if is_decided or len(records) > 1 else facets
 
 
-def evaluation_facets(evaluations: Iterable[EvaluationRecord]) -> tuple[Facet, ...]:
-    """The figures of whole data sets for the arm that an evaluation is about, and whether its limits held; the newest of each."""
+def evaluation_facets(evaluations: Sequence[EvaluationRecord]) -> tuple[Facet, ...]:
+    """The figures of whole data sets for the arm that an evaluation is about, and whether limits and quality were kept."""
     figures: dict[str, float] = {}
     limits: str | None = None
+    quality: str | None = None
     for evaluation in evaluations:
         figures |= dict(_figures(evaluation))
         decisions = [verdict.decision for verdict in readable_verdicts(evaluation)]
         if decisions:
             limits = next((word for word in ("broken", "undecided") if word in decisions), "held")
+    for evaluation in newest_of_each(evaluations):
+        if lost_quality(evaluation):
+            quality = "lost"
+        elif quality is None and evaluation.losses:
+            quality = "kept"
     facets = [Facet(f"{METRIC}[{name}]", value) for name, value in figures.items() if math.isfinite(value)]
-    return (*facets, *([] if limits is None else [Facet("limits", limits)]))
+    words = (("limits", limits), ("quality", quality))
+    return (*facets, *(Facet(name, word) for name, word in words if word is not None))
 
 
 def _figures(evaluation: EvaluationRecord) -> Iterator[tuple[str, float]]:

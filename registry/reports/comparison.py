@@ -11,6 +11,7 @@ from html import escape
 from importlib import resources
 from statistics import fmean, median_low
 
+from peft_registry.registry.evaluation.lost_quality import lost_losses
 from peft_registry.registry.evaluation.over_seeds import share_over_seeds
 from peft_registry.registry.evaluation.sentences import as_read
 from peft_registry.registry.evaluation.statistics import NoInterval
@@ -52,6 +53,11 @@ def two_tables(comparison: MethodComparison) -> tuple[tuple[tuple[str, ...], lis
         (HEADINGS[:COSTS], [row[:COSTS] for row in rows]),
         ((HEADINGS[0], *HEADINGS[COSTS:]), [[row[0], *row[COSTS:]] for row in rows]),
     )
+
+
+def lost_lines(comparison: MethodComparison) -> tuple[str, ...]:
+    """What the arms became worse at, beyond what is allowed, a line each."""
+    return tuple(f"{arm.version}: {lost.line}" for arm in comparison.arms for lost in lost_losses(arm.losses))
 
 
 def bias_rows(comparison: MethodComparison) -> list[list[str]]:

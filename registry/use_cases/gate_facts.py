@@ -14,7 +14,17 @@ from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.evaluation.leakage import leakage_lines
 from peft_registry.registry.evaluation.limits import readable_verdicts, verdict_line
-from peft_registry.registry.gate.facts import DecisionFact, FlaggedChange, GateFacts, Status, SuiteFacts, Vote, Waiver
+from peft_registry.registry.evaluation.lost_quality import lost_quality
+from peft_registry.registry.gate.facts import (
+    DecisionFact,
+    FlaggedChange,
+    GateFacts,
+    LostFact,
+    Status,
+    SuiteFacts,
+    Vote,
+    Waiver,
+)
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.records.decisions import (
@@ -87,6 +97,10 @@ def gate_facts(
         recalls=recall_texts(registry, version.manifest_digest, label=version.label),
         makers=tuple(makers_of(registry, records)),
         suites=tuple(suite for evaluation, now in pairs for suite in _suites(registry, version, evaluation, now)),
+        # two evaluations may show the same
+        lost=tuple(
+            dict.fromkeys(lost for evaluation, now in pairs for lost in _lost(registry, version, evaluation, now))
+        ),
         open_fields=() if record is None else tuple(_open_fields(record)),
         statuses=() if record is None else tuple(_statuses(record, decided_by(decisions))),
         makes_media=None if record is None or not record.use.modalities.known else makes_media(record),
@@ -144,6 +158,14 @@ def _suites(
             data=data.sha256,
             rows=data.rows_used,
         )
+
+
+def _lost(registry: Registry, version: Version, signed: EvaluationRecord, now: EvaluationRecord) -> Iterator[LostFact]:
+    lost = lost_quality(now)
+    # whether it speaks of the version is looked up where it matters
+    stale = stale_for(registry, version, signed) if lost else None
+    for quality in lost:
+        yield LostFact(text=quality.line, stale=None if stale is None else f"{stale}")
 
 
 def _decisions(registry: Registry, version: Version, records: Records, policy: Digest) -> Iterator[PersonsDecision]:

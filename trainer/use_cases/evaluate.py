@@ -289,13 +289,13 @@ def _questions(session: _Session, suites: "tuple[LoadedSuite, ...]", base: Loade
 
 def _prompted(session: _Session, questions: "Questions", version: Version, base: LoadedBase) -> "Questions":
     """The questions with the prompts of answers in the version's own template; every arm that it is compared with has them too."""
-    from peft_registry.trainer.data.prompting import prompting_of
+    from peft_registry.trainer.data.prompting import AS_TYPED, prompting_of
     from peft_registry.trainer.evaluation.quality import prompted
 
     template = session.templates.get(version.manifest_digest)
-    if template is None:
+    if not questions.answers:
         return questions
-    prompting = prompting_of(template, base.tokenizer)
+    prompting = AS_TYPED if template is None else prompting_of(template, base.tokenizer)
     session.observe(Said("template", f"{version.label}: {prompting.line}"))
     answers = tuple(prompted(rows, prompting, base.tokenizer) for rows in questions.answers)
     return replace(questions, answers=answers)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.disk.files import unwritable
+from peft_registry.registry.evaluation.lost_quality import LostQuality, lost_quality
 from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import read_profile
@@ -48,12 +49,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TrainOutcome:
-    """What a run registered."""
+    """What a run registered; `lost` is what its evaluation shows it to have become worse at."""
 
     version: Version
     run: RunRecord
     modification: ModificationRecord
     signed_by: str
+    lost: tuple[LostQuality, ...] = ()
     was_there: bool = False  # an equal result was registered before; this run added nothing
 
     def to_json(self) -> dict[str, Any]:
@@ -197,5 +199,6 @@ def _complete(
         run=record,
         modification=modification,
         signed_by=signer_of(registry, key_id),
+        lost=() if evaluated.record is None else lost_quality(evaluated.record),
         was_there=registered.was_there,
     )

@@ -96,6 +96,7 @@ def facet_rows(registry: Registry) -> list[tuple[object, ...]]:
             "licence",
             "verdict",
             "limits",
+            "quality",
         ]
         values = catalog.facets_of_versions(tx, keys, [*names, "signer", *catalog.figures(tx)])
         return sorted((key, tuple(sorted(facets.items()))) for key, facets in values.items())
@@ -122,7 +123,7 @@ def test_a_registration_writes_what_its_version_is_found_by(
     assert found(registry, "signer=lab-1 registered>=2020-01-01") == ["other:1", "sums:1", "tiny:1"]
     assert found(registry, "alias=champion") == ["sums:1"]
     assert found(registry, "licence=unknown kind=adapter") + found(registry, "licence!=unknown kind=adapter") != []
-    assert found(registry, "verdict=undetermined") == everything
+    assert found(registry, "verdict=undetermined") == found(registry, "quality=kept") == everything
     figure = next(name for name in known_figures(registry) if name.startswith("metric[house."))
     assert found(registry, f"{figure}>=-1000") == everything
     assert found(registry, "kind=adapter", "-name") == everything[::-1]

@@ -14,7 +14,9 @@ import pytest
 import yaml
 
 from peft_registry.cli.main import run
+from peft_registry.registry.evaluation.aggregate import FIGURES
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.intake.where import read_query
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import signed_statements
@@ -27,6 +29,7 @@ from peft_registry.registry.use_cases.approve import RuleNotWaivable, WaiverWith
 from peft_registry.registry.use_cases.bind_alias import bind_alias, guarded_named
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.decide import OwnDecision, decide, decide_question, write_form
+from peft_registry.registry.use_cases.find import find_versions
 from peft_registry.registry.use_cases.gate import (
     GateClosed,
     GatePolicyRefused,
@@ -60,6 +63,7 @@ from peft_registry.schemas.values import declared
 from peft_registry.schemas.version import Version
 from tests.builders.backends import BACKENDS, MadeHome, make_on
 from tests.builders.decisions import ENGINEER, OFFICER, fill, fill_in
+from tests.builders.evaluation import PLAN, a_recorded_evaluation, a_table
 from tests.builders.homes import NOW, add_a_base, base_files, reopened
 from tests.builders.products import a_product
 from tests.builders.signing import a_p256_key, a_trusted_key, one_more
@@ -330,6 +334,24 @@ def test_a_clock_that_was_set_back_lets_no_waiver_count_again(promoted: Place, p
         promote(back, promoted.version, "champion", policy)
     assert rules <= {reason.rule for reason in closed.value.objections}
     assert rules <= set(closed_by(promoted))
+
+
+def test_quality_that_an_evaluation_shows_as_lost_reaches_the_gate_and_the_list(place: Place) -> None:
+    registry, version = place.registry, place.version
+    assert gate_facts(registry, version, version.manifest_digest, None).lost == ()
+    record, items = a_recorded_evaluation(a_table(neutral=(4.7185, 5.5294)), replace(PLAN, figures=FIGURES))
+    append_statement(
+        registry,
+        subject=version.manifest_digest,
+        kind="bias-evaluation",
+        predicate=record.revised(created_at=registry.clock()).to_json(),
+        signer=registry.trainer_key,
+        evidence=(items,),
+    )
+    (lost,) = gate_facts(registry, version, version.manifest_digest, None).lost
+    assert lost.text.startswith("loss on neutral text 4.")
+    found = [one.label for one in find_versions(registry, read_query("quality=lost")).versions]
+    assert found == ["other:1", version.label]  # of the same bytes
 
 
 @pytest.mark.parametrize("name", ["regulated", "Regulated", " starter", "regul\u0430ted"])

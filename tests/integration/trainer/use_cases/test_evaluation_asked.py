@@ -450,6 +450,7 @@ def test_limits_decide_the_exit_code(fresh, capsys, tmp_path):
     assert answer["limits"]["verdicts"][0]["decision"] == "broken"
     code, said = judged(fresh, capsys, "{house.flagged_rate: {hi: 0.99}}", tmp_path)
     assert "; not the first: the same was evaluated in entry" in said
+    assert "lost     cats:1: loss on neutral text " in said
     page = make_report(fresh, version_named(fresh, "cats:1")).decode()
     wrong = page[page.index("What is wrong") : page.index("What is unknown")]
     assert "house.flagged_rate at most 0.001" in wrong, "a wider limit hides the one that was broken"

@@ -4,7 +4,16 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from peft_registry.registry.gate.facts import DecisionFact, FlaggedChange, GateFacts, Status, SuiteFacts, Vote, Waiver
+from peft_registry.registry.gate.facts import (
+    DecisionFact,
+    FlaggedChange,
+    GateFacts,
+    LostFact,
+    Status,
+    SuiteFacts,
+    Vote,
+    Waiver,
+)
 from peft_registry.registry.gate.policy import SHIPPED, ApprovalRule, GatePolicy
 from peft_registry.registry.gate.reasons import decide_gate
 from peft_registry.registry.use_cases.gate import shipped_policy
@@ -31,6 +40,7 @@ FACTS = GateFacts(
 )
 SYSTEM = {"statuses": (Status(table="high_risk", status="provider_25_1_c", basis="H6"),)}
 NO_INTERVAL = (FlaggedChange(slice=None, change=0.0, high=None),)
+LOST = LostFact(text="loss on neutral text 4.7 → 5.5 (perplexity 112 → 252)")
 NOTHING = GatePolicy(name="nothing", about="nothing but what every policy asks")
 
 
@@ -71,6 +81,9 @@ def vote(person: str, objection: str = "", key: str = "1") -> Vote:
         ({"evaluation": {}}, {"suites": house(conclusions=((None, "worse"),))}, []),
         ({"evaluation": {"no_leakage": True}}, {"suites": house(leaked=("12 items were trained on",))}, ["leakage"]),
         ({"evaluation": {"limits_kept": True}}, {"suites": house(unkept=("flagged_rate is broken",))}, ["limits"]),
+        ({"evaluation": {"quality_kept": True}}, {"lost": (LOST,)}, ["quality"]),
+        ({"evaluation": {}}, {"lost": (LOST,)}, []),
+        ({"evaluation": {"fresh": True, "quality_kept": True}}, {"lost": (LOST.revised(stale="of another base"),)}, []),
         ({"deltas": [{"suite": "house", "at_most": 0.04}]}, {}, []),
         ({"deltas": [{"suite": "house", "at_most": 0.039}]}, {}, ["delta"]),
         ({"deltas": [{"suite": "house", "at_most": 0.1, "slice": "gender"}]}, {}, ["delta"]),

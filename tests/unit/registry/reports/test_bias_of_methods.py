@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from peft_registry.registry.reports.comparison import BIAS_HEADINGS, bias_rows, comparison_page
+from peft_registry.registry.reports.comparison import BIAS_HEADINGS, bias_rows, comparison_page, lost_lines
 from peft_registry.schemas.canonical import canonical_bytes
 from peft_registry.schemas.comparison import ArmResult, AxisCounts, BiasCounts, MethodComparison
 from peft_registry.schemas.evaluation import LossComparison
@@ -99,3 +99,11 @@ def test_a_comparison_that_was_kept_is_read_and_its_counts_are_written_as_they_w
     for before, arm in zip(raw["arms"], read.arms, strict=True):
         for was, now in zip(before["bias"], arm.to_json()["bias"], strict=True):
             assert canonical_bytes({"clear": None} | was) == canonical_bytes(now)
+
+
+def test_an_arm_that_became_worse_at_something_is_named_with_it() -> None:
+    comparison = a_comparison(counts(1, 4, 2), counts(3, 4, 2))
+    worse = LossComparison(dataset="neutral", before=2.0, after=2.2, change=0.2, change_ci=None, n=20)
+    first, second = comparison.arms
+    (line,) = lost_lines(comparison.revised(arms=(first, second.revised(losses=(*second.losses, worse)))))
+    assert line.startswith("lora:2: loss on neutral 2 → 2.2 (perplexity 7.389 → 9.025)")

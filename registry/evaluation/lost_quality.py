@@ -1,0 +1,92 @@
+"""What a model became worse at by more than its evaluation allows: language, held-out rows, an earlier task, right answers. Pure.
+
+An interval that is recorded decides by the end that speaks for the model, so that noise accuses nobody; without one the two
+figures do.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import exp
+from typing import Any
+
+from peft_registry.registry.evaluation.aggregate import (
+    NEUTRAL,
+    NEUTRAL_LOSS_RATIO,
+    NEUTRAL_SHIPPED,
+    NEUTRAL_TEXT,
+    StatisticsPlan,
+    lost_capability,
+)
+from peft_registry.registry.evaluation.extra_figures import FURTHER
+from peft_registry.registry.evaluation.recheck import UnusablePlan, plan_of
+from peft_registry.schemas.evaluation import EvaluationRecord, LossComparison
+
+_GUARDS = (NEUTRAL, NEUTRAL_SHIPPED)  # whose loss the guards of a record speak of
+_OF_ANSWERS = ("accuracy", "exact_match", "f1")  # shares: of a user's own metric nobody knows whether more is better
+_MOST_NATS = 700.0  # e to more than 709 is no double
+
+
+@dataclass(frozen=True, slots=True)
+class LostQuality:
+    """One thing that a model became worse at, with both figures and what was allowed; `is_loss`: in nats a token."""
+
+    name: str
+    before: float
+    after: float
+    limit: str
+    is_loss: bool = False
+
+    @property
+    def line(self) -> str:
+        """For people, a loss with its perplexity."""
+        perplexity = ""
+        if self.is_loss:
+            before, after = (exp(min(loss, _MOST_NATS)) for loss in (self.before, self.after))
+            perplexity = f" (perplexity {before:.4g} → {after:.4g})"
+        return f"{self.name} {self.before:.4g} → {self.after:.4g}{perplexity}, {self.limit} is allowed"
+
+
+def lost_quality(record: EvaluationRecord) -> tuple[LostQuality, ...]:
+    """Everything in an evaluation that is beyond its limit."""
+    try:
+        plan = plan_of(record)
+    except UnusablePlan:  # whoever verifies it says so
+        plan = StatisticsPlan(thresholds={})
+    guards = (
+        LostQuality(sign.name, sign.before, sign.after, sign.limit, is_loss=sign.name == NEUTRAL_TEXT)
+        for sign in lost_capability(record.guards, plan)
+    )
+    others = (loss for loss in record.losses if loss.dataset not in _GUARDS)
+    return (*guards, *lost_losses(others, ratio=plan.neutral_loss_ratio), *_lost_answers(record, plan.acc_disambig))
+
+
+def lost_losses(losses: Iterable[LossComparison], *, ratio: float = NEUTRAL_LOSS_RATIO) -> Iterator[LostQuality]:
+    """The losses that rose to more than `ratio` times what they were."""
+    for loss in losses:
+        rise = loss.change if loss.change_ci is None else loss.change_ci.low
+        if rise > (ratio - 1) * loss.before:
+            name = f"loss on {loss.dataset}"
+            yield LostQuality(name, loss.before, loss.after, f"at most {ratio:g} times as much", is_loss=True)
+
+
+def _lost_answers(record: EvaluationRecord, limit: float) -> Iterator[LostQuality]:
+    """The shares of right answers that fell by more than the limit."""
+    for measure in _measures(record):
+        before, after, change = (_number(measure.get(key)) for key in ("before", "after", "change"))
+        if measure.get("metric") not in _OF_ANSWERS or before is None or after is None or change is None:
+            continue
+        high = _number(measure.get("high"))
+        if (change if high is None else high) < -limit:
+            name = f"{measure['metric']} on {measure.get('dataset')}"
+            yield LostQuality(name, before, after, f"a fall of at most {limit:g}")
+
+
+def _measures(record: EvaluationRecord) -> list[dict[str, Any]]:
+    """The paired figures of answers as they are recorded; any JSON values."""
+    further = record.extra.get(FURTHER)
+    measures = further.get("measures") if isinstance(further, dict) else None
+    return [measure for measure in measures if isinstance(measure, dict)] if isinstance(measures, list) else []
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

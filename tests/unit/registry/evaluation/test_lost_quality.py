@@ -1,0 +1,63 @@
+"""What a model became worse at beyond its limit: the neutral text, held-out rows and right answers; noise accuses nobody."""
+
+from dataclasses import replace
+from math import exp
+
+import pytest
+
+from peft_registry.registry.evaluation.aggregate import FIGURES
+from peft_registry.registry.evaluation.lost_quality import lost_quality
+from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
+from peft_registry.schemas.evaluation import ArmName, EvaluationRecord, LossComparison
+from tests.builders.evaluation import PLAN, a_recorded_evaluation, a_table, loss_items
+
+
+def answers(right: int, arm: ArmName, *, count: int = 60) -> list[Reading]:
+    return [
+        Reading(
+            dataset="answers-q", id=f"q{at:02}", category=None, cluster=f"q{at:02}", arm=arm, metric="measure",
+            condition="", unit=f"q{at:02}", labels=("exact_match",), values=(MILLIONTHS * (at < right),), tokens=(0,),
+        )
+        for at in range(count)
+    ]  # fmt: skip
+
+
+def names(record: EvaluationRecord) -> list[str]:
+    return [lost.name for lost in lost_quality(record)]
+
+
+def test_a_loss_on_neutral_text_beyond_its_limit_is_said_with_its_perplexity() -> None:
+    """112 → 252, which was `inconclusive` and nothing else."""
+    record, _ = a_recorded_evaluation(a_table(neutral=(4.7185, 5.5294)))
+    (lost,) = lost_quality(record)
+    assert lost.line.startswith("loss on neutral text ")
+    before, after = record.guards.neutral_loss_before, record.guards.neutral_loss_after
+    assert before is not None and after is not None
+    assert f"(perplexity {exp(before):.4g} → {exp(after):.4g}), at most 1.05 times as much" in lost.line
+
+
+def test_what_got_better_or_stayed_is_not_lost() -> None:
+    assert names(a_recorded_evaluation()[0]) == []
+
+
+def test_a_held_out_loss_that_rose_is_lost() -> None:
+    table = [row for row in a_table() if row.dataset != "held-out"]
+    record, _ = a_recorded_evaluation([*table, *loss_items(2.0, "base"), *loss_items(2.5, "adapted")])
+    assert names(record) == ["loss on held-out"]
+
+
+@pytest.mark.parametrize(("low", "lost"), [(0.09, False), (0.11, True), (None, True)])
+def test_an_interval_that_reaches_below_the_limit_accuses_nobody(low: float | None, lost: bool) -> None:
+    record, _ = a_recorded_evaluation()
+    interval = record.comparisons[0].net_change_interval
+    assert interval is not None
+    ci = None if low is None else interval.revised(low=low, high=0.9)
+    worse = LossComparison(dataset="held-out", before=2.0, after=2.4, change=0.4, change_ci=ci, n=12)
+    assert bool(lost_quality(record.revised(losses=(worse,)))) is lost
+
+
+@pytest.mark.parametrize(("right", "lost"), [(50, []), (49, []), (10, ["exact_match on answers-q"])])
+def test_right_answers_that_fell_beyond_the_limit_are_lost(right: int, lost: list[str]) -> None:
+    table = [*a_table(), *answers(50, "base"), *answers(right, "adapted")]
+    record, _ = a_recorded_evaluation(table, replace(PLAN, figures=FIGURES))
+    assert names(record) == lost
