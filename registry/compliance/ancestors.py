@@ -14,7 +14,6 @@ from peft_registry.schemas.values import Value
 
 # what the tool counted of the use of a file by one run; everything else about data is of the file itself
 _COUNTS = ("n_points", "n_tokens")
-_OF_THE_RUN = ("name", "digest", "splits", "epochs", *_COUNTS)
 
 
 @by_edition

@@ -49,30 +49,6 @@ _WHY_SCOPE: dict[_Scope, Code] = {
 _RATIO_FIGURES = ("ratio", "ratio_low", "ratio_high", "ratio_method_aware", "threshold_kind", "threshold_flop")
 
 
-WRITTEN_BY_ASSESSMENT = (
-    "upstream[].eu_exclusion",
-    "upstream[].gpai_indication",
-    "product.params_total",
-    "product.licence",
-    "compute.cumulative_flop",
-    "energy.",
-    "gpai.original_flop",
-    "gpai.ratio",
-    "gpai.threshold_",
-    "gpai.same_provider",
-    "gpai.sr_flag",
-    "gpai.verdict",
-    "gpai.open_source_exemption.licence_ok",
-    "retention.",
-    "documentation.",
-    "content.size_range",
-    "content.latest_acquisition",
-    "all_data.",
-    "step.ratio",
-)
-"""Where something is derived here: how the paths of the fields begin."""
-
-
 def with_assessment(record: ModificationRecord) -> ModificationRecord:
     """The record with what its figures and answers imply, and with nothing that others implied.
 

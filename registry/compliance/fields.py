@@ -4,7 +4,7 @@ The data file carries its rule-set version, the date of the law it follows and i
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from functools import cached_property, lru_cache
 from types import MappingProxyType
@@ -316,16 +316,6 @@ def _stated_leaves(record: RecordSections) -> tuple[Leaf, ...]:
 def stated_leaves(record: RecordSections) -> Iterator[Leaf]:
     """The values of a record that are known, or that name evidence for not being so; in most records a few of some 250."""
     return iter(_stated_leaves(record))
-
-
-def leaves_of_sections(record: RecordSections, sections: Collection[str]) -> list[Leaf]:
-    """The values of some sections of a record, by the names of its fields, in the order of the schema."""
-    collected: list[Leaf] = []
-    places = _places_in(type(record), "", "", record.absent_fields)
-    for name, path, rule in zip(*places[:3], strict=True):
-        if name in sections:
-            _collect_of(getattr(record, name), path, rule, places.absent, collected)
-    return collected
 
 
 def schema_paths(section: type[Document] = ModificationRecord, prefix: str = "") -> Iterator[str]:

@@ -32,8 +32,8 @@ _DAYS_A_MONTH = 365.25 / 12
 _FILE = code("resolved_training_file")
 # the key, in the inputs of the figures, of the runs that a run continued from; signed records hold it
 _EARLIER_RUNS = "went_on_from"
-CHOSEN_BY_LOOP = code("training_loop")  # where an optimiser is from that the training file does not name
 MERGED_RUNS = "ingredients"  # likewise of those that went into a merge
+CHOSEN_BY_LOOP = code("training_loop")  # where an optimiser is from that the training file does not name
 
 
 class TrainedRun(Frozen):
@@ -249,28 +249,6 @@ def step_flop(compute: Compute) -> Value:
 def counts_earlier_runs(compute: Compute) -> bool:
     """Whether the figures are of a run and of those that it continued from."""
     return isinstance(compute.inputs.value, dict) and _EARLIER_RUNS in compute.inputs.value
-
-
-def counted_runs(compute: Compute) -> list[dict[str, Any]]:
-    """The figures of the runs before this one, as a record lists them: continued from, or merged; malformed ones are left out."""
-    return [row for row in listed_runs(compute) if _is_flop_row(row)]
-
-
-def listed_runs(compute: Compute) -> list[Any]:
-    """The same with whatever else stands in their list: any JSON values."""
-    inputs = compute.inputs.value if isinstance(compute.inputs.value, dict) else {}
-    rows = inputs.get(_EARLIER_RUNS, inputs.get(MERGED_RUNS))
-    return rows if isinstance(rows, list) else []
-
-
-def _is_flop_row(row: Any) -> bool:  # any JSON value
-    """Whether a row has what `flop_rows` writes."""
-    if not isinstance(row, dict) or not isinstance(row.get("ingredient"), str):
-        return False
-    figures = [row.get("conservative_flop"), row.get("param_update_flop")]
-    return all(
-        figure is None or (isinstance(figure, int | float) and not isinstance(figure, bool)) for figure in figures
-    )
 
 
 def _formula(run: RunRecord, base: BaseRecord | None) -> Value:

@@ -103,7 +103,6 @@ def _telling(text: str) -> Iterator[None]:
 class _Value:
     text: str
     position: int
-    is_quoted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +271,7 @@ def _value(rule: FacetRule, operator: str, token: Token | Tree[Token]) -> _Value
         raise QueryMalformed(place, f"{odd!a} ({named}) is not an ASCII character", _like(rule, operator, text))
     if rule.name == "licence":
         text = " ".join(unicodedata.normalize("NFC", text).lower().split())  # as it is kept
-    return _Value(unicodedata.normalize("NFC", text), place, is_quoted)
+    return _Value(unicodedata.normalize("NFC", text), place)
 
 
 def _like(rule: FacetRule, operator: str, text: str) -> str | None:

@@ -16,7 +16,6 @@ from peft_registry.registry.compliance.derivation import (
 from peft_registry.registry.compliance.editions import editions
 from peft_registry.registry.compliance.facts import FACTS_NAMED
 from peft_registry.registry.compliance.making import Production
-from peft_registry.registry.compliance.recorded_result import Signing
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.provenance import import_provenance, merge_provenance, provenance_predicate
@@ -89,11 +88,6 @@ class Registered:
 
     version: Version
     was_there: bool
-
-
-def signing_of(registry: Registry, key_id: str) -> Signing:
-    """What a modification record says of the key that will sign, and of the log that it enters."""
-    return Signing(key_id=key_id, person=registry.trust.person_of(key_id), log_origin=registry.origin)
 
 
 def signer_of(registry: Registry, key_id: str) -> str:
