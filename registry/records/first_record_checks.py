@@ -22,8 +22,8 @@ from peft_registry.registry.records.kept_statements import KeptStatements
 from peft_registry.registry.records.logged_statements import LoggedStatement
 from peft_registry.registry.records.provenance import production_of
 from peft_registry.registry.records.record_inputs import (
-    Brought,
     InputsAsLogged,
+    RegisteredStatements,
     inputs_otherwise,
     of_earlier_figures,
     registered_otherwise,
@@ -51,7 +51,9 @@ class FirstCheck:
     note: str = ""
 
 
-def check_first(statements: KeptStatements, first: Brought, manifest: Manifest, aside: RecordsAside) -> FirstCheck:
+def check_first(
+    statements: KeptStatements, first: RegisteredStatements, manifest: Manifest, aside: RecordsAside
+) -> FirstCheck:
     """The record that a registration brought, derived again from its inputs; one from before editions is held as data.
 
     Args:
@@ -67,7 +69,9 @@ def check_first(statements: KeptStatements, first: Brought, manifest: Manifest, 
         return FirstCheck(first.records[-1], (f"malformed: {first_problem(error)}",))
 
 
-def _derived_again(statements: KeptStatements, first: Brought, manifest: Manifest, aside: RecordsAside) -> FirstCheck:
+def _derived_again(
+    statements: KeptStatements, first: RegisteredStatements, manifest: Manifest, aside: RecordsAside
+) -> FirstCheck:
     statement = first.records[-1]
     found = statements.find(statement, "modification")
     assert found is not None, "it was taken up before its registration"
@@ -91,7 +95,7 @@ def _derived_again(statements: KeptStatements, first: Brought, manifest: Manifes
     return FirstCheck(check.statement, (*wrong, *check.wrong), check.note)
 
 
-def _several(first: Brought) -> Iterator[str]:
+def _several(first: RegisteredStatements) -> Iterator[str]:
     """What a registration names more than once, so that nothing says which of them stands."""
     if len(first.records) > 1:
         yield f"its registration names {len(first.records)} modification records, and a version begins with one"
@@ -101,14 +105,14 @@ def _several(first: Brought) -> Iterator[str]:
         yield f"its registration names {len(first.observations)} statements of what was observed, and there is one"
 
 
-def _production(statements: KeptStatements, first: Brought) -> Production | None:
+def _production(statements: KeptStatements, first: RegisteredStatements) -> Production | None:
     found = statements.find(first.productions[-1], "provenance") if first.productions else None
     return None if found is None else production_of(found.statement.predicate)
 
 
 def _derive_first(
     statements: KeptStatements,
-    first: Brought,
+    first: RegisteredStatements,
     manifest: Manifest,
     production: Production,
     stated: ModificationPredicate,

@@ -15,7 +15,7 @@ from peft_registry.registry.records.first_record_checks import FirstCheck, check
 from peft_registry.registry.records.kept_statements import KeptStatements
 from peft_registry.registry.records.logged_statements import NOBODY, EntrySigner, LoggedStatement, signer_of
 from peft_registry.registry.records.next_record_checks import RecordCheck, check_next, check_older
-from peft_registry.registry.records.record_inputs import NOTHING_ELSEWHERE, Brought, Elsewhere
+from peft_registry.registry.records.record_inputs import NOTHING_ELSEWHERE, Elsewhere, RegisteredStatements
 from peft_registry.registry.records.record_statements import statement_of
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
@@ -56,7 +56,7 @@ class RecordChecks:
     _checked: dict[Digest, FirstCheck] = field(default_factory=dict)  # by registration, what became of its record
     _aside: set[Digest] = field(default_factory=set)  # records that their inputs do not give
     # by artifact, in the order of the log
-    _first: dict[Digest, list[Brought]] = field(default_factory=dict)
+    _first: dict[Digest, list[RegisteredStatements]] = field(default_factory=dict)
     _without_record: dict[Digest, list[Digest]] = field(default_factory=dict)  # registrations that bring none
     # of records that were not derived again
     _notes: dict[Digest, list[tuple[Digest, str]]] = field(default_factory=dict)
@@ -163,7 +163,7 @@ class RecordChecks:
             return
         evaluations = of_kind.get("bias-evaluation", [])
         self.statements.take_brought(evaluations)
-        first = Brought(
+        first = RegisteredStatements(
             subject=subject,
             registration=registration,
             name=predicate.name,
@@ -180,7 +180,7 @@ class RecordChecks:
             # now, while what it follows from is not packed yet
             self._check_first(first, manifest)
 
-    def _check_first(self, first: Brought, manifest: Manifest) -> FirstCheck:
+    def _check_first(self, first: RegisteredStatements, manifest: Manifest) -> FirstCheck:
         known = self._checked.get(first.registration)
         if known is None:
             known = check_first(self.statements, first, manifest, self._aside_among)

@@ -61,8 +61,8 @@ NOTHING_ELSEWHERE = Elsewhere()
 
 
 @dataclass(frozen=True, slots=True)
-class Brought:
-    """What a registration brought, until the manifest is at hand.
+class RegisteredStatements:
+    """The statements that a registration names, until the manifest is at hand.
 
     Attributes:
         subject: the manifest digest of the version.
@@ -156,8 +156,9 @@ class InputsAsLogged:
         above, is_complete = self._above(parents)
         for digest in sorted(above - named.keys()):
             yield f"inputs: {digest.short} went into it, and is left out"
-        for digest in sorted(named.keys() - above) if is_complete else ():
-            yield f"inputs: {named[digest].label} is named, and did not go into it"
+        if is_complete:
+            for digest in sorted(named.keys() - above):
+                yield f"inputs: {named[digest].label} is named, and did not go into it"
         for ancestor in seen.ancestors:
             yield from self._ancestor_otherwise(ancestor, production, stated, named)
 
@@ -292,7 +293,7 @@ def named_base(run: RunRecord, about: Sequence[LoggedStatement]) -> str | None:
 
 
 def inputs_otherwise(
-    subject: Digest, first: Brought, stated: ModificationPredicate, seen: Observations
+    subject: Digest, first: RegisteredStatements, stated: ModificationPredicate, seen: Observations
 ) -> Iterator[str]:
     """Inputs that the registration did not bring and the observations do not name, or that are left out."""
     expected = {RecordInput(kind="provenance", digest=digest, about=subject) for digest in first.productions[-1:]}
@@ -308,7 +309,7 @@ def inputs_otherwise(
 
 
 def registered_otherwise(
-    first: Brought, production: Production, seen: Observations, record: ModificationRecord
+    first: RegisteredStatements, production: Production, seen: Observations, record: ModificationRecord
 ) -> Iterator[str]:
     """Observations of another name, signer or time than those of the registration."""
     if seen.name != first.name:
