@@ -127,11 +127,8 @@ def evaluation_section(
     )
 
 
-# what a later evaluation adds to, and what it writes of itself
+# what a later evaluation adds to
 _JOINED = ("runs", "metrics", "delta", "bias", "limitations")
-WRITTEN_BY_EVALUATIONS = frozenset(
-    f"evaluation.{name}" for name in (*_JOINED, "plan_digest", "plan_created_at", "signed_by", "signed_at")
-)
 
 
 def with_later_evaluations(
@@ -419,7 +416,9 @@ def _unknown_training(training: str) -> Code:
 
 def _condition(value: Any) -> Any:  # a JSON value under one of `CONDITIONS`
     """A condition in the form that is written now: rows of before there were codes say in text what was trained on."""
-    parts = [_HITS_BEFORE.fullmatch(part) for part in value.split("; ")] if isinstance(value, str) else [None]
+    if not isinstance(value, str):
+        return value
+    parts = [_HITS_BEFORE.fullmatch(part) for part in value.split("; ")]
     if not all(parts):
         return value
     found = [

@@ -113,13 +113,14 @@ def change_interval(of: ClusterChanges, level: float = 0.95) -> Interval | NoInt
 def _subset_ratios(of: ClusterChanges) -> _Floats:
     """The change for an item in subsets of the clusters: in all of them where they are few, else in random ones."""
     alike = sorted(Counter(zip(of.changes, of.items, strict=True)).items())
+    kinds = [kind for kind, _ in alike]  # clusters with the same change and as many items
+    counts = [count for _, count in alike]
     clusters = len(of.changes)
-    chosen = (
-        _every_subset(clusters, [count for _, count in alike])
-        if clusters <= _MOST_ENUMERATED
-        else _random_subsets(of, [count for _, count in alike])
-    )
-    changes, items = (chosen @ np.array([kind for kind, _ in alike], dtype=np.float64)).T
+    if clusters <= _MOST_ENUMERATED:
+        chosen = _every_subset(clusters, counts)
+    else:
+        chosen = _random_subsets(of, counts)
+    changes, items = (chosen @ np.array(kinds, dtype=np.float64)).T
     ratios: _Floats = changes[items > 0] / items[items > 0]
     return ratios
 

@@ -220,7 +220,8 @@ def _flags_of_sources(record: ModificationRecord) -> Iterator[str]:
 
 def _stated_flags(licence: Value, flags: Value) -> Iterator[str]:
     """The flags that somebody stated, with those that the licence implies."""
-    yield from (str(flag) for flag in (flags.value if isinstance(flags.value, list) else ()))
+    if isinstance(flags.value, list):
+        yield from map(str, flags.value)
     yield from implied_flags(licence.value)
 
 

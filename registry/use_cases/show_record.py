@@ -355,7 +355,9 @@ def _row_text(row: CutRow) -> str:
     if row.state == "open" or not row.values:
         return row.state_in_words
     text = "; ".join(map(_cut_text, row.values))
-    return f"{text} [{row.words_written} words, and the form asks for {row.words}]" if row.is_too_long else text
+    if row.is_too_long:
+        text += f" [{row.words_written} words, and the form asks for {row.words}]"
+    return text
 
 
 def _cut_text(value: CutValue) -> str:

@@ -219,7 +219,9 @@ def _inputs(registry: Registry, statements: tuple[StoredStatement, ...]) -> dict
         if announcement is not None and proof is not None:
             lines.append(announcement.envelope)
             files[edition_proof_file(edition.name)] = proof.encode()
-    return files | ({INPUTS_FILE: b"".join(line + b"\n" for line in lines)} if lines else {})
+    if lines:
+        files[INPUTS_FILE] = b"".join(line + b"\n" for line in lines)
+    return files
 
 
 def _stated(stored: StoredStatement) -> ModificationPredicate | None:
