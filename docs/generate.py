@@ -6,6 +6,7 @@
     documents.md   the documents that `registry schema` prints, and the permanent names of statements
     checks.md      the ten steps of `registry verify`
     methods.md     the table of methods, with the source of each default
+    modification-record.md  every field of the modification record, its clause, and who answers it
     record-forms.md  which fields of the modification record answer which row of the annexes and forms
     architectures.md  which families of models train, merge, evaluate and quantise, from a kept result
     ../compliance/bias-metrics.md        every figure of every suite, its neutral point and its defects
@@ -36,11 +37,13 @@ from docs.architectures_page import architectures_page
 from docs.codes_page import codes_page
 from docs.coverage_page import coverage_page
 from docs.errors_page import errors_page
+from docs.fields_page import fields_page
 from docs.forms_page import forms_page
 from docs.metrics_page import metrics_page
 from docs.rivals_page import rivals_page
 from docs.suites_page import suites_page
 from docs.tables import table
+from peft_registry.registry.compliance.fields import field_rules
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -75,6 +78,7 @@ def pages() -> dict[str, str]:
         "checks.md": checks_page(),
         "codes.md": codes_page(),
         "methods.md": methods_page(),
+        "modification-record.md": fields_page(field_rules()),
         "record-forms.md": forms_page(),
         "architectures.md": architectures_page(MEASURED / "architectures.json"),
         "../compliance/bias-metrics.md": metrics_page(),

@@ -6,7 +6,6 @@ import re
 import pytest
 
 from peft_registry.registry.compliance.fields import field_rules, leaves, schema_paths
-from peft_registry.registry.compliance.fields_page import fields_page
 from peft_registry.schemas.modification import UNTIL_SECOND_FORM, ModificationRecord
 from tests.builders.records import NOW, a_modification_record
 from tests.processes.interpreter import ROOT
@@ -91,13 +90,6 @@ def test_the_rules_say_which_law_they_follow():
 def test_a_record_read_back_has_the_same_digest():
     record = a_modification_record()
     assert ModificationRecord.from_json(record.to_json()).canonical_digest() == record.canonical_digest()
-
-
-def test_the_reference_page_is_what_the_rules_say():
-    page = (ROOT / "docs/reference/modification-record.md").read_text(encoding="utf-8")
-    assert page == fields_page(RULES), (
-        "python -m peft_registry.registry.compliance.fields_page > docs/reference/modification-record.md"
-    )
 
 
 def test_the_compliance_map_and_the_rules_follow_the_law_of_one_day():
