@@ -19,7 +19,7 @@ from peft_registry.registry.compliance.stated import (
     problem_of_not_applicable,
 )
 from peft_registry.schemas.base_model import DeclaredFacts
-from peft_registry.schemas.codes import code
+from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.values import Value, unknown
 
@@ -60,16 +60,21 @@ def problems_of_declared(
 
 
 def sound_facts(facts: DeclaredFacts) -> DeclaredFacts:
-    """The facts about a base without the declared ones that no record may declare: they are unknown, and the reason quotes them.
+    """The facts about a base without those that nobody may declare: they are unknown, and the reason quotes them.
 
-    A base may have been registered before facts had a form; what it was registered with stays as it is signed.
+    A base may have been registered before facts had a form; what it was registered with stays as it is signed. And whoever may
+    register one signs any envelope: a fact that is called measured would take the answer away from whoever owes it.
     """
     forms = field_rules().base_forms()
     return DeclaredFacts(**{key: _sound(getattr(facts, key), forms[key]) for key in DeclaredFacts.model_fields})
 
 
 def problem_of_value(value: Value, form: AnswerForm) -> str | None:
-    """Why a declared value does not have its form; None where it has, or is not declared."""
+    """Why a value that somebody states does not have its form; None where it has, or nobody states it."""
+    if not value.applies:
+        reason = value.reason.code if isinstance(value.reason, Code) else None
+        problem = problem_of_not_applicable(form, reason)
+        return None if problem is None else problem[0]
     if value.source != "declared":
         return None
     wrong = next(misfits(form, value.value), None)
@@ -77,9 +82,9 @@ def problem_of_value(value: Value, form: AnswerForm) -> str | None:
 
 
 def _sound(value: Value, form: AnswerForm) -> Value:
-    if problem_of_value(value, form) is None:
+    if problem_of_value(value, form) is None and not value.is_from_tool:
         return value
-    text = str(value.value)
+    text = str(value.value if value.applies else value.reason)
     quote = text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…"
     return unknown(code("declared_of_base_misfits", answer=quote))
 

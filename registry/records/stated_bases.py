@@ -124,9 +124,9 @@ def _signers(
 ) -> Mapping[str, FactSigner]:
     """Whose key signed each fact first; a statement repeats what it does not change."""
     return {
-        key: before.get(key, signer) if getattr(facts, key).value == getattr(recorded, key).value else signer
+        key: signer if getattr(facts, key).says_otherwise(getattr(recorded, key)) else before.get(key, signer)
         for key in DeclaredFacts.model_fields
-        if getattr(facts, key).known
+        if getattr(facts, key).settled
     }
 
 

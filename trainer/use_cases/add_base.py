@@ -86,7 +86,7 @@ def _stated(source: str, folder: Path) -> dict[str, Value]:
 def _laid_over(stated: dict[str, Value], facts: DeclaredFacts | None) -> DeclaredFacts:
     """What the files state, with what a person declares over it."""
     declared_ones = {} if facts is None else {key: getattr(facts, key) for key in DeclaredFacts.model_fields}
-    return DeclaredFacts(**stated | {key: value for key, value in declared_ones.items() if value.known})
+    return DeclaredFacts(**stated | {key: value for key, value in declared_ones.items() if value.settled})
 
 
 def default_name(source: str) -> str:

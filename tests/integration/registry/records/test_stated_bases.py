@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from peft_registry.registry.compliance.base_facts import FactOfAnother, declared_base_facts
+from peft_registry.registry.compliance.stated import WHY_NOT_APPLICABLE
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bases import base_record, required_base
 from peft_registry.registry.records.checkpoints import publish_checkpoint
@@ -17,7 +18,7 @@ from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
 from peft_registry.registry.use_cases.statements import append_statement, record_statement, sign_statement
 from peft_registry.schemas.base_model import BaseOrigin, BaseRecord, DeclaredFacts
-from peft_registry.schemas.values import declared
+from peft_registry.schemas.values import declared, not_applicable
 from tests.builders.homes import NOW, a_home, base_files, reopened
 from tests.builders.signing import a_p256_key, a_trusted_key, one_more
 
@@ -133,6 +134,22 @@ def test_nobody_corrects_what_legal_declared_by_writing_the_name_of_legal(regist
         later = declared_base_facts(BY_LEGAL | {"licence_flags": ["non_commercial", "share_alike"]}, at=LATER_THAT_DAY)
         append(home, recorded.revised(facts=later))  # by the key of whoever declared it
         assert facts_of(home).licence_flags.value == ["non_commercial", "share_alike"]
+
+
+def test_nobody_answers_what_legal_said_to_have_no_answer_by_writing_the_name_of_legal(registry: Registry) -> None:
+    other = a_p256_key(9)
+    listed = a_trusted_key(other, person="sam", predicate_types=None)
+    chain = one_more(registry.trust_chain, registry.private_key("root"), keys=(*registry.trust.keys, listed))
+    (registry.folder / "trust.json").write_bytes(render_chain(chain))
+    with closing(reopened(registry.folder)) as home:
+        version = version_named(home, "tiny")
+        recorded = base_record(home, version)
+        never = not_applicable(WHY_NOT_APPLICABLE["never_released"], by="legal", at=NOW)
+        append(home, recorded.revised(facts=recorded.facts.revised(release_date=never)))
+        dated = recorded.facts.revised(release_date=declared("2025-01-30", by="legal", at=NOW))
+        predicate = recorded.revised(facts=dated).to_json()
+        append_statement(home, subject=version.manifest_digest, kind="base", predicate=predicate, signer=other)
+        assert facts_of(home).release_date == never
 
 
 def test_what_no_checkpoint_covers_is_not_recorded_of_a_base_yet(registry: Registry) -> None:

@@ -134,3 +134,12 @@ def test_of_a_repository_with_another_kind_of_model_no_weights_are_fetched(tmp_p
         prepare_base("lab/tiny", destination=tmp_path, cache=tmp_path / "hub", endpoint=hub.endpoint, token="hf_none")
     fetched = [path.rpartition("/")[2] for path in hub.asked if "/resolve/" in path]
     assert fetched == ["config.json"]
+
+
+def test_what_a_facts_file_says_to_have_no_answer_is_recorded_of_the_base(tmp_path: Path) -> None:
+    facts = tmp_path / "facts.yml"
+    facts.write_text("asserted_by: legal\nrelease_date: {not_applicable: never_released}\n")
+    base = a_base_folder(tmp_path / "base")
+    with a_home(tmp_path / "home") as registry:
+        added = intake_base(registry, str(base), name="tiny", facts_file=facts)
+    assert added.record.facts.release_date.source == "not_applicable"

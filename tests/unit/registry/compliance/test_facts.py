@@ -24,7 +24,7 @@ from peft_registry.schemas.codes import code
 from peft_registry.schemas.errors import SeveralProblems
 from peft_registry.schemas.modification import BaseUsed
 from peft_registry.schemas.profile import OrganisationProfile
-from peft_registry.schemas.values import declared, imported, measured
+from peft_registry.schemas.values import declared, imported, measured, not_applicable
 from tests.builders.records import (
     NOW,
     a_base_record,
@@ -638,6 +638,18 @@ def test_what_an_older_version_let_into_a_base_is_unknown_in_new_records_and_quo
     record = a_base_record(facts=facts)
     (problem,) = problems_of_declared("base", record.to_json())
     assert "licence" in problem.what
+
+
+def test_whoever_registers_a_base_does_not_close_its_questions_with_an_envelope_that_nobody_may_state():
+    """That a licence does not apply, and that this tool measured it, so that the answer of legal has no place."""
+    facts = some_base_facts(
+        licence=not_applicable(code("own_data"), by="x", at=NOW),
+        provider=measured("Example Labs"),
+        release_date=not_applicable(code("never_released"), by="x", at=NOW),
+    )
+    sound = sound_facts(facts)
+    assert (sound.licence.source, sound.provider.source) == ("unknown", "unknown")
+    assert sound.release_date == facts.release_date
 
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES.fields if rule.owner != "tool"], ids=lambda rule: rule.path)
