@@ -82,7 +82,8 @@ def _forward_of(layer: Any) -> Any:
     waits = base.weight.is_meta
 
     def forward(x: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
-        if layer.disable_adapters or arguments or options or not torch.is_grad_enabled() or torch.is_autocast_enabled():
+        autocast = torch.is_autocast_enabled(x.device.type)  # without a device torch tells of a GPU's alone
+        if layer.disable_adapters or arguments or options or not torch.is_grad_enabled() or autocast:
             result: torch.Tensor = own(x, *arguments, **options)
             return result
         with weights_at_hand(base) if waits else nullcontext():

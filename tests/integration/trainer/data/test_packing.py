@@ -222,6 +222,15 @@ def test_in_bf16_fused_lora_layers_are_as_near_to_the_fp32_gradient_as_pefts():
     assert sum(fused) <= 1.1 * sum(own)
 
 
+def test_under_autocast_the_layers_stay_pefts():
+    model, batch = a_lora_model(torch.float32), a_padded_batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        own = gradients(model, batch)
+        with fused_lora(model):
+            fused = gradients(model, batch)
+    assert max(distances(fused, own)) == 0
+
+
 @pytest.mark.parametrize("changes", [{"lora__use_dora": True}, {"lora__dropout": 0.1}])
 def test_layers_that_are_more_than_plain_lora_stay_pefts(changes):
     model = implementation("lora").prepare(a_model(), a_training_file(**changes), seed=1)
