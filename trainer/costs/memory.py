@@ -31,6 +31,7 @@ from peft_registry.trainer.machine.environment import Dtype
 from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.methods.coverage import coverage_of
 from peft_registry.trainer.training.loop import training_mode
+from peft_registry.trainer.training.loss import summed_cross_entropy
 from peft_registry.trainer.training.optimizers import optimizer_for
 
 _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -240,9 +241,7 @@ class _Twin:
             with torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext():
                 logits = _logits(self.model, shape)
             activations = live.now - _size(logits)
-            loss = torch.nn.functional.cross_entropy(
-                logits.float(), torch.zeros(len(logits), dtype=torch.long), reduction="sum"
-            )
+            loss = summed_cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long))
             del logits
             torch.autograd.backward(loss)
             del loss

@@ -15,7 +15,7 @@ from peft_registry.trainer.methods import PackingRefused, check_combinations, im
 from peft_registry.trainer.training.fused_lora import fused_lora
 from peft_registry.trainer.training.loop import train
 from peft_registry.trainer.training.loss import supervised_loss
-from peft_registry.trainer.training.row_attention import layout_of, row_attention
+from peft_registry.trainer.training.row_attention import _Rows, layout_of, row_attention
 from tests.builders.training import a_model, a_training_file
 
 LENGTHS = (9, 5, 12, 7)
@@ -78,6 +78,25 @@ def test_packed_logits_are_the_unpacked_ones(architecture):
     assert (found - expected).abs().max() < 1e-4
     assert (beside(model) - expected).abs().max() < 1e-4, "and under transformers' mask"
     assert model.config._attn_implementation == "sdpa", "it is put back"
+
+
+@pytest.mark.parametrize("window", [None, 8])
+def test_in_bf16_rows_attend_as_exactly_as_the_number_format_allows(window):
+    torch.manual_seed(1)
+    lengths = (20, 200)  # both sides of where a row is attended to in fp32
+    query, key, value = (torch.randn(1, heads, sum(lengths), 16).bfloat16() for heads in (4, 2, 2))
+    of_rows = _Rows()
+    of_rows.lengths = lengths
+    found, _ = of_rows.attend(torch.nn.Module(), query, key, value, None, sliding_window=window)
+    for row in range(2):
+        begin, end = sum(lengths[:row]), sum(lengths[: row + 1])
+        q, k, v = (one[:, :, begin:end].double() for one in (query, key, value))
+        k, v = (one.repeat_interleave(2, dim=1) for one in (k, v))
+        distance = torch.arange(end - begin)[:, None] - torch.arange(end - begin)[None, :]
+        scores = q @ k.transpose(2, 3) / 16**0.5
+        scores[:, :, (distance < 0) | (distance >= (window or len(distance)))] = -torch.inf
+        expected = (scores.softmax(dim=-1) @ v).transpose(1, 2)
+        torch.testing.assert_close(found[:, begin:end].double(), expected, rtol=2**-6, atol=2**-7)
 
 
 def test_an_architecture_with_attention_of_its_own_takes_rows_under_a_mask_or_not_at_all():
