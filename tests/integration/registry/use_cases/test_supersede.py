@@ -443,7 +443,7 @@ def evaluate_later(place: Place, *, suite: str = "later", at: str = NOW) -> Dige
         comparisons=(),
         losses=(),
         protocol=protocol,
-        extra={"plan": plan},
+        extra=record.extra | {"plan": plan},
     )
     signed = append_statement(
         place.registry,

@@ -91,7 +91,7 @@ def test_non_inferiority_is_asked_of_each_group() -> None:
 
 
 def with_limits(asked: list[Limit], **more: Any) -> tuple[EvaluationRecord, bytes]:
-    record, items = a_recorded_evaluation(a_table())
+    record, items = a_recorded_evaluation(a_table(), STATISTICS)
     verdicts = judge(asked, aggregate(read_items(items), STATISTICS), STATISTICS)
     stated = {
         "limits": [one.to_json() for one in asked],

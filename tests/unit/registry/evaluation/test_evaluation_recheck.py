@@ -14,7 +14,7 @@ from peft_registry.schemas.evaluation import CODES_FROM, EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from tests.builders.evaluation import PLAN, a_recorded_evaluation, a_table, base_margin
 
-RECORD, ITEMS = a_recorded_evaluation(a_table(lambda at: 0.0 if at % 4 == 0 else base_margin(at)))
+RECORD, ITEMS = a_recorded_evaluation(a_table(lambda at: 0.0 if at % 4 == 0 else base_margin(at)), PLAN)
 JSON = json.loads(RECORD.to_canonical())
 
 
@@ -275,7 +275,7 @@ def test_an_edited_row_is_named():
 
 def test_a_row_edited_with_everything_that_hangs_on_it_still_shows_in_the_figures():
     table = a_table(lambda at: 0.0 if at % 4 == 0 or at == 1 else base_margin(at))
-    _, other = a_recorded_evaluation(table)
+    _, other = a_recorded_evaluation(table, PLAN)
     record = RECORD.model_copy(update={"items": describe_items(other)})
     found = [one.figure for one in recheck(record, other)]
     assert "comparisons[house margin all base adapted].fixed" in found
