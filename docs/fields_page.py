@@ -25,7 +25,7 @@ and their **inputs**, the signed statements that they follow from: `registry rec
 reads the inputs, derives the record again by that edition and compares. The sentence of a code may be improved at any time: no
 record changes.
 
-| The record's edition | `registry verify` | pull, load | merge, continue, gates |
+| The record's edition | `registry verify` | pull, load | merge, continue, supersede, gates |
 | --- | --- | --- | --- |
 | known here, derives the same | `verified` (0) | yes | yes |
 | known here, derives otherwise | `broken` (6), with path, value and derived value | no | no |

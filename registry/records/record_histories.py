@@ -72,7 +72,8 @@ class SignedRecord:
 
     statement: StoredStatement
     record: RecordSections
-    note: str = ""  # why this release did not derive it again; empty where it did, or it is from before editions
+    # why this release did not derive it, or one before it, again; empty where it did, or it is from before editions
+    note: str = ""
 
     @property
     def digest(self) -> Digest:
@@ -193,7 +194,8 @@ class ArtifactRecords:
             # in the order of the log: of two that supersede one, the second finds another record before it
             check = self.checks[stored.digest]
             if isinstance(check, RecordCheck) and _is_after(stored, registered.stored):
-                link = SignedRecord(stored, check.record, check.note)
+                # what follows from a record that was not derived was not, either
+                link = SignedRecord(stored, check.record, check.note or history[-1].note)
                 is_next = not _objection(link, history[-1], registered.name)
                 if is_next and not (check.wrong or check.lacking) and self.may_say(stored):
                     if check.unchecked:

@@ -131,6 +131,19 @@ def require_derived(records: Records, version: Version) -> None:
         raise RecordNotDerived(version.label, records.note)
 
 
+def derived_to_supersede(said: VersionStatements, version: Version) -> SignedRecord:
+    """The record that the next one of a version is derived from: what this release cannot read of it, that would leave out.
+
+    Raises:
+        NoRecord: the version has none.
+        RecordNotDerived: it is of an edition that this release does not know, or follows from one.
+    """
+    newest = record_to_supersede(said, version)
+    if newest.note:
+        raise RecordNotDerived(version.label, newest.note)
+    return newest
+
+
 def required_record(said: VersionStatements, version: Version) -> SignedRecord:
     """The record of a version.
 

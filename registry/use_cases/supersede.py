@@ -20,7 +20,7 @@ from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.logged_statements import signer_of
 from peft_registry.registry.records.next_record_checks import next_inputs, uncounted
 from peft_registry.registry.records.record_histories import SignedRecord
-from peft_registry.registry.records.signed_records import record_checks, record_to_supersede, version_statements
+from peft_registry.registry.records.signed_records import derived_to_supersede, record_checks, version_statements
 from peft_registry.registry.records.waiting_answers import waiting_answers
 from peft_registry.registry.signing.statements import SignedStatement
 from peft_registry.registry.use_cases.announce_edition import require_announced
@@ -72,6 +72,7 @@ def supersede(
 
     Raises:
         NoRecord: the version has no record.
+        RecordNotDerived: its record is of an edition that this release does not know.
         EditionNotAnnounced: nobody has announced the edition by which it would be derived.
         KnownError: as `append_together`.
     """
@@ -80,7 +81,7 @@ def supersede(
 
     def observed(_: tuple[SignedStatement, ...], __: str) -> Saying | None:
         check()
-        before = record_to_supersede(version_statements(registry, version), version)
+        before = derived_to_supersede(version_statements(registry, version), version)
         seen = observations_of_home(registry, before.record, version, facts)
         return None if seen is None else Saying("observations", seen.to_json(), registry.trainer_key)
 
@@ -122,11 +123,12 @@ def next_record(
 
     Raises:
         NoRecord: the version has no record.
+        RecordNotDerived: its record is of an edition that this release does not know.
     """
     require_announced(registry)
     subject = version.manifest_digest
     said = version_statements(registry, version)
-    before = record_to_supersede(said, version)
+    before = derived_to_supersede(said, version)
     checks = record_checks(registry, subject)
     inputs = [
         RecordInput(kind="answers", digest=signed.statement, about=subject) for signed in waiting_answers(said, version)
@@ -191,12 +193,14 @@ def _bases_that_tell(registry: Registry, version: Version, before: SignedRecord)
 def supersede_with_evaluations(registry: Registry, version: Version) -> SignedRecord | None:
     """The record with the figures of evaluations that were logged after it was made.
 
-    None for a version without a record, and where its record has all of them: the same evaluation twice is logged once.
+    None for a version without a record, and where its record has all of them: the same evaluation twice is logged once. None also
+    where this release cannot derive its record: the evaluation stands in the log, and a release that can takes it up.
 
     Raises:
         KnownError: as `supersede`.
     """
-    if version_statements(registry, version).record is None:
+    said = version_statements(registry, version)
+    if said.record is None or (said.newest is not None and said.newest.note):
         return None
     made = supersede(registry, version)
     return None if made is None else made.current

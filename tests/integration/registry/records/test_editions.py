@@ -10,7 +10,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records import new_entries
 from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.records.record_histories import EditionUnknown
-from peft_registry.registry.records.signed_records import RecordNotDerived, records_of
+from peft_registry.registry.records.signed_records import RecordNotDerived, record_to_supersede, records_of
 from peft_registry.registry.use_cases.announce_edition import EditionNotAnnounced, announce_edition, edition_predicate
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.gate_facts import gate_facts
@@ -20,7 +20,7 @@ from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show_record import describe_record
 from peft_registry.registry.use_cases.sign_log import sign_log
 from peft_registry.registry.use_cases.statements import record_statement, sign_statement
-from peft_registry.registry.use_cases.supersede import supersede
+from peft_registry.registry.use_cases.supersede import supersede, supersede_with_evaluations
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.registry.verification.presented import present_version, write_presented
 from peft_registry.schemas.edition import edition_subject
@@ -30,6 +30,8 @@ from tests.builders.homes import NOW, a_home, add_a_base, reopened
 from tests.builders.made import artifact_of_product, record_in, registered_base, with_statement
 from tests.builders.products import FACTS, a_product, artifact_registered_unasked, registered_unasked
 from tests.builders.releases import FROZEN, NEXT, a_release, a_release_with_other_rules
+
+LATER = {"asserted_by": "alex", "product": {"user_interface": "a window"}}
 
 
 def notes(outcome: object) -> str:
@@ -112,6 +114,27 @@ def test_nothing_is_built_on_what_this_release_cannot_derive(tmp_path: Path) -> 
             with pytest.raises(RecordNotDerived):
                 gate_facts(registry, version, asked, None)
             assert gate_facts(registry, version, asked, None, newer_editions=True).statuses
+            announce_edition(registry, registry.private_key("root"))
+            with pytest.raises(RecordNotDerived):
+                supersede(registry, version, facts=LATER)
+            assert supersede_with_evaluations(registry, version) is None
+
+
+def test_a_record_of_a_known_edition_that_supersedes_one_of_a_newer_is_not_derived_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier release that did not ask made it, and left out what it could not read."""
+    with a_release(FROZEN, NEXT), a_home(tmp_path / "home") as registry:
+        version = a_version(registry, tmp_path)
+        with a_release(FROZEN):
+            announce_edition(registry, registry.private_key("root"))
+            with monkeypatch.context() as patch:
+                patch.setattr("peft_registry.registry.use_cases.supersede.derived_to_supersede", record_to_supersede)
+                assert supersede(registry, version, facts=LATER) is not None
+            with pytest.raises(RecordNotDerived):
+                gate_facts(registry, version, Digest.of(b"a policy"), None)
+            with pytest.raises(RecordNotDerived):
+                ancestry_of(registry, [version])
 
 
 def test_a_record_of_an_edition_that_nobody_announced_cannot_be_checked(tmp_path: Path) -> None:
