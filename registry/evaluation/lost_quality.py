@@ -1,4 +1,4 @@
-"""What a model became worse at by more than its evaluation allows: language, held-out rows, an earlier task, right answers. Pure.
+"""What a model became worse at by more than is allowed: language, held-out rows, an earlier task, right answers. Pure.
 
 An interval that is recorded decides by the end that speaks for the model, so that noise accuses nobody; without one the two
 figures do.
@@ -11,18 +11,18 @@ from typing import Any
 
 from peft_registry.registry.evaluation.aggregate import (
     NEUTRAL,
-    NEUTRAL_LOSS_RATIO,
     NEUTRAL_SHIPPED,
     NEUTRAL_TEXT,
     StatisticsPlan,
     lost_capability,
 )
 from peft_registry.registry.evaluation.extra_figures import FURTHER
-from peft_registry.registry.evaluation.recheck import UnusablePlan, plan_of
 from peft_registry.schemas.evaluation import EvaluationRecord, LossComparison
 
 _GUARDS = (NEUTRAL, NEUTRAL_SHIPPED)  # whose loss the guards of a record speak of
 _OF_ANSWERS = ("accuracy", "exact_match", "f1")  # shares: of a user's own metric nobody knows whether more is better
+# the same for everybody: in a record of an earlier edition its signer chose them
+_LIMITS = StatisticsPlan(thresholds={})
 _MOST_NATS = 700.0  # e to more than 709 is no double
 
 
@@ -48,20 +48,17 @@ class LostQuality:
 
 def lost_quality(record: EvaluationRecord) -> tuple[LostQuality, ...]:
     """Everything in an evaluation that is beyond its limit."""
-    try:
-        plan = plan_of(record)
-    except UnusablePlan:  # whoever verifies it says so
-        plan = StatisticsPlan(thresholds={})
     guards = (
         LostQuality(sign.name, sign.before, sign.after, sign.limit, is_loss=sign.name == NEUTRAL_TEXT)
-        for sign in lost_capability(record.guards, plan)
+        for sign in lost_capability(record.guards, _LIMITS)
     )
     others = (loss for loss in record.losses if loss.dataset not in _GUARDS)
-    return (*guards, *lost_losses(others, ratio=plan.neutral_loss_ratio), *_lost_answers(record, plan.acc_disambig))
+    return (*guards, *lost_losses(others), *_lost_answers(record))
 
 
-def lost_losses(losses: Iterable[LossComparison], *, ratio: float = NEUTRAL_LOSS_RATIO) -> Iterator[LostQuality]:
-    """The losses that rose to more than `ratio` times what they were."""
+def lost_losses(losses: Iterable[LossComparison]) -> Iterator[LostQuality]:
+    """The losses that rose by more than is allowed."""
+    ratio = _LIMITS.neutral_loss_ratio
     for loss in losses:
         rise = loss.change if loss.change_ci is None else loss.change_ci.low
         if rise > (ratio - 1) * loss.before:
@@ -69,8 +66,9 @@ def lost_losses(losses: Iterable[LossComparison], *, ratio: float = NEUTRAL_LOSS
             yield LostQuality(name, loss.before, loss.after, f"at most {ratio:g} times as much", is_loss=True)
 
 
-def _lost_answers(record: EvaluationRecord, limit: float) -> Iterator[LostQuality]:
-    """The shares of right answers that fell by more than the limit."""
+def _lost_answers(record: EvaluationRecord) -> Iterator[LostQuality]:
+    """The shares of right answers that fell by more than is allowed."""
+    limit = _LIMITS.acc_disambig
     for measure in _measures(record):
         before, after, change = (_number(measure.get(key)) for key in ("before", "after", "change"))
         if measure.get("metric") not in _OF_ANSWERS or before is None or after is None or change is None:

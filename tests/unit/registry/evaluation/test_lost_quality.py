@@ -61,3 +61,10 @@ def test_right_answers_that_fell_beyond_the_limit_are_lost(right: int, lost: lis
     table = [*a_table(), *answers(50, "base"), *answers(right, "adapted")]
     record, _ = a_recorded_evaluation(table, replace(PLAN, figures=FIGURES))
     assert names(record) == lost
+
+
+def test_whoever_signed_an_evaluation_of_an_earlier_edition_does_not_choose_what_is_lost() -> None:
+    plan = replace(PLAN, figures=5, neutral_loss_ratio=100.0)
+    record, _ = a_recorded_evaluation(a_table(neutral=(4.7185, 5.5294)), plan)
+    assert record.guards.confounded is False
+    assert names(record) == ["loss on neutral text"]
