@@ -24,9 +24,9 @@ def ask(
     home: HomeOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Ask a version a question in the template that it was trained with, and its base for comparison.
+    """Ask a version a question, and its base for comparison.
 
-    Every model is loaded from a verified copy.
+    It is put into the template that the version was trained with. Every model is loaded from a verified copy.
     """
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened

@@ -136,6 +136,8 @@ def _with_lost_quality(registry: "Registry", versions: "Sequence[Version]") -> "
     """Those of a page whose rows say so: one look into the catalogue, which a list can afford."""
     from peft_registry.registry.database.catalog.facet_rows import facets_of_versions
 
+    if not registry.database.is_current:  # an earlier release kept no such rows
+        return []
     with registry.database.read() as tx:
         rows = facets_of_versions(tx, [(version.name, version.number) for version in versions], ["quality"])
     return [
