@@ -26,7 +26,7 @@ PRINTED = {
         rf"memory       the same with twice the layers: {NUMBER} MiB",
         *(rf"weighted     {kind} +ours {NUMBER}  cat {NUMBER}" for kind in ("LoRA", "rsLoRA")),
     ],
-    "training": [rf"  ratio      {NUMBER} \(of each round: {NUMBER}\), of CPU seconds {NUMBER} \(bar"],
+    "training": [rf"  ratio      {NUMBER} \(of each round: {NUMBER}; bar {NUMBER}\), by the clock {NUMBER}, memory"],
     "overhead": [rf"overhead     training {NUMBER} s; base identity {NUMBER} s"],
     "evaluation": [
         rf"held in bf16 2 items  ×{NUMBER} the time of a wide copy",

@@ -1,9 +1,10 @@
 """Training speed against TRL's SFTTrainer: the same rows in the same order, length, batch, number format, LoRA and optimizer.
 
-    python -m tests.bench.training [--rows 25] [--rounds 3] [--tasks …] [--settings …] [--embedded]
+    python -m tests.bench.training [--rows 25] [--rounds 3] [--threads 1] [--tasks …] [--settings …] [--embedded]
 
 Every contender runs in a process of its own, in turns, on the tokens that one reader made. TRL runs in each of its settings
 that could be faster; those whose losses are not the plain one's are not exact and out, and its fastest is the one compared.
+CPU seconds of one thread, so that a busy machine does not decide: two threads that wait for each other count their waiting.
 """
 
 import argparse
@@ -49,7 +50,7 @@ class Measured:
 
     @property
     def rate(self) -> float:
-        return self.tokens / self.wall
+        return self.tokens / self.cpu
 
     @property
     def mean_loss(self) -> float:
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.training")
     parser.add_argument("--rows", type=int, default=25, help="that are read; one less is trained on")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, help="of each contender; more on an idle machine alone")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument(
         "--settings", nargs="+", choices=tuple(TRL_SETTINGS), default=tuple(TRL_SETTINGS), help="of TRL"
@@ -78,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for task in chosen.tasks:
             rows = folder / f"{task}.npz"
             write_rows(given, rows, task, chosen.rows)
-            compare(given.base, rows, task, settings=chosen.settings, rounds=chosen.rounds)
+            run = Contenders(given.base, rows, chosen.threads)
+            compare(run, task, settings=chosen.settings, rounds=chosen.rounds)
 
 
 def write_rows(given: Material, path: Path, task: str, count: int) -> None:
@@ -107,49 +110,61 @@ def write_rows(given: Material, path: Path, task: str, count: int) -> None:
     np.savez(path, **arrays)
 
 
-def compare(base: Path, rows: Path, task: str, *, settings: Sequence[str], rounds: int) -> None:
-    fastest = fastest_setting(base, rows, settings)
+@dataclass(frozen=True)
+class Contenders:
+    """What all of them train on."""
+
+    base: Path
+    rows: Path
+    threads: int
+
+    def __call__(self, who: str, setting: str = "") -> Measured:
+        """One run in a process of its own."""
+        words = (CONTENDER, who, setting, str(self.base), str(self.rows), str(self.threads))
+        value = json.loads(python("-m", "tests.bench.training", *words).splitlines()[-1])
+        return Measured(**value | {"losses": tuple(value["losses"])})
+
+
+def compare(run: Contenders, task: str, *, settings: Sequence[str], rounds: int) -> None:
+    fastest = fastest_setting(run, settings)
     ours: list[Measured] = []
     theirs: list[Measured] = []
     for _ in range(rounds):
-        ours.append(contender("ours", "", base, rows))
-        theirs.append(contender("trl", fastest, base, rows))
-    print(f"training     {task}: {ours[0].tokens} tokens, batch {BATCH}; TRL's fastest exact setting: {fastest}")
+        ours.append(run("ours"))
+        theirs.append(run("trl", fastest))
+    print(
+        f"training     {task}: {ours[0].tokens} tokens, batch {BATCH}, threads {run.threads}; "
+        f"TRL's fastest exact setting: {fastest}"
+    )
     for name, runs in (("ours", ours), ("trl", theirs)):
         print(
-            f"  {name:<10} {statistics.median(run.rate for run in runs):6.0f} tok/s wall, "
-            f"{statistics.median(run.tokens / run.cpu for run in runs):6.0f} tok/s CPU, "
-            f"peak {statistics.median(run.peak for run in runs) / 2**20:6.0f} MiB, mean loss {runs[0].mean_loss:.4f}"
+            f"  {name:<10} {statistics.median(one.rate for one in runs):6.0f} tok/CPU s, "
+            f"{statistics.median(one.tokens / one.wall for one in runs):6.0f} tok/s wall, "
+            f"peak {statistics.median(one.peak for one in runs) / 2**20:6.0f} MiB, mean loss {runs[0].mean_loss:.4f}"
         )
-    ratios = sorted(one.rate / other.rate for one, other in zip(ours, theirs, strict=True))
-    on_cpu = statistics.median(one.cpu for one in theirs) / statistics.median(one.cpu for one in ours)
+    ratios = sorted(their.cpu / our.cpu for our, their in zip(ours, theirs, strict=True))
+    wall = statistics.median(one.wall for one in theirs) / statistics.median(one.wall for one in ours)
     print(
-        f"  ratio      {statistics.median(ratios):.2f} (of each round: {', '.join(f'{one:.2f}' for one in ratios)}), "
-        f"of CPU seconds {on_cpu:.2f} (bar {RATIO_BAR}), "
-        f"memory {ours[0].peak / theirs[0].peak:.2f}, loss {ours[0].mean_loss / theirs[0].mean_loss - 1:+.2%}"
+        f"  ratio      {statistics.median(ratios):.2f} (of each round: {', '.join(f'{one:.2f}' for one in ratios)}; "
+        f"bar {RATIO_BAR}), by the clock {wall:.2f}, memory {ours[0].peak / theirs[0].peak:.2f}, "
+        f"loss {ours[0].mean_loss / theirs[0].mean_loss - 1:+.2%}",
+        flush=True,
     )
 
 
-def fastest_setting(base: Path, rows: Path, settings: Sequence[str]) -> str:
+def fastest_setting(run: Contenders, settings: Sequence[str]) -> str:
     """TRL's setting of the highest rate whose losses are those of the first; each is run once, unless there is one alone."""
     if len(settings) == 1:
         return settings[0]
-    runs = {name: contender("trl", name, base, rows) for name in settings}
+    runs = {name: run("trl", name) for name in settings}
     expected = runs[settings[0]].mean_loss
-    exact = [name for name, run in runs.items() if abs(run.mean_loss - expected) <= EXACT * expected]
-    for name, run in runs.items():
-        print(f"  trl        {name:<22} {run.rate:6.0f} tok/s{'' if name in exact else '  not exact'}", flush=True)
+    exact = [name for name, one in runs.items() if abs(one.mean_loss - expected) <= EXACT * expected]
+    for name, one in runs.items():
+        print(f"  trl        {name:<22} {one.rate:6.0f} tok/CPU s{'' if name in exact else '  not exact'}", flush=True)
     return max(exact, key=lambda name: runs[name].rate)
 
 
-def contender(who: str, setting: str, base: Path, rows: Path) -> Measured:
-    """One run in a process of its own."""
-    printed = python("-m", "tests.bench.training", CONTENDER, who, setting, str(base), str(rows))
-    value = json.loads(printed.splitlines()[-1])
-    return Measured(**value | {"losses": tuple(value["losses"])})
-
-
-def run_contender(who: str, setting: str, base: Path, rows: Path) -> None:
+def run_contender(who: str, setting: str, base: Path, rows: Path, threads: int) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"  # before anything of the Hub is imported
     import torch
 
@@ -158,6 +173,7 @@ def run_contender(who: str, setting: str, base: Path, rows: Path) -> None:
     from peft_registry.trainer.machine.environment import choose_hardware
     from peft_registry.trainer.machine.peak_memory import peak_bytes, reset_peak
 
+    torch.set_num_threads(threads)
     hardware = choose_hardware()
     model, tokenizer = load_base(base, dtype=hardware.dtype, device=hardware.device)
     arrays = np.load(rows)
@@ -249,7 +265,7 @@ def prepared_trl(model: Any, tokenizer: Any, examples: Any, setting: str, device
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 6 and sys.argv[1] == CONTENDER:
-        run_contender(sys.argv[2], sys.argv[3], Path(sys.argv[4]), Path(sys.argv[5]))
+    if len(sys.argv) == 7 and sys.argv[1] == CONTENDER:
+        run_contender(sys.argv[2], sys.argv[3], Path(sys.argv[4]), Path(sys.argv[5]), int(sys.argv[6]))
     else:
         main()
