@@ -26,6 +26,9 @@ ALIKE = 0.2  # correlation of the changes of a cluster's items that is assumed w
 FEW_MOVED = code("few_clusters_moved", alike=ALIKE)
 DRAWS = 10_000  # random subsets; of fewer than 14 clusters every subset is taken
 _MOST_ENUMERATED = 13
+_WORDS_AT_ONCE = (
+    1 << 16
+)  # of random bits, which take 4 MiB as bytes: whoever sends a table decides how many clusters it has
 
 _Floats = NDArray[np.float64]
 
@@ -138,7 +141,12 @@ def _random_subsets(of: ClusterChanges, alike: Sequence[int]) -> _Floats:
     columns = []
     for count in alike:
         words = -(-count // 64)
-        raw = source.random_raw(DRAWS * words).astype("<u8").reshape(DRAWS, words)
-        bits = np.unpackbits(raw.view(np.uint8), axis=1, bitorder="little", count=count)
-        columns.append(bits.sum(axis=1, dtype=np.int64))
+        at_once = max(1, _WORDS_AT_ONCE // words)
+        chosen = []
+        for start in range(0, DRAWS, at_once):
+            draws = min(at_once, DRAWS - start)
+            raw = source.random_raw(draws * words).astype("<u8").reshape(draws, words)
+            bits = np.unpackbits(raw.view(np.uint8), axis=1, bitorder="little", count=count)
+            chosen.append(bits.sum(axis=1, dtype=np.int64))
+        columns.append(np.concatenate(chosen))
     return np.stack(columns, axis=1).astype(np.float64)

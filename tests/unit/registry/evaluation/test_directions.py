@@ -1,5 +1,6 @@
 """Words for what changed: nulls are not called anything, harm always is, and the opposite of a preference is not praise."""
 
+import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -212,3 +213,13 @@ def test_an_evaluation_of_before_is_judged_again_and_its_own_words_stay() -> Non
     assert f"signed as `{before.conclusion}`" in said and "by the newest unchanged" in said
     newest, items = a_recorded_evaluation(table, replace(PLAN, seed=11))
     assert list(words_by_newest_edition(newest, items)) == []
+
+
+def test_a_table_of_many_clusters_fills_no_memory():
+    """The random subsets of 5,000 of them have 50 MB of bits."""
+    of = ClusterChanges((1,) * 200 + (0,) * 4800, (1,) * 5000)
+    tracemalloc.start()
+    change_interval(of)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 20 * 2**20
