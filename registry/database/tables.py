@@ -1,29 +1,25 @@
-"""Every table. Rows are built from validated schemas and do not leave this package.
+"""Every table, and nothing else with `table=True`. Rows are built from validated schemas and do not leave this package.
 
-Queries are core selects on these; nothing maps rows to objects, which would take a fifth of a short command to import. Texts
-compare byte by byte on both databases, so that an order, a prefix and a page mean the same.
+The classes state the shape; queries are core selects on the `Table` objects at the end (no object-relational mapping is
+set up on a read). Texts compare byte by byte on both databases, so that an order, a prefix and a page mean the same.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import (
     JSON,
     BigInteger,
-    Boolean,
-    Column,
     Dialect,
     Double,
-    ForeignKey,
     ForeignKeyConstraint,
     Index,
-    Integer,
-    LargeBinary,
     MetaData,
     String,
     Table,
     UniqueConstraint,
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlmodel import Field, SQLModel
 
 from peft_registry.registry.database.failures import UPGRADEABLE, RowDamaged
 from peft_registry.schemas.identity import Digest, MalformedDigest
@@ -75,256 +71,303 @@ METADATA = MetaData(
     }
 )
 
-# One row, id 1. Writers on PostgreSQL lock it first, so that they come one after the other.
-log_head = Table(
-    "log_head",
-    METADATA,
-    Column("id", Integer, primary_key=True, autoincrement=False),
-)
 
-# One leaf of the log; `seq` counts from 0 without gaps.
-log_events = Table(
-    "log_events",
-    METADATA,
-    Column("seq", Integer, primary_key=True, autoincrement=False),
-    Column("leaf", LargeBinary, nullable=False),
-    Column("leaf_hash", LargeBinary, nullable=False),
-)
+class TableRow(SQLModel):
+    """The base of every row; its tables live in our own `METADATA`."""
 
-# The hash of one complete subtree above the leaves (level 1 and up): see `transparency/merkle.py`.
-log_nodes = Table(
-    "log_nodes",
-    METADATA,
-    Column("level", Integer, primary_key=True),
-    Column("index", Integer, primary_key=True),
-    Column("hash", LargeBinary, nullable=False),
-)
+    metadata: ClassVar[MetaData] = METADATA
 
-# A signed checkpoint. Two texts for one size are kept both: they may be evidence of a fork.
-checkpoints = Table(
-    "checkpoints",
-    METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("size", Integer, index=True, nullable=False),
-    Column("text", String, nullable=False),
-)
 
-# A node of the prefix tree of the newest snapshot: a pair (`key`, `value`) or a branch (`hash`). It changes with every
-# checkpoint and is believed only as far as its paths lead to a signed root (`transparency/prefix_tree.py`).
-snapshot_nodes = Table(
-    "snapshot_nodes",
-    METADATA,
-    Column("depth", Integer, primary_key=True, autoincrement=False),
-    Column("prefix", ByteOrdered, primary_key=True),  # the first `depth` bits of the keys below, in hex
-    Column("key", LargeBinary, index=True),
-    Column("value", LargeBinary),
-    Column("hash", LargeBinary),
-)
+class LogHead(TableRow, table=True):
+    """One row, id 1. Writers on PostgreSQL lock it first, so that they come one after the other."""
 
-# A folder with a manifest, known by the manifest's digest; the manifest's bytes are an object of the store.
-artifacts = Table(
-    "artifacts",
-    METADATA,
-    Column("manifest_digest", DigestText, primary_key=True),
-    Column("manifest_size", Integer, nullable=False),
-    Column("kind", ByteOrdered, nullable=False),
-    Column("layout", ByteOrdered, nullable=False),
-    Column("method", ByteOrdered),
-    Column("weights_digest", DigestText, index=True, nullable=False),
-    Column("base_manifest", DigestText),
-    Column("base_weights", DigestText, index=True),
-    Column("size_bytes", BigInteger, nullable=False),
-    Column("signature_digest", DigestText),
-    Column("card_digest", DigestText),
-    Column("by_reference", Boolean, nullable=False),
-)
+    __tablename__ = "log_head"
+    id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
 
-# One signed file of an artifact; `stored` says whether its bytes are an object of the store.
-artifact_files = Table(
-    "artifact_files",
-    METADATA,
-    Column("manifest_digest", DigestText, ForeignKey("artifacts.manifest_digest"), primary_key=True),
-    Column("path", ByteOrdered, primary_key=True),
-    Column("sha256", DigestText, nullable=False),
-    Column("size", BigInteger, nullable=False),
-    Column("stored", Boolean, nullable=False),
-)
 
-# `parent` went into `child`. The parent need not be known here.
-artifact_parents = Table(
-    "artifact_parents",
-    METADATA,
-    Column("child", DigestText, ForeignKey("artifacts.manifest_digest"), primary_key=True),
-    Column("parent", DigestText, primary_key=True, index=True),
-    Column("role", ByteOrdered, primary_key=True),
-)
+class LogEventRow(TableRow, table=True):
+    """One leaf of the log; `seq` counts from 0 without gaps."""
 
-# A data file that an artifact was made from.
-artifact_data = Table(
-    "artifact_data",
-    METADATA,
-    Column("manifest_digest", DigestText, ForeignKey("artifacts.manifest_digest"), primary_key=True),
-    Column("sha256", DigestText, primary_key=True, index=True),
-    Column("name", String, nullable=False),
-)
+    __tablename__ = "log_events"
+    seq: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    leaf: bytes
+    leaf_hash: bytes
 
-# An object that something other than an artifact's files points to (an item table, a report): gc keeps it.
-kept_objects = Table(
-    "kept_objects",
-    METADATA,
-    Column("digest", DigestText, primary_key=True),
-    Column("subject", DigestText, primary_key=True, index=True),
-    Column("role", ByteOrdered, primary_key=True),
-)
 
-# A signed statement in its envelope.
-statements = Table(
-    "statements",
-    METADATA,
-    Column("digest", DigestText, primary_key=True),
-    Column("subject", DigestText, nullable=False),
-    Column("kind", ByteOrdered),
-    Column("predicate_type", String, nullable=False),
-    Column("key_id", String, nullable=False),
-    Column("envelope", LargeBinary, nullable=False),  # compressed: see `envelopes`
-    Column("log_index", Integer, ForeignKey("log_events.seq"), nullable=False),
-    Column("appended_at", String, nullable=False),
-    UniqueConstraint("log_index"),
-    Index(None, "subject", "log_index"),
-)
+class LogNode(TableRow, table=True):
+    """The hash of one complete subtree above the leaves (level 1 and up): see `transparency/merkle.py`."""
 
-# An artifact under a name. Kind, method and base repeat the artifact's, so that each filter has its own index.
-versions = Table(
-    "versions",
-    METADATA,
-    Column("name", ByteOrdered, primary_key=True),
-    Column("number", Integer, primary_key=True),
-    Column("manifest_digest", DigestText, ForeignKey("artifacts.manifest_digest"), nullable=False),
-    Column("kind", ByteOrdered, nullable=False),
-    Column("method", ByteOrdered),
-    Column("base_weights", DigestText),
-    Column("key_id", String, nullable=False),
-    Column("registered_at", String, nullable=False),
-    Column("log_index", Integer, ForeignKey("log_events.seq"), nullable=False),
-    UniqueConstraint("name", "manifest_digest"),
-    Index(None, "manifest_digest", "log_index"),
-    Index(None, "kind", "name", "number"),
-    Index(None, "method", "name", "number"),
-    Index(None, "base_weights", "name", "number"),
-    Index(None, "registered_at", "name", "number"),
-)
+    __tablename__ = "log_nodes"
+    level: int = Field(primary_key=True)
+    index: int = Field(primary_key=True)
+    hash: bytes
 
-# A word that a version is found by: its method, a digest, a flag. The time repeats the version's, for the order by it.
-facet_words = Table(
-    "facet_words",
-    METADATA,
-    Column("facet", ByteOrdered, primary_key=True),
-    Column("word", ByteOrdered, primary_key=True),
-    Column("name", ByteOrdered, primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("registered_at", ByteOrdered, nullable=False),
-    ForeignKeyConstraint(["name", "number"], ["versions.name", "versions.number"]),
-    Index(None, "facet", "word", "registered_at", "name", "number"),
-    Index(None, "name", "number"),
-)
 
-# A number that a version is found by: a rank, a size, a figure of its newest evaluation.
-facet_numbers = Table(
-    "facet_numbers",
-    METADATA,
-    Column("facet", ByteOrdered, primary_key=True),
-    Column("name", ByteOrdered, primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("value", Double, nullable=False),
-    ForeignKeyConstraint(["name", "number"], ["versions.name", "versions.number"]),
-    Index(None, "facet", "value", "name", "number"),
-    Index(None, "name", "number"),
-)
+class CheckpointRow(TableRow, table=True):
+    """A signed checkpoint. Two texts for one size are kept both: they may be evidence of a fork."""
 
-# Something that a version was made from, at any distance: its own artifact, one that went into it, or a data file of any.
-version_sources = Table(
-    "version_sources",
-    METADATA,
-    Column("source", DigestText, primary_key=True),
-    Column("name", ByteOrdered, primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    ForeignKeyConstraint(["name", "number"], ["versions.name", "versions.number"]),
-    Index(None, "name", "number"),
-)
+    __tablename__ = "checkpoints"
+    id: int | None = Field(default=None, primary_key=True)
+    size: int = Field(index=True)
+    text: str
 
-# An alias was moved to a version, or taken away (`number` null).
-alias_events = Table(
-    "alias_events",
-    METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("name", ByteOrdered, nullable=False),
-    Column("alias", ByteOrdered, nullable=False),
-    Column("number", Integer),
-    Column("statement_digest", DigestText, ForeignKey("statements.digest"), nullable=False),
-    Column("at", String, nullable=False),
-    ForeignKeyConstraint(["name", "number"], ["versions.name", "versions.number"]),
-    Index(None, "name", "alias", "id"),
-)
 
-# Where each alias points now: the projection of `alias_events`.
-aliases = Table(
-    "aliases",
-    METADATA,
-    Column("name", ByteOrdered, primary_key=True),
-    Column("alias", ByteOrdered, primary_key=True),
-    Column("number", Integer, nullable=False),
-    Column("event_id", Integer, ForeignKey("alias_events.id"), nullable=False),
-    ForeignKeyConstraint(["name", "number"], ["versions.name", "versions.number"]),
-    Index(None, "alias", "name", "number"),
-)
+class SnapshotNode(TableRow, table=True):
+    """A node of the prefix tree of the newest snapshot: a pair (`key`, `value`) or a branch (`hash`).
 
-# An MLflow that versions are copied to: where it is now, and who writes to it, until a time of this database.
-mirror_routes = Table(
-    "mirror_routes",
-    METADATA,
-    Column("route", ByteOrdered, primary_key=True),
-    Column("place", ByteOrdered, nullable=False),
-    Column("holder", ByteOrdered),
-    Column("until", BigInteger),  # seconds since 1970
-    UniqueConstraint("place"),
-)
+    It changes with every checkpoint and is believed only as far as its paths lead to a signed root (`transparency/prefix_tree.py`).
+    """
 
-# Something that has to be copied to one MLflow; the row goes when it was.
-outbox = Table(
-    "outbox",
-    METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("route", ByteOrdered, nullable=False),
-    Column("kind", String, nullable=False),
-    Column("subject", DigestText, nullable=False),
-    Column("version_label", String, nullable=False),
-    Column("payload", JSON, nullable=False),  # any JSON object: the kind says which
-    Index(None, "route", "id"),
-)
+    __tablename__ = "snapshot_nodes"
+    depth: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    prefix: str = Field(primary_key=True, sa_type=ByteOrdered)  # the first `depth` bits of the keys below, in hex
+    key: bytes | None = Field(default=None, index=True)
+    value: bytes | None = None
+    hash: bytes | None = None
 
-# What one MLflow calls one of our things.
-mirrored = Table(
-    "mirrored",
-    METADATA,
-    Column("route", ByteOrdered, primary_key=True),
-    Column("entity", ByteOrdered, primary_key=True),
-    Column("key", ByteOrdered, primary_key=True),
-    Column("value", JSON, nullable=False),  # any JSON object: the entity says which
-)
 
-# A digest that somebody is about to register; gc leaves it alone until then.
-leases = Table(
-    "leases",
-    METADATA,
-    Column("holder", ByteOrdered, primary_key=True),
-    Column("digest", DigestText, primary_key=True),
-    Column("until", ByteOrdered, index=True, nullable=False),
-)
+class Artifact(TableRow, table=True):
+    """A folder with a manifest, known by the manifest's digest; the manifest's bytes are an object of the store."""
 
-# Facts of the registry as a whole.
-meta = Table(
-    "meta",
-    METADATA,
-    Column("key", ByteOrdered, primary_key=True),
-    Column("value", String, nullable=False),
-)
+    __tablename__ = "artifacts"
+    manifest_digest: Digest = Field(primary_key=True, sa_type=DigestText)
+    manifest_size: int
+    kind: str = Field(sa_type=ByteOrdered)
+    layout: str = Field(sa_type=ByteOrdered)
+    method: str | None = Field(default=None, sa_type=ByteOrdered)
+    weights_digest: Digest = Field(sa_type=DigestText, index=True)
+    base_manifest: Digest | None = Field(default=None, sa_type=DigestText)
+    base_weights: Digest | None = Field(default=None, sa_type=DigestText, index=True)
+    size_bytes: int = Field(sa_type=BigInteger)
+    signature_digest: Digest | None = Field(default=None, sa_type=DigestText)
+    card_digest: Digest | None = Field(default=None, sa_type=DigestText)
+    by_reference: bool
+
+
+class ArtifactFile(TableRow, table=True):
+    """One signed file of an artifact; `stored` says whether its bytes are an object of the store."""
+
+    __tablename__ = "artifact_files"
+    manifest_digest: Digest = Field(primary_key=True, sa_type=DigestText, foreign_key="artifacts.manifest_digest")
+    path: str = Field(primary_key=True, sa_type=ByteOrdered)
+    sha256: Digest = Field(sa_type=DigestText)
+    size: int = Field(sa_type=BigInteger)
+    stored: bool
+
+
+class ArtifactParent(TableRow, table=True):
+    """`parent` went into `child`. The parent need not be known here."""
+
+    __tablename__ = "artifact_parents"
+    child: Digest = Field(primary_key=True, sa_type=DigestText, foreign_key="artifacts.manifest_digest")
+    parent: Digest = Field(primary_key=True, sa_type=DigestText, index=True)
+    role: str = Field(primary_key=True, sa_type=ByteOrdered)
+
+
+class ArtifactData(TableRow, table=True):
+    """A data file that an artifact was made from."""
+
+    __tablename__ = "artifact_data"
+    manifest_digest: Digest = Field(primary_key=True, sa_type=DigestText, foreign_key="artifacts.manifest_digest")
+    sha256: Digest = Field(primary_key=True, sa_type=DigestText, index=True)
+    name: str
+
+
+class KeptObject(TableRow, table=True):
+    """An object that something other than an artifact's files points to (an item table, a report): gc keeps it."""
+
+    __tablename__ = "kept_objects"
+    digest: Digest = Field(primary_key=True, sa_type=DigestText)
+    subject: Digest = Field(primary_key=True, sa_type=DigestText, index=True)
+    role: str = Field(primary_key=True, sa_type=ByteOrdered)
+
+
+class StatementRow(TableRow, table=True):
+    """A signed statement in its envelope."""
+
+    __tablename__ = "statements"
+    __table_args__ = (UniqueConstraint("log_index"), Index(None, "subject", "log_index"))
+    digest: Digest = Field(primary_key=True, sa_type=DigestText)
+    subject: Digest = Field(sa_type=DigestText)
+    kind: str | None = Field(default=None, sa_type=ByteOrdered)
+    predicate_type: str
+    key_id: str
+    envelope: bytes  # compressed: see `envelopes`
+    log_index: int = Field(foreign_key="log_events.seq")
+    appended_at: str
+
+
+class VersionRow(TableRow, table=True):
+    """An artifact under a name. Kind, method and base repeat the artifact's, so that each filter has its own index."""
+
+    __tablename__ = "versions"
+    __table_args__ = (
+        UniqueConstraint("name", "manifest_digest"),
+        Index(None, "manifest_digest", "log_index"),
+        Index(None, "kind", "name", "number"),
+        Index(None, "method", "name", "number"),
+        Index(None, "base_weights", "name", "number"),
+        Index(None, "registered_at", "name", "number"),
+    )
+    name: str = Field(primary_key=True, sa_type=ByteOrdered)
+    number: int = Field(primary_key=True)
+    manifest_digest: Digest = Field(sa_type=DigestText, foreign_key="artifacts.manifest_digest")
+    kind: str = Field(sa_type=ByteOrdered)
+    method: str | None = Field(default=None, sa_type=ByteOrdered)
+    base_weights: Digest | None = Field(default=None, sa_type=DigestText)
+    key_id: str
+    registered_at: str
+    log_index: int = Field(foreign_key="log_events.seq")
+
+
+class FacetWord(TableRow, table=True):
+    """A word that a version is found by: its method, a digest, a flag. The time repeats the version's, for the order by it."""
+
+    __tablename__ = "facet_words"
+    __table_args__ = (
+        ForeignKeyConstraint(["name", "number"], ["versions.name", "versions.number"]),
+        Index(None, "facet", "word", "registered_at", "name", "number"),
+        Index(None, "name", "number"),
+    )
+    facet: str = Field(primary_key=True, sa_type=ByteOrdered)
+    word: str = Field(primary_key=True, sa_type=ByteOrdered)
+    name: str = Field(primary_key=True, sa_type=ByteOrdered)
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    registered_at: str = Field(sa_type=ByteOrdered)
+
+
+class FacetNumber(TableRow, table=True):
+    """A number that a version is found by: a rank, a size, a figure of its newest evaluation."""
+
+    __tablename__ = "facet_numbers"
+    __table_args__ = (
+        ForeignKeyConstraint(["name", "number"], ["versions.name", "versions.number"]),
+        Index(None, "facet", "value", "name", "number"),
+        Index(None, "name", "number"),
+    )
+    facet: str = Field(primary_key=True, sa_type=ByteOrdered)
+    name: str = Field(primary_key=True, sa_type=ByteOrdered)
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    value: float = Field(sa_type=Double)
+
+
+class VersionSource(TableRow, table=True):
+    """Something that a version was made from, at any distance: its own artifact, one that went into it, or a data file of any."""
+
+    __tablename__ = "version_sources"
+    __table_args__ = (
+        ForeignKeyConstraint(["name", "number"], ["versions.name", "versions.number"]),
+        Index(None, "name", "number"),
+    )
+    source: Digest = Field(primary_key=True, sa_type=DigestText)
+    name: str = Field(primary_key=True, sa_type=ByteOrdered)
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+
+
+class AliasEvent(TableRow, table=True):
+    """An alias was moved to a version, or taken away (`number` null)."""
+
+    __tablename__ = "alias_events"
+    __table_args__ = (
+        ForeignKeyConstraint(["name", "number"], ["versions.name", "versions.number"]),
+        Index(None, "name", "alias", "id"),
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    name: str = Field(sa_type=ByteOrdered)
+    alias: str = Field(sa_type=ByteOrdered)
+    number: int | None = None
+    statement_digest: Digest = Field(sa_type=DigestText, foreign_key="statements.digest")
+    at: str
+
+
+class AliasRow(TableRow, table=True):
+    """Where each alias points now: the projection of `alias_events`."""
+
+    __tablename__ = "aliases"
+    __table_args__ = (
+        ForeignKeyConstraint(["name", "number"], ["versions.name", "versions.number"]),
+        Index(None, "alias", "name", "number"),
+    )
+    name: str = Field(primary_key=True, sa_type=ByteOrdered)
+    alias: str = Field(primary_key=True, sa_type=ByteOrdered)
+    number: int
+    event_id: int = Field(foreign_key="alias_events.id")
+
+
+class MirrorRoute(TableRow, table=True):
+    """An MLflow that versions are copied to: where it is now, and who writes to it, until a time of this database."""
+
+    __tablename__ = "mirror_routes"
+    __table_args__ = (UniqueConstraint("place"),)
+    route: str = Field(primary_key=True, sa_type=ByteOrdered)
+    place: str = Field(sa_type=ByteOrdered)
+    holder: str | None = Field(default=None, sa_type=ByteOrdered)
+    until: int | None = Field(default=None, sa_type=BigInteger)  # seconds since 1970
+
+
+class OutboxRow(TableRow, table=True):
+    """Something that has to be copied to one MLflow; the row goes when it was."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (Index(None, "route", "id"),)
+    id: int | None = Field(default=None, primary_key=True)
+    route: str = Field(sa_type=ByteOrdered)
+    kind: str
+    subject: Digest = Field(sa_type=DigestText)
+    version_label: str
+    payload: dict[str, Any] = Field(sa_type=JSON)  # any JSON object: the kind says which
+
+
+class MirroredRow(TableRow, table=True):
+    """What one MLflow calls one of our things."""
+
+    __tablename__ = "mirrored"
+    route: str = Field(primary_key=True, sa_type=ByteOrdered)
+    entity: str = Field(primary_key=True, sa_type=ByteOrdered)
+    key: str = Field(primary_key=True, sa_type=ByteOrdered)
+    value: dict[str, Any] = Field(sa_type=JSON)  # any JSON object: the entity says which
+
+
+class Lease(TableRow, table=True):
+    """A digest that somebody is about to register; gc leaves it alone until then."""
+
+    __tablename__ = "leases"
+    holder: str = Field(primary_key=True, sa_type=ByteOrdered)
+    digest: Digest = Field(primary_key=True, sa_type=DigestText)
+    until: str = Field(sa_type=ByteOrdered, index=True)
+
+
+class Meta(TableRow, table=True):
+    """Facts of the registry as a whole."""
+
+    __tablename__ = "meta"
+    key: str = Field(primary_key=True, sa_type=ByteOrdered)
+    value: str
+
+
+def _table(name: str) -> Table:
+    return METADATA.tables[name]
+
+
+log_head = _table("log_head")
+log_events = _table("log_events")
+log_nodes = _table("log_nodes")
+checkpoints = _table("checkpoints")
+snapshot_nodes = _table("snapshot_nodes")
+artifacts = _table("artifacts")
+artifact_files = _table("artifact_files")
+artifact_parents = _table("artifact_parents")
+artifact_data = _table("artifact_data")
+kept_objects = _table("kept_objects")
+statements = _table("statements")
+versions = _table("versions")
+facet_words = _table("facet_words")
+facet_numbers = _table("facet_numbers")
+version_sources = _table("version_sources")
+alias_events = _table("alias_events")
+aliases = _table("aliases")
+mirror_routes = _table("mirror_routes")
+outbox = _table("outbox")
+mirrored = _table("mirrored")
+leases = _table("leases")
+meta = _table("meta")

@@ -164,7 +164,7 @@ def _serve(home: Path) -> None:
     import numpy  # noqa: F401
     import pydantic  # noqa: F401
     import rfc8785  # noqa: F401
-    import sqlalchemy  # noqa: F401
+    import sqlmodel  # noqa: F401
     import yaml  # noqa: F401
 
     for line in sys.stdin:
