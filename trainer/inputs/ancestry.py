@@ -32,7 +32,8 @@ def texts_of_ancestors(registry: Registry, parents: Iterable[Version]) -> "Train
 
 
 def _texts_of(registry: Registry, ancestor: Ancestor) -> "TrainedOn":
-    from peft_registry.trainer.evaluation.leakage import known_training, read_text_hashes, unknown_training
+    from peft_registry.trainer.evaluation.leakage import known_training, unknown_training
+    from peft_registry.trainer.evaluation.text_hashes import read_text_hashes
 
     if ancestor.run is None:
         return unknown_training(ancestor.label, code("training_not_recorded"))

@@ -95,7 +95,7 @@ class FollowedRows:
     @classmethod
     def of(cls, trainer: Any, observe: Observe) -> "FollowedRows":
         """Read every row once for its bytes and its text, and once for its values."""
-        from peft_registry.trainer.evaluation.leakage import hash_texts
+        from peft_registry.trainer.evaluation.text_hashes import hash_texts
 
         dataset = trainer.train_dataset
         digest = RowDigest(name_of_rows(dataset))

@@ -144,7 +144,7 @@ def _complete(
     registry: Registry, run: TrainingRun, key_id: str, *, shared: "SharedBase | None", observe: Observe
 ) -> TrainOutcome:
     """Train, evaluate, describe, register."""
-    from peft_registry.trainer.evaluation.leakage import hash_texts
+    from peft_registry.trainer.evaluation.text_hashes import hash_texts
     from peft_registry.trainer.runs.before_after import texts_of
 
     trained, warnings = train_as_planned(registry, run, shared=shared, observe=observe)

@@ -17,7 +17,7 @@ from peft_registry.trainer.use_cases.train_run import TrainingRun
 if TYPE_CHECKING:
     from peft_registry.trainer.bases.stored_weights import StoredWeights
     from peft_registry.trainer.costs.forward_passes import Passes
-    from peft_registry.trainer.evaluation.leakage import TextHashes
+    from peft_registry.trainer.evaluation.text_hashes import TextHashes
     from peft_registry.trainer.runs.before_after import EvaluatedRun, QuestionsOfFile
     from peft_registry.trainer.training.train_adapter import Trained
 

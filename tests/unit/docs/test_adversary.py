@@ -5,7 +5,8 @@ import json
 import pytest
 
 from docs.measured.adversary import ATTEMPTS, data_files, paraphrase
-from peft_registry.trainer.evaluation.leakage import hash_texts, known_training
+from peft_registry.trainer.evaluation.leakage import known_training
+from peft_registry.trainer.evaluation.text_hashes import hash_texts
 from tests.processes.interpreter import ROOT
 
 SAID = {one["attempt"]: one for one in json.loads((ROOT / "docs/measured/adversary.json").read_text("utf-8"))}

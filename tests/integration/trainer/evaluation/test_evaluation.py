@@ -24,7 +24,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.embedded import embedded_base
 from peft_registry.trainer.evaluation.arms import Arms, NoBaseArm, Questions
 from peft_registry.trainer.evaluation.evaluate import evaluate_pair
-from peft_registry.trainer.evaluation.leakage import hash_texts, known_training
+from peft_registry.trainer.evaluation.leakage import known_training
 from peft_registry.trainer.evaluation.losses import HeldOutRow, row_losses
 from peft_registry.trainer.evaluation.neutral import read_guard_text, shipped_guard
 from peft_registry.trainer.evaluation.questions import Request
@@ -32,6 +32,7 @@ from peft_registry.trainer.evaluation.scoring import NoPrefixToken, encode, in_f
 from peft_registry.trainer.evaluation.scoring_plan import EvaluationConditions
 from peft_registry.trainer.evaluation.suites import SuiteFileNeeded, UnknownSuite, suite_named
 from peft_registry.trainer.evaluation.suites.files import MalformedSuite, OtherSuiteFile
+from peft_registry.trainer.evaluation.text_hashes import hash_texts
 from peft_registry.trainer.machine.environment import Hardware
 
 WORDS = ["the", "cat", "dog", "sat", "ran", "on", "a", "mat", "hill", "red", "blue", ".", ",", "and"]

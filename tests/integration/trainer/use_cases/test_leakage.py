@@ -18,8 +18,8 @@ from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.progress import Warned
-from peft_registry.trainer.evaluation.leakage import MAX_BYTES, read_text_hashes
 from peft_registry.trainer.evaluation.neutral import neutral_sentences
+from peft_registry.trainer.evaluation.text_hashes import MAX_BYTES, read_text_hashes
 from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.use_cases.add_base import intake_base
 from peft_registry.trainer.use_cases.evaluate import EvaluationRequest, evaluate_references

@@ -10,21 +10,23 @@ from peft_registry.registry.evaluation.leakage import LEFT_OUT, leakage_lines, l
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.embedded.corpus import documents
-from peft_registry.trainer.evaluation import leakage
+from peft_registry.trainer.evaluation import leakage, text_hashes
 from peft_registry.trainer.evaluation.leakage import (
-    FORM_V1,
-    MalformedTextHashes,
     OtherTexts,
-    TextHashes,
     TrainedOn,
     check_leakage,
-    hash_texts,
     known_training,
-    read_text_hashes,
-    runs_of_item,
     unknown_training,
 )
 from peft_registry.trainer.evaluation.suites import suite_named
+from peft_registry.trainer.evaluation.text_hashes import (
+    FORM_V1,
+    MalformedTextHashes,
+    TextHashes,
+    hash_texts,
+    read_text_hashes,
+    runs_of_item,
+)
 from peft_registry.trainer.runs.before_after import texts_of
 from tests.builders.training import a_training_file
 
@@ -120,8 +122,8 @@ def test_more_than_there_is_room_for_is_sampled_by_value_and_said(monkeypatch):
     chance = random.Random(5)
     rows = [" ".join(chance.choices(words, k=12)) for _ in range(600)]
     whole = hash_texts(rows)
-    monkeypatch.setattr(leakage, "_MOST", 1000)
-    monkeypatch.setattr(leakage, "_CHUNK", 700)
+    monkeypatch.setattr(text_hashes, "_MOST", 1000)
+    monkeypatch.setattr(text_hashes, "_CHUNK", 700)
     part = hash_texts(rows)
     assert len(part.hashes) == 1000 and np.array_equal(part.hashes, whole.hashes[:1000])
     assert part.below == int(whole.hashes[1000]) and 0.15 < part.share < 0.27  # 1000 of 4800

@@ -16,7 +16,7 @@ from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.canonical import canonical_bytes
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.system_metrics import SystemMetrics
-from peft_registry.trainer.evaluation.leakage import hash_texts, read_text_hashes
+from peft_registry.trainer.evaluation.text_hashes import hash_texts, read_text_hashes
 from tests.builders.trainers import (
     LENGTH,
     PROMPT,
