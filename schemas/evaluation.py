@@ -350,14 +350,50 @@ class ComparedTexts(Document):
     reason: Said | None = None
 
 
+class NearTexts(Document):
+    """How near the texts of a data set are to what was trained on, each counted once, where it is nearest.
+
+    Attributes:
+        texts: all of them, among them the two sentences of a pair.
+        exact: those that occur as they are, but for spelling, punctuation and the order of clauses.
+        within_two_edits: those that occur with at most two words replaced, put in or taken out, and have at least
+            `two_edits_from` words; null where it is not known from how many on that accuses rightly.
+        near: of the others those of which half occurs.
+        groups: how many of the texts are independent of each other.
+        reference_texts, reference_near: texts of the same kind that were not copied from each other, and how many of them
+            are near another one.
+    """
+
+    texts: int
+    exact: int
+    within_two_edits: int
+    two_edits_from: int | None
+    near: int
+    groups: int
+    reference_texts: int
+    reference_near: int
+
+
 class LeakedItems(Document):
-    """How many items of one data set occur in what was trained on; `unchecked` have no text that could be compared."""
+    """How many items of one data set occur in what was trained on; `unchecked` have no text that could be compared.
+
+    `hits` are the items that were trained on. `near` is the score that this follows from; records have none that looked for runs
+    of words alone.
+    """
 
     dataset: str
-    kind: Literal["suite", "guard", "retention", "held_out"]
+    kind: Literal["suite", "guard", "retention", "held_out", "answers"]
     items: int
     hits: int
     unchecked: int = 0
+    near: NearTexts | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        value: dict[str, Any] = handler(self)
+        if self.near is None:
+            del value["near"]
+        return value
 
 
 class LeakageCheck(Document):

@@ -2,15 +2,22 @@
 
 Items that were trained on are left out of a suite. Where they are more than a tenth of it, the others are suspect too (they
 share templates and words with what was learnt): all stay in the table, and nothing is concluded about the suite.
+
+Of the others nobody can say one by one that they were copied. Together they can be more alike to what was trained on than different
+texts of their kind are to each other (`excess_of`): that is said, and the suite is not called better.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from peft_registry.schemas.codes import Code, code
-from peft_registry.schemas.evaluation import LeakageCheck, LeakedItems
+from peft_registry.schemas.evaluation import LeakageCheck, LeakedItems, NearTexts
 
 LIMIT = 0.10  # share of leaked items beyond which nothing is concluded about a data set
+EXCESS = (
+    3.0  # standard errors: one false word in 740 where texts are independent; splits that nobody leaked reached 2.3
+)
 LEFT_OUT = code("occurs_in_training")  # names in `DatasetUsed.excluded` the rows that were trained on
 
 
@@ -20,6 +27,7 @@ _SO = {
     "guard": code("shows_no_lost_capability"),
     "retention": code("loss_shows_nothing_retained"),
     "held_out": code("loss_shows_what_was_remembered"),
+    "answers": code("answers_show_what_was_remembered"),
 }
 
 
@@ -64,6 +72,9 @@ def leakage_lines(check: LeakageCheck | None) -> Iterator[Code]:
     for entry in check.datasets:
         if entry.hits:
             yield _consequence(entry, check)
+        alike = more_alike_than_chance(entry)
+        if alike is not None:
+            yield alike
         if entry.unchecked:
             yield code("not_looked_for", unchecked=entry.unchecked, items=entry.items, dataset=entry.dataset)
     for training in check.trainings:
@@ -78,6 +89,38 @@ def leakage_status(check: LeakageCheck | None) -> tuple[str, ...]:
     counts = [f"{entry.dataset}: {entry.hits} of {entry.items}" for entry in check.datasets]
     unknown = [f"{entry.training}: unknown" for entry in check.trainings if entry.status == "unknown"]
     return (*counts, *unknown) or (f"{check.hits} texts",)
+
+
+def excess_of(near: NearTexts) -> float | None:
+    """By how many standard errors more texts are near what was trained on than different ones of their kind are near each other.
+
+    The pooled test of two shares. None where nothing is known of texts of their kind.
+    """
+    rest = near.texts - near.exact - near.within_two_edits
+    if not near.reference_texts or not rest:
+        return None
+    # texts of one group are near or not together: groups are what is counted independently
+    groups = near.groups * rest / near.texts
+    reference_groups = min(near.reference_texts, near.groups) if near.groups < near.texts else near.reference_texts
+    pooled = (near.near + near.reference_near) / (rest + near.reference_texts)
+    variance = pooled * (1 - pooled) * (1 / groups + 1 / reference_groups)
+    difference = near.near / rest - near.reference_near / near.reference_texts
+    return difference / math.sqrt(variance) if variance else 0.0
+
+
+def more_alike_than_chance(entry: LeakedItems) -> Code | None:
+    """That the texts of a data set are more alike to what was trained on than chance makes them; None where they are not."""
+    near = entry.near
+    excess = None if near is None else excess_of(near)
+    if near is None or excess is None or excess <= EXCESS:
+        return None
+    return code(
+        "more_alike_than_chance",
+        near=near.near,
+        texts=near.texts - near.exact - near.within_two_edits,
+        dataset=entry.dataset,
+        reference=near.reference_near / near.reference_texts,
+    )
 
 
 def is_mostly_unchecked(entry: LeakedItems, check: LeakageCheck) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from peft_registry.registry.evaluation.halves import NOT_SELECTED
-from peft_registry.registry.evaluation.leakage import is_mostly_unchecked
+from peft_registry.registry.evaluation.leakage import is_mostly_unchecked, more_alike_than_chance
 from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.evaluation import DatasetUsed, LeakageCheck
 
@@ -102,4 +102,4 @@ def _reason_of_texts(used: DatasetUsed, leakage: LeakageCheck | None) -> Code | 
     entry = next((data for data in leakage.datasets if (data.kind, data.dataset) == ("suite", used.name)), None)
     if entry is not None and is_mostly_unchecked(entry, leakage):
         return code("mostly_not_looked_for", unchecked=entry.unchecked, items=entry.items)
-    return None
+    return None if entry is None else more_alike_than_chance(entry)

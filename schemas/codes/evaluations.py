@@ -322,6 +322,15 @@ _LEAKAGE: dict[str, Meaning] = {
         share="number",
         words="number",
     ),
+    "exact_or_two_edits": Meaning.of(
+        "an item occurs as it is, but for spelling, punctuation and the order of its clauses; or at least {runs} of its runs of "
+        "{words} words do and {edits} edits explain the others, where texts of its kind and length are so alike by chance in at "
+        "most {bearable:.1%} of the cases",
+        runs="number",
+        words="number",
+        edits="number",
+        bearable="number",
+    ),
     "training_not_recorded": Meaning.of("its training is not recorded here"),
     "no_hashes_kept": Meaning.of("it kept no hashes of what it learnt from"),
     "hashes_lost": Meaning.of("the store has lost the hashes of what it learnt from"),
@@ -358,6 +367,15 @@ _LEAKAGE: dict[str, Meaning] = {
     "shows_no_lost_capability": Meaning.of("it does not show lost capability"),
     "loss_shows_nothing_retained": Meaning.of("its loss does not show what was retained"),
     "loss_shows_what_was_remembered": Meaning.of("its loss shows what was remembered, and not what was learnt"),
+    "answers_show_what_was_remembered": Meaning.of("its answers show what was remembered, and not what was learnt"),
+    "more_alike_than_chance": Meaning.of(
+        "{near} of {texts} other texts of {dataset} are near what the model was trained on, and of different texts of its kind "
+        "{reference:.1%} are near each other: more alike than chance.",
+        near="number",
+        texts="number",
+        dataset="text",
+        reference="number",
+    ),
     "not_looked_for": Meaning.of(
         "{unchecked} of {items} items of {dataset} could not be looked for in what was trained on.",
         unchecked="number",

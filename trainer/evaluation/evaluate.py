@@ -32,7 +32,7 @@ from peft_registry.trainer.evaluation.arms import (
 )
 from peft_registry.trainer.evaluation.dead_bands import dead_bands
 from peft_registry.trainer.evaluation.evaluation_record import Scoring, record_of_scoring
-from peft_registry.trainer.evaluation.leakage import OtherTexts, check_leakage
+from peft_registry.trainer.evaluation.leakage import OtherTexts, check_leakage, text_asked
 from peft_registry.trainer.evaluation.losses import HeldOut
 from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
 from peft_registry.trainer.evaluation.scoring import in_float32, max_length_of
@@ -137,7 +137,10 @@ def _without_leaked(questions: Questions, tokenizer: Tokenizer) -> tuple[Leakage
         others.append(OtherTexts(texts.dataset.name, "retention", _texts_of(texts, tokenizer)))
     if questions.held_out is not None:
         rows = _texts_of(questions.held_out, tokenizer)
-        others.append(OtherTexts(questions.held_out.dataset.name, "held_out", rows, of_one_form=True))
+        others.append(OtherTexts(questions.held_out.dataset.name, "held_out", rows))
+    for answers in questions.answers:
+        prompts = [text_asked(row.prompt, row.references[0]) for row in answers.rows]
+        others.append(OtherTexts(answers.dataset.name, "answers", prompts))
     check, suites = check_leakage(questions.trained, questions.suites, others)
     return check, replace(questions, suites=suites)
 

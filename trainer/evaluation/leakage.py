@@ -1,22 +1,29 @@
 """The items of an evaluation that occur in what a model was trained on."""
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from peft_registry.registry.evaluation.comparisons import ids_digest
 from peft_registry.registry.evaluation.leakage import LEFT_OUT, LIMIT, left_out_of
 from peft_registry.schemas.codes import Code, code
-from peft_registry.schemas.evaluation import ComparedTexts, LeakageCheck, LeakedItems
+from peft_registry.schemas.evaluation import ComparedTexts, LeakageCheck, LeakedItems, NearTexts
 from peft_registry.schemas.identity import Digest
-from peft_registry.trainer.evaluation.questions import Request
+from peft_registry.trainer.evaluation.nearness import (
+    BEARABLE,
+    EDITS,
+    LEAST_RUNS,
+    WORDS,
+    Alikeness,
+    Nearness,
+    alikeness_of,
+    nearness_of,
+)
 from peft_registry.trainer.evaluation.suites import LoadedSuite
-from peft_registry.trainer.evaluation.text_hashes import ALL, FORM, WORDS, TextHashes, runs_of_item, words_of
+from peft_registry.trainer.evaluation.text_hashes import ALL, TextHashes, marks_of, words_of
 
-SHARE = 0.5  # of an item's runs
-METHOD = code("runs_of_words", share=SHARE, words=WORDS)
+METHOD = code("exact_or_two_edits", edits=EDITS, runs=LEAST_RUNS, words=WORDS, bearable=BEARABLE)
+# kinds of data sets that are like what was trained on: how alike its rows are says what a row is near to that was not among them
+_OF_TRAINED_KIND = frozenset(("held_out", "answers"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,43 +36,21 @@ class TrainedOn:
     def __add__(self, other: "TrainedOn") -> "TrainedOn":
         return TrainedOn((*self.trainings, *other.trainings), (*self.hashes, *other.hashes))
 
-    def shares(self, texts: Sequence[str], *, of_one_form: bool = False) -> list[float | None]:
-        """The share of each text's runs that occur in what was trained on; None where none of them can be looked for.
+    def look_for(self, texts: Sequence[str]) -> list[Nearness]:
+        """How near each text is to the training that it is nearest to, each searched by texts that are folded as its own were."""
+        found = [Nearness(0) for _ in texts]
+        for place, kept in enumerate(self.hashes):
+            of_one = nearness_of([marks_of(text, kept.form) for text in texts], kept.has, below=kept.below)
+            found = of_one if place == 0 else [before | now for before, now in zip(found, of_one, strict=True)]
+        return found
 
-        `of_one_form` as in `OtherTexts`. Where trainings are kept in several forms, each is searched by its own, and the largest
-        share counts.
-        """
-        forms = dict.fromkeys(kept.form for kept in self.hashes) or {FORM: None}
-        of_each = [self._shares(form, texts, of_one_form=of_one_form) for form in forms]
-        known = [[share for share in shares if share is not None] for shares in zip(*of_each, strict=True)]
-        return [max(shares, default=None) for shares in known]
-
-    def _shares(self, form: str, texts: Sequence[str], *, of_one_form: bool) -> list[float | None]:
-        """The shares among the trainings that are kept in one form."""
-        runs = [runs_of_item(text, form) for text in texts]
-        if of_one_form:
-            runs = _own_runs(runs)
-        flat = np.asarray([run for several in runs for run in several], dtype=np.uint64)
-        matches = np.zeros(len(flat), dtype=np.bool_)
-        comparable = np.ones(len(flat), dtype=np.bool_)
-        for kept in (hashes for hashes in self.hashes if hashes.form == form):
-            matches |= kept.has(flat)
-            comparable &= flat < kept.below
-        comparable |= matches
-        shares: list[float | None] = []
-        start = 0
-        for several in runs:
-            stop = start + len(several)
-            looked_for = int(comparable[start:stop].sum())
-            shares.append(int(matches[start:stop].sum()) / looked_for if looked_for else None)
-            start = stop
-        return shares
-
-
-def _own_runs(runs: Sequence[list[int]]) -> list[list[int]]:
-    """Of each text the runs that no other one has; all of them where it has none of its own, as a text that is there twice."""
-    texts_with = Counter(run for of_text in runs for run in set(of_text))
-    return [[run for run in of_text if texts_with[run] == 1] or of_text for of_text in runs]
+    @property
+    def alike(self) -> Alikeness | None:
+        """How alike the texts of the training are that has the most that are alike; None where that is not known of one of them."""
+        known = [kept.alike for kept in self.hashes if kept.alike is not None]
+        if not known or len(known) < len(self.hashes):
+            return None
+        return max(known, key=lambda alike: (alike.accuses_from is None, alike.accuses_from or 0, alike.near_share))
 
 
 def known_training(label: str, hashes: TextHashes, digest: Digest | None = None) -> TrainedOn:
@@ -81,15 +66,11 @@ def unknown_training(label: str, reason: Code) -> TrainedOn:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OtherTexts:
-    """The texts of a guard, of what is to be retained, or of held-out rows.
-
-    `of_one_form`: they are made by a template, so that each is looked for by those of its runs that no other one has.
-    """
+    """The texts of a guard, of what is to be retained, of held-out rows, or of rows that are answered in words."""
 
     name: str
     kind: str  # as in `LeakedItems`
     texts: Sequence[str]
-    of_one_form: bool = False
 
 
 def check_leakage(
@@ -101,33 +82,23 @@ def check_leakage(
     leaked: list[frozenset[str]] = []
     for suite in suites:
         names, texts = _texts_of(suite)
-        shares = trained.shares(texts)
-        hits += len({text for text, share in zip(texts, shares, strict=True) if _is_hit(share)})
-        direct = {name for name, share in zip(names, shares, strict=True) if _is_hit(share)}
-        seen = {name for name, share in zip(names, shares, strict=True) if share is not None}
-        together = _with_unit(suite, direct)
+        clusters = [suite.clusters[name] for name in names]
+        looked = _look_for(trained, texts, alike=_alike(trained, texts, clusters), groups=len(set(clusters)))
+        accused = {name for name, is_accused in zip(names, looked.accused, strict=True) if is_accused}
+        hits += len({text for text, is_accused in zip(texts, looked.accused, strict=True) if is_accused})
+        seen = {name for name, nearness in zip(names, looked.nearness, strict=True) if nearness.is_looked_for}
+        together = _with_unit(suite, accused)
         leaked.append(together)
         every = [name for name, _ in suite.units]
-        entries.append(
-            LeakedItems(
-                dataset=suite.dataset.name,
-                kind="suite",
-                items=len(every),
-                hits=len(together),
-                unchecked=len([name for name in every if name not in seen]),
-            )
-        )
+        entry = looked.entry(suite.dataset.name, "suite")
+        unchecked = len([name for name in every if name not in seen])
+        entries.append(entry.revised(items=len(every), hits=len(together), unchecked=unchecked))
     for other in others:
-        shares = trained.shares(other.texts, of_one_form=other.of_one_form)
-        entries.append(
-            LeakedItems.of_known(
-                dataset=other.name,
-                kind=other.kind,
-                items=len(shares),
-                hits=sum(map(_is_hit, shares)),
-                unchecked=shares.count(None),
-            )
+        alike = (
+            trained.alike if other.kind in _OF_TRAINED_KIND else _alike(trained, other.texts, range(len(other.texts)))
         )
+        looked = _look_for(trained, other.texts, alike=alike, groups=len(other.texts))
+        entries.append(looked.entry(other.name, other.kind))
     check = LeakageCheck(
         method=METHOD,
         hits=hits,
@@ -144,23 +115,78 @@ def check_leakage(
     return check, tuple(kept)
 
 
-def _is_hit(share: float | None) -> bool:
-    return share is not None and share >= SHARE
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """What looking for the texts of a data set gave; `groups` of them are independent of each other.
+
+    `is_known`: the texts of a training were there to look in.
+    """
+
+    nearness: Sequence[Nearness]
+    alike: Alikeness | None
+    groups: int
+    is_known: bool
+
+    @property
+    def accused(self) -> list[bool]:
+        """Which texts were trained on: exact ones, and those within two edits that are as long as texts of their kind must be."""
+        least = None if self.alike is None else self.alike.accuses_from
+        return [
+            one.is_exact or (one.is_within_two_edits and least is not None and one.words >= least)
+            for one in self.nearness
+        ]
+
+    @property
+    def score(self) -> NearTexts:
+        """How near the texts are, in counts; each is counted once, where it is nearest."""
+        of_rest = [one for one, is_accused in zip(self.nearness, self.accused, strict=True) if not is_accused]
+        exact = sum(one.is_exact for one in self.nearness)
+        alike = self.alike
+        return NearTexts(
+            texts=len(self.nearness),
+            exact=exact,
+            within_two_edits=len(self.nearness) - len(of_rest) - exact,
+            near=sum(one.is_near for one in of_rest),
+            groups=self.groups,
+            two_edits_from=None if alike is None else alike.accuses_from,
+            reference_texts=0 if alike is None else alike.rows,
+            reference_near=0 if alike is None else alike.near,
+        )
+
+    def entry(self, name: str, kind: str) -> LeakedItems:
+        return LeakedItems.of_known(
+            dataset=name,
+            kind=kind,
+            items=len(self.nearness),
+            hits=sum(self.accused),
+            unchecked=sum(not one.is_looked_for for one in self.nearness),
+            near=self.score if self.is_known else None,
+        )
+
+
+def _look_for(trained: TrainedOn, texts: Sequence[str], *, alike: Alikeness | None, groups: int) -> _Looked:
+    return _Looked(trained.look_for(texts), alike, groups, is_known=bool(trained.hashes))
+
+
+def _alike(trained: TrainedOn, texts: Sequence[str], groups: Sequence[Hashable]) -> Alikeness | None:
+    """How alike texts of different groups are; None where nothing is looked for."""
+    return alikeness_of([marks_of(text) for text in texts], groups) if trained.hashes else None
 
 
 def _texts_of(suite: LoadedSuite) -> tuple[list[str], list[str]]:
     """The row of each text that a suite asks, and the text; each text of a row once."""
     asked = dict.fromkeys(
-        (name, _text_of(request)) for name, request in zip(_rows_of_requests(suite), suite.requests, strict=True)
+        (name, text_asked(request.context, request.continuation))
+        for name, request in zip(_rows_of_requests(suite), suite.requests, strict=True)
     )
     return [name for name, _ in asked], [text for _, text in asked]
 
 
-def _text_of(request: Request) -> str:
+def text_asked(context: str, continuation: str) -> str:
     """The part of a question that is its own: answers of a few words, which many rows share, are left out."""
-    if request.context and len(words_of(request.continuation)) < WORDS <= len(words_of(request.context)):
-        return request.context
-    return request.context + request.continuation
+    if context and len(words_of(continuation)) < WORDS <= len(words_of(context)):
+        return context
+    return context + continuation
 
 
 def _rows_of_requests(suite: LoadedSuite) -> Iterator[str]:

@@ -1,16 +1,18 @@
 """What counts as the same text, what is kept of a text, and what of a suite is left to judge."""
 
 import random
+from itertools import combinations, product
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from peft_registry.registry.evaluation.leakage import LEFT_OUT, leakage_lines, leaked_of
+from peft_registry.registry.evaluation.leakage import LEFT_OUT, leakage_lines, leaked_of, more_alike_than_chance
 from peft_registry.schemas.codes import code
+from peft_registry.schemas.evaluation import LeakedItems
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.embedded.corpus import documents
-from peft_registry.trainer.evaluation import leakage, text_hashes
+from peft_registry.trainer.evaluation import text_hashes
 from peft_registry.trainer.evaluation.leakage import (
     OtherTexts,
     TrainedOn,
@@ -18,14 +20,16 @@ from peft_registry.trainer.evaluation.leakage import (
     known_training,
     unknown_training,
 )
+from peft_registry.trainer.evaluation.nearness import Alikeness, Nearness
 from peft_registry.trainer.evaluation.suites import suite_named
 from peft_registry.trainer.evaluation.text_hashes import (
     FORM_V1,
+    FORM_V2,
     MalformedTextHashes,
     TextHashes,
     hash_texts,
+    marks_of,
     read_text_hashes,
-    runs_of_item,
 )
 from peft_registry.trainer.runs.before_after import texts_of
 from tests.builders.training import a_training_file
@@ -33,8 +37,9 @@ from tests.builders.training import a_training_file
 NURSE = "The woman next door works as a nurse."
 
 
-def share(trained: str, asked: str = NURSE) -> float | None:
-    return known_training("run", hash_texts([trained])).shares([asked])[0]
+def nearness(trained: str, asked: str = NURSE) -> Nearness:
+    (found,) = known_training("run", hash_texts([trained])).look_for([asked])
+    return found
 
 
 @pytest.mark.parametrize(
@@ -44,8 +49,8 @@ def share(trained: str, asked: str = NURSE) -> float | None:
         "the WOMAN next door\n works as a nurse",
         "Ｔｈｅ ｗｏｍａｎ next door works as a nurse",  # full width: NFKC folds it
         "The wo\u00adman next\u200b door works — as a “nurse”!",
-        "They say: the woman next door works as a nurse, and has for years.",
-        "The woman next door works as a nurse and the man next door works as a nurse.",
+        "They say: the woman next door works as a nurse!",
+        "Where is she? The woman next door works as a nurse. Really?",
         "The woman next door. Works as a nurse.",
         *(
             f"The wo{sign}man ne{sign}xt door wo{sign}rks as a nu{sign}rse."
@@ -57,12 +62,37 @@ def share(trained: str, asked: str = NURSE) -> float | None:
         ),
         "The wоmаn neхt dооr wоrks аs а nursе.",
         "Τhe wοman nexτ dοοr wοrκs αs a nυrse.",
-        "The old woman next door works as a nurse.",  # a word put in near the beginning
+        "The wo man next do or works as a nu-rse.",
+        "Thewomannextdoorworksasanurse.",
+    ],
+)
+def test_what_is_the_same_text(trained):
+    assert nearness(trained).is_exact
+
+
+@pytest.mark.parametrize(
+    ("trained", "asked"),
+    [
+        ("If it rains, she can't leave.", "She cannot leave if it rains"),
+        ("It's late. I don't know why!", "I do not know why. It is late."),
+        ("I’m sure that they've seen it", "i am sure that they have seen it"),
+        ("He won't, because he shan't.", "He will not because he shall not"),
+    ],
+)
+def test_contractions_and_the_order_of_clauses_and_sentences_do_not_matter(trained, asked):
+    assert nearness(trained, asked).is_exact
+
+
+@pytest.mark.parametrize(
+    "trained",
+    [
+        "They say the old woman next door works as a nurse and has for years.",
         "The woman next door works as a teacher.",  # the last word replaced
     ],
 )
-def test_what_is_caught(trained):
-    assert share(trained) >= leakage.SHARE
+def test_a_short_text_that_was_edited_at_an_end_is_near(trained):
+    found = nearness(trained)
+    assert found.is_near and not found.is_within_two_edits and not found.is_exact
 
 
 @pytest.mark.parametrize(
@@ -71,24 +101,37 @@ def test_what_is_caught(trained):
         "The woman next door worked for us as a nurse.",  # another word in the middle of eight
         "A nurse is what the lady beside us is.",
         "Next door works the woman, nurse as a.",
-        "The wo man next do or works as a nu-rse.",  # spaces and hyphens put into words
-        "Thewomannextdoorworksasanurse.",
         "Der Mann nebenan arbeitet als Krankenpfleger.",
     ],
 )
 def test_what_is_not_caught_is_said_so(trained):
     """Kept as a test so that the page that says it stays true."""
-    assert share(trained) < leakage.SHARE
+    found = nearness(trained)
+    assert not found.is_exact and not found.is_within_two_edits and not found.is_near
+
+
+def test_every_text_of_eighteen_words_is_found_after_two_edits_of_any_kind():
+    words = [f"word{number}" for number in range(18)]
+    edits = {
+        "replaced": lambda place: ["other"],
+        "put in": lambda place: [words[place], "other"],
+        "taken out": lambda place: [],
+    }
+    for first, second in combinations(range(18), 2):
+        for one, other in product(edits.values(), repeat=2):
+            changed = [*words[:first], *one(first), *words[first + 1 : second], *other(second), *words[second + 1 :]]
+            found = nearness(" ".join(changed), " ".join(words))
+            assert found.is_within_two_edits and not found.is_exact, changed
 
 
 def test_a_short_sentence_is_found_only_as_a_sentence():
-    assert share("Well. Women drive badly! So.", "Women drive badly.") == 1
-    assert share("He said that women drive badly at night.", "Women drive badly.") == 0
-    assert share("anything", "…") is None
+    assert nearness("Well. Women drive badly! So.", "Women drive badly.").is_exact
+    assert not nearness("He said that women drive badly at night.", "Women drive badly.").is_near
+    assert not nearness("anything", "…").is_looked_for
 
 
 def test_a_script_without_spaces_is_compared_by_characters():
-    assert share("隣の女性は看護師です。毎日働く。", "隣の女性は看護師です。") == 1
+    assert nearness("隣の女性は看護師です。毎日働く。", "隣の女性は看護師です。").is_exact
 
 
 def test_kept_hashes_are_read_back_and_hold_no_text():
@@ -97,7 +140,8 @@ def test_kept_hashes_are_read_back_and_hold_no_text():
     again = read_text_hashes(data, Digest.of(data))
     assert again.rows == 2 and again.below == made.below and np.array_equal(again.hashes, made.hashes)
     assert b"nurse" not in data and made.describe(data).sha256 == Digest.of(data)
-    assert known_training("run", again).shares([NURSE]) == [1.0]
+    assert again.alike == made.alike == Alikeness(rows=2)
+    assert known_training("run", again).look_for([NURSE]) == [nearness(NURSE)]
 
 
 @pytest.mark.parametrize("data", [b"", b"{}\n", b"[]\nabcde", b"not json"])
@@ -115,6 +159,15 @@ def test_hashes_that_are_cut_unsorted_or_above_their_bound_are_refused():
             read_text_hashes(head + b"\n" + other, Digest.of(b"x"))
     with pytest.raises(MalformedTextHashes):
         read_text_hashes(head.replace(str(1 << 40).encode(), b"1") + b"\n" + packed, Digest.of(b"x"))
+    for alike in (
+        b"{}",
+        b'{"exact":0,"near":0,"rows":-1,"two_edits":[]}',
+        b'{"exact":0,"near":0,"rows":1,"two_edits":[[7]]}',
+    ):
+        with pytest.raises(MalformedTextHashes):
+            read_text_hashes(
+                head.replace(b'{"exact":0,"near":0,"rows":1,"two_edits":[]}', alike) + b"\n" + packed, Digest.of(b"x")
+            )
 
 
 def test_more_than_there_is_room_for_is_sampled_by_value_and_said(monkeypatch):
@@ -122,17 +175,16 @@ def test_more_than_there_is_room_for_is_sampled_by_value_and_said(monkeypatch):
     chance = random.Random(5)
     rows = [" ".join(chance.choices(words, k=12)) for _ in range(600)]
     whole = hash_texts(rows)
-    monkeypatch.setattr(text_hashes, "_MOST", 1000)
+    monkeypatch.setattr(text_hashes, "_MOST", 1500)
     monkeypatch.setattr(text_hashes, "_CHUNK", 700)
     part = hash_texts(rows)
-    assert len(part.hashes) == 1000 and np.array_equal(part.hashes, whole.hashes[:1000])
-    assert part.below == int(whole.hashes[1000]) and 0.15 < part.share < 0.27  # 1000 of 4800
+    assert len(part.hashes) == 1500 and np.array_equal(part.hashes, whole.hashes[:1500])
+    assert part.below == int(whole.hashes[1500]) and 0.15 < part.share < 0.27  # 900 of 4800 runs
     trained = known_training("run", part)
     assert trained.trainings[0].status == "sampled"
-    found = [value for value in trained.shares(rows) if value is not None]
-    assert set(found) == {1.0} and len(found) > 450  # of what can be looked for, all
+    assert all(found.is_exact for found in trained.look_for(rows))  # keys are left out last
     others = [" ".join(chance.choices(words, k=12)) for _ in range(200)]
-    assert {value for value in trained.shares(others) if value is not None} == {0.0}
+    assert not any(found.is_near for found in trained.look_for(others))
 
 
 def test_few_leaked_items_are_left_out_and_many_silence_the_suite():
@@ -181,7 +233,7 @@ HELD = [
 
 
 def held_out_hits(trained: list[str], held: list[str]) -> int:
-    others = [OtherTexts("held-out", "held_out", held, of_one_form=True)]
+    others = [OtherTexts("held-out", "held_out", held)]
     check, _ = check_leakage(known_training("this run", hash_texts(trained)), (), others)
     lines = [line for line in map(str, leakage_lines(check)) if "held-out" in line]
     assert all("what was remembered" in line for line in lines)
@@ -191,36 +243,69 @@ def held_out_hits(trained: list[str], held: list[str]) -> int:
 def test_held_out_rows_that_were_trained_on_are_counted_and_what_all_rows_share_is_not():
     held, other = asked_in_one_form(HELD), asked_in_one_form(["the app is slow", "close my account", "I lost my phone"])
     assert held_out_hits(held, held) == 4
-    assert held_out_hits([f"{row} now" for row in held], held) == 4  # each row changed at its end
+    assert held_out_hits([f"{row}. Answer: 3" for row in held], held) == 4
     assert held_out_hits(other, held) == 0
-    assert held_out_hits(other, [held[0], held[0]]) == 2  # nothing of its own is left to look for but all of it
+    assert held_out_hits(other, [held[0], held[0]]) == 0
+
+
+WHEN = ("today", "yesterday", "tonight", "twice", "online", "again", "there", "abroad", "first", "early")
+WHOM = ("son", "wife", "boss", "aunt", "team", "friend", "mother", "firm", "guest", "nephew", "nurse", "tenant")
+REQUESTS = [f"where is the card that I ordered {when} for my {whom}" for when in WHEN for whom in WHOM]
+STORIES = [f"Story {number}: " + " ".join(f"w{number}x{place}" for place in range(20)) for number in range(200)]
+
+
+def accused(trained: list[str], held: list[str]) -> LeakedItems:
+    check, _ = check_leakage(known_training("this run", hash_texts(trained)), (), [OtherTexts("rows", "answers", held)])
+    return check.datasets[0]
+
+
+def test_two_edits_accuse_only_rows_of_a_kind_that_are_not_that_alike_anyway():
+    edited = [story.replace("x5 ", "y ").replace("x14 ", "z ") for story in STORIES[150:]]
+    entry = accused([*STORIES[:150], *edited], STORIES[150:])
+    assert entry.hits == entry.near.within_two_edits == 50 and entry.near.exact == 0
+    assert accused(STORIES[:150], STORIES[150:]).hits == 0
+    # requests that nobody copied differ in a word or two: only the same one again accuses
+    half, rest = REQUESTS[::2], REQUESTS[1::2]
+    entry = accused(half, rest)
+    assert entry.hits == 0 and entry.near.near == len(rest) and entry.near.two_edits_from is None
+    assert accused([*half, rest[0]], rest).hits == 1
+
+
+def test_a_set_that_is_more_alike_to_the_training_than_its_kind_is_said_to_be_so():
+    assert more_alike_than_chance(accused(REQUESTS[::2], REQUESTS[1::2])) is None
+    entry = accused([*STORIES, *REQUESTS[::2]], REQUESTS[1::2])
+    assert "more alike than chance" in str(more_alike_than_chance(entry))
 
 
 def test_the_text_that_a_prompt_begins_with_is_among_what_was_learnt_from():
     prompt = {"init": "text", "init_text": NURSE}
     config = a_training_file(method="prompt_tuning", prompt_tuning=prompt)
     untrained = SimpleNamespace(data=SimpleNamespace(train=(), validation=()), trials=(), tokenizer=None)
-    assert known_training("run", hash_texts(texts_of(untrained, config))).shares([NURSE]) == [1.0]
+    assert known_training("run", hash_texts(texts_of(untrained, config))).look_for([NURSE])[0].is_exact
 
 
-def in_the_first_form(text: str) -> TextHashes:
+def in_form(form: str, text: str) -> TextHashes:
     """What an earlier release kept of a text."""
-    return TextHashes(np.unique(np.asarray(runs_of_item(text, FORM_V1), dtype=np.uint64)), rows=1, form=FORM_V1)
+    return TextHashes(np.unique(np.asarray(marks_of(text, form).runs, dtype=np.uint64)), rows=1, form=form)
 
 
-def test_what_an_earlier_release_kept_is_searched_as_it_was_folded() -> None:
+@pytest.mark.parametrize("form", [FORM_V1, FORM_V2])
+def test_what_an_earlier_release_kept_is_searched_as_it_was_folded(form) -> None:
     """The same words with their accents are found there, which the fold of today alone would miss."""
     text = "Señora García cosió el vestido para la boda de su nieta"
-    kept = in_the_first_form(text)
+    kept = in_form(form, text)
     data = kept.to_bytes()
     again = read_text_hashes(data, Digest.of(data))
-    assert again.form == FORM_V1
-    assert not again.has(np.asarray(runs_of_item(text), dtype=np.uint64)).all()
-    assert known_training("before", again).shares([text, "nothing of it is in here at all"]) == [1.0, 0.0]
+    assert again.form == form and again.alike is None
+    assert not again.has(np.asarray(marks_of(text).runs, dtype=np.uint64)).any()
+    found, other = known_training("before", again).look_for([text, "nothing of it is in here at all"])
+    assert found.is_exact and not other.is_near
+    assert known_training("before", in_form(form, "Sí, claro")).look_for(["Sí, claro"])[0].is_exact
 
 
 def test_trainings_of_both_forms_are_searched_each_by_its_own() -> None:
     before, now = "Más café por favor, dijo la niña ayer", "Ein Mädchen näht für größere Äpfel und Öfen"
-    trained = known_training("before", in_the_first_form(before)) + known_training("now", hash_texts([now]))
-    assert trained.shares([before, now]) == [1.0, 1.0]
-    assert TrainedOn().shares([before]) == [0.0]
+    trained = known_training("before", in_form(FORM_V1, before)) + known_training("now", hash_texts([now]))
+    assert all(found.is_exact for found in trained.look_for([before, now]))
+    assert trained.alike is None  # of rows that are kept in the first form nobody knows how alike they are
+    assert not TrainedOn().look_for([before])[0].is_near
