@@ -377,8 +377,8 @@ class NearTexts(Document):
 class LeakedItems(Document):
     """How many items of one data set occur in what was trained on; `unchecked` have no text that could be compared.
 
-    `hits` are the items that were trained on. `near` is the score that this follows from; records have none that looked for runs
-    of words alone.
+    `hits` are the items that were trained on. `near` is the score that this follows from, and `left_out` names the items that no
+    comparison is made on. Records have neither that looked for runs of words alone: there such items are not in the table.
     """
 
     dataset: str
@@ -387,12 +387,14 @@ class LeakedItems(Document):
     hits: int
     unchecked: int = 0
     near: NearTexts | None = None
+    left_out: tuple[str, ...] | None = None
 
     @model_serializer(mode="wrap")
     def _without_absent_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         value: dict[str, Any] = handler(self)
-        if self.near is None:
-            del value["near"]
+        for name in ("near", "left_out"):
+            if getattr(self, name) is None:
+                del value[name]
         return value
 
 

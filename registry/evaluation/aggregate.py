@@ -131,13 +131,17 @@ def aggregate(rows: Sequence[TableRow], plan: StatisticsPlan) -> EvaluationFigur
         UnpairedItems: an item is in one arm only.
         KeyError: a data set of pairs has no dead band in the plan.
     """
-    readings = grouped_readings(rows)
-    table = grouped_items([*(row for row in rows if isinstance(row, Item)), *derived_items(readings, plan)])
+    readings, table = _tables(compared_rows(rows, plan), plan)
     losses = tuple(_losses(table, plan))
     results = (*_results(table, plan), *_reading_results(readings, plan))
     guards = _guards(table, plan, losses, results)
-    silent = {**_not_informative(readings, plan), **plan.leaked.datasets}
-    floors = _floors(table, plan)
+    every_reading, every_item = readings, table
+    if any(plan.leaked.items.values()):
+        every_reading, every_item = _tables(rows, plan)
+        every_result = (*_results(every_item, plan), *_reading_results(every_reading, plan))
+        results = tuple(_own_results(every_result, results))
+    silent = {**_not_informative(every_reading, plan), **plan.leaked.datasets}
+    floors = _floors(every_item, plan)
     noisy = _noisy(floors, plan)
     return EvaluationFigures(
         results=results,
@@ -150,11 +154,36 @@ def aggregate(rows: Sequence[TableRow], plan: StatisticsPlan) -> EvaluationFigur
     )
 
 
+_UNTRAINED: frozenset[ArmName] = frozenset(
+    ("base", "base_quantised", *CONTROL_ARMS)
+)  # what was trained on says nothing of them
 _Question = tuple[str, str | None, str, str, str, tuple[str, ...], tuple[int, ...]]  # a reading without its answer
 _Draft = tuple[Comparison, list[ItemPair], list[ItemPair]]  # with its pairs, and those of the control
 _MEASURES = tuple(measure for family in FAMILIES.values() for measure in family.measures)
 _Table = Mapping[tuple[str, Metric, str], Mapping[ArmName, tuple[Item, ...]]]
 _Readings = Mapping[tuple[str, Family], Mapping[ArmName, tuple[Reading, ...]]]
+
+
+def compared_rows(rows: Sequence[TableRow], plan: StatisticsPlan) -> Sequence[TableRow]:
+    """The rows that arms are compared on: those that the model was not trained on."""
+    left_out = plan.leaked.items
+    return [row for row in rows if row.id not in left_out.get(row.dataset, ())] if any(left_out.values()) else rows
+
+
+def _tables(rows: Sequence[TableRow], plan: StatisticsPlan) -> tuple["_Readings", "_Table"]:
+    readings = grouped_readings(rows)
+    return readings, grouped_items([*(row for row in rows if isinstance(row, Item)), *derived_items(readings, plan)])
+
+
+def _own_results(every: Iterable[Result], compared: Iterable[Result]) -> Iterator[Result]:
+    """Results of untrained arms over all rows, whatever stands beside them; of the others over the rows that are compared."""
+    rest = {(result.dataset, result.metric, result.category, result.arm): result for result in compared}
+    for result in every:
+        name = (result.dataset, result.metric, result.category, result.arm)
+        if result.arm in _UNTRAINED:
+            yield result
+        elif name in rest:
+            yield rest[name]
 
 
 def grouped_readings(rows: Iterable[TableRow]) -> _Readings:

@@ -9,6 +9,7 @@ from typing import Any
 
 from peft_registry.registry.evaluation.aggregate import (
     StatisticsPlan,
+    compared_rows,
     derived_items,
     grouped_items,
     grouped_readings,
@@ -29,6 +30,7 @@ def further_figures(rows: Sequence[TableRow], plan: StatisticsPlan) -> dict[str,
     """JSON values: `comparisons` and `measures`; empty for an older edition."""
     if plan.figures < 2:
         return {}
+    rows = compared_rows(rows, plan)
     readings = grouped_readings(rows)
     table = grouped_items([*(row for row in rows if isinstance(row, Item)), *derived_items(readings, plan)])
     comparisons = []

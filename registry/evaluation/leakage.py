@@ -1,6 +1,7 @@
 """What must not be concluded, because the model was trained on what it is asked; and that in sentences.
 
-Items that were trained on are left out of a suite. Where they are more than a tenth of it, the others are suspect too (they
+Items that were trained on are left out of what is compared; the figures of a base are over all items, so that they do not depend on
+what was trained beside it. Where they are more than a tenth of it, the others are suspect too (they
 share templates and words with what was learnt): all stay in the table, and nothing is concluded about the suite.
 
 Of the others nobody can say one by one that they were copied. Together they can be more alike to what was trained on than different
@@ -33,10 +34,14 @@ _SO = {
 
 @dataclass(frozen=True, slots=True)
 class Leaked:
-    """Data sets about which nothing is concluded, with the reason; and why lost capability would not show, if it would not."""
+    """Data sets about which nothing is concluded, with the reason; and why lost capability would not show, if it would not.
+
+    `items` are the ids of those of each data set on which arms are not compared.
+    """
 
     datasets: Mapping[str, Code] = field(default_factory=dict)
     guard: Code | None = None
+    items: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 NOT_LEAKED = Leaked()
@@ -46,7 +51,7 @@ def leaked_of(check: LeakageCheck | None) -> Leaked:
     """What a check of leakage leaves to conclude; everything where nothing was checked."""
     if check is None:
         return NOT_LEAKED
-    beyond = [entry for entry in check.datasets if _is_beyond(entry, check)]
+    beyond = [entry for entry in check.datasets if is_beyond(entry, check)]
     suites = {entry.dataset: _too_many(entry, check) for entry in beyond if entry.kind == "suite"}
     guards = [_too_many(entry, check) for entry in beyond if entry.kind == "guard"]
     guards += [
@@ -54,15 +59,25 @@ def leaked_of(check: LeakageCheck | None) -> Leaked:
         for entry in check.datasets
         if entry.kind == "guard" and is_mostly_unchecked(entry, check)
     ]
-    return Leaked(suites, code("lost_capability_would_not_show", because=guards[0]) if guards else None)
+    return Leaked(
+        suites,
+        code("lost_capability_would_not_show", because=guards[0]) if guards else None,
+        {entry.dataset: frozenset(entry.left_out) for entry in check.datasets if entry.left_out},
+    )
 
 
 def left_out_of(check: LeakageCheck | None) -> Mapping[str, int]:
-    """How many items of each suite must have been left out."""
+    """On how many items of each suite nothing must have been compared."""
     if check is None:
         return {}
     suites = [entry for entry in check.datasets if entry.kind == "suite"]
-    return {entry.dataset: 0 if _is_beyond(entry, check) else entry.hits for entry in suites}
+    return {entry.dataset: 0 if is_beyond(entry, check) else entry.hits for entry in suites}
+
+
+def left_out_of_table(check: LeakageCheck | None) -> Mapping[str, int]:
+    """How many items of each suite must not be in the item table: none in records that name those which are not compared."""
+    named = {entry.dataset for entry in check.datasets if entry.left_out is not None} if check is not None else set()
+    return {name: 0 if name in named else count for name, count in left_out_of(check).items()}
 
 
 def leakage_lines(check: LeakageCheck | None) -> Iterator[Code]:
@@ -128,7 +143,8 @@ def is_mostly_unchecked(entry: LeakedItems, check: LeakageCheck) -> bool:
     return check.limit is not None and entry.unchecked > check.limit * entry.items
 
 
-def _is_beyond(entry: LeakedItems, check: LeakageCheck) -> bool:
+def is_beyond(entry: LeakedItems, check: LeakageCheck) -> bool:
+    """Whether so many items are hits that nothing is concluded about the data set."""
     # of items that could not be looked for nobody knows: a list of hashes that is full shows a sample
     return check.limit is not None and entry.hits > check.limit * (entry.items - entry.unchecked)
 
@@ -139,8 +155,10 @@ def _too_many(entry: LeakedItems, check: LeakageCheck) -> Code:
 
 def _consequence(entry: LeakedItems, check: LeakageCheck) -> Code:
     """What follows from the items of a data set that were trained on."""
-    if _is_beyond(entry, check):
+    if is_beyond(entry, check):
         return code("trained_on_beyond", what=_too_many(entry, check), so=_SO[entry.kind])
+    if entry.left_out is not None:
+        return code("trained_on_not_compared", hits=entry.hits, items=entry.items, dataset=entry.dataset)
     if entry.kind == "suite":
         return code("trained_on_left_out", hits=entry.hits, items=entry.items, dataset=entry.dataset)
     return code("trained_on", hits=entry.hits, items=entry.items, dataset=entry.dataset)

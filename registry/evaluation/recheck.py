@@ -7,7 +7,7 @@ Whether the items themselves are true is another question, answered by scoring a
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -31,7 +31,7 @@ from peft_registry.registry.evaluation.extra_figures import FURTHER, further_fig
 from peft_registry.registry.evaluation.families import FAMILIES
 from peft_registry.registry.evaluation.halves import outside_half
 from peft_registry.registry.evaluation.items import MalformedItems, TableRow, describe_items, read_items
-from peft_registry.registry.evaluation.leakage import LEFT_OUT, leaked_of, left_out_of
+from peft_registry.registry.evaluation.leakage import LEFT_OUT, leaked_of, left_out_of, left_out_of_table
 from peft_registry.registry.evaluation.limits import judge, limits_of, not_planned, verdicts_of
 from peft_registry.registry.evaluation.noise import NOISE, NoiseBounds, floors_json
 from peft_registry.registry.evaluation.praise import ONE_TRY, Tries, own_bands_of, reserved_of
@@ -42,7 +42,15 @@ from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.codes import Code, Said, unknown_word
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import IntegrityBroken
-from peft_registry.schemas.evaluation import LIMITS, PLAN, STATISTICS, ArmName, EvaluationRecord, Threshold
+from peft_registry.schemas.evaluation import (
+    LIMITS,
+    PLAN,
+    STATISTICS,
+    ArmName,
+    EvaluationRecord,
+    LeakageCheck,
+    Threshold,
+)
 from peft_registry.schemas.identity import Digest
 
 TRIES = "tries"  # in it: how many seeds of the same training were begun, where there were several
@@ -387,15 +395,27 @@ def _datasets(record: EvaluationRecord, table: Iterable[TableRow]) -> Iterator[D
         yield from _compare(f"datasets[{used.name}].rows_used", used.rows_used, len(rows))
         left_out = used.rows_total - sum(used.excluded.values())
         yield from _compare(f"datasets[{used.name}].rows_total less excluded", left_out, len(rows))
-        if used.name in left_out_of(record.leakage_check):
-            counted = left_out_of(record.leakage_check)[used.name]
+        counted = left_out_of_table(record.leakage_check).get(used.name)
+        if counted is not None:
             yield from _compare(f"datasets[{used.name}].excluded", used.left_out(LEFT_OUT), counted)
+        yield from _left_out(record.leakage_check, used.name, rows)
         elsewhere = sorted(set(outside_half(used, rows_of_table)))
         if elsewhere:
             yield Discrepancy(f"datasets[{used.name}].half", str(used.half), f"{elsewhere[0]} is in the other half")
         if used.selection_ids_sha256 is not None:
             digest = str(ids_digest(sorted(rows)))
             yield from _compare(f"datasets[{used.name}].selection_ids_sha256", str(used.selection_ids_sha256), digest)
+
+
+def _left_out(check: LeakageCheck | None, dataset: str, rows: Set[str]) -> Iterator[Discrepancy]:
+    """Items on which nothing is compared that are not as many as were trained on, or that are in no row."""
+    for entry in () if check is None else check.datasets:
+        if entry.dataset != dataset or entry.left_out is None:
+            continue
+        name = f"leakage_check.datasets[{dataset}].left_out"
+        counted = left_out_of(check).get(dataset, 0)
+        yield from _compare(f"{name}: how many", len(set(entry.left_out)), counted)
+        yield from _compare(f"{name}: in no row", sorted(set(entry.left_out) - rows), [])
 
 
 def _figures(record: EvaluationRecord, figures: EvaluationFigures, compare: _Comparison) -> Iterator[Discrepancy]:

@@ -41,7 +41,7 @@ __all__ = [
 CODES: Mapping[str, Meaning] = {**RECORD_CODES, **EVALUATION_CODES}
 """Every code that this tool writes or once wrote; one that left the code stays here, because signed documents name it."""
 
-RETIRED: frozenset[str] = frozenset()
+RETIRED: frozenset[str] = frozenset(("runs_of_words",))
 """Those that nothing writes any more."""
 
 _BEFORE: Mapping[str, str] = {**TEXTS_BEFORE, **EVALUATION_TEXTS_BEFORE}

@@ -362,6 +362,12 @@ _LEAKAGE: dict[str, Meaning] = {
         items="number",
         dataset="text",
     ),
+    "trained_on_not_compared": Meaning.of(
+        "{hits} of {items} items of {dataset} occur in what the model was trained on; nothing is compared on them.",
+        hits="number",
+        items="number",
+        dataset="text",
+    ),
     "trained_on_beyond": Meaning.of("{what}: {so}.", what="reason", so="reason"),
     "nothing_is_concluded": Meaning.of("nothing is concluded about it"),
     "shows_no_lost_capability": Meaning.of("it does not show lost capability"),

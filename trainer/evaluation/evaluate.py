@@ -32,7 +32,7 @@ from peft_registry.trainer.evaluation.arms import (
 )
 from peft_registry.trainer.evaluation.dead_bands import dead_bands
 from peft_registry.trainer.evaluation.evaluation_record import Scoring, record_of_scoring
-from peft_registry.trainer.evaluation.leakage import OtherTexts, check_leakage, text_asked
+from peft_registry.trainer.evaluation.leakage import OtherTexts, asked_texts, check_leakage
 from peft_registry.trainer.evaluation.losses import HeldOut
 from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
 from peft_registry.trainer.evaluation.scoring import in_float32, max_length_of
@@ -88,7 +88,7 @@ def evaluate_arms(
     observe: Observe = ignore,
 ) -> EvaluationOutcome:
     """The same for arms that are set up: the one before, noise, and, where there are, placebo and the one after."""
-    leakage, questions = _without_leaked(questions, arms.tokenizer)
+    leakage = _leakage(questions, arms.tokenizer)
     planned = plan_of(arms, questions, conditions, leakage)
     announced = conditions.announce(planned)
     longest = min((found for spec in specs if (found := max_length_of(spec.model))), default=None)
@@ -128,21 +128,18 @@ def evaluate_arms(
     return EvaluationOutcome(record_of_scoring(arms, specs, questions, conditions, made), items)
 
 
-def _without_leaked(questions: Questions, tokenizer: Tokenizer) -> tuple[LeakageCheck | None, Questions]:
-    """What of the questions the model was trained on, and the questions without those items, where they are few."""
+def _leakage(questions: Questions, tokenizer: Tokenizer) -> LeakageCheck | None:
+    """What of the questions the model was trained on; None where nothing is known of what it learnt."""
     if questions.trained is None:
-        return None, questions
+        return None
     others = [OtherTexts(guard.dataset.name, "guard", guard.passages) for guard in questions.guards]
     for texts in questions.retained:
         others.append(OtherTexts(texts.dataset.name, "retention", _texts_of(texts, tokenizer)))
     if questions.held_out is not None:
         rows = _texts_of(questions.held_out, tokenizer)
         others.append(OtherTexts(questions.held_out.dataset.name, "held_out", rows))
-    for answers in questions.answers:
-        prompts = [text_asked(row.prompt, row.references[0]) for row in answers.rows]
-        others.append(OtherTexts(answers.dataset.name, "answers", prompts))
-    check, suites = check_leakage(questions.trained, questions.suites, others)
-    return check, replace(questions, suites=suites)
+    others += [OtherTexts(answers.dataset.name, "answers", asked_texts(answers)) for answers in questions.answers]
+    return check_leakage(questions.trained, questions.suites, others)
 
 
 def _texts_of(texts: HeldOut, tokenizer: Tokenizer) -> list[str]:

@@ -3,8 +3,7 @@
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
-from peft_registry.registry.evaluation.comparisons import ids_digest
-from peft_registry.registry.evaluation.leakage import LEFT_OUT, LIMIT, left_out_of
+from peft_registry.registry.evaluation.leakage import LIMIT, is_beyond
 from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.evaluation import ComparedTexts, LeakageCheck, LeakedItems, NearTexts
 from peft_registry.schemas.identity import Digest
@@ -18,6 +17,7 @@ from peft_registry.trainer.evaluation.nearness import (
     alikeness_of,
     nearness_of,
 )
+from peft_registry.trainer.evaluation.quality import Answers
 from peft_registry.trainer.evaluation.suites import LoadedSuite
 from peft_registry.trainer.evaluation.text_hashes import ALL, TextHashes, marks_of, words_of
 
@@ -73,10 +73,8 @@ class OtherTexts:
     texts: Sequence[str]
 
 
-def check_leakage(
-    trained: TrainedOn, suites: Sequence[LoadedSuite], others: Sequence[OtherTexts] = ()
-) -> tuple[LeakageCheck, tuple[LoadedSuite, ...]]:
-    """What of the suites and of the other texts was trained on, and the suites without those items, where they are few."""
+def check_leakage(trained: TrainedOn, suites: Sequence[LoadedSuite], others: Sequence[OtherTexts] = ()) -> LeakageCheck:
+    """What of the suites and of the other texts was trained on."""
     hits = 0
     entries: list[LeakedItems] = []
     leaked: list[frozenset[str]] = []
@@ -107,12 +105,12 @@ def check_leakage(
         datasets=tuple(entries),
         limit=LIMIT,
     )
-    left_out = left_out_of(check)
-    kept = (
-        _without(suite, names) if left_out[suite.dataset.name] else suite
-        for suite, names in zip(suites, leaked, strict=True)
-    )
-    return check, tuple(kept)
+    # beyond the limit nothing is concluded, and the comparison over all of them says best why
+    named = [
+        entry.revised(left_out=() if is_beyond(entry, check) else tuple(sorted(together)))
+        for entry, together in zip(entries, leaked, strict=False)
+    ]
+    return check.revised(datasets=(*named, *entries[len(named) :]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +174,18 @@ def _alike(trained: TrainedOn, texts: Sequence[str], groups: Sequence[Hashable])
 def _texts_of(suite: LoadedSuite) -> tuple[list[str], list[str]]:
     """The row of each text that a suite asks, and the text; each text of a row once."""
     asked = dict.fromkeys(
-        (name, text_asked(request.context, request.continuation))
+        (name, _text_asked(request.context, request.continuation))
         for name, request in zip(_rows_of_requests(suite), suite.requests, strict=True)
     )
     return [name for name, _ in asked], [text for _, text in asked]
 
 
-def text_asked(context: str, continuation: str) -> str:
+def asked_texts(answers: Answers) -> list[str]:
+    """What rows that are answered in words, or by a choice, are looked for by."""
+    return [_text_asked(row.prompt, row.references[0]) for row in answers.rows]
+
+
+def _text_asked(context: str, continuation: str) -> str:
     """The part of a question that is its own: answers of a few words, which many rows share, are left out."""
     if context and len(words_of(continuation)) < WORDS <= len(words_of(context)):
         return context
@@ -201,17 +204,6 @@ def _with_unit(suite: LoadedSuite, names: set[str]) -> frozenset[str]:
     """The rows, and those that are judged together with them."""
     units = {unit for name, unit in suite.units if name in names}
     return frozenset(name for name, unit in suite.units if unit in units)
-
-
-def _without(suite: LoadedSuite, names: frozenset[str]) -> LoadedSuite:
-    kept = [name for name, _ in suite.units if name not in names]
-    used = suite.dataset
-    dataset = used.revised(
-        rows_used=len(kept),
-        selection_ids_sha256=ids_digest(kept),
-        excluded=used.excluded | {LEFT_OUT.code: used.rows_used - len(kept)},
-    )
-    return suite.only(frozenset(kept), dataset)
 
 
 def _digest(suites: Sequence[LoadedSuite]) -> Digest:

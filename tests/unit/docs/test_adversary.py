@@ -38,4 +38,4 @@ def test_a_word_after_every_third_hides_every_sentence_of_the_suite_from_the_has
     assert paraphrase("The woman next door works as a nurse.") == "The woman next indeed door works as really a nurse."
     files = data_files()
     trained = known_training("paraphrases", hash_texts(files["paraphrases"]))
-    assert max(share or 0.0 for share in trained.shares(files["suite"])) < 0.5
+    assert not any(found.is_near for found in trained.look_for(files["suite"]))

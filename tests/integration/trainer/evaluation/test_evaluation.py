@@ -14,7 +14,6 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from peft_registry.registry.evaluation.items import read_items
-from peft_registry.registry.evaluation.leakage import LEFT_OUT
 from peft_registry.registry.evaluation.recheck import recheck
 from peft_registry.registry.evaluation.states import state_of
 from peft_registry.registry.evaluation.statistics import wilson
@@ -326,9 +325,11 @@ def test_a_broken_model_is_found_out_and_its_items_hold_no_text(embedded):
     record = outcome.record
     assert record.guards.confounded
     assert record.comparisons[0].conclusion not in ("better", "inconclusive")
-    # the sentence, its twin that differs in one word, and one of another pair with most of their words
-    assert record.leakage_check is not None and record.leakage_check.hits == 3
-    assert record.leakage_check.datasets[0].hits == record.datasets[0].left_out(LEFT_OUT) == 2
+    assert record.leakage_check is not None and record.leakage_check.hits == 1
+    assert record.leakage_check.datasets[0].left_out == (suite.pairs[0].id,)
+    assert record.comparisons[0].n == len(suite.pairs) - 1
+    of_all = [result.n for result in record.results if (result.dataset, result.category) == ("house", None)]
+    assert len(suite.pairs) in of_all and len(suite.pairs) - 1 in of_all
     assert recheck(record, outcome.items) == ()
     assert planted.encode() not in outcome.items + record.to_canonical()
     assert not any("unbiased" in text or "bias-free" in text for text in map(str, record.limitations))

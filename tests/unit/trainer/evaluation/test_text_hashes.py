@@ -1,5 +1,6 @@
 """What counts as the same text, what is kept of a text, and what of a suite is left to judge."""
 
+import json
 import random
 from itertools import combinations, product
 from types import SimpleNamespace
@@ -7,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from peft_registry.registry.evaluation.leakage import LEFT_OUT, leakage_lines, leaked_of, more_alike_than_chance
+from peft_registry.registry.evaluation.leakage import leakage_lines, leaked_of, more_alike_than_chance
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import LeakedItems
 from peft_registry.schemas.identity import Digest
@@ -16,11 +17,13 @@ from peft_registry.trainer.evaluation import text_hashes
 from peft_registry.trainer.evaluation.leakage import (
     OtherTexts,
     TrainedOn,
+    asked_texts,
     check_leakage,
     known_training,
     unknown_training,
 )
 from peft_registry.trainer.evaluation.nearness import Alikeness, Nearness
+from peft_registry.trainer.evaluation.quality import read_answers
 from peft_registry.trainer.evaluation.suites import suite_named
 from peft_registry.trainer.evaluation.text_hashes import (
     FORM_V1,
@@ -187,27 +190,27 @@ def test_more_than_there_is_room_for_is_sampled_by_value_and_said(monkeypatch):
     assert not any(found.is_near for found in trained.look_for(others))
 
 
-def test_few_leaked_items_are_left_out_and_many_silence_the_suite():
+def test_on_few_leaked_items_nothing_is_compared_and_many_silence_the_suite():
     suite = suite_named("house").load()
     few = hash_texts([pair.more for pair in suite.pairs[:9]])
-    check, (kept,) = check_leakage(known_training("run", few), (suite,))
+    check = check_leakage(known_training("run", few), (suite,))
     (entry,) = check.datasets
-    assert 9 <= entry.hits <= 22 and kept.dataset.rows_used == 224 - entry.hits
-    assert kept.dataset.excluded == {LEFT_OUT.code: entry.hits} and leaked_of(check).datasets == {}
-    assert any("left out" in str(line) for line in leakage_lines(check))
+    assert entry.hits == len(entry.left_out) and {pair.id for pair in suite.pairs[:9]} <= set(entry.left_out)
+    assert leaked_of(check).items == {"house": frozenset(entry.left_out)} and leaked_of(check).datasets == {}
+    assert any("nothing is compared on them" in str(line) for line in leakage_lines(check))
     half = hash_texts([text for pair in suite.pairs[::2] for text in (pair.more, pair.less)])
-    check, (kept,) = check_leakage(known_training("run", half), (suite,))
-    assert kept is suite and "more than 10%" in str(leaked_of(check).datasets["house"])
+    check = check_leakage(known_training("run", half), (suite,))
+    assert check.datasets[0].left_out == () and "more than 10%" in str(leaked_of(check).datasets["house"])
 
 
 def test_the_guards_own_text_makes_the_guard_say_nothing():
     guard = ["The train was late and we waited for an hour."] * 2
-    check, _ = check_leakage(known_training("run", hash_texts(guard)), (), [OtherTexts("neutral", "guard", guard)])
+    check = check_leakage(known_training("run", hash_texts(guard)), (), [OtherTexts("neutral", "guard", guard)])
     assert leaked_of(check).guard is not None and leaked_of(check).datasets == {}
 
 
 def test_a_training_whose_texts_are_not_known_is_said():
-    check, _ = check_leakage(unknown_training("old:1", code("no_hashes_kept")), (suite_named("house").load(),))
+    check = check_leakage(unknown_training("old:1", code("no_hashes_kept")), (suite_named("house").load(),))
     assert [line for line in map(str, leakage_lines(check)) if "old:1" in line and "unknown" in line]
     assert check.to_json()["trainings"][0]["status"] == "unknown"
 
@@ -216,7 +219,7 @@ def test_a_training_whose_texts_are_not_known_is_said():
 def test_everyday_text_of_the_embedded_corpus_is_not_mistaken_for_the_suite(split):
     """The corpus that the embedded base was made of talks of the same people in other sentences."""
     rows = list(documents(split=split, seed=1, count=300))
-    check, _ = check_leakage(known_training("run", hash_texts(rows)), (suite_named("house").load(),))
+    check = check_leakage(known_training("run", hash_texts(rows)), (suite_named("house").load(),))
     assert check.datasets[0].hits <= 4
 
 
@@ -234,7 +237,7 @@ HELD = [
 
 def held_out_hits(trained: list[str], held: list[str]) -> int:
     others = [OtherTexts("held-out", "held_out", held)]
-    check, _ = check_leakage(known_training("this run", hash_texts(trained)), (), others)
+    check = check_leakage(known_training("this run", hash_texts(trained)), (), others)
     lines = [line for line in map(str, leakage_lines(check)) if "held-out" in line]
     assert all("what was remembered" in line for line in lines)
     return check.datasets[0].hits
@@ -255,7 +258,7 @@ STORIES = [f"Story {number}: " + " ".join(f"w{number}x{place}" for place in rang
 
 
 def accused(trained: list[str], held: list[str]) -> LeakedItems:
-    check, _ = check_leakage(known_training("this run", hash_texts(trained)), (), [OtherTexts("rows", "answers", held)])
+    check = check_leakage(known_training("this run", hash_texts(trained)), (), [OtherTexts("rows", "answers", held)])
     return check.datasets[0]
 
 
@@ -309,3 +312,17 @@ def test_trainings_of_both_forms_are_searched_each_by_its_own() -> None:
     assert all(found.is_exact for found in trained.look_for([before, now]))
     assert trained.alike is None  # of rows that are kept in the first form nobody knows how alike they are
     assert not TrainedOn().look_for([before])[0].is_near
+
+
+def test_answers_to_rows_that_were_trained_on_say_so(tmp_path):
+    file = tmp_path / "bank.jsonl"
+    rows = [{"prompt": f"{request}?", "answers": "lost"} for request in REQUESTS[:8]]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    answers = read_answers(file, name="answers-bank")
+    trained = [f"{request}\n\n### Label:\nlost" for request in (*REQUESTS[:4], *STORIES)]
+    texts = OtherTexts("answers-bank", "answers", asked_texts(answers))
+    check = check_leakage(known_training("mine:1", hash_texts(trained)), (), [texts])
+    (line,) = map(str, leakage_lines(check))
+    assert line.startswith(
+        "4 of 8 items of answers-bank occur in what the model was trained on, more than 10%: its answers show"
+    )
