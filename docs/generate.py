@@ -13,6 +13,7 @@
     ../explanation/claims.md             popular claims against the results kept in `docs/measured`
     ../explanation/suites-on-smollm2.md  every suite before and after one run, from records kept there
     ../../trainer/methods/mitigation.json  what `registry methods --for bias_mitigation` says was measured
+    ../explanation/nearness.md           false accusations and edited texts that are found, from a kept result
     ../explanation/adversary.md          attempts to be called better without being it, from a kept result
     ../explanation/other-tools.md        what other tools say of one adapter and one merge, from a kept result
     ../explanation/intervals.md          how often each kind of interval covers what it should, from a kept simulation
@@ -40,6 +41,7 @@ from docs.errors_page import errors_page
 from docs.fields_page import fields_page
 from docs.forms_page import forms_page
 from docs.metrics_page import metrics_page
+from docs.nearness_page import nearness_page
 from docs.rivals_page import rivals_page
 from docs.suites_page import suites_page
 from docs.tables import table
@@ -86,6 +88,7 @@ def pages() -> dict[str, str]:
         "../explanation/methods-compared.md": comparisons_page(),
         "../explanation/intervals.md": coverage_page(MEASURED / "coverage.json"),
         "../explanation/other-tools.md": rivals_page(MEASURED / "rivals.json"),
+        "../explanation/nearness.md": nearness_page(MEASURED / "nearness.json"),
         "../explanation/adversary.md": adversary_page(
             MEASURED / "adversary.json", MEASURED / "compare-mitigation.json"
         ),

@@ -15,6 +15,7 @@ from peft_registry.trainer.evaluation.nearness import (
     Alikeness,
     Nearness,
     alikeness_of,
+    is_accused,
     nearness_of,
 )
 from peft_registry.trainer.evaluation.quality import Answers
@@ -127,12 +128,8 @@ class _Looked:
 
     @property
     def accused(self) -> list[bool]:
-        """Which texts were trained on: exact ones, and those within two edits that are as long as texts of their kind must be."""
-        least = None if self.alike is None else self.alike.accuses_from
-        return [
-            one.is_exact or (one.is_within_two_edits and least is not None and one.words >= least)
-            for one in self.nearness
-        ]
+        """Which texts were trained on."""
+        return [is_accused(one, self.alike) for one in self.nearness]
 
     @property
     def score(self) -> NearTexts:

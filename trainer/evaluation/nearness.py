@@ -142,6 +142,12 @@ class Alikeness:
         return cls(value["rows"], value["exact"], value["near"], tuple((words, texts) for words, texts in table))
 
 
+def is_accused(nearness: Nearness, alike: Alikeness | None) -> bool:
+    """Whether a text was trained on: it is exact, or within two edits and as long as `alike`, of its kind, asks for."""
+    least = None if alike is None else alike.accuses_from
+    return nearness.is_exact or (nearness.is_within_two_edits and least is not None and nearness.words >= least)
+
+
 def nearness_of(
     texts: Sequence[Marks], has: Callable[[Hashes], npt.NDArray[np.bool_]], *, below: int
 ) -> list[Nearness]:

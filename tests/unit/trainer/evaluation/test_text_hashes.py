@@ -322,7 +322,7 @@ def test_answers_to_rows_that_were_trained_on_say_so(tmp_path):
     trained = [f"{request}\n\n### Label:\nlost" for request in (*REQUESTS[:4], *STORIES)]
     texts = OtherTexts("answers-bank", "answers", asked_texts(answers))
     check = check_leakage(known_training("mine:1", hash_texts(trained)), (), [texts])
-    (line,) = map(str, leakage_lines(check))
+    line, _ = map(str, leakage_lines(check))  # and that the other four are more alike to them than chance
     assert line.startswith(
         "4 of 8 items of answers-bank occur in what the model was trained on, more than 10%: its answers show"
     )
