@@ -336,7 +336,9 @@ def test_a_clock_that_was_set_back_lets_no_waiver_count_again(promoted: Place, p
     assert rules <= set(closed_by(promoted))
 
 
-def test_quality_that_an_evaluation_shows_as_lost_reaches_the_gate_and_the_list(place: Place) -> None:
+def test_quality_that_an_evaluation_shows_as_lost_reaches_the_gate_and_the_list(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
     registry, version = place.registry, place.version
     assert gate_facts(registry, version, version.manifest_digest, None).lost == ()
     record, items = a_recorded_evaluation(a_table(neutral=(4.7185, 5.5294)), replace(PLAN, figures=FIGURES))
@@ -352,6 +354,9 @@ def test_quality_that_an_evaluation_shows_as_lost_reaches_the_gate_and_the_list(
     assert lost.text.startswith("loss on neutral text 4.")
     found = [one.label for one in find_versions(registry, read_query("quality=lost")).versions]
     assert found == ["other:1", version.label]  # of the same bytes
+    capsys.readouterr()
+    assert run(["list", "--home", str(place.home.folder)]) == 0
+    assert f"quality lost: other:1, {version.label}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["regulated", "Regulated", " starter", "regul\u0430ted"])

@@ -105,10 +105,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     (folder / "old" / "passages.txt").write_text(PASSAGES)
     (folder / "train.yml").write_text(TRAINING.replace("GUARD", str(Digest.of(PASSAGES.encode()))))
     said: list[Said] = []
-    train_and_register(
+    outcome = train_and_register(
         registry, folder / "train.yml", observe=lambda one: said.append(one) if isinstance(one, Said) else None
     )
-    SAID[:] = [f"{one.label} {one.text}" for one in said]
+    SAID[:] = [*(f"{one.label} {one.text}" for one in said), *(f"lost {lost.line}" for lost in outcome.lost)]
     registry.close()
     shutil.copytree(folder / "home", folder / AS_TRAINED)
     registry = open_home(folder / "home")
@@ -140,6 +140,11 @@ def test_a_training_file_names_what_is_retained_and_evaluate_finds_the_same_figu
     used = next(one for one in trained.datasets if one.name == "retention-earlier")
     assert (used.file, used.rows_total, used.rows_used) == ("earlier.csv", 20, 12)
     assert [line.split(":")[0] for line in SAID if line.startswith("retain")] == ["retain neutral", "retain earlier"]
+    lost = [line for line in SAID if line.startswith("lost")]
+    assert any(line.startswith("lost loss on neutral text ") for line in lost), lost
+    assert any(line.startswith("lost loss on retention-earlier ") for line in lost) == (
+        earlier.change_ci.low > 0.05 * earlier.before
+    )
     delta = records_of(home, version).modification.evaluation.delta.value
     assert "retention-earlier" in str(delta)
     assert b"retention-earlier" in make_report(home, version)
