@@ -56,7 +56,10 @@ def python(*words: str) -> str:
 
 
 def _fresh(words: Sequence[str]) -> Done:
-    done = subprocess.run([sys.executable, "-W", "ignore", *words], check=False, capture_output=True, text=True)
+    # what Python has compiled is kept, as for every user: a short command would take twice as long
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-W", "ignore", *words]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     return Done(done.returncode, done.stdout, done.stderr)
 
 

@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         home = filled_home(Path(scratch), chosen.versions)
         commands = {"--help": ["--help"], "list": ["list", "--home", str(home)]}
+        for words in commands.values():
+            python("-m", "peft_registry.cli.main", *words)  # the first compiles, and warms the files
         seconds: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(chosen.repeats):
             for name, words in commands.items():
