@@ -1,0 +1,84 @@
+"""The wheel of this release, with its edition frozen: it reads what a later release writes, and calls none of it forged.
+
+A later release derives by an edition that this one does not know. Whoever still uses this one is told so, and gets the files.
+"""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from docs.editions import freeze_edition
+from peft_registry.registry.compliance.editions import editions
+from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.register_product import register_product
+from peft_registry.schemas.edition import Edition
+from tests.builders.homes import a_home, add_a_base
+from tests.builders.products import FACTS, a_product
+from tests.builders.releases import NEXT, a_release_with_other_rules
+from tests.conftest import STATE
+from tests.processes.distribution import build, copy_checkout, install
+
+pytestmark = [pytest.mark.slow, pytest.mark.processes]
+NAME = "sums:1"
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The command of this release, in a virtual environment of its own."""
+    checkout = copy_checkout(tmp_path_factory.mktemp("checkout"))
+    freeze_edition(checkout / "registry" / "compliance" / "rules", editions().newest.name)
+    wheel = build("wheel", checkout, tmp_path_factory.mktemp("wheel"))
+    return install([wheel], tmp_path_factory.mktemp("venv") / "earlier") / "registry"
+
+
+@pytest.fixture(scope="module")
+def written_later(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `home`, in which a later release registered a version, and `pulled`, which is that version."""
+    folder = tmp_path_factory.mktemp("later")
+    newest = editions().newest
+    frozen = Edition(name=newest.name, digest=newest.digest)
+    with a_release_with_other_rules(folder, frozen, NEXT), a_home(folder / "home") as registry:
+        product = a_product(registry, folder / "made", add_a_base(registry, folder / "base"), facts=FACTS)
+        version = register_product(registry, product).version
+        assert version.label == NAME
+        pull_version(registry, version, folder / "pulled")
+    return folder
+
+
+def asked(command: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_STATE_HOME": str(STATE)}
+    return subprocess.run(
+        [str(command), *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "what", [(NAME, "--home", "home"), ("./pulled", "--trust", "home/trust.json")], ids=["home", "folder"]
+)
+def test_it_verifies_what_a_later_edition_derived_and_says_so(
+    what: tuple[str, ...], earlier: Path, written_later: Path
+) -> None:
+    done = asked(earlier, written_later, "verify", *what, "--output", "json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    outcome = json.loads(done.stdout)
+    assert outcome["verdict"] == "verified"
+    assert f"not derived again: the edition {NEXT}" in done.stdout
+
+
+def test_it_pulls_and_shows_it(earlier: Path, written_later: Path, tmp_path: Path) -> None:
+    home = str(written_later / "home")
+    done = asked(earlier, written_later, "pull", NAME, str(tmp_path / "again"), "--home", home)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "again" / "manifest.json").exists()
+    for command in (("record", NAME), ("show", NAME), ("list",), ("log", "check")):
+        done = asked(earlier, written_later, *command, "--home", home)
+        assert done.returncode == 0, (command, done.stdout + done.stderr)
