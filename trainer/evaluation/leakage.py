@@ -13,6 +13,7 @@ from peft_registry.trainer.evaluation.nearness import (
     LEAST_RUNS,
     WORDS,
     Alikeness,
+    Marks,
     Nearness,
     alikeness_of,
     is_accused,
@@ -20,7 +21,7 @@ from peft_registry.trainer.evaluation.nearness import (
 )
 from peft_registry.trainer.evaluation.quality import Answers
 from peft_registry.trainer.evaluation.suites import LoadedSuite
-from peft_registry.trainer.evaluation.text_hashes import ALL, TextHashes, marks_of, words_of
+from peft_registry.trainer.evaluation.text_hashes import ALL, FORM, TextHashes, marks_of, words_of
 
 METHOD = code("exact_or_two_edits", edits=EDITS, runs=LEAST_RUNS, words=WORDS, bearable=BEARABLE)
 # kinds of data sets that are like what was trained on: how alike its rows are says what a row is near to that was not among them
@@ -37,11 +38,17 @@ class TrainedOn:
     def __add__(self, other: "TrainedOn") -> "TrainedOn":
         return TrainedOn((*self.trainings, *other.trainings), (*self.hashes, *other.hashes))
 
-    def look_for(self, texts: Sequence[str]) -> list[Nearness]:
-        """How near each text is to the training that it is nearest to, each searched by texts that are folded as its own were."""
+    def look_for(self, texts: Sequence[str], marks: Sequence[Marks] | None = None) -> list[Nearness]:
+        """How near each text is to the training that it is nearest to, each searched by texts that are folded as its own were.
+
+        `marks` are those of the texts in the newest form, where they are there already.
+        """
+        of_form = {} if marks is None else {FORM: marks}
         found = [Nearness(0) for _ in texts]
         for place, kept in enumerate(self.hashes):
-            of_one = nearness_of([marks_of(text, kept.form) for text in texts], kept.has, below=kept.below)
+            if kept.form not in of_form:
+                of_form[kept.form] = [marks_of(text, kept.form) for text in texts]
+            of_one = nearness_of(of_form[kept.form], kept.has, below=kept.below)
             found = of_one if place == 0 else [before | now for before, now in zip(found, of_one, strict=True)]
         return found
 
@@ -81,8 +88,8 @@ def check_leakage(trained: TrainedOn, suites: Sequence[LoadedSuite], others: Seq
     leaked: list[frozenset[str]] = []
     for suite in suites:
         names, texts = _texts_of(suite)
-        clusters = [suite.clusters[name] for name in names]
-        looked = _look_for(trained, texts, alike=_alike(trained, texts, clusters), groups=len(set(clusters)))
+        clusters = suite.clusters
+        looked = _look_for(trained, texts, [clusters[name] for name in names])
         accused = {name for name, is_accused in zip(names, looked.accused, strict=True) if is_accused}
         hits += len({text for text, is_accused in zip(texts, looked.accused, strict=True) if is_accused})
         seen = {name for name, nearness in zip(names, looked.nearness, strict=True) if nearness.is_looked_for}
@@ -93,10 +100,7 @@ def check_leakage(trained: TrainedOn, suites: Sequence[LoadedSuite], others: Seq
         unchecked = len([name for name in every if name not in seen])
         entries.append(entry.revised(items=len(every), hits=len(together), unchecked=unchecked))
     for other in others:
-        alike = (
-            trained.alike if other.kind in _OF_TRAINED_KIND else _alike(trained, other.texts, range(len(other.texts)))
-        )
-        looked = _look_for(trained, other.texts, alike=alike, groups=len(other.texts))
+        looked = _look_for(trained, other.texts, None if other.kind in _OF_TRAINED_KIND else range(len(other.texts)))
         entries.append(looked.entry(other.name, other.kind))
     check = LeakageCheck(
         method=METHOD,
@@ -159,13 +163,14 @@ class _Looked:
         )
 
 
-def _look_for(trained: TrainedOn, texts: Sequence[str], *, alike: Alikeness | None, groups: int) -> _Looked:
-    return _Looked(trained.look_for(texts), alike, groups, is_known=bool(trained.hashes))
-
-
-def _alike(trained: TrainedOn, texts: Sequence[str], groups: Sequence[Hashable]) -> Alikeness | None:
-    """How alike texts of different groups are; None where nothing is looked for."""
-    return alikeness_of([marks_of(text) for text in texts], groups) if trained.hashes else None
+def _look_for(trained: TrainedOn, texts: Sequence[str], groups: Sequence[Hashable] | None) -> _Looked:
+    """Look for texts; how alike their kind is follows from those of different groups, and without groups from the trainings."""
+    if not trained.hashes:
+        return _Looked(trained.look_for(texts), None, len(texts), is_known=False)
+    if groups is None:
+        return _Looked(trained.look_for(texts), trained.alike, len(texts), is_known=True)
+    marks = [marks_of(text) for text in texts]
+    return _Looked(trained.look_for(texts, marks), alikeness_of(marks, groups), len(set(groups)), is_known=True)
 
 
 def _texts_of(suite: LoadedSuite) -> tuple[list[str], list[str]]:
