@@ -184,7 +184,7 @@ def _texts_of(suite: LoadedSuite) -> tuple[list[str], list[str]]:
 
 def asked_texts(answers: Answers) -> list[str]:
     """What rows that are answered in words, or by a choice, are looked for by."""
-    return [_text_asked(row.prompt, row.references[0]) for row in answers.rows]
+    return [_text_asked(row.prompt, f" {row.references[0]}") for row in answers.rows]
 
 
 def _text_asked(context: str, continuation: str) -> str:

@@ -262,6 +262,9 @@ def test_own_prompts_answers_and_retention_are_measured_and_paired(fresh, tmp_pa
     prompts, answers, earlier = (tmp_path / name for name in ("prompts.jsonl", "questions.jsonl", "earlier.jsonl"))
     prompts.write_text("".join(json.dumps(one) + "\n" for one in PROMPTS))
     rows = [{"id": f"q{at}", "prompt": "The dog", "answers": ["barks", "runs"]} for at in range(3)]
+    rows += [
+        {"id": "q3", "prompt": neutral_rows()[0]["completion"], "answers": "runs"}
+    ]  # the adapter was trained on it
     answers.write_text("".join(json.dumps(one) + "\n" for one in rows))
     earlier.write_text("".join(json.dumps({"text": f"The cat number {at} sleeps."}) + "\n" for at in range(12)))
     asked = EvaluationRequest(
@@ -281,6 +284,12 @@ def test_own_prompts_answers_and_retention_are_measured_and_paired(fresh, tmp_pa
     metrics = {(one.dataset, one.metric) for one in found.record.results}
     assert {("counterfactual", "mean_js"), ("completion_contrast", "mean_effect")} <= metrics
     assert {("answers-questions", "f1"), ("retention-earlier", "perplexity")} <= metrics
+    (leaked,) = (one for one in found.record.leakage_check.datasets if one.kind == "answers")
+    assert (leaked.items, leaked.hits) == (4, 1)
+    assert [one.text for one in said if isinstance(one, Warned) and "answers-questions" in one.text] == [
+        "1 of 4 items of answers-questions occur in what the model was trained on, more than 10%: its answers show what was "
+        "remembered, and not what was learnt."
+    ]
     assert "retention-earlier" in {one.dataset for one in found.record.losses}
     assert {one["metric"] for one in found.record.extra["further"]["measures"]} == {"exact_match", "f1"}
     js = next(one for one in found.record.results if one.metric == "mean_js" and one.category is None)
