@@ -20,10 +20,10 @@ _REPLACED = "sdpa"  # what is replaced; eager attention is chosen by models with
 # relative difference of the logits beside each other and alone: rounding of bf16 over the layers stays below 2 %
 # (SmolLM2: 0.9 %), a row that sees another differs by a large part of itself
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 2e-2}
-_PROBE = (7, 5, 9)  # tokens of the rows that are tried
-# tokens of a row up to which forward and backward in fp32 take 0.4 to 0.8 of the time of bf16 on a processor, by the size of a
-# head; from 192 on it is 0.9 to 1.3
-_SHORT = 128
+_PROBE = (3, 7)  # rows that are tried, and tokens of each
+# torch's attention on a processor arranges the bf16 numbers of rows of fewer than 192 tokens in blocks of half the size: forward
+# and backward in fp32 take 0.6 to 0.95 of the time there where a head has 64 numbers or fewer, and 0.9 to 1.4 elsewhere
+_LONG, _NARROW = 192, 64
 
 
 class _Rows:
@@ -68,8 +68,8 @@ class _Rows:
 
 def _attended(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **how: Any) -> torch.Tensor:  # how: torch's
     """Attention of one row; in fp32 where a processor takes longer to arrange the bf16 numbers of a short row than it saves."""
-    is_short = query.is_cpu and query.shape[2] <= _SHORT
-    if is_short and query.dtype == torch.bfloat16 and not torch.is_autocast_enabled("cpu"):
+    is_slow_in_bf16 = query.is_cpu and query.shape[2] < _LONG and query.shape[3] <= _NARROW
+    if is_slow_in_bf16 and query.dtype == torch.bfloat16 and not torch.is_autocast_enabled("cpu"):
         return scaled_dot_product_attention(query.float(), key.float(), value.float(), **how).bfloat16()
     return scaled_dot_product_attention(query, key, value, **how)
 
@@ -116,7 +116,7 @@ def layout_of(model: Any) -> Layout:  # model: as above
     model.eval()
     try:
         with torch.no_grad():
-            alone = torch.cat([model(input_ids=row[None], use_cache=False).logits[0] for row in ids])
+            alone = model(input_ids=ids, use_cache=False).logits.flatten(0, 1)  # (rows · tokens, vocabulary)
             for layout in ("rows", "blocks"):
                 if _agree(alone, _beside(model, ids, layout)):
                     return layout
@@ -125,24 +125,27 @@ def layout_of(model: Any) -> Layout:  # model: as above
     return "padded"
 
 
-def _probe(model: Any) -> list[torch.Tensor]:
+def _probe(model: Any) -> torch.Tensor:
+    """Token ids of shape (rows, tokens), of one length so that they are a batch without padding."""
     device = model.get_input_embeddings().weight.device
     highest = model.get_input_embeddings().weight.shape[0]
-    return [(torch.arange(1, length + 1, device=device) * 37 + row) % highest for row, length in enumerate(_PROBE)]
+    rows, tokens = _PROBE
+    counted = torch.arange(1, tokens + 1, device=device) * 37
+    return (counted + torch.arange(rows, device=device)[:, None]) % highest
 
 
-def _beside(model: Any, ids: list[torch.Tensor], layout: Literal["rows", "blocks"]) -> torch.Tensor | None:
+def _beside(model: Any, ids: torch.Tensor, layout: Literal["rows", "blocks"]) -> torch.Tensor | None:
     """The logits of rows side by side; None where the architecture cannot be asked so."""
     if layout == "rows" and getattr(model.config, "_attn_implementation", None) != _REPLACED:
         return None
-    lengths = [len(row) for row in ids]
-    positions = torch.cat([torch.arange(length, device=ids[0].device) for length in lengths])
+    rows, tokens = ids.shape
+    positions = torch.arange(tokens, device=ids.device).repeat(rows)
     with ExitStack() as stack:
         if layout == "rows":
-            stack.enter_context(row_attention(model)).of(lengths)
+            stack.enter_context(row_attention(model)).of([tokens] * rows)
         try:
             logits: torch.Tensor = model(
-                input_ids=torch.cat(ids)[None], position_ids=positions[None], attention_mask=None, use_cache=False
+                input_ids=ids.reshape(1, -1), position_ids=positions[None], attention_mask=None, use_cache=False
             ).logits[0]
         except (ValueError, TypeError, RuntimeError, NotImplementedError):
             return None
