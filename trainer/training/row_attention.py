@@ -127,11 +127,10 @@ def layout_of(model: Any) -> Layout:  # model: as above
 
 def _probe(model: Any) -> torch.Tensor:
     """Token ids of shape (rows, tokens), of one length so that they are a batch without padding."""
-    device = model.get_input_embeddings().weight.device
-    highest = model.get_input_embeddings().weight.shape[0]
+    embedding: torch.Tensor = model.get_input_embeddings().weight
     rows, tokens = _PROBE
-    counted = torch.arange(1, tokens + 1, device=device) * 37
-    return (counted + torch.arange(rows, device=device)[:, None]) % highest
+    counted = torch.arange(1, tokens + 1, device=embedding.device) * 37
+    return (counted + torch.arange(rows, device=embedding.device)[:, None]) % len(embedding)
 
 
 def _beside(model: Any, ids: torch.Tensor, layout: Literal["rows", "blocks"]) -> torch.Tensor | None:
