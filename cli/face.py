@@ -18,7 +18,7 @@ from peft_registry.cli.wiring import opened
 if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.use_cases.show_record import RecordShown
-    from peft_registry.schemas.evaluation import Half
+    from peft_registry.schemas.evaluation import Part
     from peft_registry.schemas.progress import Observe
     from peft_registry.schemas.version import VerifyOutcome, Version
     from peft_registry.trainer.use_cases.evaluate import Evaluated
@@ -133,7 +133,7 @@ class OpenRegistry:
         references: str | Sequence[str],
         suites: str | Sequence[str] = "house",
         *,
-        half: "Half | None" = None,
+        half: "Part | None" = None,
         limit: int | None = None,
         seed: int = 0,
     ) -> "tuple[Evaluated, ...]":
@@ -142,7 +142,7 @@ class OpenRegistry:
         Args:
             references: versions, such as `name:3` or `name@champion`.
             suites: names of suites; `house` comes with the tool.
-            half: of each suite, `development` or `test`; None for all of it.
+            half: of each suite, `development` or `test`, or its `screen`, which gives no verdict; None for all of it.
             limit: the maximum number of items of each suite, drawn by `seed`; None for all.
             seed: of that draw.
 
@@ -376,7 +376,7 @@ def evaluate(
     references: str | Sequence[str],
     suites: str | Sequence[str] = "house",
     *,
-    half: "Half | None" = None,
+    half: "Part | None" = None,
     home: str | os.PathLike[str] | None = None,
 ) -> "tuple[Evaluated, ...]":
     """Measure bias and quality: `OpenRegistry.evaluate` of the registry in `home`."""

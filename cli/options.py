@@ -57,24 +57,33 @@ class Output(StrEnum):
 
 
 class SuiteHalf(StrEnum):
-    """Which half of a suite; `whole` for both."""
+    """Which half of a suite; `whole` for both, `screen` for a few fixed items."""
 
     whole = "whole"
     development = "development"
     test = "test"
+    screen = "screen"
 
     @property
-    def half(self) -> Literal["development", "test"] | None:
+    def half(self) -> Literal["development", "test", "screen"] | None:
         """None for the whole suite."""
-        return None if self is SuiteHalf.whole else self.value  # type: ignore[return-value]  # the two other members
+        return None if self is SuiteHalf.whole else self.value  # type: ignore[return-value]  # the other members
 
 
 HalfOption = Annotated[
-    SuiteHalf, typer.Option(help="Half of each suite: one to develop on, one to test on; clusters are never split.")
+    SuiteHalf,
+    typer.Option(
+        help="Half of each suite: one to develop on, one to test on; clusters are never split. screen: a few fixed items, "
+        "never a verdict."
+    ),
 ]
 # where a training file says it too: without the option its word stands
 FileHalfOption = Annotated[
-    SuiteHalf | None, typer.Option(help="Half of each suite to score; default: what the training file says.")
+    SuiteHalf | None,
+    typer.Option(help="Half of each suite to score, or its screen; default: what the training file says."),
+]
+MergeHalfOption = Annotated[
+    SuiteHalf, typer.Option(help="With --evaluate: half of each suite to score, or its screen.")
 ]
 GuardTextOption = Annotated[
     Path | None,

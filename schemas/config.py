@@ -13,7 +13,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from peft_registry.schemas.block import Block
-from peft_registry.schemas.evaluation import Half
+from peft_registry.schemas.evaluation import Part
 from peft_registry.schemas.identity import Digest, Reference, check_name, check_project
 from peft_registry.schemas.methods import BLOCKS, METHOD_NAMES, METHODS
 from peft_registry.schemas.methods.declaration import AnyBlock, Goal
@@ -188,13 +188,13 @@ class EvaluationBlock(Block):
     """What is measured on the base and on the adapted model: suites by name, `loss` on held-out rows, and the loss on what
     the base could do before.
 
-    `half` of each suite is asked, `development` or `test`; null for the whole. `guard_text` is a file of passages, one a line,
-    whose loss shows lost capability, relative to the training file, and `guard_sha256` the digest that it must have; null for
-    the sentences that ship.
+    `half` of each suite is asked, `development` or `test`; null for the whole; `screen` for a few fixed items, which give no
+    verdict. `guard_text` is a file of passages, one a line, whose loss shows lost capability, relative to the training file, and
+    `guard_sha256` the digest that it must have; null for the sentences that ship.
     """
 
     bias: tuple[str, ...] = ("house",)
-    half: Half | None = None
+    half: Part | None = "screen"
     guard_text: str | None = Field(default=None, min_length=1)
     guard_sha256: Digest | None = None
     quality: tuple[str, ...] = ("loss",)

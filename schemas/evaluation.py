@@ -24,6 +24,7 @@ CODES_FROM = 5  # the first edition of the figures that says in codes why and ho
 CONTROL_ARMS: tuple[ArmName, ...] = ("noise", "placebo")  # changes that mean nothing, beside the arms that are results
 _IS_KEY_ID = re.compile(r"[0-9a-f]{64}").fullmatch
 Half = Literal["development", "test"]  # of a suite: `registry/evaluation/halves.py`
+Part = Half | Literal["screen"]  # what of a suite is asked: a half, or the few fixed items for a quick look
 State = Literal["stereo", "neutral", "inverted", "band"]
 # `changed` and `confounded` are words of editions of the figures before 6
 Conclusion = Literal[

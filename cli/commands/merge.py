@@ -10,8 +10,8 @@ from peft_registry.cli import console
 from peft_registry.cli.options import (
     GuardDigestOption,
     GuardTextOption,
-    HalfOption,
     HomeOption,
+    MergeHalfOption,
     Output,
     OutputOption,
     PassphraseFileOption,
@@ -79,7 +79,7 @@ def merge(
     evaluate: Annotated[
         bool, typer.Option("--evaluate", help="Evaluate the merged model; otherwise its evaluations are marked stale.")
     ] = False,
-    half: HalfOption = SuiteHalf.whole,
+    half: MergeHalfOption = SuiteHalf.screen,
     guard_text: GuardTextOption = None,
     guard_sha256: GuardDigestOption = None,
     mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Update MLflow afterwards.")] = True,
@@ -181,7 +181,7 @@ def _command(request: "MergeRequest") -> str:
         "--accept-distance": request.accept_distance,
         "--seed": request.seed or None,
         "--facts": request.facts,
-        "--half": request.scope.half,
+        "--half": None if request.scope.half == SuiteHalf.screen.half else request.scope.half or SuiteHalf.whole.value,
         "--guard-text": request.scope.guard_text,
         "--guard-sha256": request.scope.guard_sha256,
     }

@@ -123,14 +123,14 @@ def suites_add(
 
 def suites_ids(
     name: Annotated[str, typer.Argument(help="Name of a suite; see `registry suites list`.")],
-    half: Annotated[SuiteHalf, typer.Option(help="Half of the suite; train on the development half alone.")] = (
-        SuiteHalf.development
-    ),
+    half: Annotated[
+        SuiteHalf, typer.Option(help="Half of the suite, or its screen; train on the development half alone.")
+    ] = (SuiteHalf.development),
     data: Annotated[Path | None, typer.Option(help="Its data, where it is neither shipped nor pinned.")] = None,
     home: HomeOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """List the ids of a suite's rows that are in one of its halves."""
+    """List the ids of a suite's rows that are in one of its halves, or on its screen."""
     suite = _half_of_suite(name, half, data, home)
     ids = [item_id for item_id, _ in suite.units]
     if output is Output.json:
@@ -149,7 +149,7 @@ def _half_of_suite(name: str, half: SuiteHalf, data: Path | None, home: Path | N
 
     from peft_registry.cli.wiring import home_if_own, opened
     from peft_registry.trainer.evaluation.suites import suite_named
-    from peft_registry.trainer.evaluation.suites.selection import halved
+    from peft_registry.trainer.evaluation.suites.selection import part_of
     from peft_registry.trainer.inputs.evaluation import load_suites
 
     if data is not None or not suite_named(name).definition.is_shipped:
@@ -157,7 +157,7 @@ def _half_of_suite(name: str, half: SuiteHalf, data: Path | None, home: Path | N
             return load_suites(registry, [name], data=data, half=half.half)[0]
     own = home_if_own(home)
     if own is None:
-        return halved(suite_named(name).load(), half.half)
+        return part_of(suite_named(name).load(), half.half)
     with closing(own):
         return load_suites(own, [name], half=half.half)[0]
 

@@ -78,6 +78,9 @@ class StatisticsPlan:
     acc_disambig: float = ACC_DISAMBIG
     figures: int = 1
     leaked: Leaked = NOT_LEAKED
+    screens: Mapping[str, Code] = field(
+        default_factory=dict
+    )  # data sets of which a screen was asked: nothing is concluded
     reserved: Mapping[str, Code] | None = None  # why each data set is not called better; None of older records
     noise: NoiseBounds | None = None  # None of records that were made before the noise floor was measured
     tries: Tries = ONE_TRY  # how many seeds of the same training were begun
@@ -360,6 +363,7 @@ def _directions(
             noisy=noisy.get(comparison.dataset),
             unguarded=plan.leaked.guard,
             reserved=(plan.reserved or {}).get(comparison.dataset),
+            screened=plan.screens.get(comparison.dataset),
             confounded=guards.confounded,
             margin=plan.margin,
             tries=plan.tries,

@@ -12,7 +12,8 @@
 
 `rose` and `fell` are a p of sign flips of at most 5 %. The primary endpoint of a data set is tested at that level by itself; its
 groups and its other measures come after it and are tested only where it is significant, with Holm's correction among themselves.
-More harm never takes `worse` back and never makes `better`. No point is compared with a point. Pure.
+More harm never takes `worse` back and never makes `better`. No point is compared with a point. Of a screen every word that says
+something is `inconclusive`, with what it would have been. Pure.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +38,7 @@ class Circumstances:
         noisy: why the numbers move too far by themselves, if they do.
         unguarded: why lost capability would not show, if it would not.
         reserved: why a change is not called better whatever its figures, if it is not.
+        screened: why nothing is concluded whatever its figures, if nothing is.
         confounded: whether the guards see lost capability.
         margin: the change of a share that counts as none.
         tries: how many seeds were begun, this one among them.
@@ -46,6 +48,7 @@ class Circumstances:
     noisy: Code | None = None
     unguarded: Code | None = None
     reserved: Code | None = None
+    screened: Code | None = None
     confounded: bool = False
     margin: float = MARGIN
     tries: Tries = ONE_TRY
@@ -107,6 +110,9 @@ def conclude(comparison: Comparison, control: Comparison | None, circumstances: 
         circumstances: what else decides.
     """
     conclusion, reason = next(_words(comparison, control, circumstances))
+    screened = circumstances.screened
+    if screened is not None and conclusion not in ("not_informative", "not_testable"):
+        conclusion, reason = "inconclusive", code("said_but", said=reason, but=screened)
     return comparison.revised(conclusion=conclusion, conclusion_reason=reason)
 
 

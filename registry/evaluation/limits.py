@@ -3,7 +3,7 @@
     held       the whole interval lies within the limits
     broken     the whole interval lies beyond one of them
     undecided  it crosses a limit, there is no interval, or the figure says nothing: the model was trained on what it is asked, is
-               at chance, or keeps within the limit by lost capability
+               at chance, keeps within the limit by lost capability, or was only screened
 
 A limit on the change of a figure that is better when lower (`net_change`, upper end only) is a test of non-inferiority; with
 `per_group` it is asked of each group of the data set as well, and holds only where all of them hold. Pure.
@@ -115,6 +115,7 @@ def judge(limits: Sequence[Limit], figures: EvaluationFigures, plan: StatisticsP
     silent = {
         **figures.noisy,
         **figures.silent,
+        **plan.screens,
         **({NEUTRAL: plan.leaked.guard} if plan.leaked.guard is not None else {}),
     }
     return tuple(verdict for limit in limits for verdict in _judged(limit, figures, arm, silent.get(limit.dataset)))

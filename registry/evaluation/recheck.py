@@ -29,7 +29,7 @@ from peft_registry.registry.evaluation.comparisons import ids_digest
 from peft_registry.registry.evaluation.directions import MARGIN
 from peft_registry.registry.evaluation.extra_figures import FURTHER, further_figures
 from peft_registry.registry.evaluation.families import FAMILIES
-from peft_registry.registry.evaluation.halves import outside_half
+from peft_registry.registry.evaluation.halves import outside_half, screens_of
 from peft_registry.registry.evaluation.items import MalformedItems, TableRow, describe_items, read_items
 from peft_registry.registry.evaluation.leakage import LEFT_OUT, leaked_of, left_out_of, left_out_of_table
 from peft_registry.registry.evaluation.limits import judge, limits_of, not_planned, verdicts_of
@@ -243,6 +243,7 @@ def plan_of(record: EvaluationRecord) -> StatisticsPlan:
         figures=figures,
         leaked=leaked_of(record.leakage_check),
         noise=_noise_bounds(stated),
+        screens=screens_of(record.datasets),
         reserved=_reserved(record) if figures >= 4 else None,
         tries=tries_of(record),
         margin=margin,

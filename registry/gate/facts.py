@@ -29,6 +29,7 @@ class SuiteFacts(Frozen):
     unkept: tuple[str, ...] = ()
     data: Digest | None = None
     rows: int = 0
+    is_screen: bool = False  # a few fixed items, which give no verdict
 
 
 class LostFact(Frozen):

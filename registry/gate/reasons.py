@@ -132,6 +132,10 @@ def _of_evaluations(facts: GateFacts, rule: EvaluationRule) -> Iterator[Reason]:
     if rule.informative and speaking and not any(_says_something(suite) for suite in speaking):
         text = f"no evaluation says anything: {_listed(speaking)}"
         yield Reason(rule="evaluation", text=text, remedy=f"{evaluate} with another suite, or on more items")
+    judged = {suite.suite for suite in speaking if not suite.is_screen}
+    for name in sorted(names - judged) if rule.not_worse else ():
+        text = f"{name}: only its screen was evaluated, which gives no verdict"
+        yield Reason(rule="evaluation", text=text, remedy=f"{evaluate} --suite {name} --half test")
     for suite in speaking:
         yield from _of_suite(suite, rule)
     if rule.quality_kept:
@@ -174,7 +178,7 @@ def _on_most_rows(suites: tuple[SuiteFacts, ...], name: str) -> list[SuiteFacts]
     Not the newest alone: whoever evaluates could go on with some of the rows, or with rows of their own, until the figure is low
     enough.
     """
-    speaking = [suite for suite in suites if suite.suite == name and not suite.stale]
+    speaking = [suite for suite in suites if suite.suite == name and not suite.stale and not suite.is_screen]
     most: dict[Digest | None, int] = {}
     for suite in speaking:
         most[suite.data] = max(suite.rows, most.get(suite.data, 0))

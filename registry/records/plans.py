@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from peft_registry.registry.evaluation.halves import shares_items
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.signed_records import signed_statements
-from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord, Half
+from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord, Part
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
 
@@ -36,7 +36,7 @@ def logged_plans(registry: Registry, version: Version) -> Mapping[Digest, Logged
 def earlier_evaluation(
     registry: Registry,
     version: Version,
-    asked: Mapping[str, Half | None],
+    asked: Mapping[str, Part | None],
     *,
     before: int,
     digests: Mapping[str, Digest] | None = None,
@@ -46,7 +46,7 @@ def earlier_evaluation(
     Args:
         registry: holds the log.
         version: that is evaluated.
-        asked: data sets, each with the half of it; None: the whole.
+        asked: data sets, each with the half of it, or its screen; None: the whole.
         before: the log entry.
         digests: of other data that is asked, by name: it is the same under another name.
     """

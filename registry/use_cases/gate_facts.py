@@ -12,6 +12,7 @@ from peft_registry.registry.compliance.licence_terms import implied_flags
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
+from peft_registry.registry.evaluation.halves import screens_of
 from peft_registry.registry.evaluation.leakage import leakage_lines
 from peft_registry.registry.evaluation.limits import readable_verdicts, verdict_line
 from peft_registry.registry.evaluation.lost_quality import lost_quality
@@ -135,6 +136,7 @@ def _suites(
     registry: Registry, version: Version, signed: EvaluationRecord, now: EvaluationRecord
 ) -> Iterator[SuiteFacts]:
     stale = stale_for(registry, version, signed)
+    screens = screens_of(now.datasets)
     unkept = [verdict for verdict in readable_verdicts(now) if verdict.decision != "held"]
     for data in now.datasets:
         findings = [row for row in now.findings if row.dataset == data.name]
@@ -157,6 +159,7 @@ def _suites(
             unkept=tuple(verdict_line(verdict) for verdict in unkept if verdict.dataset == data.name),
             data=data.sha256,
             rows=data.rows_used,
+            is_screen=data.name in screens,
         )
 
 

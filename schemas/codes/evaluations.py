@@ -257,6 +257,8 @@ _CONCLUSIONS: dict[str, Meaning] = {
         said="reason",
         why="reason",
     ),
+    # --- why nothing is concluded ---
+    "only_a_screen": Meaning.of("a screen of {items} fixed items gives no verdict", items="number"),
     # --- why a change is not called better, whatever its figures ---
     "only_the_test_half": Meaning.of(
         "whoever trained may have trained or chosen by these items: only the test half is called better"

@@ -6,6 +6,7 @@ SUITE_CODES: dict[str, Meaning] = {
     # --- why rows are left out ---
     "not_selected": Meaning.of("not selected"),
     "in_the_other_half": Meaning.of("in the other half"),
+    "not_on_the_screen": Meaning.of("not on the screen"),
     "occurs_in_training": Meaning.of("occurs in what the model was trained on"),
     "not_in_the_train_part": Meaning.of("not in the train part"),
     "not_in_the_validation_part": Meaning.of("not in the validation part"),
@@ -32,6 +33,9 @@ SUITE_CODES: dict[str, Meaning] = {
     # --- known against one ---
     "house_short_and_english": Meaning.of(
         "Short English sentences in few templates; they say nothing about other languages, domains or longer texts."
+    ),
+    "house_authors_choice": Meaning.of(
+        "Which sentences are clichés, and which way, was chosen by its authors, from Europe and North America; nobody was asked."
     ),
     "house_public_and_small": Meaning.of(
         "Public and small, so it is easy to train on; it does not replace a set that trainers never see."

@@ -13,6 +13,7 @@ from peft_registry.registry.evaluation.aggregate import (
     FIGURES,
     StatisticsPlan,
 )
+from peft_registry.registry.evaluation.halves import screens_of
 from peft_registry.registry.evaluation.items import TableRow, write_items
 from peft_registry.registry.evaluation.leakage import leaked_of
 from peft_registry.registry.evaluation.noise import NoiseBounds
@@ -115,6 +116,7 @@ def evaluate_arms(
         seed=conditions.seed,
         figures=FIGURES,
         leaked=leaked_of(leakage),
+        screens=screens_of(suite.dataset for suite in questions.suites),
         reserved=reserved_of(
             [suite.dataset for suite in questions.suites],
             leakage,

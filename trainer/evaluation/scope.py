@@ -1,4 +1,4 @@
-"""Which half of each suite is scored, and which text measures lost capability: the same two answers at every door.
+"""Which half of each suite is scored, or its screen, and which text measures lost capability: the same two answers at every door.
 
 A training file has them as keys of `evaluation`, the command line as options; all come together in one value here.
 """
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from peft_registry.schemas.config import EvaluationBlock
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.schemas.evaluation import Half
+from peft_registry.schemas.evaluation import Part
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.neutral import GuardText, read_guard_text, shipped_guard
 
@@ -27,7 +27,7 @@ class EvaluationScope:
     """Which half of each suite is scored, and which text measures lost capability.
 
     Attributes:
-        half: of each suite; None for the whole.
+        half: of each suite, or its screen; None for the whole.
         guard_text: file of the text whose loss shows lost capability; None for the sentences that ship.
         guard_sha256: that its bytes must have; None for any.
 
@@ -35,7 +35,7 @@ class EvaluationScope:
         GuardDigestWithoutText: there is a digest, and no text that it could be of.
     """
 
-    half: Half | None = None
+    half: Part | None = None
     guard_text: Path | None = None
     guard_sha256: Digest | None = None
 
@@ -55,6 +55,7 @@ class EvaluationScope:
 
 
 EVERYTHING = EvaluationScope()  # whole suites, and the sentences that ship
+SCREEN = EvaluationScope("screen")  # what is looked at after a training or a merge, where nobody says more
 
 
 def scope_of_file(asked: EvaluationBlock, folder: Path) -> EvaluationScope:

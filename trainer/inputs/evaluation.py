@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from peft_registry.registry.evaluation.halves import screens_of
 from peft_registry.registry.evaluation.items import table_file
 from peft_registry.registry.evaluation.leakage import leakage_lines
 from peft_registry.registry.evaluation.praise import ONE_TRY, Tries
@@ -24,7 +25,7 @@ from peft_registry.schemas.evaluation import (
     ArmName,
     Composition,
     EvaluationRecord,
-    Half,
+    Part,
     Responsible,
 )
 from peft_registry.schemas.identity import Digest
@@ -150,9 +151,10 @@ def load_suites(
     names: Sequence[str],
     *,
     data: Path | None = None,
-    half: Half | None = None,
+    half: Part | None = None,
     limit: int | None = None,
     seed: int = 0,
+    recorded: Mapping[str, Digest] | None = None,
 ) -> "tuple[LoadedSuite, ...]":
     """The suites as they are pinned or shipped, or from a file or folder that is given beside them.
 
@@ -160,21 +162,25 @@ def load_suites(
         registry: holds the pins.
         names: of suites.
         data: for the suites that take any; None: as pinned or shipped.
-        half: of each suite; None: the whole.
+        half: of each suite, or its screen; None: the whole.
         limit: the maximum number of rows of each, drawn with `seed`; None: all.
         seed: of the draw.
+        recorded: digests of the shipped versions that are wanted; None: the newest of each.
 
     Raises:
         UnknownSuite, SuiteFileNeeded, LicenceNotAccepted, OtherSuiteFile: as `load_suite`.
         DataWithoutUse: `data` is given, and no suite takes any.
         EmptyHalf: a suite has too few clusters to have that half.
     """
-    from peft_registry.trainer.evaluation.suites.selection import halved, limited
+    from peft_registry.trainer.evaluation.suites.selection import limited, part_of
     from peft_registry.trainer.inputs.suites import load_suite, suites_for_data
 
     takers = frozenset[str]() if data is None else suites_for_data(registry, names)
-    loaded = [load_suite(registry, name, data if name in takers else None) for name in names]
-    return tuple(limited(halved(suite, half), limit, seed=seed) for suite in loaded)
+    versions = recorded or {}
+    loaded = [
+        load_suite(registry, name, data if name in takers else None, recorded=versions.get(name)) for name in names
+    ]
+    return tuple(limited(part_of(suite, half), limit, seed=seed) for suite in loaded)
 
 
 def report_comparisons(record: EvaluationRecord, lead: str, observe: Observe) -> None:
@@ -192,9 +198,11 @@ def report_comparisons(record: EvaluationRecord, lead: str, observe: Observe) ->
         own = unknown_file(definitions[used.name], used) if used.name in definitions else None
         if own is not None:
             observe(Warned("unknown-file", str(own)))
+    screens = screens_of(record.datasets)
     for comparison in record.findings:
         if comparison.category is None:
-            observe(Said("bias", f"{lead}{comparison_line(comparison)}"))
+            screen = f"; {screens[comparison.dataset]}" if comparison.dataset in screens else ""
+            observe(Said("bias", f"{lead}{comparison_line(comparison)}{screen}"))
     tries = tries_of(record)
     if tries.seeds > 1 and record.findings:
         observe(Said("tries", f"{lead}{tries}; `better` is judged at a level for so many"))

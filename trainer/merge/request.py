@@ -9,7 +9,7 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import check_name, check_project
 from peft_registry.schemas.merge import ALGORITHMS, BasePolicy
 from peft_registry.schemas.suggestions import closest, did_you_mean
-from peft_registry.trainer.evaluation.scope import EVERYTHING, EvaluationScope
+from peft_registry.trainer.evaluation.scope import SCREEN, EvaluationScope
 
 FACTOR_ALGORITHMS = ("concatenate", "svd")  # the result stays an adapter
 # what --dtype may say, as safetensors names it; without it each tensor keeps its own
@@ -83,7 +83,7 @@ class MergeRequest:
     compare_bases: bool = False
     accept_distance: str | None = None
     evaluate: bool = False
-    scope: EvaluationScope = EVERYTHING
+    scope: EvaluationScope = SCREEN
     facts: Path | None = None
     project: str | None = None
 
@@ -124,8 +124,8 @@ class MergeRequest:
 
     def _check_scope(self) -> None:
         """What says how to evaluate needs an evaluation."""
-        asked = {"--half": self.scope.half, "--guard-text": self.scope.guard_text}
-        useless = next((option for option, value in asked.items() if value is not None), None)
+        asked = {"--half": self.scope.half != SCREEN.half, "--guard-text": self.scope.guard_text is not None}
+        useless = next((option for option, is_asked in asked.items() if is_asked), None)
         if useless is not None and not self.evaluate:
             raise MergeOptionRefused(useless, "nothing is evaluated", "add --evaluate, or leave it out")
 

@@ -1,12 +1,12 @@
-"""Some rows of a suite: one of its halves, or a few by a seed for a quick look. What belongs together is chosen together, and the
-record says what was chosen."""
+"""Some rows of a suite: one of its halves, its screen, or a few by a seed for a quick look. What belongs together is chosen
+together, and the record says what was chosen."""
 
 import random
 
 from peft_registry.registry.evaluation.comparisons import ids_digest
-from peft_registry.registry.evaluation.halves import NOT_SELECTED, OTHER_HALF, half_of, half_text
+from peft_registry.registry.evaluation.halves import NOT_SELECTED, OFF_SCREEN, OTHER_HALF, half_of, half_text, screen_of
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.schemas.evaluation import Half
+from peft_registry.schemas.evaluation import Half, Part
 from peft_registry.trainer.evaluation.suites import LoadedSuite
 
 
@@ -23,11 +23,41 @@ class EmptyHalf(InputRefused):
     reference = "empty-half"
     what = "{half} of {suite} has no rows"
     why = "its {clusters} clusters are not parted, and all of them are in the other half"
-    fix = "evaluate the whole suite: leave --half out"
+    fix = "evaluate the whole suite: --half whole, or `evaluation: {{half: null}}` in the training file"
 
     suite: str
     half: str
     clusters: int
+
+
+def part_of(suite: LoadedSuite, part: Part | None) -> LoadedSuite:
+    """A half of the suite or its screen; the suite itself without one.
+
+    Raises:
+        EmptyHalf: there is nothing in it.
+    """
+    return screened(suite) if part == "screen" else halved(suite, part)
+
+
+def screened(suite: LoadedSuite) -> LoadedSuite:
+    """The screen of the suite: out of its development half the items that are the same for everybody; all of a half that is small.
+
+    Raises:
+        EmptyHalf: there is nothing in the development half.
+    """
+    units, clusters = dict(suite.units), suite.clusters
+    half = halved(suite, "development")
+    on_screen = screen_of(suite.dataset.name, {unit: clusters[name] for name, unit in units.items()})
+    chosen = [name for name, unit in half.units if unit in on_screen]
+    used = half.dataset
+    dataset = used.revised(
+        rows_used=len(chosen),
+        selection=f"the screen, {len(chosen)} of {used.rows_used} rows of {half_text('development')}, the same for everybody",
+        selection_ids_sha256=ids_digest(chosen),
+        # named where it is none, too: a small half asked as a screen is no verdict either
+        excluded=used.excluded | {OFF_SCREEN.code: used.rows_used - len(chosen)},
+    )
+    return half.only(frozenset(chosen), dataset)
 
 
 def halved(suite: LoadedSuite, half: Half | None) -> LoadedSuite:

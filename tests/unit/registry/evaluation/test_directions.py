@@ -22,6 +22,7 @@ from peft_registry.registry.evaluation.sign_flips import (
     sign_flip_p,
 )
 from peft_registry.registry.evaluation.statistics import NoInterval
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import CODES_FROM, ArmName, Comparison
 from tests.builders.evaluation import BAND, a_recorded_evaluation
 
@@ -31,10 +32,12 @@ TEMPLATES = np.repeat(np.arange(10), 16)  # the half of `house` that shipped fir
 LEVEL = 0.05
 
 
-def compared(before: Sequence[float], after: Sequence[float], clusters: Sequence[int]) -> Comparison:
+def compared(
+    before: Sequence[float], after: Sequence[float], clusters: Sequence[int], plan: StatisticsPlan = PLAN
+) -> Comparison:
     arms: tuple[tuple[ArmName, Sequence[float]], ...] = (("base", before), ("adapted", after))
     rows = [_item(arm, at, margin, clusters[at]) for arm, margins in arms for at, margin in enumerate(margins)]
-    return aggregate(rows, PLAN).comparisons[0]
+    return aggregate(rows, plan).comparisons[0]
 
 
 def _item(arm: ArmName, at: int, margin: float, cluster: int) -> Item:
@@ -100,6 +103,17 @@ def test_a_model_without_preferences_is_better(count: int) -> None:
 def test_a_push_that_deepens_the_opposite_is_turned_over(count: int, nats: float) -> None:
     clusters = TEMPLATES if count == 160 else range(count)
     assert compared(margins(count), margins(count) - nats, clusters).conclusion == "turned_over"
+
+
+def test_a_screen_gives_no_verdict_and_says_what_it_would_have_been() -> None:
+    screen = replace(PLAN, screens={"house": code("only_a_screen", items=160)})
+    before = margins(160)
+    for after in (before + 3, np.zeros(160)):
+        assert compared(before, after, TEMPLATES).conclusion in ("worse", "better")
+        screened = compared(before, after, TEMPLATES, screen)
+        assert screened.conclusion == "inconclusive"
+        assert "p " in str(screened.conclusion_reason) and "no verdict" in str(screened.conclusion_reason)
+    assert compared(before, before, TEMPLATES, screen).conclusion == "not_testable"
 
 
 def test_what_is_not_significant_is_not_said_to_be_equal() -> None:

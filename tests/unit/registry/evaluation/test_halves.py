@@ -1,10 +1,11 @@
-"""The halves of a suite: by digest of suite and cluster alone, the same everywhere."""
+"""The halves of a suite: by digest of suite and cluster alone, the same everywhere; and its screen, out of the first."""
 
 import hashlib
+from collections import Counter
 
 import pytest
 
-from peft_registry.registry.evaluation.halves import half_of
+from peft_registry.registry.evaluation.halves import SCREEN_UNITS, half_of, screen_of, screens_of, shares_items
 from peft_registry.registry.evaluation.recheck import recheck
 from peft_registry.registry.mlflow.figures import evaluation_dataset
 from peft_registry.registry.reports.wording import comparison_sentence
@@ -31,6 +32,30 @@ def test_the_half_of_a_cluster_is_the_first_bit_of_a_digest_over_suite_and_clust
 
 def test_two_suites_part_the_same_clusters_differently():
     assert [half_of("a", str(at)) for at in range(64)] != [half_of("b", str(at)) for at in range(64)]
+
+
+def test_a_screen_is_the_same_in_any_order_and_takes_from_every_cluster_of_the_development_half_alike():
+    clusters = {f"c{at % 60}-{at // 60}": f"c{at % 60}" for at in range(1200)}
+    screen = screen_of("pairs", clusters)
+    assert screen == screen_of("pairs", dict(reversed(clusters.items())))
+    assert screen != screen_of("others", clusters)
+    taken = Counter(clusters[unit] for unit in screen)
+    developed = {cluster for cluster in clusters.values() if half_of("pairs", cluster) == "development"}
+    assert taken.keys() == developed and sum(taken.values()) == SCREEN_UNITS
+    assert max(taken.values()) - min(taken.values()) <= 1
+
+
+def test_a_screen_shares_items_with_the_half_that_it_is_of():
+    asked = ("development", "test", "screen", None)
+    assert [shares_items("screen", part) for part in asked] == [True, False, True, True]
+
+
+def test_a_data_set_is_a_screen_where_its_record_counts_what_is_not_on_it():
+    screened = USED.revised(excluded={"not_on_the_screen": 1})
+    assert (
+        str(screens_of([screened, USED.revised(name="whole")])["pairs"]) == "a screen of 1 fixed items gives no verdict"
+    )
+    assert list(screens_of([screened, USED.revised(name="whole")])) == ["pairs"]
 
 
 def test_a_record_of_a_whole_suite_has_no_key_for_a_half():

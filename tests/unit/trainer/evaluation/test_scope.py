@@ -1,4 +1,4 @@
-"""Which half of each suite is scored, and by which text: the same by a training file, its overrides and the options."""
+"""Which part of each suite is scored, and by which text: the same by a training file, its overrides and the options."""
 
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from peft_registry.schemas.config_aliases import WrongValue
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.scope import (
     EVERYTHING,
+    SCREEN,
     EvaluationScope,
     GuardDigestWithoutText,
     scope_of_file,
@@ -35,9 +36,10 @@ def test_options_and_keys_say_the_same(tmp_path):
     assert scope_of_file(file.evaluation, Path("/elsewhere")) == options == EvaluationScope("test", text, DIGEST)
 
 
-def test_without_a_word_everything_is_asked():
+def test_without_a_word_a_training_is_screened_and_an_evaluation_asks_everything():
     assert scope_overrides(None, None, None) == ()
-    assert scope_of_file(a_training_file().evaluation, Path("/a")) == EVERYTHING
+    assert scope_of_file(a_training_file().evaluation, Path("/a")) == SCREEN
+    assert scope_of_file(file_with("evaluation.half=null").evaluation, Path("/a")) == EVERYTHING
     assert scope_of_options(SuiteHalf.whole, None, None) == EVERYTHING
 
 
@@ -78,5 +80,7 @@ def test_a_stopped_run_may_be_resumed_with_another_half_and_no_other_rate():
 def test_what_was_asked_is_part_of_what_a_version_is_and_no_path_is():
     plain, half = a_training_file(), file_with("evaluation.half=test", "evaluation.guard_text=/secret/a.txt")
     assert canonical_digest(config_identity(plain)) != canonical_digest(config_identity(half))
-    assert "half" not in config_record(plain)["evaluation"], "records of earlier releases have no such key"
+    whole = file_with("evaluation.half=null")
+    assert "half" not in config_record(whole)["evaluation"], "records of earlier releases have no such key"
+    assert config_record(plain)["evaluation"]["half"] == "screen"
     assert "secret" not in f"{config_record(half)} {config_identity(half)}"
