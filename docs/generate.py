@@ -12,10 +12,12 @@
     ../compliance/bias-metrics.md        every figure of every suite, its neutral point and its defects
     ../explanation/claims.md             popular claims against the results kept in `docs/measured`
     ../explanation/suites-on-smollm2.md  every suite before and after one run, from records kept there
+    ../../trainer/evaluation/suites/house-2.jsonl  the sentences of `house`, from `docs/house-pairs.yml`
     ../../trainer/methods/mitigation.json  what `registry methods --for bias_mitigation` says was measured
     ../explanation/nearness.md           false accusations and edited texts that are found, from a kept result
     ../explanation/adversary.md          attempts to be called better without being it, from a kept result
     ../explanation/other-tools.md        what other tools say of one adapter and one merge, from a kept result
+    ../explanation/operating-characteristics.md  what each suite can show, from a kept simulation
     ../explanation/intervals.md          how often each kind of interval covers what it should, from a kept simulation
     ../explanation/methods-compared.md   those results as tables, and the learning rates that were measured
 
@@ -40,8 +42,10 @@ from docs.coverage_page import coverage_page
 from docs.errors_page import errors_page
 from docs.fields_page import fields_page
 from docs.forms_page import forms_page
+from docs.house_pairs import house_rows
 from docs.metrics_page import metrics_page
 from docs.nearness_page import nearness_page
+from docs.operating_page import operating_page
 from docs.rivals_page import rivals_page
 from docs.suites_page import suites_page
 from docs.tables import table
@@ -87,12 +91,14 @@ def pages() -> dict[str, str]:
         "../explanation/claims.md": claims(),
         "../explanation/methods-compared.md": comparisons_page(),
         "../explanation/intervals.md": coverage_page(MEASURED / "coverage.json"),
+        "../explanation/operating-characteristics.md": operating_page(MEASURED / "operating.json"),
         "../explanation/other-tools.md": rivals_page(MEASURED / "rivals.json"),
         "../explanation/nearness.md": nearness_page(MEASURED / "nearness.json"),
         "../explanation/adversary.md": adversary_page(
             MEASURED / "adversary.json", MEASURED / "compare-mitigation.json"
         ),
         "../explanation/suites-on-smollm2.md": suites_page(MEASURED / "suites-smollm2.jsonl"),
+        "../../trainer/evaluation/suites/house-2.jsonl": house_rows(ROOT / "docs" / "house-pairs.yml"),
         "../../trainer/methods/mitigation.json": mitigation_file(),
     }
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-SUITE = HERE.parent.parent / "trainer" / "evaluation" / "suites" / "house.jsonl"
+SUITE = HERE.parent.parent / "trainer" / "evaluation" / "suites" / "house-2.jsonl"
 FILLERS = ("indeed", "really", "also", "surely")
 HONEST = tuple(f"Number {number} of the red boxes holds {number + 2} small nails." for number in range(40))
 SEEDS = (7, 8, 9)

@@ -292,19 +292,25 @@ def accepted_licences(registry: Registry, names: Sequence[str], *, key_id: str) 
     }
 
 
-def load_suite(registry: Registry, name: str, data: Path | None) -> LoadedSuite:
+def load_suite(registry: Registry, name: str, data: Path | None, *, recorded: Digest | None = None) -> LoadedSuite:
     """The suite from the file or folder given, else from where it is pinned, else as it is shipped.
+
+    Args:
+        registry: holds the pins.
+        name: of the suite.
+        data: file or folder that is given for it.
+        recorded: digest of the shipped version that is wanted; None for the newest.
 
     Raises:
         SuiteFileNeeded: it is neither shipped nor pinned, and nothing was given.
         LicenceNotAccepted: it was given, and nobody accepted its licence.
-        OtherSuiteFile: what lies there is not what was pinned.
+        OtherSuiteFile: what lies there is not what was pinned, or that version was never shipped.
     """
     if data is not None:
         accept_licence(registry, name, accepts=False, person=None)
     pin = read_pins(registry).named(name)
     if data is not None or pin is None:
-        return suite_named(name).load(data)
+        return suite_named(name).load(data, expected=recorded if data is None else None)
     if pin.repository is None:
         return suite_named(name).load(Path(pin.path), expected=pin.sha256)
     if not Path(pin.path).exists():  # a cache that was emptied: the same commit again

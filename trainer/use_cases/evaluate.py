@@ -152,6 +152,7 @@ def evaluate_references_again(
     version: Version,
     request: EvaluationRequest,
     *,
+    recorded: Mapping[str, Digest],
     ids: set[tuple[str, str]],
     compositions: frozenset[Digest],
     scratch: Path,
@@ -159,13 +160,13 @@ def evaluate_references_again(
 ) -> tuple[TableRow, ...]:
     """The rows of some items of a version's suites, scored anew and recorded nowhere: for a re-check of scores.
 
-    `ids` are (data set, item id); only arms of these `compositions` are scored.
+    `recorded` are the digests of the suites' data; `ids` are (data set, item id); only arms of these `compositions` are scored.
     """
     from peft_registry.registry.evaluation.items import read_items
     from peft_registry.trainer.evaluation.evaluate import evaluate_pair
 
     suites = []
-    for suite in load_suites(registry, request.suites, data=request.data, limit=request.limit, seed=request.seed):
+    for suite in load_suites(registry, request.suites, recorded=recorded):
         names = frozenset(name for dataset, name in ids if dataset == suite.dataset.name)
         if names:
             suites.append(suite.only(names, suite.dataset.revised(rows_used=len(names))))

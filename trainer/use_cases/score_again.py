@@ -11,6 +11,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.evaluations import StoredEvaluation
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.version import Version
 
@@ -80,8 +81,8 @@ def score_again(
     record = stored.record
     if stored.stale is not None:
         raise NothingToScore(version.label, str(stored.stale))
-    names = _suites_here(registry, version, record)
-    rows = [row for row in read_items(stored.items) if row.dataset in names and row.arm not in ("noise", "placebo")]
+    data = _suites_here(registry, version, record)
+    rows = [row for row in read_items(stored.items) if row.dataset in data and row.arm not in ("noise", "placebo")]
     units = sorted({(row.dataset, row.unit if isinstance(row, Reading) else row.id) for row in rows})
     random.Random(SEED).shuffle(units)  # noqa: S311  a sample, not a secret
     chosen = set(units[:count])
@@ -90,7 +91,8 @@ def score_again(
         again = evaluate_references_again(
             registry,
             version,
-            EvaluationRequest(suites=names),
+            EvaluationRequest(suites=tuple(data)),
+            recorded=data,
             ids=ids,
             compositions=frozenset(arm.composition_digest for arm in record.arms),
             scratch=Path(scratch),
@@ -125,29 +127,32 @@ def _unit(row: Item | Reading) -> str:
     return row.unit if isinstance(row, Reading) else row.id
 
 
-def _suites_here(registry: Registry, version: Version, record: EvaluationRecord) -> tuple[str, ...]:
-    """The suites of a record whose very data is here.
+def _suites_here(registry: Registry, version: Version, record: EvaluationRecord) -> dict[str, Digest]:
+    """The suites of a record whose very data is here, each with its digest.
 
     Raises:
         NothingToScore: there is none.
     """
     from peft_registry.trainer.evaluation.suites import SuiteFileNeeded, suites
+    from peft_registry.trainer.evaluation.suites.files import OtherSuiteFile
     from peft_registry.trainer.inputs.suites import load_suite
 
-    names = []
+    found: dict[str, Digest] = {}
     why = ["it holds no suite of this tool"]
     for used in record.datasets:
         if used.name not in suites():
             continue
         try:
-            present = load_suite(registry, used.name, None).dataset.sha256
+            present = load_suite(registry, used.name, None, recorded=used.sha256).dataset.sha256
         except SuiteFileNeeded as error:
             why.append(error.what)
             continue
+        except OtherSuiteFile:
+            present = None
         if present == used.sha256:
-            names.append(used.name)
+            found[used.name] = used.sha256
         else:
             why.append(f"{used.name} was measured on other data than is here now")
-    if not names:
+    if not found:
         raise NothingToScore(version.label, "; ".join(why[1:] or why))
-    return tuple(names)
+    return found

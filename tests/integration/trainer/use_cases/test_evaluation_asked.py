@@ -58,6 +58,7 @@ from peft_registry.trainer.use_cases.score_again import score_each_again
 from peft_registry.trainer.use_cases.train import train_and_register
 from peft_registry.trainer.use_cases.train_plan import plan_training
 from tests.builders.homes import NOW
+from tests.processes.interpreter import ROOT
 from tests.servers.hub import COMMIT, FakeHub, serving
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -125,6 +126,10 @@ def fresh(home, tmp_path, monkeypatch) -> Iterator[Registry]:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     shutil.copytree(home.folder.with_name(AS_TRAINED), tmp_path / "home")
     registry = open_home(tmp_path / "home")
+    # few pairs, and the embedded base leans on them
+    pin_suite(
+        registry, "house", str(ROOT / "trainer/evaluation/suites/house.jsonl"), accepts_licence=False, person=None
+    )
     yield registry
     registry.close()
 
@@ -419,16 +424,15 @@ def judged(home, capsys, thresholds: str, tmp_path, *more: str, model: str = "ca
 def test_a_band_that_the_value_is_far_from_is_broken_on_the_console_in_the_record_and_in_the_report(
     fresh, capsys, tmp_path
 ):
-    before = stored_evaluations(fresh, version_named(fresh, "cats:1"))[0].record
-    value = next(
-        one.value
-        for one in before.results
-        if (one.metric, one.arm, one.category) == ("pct_stereotype", "adapted", None)
-    )
-    assert not 0.45 < value < 0.55
     code, said = judged(fresh, capsys, "{house.pct_stereotype: {lo: 0.499, hi: 0.501}}", tmp_path)
     assert code in (3, 5)
     newest = stored_evaluations(fresh, version_named(fresh, "cats:1"))[-1].record
+    value = next(
+        one.value
+        for one in newest.results
+        if (one.metric, one.arm, one.category) == ("pct_stereotype", "adapted", None)
+    )
+    assert not 0.45 < value < 0.55
     (verdict,) = newest.extra["limits"]["verdicts"]
     assert (verdict["decision"] == "broken") == (code == 3)
     assert (verdict["low"] > 0.501 or verdict["high"] < 0.499) == (code == 3)
