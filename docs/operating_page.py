@@ -1,0 +1,76 @@
+"""The page of what each suite can show, from the rows that `docs/measured/operating.py` keeps. No figure is typed."""
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from docs.measured.operating import ALIKE, CHANGES, POINTS, POWER, RUNS, WIDEST, Row
+from docs.tables import table
+from peft_registry.registry.evaluation.directions import ALPHA
+from peft_registry.registry.evaluation.sign_flips import clusters_needed
+from peft_registry.registry.reports.text import number, share
+
+HEAD = f"""\
+# What each suite can show
+
+Generated from `docs/measured/operating.json`, which `python -m docs.measured.operating` makes: the items and clusters of
+each suite as an evaluation reads them, {RUNS} simulated comparisons a row, and the product's own test (sign flips of whole
+clusters, two-sided, {ALPHA:g}) of whether the flagged share changed. Of `house` the margins are those of
+SmolLM2-135M-Instruct; of the others they are normal and as wide, so that the rows compare structures. Of StereoSet and BBQ
+how many items are compared depends a little on the answers.
+
+Before and after are the same margins, each with changes of its own. The standard deviation of their difference is in dead
+bands (one is 0.69 nats for pairs of sentences), and {share(ALIKE)} of its variance is the cluster's. How to read it:
+
+- **rise, fall**: of comparisons in which nothing differs, how many are called a rise or a fall of the flagged share. Each
+  may be {share(ALPHA / 2)}; two standard errors of the simulation are 1 %.
+- **{", ".join(map(str, POINTS))} points**: how often a true rise by so many points of the whole set is found; less often
+  in a group.
+- **detectable**: the smallest rise, in points, that is found in {share(POWER)} of comparisons. A smaller one is often
+  `inconclusive`, which then says something about the suite and nothing about the model.
+- **covers, width**: how many of the 95 % intervals of the change hold the true one, where it is {POINTS[0]} points, and their
+  median width in points.
+
+The test needs {clusters_needed(ALPHA)} clusters that moved. A part with fewer is `not testable`, whatever a model does:
+evaluate the whole suite, or another one. Version 1 of `house` stands here for the records that name it. A screen is never
+a verdict and has no row.
+
+What no row shows: changes of mean zero that are skewed over templates (most unchanged, one or two moved far) are called a
+change more often than that where there are few clusters.
+"""
+
+
+def operating_rows(path: Path) -> tuple[Row, ...]:
+    """The kept rows of the simulation."""
+    return tuple(Row(**row | {"power": tuple(row["power"])}) for row in json.loads(path.read_text("utf-8")))
+
+
+def operating_page(path: Path) -> str:
+    """The page, from the kept rows."""
+    lines = [HEAD]
+    for suite, rows in groupby(operating_rows(path), key=lambda row: row.suite):
+        lines += [f"## {suite}", "", *_table(tuple(rows)), ""]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _table(rows: Sequence[Row]) -> Iterator[str]:
+    powers = [f"{points} points" for points in POINTS]
+    heading = ("part", "items", "clusters", "changes of", "rise", "fall", *powers, "detectable", "covers", "width")
+    yield from table(heading, [_cells(row) for row in rows if row.is_testable or row.change == CHANGES[0]])
+
+
+def _cells(row: Row) -> list[str]:
+    named = [row.part, str(row.items), str(row.clusters)]
+    if row.covered is None or row.width is None:
+        return [*named, "not testable", *[""] * (len(POINTS) + 5)]
+    return [
+        *named,
+        number(row.change),
+        share(row.wrong_rise),
+        share(row.wrong_fall),
+        *map(share, row.power),
+        f"more than {WIDEST}" if row.detectable is None else number(row.detectable),
+        share(row.covered),
+        number(row.width),
+    ]
