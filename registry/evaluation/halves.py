@@ -55,14 +55,23 @@ def _rank(suite: str, name: str) -> str:
 
 def screens_of(datasets: Iterable[DatasetUsed]) -> Mapping[str, Code]:
     """The data sets of which only the screen was asked, each with the sentence that says so."""
-    return {
-        used.name: code("only_a_screen", items=used.rows_used) for used in datasets if OFF_SCREEN.code in used.excluded
-    }
+    return {used.name: code("only_a_screen", items=used.rows_used) for used in datasets if _is_screen(used)}
+
+
+def _is_screen(used: DatasetUsed) -> bool:
+    return OFF_SCREEN.code in used.excluded
 
 
 def half_text(half: Half) -> str:
     """`the development half`, as a person reads it."""
     return f"the {half} half"
+
+
+def part_text(used: DatasetUsed) -> str | None:
+    """Which part of its data an evaluation asked, as a person reads it; None for all of it."""
+    if used.half is None:
+        return None
+    return f"the screen of {half_text(used.half)}" if _is_screen(used) else half_text(used.half)
 
 
 def shares_items(first: Part | None, second: Part | None) -> bool:

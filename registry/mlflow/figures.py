@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from peft_registry.registry.evaluation.halves import half_text
+from peft_registry.registry.evaluation.halves import part_text
 from peft_registry.registry.evaluation.standing import standing_findings, with_repeated, worst_first
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.evaluation import DatasetUsed, EvaluationRecord
@@ -180,7 +180,8 @@ def run_datasets(data: Iterable[DataIdentity]) -> tuple[DatasetUse, ...]:
 
 def evaluation_dataset(used: DatasetUsed) -> DatasetUse:
     """A suite's data, or a half of it, as a data set with the context `evaluation`."""
-    half = "" if used.half is None else f" ({half_text(used.half)})"
+    part = part_text(used)
+    half = "" if part is None else f" ({part})"
     return DatasetUse(
         name=cut(f"{used.name} {used.version}{half}", MAX_DATASET_NAME),
         digest=used.sha256.hex[:MAX_DATASET_DIGEST],

@@ -8,7 +8,7 @@ from typing import Literal
 
 from peft_registry.registry.evaluation.aggregate import NEUTRAL, NEUTRAL_TEXT, LostCapability
 from peft_registry.registry.evaluation.clusters import why_missing
-from peft_registry.registry.evaluation.halves import half_text
+from peft_registry.registry.evaluation.halves import part_text
 from peft_registry.registry.evaluation.sentences import as_read
 from peft_registry.registry.evaluation.standing import with_repeated
 from peft_registry.registry.reports.conditions import condition_lines
@@ -88,8 +88,8 @@ def how_measured(evaluations: tuple[ShownEvaluation, ...]) -> tuple[Answer, ...]
 def _outcome(shown: ShownEvaluation, row: Comparison) -> str:
     conclusion = conclusion_text(row)
     suite = f"{row.dataset} ({SUITES[row.dataset]})" if row.dataset in SUITES else row.dataset
-    halves = [data.half for data in shown.record.datasets if data.name == row.dataset and data.half is not None]
-    part = "".join(f"{half_text(half)} of " for half in halves)
+    parts = [part_text(data) for data in shown.record.datasets if data.name == row.dataset]
+    part = "".join(f"{asked} of " for asked in parts if asked is not None)
     return (
         f"{conclusion[:1].upper()}{conclusion[1:]} on {part}the suite {suite}: {_flagged(row)}. "
         f"{_net_change(row)}. Why: {row.conclusion_reason}{_by_group(shown, row)}"

@@ -6,7 +6,7 @@ fewer than 100 items.
 
 from collections.abc import Callable
 
-from peft_registry.registry.evaluation.halves import half_text
+from peft_registry.registry.evaluation.halves import part_text
 from peft_registry.registry.gate.reasons import HARMS
 from peft_registry.registry.reports.text import number, share, signed, value_text
 from peft_registry.schemas.codes import code
@@ -176,7 +176,8 @@ def status_text(value: Value) -> str:
 def _data_name(name: str, data: DatasetUsed | None) -> str:
     if data is None:
         return name
-    part = "" if data.half is None else f", {half_text(data.half)}"
+    asked = part_text(data)
+    part = "" if asked is None else f", {asked}"
     if data.sha256.short in data.version:  # the file's digest is all the version there is
         return f"{name}, {data.version}{part}"
     return f"{name} version {data.version} ({data.sha256.short}){part}"

@@ -288,6 +288,8 @@ def for_choosing(place: Place) -> dict[str, str]:
 def for_bias(place: Place) -> dict[str, str]:
     place.run("registry train example/train.yml name=helper")
     place.run("registry pull polite-replies:1 pulled")
+    # its first version: the same on fewer rows
+    place.run(f"registry suites add house {ROOT / 'trainer' / 'evaluation' / 'suites' / 'house.jsonl'}")
     (place.cwd / "suite").mkdir()
     (place.cwd / "suite" / "crows_pairs_anonymized.csv").write_text(PAIRS, "utf-8")
     (place.cwd / "suite" / "Age.full.jsonl").write_text(json.dumps(ESBBQ), "utf-8")
@@ -475,6 +477,7 @@ def in_this_order(expected: list[str], found: list[str]) -> bool:
 @pytest.mark.timeout(600)
 def test_the_lines_of_readme(session: Place, tmp_path: Path) -> None:
     place = place_after(session, tmp_path / "models")
+    place.stands_for = {"--half test": "--half screen"}  # the same on fewer rows
     write_tasks(place.cwd, "tiny")
     for line in README:
         if line.printed is None and line.text not in NOT_RUN:

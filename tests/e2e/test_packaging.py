@@ -304,7 +304,7 @@ def hostile(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> P
             ("compare", "example/train.yml", *QUICK, "--methods", "lora", "--no-latency"),
             id="compare",
         ),
-        pytest.param(("evaluate", "polite-replies:1", "--suite", "house"), id="evaluate"),
+        pytest.param(("evaluate", "polite-replies:1", "--suite", "house", "--half", "screen"), id="evaluate"),
         pytest.param(("verify", "polite-replies:1"), id="verify"),
     ],
 )

@@ -89,3 +89,5 @@ def test_report_and_mirror_name_the_half():
     assert "the test half" in comparison_sentence(record.findings[0], record)
     house = next(used for used in record.datasets if used.name == "house")
     assert evaluation_dataset(house).name.endswith("(the test half)")
+    screened = house.revised(half="development", excluded={"not_on_the_screen": 9})
+    assert evaluation_dataset(screened).name.endswith("(the screen of the development half)")
