@@ -80,6 +80,7 @@ PLACES_BY_COST = (
     "e2e/test_documented_commands",
     "e2e/test_packaging",
     "e2e/test_processes",
+    "bench/",
     "integration/trainer/",
     "e2e/",
     "integration/",
