@@ -3,7 +3,11 @@
 import hashlib
 import os
 import platform
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 def machine() -> str:
@@ -13,6 +17,14 @@ def machine() -> str:
         f"machine      {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, load {load}; "
         f"SHA-256 of 256 MiB in memory on one core: {calibration():.2f} CPU s"
     )
+
+
+@contextmanager
+def folder_on_disk() -> Iterator[Path]:
+    """An empty folder where a user's files lie, and not in memory, where those of tests lie; gone afterwards."""
+    on_disk = os.environ.get("TESTS_ON_DISK")  # tests say so where they have theirs in memory
+    with tempfile.TemporaryDirectory(dir=on_disk) as folder:
+        yield Path(folder)
 
 
 def calibration() -> float:

@@ -10,7 +10,6 @@ import argparse
 import json
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Any
 from peft_registry.registry.homes.home import utc_now
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.schemas.base_model import BaseOrigin
-from tests.bench.machine import machine
+from tests.bench.machine import folder_on_disk, machine
 from tests.bench.programs import python
 from tests.builders.homes import a_home
 
@@ -64,9 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=3, help="after one that warms; with 0 that one is all there is")
     chosen = parser.parse_args(arguments)
     print(machine(), flush=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        compare(Path(scratch), layers=chosen.layers, width=chosen.width, runs=chosen.runs)
-        weighted_sums(Path(scratch))
+    with folder_on_disk() as scratch:
+        compare(scratch, layers=chosen.layers, width=chosen.width, runs=chosen.runs)
+        weighted_sums(scratch)
 
 
 def compare(folder: Path, *, layers: int, width: int, runs: int) -> None:

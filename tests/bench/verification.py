@@ -7,7 +7,6 @@ commands. Needs two idle cores and three times the file's size in the temporary 
 """
 
 import argparse
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -24,7 +23,7 @@ from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.verify import verify_folder, verify_lineage
 from peft_registry.schemas.manifest import Manifest
 from tests.bench.large_adapter import PulledAdapter, pulled_large_adapter
-from tests.bench.machine import machine
+from tests.bench.machine import folder_on_disk, machine
 from tests.bench.programs import python
 from tests.builders.homes import a_home, add_a_base, an_artifact
 from tests.builders.lineage import register_merge
@@ -40,10 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=3)
     chosen = parser.parse_args(arguments)
     print(machine())
-    with tempfile.TemporaryDirectory() as scratch:
-        a_large_file(Path(scratch), int(chosen.gib * 2**30), chosen.repeats)
-    with tempfile.TemporaryDirectory() as scratch:
-        a_long_lineage(Path(scratch), chosen.versions, chosen.repeats)
+    with folder_on_disk() as scratch:
+        a_large_file(scratch, int(chosen.gib * 2**30), chosen.repeats)
+    with folder_on_disk() as scratch:
+        a_long_lineage(scratch, chosen.versions, chosen.repeats)
 
 
 def seconds_of(action: Callable[[], object], repeats: int) -> float:
