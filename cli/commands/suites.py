@@ -130,7 +130,7 @@ def suites_ids(
     home: HomeOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """List the ids of a suite's rows that are in one of its halves, or on its screen."""
+    """List the ids of a suite's rows that are in a half, or on its screen."""
     suite = _half_of_suite(name, half, data, home)
     ids = [item_id for item_id, _ in suite.units]
     if output is Output.json:

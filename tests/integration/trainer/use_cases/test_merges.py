@@ -298,7 +298,9 @@ def test_the_report_of_a_merge_says_each_thing_once(place: Place, merged: MergeO
     assert page.count("largest change first") == 1
     changed, _, after = page.partition("What changed</h2>")[2].partition("<h2")
     assert after and changed.count(str(merged.merge.base.identity.weights)) == 1
-    assert changed.count(merged.merge.ingredients[0].label) == 1
+    label = merged.merge.ingredients[0].label
+    assert changed.count(f"none: {label} was trained by another program") == 1, "the template of its prompts"
+    assert changed.count(label) == 2, "as what was merged, and there"
 
 
 def test_licence_flags_are_the_union_and_unknown_when_one_part_is(place: Place, merged: MergeOutcome) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.trainer.evaluation.scope import EvaluationScope
+from peft_registry.trainer.evaluation.scope import SCREEN, EvaluationScope
 from peft_registry.trainer.merge.request import (
     FourBitMergeRefused,
     MergeOptionRefused,
@@ -39,7 +39,7 @@ REFUSED: dict[str, tuple[dict[str, Any], type[InputRefused], str]] = {
     "a base for an adapter": ({"algorithm": "concatenate", "base_policy": "original"}, MergeOptionRefused, "--base-policy"),
     "an empty reason": ({"accept_distance": "  "}, MergeOptionRefused, "reason"),
     "a half of nothing": ({"scope": EvaluationScope("test")}, MergeOptionRefused, "--half"),
-    "a guard of nothing": ({"scope": EvaluationScope(guard_text=Path("a"))}, MergeOptionRefused, "--guard-text"),
+    "a guard of nothing": ({"scope": EvaluationScope(SCREEN.half, guard_text=Path("a"))}, MergeOptionRefused, "--guard-text"),
     "a name that is none": ({"name": "../up"}, InputRefused, "name"),
 }  # fmt: skip
 
