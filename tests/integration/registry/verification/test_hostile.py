@@ -47,7 +47,6 @@ from peft_registry.schemas.version import Check, VerifyOutcome, Version
 from tests.builders.evaluation import a_recorded_evaluation, a_table
 from tests.builders.homes import NOW, a_home, add_a_base, an_artifact, base_files, register_adapter, reopened
 from tests.builders.made import trained_artifact
-from tests.builders.records import an_evaluation
 from tests.builders.signing import a_p256_key, an_ed25519_key
 
 LATER = "2026-12-24T12:00:00Z"
@@ -599,7 +598,7 @@ def test_an_evaluation_that_names_its_items_outside_or_over_other_evidence_write
     registry: Registry, version: Version, tmp_path: Path, name: str
 ) -> None:
     evil = registry.store.put_bytes(b"evil").digest
-    record = an_evaluation()
+    record, _ = a_recorded_evaluation()
     record = record.model_copy(update={"items": record.items.model_copy(update={"file": name, "sha256": evil})})
     append_statement(
         registry,
