@@ -38,6 +38,7 @@ HANDED_ON = {
     "registry/disk/hashing.py",
     "registry/identity/weights.py",
     "registry/storage/__init__.py",
+    "schemas/codes/__init__.py",
 }
 
 
