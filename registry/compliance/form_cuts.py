@@ -36,13 +36,13 @@ _PLAIN_LABELS = {
 
 
 class CutValue(Frozen):
-    """A value as a recipient gets it: where it comes from and who vouches for it, and not how it was found out."""
+    """A value as a recipient gets it: with its source and who vouches for it, without the method that found it."""
 
     path: str
     label: str
     value: Any  # any JSON value, each code in words
     unit: str | None = None
-    source: Source | None = None  # None for what is no value of the record but says which record it is
+    source: Source | None = None  # None for what identifies the record, such as its id
     asserted_by: str | None = None
     asserted_at: Timestamp | None = None
 

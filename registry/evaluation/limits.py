@@ -263,7 +263,7 @@ def _verdict(limit: Limit, category: str | None, figures: EvaluationFigures, arm
 
 
 def _where(decision: Decision, value: float, interval: Interval) -> Code:
-    """Where the interval lies."""
+    """The reason for a decision: the position of the interval relative to the limit."""
     percent = 100 * interval.level
     match decision:
         case "held":

@@ -1,4 +1,4 @@
-"""What a model became worse at by more than is allowed: language, held-out rows, an earlier task, right answers. Pure.
+"""Quality that a model lost beyond the limits: in language, on held-out rows, in an earlier task, in correct answers. Pure.
 
 An interval that is recorded decides by the end that speaks for the model, so that noise accuses nobody; without one the two
 figures do.
@@ -23,7 +23,7 @@ _GUARDS = (NEUTRAL, NEUTRAL_SHIPPED)  # whose loss the guards of a record speak 
 _OF_ANSWERS = ("accuracy", "exact_match", "f1")  # shares: of a user's own metric nobody knows whether more is better
 # the same for everybody: in a record of an earlier edition its signer chose them
 _LIMITS = StatisticsPlan(thresholds={})
-_MOST_NATS = 700.0  # e to more than 709 is no double
+_MOST_NATS = 700.0  # exp() of more than 709 overflows a double
 
 
 @dataclass(frozen=True, slots=True)

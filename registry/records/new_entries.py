@@ -65,16 +65,16 @@ class NewEntries:
     """What new entries change in the tree, entry by entry: behind the snapshot of a view, None for all entries."""
 
     def __init__(self, view: View) -> None:
-        registry, tx, before = view.registry, view.tx, view.newest
+        before = view.newest
         self.newest_time = "" if before is None else before.leaf.at
         # artifacts of which an entry holds a record that supersedes another, or an evaluation: these were pending until now
         self.standing_now: set[Digest] = set()
         self._view = view
-        self._registry = registry
-        self._tx = tx
-        self._store = SqlLogStore(tx)
+        self._registry = view.registry
+        self._tx = view.tx
+        self._store = SqlLogStore(view.tx)
         self._before = before
-        allowed = timestamp(datetime.fromisoformat(registry.clock()) + CLOCK_TOLERANCE)
+        allowed = timestamp(datetime.fromisoformat(view.registry.clock()) + CLOCK_TOLERANCE)
         # where a clock was set back, the time that the log key signed last is that of the entries until the clock passes it
         self._latest = max(allowed, self.newest_time)
         self._changed: dict[bytes, Document] = {}
@@ -271,7 +271,7 @@ class NewEntries:
 
         Raises:
             PendingRejected: it has; those of an earlier release were covered when the home was upgraded.
-            ValidationError: it is no evaluation.
+            ValidationError: the statement is not an evaluation.
         """
         for line in of_earlier_figures(EvaluationRecord.from_json(statement.predicate)):
             raise PendingRejected(index, line)

@@ -236,11 +236,11 @@ def newest_signed_move(view: View, name: str, alias: str) -> SignedMove | None:
     Raises:
         PathRejected, ProofRejected, EntryRejected, LogForked, LogTruncated: the database is not what was logged.
     """
-    registry, tx, newest = view.registry, view.tx, view.newest
+    newest = view.newest
     covered = 0 if newest is None else newest.size
-    trust = registry.read_trust(at=registry.clock())
-    for index, data in SqlLogStore(tx).leaves_from(covered):
-        move = _pending_move(tx, index, data, (name, alias), trust)
+    trust = view.registry.read_trust(at=view.registry.clock())
+    for index, data in SqlLogStore(view.tx).leaves_from(covered):
+        move = _pending_move(view.tx, index, data, (name, alias), trust)
         if move is not None:
             return move
     target = view.value(snapshot.alias_key(name, alias), snapshot.AliasValue)

@@ -225,7 +225,10 @@ def _inputs(registry: Registry, statements: tuple[StoredStatement, ...]) -> dict
 
 
 def _stated(stored: StoredStatement) -> ModificationPredicate | None:
-    """What a statement says of its record; None of a record from before editions, and of what is no record, as a check says."""
+    """The predicate of a statement that holds a record; None for a record from before editions, and for a malformed one.
+
+    A check of its own names what is malformed.
+    """
     if stored.statement.predicate_type != PREDICATE_TYPES["modification"]:
         return None
     try:

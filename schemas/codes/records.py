@@ -131,7 +131,7 @@ RECORD_CODES: dict[str, Meaning] = {
     "chosen_by_input": Meaning.of(
         "it mixes its matrices by what it reads, so that no one change of the weights does the same"
     ),
-    "network_beside": Meaning.of("a second network runs beside the layers, and is no change of any weight"),
+    "network_beside": Meaning.of("a second network runs beside the layers and changes none of their weights"),
     "layers_not_linear": Meaning.of(
         "its layers are not linear, so that no change of the weights around them does the same"
     ),

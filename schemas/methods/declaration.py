@@ -133,9 +133,9 @@ class MethodDeclaration:
         settings: keys of `adapter_config.json`, and what they are called here and in the method's block.
         other_keys: the other keys that peft reads.
         tensors: every kind of tensor that its file may hold, besides modules of the base that were saved whole.
-        no_weight: why what it does is no change of any weight; None where it is one.
-        folds: whether `registry merge` folds it into weights of the base; that it does not is no fact about the adapter.
-        other_reason: why it does not, where it is another than `no_weight`, and not that nobody has implemented it.
+        no_weight: why it changes no weight of the base; None where it changes some.
+        folds: whether `registry merge` folds it into weights of the base; False says something of this program, not of the adapter.
+        other_reason: why it does not, where that is neither `no_weight` nor a missing implementation.
         imported_first: the module that makes peft know it; None where peft does by itself.
         module: in `trainer/methods`, what loads it, and trains and saves it where it can be trained; `peft_adapter` does it by
             peft's entry points alone.

@@ -136,7 +136,7 @@ class _Weights:
         adapter = read_adapter(parts[manifest.layout])
         if adapter.why_not_folded is None:
             return cls(side, files, str(base), adapter=adapter)
-        # that this program does not fold it is no fact about the adapter
+        # a missing implementation of the fold is not a property of the adapter, so it is not given as the reason
         why_not = adapter.no_weight or code("change_of_weights_not_computed")
         return cls(side, files, str(base), adapter=adapter, why_not=str(why_not))
 

@@ -72,7 +72,7 @@ class Adapter:
 
     @property
     def no_weight(self) -> Code | None:
-        """Why what it does is no change of any weight; None where it is one, or nothing is known of it."""
+        """Why it changes no weight of the base; None where it changes some, or its type is unknown."""
         method = OF_PEFT_TYPE.get(self.peft_type)
         return None if method is None else method.no_weight
 

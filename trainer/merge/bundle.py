@@ -40,7 +40,7 @@ def mergeable_part(folder: Path) -> Path | None:
 
 
 def no_weight(folder: Path) -> Code | None:
-    """Why what an adapter's folder holds is no change of any weight; None where some of it may be one."""
+    """Why nothing in an adapter's folder changes a weight of the base; None where some of it may."""
     reasons = [read_adapter(part).no_weight for part in _folders(folder)]
     return None if None in reasons else reasons[-1]
 

@@ -54,7 +54,7 @@ def screened(suite: LoadedSuite) -> LoadedSuite:
         rows_used=len(chosen),
         selection=f"the screen, {len(chosen)} of {used.rows_used} rows of {half_text('development')}, the same for everybody",
         selection_ids_sha256=ids_digest(chosen),
-        # named where it is none, too: a small half asked as a screen is no verdict either
+        # written even where it is 0: a half so small that all of it is on the screen gives no verdict either
         excluded=used.excluded | {OFF_SCREEN.code: used.rows_used - len(chosen)},
     )
     return half.only(frozenset(chosen), dataset)
