@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
+from typing import Protocol
 
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.verdicts.decision import NOBODY
@@ -31,53 +32,64 @@ from peft_registry.registry.verification.signed_versions import (
 )
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.identity import Digest, Reference
-from peft_registry.schemas.mirror import OutboxEntry
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.system_metrics import SystemMetrics
 from peft_registry.schemas.version import Version
 
 
+class Numbered(Protocol):
+    """Which version is meant; nothing else of it is believed."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def number(self) -> int: ...
+    @property
+    def label(self) -> str: ...
+
+
 @dataclass
 class Loader:
-    """Reads versions to be copied, or held against their copies, some together.
+    """Reads versions to be shown, some together.
 
     What many of them need of others is read once for each batch.
     """
 
     registry: Registry
+    pages: bool | None = None  # whether our own pages stand beside them; None: where the home has its own store
     read: "dict[str, Projection | KnownError]" = field(default_factory=dict)  # ahead, by label
 
-    def read_ahead(self, entries: Sequence[OutboxEntry]) -> None:
-        """Read the versions of these entries together, in one transaction; `load` gives each of them once."""
+    def read_ahead(self, versions: Sequence[Numbered]) -> None:
+        """Read these versions together, in one transaction; `load` gives each of them once."""
         self.read.clear()
-        if not entries:
+        if not versions:
             return
         with self.registry.database.reading():
-            rows = _rows_of(self.registry, entries)
-            shared = _Shared.of(self.registry)
-            for entry in entries:
+            rows = _rows_of(self.registry, versions)
+            shared = _Shared.of(self.registry, pages=self.pages)
+            for version in versions:
                 try:
-                    self.read[entry.label] = _projected(self.registry, rows.get(entry.label), entry, shared)
+                    self.read[version.label] = _projected(self.registry, rows.get(version.label), version, shared)
                 except KnownError as error:  # of this version, and said when it is loaded
-                    self.read[entry.label] = error
+                    self.read[version.label] = error
 
-    def load(self, entry: OutboxEntry) -> Projection:
-        """The projection of an entry's version.
+    def load(self, version: Numbered) -> Projection:
+        """The projection of a version.
 
         Raises:
             KnownError: it cannot be read, or is not what was signed.
         """
-        if entry.label not in self.read:
-            self.read_ahead((entry,))
-        loaded = self.read.pop(entry.label)
+        if version.label not in self.read:
+            self.read_ahead((version,))
+        loaded = self.read.pop(version.label)
         if isinstance(loaded, KnownError):
             raise loaded
         return loaded
 
 
-def projection_of(registry: Registry, entry: OutboxEntry) -> Projection:
-    """What MLflow should show for an entry's version as it is now."""
-    return Loader(registry).load(entry)
+def projection_of(registry: Registry, version: Numbered) -> Projection:
+    """What MLflow should show for a version as it is now."""
+    return Loader(registry).load(version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +98,13 @@ class _Shared:
 
     around: Elsewhere
     versions_of: Callable[[Digest], tuple[Version, ...]]
+    pages: bool
 
     @classmethod
-    def of(cls, registry: Registry) -> "_Shared":
-        return cls(elsewhere(registry), cache(partial(versions_of_artifact, registry)))
+    def of(cls, registry: Registry, *, pages: bool | None) -> "_Shared":
+        if pages is None:
+            pages = mirror_route(registry).kind == "store"
+        return cls(elsewhere(registry), cache(partial(versions_of_artifact, registry)), pages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +115,15 @@ class _Row:
     is_newest: bool
 
 
-def _rows_of(registry: Registry, entries: Sequence[OutboxEntry]) -> dict[str, _Row]:
-    """The versions of these entries by label, proven together; none where any of them is not as it was signed.
+def _rows_of(registry: Registry, named: Sequence[Numbered]) -> dict[str, _Row]:
+    """These versions by label, proven together; none where any of them is not as it was signed.
 
     What their statements and their lineage rest on is read, and proven, with them.
     """
     try:
         with registry.database.read() as tx:
-            recorded = catalog.versions_named(tx, [(entry.name, entry.number) for entry in entries])
-            newest = catalog.newest_numbers(tx, sorted({entry.name for entry in entries}))
+            recorded = catalog.versions_named(tx, [(version.name, version.number) for version in named])
+            newest = catalog.newest_numbers(tx, sorted({version.name for version in named}))
         versions = signed_versions(registry, recorded)
         prove_artifacts(registry, versions)
         read_statements_ahead(registry, {version.manifest_digest for version in versions})
@@ -117,13 +132,13 @@ def _rows_of(registry: Registry, entries: Sequence[OutboxEntry]) -> dict[str, _R
     return {version.label: _Row(version, newest[version.name] == version.number) for version in versions}
 
 
-def _projected(registry: Registry, row: _Row | None, entry: OutboxEntry, shared: _Shared) -> Projection:
-    """The projection of an entry's version; `row` is what was proven with others, None where it is read by itself."""
+def _projected(registry: Registry, row: _Row | None, named: Numbered, shared: _Shared) -> Projection:
+    """The projection of a version; `row` is what was proven with others, None where it is read by itself."""
     if row is None:
         with registry.database.read() as tx:
-            recorded = catalog.resolve(tx, Reference(name=entry.name, number=entry.number))
-            newest = catalog.resolve(tx, Reference(name=entry.name))
-        row = _Row(signed_version(registry, recorded), newest.number == entry.number)
+            recorded = catalog.resolve(tx, Reference(name=named.name, number=named.number))
+            newest = catalog.resolve(tx, Reference(name=named.name))
+        row = _Row(signed_version(registry, recorded), newest.number == named.number)
     version = row.version
     bases = shared.versions_of(version.base_manifest) if version.base_manifest else ()
     records = records_of(registry, version, shared.around)
@@ -162,7 +177,7 @@ def _projected(registry: Registry, row: _Row | None, entry: OutboxEntry, shared:
         items=lambda record: registry.store.read_bytes(record.items.sha256),
         neighbours=neighbours,
         unreadable=unreadable,
-        pages=mirror_route(registry).kind == "store",
+        pages=shared.pages,
         recalls=_recalls(registry, version),
         is_newest=row.is_newest,
         project=records.project,
