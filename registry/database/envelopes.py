@@ -19,7 +19,9 @@ _BEFORE = b'{"payload":"'
 _CRC_BYTES = 4
 _DEFLATE = -zlib.MAX_WBITS  # RFC 1951, without the header and the checksum of zlib
 _LEVEL = 6  # 9 takes a third longer for 1.5 per cent less
-READ_MAX_BYTES = 128 * 1024 * 1024  # of all that is said of a subject: 600 records of a trained version, or two that fill an envelope
+READ_MAX_BYTES = (
+    128 * 1024 * 1024
+)  # of all that is said of a subject: 600 records of a trained version, or two that fill an envelope
 
 
 class Room:

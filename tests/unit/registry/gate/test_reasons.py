@@ -349,7 +349,11 @@ def test_makers_waive_where_nobody_asks_for_others():
             {"open_fields": ("use.intended",)},
             "answer it with `registry decide sums:1 --form gaps.yml`",
         ),
-        ({"art5_screened": True}, {"makes_media": True}, "answer `high_risk.art5_screen` with `registry decide sums:1 --form gaps.yml`"),
+        (
+            {"art5_screened": True},
+            {"makes_media": True},
+            "answer `high_risk.art5_screen` with `registry decide sums:1 --form gaps.yml`",
+        ),
         (
             {"refused_licence_flags": ["non_commercial"]},
             {"licence_flags": ("non_commercial",)},
