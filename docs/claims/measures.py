@@ -107,6 +107,22 @@ def _memory(results: Results, *, estimate: str) -> Figure:
     )
 
 
+def _states(results: Results, *, estimate: str, bytes_a_parameter: dict[str, int]) -> Figure:
+    """GB of what every trained parameter takes, at bytes that the claim's source counts; a training here is beside it."""
+    found = results.estimate(estimate)
+    count = found["parameters"]["trainable"]
+    value = count * sum(bytes_a_parameter.values()) / 1e9
+    parts = " + ".join(f"{size} of {name}" for name, size in bytes_a_parameter.items())
+    here = _memory(results, estimate=estimate)
+    return Figure(
+        value,
+        value,
+        value,
+        f"in 16 bits, as the source has it: {count / 1e9:.2f} G parameters × ({parts}) bytes, without activations; "
+        f"`registry train` keeps all of it in 32 bits, estimated at {number_text(here.value)} GB",
+    )
+
+
 def _product(_: Results, *, factors: list[float], unit_divisor: float, formula: str) -> Figure:
     """Plain arithmetic."""
     value = math.prod(factors) / unit_divisor
@@ -369,6 +385,7 @@ def _mean_range(shares: Sequence[float]) -> tuple[float, float, float]:
 
 MEASURES: Mapping[str, Callable[..., Figure]] = {
     "memory": _memory,
+    "states": _states,
     "product": _product,
     "needs": _needs,
     "trained_share": _trained_share,
