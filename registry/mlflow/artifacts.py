@@ -1,8 +1,8 @@
 """MLflow's way to the bytes behind `registry://sha256/<manifest digest>`: verified, or not at all.
 
-MLflow imports this module through the `mlflow.artifact_repository` entry point, in its own process, so it is the one
-module here that imports mlflow at the top; it must stay light. The rules are in `verified_files`, and the layout in which
-MLflow gets the files, `MLmodel` among them, is in `model_layout`.
+MLflow imports this module through the `mlflow.artifact_repository` entry point, in its own process: it imports mlflow at the
+top, and must stay light. The rules are in `verified_files`, and the layout in which MLflow gets the files, `MLmodel` among them,
+is in `model_layout`. What a run or a logged model shows besides (`registry://shown/…`) is in `shown_files`.
 """
 
 import logging
@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from mlflow.entities import FileInfo
 from mlflow.exceptions import MlflowException
@@ -23,16 +23,90 @@ from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 from mlflow.store.artifact.utils.models import _parse_model_uri
 from mlflow.version import VERSION
 
+from peft_registry.registry.mlflow.home_address import SCHEME, SHOWN_FILES, home_of
 from peft_registry.registry.mlflow.model_layout import LayoutReaders, NotLoadableByMlflow
 from peft_registry.registry.mlflow.verified_files import ManifestReader, NoSuchFile, VerifiedFiles, parse_source
 from peft_registry.schemas.errors import InputRefused, KnownError
 from peft_registry.schemas.identity import Digest
 
+if TYPE_CHECKING:
+    from peft_registry.registry.mlflow.shown_registry import ShownRegistry
+
 _logger = logging.getLogger(__name__)
+_SHOWN = f"{SHOWN_FILES}/"
 _VERSIONS = LayoutReaders(mlflow=VERSION, python=platform.python_version())
 
 
-class VerifiedArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # mlflow has no types that mypy follows
+def repository(
+    artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
+) -> ArtifactRepository:
+    """What reads below an address: a signed manifest, or what runs and logged models show."""
+    is_shown = f"{artifact_uri.rstrip('/')}/".startswith(_SHOWN)
+    made_by = ShownArtifactRepository if is_shown else VerifiedArtifactRepository
+    return made_by(artifact_uri, tracking_uri=tracking_uri, registry_uri=registry_uri)
+
+
+class _ReadOnlyRepository(ArtifactRepository):  # type: ignore[misc]  # mlflow has no types that mypy follows
+    """A repository that MLflow writes nothing into."""
+
+    def log_artifact(self, local_file: str, artifact_path: str | None = None) -> NoReturn:  # noqa: ARG002 - MLflow's signature
+        """Refused."""
+        _refuse("written")
+
+    def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> NoReturn:  # noqa: ARG002 - MLflow's signature
+        """Refused."""
+        _refuse("written")
+
+    def delete_artifacts(self, artifact_path: str | None = None) -> NoReturn:  # noqa: ARG002 - MLflow's signature
+        """Refused."""
+        _refuse("deleted")
+
+    def _home(self) -> str | None:
+        """The home that the addresses of MLflow's stores name, or the environment; None: it is looked for upwards."""
+        for uri in (self.registry_uri, self.tracking_uri, _registry_uri(), _tracking_uri()):
+            if uri and uri.startswith(f"{SCHEME}:"):
+                return home_of(uri)
+        return os.environ.get("REGISTRY_HOME")
+
+
+class ShownArtifactRepository(_ReadOnlyRepository):
+    """The report, the tables and the card of runs and logged models, read-only, each made when it is asked for."""
+
+    def list_artifacts(self, path: str | None = None) -> list[FileInfo]:
+        """The entries of a folder; empty for a file."""
+        from peft_registry.registry.mlflow import shown_files
+
+        below = f"{self._below}/" if self._below else ""
+        try:
+            with self._registry.reading() as reading:
+                entries = shown_files.entries(reading, f"{below}{path or ''}")
+        except KnownError as error:
+            raise _translated(error) from error
+        return [FileInfo(entry.path.removeprefix(below), entry.size is None, entry.size) for entry in entries]
+
+    def _download_file(self, remote_file_path: str, local_path: str) -> None:
+        from peft_registry.registry.mlflow import shown_files
+
+        below = f"{self._below}/" if self._below else ""
+        try:
+            with self._registry.reading() as reading:
+                data = shown_files.content(reading, f"{below}{remote_file_path}")
+        except KnownError as error:
+            raise _translated(error) from error
+        Path(local_path).write_bytes(data)
+
+    @property
+    def _below(self) -> str:
+        return f"{self.artifact_uri.rstrip('/')}/".removeprefix(_SHOWN).strip("/")
+
+    @property
+    def _registry(self) -> "ShownRegistry":
+        from peft_registry.registry.mlflow.shown_homes import shown_home
+
+        return shown_home(self._home())
+
+
+class VerifiedArtifactRepository(_ReadOnlyRepository):
     """The files of one signed manifest, read-only. Everything is resolved when it is asked for: MLflow may split the
     digest off the URI and give it as the first part of each path."""
 
@@ -104,17 +178,8 @@ class VerifiedArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # m
     def _files(self, manifest: Digest) -> VerifiedFiles:
         """Verified once for each repository object, which MLflow makes anew for each request."""
         if manifest not in self._verified:
-            self._verified[manifest] = VerifiedFiles(_reader(), manifest, _VERSIONS)
+            self._verified[manifest] = VerifiedFiles(_reader(self._home()), manifest, _VERSIONS)
         return self._verified[manifest]
-
-    def log_artifact(self, local_file: str, artifact_path: str | None = None) -> NoReturn:  # noqa: ARG002 - MLflow's signature
-        _refuse("written")
-
-    def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> NoReturn:  # noqa: ARG002 - MLflow's signature
-        _refuse("written")
-
-    def delete_artifacts(self, artifact_path: str | None = None) -> NoReturn:  # noqa: ARG002 - MLflow's signature
-        _refuse("deleted")
 
 
 class VerifiedModelsRepository(ModelsArtifactRepository):  # type: ignore[misc]  # mlflow has no types that mypy follows
@@ -145,12 +210,25 @@ def _require_ours(uri: str, name: str | None, version: str | None, source: str) 
         raise _translated(refusal)
 
 
-def _reader() -> ManifestReader:
-    """The registry of this process: REGISTRY_HOME, or the user's own `.registry` found upwards."""
+def _reader(home: str | None) -> ManifestReader:
+    """The registry of a home, or the user's own `.registry` found upwards."""
     from peft_registry.registry.homes.known_homes import state_folder
     from peft_registry.registry.mlflow.home_reader import open_reader
 
-    return open_reader(os.environ.get("REGISTRY_HOME"), state=state_folder(os.environ))
+    return open_reader(home, state=state_folder(os.environ))
+
+
+def _registry_uri() -> str | None:
+    from mlflow.tracking._model_registry.utils import _get_registry_uri_from_context
+
+    uri = _get_registry_uri_from_context()
+    return None if uri is None else str(uri)
+
+
+def _tracking_uri() -> str | None:
+    from mlflow.tracking._tracking_service.utils import get_tracking_uri, is_tracking_uri_set
+
+    return str(get_tracking_uri()) if is_tracking_uri_set() else None
 
 
 def _require_free(scratch: Path, folder: Path) -> None:

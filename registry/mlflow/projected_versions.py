@@ -17,6 +17,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.decision_standing import standing_of
 from peft_registry.registry.mlflow.description import FilledCount, Neighbour, neighbours_in
 from peft_registry.registry.mlflow.home_route import mirror_route
+from peft_registry.registry.mlflow.listed_versions import person_of
 from peft_registry.registry.mlflow.projection import Content, Projection, project_version
 from peft_registry.registry.records.evaluations import judged_now, standing_evaluations
 from peft_registry.registry.records.recalls import recall_texts
@@ -173,7 +174,7 @@ def _projected(registry: Registry, row: _Row | None, named: Numbered, shared: _S
         base=bases[0] if bases else None,
         parents=parents,
         continues=next((parent.manifest for parent in records.manifest.parents if parent.role == "start"), None),
-        signer=_person(registry, version.key_id),
+        signer=person_of(registry, version.key_id),
         items=lambda record: registry.store.read_bytes(record.items.sha256),
         neighbours=neighbours,
         unreadable=unreadable,
@@ -181,12 +182,12 @@ def _projected(registry: Registry, row: _Row | None, named: Numbered, shared: _S
         recalls=_recalls(registry, version),
         is_newest=row.is_newest,
         project=records.project,
-        system=_system_metrics(registry, records.run),
+        system=system_metrics_of(registry, records.run),
         standing=standing_of(registry, version, records, decided),
     )
 
 
-def _system_metrics(registry: Registry, run: RunRecord | None) -> SystemMetrics | None:
+def system_metrics_of(registry: Registry, run: RunRecord | None) -> SystemMetrics | None:
     """What was sampled while a run trained; None where nothing was, or the object that holds it is lost or of another form."""
     if run is None or run.system is None:
         return None
@@ -208,11 +209,3 @@ def _recalls(registry: Registry, version: Version) -> tuple[str, ...]:
 def _report(registry: Registry, inputs: ReportInputs) -> Content:
     """The page of a version without checks: draining reads no artifact. Rendered when it is written, and not otherwise."""
     return Content(inputs.digest, lambda: render_report(registry, inputs))
-
-
-def _person(registry: Registry, key_id: str) -> str | None:
-    """Whom the home's trust file names for a key; None where it names nobody, or can decide nothing now."""
-    try:
-        return registry.trust.person_of(key_id)
-    except (IntegrityBroken, NotChecked):
-        return None

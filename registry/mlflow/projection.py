@@ -6,7 +6,7 @@ a version's source is `registry://sha256/<manifest digest>`, and the artifact pl
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from peft_registry.registry.evaluation.leakage import leakage_status
 from peft_registry.registry.mlflow.description import (
@@ -171,6 +171,27 @@ class Projection:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class ListedProjection:
+    """What lists show of one version: what its run and its evaluations say, without its files and without its modification record.
+
+    Attributes:
+        version: as it was signed and logged.
+        project: that it was made for; None for none.
+        run: without a note and without files.
+        name_tags: what the list of models shows of a name, if this is its newest version.
+        parents: manifests whose logged models are inputs of the run.
+        continues: that of them whose training it continued.
+    """
+
+    version: Version
+    project: str | None
+    run: RunProjection
+    name_tags: Pairs
+    parents: tuple[Digest, ...] = ()
+    continues: Digest | None = None
+
+
 def experiment_of(project: str | None) -> str:
     """The MLflow experiment of the versions of a project.
 
@@ -265,10 +286,9 @@ def project_version(
         version=VersionProjection(
             name=version.name,
             number=version.number,
-            source=f"{SOURCE_PREFIX}{version.manifest_digest.hex}",
-            # MLflow refuses dots in the name of a logged model
-            model_name=f"{version.name.replace('.', '_')}-{version.number}",
-            model_type=_model_type(version),
+            source=source_of(version),
+            model_name=model_name(version),
+            model_type=model_type(version),
             artifacts=_model_files(card),
             tags=_version_tags(
                 version,
@@ -289,12 +309,48 @@ def project_version(
     )
 
 
+def project_listed(
+    *,
+    version: Version,
+    made: RunRecord | MergeRecord | None,
+    evaluations: Sequence[EvaluationRecord],
+    evaluated: int,
+    signer: str | None,
+    project: str | None,
+    parents: tuple[Digest, ...] = (),
+    continues: Digest | None = None,
+    system: SystemMetrics | None = None,
+) -> ListedProjection:
+    """What lists show of `version`; the arguments are those of `project_version`, and `made` its run or its merge."""
+    run = made if isinstance(made, RunRecord) else None
+    list_tags = _list_tags(version, run, evaluations, signer, evaluated=evaluated)
+    shown = _run_projection(
+        version,
+        made,
+        evaluations,
+        None,
+        None,
+        tags=_facts_of(version, evaluations, project) | list_tags,
+        signer=signer,
+        items=None,
+        system=system,
+    )
+    return ListedProjection(
+        version=version,
+        project=project,
+        run=replace(shown, artifacts=()),
+        name_tags=_sorted(list_tags, MAX_VERSION_TAG),
+        parents=parents,
+        continues=continues,
+    )
+
+
 def _run_projection(
     version: Version,
     made: RunRecord | MergeRecord | None,
     evaluations: Sequence[EvaluationRecord],
     report: Content | None,
-    description: str,
+    description: str | None,
     *,
     tags: dict[str, str],
     signer: str | None,
@@ -366,7 +422,7 @@ def _act(version: Version, made: RunRecord | MergeRecord | None) -> str:
 def _run_tags(
     version: Version,
     made: RunRecord | MergeRecord | None,
-    description: str,
+    description: str | None,
     signer: str | None,
     facts: dict[str, str],
     *,
@@ -377,11 +433,12 @@ def _run_tags(
         "mlflow.user": signer or version.key_id,
         "mlflow.source.type": "JOB",
         "mlflow.source.name": f"registry {_act(version, made)}",
-        "mlflow.note.content": description,
         "registry.id": version.label,
         "registry.manifest": str(version.manifest_digest),
         FORM_TAG: str(FORM),
     }
+    if description is not None:
+        tags["mlflow.note.content"] = description
     if isinstance(made, RunRecord):
         tags["registry.run_id"] = made.run_id
         tags["registry.config_sha256"] = str(made.config_sha256)
@@ -430,12 +487,8 @@ def _version_tags(
     """What a list of versions shows beside each other; few, because it shows every tag. The rest is on the run."""
     kinds = sorted({str(statement.kind) for statement in statements if statement.kind is not None})
     tags = {
-        "registry.id": version.label,
-        "registry.manifest": str(version.manifest_digest),
+        **_identity_tags(version, project),
         "registry.base": base.label if base else None,
-        "registry.type": _model_type(version),
-        "registry.origin": version.origin,
-        PROJECT_TAG: project,
         **list_tags,
         "registry.record": completeness.text if completeness else None,
         "registry.statements": ", ".join(kinds) or None,
@@ -444,6 +497,22 @@ def _version_tags(
         "registry.gate": "; ".join(standing.gates) or None,
         "registry.approvals": standing.approvals,
     }
+    return _sorted({key: value for key, value in tags.items() if value is not None}, MAX_VERSION_TAG)
+
+
+def _identity_tags(version: Version, project: str | None) -> dict[str, str | None]:
+    return {
+        "registry.id": version.label,
+        "registry.manifest": str(version.manifest_digest),
+        "registry.type": model_type(version),
+        "registry.origin": version.origin,
+        PROJECT_TAG: project,
+    }
+
+
+def listed_version_tags(listed: ListedProjection) -> Pairs:
+    """Of the tags of a version those that its run, its evaluations and its manifest say."""
+    tags = _identity_tags(listed.version, listed.project) | dict(listed.name_tags)
     return _sorted({key: value for key, value in tags.items() if value is not None}, MAX_VERSION_TAG)
 
 
@@ -470,7 +539,18 @@ def _leakage(evaluations: Sequence[EvaluationRecord]) -> str | None:
     return "; ".join(dict.fromkeys("; ".join(leakage_status(check)) for check in checks)) or None
 
 
-def _model_type(version: Version) -> str:
+def source_of(version: Version) -> str:
+    """Where MLflow reads the files of a version: the registry itself."""
+    return f"{SOURCE_PREFIX}{version.manifest_digest.hex}"
+
+
+def model_name(version: Version) -> str:
+    """The name of the logged model behind a version; MLflow refuses dots in it."""
+    return f"{version.name.replace('.', '_')}-{version.number}"
+
+
+def model_type(version: Version) -> str:
+    """The type of the logged model behind a version."""
     kind = _MODEL_TYPES[version.kind]
     return f"{version.method}-{kind}" if version.method and version.kind == "adapter" else kind
 

@@ -187,34 +187,34 @@ def signed_statements(registry: Registry, subject: Digest) -> tuple[StoredStatem
     return statements
 
 
-def signed_statements_of_kind(
-    registry: Registry, subjects: Collection[Digest], kind: StatementKind
+def signed_statements_of_kinds(
+    registry: Registry, subjects: Collection[Digest], kinds: Collection[StatementKind]
 ) -> dict[Digest, tuple[StoredStatement, ...]]:
-    """The statements of a kind about each of these, as `signed_statements` gives them; the texts of other kinds are not read.
+    """The statements of some kinds about each of these, as `signed_statements` gives them; the texts of other kinds are not read.
 
-    Which of what was said is of that kind, and that none of it is missing, the log proves by digest and kind of each statement.
+    Which of what was said is of these kinds, and that none of it is missing, the log proves by digest and kind of each statement.
 
     Raises:
         SaidDiffers, PathRejected: a statement of whatever kind was removed, relabelled or added in the database.
-        StatementAltered: as `signed_statements`, of a statement of that kind.
+        StatementAltered: as `signed_statements`, of a statement of these kinds.
     """
     with view_of(registry) as view:
         if view.newest is None:  # a statement's kind is proven by nothing but its text
             everything = {subject: signed_statements(registry, subject) for subject in subjects}
             return {
-                subject: tuple(stored for stored in statements if stored.kind == kind)
+                subject: tuple(stored for stored in statements if stored.kind in kinds)
                 for subject, statements in everything.items()
             }
         heads = catalog.statement_heads(view.tx, subjects=subjects)
-        of_kind = {subject: [head for head in said if head.kind == kind] for subject, said in heads.items()}
-        wanted = [head for said in of_kind.values() for head in said]
+        of_kinds = {subject: [head for head in said if head.kind in kinds] for subject, said in heads.items()}
+        wanted = [head for said in of_kinds.values() for head in said]
         view.read_ahead(keys=map(artifact_key, subjects), entries=[head.log_index for head in wanted])
         for subject, said in heads.items():
             view.require_all_heads(subject, said)
         stored = catalog.statements_with(view.tx, {head.digest for head in wanted})
         for statement in stored.values():
             _require_as_logged(view, statement)
-    statements = {subject: tuple(stored[head.digest] for head in said) for subject, said in of_kind.items()}
+    statements = {subject: tuple(stored[head.digest] for head in said) for subject, said in of_kinds.items()}
     for subject, of_subject in statements.items():
         _require_signed(registry, subject, [_opened(statement) for statement in of_subject])
     return statements

@@ -8,17 +8,19 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bindings import Binding, binding_in_force
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.signed_records import signed_statements_of_kind
+from peft_registry.registry.records.signed_records import signed_statements_of_kinds
 from peft_registry.registry.records.views import view_of
 from peft_registry.registry.use_cases.gate import gate_by_records
 from peft_registry.registry.verification.signed_versions import signed_version, signed_versions
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, NotFound
 from peft_registry.schemas.identity import AliasNeeded, Digest, MalformedReference, Reference
-from peft_registry.schemas.statement import AliasPredicate, StoredStatement
+from peft_registry.schemas.statement import AliasPredicate, StatementKind, StoredStatement
 from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.values import Timestamp, timestamp
 from peft_registry.schemas.version import Version
+
+_ALIAS: tuple[StatementKind, ...] = ("alias",)
 
 
 class TimeRefused(InputRefused):
@@ -201,7 +203,7 @@ def moves_to(registry: Registry, versions: Iterable[Version]) -> tuple[AliasMove
     for version in versions:
         by_manifest.setdefault(version.manifest_digest, version)  # equal bytes under one name are one version
     covered = covered_size(registry)
-    said = signed_statements_of_kind(registry, by_manifest, "alias")
+    said = signed_statements_of_kinds(registry, by_manifest, _ALIAS)
     moves = [
         move
         for manifest, version in by_manifest.items()

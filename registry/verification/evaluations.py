@@ -42,15 +42,7 @@ class NoEvaluationHere(NotFound):
     folder: str
 
 
-@dataclass(frozen=True, slots=True)
-class PresentedEvaluation:
-    """An evaluation in a folder, and the bytes of its item table."""
-
-    record: EvaluationRecord
-    items: bytes
-
-
-def recheck_folder(folder: Path) -> tuple[PresentedEvaluation, ...]:
+def recheck_folder(folder: Path) -> tuple[EvaluationRecord, ...]:
     """Every evaluation in a folder, recomputed from the item table beside it. Signatures are `registry verify`'s.
 
     Raises:
@@ -72,15 +64,11 @@ def recheck_folder(folder: Path) -> tuple[PresentedEvaluation, ...]:
     }
     if not records:
         raise NoEvaluationHere(str(folder))
-    evaluations = tuple(PresentedEvaluation(record, _items(presented, record)) for record in records)
-    for evaluation in evaluations:
-        discrepancies = (
-            *recheck(evaluation.record, evaluation.items),
-            *plan_discrepancies(evaluation.record, plans),
-        )
+    for record in records:
+        discrepancies = (*recheck(record, _items(presented, record)), *plan_discrepancies(record, plans))
         if discrepancies:
             raise EvaluationAltered(discrepancies)
-    return evaluations
+    return tuple(records)
 
 
 @dataclass(frozen=True, slots=True)

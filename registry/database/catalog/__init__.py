@@ -105,6 +105,7 @@ from peft_registry.registry.database.catalog.statements import (
 )
 from peft_registry.registry.database.catalog.versions import (
     NameOfAnotherKind,
+    NameSpan,
     VersionUnknown,
     add_version,
     base_by_weights,
@@ -112,6 +113,7 @@ from peft_registry.registry.database.catalog.versions import (
     count_versions_of_each,
     idempotent_version,
     is_in_order,
+    name_spans,
     newest_numbers,
     newest_versions,
     require_kind,
@@ -130,6 +132,7 @@ __all__ = [
     "ArtifactUnknown",
     "EntryRow",
     "NameOfAnotherKind",
+    "NameSpan",
     "NumberedVersion",
     "OpenedRow",
     "PageKey",
@@ -195,6 +198,7 @@ __all__ = [
     "mark_done",
     "meta",
     "move_route",
+    "name_spans",
     "newest_entry",
     "newest_move",
     "newest_numbers",

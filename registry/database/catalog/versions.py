@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from sqlalchemy import Row, Select, bindparam, func, insert, select, tuple_
@@ -223,6 +223,28 @@ def newest_numbers(tx: Transaction, names: Sequence[str]) -> dict[str, int]:
     for part in in_parts(names):
         newest |= {row.name: row.newest for row in tx.execute(_NEWEST_NUMBERS, {"names": part})}
     return newest
+
+
+class NameSpan(NamedTuple):
+    """A name with its versions: when the first and the last of them were registered, and the greatest number."""
+
+    name: str
+    first_at: str
+    last_at: str
+    versions: int
+
+
+def name_spans(tx: Transaction) -> tuple[NameSpan, ...]:
+    """Every name that has a version, by name."""
+    columns = (
+        versions.c.name,
+        func.min(versions.c.registered_at),
+        func.max(versions.c.registered_at),
+        func.max(versions.c.number),
+    )
+    return tuple(
+        NameSpan(*row) for row in tx.execute(select(*columns).group_by(versions.c.name).order_by(versions.c.name))
+    )
 
 
 def newest_versions(tx: Transaction, *, limit: int) -> tuple[Version, ...]:

@@ -1,0 +1,58 @@
+"""What MLflow calls our things: ids that follow from ours, so that nothing has to be remembered. Pure.
+
+A run keeps the id that it had while it was under way. Everything else is called by a digest of what we call it.
+"""
+
+import hashlib
+import re
+
+from peft_registry.registry.mlflow.projection import EXPERIMENT, experiment_of
+
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+_ID_HEX = 32
+# MLflow's pages and its login take the number of an experiment for digits; JavaScript counts exactly up to 2^53
+_EXPERIMENT_HEX = 12
+
+
+def experiment_id(project: str | None) -> str:
+    """The number of the experiment of a project; of versions without one it is 1."""
+    return "1" if project is None else f"{int(_digest(f'experiment {project}')[:_EXPERIMENT_HEX], 16) + 2}"
+
+
+def experiment_name(project: str | None) -> str:
+    """The name of the experiment of a project."""
+    return experiment_of(project)
+
+
+def project_of_experiment(name: str) -> str | None:
+    """The project of an experiment's name; None for the experiment of versions without one."""
+    return name.removeprefix(EXPERIMENT).removeprefix("/") or None
+
+
+def run_id(label: str, own_id: str | None) -> str:
+    """The id of the run that made a version: its own, where it has one in MLflow's form."""
+    return own_id if own_id is not None and _RUN_ID.fullmatch(own_id) else derived_run_id(label)
+
+
+def derived_run_id(label: str) -> str:
+    """The id of the run of a version that no run of ours made."""
+    return _digest(f"run {label}")
+
+
+def trial_id(label: str, seed: int) -> str:
+    """The id of the run that stands for a seed that was tried."""
+    return _digest(f"trial {label} {seed}")
+
+
+def comparison_id(comparison: str, project: str | None) -> str:
+    """The id of the run over the arms of a comparison, in the experiment of a project."""
+    return _digest(f"comparison {comparison} {experiment_of(project)}")
+
+
+def model_id(label: str) -> str:
+    """The id of the logged model behind a version."""
+    return f"m-{_digest(f'model {label}')}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_ID_HEX]

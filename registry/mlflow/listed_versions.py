@@ -1,0 +1,108 @@
+"""Versions as lists show them, many together: what their runs and evaluations say, proven, without the modification record.
+
+Deriving that record again is most of the time that the page of one version takes, and no list shows it.
+"""
+
+from collections.abc import Collection, Sequence
+
+from peft_registry.registry.database import catalog
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.mlflow.projection import ListedProjection, project_listed
+from peft_registry.registry.records.checkpoints import covered_size
+from peft_registry.registry.records.evaluations import judged_now, standing_evaluations
+from peft_registry.registry.records.provenance import production_of
+from peft_registry.registry.records.signed_records import records_of, signed_statements_of_kinds
+from peft_registry.registry.verification.signed_versions import signed_manifest, signed_versions
+from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
+from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.imports import ImportRecord
+from peft_registry.schemas.merge import MergeRecord
+from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.statement import RegistrationPredicate, StatementKind, StoredStatement
+from peft_registry.schemas.version import Version
+
+_READ: tuple[StatementKind, ...] = ("registration", "provenance", "bias-evaluation")
+Production = RunRecord | MergeRecord | ImportRecord
+
+
+def listed_versions(registry: Registry, recorded: Sequence[Version]) -> list[ListedProjection | KnownError]:
+    """Each of these versions as it was signed and logged, or why it cannot be shown. One that is damaged stops no other."""
+    with registry.database.reading():
+        try:
+            return list(_listed_together(registry, recorded))
+        except KnownError:  # of which of them, each says when it is read by itself
+            return [_listed_or_why(registry, version) for version in recorded]
+
+
+def _listed_or_why(registry: Registry, version: Version) -> ListedProjection | KnownError:
+    try:
+        (listed,) = _listed_together(registry, (version,))
+    except KnownError as error:
+        return error
+    return listed
+
+
+def _listed_together(registry: Registry, recorded: Sequence[Version]) -> list[ListedProjection]:
+    versions = signed_versions(registry, recorded)
+    said = signed_statements_of_kinds(registry, {version.manifest_digest for version in versions}, _READ)
+    covered = covered_size(registry)
+    return [_listed(registry, version, said[version.manifest_digest], covered) for version in versions]
+
+
+def _listed(
+    registry: Registry, version: Version, statements: Sequence[StoredStatement], covered: int
+) -> ListedProjection:
+    if sum(stored.kind == "registration" for stored in statements) > 1:
+        # equal bytes under several names: which statement speaks of which version takes all of them
+        records = records_of(registry, version)
+        made: Production | None = records.run or records.merge or records.imported
+        evaluations = records.evaluations
+    else:
+        accompanied_by = _accompanied_by(statements)
+        made = _made(statements, accompanied_by)
+        evaluations = tuple(
+            EvaluationRecord.from_json(stored.statement.predicate)
+            for stored in statements
+            if stored.kind == "bias-evaluation"
+            and (stored.digest in accompanied_by or (stored.log_index or 0) < covered)
+        )
+    parents = signed_manifest(registry, version).parents
+    return project_listed(
+        version=version,
+        made=None if isinstance(made, ImportRecord) else made,
+        evaluations=judged_now(registry, version, standing_evaluations(registry, version, evaluations)),
+        evaluated=len(evaluations),
+        signer=person_of(registry, version.key_id),
+        project=None if made is None else made.project,
+        parents=tuple(parent.manifest for parent in parents),
+        continues=next((parent.manifest for parent in parents if parent.role == "start"), None),
+    )
+
+
+def _accompanied_by(statements: Sequence[StoredStatement]) -> Collection[Digest]:
+    registration = next((stored for stored in statements if stored.kind == "registration"), None)
+    if registration is None:
+        return ()
+    return RegistrationPredicate.from_json(registration.statement.predicate).accompanied_by
+
+
+def _made(statements: Sequence[StoredStatement], accompanied_by: Collection[Digest]) -> Production | None:
+    """How the version was made, as its registration names it; a later word on that does not replace it."""
+    said = [stored for stored in statements if stored.kind == "provenance"]
+    own = [stored for stored in said if stored.digest in accompanied_by] or said
+    return production_of(own[-1].statement.predicate) if own else None
+
+
+def person_of(registry: Registry, key_id: str) -> str | None:
+    """Whom the home's trust file names for a key; None where it names nobody, or can decide nothing now."""
+    try:
+        return registry.trust.person_of(key_id)
+    except (IntegrityBroken, NotChecked):
+        return None
+
+
+def version_rows(registry: Registry, keys: Sequence[tuple[str, int]]) -> tuple[Version, ...]:
+    """The catalogue's rows of versions, by name and number, of those that are there."""
+    with registry.database.read() as tx:
+        return catalog.versions_named(tx, keys)

@@ -1,0 +1,91 @@
+"""Which versions an index gives for clauses of MLflow's filters, so that the others are not read. Pure.
+
+It may give versions that do not meet the clauses: MLflow's own helpers look at each. It never leaves out one that does.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
+from peft_registry.schemas.facets import Condition, Words
+from peft_registry.schemas.identity import Digest, MalformedDigest, MalformedReference, Reference
+
+# tags of runs and versions by the facet whose word they are
+_FACETS = {
+    "registry.kind": "kind",
+    "registry.method": "method",
+    "registry.project": "project",
+    "registry.origin": "origin",
+}
+_KINDS = frozenset({"base", "adapter", "model", "bundle"})  # what else a run calls its kind is no version
+_PROMPT = "mlflow.prompt.is_prompt"
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """What an index can choose by; None means that it cannot.
+
+    Attributes:
+        conditions: that every version meets which is asked for.
+        labels: of these versions alone.
+        run_ids: of the runs that made these versions alone.
+        manifests: of these artifacts alone.
+        nothing: no version is asked for.
+    """
+
+    conditions: tuple[Condition, ...] = ()
+    labels: frozenset[str] | None = None
+    run_ids: frozenset[str] | None = None
+    manifests: frozenset[Digest] | None = None
+    nothing: bool = False
+
+
+def narrowed_by(clauses: Iterable[Mapping[str, Any]]) -> Narrowed:
+    """What the clauses of a filter, as MLflow parses them, leave for an index to choose by."""
+    conditions: list[Condition] = []
+    labels: frozenset[str] | None = None
+    run_ids: frozenset[str] | None = None
+    manifests: frozenset[Digest] | None = None
+    nothing = False
+    for clause in clauses:
+        kind, key, value = clause["type"], clause["key"], clause["value"]
+        comparator = clause["comparator"].upper()
+        values = tuple(value) if comparator == "IN" else (value,)
+        if comparator not in ("=", "IN") or not all(isinstance(one, str) for one in values):
+            continue
+        if kind == "attribute" and key == "run_id":
+            run_ids = frozenset(values) if run_ids is None else run_ids & frozenset(values)
+        elif kind == "attribute" and key == "name":
+            conditions.append(Words("name", tuple(values)))
+        elif kind == "attribute" and key in ("source", "source_path"):
+            found = frozenset(
+                digest for one in values if (digest := _digest(one.removeprefix(SOURCE_PREFIX))) is not None
+            )
+            manifests, nothing = found, nothing or not found
+        elif kind == "tag" and key == "registry.manifest":
+            found = frozenset(digest for one in values if (digest := _digest(one)) is not None)
+            manifests, nothing = found, nothing or not found
+        elif kind == "tag" and key == "registry.id":
+            named = frozenset(one for one in values if _is_label(one))
+            labels, nothing = named, nothing or not named
+        elif kind == "tag" and key in _FACETS and (key != "registry.kind" or _KINDS.issuperset(values)):
+            conditions.append(Words(_FACETS[key], tuple(values)))
+        elif kind == "tag" and key == _PROMPT:
+            nothing = nothing or "true" in values
+    return Narrowed(tuple(conditions), labels, run_ids, manifests, nothing)
+
+
+def _digest(text: str) -> Digest | None:
+    try:
+        return Digest.parse(text) if ":" in text else Digest(text)
+    except MalformedDigest:
+        return None
+
+
+def _is_label(text: str) -> bool:
+    try:
+        return re.search(r":[0-9]+$", text) is not None and Reference.parse(text).number is not None
+    except MalformedReference:
+        return False

@@ -1,0 +1,282 @@
+"""Runs, logged models and versions as values that MLflow's entities are made from. Pure: no mlflow, no clock, no disk."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from peft_registry.registry.mlflow import identifiers
+from peft_registry.registry.mlflow.description import with_run_link
+from peft_registry.registry.mlflow.figures import DatasetUse, MetricPoint, Pairs, milliseconds
+from peft_registry.registry.mlflow.projection import (
+    COMPARISON_TAG,
+    TRIAL_TAG,
+    ListedProjection,
+    Projection,
+    RunProjection,
+)
+from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.run import TASKS_PREFIX
+from peft_registry.schemas.version import Version
+
+PARENT = "mlflow.parentRunId"  # what makes the pages show a run below another
+NOTE = "mlflow.note.content"
+PROBLEM_TAG = "registry.problem"
+RUN_ID_TAG = "registry.run_id"
+EXTERNAL_TAG = "mlflow.model.isExternal"
+VERSIONS_TAG = "mlflow.modelVersions"  # by which the page of a logged model names its version
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRun:
+    """A run as MLflow shows it. Times in milliseconds; `end_ms` is None while it is under way.
+
+    Attributes:
+        run_id: MLflow's.
+        project: whose experiment it stands in; None for that of versions without one.
+        status: FINISHED, RUNNING, FAILED or KILLED.
+        model_inputs: ids of the logged models that it took.
+        model_output: id of the logged model that it made.
+        label: of the version that it made; None for a run beside those of versions.
+    """
+
+    run_id: str
+    project: str | None
+    name: str
+    user: str
+    status: str
+    start_ms: int
+    end_ms: int | None
+    tags: Pairs
+    params: Pairs = ()
+    metrics: tuple[MetricPoint, ...] = ()
+    datasets: tuple[DatasetUse, ...] = ()
+    model_inputs: tuple[str, ...] = ()
+    model_output: str | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownModel:
+    """A logged model as MLflow shows it: what stands behind a version, with its small files; the weights are elsewhere."""
+
+    model_id: str
+    project: str | None
+    name: str
+    model_type: str
+    run_id: str
+    created_ms: int
+    tags: Pairs
+    metrics: tuple[MetricPoint, ...]
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownVersion:
+    """A registered version as MLflow shows it."""
+
+    name: str
+    number: int
+    created_ms: int
+    source: str
+    run_id: str
+    model_id: str
+    tags: Pairs
+    aliases: tuple[str, ...]
+    user: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownName:
+    """A registered model, which is a name: what its newest version says, and where its aliases point."""
+
+    name: str
+    created_ms: int
+    updated_ms: int
+    newest: ShownVersion | None = None
+    tags: Pairs = ()
+    aliases: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlace:
+    """Where the run of a version stands: its id, the run that it stands below, and the logged models that it took."""
+
+    run_id: str
+    parent: str | None = None
+    model_inputs: tuple[str, ...] = ()
+
+
+def run_of_version(listed: ListedProjection, place: RunPlace) -> ShownRun:
+    """The run that made a version."""
+    version = listed.version
+    return _run(version.label, listed.project, listed.run, place)
+
+
+def run_in_full(projection: Projection, project: str | None, place: RunPlace) -> ShownRun:
+    """The run that made a version with its note, as its own page shows it."""
+    version = projection.version
+    run = _run(f"{version.name}:{version.number}", project, projection.run, place)
+    experiment = identifiers.experiment_id(project)
+    tags = ((key, with_run_link(value, experiment, place.run_id) if key == NOTE else value) for key, value in run.tags)
+    return replace(run, tags=tuple(tags))
+
+
+def _run(label: str, project: str | None, run: RunProjection, place: RunPlace) -> ShownRun:
+    tags = dict(run.tags) | ({} if place.parent is None else {PARENT: place.parent})
+    return ShownRun(
+        run_id=place.run_id,
+        project=project,
+        name=run.name,
+        user=tags.get("mlflow.user", ""),
+        status="FINISHED",
+        start_ms=run.start_ms,
+        end_ms=run.end_ms,
+        tags=tuple(sorted(tags.items())),
+        params=run.params,
+        metrics=run.metrics,
+        datasets=run.datasets,
+        model_inputs=place.model_inputs,
+        model_output=identifiers.model_id(label),
+        label=label,
+    )
+
+
+def own_run_id(listed: ListedProjection) -> str | None:
+    """The id that the run itself recorded."""
+    return dict(listed.run.tags).get(RUN_ID_TAG)
+
+
+def comparison_of(listed: ListedProjection) -> str | None:
+    """The comparison that a version is an arm of, or the file of tasks that it is one of."""
+    return dict(listed.run.tags).get(COMPARISON_TAG)
+
+
+def trial_runs(listed: ListedProjection, run_id: str) -> tuple[ShownRun, ...]:
+    """A run for each seed that was tried, below that of the version."""
+    version, run = listed.version, listed.run
+    return tuple(
+        ShownRun(
+            run_id=identifiers.trial_id(version.label, trial.seed),
+            project=listed.project,
+            name=f"{version.label} trial, seed {trial.seed}",
+            user=dict(run.tags).get("mlflow.user", ""),
+            status="FINISHED",
+            start_ms=run.start_ms,
+            end_ms=run.end_ms,
+            tags=((PARENT, run_id), ("registry.chosen", "yes" if trial.chosen else "no"), (TRIAL_TAG, f"{trial.seed}")),
+            params=(("seed", f"{trial.seed}"),),
+            metrics=(MetricPoint("trial/score", trial.score, 0, run.end_ms),),
+        )
+        for trial in run.trials
+    )
+
+
+def comparison_run(comparison: str, arm: ListedProjection) -> ShownRun:
+    """The run over the arms of a comparison, or over the tasks of a file."""
+    is_tasks = comparison.startswith(TASKS_PREFIX)
+    kind, command = ("tasks", "registry train") if is_tasks else ("comparison", "registry compare")
+    return ShownRun(
+        run_id=identifiers.comparison_id(comparison, arm.project),
+        project=arm.project,
+        name=comparison if is_tasks else f"compare {comparison}",
+        user=dict(arm.run.tags).get("mlflow.user", ""),
+        status="FINISHED",
+        start_ms=arm.run.start_ms,
+        end_ms=arm.run.end_ms,
+        tags=((COMPARISON_TAG, comparison), ("mlflow.source.name", command), ("registry.kind", kind)),
+    )
+
+
+def unreadable_run(version: Version, project: str | None, error: KnownError) -> ShownRun:
+    """In the place of the run of a version that is not what was signed: that it is not, and nothing that its rows say."""
+    at = milliseconds(version.registered_at)
+    return ShownRun(
+        run_id=identifiers.derived_run_id(version.label),
+        project=project,
+        name=f"{version.label} cannot be shown",
+        user="",
+        status="FAILED",
+        start_ms=at,
+        end_ms=at,
+        tags=tuple(sorted({"registry.id": version.label, PROBLEM_TAG: f"{error}", NOTE: _problem(error)}.items())),
+        label=version.label,
+    )
+
+
+def model_of_version(listed: ListedProjection, place: RunPlace, *, model_type: str, name: str) -> ShownModel:
+    """The logged model behind a version."""
+    version = listed.version
+    named = json.dumps([{"name": version.name, "version": version.number}])
+    tags: Mapping[str, str] = {
+        "registry.id": version.label,
+        "registry.manifest": str(version.manifest_digest),
+        EXTERNAL_TAG: "true",
+        VERSIONS_TAG: named,
+    }
+    return ShownModel(
+        model_id=identifiers.model_id(version.label),
+        project=listed.project,
+        name=name,
+        model_type=model_type,
+        run_id=place.run_id,
+        created_ms=milliseconds(version.registered_at),
+        tags=tuple(sorted(tags.items())),
+        metrics=tuple(point for point in listed.run.metrics if point.final),
+        label=version.label,
+    )
+
+
+def listed_version(listed: ListedProjection, place: RunPlace, *, source: str, tags: Pairs) -> ShownVersion:
+    """A version as it is filtered by what its list tags say; its page has more."""
+    version = listed.version
+    return ShownVersion(
+        name=version.name,
+        number=version.number,
+        created_ms=milliseconds(version.registered_at),
+        source=source,
+        run_id=place.run_id,
+        model_id=identifiers.model_id(version.label),
+        tags=tags,
+        aliases=version.aliases,
+        user=dict(listed.run.tags).get("mlflow.user", ""),
+    )
+
+
+def version_in_full(
+    projection: Projection, *, registered_at: str, project: str | None, place: RunPlace
+) -> ShownVersion:
+    """A version with its description and all of its tags."""
+    version = projection.version
+    return ShownVersion(
+        name=version.name,
+        number=version.number,
+        created_ms=milliseconds(registered_at),
+        source=version.source,
+        run_id=place.run_id,
+        model_id=identifiers.model_id(f"{version.name}:{version.number}"),
+        tags=version.tags,
+        aliases=version.aliases,
+        user=dict(projection.run.tags).get("mlflow.user", ""),
+        description=with_run_link(version.description, identifiers.experiment_id(project), place.run_id),
+    )
+
+
+def unreadable_version(version: Version, error: KnownError) -> ShownVersion:
+    """In the place of a version that is not what was signed: that it is not, and nothing that its rows say."""
+    return ShownVersion(
+        name=version.name,
+        number=version.number,
+        created_ms=milliseconds(version.registered_at),
+        source="",
+        run_id=identifiers.derived_run_id(version.label),
+        model_id=identifiers.model_id(version.label),
+        tags=((PROBLEM_TAG, f"{error}"),),
+        aliases=(),
+        user="",
+        description=_problem(error),
+    )
+
+
+def _problem(error: KnownError) -> str:
+    return f"**Not shown.** {error}. {error.fix}"
