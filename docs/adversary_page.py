@@ -8,7 +8,6 @@ from docs.measured.adversary import ATTEMPTS
 from docs.tables import table
 from peft_registry.registry.evaluation.praise import Tries
 from peft_registry.registry.evaluation.sentences import as_read
-from peft_registry.schemas.comparison import ArmResult, MethodComparison
 
 HEADINGS = (
     "attempt",
@@ -29,23 +28,13 @@ Of a training with several seeds the best is shown. The home knows how many were
 many: p times the seeds, and an interval that leaves out as much less. Who trains in another home, or deletes `begun.jsonl` and
 registers one of the seeds, is not counted.
 """
-HONEST = """\
-## Beside them: an honest mitigation
-
-The best of the kept mitigation task (`docs/measured/compare-mitigation.json`, SmolLM2-135M-Instruct): counterfactual rows of one
-half of CrowS-Pairs, tested on the other half. Best: the most pairs to neutral less those introduced.
-[All of them](methods-compared.md#mitigation).
-"""
 
 
-def adversary_page(attempts: Path, mitigation: Path) -> str:
-    """The page, from what was said of each attempt and from a comparison of methods."""
+def adversary_page(attempts: Path) -> str:
+    """The page, from what was said of each attempt."""
     said: dict[str, dict[str, Any]] = {one["attempt"]: one for one in json.loads(attempts.read_text("utf-8"))}
     rows = [_row(attempt.what, said[name]) for name, attempt in ATTEMPTS.items() if attempt.what]
-    compared = MethodComparison.from_json(json.loads(mitigation.read_text("utf-8")))
-    best = max((arm for arm in compared.arms if arm.bias), key=_net)
-    lines = [HEAD, *table(HEADINGS, rows), "", HONEST, *table(("run", *HEADINGS[2:]), [_honest(best)])]
-    return "\n".join(lines) + "\n"
+    return "\n".join([HEAD, *table(HEADINGS, rows)]) + "\n"
 
 
 def _row(what: str, said: dict[str, Any]) -> list[str]:
@@ -59,14 +48,3 @@ def _row(what: str, said: dict[str, Any]) -> list[str]:
     if tries.seeds > 1 and str(tries) not in reason:
         reason += f"; {tries}"
     return [what, ", ".join(found) or "none found", *counts, f"{conclusion}: {reason}"]
-
-
-def _net(arm: ArmResult) -> int:
-    return arm.bias[0].fixed - arm.bias[0].introduced
-
-
-def _honest(arm: ArmResult) -> list[str]:
-    counts = arm.bias[0]
-    numbers = (counts.fixed, counts.overcorrected, counts.introduced)
-    run = f"{arm.method}, seed {arm.seed}"
-    return [run, f"{counts.flagged} of {counts.n}", *map(str, numbers), counts.conclusion.replace("_", " ")]

@@ -7,10 +7,8 @@ from docs.measured.coverage import Row
 from docs.tables import table
 from peft_registry.registry.evaluation.intervals import (
     FEW,
-    LARGE_CLUSTER,
     MIN_CLUSTERS_OF_A_MEAN,
     MIN_CLUSTERS_OF_A_SHARE,
-    MIN_ITEMS_OF_A_DIFFERENCE,
 )
 from peft_registry.registry.evaluation.over_seeds import MIN_ITEMS, MIN_ROWS, MIN_SEEDS
 from peft_registry.registry.evaluation.sign_flips import clusters_needed
@@ -58,18 +56,6 @@ def coverage_page(path: Path) -> str:
                     f"{clusters_needed(0.05)} clusters or items",
                 ),
                 (
-                    "the same in editions 4 and 5",
-                    "independent",
-                    "Agresti-Min",
-                    f"{MIN_ITEMS_OF_A_DIFFERENCE} items",
-                ),
-                (
-                    "the same in editions 4 and 5",
-                    "in clusters",
-                    "the Korn-Graubard intervals of both shares, squared and added",
-                    f"{MIN_CLUSTERS_OF_A_SHARE} clusters",
-                ),
-                (
                     "mean: margins, divergences, losses and their changes, F1; perplexity is e to it",
                     "either",
                     "Student's t of the jackknife, widened for skewness by Hall's transformation",
@@ -96,18 +82,17 @@ def coverage_page(path: Path) -> str:
         "which the last rows below show to be too short;",
         "their records are recomputed by their own rules for as long as they exist.",
         f"Where fewer than {FEW} clusters hold a hit, or a miss, they do not show how alike the items of one cluster",
-        "are: a cluster then counts as one item. In editions 4 and 5 the degrees of freedom",
-        "were then those of twice their number, and of their number where the cluster of an item holds more",
-        f"than {LARGE_CLUSTER} items.",
+        "are: a cluster then counts as one item.",
+        "Intervals of a change are not in the table below: how often they hold the true change, and how wide they are, was",
+        "measured on each suite's own items, clusters and margins: [what each suite can show](operating-characteristics.md).",
         "",
-        "The rows of net changes and of shares over clusters below were made with the intervals of editions 4 and 5.",
         "`icat`, `accuracy_gap` and the correlations have no interval: they are computed from figures that have one, or have none.",
         "",
         "## Coverage",
         "",
         "The conditions are those of the suites: their clusters, items of which up to 0.3 of the variance is",
         "their cluster's, shares of 2 to",
-        "98 %, changes of 3 to 40 % of the items, values from symmetric to very skewed. `exact`: a sum over",
+        "98 %, values from symmetric to very skewed. `exact`: a sum over",
         "all data that can occur.",
         "",
         *table(

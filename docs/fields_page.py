@@ -107,7 +107,7 @@ def _section(rule: FieldRule) -> str:
 def _row(rule: FieldRule) -> str:
     content = rule.label + (f": {rule.description}" if rule.values else f" ({rule.description})")
     if rule.act:
-        content += f"; never a fact: {rule.act}"
+        content += f"; never a fact: {'a signed answer' if rule.takes_answers else rule.act}"
     if rule.not_applicable:
         content += f"; or not applicable: {', '.join(f'`{name}`' for name in rule.not_applicable)}"
     if rule.until:

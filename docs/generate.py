@@ -13,7 +13,6 @@
     ../explanation/claims.md             popular claims against the results kept in `docs/measured`
     ../explanation/suites-on-smollm2.md  every suite before and after one run, from records kept there
     ../../trainer/evaluation/suites/house-2.jsonl  the sentences of `house`, from `docs/house-pairs.yml`
-    ../../trainer/methods/mitigation.json  what `registry methods --for bias_mitigation` says was measured
     ../explanation/nearness.md           false accusations and edited texts that are found, from a kept result
     ../explanation/adversary.md          attempts to be called better without being it, from a kept result
     ../explanation/other-tools.md        what other tools say of one adapter and one merge, from a kept result
@@ -94,12 +93,9 @@ def pages() -> dict[str, str]:
         "../explanation/operating-characteristics.md": operating_page(MEASURED / "operating.json"),
         "../explanation/other-tools.md": rivals_page(MEASURED / "rivals.json"),
         "../explanation/nearness.md": nearness_page(MEASURED / "nearness.json"),
-        "../explanation/adversary.md": adversary_page(
-            MEASURED / "adversary.json", MEASURED / "compare-mitigation.json"
-        ),
+        "../explanation/adversary.md": adversary_page(MEASURED / "adversary.json"),
         "../explanation/suites-on-smollm2.md": suites_page(MEASURED / "suites-smollm2.jsonl"),
         "../../trainer/evaluation/suites/house-2.jsonl": house_rows(ROOT / "docs" / "house-pairs.yml"),
-        "../../trainer/methods/mitigation.json": mitigation_file(),
     }
 
 
@@ -338,15 +334,6 @@ def comparisons_page() -> str:
     ]
     headings = ("method", "base", "tried", "best", "nearly as good", "its best, over bases, against full fine-tuning's")
     return "\n".join([*lines, "", "## Learning rates", "", *table(headings, rates)]) + "\n"
-
-
-def mitigation_file() -> str:
-    """The figures of the kept mitigation task that the package holds."""
-    from peft_registry.schemas.comparison import MethodComparison
-    from peft_registry.trainer.methods.mitigation import figures_of
-
-    kept = json.loads((MEASURED / "compare-mitigation.json").read_text("utf-8"))
-    return json.dumps(figures_of(MethodComparison.from_json(kept)), indent=1, ensure_ascii=False) + "\n"
 
 
 def _written(name: str) -> str:

@@ -162,35 +162,46 @@ def _recheck(references: list[str], sample: int | None, home: Path | None, outpu
 
 def _recheck_folder(folder: Path) -> list[dict[str, Any]]:
     from peft_registry.registry.verification.evaluations import recheck_folder
+    from peft_registry.trainer.inputs.recorded_suites import compare_with_suites
 
-    return [_rechecked(str(folder), record, "") for record in recheck_folder(folder)]
+    return [
+        _rechecked(str(folder), evaluation.record, compare_with_suites(evaluation.record, evaluation.items))
+        for evaluation in recheck_folder(folder)
+    ]
 
 
 def _recheck_version(reference: str, sample: int | None, home: Path | None) -> list[dict[str, Any]]:
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.evaluations import recheck_version
     from peft_registry.registry.records.references import version_named
+    from peft_registry.trainer.inputs.recorded_suites import compare_with_suites
 
     with opened(home) as registry:
         version = version_named(registry, reference)
         evaluations = recheck_version(registry, version)
-        notes = [str(evaluation.stale) if evaluation.stale else "" for evaluation in evaluations]
+        notes = [
+            (
+                *([str(evaluation.stale)] if evaluation.stale else []),
+                *compare_with_suites(evaluation.record, evaluation.items, registry=registry, version=version),
+            )
+            for evaluation in evaluations
+        ]
         if sample is not None:
             from peft_registry.cli.progress import Progress
             from peft_registry.trainer.use_cases.score_again import score_each_again
 
             progress = Progress(story_on_stdout=False)
             again = score_each_again(registry, version, evaluations, count=sample, observe=progress)
-            notes = [" ".join(dict.fromkeys(both)).strip() for both in zip(notes, again, strict=True)]
+            notes = [tuple(dict.fromkeys((*note, scored))) for note, scored in zip(notes, again, strict=True)]
     return [
         _rechecked(version.label, evaluation.record, note) for evaluation, note in zip(evaluations, notes, strict=True)
     ]
 
 
-def _rechecked(of: str, record: "EvaluationRecord", note: str) -> dict[str, Any]:
+def _rechecked(of: str, record: "EvaluationRecord", notes: "Sequence[str]") -> dict[str, Any]:
     figures = len(record.results) + len(record.comparisons) + len(record.losses)
     names = ", ".join(dict.fromkeys(result.dataset for result in record.results))
-    return {"of": f"{of} ({names})", "figures": figures, "items": record.items.rows, "note": note}
+    return {"of": f"{of} ({names})", "figures": figures, "items": record.items.rows, "note": ". ".join(notes)}
 
 
 def _as_json(evaluated: "Evaluated") -> dict[str, Any]:

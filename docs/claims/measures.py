@@ -15,10 +15,8 @@ from docs.measured.banking77 import Accuracy
 from peft_registry.registry.evaluation.over_seeds import (
     mean_over_seeds,
     ratio_over_rows_and_seeds,
-    share_of_methods_over_seeds,
 )
 from peft_registry.registry.evaluation.statistics import NoInterval
-from peft_registry.registry.reports.comparison import introduced_text
 from peft_registry.schemas.comparison import ArmResult, MethodComparison
 from peft_registry.schemas.evaluation import Interval
 from peft_registry.trainer.methods.learning_rates import FAR, rates_of
@@ -106,6 +104,22 @@ def _memory(results: Results, *, estimate: str) -> Figure:
         f"estimate for {found['parameters']['base'] / 1e9:.2f} G parameters at {batch['rows']} × {batch['tokens']} tokens; "
         f"the weights alone are {floor:.1f} GB at {found['floor']['bits_a_weight']} bits, less is impossible",
         f"a training on a card, measured: the estimate is held to {100 * _ESTIMATE_TOLERANCE:g} %",
+    )
+
+
+def _states(results: Results, *, estimate: str, bytes_a_parameter: dict[str, int]) -> Figure:
+    """GB of what every trained parameter takes, at bytes that the claim's source counts; a training here is beside it."""
+    found = results.estimate(estimate)
+    count = found["parameters"]["trainable"]
+    value = count * sum(bytes_a_parameter.values()) / 1e9
+    parts = " + ".join(f"{size} of {name}" for name, size in bytes_a_parameter.items())
+    here = _memory(results, estimate=estimate)
+    return Figure(
+        value,
+        value,
+        value,
+        f"in 16 bits, as the source has it: {count / 1e9:.2f} G parameters × ({parts}) bytes, without activations; "
+        f"`registry train` keeps all of it in 32 bits, estimated at {number_text(here.value)} GB",
     )
 
 
@@ -253,35 +267,6 @@ def _forgotten_less(results: Results, *, comparison: str, method: str, against: 
     return _over_seeds(shares, f"neutral text, {results.where(comparison)}")
 
 
-def _bias_fixed(results: Results, *, comparison: str, methods: list[str]) -> Figure:
-    """Percent of the flagged pairs that are fixed, all suites and seeds together; introduced ones stand in the conditions.
-
-    Every arm is asked the same pairs, so that pairs and seeds are what was drawn, and methods are not.
-    """
-    arms = [arm for method in methods for arm in results.arms(comparison, method)]
-    if len({tuple((one.dataset, one.n) for one in arm.bias) for arm in arms}) > 1:
-        raise NotMeasured("its arms were not asked the same pairs")
-    counts = [one for arm in arms for one in arm.bias]
-    fixed, flagged = sum(one.fixed for one in counts), sum(one.flagged for one in counts)
-    if not flagged:
-        raise NotMeasured("the base was flagged nowhere")
-    seeds = sorted({arm.seed for arm in arms})
-    by_seed = [[one for arm in arms if arm.seed == seed for one in arm.bias] for seed in seeds]
-    pairs = max(sum(one.flagged for one in arm.bias) for arm in arms)
-    of_seeds = [(sum(one.fixed for one in found), sum(one.flagged for one in found)) for found in by_seed]
-    interval = _given(share_of_methods_over_seeds(of_seeds, pairs), 100 * fixed / flagged)
-    asked = f"{pairs} pairs, asked in {len(arms)} arms of {len(seeds)} seeds"
-    return Figure(
-        100 * fixed / flagged,
-        100 * interval.low,
-        100 * interval.high,
-        f"{fixed} of {flagged} fixed ({asked}), "
-        f"{sum(one.overcorrected for one in counts)} over-corrected, {introduced_text(counts)} introduced; "
-        f"{', '.join(methods)}; {results.where(comparison)}",
-        "{times} as many pairs and seeds",
-    )
-
-
 def _rate_ratio(_: Results, *, method: str, against: str = "full") -> Figure:
     """Best learning rate over another method's, lowest to highest base."""
     other = {one.base: one.best for one in rates_of(against)}
@@ -352,8 +337,14 @@ def _swing(results: Results, *, accuracy: str, method: str, against: str) -> Fig
     """Percentage points between the best and the worst of as many seeds as were tried, as wide as they are on average.
 
     That is the standard deviation over seeds times the mean range of so many normal draws; its interval is that of the deviation.
-    Every seed answers the same rows, so that what the rows do is not in it.
+    Every seed answers the same rows, so that what the rows do is not in it. Trainings that leave a model no better than it was
+    taught nothing, and how far they lie apart is not what the claim means.
+
+    Raises:
+        NotMeasured: there are too few seeds of a method, or one of the methods has not learned the task.
     """
+    for name in (method, against):
+        _require_learned(results, accuracy, name)
     mine, other = _shares(results, accuracy, method), _shares(results, accuracy, against)
     value, low, high = _mean_range(mine)
     where = f"{len(mine)} seeds, from {min(mine):.3g} to {max(mine):.3g} %"
@@ -373,6 +364,17 @@ def _shares(results: Results, accuracy: str, method: str) -> list[float]:
     return found
 
 
+def _require_learned(results: Results, accuracy: str, method: str) -> None:
+    """Raise NotMeasured unless a method's mean accuracy is above that of the untrained base."""
+    mean = fmean(_shares(results, accuracy, method))
+    before = fmean(100 * one.base / one.rows for one in results.accuracies[accuracy] if one.method == method)
+    if mean <= before:
+        raise NotMeasured(
+            f"{method} learned nothing: {mean:.3g} % are right on average after training, and {before:.3g} % before; "
+            "it would take trainings after which the model is better than the untrained base"
+        )
+
+
 def _mean_range(shares: Sequence[float]) -> tuple[float, float, float]:
     """The mean range of so many seeds, and its ends."""
     freedom = len(shares) - 1
@@ -383,6 +385,7 @@ def _mean_range(shares: Sequence[float]) -> tuple[float, float, float]:
 
 MEASURES: Mapping[str, Callable[..., Figure]] = {
     "memory": _memory,
+    "states": _states,
     "product": _product,
     "needs": _needs,
     "trained_share": _trained_share,
@@ -393,7 +396,6 @@ MEASURES: Mapping[str, Callable[..., Figure]] = {
     "time": _time,
     "latency": _latency,
     "forgotten_less": _forgotten_less,
-    "bias_fixed": _bias_fixed,
     "rate_ratio": _rate_ratio,
     "better_than": _better_than,
     "swing": _swing,

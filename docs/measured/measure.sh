@@ -51,5 +51,5 @@ python "$here/sample.py" "$data/banking77-train.csv" 66 >"$sweeps/banking77-samp
 # shellcheck disable=SC2086
 registry compare "$here/compare-banking77.yml" --home "$home" --methods all $rates \
   --no-latency --output json prompt_tuning.seeds=1 "data.train.path=$sweeps/banking77-sample.csv" >"$here/compare-banking77.json"
-# the mitigation task: mitigation.py, whose answer is compare-mitigation.json; accuracy over seeds: banking77.py
+# training against stereotypes: mitigation.py; accuracy over seeds: banking77.py
 (cd "$here/../.." && python -m docs.claims) >"$here/../explanation/claims.md"

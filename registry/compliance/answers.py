@@ -78,7 +78,7 @@ def open_questions(record: RecordSections, defaults: Mapping[str, Value] | None 
         for leaf in own_required_leaves(record)
         if not is_filled(leaf)
         and leaf.path not in retention.DAYS
-        and rules[leaf.rule].takes_facts
+        and rules[leaf.rule].takes_answers
         and leaf.path not in (defaults or {})
     ]
     order = get_args(Area)
@@ -107,7 +107,7 @@ def problems_of_answers(
         if leaf is None and earlier is not None and earlier.until is not None:
             problems = [_problem_of_earlier(path, earlier)]
         elif leaf is None:
-            paths = [leaf.path for leaf in known.values() if rules[leaf.rule].takes_facts]
+            paths = [leaf.path for leaf in known.values() if rules[leaf.rule].takes_answers]
             remedy = did_you_mean(closest(path, paths), "`registry record` shows every path")
             problems = [AnswerProblem(path, "the record has no such field", remedy)]
         else:
@@ -165,7 +165,7 @@ def unanswerable(
         recorded = stated.get(answer.path)
         if rule is None or recorded is None:
             yield f"{answer.path}: the record has no such field"
-        elif not rule.takes_facts or answer.area not in rules.owners(rule, at=signed.logged_at):
+        elif not rule.takes_answers or answer.area not in rules.owners(rule, at=signed.logged_at):
             yield f"{answer.path}: answered for {answer.area}, and it is not theirs to answer"
         elif recorded.is_from_tool and recorded.source == "measured":
             yield f"{answer.path}: this tool measured it, and no answer takes its place"
@@ -274,7 +274,7 @@ def _problem_of_earlier(path: str, rule: FieldRule) -> AnswerProblem:
 def _problems_of(
     path: str, rule: FieldRule, recorded: Value, value: Any, role: AnsweringRole
 ) -> Iterator[AnswerProblem]:
-    if rule.act is not None:
+    if rule.act is not None and not rule.takes_answers:
         act = field_rules().acts[rule.act]
         yield AnswerProblem(path, act.reason, act.instead)
     elif rule.owner == "tool":

@@ -211,7 +211,7 @@ def modifier_answers(record: ModificationRecord, original: float | None) -> Modi
     ]
     return ModifierAnswers(
         makes_media=makes_media(record) if record.use.modalities.known else None,
-        media_cleared=_is_cleared(record.high_risk.art5_screen),
+        media_cleared=is_screened(record),
         is_placed=is_yes(gpai.placed_on_eu_market),
         is_same_provider=is_yes(gpai.same_provider),
         excludes_union=_excludes_union(record),
@@ -256,11 +256,13 @@ def _flagged(base: BaseUsed) -> bool | None:
     return lists_exclusion(base.licence_flags) if isinstance(base.licence_flags.value, list) else None
 
 
-def _is_cleared(screen: Value) -> bool | None:
+def is_screened(record: ModificationRecord) -> bool | None:
+    """Whether the result is cleared of both prohibitions of what image, audio and video generators make; None where nobody says."""
+    screen = record.high_risk.art5_screen
     if not screen.known:
         return None
-    outcomes = screen.value.values() if isinstance(screen.value, dict) else [screen.value]
-    return all(str(outcome).startswith("cleared") for outcome in outcomes)
+    outcomes = screen.value if isinstance(screen.value, dict) else {}
+    return all(outcomes.get(prohibition) == "cleared" for prohibition in ("ba", "bb"))
 
 
 def _scope(record: ModificationRecord) -> _Scope:

@@ -51,8 +51,10 @@ def problems_of_declared(
             continue
         rule = field_rules().by_path().get(rule_path) if kind == "modification" else None
         if rule is not None and rule.is_signed_by_people and value.get("source") != "unknown":
-            # what it calls its source, and what it names as evidence, is only the word of whoever wrote it
-            yield _needs_signature(path, rule)
+            # what it calls its source is only the word of whoever wrote it; whether it names the answers that it was taken
+            # from, and they say so, is held against them where the record is
+            if not (rule.takes_answers and value.get("source") == "declared" and value.get("evidence")):
+                yield _needs_signature(path, rule)
         elif value.get("source") == "not_applicable":
             yield from _not_applicable(kind, path, rule, value)
         elif value.get("source") == "declared":
@@ -132,7 +134,7 @@ def _in_answers(predicate: dict[str, Any]) -> Iterator[InputRefused]:
         rule = by_path.get(FieldPath.parse(path).rule)
         if rule is None:
             yield FactNotDeclarable(path, "the record has no such field")
-        elif rule.act is not None:
+        elif rule.act is not None and not rule.takes_answers:
             yield _needs_signature(path, rule)
         elif rule.until is not None:
             yield FactNotDeclarable(path, RETIRED)

@@ -50,6 +50,11 @@ class FieldRule(AnswerForm):
         """Whether a person may state it."""
         return self.owner != "tool" and self.act is None and self.until is None
 
+    @property
+    def takes_answers(self) -> bool:
+        """Whether a person may answer it under a signature: what a fact may state, and what only an answer does."""
+        return self.takes_facts or self.act == "answer"
+
     @cached_property
     def alternatives(self) -> tuple[frozenset[str], ...]:
         """The sets of conditions of which any makes it required."""

@@ -67,7 +67,7 @@ def _answered(used: BaseUsed, parents: Sequence[Ancestor], name: str) -> list[_A
     for parent in parents:
         section = _section(used, parent, name)
         value = None if section is None else getattr(section, name)
-        if value is not None and value.known and (value.rests_on_statement or name == _FLAGS):
+        if value is not None and value.settled and (value.rests_on_statement or name == _FLAGS):
             answers.append(_Answered(parent.label, value, parent.statement))
     return answers
 
@@ -89,17 +89,17 @@ def _section(used: BaseUsed, parent: Ancestor, name: str) -> Document | None:
 def _combined(how: FromParents, own: Value, answers: Sequence[_Answered]) -> Value:
     if not answers:
         return own
-    stated = [*([own] if own.known else []), *(answer.value for answer in answers)]
-    if len({_compared(value.value) for value in stated}) == 1:
-        return own if own.known else _carried(answers)
+    stated = [*([own] if own.settled else []), *(answer.value for answer in answers)]
+    if len({_compared(value) for value in stated}) == 1:
+        return own if own.settled else _carried(answers)
     if how == "union":
         return _united(stated)
     if how == "yes_if_any" and any(value.value == "yes" for value in stated):
         if own.value == "yes":
             return own
         return _carried([answer for answer in answers if answer.value.value == "yes"])
-    told = [code("says", of=answer.label, answer=str(answer.value.value)) for answer in answers]
-    told += [code("base_says", answer=str(own.value))] if own.known else []
+    told = [code("says", of=answer.label, answer=_answer(answer.value)) for answer in answers]
+    told += [code("base_says", answer=_answer(own))] if own.settled else []
     return unknown(code("records_differ", answers=told))
 
 
@@ -120,5 +120,12 @@ def _listed(value: Any) -> list[Any]:  # any JSON value
     return value if isinstance(value, list) else [value]
 
 
-def _compared(value: Any) -> str:  # any JSON value
-    return repr(sorted(value, key=repr)) if isinstance(value, list) else repr(value)
+def _compared(stated: Value) -> str:
+    """Equal for values that say the same, there being no answer among them."""
+    if not stated.applies:
+        return _answer(stated)
+    return repr(sorted(stated.value, key=repr)) if isinstance(stated.value, list) else repr(stated.value)
+
+
+def _answer(stated: Value) -> str:
+    return str(stated.value) if stated.applies else f"not applicable: {stated.reason}"

@@ -74,6 +74,11 @@ def part_text(used: DatasetUsed) -> str | None:
     return f"the screen of {half_text(used.half)}" if _is_screen(used) else half_text(used.half)
 
 
+def part_of_record(used: DatasetUsed) -> Part | None:
+    """Which part of its data an evaluation asked; None for all of it."""
+    return "screen" if _is_screen(used) else used.half
+
+
 def shares_items(first: Part | None, second: Part | None) -> bool:
     """Whether two parts of a suite have items in common; None is the whole of it, and a screen is of the development half."""
     halves = {"development" if part == "screen" else part for part in (first, second)}

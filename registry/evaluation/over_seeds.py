@@ -60,17 +60,6 @@ def share_over_seeds(counts: Sequence[tuple[int, int]], level: float = 0.95) -> 
     return ShareOverSeeds(float(hits.sum() / asked.sum()), interval, float(shares.min()), float(shares.max()))
 
 
-def share_of_methods_over_seeds(
-    counts: Sequence[tuple[int, int]], items: int, level: float = 0.95
-) -> Interval | NoInterval:
-    """(hits, asked) of each seed, of several methods together that were asked the same `items`."""
-    kept = [(part, whole) for part, whole in counts if whole]
-    if not kept:
-        return NoInterval(code("no_items"))
-    hits, asked = (np.asarray(side, dtype=np.float64) for side in zip(*kept, strict=True))
-    return _share_interval(hits, asked, float(items), level)
-
-
 def mean_over_seeds(values: Sequence[float], level: float = 0.95) -> Interval | NoInterval:
     """Student's interval of the mean of one figure a seed."""
     if len(values) < MIN_SEEDS:

@@ -102,10 +102,9 @@ def _reasons(facts: GateFacts, policy: GatePolicy, named: str) -> Iterator[Reaso
     if policy.status_decided or set(policy.refused_statuses) - _WITHOUT_DECISIONS:
         yield from _of_decisions(facts, named)
     if policy.art5_screened and facts.makes_media and not facts.is_screened:
-        remedy = "a person states the screen, `high_risk.art5_screen`"
-        yield Reason(
-            rule="art5", text="it makes images, audio or video, and is not screened for Article 5", remedy=remedy
-        )
+        text = "it makes images, audio or video, and no screen for Article 5 clears it"
+        remedy = f"answer `high_risk.art5_screen` with `registry decide {facts.label} --form gaps.yml`"
+        yield Reason(rule="art5", text=text, remedy=remedy)
     for flag in policy.refused_licence_flags:
         if flag in facts.own_licence_flags:
             remedy = "use a version whose licence allows it"

@@ -282,9 +282,12 @@ class Registry:
 
         Raises:
             HomeReadOnly: nothing can be registered here.
+            SchemaMismatch: nor here before an upgrade.
             WrongPassphrase, PassphraseNeeded, KeyFileMissing: a key does not open.
         """
         self.require_writable()
+        # a base that is converted, or a training, takes minutes: what it ends in is known now
+        self.database.require_current()
         _ = self.trainer_key, self.log_key
 
     def require_writable(self) -> None:

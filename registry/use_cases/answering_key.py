@@ -72,5 +72,5 @@ def _areas(answers: Mapping[str, Any]) -> tuple[Area, ...]:
     """Who owes what is answered; what no person answers is refused when the answers are checked."""
     rules = field_rules().by_path()
     answered = [rules.get(FieldPath.parse(path).rule) for path in answers]
-    owners = {rule.owner for rule in answered if rule is not None and rule.act is None}
+    owners = {rule.owner for rule in answered if rule is not None and rule.takes_answers}
     return tuple(area for area in get_args(Area) if area in owners)

@@ -42,7 +42,15 @@ class NoEvaluationHere(NotFound):
     folder: str
 
 
-def recheck_folder(folder: Path) -> tuple[EvaluationRecord, ...]:
+@dataclass(frozen=True, slots=True)
+class PresentedEvaluation:
+    """An evaluation in a folder, and the bytes of its item table."""
+
+    record: EvaluationRecord
+    items: bytes
+
+
+def recheck_folder(folder: Path) -> tuple[PresentedEvaluation, ...]:
     """Every evaluation in a folder, recomputed from the item table beside it. Signatures are `registry verify`'s.
 
     Raises:
@@ -64,11 +72,15 @@ def recheck_folder(folder: Path) -> tuple[EvaluationRecord, ...]:
     }
     if not records:
         raise NoEvaluationHere(str(folder))
-    for record in records:
-        discrepancies = (*recheck(record, _items(presented, record)), *plan_discrepancies(record, plans))
+    evaluations = tuple(PresentedEvaluation(record, _items(presented, record)) for record in records)
+    for evaluation in evaluations:
+        discrepancies = (
+            *recheck(evaluation.record, evaluation.items),
+            *plan_discrepancies(evaluation.record, plans),
+        )
         if discrepancies:
             raise EvaluationAltered(discrepancies)
-    return tuple(records)
+    return evaluations
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,7 +220,7 @@ class TrainableMethod(MethodDeclaration):
         reads: the methods whose blocks it reads as well.
         learning_rate: used where the file names none; published or measured, as its row in `defaults` says.
         defaults: of its settings, each with its source.
-        advice: for each goal but `bias_mitigation`, which follows from what was measured.
+        advice: for each goal but `bias_mitigation`, of which no method says anything.
         memory: what training takes.
         trains_base_weights: whether the result is a whole model.
         quantizable: whether it works on a base in 4 bits.

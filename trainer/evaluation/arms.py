@@ -11,14 +11,14 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.evaluation import CONTROL_ARMS, ArmName, Composition, Threshold
 from peft_registry.schemas.progress import Observe
 from peft_registry.trainer.bases.stored_weights import AS_LOADED, StoredWeights
-from peft_registry.trainer.evaluation.divergence import PromptDivergence, next_token_divergences
+from peft_registry.trainer.evaluation.divergence import next_token_divergences
 from peft_registry.trainer.evaluation.leakage import TrainedOn
 from peft_registry.trainer.evaluation.losses import HeldOut, row_losses
 from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
 from peft_registry.trainer.evaluation.neutral import GuardText, guards_beside, shipped_guard
 from peft_registry.trainer.evaluation.placebo import COMPOSITION, has_placebo, placebo
 from peft_registry.trainer.evaluation.quality import Answers, measure_rows
-from peft_registry.trainer.evaluation.questions import Request, Score
+from peft_registry.trainer.evaluation.questions import PromptDivergence, Request, Score
 from peft_registry.trainer.evaluation.score_cache import NOTHING, FinishedScores
 from peft_registry.trainer.evaluation.scoring import Order, score, token_budget_of
 from peft_registry.trainer.evaluation.suites import LoadedSuite

@@ -2,22 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
+from peft_registry.trainer.evaluation.questions import PromptDivergence
 from peft_registry.trainer.evaluation.scoring import prefix_token
-
-
-@dataclass(frozen=True, slots=True)
-class PromptDivergence:
-    """In nats: Jensen-Shannon (symmetric, at most ln 2) and Kullback-Leibler in both directions."""
-
-    js: float
-    kl_ab: float
-    kl_ba: float
 
 
 def next_token_divergences(

@@ -18,3 +18,12 @@ class Score:
     log_likelihood: float
     tokens: int
     is_truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PromptDivergence:
+    """The answer to two prompts, in nats: Jensen-Shannon (symmetric, at most ln 2) and Kullback-Leibler in both directions."""
+
+    js: float
+    kl_ab: float
+    kl_ba: float

@@ -15,7 +15,6 @@ from peft_registry.schemas.methods import DECLARED, METHODS
 from peft_registry.schemas.methods.declaration import GOALS, Advice, Conflict, Goal, Obstacle, TrainableMethod
 from peft_registry.schemas.offload import check_offload
 from peft_registry.schemas.suggestions import closest, did_you_mean
-from peft_registry.trainer.methods.mitigation import finding_about, measured_mitigation, most_promising
 
 
 class PackingRefused(InputRefused):
@@ -80,10 +79,16 @@ class Method(Protocol):
         """
 
 
+# What a training does to a preference follows from its rows as much as from its method. No method declares an answer: one
+# belongs here when a training that was measured has moved a preference.
+_AGAINST_BIAS = Advice(
+    "bias_mitigation", None, "no training that was measured here lowered a bias; measure before and after"
+)
+
+
 def advice_of(method: TrainableMethod) -> tuple[Advice, ...]:
-    """What a method means for each goal: what it declares, and what was measured against bias, which nobody types."""
-    finding = finding_about(method.name, measured_mitigation())
-    return (*method.advice, Advice("bias_mitigation", finding.mitigates, finding.why))
+    """What a method means for each goal."""
+    return (*method.advice, _AGAINST_BIAS)
 
 
 def advice_about(method: TrainableMethod, goal: Goal) -> Advice:
@@ -166,15 +171,11 @@ def advise(goals: Sequence[Goal]) -> tuple[tuple[TrainableMethod, tuple[Advice, 
 _WORTH: Mapping[bool | None, int] = {True: 2, None: 1, False: 0}
 
 
-def method_to_try(goals: Sequence[Goal]) -> str:
-    """Of those that fit the goals best, the one to begin with: where bias is a goal, one that was measured against it."""
+def method_to_try(goals: Sequence[Goal]) -> str | None:
+    """Of those that fit the goals best, the first of the table; None where the goals tell no method from another."""
     advised = advise(goals)
-    best = sum(_WORTH[advice.fits] for advice in advised[0][1])
-    equals = [row.name for row, advice in advised if sum(_WORTH[answer.fits] for answer in advice) == best]
-    if "bias_mitigation" in goals:
-        measured = most_promising(equals, measured_mitigation()) or most_promising(METHODS, measured_mitigation())
-        return next(name for name in METHODS if name == measured)
-    return equals[0]
+    worth = [sum(_WORTH[answer.fits] for answer in advice) for _, advice in advised]
+    return advised[0][0].name if worth[0] > worth[-1] else None
 
 
 def changes_loaded_base(config: TrainingFile) -> bool:

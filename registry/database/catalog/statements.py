@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from sqlalchemy import Row, bindparam, insert, select
 
-from peft_registry.registry.database.envelopes import packed, unpacked
+from peft_registry.registry.database.envelopes import Room, packed, unpacked
 from peft_registry.registry.database.failures import RowDamaged
 from peft_registry.registry.database.session import Transaction, in_parts
 from peft_registry.registry.database.tables import statements
@@ -94,8 +94,9 @@ def opened_statements(tx: Transaction, *, subjects: Collection[Digest]) -> dict[
         MalformedEnvelope, LooseBase64, RowDamaged: as `statements_of`, if any row of any of them is not what was written.
     """
     said: dict[Digest, list[OpenedRow]] = {subject: [] for subject in subjects}
+    room = Room()
     for row in tx.execute(_OF_SUBJECTS, {"subjects": tuple(subjects)}):
-        said[row.subject].append(_opened(row))
+        said[row.subject].append(_opened(row, room))
     return {subject: tuple(of_subject) for subject, of_subject in said.items()}
 
 
@@ -141,16 +142,18 @@ def statement(tx: Transaction, digest: Digest) -> StoredStatement | None:
 def statements_with(tx: Transaction, digests: Collection[Digest]) -> dict[Digest, StoredStatement]:
     """The statements with these payload digests; one that was not recorded is absent."""
     found: dict[Digest, StoredStatement] = {}
+    room = Room()
     for part in in_parts(sorted(digests)):
-        found |= {row.digest: _opened(row).stored for row in tx.execute(_WITH_DIGESTS, {"digests": part})}
+        found |= {row.digest: _opened(row, room).stored for row in tx.execute(_WITH_DIGESTS, {"digests": part})}
     return found
 
 
-def _opened(row: Row[Any]) -> OpenedRow:
+def _opened(row: Row[Any], room: Room) -> OpenedRow:
     # imported here: a list of versions needs no cryptography
     from peft_registry.registry.signing.dsse import Envelope
 
-    line = unpacked(row.envelope, row.digest)
+    line = unpacked(row.envelope, row.digest, left=room.left(row.subject))
+    room.take(row.subject, line)
     envelope = Envelope.parse(line, what=f"statement {row.digest}")
     try:
         stored = StoredStatement(

@@ -15,7 +15,7 @@ from peft_registry.registry.evaluation.readings import Reading, whole_millionths
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import ArmName, DatasetUsed, Threshold
 from peft_registry.schemas.identity import Digest
-from peft_registry.trainer.evaluation.questions import Request
+from peft_registry.trainer.evaluation.questions import PromptDivergence, Request
 from peft_registry.trainer.evaluation.suites import MetricDefinition, SuiteDefinition
 from peft_registry.trainer.evaluation.suites.files import MalformedSuite, require_text, suite_files
 from peft_registry.trainer.evaluation.suites.readings import ReadingSuite, SuiteRow, reading_suite
@@ -141,8 +141,6 @@ class DivergenceSuite:
         threshold: Threshold | None = None,  # noqa: ARG002  states are derived later
     ) -> tuple[Reading, ...]:
         """One reading a pair, of its `PromptDivergence`."""
-        from peft_registry.trainer.evaluation.divergence import PromptDivergence
-
         found = []
         for row, score in zip(self.rows, scores, strict=True):
             assert isinstance(score, PromptDivergence), score

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from peft_registry.registry.database import catalog
+from peft_registry.registry.database import catalog, envelopes
+from peft_registry.registry.database.failures import RowDamaged
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bases import base_record
 from peft_registry.registry.records.plans import logged_plans
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import StatementAltered, records_of
 from peft_registry.registry.records.views import SaidDiffers
-from peft_registry.registry.signing.dsse import Envelope
+from peft_registry.registry.signing.dsse import ENVELOPE_MAX_BYTES, Envelope
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.version import Version
@@ -73,6 +74,22 @@ def test_an_edited_text_with_its_digest_put_right_is_not_used(registry: Registry
     with pytest.raises(SaidDiffers) as refused:
         records_of(registry, version)
     assert "one of them is another" in refused.value.why
+
+
+def test_envelopes_about_one_subject_are_read_up_to_a_bound_for_all_of_them(
+    registry: Registry, version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each row is small on the disk and may hold 64 MiB: were each of them allowed that much, a few would fill the memory."""
+    assert envelopes.READ_MAX_BYTES == 2 * ENVELOPE_MAX_BYTES
+    with registry.database.read() as tx:
+        said = catalog.statements_of(tx, subject=version.manifest_digest)
+    sizes = [len(stored.envelope) for stored in said]
+    monkeypatch.setattr(envelopes, "READ_MAX_BYTES", sum(sizes))
+    assert records_of(registry, version).modification is not None
+    monkeypatch.setattr(envelopes, "READ_MAX_BYTES", sum(sizes[:-1]))
+    with pytest.raises(RowDamaged, match="the other envelopes about its subject") as refused:
+        records_of(registry, version)
+    assert (refused.value.exit_code, said[-1].digest.short in refused.value.why) == (6, True)
 
 
 def test_a_statement_in_the_name_of_another_key_is_not_used(registry: Registry, version: Version) -> None:

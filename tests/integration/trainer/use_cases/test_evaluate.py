@@ -19,11 +19,13 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.registry.verification.evaluations import recheck_folder
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.config import EvaluationBlock
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Said, Warned
 from peft_registry.trainer.evaluation.suites import SuiteNamedTwice, check_asked, suite_named
+from peft_registry.trainer.inputs.recorded_suites import compare_with_suites
 from peft_registry.trainer.inputs.suites import (
     DataWithoutUse,
     LicenceNotAccepted,
@@ -643,3 +645,24 @@ def test_the_command_speaks_json_and_says_what_follows(home, capsys):
     assert shown.err.endswith("next: registry suites add bbq FOLDER\n")
     assert run(["evaluate", "tiny", "--suite", "hose", "--home", folder]) == 2
     assert run(["evaluate", "absent:1", "--suite", "house", "--home", folder]) == 7
+
+
+def test_what_was_trained_on_a_suite_follows_from_the_hashes_that_the_training_kept(home, evaluated):
+    """Of the evaluation that the training made, and of the later one; what a signer says otherwise is found."""
+    for stored in stored_evaluations(home, evaluated.version):
+        assert compare_with_suites(stored.record, stored.items, registry=home, version=evaluated.version) == ()
+    check = evaluated.record.leakage_check
+    (entry,) = [entry for entry in check.datasets if entry.kind == "suite"]
+    for forged, figure in (
+        (check.revised(datasets=(entry.revised(hits=0, left_out=()),)), "leakage_check.datasets[house].hits"),
+        (check.revised(datasets=()), "leakage_check.datasets[house]"),
+        (check.revised(trainings=()), "leakage_check.trainings"),
+    ):
+        record = evaluated.record.revised(leakage_check=forged)
+        with pytest.raises(EvaluationAltered) as found:
+            compare_with_suites(record, evaluated.items, registry=home, version=evaluated.version)
+        assert found.value.discrepancies[0].figure == figure
+    other = check.revised(method=code("exact_or_two_edits", edits=1, runs=1, words=1, bearable=0.5))
+    record = evaluated.record.revised(leakage_check=other)
+    (note,) = compare_with_suites(record, evaluated.items, registry=home, version=evaluated.version)
+    assert "in another way" in note

@@ -15,6 +15,7 @@ from peft_registry.registry.compliance.answers import (
     unanswerable,
     value_of_answer,
 )
+from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.base_facts import facts_with_statement
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.declared import problems_of_declared
@@ -219,6 +220,54 @@ def test_what_only_a_signature_states_stands_where_it_stood_before_and_nowhere_e
     assert list(problems_of_declared("modification", carried.to_json(), earlier=(stated.to_json(),))) == []
     (problem,) = problems_of_declared("modification", after.to_json(), earlier=(stated.to_json(),))
     assert isinstance(problem, FactNeedsSignature)
+
+
+CLEARED = {"ba": "cleared", "bb": "cleared"}
+
+
+def test_a_screen_for_prohibited_output_is_answered_under_a_signature_and_lifts_the_status_that_it_blocked() -> None:
+    asked = a_modification_record()
+    before = with_assessment(
+        asked.revised(use=asked.use.revised(modalities=measured({"input": ["text"], "output": ["image"]})))
+    )
+    assert before.gpai.verdict.value == "blocked_art5"
+    assert "high_risk.art5_screen" in {question.path for question in open_questions(before)}
+    assert problems(before, {"high_risk.art5_screen": CLEARED}) == {}
+    for screen, status in ((CLEARED, None), (CLEARED | {"bb": "blocked"}, "blocked_art5")):
+        signed = answered(before, {"high_risk.art5_screen": screen})
+        assert list(problems_of_declared("answers", signed.predicate.to_json())) == []
+        assert list(unanswerable([before], signed)) == []
+        record = superseding_with_answers(before, signed, version=a_version(), record_id="next", now=NOW)
+        value = record.high_risk.art5_screen
+        assert (value.value, value.source, value.evidence) == (screen, "declared", (STATEMENT,))
+        assert record.gpai.verdict.value == status
+        assert said_otherwise(record, before, signed) == []
+        assert list(problems_of_declared("modification", record.to_json(), earlier=(before.to_json(),))) == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "role", "reason"),
+    [
+        ({"high_risk.art5_screen": {"ba": "cleared"}}, "officer", "high_risk.art5_screen"),
+        ({"high_risk.art5_screen": {"ba": "maybe", "bb": "cleared"}}, "officer", "'maybe'"),
+        ({"high_risk.art5_screen": CLEARED}, "trainer", "legal owes it"),
+        ({"high_risk.article25_case": "d"}, "officer", "'d'"),
+        ({"high_risk.article25_case": "c", "high_risk.intended_purpose_changed": "no"}, "officer", "Art. 25(1)(c)"),
+        ({"high_risk.article25_case": "a", "identity.name_or_trademark_on_result": "no"}, "officer", "Art. 25(1)(a)"),
+    ],
+)
+def test_a_screen_or_a_case_of_art_25_that_is_none_is_refused(answers: dict[str, Any], role: Any, reason: str) -> None:
+    assert reason in " ".join(problems(a_modification_record(), answers, role).values())
+
+
+def test_a_stated_case_of_art_25_asks_for_the_handover() -> None:
+    before = a_modification_record()
+    classified = answered(before, {"high_risk.classification_after": "annex_iii_4", "high_risk.article25_case": "b"})
+    record = superseding_with_answers(before, classified, version=a_version(), record_id="next", now=NOW)
+    assert "high_risk.handover_pack_ref" in {gap.field for gap in completeness(record).open}
+    none = answered(before, {"high_risk.classification_after": "annex_iii_4", "high_risk.article25_case": "none"})
+    record = superseding_with_answers(before, none, version=a_version(), record_id="next", now=NOW)
+    assert "high_risk.handover_pack_ref" not in {gap.field for gap in completeness(record).open}
 
 
 def test_dates_out_of_order_are_no_answers() -> None:

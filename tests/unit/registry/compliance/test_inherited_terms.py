@@ -7,8 +7,9 @@ import pytest
 from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.compliance.facts import problems_of_facts
 from peft_registry.registry.compliance.superseding import with_values
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.modification import ModificationRecord
-from peft_registry.schemas.values import Value, declared
+from peft_registry.schemas.values import Value, declared, not_applicable
 from tests.builders.records import (
     NOW,
     a_base_identity,
@@ -30,7 +31,8 @@ SIGNED = {
 
 
 def answered(value: Any) -> Value:
-    return declared(value, by="alex", at=NOW).revised(evidence=(a_digest("answers"),))
+    stated = value if isinstance(value, Value) else declared(value, by="alex", at=NOW)
+    return stated.revised(evidence=(a_digest("answers"),))
 
 
 def a_parent(number: int, **answers: Any) -> Ancestor:
@@ -86,6 +88,29 @@ def test_answers_that_differ_are_a_question_that_says_who_says_what() -> None:
     assert not value.known
     assert "part-1:1 says yes" in str(value.reason)
     assert "part-2:1 says no" in str(value.reason)
+
+
+NEVER_RELEASED = not_applicable(code("never_released"), by="alex", at=NOW)
+
+
+def test_that_there_is_no_answer_about_the_base_is_taken_over_like_any_answer() -> None:
+    signed = {"base[0].release_date": NEVER_RELEASED}
+    continued: ModificationRecord = a_modification_record(ancestors=(a_parent(1, **signed),))
+    for record in (continued, a_merge(a_parent(1, **signed), a_parent(2, **signed)), a_merge(a_parent(1, **signed))):
+        value = record.base[0].release_date
+        assert (value.source, value.reason, value.asserted_by) == ("not_applicable", NEVER_RELEASED.reason, "alex")
+        assert {a_digest("answers"), a_digest("record 1")} <= set(value.evidence)
+
+
+def test_a_day_of_release_and_that_there_is_none_are_a_question() -> None:
+    merged = a_merge(
+        a_parent(1, **{"base[0].release_date": NEVER_RELEASED}),
+        a_parent(2, **{"base[0].release_date": "2025-01-30"}),
+    )
+    value = merged.base[0].release_date
+    assert value.source == "unknown"
+    assert "part-1:1 says not applicable" in str(value.reason)
+    assert "part-2:1 says 2025-01-30" in str(value.reason)
 
 
 def test_a_no_that_the_base_was_given_later_takes_no_signed_yes_away() -> None:

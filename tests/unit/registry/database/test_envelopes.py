@@ -99,6 +99,17 @@ def test_a_forged_row_is_refused(form: bytes) -> None:
             unpacked(a_row(form, one))
 
 
+@pytest.mark.parametrize("stored", [RENDERED, packed(RENDERED), a_row(b"\x02", zlib.compress(RENDERED, wbits=-15))])
+def test_what_is_left_of_a_read_bounds_each_form(stored: bytes) -> None:
+    room, subject = envelopes.Room(), Digest.of(b"a subject")
+    assert envelopes.unpacked(stored, Digest.of(b"a statement"), left=room.left(subject)) == RENDERED
+    room.take(subject, bytes(envelopes.READ_MAX_BYTES))
+    room.take(subject, RENDERED)  # base64 is longer than what was counted while it was written out
+    assert (room.left(subject), room.left(Digest.of(b"another"))) == (0, envelopes.READ_MAX_BYTES)
+    with pytest.raises(RowDamaged, match="128 MiB that are read together"):
+        envelopes.unpacked(stored, Digest.of(b"a statement"), left=room.left(subject))
+
+
 @pytest.mark.parametrize("form", [b"\x01", b"\x02"])
 def test_of_a_text_that_is_larger_than_any_envelope_little_is_written_out(form: bytes) -> None:
     stream = zlib.compressobj(wbits=-15)

@@ -6,7 +6,6 @@ from scipy import stats
 from peft_registry.registry.evaluation.over_seeds import (
     mean_over_seeds,
     ratio_over_rows_and_seeds,
-    share_of_methods_over_seeds,
     share_over_seeds,
 )
 from peft_registry.registry.evaluation.statistics import NoInterval
@@ -34,7 +33,6 @@ def test_the_range_of_two_seeds_is_no_interval() -> None:
         found.interval,
         mean_over_seeds([0.3, 0.5]),
         ratio_over_rows_and_seeds([[1] * 60, [2] * 60], [[3] * 60, [3] * 60]),
-        share_of_methods_over_seeds([(3, 20), (5, 20)], 10),
     ):
         assert interval == NoInterval(code("too_few_seeds", seeds=2, needs=3))
 
@@ -61,11 +59,6 @@ def test_a_share_that_every_seed_has_whole_or_not_at_all_is_as_sure_as_its_items
     assert share(*[(10, 10)] * 3) == pytest.approx((1 - high, 1))
 
 
-def test_methods_that_are_asked_the_same_items_do_not_make_them_more() -> None:
-    alone, together = share((3, 10), (4, 10), (5, 10)), share_of_methods_over_seeds([(6, 20), (8, 20), (10, 20)], 10)
-    assert ends(together) == pytest.approx(alone)
-
-
 def test_the_mean_over_seeds_has_students_interval() -> None:
     half = stats.t.ppf(0.975, 2) * 10 / 3**0.5
     assert ends(mean_over_seeds([30, 40, 50])) == pytest.approx((40 - half, 40 + half))
@@ -90,7 +83,6 @@ def test_a_share_of_few_items_has_none() -> None:
     found = share_over_seeds([(3, 9)] * 3)
     assert found is not None
     assert found.interval == NoInterval(code("too_few_items", items=9, needs=10))
-    assert share_of_methods_over_seeds([(3, 18)] * 3, 9) == NoInterval(code("too_few_items", items=9, needs=10))
 
 
 def test_where_seeds_differ_most_an_interval_is_as_unsure_as_their_number() -> None:

@@ -349,7 +349,11 @@ def test_makers_waive_where_nobody_asks_for_others():
             {"open_fields": ("use.intended",)},
             "answer it with `registry decide sums:1 --form gaps.yml`",
         ),
-        ({"art5_screened": True}, {"makes_media": True}, "a person states the screen, `high_risk.art5_screen`"),
+        (
+            {"art5_screened": True},
+            {"makes_media": True},
+            "answer `high_risk.art5_screen` with `registry decide sums:1 --form gaps.yml`",
+        ),
         (
             {"refused_licence_flags": ["non_commercial"]},
             {"licence_flags": ("non_commercial",)},
@@ -378,7 +382,7 @@ def test_a_reason_says_what_opens_the_gate(policy, facts, remedy):
 def test_an_output_that_nobody_screened_is_told_by_its_article():
     policy = GatePolicy.model_validate(NOTHING.model_dump() | {"art5_screened": True})
     (reason,) = decide_gate(FACTS.revised(makes_media=True), policy).reasons
-    assert reason.text == "it makes images, audio or video, and is not screened for Article 5"
+    assert reason.text == "it makes images, audio or video, and no screen for Article 5 clears it"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from importlib import import_module
 
 import pytest
 
+from peft_registry.cli.main import run
 from peft_registry.registry.compliance.completeness import conditions_of
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.schemas.config import TrainingFile
@@ -23,6 +24,7 @@ from peft_registry.trainer.methods import (
     advise,
     check_combinations,
     implementation,
+    method_to_try,
     optimizer_name,
     parse_goals,
 )
@@ -156,6 +158,18 @@ def test_advice_puts_what_fits_first_and_misspelt_goals_are_refused():
     with pytest.raises(UnknownGoal, match="latancy") as caught:
         parse_goals("latancy")
     assert caught.value.fix == "did you mean `latency`?"
+
+
+def test_no_method_is_said_to_help_against_bias_and_a_comparison_is_hinted_at(capsys):
+    for method in METHODS.values():
+        (advice,) = (advice for advice in advice_of(method) if advice.goal == "bias_mitigation")
+        assert advice.fits is None
+    assert method_to_try(("bias_mitigation",)) is None
+    assert method_to_try(("bias_mitigation", "latency")) == method_to_try(("latency",)) == "full"
+    assert run(["methods", "--for", "bias_mitigation"]) == 0
+    said = capsys.readouterr()
+    assert "registry compare CONFIG.yml" in said.out + said.err
+    assert "%" not in said.out
 
 
 def test_the_table_and_a_refusal_need_no_torch():
