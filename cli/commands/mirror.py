@@ -21,6 +21,7 @@ def add_to(app: typer.Typer) -> None:
     mirror.command("check")(mirror_check)
     mirror.command("repair")(mirror_repair)
     mirror.command("rebuild")(mirror_rebuild)
+    mirror.command("push")(mirror_push)
     mirror.command("connect")(mirror_connect)
     mirror.command("forget")(mirror_forget)
     app.add_typer(mirror, name="mirror")
@@ -65,6 +66,34 @@ def mirror_rebuild(home: HomeOption = None, output: OutputOption = Output.text) 
     with opened(home) as registry:
         outcome = rebuild_mirror(registry, observe=Progress(story_on_stdout=output is Output.text))
     _tell(outcome, output)
+
+
+def mirror_push(
+    address: Annotated[
+        str | None,
+        typer.Argument(metavar="URI", help="Of an MLflow server, https://HOST; default: the one that this home names."),
+    ] = None,
+    home: HomeOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Send a copy of what a team's own MLflow server does not show yet.
+
+    Everything there is compared. What others made under a name of ours is named, and left as it is (8).
+    """
+    from peft_registry.cli.progress import Progress
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.mlflow.push import push_everything
+
+    with opened(home) as registry:
+        outcome = push_everything(registry, address, observe=Progress(story_on_stdout=output is Output.text))
+    if output is Output.json:
+        console.out_json(outcome.to_json())
+    else:
+        for line in outcome.lines():
+            console.out(line)
+    if not outcome.is_whole:
+        raise typer.Exit(8)
+    console.next_step("registry list")
 
 
 def mirror_connect(

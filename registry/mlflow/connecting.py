@@ -39,7 +39,7 @@ def connect_mirror(registry: Registry, address: str) -> MirrorRoute:
         settings = registry.settings.revised(mirror=None, mirror_uri=None)
         route = MirrorRoute.of_home(registry.folder)
     else:
-        _require_server(address)
+        require_server(address)
         route = MirrorRoute.of_server(address)
         settings = registry.settings.revised(mirror="server", mirror_uri=route.uri)
     write_settings(registry.folder, settings)
@@ -57,7 +57,8 @@ def other_server(route: MirrorRoute, named: str | None) -> str | None:
     return None if route.kind == "server" and other == route.described else other
 
 
-def _require_server(address: str) -> None:
+def require_server(address: str) -> None:
+    """Raise MirrorAddressRefused unless this is the address of a server, without a password."""
     try:
         parts = urlsplit(address)
         port = parts.port

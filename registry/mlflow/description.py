@@ -129,10 +129,11 @@ def describe(
             *links,
         ]
     lines += [" · ".join([*links, f"[Run]({RUN_LINK})"]), ""]
+    what = "A copy to browse." if pages else "**A copy: it proves nothing.**"
+    changed = "is not signed, and is found by `registry mirror check`." if pages else "is not signed."
     lines += [
-        f"A copy to browse. To check the signed artifact: `registry verify {version.label}`. To promote it, signed: "
-        f"`registry promote {version.label} champion`; what is changed here by hand is not signed, and is found by "
-        "`registry mirror check`.",
+        f"{what} To check the signed artifact: `registry verify {version.label}`. To promote it, signed: "
+        f"`registry promote {version.label} champion`; what is changed here by hand {changed}",
         "",
     ]
     facts = [] if project is None else [("Project", _plain(project))]

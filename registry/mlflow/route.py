@@ -50,7 +50,7 @@ class MirrorUnavailable(Unavailable):
     reference = "mirror-unavailable"
     what = "MLflow at {where} cannot be used"
     why = "{reason}"
-    fix = "check that it runs and can be reached, then run `registry mirror sync`; nothing is lost meanwhile"
+    fix = "check that it runs and can be reached, then run the command again; nothing is lost meanwhile"
 
     where: str
     reason: str
