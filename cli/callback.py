@@ -223,7 +223,7 @@ class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
         from peft_registry.cli.mirror import mirror_after
 
         if self._mirror:
-            mirror_after(run.registry)
+            mirror_after(run.registry, outcome.version.label)
         if self._request.suites:
             run.evaluate(outcome)
         if not self._quiet:

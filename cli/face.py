@@ -121,11 +121,13 @@ class OpenRegistry:
         self._registry.unlock()
         outcome: TrainOutcome | TasksOutcome
         if tasks:
-            outcome = train_tasks(self._registry, path, tasks, words, observe=self._observe())
+            outcome = of_tasks = train_tasks(self._registry, path, tasks, words, observe=self._observe())
+            labels = [result.version.label for result in of_tasks.results]
         else:
-            outcome = train_and_register(self._registry, path, words, observe=self._observe())
+            outcome = of_one = train_and_register(self._registry, path, words, observe=self._observe())
+            labels = [of_one.version.label]
         if self._mirror:
-            mirror_after(self._registry)
+            mirror_after(self._registry, *labels)
         return outcome
 
     def evaluate(
@@ -199,8 +201,8 @@ class OpenRegistry:
         )
         self._registry.unlock()
         outcome = merge_and_register(self._registry, request, observe=self._observe())
-        if self._mirror:
-            mirror_after(self._registry)
+        if self._mirror and outcome.version is not None:
+            mirror_after(self._registry, outcome.version.label)
         return outcome
 
     def load(self, reference: str, *, dtype: "LoadedDtype" = "fp32", device: str = "cpu") -> Any:

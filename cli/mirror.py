@@ -1,4 +1,4 @@
-"""Bringing MLflow up to date after something was registered."""
+"""Bringing MLflow up to date after something was registered, or an alias was moved."""
 
 from typing import TYPE_CHECKING
 
@@ -9,10 +9,32 @@ if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
 
 
-def mirror_after(registry: "Registry") -> str:
-    """What became of the mirror; the version is registered whatever MLflow says, and the outbox keeps the entry."""
+def push_after(registry: "Registry", *labels: str) -> str | None:
+    """What became of the copy of these versions on the server that the home names; None where it names none.
+
+    What was registered stays, whatever the server says: a failure is a warning.
+    """
+    if registry.settings.mirror != "server":
+        return None
+    from peft_registry.registry.mlflow.push import push_versions
+
+    try:
+        outcome = push_versions(registry, labels)
+    except KnownError as error:
+        console.note(f"warning  {error.what}: {error.why}")
+        return "not pushed: see `registry mirror push`"
+    for label, why in outcome.set_aside:
+        console.note(f"warning  {label} was not sent to {outcome.server}: {why}")
+    return "pushed" if outcome.is_whole else "not pushed: see `registry mirror push`"
+
+
+def mirror_after(registry: "Registry", *labels: str) -> str:
+    """What became of the copy of these versions: on the server that the home names, or in its own store."""
     from peft_registry.registry.mlflow.draining import sync_mirror
 
+    pushed = push_after(registry, *labels)
+    if pushed is not None:
+        return pushed
     try:
         if sync_mirror(registry).clean:
             return "mirrored"

@@ -132,6 +132,7 @@ PassphraseFileOption = Annotated[
         "--passphrase-file", help="File with the passphrase of the signing keys (or set REGISTRY_PASSPHRASE)."
     ),
 ]
+MirrorOption = Annotated[bool, typer.Option("--mirror/--no-mirror", help="Update MLflow afterwards.")]
 SubjectArgument = Annotated[
     str,
     typer.Argument(

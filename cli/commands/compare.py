@@ -11,6 +11,7 @@ from peft_registry.cli.options import (
     GuardDigestOption,
     GuardTextOption,
     HomeOption,
+    MirrorOption,
     Output,
     OutputOption,
     OverridesArgument,
@@ -57,7 +58,7 @@ def compare(
     half: FileHalfOption = None,
     guard_text: GuardTextOption = None,
     guard_sha256: GuardDigestOption = None,
-    mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Update MLflow afterwards.")] = True,
+    mirror: MirrorOption = True,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
@@ -80,7 +81,7 @@ def compare(
         if mirror:
             from peft_registry.cli.mirror import mirror_after
 
-            mirror_after(registry)
+            mirror_after(registry, *(arm.version for arm in comparison.arms if arm.version is not None))
     if html is not None:
         _write_page(html, comparison)
     _show_comparison(comparison, output)

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption, ProjectOption
+from peft_registry.cli.options import (
+    HomeOption,
+    MirrorOption,
+    Output,
+    OutputOption,
+    PassphraseFileOption,
+    ProjectOption,
+)
 
 if TYPE_CHECKING:
     from peft_registry.registry.use_cases.import_folder import ImportOutcome
@@ -33,7 +40,7 @@ def import_command(
     name: Annotated[str | None, typer.Option(help="Name to register it under; default: that of the folder.")] = None,
     project: ProjectOption = None,
     facts: Annotated[Path | None, typer.Option(help="YAML file of facts that only people know.")] = None,
-    mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Update MLflow afterwards.")] = True,
+    mirror: MirrorOption = True,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
@@ -50,7 +57,8 @@ def import_command(
         registry.unlock()
         request = ImportRequest(folders=(), base=base, name=name, facts=facts, project=project)
         outcomes = import_sources(registry, sources, request, observe=progress)
-        mirrored = mirror_after(registry) if mirror else "not mirrored"
+        labels = [outcome.version.label for outcome in outcomes]
+        mirrored = mirror_after(registry, *labels) if mirror else "not mirrored"
     if output is Output.json:
         console.out_json([outcome.to_json() for outcome in outcomes])
         return

@@ -12,6 +12,7 @@ from peft_registry.cli.options import (
     GuardTextOption,
     HomeOption,
     MergeHalfOption,
+    MirrorOption,
     Output,
     OutputOption,
     PassphraseFileOption,
@@ -82,7 +83,7 @@ def merge(
     half: MergeHalfOption = SuiteHalf.screen,
     guard_text: GuardTextOption = None,
     guard_sha256: GuardDigestOption = None,
-    mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Update MLflow afterwards.")] = True,
+    mirror: MirrorOption = True,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
@@ -127,7 +128,9 @@ def _merge(registry: "Registry", request: "MergeRequest", *, check: bool, mirror
 
     progress = Progress(story_on_stdout=output is Output.text)
     outcome = merge_and_register(registry, request, check_only=check, command=typed_command(), observe=progress)
-    mirrored = mirror_after(registry) if mirror and not check else "not mirrored"
+    mirrored = "not mirrored"
+    if mirror and outcome.version is not None:
+        mirrored = mirror_after(registry, outcome.version.label)
     if output is Output.json:
         console.out_json(outcome.to_json())
         return

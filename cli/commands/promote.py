@@ -5,7 +5,14 @@ from typing import Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption, ReferenceArgument
+from peft_registry.cli.options import (
+    HomeOption,
+    MirrorOption,
+    Output,
+    OutputOption,
+    PassphraseFileOption,
+    ReferenceArgument,
+)
 
 NO_POLICY = "none"
 STARTER = "starter"
@@ -33,12 +40,14 @@ def promote(
         int | None, typer.Option(metavar="N", min=0, help="Only if the alias points at this number now; 0: at nothing.")
     ] = None,
     reason: Annotated[str | None, typer.Option(help="Reason, kept in the signed record.")] = None,
+    mirror: MirrorOption = True,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Point an alias at a version that a policy lets through. Signed and logged."""
     from peft_registry.cli.gate import show_gate
+    from peft_registry.cli.mirror import push_after
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.references import version_named
     from peft_registry.registry.use_cases.gate import explain_gate, policy_for, read_gate_policy
@@ -58,6 +67,7 @@ def promote(
             replaced = set_alias(registry, version, alias, reason=reason, if_current=if_current)
         else:
             replaced = promote_through(registry, version, alias, asked, reason=reason, if_current=if_current)
+        pushed = push_after(registry, version.label) if mirror else None
     if output is Output.json:
         value = {"name": version.name, "alias": alias, "version": version.label}
         moved = {"manifest_digest": str(version.manifest_digest), "replaced": replaced.version}
@@ -69,4 +79,6 @@ def promote(
     elif replaced.version is not None:
         console.line(f"replaces {replaced.version}, which it pointed at since {replaced.at}")
     console.line(f"policy   {'none was asked' if asked is None else f'{asked.policy.name}: {asked.policy.about}'}")
+    if pushed is not None:
+        console.note(f"mirror   {pushed}")
     console.next_step(f"registry pull {version.name}@{alias} FOLDER")

@@ -12,6 +12,7 @@ from peft_registry.cli.options import (
     GuardDigestOption,
     GuardTextOption,
     HomeOption,
+    MirrorOption,
     Output,
     OutputOption,
     OverridesArgument,
@@ -51,7 +52,7 @@ def train(
     rdzv_endpoint: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Address where the machines meet, as for torchrun.")
     ] = None,
-    mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Update MLflow afterwards.")] = True,
+    mirror: MirrorOption = True,
     half: FileHalfOption = None,
     guard_text: GuardTextOption = None,
     guard_sha256: GuardDigestOption = None,
@@ -137,7 +138,7 @@ def _train_one(
     except RegisteredElsewhere:
         console.note("this machine is done; the machine of process 0 registers the result")
         return
-    mirrored = mirror_after(registry) if mirror else "not mirrored"
+    mirrored = mirror_after(registry, outcome.version.label) if mirror else "not mirrored"
     if output is Output.json:
         console.out_json(outcome.to_json())
         return
@@ -168,7 +169,8 @@ def _train_tasks(
     from peft_registry.trainer.use_cases.train_tasks import train_tasks
 
     outcome = train_tasks(registry, file, tasks, changes, launch=launch, command=typed_command(), observe=observe)
-    _show_tasks(outcome, mirror_after(registry) if mirror else "not mirrored", output)
+    labels = [result.version.label for result in outcome.results]
+    _show_tasks(outcome, mirror_after(registry, *labels) if mirror else "not mirrored", output)
 
 
 def _show_tasks(outcome: "TasksOutcome", mirrored: str, output: Output) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow import own_names
 from peft_registry.registry.mlflow.checking import check_mirror
@@ -132,6 +133,21 @@ def test_a_server_that_went_away_after_everything_was_copied_is_not_checked(
         with pytest.raises(MirrorNotChecked) as refused:
             check_mirror(home)
         assert refused.value.exit_code == 5
+
+
+def test_an_alias_is_moved_although_the_server_that_the_home_names_is_away(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    connect_mirror(registry, "http://127.0.0.1:9")
+    home = ["--home", str(registry.folder)]
+    assert run(["promote", "tiny:1", "champion", "--policy", "none", *home]) == 0
+    answer = capsys.readouterr()
+    assert "tiny@champion → tiny:1" in answer.out
+    assert "warning  MLflow at http://127.0.0.1:9 cannot be used" in answer.err
+    assert "not pushed: see `registry mirror push`" in answer.err
+    assert version_named(registry, "tiny@champion").number == 1
+    assert run(["mirror", "push", *home]) == 8
 
 
 def test_a_home_is_connected_by_one_command_and_goes_back_to_its_own_store(registry: Registry) -> None:
