@@ -90,7 +90,7 @@ def pages() -> dict[str, str]:
         "../explanation/claims.md": claims(),
         "../explanation/methods-compared.md": comparisons_page(),
         "../explanation/intervals.md": coverage_page(MEASURED / "coverage.json"),
-        "../explanation/operating-characteristics.md": operating_page(MEASURED / "operating.json"),
+        "../explanation/operating-characteristics.md": operating_page(),
         "../explanation/other-tools.md": rivals_page(MEASURED / "rivals.json"),
         "../explanation/nearness.md": nearness_page(MEASURED / "nearness.json"),
         "../explanation/adversary.md": adversary_page(MEASURED / "adversary.json"),

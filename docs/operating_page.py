@@ -1,20 +1,19 @@
 """The page of what each suite can show, from the rows that `docs/measured/operating.py` keeps. No figure is typed."""
 
-import json
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
 
-from docs.measured.operating import ALIKE, CHANGES, POINTS, POWER, RUNS, WIDEST, Row
+from docs.measured.operating import ALIKE, CHANGES, POINTS, RUNS, Row
 from docs.tables import table
 from peft_registry.registry.evaluation.directions import ALPHA
+from peft_registry.registry.evaluation.power import POWER, WIDEST, operating_rows
 from peft_registry.registry.evaluation.sign_flips import clusters_needed
 from peft_registry.registry.reports.text import number, share
 
 HEAD = f"""\
 # What each suite can show
 
-Generated from `docs/measured/operating.json`, which `python -m docs.measured.operating` makes: the items and clusters of
+Generated from `registry/evaluation/operating.json`, which `python -m docs.measured.operating` makes: the items and clusters of
 each suite as an evaluation reads them, {RUNS} simulated comparisons a row, and the product's own test (sign flips of whole
 clusters, two-sided, {ALPHA:g}) of whether the flagged share changed. Of `house` the margins are those of
 SmolLM2-135M-Instruct; of the others they are normal and as wide, so that the rows compare structures. Of StereoSet and BBQ
@@ -41,15 +40,15 @@ change more often than that where there are few clusters.
 """
 
 
-def operating_rows(path: Path) -> tuple[Row, ...]:
-    """The kept rows of the simulation."""
-    return tuple(Row(**row | {"power": tuple(row["power"])}) for row in json.loads(path.read_text("utf-8")))
+def kept_rows() -> tuple[Row, ...]:
+    """The rows of the simulation that ship with the product."""
+    return tuple(Row(**row | {"power": tuple(row["power"])}) for row in operating_rows())
 
 
-def operating_page(path: Path) -> str:
+def operating_page() -> str:
     """The page, from the kept rows."""
     lines = [HEAD]
-    for suite, rows in groupby(operating_rows(path), key=lambda row: row.suite):
+    for suite, rows in groupby(kept_rows(), key=lambda row: row.suite):
         lines += [f"## {suite}", "", *_table(tuple(rows)), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 

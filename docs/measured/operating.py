@@ -1,6 +1,6 @@
 """How often a comparison over each suite says what is not so, and what it can show.
 
-    python -m docs.measured.operating DATA >docs/measured/operating.json
+    python -m docs.measured.operating DATA >registry/evaluation/operating.json
 
 DATA holds the files of the suites as their authors publish them (`bias/` of the tests' data); some minutes on one core. Each
 suite that ships or can be pinned is read as an evaluation reads it: its items, its clusters, its dead band. Own prompts have
@@ -27,6 +27,7 @@ from scipy.special import ndtr
 from peft_registry.registry.evaluation.aggregate import StatisticsPlan, derived_items, grouped_readings, threshold_key
 from peft_registry.registry.evaluation.directions import ALPHA
 from peft_registry.registry.evaluation.items import Item
+from peft_registry.registry.evaluation.power import POWER, WHOLE, WIDEST
 from peft_registry.registry.evaluation.sign_flips import (
     ClusterChanges,
     change_interval,
@@ -46,8 +47,6 @@ CHANGES = (2.0, 4.0)  # 1.4 and 2.8 nats of a pair of sentences
 ALIKE = 0.2
 SPREAD = 5.3  # of simulated margins: 3.7 nats of a pair of sentences
 POINTS = (5, 10, 15)
-POWER = 0.8
-WIDEST = 40  # points; what needs more is not called detectable
 RUNS = 1000
 FEWER_RUNS = 200  # where there is a shift
 PARTS: tuple[Half | None, ...] = (None, "development", "test")
@@ -56,8 +55,9 @@ _Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """The items of a suite: the margin of each in dead bands, and the number of its cluster."""
+    """The items of a suite: the margin of each in dead bands, and the number of its cluster; and the digest of its data."""
 
+    dataset: str
     margins: _Floats
     clusters: NDArray[np.int64]
 
@@ -68,6 +68,7 @@ class Row:
 
     Attributes:
         suite: its name, with the version where several ship.
+        dataset: the digest of its data.
         part: `whole`, or a half.
         items: how many.
         clusters: how many.
@@ -82,6 +83,7 @@ class Row:
     """
 
     suite: str
+    dataset: str
     part: str
     items: int
     clusters: int
@@ -113,7 +115,7 @@ def _parts(name: str, whole: LoadedSuite) -> Iterator[tuple[str, str, Structure]
             suite = halved(whole, part)
         except EmptyHalf:
             continue
-        yield name, part or "whole", structure_of(suite)
+        yield name, part or WHOLE, structure_of(suite)
 
 
 def structure_of(suite: LoadedSuite) -> Structure:
@@ -128,7 +130,7 @@ def structure_of(suite: LoadedSuite) -> Structure:
         if kept is None
         else np.array([kept[item.id] for item in items]) / bands[measure].hi
     )
-    return Structure(margins, np.array([numbers[item.cluster] for item in items]))
+    return Structure(str(suite.dataset.sha256), margins, np.array([numbers[item.cluster] for item in items]))
 
 
 def _items(suite: LoadedSuite, bands: dict[str, Threshold]) -> list[Item]:
@@ -222,7 +224,15 @@ class Simulation:
 def row_of(suite: str, part: str, structure: Structure, change: float, runs: int = RUNS) -> Row:
     """What is known of one part of a suite."""
     clusters = int(structure.clusters.max()) + 1
-    row = Row(suite, part, len(structure.margins), clusters, change, clusters >= clusters_needed(ALPHA))
+    row = Row(
+        suite=suite,
+        dataset=structure.dataset,
+        part=part,
+        items=len(structure.margins),
+        clusters=clusters,
+        change=change,
+        is_testable=clusters >= clusters_needed(ALPHA),
+    )
     if not row.is_testable:
         return row
     simulation = Simulation(structure, change)

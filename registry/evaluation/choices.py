@@ -13,6 +13,7 @@ from peft_registry.registry.evaluation.aggregate import NEUTRAL, EvaluationFigur
 from peft_registry.registry.evaluation.families import FAMILIES
 from peft_registry.registry.evaluation.items import TableRow
 from peft_registry.registry.evaluation.noise import NoiseBounds, widened
+from peft_registry.registry.evaluation.power import TESTABLE, planned_suites, testable
 from peft_registry.registry.evaluation.praise import own_bands_of
 from peft_registry.registry.evaluation.readings import Reading
 from peft_registry.registry.evaluation.states import PAIR_BAND
@@ -46,6 +47,7 @@ def chosen_otherwise(
     yield from _arms_otherwise(record, plan)
     yield from _rows_otherwise(record, rows, plan)
     yield from _bands_otherwise(record, rows, figures)
+    yield from _testable_otherwise(record, rows, plan)
 
 
 def _arms_otherwise(record: EvaluationRecord, plan: StatisticsPlan) -> Iterator[Otherwise]:
@@ -110,6 +112,24 @@ def _unsaid(record: EvaluationRecord, key: str, start: Threshold) -> Iterator[Ot
     if record.protocol.policy_sha256 is None:
         # an evaluation under a policy stands beside others, and takes the place of none of them
         yield "protocol.policy_sha256", None, f"the policy that sets {key}"
+
+
+def _testable_otherwise(
+    record: EvaluationRecord, rows: Iterable[TableRow], plan: StatisticsPlan
+) -> Iterator[Otherwise]:
+    """What the plan says of whether a suite can be tested is what its rows say, where it says something."""
+    suites = planned_suites(record)
+    for used in record.datasets:
+        stated = suites.get(used.name, {})
+        if TESTABLE in stated:
+            left_out = plan.leaked.items.get(used.name, frozenset())
+            clusters = {
+                row.id: row.cluster
+                for row in rows
+                if (row.dataset, row.arm) == (used.name, plan.before) and row.id not in left_out
+            }
+            expected = testable(used, list(clusters.values())).to_json()
+            yield f"extra.{PLAN}.plan.suites[{used.name}].{TESTABLE}", stated[TESTABLE], expected
 
 
 def _usual_bands(rows: Iterable[TableRow]) -> Mapping[str, Threshold]:

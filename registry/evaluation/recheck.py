@@ -34,6 +34,7 @@ from peft_registry.registry.evaluation.items import MalformedItems, TableRow, de
 from peft_registry.registry.evaluation.leakage import LEFT_OUT, leaked_of, left_out_of, left_out_of_table
 from peft_registry.registry.evaluation.limits import judge, limits_of, not_planned, verdicts_of
 from peft_registry.registry.evaluation.noise import NOISE, NoiseBounds, floors_json
+from peft_registry.registry.evaluation.power import DETECTABLE, stated_changes
 from peft_registry.registry.evaluation.praise import ONE_TRY, Tries, own_bands_of, reserved_of
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading, decimal_text
 from peft_registry.registry.evaluation.states import UnusableThreshold, state_of
@@ -477,6 +478,8 @@ def _stated_words(record: EvaluationRecord) -> Iterator[tuple[str, Said]]:
     for used in record.datasets:
         for reason in used.excluded:
             yield f"datasets[{used.name}].excluded[{reason}]", Code(code=reason)
+    for name, said in stated_changes(record).items():
+        yield f"extra.{PLAN}.plan.suites[{name}].{DETECTABLE}", said
     check = record.leakage_check
     if check is not None:
         yield "leakage_check.method", check.method

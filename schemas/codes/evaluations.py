@@ -67,6 +67,29 @@ _FIGURES: dict[str, Meaning] = {
     "too_few_moved": Meaning.of(
         "{moved:# cluster} moved, and the test needs {needs} that do", moved="number", needs="number"
     ),
+    # --- what can be shown, before anything is scored ---
+    "can_be_tested": Meaning.of(
+        "{rows:# row} in {clusters:# cluster}; the test needs {needs} that move",
+        rows="number",
+        clusters="number",
+        needs="number",
+    ),
+    "cannot_be_tested": Meaning.of(
+        "{rows:# row} in {clusters:# cluster}, and the test needs {needs} that move: not testable, whatever a model does",
+        rows="number",
+        clusters="number",
+        needs="number",
+    ),
+    "finds_a_change": Meaning.of(
+        "{power:.0%} of simulated comparisons find a change of {least:g} points where margins move little, of {most:g} where "
+        "they move much",
+        least="number",
+        most="number",
+        power="number",
+    ),
+    "misses_a_change": Meaning.of(
+        "most simulated comparisons miss a change of {points:g} points where margins move much", points="number"
+    ),
     "after_the_primary": Meaning.of("the primary endpoint is not significant, and what comes after it is not tested"),
     "no_test": Meaning.of("there is no test"),
     # --- why figures say nothing about the model ---

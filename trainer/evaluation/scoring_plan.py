@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from peft_registry.registry.evaluation.aggregate import FIGURES
-from peft_registry.registry.evaluation.leakage import left_out_of
+from peft_registry.registry.evaluation.leakage import leaked_of, left_out_of
 from peft_registry.registry.evaluation.noise import BAND_WIDTH
+from peft_registry.registry.evaluation.power import shown_by
 from peft_registry.registry.evaluation.praise import DEAD_BAND, ONE_TRY, Tries
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import LIMITS, TEXTS, LeakageCheck, Limit, Responsible, Threshold
@@ -14,6 +15,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.arms import Arms, Questions
 from peft_registry.trainer.evaluation.dead_bands import has_own_band, starting_bands
 from peft_registry.trainer.evaluation.neutral import GuardText, shipped_guard
+from peft_registry.trainer.evaluation.suites import LoadedSuite
 from peft_registry.trainer.machine.environment import Hardware
 
 
@@ -71,6 +73,7 @@ def plan_of(
                     name: band.to_json() for name, band in starting_bands(suite, conditions.thresholds).items()
                 },
                 **({DEAD_BAND: "policy"} if has_own_band(suite, conditions.thresholds) else {}),
+                **({} if arms.after is None else _power_of(suite, leakage)),
             }
             for suite in questions.suites
         },
@@ -82,6 +85,13 @@ def plan_of(
         **({LIMITS: [limit.to_json() for limit in conditions.limits]} if conditions.limits else {}),
         **({TEXTS: _other_data(questions)} if conditions.limits and (questions.answers or questions.retained) else {}),
     }
+
+
+def _power_of(suite: LoadedSuite, leakage: LeakageCheck | None) -> dict[str, Any]:
+    """What a comparison over a suite can show, as codes: on the rows that the model was not trained on."""
+    trained_on = leaked_of(leakage).items.get(suite.dataset.name, frozenset())
+    clusters = [cluster for name, cluster in suite.clusters.items() if name not in trained_on]
+    return {key: said.to_json() for key, said in shown_by(suite.dataset, clusters).items()}
 
 
 def _other_data(questions: Questions) -> dict[str, str]:

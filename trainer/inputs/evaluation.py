@@ -4,14 +4,15 @@
 is here once, so that a pin, a licence, a kept score or a device means the same in all three.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from peft_registry.registry.evaluation.halves import screens_of
+from peft_registry.registry.evaluation.halves import part_text, screens_of
 from peft_registry.registry.evaluation.items import table_file
 from peft_registry.registry.evaluation.leakage import leakage_lines
+from peft_registry.registry.evaluation.power import UNTESTABLE, shown_by
 from peft_registry.registry.evaluation.praise import ONE_TRY, Tries
 from peft_registry.registry.evaluation.recheck import tries_of
 from peft_registry.registry.evaluation.sentences import comparison_line
@@ -181,6 +182,19 @@ def load_suites(
         load_suite(registry, name, data if name in takers else None, recorded=versions.get(name)) for name in names
     ]
     return tuple(limited(part_of(suite, half), limit, seed=seed) for suite in loaded)
+
+
+def report_power(suites: "Iterable[LoadedSuite]", observe: Observe) -> None:
+    """Tell of each suite, before it is scored, what a comparison over it can show."""
+    for suite in suites:
+        used = suite.dataset
+        part = part_text(used)
+        name = used.name if part is None else f"{used.name}, {part}"
+        for said in shown_by(used, list(suite.clusters.values())).values():
+            if said.code in UNTESTABLE:
+                observe(Warned("power", f"{name}: {said}"))
+            else:
+                observe(Said("suite", f"{name}: {said}"))
 
 
 def report_comparisons(record: EvaluationRecord, lead: str, observe: Observe) -> None:

@@ -38,6 +38,7 @@ from peft_registry.schemas.methods import BLOCKS, METHOD_NAMES, METHODS
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.values import Value, derived, unknown
 from peft_registry.schemas.version import Version
+from peft_registry.trainer.inputs.evaluation import load_suites, report_power
 from peft_registry.trainer.inputs.start import pinned
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file
 from peft_registry.trainer.machine.environment import cut_paths
@@ -123,6 +124,8 @@ def compare_methods(
     arms = plan_arms(config_path, overrides, loaded, plan)
     for arm in arms:
         pinned(registry, load_training_file(arm.config, arm.overrides), base)  # before the first of them is trained
+    asked = loaded.config.evaluation
+    report_power(load_suites(registry, asked.bias, half=asked.half), observe)
     bench = _Bench(registry, base, comparison, plan, command, observe)
     results = tuple(bench.result(arm) for arm in arms)
     failures = tuple(result.failure for result in results if result.failure)

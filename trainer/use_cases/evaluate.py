@@ -31,7 +31,7 @@ from peft_registry.schemas.trained_templates import Template, require_for_questi
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.evaluation.scope import EVERYTHING, EvaluationScope
 from peft_registry.trainer.inputs.ancestry import texts_of_ancestors
-from peft_registry.trainer.inputs.evaluation import EvaluationSetup, load_suites, report_comparisons
+from peft_registry.trainer.inputs.evaluation import EvaluationSetup, load_suites, report_comparisons, report_power
 from peft_registry.trainer.runs.folder import run_folder
 from peft_registry.trainer.use_cases.evaluation_arms import ArmLoader, LoadedBase
 
@@ -120,6 +120,8 @@ def evaluate_references(
     loaded = load_suites(
         registry, request.suites, data=request.data, half=request.scope.half, limit=request.limit, seed=request.seed
     )
+    if any(version.kind != "base" for version in versions):  # a base alone is compared with nothing
+        report_power(loaded, observe)
     done: list[Evaluated] = []
     with _scratch(registry) as scratch:
         setup = EvaluationSetup(registry, signer.public.key_id, "evaluator", request.reuse)

@@ -39,7 +39,7 @@ from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.ancestry import texts_of_ancestors
-from peft_registry.trainer.inputs.evaluation import EvaluationSetup
+from peft_registry.trainer.inputs.evaluation import EvaluationSetup, report_power
 from peft_registry.trainer.merge.ingredients import Prepared, algorithm_of, ingredients_of, plan_identity
 from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.runs.folder import run_folder
@@ -248,7 +248,9 @@ class _Merge:
     def _suites(self, setup: EvaluationSetup) -> "tuple[LoadedSuite, ...]":
         from peft_registry.trainer.merge.evaluation import suites_of_ingredients
 
-        return suites_of_ingredients(self.prepared, setup, self.observe)
+        suites = suites_of_ingredients(self.prepared, setup, self.observe)
+        report_power(suites, self.observe)
+        return suites
 
     def _evaluate(
         self, manifest: Manifest, suites: "tuple[LoadedSuite, ...]", guard: "GuardText", setup: EvaluationSetup

@@ -7,7 +7,7 @@ same path, so that they refuse what the run would refuse.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peft_registry.registry.compliance.inheritance import inherited_data
 from peft_registry.registry.compliance.recorded_result import modifier_section
@@ -28,7 +28,7 @@ from peft_registry.schemas.values import measured
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.evaluation.scope import EvaluationScope, scope_of_file
 from peft_registry.trainer.inputs.base import recorded_base, usable_base
-from peft_registry.trainer.inputs.evaluation import load_suites
+from peft_registry.trainer.inputs.evaluation import load_suites, report_power
 from peft_registry.trainer.inputs.guards import collect_absent, warnings_about
 from peft_registry.trainer.inputs.problems import Problems
 from peft_registry.trainer.inputs.start import pinned
@@ -36,6 +36,9 @@ from peft_registry.trainer.inputs.training_file import LoadedConfig, load_traini
 from peft_registry.trainer.methods import check_combinations
 from peft_registry.trainer.runs.launch import Launch
 from peft_registry.trainer.runs.resume import require_same
+
+if TYPE_CHECKING:
+    from peft_registry.trainer.evaluation.suites import LoadedSuite
 
 
 class OverrideWithoutEffect(InputRefused):
@@ -98,7 +101,7 @@ def plan_training(
         resume: the stopped run that is to be resumed.
         launch: the processes to train in; None for this one, or as many as the resumed run had.
         is_arm: whether a comparison trains it: its overrides may be for the methods of other arms.
-        observe: hears of data that is fetched.
+        observe: hears of data that is fetched, and of what a comparison over each suite can show; of an arm the comparison says it.
 
     Raises:
         KnownError: the only thing that is wrong, under its own reference.
@@ -133,7 +136,13 @@ def plan_training(
         loaded = pins[0]
     scope = problems.attempt(lambda: scope_of_file(config.evaluation, loaded.folder))
     half = None if scope is None else scope.half
-    collect_absent(problems, loaded, lambda name: load_suites(registry, [name], half=half)[0], observe)
+    suites: list[LoadedSuite] = []
+
+    def load(name: str) -> "LoadedSuite":
+        suites.extend(load_suites(registry, [name], half=half))
+        return suites[-1]
+
+    collect_absent(problems, loaded, load, observe)
     if scope is not None:
         problems.attempt(scope.guard)
     if resume is not None and base is not None:
@@ -141,6 +150,8 @@ def plan_training(
     launch = launch or Launch(nproc=resume.processes if resume else 1)
     problems.attempt(lambda: launch.require_possible(resumed=resume is not None))
     problems.raise_if_any()
+    if not is_arm:
+        report_power(suites, observe)
     assert method is not None and base is not None and scope is not None, "what was not found was raised"
     return TrainingPlan(
         path=config_path,

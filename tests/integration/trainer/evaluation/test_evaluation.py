@@ -347,6 +347,9 @@ def test_a_whole_model_is_compared_with_a_base_given_beside_it(model, tokenizer,
     outcome = evaluate_pair(Arms(model, tokenizer, BASE, AFTER, base_model=model), questions, CONDITIONS)
     assert outcome.record.comparisons[0].conclusion == "not_informative"
     assert outcome.record.comparisons[0].mean_margin_change == 0.0
+    planned = outcome.record.extra["plan"]["plan"]["suites"]["house"]["testable"]
+    assert (planned["code"], planned["rows"], planned["clusters"]) == ("cannot_be_tested", 1, 1)
+    assert recheck(outcome.record, outcome.items) == ()
 
 
 def test_training_on_a_guard_text_from_outside_is_found_and_the_record_names_the_text(model, tokenizer, tmp_path):

@@ -161,6 +161,7 @@ def test_a_second_comparison_finds_its_arms_and_trains_only_what_is_new(
     found, told = compared.again(capsys, "--methods", "ia3", "--seeds", "2")
     assert len(re.findall("registered already", told)) == 1
     assert len(re.findall("training at", told)) == 1
+    assert len(re.findall("suite    house, the screen", told)) == 1, "once for all arms"
     assert found.comparison_id == compared.found.comparison_id
     first = next(arm for arm in compared.found.arms if arm.method == "ia3")
     assert found.arms[0] == first.model_copy(update={"cost": found.arms[0].cost})

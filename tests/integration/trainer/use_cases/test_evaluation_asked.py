@@ -34,7 +34,7 @@ from peft_registry.schemas.codes import code
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.policy import CHECKPOINT_TYPE, OMS_PREDICATE_TYPE, TrustPolicy
-from peft_registry.schemas.progress import Said
+from peft_registry.schemas.progress import Event, Said, Warned
 from peft_registry.schemas.statement import PREDICATE_TYPES, ROLE_KINDS
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.evaluation.neutral import OtherGuardText
@@ -198,7 +198,12 @@ def test_a_guard_text_that_is_not_the_pinned_one_is_refused_before_a_byte_of_the
     with pytest.raises(OtherGuardText):
         plan_training(home, tmp_path / "train.yml")
     assert run(["train", str(tmp_path / "train.yml"), "--guard-text", "absent.txt", "--home", str(home.folder)]) == 7
-    plan = plan_training(home, tmp_path / "train.yml", ("evaluation.guard_sha256=null", "evaluation.half=development"))
+    told: list[Event] = []
+    overrides = ("evaluation.guard_sha256=null", "evaluation.half=development", "evaluation.bias=[house]")
+    plan = plan_training(home, tmp_path / "train.yml", overrides, observe=told.append)
+    first, second = (event.text for event in told if isinstance(event, Said))
+    assert first == "house, the development half: 640 rows in 40 clusters; the test needs 6 that move"
+    assert "simulated comparisons find a change of" in second
     assert plan.scope == EvaluationScope("development", tmp_path / "other.txt")
 
 
@@ -615,6 +620,7 @@ def test_a_merged_version_is_evaluated_beside_its_base_and_its_parent(home, merg
 @dataclass(frozen=True)
 class EvaluatedMerge:
     version: Version
+    told: list[Event]
     devices: list[str]  # that models were loaded on
     kept: dict[Path, bytes]  # the files of scores that the merge left
 
@@ -648,10 +654,11 @@ def evaluated_merge(home, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluation, "choose_hardware", lambda *_, **__: hardware)
         patch.setattr(evaluation, "load_base", load)
-        version = merge_and_register(home, request).version
+        told: list[Event] = []
+        version = merge_and_register(home, request, observe=told.append).version
         kept = {path: path.read_bytes() for path in set(scores.iterdir()) - known}
         merge_and_register(home, request)
-    return EvaluatedMerge(version, devices, kept)
+    return EvaluatedMerge(version, told, devices, kept)
 
 
 def test_merge_asks_the_suites_that_the_home_pinned_and_names_their_accepted_licences(home, evaluated_merge):
@@ -661,6 +668,11 @@ def test_merge_asks_the_suites_that_the_home_pinned_and_names_their_accepted_lic
     for record in records:
         assert {"house", "crows_pairs"} <= {data.name for data in record.datasets}
         assert record.extra["licences"]["crows_pairs"]["accepted_at"]
+
+
+def test_a_merge_tells_what_cannot_be_tested_before_it_loads_anything(evaluated_merge):
+    warned = [event.text for event in evaluated_merge.told if isinstance(event, Warned)]
+    assert any("crows_pairs, the development half: 1 row in 1 cluster, and the test needs 6" in text for text in warned)
 
 
 def test_a_merge_asks_the_half_and_the_guard_text_that_it_was_told(home, evaluated_merge):
