@@ -15,7 +15,7 @@ for the flagged share to be expected to rise by so many points. Margins are thos
 
 import json
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtr
+from scipy.stats import t as student
 
 from peft_registry.registry.evaluation.aggregate import StatisticsPlan, derived_items, grouped_readings, threshold_key
 from peft_registry.registry.evaluation.directions import ALPHA
@@ -48,7 +49,7 @@ ALIKE = 0.2
 SPREAD = 5.3  # of simulated margins: 3.7 nats of a pair of sentences
 POINTS = (5, 10, 15)
 RUNS = 1000
-FEWER_RUNS = 200  # where there is a shift
+FEWER_RUNS = 200  # of each of the many shifts that the power is looked for at
 PARTS: tuple[Half | None, ...] = (None, "development", "test")
 _Floats = NDArray[np.float64]
 
@@ -80,6 +81,8 @@ class Row:
         detectable: the rise that is found with `POWER`; None where it is more than `WIDEST`.
         covered: of intervals that hold the true change.
         width: of them, the median.
+        covered_by_t: the same of the interval of Student's t over clusters, for comparison.
+        width_of_t: likewise.
     """
 
     suite: str
@@ -95,6 +98,8 @@ class Row:
     detectable: float | None = None
     covered: float | None = None
     width: float | None = None
+    covered_by_t: float | None = None
+    width_of_t: float | None = None
 
 
 def structures(data: Path | None, names: Collection[str] | None = None) -> Iterator[tuple[str, str, Structure]]:
@@ -133,7 +138,7 @@ def structure_of(suite: LoadedSuite) -> Structure:
     return Structure(str(suite.dataset.sha256), margins, np.array([numbers[item.cluster] for item in items]))
 
 
-def _items(suite: LoadedSuite, bands: dict[str, Threshold]) -> list[Item]:
+def _items(suite: LoadedSuite, bands: Mapping[str, Threshold]) -> list[Item]:
     """The items as an evaluation has them; what the model answered is any number here."""
     random = np.random.default_rng(0)
     scores = [Score(-float(score), 4) for score in random.uniform(5, 40, len(suite.requests))]
@@ -210,15 +215,27 @@ class Simulation:
                 high = middle
         return round(high, 1)
 
-    def intervals(self, runs: int, points: float) -> tuple[float, float]:
-        """The share of intervals that hold a true rise by so many points, and their median width in points."""
+    def intervals(self, runs: int, points: float) -> tuple[tuple[float, float], tuple[float, float]]:
+        """The share of intervals that hold a true rise by so many points, and their median width: the product's, and those of t."""
         true = points / 100
-        drawn = [change_interval(one) for one in self.drawn(runs, self.shift_for(points), stream=3)]
-        found = [one for one in drawn if not isinstance(one, NoInterval)]
-        return (
-            float(np.mean([one.low <= true <= one.high for one in found])),
-            round(100 * float(np.median([one.high - one.low for one in found])), 1),
-        )
+        changes = list(self.drawn(runs, self.shift_for(points), stream=3))
+        drawn = [interval for interval in map(change_interval, changes) if not isinstance(interval, NoInterval)]
+        ours = _covered_and_width([(interval.low, interval.high) for interval in drawn], true)
+        return ours, _covered_and_width([_of_t(change) for change in changes], true)
+
+
+def _covered_and_width(ends: Sequence[tuple[float, float]], true: float) -> tuple[float, float]:
+    covered = float(np.mean([low <= true <= high for low, high in ends]))
+    return covered, round(100 * float(np.median([high - low for low, high in ends])), 1)
+
+
+def _of_t(change: ClusterChanges) -> tuple[float, float]:
+    """The interval of a ratio of sums over clusters by its linearisation (Cochran 1977, 6.13) and Student's t."""
+    clusters = len(change.changes)
+    residuals = np.array(change.changes) - change.value * np.array(change.items)
+    error = np.sqrt(clusters / (clusters - 1) * np.sum(residuals**2)) / sum(change.items)
+    half = float(student.ppf(1 - ALPHA / 2, clusters - 1) * error)
+    return change.value - half, change.value + half
 
 
 def row_of(suite: str, part: str, structure: Structure, change: float, runs: int = RUNS) -> Row:
@@ -238,15 +255,17 @@ def row_of(suite: str, part: str, structure: Structure, change: float, runs: int
     simulation = Simulation(structure, change)
     fewer = min(runs, FEWER_RUNS)
     rise, fall = simulation.said(runs)
-    covered, width = simulation.intervals(fewer, POINTS[0])
+    ours, of_t = simulation.intervals(runs, POINTS[0])
     return replace(
         row,
         wrong_rise=rise,
         wrong_fall=fall,
         power=tuple(simulation.said(fewer, points)[0] for points in POINTS),
         detectable=simulation.detectable(fewer),
-        covered=covered,
-        width=width,
+        covered=ours[0],
+        width=ours[1],
+        covered_by_t=of_t[0],
+        width_of_t=of_t[1],
     )
 
 
