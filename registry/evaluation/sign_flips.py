@@ -2,8 +2,9 @@
 
 If nothing happened, before and after are exchangeable within a cluster: exchanging them turns the sign of what the items of the
 cluster changed by. So the sum over clusters has the distribution of that sum under all signs, and no other assumption is made.
-For counts that distribution is computed whole. The interval holds the changes that the test does not reject: its ends are order
-statistics of the change in random subsets of the clusters (Hartigan 1969). Pure; nothing in here can be chosen by whoever asks.
+For counts that distribution is computed whole, and drawn where that would take too long. The interval holds the changes that the
+test does not reject: its ends are order statistics of the change in random subsets of the clusters (Hartigan 1969). Pure; nothing
+in here can be chosen by whoever asks.
 """
 
 import math
@@ -26,6 +27,7 @@ ALIKE = 0.2  # correlation of the changes of a cluster's items that is assumed w
 FEW_MOVED = code("few_clusters_moved", alike=ALIKE)
 DRAWS = 10_000  # random subsets; of fewer than 14 clusters every subset is taken
 _MOST_ENUMERATED = 13
+_MOST_STEPS = 1 << 25  # of a whole distribution, a tenth of a second; all of BBQ moved at once takes half of them
 _WORDS_AT_ONCE = (
     1 << 16
 )  # of random bits, which take 4 MiB as bytes: whoever sends a table decides how many clusters it has
@@ -59,27 +61,60 @@ def clusters_needed(alpha: float) -> int:
 def sign_flip_p(changes: Sequence[int]) -> float:
     """The two-sided p of a sum of changes among all its 2^k sums with other signs; 1 where nothing changed.
 
+    A table that somebody sends may have any number of clusters: beyond a bound the sums are drawn, as for the interval.
+
     Args:
         changes: counts, one a cluster: entered less left.
     """
+    moved = [change for change in changes if change]
+    sizes = sorted(Counter(map(abs, moved)).items())
+    if _steps(sizes) > _MOST_STEPS:
+        return _drawn_p(moved)
     sums = np.ones(1)  # the share of each sum, from the least one to the greatest
-    for size, clusters in sorted(Counter(abs(change) for change in changes if change).items()):
-        sums = np.convolve(sums, _sums_of_equal(size, clusters))
+    for size, clusters in sizes:
+        sums = _with_more(sums, size, clusters)
     at = sum(changes) + sum(map(abs, changes))  # the place of the observed sum
     below = float(sums[: at + 1].sum())
     above = float(sums[at:].sum())
     return min(1.0, 2 * min(below, above))
 
 
-def _sums_of_equal(size: int, clusters: int) -> _Floats:
-    """The shares of the sums of so many signs times one size: binomial, at every second multiple of the size."""
+def _steps(sizes: Sequence[tuple[int, int]]) -> int:
+    """How many products the whole distribution takes."""
+    steps = 0
+    sums = 1
+    for size, clusters in sizes:
+        steps += sums * (clusters + 1)
+        sums += 2 * size * clusters
+    return steps
+
+
+def _with_more(sums: _Floats, size: int, clusters: int) -> _Floats:
+    """The shares of sums with so many more signs times one size: those are binomial, at every second multiple of the size."""
     from scipy.special import gammaln
 
     positive = np.arange(clusters + 1)
     logs = gammaln(clusters + 1) - gammaln(positive + 1) - gammaln(clusters - positive + 1) - clusters * math.log(2)
-    shares = np.zeros(2 * size * clusters + 1)
-    shares[2 * size * positive] = np.exp(logs)
-    return shares
+    shares = np.exp(logs)
+    grown = np.zeros(len(sums) + 2 * size * clusters)
+    if len(sums) < len(shares):
+        for place, share in enumerate(sums):
+            grown[place : place + 2 * size * clusters + 1 : 2 * size] += share * shares
+    else:
+        for place, share in enumerate(shares):
+            grown[2 * size * place : 2 * size * place + len(sums)] += share * sums
+    return grown
+
+
+def _drawn_p(changes: Sequence[int]) -> float:
+    """The p of random signs; the signs as they are count as one draw, so that no p is 0."""
+    alike = sorted(Counter(changes).items())
+    kinds = np.array([change for change, _ in alike], dtype=np.float64)
+    of = ClusterChanges(tuple(changes), (1,) * len(changes))
+    # signs are a subset twice less everything: the observed sum is that of all clusters
+    sums = _random_subsets(of, [count for _, count in alike]) @ kinds
+    below, above = ((side + 1) / (DRAWS + 1) for side in (np.sum(sums <= sum(changes)), np.sum(sums >= sum(changes))))
+    return min(1.0, 2 * float(min(below, above)))
 
 
 def change_interval(of: ClusterChanges, level: float = 0.95) -> Interval | NoInterval:
