@@ -40,8 +40,12 @@ def result_rows(record: EvaluationRecord) -> Iterator[tuple[str, str, str]]:
         yield dataset, metric, f"{values}  n={next(iter(results.values())).n}"
     for loss in record.losses:
         interval = loss.change_ci
-        ends = f" [{interval.low:+.4f}, {interval.high:+.4f}]" if interval else f" ({_no_change_interval(loss)})"
-        yield loss.dataset, "loss change", f"{loss.change:+.4f}{ends}  n={loss.n}"
+        ends = (
+            f" [{_signed(interval.low, 4)}, {_signed(interval.high, 4)}]"
+            if interval
+            else f" ({_no_change_interval(loss)})"
+        )
+        yield loss.dataset, "loss change", f"{_signed(loss.change, 4)}{ends}  n={loss.n}"
     for finding in record.findings:
         if finding.category is None:
             said = f"{finding.conclusion.replace('_', ' ')}: {as_read(finding.conclusion_reason)}"
@@ -56,9 +60,10 @@ def _value(result: Result) -> str:
     if result.value is None:
         return f"none ({as_read(result.null_reason)})"
     interval = result.ci_clustered or result.ci
+    value = _below_zero(f"{result.value:.4f}")
     if interval is None:
-        return f"{result.value:.4f}{_no_interval(result)}"
-    return f"{result.value:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
+        return f"{value}{_no_interval(result)}"
+    return value + _below_zero(f" [{interval.low:.4f}, {interval.high:.4f}]")
 
 
 def _no_interval(result: Result) -> str:
@@ -105,8 +110,12 @@ def _moves(comparison: Comparison) -> str:
     if test is None or opposite is None:
         fixed = f"fixed {comparison.fixed}, introduced {comparison.introduced}"
         return f"{fixed}, over-corrected {comparison.overcorrected}"
-    return f"left {test.b}, entered {test.c}; opposite {opposite.entered - opposite.left:+d}"
+    return f"left {test.b}, entered {test.c}; opposite {_signed(opposite.entered - opposite.left, 0)}"
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
+def _signed(value: float, decimals: int = 3) -> str:
+    return _below_zero(f"{value:+.{decimals}f}")
+
+
+def _below_zero(numbers: str) -> str:
+    return numbers.replace("-", "−")

@@ -37,7 +37,9 @@ class _Sentences(Formatter):
         if isinstance(value, list):
             return listed_labels(value) if format_spec == "and" else (format_spec or ", ").join(value)
         if not format_spec.startswith("# "):
-            return str(super().format_field(value, format_spec))
+            text = str(super().format_field(value, format_spec))
+            # a sentence with signs has the one that everything printed beside it has
+            return text.replace("-", "−") if format_spec.startswith("+") else text
         count = str(value) if isinstance(value, int) else f"{value:g}"
         noun = format_spec.removeprefix("# ")
         return f"{count} {noun}" if value == 1 else f"{count} {noun}s"

@@ -2,8 +2,16 @@
 
 import pytest
 
-from peft_registry.registry.evaluation.sentences import as_read, compared_arms, loss_line, result_rows
+from peft_registry.registry.evaluation.aggregate import aggregate
+from peft_registry.registry.evaluation.sentences import (
+    as_read,
+    compared_arms,
+    comparison_line,
+    loss_line,
+    result_rows,
+)
 from peft_registry.schemas.codes import Said, code
+from tests.builders.evaluation import NEWEST, a_table
 from tests.builders.records import a_result, an_arm, an_evaluation
 
 
@@ -31,9 +39,9 @@ def test_a_loss_says_how_much_it_changed_and_within_which_bounds() -> None:
     evaluation = an_evaluation(results=(), comparisons=())
     (loss,) = evaluation.losses
     ((dataset, figure, text),) = result_rows(evaluation)
-    assert (dataset, figure, text.split()[0]) == (loss.dataset, "loss change", f"{loss.change:+.4f}")
+    assert (dataset, figure, text.split()[0]) == (loss.dataset, "loss change", f"−{-loss.change:.4f}")
     assert loss.change_ci is not None
-    assert f"[{loss.change_ci.low:+.4f}, {loss.change_ci.high:+.4f}]" in text
+    assert f"[−{-loss.change_ci.low:.4f}, −{-loss.change_ci.high:.4f}]" in text
 
 
 @pytest.mark.parametrize(
@@ -57,3 +65,11 @@ def test_a_loss_without_an_interval_says_why() -> None:
     assert f"no interval: 1 cluster, fewer than 10, n={loss.n})" in loss_line(bare)
     (row,) = result_rows(an_evaluation(results=(), comparisons=(), losses=(bare,)))
     assert "(no interval: 1 cluster, fewer than 10)" in row[2]
+
+
+def test_whatever_is_below_zero_has_one_sign() -> None:
+    harm = aggregate(a_table(lambda _: 2.0), NEWEST).comparisons[0]
+    assert harm.opposite is not None and harm.opposite.left > harm.opposite.entered
+    assert f"; opposite −{harm.opposite.left - harm.opposite.entered}: worse" in comparison_line(harm)
+    undecided = code("not_shown", change=-3.0, low=-7.2, high=0.9, p=0.2, detectable=6.0)
+    assert "−3.0 points [−7.2, +0.9]" in str(undecided)
