@@ -136,6 +136,8 @@ def _merge(registry: "Registry", request: "MergeRequest", *, check: bool, mirror
         return
     if outcome.version is None:
         console.line("checked  nothing was registered")
+        for lost in outcome.lost:
+            console.line(f"lost     {lost.line}")
         console.next_step(_command(request))
         return
     version = outcome.version
@@ -144,6 +146,8 @@ def _merge(registry: "Registry", request: "MergeRequest", *, check: bool, mirror
         f"{done} {version.label}  manifest {version.manifest_digest.short}  signed {outcome.signed_by}  "
         f"log {version.log_index}  {mirrored}"
     )
+    for lost in outcome.lost:
+        console.line(f"lost     {version.label}: {lost.line}")
     console.next_step(f"registry verify {version.label}")
 
 
@@ -158,6 +162,11 @@ def _show_plan(registry: "Registry", request: "MergeRequest", output: Output) ->
     with tempfile.TemporaryDirectory(prefix="registry-merge-") as scratch:
         checked_facts_of_merge(registry, request)
         prepared = plan_merge(registry, request, Path(scratch), observe=progress)
+        if request.evaluate:
+            from peft_registry.trainer.inputs.evaluation import report_power
+            from peft_registry.trainer.merge.evaluation import suites_of_ingredients
+
+            report_power(suites_of_ingredients(registry, prepared, progress), progress)
         preview = preview_of(prepared)
     if output is Output.json:
         console.out_json(preview.to_json())

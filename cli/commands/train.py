@@ -183,6 +183,9 @@ def _show_tasks(outcome: "TasksOutcome", mirrored: str, output: Output) -> None:
     console.table([["task", "version", "held-out loss"], *rows])
     if outcome.forgetting is not None:
         _show_forgetting(outcome.forgetting)
+    for result in outcome.results:
+        for lost in result.lost:
+            console.line(f"lost     {result.version.label}: {lost.line}")
     console.note(mirrored)
     console.next_step(f"registry verify {outcome.results[-1].version.label}")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from peft_registry.registry.evaluation.praise import Tries
 from peft_registry.registry.evaluation.staleness import base_composition, composition_of
+from peft_registry.registry.homes.home import Registry
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.progress import Observe, Warned, ignore
 from peft_registry.trainer.bases.loading import load_base
@@ -23,7 +24,7 @@ from peft_registry.trainer.merge.ingredients import Ingredient, Prepared
 DEFAULT_SUITE = "house"  # shipped with the tool, for ingredients without an evaluation of their own
 
 
-def suites_of_ingredients(prepared: Prepared, setup: EvaluationSetup, observe: Observe) -> tuple[LoadedSuite, ...]:
+def suites_of_ingredients(registry: Registry, prepared: Prepared, observe: Observe) -> tuple[LoadedSuite, ...]:
     """Every suite that an evaluation of an ingredient used, as it is pinned or shipped here; `house` where there is none.
 
     A suite whose data is neither is named in a warning. Of each the half is asked that the merge names.
@@ -40,11 +41,11 @@ def suites_of_ingredients(prepared: Prepared, setup: EvaluationSetup, observe: O
         if name not in used:
             continue
         try:
-            loaded += load_suites(setup.registry, [name], half=half)
+            loaded += load_suites(registry, [name], half=half)
         except SuiteFileNeeded:
             text = f"{name} was asked of an ingredient and is not asked of the result: its data is neither pinned nor shipped"
             observe(Warned("bias", text))
-    return tuple(loaded) or load_suites(setup.registry, [DEFAULT_SUITE], half=half)
+    return tuple(loaded) or load_suites(registry, [DEFAULT_SUITE], half=half)
 
 
 def evaluate_merged(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.disk.files import DiskFull, unwritable
+from peft_registry.registry.evaluation.lost_quality import LostQuality, lost_quality
 from peft_registry.registry.evaluation.staleness import composition_of, stale_evaluations
 from peft_registry.registry.exports.model_card import merge_card
 from peft_registry.registry.homes.home import Registry
@@ -76,12 +77,16 @@ class DistanceNotAccepted(Refused):
 
 @dataclass(frozen=True)
 class MergeOutcome:
-    """What a merge made: measured, and registered unless it was only checked (`version` None)."""
+    """What a merge made: measured, and registered unless it was only checked (`version` None).
+
+    `lost` is what its evaluations show it to have become worse at.
+    """
 
     version: Version | None
     merge: MergeRecord
     modification: ModificationRecord
     signed_by: str
+    lost: tuple[LostQuality, ...] = ()
     was_there: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -173,7 +178,7 @@ class _Merge:
         self._require_room()
         setup = EvaluationSetup(self.registry, key_id, "trainer")
         # loaded now: data that is not what was pinned is refused before anything is written
-        suites = self._suites(setup) if prepared.request.evaluate else ()
+        suites = self._suites() if prepared.request.evaluate else ()
         guard = prepared.request.scope.guard()
         self.artifact.mkdir()
         result = write_result(prepared, self.artifact, self.folder / "reference", observe=self.observe)
@@ -199,11 +204,12 @@ class _Merge:
         warn_of_overtaken_facts(modification, facts, self.observe)
         self.observe(Said("record", completeness(modification).sentence))
         signed_by = signer_of(self.registry, key_id)
+        lost = tuple(lost for outcome in evaluated for lost in lost_quality(outcome.record))
         if not register:
-            return MergeOutcome(None, merge, modification, signed_by)
+            return MergeOutcome(None, merge, modification, signed_by, lost)
         product = self._product(manifest, merge, derived, evaluated)
         registered = register_product(self.registry, product, observe=self.observe)
-        return MergeOutcome(registered.version, merge, modification, signed_by, registered.was_there)
+        return MergeOutcome(registered.version, merge, modification, signed_by, lost, registered.was_there)
 
     def _require_room(self) -> None:
         """The result is written once here and once in the store: said before, not after half of it."""
@@ -245,10 +251,10 @@ class _Merge:
             ),
         )
 
-    def _suites(self, setup: EvaluationSetup) -> "tuple[LoadedSuite, ...]":
+    def _suites(self) -> "tuple[LoadedSuite, ...]":
         from peft_registry.trainer.merge.evaluation import suites_of_ingredients
 
-        suites = suites_of_ingredients(self.prepared, setup, self.observe)
+        suites = suites_of_ingredients(self.registry, self.prepared, self.observe)
         report_power(suites, self.observe)
         return suites
 

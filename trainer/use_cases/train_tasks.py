@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from peft_registry.registry.evaluation.lost_quality import LostQuality, lost_quality
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.evaluations import standing_evaluations
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.config import config_identity, training_identity
@@ -35,13 +37,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """One task, and the version that holds it. `trained` is false where it was registered before."""
+    """One task, and the version that holds it. `trained` is false where it was registered before.
+
+    `lost` is what its evaluations show it to have become worse at.
+    """
 
     task: str
     version: Version
     trained: bool
     loss_before: float
     loss_after: float
+    lost: tuple[LostQuality, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """One entry of `train --output json`."""
@@ -154,9 +160,12 @@ class _Work:
                 command=self.command,
                 observe=self.observe,
             ).version
-        run = records_of(self.registry, version).run
+        records = records_of(self.registry, version)
+        run = records.run
         assert run is not None, "a trained version has its run"
-        return TaskResult(name, version, not was_there, run.loss_before.value, run.loss_after.value)
+        evaluations = standing_evaluations(self.registry, version, records.evaluations)
+        lost = tuple(lost for evaluation in evaluations for lost in lost_quality(evaluation))
+        return TaskResult(name, version, not was_there, run.loss_before.value, run.loss_after.value, lost)
 
 
 def _stopped(registry: Registry, path: Path, loaded: LoadedConfig, base: Version) -> KeptRun | None:

@@ -11,6 +11,8 @@ import pytest
 
 from peft_registry.cli.main import run
 from peft_registry.registry.database import catalog
+from peft_registry.registry.evaluation.aggregate import StatisticsPlan
+from peft_registry.registry.evaluation.lost_quality import LostQuality
 from peft_registry.registry.evaluation.plans import plan_discrepancies
 from peft_registry.registry.evaluation.recheck import EvaluationAltered
 from peft_registry.registry.homes.home import Registry, open_home
@@ -621,6 +623,7 @@ def test_a_merged_version_is_evaluated_beside_its_base_and_its_parent(home, merg
 class EvaluatedMerge:
     version: Version
     told: list[Event]
+    lost: tuple[LostQuality, ...]
     devices: list[str]  # that models were loaded on
     kept: dict[Path, bytes]  # the files of scores that the merge left
 
@@ -654,11 +657,14 @@ def evaluated_merge(home, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluation, "choose_hardware", lambda *_, **__: hardware)
         patch.setattr(evaluation, "load_base", load)
+        strict = StatisticsPlan(thresholds={}, neutral_loss_ratio=0.1)  # whatever is merged is beyond it
+        patch.setattr("peft_registry.registry.evaluation.lost_quality._LIMITS", strict)
         told: list[Event] = []
-        version = merge_and_register(home, request, observe=told.append).version
+        outcome = merge_and_register(home, request, observe=told.append)
+        version = outcome.version
         kept = {path: path.read_bytes() for path in set(scores.iterdir()) - known}
         merge_and_register(home, request)
-    return EvaluatedMerge(version, told, devices, kept)
+    return EvaluatedMerge(version, told, outcome.lost, devices, kept)
 
 
 def test_merge_asks_the_suites_that_the_home_pinned_and_names_their_accepted_licences(home, evaluated_merge):
@@ -673,6 +679,13 @@ def test_merge_asks_the_suites_that_the_home_pinned_and_names_their_accepted_lic
 def test_a_merge_tells_what_cannot_be_tested_before_it_loads_anything(evaluated_merge):
     warned = [event.text for event in evaluated_merge.told if isinstance(event, Warned)]
     assert any("crows_pairs, the development half: 1 row in 1 cluster, and the test needs 6" in text for text in warned)
+
+
+def test_what_a_merge_lost_beside_its_base_and_its_parent_is_said(home, evaluated_merge):
+    guards = [one.record.guards for one in stored_evaluations(home, evaluated_merge.version)]
+    lost = [(entry.before, entry.after) for entry in evaluated_merge.lost if entry.name == "loss on neutral text"]
+    assert len(lost) == 2
+    assert set(lost) == {(guard.neutral_loss_before, guard.neutral_loss_after) for guard in guards}
 
 
 def test_a_merge_asks_the_half_and_the_guard_text_that_it_was_told(home, evaluated_merge):

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from peft_registry.cli.main import run
+from peft_registry.registry.evaluation.aggregate import StatisticsPlan
+from peft_registry.registry.evaluation.lost_quality import lost_quality
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
@@ -108,6 +110,24 @@ def test_tasks_that_are_registered_are_not_trained_again(trained: Home, capsys: 
     assert [one["version"] for one in found["tasks"]] == [one["version"] for one in trained.told["tasks"]]
     assert found["base_loads"] == 0
     assert told.count("registered already") == 2
+
+
+def test_what_each_task_lost_is_among_the_last_lines(
+    trained: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = StatisticsPlan(thresholds={}, neutral_loss_ratio=0.1)
+    monkeypatch.setattr("peft_registry.registry.evaluation.lost_quality._LIMITS", strict)  # these tasks lose little
+    assert run(["train", str(trained.config), "--home", str(trained.home), "--no-mirror"]) == 0
+    lost = [line for line in capsys.readouterr().out.splitlines() if line.startswith("lost")]
+    assert lost == [
+        f"lost     {task['version']}: {entry.line}"
+        for task in trained.told["tasks"]
+        for evaluation in records_of(trained.registry, version_named(trained.registry, task["version"])).evaluations
+        for entry in lost_quality(evaluation)
+    ]
+    assert {line.split(":")[0] for line in lost} == {
+        f"lost     {task['version'].split(':')[0]}" for task in trained.told["tasks"]
+    }
 
 
 class Stopped(Exception):
