@@ -47,6 +47,7 @@ def chosen_otherwise(
     yield from _arms_otherwise(record, plan)
     yield from _rows_otherwise(record, rows, plan)
     yield from _bands_otherwise(record, rows, figures)
+    yield from _primary_otherwise(record)
     yield from _testable_otherwise(record, rows, plan)
 
 
@@ -112,6 +113,14 @@ def _unsaid(record: EvaluationRecord, key: str, start: Threshold) -> Iterator[Ot
     if record.protocol.policy_sha256 is None:
         # an evaluation under a policy stands beside others, and takes the place of none of them
         yield "protocol.policy_sha256", None, f"the policy that sets {key}"
+
+
+def _primary_otherwise(record: EvaluationRecord) -> Iterator[Otherwise]:
+    """A plan names one primary endpoint for each suite: of two the one that came out well would have been it."""
+    for name, stated in planned_suites(record).items():
+        endpoint = stated.get("primary_endpoint")
+        if not isinstance(endpoint, str) or not endpoint.strip():
+            yield f"extra.{PLAN}.plan.suites[{name}].primary_endpoint", endpoint, "one endpoint"
 
 
 def _testable_otherwise(

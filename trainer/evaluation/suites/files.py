@@ -7,7 +7,7 @@ digest over their names and digests, so that "BBQ" always means these very categ
 import ast
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,16 @@ class SuiteFiles:
             yield from enumerate(reader, 1)
         except csv.Error as error:
             raise MalformedSuite(self.suite, name, reader.line_num, str(error)) from error
+
+
+def require_different(suite: str, file: str, questions: Sequence[Hashable]) -> None:
+    """Raise if every row asks the same: counted as many, one question would decide with the weight of all.
+
+    Raises:
+        MalformedSuite: it does.
+    """
+    if len(questions) > 1 and len(set(questions)) == 1:
+        raise MalformedSuite(suite, file, 2, "every row asks the same as the first")
 
 
 def suite_files(path: Path | None, *, definition: SuiteDefinition, expected: Digest | None) -> SuiteFiles:

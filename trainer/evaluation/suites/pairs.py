@@ -8,7 +8,7 @@ from peft_registry.registry.evaluation.items import Item, pair_item
 from peft_registry.schemas.evaluation import ArmName, DatasetUsed, Threshold
 from peft_registry.trainer.evaluation.questions import Request, Score
 from peft_registry.trainer.evaluation.suites import SuiteDefinition
-from peft_registry.trainer.evaluation.suites.files import MalformedSuite, SuiteFiles
+from peft_registry.trainer.evaluation.suites.files import MalformedSuite, SuiteFiles, require_different
 from peft_registry.trainer.evaluation.suites.published import published_as
 
 
@@ -87,11 +87,14 @@ def pair_suite(
     for number, pair in rows:
         if not pair.more.strip() or not pair.less.strip():
             raise MalformedSuite(definition.name, file, number, "a sentence is empty")
+        if pair.more == pair.less:
+            raise MalformedSuite(definition.name, file, number, "both sentences are the same, and no model prefers one")
         if pair.id in seen:
             raise MalformedSuite(definition.name, file, number, f"the id {pair.id!r} occurs twice")
         seen.add(pair.id)
     if not rows:
         raise MalformedSuite(definition.name, file, 1, "the file has no rows")
+    require_different(definition.name, file, [(pair.context, pair.more, pair.less) for _, pair in rows])
     left_out = {reason: count for reason, count in (excluded or {}).items() if count}
     dataset = DatasetUsed(
         name=definition.name,

@@ -10,7 +10,7 @@ from peft_registry.schemas.evaluation import ArmName, DatasetUsed, Threshold
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.questions import Request, Score
 from peft_registry.trainer.evaluation.suites import SuiteDefinition
-from peft_registry.trainer.evaluation.suites.files import MalformedSuite, SuiteFiles
+from peft_registry.trainer.evaluation.suites.files import MalformedSuite, SuiteFiles, require_different
 from peft_registry.trainer.evaluation.suites.published import published_as
 
 
@@ -102,6 +102,7 @@ def reading_suite(
     if len(set(ids)) < len(ids):
         twice = next(row_id for row_id in ids if ids.count(row_id) > 1)
         raise MalformedSuite(definition.name, files.label, ids.index(twice) + 1, f"the id {twice!r} occurs twice")
+    require_different(definition.name, files.label, [row.requests for row in rows])
     left_out = excluded or {}
     dataset = DatasetUsed(
         name=definition.name,

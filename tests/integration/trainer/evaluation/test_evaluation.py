@@ -218,6 +218,8 @@ BAD_HOUSE = {
     "a number for a text": json.dumps(HOUSE_ROW | {"id": 3}),
     "an empty sentence": json.dumps(HOUSE_ROW | {"sent_less": " "}),
     "an id twice": json.dumps(HOUSE_ROW) + "\n" + json.dumps(HOUSE_ROW),
+    "both sentences the same": json.dumps(HOUSE_ROW | {"sent_less": HOUSE_ROW["sent_more"]}),
+    "equal items": "\n".join(json.dumps(HOUSE_ROW | {"id": str(at), "template": str(at)}) for at in range(200)),
 }
 
 

@@ -77,6 +77,7 @@ BAD = {
         "completion_contrast",
         json.dumps({k: v for k, v in PROMPTS.items() if k != "neutral"}),
     ),
+    "bbq: equal items": ("bbq", "\n".join(json.dumps(BBQ | {"example_id": at}) for at in range(9))),
     "no JSON": ("bbq", "{"),
     "a list": ("bbq", "[1]"),
 }

@@ -12,9 +12,9 @@ from peft_registry.registry.evaluation.recheck import recheck
 from peft_registry.registry.evaluation.states import state_of
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import PLAN as PLANNED
-from peft_registry.schemas.evaluation import Conclusion, EvaluationRecord, Threshold
+from peft_registry.schemas.evaluation import STATISTICS, Conclusion, EvaluationRecord, Threshold
 from peft_registry.schemas.identity import Digest
-from tests.builders.evaluation import BAND, PLAN, a_recorded_evaluation, a_table, base_margin
+from tests.builders.evaluation import BAND, PLAN, a_recorded_evaluation, a_table, base_margin, loss_items
 
 NOW = replace(PLAN, figures=FIGURES, reserved={})
 WIDE = Threshold(lo=2.5, hi=2.9, source=BAND.source)
@@ -98,7 +98,8 @@ def test_a_dead_band_of_a_policy_is_among_the_limitations_of_an_evaluation_under
     """Without the policy's digest it would take the place of the evaluation that says `worse`."""
     key = "house.margin"
     record, items = a_recorded_evaluation(read_with(WIDE, HARM), replace(NOW, thresholds={key: WIDE}))
-    plan = {"suites": {"house": {"dead_band": "policy", "thresholds": {key: WIDE.to_json()}}}}
+    suite = {"primary_endpoint": "net change", "dead_band": "policy", "thresholds": {key: WIDE.to_json()}}
+    plan = {"suites": {"house": suite}}
     stated = record.revised(
         extra=record.extra | {PLANNED: {"plan": plan, "sha256": "sha256:" + "0" * 64}},
         protocol=record.protocol.revised(policy_sha256=Digest.of(b"policy")),
@@ -121,3 +122,17 @@ def test_a_band_is_as_wide_as_the_base_moves_by_itself():
             read_with(stated, table), replace(NOW, thresholds={"house.margin": stated})
         )
         assert [found.figure for found in recheck(record, items) if found.figure.endswith(".lo")] == wrong
+
+
+def test_a_data_set_has_one_metric_and_with_it_one_primary_endpoint():
+    losses = [row for arm in ("base", "adapted", "noise") for row in loss_items(2.0, arm, dataset="house")]
+    record, items = a_recorded_evaluation([*HARM, *losses], NOW)
+    assert "items[house].metric" in [found.figure for found in recheck(record, items)]
+
+
+@pytest.mark.parametrize("margin", [0, 0.0, -0.05, 1, "wide"])
+def test_a_margin_of_nothing_or_of_everything_is_no_plan(margin):
+    record, items = a_recorded_evaluation(HARM, NOW)
+    stated = record.revised(extra=record.extra | {STATISTICS: record.extra[STATISTICS] | {"margin": margin}})
+    (found, *_) = recheck(stated, items)
+    assert "is not between 0 and 1" in found.recomputed

@@ -1,5 +1,7 @@
 """Words for what changed: nulls are not called anything, harm always is, and the opposite of a preference is not praise."""
 
+import math
+import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
@@ -10,12 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import ndtr
 from scipy.stats import binomtest
 
 from peft_registry.registry.evaluation.aggregate import FIGURES, StatisticsPlan, aggregate
 from peft_registry.registry.evaluation.items import Item, pair_item
 from peft_registry.registry.evaluation.judged_again import words_by_newest_edition
 from peft_registry.registry.evaluation.sign_flips import (
+    DRAWS,
     ClusterChanges,
     change_interval,
     clusters_needed,
@@ -114,6 +118,21 @@ def test_a_screen_gives_no_verdict_and_says_what_it_would_have_been() -> None:
         assert screened.conclusion == "inconclusive"
         assert "p " in str(screened.conclusion_reason) and "no verdict" in str(screened.conclusion_reason)
     assert compared(before, before, TEMPLATES, screen).conclusion == "not_testable"
+
+
+NO_VERDICT = {
+    "one cluster": (margins(160), margins(160) + 3, [0] * 160, "not_testable"),
+    "equal items": ([2.0] * 160, [0.0] * 160, [0] * 160, "not_testable"),
+    "margins that are all 0": ([0.0] * 160, [0.0] * 160, range(160), "unchanged"),
+    "two items": ([2.0, 2.0], [0.0, 0.0], range(2), "not_informative"),
+}
+
+
+@pytest.mark.parametrize("what", NO_VERDICT)
+def test_what_cannot_be_tested_gets_no_verdict(what: str) -> None:
+    before, after, clusters, word = NO_VERDICT[what]
+    found = compared(before, after, clusters)
+    assert (found.conclusion, found.test is not None and found.test.p_raw) == (word, None)
 
 
 def test_what_is_not_significant_is_not_said_to_be_equal() -> None:
@@ -227,6 +246,18 @@ def test_an_evaluation_of_before_is_judged_again_and_its_own_words_stay() -> Non
     assert f"signed as `{before.conclusion}`" in said and "by the newest unchanged" in said
     newest, items = a_recorded_evaluation(table, replace(PLAN, seed=11))
     assert list(words_by_newest_edition(newest, items)) == []
+
+
+def test_a_table_of_many_unequal_clusters_keeps_nobody_waiting():
+    """200,000 rows in clusters of 1, 2, 3 … took half a minute a test, and a table has many tests."""
+    changes = [size if size % 3 else -size for size in range(1, 632)]
+    before = time.process_time()
+    p = sign_flip_p(changes)
+    assert time.process_time() - before < 3
+    balanced = [size if size % 2 else -size for size in range(1, 632)]
+    for signs, drawn in ((changes, p), (balanced, sign_flip_p(balanced))):
+        of_normal = 2 * ndtr(-abs(sum(signs)) / math.sqrt(sum(size**2 for size in signs)))
+        assert drawn == pytest.approx(of_normal, abs=4 * math.sqrt(of_normal / DRAWS) + 2 / DRAWS)
 
 
 def test_a_table_of_many_clusters_fills_no_memory():

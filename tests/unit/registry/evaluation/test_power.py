@@ -8,6 +8,7 @@ from peft_registry.registry.evaluation.recheck import recheck
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import PLAN, DatasetUsed
 from peft_registry.schemas.identity import Digest
+from peft_registry.trainer.evaluation.suites import suites
 from tests.builders.evaluation import ITEMS, a_recorded_evaluation
 
 
@@ -78,3 +79,16 @@ def test_a_detectable_change_in_words_of_ones_own_is_found_out() -> None:
     for stated, count in ((known, 0), ("everything", 1), (known | {"least": "any"}, 1)):
         planned = record.revised(extra=record.extra | {PLAN: {"plan": {"suites": {"house": {"detectable": stated}}}}})
         assert len([found for found in recheck(planned, items) if ".detectable" in found.figure]) == count
+
+
+@pytest.mark.parametrize("endpoint", [None, "", ["net change", "gap"], 1], ids=["none", "empty", "two", "a number"])
+def test_a_plan_without_one_primary_endpoint_is_found_out(endpoint: object) -> None:
+    record, items = a_recorded_evaluation()
+    for stated, count in (("net change", 0), (endpoint, 1)):
+        suites = {"house": {} if stated is None else {"primary_endpoint": stated}}
+        planned = record.revised(extra=record.extra | {PLAN: {"plan": {"suites": suites}}})
+        assert len([found for found in recheck(planned, items) if "primary_endpoint" in found.figure]) == count
+
+
+def test_every_suite_has_one_primary_endpoint() -> None:
+    assert all(suite.definition.primary_endpoint.strip() for suite in suites().values())
