@@ -121,7 +121,8 @@ class TrainingBlock(Block):
     `packing` fills each place of a batch with rows up to `max_length`, side by side, none seeing another.
     `gradient_checkpointing` computes activations twice instead of keeping them. The state is kept for
     `--resume` at least every `save_minutes` (null for not by time), after every `save_steps` steps where given, and on
-    Ctrl-C. `stop_on_spike` ends a run whose loss went up and stayed up.
+    Ctrl-C. The loss of the held-out rows is measured before the first step and after every `eval_steps` steps where given.
+    `stop_on_spike` ends a run whose loss went up and stayed up.
     """
 
     learning_rate: float = Field(default=2e-4, gt=0)
@@ -137,6 +138,7 @@ class TrainingBlock(Block):
     max_grad_norm: float = Field(default=1.0, ge=0)
     packing: bool = False
     gradient_checkpointing: bool = False
+    eval_steps: int | None = Field(default=None, ge=1)
     save_steps: int | None = Field(default=None, ge=1)
     save_minutes: float | None = Field(default=5.0, gt=0, le=100_000)
     stop_on_spike: bool = True
@@ -312,14 +314,14 @@ _SCOPE = ("half", "guard_text", "guard_sha256")
 
 def config_identity(config: TrainingFile) -> dict[str, Any]:
     """What of the file decides the result, in plain JSON types: no name, no project, no reference, no path, no unused
-    block, and not how often the state is kept, when the watchdog barks or where the base waits.
+    block, and not how often the state is kept or the held-out loss measured, when the watchdog barks or where the base waits.
 
     The base and the data are bound by their own identities, not by what they are called; what a run continues from, by the
     digest that its reference was resolved to before.
     """
     used = _used(config)
-    for key in ("save_steps", "save_minutes", "stop_on_spike"):
-        del used["training"][key]
+    for key in ("eval_steps", "save_steps", "save_minutes", "stop_on_spike"):
+        used["training"].pop(key, None)
     used.pop("project", None)
     for key in ("name", "base", "facts", "offload"):
         del used[key]
@@ -378,6 +380,8 @@ def _used(config: TrainingFile) -> dict[str, Any]:
     used = config.model_dump(mode="json", exclude=unused)
     if "lora" in used and not used["lora"]["target_parameters"]:
         del used["lora"]["target_parameters"]  # no file and no record of an earlier release has it
+    if used["training"]["eval_steps"] is None:
+        del used["training"]["eval_steps"]  # likewise
     for key in _SCOPE:
         if used["evaluation"][key] is None:
             del used["evaluation"][key]  # likewise

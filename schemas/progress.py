@@ -1,8 +1,10 @@
 """Typed events of a long operation. Whoever runs it may observe; by default nobody does."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
+
+from peft_registry.schemas.run_points import RunMetricName
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,19 @@ class Advanced:
     step: str
     done: int
     figures: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Figures of a training step (0: before the first): `logged` are those of somebody else's trainer, by its own names.
+
+    `seed` is that of the trial, where a run tries several.
+    """
+
+    step: int
+    values: Mapping[RunMetricName, float] = field(default_factory=dict)
+    logged: Mapping[str, float] = field(default_factory=dict)
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +59,7 @@ class Warned:
     text: str
 
 
-Event = Started | Advanced | Finished | Said | Warned
+Event = Started | Advanced | Measured | Finished | Said | Warned
 Observe = Callable[[Event], Any]
 
 

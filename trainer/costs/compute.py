@@ -122,9 +122,7 @@ def compute_record(
             f"{hardware.device}: {hardware.processor}, {hardware.threads} thread{'s' * (hardware.threads != 1)}"
         ),
         wall_seconds=measured(round(result.seconds, 3), "s", method="training loop only"),
-        evaluation_flop=_forward_flop(
-            laws, None if evaluation is None else [evaluation], "evaluations before and after"
-        ),
+        evaluation_flop=_evaluation_flop(laws, evaluation, result),
         recompute_flop=_forward_flop(laws, _recomputed(result), "forward passes computed again for the backward pass"),
         hardware_hours=derived(
             round(hours * result.processes, 6), "h", method=f"wall time × {result.processes} device(s)"
@@ -382,6 +380,14 @@ def _forward_flop(laws: Laws | None, shapes: Iterable[BatchShape] | None, what: 
     return derived(
         laws.forward.total(shapes), "FLOP", method=f"{what}: the law of a forward pass over their tokens and lengths"
     )
+
+
+def _evaluation_flop(laws: Laws | None, evaluation: BatchShape | None, result: TrainResult) -> Value:
+    """The scoring before and after, and the held-out rows that were looked at in between."""
+    if evaluation is None:
+        return _forward_flop(laws, None, "evaluations before and after")
+    between = " and while it trained" if result.evaluated else ""
+    return _forward_flop(laws, [evaluation, *result.evaluated], f"evaluations before and after{between}")
 
 
 def _recomputed(result: TrainResult) -> list[BatchShape] | None:

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from peft_registry.registry.disk.child_environment import Need, child_environment
 from peft_registry.registry.disk.files import write_atomically
 from peft_registry.schemas.base_model import BaseRecord
@@ -34,7 +32,7 @@ from peft_registry.schemas.errors import (
     RunFailed,
     Unavailable,
 )
-from peft_registry.schemas.progress import Advanced, Finished, Observe, Said, Started, Warned
+from peft_registry.schemas.progress import Advanced, Finished, Measured, Observe, Said, Started, Warned
 from peft_registry.schemas.run import KeptRun
 from peft_registry.trainer.hub.data_sets import is_hub_id
 from peft_registry.trainer.machine.environment import cores
@@ -237,10 +235,13 @@ def _heard(line: str, observe: Observe) -> dict[str, str | int] | None:
                 observe(Started(**said))
             case "advanced":
                 observe(Advanced(said["step"], said["done"], tuple((name, text) for name, text in said["figures"])))
+            case "measured":
+                values = {name: float(value) for name, value in said["values"].items()}
+                observe(Measured(int(said["step"]), values, seed=said["seed"]))
             case "finished":
                 observe(Finished(**said))
             case "warned":
                 observe(Warned(**said))
-    except (TypeError, KeyError, ValidationError):
+    except (TypeError, KeyError, ValueError, AttributeError):
         sys.stderr.write(line)
     return None

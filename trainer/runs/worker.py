@@ -18,14 +18,20 @@ from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.errors import EXIT_INTERRUPTED, KnownError
-from peft_registry.schemas.progress import Advanced, Event, Finished, Started, Warned
+from peft_registry.schemas.progress import Advanced, Event, Finished, Measured, Started, Warned
 from peft_registry.trainer.runs.launch import Job, LaunchRefused
 
 if TYPE_CHECKING:
     from peft_registry.trainer.machine.processes import Processes
 
 _LOOK_SECONDS = 1.0
-_KINDS: dict[type, str] = {Started: "started", Advanced: "advanced", Finished: "finished", Warned: "warned"}
+_KINDS: dict[type, str] = {
+    Started: "started",
+    Advanced: "advanced",
+    Measured: "measured",
+    Finished: "finished",
+    Warned: "warned",
+}
 
 
 def main(job_file: Path) -> None:

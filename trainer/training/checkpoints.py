@@ -47,6 +47,7 @@ class TrainingProgress:
     energy_kwh: float | None = None
     peak_bytes: int | None = None
     peak_is_own: bool = False
+    looks: int = 0  # at the held-out rows
     resumed_at: int | None = None
     shapes: dict[tuple[int, int, int], int] = field(default_factory=dict)
     system: SystemSampler = field(default_factory=SystemSampler)

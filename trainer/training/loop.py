@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from peft_registry.schemas.config import TrainingBlock
-from peft_registry.schemas.progress import Advanced, Finished, Observe, Said, Started, ignore
+from peft_registry.schemas.progress import Advanced, Finished, Measured, Observe, Said, Started, ignore
 from peft_registry.schemas.run import LossCurve
+from peft_registry.schemas.run_points import RunMetricName
 from peft_registry.trainer.data.collate import Batch, Batches, Layout
 from peft_registry.trainer.machine.peak_memory import peak_bytes, reset_peak
 from peft_registry.trainer.machine.processes import ALONE, Processes
@@ -30,6 +31,7 @@ from peft_registry.trainer.training.checkpoints import (
     save_state,
 )
 from peft_registry.trainer.training.fused_lora import fused_lora
+from peft_registry.trainer.training.held_out import HeldOutRows
 from peft_registry.trainer.training.interrupts import finish_step_on_interrupt
 from peft_registry.trainer.training.loss import supervised_loss
 from peft_registry.trainer.training.meter import Meter
@@ -52,6 +54,7 @@ def train(
     optimizer: torch.optim.Optimizer | None = None,
     layout: Layout | None = None,
     checkpoints: Checkpoints | None = None,
+    held_out: HeldOutRows | None = None,
     processes: Processes = ALONE,
     observe: Observe = ignore,
     clock: Callable[[], float] = time.perf_counter,
@@ -67,8 +70,9 @@ def train(
         optimizer: over the trainable parameters; None for plain AdamW. The schedule scales the learning rate of each group.
         layout: how the model takes rows; None to find out.
         checkpoints: where the state is kept; training continues from the newest, where there is one.
+        held_out: rows whose loss is measured now and then meanwhile.
         processes: of which this is one.
-        observe: hears of each step.
+        observe: hears of each step, and what was measured.
         clock: seconds; for the rate and the total.
 
     Raises:
@@ -95,12 +99,15 @@ def train(
         training_mode(model, settings, layout) as run.attention,
         finish_step_on_interrupt(active=keeps_state) as ctrl_c,
     ):
+        if run.progress.step == 0:
+            run.look_at(held_out, 0, observe)
         meter = Meter(run.progress, clock, total=run.total)
         for step, micro_batches in run.steps_left(batches, layout):
+            meter.begin_step()
             with translate_out_of_memory(step), run.state_kept_if_it_diverges(step, checkpoints):
                 loss, vocabulary = run.backward(micro_batches)  # adds to the .grad of every trained parameter
                 run.check(step, loss, vocabulary)
-                run.clip(step)
+                gradient_norm = run.clip(step)
                 run.schedule(step)
                 run.optimizer.step()
                 run.optimizer.zero_grad(set_to_none=True)
@@ -109,6 +116,9 @@ def train(
             meter.sample()
             run.note_peak()
             observe(Advanced(_STEP, step, (("loss", f"{loss:.2f}"), ("tok/s", f"{meter.tokens_per_second:.0f}"))))
+            rate = meter.rate_of_step(sum(batch.tokens for batch in micro_batches))
+            observe(Measured(step, run.figures(loss, gradient_norm, rate)))
+            run.look_at(held_out, step, observe)
             is_due = checkpoints is not None and checkpoints.due(step, meter.seconds_since_save)
             # all processes save together, whichever has the faster clock or got the signal
             is_due, is_interrupted = processes.any_of([is_due, ctrl_c.requested], device)
@@ -118,7 +128,7 @@ def train(
             if is_interrupted:
                 raise KeyboardInterrupt
     observe(Finished(_STEP))
-    return run.result(layout)
+    return run.result(layout, held_out)
 
 
 def learning_rate_factor(step: int, *, total: int, warmup: int, kind: str) -> float:
@@ -240,16 +250,17 @@ class _TrainingRun:
         """
         check_loss(step, loss, self.progress.losses, vocabulary=vocabulary, stop_on_spike=self.settings.stop_on_spike)
 
-    def clip(self, step: int) -> None:
-        """Scale all gradients down to the largest norm that the file allows, together.
+    def clip(self, step: int) -> float:
+        """Scale all gradients down to the largest norm that the file allows, together; returns the norm that they had.
 
         Raises:
             LossDiverged: a gradient is not finite.
         """
         limit = self.settings.max_grad_norm or math.inf
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)  # scalar: L2 over all parameters
-        if not math.isfinite(float(norm)):
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, limit))  # L2 over all parameters
+        if not math.isfinite(norm):
             raise LossDiverged(step, "a gradient is not finite")
+        return norm
 
     def schedule(self, step: int) -> None:
         """Set the learning rate of each parameter group for this step."""
@@ -276,6 +287,28 @@ class _TrainingRun:
             self.progress.peak_bytes = peak
             self.progress.peak_is_own = self.peak_is_own
 
+    def figures(self, loss: float, gradient_norm: float, tokens_per_second: float) -> dict[RunMetricName, float]:
+        """What was measured at a step. Of several groups of parameters the first says the learning rate."""
+        figures: dict[RunMetricName, float] = {
+            "loss": loss,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "gradient_norm": gradient_norm,
+            "tokens_per_second": tokens_per_second,
+        }
+        if self.progress.peak_bytes is not None:
+            figures["peak_memory_bytes"] = self.progress.peak_bytes
+        return figures
+
+    def look_at(self, held_out: HeldOutRows | None, step: int, observe: Observe) -> None:
+        """Measure the loss of the held-out rows where that is due after this step; every process does, and all wait for none."""
+        if held_out is None or not held_out.due(step, self.total):
+            return
+        plain_attention = nullcontext() if self.attention is None else self.attention.paused()
+        with plain_attention, translate_out_of_memory(step):
+            loss = held_out.loss(self.model)
+        self.progress.looks += 1
+        observe(Measured(step, {held_out.name: loss}))
+
     def save(self, checkpoints: Checkpoints, name: str | None = None, generators: Any = None) -> None:
         """Keep the state; process 0 writes, the others say where their generators are."""
         all_generators = self.processes.gathered(generators or random_state())
@@ -286,7 +319,7 @@ class _TrainingRun:
         if name is None:
             checkpoints.saved(self.progress.step, self.total)
 
-    def result(self, layout: Layout) -> TrainResult:
+    def result(self, layout: Layout, held_out: HeldOutRows | None) -> TrainResult:
         progress = self.progress
         return TrainResult(
             curve=LossCurve(steps=tuple(range(1, progress.step + 1)), loss=tuple(progress.losses)),
@@ -296,6 +329,7 @@ class _TrainingRun:
             padding_tokens=progress.padding,
             seconds=progress.seconds,
             shapes=tuple(BatchShape(*shape, count) for shape, count in sorted(progress.shapes.items())),
+            evaluated=() if held_out is None else held_out.shapes(progress.looks * self.processes.size),
             energy_kwh=progress.energy_kwh,
             layout=layout,
             resumed_at=progress.resumed_at,

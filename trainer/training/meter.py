@@ -20,6 +20,7 @@ class Meter:
         self._tokens_before = progress.tokens
         self._started = clock()
         self._saved = clock()
+        self._step_began = self._started
         self._energy = EnergyMeter()
         self._total = total
         progress.system.clock = clock
@@ -32,6 +33,14 @@ class Meter:
         self._energy.note()
         spent = self._energy.kilowatt_hours
         self._progress.energy_kwh = None if spent is None else self._energy_before + spent
+
+    def begin_step(self) -> None:
+        """A step begins now: what was done since the last one is none of its time."""
+        self._step_began = self._clock()
+
+    def rate_of_step(self, tokens: int) -> float:
+        """Tokens per second of the step that began last, which had so many."""
+        return tokens / max(self._clock() - self._step_began, 1e-9)
 
     def sample(self) -> None:
         """Read how busy the machine is, where that is due."""

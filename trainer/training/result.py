@@ -22,8 +22,8 @@ class BatchShape:
 class TrainResult:
     """What happened: tokens include padding and repeats over epochs; `shapes` are what compute is counted from.
 
-    `resumed_at` is the step after which a killed run went on. `peak_bytes` is of training alone where `peak_is_own`. `system` is
-    of the process that keeps the state.
+    `evaluated` are the batches of held-out rows that were looked at meanwhile. `resumed_at` is the step after which a killed run
+    went on. `peak_bytes` is of training alone where `peak_is_own`. `system` is of the process that keeps the state.
     """
 
     curve: LossCurve
@@ -33,6 +33,7 @@ class TrainResult:
     padding_tokens: int
     seconds: float
     shapes: tuple[BatchShape, ...]
+    evaluated: tuple[BatchShape, ...] = ()
     energy_kwh: float | None = None
     layout: Layout = "padded"
     resumed_at: int | None = None

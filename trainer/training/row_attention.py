@@ -77,12 +77,23 @@ def _attended(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **how
 class RowAttention:
     """What a batch of rows side by side is run with; made by `row_attention`."""
 
-    def __init__(self, rows: _Rows) -> None:
+    def __init__(self, rows: _Rows, config: Any, before: str | None) -> None:  # config: transformers'
         self._rows = rows
+        self._config = config
+        self._before = before
 
     def of(self, lengths: Sequence[int]) -> None:
         """The next forward pass, and its backward pass, are of rows of these lengths."""
         self._rows.lengths = tuple(lengths)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside, the model takes padded batches again."""
+        self._config._attn_implementation = self._before
+        try:
+            yield
+        finally:
+            self._config._attn_implementation = _NAME
 
 
 @contextmanager
@@ -96,7 +107,7 @@ def row_attention(model: Any) -> Iterator[RowAttention]:  # model: a transformer
     before = model.config._attn_implementation
     config._attn_implementation = _NAME  # no mask is made for a name that transformers does not know
     try:
-        yield RowAttention(rows)
+        yield RowAttention(rows, config, before)
     finally:
         config._attn_implementation = before
 

@@ -27,6 +27,7 @@ from peft_registry.trainer.machine.processes import ALONE, Processes
 from peft_registry.trainer.methods import count_trainable, implementation
 from peft_registry.trainer.methods.coverage import coverage_of
 from peft_registry.trainer.training.checkpoints import Checkpoints
+from peft_registry.trainer.training.held_out import HeldOutRows
 from peft_registry.trainer.training.result import TrainResult
 from peft_registry.trainer.training.trials import Setting, train_all_seeds
 
@@ -134,7 +135,14 @@ def train_adapter(
         processes=processes,
         start=start,
     )
-    attempts = train_all_seeds(model, setting, data.validation, observe=observe)
+    held_out = HeldOutRows.of(
+        setting.batches,
+        data.validation,
+        hardware.device,
+        every_steps=config.training.eval_steps,
+        name="held_out_loss" if data.reported_split == "validation" else "validation_loss",
+    )
+    attempts = train_all_seeds(model, setting, held_out, observe=observe)
     _say_training(attempts.result, observe)
     return Trained(
         config=config,

@@ -5,7 +5,7 @@ what all of them took is counted: tokens, time, energy and batches of the result
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,17 @@ import torch
 
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.methods import METHODS
-from peft_registry.schemas.progress import Observe, Said, ignore
+from peft_registry.schemas.progress import Event, Measured, Observe, Said, ignore
 from peft_registry.schemas.run import Trial
 from peft_registry.trainer.bases.offload import meta_weights, refuse_what_looks_at_weights
 from peft_registry.trainer.data.collate import Batches
-from peft_registry.trainer.data.tokenize import Example
-from peft_registry.trainer.evaluation.scoring import in_float32
 from peft_registry.trainer.machine.processes import ALONE, Processes
 from peft_registry.trainer.machine.seeding import seed_everything, seed_of
 from peft_registry.trainer.methods import PackingRefused, count_trainable, implementation
 from peft_registry.trainer.methods.peft_io import start_from
 from peft_registry.trainer.training.checkpoints import Checkpoints
+from peft_registry.trainer.training.held_out import HeldOutRows
 from peft_registry.trainer.training.loop import train
-from peft_registry.trainer.training.loss import supervised_loss
 from peft_registry.trainer.training.optimizers import optimizer_for
 from peft_registry.trainer.training.out_of_memory import translate_out_of_memory
 from peft_registry.trainer.training.result import BatchShape, TrainResult
@@ -68,10 +66,8 @@ class Attempts:
     trials: tuple[Trial, ...] = ()
 
 
-def train_all_seeds(
-    base: Any, setting: Setting, validation: Sequence[Example], *, observe: Observe = ignore
-) -> Attempts:
-    """Train from each of the file's seeds; with one seed nothing is chosen and `validation` is not looked at.
+def train_all_seeds(base: Any, setting: Setting, held_out: HeldOutRows, *, observe: Observe = ignore) -> Attempts:
+    """Train from each of the file's seeds; with several, the one with the lowest loss on the rows that are `held_out` is chosen.
 
     Raises:
         InputRefused: the method refuses the base.
@@ -89,10 +85,10 @@ def train_all_seeds(
         model = _prepared(method, method.unwrap(model) if results else model, setting, seed)
         if not results:
             setting.said(model)
-        results.append(_trained(model, setting, seed, observe))
+        results.append(_trained(model, setting, held_out, seed, observe))
         if len(seeds) == 1:
             return Attempts(model, results[0], count_trainable(model))
-        scores.append(_score(model, setting, validation))
+        scores.append(held_out.loss(model))
         observe(Said("seed", f"{seed}: validation loss {scores[-1]:.3f}"))
         if scores[-1] <= min(scores):
             best = _learnt(model)
@@ -115,7 +111,7 @@ def _prepared(method: Any, base: Any, setting: Setting, seed: int) -> Any:
     return model
 
 
-def _trained(model: Any, setting: Setting, seed: int, observe: Observe) -> TrainResult:
+def _trained(model: Any, setting: Setting, held_out: HeldOutRows, seed: int, observe: Observe) -> TrainResult:
     training = setting.config.training
     layout = layout_of(model) if METHODS[setting.config.method].packs else "padded"
     if training.packing and layout == "padded":
@@ -129,21 +125,19 @@ def _trained(model: Any, setting: Setting, seed: int, observe: Observe) -> Train
         optimizer=optimizer_for(model, setting.config),
         layout=layout,
         checkpoints=setting.checkpoints_of(seed),
+        held_out=held_out,
         processes=setting.processes,
-        observe=observe,
+        observe=observe if len(setting.config.seeds) == 1 else _of_trial(seed, observe),
     )
 
 
-def _score(model: Any, setting: Setting, validation: Sequence[Example]) -> float:
-    """The loss over the validation rows in nats per supervised token, in fp32 like every score."""
-    batches = replace(setting.batches, examples=tuple(validation), pack_to=None)
-    total, count = 0.0, 0
-    with in_float32(model), torch.inference_mode():
-        for batch in batches.in_order():
-            loss, supervised, _ = supervised_loss(model, batch.to(setting.device))
-            total = total + float(loss)
-            count = count + supervised
-    return total / count
+def _of_trial(seed: int, observe: Observe) -> Observe:
+    """An observer that hears of which trial the figures are: each has steps of its own."""
+
+    def told(event: Event) -> Any:  # the observer's result is ignored
+        return observe(replace(event, seed=seed) if isinstance(event, Measured) else event)
+
+    return told
 
 
 def _learnt(model: Any) -> dict[str, torch.Tensor]:
@@ -168,10 +162,6 @@ def _chosen(
 
 def _together(results: list[TrainResult], number: int) -> TrainResult:
     """The chosen trial's curve, and what all trials took."""
-    shapes: Counter[BatchShape] = Counter()
-    for result in results:
-        for shape in result.shapes:
-            shapes[replace(shape, count=0)] += shape.count
     energies = [result.energy_kwh for result in results]
     return replace(
         results[number],
@@ -179,8 +169,16 @@ def _together(results: list[TrainResult], number: int) -> TrainResult:
         supervised_tokens=sum(result.supervised_tokens for result in results),
         padding_tokens=sum(result.padding_tokens for result in results),
         seconds=sum(result.seconds for result in results),
-        shapes=tuple(replace(shape, count=count) for shape, count in shapes.items()),
+        shapes=_added_up(shape for result in results for shape in result.shapes),
+        evaluated=_added_up(shape for result in results for shape in result.evaluated),
         energy_kwh=None if None in energies else sum(energy for energy in energies if energy is not None),
         resumed_at=next((result.resumed_at for result in results if result.resumed_at is not None), None),
         peak_bytes=max((result.peak_bytes for result in results if result.peak_bytes is not None), default=None),
     )
+
+
+def _added_up(shapes: Iterable[BatchShape]) -> tuple[BatchShape, ...]:
+    counts: Counter[BatchShape] = Counter()
+    for shape in shapes:
+        counts[replace(shape, count=0)] += shape.count
+    return tuple(replace(shape, count=count) for shape, count in counts.items())

@@ -18,6 +18,7 @@ from peft_registry.trainer.machine.seeding import seed_everything
 from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.runs.resume import Keeper
 from peft_registry.trainer.training.checkpoints import FAILED_NAME, CheckpointBroken, Checkpoints, trained_parameters
+from peft_registry.trainer.training.held_out import HeldOutRows
 from peft_registry.trainer.training.loop import train
 from peft_registry.trainer.training.optimizers import optimizer_for
 from peft_registry.trainer.training.result import TrainResult
@@ -47,6 +48,7 @@ def run(
     dropout: float = 0.0,
     every_steps: int | None = 3,
     observe: Observe | None = None,
+    held_out: HeldOutRows | None = None,
 ) -> tuple[Any, TrainResult]:
     """One training as `train_adapter` does it; stopped from outside after the step `stop_at`."""
 
@@ -63,6 +65,7 @@ def run(
         optimizer=optimizer_for(model, config),
         layout=None if METHODS[config.method].packs else "padded",
         checkpoints=None if folder is None else Checkpoints(folder, every_steps=every_steps),
+        held_out=held_out,
         observe=observe or stop,
     )
     return model, result
@@ -86,13 +89,17 @@ def test_a_stopped_run_goes_on_to_the_same_bits(variant: str, batches: Batches, 
     config = a_training_file(training__num_train_epochs=2, **VARIANTS[variant])
     dropout = 0.1 if variant == "full" else 0.0  # a base's own dropout draws from the generators too
     whole, expected = run(batches, config, None, dropout=dropout)
+    looks = HeldOutRows.of(batches, batches.examples[:3], "cpu", every_steps=2)  # which must not change a bit
     with pytest.raises(Stopped):
-        run(batches, config, tmp_path / "kept", stop_at=8, dropout=dropout)
+        run(batches, config, tmp_path / "kept", stop_at=8, dropout=dropout, held_out=looks)
     torch.manual_seed(99)  # what another process drew
-    resumed, found = run(batches, config, tmp_path / "kept", dropout=dropout)
+    resumed, found = run(batches, config, tmp_path / "kept", dropout=dropout, held_out=looks)
     assert found.resumed_at == 6
     assert same_weights(resumed, whole)
     assert found.curve == expected.curve
+    assert sum(shape.count for shape in found.evaluated) == 2 * (
+        1 + found.steps // 2
+    )  # of two batches, before the first too
     assert found.system is not None
     sampled = [sample.step for sample in found.system.samples]
     assert (sampled[0], sampled[-1]) == (0, found.steps)
@@ -187,7 +194,8 @@ def test_of_several_starts_those_that_were_finished_are_not_trained_again(batche
         kept = None if folder is None else Checkpoints(folder, every_steps=3)
         setting = Setting(config, a_tokenizer(), batches, "cpu", autocast=False, checkpoints=kept)
         try:
-            return train_all_seeds(a_model(), setting, batches.examples[:4], observe=observe), taken
+            held_out = HeldOutRows.of(batches, batches.examples[:4], "cpu")
+            return train_all_seeds(a_model(), setting, held_out, observe=observe), taken
         except Stopped:
             return None, taken
 
