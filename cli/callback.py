@@ -180,6 +180,10 @@ class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
         if self._run is not None:
             self._run.note_step(state)
 
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002  transformers' own
+        if self._run is not None and logs:
+            self._run.note_log(state, logs)
+
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002  transformers' own
         """Register the result; what goes wrong is said on stderr, and kept for `outcome`."""
         self._passes.stop()

@@ -8,6 +8,7 @@ from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.document import Document, Frozen
 from peft_registry.schemas.identity import Digest, ProjectName
 from peft_registry.schemas.manifest import BaseReference
+from peft_registry.schemas.run_points import KeptRunPoints
 from peft_registry.schemas.system_metrics import KeptSystemMetrics
 from peft_registry.schemas.values import Timestamp, Value, unknown
 
@@ -142,9 +143,10 @@ class FollowedTraining(Document):
 class RunRecord(Document):
     """One training run, whole: what was asked, what was used, what came out.
 
-    `texts`, `coverage`, `followed`, `project` and `system` are written only where they are there: older runs did not keep them,
-    only LoRA has a coverage, what this tool trains itself was not followed, not every team names its projects, and not every
-    system tells how busy it is. `config` of a run that was followed holds the trainer's arguments.
+    `texts`, `coverage`, `followed`, `project`, `system` and `points` are written only where they are there: older runs did not
+    keep them, only LoRA has a coverage, what this tool trains itself was not followed, not every team names its projects, not
+    every system tells how busy it is, and a log may have been lost. `config` of a run that was followed holds the trainer's
+    arguments.
     """
 
     schema_version: Literal["1"] = "1"
@@ -172,13 +174,14 @@ class RunRecord(Document):
     followed: FollowedTraining | None = None
     project: ProjectName | None = None
     system: KeptSystemMetrics | None = None
+    points: KeptRunPoints | None = None
     started_at: Timestamp
     finished_at: Timestamp
 
     @model_serializer(mode="wrap")
     def _without_absent_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         value: dict[str, Any] = handler(self)
-        for name in ("texts", "coverage", "followed", "project", "system"):
+        for name in ("texts", "coverage", "followed", "project", "system", "points"):
             if value[name] is None:
                 del value[name]
         return value

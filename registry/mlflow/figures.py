@@ -20,12 +20,14 @@ from peft_registry.schemas.evaluation import DatasetUsed, EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.run_points import RunMetricName, RunPoint
 from peft_registry.schemas.system_metrics import SystemMetrics
 from peft_registry.schemas.values import Value
 
 CURVE = "loss/train"
 HELD_OUT = "loss/held_out"
 SYSTEM = "system/"  # MLflow shows such metrics on a page of their own
+LOGGED = "logged/"  # of what somebody else's trainer logged: no name of a script's can be one of ours
 MAX_CHARTS = 20  # a reader looks through so many
 MAX_KEY = 250  # characters of a param, metric or tag name
 MAX_PARAM = 6000
@@ -36,6 +38,15 @@ MAX_DATASET_DIGEST = 36  # so a SHA-256 does not fit; the whole one is in the da
 
 _OF_LOSSES = ("loss", "perplexity")  # metrics of a data set that say nothing of bias
 _HELD_OUT_ROWS = "held-out"  # the data set of a run's held-out rows, as evaluations name it
+_MEASURED: Mapping[RunMetricName, str] = {
+    "loss": CURVE,
+    "held_out_loss": HELD_OUT,
+    "validation_loss": "loss/validation",
+    "learning_rate": "training/learning_rate",
+    "gradient_norm": "training/gradient_norm",
+    "tokens_per_second": f"{SYSTEM}tokens_per_second",
+    "peak_memory_bytes": f"{SYSTEM}peak_memory_bytes",
+}
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_\-. /]+")
 # "/home/x/y.json", "~/y.json", "file:///y.json", "C:\\x\\y.json": at the start or after what can end a word
 _ABSOLUTE = re.compile(
@@ -217,6 +228,21 @@ def run_metrics(run: RunRecord) -> tuple[MetricPoint, ...]:
             for key, envelope in figures
             if (number := _number(envelope)) is not None
         ),
+    )
+
+
+def measured_points(points: Iterable[RunPoint]) -> tuple[MetricPoint, ...]:
+    """What a training measured step by step, whether it is under way or signed: each at the time at which it was measured.
+
+    A run under way and the run that is registered of it give their metrics the same names.
+    """
+    return tuple(
+        MetricPoint(key, value, point.step, round(point.at * 1000))
+        for point in points
+        for key, value in (
+            *((_MEASURED[name], value) for name, value in sorted(point.values.items())),
+            *((safe_key(f"{LOGGED}{name}"), value) for name, value in sorted(point.logged.items())),
+        )
     )
 
 

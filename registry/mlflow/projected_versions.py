@@ -34,6 +34,7 @@ from peft_registry.registry.verification.signed_versions import (
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.run_points import RunPoint, RunPoints
 from peft_registry.schemas.system_metrics import SystemMetrics
 from peft_registry.schemas.version import Version
 
@@ -183,6 +184,7 @@ def _projected(registry: Registry, row: _Row | None, named: Numbered, shared: _S
         is_newest=row.is_newest,
         project=records.project,
         system=system_metrics_of(registry, records.run),
+        points=points_of(registry, records.run),
         standing=standing_of(registry, version, records, decided),
     )
 
@@ -195,6 +197,15 @@ def system_metrics_of(registry: Registry, run: RunRecord | None) -> SystemMetric
     with contextlib.suppress(KnownError, ValueError):
         return SystemMetrics.from_json(json.loads(registry.store.read_bytes(run.system.sha256)))
     return None
+
+
+def points_of(registry: Registry, run: RunRecord | None) -> tuple[RunPoint, ...]:
+    """What was measured step by step while a run trained; none where nothing was kept, or as with the system metrics."""
+    if run is None or run.points is None:
+        return ()
+    with contextlib.suppress(KnownError, ValueError):
+        return RunPoints.from_json(json.loads(registry.store.read_bytes(run.points.sha256))).points
+    return ()
 
 
 def _recalls(registry: Registry, version: Version) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from peft_registry.registry.mlflow.figures import (
     evaluation_dataset,
     last_step,
     loss_change,
+    measured_points,
     merge_metrics,
     merge_params,
     milliseconds,
@@ -44,6 +45,7 @@ from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.run import RunRecord, Trial
+from peft_registry.schemas.run_points import RunPoint
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.system_metrics import SystemMetrics
 from peft_registry.schemas.version import Version
@@ -223,6 +225,7 @@ def project_version(
     is_newest: bool = False,
     project: str | None = None,
     system: SystemMetrics | None = None,
+    points: Sequence[RunPoint] = (),
     standing: Standing = NOTHING_SAID,
 ) -> Projection:
     """What MLflow should show for `version`.
@@ -249,6 +252,7 @@ def project_version(
         is_newest: whether no later version has its name.
         project: that it was made for; None for none.
         system: how busy the machine was that trained it, where that was sampled.
+        points: what was measured step by step while it was trained.
         standing: how what people decided about it stands now.
     """
     recorded = len(evaluations) if evaluated is None else evaluated
@@ -282,6 +286,7 @@ def project_version(
             signer=signer,
             items=items,
             system=system,
+            points=points,
         ),
         version=VersionProjection(
             name=version.name,
@@ -356,6 +361,7 @@ def _run_projection(
     signer: str | None,
     items: Callable[[EvaluationRecord], bytes] | None,
     system: SystemMetrics | None,
+    points: Sequence[RunPoint],
 ) -> RunProjection:
     registered = milliseconds(version.registered_at)
     run = made if isinstance(made, RunRecord) else None
@@ -363,7 +369,12 @@ def _run_projection(
     made_metrics: tuple[MetricPoint, ...] = ()
     if isinstance(made, RunRecord):
         params = run_params(made)
-        made_metrics = (*run_metrics(made), *(() if system is None else system_metrics(system)))
+        # of two values at one step the first is shown: the signed curve before the points beside it
+        made_metrics = (
+            *run_metrics(made),
+            *measured_points(points),
+            *(() if system is None else system_metrics(system)),
+        )
     elif isinstance(made, MergeRecord):
         params = merge_params(made)
         made_metrics = merge_metrics(made)

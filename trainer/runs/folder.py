@@ -1,8 +1,9 @@
-"""HOME/runs/<id>: the scratch of one run, removed when the run ends, unless it holds a state that can be resumed.
+"""HOME/runs/<id>: the scratch of one run, removed when it is registered. Of one that was stopped or failed its log stays, and its
+state where it can be resumed.
 
-A run holds a lock on its folder while it lives. A kill runs no handler, but it releases the lock: the next run removes every
-folder that nobody holds and that holds no checkpoint. On a file system that cannot lock folders nothing of another run is
-ever removed. What is kept says so in `run.json`: of which file it is, how far it came, and whether it failed.
+A run holds a lock on its folder while it lives. A kill runs no handler, but it releases the lock: the next run removes what is left
+in every folder that nobody holds. On a file system that cannot lock folders nothing of another run is ever removed. What can be
+resumed says so in `run.json`: of which file it is, how far it came, and whether it failed.
 """
 
 import fcntl
@@ -15,6 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from peft_registry.registry.disk.files import write_atomically
+from peft_registry.registry.homes.run_logs import RUN_LOG_NAME, runs_under_way
 from peft_registry.schemas.errors import InputRefused, NotFound, RunFailed
 from peft_registry.schemas.run import KeptRun
 
@@ -22,6 +24,7 @@ STATE_NAME = "run.json"
 TRAINING = "training"  # the folder of the checkpoints
 _CHECKPOINT_NAME = "checkpoint.pt"
 _FAILED_NAME = "failed.pt"
+_MOST_LOGS = 50  # of runs that left nothing else
 
 
 class NothingToResume(NotFound):
@@ -70,7 +73,7 @@ class StillRunning(InputRefused):
 def run_folder(runs: Path, run_id: str) -> Iterator[Path]:
     """The folder of this run, gone afterwards; what killed runs left beside it is removed first.
 
-    A folder with a checkpoint stays when the run does not end well, and its state says `failed` where the run failed.
+    A folder with a checkpoint or a log stays when the run does not end well, and its state says `failed` where the run failed.
 
     Raises:
         StillRunning: another process holds it.
@@ -83,12 +86,9 @@ def run_folder(runs: Path, run_id: str) -> Iterator[Path]:
         _remove_scratch(folder)  # of a run that was killed and goes on now
         yield folder
     except BaseException as error:
-        if not _is_kept(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-        else:
-            _remove_scratch(folder)
-            if isinstance(error, RunFailed):
-                change_state(folder, status="failed", why=str(error))
+        _remove_what_no_run_needs(folder)
+        if _is_kept(folder) and isinstance(error, RunFailed):
+            change_state(folder, status="failed", why=str(error))
         raise
     else:
         shutil.rmtree(folder, ignore_errors=True)
@@ -97,18 +97,22 @@ def run_folder(runs: Path, run_id: str) -> Iterator[Path]:
 
 
 def remove_abandoned(runs: Path, *, but: str | None = None) -> None:
-    """Remove every folder of a run that is no longer running and cannot be resumed, but one; of those that can, all that a
-    resumed run makes again. One that cannot be removed is left for the next time."""
+    """Remove what every run but one left that is no longer running: all but its log, and but its state where it can be resumed.
+
+    Of those that left a log alone the newest `_MOST_LOGS` stay. One that cannot be removed is left for the next time.
+    """
     if not runs.is_dir():
         return
+    logs: list[tuple[float, Path]] = []
     for folder in runs.iterdir():
         if folder.name == but:
             continue
         with suppress(OSError), _held(folder):  # held by a run, no folder, gone already, or of another user
-            if _is_kept(folder):
-                _remove_scratch(folder)
-            else:
-                shutil.rmtree(folder, ignore_errors=True)
+            _remove_what_no_run_needs(folder)
+            if folder.exists() and not _is_kept(folder):
+                logs.append(((folder / RUN_LOG_NAME).lstat().st_mtime, folder))
+    for _, folder in sorted(logs, reverse=True)[_MOST_LOGS:]:
+        _remove(folder)
 
 
 def write_state(folder: Path, state: KeptRun) -> None:
@@ -167,10 +171,36 @@ def run_to_resume(runs: Path, asked: str | None) -> KeptRun:
 def remove_superseded(runs: Path, state: KeptRun) -> None:
     """Remove what earlier runs of the same file left, now that this one is registered: failed ones, and those that were
     asked for in the same words."""
-    for other in kept_runs(runs):
-        same = other.config == state.config and (other.status == "failed" or other.overrides == state.overrides)
-        if same and other.run_id != state.run_id:
-            shutil.rmtree(runs / other.run_id, ignore_errors=True)
+    kept = [(run.run_id, run.config, run.status == "failed", run.overrides) for run in kept_runs(runs)]
+    logged = [
+        (run.run_id, run.config, run.state == "FAILED", run.overrides)
+        for run in runs_under_way(runs, points=1)
+        if run.state != "RUNNING"
+    ]
+    for run_id, config, has_failed, overrides in (*kept, *logged):
+        if run_id != state.run_id and config == state.config and (has_failed or overrides == state.overrides):
+            _remove(runs / run_id)
+
+
+def remove_run(runs: Path, run_id: str) -> None:
+    """Remove all that a run left.
+
+    Raises:
+        StillRunning: another process holds its folder.
+        OSError: it cannot be removed.
+    """
+    folder = runs / run_id
+    try:
+        with _held(folder):
+            shutil.rmtree(folder)
+    except BlockingIOError:
+        raise StillRunning(run_id) from None
+
+
+def _remove(folder: Path) -> None:
+    """Remove the folder of a run that nobody holds."""
+    with suppress(OSError), _held(folder):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_kept(folder: Path) -> bool:
@@ -180,10 +210,35 @@ def _is_kept(folder: Path) -> bool:
     )
 
 
+def _remove_what_no_run_needs(folder: Path) -> None:
+    """All but the log, where there is one, and the state, where there is one to continue from."""
+    if _is_kept(folder):
+        _remove_scratch(folder)
+    elif not _has_log(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        for path in folder.iterdir():
+            if path.name != RUN_LOG_NAME:
+                _remove_one(path)
+
+
+def _has_log(folder: Path) -> bool:
+    path = folder / RUN_LOG_NAME
+    return path.is_file() and not path.is_symlink()
+
+
 def _remove_scratch(folder: Path) -> None:
     for path in folder.iterdir():
-        if path.name not in (STATE_NAME, TRAINING):
-            shutil.rmtree(path, ignore_errors=True)
+        if path.name not in (STATE_NAME, TRAINING, RUN_LOG_NAME):
+            _remove_one(path)
+
+
+def _remove_one(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
 
 
 def _is_free(folder: Path) -> bool:

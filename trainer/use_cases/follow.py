@@ -7,7 +7,8 @@ step. Nothing is registered unless the loop came to its end with finite numbers.
 """
 
 import time
-from contextlib import ExitStack
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.registry.exports.model_card import model_card
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import checked_profile
+from peft_registry.registry.homes.run_logs import TRAIN_STAGE, points_of_log
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.identity.scans import scans_of
 from peft_registry.registry.intake.facts_file import warn_of_overtaken_facts
@@ -28,8 +30,9 @@ from peft_registry.registry.use_cases.register import require_name
 from peft_registry.registry.use_cases.register_product import Product, register_product, signer_of
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.manifest import Manifest, Parent
-from peft_registry.schemas.progress import Observe, Said, Warned
+from peft_registry.schemas.progress import Measured, Observe, Said, Started, Warned
 from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.run_points import KeptRunPoints, RunMetricName, RunPoints
 from peft_registry.schemas.system_metrics import KeptSystemMetrics
 from peft_registry.trainer.bases.in_memory import compare_in_memory
 from peft_registry.trainer.inputs.base import checked_base
@@ -38,6 +41,7 @@ from peft_registry.trainer.machine.peak_memory import peak_bytes, reset_peak
 from peft_registry.trainer.machine.system_metrics import SystemSampler
 from peft_registry.trainer.runs.begun import note_begun
 from peft_registry.trainer.runs.folder import run_folder
+from peft_registry.trainer.runs.run_log import RunLog, ending_of
 from peft_registry.trainer.training.followable import (
     ModelExchanged,
     require_adapter_alone,
@@ -66,7 +70,20 @@ from peft_registry.trainer.use_cases.train import TrainOutcome
 if TYPE_CHECKING:
     from peft_registry.trainer.costs.compute import FollowedCosts
 
-_ENERGY_SECONDS = 10.0  # between two readings of the counters
+_READING_SECONDS = 10.0  # between two readings of the counters
+# what transformers' trainer calls the figures that our own loop measures too
+_FIGURES: Mapping[str, RunMetricName] = {
+    "loss": "loss",
+    "eval_loss": "validation_loss",
+    "learning_rate": "learning_rate",
+    "grad_norm": "gradient_norm",
+}
+_NO_FIGURES = ("epoch", "total_flos")
+_OF_THE_WHOLE = "train_"  # what it logs once, when it ends
+
+
+class _EndedEarly(Exception):
+    """The training did not come to its end: its folder keeps the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +113,8 @@ class FollowedRun:
     observe: Observe
     warnings: list[str] = field(default_factory=list)
     _open: ExitStack = field(default_factory=ExitStack)
+    _log: RunLog | None = None
+    _is_registered: bool = False
 
     def begin(self, state: Any) -> None:
         """Check everything that can refuse, before the first step.
@@ -136,6 +155,9 @@ class FollowedRun:
         if from_step > 0:
             self._warn(Warned("resumed-elsewhere", resumed_after(from_step)))
         note_begun(registry.files.begun, self._start.begun(int(self.trainer.args.seed)))
+        self._log = RunLog(scratch, self.observe)
+        self._log.begin(self._start.logged_beginning(self.request.name, self.request.project))
+        self._log.note(Started(TRAIN_STAGE, total=int(state.max_steps) or None, unit="step"))
         self._measure_from_now()
 
     def _measure_from_now(self) -> None:
@@ -145,7 +167,9 @@ class FollowedRun:
         self._system = SystemSampler()
         self._system.note(self._start.from_step)
         self._started = time.perf_counter()
-        self._energy_read = self._started
+        self._counters_read = self._started
+        self._positions_read = self.passes.trained
+        self._is_first_step = True
 
     def note_step(self, state: Any) -> None:
         """A step of the trainer's loop is over: counters wrap, and are read now and then; so is how busy the machine is.
@@ -154,10 +178,40 @@ class FollowedRun:
             state: transformers' own, of the trainer.
         """
         self._system.note(state.global_step)
-        now = time.perf_counter()
-        if now - self._energy_read >= _ENERGY_SECONDS:
+        if self._is_first_step or time.perf_counter() - self._counters_read >= _READING_SECONDS:
             self._energy.note()
-            self._energy_read = now
+            self._note(state.global_step, self._counters())
+        self._is_first_step = False
+
+    def note_log(self, state: Any, logs: Mapping[str, Any]) -> None:
+        """The trainer logged figures.
+
+        Args:
+            state: transformers' own, of the trainer.
+            logs: the figures by the names that the trainer, or the script, gives them.
+        """
+        numbers = {name: float(value) for name, value in logs.items() if isinstance(value, int | float)}
+        known = {ours: numbers[theirs] for theirs, ours in _FIGURES.items() if theirs in numbers}
+        others = {
+            name: value
+            for name, value in numbers.items()
+            if name not in _FIGURES and name not in _NO_FIGURES and not name.startswith(_OF_THE_WHOLE)
+        }
+        if known or others:
+            self._note(state.global_step, known, others)
+
+    def _counters(self) -> dict[RunMetricName, float]:
+        """How fast it went since the counters were read last, and the most memory that it took."""
+        now, positions = time.perf_counter(), self.passes.trained
+        rate = (positions - self._positions_read) / max(now - self._counters_read, 1e-9)
+        self._counters_read, self._positions_read = now, positions
+        return {"tokens_per_second": rate, "peak_memory_bytes": peak_bytes(self._start.hardware.device)}
+
+    def _note(
+        self, step: int, values: Mapping[RunMetricName, float], logged: Mapping[str, float] | None = None
+    ) -> None:
+        assert self._log is not None, "it began"
+        self._log.note(Measured(step, values, logged or {}))
 
     def end(self, state: Any, *, processes: int) -> TrainOutcome:
         """Register what was trained.
@@ -171,6 +225,18 @@ class FollowedRun:
             ModelExchanged: the trainer has another model by now, or the base in memory other weights.
             KnownError: the base changed meanwhile, or as `register_product`.
         """
+        assert self._log is not None, "it began"
+        try:
+            outcome = self._registered(state, processes)
+        except BaseException as error:
+            self._log.end(*ending_of(error))
+            raise
+        done = "already registered" if outcome.was_there else "registered"
+        self._is_registered = True
+        self._log.end("FINISHED", f"{done} as {outcome.version.label}", version=outcome.version.label)
+        return outcome
+
+    def _registered(self, state: Any, processes: int) -> TrainOutcome:
         seconds = time.perf_counter() - self._started
         self._energy.note()
         self._system.note(state.global_step, is_last=True)
@@ -184,6 +250,8 @@ class FollowedRun:
         start.base.require_unchanged()
         manifest = self._manifest(artifact)
         change = self._change(artifact)
+        measured = points_of_log(start.scratch)
+        points = RunPoints(points=measured) if measured else None
         run = record_of_followed(
             self.trainer,
             state,
@@ -193,6 +261,7 @@ class FollowedRun:
             has_own_optimizer=self.has_own_optimizer,
             project=self.request.project,
             system=None if system is None else KeptSystemMetrics.of(system),
+            points=None if points is None else KeptRunPoints.of(points),
             command=self.request.command,
             warnings=self.warnings,
             finished_at=self.registry.clock(),
@@ -219,7 +288,7 @@ class FollowedRun:
             modification=modification,
             as_of=derived.as_of,
             card=card,
-            kept=(*start.rows.kept, *(() if system is None else (system.to_canonical(),))),
+            kept=(*start.rows.kept, *(kept.to_canonical() for kept in (system, points) if kept is not None)),
         )
         registered = register_product(self.registry, product, observe=self.observe)
         self.observe(Said("version", f"{registered.version.label}  {registered.version.manifest_digest.short}"))
@@ -241,9 +310,15 @@ class FollowedRun:
         evaluate_references(self.registry, [outcome.version.label], request, observe=self.observe)
 
     def close(self) -> None:
-        """Remove the scratch of the run."""
+        """Remove the scratch of the run; of one that did not end with a version the log stays."""
         self.passes.stop()
-        self._open.close()
+        if self._log is None or self._is_registered:
+            self._open.close()
+            return
+        if not self._log.has_ended:
+            self._log.end("KILLED", "the script ended before its training")
+        with suppress(_EndedEarly), self._open:
+            raise _EndedEarly
 
     # --- before the first step ---
 

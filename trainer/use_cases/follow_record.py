@@ -9,6 +9,7 @@ from typing import Any
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.run import FollowedTraining, LossCurve, RunRecord
+from peft_registry.schemas.run_points import KeptRunPoints
 from peft_registry.schemas.system_metrics import KeptSystemMetrics
 from peft_registry.schemas.values import Timestamp, measured, unknown
 from peft_registry.trainer.costs.compute import FollowedCosts, compute_of_followed
@@ -66,6 +67,7 @@ def record_of_followed(
     has_own_optimizer: bool,
     project: str | None,
     system: KeptSystemMetrics | None,
+    points: KeptRunPoints | None,
     command: tuple[str, ...],
     warnings: list[str],
     finished_at: Timestamp,
@@ -81,6 +83,7 @@ def record_of_followed(
         has_own_optimizer: whether the script gave the trainer its optimizer.
         project: that the script names.
         system: which object holds how busy the machine was.
+        points: which object holds what was measured step by step.
         command: the words that the script was started with.
         warnings: said while it trained.
         finished_at: the time now.
@@ -113,6 +116,7 @@ def record_of_followed(
         followed=_what_the_trainer_did(trainer, state, start, has_own_optimizer=has_own_optimizer),
         project=project,
         system=system,
+        points=points,
         started_at=start.started_at,
         finished_at=finished_at,
     )

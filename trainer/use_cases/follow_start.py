@@ -3,12 +3,14 @@
 Nothing here writes. What cannot be followed is refused here; what is only not known stays unknown, with its reason.
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.compliance.recorded_result import base_section, modifier_section, upstream_terms
+from peft_registry.registry.disk.process_identity import this_process
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.facts_file import read_checked_facts
 from peft_registry.registry.records.sources import Source
@@ -21,6 +23,7 @@ from peft_registry.schemas.manifest import BaseReference
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.progress import Observe, Said, Warned
 from peft_registry.schemas.run import BegunRun, KeptTexts
+from peft_registry.schemas.run_log import RunBegun
 from peft_registry.trainer.bases.quantization import describe
 from peft_registry.trainer.data.dataset_rows import RowDigest, RowsNotDigested, name_of_rows, rows_of, text_of_row
 from peft_registry.trainer.inputs.base import CheckedBase
@@ -226,6 +229,20 @@ class FollowStart:
             identity=self.base.record.identity,
             manifest=self.base.version.manifest_digest,
             quantisation=None if block is None else describe(block),
+        )
+
+    def logged_beginning(self, name: str, project: str | None) -> RunBegun:
+        """What the log of the run begins with."""
+        return RunBegun(
+            run_id=self.run_id,
+            name=name,
+            project=project,
+            method=self.method,
+            base=self.base.version.label,
+            settings=self.config,
+            started_at=self.started_at,
+            at=time.time(),
+            process=this_process(),
         )
 
     def begun(self, seed: int) -> BegunRun:

@@ -15,6 +15,7 @@ from peft_registry.registry.evaluation.lost_quality import LostQuality, lost_qua
 from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import read_profile
+from peft_registry.registry.homes.run_logs import points_of_log
 from peft_registry.registry.intake.facts_file import warn_of_overtaken_facts
 from peft_registry.registry.records.tries import require_readable_list
 from peft_registry.registry.use_cases.first_records import derive_record
@@ -22,12 +23,14 @@ from peft_registry.registry.use_cases.register_product import register_product, 
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.run import TASKS_PREFIX, KeptRun, RunRecord
+from peft_registry.schemas.run_points import RunPoints
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.base import checked_base
 from peft_registry.trainer.runs.begun import note_begun
 from peft_registry.trainer.runs.folder import remove_superseded, run_folder, write_state
 from peft_registry.trainer.runs.launch import Launch
 from peft_registry.trainer.runs.resume import report_resume_command
+from peft_registry.trainer.runs.run_log import run_log
 from peft_registry.trainer.use_cases.train_evaluation import evaluate_run
 from peft_registry.trainer.use_cases.train_plan import plan_training
 from peft_registry.trainer.use_cases.train_product import (
@@ -40,11 +43,12 @@ from peft_registry.trainer.use_cases.train_product import (
 )
 from peft_registry.trainer.use_cases.train_record import compute_line, record_of_run
 from peft_registry.trainer.use_cases.train_run import TrainingRun
-from peft_registry.trainer.use_cases.train_start import begun_run, require_usable, run_from_beginning
+from peft_registry.trainer.use_cases.train_start import begun_run, logged_beginning, require_usable, run_from_beginning
 from peft_registry.trainer.use_cases.train_work import train_as_planned
 
 if TYPE_CHECKING:
     from peft_registry.trainer.runs.shared_base import SharedBase
+    from peft_registry.trainer.training.train_adapter import Trained
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,10 @@ def train_and_register(
     kept = resume or run_from_beginning(registry, plan, observe)
     running = kept.revised(status="running", why=None, overrides=overrides, processes=plan.launch.size)
     try:
-        with run_folder(runs, kept.run_id) as folder:
+        with (
+            run_folder(runs, kept.run_id) as folder,
+            run_log(folder, logged_beginning(plan, running, comparison), observe) as log,
+        ):
             write_state(folder, running)
             if resume is None:
                 require_readable_list(registry.files.begun)
@@ -130,7 +137,10 @@ def train_and_register(
                 comparison=comparison,
                 command=command,
             )
-            outcome = _complete(registry, run, signer.public.key_id, shared=shared, observe=observe)
+            heard = log.observing(observe)
+            outcome = _complete(registry, run, signer.public.key_id, shared=shared, observe=heard)
+            done = "already registered" if outcome.was_there else "registered"
+            log.end("FINISHED", f"{done} as {outcome.version.label}", version=outcome.version.label)
         remove_superseded(runs, kept)
         return outcome
     except KeyboardInterrupt:
@@ -163,6 +173,7 @@ def _complete(
         key_id=key_id,
         observe=observe,
     )
+    points = _points_of(run, trained)
     record = record_of_run(
         run,
         trained,
@@ -170,6 +181,7 @@ def _complete(
         losses=evaluated.loss,
         passes=passes,
         texts=texts.describe(kept_texts),
+        points=points,
         warnings=warnings,
         finished_at=registry.clock(),
         observe=observe,
@@ -189,7 +201,7 @@ def _complete(
     modification = derived.record
     warn_of_overtaken_facts(modification, facts, observe)
     observe(Said("record", completeness(modification).sentence))
-    kept = kept_objects(kept_texts, trained)
+    kept = kept_objects(kept_texts, trained, points)
     product = product_of_run(run, manifest, record, derived, evaluated, kept=kept)
     registered = register_product(registry, product, observe=observe)
     if shared is not None:
@@ -202,3 +214,10 @@ def _complete(
         lost=() if evaluated.record is None else lost_quality(evaluated.record),
         was_there=registered.was_there,
     )
+
+
+def _points_of(run: TrainingRun, trained: "Trained") -> RunPoints | None:
+    """What the log of the run holds of the trial that was kept; None where it was lost."""
+    chosen = next((trial.seed for trial in trained.trials if trial.chosen), None)
+    points = points_of_log(run.folder, seed=chosen)
+    return RunPoints(points=points) if points else None

@@ -19,6 +19,7 @@ from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.manifest import Kind, Layout, Manifest, Parent
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.run_points import RunPoints
 from peft_registry.trainer.methods import optimizer_name
 from peft_registry.trainer.use_cases.train_run import TrainingRun
 
@@ -153,7 +154,8 @@ def product_of_run(
     )
 
 
-def kept_objects(texts: bytes, trained: "Trained") -> tuple[bytes, ...]:
-    """The objects that the record of a run binds by digest: hashes of its texts, and how busy the machine was."""
+def kept_objects(texts: bytes, trained: "Trained", points: RunPoints | None) -> tuple[bytes, ...]:
+    """The objects that the record of a run binds by digest: hashes of its texts, how busy the machine was, and its points."""
     system = trained.result.system
-    return (texts,) if system is None else (texts, system.to_canonical())
+    documents = [document for document in (system, points) if document is not None]
+    return (texts, *(document.to_canonical() for document in documents))

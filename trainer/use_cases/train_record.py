@@ -13,6 +13,7 @@ from peft_registry.schemas.evaluation import LossComparison
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe
 from peft_registry.schemas.run import Compute, KeptTexts, RunRecord
+from peft_registry.schemas.run_points import KeptRunPoints, RunPoints
 from peft_registry.schemas.system_metrics import KeptSystemMetrics
 from peft_registry.schemas.values import Timestamp, derived, measured
 from peft_registry.trainer.use_cases.train_run import TrainingRun
@@ -32,6 +33,7 @@ def record_of_run(
     losses: LossComparison,
     passes: "Passes",
     texts: KeptTexts,
+    points: RunPoints | None,
     warnings: Sequence[str],
     finished_at: Timestamp,
     observe: Observe,
@@ -45,6 +47,7 @@ def record_of_run(
         losses: before and after, in nats a token.
         passes: the forward passes of the evaluations before and after.
         texts: which object holds the hashes of what was learnt from.
+        points: what was measured step by step; None where the log of the run was lost.
         warnings: all that were told; each is recorded once.
         finished_at: the time now.
         observe: is warned where the cost cannot be derived.
@@ -80,6 +83,7 @@ def record_of_run(
         coverage=coverage_of(trained.model) or None,
         project=run.config.project,
         system=None if trained.result.system is None else KeptSystemMetrics.of(trained.result.system),
+        points=None if points is None else KeptRunPoints.of(points),
         started_at=run.kept.started_at,
         finished_at=finished_at,
     )

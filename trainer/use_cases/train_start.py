@@ -1,12 +1,17 @@
 """How a run of a training file begins: what it is kept as, what is noted of it, and what is recalled by then."""
 
+import time
+
 from peft_registry.registry.disk.hashing import hash_file
+from peft_registry.registry.disk.process_identity import this_process
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.recalls import require_sources_not_recalled
 from peft_registry.registry.records.sources import Source, own_key
 from peft_registry.registry.records.tries import contents_digest, plan_digest, rows_digest
+from peft_registry.schemas.config import config_record
 from peft_registry.schemas.progress import Observe
 from peft_registry.schemas.run import BegunRun, KeptRun
+from peft_registry.schemas.run_log import RunBegun
 from peft_registry.trainer.inputs.training_file import LoadedConfig
 from peft_registry.trainer.runs.begun import content_digest, unordered_digest
 from peft_registry.trainer.runs.resume import new_run, report_resumable_runs
@@ -23,6 +28,25 @@ def run_from_beginning(registry: Registry, plan: TrainingPlan, observe: Observe)
         overrides=plan.overrides,
         base=plan.base.manifest_digest,
         started_at=registry.clock(),
+    )
+
+
+def logged_beginning(plan: TrainingPlan, run: KeptRun, comparison: str | None) -> RunBegun:
+    """What the log of a run, new or resumed, begins with."""
+    config = plan.loaded.config
+    return RunBegun(
+        run_id=run.run_id,
+        name=config.name,
+        project=config.project,
+        method=config.method,
+        base=plan.base.label,
+        settings=config_record(config),
+        comparison=comparison,
+        config=run.config,
+        overrides=run.overrides,
+        started_at=run.started_at,
+        at=time.time(),
+        process=this_process(),
     )
 
 

@@ -24,6 +24,7 @@ from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.progress import Event, Said, Warned
 from peft_registry.schemas.run import KeptRun
+from peft_registry.schemas.run_points import KeptRunPoints, RunPoints
 from peft_registry.schemas.system_metrics import KeptSystemMetrics, SystemMetrics
 from peft_registry.schemas.values import declared
 from peft_registry.trainer.merge.request import MergeRequest
@@ -46,7 +47,8 @@ lora: {r: 4, alpha: 8, target_modules: all-linear}
 data:
   train: {path: rows.jsonl, format: prompt_completion}
   validation: {fraction: 0.25}
-training: {learning_rate: 1e-2, num_train_epochs: 1, per_device_train_batch_size: 8, max_length: 64, seed: 7, dtype: fp32}
+training:
+  {learning_rate: 1e-2, num_train_epochs: 1, per_device_train_batch_size: 8, max_length: 64, seed: 7, dtype: fp32, eval_steps: 2}
 evaluation: {bias: []}
 """
 
@@ -136,6 +138,30 @@ def test_how_busy_the_machine_was_is_kept_beside_the_run_and_not_in_what_is_sign
         last.step,
         round(last.at * 1000),
     )
+
+
+def test_what_was_measured_step_by_step_is_kept_beside_the_run_and_its_folder_is_gone(
+    place: Place, first: TrainOutcome
+) -> None:
+    registry = place.registry
+    run = records_of(registry, first.version).run
+    assert run is not None
+    assert run.points is not None
+    kept = RunPoints.from_json(json.loads(registry.store.read_bytes(run.points.sha256)))
+    assert KeptRunPoints.of(kept) == run.points
+    assert [point.step for point in kept.points] == [0, *run.curve.steps]
+    assert [point.values["loss"] for point in kept.points[1:]] == pytest.approx(run.curve.loss, rel=1e-5)
+    looked = {point.step: point.values["held_out_loss"] for point in kept.points if "held_out_loss" in point.values}
+    assert looked == {
+        0: pytest.approx(run.loss_before.value, rel=1e-4),
+        2: pytest.approx(looked[2]),
+        run.curve.steps[-1]: pytest.approx(run.loss_after.value, rel=1e-4),
+    }
+    assert all(point.values["gradient_norm"] > 0 and point.values["learning_rate"] > 0 for point in kept.points[1:])
+    shown = projection_of(registry, an_entry(first.version, 1)).run.metrics
+    assert [point.step for point in shown if point.key == "loss/held_out"] == sorted(looked)
+    assert {"training/learning_rate", "training/gradient_norm"} <= {point.key for point in shown}
+    assert not list(registry.files.runs.iterdir())
 
 
 def test_a_repeated_training_that_states_nothing_new_records_and_warns_of_nothing(

@@ -15,6 +15,7 @@ from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.canonical import canonical_bytes
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.run_points import RunPoints
 from peft_registry.schemas.system_metrics import SystemMetrics
 from peft_registry.trainer.evaluation.text_hashes import hash_texts, read_text_hashes
 from tests.builders.trainers import (
@@ -57,6 +58,14 @@ def test_what_a_trainer_trained_verifies_and_answers_as_the_model_in_memory(
     assert SystemMetrics.from_json(json.loads(registry.store.read_bytes(system.sha256))).samples[-1].step == (
         trainer.state.global_step
     )
+    kept = callback.outcome.run.points
+    assert kept is not None
+    points = RunPoints.from_json(json.loads(registry.store.read_bytes(kept.sha256))).points
+    logged = {row["step"]: (row["loss"], row["grad_norm"]) for row in trainer.state.log_history if "loss" in row}
+    assert {point.step: (point.values["loss"], point.values["gradient_norm"]) for point in points} == {
+        step: pytest.approx(figures, rel=1e-5) for step, figures in logged.items()
+    }
+    assert points[0].values["tokens_per_second"] > 0
     assert records_of(registry, version).project == callback.outcome.run.project == "colours"
     # the scratch of the run is gone, and no hook stays on the script's model
     assert not list((place / "home" / "runs").glob("*"))
