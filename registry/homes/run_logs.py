@@ -4,11 +4,12 @@ Whoever reads a log trusts nothing in it: it may be cut in a line, hold anything
 understood are passed over, and of a log that is larger than any run writes the beginning and the end are read.
 """
 
+import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +17,7 @@ from typing import Any, BinaryIO
 from pydantic import ValidationError
 
 from peft_registry.registry.disk.process_identity import is_alive, is_of_this_machine
+from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.run_log import RUN_LINE, RunBegun, RunEnded, RunMeasured, RunStage, RunState
 from peft_registry.schemas.run_points import MOST_POINTS, RunMetricName, RunPoint, by_step, thinned
 
@@ -27,6 +29,22 @@ _LONGEST_LINE = 1 << 18  # bytes: a beginning with all its settings takes a few 
 _POINTS_UNTHINNED = 10_000
 
 Line = RunBegun | RunStage | RunMeasured | RunEnded
+
+
+class RunNotFound(NotFound):
+    """`asked` is the beginning of an id; `ids` are those of the runs that are here."""
+
+    reference = "run-not-found"
+    what = "no run under way has an id that begins with {asked!q}, or several have"
+    why = "{others}"
+    fix = "name one of `registry runs list`; a run that was registered is a version: `registry list`"
+
+    asked: str
+    ids: tuple[str, ...]
+
+    @property
+    def others(self) -> str:
+        return f"runs that are here: {', '.join(self.ids)}" if self.ids else "there is none here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +111,48 @@ def run_under_way(runs: Path, run_id: str, *, points: int = MOST_POINTS) -> RunU
     if folder.parent != runs or not _is_folder(folder):
         return None
     return _read(folder, points)
+
+
+def run_named(runs: Path, asked: str, *, points: int = MOST_POINTS) -> RunUnderWay:
+    """The one run whose id begins so.
+
+    Raises:
+        RunNotFound: there is none, or there are several.
+    """
+    here = runs_under_way(runs, points=points)
+    matches = [run for run in here if asked and run.run_id.startswith(asked)]
+    if len(matches) != 1:
+        raise RunNotFound(asked, tuple(run.run_id[:12] for run in here))
+    return matches[0]
+
+
+def followed(runs: Path, run: RunUnderWay, *, wait: Callable[[], None]) -> Iterator[Line]:
+    """The lines of a run's log as they are written, from the first, until it has ended; `wait` lets some time pass.
+
+    It reads to the end also where the run is registered meanwhile and its folder is gone.
+    """
+    folder = runs / run.run_id
+    begun = ended = None
+    rest = b""
+    with suppress(OSError), _opened(folder / RUN_LOG_NAME) as file:
+        while True:
+            data = file.read(_LONGEST_LINE)
+            *complete, rest = (rest + data).split(b"\n")
+            rest = rest[:_LONGEST_LINE]
+            for line in _understood(complete):
+                begun = line if isinstance(line, RunBegun) else begun
+                ended = line if isinstance(line, RunEnded) else None if isinstance(line, RunBegun) else ended
+                yield line
+            if data:
+                continue
+            if (
+                ended is not None
+                or begun is None
+                or not _is_folder(folder)
+                or _state(folder, begun, None)[0] == "KILLED"
+            ):
+                return
+            wait()
 
 
 def points_of_log(folder: Path, *, seed: int | None = None) -> tuple[RunPoint, ...]:
@@ -194,24 +254,35 @@ def _lines(path: Path) -> tuple[list[Line], bool]:
     Raises:
         OSError: it is no file of its own, or cannot be read.
     """
-    # a pipe that somebody put here must not be waited for
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(f"{path.name} is not a file")
-        lines = list(_understood(file, _MOST_BYTES))
-        is_cut = status.st_size > _MOST_BYTES
+    with _opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        lines = list(_understood(_texts(file, _MOST_BYTES)))
+        is_cut = size > _MOST_BYTES
         if is_cut:
-            file.seek(max(_MOST_BYTES, status.st_size - _END_BYTES))
-            lines += _understood(file, _END_BYTES)
+            file.seek(max(_MOST_BYTES, size - _END_BYTES))
+            lines += _understood(_texts(file, _END_BYTES))
     return lines, is_cut
 
 
-def _understood(file: BinaryIO, budget: int) -> Iterator[Line]:
-    """The lines in so many bytes from here on; of a line that is too long each piece is tried, and is none."""
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    # a pipe that somebody put here must not be waited for
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no file of its own")
+        yield file
+
+
+def _texts(file: BinaryIO, budget: int) -> Iterator[bytes]:
+    """The lines in so many bytes from here on; one that is too long comes in pieces, none of which is understood."""
     while budget > 0 and (text := file.readline(min(_LONGEST_LINE, budget))):
         budget -= len(text)
+        yield text
+
+
+def _understood(texts: Iterable[bytes]) -> Iterator[Line]:
+    for text in texts:
         with suppress(ValidationError):
             yield RUN_LINE.validate_json(text)
 

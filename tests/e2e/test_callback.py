@@ -104,6 +104,9 @@ def test_a_training_that_is_told_to_end_says_that_nothing_was_registered(workpla
         in done.err.splitlines()
     )
     assert warm("show", "polite-trainer", cwd=workplace).code == 7
+    (run,) = warm("runs", "list", "-o", "json", cwd=workplace).ok().value
+    assert (run["name"], run["state"], run["step"], run["steps"]) == ("polite-trainer", "KILLED", 1, 4)
+    assert warm("runs", "remove", run["run_id"][:6], cwd=workplace).code == 0
     assert not list((workplace / ".registry" / "runs").glob("*"))
 
 

@@ -83,6 +83,8 @@ NOT_RUN = {
     ),
     "registry train --resume": "needs a killed run; tests/e2e/test_resume.py kills one",
     "registry train --resume 3f2a91": "needs a killed run; tests/e2e/test_resume.py kills one",
+    "registry runs show 3f2a91 --follow": "needs a run under way; tests/e2e/test_resume.py has one",
+    "registry runs remove 3f2a91": "likewise",
     "registry train train.yml --nproc 2": "starts two more processes; tests/e2e/test_processes.py does",
     "registry train train.yml --nproc 8 --nnodes 2 --rdzv-endpoint head:29400": "needs two machines",
     "registry base add HuggingFaceTB/SmolLM2-135M-Instruct --name smollm2 --revision main": "needs the Hub",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from peft_registry.registry.homes.run_logs import RUN_LOG_NAME
 from tests.e2e.commands import WarmCommand, wait_until
 
 TRAIN = ("train", "example/train.yml", "training.num_train_epochs=1", "evaluation.bias=[]", "--no-mirror")
@@ -30,8 +31,8 @@ def kill_when_it_says(warm: WarmCommand, folder: Path, text: str, *command: str,
 
 
 def scratch(runs: Path) -> int:
-    """The folders of runs that hold more than a state to resume from."""
-    kept = {"run.json", "training"}
+    """The folders of runs that hold more than a log and a state to resume from."""
+    kept = {"run.json", "training", RUN_LOG_NAME}
     return sum(not {path.name for path in folder.iterdir()} <= kept for folder in runs.iterdir())
 
 

@@ -57,11 +57,18 @@ def killed(killed_once: Path, tmp_path: Path) -> Path:
 @pytest.mark.processes
 def test_a_killed_run_resumes_to_the_manifest_of_one_that_was_not_killed(warm: WarmCommand, killed: Path) -> None:
     state = state_of_the_run(killed)
+    (listed,) = warm("runs", "list", "-o", "json", cwd=killed).ok().value
+    assert (listed["run_id"], listed["state"], listed["steps"]) == (state["run_id"], "KILLED", state["steps"])
+    assert state["step"] <= listed["step"] < state["steps"]
+    shown = warm("runs", "show", listed["run_id"][:8], "--follow", cwd=killed).ok().out
+    assert shown.splitlines()[-1] == "state    KILLED: its process ended without a word"
     resumed = warm("train", "--resume", "--no-mirror", "-o", "json", cwd=killed).ok()
+    assert resumed.value["run_id"] == state["run_id"]
     assert f"from step {state['step']} of {state['steps']}" in resumed.err
     assert list((killed / ".registry" / "runs").iterdir()) == []
-    shown = warm("show", "polite-replies:1", "-o", "json", cwd=killed).ok().out
-    assert f"resumed after step {state['step']}" in shown
+    version = warm("show", "polite-replies:1", "-o", "json", cwd=killed).ok()
+    assert f"resumed after step {state['step']}" in version.out
+    assert f'"points": {state["steps"]}' in version.out, "each step once, of both processes"
     whole = warm(*TRAIN, "name=uninterrupted", "-o", "json", cwd=killed).ok().value
     assert resumed.value["weights_digest"] == whole["weights_digest"]
     assert resumed.value["manifest_digest"] == whole["manifest_digest"]

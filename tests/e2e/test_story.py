@@ -239,7 +239,7 @@ def test_a_run_that_fails_on_an_offloaded_base_leaves_only_its_state(warm: WarmC
     failed = warm(*SHORT, *ON_DISK, *broken, cwd=workplace)
     assert failed.code == 4, failed
     (run,) = (workplace / ".registry" / "runs").iterdir()
-    assert sorted(path.name for path in run.iterdir()) == ["run.json", "training"]
+    assert sorted(path.name for path in run.iterdir()) == ["run-log.jsonl", "run.json", "training"]
 
 
 def test_a_base_that_changes_while_it_is_read_from_disk_is_not_registered(

@@ -1,0 +1,219 @@
+"""runs: what trains on this machine now, and what was stopped before it was registered."""
+
+import json
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from peft_registry.cli import console
+from peft_registry.cli.options import HomeOption, Output, OutputOption
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from peft_registry.registry.homes.run_logs import RunUnderWay
+    from peft_registry.schemas.run_log import RunMeasured
+    from peft_registry.schemas.run_points import RunMetricName, RunPoint
+
+_SHOWN = 20  # points of a run; JSON has more
+_LOOK_SECONDS = 1.0
+_SHORT_ID = 12
+_COLUMNS: "dict[RunMetricName, tuple[str, str]]" = {  # heading and format of a figure
+    "loss": ("loss", ".4g"),
+    "held_out_loss": ("held-out", ".4g"),
+    "validation_loss": ("validation", ".4g"),
+    "learning_rate": ("rate", ".3g"),
+    "gradient_norm": ("gradient", ".3g"),
+    "tokens_per_second": ("tok/s", ".0f"),
+    "peak_memory_bytes": ("memory", ""),
+}
+_WIDTH = 12  # of a column that is printed before it is known what comes below
+
+RunArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of a run, or its first characters.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Enter `registry runs` and its commands, in the order of its help."""
+    runs = typer.Typer(help="List, follow and remove runs that are not registered yet.", no_args_is_help=True)
+    runs.command("list")(runs_list)
+    runs.command("show")(runs_show)
+    runs.command("remove")(runs_remove)
+    app.add_typer(runs, name="runs")
+
+
+def runs_list(home: HomeOption = None, output: OutputOption = Output.text) -> None:
+    """List what trains here now, and what stopped or failed. Runs of this machine alone."""
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.homes.run_logs import runs_under_way
+
+    with opened(home) as registry:
+        found = runs_under_way(registry.files.runs)
+    if output is Output.json:
+        console.out_json([_json(run, with_points=False) for run in found])
+        return
+    if not found:
+        console.note("no run is under way here, and none was stopped; a run that was registered is a version")
+        console.next_step("registry list")
+        return
+    headings = ["run", "name", "method", "state", "step", "loss", "held-out", "begun"]
+    console.table([headings, *(_row(run) for run in found)])
+    console.next_step(f"registry runs show {found[0].run_id[:_SHORT_ID]}")
+
+
+def runs_show(
+    run_id: RunArgument,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Print new points as they come, until the run ends.")
+    ] = False,
+    home: HomeOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Show how far a run is, step by step. Loss, held-out loss, learning rate, gradient norm, speed, memory."""
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.homes.run_logs import run_named
+    from peft_registry.schemas.run_points import MOST_POINTS
+    from peft_registry.trainer.runs.folder import has_checkpoint
+
+    with opened(home) as registry:
+        runs = registry.files.runs
+        run = run_named(runs, run_id, points=_SHOWN if output is Output.text else MOST_POINTS)
+    if follow:
+        _follow(runs, run, output)
+    elif output is Output.json:
+        console.out_json(_json(run))
+    else:
+        _show(run, can_resume=has_checkpoint(runs / run.run_id))
+
+
+def runs_remove(run_id: RunArgument, home: HomeOption = None, output: OutputOption = Output.text) -> None:
+    """Remove what a stopped run left. Its log, and the state that --resume would continue from."""
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.disk.files import unwritable
+    from peft_registry.registry.homes.run_logs import run_named
+    from peft_registry.trainer.runs.folder import StillRunning, has_checkpoint, remove_run
+
+    with opened(home) as registry:
+        runs = registry.files.runs
+        run = run_named(runs, run_id, points=1)
+        if run.state == "RUNNING":
+            raise StillRunning(run.run_id)
+        could_resume = has_checkpoint(runs / run.run_id)
+        try:
+            remove_run(runs, run.run_id)
+        except OSError as error:
+            raise unwritable(runs / run.run_id, error) from error
+    if output is Output.json:
+        console.out_json({"removed": run.run_id, "could_be_resumed": could_resume})
+        return
+    state = ", and the state that it could be resumed from" if could_resume else ""
+    console.line(f"removed  {run.run_id[:_SHORT_ID]}  {run.name}{state}")
+
+
+# --- the parts ---
+
+
+def _show(run: "RunUnderWay", *, can_resume: bool) -> None:
+    console.line(f"run      {run.run_id}  {run.name}  {run.method} on {run.base}")
+    console.line(f"begun    {run.started_at}")
+    console.line(f"state    {_state(run)}")
+    if run.is_cut:
+        console.note("the log is larger than any run writes: its beginning and its end are shown")
+    if run.points:
+        used = _used(run.points)
+        console.out()
+        rows = [[str(point.step), *_cells(point.values, used)] for point in run.points]
+        console.table([["step", *(_COLUMNS[name][0] for name in used)], *rows])
+    if run.state == "RUNNING":
+        console.next_step(f"registry runs show {run.run_id[:_SHORT_ID]} --follow")
+    elif can_resume:
+        console.next_step(f"registry train --resume {run.run_id[:_SHORT_ID]}")
+
+
+def _follow(runs: Any, run: "RunUnderWay", output: Output) -> None:  # runs: a path
+    """Print the newest point of each second, and every one with a held-out loss."""
+    from peft_registry.registry.homes.run_logs import followed
+    from peft_registry.schemas.run_log import RunEnded, RunMeasured
+
+    if output is Output.text:
+        console.line(f"run      {run.run_id}  {run.name}  {run.method} on {run.base}")
+        console.out("".join(f"{heading:>{_WIDTH}}" for heading in ("step", *(name for name, _ in _COLUMNS.values()))))
+    waiting: list[RunMeasured] = []
+    ended: RunEnded | None = None
+
+    def print_waiting() -> None:
+        for point in waiting if output is Output.json else _of_a_look(waiting):
+            _print_point(point, output)
+        waiting.clear()
+
+    def wait() -> None:
+        print_waiting()
+        time.sleep(_LOOK_SECONDS)
+
+    for line in followed(runs, run, wait=wait):
+        if isinstance(line, RunMeasured):
+            waiting.append(line)
+        ended = line if isinstance(line, RunEnded) else None
+    print_waiting()
+    state = "KILLED" if ended is None else ended.state
+    sentence = "its process ended without a word" if ended is None else ended.sentence
+    if output is Output.json:
+        version = None if ended is None else ended.version
+        console.out(json.dumps({"kind": "ended", "state": state, "sentence": sentence, "version": version}))
+        return
+    console.line(f"state    {state}: {sentence}")
+
+
+def _of_a_look(points: "list[RunMeasured]") -> "list[RunMeasured]":
+    """The newest point, and before it each with a held-out loss: a training of many steps a second fills no terminal."""
+    return [point for point in points[:-1] if "held_out_loss" in point.values] + points[-1:]
+
+
+def _print_point(point: "RunMeasured", output: Output) -> None:
+    if output is Output.json:
+        console.out(point.model_dump_json())
+        return
+    cells = [str(point.step), *_cells(point.values, tuple(_COLUMNS))]
+    console.out("".join(f"{cell:>{_WIDTH}}" for cell in cells))
+
+
+def _row(run: "RunUnderWay") -> list[str]:
+    step = "" if run.step is None else f"{run.step}/{run.steps}" if run.steps else str(run.step)
+    losses: tuple[RunMetricName, ...] = ("loss", "held_out_loss")
+    figures = [_cell(name, run.latest(name)) for name in losses]
+    return [run.run_id[:_SHORT_ID], run.name, run.method, run.state, step, *figures, run.started_at]
+
+
+def _state(run: "RunUnderWay") -> str:
+    step = "" if run.step is None else f"  step {run.step}" + (f" of {run.steps}" if run.steps else "")
+    said = f": {run.sentence}" if run.sentence else f"  {run.stage}" if run.stage else ""
+    return f"{run.state}{said}{step}"
+
+
+def _used(points: "Iterable[RunPoint]") -> "tuple[RunMetricName, ...]":
+    there = {name for point in points for name in point.values}
+    return tuple(name for name in _COLUMNS if name in there)
+
+
+def _cells(values: "Mapping[RunMetricName, float]", names: "Iterable[RunMetricName]") -> list[str]:
+    return [_cell(name, values.get(name)) for name in names]
+
+
+def _cell(name: "RunMetricName", value: float | None) -> str:
+    from peft_registry.schemas.sizes import human_bytes
+
+    if value is None:
+        return "–"
+    return human_bytes(round(value)) if name == "peak_memory_bytes" else format(value, _COLUMNS[name][1])
+
+
+def _json(run: "RunUnderWay", *, with_points: bool = True) -> dict[str, Any]:
+    value = asdict(run)
+    points = value.pop("points")
+    if run.ended_at is not None:
+        value["ended_at"] = datetime.fromtimestamp(run.ended_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if with_points:
+        value["points"] = [point.model_dump(mode="json") for point in points]
+    return value
