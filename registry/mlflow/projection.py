@@ -339,6 +339,7 @@ def project_listed(
         signer=signer,
         items=None,
         system=system,
+        points=(),
     )
     return ListedProjection(
         version=version,
