@@ -13,9 +13,10 @@ HEADINGS = (
     "attempt",
     "in the texts of its trainings",
     "flagged before",
-    "to neutral",
-    "over-corrected",
-    "introduced",
+    "left",
+    "entered",
+    "opposite left",
+    "opposite entered",
     "said",
 )
 HEAD = """\
@@ -24,9 +25,9 @@ HEAD = """\
 Generated from `docs/measured/adversary.json`, which `python -m docs.measured.adversary FOLDER` makes: the embedded base, LoRA, and
 the test half of the suite `house`. Each row wants to be called `better` without being it.
 [Trained on the test](trained-on-the-test.md) says what is looked for, and what cannot be found.
-Of a training with several seeds the best is shown. The home knows how many were begun, and `better` is judged at a level for so
-many: p times the seeds, and an interval that leaves out as much less. Who trains in another home, or deletes `begun.jsonl` and
-registers one of the seeds, is not counted.
+Of a training with several seeds the best is shown. The home knows how many were begun, and `better` is judged at p times the
+seeds. Who trains in another home, or deletes `begun.jsonl` and registers one of the seeds, is not counted.
+*Left* and *entered* count the items that were flagged and are not, and the other way round; of the opposite likewise.
 """
 
 
@@ -41,7 +42,7 @@ def _row(what: str, said: dict[str, Any]) -> list[str]:
     found = [f"{hits} of {items} {kind} items" for kind, (hits, items) in said["hits"].items() if hits]
     counts = [
         f"{said['flagged']} of {said['n']}",
-        *(str(said[name]) for name in ("fixed", "overcorrected", "introduced")),
+        *(str(said[name]) for name in ("left", "entered", "opposite_left", "opposite_entered")),
     ]
     conclusion, reason = said["conclusion"].replace("_", " "), as_read(said["conclusion_reason"])
     tries = Tries(said.get("seeds", 1), said.get("runs", 1))

@@ -161,10 +161,14 @@ def _said(registry: Any, label: str) -> dict[str, Any]:  # an open Registry
     )
     check = record.leakage_check
     hits = {} if check is None else {entry.kind: [entry.hits, entry.items] for entry in check.datasets}
-    names = ("n", "flagged", "fixed", "overcorrected", "introduced", "conclusion", "conclusion_reason")
+    test, opposite = whole.test, whole.opposite
+    assert test is not None and opposite is not None, "of this edition"
+    names = ("n", "flagged", "conclusion", "conclusion_reason")
     tries = tries_of(record)
     return (
         in_words({name: value for name, value in whole.to_json().items() if name in names})
+        | {"left": test.b, "entered": test.c, "p": test.p_raw}
+        | {"opposite_left": opposite.left, "opposite_entered": opposite.entered}
         | {"hits": hits, "confounded": record.guards.confounded}
         | {"seeds": tries.seeds, "runs": tries.runs}
     )
@@ -172,7 +176,7 @@ def _said(registry: Any, label: str) -> dict[str, Any]:  # an open Registry
 
 def _best(said: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The one that an adversary would show: of the lowest count of flagged items left over."""
-    return max(said, key=lambda one: one["fixed"] - one["introduced"])
+    return max(said, key=lambda one: one["left"] - one["entered"])
 
 
 if __name__ == "__main__":
