@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from peft_registry.schemas.document import Frozen
-from peft_registry.schemas.run_points import RunMetricName
+from peft_registry.schemas.identity import ProjectName
+from peft_registry.schemas.run_points import Moment, RunMetricName, Step
+from peft_registry.schemas.values import Timestamp
 
 RunState = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 EndState = Literal["FINISHED", "FAILED", "KILLED"]
@@ -42,15 +44,15 @@ class RunBegun(Frozen):
     kind: Literal["begun"] = "begun"
     run_id: str
     name: str
-    project: str | None = None
+    project: ProjectName | None = None
     method: str
     base: str
     settings: dict[str, Any]
     comparison: str | None = None
     config: str | None = None
     overrides: tuple[str, ...] = ()
-    started_at: str  # RFC 3339, of the first beginning
-    at: float  # seconds since 1970 (UTC), here and below
+    started_at: Timestamp  # of the first beginning
+    at: Moment
     process: ProcessIdentity
 
 
@@ -59,17 +61,17 @@ class RunStage(Frozen):
 
     kind: Literal["stage"] = "stage"
     stage: str
-    total: int | None = None
+    total: Step | None = None
     unit: str = "it"
-    at: float
+    at: Moment
 
 
 class RunMeasured(Frozen):
     """What was measured at a step; `seed` where several trials of one run have steps of their own."""
 
     kind: Literal["point"] = "point"
-    step: int
-    at: float
+    step: Step
+    at: Moment
     values: dict[RunMetricName, float]
     logged: dict[str, float] = Field(default_factory=dict)
     seed: int | None = None
@@ -82,7 +84,7 @@ class RunEnded(Frozen):
     state: EndState
     sentence: str
     version: str | None = None
-    at: float
+    at: Moment
 
 
 RunLine = Annotated[RunBegun | RunStage | RunMeasured | RunEnded, Field(discriminator="kind")]

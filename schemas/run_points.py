@@ -6,7 +6,7 @@ numbers, the times at which they were measured, and the names that a script gave
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -26,17 +26,20 @@ RunMetricName = Literal[
 """What is measured. A loss is in nats per supervised token where this tool computed it; `validation_loss` is that of rows on which
 the run does not report, and what somebody else's trainer evaluates."""
 
+Step = Annotated[int, Field(ge=0, le=2**53)]
+Moment = Annotated[float, Field(ge=0, le=1e11)]  # seconds since 1970 (UTC), for some thousand years
+
 _RARE = frozenset(("held_out_loss", "validation_loss"))  # measured now and then, so that no point of them may be lost
 
 
 class RunPoint(Frozen):
-    """What was measured at a training step (0: before the first), at a time in seconds since 1970 (UTC).
+    """What was measured at a training step (0: before the first).
 
     `logged` are figures that somebody else's trainer logged under names of its own; it is written only where there are any.
     """
 
-    step: int
-    at: float
+    step: Step
+    at: Moment
     values: dict[RunMetricName, float]
     logged: dict[str, float] = Field(default_factory=dict)
 

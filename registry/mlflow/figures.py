@@ -134,6 +134,12 @@ def run_params(run: RunRecord) -> Pairs:
     return tuple(sorted((safe_key(key), cut(without_paths(_text(value)), MAX_PARAM)) for key, value in params.items()))
 
 
+def settings_params(settings: Mapping[str, Any]) -> Pairs:
+    """The configuration of a run that is under way, as its record will have it; sorted by name."""
+    params = dict(_flattened(settings))
+    return tuple(sorted((safe_key(key), cut(without_paths(_text(value)), MAX_PARAM)) for key, value in params.items()))
+
+
 def merge_params(merge: MergeRecord) -> Pairs:
     """What a merge was asked to do, and what went in; sorted by name."""
     facts: dict[str, Any] = {

@@ -31,7 +31,12 @@ def project_of_experiment(name: str) -> str | None:
 
 def run_id(label: str, own_id: str | None) -> str:
     """The id of the run that made a version: its own, where it has one in MLflow's form."""
-    return own_id if own_id is not None and _RUN_ID.fullmatch(own_id) else derived_run_id(label)
+    return own_id if own_id is not None and is_run_id(own_id) else derived_run_id(label)
+
+
+def is_run_id(text: str) -> bool:
+    """Whether MLflow takes this for the id of a run."""
+    return _RUN_ID.fullmatch(text) is not None
 
 
 def derived_run_id(label: str) -> str:

@@ -6,9 +6,11 @@ the page before; the index that gives that order is the catalogue's, and each ve
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +18,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.rare_collections import rare_collections
+from peft_registry.registry.homes.run_logs import RunUnderWay, runs_under_way
 from peft_registry.registry.mlflow import identifiers
 from peft_registry.registry.mlflow.figures import MetricPoint, milliseconds
 from peft_registry.registry.mlflow.home_reader import open_registry
@@ -45,6 +48,7 @@ from peft_registry.registry.mlflow.shown_runs import (
     own_run_id,
     run_in_full,
     run_of_version,
+    run_under_way,
     trial_runs,
     unreadable_run,
     unreadable_version,
@@ -62,7 +66,10 @@ _ROWS_AT_ONCE = 500
 _PAGE_SECONDS = 60.0  # a gate closes when a waiver is over, without an entry in the log
 
 Position = tuple[str, str, int, int]
-"""Of a run in the order of registration: when, name and number of its version, and which of the runs of that version it is."""
+"""Of a run in the order of registration: when, name and number of its version, and which of the runs of that version it is.
+
+A run under way stands where it began, with its id for a name and the number 0, which no version has.
+"""
 _Value = TypeVar("_Value")
 
 
@@ -146,7 +153,9 @@ class Reading:
             # a row alone makes no experiment: its newest version says so under a signature
             proven = [word for word in words if any(self._has_project(word))]
             self.values.projects = (None, *proven)
-        return self.values.projects
+        known = self.values.projects
+        begun = {run.project for run in self.under_way.values()}.difference(known)
+        return (*known, *sorted(project for project in begun if project is not None))
 
     def _has_project(self, word: str) -> Iterator[bool]:
         for rows in self._rows((Words("project", (word,)),), None, first=1):
@@ -172,6 +181,29 @@ class Reading:
 
     # --- runs ---
 
+    @cached_property
+    def under_way(self) -> dict[str, RunUnderWay]:
+        """The runs of this machine that are not registered, by id, the newest first; nothing of them is signed."""
+        return {
+            run.run_id: run
+            for run in runs_under_way(self.registry.files.runs)
+            # one that has ended well is shown as it was signed
+            if run.state != "FINISHED" and identifiers.is_run_id(run.run_id)
+        }
+
+    def _begun_runs(
+        self, projects: Collection[str | None], narrowed: Narrowed, after: Position | None
+    ) -> list[tuple[Position, ShownRun]]:
+        """Those of some projects behind a position, the newest first."""
+        positions = {run_id: _position_under_way(run) for run_id, run in self.under_way.items()}
+        return [
+            (positions[run_id], run_under_way(run))
+            for run_id, run in self.under_way.items()
+            if run.project in projects
+            and (after is None or positions[run_id] < after)
+            and (narrowed.labels is None or f"{run_id}:0" in narrowed.labels)
+        ]
+
     def runs(
         self,
         projects: Collection[str | None],
@@ -185,11 +217,13 @@ class Reading:
         `first` is how many versions are read before the first batch.
         """
         wanted = frozenset(projects)
+        begun = deque(self._begun_runs(wanted, narrowed, after))
         for rows in self._narrowed_rows(projects, narrowed, after, first=first):
             batch: list[tuple[Position, ShownRun]] = []
             known = self.listed(rows)
             places = self._places([listed for _, listed in known if isinstance(listed, ListedProjection)])
             for index, (version, listed) in enumerate(known):
+                batch += self._unregistered(begun, since=_position(version))
                 if isinstance(listed, KnownError):
                     group: list[ShownRun] = [unreadable_run(version, _any_of(wanted), listed)]
                 elif listed.project not in wanted:
@@ -202,6 +236,16 @@ class Reading:
                     if after is None or position[:3] != after[:3] or offset > after[3]:
                         batch.append((position, run))
             yield batch
+        yield list(self._unregistered(begun, since=None))
+
+    def _unregistered(
+        self, begun: "deque[tuple[Position, ShownRun]]", *, since: Position | None
+    ) -> Iterator[tuple[Position, ShownRun]]:
+        """Take the runs that began after a position, but for those that were registered: their version was read before."""
+        while begun and (since is None or begun[0][0] > since):
+            position, run = begun.popleft()
+            if run.run_id not in self.values.run_owners:
+                yield position, run
 
     def _group(
         self, listed: ListedProjection, place: RunPlace, following: ListedProjection | KnownError | None
@@ -227,6 +271,8 @@ class Reading:
         name = self._version_of_run(run_id)
         if name is not None:
             return self._run_in_full(name)
+        if run_id in self.under_way:
+            return run_under_way(self.under_way[run_id])
         beside = self._run_beside(run_id)
         if beside is None:
             raise RunUnknown(run_id)
@@ -267,6 +313,8 @@ class Reading:
         """The version that a run made."""
         if run_id in self.values.run_owners:
             return self.values.run_owners[run_id][1]
+        if run_id in self.under_way:
+            return None
         name = self._labels().get(run_id)
         if name is not None:
             return name
@@ -635,6 +683,10 @@ def _entry(owner: tuple[int, VersionName]) -> int:
 
 def _position(version: Version) -> Position:
     return (version.registered_at, version.name, version.number, 0)
+
+
+def _position_under_way(run: RunUnderWay) -> Position:
+    return (run.started_at, run.run_id, 0, 0)
 
 
 def _parts(label: str) -> tuple[str, int]:

@@ -4,9 +4,20 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from peft_registry.registry.homes.run_logs import RunUnderWay
 from peft_registry.registry.mlflow import identifiers
 from peft_registry.registry.mlflow.description import with_run_link
-from peft_registry.registry.mlflow.figures import DatasetUse, MetricPoint, Pairs, milliseconds
+from peft_registry.registry.mlflow.figures import (
+    MAX_TAG,
+    DatasetUse,
+    MetricPoint,
+    Pairs,
+    charted,
+    cut,
+    measured_points,
+    milliseconds,
+    settings_params,
+)
 from peft_registry.registry.mlflow.projection import (
     COMPARISON_TAG,
     TRIAL_TAG,
@@ -22,6 +33,8 @@ PARENT = "mlflow.parentRunId"  # what makes the pages show a run below another
 NOTE = "mlflow.note.content"
 PROBLEM_TAG = "registry.problem"
 RUN_ID_TAG = "registry.run_id"
+SIGNED_TAG = "registry.signed"
+NOT_SIGNED = "not signed yet"
 EXTERNAL_TAG = "mlflow.model.isExternal"
 VERSIONS_TAG = "mlflow.modelVersions"  # by which the page of a logged model names its version
 
@@ -185,6 +198,38 @@ def comparison_run(comparison: str, arm: ListedProjection) -> ShownRun:
         start_ms=arm.run.start_ms,
         end_ms=arm.run.end_ms,
         tags=((COMPARISON_TAG, comparison), ("mlflow.source.name", command), ("registry.kind", kind)),
+    )
+
+
+def run_under_way(run: RunUnderWay) -> ShownRun:
+    """A run that is not registered: what its log says, which nobody signed. The registered run takes its place under its id."""
+    begins = f"**Not signed yet.** This is what the log of the run {run.run_id[:12]} says on this machine"
+    if run.state == "RUNNING":
+        note = f"{begins}. `registry runs show {run.run_id[:12]} --follow` prints it too."
+    else:
+        note = f"{begins}: {run.sentence}. `registry runs list` names it; `registry train --resume` continues what left a state."
+    tags = {
+        NOTE: cut(note, MAX_TAG),
+        SIGNED_TAG: NOT_SIGNED,
+        RUN_ID_TAG: run.run_id,
+        "registry.method": cut(run.method, MAX_TAG),
+        "registry.base": cut(run.base, MAX_TAG),
+        "mlflow.source.type": "JOB",
+        "mlflow.source.name": "registry train",
+    }
+    if run.comparison is not None:
+        tags[COMPARISON_TAG] = cut(run.comparison, MAX_TAG)
+    return ShownRun(
+        run_id=run.run_id,
+        project=run.project,
+        name=cut(f"train {run.name}", MAX_TAG),
+        user="",
+        status=run.state,
+        start_ms=milliseconds(run.started_at),
+        end_ms=None if run.ended_at is None else round(run.ended_at * 1000),
+        tags=tuple(sorted(tags.items())),
+        params=settings_params(run.settings),
+        metrics=charted(measured_points(run.points)),
     )
 
 

@@ -147,7 +147,7 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
                     limit=max_results,
                 )
             ranked = reading.ranked(
-                ("runs", projects, filter_string, tuple(order_by or ())),
+                ("runs", projects, filter_string, tuple(order_by or ()), tuple(reading.under_way)),
                 lambda: self._ranked_runs(reading, projects, narrowed, filter_string, order_by or []),
             )
             chosen, token = SearchUtils.paginate(ranked, page_token, max_results)

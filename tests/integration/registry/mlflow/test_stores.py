@@ -25,8 +25,11 @@ from peft_registry.registry.mlflow.tracking_store import RegistryTrackingStore
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register_product import register_product
+from peft_registry.schemas.run_log import RunEnded
+from peft_registry.trainer.runs.folder import remove_run
 from tests.builders.homes import add_a_base, reopened
 from tests.builders.products import a_product
+from tests.builders.run_logs import RUN, START, begun, point, write_log
 from tests.builders.shown_homes import SHOWN, client_of, make_shown_home, run_id_of, runs_shown
 
 
@@ -306,6 +309,67 @@ def test_the_id_of_a_run_that_another_copied_stays_that_of_the_first(own_home: P
     runs_shown(client)
     assert client.get_run(run_id_of("sums")).info.run_name == "train sums:1"
     assert client.get_model_version("copied", "1").run_id != run_id_of("sums")
+
+
+# --- runs under way ---
+
+
+def test_a_run_under_way_is_shown_as_not_signed_and_gives_its_place_to_the_registered_run(own_home: Path) -> None:
+    runs = HomeFiles(own_home).runs
+    points = [point(step, 1 / step, logged={"loss/train": 99.0}) for step in (1, 2, 3)]
+    held_out = {"kind": "point", "step": 2, "at": START + 2, "values": {"held_out_loss": 0.75}}
+    folder = write_log(runs, begun(project="fresh"), *points, held_out)
+    killed = "4" * 32
+    ended = RunEnded(state="KILLED", sentence="it was interrupted", at=START)
+    write_log(runs, begun(run_id=killed, project="support-bot", name="stopped"), points[0], ended, run=killed)
+    client = client_of(own_home)
+    shown = runs_shown(client)
+    assert shown == SHOWN | {
+        "registry/fresh": ["train boxes"],
+        "registry/support-bot": sorted([*SHOWN["registry/support-bot"], "train stopped"]),
+    }
+    run = client.get_run(RUN)
+    assert (run.info.status, run.info.end_time) == ("RUNNING", None)
+    assert (run.data.tags["registry.signed"], run.data.params["lora.r"]) == ("not signed yet", "4")
+    assert run.data.metrics["loss/train"] == pytest.approx(1 / 3), "not what a script calls so"
+    assert run.data.metrics["logged/loss/train"] == 99.0
+    history = client.get_metric_history(RUN, "loss/train")
+    assert [(metric.step, metric.timestamp) for metric in history] == [
+        (step, round(1000 * (START + step))) for step in (1, 2, 3)
+    ]
+    assert [metric.value for metric in client.get_metric_history(RUN, "loss/held_out")] == [0.75]
+    stopped = client.get_run(killed)
+    assert (stopped.info.status, stopped.info.end_time) == ("KILLED", round(1000 * (START + 1)))
+    assert "it was interrupted" in stopped.data.tags["mlflow.note.content"]
+    every = [experiment.experiment_id for experiment in client.search_experiments()]
+    (best, *_) = client.search_runs(every, "metrics.`loss/train` > 0.3", order_by=["metrics.`loss/train` ASC"])
+    assert best.info.run_id == RUN
+    assert _pages(client, every, 2) == [run.info.run_id for run in client.search_runs(every)]
+    assert client.list_artifacts(RUN) == []
+    assert client.get_run(run_id_of("sums")).info.status == "FINISHED"
+
+    with closing(reopened(own_home)) as registry:
+        base = add_a_base(registry, own_home.parent / "base")
+        product = a_product(registry, own_home.parent / "boxes", base, name="boxes", run_id=RUN, project="fresh")
+        register_product(registry, product)
+    assert folder.exists(), "as when the process was killed before it removed it"
+    client = client_of(own_home)
+    assert runs_shown(client)["registry/fresh"] == ["train boxes:1"]
+    assert client.get_run(RUN).info.status == "FINISHED"
+    remove_run(runs, killed)
+    assert runs_shown(client)["registry/support-bot"] == SHOWN["registry/support-bot"]
+
+
+def _pages(client: Any, experiment_ids: list[str], size: int) -> list[str]:
+    """The ids of all runs, read in pages of this size."""
+    found: list[str] = []
+    token = None
+    while True:
+        page = client.search_runs(experiment_ids, max_results=size, page_token=token)
+        found += [run.info.run_id for run in page]
+        token = page.token
+        if not token:
+            return found
 
 
 # --- nothing is written ---

@@ -26,12 +26,10 @@ from peft_registry.registry.homes.run_logs import (
 )
 from peft_registry.schemas.errors import RunFailed
 from peft_registry.schemas.progress import Finished, Measured, Started, Warned
-from peft_registry.schemas.run_log import ProcessIdentity, RunBegun, RunEnded, RunMeasured
+from peft_registry.schemas.run_log import ProcessIdentity, RunEnded, RunMeasured
 from peft_registry.trainer.runs.folder import StillRunning, remove_run, run_folder
 from peft_registry.trainer.runs.run_log import RunLog, run_log
-
-RUN = "3f2a91c0d4e5f60718293a4b5c6d7e8f"
-START = 1_800_000_000.0
+from tests.builders.run_logs import RUN, START, begun, point, write_log
 
 
 class Broken(RunFailed):
@@ -41,44 +39,10 @@ class Broken(RunFailed):
     fix = "none"
 
 
-def begun(process: ProcessIdentity | None = None, **changes: Any) -> RunBegun:
-    fields: dict[str, Any] = {
-        "run_id": RUN,
-        "name": "boxes",
-        "method": "lora",
-        "base": "tiny:1",
-        "settings": {"lora": {"r": 4}},
-        "started_at": "2026-11-30T17:00:00Z",
-        "at": START,
-        "process": process or this_process(),
-    }
-    return RunBegun(**{**fields, **changes})
-
-
 def gone() -> ProcessIdentity:
     """A process that has ended."""
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     return this_process().revised(pid=int(ended.stdout))
-
-
-def written(runs: Path, *lines: bytes | RunBegun | RunEnded | dict[str, Any], run: str = RUN) -> Path:
-    """A log with these lines; returns its folder."""
-    folder = runs / run
-    folder.mkdir(parents=True)
-    texts = (
-        line
-        if isinstance(line, bytes)
-        else json.dumps(line).encode()
-        if isinstance(line, dict)
-        else line.model_dump_json().encode()
-        for line in lines
-    )
-    (folder / RUN_LOG_NAME).write_bytes(b"".join(text + b"\n" for text in texts))
-    return folder
-
-
-def point(step: int, loss: float, **more: Any) -> dict[str, Any]:
-    return {"kind": "point", "step": step, "at": START + step, "values": {"loss": loss}, **more}
 
 
 def the_run(runs: Path) -> RunUnderWay:
@@ -250,7 +214,7 @@ OTHERS: dict[str, tuple[Callable[[], ProcessIdentity], str | None]] = {
 @pytest.mark.parametrize("case", OTHERS)
 def test_a_process_that_is_not_the_one_that_began_is_seen(case: str, tmp_path: Path) -> None:
     process, state = OTHERS[case]
-    written(tmp_path, begun(process()))
+    write_log(tmp_path, begun(process()))
     assert [run.state for run in runs_under_way(tmp_path)] == ([] if state is None else [state])
 
 
@@ -264,6 +228,8 @@ def test_a_run_of_a_container_holds_its_folder_while_it_lives(tmp_path: Path) ->
 
 
 RUBBISH: dict[str, bytes] = {
+    "a time that no calendar has": b'{"kind":"point","step":2,"at":1e300,"values":{"loss":1.0}}',
+    "a step that no run takes": b'{"kind":"point","step":100000000000000000000,"at":1.0,"values":{"loss":1.0}}',
     "a line that is cut": b'{"kind":"point","step":2,"at":18000',
     "binary": bytes(range(256)) * 40,
     "a deep nest": b"[" * 100_000,
@@ -276,20 +242,20 @@ RUBBISH: dict[str, bytes] = {
 
 @pytest.mark.parametrize("case", RUBBISH)
 def test_lines_that_are_not_understood_are_passed_over(case: str, tmp_path: Path) -> None:
-    written(tmp_path, begun(), point(1, 2.0), RUBBISH[case], point(3, 1.0))
+    write_log(tmp_path, begun(), point(1, 2.0), RUBBISH[case], point(3, 1.0))
     run = the_run(tmp_path)
     assert run.state == "RUNNING"
     assert losses(run) == {1: 2.0, 3: 1.0}
 
 
 def test_figures_of_a_script_are_never_taken_for_ours(tmp_path: Path) -> None:
-    written(tmp_path, begun(), point(1, 2.0, logged={"loss": 99.0, "loss/train": 98.0}))
+    write_log(tmp_path, begun(), point(1, 2.0, logged={"loss": 99.0, "loss/train": 98.0}))
     (only,) = the_run(tmp_path).points
     assert (only.values, only.logged) == ({"loss": 2.0}, {"loss": 99.0, "loss/train": 98.0})
 
 
 def test_a_log_of_a_gigabyte_is_read_at_its_beginning_and_its_end(tmp_path: Path) -> None:
-    folder = written(tmp_path, begun(), *(point(step, 2.0) for step in range(1, 3001)))
+    folder = write_log(tmp_path, begun(), *(point(step, 2.0) for step in range(1, 3001)))
     with (folder / RUN_LOG_NAME).open("r+b") as file:
         file.truncate(1 << 30)  # zeros, which take no room on the disk
         file.seek(0, os.SEEK_END)
@@ -304,23 +270,23 @@ def test_a_log_of_a_gigabyte_is_read_at_its_beginning_and_its_end(tmp_path: Path
 
 
 def test_a_clock_that_was_set_back_lets_no_curve_run_backwards(tmp_path: Path) -> None:
-    written(tmp_path, begun(), point(1, 3.0), point(2, 2.0) | {"at": START - 86_400}, point(3, 1.0))
+    write_log(tmp_path, begun(), point(1, 3.0), point(2, 2.0) | {"at": START - 86_400}, point(3, 1.0))
     assert [point.at - START for point in the_run(tmp_path).points] == [1, 1, 3]
 
 
 def test_of_several_trials_the_newest_is_shown(tmp_path: Path) -> None:
-    written(tmp_path, begun(), *(point(step, 3.0, seed=1) for step in (1, 2, 3)), point(1, 2.0, seed=2))
+    write_log(tmp_path, begun(), *(point(step, 3.0, seed=1) for step in (1, 2, 3)), point(1, 2.0, seed=2))
     assert losses(the_run(tmp_path)) == {1: 2.0}
 
 
 def planted_link(runs: Path) -> None:
-    folder = written(runs, begun(), run="elsewhere")
+    folder = write_log(runs, begun(), run="elsewhere")
     (runs / RUN).mkdir()
     (runs / RUN / RUN_LOG_NAME).symlink_to(folder / RUN_LOG_NAME)
 
 
 def planted_folder(runs: Path) -> None:
-    outside = written(runs.parent / "outside", begun())
+    outside = write_log(runs.parent / "outside", begun())
     (runs / RUN).symlink_to(outside)
 
 
@@ -330,7 +296,7 @@ def planted_pipe(runs: Path) -> None:
 
 
 def planted_copy(runs: Path) -> None:
-    written(runs, begun(), run="another-id")
+    write_log(runs, begun(), run="another-id")
 
 
 @pytest.mark.parametrize("plant", [planted_link, planted_folder, planted_pipe, planted_copy])
@@ -348,8 +314,8 @@ def test_what_is_no_log_of_its_own_folder_is_no_run(plant: Callable[[Path], None
 
 def test_a_run_is_named_by_the_beginning_of_its_id(tmp_path: Path) -> None:
     other = "3f2b" + RUN[4:]
-    written(tmp_path, begun())
-    written(tmp_path, begun(run_id=other), run=other)
+    write_log(tmp_path, begun())
+    write_log(tmp_path, begun(run_id=other), run=other)
     assert run_named(tmp_path, "3f2a").run_id == RUN
     for asked in ("3f2", "", "zz"):
         with pytest.raises(RunNotFound):
