@@ -6,16 +6,17 @@ A signer asks before signing (`require_may_say`); the holder of the log key asks
 from pydantic import ValidationError
 
 from peft_registry.registry.database import catalog
+from peft_registry.registry.database.log_store import append_event
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import Envelope
 from peft_registry.registry.signing.keys import PublicKey
-from peft_registry.registry.signing.statements import OpenedStatement
+from peft_registry.registry.signing.statements import OpenedStatement, SignedStatement
 from peft_registry.registry.signing.trust import key_status, require_ok
 from peft_registry.registry.transparency.projection import EntryRejected
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.log import Event
+from peft_registry.schemas.log import Event, event_about
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import Statement
@@ -34,6 +35,25 @@ def statement_of_entry(tx: catalog.Transaction, index: int, leaf: Event) -> Open
     if stored.log_index != index:
         raise EntryRejected(index, f"its statement stands at entry {stored.log_index} already")
     return read_statement(stored.envelope, index, leaf)
+
+
+def record_statement(tx: catalog.Transaction, subject: Digest, signed: SignedStatement, *, at: str) -> int:
+    """Append the event and the row of one statement inside the caller's transaction; returns the log index."""
+    predicate_type = signed.statement.predicate_type
+    event = event_about(subject, signed.digest, predicate_type=predicate_type, key=signed.key_id, at=at)
+    index = append_event(tx, event.to_canonical())
+    catalog.insert_statement(
+        tx,
+        digest=signed.digest,
+        subject=subject,
+        kind=signed.statement.kind,
+        predicate_type=predicate_type,
+        key_id=signed.key_id,
+        envelope=signed.line,
+        log_index=index,
+        appended_at=at,
+    )
+    return index
 
 
 def read_statement(envelope: bytes, index: int, leaf: Event) -> OpenedStatement:

@@ -9,17 +9,12 @@ from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.disk.release import tool_version
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.signed_records import is_announced
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.statements import SignedStatement
-from peft_registry.registry.use_cases.statements import (
-    Saying,
-    record_statement,
-    require_sayable,
-    sayable_at,
-    sign_statement,
-)
+from peft_registry.registry.use_cases.statements import Saying, require_sayable, sayable_at, sign_statement
 from peft_registry.schemas.edition import Edition, EditionPredicate, edition_subject
 from peft_registry.schemas.errors import Refused
 from peft_registry.schemas.statement import PREDICATE_TYPES

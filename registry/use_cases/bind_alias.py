@@ -9,17 +9,12 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.bindings import Binding, binding_of, bound_by
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.gate import ReadPolicy, bound_policy
-from peft_registry.registry.use_cases.statements import (
-    Saying,
-    record_statement,
-    require_sayable,
-    sayable_at,
-    sign_statement,
-)
+from peft_registry.registry.use_cases.statements import Saying, require_sayable, sayable_at, sign_statement
 from peft_registry.schemas.acts import guarded_subject
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, NotFound, Taken

@@ -4,19 +4,14 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.facets import RECALLED
 from peft_registry.registry.records.recalls import EVER_RECALLED, is_being_undone, recall_of, recalls_among
 from peft_registry.registry.records.sources import Source
 from peft_registry.registry.records.subjects import Subject, subject_named, versions_from
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.keys import Signer
-from peft_registry.registry.use_cases.statements import (
-    Saying,
-    record_statement,
-    require_sayable,
-    sayable_at,
-    sign_statement,
-)
+from peft_registry.registry.use_cases.statements import Saying, require_sayable, sayable_at, sign_statement
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import NotFound, Taken
 from peft_registry.schemas.identity import Digest

@@ -18,7 +18,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import listed_resources, path_problem
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
-from peft_registry.registry.records.entries import misplaced
+from peft_registry.registry.records.entries import misplaced, record_statement
 from peft_registry.registry.records.facets import facets_said
 from peft_registry.registry.records.lineage import ancestors_of
 from peft_registry.registry.records.logged_statements import EntrySigner
@@ -41,7 +41,6 @@ from peft_registry.registry.use_cases.offered_results import require_no_result_w
 from peft_registry.registry.use_cases.statements import (
     StatementContent,
     StatementMisplaced,
-    record_statement,
     require_declarable,
     sayable_at,
     sign_statement,

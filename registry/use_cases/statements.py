@@ -14,12 +14,10 @@ from pydantic import ValidationError
 from peft_registry.registry.compliance.declared import problems_of_declared
 from peft_registry.registry.compliance.editions import editions
 from peft_registry.registry.database import catalog
-from peft_registry.registry.database.log_store import append_event
-from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import covered_size, newest_entry_time, publish_checkpoint
-from peft_registry.registry.records.entries import misplaced, require_may_say
+from peft_registry.registry.records.entries import misplaced, record_statement, require_may_say
 from peft_registry.registry.records.facets import KINDS_WITH_FACETS
 from peft_registry.registry.records.logged_statements import EntrySigner, signer_of
 from peft_registry.registry.records.record_checks import answers_as_another
@@ -46,7 +44,6 @@ from peft_registry.schemas.edition import EditionPredicate
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, raise_any
 from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.log import event_about
 from peft_registry.schemas.modification import ModificationPredicate, ModificationRecord
 from peft_registry.schemas.observations import Observations
 from peft_registry.schemas.statement import (
@@ -180,25 +177,6 @@ def sayable_at(view: View, key_id: str, predicate_types: Iterable[str]) -> str:
         except UnlistedKey as error:  # whoever signs is told how a key gets listed, and not how a signature is checked
             raise SigningKeyUnlisted(error.subject, error.tried, error.key_id, types) from error
     return entered_at
-
-
-def record_statement(tx: Transaction, subject: Digest, signed: SignedStatement, *, at: str) -> int:
-    """Append the event and the row of one statement inside the caller's transaction; returns the log index."""
-    predicate_type = signed.statement.predicate_type
-    event = event_about(subject, signed.digest, predicate_type=predicate_type, key=signed.key_id, at=at)
-    index = append_event(tx, event.to_canonical())
-    catalog.insert_statement(
-        tx,
-        digest=signed.digest,
-        subject=subject,
-        kind=signed.statement.kind,
-        predicate_type=predicate_type,
-        key_id=signed.key_id,
-        envelope=signed.line,
-        log_index=index,
-        appended_at=at,
-    )
-    return index
 
 
 def append_statement(

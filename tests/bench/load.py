@@ -29,6 +29,7 @@ from peft_registry.registry.homes.home import Registry, open_home, read_settings
 from peft_registry.registry.homes.layout import HomeFiles
 from peft_registry.registry.identity.manifests import listed_resources
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.facets import facets_said
 from peft_registry.registry.records.provenance import production_of
 from peft_registry.registry.records.views import View
@@ -39,7 +40,7 @@ from peft_registry.registry.use_cases.add_base import AddedBase, add_base
 from peft_registry.registry.use_cases.make_home import NewHome, make_home
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register import MODEL_NAME, NewArtifact, register_version
-from peft_registry.registry.use_cases.statements import entry_time, record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import entry_time, sign_statement
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.facets import Facet
 from peft_registry.schemas.identity import Digest

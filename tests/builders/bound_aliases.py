@@ -5,6 +5,7 @@ from pathlib import Path
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.statements import SignedStatement
@@ -14,7 +15,7 @@ from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.gate import ReadPolicy, promote, read_gate_policy
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register import register_version
-from peft_registry.registry.use_cases.statements import record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.schemas.acts import GatePredicate, guarded_subject
 from peft_registry.schemas.statement import AliasPredicate
 from tests.builders.backends import MadeHome

@@ -10,6 +10,7 @@ from peft_registry.registry.compliance.derivation import derive_next
 from peft_registry.registry.compliance.editions import editions
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.next_record_checks import next_inputs
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import record_checks, records_of, version_statements
@@ -18,7 +19,7 @@ from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.decide import write_form
 from peft_registry.registry.use_cases.register_product import register_product
-from peft_registry.registry.use_cases.statements import append_statement, record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import append_statement, sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.answers import Answer, AnswersPredicate
 from peft_registry.schemas.identity import Digest

@@ -13,13 +13,14 @@ from peft_registry.registry.exports.model_card import model_card
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records import new_entries
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases import register, register_product
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.first_records import Result, derive_record
 from peft_registry.registry.use_cases.register import NewArtifact
 from peft_registry.registry.use_cases.register_product import MeasuredEvaluation, Product
-from peft_registry.registry.use_cases.statements import record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.merge import MergeRecord

@@ -9,6 +9,7 @@ from peft_registry.registry.compliance.editions import editions
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records import new_entries
 from peft_registry.registry.records.ancestry import ancestry_of
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.record_histories import EditionUnknown
 from peft_registry.registry.records.signed_records import RecordNotDerived, record_to_supersede, records_of
 from peft_registry.registry.use_cases.announce_edition import EditionNotAnnounced, announce_edition, edition_predicate
@@ -19,7 +20,7 @@ from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show_record import describe_record
 from peft_registry.registry.use_cases.sign_log import sign_log
-from peft_registry.registry.use_cases.statements import record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.registry.use_cases.supersede import supersede, supersede_with_evaluations
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.registry.verification.presented import present_version, write_presented

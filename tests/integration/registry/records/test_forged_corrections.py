@@ -13,6 +13,7 @@ from peft_registry.registry.compliance.superseding import superseding, with_valu
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records import new_entries
 from peft_registry.registry.records.checkpoints import covered_size
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.record_histories import EditionUnknown
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of, version_statements
@@ -22,12 +23,7 @@ from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.fill_facets import renew_facets
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.sign_log import sign_log
-from peft_registry.registry.use_cases.statements import (
-    RecordNotAnswered,
-    append_statement,
-    record_statement,
-    sign_statement,
-)
+from peft_registry.registry.use_cases.statements import RecordNotAnswered, append_statement, sign_statement
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.registry.verification.presented import present_version, write_presented
 from peft_registry.schemas.errors import KnownError

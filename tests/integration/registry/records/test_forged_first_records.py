@@ -11,6 +11,7 @@ from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.recorded_run import compute_section
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.new_entries import PendingRejected
 from peft_registry.registry.records.record_histories import RecordContradicted
 from peft_registry.registry.records.signed_records import records_of
@@ -23,7 +24,7 @@ from peft_registry.registry.use_cases.register import (
     register_version,
 )
 from peft_registry.registry.use_cases.register_product import Product
-from peft_registry.registry.use_cases.statements import record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.registry.verification.presented import present_version, write_presented
 from peft_registry.schemas.base_model import DeclaredFacts

@@ -13,6 +13,7 @@ from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.new_entries import PendingRejected
 from peft_registry.registry.records.record_histories import RecordContradicted, RecordUnreadable
 from peft_registry.registry.records.references import version_named
@@ -22,7 +23,7 @@ from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.first_records import Result, derive_record
 from peft_registry.registry.use_cases.register import ModificationRecordWrong, register_version
 from peft_registry.registry.use_cases.register_product import Product, register_product
-from peft_registry.registry.use_cases.statements import record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.registry.use_cases.supersede import supersede
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import DeclaredFacts

@@ -15,6 +15,7 @@ from peft_registry.cli.main import run
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.holds import OnHold
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.stored_manifests import stored_manifest
@@ -29,7 +30,7 @@ from peft_registry.registry.use_cases.collect import Collected, NotGarbageYet, S
 from peft_registry.registry.use_cases.hold import AlreadyOnHold, HoldWithoutFuture, NotOnHold, hold, release
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.show import describe_version
-from peft_registry.registry.use_cases.statements import PredicateMalformed, record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import PredicateMalformed, sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.identity import Digest

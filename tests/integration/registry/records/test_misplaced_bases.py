@@ -8,6 +8,7 @@ import pytest
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.ancestry import ancestry_of
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.check_log import check_log
@@ -20,7 +21,6 @@ from peft_registry.registry.use_cases.statements import (
     StatementMisplaced,
     append_statement,
     append_together,
-    record_statement,
     sign_statement,
 )
 from peft_registry.registry.use_cases.verify import verify_version

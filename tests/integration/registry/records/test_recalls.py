@@ -17,6 +17,7 @@ from peft_registry.registry.intake.where import read_query
 from peft_registry.registry.mlflow.home_reader import HomeReader
 from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.recalls import RecallsUnknown, VersionRecalled, recalls_above, with_recalls
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.stored_manifests import stored_manifest
@@ -43,7 +44,7 @@ from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show import describe_version
 from peft_registry.registry.use_cases.show_impact import describe_impact
 from peft_registry.registry.use_cases.show_moves import moves_of
-from peft_registry.registry.use_cases.statements import PredicateMalformed, record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import PredicateMalformed, sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.identity import Digest

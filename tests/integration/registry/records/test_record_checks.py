@@ -12,6 +12,7 @@ from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import version_statements
@@ -19,7 +20,7 @@ from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.sign_log import reject_entries, sign_log
-from peft_registry.registry.use_cases.statements import record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.registry.verification.presented import present_version, write_presented
 from peft_registry.schemas.answers import AnswersPredicate

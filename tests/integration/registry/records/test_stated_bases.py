@@ -12,11 +12,12 @@ from peft_registry.registry.compliance.stated import WHY_NOT_APPLICABLE
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bases import base_record, required_base
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
-from peft_registry.registry.use_cases.statements import append_statement, record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import append_statement, sign_statement
 from peft_registry.schemas.base_model import BaseOrigin, BaseRecord, DeclaredFacts
 from peft_registry.schemas.values import declared, not_applicable
 from tests.builders.homes import NOW, a_home, base_files, reopened

@@ -12,6 +12,7 @@ from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.decisions import decisions_of
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust import KeyLacksRole
@@ -21,7 +22,7 @@ from peft_registry.registry.use_cases.decide import OwnDecision, decide, decide_
 from peft_registry.registry.use_cases.gate import ReadPolicy, explain_gate, read_gate_policy, shipped_policy
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show_verdict import describe_verdict
-from peft_registry.registry.use_cases.statements import PredicateMalformed, record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import PredicateMalformed, sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.acts import DecidedQuestion
 from peft_registry.schemas.version import Version

@@ -11,6 +11,7 @@ from peft_registry.registry.compliance.base_facts import declared_base_facts
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bases import bases_of_record, required_base
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import version_statements
 from peft_registry.registry.records.stated_bases import StatedBase
@@ -21,12 +22,7 @@ from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.decide import TakenAnswers, decide, write_form
 from peft_registry.registry.use_cases.show_record import describe_record
 from peft_registry.registry.use_cases.sign_log import sign_log
-from peft_registry.registry.use_cases.statements import (
-    RecordNotAnswered,
-    append_statement,
-    record_statement,
-    sign_statement,
-)
+from peft_registry.registry.use_cases.statements import RecordNotAnswered, append_statement, sign_statement
 from peft_registry.registry.use_cases.supersede import next_record
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts

@@ -18,6 +18,7 @@ from peft_registry.registry.evaluation.aggregate import FIGURES
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.where import read_query
 from peft_registry.registry.records.checkpoints import covered_size
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import signed_statements
 from peft_registry.registry.records.stored_manifests import stored_manifest
@@ -49,12 +50,7 @@ from peft_registry.registry.use_cases.recall import recall
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.report_all import report_all
-from peft_registry.registry.use_cases.statements import (
-    PredicateMalformed,
-    append_statement,
-    record_statement,
-    sign_statement,
-)
+from peft_registry.registry.use_cases.statements import PredicateMalformed, append_statement, sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.policy import TrustedKey

@@ -24,6 +24,7 @@ from peft_registry.registry.records.checkpoints import (
     newest_entry_time,
     publish_checkpoint,
 )
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.new_entries import PendingRejected
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.transparency import merkle
@@ -37,7 +38,7 @@ from peft_registry.registry.use_cases.sign_log import (
     reject_entries,
     sign_log,
 )
-from peft_registry.registry.use_cases.statements import record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Leaf, LogEvent

@@ -11,6 +11,7 @@ import pytest
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.new_entries import PendingRejected
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.signing import dsse
@@ -20,7 +21,7 @@ from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.transparency import note
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.sign_log import sign_log
-from peft_registry.registry.use_cases.statements import append_statement, record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import append_statement, sign_statement
 from peft_registry.registry.use_cases.verify import verify_folder
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.identity import Digest

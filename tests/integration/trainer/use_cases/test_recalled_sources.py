@@ -10,12 +10,13 @@ import pytest
 from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.recalls import VersionRecalled
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.recall import recall
-from peft_registry.registry.use_cases.statements import record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import ignore

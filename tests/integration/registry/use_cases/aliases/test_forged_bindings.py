@@ -8,12 +8,13 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import append_event
 from peft_registry.registry.records.bindings import AliasBound
 from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.new_entries import PendingRejected
 from peft_registry.registry.records.views import SaidDiffers
 from peft_registry.registry.transparency.projection import EntryRejected
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.gate import gate_status
-from peft_registry.registry.use_cases.statements import record_statement, sign_statement
+from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.schemas.acts import guarded_subject
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.log import event_about
