@@ -150,6 +150,33 @@ def test_one_that_changes_nothing_is_unchanged_where_so_many_items_show_it() -> 
     assert compared(margins(160), margins(160), TEMPLATES).conclusion == "not_testable"
 
 
+def test_the_primary_endpoint_pays_for_no_category_and_one_suite_for_no_other() -> None:
+    """Holm's correction was over the whole of an evaluation: each of nine categories, or a suite beside it, took from its level."""
+    before = margins(PAIRS)
+    after = before.copy()
+    after[np.flatnonzero(before > 1)[:8]] = 0.0
+    after[np.flatnonzero(before < -1)[:22]] = 2.0
+
+    def rows(dataset: str, categories: int) -> list[Item]:
+        arms: tuple[tuple[ArmName, Sequence[float]], ...] = (("base", before), ("adapted", after))
+        items = [(at, _item(arm, at, margin, at)) for arm, values in arms for at, margin in enumerate(values)]
+        return [replace(item, dataset=dataset, category=f"c{at % categories}") for at, item in items]
+
+    def whole(*tables: list[Item]) -> dict[str, Comparison]:
+        bands = {f"{table[0].dataset}.margin": BAND for table in tables}
+        plan = StatisticsPlan(thresholds=bands, figures=FIGURES)
+        found = aggregate([row for table in tables for row in table], plan).comparisons
+        return {comparison.dataset: comparison for comparison in found if comparison.category is None}
+
+    alone = whole(rows("first", 1))["first"]
+    in_categories = whole(rows("first", 9))["first"]
+    beside = whole(rows("first", 9), rows("second", 9))["first"]
+    assert alone.test is not None and alone.test.p_raw is not None
+    assert LEVEL / 9 < alone.test.p_raw <= LEVEL
+    assert alone.test == in_categories.test == beside.test
+    assert {one.conclusion for one in (alone, in_categories, beside)} == {"worse"}
+
+
 # --- the order of the words ---
 
 

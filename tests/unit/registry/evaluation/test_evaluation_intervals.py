@@ -8,12 +8,14 @@ import pytest
 from scipy import stats
 
 from peft_registry.registry.evaluation.aggregate import FIGURES, aggregate
+from peft_registry.registry.evaluation.clusters import ClusterSums, IntervalRule
 from peft_registry.registry.evaluation.extra_figures import further_figures
 from peft_registry.registry.evaluation.intervals import (
     difference_interval,
     difference_interval_of_clusters,
     mean_interval,
     share_interval,
+    share_interval_of_alike,
     share_interval_of_clusters,
 )
 from peft_registry.registry.evaluation.limits import judge
@@ -65,6 +67,17 @@ def test_a_share_over_equal_clusters_is_clopper_pearson_of_the_items_that_vary_a
     found = share_interval_of_clusters(hits, [16] * 14)
     assert (found.method, found.clusters) == (code("korn_graubard"), 14)
     assert ends(found) == pytest.approx((low, high), rel=1e-9)
+
+
+def test_one_hit_says_hardly_more_than_none() -> None:
+    """One of 80 had [0, 0.865] and none [0, 0.388], over ten clusters; one of 60 pairs moved a gap within [−0.37, 0.93]."""
+    none, one, two = (ends(share_interval_of_alike([hits, *[0] * 9], [8] * 10)) for hits in (0, 1, 2))
+    assert max(none[0], one[0], two[0]) < 1e-9
+    assert none[1] < one[1] < two[1] < none[1] + 0.05
+    gap = ClusterSums((1, *[0] * 9), (6,) * 10, items=60, unit=1, kind="difference", gains=(1, *[0] * 9))
+    before, now = (ends(gap.interval(IntervalRule(0, 2, 0.95, edition))) for edition in (FIGURES - 1, FIGURES))
+    assert before[0] < -0.3 and before[1] > 0.9
+    assert -0.15 < now[0] < 0 < 1 / 60 < now[1] < 0.15
 
 
 def test_a_change_over_clusters_adds_the_errors_of_both_shares() -> None:
