@@ -15,6 +15,7 @@ import yaml
 
 from peft_registry.cli.main import run
 from peft_registry.registry.evaluation.aggregate import FIGURES
+from peft_registry.registry.gate.reasons import decide_gate
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.where import read_query
 from peft_registry.registry.records.checkpoints import covered_size
@@ -346,8 +347,13 @@ def test_quality_that_an_evaluation_shows_as_lost_reaches_the_gate_and_the_list(
         signer=registry.trainer_key,
         evidence=(items,),
     )
-    (lost,) = gate_facts(registry, version, version.manifest_digest, None).lost
+    facts = gate_facts(registry, version, version.manifest_digest, None)
+    (lost,) = facts.lost
     assert lost.text.startswith("loss on neutral text 4.")
+    # of these very files: the evaluation above is of invented ones
+    measured = facts.revised(lost=(lost.revised(stale=None),))
+    for name in ("starter", "regulated"):
+        assert "quality" in {reason.rule for reason in decide_gate(measured, read_gate_policy(name).policy).reasons}
     found = [one.label for one in find_versions(registry, read_query("quality=lost")).versions]
     assert found == ["other:1", version.label]  # of the same bytes
     capsys.readouterr()
