@@ -39,6 +39,11 @@ is accused, and in brackets the share that is near at least. What has no edits i
 to 20 words, as the table above has it, and what is shorter is not accused.
 """
 
+BY_PARTING = """\
+Of texts with the most words and two edits, the share that is accused in each parting. A parting in which texts of the kind are more
+alike by chance asks for more words, and then finds fewer of the shortest:
+"""
+
 
 def nearness_page(kept: Path) -> str:
     """The page, from what was measured."""
@@ -52,7 +57,9 @@ def nearness_page(kept: Path) -> str:
     classes = [f"{first} to {after - 1} words" for first, after in pairwise(value["lengths"])]
     classes.append(f"{value['lengths'][-1]} words and more")
     rows = [_found(one["set"], edits, partings) for one in sets for edits, partings in one["recall"].items()]
-    return "\n".join([*lines, *table(("set", "edits", *classes), rows)]) + "\n"
+    lines += [*table(("set", "edits", *classes), rows), "", BY_PARTING]
+    partings = [f"parting {number}" for number in range(1, len(sets[0]["halves"]) + 1)]
+    return "\n".join([*lines, *table(("set", *partings), [_by_parting(one) for one in sets])]) + "\n"
 
 
 def _half(name: str, number: int, half: dict[str, Any]) -> list[str]:
@@ -82,3 +89,8 @@ def _found(name: str, edits: str, partings: Sequence[Sequence[Sequence[int]]]) -
         texts, accused, near = (sum(counts) for counts in zip(*of_class, strict=True))
         cells.append(f"{accused / texts:.0%} ({near / texts:.0%})" if texts else "no such text")
     return [name, edits, *cells]
+
+
+def _by_parting(one: dict[str, Any]) -> list[str]:
+    longest = [parting[-1] for parting in one["recall"]["2"]]
+    return [one["set"], *(f"{accused / texts:.1%}" for texts, accused, _ in longest)]
