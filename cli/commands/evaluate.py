@@ -179,13 +179,12 @@ def _recheck_version(reference: str, sample: int | None, home: Path | None) -> l
     with opened(home) as registry:
         version = version_named(registry, reference)
         evaluations = recheck_version(registry, version)
-        notes = [
-            (
-                *([str(evaluation.stale)] if evaluation.stale else []),
-                *compare_with_suites(evaluation.record, evaluation.items, registry=registry, version=version),
-            )
-            for evaluation in evaluations
-        ]
+        notes = []
+        for evaluation in evaluations:
+            # of other weights the trainings are others too
+            trained = None if evaluation.stale else version
+            rows = compare_with_suites(evaluation.record, evaluation.items, registry=registry, version=trained)
+            notes.append((*([str(evaluation.stale)] if evaluation.stale else []), *rows))
         if sample is not None:
             from peft_registry.cli.progress import Progress
             from peft_registry.trainer.use_cases.score_again import score_each_again
