@@ -129,7 +129,7 @@ def structure_of(suite: LoadedSuite) -> Structure:
     measure = next(iter(bands))
     items = [item for item in _items(suite, bands) if item.measure == measure]
     numbers = {cluster: number for number, cluster in enumerate(sorted({item.cluster for item in items}))}
-    kept = _kept_margins(suite)
+    kept = kept_margins(suite)
     margins = (
         np.random.default_rng(0).normal(0, SPREAD, len(items))
         if kept is None
@@ -150,7 +150,7 @@ def _items(suite: LoadedSuite, bands: Mapping[str, Threshold]) -> list[Item]:
     ]
 
 
-def _kept_margins(suite: LoadedSuite) -> dict[str, float] | None:
+def kept_margins(suite: LoadedSuite) -> dict[str, float] | None:
     """The margins that SmolLM2 gave, by item; None where none are kept."""
     kept = json.loads((HERE / "house-margins.json").read_text("utf-8")).get(str(suite.dataset.sha256))
     if kept is None:
