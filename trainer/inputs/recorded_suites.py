@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from peft_registry.registry.disk.files import FileMissing
 from peft_registry.registry.evaluation.aggregate import FIGURES
 from peft_registry.registry.evaluation.halves import NOT_SELECTED, part_of_record
 from peft_registry.registry.evaluation.items import TableRow, read_items
@@ -18,7 +17,7 @@ from peft_registry.registry.evaluation.recheck import Discrepancy, EvaluationAlt
 from peft_registry.registry.evaluation.states import PAIR_BAND
 from peft_registry.registry.evaluation.suite_rows import described_otherwise, leakage_otherwise, rows_otherwise
 from peft_registry.registry.homes.home import Registry
-from peft_registry.schemas.errors import Unavailable
+from peft_registry.schemas.errors import NotFound, Unavailable
 from peft_registry.schemas.evaluation import DatasetUsed, EvaluationRecord, LeakageCheck
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.evaluation.questions import PromptDivergence, Score
@@ -61,7 +60,7 @@ def compare_with_suites(
             continue
         try:
             suite = _as_recorded(registry, used, record)
-        except (SuiteFileNeeded, OtherSuiteFile, FileMissing, Unavailable):
+        except (SuiteFileNeeded, OtherSuiteFile, NotFound, Unavailable):
             notes.append(f"{used.name}: its data {used.sha256.short} is not here, so that its rows were not checked")
             continue
         except EmptyHalf as error:
