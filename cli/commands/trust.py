@@ -8,6 +8,7 @@ import typer
 
 from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, OptionNeeded, Output, OutputOption, PassphraseFileOption
+from peft_registry.schemas.policy import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,7 +124,7 @@ def trust_add(
     ],
     person: Annotated[str | None, typer.Option(help="Whom the key speaks for.")] = None,
     role: Annotated[
-        Literal["trainer", "evaluator", "approver", "officer", "log", "witness", "root"] | None,
+        Role | None,  # of the schema itself: a literal that equals it is printed in the order of whichever came first
         typer.Option(help="What it may sign."),
     ] = None,
     until: Annotated[
