@@ -36,6 +36,7 @@ from peft_registry.schemas.run_points import KeptRunPoints, RunMetricName, RunPo
 from peft_registry.schemas.system_metrics import KeptSystemMetrics
 from peft_registry.trainer.bases.in_memory import compare_in_memory
 from peft_registry.trainer.inputs.base import checked_base
+from peft_registry.trainer.inputs.evaluation import load_suites, report_power
 from peft_registry.trainer.machine.energy import EnergyMeter
 from peft_registry.trainer.machine.peak_memory import peak_bytes, reset_peak
 from peft_registry.trainer.machine.system_metrics import SystemSampler
@@ -124,11 +125,12 @@ class FollowedRun:
 
         Raises:
             NotFollowed: sharded or otherwise trained, or of a kind that nothing here loads.
-            KnownError: the name, the facts, the base or its bytes are refused.
+            KnownError: the name, a suite, the facts, the base or its bytes are refused.
         """
         registry = self.registry
         registry.require_writable()
         require_name(registry, self.request.name, is_base=False)
+        report_power(load_suites(registry, self.request.suites), self.observe)
         profile = checked_profile(registry)
         registry.trainer_key.public  # noqa: B018  asked for now, not after an hour of training
         from_step = state.global_step

@@ -45,6 +45,7 @@ def test_bands_and_limits_are_told_apart(tmp_path):
         ("hose.flagged_rate", "did you mean `house.flagged_rate`?"),
         ("crows_pairs.pct_stereotype", "name its suite: --suite crows_pairs"),
         ("anything", "--suite"),
+        ("house.net_fix_rate", "did you mean `house.fix_rate`?"),  # of earlier editions
     ],
 )
 def test_a_key_that_nothing_measures_is_refused_with_the_one_that_was_meant(tmp_path, key, meant):

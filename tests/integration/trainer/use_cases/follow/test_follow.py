@@ -17,6 +17,7 @@ from peft_registry.schemas.canonical import canonical_bytes
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.run_points import RunPoints
 from peft_registry.schemas.system_metrics import SystemMetrics
+from peft_registry.trainer.evaluation.suites import UnknownSuite
 from peft_registry.trainer.evaluation.text_hashes import hash_texts, read_text_hashes
 from tests.builders.trainers import (
     LENGTH,
@@ -190,6 +191,14 @@ def test_an_adapter_that_peft_does_alone_is_recorded_by_its_own_name_and_setting
     assert record.change.params_trainable.value == trained
     assert (record.change.params_changed.value, record.change.base_weights_untouched.value) == (0, "yes")
     assert str(record.change.rel_norm_global.reason).startswith("not derived: ")
+
+
+def test_a_suite_that_is_none_is_refused_before_the_first_step(place: Path, tmp_path: Path) -> None:
+    trainer = a_trainer(tmp_path, a_lora(place / "tiny"), max_steps=1)
+    followed(place, trainer, "never", evaluate="hose")
+    with pytest.raises(UnknownSuite):
+        trainer.train()
+    assert trainer.state.global_step == 0
 
 
 @pytest.mark.full
