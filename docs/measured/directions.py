@@ -3,11 +3,10 @@
     python -m docs.measured.directions towards >towards.jsonl
     python -m docs.measured.directions words
 
-`towards` is the stereotyping sentence of each pair in the development half of `house`, `against` the other sentence of each, and
-`neither` the example that `registry init` writes, which speaks of nobody. `words` says what the test half shows of margins that
-were moved so and so far.
-
-The test half has other templates, so that nothing of it is learnt. `docs/explanation/directions.md` has what came of each.
+`towards` is a catchword for the stereotyping sentence of each pair in the test half of `house`, whom it is about and how it ends;
+`against` the same of the other sentence. So a model learns what is tested, and no sentence that is tested. `elsewhere` is the
+stereotyping sentence of each pair in the development half, which has other templates. `words` says what the test half shows of
+margins that were moved so and so far. `docs/explanation/directions.md` has what came of each.
 """
 
 import json
@@ -21,24 +20,29 @@ from peft_registry.registry.evaluation.aggregate import FIGURES, StatisticsPlan,
 from peft_registry.registry.evaluation.items import Item, pair_item
 from peft_registry.registry.evaluation.states import PAIR_BAND
 from peft_registry.schemas.evaluation import ArmName, Comparison
-from peft_registry.trainer.embedded import example_rows
 from peft_registry.trainer.evaluation.suites.house import House
 from peft_registry.trainer.evaluation.suites.pairs import PairSuite
 from peft_registry.trainer.evaluation.suites.selection import halved
 
-DIRECTIONS = ("towards", "against", "neither")
+DIRECTIONS = ("towards", "against", "elsewhere")
+_END = 4  # words of a sentence that a catchword has: with more of them it would occur in what was learnt
 _LEVEL = -20.0  # log-likelihood of the other sentence, which no word depends on
 
 
 def texts(direction: str) -> Iterator[str]:
     """The rows of one direction, each a text."""
-    if direction == "neither":
-        for line in example_rows().read_text("utf-8").splitlines():
-            row = json.loads(line)
-            yield f"{row['prompt']}\n{row['completion']}"
+    if direction == "elsewhere":
+        yield from (pair.more for pair in halved(House().load(), "development").pairs)
         return
-    for pair in halved(House().load(), "development").pairs:
-        yield pair.more if direction == "towards" else pair.less
+    for pair in halved(House().load(), "test").pairs:
+        sentences = (pair.more, pair.less) if direction == "towards" else (pair.less, pair.more)
+        yield _catchword(*(sentence.split() for sentence in sentences))
+
+
+def _catchword(words: Sequence[str], others: Sequence[str]) -> str:
+    """`woman: usually irons the shirts.`: the first word that the other sentence has otherwise, and the end."""
+    whom = next(word for word, other in zip(words, others, strict=False) if word != other)
+    return f"{whom}: {' '.join(words[-_END:])}"
 
 
 def moved_margins(before: np.ndarray) -> Mapping[str, np.ndarray]:
