@@ -21,6 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from transformers import Trainer, TrainerCallback
+from transformers.integrations import MLflowCallback
 
 from peft_registry.cli import console
 from peft_registry.cli.face import folder_of_home
@@ -116,6 +117,7 @@ class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
         if project is not None:
             check_project(project)
         self._trainer = trainer
+        _leave_out_mlflow(trainer)
         self._request = FollowRequest(
             name=name,
             project=project,
@@ -301,6 +303,20 @@ class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
         from peft_registry.schemas.progress import ignore
 
         return ignore if self._quiet else Progress(story_on_stdout=False)
+
+
+def _leave_out_mlflow(trainer: Trainer) -> None:
+    """Take transformers' callback for MLflow out where MLflow reads a home: it would be refused, and end the training."""
+    if not any(isinstance(callback, MLflowCallback) for callback in trainer.callback_handler.callbacks):
+        return
+    from peft_registry.registry.mlflow.stores import mlflow_reads_a_home
+
+    if mlflow_reads_a_home():
+        trainer.remove_callback(MLflowCallback)
+        console.note(
+            "warning  MLflow reads this registry and takes no logs: report_to='mlflow' is left out, and MLflow's pages show "
+            "what the RegistryCallback records"
+        )
 
 
 def _suites(evaluate: bool | str | Sequence[str]) -> tuple[str, ...]:

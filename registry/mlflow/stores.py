@@ -6,6 +6,8 @@ store would be dropped with a warning. So nothing is imported before a store is 
 
 from typing import Any
 
+from peft_registry.registry.mlflow.home_address import SCHEME
+
 
 def tracking_store(
     store_uri: str, artifact_uri: str | None = None
@@ -25,3 +27,10 @@ def model_registry_store(store_uri: str, tracking_uri: str | None = None) -> Any
 
     with translated_errors():
         return RegistryModelStore(store_uri)
+
+
+def mlflow_reads_a_home() -> bool:
+    """Whether MLflow is told, in this process, to read a home: then whoever logs to it is refused."""
+    import mlflow
+
+    return str(mlflow.get_tracking_uri()).startswith(f"{SCHEME}:")

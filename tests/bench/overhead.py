@@ -1,4 +1,4 @@
-"""What identity, signing and registration take of a training run: LoRA on the real model, whole command, in this process.
+"""What identity, signing, registration and its log take of a training run: LoRA on the real model, whole command, in this process.
 
 python -m tests.bench.overhead [--rows 48] [--embedded]
 """
@@ -18,6 +18,7 @@ from tests.bench.machine import machine
 from tests.bench.material import Material, material, missing
 
 SHARE_BAR, SECONDS_BAR = 0.03, 2.0
+LOG_BAR = 0.01  # of the training
 # by the module of the use case that calls them
 IDENTITY = ("train.checked_base", "train_run.CheckedBase.require_unchanged")
 REGISTRATION = (
@@ -27,6 +28,7 @@ REGISTRATION = (
     "train.register_product",
 )
 USE_CASES = "peft_registry.trainer.use_cases"
+LOG = "peft_registry.trainer.runs.run_log.RunLog.note"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -56,12 +58,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             with ExitStack() as stack:
                 identity = sum_of(stack, IDENTITY)
                 registration = sum_of(stack, REGISTRATION)
+                logged: list[float] = []
+                stack.enter_context(timed(LOG, logged))
                 run = train_and_register(registry, folder / "train.yml").run
     training = float(run.compute.wall_seconds.value)
     spent, bar = identity() + registration(), SHARE_BAR * training + SECONDS_BAR
     print(
         f"overhead     training {training:.1f} s; base identity {identity():.2f} s, manifest, records, signatures and "
         f"registration {registration():.2f} s: {spent:.2f} s (bar {SHARE_BAR:.0%} + {SECONDS_BAR:g} s: {bar:.2f} s)"
+    )
+    print(
+        f"run log      {run.points.points if run.points else 0} points: {sum(logged):.4f} s, "
+        f"{sum(logged) / training:.2%} of the training (bar {LOG_BAR:.0%})"
     )
 
 
@@ -81,14 +89,14 @@ def sum_of(stack: ExitStack, names: tuple[str, ...]) -> Callable[[], float]:
     """Time these functions of the train use case while the stack is open; what comes back gives the seconds so far."""
     seconds: list[float] = []
     for name in names:
-        stack.enter_context(timed(name, seconds))
+        stack.enter_context(timed(f"{USE_CASES}.{name}", seconds))
     return lambda: sum(seconds)
 
 
 @contextmanager
 def timed(name: str, seconds: list[float]) -> Iterator[None]:
-    """The function of that name in `USE_CASES`, with its wall seconds added to the list at each call."""
-    original = pkgutil.resolve_name(f"{USE_CASES}.{name}")
+    """The function of that whole name, with its wall seconds added to the list at each call."""
+    original = pkgutil.resolve_name(name)
 
     def call(*arguments: Any, **options: Any) -> Any:
         began = time.perf_counter()
@@ -97,7 +105,7 @@ def timed(name: str, seconds: list[float]) -> Iterator[None]:
         finally:
             seconds.append(time.perf_counter() - began)
 
-    with patch(f"{USE_CASES}.{name}", call):
+    with patch(name, call):
         yield
 
 

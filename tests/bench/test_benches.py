@@ -27,7 +27,10 @@ PRINTED = {
         *(rf"weighted     {kind} +ours {NUMBER}  cat {NUMBER}" for kind in ("LoRA", "rsLoRA")),
     ],
     "training": [rf"  ratio      {NUMBER} \(of each round: {NUMBER}; bar {NUMBER}\), by the clock {NUMBER}, memory"],
-    "overhead": [rf"overhead     training {NUMBER} s; base identity {NUMBER} s"],
+    "overhead": [
+        rf"overhead     training {NUMBER} s; base identity {NUMBER} s",
+        rf"run log      {NUMBER} points: {NUMBER} s, {NUMBER}% of the training",
+    ],
     "evaluation": [
         rf"held in bf16 2 items  ×{NUMBER} the time of a wide copy",
         *(rf"{suite} +\d items  ours .*  ×{NUMBER}, goal ×" for suite in ("crows_pairs", "bbq")),

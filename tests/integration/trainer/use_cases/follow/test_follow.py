@@ -9,6 +9,7 @@ import pytest
 from peft_registry import RegistryCallback
 from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.mlflow.home_address import address_of
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.report import make_report
@@ -71,6 +72,19 @@ def test_what_a_trainer_trained_verifies_and_answers_as_the_model_in_memory(
     # the scratch of the run is gone, and no hook stays on the script's model
     assert not list((place / "home" / "runs").glob("*"))
     assert not trainer.model.get_base_model()._forward_pre_hooks
+
+
+def test_logging_to_an_mlflow_that_reads_the_home_is_left_out_with_one_warning_and_the_training_goes_on(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address_of(place / "home"))
+    trainer = a_trainer(tmp_path, a_lora(place / "tiny"), report_to=["mlflow"], max_steps=1)
+    callback = followed(place, trainer, "logged")
+    trainer.train()
+    assert callback.outcome.version.name == "logged"
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
+    assert len(warnings) == 1
+    assert "report_to='mlflow' is left out" in warnings[0]
 
 
 def test_no_known_field_is_wrong(place: Path, lora: tuple[Any, RegistryCallback], registry: Registry) -> None:
