@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -182,26 +183,44 @@ def _is_folder(folder: Path) -> bool:
     return False
 
 
+@dataclass(frozen=True, slots=True)
+class _Log:
+    """What a log says, whoever is alive.
+
+    Attributes:
+        first, last: how the run began, and how it was resumed last.
+        ended: how it ended since; None where it did not say.
+        stage: the newest since.
+        steps: of the training.
+        step: the newest.
+        points: thinned.
+        at: the newest time that it names.
+        is_cut: whether it was too large to be read whole.
+    """
+
+    first: RunBegun
+    last: RunBegun
+    ended: RunEnded | None
+    stage: str | None
+    steps: int | None
+    step: int | None
+    points: tuple[RunPoint, ...]
+    at: float
+    is_cut: bool
+
+
 def _read(folder: Path, most: int) -> RunUnderWay | None:
+    path = folder / RUN_LOG_NAME
     try:
-        lines, is_cut = _lines(folder / RUN_LOG_NAME)
+        status = path.lstat()
+        log = _log(path, status.st_ino, status.st_size, status.st_mtime_ns)
     except OSError:
         return None
-    begun = [line for line in lines if isinstance(line, RunBegun)]
     # a folder that was copied or renamed is not the run that it speaks of
-    if not begun or begun[-1].run_id != folder.name or not is_of_this_machine(begun[-1].process):
+    if log is None or log.last.run_id != folder.name or not is_of_this_machine(log.last.process):
         return None
-    return _run(folder, begun, lines, most=most, is_cut=is_cut)
-
-
-def _run(folder: Path, begun: list[RunBegun], lines: list[Line], *, most: int, is_cut: bool) -> RunUnderWay:
-    first, last = begun[0], begun[-1]
-    since = lines[len(lines) - 1 - lines[::-1].index(last) :]  # what was said before a resumption is not how it stands
-    ended = next((line for line in reversed(since) if isinstance(line, RunEnded)), None)
-    stages = [line for line in since if isinstance(line, RunStage)]
-    trained = [line for line in lines if isinstance(line, RunStage) and line.stage == TRAIN_STAGE]
-    points = _points(lines, None)
-    state, sentence = _state(folder, last, ended)
+    last = log.last
+    state, sentence = _state(folder, last, log.ended)
     return RunUnderWay(
         run_id=last.run_id,
         name=last.name,
@@ -214,13 +233,53 @@ def _run(folder: Path, begun: list[RunBegun], lines: list[Line], *, most: int, i
         overrides=last.overrides,
         state=state,
         sentence=sentence,
-        version=None if ended is None else ended.version,
-        started_at=first.started_at,
-        ended_at=None if state == "RUNNING" else max(lines[-1].at, points[-1].at if points else 0.0),
-        stage=stages[-1].stage if stages else None,
+        version=None if log.ended is None else log.ended.version,
+        started_at=log.first.started_at,
+        ended_at=None if state == "RUNNING" else log.at,
+        stage=log.stage,
+        step=log.step,
+        steps=log.steps,
+        points=thinned(log.points, most),
+        is_cut=log.is_cut,
+    )
+
+
+@lru_cache(maxsize=32)
+def _log(path: Path, _inode: int, _size: int, _changed_ns: int) -> _Log | None:
+    """What the log of this path says while the file is the same, which a page asks for again and again; None without a beginning.
+
+    Raises:
+        OSError: it is no file of its own, or cannot be read.
+    """
+    lines, is_cut = _lines(path)
+    first: RunBegun | None = None
+    last: RunBegun | None = None
+    ended: RunEnded | None = None
+    stage = steps = None
+    for line in lines:
+        match line:
+            case RunBegun():
+                # what was said before a resumption is not how it stands
+                first, last, ended, stage = first or line, line, None, None
+            case RunEnded():
+                ended = line
+            case RunStage():
+                stage = line.stage
+                steps = line.total if line.stage == TRAIN_STAGE else steps
+            case _:
+                pass
+    if first is None or last is None:
+        return None
+    points = _points(lines, None)
+    return _Log(
+        first=first,
+        last=last,
+        ended=ended,
+        stage=stage,
+        steps=steps,
         step=points[-1].step if points else None,
-        steps=trained[-1].total if trained else None,
-        points=thinned(points, most),
+        points=thinned(points),
+        at=max(lines[-1].at, points[-1].at if points else 0.0),
         is_cut=is_cut,
     )
 
@@ -236,7 +295,10 @@ def _state(folder: Path, begun: RunBegun, ended: RunEnded | None) -> tuple[RunSt
 
 
 def _is_held(folder: Path) -> bool:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:  # it was removed just now
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
