@@ -118,6 +118,8 @@ class AnswerForm(Frozen):
         """For a table: the type, with its answers or bounds."""
         if self.type == "choice":
             return ", ".join(self.values)
+        if self.type == "object" and self.members:
+            return f"object with {'; '.join(f'{name}: {member.description}' for name, member in self.members.items())}"
         if self.type == "list":
             entries = self.items
             named = None if entries is None else ", ".join(entries.values) or entries.type

@@ -231,7 +231,9 @@ def test_a_screen_for_prohibited_output_is_answered_under_a_signature_and_lifts_
         asked.revised(use=asked.use.revised(modalities=measured({"input": ["text"], "output": ["image"]})))
     )
     assert before.gpai.verdict.value == "blocked_art5"
-    assert "high_risk.art5_screen" in {question.path for question in open_questions(before)}
+    (question,) = [question for question in open_questions(before) if question.path == "high_risk.art5_screen"]
+    # what is printed above the question in a form
+    assert question.rule.description == "object with ba: cleared, blocked; bb: cleared, blocked; safeguards: text"
     assert problems(before, {"high_risk.art5_screen": CLEARED}) == {}
     for screen, status in ((CLEARED, None), (CLEARED | {"bb": "blocked"}, "blocked_art5")):
         signed = answered(before, {"high_risk.art5_screen": screen})
