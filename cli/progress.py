@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peft_registry.cli import console
-from peft_registry.schemas.progress import Advanced, Event, Finished, Said, Started, Warned
+from peft_registry.schemas.progress import Advanced, Event, Finished, Measured, Said, Started, Warned
 from peft_registry.schemas.sizes import human_bytes
 
 PLAIN_SECONDS = 30.0
@@ -57,6 +57,8 @@ class Progress:
                 self._steps[event.step] = _Step(event)
             case Advanced():
                 self._advance(event)
+            case Measured():
+                self._measured(event)
             case Finished():
                 self._clear()
                 self._steps.pop(event.step, None)
@@ -67,6 +69,14 @@ class Progress:
             case Warned():
                 self._clear()
                 console.note(f"warning  {event.text}")
+
+    def _measured(self, event: Measured) -> None:
+        """A held-out loss is a line of the story, because it comes seldom; what comes with each step is in the bar."""
+        for name in ("held_out_loss", "validation_loss"):
+            if name in event.values:
+                self._clear()
+                self._tell(f"held-out step {event.step}  loss {event.values[name]:.3f}")
+                sys.stdout.flush()
 
     def _advance(self, event: Advanced) -> None:
         step = self._steps.get(event.step)

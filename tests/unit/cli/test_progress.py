@@ -6,7 +6,7 @@ import pytest
 
 from peft_registry.cli import console
 from peft_registry.cli.progress import PLAIN_SECONDS, Progress
-from peft_registry.schemas.progress import Advanced, Finished, Said, Started, Warned
+from peft_registry.schemas.progress import Advanced, Finished, Measured, Said, Started, Warned
 
 
 class Clock:
@@ -101,6 +101,15 @@ def test_the_story_is_told_at_once(on_stdout: bool, capsys: pytest.CaptureFixtur
     Progress(story_on_stdout=on_stdout)(Said("base", "tiny:1"))
     shown = capsys.readouterr()
     assert (shown.out if on_stdout else shown.err) == "base     tiny:1\n"
+
+
+def test_a_held_out_loss_is_a_line_of_the_story_and_no_other_figure_of_a_step_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    progress = Progress(story_on_stdout=True)
+    progress(Measured(19, {"loss": 2.0, "learning_rate": 1e-3}))
+    progress(Measured(20, {"held_out_loss": 2.5}))
+    assert capsys.readouterr().out == "held-out step 20  loss 2.500\n"
 
 
 def test_a_bar_never_wraps(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
