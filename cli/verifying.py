@@ -117,7 +117,7 @@ def verified(request: VerifyRequest) -> "VerifyOutcome":
         InputRefused: a requirement or an option is not known, or has no use here.
         KnownError: the version, the registry or the trust cannot be found or read.
     """
-    from peft_registry.cli.wiring import digests_of_earlier_runs
+    from peft_registry.cli.wiring import digests_of_earlier_runs, seen_folders
     from peft_registry.registry.disk.hashing import RunDigests
     from peft_registry.registry.homes.home import utc_now
     from peft_registry.registry.records.recalls import with_recalls
@@ -147,6 +147,7 @@ def verified(request: VerifyRequest) -> "VerifyOutcome":
                 damaged=subject.damaged,
                 require=require,
                 digests=digests,
+                seen=seen_folders(),
             )
         if subject.registry is not None and outcome.verdict != "broken":
             outcome = with_recalls(subject.registry, outcome)
@@ -160,6 +161,7 @@ def verified(request: VerifyRequest) -> "VerifyOutcome":
 def verified_lineage(request: VerifyRequest) -> "LineageOutcome":
     """As `verified`, with everything that it was made from, at any distance."""
     from peft_registry.cli.progress import Progress
+    from peft_registry.cli.wiring import seen_folders
     from peft_registry.registry.homes.home import utc_now
     from peft_registry.registry.use_cases.verify import verify_folder_lineage, verify_lineage
 
@@ -186,6 +188,7 @@ def verified_lineage(request: VerifyRequest) -> "LineageOutcome":
             damaged=subject.damaged,
             require=require,
             observe=observe,
+            seen=seen_folders(),
         )
 
 

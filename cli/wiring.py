@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.homes.pins import Pins
     from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
+    from peft_registry.registry.homes.seen_folders import SeenFolders
     from peft_registry.registry.use_cases.verify import DamagedRegistry
     from peft_registry.schemas.errors import KnownError
     from peft_registry.schemas.policy import TrustPolicy
@@ -129,6 +130,14 @@ def seen_checkpoints() -> "SeenCheckpoints":
     from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 
     return SeenCheckpoints(state_folder(), console.note)
+
+
+def seen_folders() -> "SeenFolders | None":
+    """What this user has seen of logs in folders that they verified; None for a user without a state folder."""
+    from peft_registry.registry.homes.seen_folders import SeenFolders
+
+    state = state_folder()
+    return None if state is None else SeenFolders(state, console.note)
 
 
 def _open(

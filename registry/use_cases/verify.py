@@ -20,6 +20,7 @@ from peft_registry.registry.disk.files import scratch_folder
 from peft_registry.registry.disk.hashing import RunDigests
 from peft_registry.registry.homes.base_locations import base_location
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.seen_folders import SeenFolders, SeenFolderUnreadable
 from peft_registry.registry.identity.base import BaseFolder, identify_base
 from peft_registry.registry.identity.manifests import listed_tensors, read_manifest
 from peft_registry.registry.identity.weights import Tensor
@@ -60,7 +61,7 @@ from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.version import Check, LineageOutcome, Verdict, VerifyOutcome, Version
 
 _STEPS_OVER_BYTES = frozenset({"files", "tensors"})
-_UNSURE_OF_THE_LOG = frozenset({LOG_SIGNER_UNKNOWN, OwnLogDamaged.reference})
+_UNSURE_OF_THE_LOG = frozenset({LOG_SIGNER_UNKNOWN, OwnLogDamaged.reference, SeenFolderUnreadable.reference})
 _WORST_LAST: tuple[Verdict, ...] = ("verified", "unverified", "broken")
 _BASES_KEPT = 8  # bases whose identity one run remembers; a base of many tensors takes megabytes
 
@@ -110,6 +111,7 @@ def verify_folder(
     require: Requirements = Requirements(),
     look_for_base: bool = True,
     digests: RunDigests | None = None,
+    seen: SeenFolders | None = None,
 ) -> VerifyOutcome:
     """Verify a pulled folder; of one with its base beside it both, and what loaders open in front of them.
 
@@ -125,9 +127,10 @@ def verify_folder(
         require: what else is demanded.
         look_for_base: look where the registry says that the base lies; a caller who just hashed it need not again.
         digests: what was hashed before; the caller's own, and closed by them.
+        seen: what the user has seen of logs in other folders, which this one must not contradict; None: nobody remembers.
     """
     authority = Authority(trust, now, trust_problem)
-    with _run(registry, authority, require, digests=digests, damaged=damaged) as run:
+    with _run(registry, authority, require, digests=digests, damaged=damaged, seen=seen) as run:
         if is_with_base(folder):
             return _checked_with_base(run, folder, base=base, version=version)
         context = run.context(base=base, look_for_base=look_for_base, version=version, verify_parent=run.verify_parent)
@@ -214,9 +217,10 @@ def verify_folder_lineage(
     damaged: DamagedRegistry | None = None,
     require: Requirements = Requirements(),
     observe: Observe = ignore,
+    seen: SeenFolders | None = None,
 ) -> LineageOutcome:
     """The same of a pulled folder: what it was made from is verified as far as it is registered in `registry`."""
-    with _run(registry, Authority(trust, now, trust_problem), require, damaged=damaged) as run:
+    with _run(registry, Authority(trust, now, trust_problem), require, damaged=damaged, seen=seen) as run:
         focus = run.check_folder(signed_folder(folder), run.context(base=base), base=base)
         return walk(focus, run.check_artifact, digest=focus.outcome.manifest_digest, observe=observe)
 
@@ -230,13 +234,14 @@ def _run(
     look_for_base: bool = True,
     digests: RunDigests | None = None,
     damaged: DamagedRegistry | None = None,
+    seen: SeenFolders | None = None,
 ) -> "Iterator[_Run]":
     """A run; `digests` are the caller's own, who closes them and may know some already."""
     own = RunDigests() if digests is None else digests
     try:
         with scratch_folder("registry-verify-") as scratch:
             known, reader = _known(registry), _remembering(own)
-            yield _Run(registry, authority, require, own, reader, scratch, known, look_for_base, damaged)
+            yield _Run(registry, authority, require, own, reader, scratch, known, look_for_base, damaged, seen)
     finally:
         if own is not digests:
             own.close()
@@ -276,6 +281,7 @@ class _Run:
     known: Snapshot | None
     look_for_base: bool  # of a registered version: hash its base where the registry says that it lies
     damaged: DamagedRegistry | None = None
+    seen: SeenFolders | None = None
 
     def context(
         self,
@@ -306,7 +312,8 @@ class _Run:
             presented = present_folder(folder)
         except IntegrityBroken as error:
             return _unreadable(str(folder), error)
-        context = replace(context, own_log=_own_log(self.registry) if self.damaged is None else _silent(self.damaged))
+        own_log = _own_log(self.registry) if self.damaged is None else _silent(self.damaged)
+        context = replace(context, own_log=_remembering_folder(own_log, self.seen, folder))
         return _checked(presented, context, _with_base(self.require, base))
 
     def check_version(
@@ -479,6 +486,17 @@ def _own_log(registry: Registry | None) -> LogHolder:
                 raise
             except IntegrityBroken as error:
                 raise OwnLogDamaged(f"{error.what}: {error.why}") from error
+
+    return hold
+
+
+def _remembering_folder(own_log: LogHolder, seen: SeenFolders | None, folder: Path) -> LogHolder:
+    """Holds a checkpoint also against those that came with other folders that the user verified."""
+
+    def hold(origin: str, checkpoint: Checkpoint) -> None:
+        if seen is not None:
+            seen.hold(origin, checkpoint, folder)
+        own_log(origin, checkpoint)
 
     return hold
 

@@ -1,8 +1,9 @@
 """Whoever stole every key signs another history; where the log itself lies, a folder of that history does not verify."""
 
 import json
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from peft_registry.cli.main import run
 from peft_registry.registry.database.log_store import SqlLogStore, append_event
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.seen_folders import SeenFolders
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.transparency import merkle, note
 from peft_registry.registry.use_cases.pull import pull_version
@@ -230,3 +232,46 @@ def test_a_folder_of_another_registry_is_not_held_against_a_damaged_one(
         pull_version(other, register_adapter(other, tmp_path), tmp_path / "pulled")
     code, outcome = said_of(tmp_path / "pulled", rolled_back, capsys, "--trust", str(tmp_path / "other" / "trust.json"))
     assert (code, outcome.verdict) == (0, "verified")
+
+
+# --- two folders, and no log at hand ---
+
+
+def with_folders_seen(folder: Path, registry: Registry, state: Path) -> VerifyOutcome:
+    return verify_folder(folder, trust=registry.trust, now=NOW, seen=SeenFolders(state, str))
+
+
+def test_a_folder_of_another_history_is_broken_for_whoever_verified_one_of_the_other(
+    histories: TwoHistories, registry: Registry, tmp_path: Path
+) -> None:
+    """One log key, two histories of one size: each verifies by itself."""
+    for order, (first, second) in enumerate([(histories.true, histories.forged), (histories.forged, histories.true)]):
+        state = tmp_path / f"{order}"
+        assert with_folders_seen(first, registry, state).verdict == "verified"
+        assert with_folders_seen(histories.before, registry, state).verdict == "verified"
+        outcome = with_folders_seen(second, registry, state)
+        assert outcome.exit_code == 6
+        (sentence,) = next(check.detail for check in outcome.checks if check.error == "log-of-two-histories")
+        size, roots = size_of(second), [root_of(folder) for folder in (second, first)]
+        assert sentence == (
+            f"{second} comes with the root {roots[0]} over {size} entries, and {first}, which you verified before, "
+            f"with the root {roots[1]} over as many"
+        )
+        assert with_folders_seen(first, registry, state).verdict == "verified"
+
+
+@pytest.mark.parametrize("spoil", [lambda file: file.write_bytes(b'{"root": "'), lambda file: os.truncate(file, 2**30)])
+def test_what_was_seen_of_folders_and_cannot_be_read_leaves_the_next_unverified(
+    histories: TwoHistories, registry: Registry, tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    with_folders_seen(histories.true, registry, tmp_path)
+    for file in tmp_path.glob("folders/*/*"):
+        spoil(file)
+    outcome = with_folders_seen(histories.forged, registry, tmp_path)
+    assert outcome.verdict == "unverified"
+    assert "seen-folder-unreadable" in [check.error for check in outcome.checks]
+
+
+def root_of(folder: Path) -> str:
+    proof = note.parse_proof((folder / COMPLETE).read_text("utf-8"))
+    return note.read_unverified(proof.checkpoint_text)[2].hex()
