@@ -16,6 +16,8 @@ from peft_registry.schemas.errors import KnownError, SeveralProblems
 _COLOURS = {"ok": "32", "recorded": "36", "changed": "33", "unchecked": "33", "failed": "31;1"}
 # a facts file of another tool may be wrong in every line: the first problems say it
 PROBLEMS_SHOWN = 20
+COUNTS_HERE = "pending   it counts here until the log is signed: `registry log sign`, where the log key is"
+"""What is said of a stop that no checkpoint covers yet."""
 # entered and left by context managers: who silenced the next steps, and who the progress too
 _silenced: list[bool] = []
 _quiet: list[bool] = []

@@ -105,6 +105,15 @@ class GatePredicate(Document):
     nonce: str
 
 
+class RejectionPredicate(Document):
+    """The holder of the log key would have taken the subject out of the log: a recall, a hold or a binding, by the digest of its
+    statement. That ends nothing: it stays there and counts until whoever may takes it back.
+    """
+
+    reason: Reason
+    nonce: str
+
+
 def guarded_subject(name: str | None, alias: str) -> Digest:
     """What a statement about an alias of a name is about, or about that alias of every name (None): it has no bytes of its own."""
     return canonical_digest(["gate", name, alias])

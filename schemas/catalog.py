@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from peft_registry.schemas.acts import GatePredicate
+from peft_registry.schemas.acts import GatePredicate, RejectionPredicate
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import TrainingFile
@@ -31,6 +31,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "registration": RegistrationPredicate,
     "alias": AliasPredicate,
     "gate": GatePredicate,
+    "rejection": RejectionPredicate,
     "card": CardPredicate,
     "base": BaseRecord,
     "run": RunRecord,

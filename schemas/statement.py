@@ -59,7 +59,7 @@ FirstKind = Literal[
     "hold",
     "recall",
 ]
-StatementKind = FirstKind | Literal["answers", "gate", "observations", "edition"]
+StatementKind = FirstKind | Literal["answers", "gate", "observations", "edition", "rejection"]
 
 MODIFICATION_V1 = urn("modification")
 MODIFICATION_V2 = urn("modification", 2)
@@ -83,6 +83,7 @@ PREDICATE_TYPES: dict[StatementKind, str] = {
     "gate": urn("gate"),
     "observations": urn("observations"),
     "edition": urn("edition"),
+    "rejection": urn("rejection"),
 }
 # what is read: every version of each kind
 KINDS: dict[str, StatementKind] = {
@@ -111,6 +112,7 @@ ROLE_KINDS: dict[str, tuple[StatementKind, ...]] = {
     "approver": ("approval", "waiver", "decision", "hold", "recall", "alias", "answers", "gate", "edition"),
     "officer": ("hold", "answers", "edition"),
     "root": ("edition",),
+    "log": ("rejection",),
 }
 
 

@@ -129,6 +129,8 @@ def gate_set(
         console.out_json(bound.model_dump(mode="json"))
         return
     console.line(f"bound    {alias} to {asked.policy.name} ({asked.digest.short}) by {bound.person}")
+    if bound.pending:
+        console.line(console.COUNTS_HERE, indent=10)
     if bound.before is not None:
         console.line(f"before   {console.printable(bound.before)}", indent=9)
     console.next_step(_explained(alias))

@@ -99,6 +99,8 @@ def _show(changed: "HoldChanged", output: Output) -> None:
     console.line(f"{state:<9} {console.printable(changed.name)}  {changed.subject}{until}", indent=10)
     if changed.still is not None:
         console.line(f"{'still':<9} kept: {console.printable(changed.still)}", indent=10)
+    if changed.pending and not changed.released:
+        console.line(console.COUNTS_HERE, indent=10)
     if changed.released and changed.pending:
         console.line(
             f"{'waits':<9} for whoever holds the log key: until a checkpoint covers it, the hold stands", indent=10

@@ -1,6 +1,7 @@
 """log: the log that everything is entered in, shown, checked and proven."""
 
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,9 @@ from peft_registry.cli.options import HomeOption, Output, OutputOption, Passphra
 
 if TYPE_CHECKING:
     from peft_registry.registry.use_cases.accept_restore import AcceptedRestore
+    from peft_registry.registry.use_cases.sign_log import SignedLog
 
+_TIME = re.compile("([1-9][0-9]{0,4})([smh])")
 _BELOW_ZERO = re.compile("-[0-9]+")
 
 
@@ -49,10 +52,14 @@ def log_show(
 
     with opened(home) as registry:
         page = show_log(registry, limit=limit, before=before)
+        now = registry.clock()
     if output is Output.json:
         console.out_json(page.model_dump(mode="json"))
         return
     console.line(f"log {page.origin}  {page.size} entries, {page.covered} under the newest checkpoint")
+    if page.waiting_since is not None:
+        waits = _time_between(page.waiting_since, now)
+        console.line(f"pending {page.size - page.covered}, the oldest for {waits}, since {page.waiting_since}")
     rows = [
         [
             str(entry.index),
@@ -66,6 +73,16 @@ def log_show(
     ]
     console.table([["entry", "kind", "about", "by", "at", ""], *rows])
     console.next_step("registry log check")
+
+
+def _time_between(earlier: str, later: str) -> str:
+    """How long something lasts already, in its two largest units."""
+    minutes = max(0, int((datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()) // 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def log_check(
@@ -152,19 +169,48 @@ def log_checkpoint(
 
 
 def log_sign(
+    every: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Go on signing what comes, each time after 5s, 2m or 1h.", show_default=False
+        ),
+    ] = None,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Check every pending entry and sign the log over them. For whoever holds the log key."""
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.use_cases.sign_log import sign_log
+    from peft_registry.registry.use_cases.sign_log import keep_signing, sign_log
 
+    seconds = None if every is None else _seconds(every)
     with opened(home, passphrase_file) as registry:
+        if seconds is not None:
+            for signed in keep_signing(registry, every_seconds=seconds):
+                _show_signed(signed, output, is_last=False)
         signed = sign_log(registry)
+    _show_signed(signed, output, is_last=True)
+    raise typer.Exit(signed.exit_code)
+
+
+def _seconds(text: str) -> int:
+    """How long a time such as 5s, 2m or 1h is."""
+    from peft_registry.schemas.errors import InputRefused
+
+    read = _TIME.fullmatch(text)
+    if read is None:
+        raise InputRefused.in_words(
+            what=f"--every {console.printable(text)[:80]} is not a time",
+            why="it is a number without a fraction and s, m or h behind it",
+            fix="write it like `registry log sign --every 5s`",
+        )
+    return int(read[1]) * {"s": 1, "m": 60, "h": 3600}[read[2]]
+
+
+def _show_signed(signed: "SignedLog", output: Output, *, is_last: bool) -> None:
     if output is Output.json:
         console.out_json(signed.model_dump(mode="json"))
-        raise typer.Exit(signed.exit_code)
+        return
     for entry in signed.refused:
         who = entry.person or (f"key {entry.key_id[:12]}…" if entry.key_id else "nobody named")
         console.line(
@@ -175,10 +221,11 @@ def log_sign(
     if signed.refused:
         console.line(f"unsigned {signed.size - signed.covered} entries are pending, and nothing was signed over them")
         console.next_step(f"registry log reject {signed.refused[0].index} --reason TEXT")
-        raise typer.Exit(signed.exit_code)
+        return
     new = "nothing was pending" if signed.before == signed.covered else f"{signed.before} before"
     console.line(f"signed   {signed.covered} entries, {new}")
-    console.next_step("registry log checkpoint --out FILE, to keep one elsewhere")
+    if is_last:
+        console.next_step("registry log checkpoint --out FILE, to keep one elsewhere")
 
 
 def log_reject(
@@ -188,7 +235,7 @@ def log_reject(
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Take pending entries out of the log before it is signed. For whoever holds the log key."""
+    """Take pending entries out of the log before it is signed; a stop stays. For whoever holds the log key."""
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.sign_log import reject_entries
 
@@ -199,6 +246,12 @@ def log_reject(
         return
     for index in sorted((*rejection.rejected, *rejection.dependent)):
         console.line(f"rejected entry {index}{', which depends on another' if index in rejection.dependent else ''}")
+    for stop in rejection.staying:
+        console.line(
+            f"stays    entry {stop.index}, {stop.kind} by {console.printable(stop.person or 'nobody named')}: it counts, and "
+            "that you rejected it is in the log; whoever may takes it back",
+            indent=9,
+        )
     console.line(
         f"moved up {rejection.moved} entries behind them; versions that are pending may have other numbers now"
     )
@@ -261,6 +314,8 @@ def _show_restore(restore: "AcceptedRestore") -> None:
     )
     for text in restore.unregistered:
         console.line(f"store    {text} is there, and no kept entry registers it")
+    for text in restore.stops:
+        console.line(f"stop     {console.printable(text)} counts, and enters the log again")
     match restore.state:
         case "shown":
             console.line(f"epoch    {restore.epoch} would begin, {restore.origin}; nothing was changed")

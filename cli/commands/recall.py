@@ -69,6 +69,8 @@ def recall(
             f"`registry recall {done.weights} --reason TEXT --key FILE` stops whatever has them",
             indent=10,
         )
+    if done.pending and not undo:
+        console.line(console.COUNTS_HERE, indent=10)
     if undo and done.pending:
         console.line(
             f"{'waits':<9} for whoever holds the log key: until a checkpoint covers it, the recall stands", indent=10

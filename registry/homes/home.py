@@ -42,6 +42,7 @@ from peft_registry.registry.homes.known_homes import (
 )
 from peft_registry.registry.homes.layout import FOLDER_NAME, LATEST, HomeFiles
 from peft_registry.registry.homes.pins import Pins
+from peft_registry.registry.homes.remembered_stops import RememberedStops
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.signing.keys import PrivateKey, PublicKey
@@ -294,6 +295,13 @@ class Registry:
         """Raise HomeReadOnly unless this home can be written."""
         if self.read_only:
             raise HomeReadOnly(self.folder)
+
+    @cached_property
+    def stops(self) -> RememberedStops | None:
+        """The stops that this user remembers, which no checkpoint covered; None where nobody remembers."""
+        if self.seen is None or self.seen.state is None:
+            return None
+        return RememberedStops.of(self.seen.state, self.settings.registry_id, self.seen.say)
 
     @property
     def checkpoints_folder(self) -> Path:

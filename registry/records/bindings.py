@@ -15,7 +15,7 @@ from peft_registry.registry.signing.trust import KeyLacksRole, RevokedKey, publi
 from peft_registry.schemas.acts import GatePredicate, guarded_subject
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked, Refused
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.log import Event
+from peft_registry.schemas.log import Event, event_about
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import PassedGate, StoredStatement
 from peft_registry.schemas.values import Timestamp
@@ -61,7 +61,6 @@ class Binding:
     by: str  # the person whose key signed it, or the key's id
     at: Timestamp  # when it entered the log
     reason: str
-    entry: int
 
     @property
     def guarded(self) -> str:
@@ -120,20 +119,30 @@ def bound_by(view: View, name: str | None, alias: str, *, before: int | None = N
         KnownError: as `binding_in_force`.
     """
     subject = guarded_subject(name, alias)
-    for stored in reversed(view.statements(subject)):
+    for stored in reversed(view.acts(subject)):
         index = stored.log_index
-        if stored.kind != "gate" or index is None or (before is not None and index >= before):
+        if stored.kind != "gate" or (before is not None and (index is None or index >= before)):
             continue
-        policy = view.trust
-        leaf = view.leaf(index)
-        is_covered = view.is_covered(index)
-        said = _said(stored, leaf, policy, subject, is_covered=is_covered) if isinstance(leaf, Event) else None
+        leaf = view.leaf(index) if index is not None else _entry_to_come(view, stored)
+        is_covered = index is not None and view.is_covered(index)
+        said = _said(stored, leaf, view.trust, subject, is_covered=is_covered) if isinstance(leaf, Event) else None
         if said is not None and isinstance(leaf, Event):
-            return binding_said(said, index, leaf, policy)
+            return binding_said(said, leaf, view.trust)
     return None
 
 
-def binding_said(said: GatePredicate, index: int, leaf: Event, trust: TrustPolicy) -> Binding | None:
+def _entry_to_come(view: View, stored: StoredStatement) -> Event:
+    """The entry of a statement that this user remembers and the log has lost, as whoever writes next appends it."""
+    return event_about(
+        stored.statement.subject_digest,
+        stored.digest,
+        predicate_type=stored.statement.predicate_type,
+        key=stored.key_id,
+        at=view.registry.clock(),
+    )
+
+
+def binding_said(said: GatePredicate, leaf: Event, trust: TrustPolicy) -> Binding | None:
     """The binding that an entry makes; None where it ends one."""
     if said.policy is None:
         return None
@@ -145,7 +154,6 @@ def binding_said(said: GatePredicate, index: int, leaf: Event, trust: TrustPolic
         by=trust.person_of(leaf.key) or f"key {leaf.key[:12]}…",
         at=leaf.at,
         reason=said.reason,
-        entry=index,
     )
 
 

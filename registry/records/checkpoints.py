@@ -17,7 +17,10 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import LogDamaged, SqlLogStore, append_event
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.remembered_stops import StopMemoryUnreadable
 from peft_registry.registry.intake.json import MalformedJson
+from peft_registry.registry.records.entries import record_statement
+from peft_registry.registry.records.remembered_stops import is_signed
 from peft_registry.registry.records.snapshots import (
     Snapshot,
     SnapshotMalformed,
@@ -26,15 +29,19 @@ from peft_registry.registry.records.snapshots import (
     snapshot_under,
 )
 from peft_registry.registry.records.views import View
+from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
+from peft_registry.registry.signing.statements import SignedStatement
 from peft_registry.registry.signing.trust import key_status
 from peft_registry.registry.transparency import log, note, prefix_tree
 from peft_registry.registry.transparency.epochs import EpochNotOpened, StatedEpoch, first_leaf
 from peft_registry.registry.transparency.log import LogForked
+from peft_registry.schemas.acts import GatePredicate
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked, NotFound
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import CLOCK_TOLERANCE, Event, LogSnapshot
 from peft_registry.schemas.policy import CHECKPOINT_TYPE
+from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.values import timestamp
 from peft_registry.schemas.version import Version
 
@@ -62,13 +69,15 @@ _LOOKED_AT = 64  # entries, from the newest down, of which one should say its ti
 def publish_checkpoint(registry: Registry) -> int:
     """Sign the log's present state and remember it outside the database; returns the size it covers.
 
-    Without the log key nothing happens: whoever holds it publishes later.
+    A stop that this user remembers, and the database has lost, enters the log again before. Without the log key nothing more
+    happens: whoever holds it publishes later.
 
     Raises:
         EntryRejected, and what a statement's own check raises: a new entry may not be signed over.
         PathRejected: the stored snapshot is not the one that was signed.
         LogForked, LogTruncated: the log does not continue its checkpoint.
     """
+    _record_lost_stops(registry)
     key = registry.log_key
     if key is None:
         return _remember_signed(registry)
@@ -78,7 +87,43 @@ def publish_checkpoint(registry: Registry) -> int:
         view = view_to_sign(registry, tx)
         _follow_new_entries(view)
         _sign(view, key)
-    return _remember(registry)
+    covered = _remember(registry)
+    _lost_stops(registry)
+    return covered
+
+
+def _record_lost_stops(registry: Registry) -> None:
+    """Let the stops that this user remembers, and the database has lost, enter the log again."""
+    if not _lost_stops(registry):
+        return
+    with registry.database.write() as tx:
+        for stop in View(registry, tx).lost_stops():
+            at = max(registry.clock(), newest_entry_time(tx) or "")
+            # nobody signs over an entry of a key that is gone
+            if not is_signed(registry, stop, at=at) or registry.trust.revocation(stop.key_id) is not None:
+                continue
+            subject = stop.statement.subject_digest
+            envelope = dsse.Envelope.parse(stop.envelope)
+            record_statement(tx, subject, SignedStatement(stop.statement, envelope, stop.digest, stop.key_id), at=at)
+            if stop.kind == "gate":
+                policy = GatePredicate.from_json(stop.statement.predicate).policy
+                if policy is not None:
+                    catalog.keep_object(tx, digest=policy, subject=subject, role="policy")
+            _mirror_again(tx, subject)
+
+
+def _lost_stops(registry: Registry) -> tuple[StoredStatement, ...]:
+    """Those that the database has lost; what a checkpoint covers is remembered no more."""
+    memory = registry.stops
+    if memory is None:
+        return ()
+    try:
+        with registry.database.read() as tx:
+            return View(registry, tx).lost_stops()
+    except StopMemoryUnreadable as error:
+        # what was signed is recorded by now: whoever asks what is stopped is refused
+        memory.say(f"warning: {error}")
+        return ()
 
 
 def open_epoch(registry: Registry, tx: catalog.Transaction, stated: StatedEpoch) -> None:

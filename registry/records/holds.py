@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.records.sources import Source, above
-from peft_registry.registry.records.standing_acts import person_behind, standing_acts
+from peft_registry.registry.records.standing_acts import logged_at, person_behind, standing_acts
 from peft_registry.registry.records.stored_manifests import manifest_in
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.schemas.acts import HoldPredicate
@@ -66,7 +66,7 @@ class Hold:
     def because(self) -> str:
         """Who put it on hold, when, until when and why."""
         ends = "" if self.until is None else f" until {self.until[:10]}"
-        return f"{self.by} put it on hold at {self.at}{ends}: {self.reason}"
+        return f"{self.by} put it on hold{logged_at(self.at)}{ends}: {self.reason}"
 
     @property
     def text(self) -> str:
@@ -123,7 +123,9 @@ def every_hold(view: View) -> Holds:
     """
     by_subject: dict[Digest, Hold] = {}
     kept: dict[Digest, Hold] = {}
-    for subject in dict.fromkeys(_held_once(data for _, data in view.leaves())):
+    # also one that the database has lost, and this user remembers
+    remembered = (stop.statement.subject_digest for stop in view.remembered if stop.kind == "hold")
+    for subject in dict.fromkeys((*_held_once(data for _, data in view.leaves()), *remembered)):
         hold = _standing(view, Source(subject, _name(view.registry, subject)))
         if hold is None:
             continue

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.sources import Source, above
-from peft_registry.registry.records.standing_acts import is_being_taken_back, person_behind, standing_acts
+from peft_registry.registry.records.standing_acts import is_being_taken_back, logged_at, person_behind, standing_acts
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.schemas.acts import RecallPredicate
 from peft_registry.schemas.errors import NotChecked, Refused
@@ -76,7 +76,7 @@ class Recall:
     @property
     def because(self) -> str:
         """Who recalled it, when and why."""
-        return f"{self.by} recalled it at {self.at}: {self.reason}"
+        return f"{self.by} recalled it{logged_at(self.at)}: {self.reason}"
 
     @property
     def text(self) -> str:

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import require_may_say
+from peft_registry.registry.records.remembered_stops import is_signed
 from peft_registry.registry.records.snapshots import covered_by
 from peft_registry.registry.records.views import SaidDiffers, View
 from peft_registry.registry.signing import dsse
-from peft_registry.registry.signing.trust import public_keys
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import StatementKind, StoredStatement
+from peft_registry.schemas.values import Timestamp
 
 
 def standing_acts(
@@ -25,7 +26,7 @@ def standing_acts(
         taken_back_by: the field of the predicate that is true where an act takes back all before it.
 
     Raises:
-        SaidDiffers, PathRejected: as `View.statements`; and a covered act is another text than was logged.
+        SaidDiffers, PathRejected, StopMemoryUnreadable: as `View.acts`; and a covered act is another text than was logged.
     """
     standing: tuple[StoredStatement, ...] = ()
     for act in _acts(view, subject, kind, taken_back_by=taken_back_by):
@@ -63,7 +64,7 @@ def _acts(view: View, subject: Digest, kind: StatementKind, *, taken_back_by: st
         SaidDiffers, PathRejected: as `standing_acts`.
     """
     newest = view.newest
-    said = view.statements(subject)
+    said = view.acts(subject)
     for entry in said if newest is None else covered_by(newest, said):
         if entry.kind == kind:
             _require_unaltered(subject, entry)
@@ -76,7 +77,7 @@ def _acts(view: View, subject: Digest, kind: StatementKind, *, taken_back_by: st
         takes_back = entry.statement.predicate.get(taken_back_by) is True
         if not is_covered:
             # its row alone shows nothing: anybody who writes the database can write one
-            counts = _is_signed(view.registry, entry)
+            counts = is_signed(view.registry, entry, at=entry.appended_at or view.registry.clock())
         elif takes_back:
             # a key that may not say so opens nothing
             counts = _may_say(view.registry, entry)
@@ -100,23 +101,17 @@ def person_behind(registry: Registry, entry: StoredStatement) -> str:
     return person_of(registry, entry.key_id) or f"key {entry.key_id[:12]}…"
 
 
+def logged_at(at: Timestamp | None) -> str:
+    """When an act entered the log, as a part of a sentence; None: this user remembers it, and the log has lost it."""
+    return ", and the log has lost that" if at is None else f" at {at}"
+
+
 def person_of(registry: Registry, key_id: str) -> str | None:
     """Whose key it is; None where no trust file says so."""
     try:
         return registry.trust.person_of(key_id)
     except KnownError:  # whoever checks trust says so
         return None
-
-
-def _is_signed(registry: Registry, entry: StoredStatement) -> bool:
-    """Whether a pending act is what somebody signed who may: its row alone can be written by whoever writes the database."""
-    what = f"statement {entry.digest.short}"
-    try:
-        envelope = dsse.Envelope.parse(entry.envelope, what=what)
-        dsse.verify(envelope, public_keys(registry.trust), expected_key_id=entry.key_id, what=what)
-    except KnownError:
-        return False
-    return Digest.of(envelope.payload) == entry.digest and _may_say(registry, entry)
 
 
 def _may_say(registry: Registry, entry: StoredStatement) -> bool:

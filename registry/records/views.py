@@ -14,6 +14,7 @@ from typing import Self, TypeVar
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.remembered_stops import is_signed, is_stop, remembered_stops
 from peft_registry.registry.records.snapshots import (
     Snapshot,
     TreeNodes,
@@ -202,6 +203,59 @@ class View:
         stored = catalog.statements_of(self.tx, subject=manifest) if rows is None else rows
         self._require_all_said(manifest, stored)
         return stored
+
+    @cached_property
+    def remembered(self) -> tuple[StoredStatement, ...]:
+        """The stops that this user remembers, whether the database has them or not.
+
+        Raises:
+            StopMemoryUnreadable: one of them cannot be read.
+        """
+        return remembered_stops(self.registry)
+
+    def acts(self, subject: Digest) -> tuple[StoredStatement, ...]:
+        """As `statements`; last come the stops about a subject that this user remembers and the database has lost, in no entry.
+
+        A stop that is pending is remembered from now on, and one that the checkpoint covers is not any more.
+
+        Raises:
+            SaidDiffers, PathRejected, LogForked, LogTruncated: as `statements`.
+            StopMemoryUnreadable: as `remembered`.
+        """
+        said = self.statements(subject)
+        memory = self.registry.stops
+        if memory is None:
+            return said
+        here = {entry.digest: entry for entry in said}
+        lost: list[StoredStatement] = []
+        for stop in self.remembered:
+            if stop.statement.subject_digest != subject:
+                continue
+            entry = here.get(stop.digest)
+            if entry is None:
+                lost.append(stop)
+            elif self._covers(entry):
+                memory.drop(stop.digest)
+        known = {stop.digest for stop in self.remembered}
+        for entry in said:
+            is_new = entry.digest not in known and not self._covers(entry) and is_stop(entry.statement)
+            if is_new and is_signed(self.registry, entry, at=entry.appended_at or self.registry.clock()):
+                memory.keep(entry.digest, entry.envelope)
+        return (*said, *lost)
+
+    def lost_stops(self) -> tuple[StoredStatement, ...]:
+        """The stops that this user remembers and the database has lost.
+
+        Raises:
+            SaidDiffers, PathRejected, StopMemoryUnreadable: as `acts`.
+        """
+        subjects = dict.fromkeys(stop.statement.subject_digest for stop in self.remembered)
+        acts = (entry for subject in subjects for entry in self.acts(subject))
+        return tuple(entry for entry in acts if entry.log_index is None)
+
+    def _covers(self, entry: StoredStatement) -> bool:
+        """Whether the newest checkpoint covers a statement that was shown to be among all that were made."""
+        return entry.log_index is not None and self.newest is not None and entry.log_index < self.newest.size
 
     def require_all_heads(self, manifest: Digest, heads: tuple[catalog.StatementHead, ...]) -> None:
         """Raise unless these are the statements that were made about a manifest digest, each of the kind that was logged.

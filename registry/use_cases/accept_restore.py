@@ -27,7 +27,9 @@ from peft_registry.registry.records.checkpoints import (
     publish_checkpoint,
     restored_view,
 )
+from peft_registry.registry.records.remembered_stops import remembered_stops
 from peft_registry.registry.records.snapshots import read_leaf
+from peft_registry.registry.records.standing_acts import person_behind
 from peft_registry.registry.signing.rotation import next_draft
 from peft_registry.registry.transparency import log, note
 from peft_registry.registry.transparency.epochs import EpochNotOpened, Epochs, LossNotAccepted
@@ -89,6 +91,7 @@ class AcceptedRestore(Frozen):
     trust file says it, and whoever holds the log key opens the epoch. `opened`: the log goes on under `origin`.
 
     `unregistered` are artifacts in the store that no kept entry registers: lost versions, or what a killed registration left.
+    `stops` are the recalls, holds and bindings that this user remembers and the backup lacks: they count, and enter the log again.
     """
 
     state: State
@@ -99,6 +102,7 @@ class AcceptedRestore(Frozen):
     kept_root: str
     kept_at: str | None  # time of the last kept entry
     unregistered: tuple[str, ...]
+    stops: tuple[str, ...] = ()
     file: str | None = None
     persons: tuple[str, ...] = ()
 
@@ -253,7 +257,16 @@ def _shown(registry: Registry, loss: _Loss) -> AcceptedRestore:
         kept_root=loss.root.hex(),
         kept_at=loss.newest_time,
         unregistered=tuple(_unregistered(registry)),
+        stops=tuple(_lost_stops(registry)),
     )
+
+
+def _lost_stops(registry: Registry) -> Iterable[str]:
+    """Kind, subject and person of each stop that this user remembers and no row of the backup has."""
+    with registry.database.read() as tx:
+        for stop in remembered_stops(registry):
+            if catalog.statement(tx, stop.digest) is None:
+                yield f"{stop.kind} of {stop.statement.subject_digest} by {person_behind(registry, stop)}"
 
 
 def _kept_at(registry: Registry, loss: _Loss) -> str | None:

@@ -8,9 +8,10 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.bindings import Binding, binding_of, bound_by
-from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
 from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.remembered_stops import to_be_remembered
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.gate import ReadPolicy, bound_policy
@@ -74,7 +75,10 @@ class Guarded(Frozen):
 
 
 class AliasBinding(Frozen):
-    """What was signed: the alias, the policy that it is bound to now (None: to none), and the one before."""
+    """What was signed: the alias, the policy that it is bound to now (None: to none), and the one before.
+
+    `pending` until a checkpoint covers it.
+    """
 
     alias: str
     policy: str | None
@@ -82,6 +86,7 @@ class AliasBinding(Frozen):
     before: str | None
     person: str | None
     statement: Digest
+    pending: bool
 
 
 def guarded_named(registry: Registry, text: str) -> Guarded:
@@ -148,11 +153,12 @@ def bind_alias(
     signed = sign_statement(guarded.subject, "gate", predicate, signer)
     if policy is not None:
         registry.store.put_bytes(policy.data)  # young objects are no garbage, so no lease is needed for this long
-    with registry.database.write() as tx:
+    with to_be_remembered(registry, signed) as remember, registry.database.write() as tx:
         view = View(registry, tx)
         at = sayable_at(view, signed.key_id, (PREDICATE_TYPES["gate"],))
         before = _require_needed(view, guarded, policy)
-        record_statement(tx, guarded.subject, signed, at=at)
+        remember()
+        index = record_statement(tx, guarded.subject, signed, at=at)
         for version in catalog.versions_with_alias(tx, guarded.alias, name=guarded.name):
             # what MLflow shows of it says how its gate stands
             payload = {"statement": str(signed.digest)}
@@ -173,6 +179,7 @@ def bind_alias(
         before=None if before is None else before.because,
         person=registry.trust.person_of(signed.key_id),
         statement=signed.digest,
+        pending=index >= covered_size(registry),
     )
 
 

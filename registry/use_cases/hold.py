@@ -8,6 +8,7 @@ from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
 from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.holds import STORED, Hold, every_hold, hold_of
+from peft_registry.registry.records.remembered_stops import to_be_remembered
 from peft_registry.registry.records.sources import Source
 from peft_registry.registry.records.standing_acts import is_being_taken_back
 from peft_registry.registry.records.subjects import DigestUnknown, Subject, subject_named
@@ -109,13 +110,14 @@ def _sign(
         require_sayable(view, subject.digest, saying)
         _require_needed(view, subject, until=until, released=released)
     signed = sign_statement(subject.digest, "hold", predicate, signer)
-    with registry.database.write() as tx:
+    with to_be_remembered(registry, signed) as remember, registry.database.write() as tx:
         # what deletes has this lock too: either it was deleted before, or it will find the hold
         if subject.name == STORED and not registry.store.has(subject.digest):
             raise DigestUnknown(subject.digest)
         view = View(registry, tx)
         _require_needed(view, subject, until=until, released=released)
         at = sayable_at(view, signed.key_id, (PREDICATE_TYPES["hold"],))
+        remember()
         index = record_statement(tx, subject.digest, signed, at=at)
         for version in catalog.version_by_digest(tx, subject.digest):
             payload = {"statement": str(signed.digest)}

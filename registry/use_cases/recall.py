@@ -7,6 +7,7 @@ from peft_registry.registry.records.checkpoints import covered_size, publish_che
 from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.facets import RECALLED
 from peft_registry.registry.records.recalls import EVER_RECALLED, is_being_undone, recall_of, recalls_among
+from peft_registry.registry.records.remembered_stops import to_be_remembered
 from peft_registry.registry.records.sources import Source
 from peft_registry.registry.records.subjects import Subject, subject_named, versions_from
 from peft_registry.registry.records.views import View, view_of
@@ -84,9 +85,10 @@ def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, u
         require_sayable(view, subject.digest, saying)
     _require_needed(registry, subject, undo=undo)
     signed = sign_statement(subject.digest, "recall", predicate, signer)
-    with registry.database.write() as tx:
+    with to_be_remembered(registry, signed) as remember, registry.database.write() as tx:
         view = View(registry, tx)
         at = sayable_at(view, signed.key_id, (PREDICATE_TYPES["recall"],))
+        remember()
         index = record_statement(tx, subject.digest, signed, at=at)
         below = versions_from(view, subject, limit=_ALL).first
         twins = () if subject.version is None else catalog.versions_with_weights(tx, subject.version.weights_digest)

@@ -13,6 +13,7 @@ from peft_registry.registry.transparency.merkle import NotInLog
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import LogEpoch, LogSnapshot
+from peft_registry.schemas.values import Timestamp
 
 
 class EntryShown(Frozen):
@@ -48,12 +49,13 @@ class _Labels:
 
 
 class LogPage(Frozen):
-    """Some entries, the newest first, and how much there is."""
+    """Some entries, the newest first, and how much there is; `waiting_since` is the time of the oldest pending entry."""
 
     origin: str
     size: int
     covered: int
     entries: tuple[EntryShown, ...]
+    waiting_since: Timestamp | None = None
 
 
 def show_log(registry: Registry, *, limit: int, before: int | None = None) -> LogPage:
@@ -100,7 +102,10 @@ def show_log(registry: Registry, *, limit: int, before: int | None = None) -> Lo
                     about=about if leaf.kind in ("registration", "alias") else labels.of(leaf.subject),
                 )
             )
-    return LogPage(origin=registry.origin, size=size, covered=covered, entries=tuple(entries))
+        waiting_since = view.leaf(covered).at if covered < size else None
+    return LogPage(
+        origin=registry.origin, size=size, covered=covered, entries=tuple(entries), waiting_since=waiting_since
+    )
 
 
 def prove_entry(registry: Registry, index: int) -> str:

@@ -7,6 +7,8 @@ log that was signed stays append-only. What was taken out is kept in the home, a
 """
 
 import json
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,21 +34,33 @@ from peft_registry.registry.records.checkpoints import (
     publish_checkpoint,
     view_to_sign,
 )
+from peft_registry.registry.records.entries import read_statement, record_statement, require_signed
+from peft_registry.registry.records.remembered_stops import is_stop
 from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.records.views import View
 from peft_registry.registry.signing.dsse import Envelope
-from peft_registry.registry.signing.trust import key_status, require_ok
+from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
 from peft_registry.registry.transparency import merkle
 from peft_registry.registry.use_cases.fill_facets import renew_facets
+from peft_registry.registry.use_cases.statements import Saying, require_sayable, sayable_at, sign_statement
 from peft_registry.schemas.document import Frozen
-from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked, NotFound, Taken
+from peft_registry.schemas.errors import (
+    InputRefused,
+    IntegrityBroken,
+    KnownError,
+    NotChecked,
+    NotFound,
+    Taken,
+    Unavailable,
+)
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event
 from peft_registry.schemas.modification import modification_of
 from peft_registry.schemas.policy import CHECKPOINT_TYPE
-from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate, Statement
+from peft_registry.schemas.statement import PREDICATE_TYPES, AliasPredicate, RegistrationPredicate, Statement
 
 REJECTED_FOLDER = "rejected"  # under the home
-_OF_NO_VERSION = ("gate", "hold", "recall")
+_OF_NO_VERSION = ("gate", "hold", "recall", "rejection")
 """Kinds of statements that stand whether or not their subject is registered: it may be an alias, or data."""
 _Form = TypeVar("_Form", RegistrationPredicate, AliasPredicate)
 
@@ -115,6 +129,15 @@ class SignedLog(Frozen):
         return NotChecked.exit_code if self.refused else 0
 
 
+class StayingStop(Frozen):
+    """A stop that somebody would have taken out: it counts all the same, and that it was rejected is in the log."""
+
+    index: int  # of its entry, before the rejection
+    kind: str
+    person: str | None
+    statement: Digest
+
+
 class Rejection(Frozen):
     """What was taken out: the entries that were named, those that depend on them, and where they are kept."""
 
@@ -122,6 +145,7 @@ class Rejection(Frozen):
     dependent: tuple[int, ...]
     moved: int  # entries behind them that have other numbers now
     kept_in: tuple[str, ...]
+    staying: tuple[StayingStop, ...] = ()
 
 
 def sign_log(registry: Registry) -> SignedLog:
@@ -145,8 +169,35 @@ def sign_log(registry: Registry) -> SignedLog:
     return SignedLog(before=before, covered=covered, size=covered, refused=())
 
 
+def keep_signing(
+    registry: Registry, *, every_seconds: float, wait: Callable[[float], None] = time.sleep
+) -> Iterator[SignedLog]:
+    """Sign what is pending again and again; gives each outcome that differs from the one before.
+
+    What is refused stops nobody: it is said once, and looked at again until somebody rejects it. So is a database that is away.
+
+    Raises:
+        KnownError: as `sign_log`, but for what this machine or a backend cannot do just now.
+    """
+    last: SignedLog | None = None
+    while True:
+        try:
+            signed = sign_log(registry)
+        except Unavailable as error:
+            if registry.seen is not None:
+                registry.seen.say(f"warning: {error}")
+        else:
+            if last is None or (signed.covered, signed.refused) != (last.covered, last.refused):
+                yield signed
+            last = signed
+        wait(every_seconds)
+
+
 def reject_entries(registry: Registry, indices: tuple[int, ...], *, reason: str) -> Rejection:
     """Take pending entries out of the log, with what depends on them; the entries behind them move up.
+
+    A recall, a hold or a binding of somebody who may say it is not taken out: that it was rejected is signed and logged, and it
+    counts as before, because the holder of the log key alone undoes nothing.
 
     A registration depends on the statements that it names, a record on the answers that it takes up and on the record that it
     supersedes, a move on the version that it points to, and a statement on an artifact that is registered. An entry that moves up
@@ -154,7 +205,8 @@ def reject_entries(registry: Registry, indices: tuple[int, ...], *, reason: str)
 
     Raises:
         LogKeyElsewhere: somebody else holds the log key.
-        RevokedKey, ExpiredKey, UnlistedKey, KeyLacksRole: the key here may not sign the log.
+        RevokedKey, ExpiredKey, UnlistedKey, KeyLacksRole: the key here may not sign the log, or a rejection.
+        SecretRefused, PredicateMalformed: the reason looks like a secret, or is too long.
         EntryCovered, EntryUnknown, ReasonMissing: nothing was changed.
         PrivilegeMissing: this role does not own the tables.
         NotWritable, DiskFull: the evidence cannot be kept; nothing was changed.
@@ -173,7 +225,8 @@ def reject_entries(registry: Registry, indices: tuple[int, ...], *, reason: str)
             if index < covered:
                 raise EntryCovered(index, covered)
         entries = pending_entries(tx, covered)
-        named = frozenset(indices)
+        staying = {entry.index: stop for entry in entries if (stop := _counting_stop(registry, entry, now)) is not None}
+        named = frozenset(indices) - staying.keys()
         rejected = _with_dependent(tx, entries, named, covered)
         with unguarded(tx):
             take_off(tx, entries, covered)
@@ -184,11 +237,15 @@ def reject_entries(registry: Registry, indices: tuple[int, ...], *, reason: str)
         kept_in = _keep_evidence(
             registry, [entry for entry in entries if entry.index in rejected], reason=reason, person=person, now=now
         )
+        kept = tuple(staying[index] for index in sorted(frozenset(indices) & staying.keys()))
+        for stop in kept:
+            _log_rejection(registry, tx, stop, reason)
     return Rejection(
         rejected=tuple(sorted(named)),
         dependent=tuple(sorted(rejected - named)),
         moved=moved,
         kept_in=tuple(f"{path}" for path in kept_in),
+        staying=kept,
     )
 
 
@@ -219,6 +276,39 @@ def _refused(registry: Registry, problem: PendingProblem) -> RefusedEntry:
         why=problem.error.why,
         is_wrong=isinstance(problem.error, IntegrityBroken),
     )
+
+
+# --- what is not taken out ---
+
+
+def _counting_stop(registry: Registry, entry: PendingEntry, now: str) -> StayingStop | None:
+    """The stop that an entry holds, if somebody signed it whose key may say it now; None for any other entry."""
+    event = _read(entry).event
+    if event is None or entry.statement is None:
+        return None
+    try:
+        said = read_statement(entry.statement.envelope, entry.index, event)
+        require_signed(said, entry.index, event.revised(at=now), trust=registry.trust, keys=public_keys(registry.trust))
+    except KnownError:
+        return None
+    if not is_stop(said.statement) or registry.trust.revocation(event.key) is not None:
+        return None
+    return StayingStop(
+        index=entry.index,
+        kind=f"{said.statement.kind}",
+        person=registry.trust.person_of(event.key),
+        statement=said.digest,
+    )
+
+
+def _log_rejection(registry: Registry, tx: catalog.Transaction, stop: StayingStop, reason: str) -> None:
+    key = registry.log_key
+    assert key is not None, "whoever rejects holds the log key"
+    predicate = {"reason": reason, "nonce": registry.nonce()}
+    view = View(registry, tx)
+    require_sayable(view, stop.statement, Saying("rejection", predicate, key))
+    at = sayable_at(view, key.public.key_id, (PREDICATE_TYPES["rejection"],))
+    record_statement(tx, stop.statement, sign_statement(stop.statement, "rejection", predicate, key), at=at)
 
 
 # --- what is taken out, and what moves up ---

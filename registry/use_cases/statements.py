@@ -36,6 +36,7 @@ from peft_registry.schemas.acts import (
     GatePredicate,
     HoldPredicate,
     RecallPredicate,
+    RejectionPredicate,
     WaiverPredicate,
 )
 from peft_registry.schemas.answers import AnswersPredicate
@@ -76,6 +77,7 @@ _SCHEMAS: dict[StatementKind, type[Document]] = {
     "waiver": WaiverPredicate,
     "hold": HoldPredicate,
     "gate": GatePredicate,
+    "rejection": RejectionPredicate,
     "decision": DecisionPredicate,
 }
 

@@ -264,7 +264,7 @@ class LogReplay:
                 if guarded_subject(gate.name, gate.alias) != event.subject:
                     self.findings.contradict(place, "it binds another alias than it is about")
                     return
-                self.bindings[event.subject] = binding_said(gate, index, event, trust)
+                self.bindings[event.subject] = binding_said(gate, event, trust)
             elif event.kind == "alias":
                 move = AliasPredicate.from_json(statement.predicate)
                 if not move.removed:

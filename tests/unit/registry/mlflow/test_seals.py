@@ -72,7 +72,7 @@ def test_an_entry_that_may_say_something_of_anything_touches_everything(kind: st
 def test_every_kind_of_statement_was_looked_at() -> None:
     """A new one touches everything, until somebody says what it can touch."""
     # what an edition derives is shown of every version that names it
-    assert PREDICATE_TYPES.keys() - OF_SUBJECT == {"recall", "gate", "edition"}
+    assert PREDICATE_TYPES.keys() - OF_SUBJECT == {"recall", "gate", "edition", "rejection"}
 
 
 @pytest.mark.parametrize(
