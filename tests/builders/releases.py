@@ -20,20 +20,22 @@ NEXT = "2027-03"
 
 
 @contextmanager
-def a_release(*names: str, digests: Sequence[Digest | None] = ()) -> Iterator[None]:
-    """A release that has these editions, oldest first, all frozen.
+def a_release(*names: str, digests: Sequence[Digest | None] = (), draft: bool = False) -> Iterator[None]:
+    """A release that has these editions, oldest first, all frozen but for a draft.
 
     Args:
         names: of the editions.
         digests: of each; None, or none at all, for that of what this release derives by.
+        draft: the last one is not frozen yet.
     """
     stated = [*digests, *([None] * (len(names) - len(digests)))]
-    listed = {
-        "editions": [
-            {"name": name, "digest": str(digest or own.edition_digest(name))}
-            for name, digest in zip(names, stated, strict=True)
-        ]
-    }
+    editions: list[dict[str, str | None]] = [
+        {"name": name, "digest": str(digest or own.edition_digest(name))}
+        for name, digest in zip(names, stated, strict=True)
+    ]
+    if draft:
+        editions[-1]["digest"] = None
+    listed = {"editions": editions}
     rules = own.rules_of
 
     def with_these(name: str, edition: str = "") -> Any:

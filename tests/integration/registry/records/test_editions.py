@@ -194,7 +194,7 @@ def test_the_trainers_key_announces_no_edition(tmp_path: Path) -> None:
 
 def test_drafts_of_one_name_accuse_nobody(tmp_path: Path) -> None:
     """Two builds of a day derive differently, and each home announces its own."""
-    with a_home(tmp_path / "home") as registry:
+    with a_release(FROZEN, draft=True), a_home(tmp_path / "home") as registry:
         version = a_version(registry, tmp_path)
         with a_release(FROZEN, digests=[Digest.of(b"another build")]):
             outcome = verify_version(registry, version)
