@@ -1,4 +1,4 @@
-"""The wheel of this release, with its edition frozen: it reads what a later release writes, and calls none of it forged.
+"""The kept wheel of 0.2.0, the first release whose edition is frozen: it reads what a later one writes, and calls none of it forged.
 
 A later release derives by an edition that this one does not know. Whoever still uses this one is told so, and gets the files.
 """
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from docs.editions import freeze_edition
 from peft_registry.registry.compliance.editions import editions
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register_product import register_product
@@ -19,19 +18,17 @@ from tests.builders.homes import a_home, add_a_base
 from tests.builders.products import FACTS, a_product
 from tests.builders.releases import NEXT, a_release_with_other_rules
 from tests.conftest import STATE
-from tests.processes.distribution import build, copy_checkout, install
+from tests.processes.distribution import install
 
 pytestmark = [pytest.mark.slow, pytest.mark.processes]
+WHEEL = Path(__file__).parent.parent / "compat" / "0.2.0" / "peft_registry-0.2.0-py3-none-any.whl"
 NAME = "sums:1"
 
 
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The command of this release, in a virtual environment of its own."""
-    checkout = copy_checkout(tmp_path_factory.mktemp("checkout"))
-    freeze_edition(checkout / "registry" / "compliance" / "rules", editions().newest.name)
-    wheel = build("wheel", checkout, tmp_path_factory.mktemp("wheel"))
-    return install([wheel], tmp_path_factory.mktemp("venv") / "earlier") / "registry"
+    """The command of 0.2.0, in a virtual environment of its own."""
+    return install([WHEEL], tmp_path_factory.mktemp("venv") / "earlier") / "registry"
 
 
 @pytest.fixture(scope="module")
