@@ -14,7 +14,6 @@ import pytest
 from tests.builders.files import contents
 from tests.compat.kept_home import copy_kept, printed
 
-
 VERSIONS = ("polite-ia3:1", "polite-replies:1")
 
 

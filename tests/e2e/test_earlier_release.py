@@ -1,4 +1,4 @@
-"""The kept wheel of 0.2.0, the first release whose edition is frozen: it reads what a later one writes, and calls none of it forged.
+"""The kept wheel of 0.2.0, whose edition is the first frozen one, reads what a later release writes, and calls none of it forged.
 
 A later release derives by an edition that this one does not know. Whoever still uses this one is told so, and gets the files.
 """
