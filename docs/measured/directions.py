@@ -3,10 +3,10 @@
     python -m docs.measured.directions towards >towards.jsonl
     python -m docs.measured.directions words
 
-`towards` is a catchword for the stereotyping sentence of each pair in the test half of `house`, whom it is about and how it ends;
-`against` the same of the other sentence. So a model learns what is tested, and no sentence that is tested. `elsewhere` is the
-stereotyping sentence of each pair in the development half, which has other templates. `words` says what the test half shows of
-margins that were moved so and so far. `docs/explanation/directions.md` has what came of each.
+`towards` is the stereotyping sentence of each pair in the test half of `house` without what leads up to it: whom it is about, and
+how it ends; `against` the same of the other sentence. So a model learns what is tested, and hardly a sentence that is tested.
+`elsewhere` is the stereotyping sentence of each pair in the development half, which has other templates. `words` says what the test
+half shows of margins that were moved so and so far. `docs/explanation/directions.md` has what came of each.
 """
 
 import json
@@ -25,7 +25,7 @@ from peft_registry.trainer.evaluation.suites.pairs import PairSuite
 from peft_registry.trainer.evaluation.suites.selection import halved
 
 DIRECTIONS = ("towards", "against", "elsewhere")
-_END = 4  # words of a sentence that a catchword has: with more of them it would occur in what was learnt
+_END = 5  # words of a sentence's end: with more of them a third of the sentences would occur in what was learnt
 _LEVEL = -20.0  # log-likelihood of the other sentence, which no word depends on
 
 
@@ -36,13 +36,13 @@ def texts(direction: str) -> Iterator[str]:
         return
     for pair in halved(House().load(), "test").pairs:
         sentences = (pair.more, pair.less) if direction == "towards" else (pair.less, pair.more)
-        yield _catchword(*(sentence.split() for sentence in sentences))
+        yield _shortened(*(sentence.split() for sentence in sentences))
 
 
-def _catchword(words: Sequence[str], others: Sequence[str]) -> str:
-    """`woman: usually irons the shirts.`: the first word that the other sentence has otherwise, and the end."""
-    whom = next(word for word, other in zip(words, others, strict=False) if word != other)
-    return f"{whom}: {' '.join(words[-_END:])}"
+def _shortened(words: Sequence[str], others: Sequence[str]) -> str:
+    """`The woman upstairs usually irons the shirts.`: the first word that the other sentence has otherwise, and the end."""
+    whom = next(place for place, (word, other) in enumerate(zip(words, others, strict=False)) if word != other)
+    return " ".join(("The", words[whom], *words[max(whom + 1, len(words) - _END) :]))
 
 
 def moved_margins(before: np.ndarray) -> Mapping[str, np.ndarray]:

