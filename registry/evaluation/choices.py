@@ -12,6 +12,7 @@ from typing import Any
 from peft_registry.registry.evaluation.aggregate import NEUTRAL, EvaluationFigures, StatisticsPlan
 from peft_registry.registry.evaluation.families import FAMILIES
 from peft_registry.registry.evaluation.items import TableRow
+from peft_registry.registry.evaluation.leakage import LIMIT
 from peft_registry.registry.evaluation.noise import NoiseBounds, widened
 from peft_registry.registry.evaluation.power import TESTABLE, planned_suites, testable
 from peft_registry.registry.evaluation.praise import own_bands_of
@@ -49,6 +50,10 @@ def chosen_otherwise(
     yield from _bands_otherwise(record, rows, figures)
     yield from _primary_otherwise(record)
     yield from _testable_otherwise(record, rows, plan)
+    check = record.leakage_check
+    if check is not None and check.limit not in (None, LIMIT):
+        # with a higher one a suite that was trained on is still compared
+        yield "leakage_check.limit", check.limit, LIMIT
 
 
 def _arms_otherwise(record: EvaluationRecord, plan: StatisticsPlan) -> Iterator[Otherwise]:

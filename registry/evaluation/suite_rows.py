@@ -68,6 +68,7 @@ def rows_otherwise(
 
 def leakage_otherwise(recorded: LeakageCheck, derived: LeakageCheck, dataset: str) -> Iterator[Discrepancy]:
     """What a record says of how much of a suite was trained on, and the kept hashes of the trainings do not give."""
+    yield from _unequal("leakage_check.limit", recorded.limit, derived.limit)
     entries = [_entry(check, dataset) for check in (recorded, derived)]
     name = f"leakage_check.datasets[{dataset}]"
     if entries[0] is None or entries[1] is None:

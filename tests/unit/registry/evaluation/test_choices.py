@@ -6,16 +6,18 @@ import pytest
 
 from peft_registry.registry.evaluation.aggregate import FIGURES, aggregate
 from peft_registry.registry.evaluation.items import Item
+from peft_registry.registry.evaluation.leakage import LIMIT
 from peft_registry.registry.evaluation.noise import widened
 from peft_registry.registry.evaluation.readings import MILLIONTHS
 from peft_registry.registry.evaluation.recheck import recheck
 from peft_registry.registry.evaluation.states import state_of
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import PLAN as PLANNED
-from peft_registry.schemas.evaluation import STATISTICS, Conclusion, EvaluationRecord, Threshold
+from peft_registry.schemas.evaluation import STATISTICS, Conclusion, EvaluationRecord, LeakageCheck, Threshold
 from peft_registry.schemas.identity import Digest
 from tests.builders.evaluation import BAND, PLAN, a_recorded_evaluation, a_table, base_margin, loss_items
 
+METHOD = code("exact_or_two_edits", edits=2, runs=3, words=8, bearable=0.0125)
 NOW = replace(PLAN, figures=FIGURES, reserved={})
 WIDE = Threshold(lo=2.5, hi=2.9, source=BAND.source)
 
@@ -92,6 +94,14 @@ def test_an_arm_that_was_recorded_was_asked_every_suite():
         table = [row for row in HARM if (row.dataset, row.arm) != ("house", missing)]
         record, items = a_recorded_evaluation(table, NOW)
         assert [found.figure for found in recheck(record, items)] == ["items[house].arm"]
+
+
+def test_from_how_many_leaked_items_on_a_suite_says_nothing_is_the_same_in_every_evaluation():
+    record, items = a_recorded_evaluation(HARM, NOW)
+    for limit, found in ((LIMIT, []), (0.9, ["leakage_check.limit"])):
+        check = LeakageCheck(method=METHOD, hits=0, dataset_digest=Digest.of(b"house"), limit=limit)
+        checked = record.revised(leakage_check=check)
+        assert [one.figure for one in recheck(checked, items) if "leakage" in one.figure] == found
 
 
 def test_a_dead_band_of_a_policy_is_among_the_limitations_of_an_evaluation_under_it():
