@@ -1,4 +1,4 @@
-"""ui: browsing the copy in MLflow."""
+"""ui: browsing the registry in MLflow."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption
 
 
@@ -19,7 +18,6 @@ def ui(
     home: HomeOption = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port; if it is taken, the next free one.")] = 5000,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
-    mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Update MLflow first.")] = True,
     share: Annotated[
         bool, typer.Option("--shared", help="Show it to others, who log in with a user of MLflow.")
     ] = False,
@@ -36,8 +34,6 @@ def ui(
     """
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.mlflow.draining import sync_mirror
-    from peft_registry.registry.mlflow.home_route import mirror_route
     from peft_registry.registry.mlflow.server import DEFAULT_HOST, serve
     from peft_registry.registry.mlflow.sharing import EVERY_ADDRESS, require_loopback, shared
 
@@ -45,22 +41,17 @@ def ui(
     if not share:
         for reached in (address, *(names or ())):
             require_loopback(reached)
+    sharing = None
+    if share:
+        sharing = shared(host=address, names=tuple(names or ()), environment=os.environ, folder=Path.cwd())
     with opened(home) as registry:
-        route = mirror_route(registry)
-        sharing = None
-        if share:
-            # before anything is written: what is missing is the user's to set
-            sharing = shared(route, host=address, names=tuple(names or ()), environment=os.environ, folder=Path.cwd())
-        if mirror and not registry.read_only and registry.database.is_current:
-            for line in sync_mirror(registry).lines():
-                console.note(line)
+        registry.database.require_current()
         folder = registry.folder
         needs = registry.settings.needs
     progress = Progress(story_on_stdout=True)
     raise typer.Exit(
         serve(
-            route=route,
-            home=folder,
+            folder,
             needs=needs,
             host=address,
             port=port,

@@ -26,6 +26,11 @@ from peft_registry.schemas.values import Value
 
 CURVE = "loss/train"
 HELD_OUT = "loss/held_out"
+# MLflow draws its charts by the first part of their names, in the order of the alphabet: losses come first
+_MEASURED_BIAS = "measured bias"
+_BEFORE = (
+    " before"  # a metric beside that of after: MLflow draws one point as a bar, and two as a line that says nothing
+)
 SYSTEM = "system/"  # MLflow shows such metrics on a page of their own
 LOGGED = "logged/"  # of what somebody else's trainer logged: no name of a script's can be one of ours
 MAX_CHARTS = 20  # a reader looks through so many
@@ -221,7 +226,7 @@ def run_metrics(run: RunRecord) -> tuple[MetricPoint, ...]:
         for step, value in zip(run.curve.steps, run.curve.loss, strict=True)
     )
     before = _number(run.loss_before)
-    baseline = () if before is None or last == 0 else (MetricPoint(HELD_OUT, before, 0, start),)
+    baseline = () if before is None or last == 0 else (MetricPoint(f"{HELD_OUT}{_BEFORE}", before, 0, start),)
     figures = (
         (HELD_OUT, run.loss_after),
         *((f"{SYSTEM}{name}", value) for name, value in sorted(run.compute) if isinstance(value, Value)),
@@ -273,37 +278,39 @@ def last_step(run: RunRecord | None) -> int:
 
 
 def evaluation_metrics(record: EvaluationRecord, step: int) -> tuple[MetricPoint, ...]:
-    """Figures over whole data sets: `bias/<data set>.<metric>` and `loss/<data set>`, before at step 0 and after at `step`.
+    """Figures over whole data sets: `measured bias/<data set>.<metric>` and `loss/<data set>`, after at `step`; before beside it.
 
-    Figures of groups, of arms besides the two that are compared, and the outcomes of the comparison are in the tables only: each
-    would be a chart of two points.
+    Figures of groups, of arms besides the two that are compared, and the outcomes of the comparison are in the tables only.
     """
     at = milliseconds(record.created_at)
     datasets = {used.name: evaluation_dataset(used) for used in record.datasets}
     after = "merged" if any(arm.name == "merged" for arm in record.arms) else "adapted"
     arms = {finding.dataset: (finding.before, finding.after) for finding in reversed(record.findings)}
 
-    def point(dataset: str, key: str, value: float, at_step: int) -> MetricPoint:
+    def point(dataset: str, key: str, value: float, *, is_after: bool) -> MetricPoint:
         used = datasets.get(dataset)
         bound = (used.name, used.digest) if used else None
-        return MetricPoint(safe_key(key), value, at_step, at, final=at_step == step, dataset=bound)
+        if is_after:
+            return MetricPoint(safe_key(key), value, step, at, final=True, dataset=bound)
+        return MetricPoint(safe_key(f"{key}{_BEFORE}"), value, 0, at, dataset=bound)
 
     results = []
     for result in record.results:
         before_arm, after_arm = arms.get(result.dataset, ("base", after))
         is_shown = result.category is None and result.metric not in _OF_LOSSES
         if is_shown and result.value is not None:
-            key = f"bias/{result.dataset}.{result.metric}"
+            key = f"{_MEASURED_BIAS}/{result.dataset}.{result.metric}"
             if result.arm == after_arm:
-                results.append(point(result.dataset, key, result.value, step))
+                results.append(point(result.dataset, key, result.value, is_after=True))
             elif result.arm == before_arm and step > 0:
-                results.append(point(result.dataset, key, result.value, 0))
+                results.append(point(result.dataset, key, result.value, is_after=False))
     losses = (
-        point(loss.dataset, _loss_key(loss.dataset), value, at_step)
+        point(loss.dataset, _loss_key(loss.dataset), value, is_after=is_after)
         for loss in record.losses
-        for value, at_step in (((loss.before, 0),) if step > 0 else ()) + ((loss.after, step),)
+        for value, is_after in ((loss.after, True), *(((loss.before, False),) if step > 0 else ()))
     )
-    return _each_once(sorted((*results, *losses), key=lambda point: point.step))
+    # what comes first is shown where there are more metrics than charts: losses, then each figure beside that of before
+    return _each_once((*losses, *sorted(results, key=lambda point: point.key.removesuffix(_BEFORE))))
 
 
 def standing_metrics(newest_first: Sequence[EvaluationRecord], step: int) -> tuple[MetricPoint, ...]:
@@ -320,7 +327,7 @@ def standing_metrics(newest_first: Sequence[EvaluationRecord], step: int) -> tup
         points += [
             dataclasses.replace(point, key=safe_key(point.key + mark)) if point.key in taken else point
             for point in own
-            if point.key != HELD_OUT or point.key not in taken
+            if point.key not in _OF_THE_RUN or point.key not in taken
         ]
         taken |= {point.key for point in own}
     return _each_once(points)
@@ -331,10 +338,20 @@ def charted(points: Iterable[MetricPoint]) -> tuple[MetricPoint, ...]:
 
     What is left out stands in the tables of the run. What is shown once is never left out for what comes later.
     """
-    once = _each_once(points)
+    once = _without_line_of_two(_each_once(points))
     keys = list(dict.fromkeys(point.key for point in once if not point.key.startswith(SYSTEM)))
     left_out = frozenset(keys[MAX_CHARTS:])
     return tuple(sorted((point for point in once if point.key not in left_out), key=lambda point: point.step))
+
+
+def _without_line_of_two(points: Sequence[MetricPoint]) -> tuple[MetricPoint, ...]:
+    """The points without the first of a held-out loss that was measured before and after alone: that of before has a metric."""
+    held_out = [point for point in points if point.key == HELD_OUT]
+    has_before = any(point.key == f"{HELD_OUT}{_BEFORE}" for point in points)
+    if not has_before or len(held_out) != 2:
+        return tuple(points)
+    first = min(held_out, key=lambda point: point.step)
+    return tuple(point for point in points if point is not first)
 
 
 def _without_repeated(newest_first: Sequence[EvaluationRecord]) -> list[EvaluationRecord]:
@@ -380,6 +397,9 @@ def bias_status(newest_first: Sequence[EvaluationRecord], recorded: int) -> str:
     parts = [f"{conclusion}: {figure}" for figure, conclusion in conclusions(newest_first)]
     several = () if len(newest_first) == 1 else (f"{len(newest_first)} evaluations",)
     return "; ".join([*parts, *several]) or "not compared"
+
+
+_OF_THE_RUN = (HELD_OUT, f"{HELD_OUT}{_BEFORE}")  # what the run measured itself, no evaluation measures in its place
 
 
 def _loss_key(dataset: str) -> str:

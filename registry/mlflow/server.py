@@ -1,8 +1,9 @@
-"""The stock MLflow server, started on the home's mirror, and our plugin in it.
+"""The stock MLflow server, started on the stores that read a home, and our plugin in it.
 
 `create_app` is the `mlflow.app` entry point: MLflow's own pages with a content security policy, opened in the view that shows
-models, without the parts we do not offer. `serve` runs `mlflow server` as a child in a session of its own: it ends with us,
-whole, and never outlives a Ctrl-C. What listens beyond this machine has MLflow's login before every page.
+models, without the parts we do not offer and without the buttons of what is refused. `serve` runs `mlflow server` as a child in a
+session of its own: it ends with us, whole, and never outlives a Ctrl-C. What listens beyond this machine has MLflow's login before
+every page.
 """
 
 import asyncio
@@ -23,9 +24,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from peft_registry.registry.disk.child_environment import Need, child_environment
-from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.mlflow.description import PAGES
-from peft_registry.registry.mlflow.route import MirrorRoute, server_environment
+from peft_registry.registry.mlflow.hidden import style
+from peft_registry.registry.mlflow.home_address import SHOWN_FILES, address_of
+from peft_registry.registry.mlflow.route import server_environment
 from peft_registry.registry.mlflow.sharing import Sharing, is_loopback, is_shared, reader_of, require_loopback
 from peft_registry.schemas.errors import EXIT_INTERRUPTED, Unavailable
 from peft_registry.schemas.progress import Finished, Observe, Said, Started, ignore
@@ -80,9 +82,7 @@ NOT_OFFERED = (
     "/v1/traces",
 )
 _INTERFACE = re.compile(r"^/(?:ajax-)?api/[0-9.]+(?=/)")
-# The page's own defaults, set only where the user has not chosen; then it opens on the models, and the button of an
-# assistant that is not offered is not shown, nor that of MLflow's "Promote model", which copies a version under another name: the
-# server refuses that, and the description says how a version is promoted with a signature. A list of runs begins with loss, bias
+# The page's own defaults, set only where the user has not chosen: it opens on the models, and a list of runs begins with loss, bias
 # and signature as columns. MLflow's keys are internal: an unknown one does nothing.
 _RUNS_STATE = json.dumps(
     {
@@ -128,9 +128,7 @@ for(var k in d){if(localStorage.getItem(k)===null){localStorage.setItem(k,d[k]);
 var g=Storage.prototype.getItem,r=JSON.stringify(RUNS);
 Storage.prototype.getItem=function(k){var v=g.call(this,k);
 return v===null&&/^MLflowLocalStorage-1\.1-ExperimentPage-\["\d+"\]-ReactComponentState$/.test(k)?r:v;};}catch(e){}
-if(location.hash===""){location.hash="#/models";}})();</script><style>[data-assistant-ui],
-html body [data-component-id*="promotemodelbutton"][data-component-id]{display:none!important}
-[data-testid="models-table-tag-entry"]{display:block!important}</style>""".replace("RUNS", _RUNS_STATE)
+if(location.hash===""){location.hash="#/models";}})();</script>""".replace("RUNS", _RUNS_STATE)
 
 _checking: asyncio.Semaphore | None = None
 
@@ -176,8 +174,6 @@ def create_app() -> Any:  # a FastAPI application, which mypy does not follow
     from starlette.middleware.base import BaseHTTPMiddleware
     from starlette.routing import Route
 
-    from peft_registry.registry.mlflow.whose_alias import checked_answer
-
     if is_shared():
         from mlflow.server.auth import create_app as create_app_with_login
 
@@ -185,9 +181,7 @@ def create_app() -> Any:  # a FastAPI application, which mypy does not follow
         app = create_app_with_login(flask_app)
     else:
         app = create_fastapi_app(flask_app)
-    flask_app.before_request(_refuse_what_passes_for_ours)
     flask_app.after_request(_with_ui_defaults)
-    flask_app.after_request(checked_answer)
     # before MLflow's own catch-all, which would answer
     app.router.routes[:0] = [Route(path, _our_page) for path in (PAGES, f"{PAGES}/{{rest:path}}")]
     app.add_middleware(BaseHTTPMiddleware, dispatch=_guard)
@@ -195,9 +189,8 @@ def create_app() -> Any:  # a FastAPI application, which mypy does not follow
 
 
 def serve(
+    home: Path,
     *,
-    route: MirrorRoute,
-    home: Path | None = None,
     needs: Iterable[Need] = (),
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
@@ -205,11 +198,10 @@ def serve(
     sharing: Sharing | None = None,
     observe: Observe = ignore,
 ) -> int:
-    """Show the mirror until Ctrl-C, SIGTERM or a closed terminal; return the exit code.
+    """Show a home until Ctrl-C, SIGTERM or a closed terminal; return the exit code.
 
     Args:
-        route: where the mirror is. A server of its own is only shown, not started.
-        home: what `registry://` sources are read from.
+        home: which is read; nothing is written to it.
         needs: the credentials that reading them takes.
         host: the address to listen on.
         port: the first port to try.
@@ -220,22 +212,17 @@ def serve(
     Raises:
         NotShared: others reach the host, and it is not shared.
         NoFreePort: twenty ports from `port` on are taken.
-        DiskFull, NotWritable: the folder of a store that is not there yet cannot be made.
         UiNotStarted: the server ended or did not answer within two minutes.
         LoginNotAsked: it is shared, and answered somebody who had not logged in.
     """
     if sharing is None:
         require_loopback(host)
-    if route.kind == "server":
-        _announce(route.uri, open_browser, observe)
-        return 0
-    _make_folder(route)
     free = _free_port(host, port)
     address = f"http://{_in_url(host)}:{free}"
     with (
         _stop_signals() as stopped,
         tempfile.TemporaryFile() as log,
-        _child(_command(route, host, free, sharing), _environment(home, needs, sharing), log) as child,
+        _child(_command(home, host, free, sharing), _environment(home, needs, sharing), log) as child,
     ):
         observe(Started("mlflow"))
         ready = _wait_until_ready(child, host, free, log, stopped)
@@ -305,42 +292,6 @@ def _answer(request: Any) -> "PageResponse":  # starlette's type
     return pages.answer(path, reader=reader_of(flask_app, credentials))
 
 
-def _refuse_what_passes_for_ours() -> Any:  # flask's response
-    """The answer to whoever would make what passes for ours in MLflow, or files outside of its folder; None lets others pass."""
-    from flask import request
-
-    from peft_registry.registry.mlflow import own_names
-
-    if request.method != "POST":
-        return None
-    call = request.path.partition("/mlflow/")[2]
-    if call == "model-versions/create":
-        why = own_names.refusal_of_version(_sent())
-    elif call == "registered-models/create":
-        why = own_names.refusal_of_name(_sent().get("name"), is_new=True)
-    elif call == "registered-models/rename":
-        sent = _sent()
-        why = own_names.refusal_of_name(sent.get("new_name") or sent.get("newName"), is_new=False)
-    elif call == "experiments/create":
-        why = own_names.refusal_of_location(_sent())
-    else:
-        why = None
-    return None if why is None else ({"error_code": "PERMISSION_DENIED", "message": why}, 403)
-
-
-def _sent() -> dict[str, Any]:
-    """The JSON of a request as MLflow reads it: what an old client encoded twice is decoded twice."""
-    from flask import request
-
-    sent = request.get_json(force=True, silent=True)
-    if isinstance(sent, str):
-        try:
-            sent = json.loads(sent)
-        except ValueError:
-            return {}  # MLflow refuses it
-    return sent if isinstance(sent, dict) else {}
-
-
 def _with_ui_defaults(response: Any) -> Any:  # flask's response
     """The page itself with our defaults set before its own scripts run."""
     from flask import request
@@ -348,35 +299,27 @@ def _with_ui_defaults(response: Any) -> Any:  # flask's response
     if request.path != "/" or response.mimetype != "text/html":
         return response
     response.direct_passthrough = False
-    response.set_data(response.get_data(as_text=True).replace("<head>", f"<head>{_UI_DEFAULTS}", 1))
+    response.set_data(
+        response.get_data(as_text=True).replace("<head>", f"<head>{_UI_DEFAULTS}<style>{style()}</style>", 1)
+    )
     for name in ("ETag", "Last-Modified"):
         response.headers.pop(name, None)
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
-def _make_folder(route: MirrorRoute) -> None:
-    """The folder of the store: nothing may have been mirrored yet."""
-    if route.artifact_root is None:
-        return
-    try:
-        route.artifact_root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(route.artifact_root, error) from error
-
-
-def _environment(home: Path | None, needs: Iterable[Need], sharing: Sharing | None) -> dict[str, str]:
+def _environment(home: Path, needs: Iterable[Need], sharing: Sharing | None) -> dict[str, str]:
     return server_environment(home, needs) | dict(sharing.settings if sharing else {})
 
 
-def _command(route: MirrorRoute, host: str, port: int, sharing: Sharing | None) -> list[str]:
+def _command(home: Path, host: str, port: int, sharing: Sharing | None) -> list[str]:
     names = ("localhost", "127.0.0.1", "[::1]", *(() if sharing else (host,)))
     others = sharing.hosts(port) if sharing else ()
     allowed = ",".join(dict.fromkeys((*(entry for name in names for entry in (name, f"{name}:*")), *others)))
     return [
         *(sys.executable, "-P", "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", route.uri, "--registry-store-uri", route.uri),
-        *("--artifacts-destination", str(route.artifact_root), "--serve-artifacts"),
+        *("--backend-store-uri", address_of(home), "--registry-store-uri", address_of(home)),
+        *("--artifacts-destination", SHOWN_FILES, "--serve-artifacts"),
         *("--app-name", APP_NAME, "--allowed-hosts", allowed),
         *(("--cors-allowed-origins", ",".join(sharing.origins(port))) if sharing else ()),
         # uvicorn searches its app-dir first, which else is the working folder; no module lies on the null device

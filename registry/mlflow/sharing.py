@@ -1,4 +1,4 @@
-"""Showing the mirror to others: MLflow's own login in front of every page, ours included, or nothing beyond this machine.
+"""Showing a home to others: MLflow's own login in front of every page, ours included, or nothing beyond this machine.
 
 Users, passwords and permissions are MLflow's own affair: they are in the database that the file of `MLFLOW_AUTH_CONFIG_PATH`
 names. Nothing of them is kept here. What a reader may see of our pages is asked of MLflow for each request.
@@ -18,7 +18,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from peft_registry.registry.extras import ExtraMissing
-from peft_registry.registry.mlflow.route import MirrorRoute
 from peft_registry.schemas.errors import InputRefused
 
 # "1" in the environment of the server that we start: MLflow's login stands before every page
@@ -38,19 +37,10 @@ _REGISTERED_MODELS = "/api/2.0/mlflow/registered-models"
 class NotShared(InputRefused):
     reference = "ui-not-shared"
     what = "nothing is shown beyond this machine without a login"
-    why = "{host} can be reached from others, and whoever reaches MLflow can change nearly everything in it"
+    why = "{host} can be reached from others, and whoever reaches MLflow reads everything that is registered"
     fix = "add --shared, which asks for a user and a password of MLflow, or leave --host out"
 
     host: str
-
-
-class SharedElsewhere(InputRefused):
-    reference = "ui-shared-elsewhere"
-    what = "there is nothing to share from here"
-    why = "this home is mirrored to {where}, which has its own pages and login"
-    fix = "give others that address, or have this home mirrored to its own store with `registry mirror connect store`"
-
-    where: str
 
 
 class LoginNotConfigured(InputRefused):
@@ -114,26 +104,20 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def shared(
-    route: MirrorRoute, *, host: str, names: tuple[str, ...], environment: Mapping[str, str], folder: Path
-) -> Sharing:
-    """What it takes to show a home's own store to others.
+def shared(*, host: str, names: tuple[str, ...], environment: Mapping[str, str], folder: Path) -> Sharing:
+    """What it takes to show a home to others.
 
     Args:
-        route: where the mirror is.
         host: the address to listen on.
         names: under which others reach it.
         environment: of this process: where MLflow's own settings are.
         folder: the working folder, from which MLflow reads relative paths.
 
     Raises:
-        SharedElsewhere: the mirror is on a server of its own.
         ExtraMissing: what MLflow's login needs is not installed.
         NotAName: a name could not be the host of a request.
         LoginNotConfigured: nobody could log in, or with a password that everybody knows.
     """
-    if route.kind == "server":
-        raise SharedElsewhere(route.described)
     for name in names:
         if not _NAME.fullmatch(name):
             raise NotAName(name)

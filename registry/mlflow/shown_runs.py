@@ -211,6 +211,7 @@ def run_under_way(run: RunUnderWay) -> ShownRun:
     tags = {
         NOTE: cut(note, MAX_TAG),
         SIGNED_TAG: NOT_SIGNED,
+        "registry.signature": NOT_SIGNED,  # a column of the list of runs
         RUN_ID_TAG: run.run_id,
         "registry.method": cut(run.method, MAX_TAG),
         "registry.base": cut(run.base, MAX_TAG),

@@ -19,12 +19,11 @@ READY_SECONDS = 150
 _SCRIPT = """
 import sys
 from pathlib import Path
-from peft_registry.registry.mlflow.route import MirrorRoute
 from peft_registry.registry.mlflow.server import serve
 def observe(event):
     print(getattr(event, 'label', ''), getattr(event, 'text', ''), flush=True)
 home = Path(sys.argv[1])
-sys.exit(serve(route=MirrorRoute.of_home(home), home=home, port=int(sys.argv[2]), open_browser=False, observe=observe))
+sys.exit(serve(home, port=int(sys.argv[2]), open_browser=False, observe=observe))
 """
 
 
@@ -67,7 +66,7 @@ def running_ui(home: Path, port: int) -> AbstractContextManager[RunningUi]:
 
 def shared_ui(home: Path, port: int, environment: Mapping[str, str]) -> AbstractContextManager[RunningUi]:
     """`registry ui --shared`, listening on every address of this machine."""
-    command = ("-m", "peft_registry.cli.main", "ui", "--home", str(home), "--shared", "--no-open", "--no-mirror")
+    command = ("-m", "peft_registry.cli.main", "ui", "--home", str(home), "--shared", "--no-open")
     return _running([sys.executable, *command, "--port", str(port)], os.environ | environment)
 
 

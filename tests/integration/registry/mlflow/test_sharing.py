@@ -1,11 +1,6 @@
-"""`registry ui --shared`: a login before every page, ours included, and two machines that mirror to such a server at once."""
+"""`registry ui --shared`: a login before every page, ours included."""
 
 import json
-import os
-import shutil
-import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,32 +8,19 @@ from typing import Any
 
 import pytest
 
-from peft_registry.registry.database import catalog
-from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow import server
-from peft_registry.registry.mlflow.checking import check_mirror
-from peft_registry.registry.mlflow.connecting import connect_mirror
-from peft_registry.registry.mlflow.draining import rebuild_mirror, sync_mirror
-from peft_registry.registry.mlflow.mirror_status import mirror_standing
-from peft_registry.registry.mlflow.route import MirrorRoute
-from peft_registry.registry.mlflow.route_state import mirror_state
 from peft_registry.registry.mlflow.server import LoginNotAsked, serve
 from peft_registry.registry.mlflow.sharing import (
     LoginNotConfigured,
     NotAName,
     NotShared,
-    SharedElsewhere,
     shared,
 )
-from peft_registry.registry.mlflow.surface import open_surface
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register_product import register_product
 from tests.builders.homes import a_home, add_a_base, reopened
-from tests.builders.mirrored_homes import labels_in_mlflow, runs_in_mlflow, two_machines
 from tests.builders.products import a_product
 from tests.processes.interpreter import ROOT
-from tests.servers.postgres import PostgresServer
 from tests.servers.ui import RunningUi, shared_ui
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # MLflow's engines close when they are collected
@@ -63,7 +45,7 @@ def an_ini(folder: Path, *lines: str, database: str = "sqlite:///users.db") -> P
 
 @pytest.fixture(scope="module")
 def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, RunningUi]]:
-    """A mirrored home with two names, shown to others on every address of this machine, and a reader who may see one of them.
+    """A home with two names, shown to others on every address of this machine, and a reader who may see one of them.
 
     The folder holds the home and MLflow's users.
     """
@@ -74,7 +56,6 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Runni
         for number, name in enumerate(("sums", "secret"), start=1):
             product = a_product(registry, folder / name, base, name=name, run_id=name, value=number / 4)
             register_product(registry, product)
-        assert sync_mirror(registry).clean
     ini = an_ini(folder, database=f"sqlite:///{folder / 'users.db'}")
     settings = {"MLFLOW_AUTH_CONFIG_PATH": str(ini), "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN[1]} | NOBODY_ELSES
     with shared_ui(folder / "home", PORT, settings | {"PYTHONPATH": f"{ROOT / 'src'}"}) as ui:
@@ -136,36 +117,22 @@ def test_a_model_that_mlflow_hides_from_a_reader_has_no_page_and_stands_in_no_li
 
 
 @pytest.mark.processes
-def test_a_reader_gets_no_file_of_a_hidden_model_through_a_name_of_their_own(team: tuple[Path, RunningUi]) -> None:
-    """They know its digest from the page of something that they may read, and make a version with that source."""
+def test_a_reader_makes_nothing_by_which_they_would_read_what_is_hidden(team: tuple[Path, RunningUi]) -> None:
+    """They know its digest from the page of something that they may read."""
     folder, ui = team
     api = "/api/2.0/mlflow"
     with closing(reopened(folder / "home")) as registry:
-        secret = version_named(registry, "secret").manifest_digest.hex
-    assert ui.get(f"{api}/registered-models/create", login=READER, sent={"name": "mine"})[0] == 200
-    for source in (
-        f"registry://sha256/{secret}",
-        f"registry://sha256/{secret}/",
-        "registry://sha256/",
-        "models:/secret/1",
-    ):
-        made = ui.get(f"{api}/model-versions/create", login=READER, sent={"name": "mine", "source": source})
-        assert made[0] in (400, 403), (source, made)
-        twice = json.dumps({"name": "mine", "source": source})
-        assert ui.get(f"{api}/model-versions/create", login=READER, sent=twice)[0] in (400, 403), source
+        secret = version_named(registry, "secret")
+    source = f"registry://sha256/{secret.manifest_digest.hex}"
+    for login in (READER, ADMIN):
+        assert ui.get(f"{api}/registered-models/create", login=login, sent={"name": "mine"})[0] == 403
+        made = ui.get(f"{api}/model-versions/create", login=login, sent={"name": "sums", "source": source})
+        assert made[0] == 403, made
+        assert ui.get(f"{api}/experiments/create", login=login, sent={"name": "mine"})[0] == 403
     assert ui.get("/model-versions/get-artifact?name=mine&version=1&path=README.md", login=READER)[0] >= 400
-
-
-@pytest.mark.processes
-def test_whoever_may_make_an_experiment_chooses_no_folder_of_the_server_to_write_to(
-    team: tuple[Path, RunningUi],
-) -> None:
-    folder, ui = team
-    keys = folder / "home" / "keys"
-    for place in (f"{keys}", f"file://{keys}", "mlflow-artifacts:/registry"):
-        sent = {"name": f"of {place}", "artifact_location": place}
-        assert ui.get("/api/2.0/mlflow/experiments/create", login=READER, sent=sent)[0] == 403, place
-    assert ui.get("/api/2.0/mlflow/experiments/create", login=READER, sent={"name": "mine"})[0] == 200
+    assert ui.get(f"{api}/model-versions/get?name=secret&version=1", login=READER)[0] == 403
+    found = ui.get(f"{api}/registered-models/search?max_results=10", login=READER)[1]
+    assert [model["name"] for model in json.loads(found)["registered_models"]] == ["sums"]
 
 
 @pytest.mark.processes
@@ -191,14 +158,14 @@ def test_no_password_is_kept_in_the_home_and_the_child_has_no_secret_but_its_own
 def test_nothing_listens_beyond_this_machine_without_a_login(tmp_path: Path) -> None:
     for host in ("0.0.0.0", "::", "192.0.2.1", "models.example"):
         with pytest.raises(NotShared) as refused:
-            serve(route=MirrorRoute.of_home(tmp_path), host=host, open_browser=False)
+            serve(tmp_path, host=host, open_browser=False)
         assert refused.value.exit_code == 2
         assert "--shared" in refused.value.fix
     assert list(tmp_path.iterdir()) == []
 
 
 def ask_to_share(folder: Path, environment: dict[str, str], **changes: Any) -> Any:
-    values: dict[str, Any] = {"route": MirrorRoute.of_home(folder), "host": "0.0.0.0", "names": ()}
+    values: dict[str, Any] = {"host": "0.0.0.0", "names": ()}
     return shared(**values | changes, environment=environment, folder=folder)
 
 
@@ -255,11 +222,6 @@ def test_a_name_that_would_let_every_host_in_is_refused(tmp_path: Path, name: st
         ask_to_share(tmp_path, {}, names=(name,))
 
 
-def test_a_home_whose_mirror_is_elsewhere_shares_nothing(tmp_path: Path) -> None:
-    with pytest.raises(SharedElsewhere, match=r"mlflow\.example"):
-        ask_to_share(tmp_path, {}, route=MirrorRoute.of_server("https://mlflow.example"))
-
-
 @pytest.mark.processes
 def test_a_server_that_lets_somebody_in_without_a_login_is_not_shown(
     team: tuple[Path, RunningUi], monkeypatch: pytest.MonkeyPatch
@@ -269,125 +231,3 @@ def test_a_server_that_lets_somebody_in_without_a_login_is_not_shown(
     monkeypatch.setattr(server, "_status_of", lambda *_, **__: 200)
     with pytest.raises(LoginNotAsked):
         server._require_login("127.0.0.1", port)
-
-
-MACHINE = """
-import sys
-from contextlib import closing
-from pathlib import Path
-from peft_registry.registry.mlflow.draining import sync_mirror
-from peft_registry.registry.use_cases.add_base import add_base
-from peft_registry.registry.use_cases.register_product import register_product
-from tests.builders.homes import add_a_base, reopened
-from tests.builders.products import a_product
-home, machine, versions = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-with closing(reopened(home)) as registry:
-    base = add_a_base(registry, home.parent / f"base-{machine}")
-    for number in range(versions):
-        folder = home.parent / f"{machine}-{number}"
-        value = versions + (number * 2 + int(machine)) / 128  # of no other version in this MLflow
-        project = ("support-bot", "billing", None)[number % 3]
-        run_id = f"{machine}-{number}"
-        product = a_product(registry, folder, base, name=f"counted-{versions}", run_id=run_id, value=value, project=project)
-        register_product(registry, product)
-        mirrored = sync_mirror(registry)
-        assert mirrored.clean, mirrored.lines()
-"""
-
-
-@pytest.mark.processes
-@pytest.mark.parametrize("versions", [6, pytest.param(40, marks=pytest.mark.full)])
-def test_two_machines_that_register_and_mirror_at_once_to_a_server_with_a_login_copy_each_version_once(
-    team: tuple[Path, RunningUi],
-    postgres: PostgresServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    versions: int,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    _, ui = team
-    for name, value in zip(("USERNAME", "PASSWORD"), ADMIN, strict=True):
-        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
-    address = postgres.new_database(f"two_machines_{versions}")
-    with two_machines(tmp_path / "first", tmp_path / "second", address) as (here, there):
-        add_a_base(here, tmp_path / "base")
-        for registry in (here, there):
-            connect_mirror(registry, ui.url)
-    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
-    machines = [
-        subprocess.Popen(
-            [sys.executable, "-c", MACHINE, str(tmp_path / name), str(number), str(versions // 2)], env=environment
-        )
-        for number, name in enumerate(("first", "second"))
-    ]
-    assert [machine.wait(280) for machine in machines] == [0, 0]
-    with closing(reopened(tmp_path / "first")) as registry:
-        assert mirror_standing(registry).waiting == {}
-        name = f"counted-{versions // 2}"
-        expected = {f"{name}:{number}" for number in range(1, versions + 1)}
-        assert [label for label in labels_in_mlflow(registry) if label.startswith(name)] == sorted(expected)
-        counts = runs_in_mlflow(registry)
-        assert {label: counts[label] for label in expected} == dict.fromkeys(expected, 1)
-        assert check_mirror(registry).exit_code == 0
-
-
-def empty(store: MirrorRoute, folder: Path) -> None:
-    """Give a running server's store the content of a new one, and take its files away."""
-    open_surface(MirrorRoute.of_home(folder / "new"))
-    with closing(sqlite3.connect(store.uri.removeprefix("sqlite:///"), timeout=30)) as database:
-        database.execute(f"ATTACH '{folder / 'new/mlflow/mlflow.db'}' AS new")
-        tables = database.execute(
-            "SELECT name FROM new.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-        )
-        for (table,) in tables.fetchall():
-            # a column that is computed from others is not in this list
-            columns = ", ".join(f'"{row[1]}"' for row in database.execute(f'PRAGMA main.table_info("{table}")'))
-            database.execute(f'DELETE FROM main."{table}"')
-            database.execute(f'INSERT INTO main."{table}" ({columns}) SELECT {columns} FROM new."{table}"')
-        database.commit()
-    assert store.artifact_root is not None
-    shutil.rmtree(store.artifact_root)
-
-
-@pytest.mark.processes
-def test_what_is_rebuilt_on_a_server_that_was_emptied_is_equal_to_what_was_there(  # the last: nothing is left for others
-    team: tuple[Path, RunningUi], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    folder, ui = team
-    for name, value in zip(("USERNAME", "PASSWORD"), ADMIN, strict=True):
-        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
-    with a_home(tmp_path / "home") as registry:
-        base = add_a_base(registry, tmp_path / "base")
-        for number in (1, 2):
-            product = a_product(
-                registry,
-                tmp_path / f"{number}",
-                base,
-                name="rebuilt",
-                run_id=f"{number}",
-                value=number / 16,  # no bytes of the other names, whose readers are others
-                project="rebuilding" if number == 2 else None,
-            )
-            version = register_product(registry, product).version
-        set_alias(registry, version, "champion")
-        connect_mirror(registry, ui.url)
-    with closing(reopened(tmp_path / "home")) as registry:
-        assert sync_mirror(registry).clean
-        before = projections_of(registry)
-        assert (len(before), check_mirror(registry).exit_code) == (3, 0)
-        empty(MirrorRoute.of_home(folder / "home"), tmp_path)
-        assert check_mirror(registry).exit_code == 6
-        assert rebuild_mirror(registry).clean
-        assert projections_of(registry) == before
-        checked = check_mirror(registry)
-        assert (checked.versions, checked.exit_code) == (3, 0)
-
-
-def projections_of(registry: Registry) -> dict[str, str]:
-    """The digest of what was written of each version."""
-    state = mirror_state(registry)
-    assert state is not None
-    with registry.database.read() as tx:
-        return {label: known["projection"] for label, known in catalog.every_mirrored(tx, state.route, "version")}

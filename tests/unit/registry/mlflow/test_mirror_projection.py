@@ -94,25 +94,35 @@ def test_the_curve_has_its_steps_and_spreads_over_the_run() -> None:
 def test_known_figures_are_metrics_and_unknown_ones_are_absent() -> None:
     projection = a_projection(run=unknown_loss(a_run()))
     metrics = metrics_of(projection)
-    assert [(point.step, point.value) for point in projection.run.metrics if point.key == "loss/held_out"] == [
-        (0, 2.412)
-    ]
+    held_out = [(point.key, point.value) for point in projection.run.metrics if point.key.startswith("loss/held_out")]
+    assert held_out == [("loss/held_out before", 2.412)]
     assert metrics["system/conservative_flop"] == float(2**60), "a count beyond 2^53 is text by schema"
     assert "system/energy_kwh" not in metrics
 
 
-def test_before_and_after_are_one_metric_at_the_first_and_the_last_step() -> None:
+def test_before_and_after_are_metrics_of_one_point_which_mlflow_draws_as_bars() -> None:
     def points(key: str) -> list[tuple[int, float, bool]]:
         return [(point.step, point.value, point.final) for point in a_projection().run.metrics if point.key == key]
 
-    assert points("loss/held_out") == [(0, 2.412, False), (45, 1.871, True)]
-    assert points("loss/gsm8k") == [(0, 2.412, False), (45, 1.871, True)]
-    assert points("bias/house.stereotype_rate") == [(0, 0.64, False), (45, 0.61, True)]
+    for key, before, after in (
+        ("loss/held_out", 2.412, 1.871),
+        ("loss/gsm8k", 2.412, 1.871),
+        ("measured bias/house.stereotype_rate", 0.64, 0.61),
+    ):
+        assert points(key) == [(45, after, True)]
+        assert points(f"{key} before") == [(0, before, False)]
+
+
+def test_the_sections_of_charts_begin_with_the_losses() -> None:
+    sections = {key.partition("/")[0] for key in metrics_of(a_projection()) if not key.startswith("system/")}
+    assert sorted(sections) == ["loss", "measured bias"]
 
 
 def test_figures_of_an_evaluation_are_bound_to_its_data() -> None:
     (after,) = [
-        point for point in a_projection().run.metrics if point.key == "bias/house.stereotype_rate" and point.final
+        point
+        for point in a_projection().run.metrics
+        if point.key == "measured bias/house.stereotype_rate" and point.final
     ]
     assert after.dataset == ("house 1", digest("house").hex[:36])
 
@@ -152,8 +162,8 @@ def with_held_out_rows(record: EvaluationRecord) -> EvaluationRecord:
 def test_the_held_out_loss_has_one_name_and_is_no_figure_of_bias() -> None:
     projection = a_projection(evaluations=(with_held_out_rows(an_evaluation()),))
     points = [(point.key, point.step, point.value) for point in projection.run.metrics if "held" in point.key]
-    assert points == [("loss/held_out", 0, 2.412), ("loss/held_out", 45, 1.871)]
-    assert not [key for key in metrics_of(projection) if key.startswith("bias/held-out")]
+    assert points == [("loss/held_out before", 0, 2.412), ("loss/held_out", 45, 1.871)]
+    assert not [key for key in metrics_of(projection) if key.startswith("measured bias/held-out")]
     shown = {(row["dataset"], row["metric"]) for row in table(projection, "evaluation/results.json")}
     assert ("held-out", "perplexity") in shown
 
@@ -161,7 +171,7 @@ def test_the_held_out_loss_has_one_name_and_is_no_figure_of_bias() -> None:
 def test_an_evaluation_of_an_import_has_the_held_out_loss_under_the_same_name() -> None:
     projection = a_projection(run=None, evaluations=(with_held_out_rows(an_evaluation()),))
     assert metrics_of(projection)["loss/held_out"] == 1.871
-    assert metrics_of(projection)["bias/house.stereotype_rate"] == 0.61
+    assert metrics_of(projection)["measured bias/house.stereotype_rate"] == 0.61
 
 
 def charts(projection: Projection) -> list[str]:
@@ -271,7 +281,9 @@ def test_data_sets_whose_names_mlflow_would_fold_keep_their_own_figures() -> Non
         ),
     )
     values = [
-        value for key, value in metrics_of(a_projection(evaluations=(several,))).items() if key.startswith("bias/")
+        value
+        for key, value in metrics_of(a_projection(evaluations=(several,))).items()
+        if key.startswith("measured bias/")
     ]
     assert sorted(values) == [0.0, 0.125, 0.25]
 
@@ -515,8 +527,8 @@ def test_a_later_smaller_kinder_evaluation_hides_no_worse_one() -> None:
         "better (16"
     )
     metrics = metrics_of(projection)
-    assert metrics["bias/house.stereotype_rate"] == 0.61, "the first keeps the name"
-    assert metrics[f"bias/house.stereotype_rate/evaluation {kinder.canonical_digest().hex[:8]}"] == 0.5
+    assert metrics["measured bias/house.stereotype_rate"] == 0.61, "the first keeps the name"
+    assert metrics[f"measured bias/house.stereotype_rate/evaluation {kinder.canonical_digest().hex[:8]}"] == 0.5
     (table,) = [file for file in projection.run.artifacts if file.path == "evaluation/results.json"]
     rows = json.loads(table.content.make())["data"]
     assert {(row[7], row[9]) for row in rows} == {
