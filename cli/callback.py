@@ -226,10 +226,10 @@ class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
         self._say_when_terminated()
 
     def _after(self, run: FollowedRun, outcome: "TrainOutcome") -> None:
-        from peft_registry.cli.mirror import mirror_after
+        from peft_registry.cli.mirror import push_after
 
         if self._mirror:
-            mirror_after(run.registry, outcome.version.label)
+            push_after(run.registry, outcome.version.label)
         if self._request.suites:
             run.evaluate(outcome)
         if not self._quiet:

@@ -110,7 +110,7 @@ class OpenRegistry:
         Raises:
             KnownError: as the command. Nothing is registered then; of a file with `tasks:`, the tasks before it stay.
         """
-        from peft_registry.cli.mirror import mirror_after
+        from peft_registry.cli.mirror import push_after
         from peft_registry.trainer.inputs.training_file import load_tasks
         from peft_registry.trainer.use_cases.train import train_and_register
         from peft_registry.trainer.use_cases.train_tasks import train_tasks
@@ -127,7 +127,7 @@ class OpenRegistry:
             outcome = of_one = train_and_register(self._registry, path, words, observe=self._observe())
             labels = [of_one.version.label]
         if self._mirror:
-            mirror_after(self._registry, *labels)
+            push_after(self._registry, *labels)
         return outcome
 
     def evaluate(
@@ -186,7 +186,7 @@ class OpenRegistry:
         Raises:
             KnownError: as the command; nothing is registered then.
         """
-        from peft_registry.cli.mirror import mirror_after
+        from peft_registry.cli.mirror import push_after
         from peft_registry.trainer.merge.request import MergeRequest
         from peft_registry.trainer.use_cases.merge import merge_and_register
 
@@ -202,7 +202,7 @@ class OpenRegistry:
         self._registry.unlock()
         outcome = merge_and_register(self._registry, request, observe=self._observe())
         if self._mirror and outcome.version is not None:
-            mirror_after(self._registry, outcome.version.label)
+            push_after(self._registry, outcome.version.label)
         return outcome
 
     def load(self, reference: str, *, dtype: "LoadedDtype" = "fp32", device: str = "cpu") -> Any:

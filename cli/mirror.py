@@ -1,4 +1,4 @@
-"""Bringing MLflow up to date after something was registered, or an alias was moved."""
+"""Sending a copy to the server that a home names, after something was registered or an alias was moved."""
 
 from typing import TYPE_CHECKING
 
@@ -26,18 +26,3 @@ def push_after(registry: "Registry", *labels: str) -> str | None:
     for label, why in outcome.set_aside:
         console.note(f"warning  {label} was not sent to {outcome.server}: {why}")
     return "pushed" if outcome.is_whole else "not pushed: see `registry mirror push`"
-
-
-def mirror_after(registry: "Registry", *labels: str) -> str:
-    """What became of the copy of these versions: on the server that the home names, or in its own store."""
-    from peft_registry.registry.mlflow.draining import sync_mirror
-
-    pushed = push_after(registry, *labels)
-    if pushed is not None:
-        return pushed
-    try:
-        if sync_mirror(registry).clean:
-            return "mirrored"
-    except KnownError as error:
-        console.note(f"warning  {error.what}: {error.why}")
-    return "not mirrored: see `registry mirror sync`"

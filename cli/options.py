@@ -132,7 +132,9 @@ PassphraseFileOption = Annotated[
         "--passphrase-file", help="File with the passphrase of the signing keys (or set REGISTRY_PASSPHRASE)."
     ),
 ]
-MirrorOption = Annotated[bool, typer.Option("--mirror/--no-mirror", help="Update MLflow afterwards.")]
+MirrorOption = Annotated[
+    bool, typer.Option("--mirror/--no-mirror", help="Push it to the MLflow server that the home names.")
+]
 SubjectArgument = Annotated[
     str,
     typer.Argument(

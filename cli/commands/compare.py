@@ -79,9 +79,9 @@ def compare(
         registry.unlock()
         comparison = compare_methods(registry, config, words, plan, command=typed_command(), observe=progress)
         if mirror:
-            from peft_registry.cli.mirror import mirror_after
+            from peft_registry.cli.mirror import push_after
 
-            mirror_after(registry, *(arm.version for arm in comparison.arms if arm.version is not None))
+            push_after(registry, *(arm.version for arm in comparison.arms if arm.version is not None))
     if html is not None:
         _write_page(html, comparison)
     _show_comparison(comparison, output)

@@ -39,5 +39,7 @@ def gc(
         console.line(f"{'kept':<9} {entry.digest.short}: {console.printable(entry.because)}", indent=10)
     if len(collected.kept) > _SHOWN:
         console.line(f"{'':<9} and {len(collected.kept) - _SHOWN} more: --output json lists all", indent=10)
+    for name in collected.unused:
+        console.line(f"{'unused':<9} {name} in the home: a copy in MLflow of an earlier release, which you may delete")
     if dry_run and collected.removed:
         console.next_step("registry gc")

@@ -46,7 +46,7 @@ def import_command(
     output: OutputOption = Output.text,
 ) -> None:
     """Register what was made elsewhere. What lies beside the weights enters the record as imported; the rest is asked for."""
-    from peft_registry.cli.mirror import mirror_after
+    from peft_registry.cli.mirror import push_after
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.import_plan import ImportRequest
@@ -58,22 +58,22 @@ def import_command(
         request = ImportRequest(folders=(), base=base, name=name, facts=facts, project=project)
         outcomes = import_sources(registry, sources, request, observe=progress)
         labels = [outcome.version.label for outcome in outcomes]
-        mirrored = mirror_after(registry, *labels) if mirror else "not mirrored"
+        pushed = push_after(registry, *labels) if mirror else None
     if output is Output.json:
         console.out_json([outcome.to_json() for outcome in outcomes])
         return
     for outcome in outcomes:
-        _print(outcome, mirrored)
+        _print(outcome, pushed)
     first = outcomes[0].version.label
     console.next_step(f"registry verify {first}")
 
 
-def _print(outcome: "ImportOutcome", mirrored: str) -> None:
+def _print(outcome: "ImportOutcome", pushed: str | None) -> None:
     version = outcome.version
     done = "already registered" if outcome.was_there else "registered"
     console.line(
         f"{done} {version.label}  imported  manifest {version.manifest_digest.short}  signed {outcome.signed_by}  "
-        f"log {version.log_index}  {mirrored}"
+        f"log {version.log_index}{'' if pushed is None else f'  {pushed}'}"
     )
     questions = outcome.gaps.open
     if questions:

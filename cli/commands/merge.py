@@ -121,16 +121,16 @@ def merge(
 
 
 def _merge(registry: "Registry", request: "MergeRequest", *, check: bool, mirror: bool, output: Output) -> None:
-    from peft_registry.cli.mirror import mirror_after
+    from peft_registry.cli.mirror import push_after
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import typed_command
     from peft_registry.trainer.use_cases.merge import merge_and_register
 
     progress = Progress(story_on_stdout=output is Output.text)
     outcome = merge_and_register(registry, request, check_only=check, command=typed_command(), observe=progress)
-    mirrored = "not mirrored"
+    pushed = None
     if mirror and outcome.version is not None:
-        mirrored = mirror_after(registry, outcome.version.label)
+        pushed = push_after(registry, outcome.version.label)
     if output is Output.json:
         console.out_json(outcome.to_json())
         return
@@ -144,7 +144,7 @@ def _merge(registry: "Registry", request: "MergeRequest", *, check: bool, mirror
     done = "already registered" if outcome.was_there else "registered"
     console.line(
         f"{done} {version.label}  manifest {version.manifest_digest.short}  signed {outcome.signed_by}  "
-        f"log {version.log_index}  {mirrored}"
+        f"log {version.log_index}{'' if pushed is None else f'  {pushed}'}"
     )
     for lost in outcome.lost:
         console.line(f"lost     {version.label}: {lost.line}")

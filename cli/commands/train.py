@@ -124,7 +124,7 @@ def _train_one(
     mirror: bool,
     output: Output,
 ) -> None:
-    from peft_registry.cli.mirror import mirror_after
+    from peft_registry.cli.mirror import push_after
     from peft_registry.cli.wiring import typed_command
     from peft_registry.trainer.runs.launch import RegisteredElsewhere
     from peft_registry.trainer.use_cases.train import train_and_register
@@ -138,7 +138,7 @@ def _train_one(
     except RegisteredElsewhere:
         console.note("this machine is done; the machine of process 0 registers the result")
         return
-    mirrored = mirror_after(registry, outcome.version.label) if mirror else "not mirrored"
+    pushed = push_after(registry, outcome.version.label) if mirror else None
     if output is Output.json:
         console.out_json(outcome.to_json())
         return
@@ -146,7 +146,7 @@ def _train_one(
     done = "already registered" if outcome.was_there else "registered"
     console.line(
         f"{done} {version.label}  manifest {version.manifest_digest.short}  signed {outcome.signed_by}  "
-        f"log {version.log_index}  {mirrored}"
+        f"log {version.log_index}{'' if pushed is None else f'  {pushed}'}"
     )
     for lost in outcome.lost:
         console.line(f"lost     {version.label}: {lost.line}")
@@ -164,16 +164,16 @@ def _train_tasks(
     mirror: bool,
     output: Output,
 ) -> None:
-    from peft_registry.cli.mirror import mirror_after
+    from peft_registry.cli.mirror import push_after
     from peft_registry.cli.wiring import typed_command
     from peft_registry.trainer.use_cases.train_tasks import train_tasks
 
     outcome = train_tasks(registry, file, tasks, changes, launch=launch, command=typed_command(), observe=observe)
     labels = [result.version.label for result in outcome.results]
-    _show_tasks(outcome, mirror_after(registry, *labels) if mirror else "not mirrored", output)
+    _show_tasks(outcome, push_after(registry, *labels) if mirror else None, output)
 
 
-def _show_tasks(outcome: "TasksOutcome", mirrored: str, output: Output) -> None:
+def _show_tasks(outcome: "TasksOutcome", pushed: str | None, output: Output) -> None:
     if output is Output.json:
         console.out_json(outcome.to_json())
         return
@@ -186,7 +186,8 @@ def _show_tasks(outcome: "TasksOutcome", mirrored: str, output: Output) -> None:
     for result in outcome.results:
         for lost in result.lost:
             console.line(f"lost     {result.version.label}: {lost.line}")
-    console.note(mirrored)
+    if pushed is not None:
+        console.note(pushed)
     console.next_step(f"registry verify {outcome.results[-1].version.label}")
 
 

@@ -7,7 +7,7 @@ the caller's transaction: a kill leaves them, and the rows, as they were.
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, cast, delete, insert, select, update
+from sqlalchemy import BigInteger, cast, delete, insert, select
 
 from peft_registry.registry.database.catalog.aliases import AliasMove, newest_move
 from peft_registry.registry.database.catalog.facet_rows import delete_facets
@@ -20,7 +20,6 @@ from peft_registry.registry.database.tables import (
     aliases,
     log_events,
     log_nodes,
-    outbox,
     statements,
     versions,
 )
@@ -109,15 +108,6 @@ def take_off(tx: Transaction, entries: tuple[PendingEntry, ...], covered: int) -
     tx.execute(delete(log_events).where(log_events.c.seq >= covered))
     for name, alias in {(entry.move.name, entry.move.alias) for entry in entries if entry.move is not None}:
         _point_as_before(tx, name, alias)
-
-
-def relabel_outbox(tx: Transaction, subject: Digest, before: str, after: str | None) -> None:
-    """Let what waits for the mirror name a version by its new label; None: it is not copied at all."""
-    waiting = (outbox.c.subject == subject, outbox.c.version_label == before)
-    if after is None:
-        tx.execute(delete(outbox).where(*waiting))
-    elif after != before:
-        tx.execute(update(outbox).where(*waiting).values(version_label=after))
 
 
 def _point_as_before(tx: Transaction, name: str, alias: str) -> None:

@@ -295,7 +295,7 @@ class AliasRow(TableRow, table=True):
 
 
 class MirrorRoute(TableRow, table=True):
-    """An MLflow that versions are copied to: where it is now, and who writes to it, until a time of this database."""
+    """An MLflow that an earlier release copied versions to. Nothing reads or writes it; it stays for the homes that have it."""
 
     __tablename__ = "mirror_routes"
     __table_args__ = (UniqueConstraint("place"),)
@@ -306,7 +306,7 @@ class MirrorRoute(TableRow, table=True):
 
 
 class OutboxRow(TableRow, table=True):
-    """Something that has to be copied to one MLflow; the row goes when it was."""
+    """What an earlier release had to copy to one MLflow. Nothing reads or writes it."""
 
     __tablename__ = "outbox"
     __table_args__ = (Index(None, "route", "id"),)
@@ -319,7 +319,7 @@ class OutboxRow(TableRow, table=True):
 
 
 class MirroredRow(TableRow, table=True):
-    """What one MLflow calls one of our things."""
+    """What one MLflow called one of our things. Nothing reads or writes it."""
 
     __tablename__ = "mirrored"
     route: str = Field(primary_key=True, sa_type=ByteOrdered)

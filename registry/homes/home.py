@@ -1,11 +1,11 @@
 """A home: where one registry keeps its database, objects, keys, trust and remembered checkpoints, opened as one value.
 
-    HOME/registry.json     what this registry is: id, database, store, mirror route (no secrets)
+    HOME/registry.json     what this registry is: id, database, store, MLflow server (no secrets)
     HOME/profile.json      the organisation, as answered at init
     HOME/trust.json        the signed trust file: the home's own, hence authority; HOME/trust-accepted remembers its version
     HOME/keys/             trainer.key log.key root.key (OpenSSH, 0600) and their .pub (SPKI PEM)
     HOME/checkpoints/      remembered outside the database: `latest`, and one file a size; those of epoch N in `epoch-N/`
-    HOME/database.sqlite   HOME/objects/   HOME/mlflow/   HOME/runs/   HOME/begun.jsonl
+    HOME/database.sqlite   HOME/objects/   HOME/runs/   HOME/begun.jsonl
 
 Opening checks that the log continues the last remembered checkpoint, and what its user has seen of it. The clock and the
 source of nonces come with the value, so that everything below can be tested with fixed ones.

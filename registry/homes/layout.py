@@ -80,13 +80,9 @@ class HomeFiles:
         return self.folder / "begun.jsonl"
 
     @property
-    def mlflow(self) -> Path:
-        return self.folder / "mlflow"
-
-    @property
-    def mirror(self) -> Path:
-        """The name of the home's own MLflow among those of the homes that share its database."""
-        return self.folder / "mirror"
+    def unused(self) -> tuple[Path, ...]:
+        """What earlier releases kept of a copy in MLflow, where it is there: nothing reads or writes it."""
+        return tuple(path for name in ("mlflow", "mirror") if (path := self.folder / name).exists())
 
     def key(self, name: str) -> KeyFiles:
         """The key of a role; a rotation names others too."""

@@ -1,2 +1,1 @@
-"""The mirror in MLflow: a one-way projection to browse, rebuildable, never read as truth. The only package that imports mlflow,
-and only inside functions."""
+"""What MLflow shows of a registry: its pages and client read a home through two read-only stores; servers of others get copies."""

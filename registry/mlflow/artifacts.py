@@ -23,7 +23,7 @@ from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 from mlflow.store.artifact.utils.models import _parse_model_uri
 from mlflow.version import VERSION
 
-from peft_registry.registry.mlflow.home_address import SCHEME, SHOWN_FILES, home_of
+from peft_registry.registry.mlflow.home_address import HOME_VARIABLE, SCHEME, SHOWN_FILES, home_of
 from peft_registry.registry.mlflow.model_layout import LayoutReaders, NotLoadableByMlflow
 from peft_registry.registry.mlflow.verified_files import ManifestReader, NoSuchFile, VerifiedFiles, parse_source
 from peft_registry.schemas.errors import InputRefused, KnownError
@@ -62,11 +62,13 @@ class _ReadOnlyRepository(ArtifactRepository):  # type: ignore[misc]  # mlflow h
         _refuse("deleted")
 
     def _home(self) -> str | None:
-        """The home that the addresses of MLflow's stores name, or the environment; None: it is looked for upwards."""
-        for uri in (self.registry_uri, self.tracking_uri, _registry_uri(), _tracking_uri()):
+        """The home that whoever asks names, else REGISTRY_HOME, else what MLflow was set to; None: it is looked for upwards."""
+        named = os.environ.get(HOME_VARIABLE)
+        asked = (self.registry_uri, self.tracking_uri, *(() if named else (_registry_uri(), _tracking_uri())))
+        for uri in asked:
             if uri and uri.startswith(f"{SCHEME}:"):
                 return home_of(uri)
-        return os.environ.get("REGISTRY_HOME")
+        return named
 
 
 class ShownArtifactRepository(_ReadOnlyRepository):
@@ -201,6 +203,9 @@ def _checked_underlying_uri(uri: str) -> str:
 def _require_ours(uri: str, name: str | None, version: str | None, source: str) -> None:
     if name is None or version is None:  # the id of a logged model, of which only MLflow knows
         return
+    # whatever registry is named to this repository: MLflow asks this one what a name is
+    if (_registry_uri() or _tracking_uri() or "").startswith(f"{SCHEME}:"):
+        return  # our own store answered, from the signed log
     from peft_registry.registry.mlflow.whose_alias import LATEST, NamedVersion, refusal_of
 
     asked = _parse_model_uri(uri)

@@ -1,4 +1,4 @@
-"""Which MLflow a home is mirrored to, written into its settings. No mlflow here, and no server is asked.
+"""Which MLflow server a home is sent to, written into its settings. No mlflow here, and no server is asked.
 
 Credentials are MLflow's own affair: its client reads them from `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`,
 `MLFLOW_TRACKING_TOKEN` or `~/.mlflow/credentials`. None is kept here, and an address that holds one is refused.
@@ -11,33 +11,33 @@ from peft_registry.registry.homes.known_homes import remember_addresses
 from peft_registry.registry.mlflow.route import MirrorRoute
 from peft_registry.schemas.errors import InputRefused
 
-OWN_STORE = "store"
+NONE = "none"
 
 
 class MirrorAddressRefused(InputRefused):
     reference = "mirror-address-refused"
-    what = "this is not an address that a home can be mirrored to"
+    what = "this is not the address of an MLflow server"
     why = "{reason}"
     fix = "write http://HOST:PORT or https://HOST; MLflow reads MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD itself"
 
     reason: str
 
 
-def connect_mirror(registry: Registry, address: str) -> MirrorRoute:
-    """Have a home mirrored to a server from now on, or to its own store; what was copied elsewhere stays remembered.
+def connect_mirror(registry: Registry, address: str) -> MirrorRoute | None:
+    """Have what a home registers sent to a server from now on, or to none; what was sent elsewhere stays there.
 
     Args:
         registry: the home.
-        address: of the server, or `store`.
+        address: of the server, or `none`.
 
     Raises:
         HomeReadOnly: this home cannot be written.
         MirrorAddressRefused: it is not the address of a server, or holds a password.
     """
     registry.require_writable()
-    if address == OWN_STORE:
+    route = None
+    if address == NONE:
         settings = registry.settings.revised(mirror=None, mirror_uri=None)
-        route = MirrorRoute.of_home(registry.folder)
     else:
         require_server(address)
         route = MirrorRoute.of_server(address)
@@ -47,14 +47,6 @@ def connect_mirror(registry: Registry, address: str) -> MirrorRoute:
         # whoever named it accepts it: no other command asks again
         remember_addresses(registry.pins.state, registry.folder, settings.registry_id, settings.addresses)
     return route
-
-
-def other_server(route: MirrorRoute, named: str | None) -> str | None:
-    """The server that `MLFLOW_TRACKING_URI` names, without a password, where the home is not mirrored to it; else None."""
-    if not named or urlsplit(named).scheme not in ("http", "https"):
-        return None
-    other = MirrorRoute.of_server(named).described
-    return None if route.kind == "server" and other == route.described else other
 
 
 def require_server(address: str) -> None:

@@ -21,12 +21,13 @@ def standing_of(registry: Registry, version: Version, records: Records, decided:
         verdict = f"model: {model.status}; system: {system.status}"
     return Standing(
         verdict=verdict,
-        gates=tuple(f"{alias}: {_gate(registry, version, alias)}" for alias in sorted(version.aliases)),
+        gates=tuple(f"{alias}: {gate_text(registry, version, alias)}" for alias in sorted(version.aliases)),
         approvals=_approvals(registry, version, records),
     )
 
 
-def _gate(registry: Registry, version: Version, alias: str) -> str:
+def gate_text(registry: Registry, version: Version, alias: str) -> str:
+    """The policy before an alias of a version, and whether it is open by the records."""
     try:
         shown = gate_by_records(registry, version, alias)
     except (IntegrityBroken, NotChecked) as error:

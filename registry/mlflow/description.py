@@ -52,7 +52,7 @@ class FilledCount:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How what people decide about a version stood when it was copied; what changes since is found by `registry mirror check`."""
+    """How what people decide about a version stood when it was read."""
 
     verdict: str | None = (
         None  # the status of model and system, with what persons decided; None where nothing was modified
@@ -129,11 +129,10 @@ def describe(
             *links,
         ]
     lines += [" · ".join([*links, f"[Run]({RUN_LINK})"]), ""]
-    what = "A copy to browse." if pages else "**A copy: it proves nothing.**"
-    changed = "is not signed, and is found by `registry mirror check`." if pages else "is not signed."
+    copy = "" if pages else "**A copy: it proves nothing, and what is changed here by hand is not signed.** "
     lines += [
-        f"{what} To check the signed artifact: `registry verify {version.label}`. To promote it, signed: "
-        f"`registry promote {version.label} champion`; what is changed here by hand {changed}",
+        f"{copy}To check every byte: `registry verify {version.label}`. To promote it, signed: "
+        f"`registry promote {version.label} champion`.",
         "",
     ]
     facts = [] if project is None else [("Project", _plain(project))]
@@ -210,7 +209,7 @@ def _standing_facts(standing: Standing) -> Iterator[tuple[str, str]]:
     if standing.verdict is not None:
         yield "Indicative status", f"{_plain(standing.verdict)}; not legal advice"
     if standing.gates:
-        yield "Gate, when this was copied", _plain("; ".join(standing.gates))
+        yield "Gate", _plain("; ".join(standing.gates))
     if standing.approvals is not None:
         yield "Approvals", _plain(standing.approvals)
 

@@ -14,11 +14,12 @@ from mlflow.utils.search_utils import SearchModelUtils, SearchModelVersionUtils,
 from peft_registry.registry.mlflow.entities import name_entity, version_entity
 from peft_registry.registry.mlflow.home_address import home_of
 from peft_registry.registry.mlflow.kept_values import VersionName
+from peft_registry.registry.mlflow.listed_rows import Position
 from peft_registry.registry.mlflow.narrowing import Narrowed, narrowed_by
 from peft_registry.registry.mlflow.paging import page_in_order, position_of
 from peft_registry.registry.mlflow.read_only import read_only
 from peft_registry.registry.mlflow.shown_homes import shown_home
-from peft_registry.registry.mlflow.shown_registry import Position, Reading
+from peft_registry.registry.mlflow.shown_registry import Reading
 from peft_registry.schemas.identity import Reference
 
 _AT_ONCE = 500  # versions that are read together where all are

@@ -4,17 +4,23 @@ A page is answered from the home and never from MLflow. Nothing here writes to t
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlencode
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.known_homes import state_folder
+from peft_registry.registry.intake.where import QueryMalformed, read_query
+from peft_registry.registry.mlflow.decision_standing import gate_text
+from peft_registry.registry.mlflow.description import PAGES
 from peft_registry.registry.mlflow.home_reader import open_registry
+from peft_registry.registry.mlflow.listed_versions import listed_versions
 from peft_registry.registry.mlflow.sharing import Permission, Reader
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.reports.pages import (
+    ListedVersion,
     Page,
     decision_page,
     lineage_page,
@@ -23,15 +29,16 @@ from peft_registry.registry.reports.pages import (
     style_source,
     verification_page,
 )
+from peft_registry.registry.use_cases.find import CursorInvalid, FigureUnknown, SignerNotListed, find_versions
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show_decisions import decision_tables
 from peft_registry.registry.use_cases.verify import verify_version
-from peft_registry.registry.verification.signed_versions import signed_lineage, signed_page
+from peft_registry.registry.verification.signed_versions import signed_lineage
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError, NotChecked, NotFound
 from peft_registry.schemas.identity import Reference
 from peft_registry.schemas.version import Version
 
-LISTED = 200  # versions on one page
+LISTED = 100  # versions on one page
 Opened = Callable[[], AbstractContextManager[Registry]]
 
 
@@ -42,17 +49,19 @@ class PageResponse:
     status: int
     html: str
     challenge: str | None = None  # how to log in
+    has_search: bool = False
 
     @property
     def headers(self) -> dict[str, str]:
         """Nothing may run or be fetched, be framed, sent or kept: the page has its own style and links, and is nobody's part."""
+        forms = "'self'" if self.has_search else "'none'"  # the search of the list asks this server, and no other
         policy = (
             "default-src 'none'",
             f"style-src {style_source(self.html)}",
             "base-uri 'none'",
-            "form-action 'none'",
+            f"form-action {forms}",
             "frame-ancestors 'none'",
-            "sandbox allow-top-navigation-by-user-activation",
+            f"sandbox allow-top-navigation-by-user-activation{' allow-forms' if self.has_search else ''}",
         )
         login = {} if self.challenge is None else {"WWW-Authenticate": self.challenge}
         return login | {
@@ -72,17 +81,22 @@ def this_home() -> AbstractContextManager[Registry]:
     return closing(open_registry(home, state=state))
 
 
-def answer(path: str, opened: Opened = this_home, *, reader: Reader | None = None) -> PageResponse:
+def answer(
+    path: str, opened: Opened = this_home, *, asked: Mapping[str, str] | None = None, reader: Reader | None = None
+) -> PageResponse:
     """The page at a path below `/registry`: the list, or `NAME/NUMBER`, with nothing or the word for a view behind it.
 
     Args:
         path: what stands behind `/registry/`.
         opened: opens the registry.
+        asked: what the list is asked for: `where` and `sort` as `registry list` takes them, and `cursor` of the page before.
         reader: who asks, where there is a login; None shows everything.
     """
     parts = [part for part in path.split("/") if part]
     try:
-        return _of_version(parts, opened, reader) if parts else _list(opened, reader)
+        return _of_version(parts, opened, reader) if parts else _list(opened, reader, asked or {})
+    except (QueryMalformed, CursorInvalid, FigureUnknown, SignerNotListed):
+        return NO_SUCH_QUESTION
     except InputRefused:
         return NO_SUCH_PAGE
     except KnownError as error:
@@ -101,15 +115,33 @@ def _of_version(parts: Sequence[str], opened: Opened, reader: Reader | None) -> 
         return view(registry, version_named(registry, label))
 
 
-def _list(opened: Opened, reader: Reader | None) -> PageResponse:
+def _list(opened: Opened, reader: Reader | None, asked: Mapping[str, str]) -> PageResponse:
     permission = None if reader is None else reader.may_list()
     if permission is not None and permission.status != 200:
         return _not_permitted(permission)
+    where, sort, cursor = (asked.get(name) or None for name in ("where", "sort", "cursor"))
+    query = read_query(where or "", sort)
     with opened() as registry:
-        page = signed_page(registry, limit=LISTED)
-    listed = [version for version in page.versions if permission is None or version.name in permission.names]
-    has_more = page.next is not None and (permission is None or page.next[0] in permission.names)
-    return _shown(list_page(listed, more=f"{page.next[0]}:{page.next[1]}" if page.next and has_more else None))
+        found = find_versions(registry, query, cursor=cursor, limit=LISTED)
+        listed = [version for version in found.versions if permission is None or version.name in permission.names]
+        rows = tuple(_rows(registry, listed))
+    following = {"where": where, "sort": sort, "cursor": found.next}
+    address = f"{PAGES}/?{urlencode({name: value for name, value in following.items() if value})}"
+    page = list_page(rows, following=address if found.next else None)
+    return PageResponse(200, page.html(), has_search=True)
+
+
+def _rows(registry: Registry, versions: Sequence[Version]) -> Iterator[ListedVersion]:
+    for version, listed in zip(versions, listed_versions(registry, versions), strict=True):
+        kind = f"{version.method} {version.kind}" if version.method else version.kind
+        registered = version.registered_at[:10]
+        if isinstance(listed, KnownError):
+            yield ListedVersion(version.label, kind, "", (f"cannot be shown: {listed.what}",), (), registered)
+            continue
+        tags = dict(listed.name_tags)
+        aliases = tuple(f"@{alias}: {gate_text(registry, version, alias)}" for alias in version.aliases)
+        bias = tuple(tags["registry.bias"].split("; "))
+        yield ListedVersion(version.label, kind, tags.get("registry.loss", ""), bias, aliases, registered)
 
 
 def _not_permitted(permission: Permission) -> PageResponse:
@@ -162,6 +194,14 @@ def _shown(page: Page, status: int = 200) -> PageResponse:
 
 
 NO_SUCH_PAGE = _shown(problem_page("There is no such page", "The list names every version.", ""), 404)
+NO_SUCH_QUESTION = _shown(
+    problem_page(
+        "This search cannot be read",
+        "It takes what `registry list --where` takes, for example `kind=adapter, alias=champion`.",
+        "`registry list --help` names the page with all of it.",
+    ),
+    400,
+)
 FROM_ELSEWHERE = _shown(
     problem_page("Not for another site", "A page of another site asked for this one in the background.", ""), 403
 )

@@ -1,6 +1,6 @@
 """Versions as MLflow should show them now, read from the signed records, many together.
 
-Nothing is verified here: that is done where a person looks. What many versions need of others is read once for each batch.
+No file of a version is read here: whoever verifies it does. What many versions need of others is read once for each batch.
 """
 
 import contextlib
@@ -16,7 +16,6 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.decision_standing import standing_of
 from peft_registry.registry.mlflow.description import FilledCount, Neighbour, neighbours_in
-from peft_registry.registry.mlflow.home_route import mirror_route
 from peft_registry.registry.mlflow.listed_versions import person_of
 from peft_registry.registry.mlflow.projection import Content, Projection, project_version
 from peft_registry.registry.records.evaluations import judged_now, standing_evaluations
@@ -58,7 +57,7 @@ class Loader:
     """
 
     registry: Registry
-    pages: bool | None = None  # whether our own pages stand beside them; None: where the home has its own store
+    pages: bool = True  # whether our own pages stand beside them
     read: "dict[str, Projection | KnownError]" = field(default_factory=dict)  # ahead, by label
 
     def read_ahead(self, versions: Sequence[Numbered]) -> None:
@@ -103,9 +102,7 @@ class _Shared:
     pages: bool
 
     @classmethod
-    def of(cls, registry: Registry, *, pages: bool | None) -> "_Shared":
-        if pages is None:
-            pages = mirror_route(registry).kind == "store"
+    def of(cls, registry: Registry, *, pages: bool) -> "_Shared":
         return cls(elsewhere(registry), cache(partial(versions_of_artifact, registry)), pages)
 
 
@@ -218,5 +215,5 @@ def _recalls(registry: Registry, version: Version) -> tuple[str, ...]:
 
 
 def _report(registry: Registry, inputs: ReportInputs) -> Content:
-    """The page of a version without checks: draining reads no artifact. Rendered when it is written, and not otherwise."""
+    """The page of a version without checks, which would read its files; it is rendered when somebody asks for it."""
     return Content(inputs.digest, lambda: render_report(registry, inputs))

@@ -285,11 +285,11 @@ def _answer(request: Any) -> "PageResponse":  # starlette's type
 
     from peft_registry.registry.mlflow import pages
 
-    path = request.path_params.get("rest", "")
+    path, asked = request.path_params.get("rest", ""), dict(request.query_params)
     if not is_shared():
-        return pages.answer(path)
+        return pages.answer(path, asked=asked)
     credentials = {name: request.headers[name] for name in ("authorization", "cookie") if name in request.headers}
-    return pages.answer(path, reader=reader_of(flask_app, credentials))
+    return pages.answer(path, asked=asked, reader=reader_of(flask_app, credentials))
 
 
 def _with_ui_defaults(response: Any) -> Any:  # flask's response

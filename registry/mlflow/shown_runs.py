@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from peft_registry.registry.homes.run_logs import RunUnderWay
-from peft_registry.registry.mlflow import identifiers
+from peft_registry.registry.mlflow import identifiers, side_runs
 from peft_registry.registry.mlflow.description import with_run_link
 from peft_registry.registry.mlflow.figures import (
     MAX_TAG,
@@ -20,16 +20,14 @@ from peft_registry.registry.mlflow.figures import (
 )
 from peft_registry.registry.mlflow.projection import (
     COMPARISON_TAG,
-    TRIAL_TAG,
     ListedProjection,
     Projection,
     RunProjection,
 )
+from peft_registry.registry.mlflow.side_runs import PARENT, SideRun
 from peft_registry.schemas.errors import KnownError
-from peft_registry.schemas.run import TASKS_PREFIX
 from peft_registry.schemas.version import Version
 
-PARENT = "mlflow.parentRunId"  # what makes the pages show a run below another
 NOTE = "mlflow.note.content"
 PROBLEM_TAG = "registry.problem"
 RUN_ID_TAG = "registry.run_id"
@@ -160,44 +158,31 @@ def own_run_id(listed: ListedProjection) -> str | None:
     return dict(listed.run.tags).get(RUN_ID_TAG)
 
 
-def comparison_of(listed: ListedProjection) -> str | None:
-    """The comparison that a version is an arm of, or the file of tasks that it is one of."""
-    return dict(listed.run.tags).get(COMPARISON_TAG)
-
-
 def trial_runs(listed: ListedProjection, run_id: str) -> tuple[ShownRun, ...]:
     """A run for each seed that was tried, below that of the version."""
-    version, run = listed.version, listed.run
-    return tuple(
-        ShownRun(
-            run_id=identifiers.trial_id(version.label, trial.seed),
-            project=listed.project,
-            name=f"{version.label} trial, seed {trial.seed}",
-            user=dict(run.tags).get("mlflow.user", ""),
-            status="FINISHED",
-            start_ms=run.start_ms,
-            end_ms=run.end_ms,
-            tags=((PARENT, run_id), ("registry.chosen", "yes" if trial.chosen else "no"), (TRIAL_TAG, f"{trial.seed}")),
-            params=(("seed", f"{trial.seed}"),),
-            metrics=(MetricPoint("trial/score", trial.score, 0, run.end_ms),),
-        )
-        for trial in run.trials
-    )
+    label = listed.version.label
+    seeds = side_runs.trial_runs(label, listed.run, run_id)
+    return tuple(_beside(listed, trial, identifiers.trial_id(label, seed)) for seed, trial in seeds.items())
 
 
 def comparison_run(comparison: str, arm: ListedProjection) -> ShownRun:
     """The run over the arms of a comparison, or over the tasks of a file."""
-    is_tasks = comparison.startswith(TASKS_PREFIX)
-    kind, command = ("tasks", "registry train") if is_tasks else ("comparison", "registry compare")
+    return _beside(arm, side_runs.comparison_run(comparison), identifiers.comparison_id(comparison, arm.project))
+
+
+def _beside(listed: ListedProjection, run: SideRun, run_id: str) -> ShownRun:
+    """A run beside that of a version, which is of its time and its person."""
     return ShownRun(
-        run_id=identifiers.comparison_id(comparison, arm.project),
-        project=arm.project,
-        name=comparison if is_tasks else f"compare {comparison}",
-        user=dict(arm.run.tags).get("mlflow.user", ""),
+        run_id=run_id,
+        project=listed.project,
+        name=run.name,
+        user=dict(listed.run.tags).get("mlflow.user", ""),
         status="FINISHED",
-        start_ms=arm.run.start_ms,
-        end_ms=arm.run.end_ms,
-        tags=((COMPARISON_TAG, comparison), ("mlflow.source.name", command), ("registry.kind", kind)),
+        start_ms=listed.run.start_ms,
+        end_ms=listed.run.end_ms,
+        tags=tuple(sorted(run.tags.items())),
+        params=tuple(run.params.items()),
+        metrics=tuple(MetricPoint(key, value, 0, listed.run.end_ms) for key, value in run.metrics.items()),
     )
 
 

@@ -21,7 +21,7 @@ from peft_registry.registry.mlflow.projection import (
     Projection,
 )
 from peft_registry.registry.mlflow.route import MirrorRoute, MirrorUnavailable, MlflowMissing, prepare_environment
-from peft_registry.registry.mlflow.side_runs import PARENT, SideRun, comparison_run, trial_runs
+from peft_registry.registry.mlflow.side_runs import PARENT, SideRun, comparison_of, comparison_run, trial_runs
 from peft_registry.registry.mlflow.written_tags import NOTE, identity_tags, linked_description, run_tags
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.identity import Digest
@@ -191,8 +191,9 @@ class TeamServer:
 
     def _run_above(self, projection: Projection, experiment: str) -> str | None:
         """The run that a version's stands below: over its comparison, or of what it continues; None for none."""
-        over = comparison_run(projection)
-        if over is not None:
+        comparison = comparison_of(projection.run)
+        if comparison is not None:
+            over = comparison_run(comparison)
             return self._send_side_run(projection, experiment, over, (COMPARISON_TAG, "registry.kind"))
         if projection.continues is None:
             return None
@@ -236,7 +237,8 @@ class TeamServer:
         if model_id not in outputs:
             step = max((point.step for point in shown.metrics), default=0)
             self._write().log_outputs(run_id, [LoggedModelOutput(model_id=model_id, step=step)])
-        for seed in trial_runs(projection, run_id).values():
+        label = f"{projection.version.name}:{projection.version.number}"
+        for seed in trial_runs(label, shown, run_id).values():
             self._send_side_run(projection, run.info.experiment_id, seed, (PARENT, TRIAL_TAG))
         self._upload(shown.artifacts, lambda folder: self._client.log_artifacts(run_id, folder))
         self._finish(run, shown.end_ms)

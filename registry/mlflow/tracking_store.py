@@ -21,11 +21,12 @@ from peft_registry.registry.mlflow import identifiers
 from peft_registry.registry.mlflow.entities import experiment_entity, model_entity, points_of_run, run_entity
 from peft_registry.registry.mlflow.figures import milliseconds
 from peft_registry.registry.mlflow.home_address import SHOWN_FILES, home_of
+from peft_registry.registry.mlflow.listed_rows import ExperimentUnknown, Position
 from peft_registry.registry.mlflow.narrowing import Narrowed, narrowed_by
 from peft_registry.registry.mlflow.paging import page_in_order, position_of
 from peft_registry.registry.mlflow.read_only import read_only
 from peft_registry.registry.mlflow.shown_homes import shown_home
-from peft_registry.registry.mlflow.shown_registry import ExperimentUnknown, Position, Reading
+from peft_registry.registry.mlflow.shown_registry import Reading
 from peft_registry.registry.mlflow.shown_runs import ShownRun
 
 _PROXIED = "mlflow-artifacts:"

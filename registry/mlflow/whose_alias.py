@@ -9,18 +9,18 @@ import logging
 import os
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 from peft_registry.registry.homes.home import HomeNotFound, Registry
 from peft_registry.registry.homes.known_homes import state_folder
 from peft_registry.registry.mlflow.home_reader import open_registry
 from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
-from peft_registry.registry.mlflow.route import STRICT
 from peft_registry.registry.records.references import version_named
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotFound
 from peft_registry.schemas.identity import MalformedReference
 
 LATEST = "latest"
+# "1" in the environment: an alias or version that MLflow has otherwise than we is refused when it is loaded; else a warning
+STRICT = "REGISTRY_MLFLOW_STRICT"
 
 _logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class AliasElsewhere(IntegrityBroken):
     reference = "alias-elsewhere"
     what = "{name}@{alias} is {name}:{shown} in MLflow, and {ours} by the signed log"
     why = "an alias in MLflow is signed by nobody, and whoever reaches it can move it"
-    fix = "run `registry mirror check`, then `registry mirror repair`; `registry pull {name}@{alias}` copies what was signed"
+    fix = "run `registry mirror push`, which moves it there; `registry pull {name}@{alias}` copies what was signed"
 
     name: str
     alias: str
@@ -41,7 +41,7 @@ class VersionElsewhere(IntegrityBroken):
     reference = "version-elsewhere"
     what = "{name}:{number} in MLflow is not the version that was registered as it"
     why = "MLflow has the source {shown!a}, and registered is {ours!a}"
-    fix = "run `registry mirror check`; `registry pull {name}:{number}` copies what was signed"
+    fix = "take it away in MLflow, then run `registry mirror push`; `registry pull {name}:{number}` copies what was signed"
 
     name: str
     number: int
@@ -53,7 +53,7 @@ class VersionOnlyInMlflow(IntegrityBroken):
     reference = "version-only-in-mlflow"
     what = "{name}:{number} is in MLflow, and nobody registered it"
     why = "the name is of this registry, where its newest version is {newest}"
-    fix = "run `registry mirror check`, and take the version away in MLflow or rename it there"
+    fix = "take the version away in MLflow, or rename it there"
 
     name: str
     number: int
@@ -117,30 +117,4 @@ def refusal_of(answer: NamedVersion) -> KnownError | None:
         if os.environ.get(STRICT) == "1":
             return error
         _logger.warning("%s: %s; with %s=1 in the environment this is refused", error.what, error.why, STRICT)
-    return None
-
-
-def checked_answer(response: Any) -> Any:  # flask's response
-    """What MLflow's server answers to a client that looks a name up to load it, or 403 where this registry says something else."""
-    from flask import jsonify, request
-
-    answer = _answer_in(request, response) if response.status_code == 200 else None
-    refusal = None if answer is None else refusal_of(answer)
-    if refusal is None:
-        return response
-    refused = jsonify(error_code="PERMISSION_DENIED", message=f"{refusal} — {refusal.fix}")
-    refused.status_code = 403
-    return refused
-
-
-def _answer_in(request: Any, response: Any) -> NamedVersion | None:  # flask's
-    """What a response says that a name is; None where it answers another question."""
-    if request.path.endswith("/mlflow/registered-models/alias") and request.method == "GET":
-        version = response.get_json().get("model_version", {})
-        return NamedVersion(
-            version["name"], request.args.get("alias"), int(version["version"]), version.get("source", "")
-        )
-    if request.path.endswith("/mlflow/model-versions/get-download-uri") and request.method == "GET":
-        source = response.get_json().get("artifact_uri", "")
-        return NamedVersion(request.args["name"], None, int(request.args["version"]), source)
     return None

@@ -38,7 +38,6 @@ from peft_registry.registry.transparency.epochs import EpochNotOpened, StatedEpo
 from peft_registry.registry.transparency.log import LogForked
 from peft_registry.schemas.acts import GatePredicate
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked, NotFound
-from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import CLOCK_TOLERANCE, Event, LogSnapshot
 from peft_registry.schemas.policy import CHECKPOINT_TYPE
 from peft_registry.schemas.statement import StoredStatement
@@ -109,7 +108,6 @@ def _record_lost_stops(registry: Registry) -> None:
                 policy = GatePredicate.from_json(stop.statement.predicate).policy
                 if policy is not None:
                     catalog.keep_object(tx, digest=policy, subject=subject, role="policy")
-            _mirror_again(tx, subject)
 
 
 def _lost_stops(registry: Registry) -> tuple[StoredStatement, ...]:
@@ -429,12 +427,3 @@ def _follow_new_entries(view: View) -> None:
     at = max(changes.newest_time, view.registry.clock())
     leaf = LogSnapshot(size=size, root=prefix_tree.root_hash(tree.get_node).hex(), at=at)
     append_event(tx, leaf.to_canonical())
-    for manifest in sorted(changes.standing_now, key=str):
-        _mirror_again(tx, manifest)
-
-
-def _mirror_again(tx: catalog.Transaction, manifest: Digest) -> None:
-    """Have the versions of an artifact copied once more: what was pending when they were copied stands now."""
-    for version in catalog.version_by_digest(tx, manifest):
-        if not catalog.is_awaited(tx, version.label):
-            catalog.enqueue(tx, kind="version", subject=manifest, version_label=version.label, payload={})

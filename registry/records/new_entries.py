@@ -67,8 +67,6 @@ class NewEntries:
     def __init__(self, view: View) -> None:
         before = view.newest
         self.newest_time = "" if before is None else before.leaf.at
-        # artifacts of which an entry holds a record that supersedes another, or an evaluation: these were pending until now
-        self.standing_now: set[Digest] = set()
         self._view = view
         self._registry = view.registry
         self._tx = view.tx
@@ -133,8 +131,6 @@ class NewEntries:
         self._follow_statement(leaf)
         logged = LoggedStatement(leaf.statement, said.statement, self._signer(leaf, index))
         self._new.setdefault(leaf.subject, []).append(logged)
-        if _is_later_record(said.statement) or said.statement.kind == "bias-evaluation":
-            self.standing_now.add(leaf.subject)
         if leaf.kind == "registration":
             self._follow_registration(index, leaf, said.statement)
         elif leaf.kind == "alias":
@@ -402,11 +398,3 @@ def _predicate(index: int, form: type[snapshot.Value], statement: Statement) -> 
         return form.from_json(statement.predicate)
     except ValidationError as error:
         raise PendingRejected(index, f"its statement is malformed: {first_problem(error)}") from error
-
-
-def _is_later_record(statement: Statement) -> bool:
-    """Whether a statement holds a record that supersedes another."""
-    if statement.kind != "modification":
-        return False
-    record = statement.predicate.get("record")
-    return bool((record if isinstance(record, dict) else statement.predicate).get("supersedes"))

@@ -1,4 +1,4 @@
-"""The pages that stand beside MLflow's on one server: no script, no form, nothing from elsewhere; every text is escaped.
+"""The pages that stand beside MLflow's on one server: no script, nothing from elsewhere; every text is escaped.
 
 The template prints what a page holds and decides nothing.
 """
@@ -28,6 +28,18 @@ class ListedArtifact:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedVersion:
+    """A line of the list of versions; a cell may have several lines."""
+
+    label: str
+    kind: str
+    loss: str
+    bias: tuple[str, ...]
+    aliases: tuple[str, ...]  # each with its gate
+    registered: str
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A table under a heading; `empty` stands in its place where it has no row. A cell may have several lines."""
 
@@ -51,32 +63,24 @@ class Page:
     neighbours: tuple[ListedArtifact, ...] = ()
     tables: tuple[Table, ...] = ()
     is_list: bool = False
+    versions: tuple[ListedVersion, ...] = ()
+    following: str | None = None
 
     def html(self) -> str:
         """The page. Equal values give equal text."""
         return template("pages.html.jinja").render(page=self, worded=WORDED)
 
 
-def list_page(versions: Iterable[Version], *, more: str | None) -> Page:
-    """Every version with links; `more` is the label behind which the list goes on, if it does."""
-    lines = ["Each is verified anew when its page is opened."]
-    if more is not None:
-        lines.append(f"There are more: `registry list --after {more}`.")
+def list_page(versions: Iterable[ListedVersion], *, following: str | None) -> Page:
+    """Versions with links, and a search; `following` is the address of the next page, if there is one."""
     return Page(
         title="Registered versions",
         kicker="Registry",
-        footer="Read from the registry itself, not from its copy in MLflow.",
-        lines=tuple(lines),
+        footer="As it was signed and logged.",
+        lines=("Each is verified anew when its page is opened. The search takes what `registry list --where` takes.",),
         is_list=True,
-        neighbours=tuple(
-            ListedArtifact(
-                version.label,
-                f"{version.method} {version.kind}" if version.method else version.kind,
-                " ".join([f"registered {version.registered_at[:10]}", *(f"@{alias}" for alias in version.aliases)]),
-                is_linked=True,
-            )
-            for version in versions
-        ),
+        versions=tuple(versions),
+        following=following,
     )
 
 

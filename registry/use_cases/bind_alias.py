@@ -159,16 +159,6 @@ def bind_alias(
         before = _require_needed(view, guarded, policy)
         remember()
         index = record_statement(tx, guarded.subject, signed, at=at)
-        for version in catalog.versions_with_alias(tx, guarded.alias, name=guarded.name):
-            # what MLflow shows of it says how its gate stands
-            payload = {"statement": str(signed.digest)}
-            catalog.enqueue(
-                tx,
-                kind="statement",
-                subject=version.manifest_digest,
-                version_label=version.label,
-                payload=payload,
-            )
         if policy is not None:
             catalog.keep_object(tx, digest=policy.digest, subject=guarded.subject, role="policy")
     publish_checkpoint(registry)

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import date, datetime, timedelta
 
+from pydantic import Field
+
 from peft_registry.registry.compliance.retention import kept_because
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.database import catalog
@@ -73,13 +75,17 @@ class SparedObject(Frozen):
 
 
 class Collected(Frozen):
-    """What was removed, or would be, and what was kept although nothing recorded points to it; sizes in bytes."""
+    """What was removed, or would be, and what was kept although nothing recorded points to it; sizes in bytes.
+
+    `unused` are files of the home that an earlier release kept of a copy in MLflow, and nothing reads any more.
+    """
 
     is_dry_run: bool
     removed: tuple[Digest, ...]
     removed_bytes: int
     unfinished: int  # pieces of interrupted writes
     kept: tuple[SparedObject, ...]
+    unused: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)  # in the home, left to its owner
 
 
 def collect(registry: Registry, references: Sequence[str] = (), *, dry_run: bool = False) -> Collected:
@@ -135,6 +141,7 @@ def collect(registry: Registry, references: Sequence[str] = (), *, dry_run: bool
         removed_bytes=sum(info.size for info in removed),
         unfinished=unfinished,
         kept=tuple(sorted(kept, key=lambda entry: entry.digest)),
+        unused=() if named else tuple(path.name for path in registry.files.unused),
     )
 
 

@@ -2,7 +2,6 @@
 
 from datetime import date
 
-from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
@@ -119,9 +118,6 @@ def _sign(
         at = sayable_at(view, signed.key_id, (PREDICATE_TYPES["hold"],))
         remember()
         index = record_statement(tx, subject.digest, signed, at=at)
-        for version in catalog.version_by_digest(tx, subject.digest):
-            payload = {"statement": str(signed.digest)}
-            catalog.enqueue(tx, kind="statement", subject=subject.digest, version_label=version.label, payload=payload)
     publish_checkpoint(registry)
     keeping: Hold | None = None
     if released:

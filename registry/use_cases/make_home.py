@@ -137,7 +137,7 @@ def built_beside(folder: Path) -> Iterator[HomeFiles]:
     except OSError as error:
         raise unwritable(folder, error) from error
     try:
-        for own in (files.keys, files.checkpoints, files.runs, files.mlflow):
+        for own in (files.keys, files.checkpoints, files.runs):
             own.mkdir()
         files.keys.chmod(0o700)
         yield files

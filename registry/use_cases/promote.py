@@ -74,7 +74,7 @@ def set_alias(
     if_current: int | None = None,
     gate: PassedGate | None = None,
 ) -> Replaced:
-    """Point `name@alias` at a version that verifies; the move is signed, logged and mirrored. Returns what it pointed at before.
+    """Point `name@alias` at a version that verifies; the move is signed and logged. Returns what it pointed at before.
 
     Every byte of the version is hashed. Of its base the recorded identity counts: whoever uses the version hashes the base.
 
@@ -120,8 +120,6 @@ def set_alias(
         catalog.set_alias(
             tx, name=version.name, alias=alias, number=version.number, statement_digest=signed.digest, at=now
         )
-        payload = {"alias": alias, "number": version.number}
-        catalog.enqueue(tx, kind="alias", subject=version.manifest_digest, version_label=version.label, payload=payload)
     publish_checkpoint(registry)
     if before is None or before.number is None:
         return Replaced(version=None, at=None)

@@ -95,11 +95,6 @@ def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, u
         # rows choose what is looked at, and whether a recall stands is found out there: none is taken away when it is undone
         catalog.set_meta(tx, EVER_RECALLED, "yes")
         catalog.let_be_found(tx, below, RECALLED)
-        for version in below:
-            payload = {"statement": str(signed.digest)}
-            catalog.enqueue(
-                tx, kind="statement", subject=version.manifest_digest, version_label=version.label, payload=payload
-            )
     publish_checkpoint(registry)
     still = recalls_among(registry, {version.manifest_digest: version.label for version in below}) if undo else {}
     touched = tuple(

@@ -1,7 +1,7 @@
 """`register_version`: the one way in which an artifact enters. Train, merge, import and base add all end here.
 
 Order (each step keyed by digest, so that it may be repeated): lease → bytes durable → manifest → signature → statements →
-one transaction {log events, tree nodes, rows, outbox row} → checkpoint, proof and remembered copy. A kill between any two
+one transaction {log events, tree nodes, rows} → checkpoint, proof and remembered copy. A kill between any two
 leaves garbage, never a lie; the same command completes it. Before the lease and again in the transaction: may the key say this.
 """
 
@@ -20,7 +20,6 @@ from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
 from peft_registry.registry.records.entries import misplaced, record_statement
 from peft_registry.registry.records.facets import facets_said
-from peft_registry.registry.records.lineage import ancestors_of
 from peft_registry.registry.records.logged_statements import EntrySigner
 from peft_registry.registry.records.recalls import (
     EVER_RECALLED,
@@ -386,7 +385,7 @@ def _write_rows(view: View, artifact: NewArtifact, signed: _Signed, *, now: str)
         # the same bytes under a second name: what was said about them stands already
         if catalog.statement(tx, statement.digest) is None:
             index = record_statement(tx, digest, statement, at=now)
-    version = catalog.add_version(
+    return catalog.add_version(
         tx,
         name=artifact.name,
         manifest_digest=digest,
@@ -401,10 +400,3 @@ def _write_rows(view: View, artifact: NewArtifact, signed: _Signed, *, now: str)
             ever_recalled=ever_recalled(view, digest),
         ),
     )
-    catalog.enqueue(tx, kind="version", subject=digest, version_label=version.label, payload={})
-    for source in ancestors_of(tx, digest):
-        # what is shown of a version names what was made from it
-        for made_from in catalog.version_by_digest(tx, manifest_digest=source):
-            if not catalog.is_awaited(tx, made_from.label):
-                catalog.enqueue(tx, kind="version", subject=source, version_label=made_from.label, payload={})
-    return version

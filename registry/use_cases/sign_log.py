@@ -21,7 +21,6 @@ from peft_registry.registry.database.log_store import SqlLogStore, append_event
 from peft_registry.registry.database.pending import (
     PendingEntry,
     pending_entries,
-    relabel_outbox,
     take_off,
 )
 from peft_registry.registry.disk.files import unwritable, write_atomically
@@ -440,7 +439,6 @@ def _append_again(
     moved = 0
     for entry in entries:
         if entry.index in rejected:
-            _forget(tx, entry)
             continue
         event = _read(entry).event
         entered_at = newest if event is None else max(newest, min(event.at, now))
@@ -468,11 +466,10 @@ def _record_again(tx: catalog.Transaction, entry: PendingEntry, index: int, ente
         appended_at=entered_at,
     )
     if entry.version is not None:
-        name, number = entry.version
-        version = catalog.add_version(
+        name, _ = entry.version
+        catalog.add_version(
             tx, name=name, manifest_digest=row.subject, key_id=row.key_id, registered_at=entered_at, log_index=index
         )
-        relabel_outbox(tx, row.subject, f"{name}:{number}", version.label)
     if entry.move is not None:
         target = catalog.idempotent_version(tx, name=entry.move.name, manifest_digest=row.subject)
         number_now = None if entry.move.number is None or target is None else target.number
@@ -484,12 +481,6 @@ def _record_again(tx: catalog.Transaction, entry: PendingEntry, index: int, ente
             statement_digest=row.digest,
             at=entered_at,
         )
-
-
-def _forget(tx: catalog.Transaction, entry: PendingEntry) -> None:
-    if entry.version is not None and entry.statement is not None:
-        name, number = entry.version
-        relabel_outbox(tx, entry.statement.subject, f"{name}:{number}", None)
 
 
 def _keep_evidence(

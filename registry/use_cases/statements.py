@@ -1,8 +1,8 @@
 """`append_statement` and `append_together`: the one way in which something is said about an artifact that is registered already.
 
-Beside `register_version` and `set_alias` they are all that writes. Each asks first whether the key may say it, then signs, appends
-the event to the log and enqueues the mirror in one transaction. The log forgets nothing: a statement that its signer may not make
-would leave its artifact broken for ever.
+Beside `register_version` and `set_alias` they are all that writes. Each asks first whether the key may say it, then signs, and
+appends the event to the log in one transaction. The log forgets nothing: a statement that its signer may not make would leave its
+artifact broken for ever.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -220,7 +220,7 @@ def append_statement(
         if catalog.statement(tx, signed.digest) is None:
             view = View(registry, tx)
             at = sayable_at(view, signed.key_id, (PREDICATE_TYPES[kind],))
-            _record_and_mirror(view, subject, signed, at=at)
+            _record(view, subject, signed, at=at)
             for data in evidence:
                 catalog.keep_object(tx, digest=Digest.of(data), subject=subject, role="evidence")
     publish_checkpoint(registry)
@@ -261,7 +261,7 @@ def append_together(
             signed = (*signed, sign_statement(subject, saying.kind, saying.predicate, saying.signer))
             said.append((signed[-1].digest, saying))
         for statement in signed:
-            _record_and_mirror(view, subject, statement, at=at)
+            _record(view, subject, statement, at=at)
     publish_checkpoint(registry)
     return signed
 
@@ -296,18 +296,12 @@ def _require_in_place(registry: Registry, version: Version, kind: StatementKind)
         raise StatementMisplaced(kind, version.label, reason)
 
 
-def _record_and_mirror(view: View, subject: Digest, signed: SignedStatement, *, at: str) -> None:
+def _record(view: View, subject: Digest, signed: SignedStatement, *, at: str) -> None:
     tx = view.tx
-    known_as = catalog.require_artifact(tx, manifest_digest=subject)
+    catalog.require_artifact(tx, manifest_digest=subject)
     record_statement(tx, subject, signed, at=at)
     if signed.statement.kind in KINDS_WITH_FACETS:
         renew_facets(view, subject)
-    # equal bytes may be several versions, and what is said of the artifact speaks of each
-    labels = [version.label for version in catalog.version_by_digest(tx, subject)] or [known_as]
-    for label in labels:
-        catalog.enqueue(
-            tx, kind="statement", subject=subject, version_label=label, payload={"statement": str(signed.digest)}
-        )
 
 
 def require_declarable(registry: Registry, subject: Digest, kind: StatementKind, predicate: dict[str, Any]) -> None:

@@ -32,7 +32,6 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "evaluation": ("--embedded", "--crows", "2", "--bbq", "2", "--batches", "2"),
     "log": ("--versions", "1", "--entries", "300", "--repeats", "1"),
     "reading": ("--versions", "20", "22", "--database", "sqlite", "--page", "5", "--rounds", "1"),
-    "mirror": ("--sizes", "8", "--peer-versions", "1"),
     "ui": ("--times", "0"),
 }
 """The benches in the order in which they run, with the options of the smallest size of each."""

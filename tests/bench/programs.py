@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from pathlib import Path
 
 LOADED = (
     "peft",
@@ -24,7 +23,7 @@ LOADED = (
     "lm_eval.models.huggingface",
     "model_signing",
     "peft_registry.cli.main",
-    "peft_registry.registry.mlflow.mirror",
+    "peft_registry.registry.mlflow.tracking_store",
     "peft_registry.trainer.use_cases.merge",
     "peft_registry.trainer.use_cases.train",
 )
@@ -70,13 +69,8 @@ _START: ContextVar[Callable[[Sequence[str]], Done]] = ContextVar("_START", defau
 def forked() -> Iterator[None]:
     """Programs that are started inside, and by those, are forks of this process; before that it loads what they import.
 
-    On one thread: a fork has no other thread of its parent's, and would wait for what torch gave to one. The tables of MLflow's
-    stores are made once for all.
+    On one thread: a fork has no other thread of its parent's, and would wait for what torch gave to one.
     """
-    import pytest
-
-    from tests.builders.mlflow_tables import MlflowTables
-
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     with warnings.catch_warnings():
@@ -84,13 +78,11 @@ def forked() -> Iterator[None]:
         for name in LOADED:
             with contextlib.suppress(ModuleNotFoundError):  # of a peer that is not there its bench tells
                 importlib.import_module(name)
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        MlflowTables(Path(folder)).use(patch)
-        before = _START.set(_fork)
-        try:
-            yield
-        finally:
-            _START.reset(before)
+    before = _START.set(_fork)
+    try:
+        yield
+    finally:
+        _START.reset(before)
 
 
 def _fork(words: Sequence[str]) -> Done:

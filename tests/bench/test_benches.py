@@ -50,10 +50,6 @@ PRINTED = {
             for name in ("alias", "digest", "method page", "all versions")
         ),
     ],
-    "mirror": [
-        rf"check +\d+ versions, \d+ of them by their seals: {NUMBER} CPU ms",
-        rf"ratio        {NUMBER} of the client's \(bar",
-    ],
     "ui": [rf"ratio    {NUMBER}, goal 1.3"],
 }
 """What each prints in the end, a pattern a line, in their order."""

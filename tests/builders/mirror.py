@@ -1,7 +1,6 @@
-"""Versions, runs and evaluations as the mirror gets them, and a memory for it."""
+"""Versions, runs and evaluations as MLflow is given them."""
 
 import html
-from collections.abc import Collection
 from typing import Any
 
 from peft_registry.registry.mlflow.description import FilledCount
@@ -9,7 +8,6 @@ from peft_registry.registry.mlflow.projection import Content, Projection, projec
 from peft_registry.schemas.evaluation import EvaluationRecord, LossComparison
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference
-from peft_registry.schemas.mirror import OutboxEntry
 from peft_registry.schemas.run import LossCurve, RunRecord
 from peft_registry.schemas.statement import StoredStatement, statement_about
 from peft_registry.schemas.values import derived, unknown
@@ -153,48 +151,6 @@ def a_base_projection() -> Projection:
         parents=(),
         card=b"# smollm2\n",
     )
-
-
-def an_entry(version: Version, id: int, kind: Any = "version", alias: str | None = None) -> OutboxEntry:
-    return OutboxEntry(
-        id=id, kind=kind, name=version.name, number=version.number, manifest=version.manifest_digest, alias=alias
-    )
-
-
-class Memory:
-    """A `MirrorState` in memory."""
-
-    def __init__(self) -> None:
-        self.kept: dict[tuple[str, str], dict[str, Any]] = {}
-        self.finished: list[int] = []
-
-    def get(self, entity: str, key: str) -> dict[str, Any] | None:
-        return self.kept.get((entity, key))
-
-    def every(self, entity: str) -> dict[str, dict[str, Any]]:
-        return {key: value for (kind, key), value in self.kept.items() if kind == entity}
-
-    def put(self, entity: str, key: str, value: dict[str, Any]) -> None:
-        self.kept[entity, key] = value
-
-    def read_ahead(self, things: Collection[tuple[str, str]]) -> None:
-        """It is in memory."""
-
-    def done(self, *entries: OutboxEntry) -> None:
-        self.finished += [entry.id for entry in entries]
-
-    route = "memory"
-    mark = "registry.mark.memory"
-
-    @property
-    def wrote(self) -> bool:
-        return any(entity == "experiment" for entity, _ in self.kept)
-
-    def keep(self) -> None:
-        """It is kept."""
-
-    def is_route(self, route: str) -> bool:
-        return False
 
 
 def unknown_loss(run: RunRecord) -> RunRecord:

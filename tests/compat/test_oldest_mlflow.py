@@ -1,4 +1,4 @@
-"""The oldest MLflow that `pyproject.toml` allows does what the installed one does."""
+"""The oldest MLflow that `pyproject.toml` allows, and the newest, do what the installed one does."""
 
 import os
 import re
@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import not_run
 from tests.processes.interpreter import ROOT
 
-FILES = ("test_mlflow_mirror.py", "test_mlflow_loading.py", "test_checking.py")
+FILES = ("test_stores.py", "test_mlflow_loading.py")
 
 
 def oldest() -> str:
@@ -24,11 +24,13 @@ def oldest() -> str:
 
 @pytest.mark.full
 @pytest.mark.timeout(1800)
-def test_mirroring_checking_and_loading_work_with_the_oldest_mlflow(tmp_path: Path) -> None:
+@pytest.mark.parametrize("which", ["oldest", "newest"])
+def test_the_stores_and_loading_work_with_another_mlflow(tmp_path: Path, which: str) -> None:
     """Its packages lie before the installed ones; what they need besides is what is installed."""
-    packages = [f"{name}=={oldest()}.*" for name in ("mlflow", "mlflow-skinny", "mlflow-tracing")]
+    wanted = f"=={oldest()}.*" if which == "oldest" else ">=3,<4"
+    packages = [f"{name}{wanted}" for name in ("mlflow", "mlflow-skinny", "mlflow-tracing")]
     fetched = subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(tmp_path / "oldest"), *packages],
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(tmp_path / "another"), *packages],
         check=False,
         capture_output=True,
         text=True,
@@ -36,10 +38,10 @@ def test_mirroring_checking_and_loading_work_with_the_oldest_mlflow(tmp_path: Pa
     if fetched.returncode != 0:
         not_run(f"no package index has it: {fetched.stderr[-200:]}")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    environment["PYTHONPATH"] = f"{tmp_path / 'oldest'}:{ROOT / 'src'}"
-    which = [sys.executable, "-c", "import mlflow; print(mlflow.__version__)"]
-    version = subprocess.run(which, env=environment, check=True, capture_output=True, text=True).stdout
-    assert version.startswith(f"{oldest()}.")
+    environment["PYTHONPATH"] = f"{tmp_path / 'another'}:{ROOT / 'src'}"
+    asked = [sys.executable, "-c", "import mlflow; print(mlflow.__version__)"]
+    version = subprocess.run(asked, env=environment, check=True, capture_output=True, text=True).stdout
+    assert version.startswith(f"{oldest()}.") == (which == "oldest")
     files = [f"tests/integration/registry/mlflow/{name}" for name in FILES]
     options = ("-q", "-p", "no:cacheprovider", "-m", "not full and not gpu", "--basetemp", str(tmp_path / "tests"))
     tests = subprocess.run(

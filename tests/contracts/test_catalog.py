@@ -358,72 +358,11 @@ def test_an_alias_is_where_it_was_at_each_time(database: Database) -> None:
     assert "tutor@challenger" in fix_of(database, "tutor@champion")
 
 
-# ---- outbox and mirror
+# ---- notes
 
 
-def enqueued(tx: catalog.Transaction, number: int) -> None:
-    payload = {"alias": f"a{number}"}
-    catalog.enqueue(tx, kind="version", subject=digest("x"), version_label=f"x:{number}", payload=payload)
-
-
-def test_the_outbox_of_a_route_is_drained_in_order_and_each_entry_once(database: Database) -> None:
+def test_a_note_keeps_what_was_put_last(database: Database) -> None:
     with database.write() as tx:
-        enqueued(tx, 9)  # before any route was met: it will begin with every version
-        here, elsewhere = catalog.open_route(tx, "store"), catalog.open_route(tx, "https://mlflow.example")
-        for number in range(5):
-            enqueued(tx, number)
-        second = catalog.pending_outbox(tx, here)[1]
-        for _ in range(2):
-            catalog.mark_done(tx, second.id)
-    with database.read() as tx:
-        pending = catalog.pending_outbox(tx, here, 3)
-        assert [(entry.label, entry.alias) for entry in pending] == [("x:0", "a0"), ("x:2", "a2"), ("x:3", "a3")]
-        assert {(entry.kind, entry.manifest) for entry in pending} == {("version", digest("x"))}
-        assert [entry.number for entry in catalog.pending_outbox(tx, here, after=pending[0].id)] == [2, 3, 4]
-        assert [entry.number for entry in catalog.pending_outbox(tx, elsewhere)] == [0, 1, 2, 3, 4]
-        assert (catalog.is_awaited(tx, "x:0"), catalog.is_awaited(tx, "x:1")) == (True, False)
-
-
-def test_a_route_that_is_met_for_the_first_time_waits_for_every_version_in_the_order_of_the_log(
-    database: Database,
-) -> None:
-    for name in ("second", "first"):
-        registered(database, name, a_manifest(name))
-    with database.write() as tx:
-        route = catalog.open_route(tx, "store")
-        assert catalog.open_route(tx, "store") == route
-        assert [entry.label for entry in catalog.pending_outbox(tx, route)] == ["second:1", "first:1"]
-        catalog.forget_route(tx, route)
-        assert catalog.route_at(tx, "store") is None
-        assert catalog.pending_outbox(tx, route) == ()
-
-
-def test_one_holder_at_a_time_has_its_turn_and_one_that_ended_keeps_nobody_waiting_for_ever(
-    database: Database,
-) -> None:
-    with database.write() as tx:
-        route = catalog.open_route(tx, "store")
-        assert catalog.take_turn(tx, route, "first", seconds=60) is None
-        assert catalog.take_turn(tx, route, "second", seconds=60) == "first"
-        assert not catalog.keep_turn(tx, route, "second", seconds=60)
-        assert catalog.keep_turn(tx, route, "first", seconds=0)  # it stands still
-        assert catalog.take_turn(tx, route, "second", seconds=60) is None
-        assert not catalog.keep_turn(tx, route, "first", seconds=60)
-        catalog.end_turn(tx, route, "first")
-        assert catalog.take_turn(tx, route, "third", seconds=60) == "second"
-        assert catalog.take_turn(tx, route, "third", seconds=60, after="second") is None
-        catalog.end_turn(tx, route, "third")
-        assert catalog.take_turn(tx, route, "fourth", seconds=60) is None
-
-
-def test_the_mirror_map_keeps_the_newest_answer_of_each_route(database: Database) -> None:
-    with database.write() as tx:
-        assert catalog.get_mirrored(tx, "here", "version", "x:1") is None
-        catalog.put_mirrored(tx, "here", "version", "x:1", {"number": 1})
-        catalog.put_mirrored(tx, "here", "version", "x:1", {"number": 2, "nested": {"ü": None}})
-        catalog.put_mirrored(tx, "here", "run", "x:1", {})
-        assert catalog.get_mirrored(tx, "here", "version", "x:1") == {"number": 2, "nested": {"ü": None}}
-        assert catalog.get_mirrored(tx, "there", "version", "x:1") is None
         assert catalog.meta(tx, "route") is None
         catalog.set_meta(tx, "route", "http")
         catalog.set_meta(tx, "route", "store")

@@ -90,7 +90,7 @@ def test_a_page_and_json_do_not_share_stdout(home_with_a_base: Path, capsys: pyt
         ["suites", "show", "house"],
         ["trust", "show"],
         ["trust", "update"],
-        ["mirror", "sync"],
+        ["mirror", "connect", "none"],
     ],
     ids=" ".join,
 )

@@ -1,7 +1,6 @@
 """What a database promises, whichever it is: numbers without gaps, a past that stays, all or nothing."""
 
 import hashlib
-import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from threading import Barrier
@@ -160,7 +159,6 @@ def test_a_transaction_that_fails_leaves_nothing(database: Database) -> None:
         version = put_version(tx, "model", a_manifest("two"))
         said = put_statement(tx, version.manifest_digest, "two")
         catalog.set_alias(tx, name="model", alias="champion", number=2, statement_digest=said, at=NOW)
-        catalog.enqueue(tx, kind="version", subject=version.manifest_digest, version_label=version.label, payload={})
         catalog.take_lease(tx, digests=[digest("x")], holder="me", until=NOW)
         _ = 1 // 0
     assert counts(database) == before
@@ -317,47 +315,6 @@ def test_the_revision_and_the_tables_say_the_same(database: Database) -> None:
         assert ScriptDirectory.from_config(alembic_config(tx)).get_heads() == [SCHEMA_REVISION]
 
 
-@pytest.mark.parametrize("kind", ["store", "server"])
-def test_what_was_copied_and_what_waits_is_kept_by_an_upgrade_if_it_is_known_whose_it_is(
-    address: str, kind: str
-) -> None:
-    from alembic import command
-
-    from peft_registry.registry.database.migrations import alembic_config
-
-    where = "https://mlflow.example" if kind == "server" else "the home's own store"
-    before = Database._connect(address, read_only=False, create=True)
-    rows = [("route", "mirror", {"kind": kind, "where": where}), ("version", "model:1", {"run_id": "r"})]
-    waiting = [("model:1", NOW), ("model:2", None), ("model:3", None)]
-    with before._engine.connect() as connection:
-        connection.execution_options(registry_writes=True)
-        with connection.begin():
-            command.upgrade(alembic_config(connection), "0002")
-            for entity, key, value in rows:
-                connection.execute(
-                    text("INSERT INTO mirrored (entity, key, value) VALUES (:entity, :key, :value)"),
-                    {"entity": entity, "key": key, "value": json.dumps(value)},
-                )
-            for label, done_at in waiting:
-                connection.execute(
-                    text(
-                        "INSERT INTO outbox (kind, subject, version_label, payload, done_at) "
-                        "VALUES ('version', :subject, :label, '{}', :done_at)"
-                    ),
-                    {"subject": str(digest("x")), "label": label, "done_at": done_at},
-                )
-    before.close()
-    with closing(Database.create(address)) as database, database.read() as tx:
-        route = catalog.route_at(tx, where if kind == "server" else "store")
-        # homes that share a server each have a store of their own
-        if kind == "store" and database.dialect == "postgresql":
-            assert route is None
-            return
-        assert route is not None
-        assert catalog.every_mirrored(tx, route, "version") == (("model:1", {"run_id": "r"}),)
-        assert [entry.label for entry in catalog.pending_outbox(tx, route)] == ["model:2", "model:3"]
-
-
 def test_statements_of_an_earlier_release_are_stored_compressed_by_an_upgrade_and_read_as_they_were(
     address: str,
 ) -> None:
@@ -490,7 +447,6 @@ def test_the_writer_role_can_register_and_cannot_rewrite(postgres: PostgresServe
     fill(writer)
     with writer.write() as tx:
         catalog.put_checkpoint(tx, 1, "text")
-        catalog.enqueue(tx, kind="version", subject=digest("x"), version_label="model:1", payload={})
     for table in APPEND_ONLY:
         column = next(iter(METADATA.tables[table].primary_key)).name
         for change in (f"UPDATE {table} SET {column} = {column}", f"DELETE FROM {table}", f"TRUNCATE {table} CASCADE"):

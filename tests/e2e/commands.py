@@ -21,9 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.builders.mlflow_tables import MlflowTables
 from tests.conftest import NEW_OBJECTS, state_of
 from tests.processes.interpreter import ROOT
 from tests.processes.rights import give_up_rights_over_files
@@ -239,18 +236,10 @@ def _import_everything() -> None:
     needed_distributions()
     _commands()
     _trace_the_example()
-    _make_mlflow_tables()
 
     gc.freeze()
     gc.enable()
     gc.set_threshold(NEW_OBJECTS)
-
-
-def _make_mlflow_tables() -> None:
-    """Let a child that makes a mirror copy MLflow's tables: the migrations take a fourth of such a command."""
-    tables = MlflowTables(Path(tempfile.mkdtemp()))
-    tables.make()
-    tables.use(pytest.MonkeyPatch())  # for as long as this process lives
 
 
 def _trace_the_example() -> None:

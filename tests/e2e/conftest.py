@@ -1,4 +1,4 @@
-"""One registry for every end-to-end test: base, one trained version, mirrored; tests that write get a copy of it."""
+"""One registry for every end-to-end test: base, one trained version; tests that write get a copy of it."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -182,7 +182,7 @@ def test_verifying_loads_no_deep_learning_stack(tmp_path: Path) -> None:
     loaded = packages(
         modules_after(
             "from peft_registry.registry.use_cases import verify, pull\n"
-            "from peft_registry.registry.mlflow import draining, mirror_status",
+            "from peft_registry.registry.mlflow import listed_versions, shown_registry",
             cwd=tmp_path,
         )
     )

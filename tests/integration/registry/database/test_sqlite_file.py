@@ -322,7 +322,6 @@ def questions(tx: catalog.Transaction, manifest: str) -> list[Callable[[], objec
         lambda: catalog.statements_of(tx, subject=found),
         lambda: catalog.alias_at(tx, name="rare", alias="champion", as_of=NOW),
         lambda: catalog.aliases_of(tx, "rare"),
-        lambda: catalog.pending_outbox(tx, catalog.route_at(tx, "store") or "", 5),
         lambda: catalog.latest_checkpoint(tx),
         lambda: catalog.require_artifact(tx, manifest_digest=found),
         lambda: SqlLogStore(tx).size(),
@@ -357,13 +356,11 @@ def test_no_question_costs_more_among_more_versions(database: Database) -> None:
                 put_version(tx, "m" if at % 2 else "z", a_manifest(f"{at}", base=on(a_base("common"))))
 
     with database.write() as tx:
-        catalog.open_route(tx, "store")
         put_version(tx, "common-base", a_base("common"))
         put_version(tx, "rare-base", a_base("rare"))
         version = put_version(tx, "rare", a_manifest("rare", method="lora", base=on(a_base("rare"))))
         said = put_statement(tx, version.manifest_digest, "said")
         catalog.set_alias(tx, name="rare", alias="champion", number=1, statement_digest=said, at=NOW)
-        catalog.enqueue(tx, kind="statement", subject=said, version_label="rare:1", payload={})
     add(0, 100)
     with database.read() as tx:
         few = [steps(tx, question) for question in questions(tx, "rare")]

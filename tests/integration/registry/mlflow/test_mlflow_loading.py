@@ -19,8 +19,7 @@ import torch
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
-from peft_registry.registry.mlflow.draining import sync_mirror
-from peft_registry.registry.mlflow.home_route import mirror_route
+from peft_registry.registry.mlflow.home_address import address_of
 from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.add_base import AddedBase
@@ -84,12 +83,7 @@ class Workplace:
                 write_adapter(embedded_base(), folder, configurations()[name])
                 quantisation = "nf4, double" if name == "qlora" else None
                 self.made[name] = register_adapter(self.registry, folder, self.base, name, quantisation=quantisation)
-            self.show(name)
         return self.made[name]
-
-    def show(self, name: str) -> None:
-        """Put a version into MLflow as the mirror does."""
-        assert sync_mirror(self.registry).clean, name
 
     def reference_model(self, name: str) -> Any:
         """What peft and transformers load from the pulled folder."""
@@ -124,11 +118,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
         patch.chdir(folder)  # MLflow's defaults write into the current folder
         patch.setenv("HF_HUB_OFFLINE", "1")
         base = intake_base(registry, "embedded", name="tiny")
-        sync_mirror(registry)
-        route = mirror_route(registry)
         before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-        mlflow.set_tracking_uri(route.uri)
-        mlflow.set_registry_uri(route.uri)
+        mlflow.set_tracking_uri(address_of(registry.folder))
+        mlflow.set_registry_uri(address_of(registry.folder))
         yield Workplace(registry, base, folder, {})
         mlflow.set_tracking_uri(before[0])
         mlflow.set_registry_uri(before[1])
@@ -165,7 +157,6 @@ def test_logits_through_mlflow_are_those_of_the_pulled_folder(workplace: Workpla
 
 def test_an_alias_loads_the_version_that_it_was_given(workplace: Workplace, tmp_path: Path) -> None:
     set_alias(workplace.registry, workplace.version("lora"), "champion")
-    workplace.show("lora")
     pipeline = loaded_by_mlflow("models:/lora@champion", dst_path=str(tmp_path))
     assert torch.equal(logits(pipeline.model), logits(workplace.reference_model("lora")))
 
@@ -240,7 +231,7 @@ def test_mlflow_serves_it(workplace: Workplace) -> None:
     ]
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")},
-        "MLFLOW_TRACKING_URI": mirror_route(workplace.registry).uri,
+        "MLFLOW_TRACKING_URI": address_of(workplace.registry.folder),
     }
     with subprocess.Popen(command, env=environment, cwd=workplace.folder, start_new_session=True) as server:
         try:
@@ -276,7 +267,6 @@ def test_logits_of_a_real_model_are_those_of_the_pulled_folder(
     base = intake_base(workplace.registry, str(smollm2), name="smollm2")
     write_adapter(smollm2, tmp_path / "adapter", configurations()["lora"])
     version = register_adapter(workplace.registry, tmp_path / "adapter", base, "real")
-    workplace.show("real")
     (tmp_path / "copy").mkdir()
     pipeline = loaded_by_mlflow("models:/real/1", dst_path=str(tmp_path / "copy"))
     pull_version(workplace.registry, version, tmp_path / "pulled")

@@ -50,11 +50,14 @@ PATHS = ("", "sums/1", "sums/1/lineage", "sums/1/report", "sums/1/decisions", "t
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_page_has_no_script_no_form_and_nothing_from_elsewhere(made: tuple[Registry, Version], path: str) -> None:
+def test_a_page_has_no_script_and_nothing_from_elsewhere_and_the_list_alone_a_form(
+    made: tuple[Registry, Version], path: str
+) -> None:
     shown = page(made, path)
     assert shown.status == 200
     tags = Tags(shown.html).found
-    assert not {tag for tag, _ in tags} & {"script", "form", "iframe", "img", "object", "link", "input", "base"}
+    forbidden = {"script", "iframe", "img", "object", "link", "base"} | ({"form", "input"} if path else set())
+    assert not {tag for tag, _ in tags} & forbidden
     for _, attributes in tags:
         assert not [name for name in attributes if name.startswith("on") or name in ("style", "src")]
         assert re.match(r"(#|/(?!/)|$)", attributes.get("href") or "")
@@ -62,7 +65,7 @@ def test_a_page_has_no_script_no_form_and_nothing_from_elsewhere(made: tuple[Reg
     assert "unsafe" not in policy
     assert {
         "default-src 'none'",
-        "form-action 'none'",
+        "form-action 'none'" if path else "form-action 'self'",
         "frame-ancestors 'none'",
         f"style-src {style_source(shown.html)}",
     } <= set(policy.split("; "))
@@ -110,6 +113,32 @@ def test_the_list_leads_to_every_version(made: tuple[Registry, Version]) -> None
     assert {"/registry/sums/1", "/registry/tiny/1"} <= {
         attributes.get("href") for tag, attributes in Tags(page(made, "").html).found if tag == "a"
     }
+
+
+def test_the_list_shows_loss_bias_alias_and_gate_and_is_searched(made: tuple[Registry, Version]) -> None:
+    shown = page(made, "").html
+    for text in ("2.412 → 1.871", "not evaluated", "Held-out loss", "Aliases and their gates"):
+        assert text in shown
+
+    def found(**asked: str) -> list[str]:
+        links = Tags(answer("", lambda: nullcontext(made[0]), asked=asked).html).found
+        return [str(attributes["href"]) for tag, attributes in links if (attributes.get("href") or "").endswith("/1")][
+            ::2
+        ]
+
+    assert found(where="kind=base") == ["/registry/tiny/1"]
+    assert found(sort="-registered") == ["/registry/tiny/1", "/registry/sums/1"], "at one time, so by name"
+    assert found(where="alias=champion") == []
+
+
+@pytest.mark.parametrize(
+    "where", ["<script>alert(1)</script>", "loss<3", "kind=base, kind=adapter", "signer=nobody", "a" * 9999]
+)
+def test_a_search_that_cannot_be_read_is_said_and_not_repeated(made: tuple[Registry, Version], where: str) -> None:
+    shown = answer("", lambda: nullcontext(made[0]), asked={"where": where})
+    assert shown.status in (200, 400)
+    assert "alert(1)" not in shown.html
+    assert answer("", lambda: nullcontext(made[0]), asked={"cursor": where}).status == 400
 
 
 HOSTILE = (

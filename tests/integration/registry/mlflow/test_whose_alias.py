@@ -1,4 +1,4 @@
-"""`models:/NAME@alias` where somebody edited MLflow: our signed log decides, or nothing is loaded."""
+"""`models:/NAME@alias` on an MLflow server of others, which somebody edited: our signed log decides, or nothing is loaded."""
 
 import logging
 import sqlite3
@@ -11,16 +11,14 @@ from typing import Any
 import pytest
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.draining import sync_mirror
-from peft_registry.registry.mlflow.home_route import mirror_route
+from peft_registry.registry.mlflow import whose_alias
+from peft_registry.registry.mlflow.home_address import address_of
 from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
-from peft_registry.registry.mlflow.route import STRICT, server_environment
-from peft_registry.registry.mlflow.whose_alias import checked_answer
+from peft_registry.registry.mlflow.whose_alias import STRICT
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register import register_version
 from peft_registry.schemas.version import Version
 from tests.builders.homes import a_home, add_a_base, an_artifact
-from tests.servers.ui import running_ui
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # MLflow's engines close when they are collected
 
@@ -38,6 +36,14 @@ class Mirrored:
         return tuple(f"{SOURCE_PREFIX}{version.manifest_digest.hex}" for version in self.versions)
 
 
+def copy_to(client: Any, versions: tuple[Version, ...]) -> None:
+    """Let an MLflow have the versions of helper, the first of them as champion, as `registry mirror push` does."""
+    client.create_registered_model("helper")
+    for version in versions:
+        client.create_model_version("helper", f"{SOURCE_PREFIX}{version.manifest_digest.hex}")
+    client.set_registered_model_alias("helper", "champion", "1")
+
+
 @pytest.fixture(scope="module")
 def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirrored]:
     import mlflow
@@ -51,8 +57,8 @@ def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirrored]:
             for value in (0.5, 1.5)
         )
         set_alias(registry, versions[0], "champion")
-        assert sync_mirror(registry).clean
-        uri = mirror_route(registry).uri
+        uri = f"sqlite:///{folder}/mlflow.db"
+        copy_to(mlflow.MlflowClient(uri, uri), versions)
         before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
@@ -85,7 +91,7 @@ def loaded(uri: str, folder: Path) -> bytes:
 
 def edit(mirrored: Mirrored, statement: str, *values: object) -> None:
     """By SQL, past MLflow."""
-    with closing(sqlite3.connect(mirrored.registry.folder / "mlflow/mlflow.db")) as database, database:
+    with closing(sqlite3.connect(mirrored.registry.folder.parent / "mlflow.db")) as database, database:
         assert database.execute(statement, values).rowcount == 1
 
 
@@ -178,49 +184,26 @@ def test_a_model_of_a_user_without_a_registry_loads_as_ever(
     assert (Path(copy) / "note.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("number", [1, 2])
-@pytest.mark.parametrize(
-    "question", ["registered-models/alias?alias=champion&", "model-versions/get-download-uri?version=1&"]
-)
-def test_the_server_of_the_ui_answers_where_an_alias_points_only_as_we_signed_it(
-    mirrored: Mirrored, question: str, number: int
+def test_a_home_answers_by_the_signed_log_itself_and_nothing_is_compared(
+    moved: Mirrored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The hook that our `mlflow.app` adds, on what MLflow answers."""
-    import flask
+    import mlflow
 
-    source = mirrored.sources[number - 1]
-    with flask.Flask("a").test_request_context(f"/api/2.0/mlflow/{question}name=helper"):
-        body: dict[str, Any] = {"artifact_uri": source}
-        if "alias" in question:
-            body = {"model_version": {"name": "helper", "version": str(number), "source": source}}
-        answer = checked_answer(flask.jsonify(body))
-    assert answer.status_code == (200 if number == 1 else 403)
-    if number == 2:
-        assert "helper:1" in answer.get_json()["message"]
-
-
-def test_the_server_of_the_ui_is_strict_unless_the_user_says_otherwise(
-    mirrored: Mirrored, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv(STRICT)
-    assert server_environment(mirrored.registry.folder, ())[STRICT] == "1"
-    monkeypatch.setenv(STRICT, "0")
-    assert server_environment(mirrored.registry.folder, ())[STRICT] == "0"
+    monkeypatch.delenv("REGISTRY_HOME")
+    monkeypatch.setattr(whose_alias, "refusal_of", lambda answer: pytest.fail(f"{answer} was compared"))
+    before = mlflow.get_registry_uri()
+    mlflow.set_registry_uri(address_of(moved.registry.folder))
+    try:
+        copy = mlflow.artifacts.download_artifacts("models:/helper@champion", dst_path=str(tmp_path))
+    finally:
+        mlflow.set_registry_uri(before)
+    assert "model_version: 1" in (Path(copy) / "registered_model_meta").read_text()
 
 
-@pytest.mark.full
-def test_a_client_of_the_running_ui_gets_no_version_for_a_moved_alias(
-    moved: Mirrored, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A client without any setting of ours."""
-    from mlflow import MlflowClient
+def test_a_home_that_is_named_beside_another_server_vouches_for_no_alias_of_that(moved: Mirrored) -> None:
+    """MLflow asks the server that it was set to what a name is, whatever registry is named to a repository."""
     from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    monkeypatch.delenv(STRICT)
-    with running_ui(moved.registry.folder, 5390) as ui:
-        client = MlflowClient(ui.url, ui.url)
-        with pytest.raises(MlflowException, match="helper:1 by the signed log"):
-            client.get_model_version_by_alias("helper", "champion")
-        assert client.get_model_version_download_uri("helper", "1") == moved.sources[0]
-        moved.client.set_registered_model_alias("helper", "champion", "1")
-        assert int(client.get_model_version_by_alias("helper", "champion").version) == 1
+    with pytest.raises(MlflowException, match="by the signed log"):
+        get_artifact_repository("models:/helper@champion", registry_uri=address_of(moved.registry.folder))

@@ -29,7 +29,6 @@ from peft_registry.registry.use_cases.show import describe_version
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.mirror import OutboxEntry
 from peft_registry.schemas.modification import Correction, ModificationRecord
 from peft_registry.schemas.values import Value, measured
 from peft_registry.schemas.version import Version
@@ -91,9 +90,6 @@ def seen(registry: Registry, version: Version) -> dict[str, Any]:
     """Everything that a reader is shown of a version, without the checks of the day."""
     records = records_of(registry, version)
     assert records.modification is not None
-    entry = OutboxEntry(
-        id=1, kind="version", name=version.name, number=version.number, manifest=version.manifest_digest
-    )
     shown = describe_version(registry, version.label).to_json()
     return {
         "record": records.modification.to_canonical(),
@@ -101,7 +97,7 @@ def seen(registry: Registry, version: Version) -> dict[str, Any]:
         "evaluations": records.evaluations,
         "card": records.card,
         "report": render_report(registry, report_inputs(registry, version)),
-        "mlflow": projection_of(registry, entry).digest,
+        "mlflow": projection_of(registry, version).digest,
         "show": shown,
     }
 

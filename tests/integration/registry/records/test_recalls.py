@@ -48,7 +48,6 @@ from peft_registry.registry.use_cases.statements import PredicateMalformed, sign
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.mirror import OutboxEntry
 from peft_registry.schemas.progress import Warned
 from peft_registry.schemas.version import VerifyOutcome, Version
 from tests.builders.backends import BACKENDS, MadeHome, make_on
@@ -222,11 +221,7 @@ def a_name(place: Place) -> str:
 
 def tags_in_mlflow(place: Place, reference: str) -> dict[str, str]:
     """What MLflow is told of a version now."""
-    version = place.version(reference)
-    entry = OutboxEntry(
-        id=1, kind="version", name=version.name, number=version.number, manifest=version.manifest_digest
-    )
-    return dict(projection_of(place.registry, entry).version.tags)
+    return dict(projection_of(place.registry, place.version(reference)).version.tags)
 
 
 def test_mlflow_shows_it_on_every_descendant_and_no_more_once_it_is_undone(place: Place) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from peft_registry.registry.database import catalog
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.decide import RecordMovedOn, decide
 from peft_registry.registry.use_cases.register_product import register_product
@@ -48,22 +47,9 @@ def log_key_comes(place: Place) -> None:
     assert sign_log(place.registry).refused == ()
 
 
-def mirrored(place: Place) -> None:
-    """All that waits was copied to MLflow."""
-    with place.registry.database.write() as tx:
-        for entry in catalog.pending_outbox(tx, catalog.open_route(tx, "store")):
-            catalog.mark_done(tx, entry.id)
-
-
-def awaited(place: Place) -> list[str]:
-    with place.registry.database.write() as tx:
-        return [entry.label for entry in catalog.pending_outbox(tx, catalog.open_route(tx, "store"))]
-
-
 def test_a_decision_that_no_checkpoint_covers_decides_nothing_and_stands_once_the_log_is_signed(place: Place) -> None:
     first = place.record
     decided = decide(place.registry, place.version, place.form({MISUSE: "as a calculator"}), OFFICER)
-    mirrored(place)
     assert place.record == first
     records = records_of(place.registry, place.version)
     assert [link.record.record_id for link in records.history] == [first.record_id]
@@ -82,7 +68,6 @@ def test_a_decision_that_no_checkpoint_covers_decides_nothing_and_stands_once_th
     assert (shown.set_aside, shown.waiting, shown.record) == ((), (), place.record.to_json())
     assert "as a calculator" in make_report(place.registry, place.version).decode()
     # MLflow is to show the record that stands now; the other version has equal bytes
-    assert awaited(place) == ["sums:1", "other:1"]
     place.holds()
 
 
@@ -148,7 +133,6 @@ def test_an_evaluation_that_no_checkpoint_covers_is_none_of_the_version_until_th
         signer=place.registry.trainer_key,
         evidence=(items,),
     )
-    mirrored(place)
     pending = records_of(place.registry, place.version)
     assert (pending.evaluation, pending.evaluations) == (before.evaluation, before.evaluations)
     assert [stored.digest for stored in pending.pending_evaluations] == [signed.digest]
@@ -162,4 +146,3 @@ def test_an_evaluation_that_no_checkpoint_covers_is_none_of_the_version_until_th
     standing = records_of(place.registry, place.version)
     assert (standing.evaluation, standing.pending_evaluations) == (better, ())
     assert "flattering" in make_report(place.registry, place.version).decode()
-    assert awaited(place) == ["sums:1", "other:1"]

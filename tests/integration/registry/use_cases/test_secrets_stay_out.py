@@ -9,7 +9,7 @@ import pytest
 from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry, open_home, utc_now
 from peft_registry.registry.intake.secrets import SecretRefused
-from peft_registry.registry.mlflow.draining import sync_mirror
+from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.register import register_version
@@ -150,7 +150,10 @@ def test_nothing_that_is_kept_or_printed_holds_a_secret_that_commands_were_given
         assert run(command) == InputRefused.exit_code, command
     assert run(["promote", "helper:1", "champion", "--policy", "none", "--reason", "it works", *where]) == 0
     registry = open_home(home)
-    assert sync_mirror(registry).clean
+    shown = projection_of(registry, version_named(registry, "helper@champion"))
+    for file in (*shown.run.artifacts, *shown.version.artifacts):
+        (tmp_path / file.path.replace("/", "-")).write_bytes(file.content.make())
+    (tmp_path / "shown.txt").write_text(f"{shown}")
     (tmp_path / "page.html").write_bytes(make_report(registry, version_named(registry, "helper@champion")))
     registry.close()
     printed = capfd.readouterr()

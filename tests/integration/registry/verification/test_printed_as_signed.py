@@ -8,6 +8,7 @@ import pytest
 
 from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry, utc_now
+from peft_registry.registry.mlflow.kept_values import VersionName
 from peft_registry.registry.mlflow.projected_versions import Loader, projection_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.promote import set_alias
@@ -16,7 +17,6 @@ from peft_registry.registry.use_cases.show import describe_version
 from peft_registry.registry.verification.signed_versions import signed_lineage, signed_page
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.mirror import OutboxEntry
 from tests.builders.backends import BACKENDS, MadeHome, Rows, make_on
 from tests.builders.homes import register_adapter
 
@@ -56,18 +56,12 @@ def reported(registry: Registry) -> object:
 
 
 def mirrored(registry: Registry) -> object:
-    manifest = version_named(registry, "helper:1").manifest_digest
-    entry = OutboxEntry(id=1, kind="version", name="helper", number=1, manifest=manifest)
-    return projection_of(registry, entry).digest
+    return projection_of(registry, VersionName("helper", 1)).digest
 
 
 def mirrored_with_others(registry: Registry) -> object:
     """The same, where other versions are read in the same transaction and what was proven for them counts."""
-    manifest = version_named(registry, "helper:1").manifest_digest
-    entries = [
-        OutboxEntry(id=number, kind="version", name=name, number=number, manifest=manifest)
-        for name, number in (("tiny", 1), ("helper", 2), ("helper", 1))
-    ]
+    entries = [VersionName(name, number) for name, number in (("tiny", 1), ("helper", 2), ("helper", 1))]
     loader = Loader(registry)
     loader.read_ahead(entries)
     return loader.load(entries[-1]).digest

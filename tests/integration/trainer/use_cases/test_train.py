@@ -35,7 +35,6 @@ from peft_registry.trainer.use_cases.estimate import estimate_run
 from peft_registry.trainer.use_cases.train import TrainOutcome, train_and_register
 from peft_registry.trainer.use_cases.train_plan import OverrideWithoutEffect, require_effect
 from tests.builders.homes import NOW, a_home
-from tests.builders.mirror import an_entry
 from tests.builders.training import a_base_folder, colour_rows, write_rows
 
 FILE = """\
@@ -128,9 +127,7 @@ def test_how_busy_the_machine_was_is_kept_beside_the_run_and_not_in_what_is_sign
     assert KeptSystemMetrics.of(metrics) == kept
     assert (metrics.samples[0].step, metrics.samples[-1].step) == (0, max(records.run.curve.steps))
     assert str(kept.sha256) not in records.manifest.to_canonical().decode()
-    points = {
-        point.key: point for point in projection_of(registry, an_entry(first.version, 1)).run.metrics if not point.final
-    }
+    points = {point.key: point for point in projection_of(registry, first.version).run.metrics if not point.final}
     last = metrics.samples[-1]
     shown = points["system/process_memory_megabytes"]
     assert (shown.value, shown.step, shown.at_ms) == (
@@ -158,7 +155,7 @@ def test_what_was_measured_step_by_step_is_kept_beside_the_run_and_its_folder_is
         run.curve.steps[-1]: pytest.approx(run.loss_after.value, rel=1e-4),
     }
     assert all(point.values["gradient_norm"] > 0 and point.values["learning_rate"] > 0 for point in kept.points[1:])
-    shown = projection_of(registry, an_entry(first.version, 1)).run.metrics
+    shown = projection_of(registry, first.version).run.metrics
     assert [point.step for point in shown if point.key == "loss/held_out"] == sorted(looked)
     assert {"training/learning_rate", "training/gradient_norm"} <= {point.key for point in shown}
     assert not list(registry.files.runs.iterdir())

@@ -13,7 +13,6 @@ from peft_registry.registry.evaluation.items import loss_item, pair_item, write_
 from peft_registry.registry.mlflow import tables as tables_of
 from peft_registry.registry.mlflow.description import MAX_DESCRIPTION, Neighbour, Standing, neighbours_in, with_run_link
 from peft_registry.registry.mlflow.figures import safe_key, without_paths
-from peft_registry.registry.mlflow.mirror import sync
 from peft_registry.registry.mlflow.projection import Content, Projection
 from peft_registry.registry.mlflow.route import MirrorRoute
 from peft_registry.schemas.evaluation import EvaluationRecord, Result, Threshold
@@ -21,7 +20,6 @@ from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
 from peft_registry.schemas.system_metrics import SystemMetrics, SystemSample
 from peft_registry.schemas.values import derived
 from tests.builders.mirror import (
-    Memory,
     a_base_projection,
     a_projection,
     a_run,
@@ -485,20 +483,16 @@ def test_a_dot_in_a_name_is_no_dot_in_the_logged_models_name() -> None:
     assert a_projection(a_version(name="llama-3.2")).version.model_name == "llama-3_2-1"
 
 
-def test_an_empty_outbox_imports_no_mlflow_and_writes_nothing(tmp_path) -> None:
-    outcome = sync([], route=MirrorRoute.of_home(tmp_path), state=Memory(), load=lambda entry: None)
-    assert (outcome.done, outcome.failed, outcome.drift) == ({}, (), ())
-    assert list(tmp_path.iterdir()) == []
-    names = ", ".join(f"peft_registry.registry.mlflow.{name}" for name in ("mirror", "server", "verified_files"))
+def test_what_is_shown_is_decided_without_mlflow_and_without_a_database() -> None:
+    names = ", ".join(f"peft_registry.registry.mlflow.{name}" for name in ("server", "shown_runs", "verified_files"))
     script = f"import sys, {names}; assert not any(m.split('.')[0] in ('mlflow', 'sqlalchemy') for m in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_a_route_is_described_without_password_and_without_a_path(tmp_path) -> None:
+def test_a_server_is_described_without_password() -> None:
     assert (
         MirrorRoute.of_server("https://ada:secret@mlflow.example:8443/x/").described == "https://mlflow.example:8443/x"
     )
-    assert str(tmp_path) not in MirrorRoute.of_home(tmp_path).described
 
 
 def later_and_smaller(record: EvaluationRecord, conclusion: str) -> EvaluationRecord:
