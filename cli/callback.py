@@ -90,7 +90,7 @@ class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
         facts: YAML file of facts that only people know.
         evaluate: True for the suite `house`, or names of suites: base and result are scored after the registration.
         passphrase_file: holds the passphrase of the registry's keys; None for REGISTRY_PASSPHRASE, or keys without one.
-        mirror: bring MLflow up to date afterwards.
+        mirror: push it to the MLflow server that the home names, where it names one.
         quiet: say nothing on stderr but what goes wrong.
 
     Raises:

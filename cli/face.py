@@ -353,7 +353,7 @@ def open_registry(
     Args:
         home: its folder; None for REGISTRY_HOME, else `.registry` here or in a folder above.
         passphrase_file: holds the passphrase of its keys; None for REGISTRY_PASSPHRASE, or keys without one.
-        mirror: bring MLflow up to date after each registration.
+        mirror: push each registration to the MLflow server that the home names, where it names one.
         quiet: no progress on stderr.
 
     Raises:
