@@ -1,7 +1,9 @@
 """Mutants of prose: one sentence of the product changed, and a home that was signed before is verified by what it is then.
 
 `python -m tests.builders.prose_mutants HOME` reads jobs from standard input, a JSON object a line (`file`, `number`), and answers
-each with the verdict of every version. Each job runs in a process of its own, forked before anything of the product is imported.
+with the verdict of every version as the product is, a line, and as each job leaves it, a line each. Each job has a process of its
+own. It is forked at the moment at which its file is asked for the first time: nothing that was imported until then can have read
+it, and need not be imported again.
 """
 
 import ast
@@ -13,6 +15,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
@@ -99,24 +102,56 @@ class _Mutating(SourceFileLoader):
         return compile(mutated_source(Path(self.path), self._number), self.path, "exec")
 
 
-class _Finder(importlib.abc.MetaPathFinder):
-    """Finds that module before anybody else does."""
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A literal to reword: its file, its number there, and which line of the answers is its own."""
 
-    def __init__(self, file: str, number: int) -> None:
-        module = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        self._name = f"peft_registry.{module}"
-        self._path = str(SOURCE / file)
-        self._number = number
+    file: str
+    number: int
+    line: int
+
+
+def _module_of(file: str) -> str:
+    module = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return f"peft_registry.{module}"
+
+
+class _Forking(importlib.abc.MetaPathFinder):
+    """Before a module is imported that jobs reword, forks a process for each, which imports it reworded and goes on from there.
+
+    Attributes:
+        answers: of the jobs that were done, by line.
+        answer_here: in such a process, where its answer is written; None in the one that forks.
+    """
+
+    def __init__(self, jobs: Iterable[_Job]) -> None:
+        self.answers: dict[int, str] = {}
+        self.answer_here: int | None = None
+        self._jobs: dict[str, list[_Job]] = {}
+        for job in jobs:
+            self._jobs.setdefault(_module_of(job.file), []).append(job)
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if fullname != self._name:
-            return None
-        is_package = self._path.endswith("__init__.py")
-        loader = _Mutating(fullname, self._path, self._number)
-        places = [str(Path(self._path).parent)] if is_package else None
-        return importlib.util.spec_from_file_location(
-            fullname, self._path, loader=loader, submodule_search_locations=places
-        )
+        for job in self._jobs.pop(fullname, ()):
+            reading, writing = os.pipe()
+            child = os.fork()
+            if child == 0:
+                os.close(reading)
+                self.answer_here = writing
+                self._jobs.clear()
+                return _reworded(fullname, job)
+            os.close(writing)
+            with os.fdopen(reading) as told:
+                self.answers[job.line] = told.read()
+            os.waitpid(child, 0)
+        return None
+
+
+def _reworded(name: str, job: _Job) -> ModuleSpec | None:
+    path = str(SOURCE / job.file)
+    places = [str(Path(path).parent)] if path.endswith("__init__.py") else None
+    loader = _Mutating(name, path, job.number)
+    return importlib.util.spec_from_file_location(name, path, loader=loader, submodule_search_locations=places)
 
 
 def verdicts(home: Path) -> dict[str, str]:
@@ -140,8 +175,8 @@ def verdicts(home: Path) -> dict[str, str]:
         registry.close()
 
 
-def run_mutants(home: Path, mutants: Iterable[Prose]) -> dict[Prose, dict[str, str]]:
-    """The verdicts of a home by each mutant; a mutant that cannot even be imported answers with `error`."""
+def run_mutants(home: Path, mutants: Iterable[Prose]) -> tuple[dict[str, str], dict[Prose, dict[str, str]]]:
+    """The verdicts of a home by the product as it is, and by each mutant; one that cannot even be imported answers with `error`."""
     mutants = list(mutants)
     jobs = "".join(json.dumps({"file": prose.file, "number": prose.number}) + "\n" for prose in mutants)
     done = subprocess.run(
@@ -152,39 +187,57 @@ def run_mutants(home: Path, mutants: Iterable[Prose]) -> dict[Prose, dict[str, s
         cwd=SOURCE,
         check=True,
     )
-    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    as_it_was, *answers = (json.loads(line) for line in done.stdout.splitlines())
     assert len(answers) == len(mutants), done.stderr[-2000:]
-    return dict(zip(mutants, answers, strict=True))
+    return as_it_was, dict(zip(mutants, answers, strict=True))
+
+
+def _as_it_is(home: Path) -> tuple[str, list[str]]:
+    """The verdicts by the product as it is, as JSON, and every module that gave them, in the order of their imports.
+
+    From a process of its own: here nothing of the product is imported yet.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        with os.fdopen(writing, "w") as out:
+            out.write(json.dumps({"verdicts": verdicts(home), "modules": list(sys.modules)}))
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        answer = json.load(told)
+    os.waitpid(child, 0)
+    return json.dumps(answer["verdicts"]), answer["modules"]
 
 
 def _serve(home: Path) -> None:
-    """Fork a process for each job; what is not the product's is imported once, before."""
-    import alembic.config  # noqa: F401
-    import cryptography.hazmat.primitives.asymmetric.ec  # noqa: F401
-    import numpy  # noqa: F401
-    import pydantic  # noqa: F401
-    import rfc8785  # noqa: F401
-    import sqlmodel  # noqa: F401
-    import yaml  # noqa: F401
-
-    for line in sys.stdin:
-        job = json.loads(line)
-        reading, writing = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(reading)
-            sys.meta_path.insert(0, _Finder(job["file"], job["number"]))
-            try:
-                answer = verdicts(home)
-            except BaseException as error:  # a mutant may break anything, and that is its answer
-                answer = {"error": f"{type(error).__name__}: {error}"[:300]}
-            with os.fdopen(writing, "w") as out:
-                out.write(json.dumps(answer))
-            os._exit(0)
-        os.close(writing)
-        with os.fdopen(reading) as told:
-            print(told.read(), flush=True)
-        os.waitpid(child, 0)
+    """Answer the jobs. What is not the product's is imported first; a file that no verification imports needs no process."""
+    jobs = [_Job(**json.loads(text), line=line) for line, text in enumerate(sys.stdin)]
+    as_it_is, modules = _as_it_is(home)
+    own = [name for name in modules if name.partition(".")[0] == "peft_registry"]
+    for name in modules:
+        if name not in own:
+            with suppress(ImportError):  # some packages enter names that are not modules of theirs
+                importlib.import_module(name)
+    forking = _Forking(jobs)
+    sys.meta_path.insert(0, forking)
+    try:
+        for name in own:
+            importlib.import_module(name)
+        if forking.answer_here is not None:
+            answer = json.dumps(verdicts(home))
+    except BaseException as error:  # a mutant may break anything, and that is its answer
+        if forking.answer_here is None:
+            raise
+        answer = json.dumps({"error": f"{type(error).__name__}: {error}"[:300]})
+    if forking.answer_here is not None:
+        with os.fdopen(forking.answer_here, "w") as out:
+            out.write(answer)
+        os._exit(0)
+    print(as_it_is)
+    for job in jobs:
+        print(forking.answers.get(job.line, as_it_is))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.corpus import make_corpus
-from tests.builders.prose_mutants import Prose, all_prose, run_mutants, sample, verdicts
+from tests.builders.prose_mutants import Prose, all_prose, run_mutants, sample
 
 SEEDED = 40
 SEED = 20261130
@@ -19,12 +19,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _broken(corpus: Path, mutants: list[Prose]) -> list[str]:
-    as_it_was = verdicts(corpus)
+    as_it_was, by_mutant = run_mutants(corpus, mutants)
     assert set(as_it_was.values()) == {"verified"}
     return [
-        f"{prose.file}:{prose.line} {prose.text!r}: {told}"
-        for prose, told in run_mutants(corpus, mutants).items()
-        if told != as_it_was
+        f"{prose.file}:{prose.line} {prose.text!r}: {told}" for prose, told in by_mutant.items() if told != as_it_was
     ]
 
 
