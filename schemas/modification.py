@@ -11,7 +11,8 @@ field means, who fills it, which clause it answers and when it is required is da
 not a legal test; no verdict in here is legal advice.
 """
 
-from functools import cache
+import json
+from functools import cache, cached_property, lru_cache
 from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -695,6 +696,20 @@ class ModificationRecord(RecordSections):
         """Whether it names a record that it stands in place of, by its id or by its digest."""
         return self.supersedes is not None or self.correction.supersedes_digest is not None
 
+    def canonical_digest(self) -> Digest:
+        """SHA-256 of the canonical bytes."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> Digest:
+        # a record has a thousand values, and those that supersede it, approve it or answer it are each held against its digest
+        return super().canonical_digest()
+
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        copied.__dict__.pop("_digest", None)  # `model_copy` changes what it copied
+        return copied
+
 
 InputKind = Literal[
     "provenance", "observations", "bias-evaluation", "base", "answers", "modification", "decision", "approval"
@@ -708,6 +723,11 @@ class RecordInput(Document):
     kind: InputKind
     digest: Digest
     about: Digest
+
+
+STATEMENTS_KEPT = 8
+"""Statements of records that are kept as they were read: every view of a registry reads those of a version again, and to hold a
+log against itself each is read several times. As objects a record takes 350 kB."""
 
 
 class ModificationPredicate(Document):
@@ -724,6 +744,20 @@ class ModificationPredicate(Document):
 
     @classmethod
     def from_json(cls, value: Any) -> Self:  # any JSON value, as for every document
+        try:
+            text = json.dumps(value)
+        except (TypeError, ValueError, RecursionError):  # not JSON: validation says what is wrong with it
+            return cls._read(value)
+        return cls._of_text(text)
+
+    @classmethod
+    @lru_cache(maxsize=STATEMENTS_KEPT)
+    def _of_text(cls, text: str) -> Self:
+        # from the text, not from what it was made of: whoever has that may change it
+        return cls._read(json.loads(text))
+
+    @classmethod
+    def _read(cls, value: Any) -> Self:  # any JSON value, as for every document
         return cls.model_validate(_with_shared_values(cls, value))
 
     def inputs_of(self, kind: InputKind, about: Digest | None = None) -> tuple[Digest, ...]:

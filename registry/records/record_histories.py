@@ -77,7 +77,7 @@ class SignedRecord:
 
     @property
     def digest(self) -> Digest:
-        """Of its canonical bytes; computed each time, as few ask.
+        """Of its canonical bytes.
 
         It is not that of the predicate as JSON gives it: there the double 10^18 is an integer, which has no canonical form.
         """

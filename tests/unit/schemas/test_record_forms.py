@@ -300,12 +300,32 @@ def test_every_role_that_answers_for_an_area_may_sign_answers():
 
 
 def test_what_is_open_for_a_usual_reason_is_shared_and_says_the_same() -> None:
-    read = [modification_of(V3, stated(a_modification_record())) for _ in range(2)]
+    read = [modification_of(V3, stated(a_modification_record(), as_of=entries)) for entries in (1, 2)]
+    assert read[0] is not read[1]
     assert read[0].risk.register_ref is read[1].oversight.stop
     each_alone = ModificationRecord.model_validate(a_modification_record().to_json())
     assert read[0] == each_alone
     assert read[0].to_canonical() == each_alone.to_canonical()
     assert read[0].risk.register_ref.model_fields_set == each_alone.risk.register_ref.model_fields_set
+
+
+def test_a_statement_that_is_read_again_is_the_same_value_whatever_became_of_the_json() -> None:
+    document = stated(a_modification_record()) | {"later": {"rows": [1]}}
+    text = json.dumps(document)
+    read = ModificationPredicate.from_json(document)
+    document["later"]["rows"].append(2)
+    assert ModificationPredicate.from_json(json.loads(text)) is read
+    assert read.model_extra == {"later": {"rows": [1]}}
+    assert ModificationPredicate.from_json(document).model_extra == {"later": {"rows": [1, 2]}}
+
+
+def test_the_digest_of_a_record_is_of_what_it_says_though_it_is_computed_once() -> None:
+    record = a_modification_record()
+    assert record.canonical_digest() is record.canonical_digest()
+    for changed in (record.revised(record_id="other"), record.model_copy(update={"record_id": "other"})):
+        assert changed.canonical_digest() == Digest.of(changed.to_canonical()) != record.canonical_digest()
+    unasked = ModificationRecord.from_json(record.to_json())
+    assert unasked == record and unasked.to_canonical() == record.to_canonical()
 
 
 @pytest.mark.parametrize(
