@@ -5,7 +5,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -121,12 +121,20 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return make_on(request, tmp_path_factory.mktemp("made"), fill_with_approvers)
 
 
+@contextmanager
+def a_copy(made: MadeHome, folder: Path) -> Iterator[Place]:
+    home = made.copy(folder / "home")
+    place = Place(folder, home, home.opened(now=NOW))
+    try:
+        yield place
+    finally:
+        place.registry.close()
+
+
 @pytest.fixture
 def place(made: MadeHome, tmp_path: Path) -> Iterator[Place]:
-    home = made.copy(tmp_path / "home")
-    place = Place(tmp_path, home, home.opened(now=NOW))
-    yield place
-    place.registry.close()
+    with a_copy(made, tmp_path) as place:
+        yield place
 
 
 @pytest.fixture(scope="module")
@@ -259,15 +267,35 @@ def test_who_waives_the_same_again_is_told_since_when_and_signs_nothing(
     assert not is_signed_anew()
 
 
-@pytest.fixture
-def promoted(place: Place, policy: ReadPolicy) -> Place:
+@pytest.fixture(scope="module")
+def made_waived(made: MadeHome, policy: ReadPolicy, tmp_path_factory: pytest.TempPathFactory) -> MadeHome:
+    """What may be answered is answered, and what may be waived is waived: only approvals are missing."""
+    with a_copy(made, tmp_path_factory.mktemp("waived")) as place:
+        place.answer(ANSWERS)
+        place.waive_all(policy)
+    return place.home
+
+
+@pytest.fixture(scope="module")
+def made_promoted(made_waived: MadeHome, policy: ReadPolicy, tmp_path_factory: pytest.TempPathFactory) -> MadeHome:
     """An alias that the policy let through."""
-    place.answer(ANSWERS)
-    place.waive_all(policy)
-    for key in (ALEX, SAM):
-        approve(place.registry, place.version, policy, key, reason="read all of it")
-    promote(place.registry, place.version, "champion", policy)
-    return place
+    with a_copy(made_waived, tmp_path_factory.mktemp("promoted")) as place:
+        for key in (ALEX, SAM):
+            approve(place.registry, place.version, policy, key, reason="read all of it")
+        promote(place.registry, place.version, "champion", policy)
+    return place.home
+
+
+@pytest.fixture
+def waived(made_waived: MadeHome, tmp_path: Path) -> Iterator[Place]:
+    with a_copy(made_waived, tmp_path) as place:
+        yield place
+
+
+@pytest.fixture
+def promoted(made_promoted: MadeHome, tmp_path: Path) -> Iterator[Place]:
+    with a_copy(made_promoted, tmp_path) as place:
+        yield place
 
 
 def closed_by(place: Place, policy: ReadPolicy | None = None) -> list[str]:
@@ -285,10 +313,9 @@ def test_it_closes_when_a_waiver_is_over(promoted: Place, policy: ReadPolicy) ->
     assert set(closed_by(promoted)) == {suspended.reason.rule for suspended in waived}
 
 
-def test_what_changes_after_a_waiver_is_not_waived(place: Place, policy: ReadPolicy) -> None:
+def test_what_changes_after_a_waiver_is_not_waived(waived: Place, policy: ReadPolicy) -> None:
     """Whoever waives looks at a record and its evaluations, and at no other version of the same bytes."""
-    place.answer(ANSWERS)
-    place.waive_all(policy)
+    place = waived
     assert place.rules(policy) == ["approvals"]
     for_other = gate_facts(place.registry, version_named(place.registry, "other"), policy.digest, None)
     assert for_other.waivers == ()
