@@ -16,6 +16,7 @@ from functools import cache, cached_property, lru_cache
 from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic_core import to_json
 
 from peft_registry.schemas.codes import Said, code
 from peft_registry.schemas.document import Document
@@ -745,14 +746,14 @@ class ModificationPredicate(Document):
     @classmethod
     def from_json(cls, value: Any) -> Self:  # any JSON value, as for every document
         try:
-            text = json.dumps(value)
-        except (TypeError, ValueError, RecursionError):  # not JSON: validation says what is wrong with it
+            text = to_json(value)
+        except (ValueError, RecursionError):  # not JSON: validation says what is wrong with it
             return cls._read(value)
         return cls._of_text(text)
 
     @classmethod
     @lru_cache(maxsize=STATEMENTS_KEPT)
-    def _of_text(cls, text: str) -> Self:
+    def _of_text(cls, text: bytes) -> Self:
         # from the text, not from what it was made of: whoever has that may change it
         return cls._read(json.loads(text))
 
