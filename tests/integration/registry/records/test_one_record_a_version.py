@@ -1,6 +1,7 @@
 """Equal bytes under another name are another version: nothing that is said with it changes what the first one shows."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,14 +76,20 @@ class Place:
         return record
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """The home on the first day, closed: each test has a copy of it."""
+    folder = tmp_path_factory.mktemp("made")
+    with a_home(folder / "home", now=FIRST) as registry:
+        base = add_a_base(registry, folder / "base")
+        product = a_product(registry, folder / "first", base, facts=FACTS)
+        return Place(folder, base, register_product(registry, product).version, registry)
+
+
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    with a_home(tmp_path / "home", now=FIRST) as registry:
-        base = add_a_base(registry, tmp_path / "base")
-        product = a_product(registry, tmp_path / "first", base, facts=FACTS)
-        first = register_product(registry, product).version
-    registry = reopened(tmp_path / "home", now=LATER)
-    yield Place(tmp_path, base, first, registry)
+def place(made: Place, tmp_path: Path) -> Iterator[Place]:
+    registry = reopened(shutil.copytree(made.folder / "home", tmp_path / "home"), now=LATER)
+    yield replace(made, folder=tmp_path, registry=registry)
     registry.close()
 
 

@@ -1,8 +1,10 @@
 """A record that supersedes another of its version: whole, signed by the home's key, and bound to the one before it by digest."""
 
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from threading import Event
@@ -87,12 +89,20 @@ class Place:
 STEWARD = FACTS["asserted_by"]
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A home with a base and a version, closed: each test has a copy of it."""
+    folder = tmp_path_factory.mktemp("made")
+    with a_home(folder / "home") as registry:
+        base = add_a_base(registry, folder / "base")
+        product = a_product(registry, folder / "first", base, facts=FACTS)
+        return Place(folder, registry, base, register_product(registry, product).version)
+
+
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    with a_home(tmp_path / "home") as registry:
-        base = add_a_base(registry, tmp_path / "base")
-        product = a_product(registry, tmp_path / "first", base, facts=FACTS)
-        yield Place(tmp_path, registry, base, register_product(registry, product).version)
+def place(made: Place, tmp_path: Path) -> Iterator[Place]:
+    with closing(reopened(shutil.copytree(made.folder / "home", tmp_path / "home"))) as registry:
+        yield replace(made, folder=tmp_path, registry=registry)
 
 
 def facts_of_use(text: str) -> dict[str, Any]:
