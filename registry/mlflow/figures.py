@@ -8,6 +8,7 @@ import dataclasses
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -342,6 +343,15 @@ def charted(points: Iterable[MetricPoint]) -> tuple[MetricPoint, ...]:
     keys = list(dict.fromkeys(point.key for point in once if not point.key.startswith(SYSTEM)))
     left_out = frozenset(keys[MAX_CHARTS:])
     return tuple(sorted((point for point in once if point.key not in left_out), key=lambda point: point.step))
+
+
+def with_bars(points: Sequence[MetricPoint]) -> tuple[MetricPoint, ...]:
+    """The points, those that are all of their metric at step 0: MLflow draws such a one as a bar, and at any other step as a dot.
+
+    Not of a run under way, whose curves begin with one point.
+    """
+    counts = Counter(point.key for point in points)
+    return tuple(dataclasses.replace(point, step=0) if counts[point.key] == 1 else point for point in points)
 
 
 def _without_line_of_two(points: Sequence[MetricPoint]) -> tuple[MetricPoint, ...]:

@@ -38,6 +38,7 @@ from peft_registry.registry.mlflow.figures import (
     run_params,
     standing_metrics,
     system_metrics,
+    with_bars,
 )
 from peft_registry.registry.mlflow.tables import items_table, outcomes_table, results_table
 from peft_registry.schemas.canonical import canonical_digest
@@ -389,7 +390,7 @@ def _run_projection(
             version, made, description, signer, tags, tables=[path for path in files if path != REPORT_PATH]
         ),
         params=params,
-        metrics=charted((*made_metrics, *metrics)),
+        metrics=with_bars(charted((*made_metrics, *metrics))),
         datasets=datasets,
         artifacts=tuple(ArtifactFile(path, content) for path, content in files.items() if content is not None),
         start_ms=milliseconds(made.started_at) if made else registered,

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import not_run
 from tests.processes.interpreter import ROOT
 
-FILES = ("test_stores.py", "test_mlflow_loading.py")
+FILES = ("test_stores.py", "test_server.py", "test_mlflow_loading.py")
 
 
 def oldest() -> str:

@@ -107,7 +107,7 @@ def test_before_and_after_are_metrics_of_one_point_which_mlflow_draws_as_bars() 
         ("loss/gsm8k", 2.412, 1.871),
         ("measured bias/house.stereotype_rate", 0.64, 0.61),
     ):
-        assert points(key) == [(45, after, True)]
+        assert points(key) == [(0, after, True)]
         assert points(f"{key} before") == [(0, before, False)]
 
 
@@ -160,7 +160,7 @@ def with_held_out_rows(record: EvaluationRecord) -> EvaluationRecord:
 def test_the_held_out_loss_has_one_name_and_is_no_figure_of_bias() -> None:
     projection = a_projection(evaluations=(with_held_out_rows(an_evaluation()),))
     points = [(point.key, point.step, point.value) for point in projection.run.metrics if "held" in point.key]
-    assert points == [("loss/held_out before", 0, 2.412), ("loss/held_out", 45, 1.871)]
+    assert points == [("loss/held_out before", 0, 2.412), ("loss/held_out", 0, 1.871)]
     assert not [key for key in metrics_of(projection) if key.startswith("measured bias/held-out")]
     shown = {(row["dataset"], row["metric"]) for row in table(projection, "evaluation/results.json")}
     assert ("held-out", "perplexity") in shown
