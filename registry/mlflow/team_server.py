@@ -125,10 +125,11 @@ class TeamServer:
             tags = run_tags(projection, experiment=experiment, run_id=run.info.run_id) | {COPY_TAG: COPY}
             if above is not None:
                 tags[PARENT] = above
-            mark = {MARK_TAG: str(canonical_digest([str(projection.digest), above, taken]))}
-            if not _is_whole(run) or _ours(run.data.tags) != _ours(tags | mark):
+            mark = str(canonical_digest([str(projection.digest), above, taken]))
+            if not _is_whole(run) or _ours(run.data.tags) != _ours(tags | {MARK_TAG: mark}):
                 self._fill(run, projection, tags, taken=taken)
-                self._write().set_tag(run.info.run_id, *next(iter(mark.items())))
+                # last: what was killed before it is filled again
+                self._write().set_tag(run.info.run_id, MARK_TAG, mark)
             self._send_version(projection, experiment=experiment, run_id=run.info.run_id)
         return self._writes > before
 
@@ -199,8 +200,9 @@ class TeamServer:
             return None
         earlier = self._run_having({"registry.manifest": str(projection.continues)})
         # MLflow shows one run below another in one list only
-        is_shown = earlier is not None and earlier.info.experiment_id == experiment
-        return str(earlier.info.run_id) if earlier is not None and is_shown else None
+        if earlier is None or earlier.info.experiment_id != experiment:
+            return None
+        return str(earlier.info.run_id)
 
     def _send_side_run(self, projection: Projection, experiment: str, run: SideRun, identity: Collection[str]) -> str:
         """The id of a run that stands beside that of a version; it is found again by these of its tags."""

@@ -298,7 +298,7 @@ def _require_in_place(registry: Registry, version: Version, kind: StatementKind)
 
 def _record(view: View, subject: Digest, signed: SignedStatement, *, at: str) -> None:
     tx = view.tx
-    catalog.require_artifact(tx, manifest_digest=subject)
+    catalog.artifact(tx, manifest_digest=subject)
     record_statement(tx, subject, signed, at=at)
     if signed.statement.kind in KINDS_WITH_FACETS:
         renew_facets(view, subject)

@@ -177,17 +177,6 @@ def test_an_unknown_artifact_is_not_found(database: Database) -> None:
         )
 
 
-def test_an_artifact_is_known_by_its_first_label_or_its_digest(database: Database) -> None:
-    with database.write() as tx:
-        found = put_artifact(tx, a_manifest("one"))
-        assert catalog.require_artifact(tx, manifest_digest=found) == found.short
-        put_version(tx, "tutor", a_manifest("one"))
-        put_version(tx, "another", a_manifest("one"))
-        assert catalog.require_artifact(tx, manifest_digest=found) == "tutor:1"
-        with pytest.raises(NotFound):
-            catalog.require_artifact(tx, manifest_digest=digest("nothing"))
-
-
 def test_sizes_beyond_32_bits_are_kept(database: Database) -> None:
     big = 5 * 2**40
     manifest = a_manifest("big", files=(FileEntry(path="model.safetensors", size=big, sha256=digest("big")),))

@@ -514,3 +514,11 @@ def test_a_full_disk_leaves_no_half_copy_and_no_half_report(warm: WarmCommand, s
     assert sorted(folder.iterdir()) == before
     warm("pull", "polite-replies", "pulled", cwd=folder).ok()
     warm("report", "polite-replies", cwd=folder).ok()
+
+
+def test_a_server_that_is_away_does_not_hide_the_registration(warm: WarmCommand, workplace: Path) -> None:
+    warm("mirror", "connect", "http://127.0.0.1:9", cwd=workplace).ok()
+    done = warm(*TRAIN[:-1], cwd=workplace, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0").ok()
+    assert "not pushed: see `registry mirror push`" in done.out
+    assert done.err.startswith("warning ")
+    assert warm("verify", "polite-replies:1", cwd=workplace).code == 0

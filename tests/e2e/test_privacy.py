@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from peft_registry.registry.homes.home import open_home
+from peft_registry.registry.mlflow.projected_versions import projection_of
+from peft_registry.registry.verification.signed_versions import all_signed_versions
 from peft_registry.trainer.embedded import embedded_base
 from tests.e2e.commands import WarmCommand
 from tests.e2e.conftest import PLANTED, Story
@@ -52,11 +55,22 @@ def cells(path: Path) -> Iterator[bytes]:
 
 @pytest.fixture(scope="module")
 def handed_out(warm: WarmCommand, story: Story, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What leaves the machine: the pulled folder and the report."""
+    """What leaves the machine: the pulled folder, the report, and what MLflow shows."""
     folder = tmp_path_factory.mktemp("out")
     warm("pull", "polite-replies", folder / "pulled", cwd=story.folder).ok()
     warm("report", "polite-replies", "--out", folder / "report.html", cwd=story.folder).ok()
+    shown_in_mlflow(story.home, folder)
     return folder
+
+
+def shown_in_mlflow(home: Path, folder: Path) -> None:
+    """Write into a folder what MLflow shows of each version, with its pages and tables."""
+    with closing(open_home(home)) as registry:
+        for version in all_signed_versions(registry):
+            shown = projection_of(registry, version)
+            (folder / f"{version.name}.mlflow").write_text(repr(shown), "utf-8")
+            for number, file in enumerate((*shown.run.artifacts, *shown.version.artifacts)):
+                (folder / f"{version.name}.{number}").write_bytes(file.content.make())
 
 
 @pytest.mark.parametrize("form", range(3))
@@ -106,5 +120,6 @@ def test_no_path_of_this_machine_leaves_it(warm: WarmCommand, tmp_path: Path) ->
     for name in ("polite-replies", "tiny"):
         warm("pull", name, tmp_path / "out" / name, "--home", home, cwd=tmp_path).ok()
         warm("report", name, "--out", tmp_path / "out" / f"{name}.html", "--home", home, cwd=tmp_path).ok()
+    shown_in_mlflow(home, tmp_path / "out")
     assert files_with(home, str(tmp_path)) == HOLDS_PATHS
     assert files_with(tmp_path / "out", str(tmp_path)) == set()

@@ -20,7 +20,6 @@ from peft_registry.registry.database.catalog.artifacts import (
     insert_artifact,
     recorded_artifact,
     recorded_artifacts,
-    require_artifact,
 )
 from peft_registry.registry.database.catalog.facet_rows import (
     artifact_facets,
@@ -166,7 +165,6 @@ __all__ = [
     "referenced_objects",
     "release_leases",
     "replace_facets",
-    "require_artifact",
     "require_kind",
     "resolve",
     "search_versions",

@@ -15,7 +15,6 @@ from peft_registry.registry.database.tables import (
     artifact_files,
     artifact_parents,
     artifacts,
-    versions,
 )
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.identity import Digest
@@ -201,22 +200,6 @@ def artifact(tx: Transaction, *, manifest_digest: Digest) -> Artifact:
     if row is None:
         raise ArtifactUnknown(manifest_digest)
     return Artifact(*row)
-
-
-def require_artifact(tx: Transaction, *, manifest_digest: Digest) -> str:
-    """How people know an artifact: the label of its first version, or its short digest while it has none.
-
-    Raises:
-        ArtifactUnknown: there is no artifact with this manifest digest.
-    """
-    artifact(tx, manifest_digest=manifest_digest)
-    row = tx.execute(
-        select(versions.c.name, versions.c.number)
-        .where(versions.c.manifest_digest == manifest_digest)
-        .order_by(versions.c.log_index)
-        .limit(1)
-    ).one_or_none()
-    return f"{row.name}:{row.number}" if row else manifest_digest.short
 
 
 def _complete(

@@ -323,7 +323,7 @@ def questions(tx: catalog.Transaction, manifest: str) -> list[Callable[[], objec
         lambda: catalog.alias_at(tx, name="rare", alias="champion", as_of=NOW),
         lambda: catalog.aliases_of(tx, "rare"),
         lambda: catalog.latest_checkpoint(tx),
-        lambda: catalog.require_artifact(tx, manifest_digest=found),
+        lambda: catalog.artifact(tx, manifest_digest=found),
         lambda: SqlLogStore(tx).size(),
         lambda: lineage_of(tx, focus=found),
     ]
