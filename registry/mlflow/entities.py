@@ -33,7 +33,7 @@ from mlflow.entities.model_registry import (
 from peft_registry.registry.mlflow import identifiers
 from peft_registry.registry.mlflow.figures import DatasetUse, MetricPoint
 from peft_registry.registry.mlflow.projection import PROJECT_TAG
-from peft_registry.registry.mlflow.shown_runs import NOTE, ShownModel, ShownName, ShownRun, ShownVersion
+from peft_registry.registry.mlflow.shown_runs import NOTE, SIGNED_TAG, ShownModel, ShownName, ShownRun, ShownVersion
 
 DATASET_CONTEXT = "mlflow.data.context"  # what a data set was used for
 
@@ -42,7 +42,8 @@ def experiment_entity(project: str | None, *, artifact_root: str, newest_ms: int
     """The experiment of a project; its times are those of its newest version."""
     versions = "the versions of the registry" if project is None else f"the versions of the project {project}"
     tags = {
-        NOTE: f"Runs behind {versions}, as they are signed. `registry verify` checks each.",
+        NOTE: f"Runs behind {versions}, as they are signed. `registry verify` checks each. "
+        f"A run with the tag `{SIGNED_TAG}` is under way on this machine, or was stopped there, and is not signed yet.",
         "mlflow.experimentKind": "custom_model_development",
     } | ({} if project is None else {PROJECT_TAG: project})
     experiment_id = identifiers.experiment_id(project)
