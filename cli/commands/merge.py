@@ -1,6 +1,7 @@
 """merge: folding adapters into their base."""
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -163,10 +164,10 @@ def _show_plan(registry: "Registry", request: "MergeRequest", output: Output) ->
         checked_facts_of_merge(registry, request)
         prepared = plan_merge(registry, request, Path(scratch), observe=progress)
         if request.evaluate:
-            from peft_registry.trainer.inputs.evaluation import report_power
+            from peft_registry.trainer.inputs.evaluation import load_suites, report_power
             from peft_registry.trainer.merge.evaluation import suites_of_ingredients
 
-            report_power(suites_of_ingredients(registry, prepared, progress), progress)
+            report_power(suites_of_ingredients(partial(load_suites, registry), prepared, progress), progress)
         preview = preview_of(prepared)
     if output is Output.json:
         console.out_json(preview.to_json())

@@ -1,12 +1,12 @@
 """Evaluating what a merge made on the suites of its ingredients: beside the base, and beside each ingredient."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.evaluation.praise import Tries
 from peft_registry.registry.evaluation.staleness import base_composition, composition_of
-from peft_registry.registry.homes.home import Registry
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.progress import Observe, Warned, ignore
 from peft_registry.trainer.bases.loading import load_base
@@ -16,7 +16,7 @@ from peft_registry.trainer.evaluation.evaluate import EvaluationOutcome, evaluat
 from peft_registry.trainer.evaluation.leakage import TrainedOn
 from peft_registry.trainer.evaluation.neutral import GuardText
 from peft_registry.trainer.evaluation.suites import LoadedSuite, SuiteFileNeeded, suites
-from peft_registry.trainer.inputs.evaluation import EvaluationSetup, load_suites, report_comparisons
+from peft_registry.trainer.inputs.evaluation import EvaluationSetup, report_comparisons
 from peft_registry.trainer.machine.environment import choose_hardware
 from peft_registry.trainer.merge.bundle import holds_model, load_artifact
 from peft_registry.trainer.merge.ingredients import Ingredient, Prepared
@@ -24,8 +24,12 @@ from peft_registry.trainer.merge.ingredients import Ingredient, Prepared
 DEFAULT_SUITE = "house"  # shipped with the tool, for ingredients without an evaluation of their own
 
 
-def suites_of_ingredients(registry: Registry, prepared: Prepared, observe: Observe) -> tuple[LoadedSuite, ...]:
+def suites_of_ingredients(
+    load: Callable[..., tuple[LoadedSuite, ...]], prepared: Prepared, observe: Observe
+) -> tuple[LoadedSuite, ...]:
     """Every suite that an evaluation of an ingredient used, as it is pinned or shipped here; `house` where there is none.
+
+    `load` is `load_suites` of the registry.
 
     A suite whose data is neither is named in a warning. Of each the half is asked that the merge names.
 
@@ -41,11 +45,11 @@ def suites_of_ingredients(registry: Registry, prepared: Prepared, observe: Obser
         if name not in used:
             continue
         try:
-            loaded += load_suites(registry, [name], half=half)
+            loaded += load([name], half=half)
         except SuiteFileNeeded:
             text = f"{name} was asked of an ingredient and is not asked of the result: its data is neither pinned nor shipped"
             observe(Warned("bias", text))
-    return tuple(loaded) or load_suites(registry, [DEFAULT_SUITE], half=half)
+    return tuple(loaded) or load([DEFAULT_SUITE], half=half)
 
 
 def evaluate_merged(

@@ -9,6 +9,7 @@ a full disk neither. The base is always the pristine one; nothing is ever unmerg
 import shutil
 import time
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -252,9 +253,10 @@ class _Merge:
         )
 
     def _suites(self) -> "tuple[LoadedSuite, ...]":
+        from peft_registry.trainer.inputs.evaluation import load_suites
         from peft_registry.trainer.merge.evaluation import suites_of_ingredients
 
-        suites = suites_of_ingredients(self.registry, self.prepared, self.observe)
+        suites = suites_of_ingredients(partial(load_suites, self.registry), self.prepared, self.observe)
         report_power(suites, self.observe)
         return suites
 
