@@ -37,7 +37,7 @@ from peft_registry.registry.transparency import log, note, prefix_tree
 from peft_registry.registry.transparency.epochs import EpochNotOpened, StatedEpoch, first_leaf
 from peft_registry.registry.transparency.log import LogForked
 from peft_registry.schemas.acts import GatePredicate
-from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked, NotFound
+from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked, NotFound, Unavailable
 from peft_registry.schemas.log import CLOCK_TOLERANCE, Event, LogSnapshot
 from peft_registry.schemas.policy import CHECKPOINT_TYPE
 from peft_registry.schemas.statement import StoredStatement
@@ -62,6 +62,24 @@ class NoCheckpoint(NotFound):
     fix = "register something, or have `registry log sign` run where the log key is"
 
 
+class LogNotSigned(Unavailable):
+    reference = "log-not-signed"
+    what = "what was signed is in the log, and pending: the log could not be signed over it"
+    why = "{reason}"
+    fix = "free some space or wait for the database, then run `registry log sign`; whoever signs the log next signs over it too"
+
+    reason: str
+
+
+class CheckpointNotKept(Unavailable):
+    reference = "checkpoint-not-kept"
+    what = "what was signed is in the log, and counts; the newest checkpoint could not be kept beside the database"
+    why = "{reason}"
+    fix = "free some space, then run `registry log checkpoint`, which keeps it"
+
+    reason: str
+
+
 _LOOKED_AT = 64  # entries, from the newest down, of which one should say its time
 
 
@@ -75,18 +93,22 @@ def publish_checkpoint(registry: Registry) -> int:
         EntryRejected, and what a statement's own check raises: a new entry may not be signed over.
         PathRejected: the stored snapshot is not the one that was signed.
         LogForked, LogTruncated: the log does not continue its checkpoint.
+        LogNotSigned, CheckpointNotKept: a disk is full, or a database is away; what was recorded before is in the log all the same.
     """
-    _record_lost_stops(registry)
     key = registry.log_key
-    if key is None:
-        return _remember_signed(registry)
-    if _is_published(registry):
-        return _remember(registry)
-    with registry.database.write() as tx:
-        view = view_to_sign(registry, tx)
-        _follow_new_entries(view)
-        _sign(view, key)
-    covered = _remember(registry)
+    try:
+        _record_lost_stops(registry)
+        if key is not None and not _is_published(registry):
+            with registry.database.write() as tx:
+                view = view_to_sign(registry, tx)
+                _follow_new_entries(view)
+                _sign(view, key)
+    except Unavailable as error:  # the transaction before this has ended: nobody is told that nothing was recorded
+        raise LogNotSigned(f"{error}") from error
+    try:
+        covered = _remember_signed(registry) if key is None else _remember(registry)
+    except Unavailable as error:
+        raise CheckpointNotKept(f"{error}") from error
     _lost_stops(registry)
     return covered
 
@@ -116,6 +138,8 @@ def _lost_stops(registry: Registry) -> tuple[StoredStatement, ...]:
     if memory is None:
         return ()
     try:
+        if next(memory.envelopes(), None) is None:
+            return ()
         with registry.database.read() as tx:
             return View(registry, tx).lost_stops()
     except StopMemoryUnreadable as error:

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from peft_registry.registry.disk.files import DiskFull
+from peft_registry.registry.homes import home as home_module
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
-from peft_registry.registry.records.checkpoints import publish_checkpoint
+from peft_registry.registry.records import checkpoints
+from peft_registry.registry.records.checkpoints import CheckpointNotKept, LogNotSigned, publish_checkpoint
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.promote import PromotionRefused, PromotionUnverified, set_alias
 from peft_registry.registry.use_cases.verify import verify_version
-from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.errors import KnownError, NotFound
 from peft_registry.schemas.identity import Digest, MalformedName
 from peft_registry.schemas.version import Version
 from tests.builders.backends import BACKENDS, MadeHome, contents, make_on
@@ -144,3 +147,26 @@ def test_a_pending_registration_is_promoted_by_its_verdict(home: MadeHome, tmp_p
     publish_checkpoint(registry)
     assert version_named(registry, "helper@champion").label == pending.label
     registry.close()
+
+
+def refuse_to_write(*_: object, **__: object) -> None:
+    raise DiskFull("the disk")
+
+
+def test_a_disk_that_fills_once_the_move_is_recorded_denies_no_move(
+    registry: Registry, version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is told that nothing was done does it again, or relies on where the alias pointed."""
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "_sign", refuse_to_write)
+        with pytest.raises(LogNotSigned, match="is in the log, and pending"):
+            set_alias(registry, version, "first")
+    with pytest.raises(NotFound):
+        version_named(registry, "helper@first")
+    with monkeypatch.context() as patch:
+        patch.setattr(home_module, "write_atomically", refuse_to_write)
+        with pytest.raises(CheckpointNotKept, match="is in the log, and counts"):
+            set_alias(registry, version, "second")
+    assert [version_named(registry, f"helper@{alias}").number for alias in ("first", "second")] == [1, 1]
+    publish_checkpoint(registry)
+    assert registry.remembered_checkpoint() == checkpoints.newest_checkpoint(registry)
