@@ -1,6 +1,6 @@
 """What people decide about an artifact or a data set, as they sign it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -10,6 +10,17 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.values import Timestamp
 
 Reason = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"\S")]
+
+
+class Quorum(Document):
+    """So many persons take something back together; `by_others`: none of them is its maker."""
+
+    count: Annotated[int, Field(ge=1, le=100)]
+    by_others: bool
+
+
+def _left_out() -> Any:  # what pydantic takes as a default: a field that is not written while it is None
+    return Field(default=None, exclude_if=lambda value: value is None)
 
 
 class ApprovalPredicate(Document):
@@ -68,24 +79,29 @@ class RecallPredicate(Document):
     """The subject, an artifact by its manifest digest or a data set by that of its bytes, and whatever was made from it must not be
     handed out; `undone` takes that back. Of several about one subject the last in the log decides.
 
+    `lifted_by` says how many persons have to take it back, each by a statement of their own: the most that any alias asked that
+    pointed at the subject, or at what was made from it, when it was recalled. Left out it is one, whoever that is.
+
     `nonce` is random hex: a leaf holds only the statement's digest, and a short predicate could be guessed from it.
     """
 
     reason: Reason
     undone: bool = False
+    lifted_by: Quorum | None = _left_out()
     nonce: str
 
 
 class HoldPredicate(Document):
     """The subject, with all that it was made from and all that was made from it, must be kept; `released` takes that back.
 
-    `until` is when it ends by itself, None where it does not. Several may stand about one subject, and the longest counts. `nonce`
-    as in a recall.
+    `until` is when it ends by itself, None where it does not. Several may stand about one subject, and the longest counts.
+    `lifted_by` and `nonce` as in a recall.
     """
 
     reason: Reason
     until: Timestamp | None = None
     released: bool = False
+    lifted_by: Quorum | None = _left_out()
     nonce: str
 
 
@@ -95,12 +111,16 @@ class GatePredicate(Document):
     The subject is `guarded_subject` of name and alias; without a name the alias of every name is meant. Of several about one
     subject the last in the log decides, and what binds an alias of one name counts before what binds it for every name. `policy`
     is the SHA-256 of the policy's bytes.
+
+    `lifted_by` is how many persons' approvals the policy asks for. So many have to say the same, each by a statement of their own,
+    before the alias is bound to another policy or to none. Left out, as in a binding of an earlier release, one person is enough.
     """
 
     name: str | None
     alias: str
     policy: Digest | None
     policy_name: str | None
+    lifted_by: Quorum | None = _left_out()
     reason: Reason
     nonce: str
 

@@ -128,7 +128,16 @@ def gate_set(
     if output is Output.json:
         console.out_json(bound.model_dump(mode="json"))
         return
-    console.line(f"bound    {alias} to {asked.policy.name} ({asked.digest.short}) by {bound.person}")
+    waits = bound.still_needed is not None
+    console.line(
+        f"{'waits' if waits else 'bound':<8} {alias} to {asked.policy.name} ({asked.digest.short}) by {bound.person}"
+    )
+    _show_needed(bound)
+    if bound.nobody_to_spare:
+        console.note(
+            "note: of those who may approve none is to spare: where one is lost, nobody passes this policy or ends its binding "
+            "until a root lists another with `registry trust add`"
+        )
     if bound.pending:
         console.line(console.COUNTS_HERE, indent=10)
     if bound.before is not None:
@@ -150,9 +159,15 @@ def gate_unset(
     if output is Output.json:
         console.out_json(bound.model_dump(mode="json"))
         return
-    console.line(f"unbound  {alias} by {bound.person}")
+    console.line(f"{'waits' if bound.still_needed is not None else 'unbound':<8} {alias} by {bound.person}")
+    _show_needed(bound)
     console.line(f"before   {console.printable(bound.before or '')}", indent=9)
     console.next_step(_explained(alias))
+
+
+def _show_needed(bound: "AliasBinding") -> None:
+    if bound.still_needed is not None:
+        console.line(f"stands   as it was bound before: {console.printable(bound.still_needed)}", indent=9)
 
 
 def _explained(alias: str) -> str:

@@ -95,8 +95,16 @@ def _show(changed: "HoldChanged", output: Output) -> None:
         console.out_json(changed.model_dump(mode="json"))
         return
     state = "released" if changed.released else "on hold"
+    if changed.still_needed is not None:
+        state = "waits"
     until = "" if changed.until is None else f", until {changed.until[:10]}"
     console.line(f"{state:<9} {console.printable(changed.name)}  {changed.subject}{until}", indent=10)
+    if changed.still_needed is not None:
+        console.line(f"{'stands':<9} {console.printable(changed.still_needed)}", indent=10)
+    if changed.by_maker:
+        console.line(
+            f"{'maker':<9} a key of the person who released it made it, and no alias asks for others", indent=10
+        )
     if changed.still is not None:
         console.line(f"{'still':<9} kept: {console.printable(changed.still)}", indent=10)
     if changed.pending and not changed.released:

@@ -235,7 +235,7 @@ def log_reject(
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Take pending entries out of the log before it is signed; a stop stays. For whoever holds the log key."""
+    """Take pending entries out of the log before it is signed. A stop stays. For whoever holds the log key."""
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.sign_log import reject_entries
 

@@ -54,7 +54,11 @@ def recall(
     if output is Output.json:
         console.out_json(done.model_dump(mode="json"))
         return
-    console.line(f"{'undone' if undo else 'recalled':<9} {console.printable(done.name)}  {done.subject}", indent=10)
+    if done.still_needed is not None:
+        state = "waits"
+    else:
+        state = "undone" if undo else "recalled"
+    console.line(f"{state:<9} {console.printable(done.name)}  {done.subject}", indent=10)
     for version in done.touched[:_SHOWN]:
         aliases = f"  {', '.join(f'@{alias}' for alias in version.aliases)}" if version.aliases else ""
         console.line(f"{'reaches':<9} {console.printable(version.version)}{aliases}", indent=10)
@@ -71,6 +75,10 @@ def recall(
         )
     if done.pending and not undo:
         console.line(console.COUNTS_HERE, indent=10)
+    if done.still_needed is not None:
+        console.line(f"{'stands':<9} {console.printable(done.still_needed)}", indent=10)
+    if done.by_maker:
+        console.line(f"{'maker':<9} a key of the person who undid it made it, and no alias asks for others", indent=10)
     if undo and done.pending:
         console.line(
             f"{'waits':<9} for whoever holds the log key: until a checkpoint covers it, the recall stands", indent=10

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from peft_registry.registry.gate.facts import GateFacts, SuiteFacts, Waiver
 from peft_registry.registry.gate.policy import ApprovalRule, DeltaRule, EvaluationRule, GatePolicy, Rule
+from peft_registry.registry.gate.quorum import spoke_twice
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lookalikes import folded
@@ -61,24 +62,35 @@ def decide_gate(facts: GateFacts, policy: GatePolicy, *, named: str = ANY_POLICY
             reasons.append(reason)
         else:
             suspended.append(Suspended(reason=reason, waiver=waiver))
+    if policy.approvals is not None:
+        rules = dict.fromkeys(entry.reason.rule for entry in suspended)
+        waived_by = tuple(
+            frozenset(folded(waiver.person) for waiver in _waivers_of(rule, facts, policy)) for rule in rules
+        )
+        reasons += _of_approvals(facts, policy.approvals, waived_by, named)
     approved = tuple(dict.fromkeys(vote.person for vote in facts.votes if not vote.objection))
     return GateDecision(reasons=tuple(reasons), suspended=tuple(suspended), approved_by=approved)
 
 
 def _waiver_for(reason: Reason, facts: GateFacts, policy: GatePolicy) -> Waiver | None:
-    if reason.rule not in policy.waivable:
-        return None
+    return next(_waivers_of(reason.rule, facts, policy), None)
+
+
+def _waivers_of(rule: Rule, facts: GateFacts, policy: GatePolicy) -> Iterator[Waiver]:
+    """Those that suspend a rule now, in the order of the log."""
+    if rule not in policy.waivable:
+        return
     # whoever made the version waives nothing of it, where its approvals have to be by others
     is_by_others = policy.approvals is not None and policy.approvals.by_others
     makers = {folded(maker) for maker in facts.makers} if is_by_others else set()
     for waiver in facts.waivers:
-        counts = waiver.rule == reason.rule and not waiver.objection and folded(waiver.person) not in makers
+        counts = waiver.rule == rule and not waiver.objection and folded(waiver.person) not in makers
         if counts and facts.now < waiver.until:
-            return waiver
-    return None
+            yield waiver
 
 
 def _reasons(facts: GateFacts, policy: GatePolicy, named: str) -> Iterator[Reason]:
+    """All but that too few approved, which depends on who waives the others and is never waived."""
     if facts.verdict not in (None, "verified"):
         yield Reason(
             rule="verified",
@@ -112,8 +124,6 @@ def _reasons(facts: GateFacts, policy: GatePolicy, named: str) -> Iterator[Reaso
         elif flag in facts.licence_flags:
             text = f"the licence of what it was made from says {flag}"
             yield Reason(rule="licence", text=text, remedy="use a base whose licence allows it")
-    if policy.approvals is not None:
-        yield from _of_approvals(facts, policy.approvals, named)
 
 
 def _of_evaluations(facts: GateFacts, rule: EvaluationRule) -> Iterator[Reason]:
@@ -213,7 +223,9 @@ def _of_decisions(facts: GateFacts, named: str) -> Iterator[Reason]:
             yield Reason(rule="undecided-status", text=text, remedy=remedy)
 
 
-def _of_approvals(facts: GateFacts, rule: ApprovalRule, named: str) -> Iterator[Reason]:
+def _of_approvals(
+    facts: GateFacts, rule: ApprovalRule, waived_by: tuple[frozenset[str], ...], named: str
+) -> Iterator[Reason]:
     objections = []
     makers = {folded(maker) for maker in facts.makers}
     persons: dict[str, str] = {}  # two keys of one person count once, and so do two spellings of one name
@@ -224,6 +236,11 @@ def _of_approvals(facts: GateFacts, rule: ApprovalRule, named: str) -> Iterator[
             objections.append(f"that of {vote.person} does not count: a key of theirs made the version")
         else:
             persons.setdefault(folded(vote.person), vote.person)
+    for person in sorted(spoke_twice(waived_by, frozenset(persons))):
+        # whoever waived what is wrong with it has spoken for it once already
+        objections.append(
+            f"that of {persons.pop(person)} does not count: nobody else waived what is wrong with the version"
+        )
     if len(persons) < rule.count:
         had = f"{len(persons)} of {rule.count} approvals" + (
             f" ({', '.join(sorted(persons.values()))})" if persons else ""

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.records.sources import Source, above
-from peft_registry.registry.records.standing_acts import logged_at, person_behind, standing_acts
+from peft_registry.registry.records.standing_acts import Standing, logged_at, person_behind, standing_acts
 from peft_registry.registry.records.stored_manifests import manifest_in
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.schemas.acts import HoldPredicate
@@ -87,6 +87,15 @@ def hold_of(view: View, source: Source) -> Hold | None:
     return _standing(view, source)
 
 
+def standing_holds(view: View, digest: Digest) -> Standing:
+    """The holds of one digest that nobody released, also those that are over by themselves, and who has released them so far.
+
+    Raises:
+        SaidDiffers, PathRejected, LogForked, LogTruncated: as `hold_of`.
+    """
+    return standing_acts(view, digest, "hold", taken_back_by="released")
+
+
 def holds_above(registry: Registry, manifest: Digest, label: str) -> tuple[Hold, ...]:
     """The holds that stand of an artifact and of what it was made from, nearest first.
 
@@ -156,8 +165,7 @@ def _name(registry: Registry, digest: Digest) -> str:
 
 def _standing(view: View, source: Source) -> Hold | None:
     """Of several the one that ends last: whoever adds a hold shortens none."""
-    standing = standing_acts(view, source.digest, "hold", taken_back_by="released")
-    holds = [_hold(view.registry, source, entry) for entry in standing]
+    holds = [_hold(view.registry, source, entry) for entry in standing_holds(view, source.digest).acts]
     last: Hold | None = None
     for hold in holds:
         has_ended = hold.until is not None and hold.until <= view.registry.clock()

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from peft_registry.registry.gate.policy import ApprovalRule, GatePolicy
+from peft_registry.registry.gate.quorum import spoke_twice
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.yaml import read_yaml
 from peft_registry.registry.records.bindings import Binding, MovedPastGate
 from peft_registry.registry.records.entries import require_signed_entry
 from peft_registry.registry.records.views import View
 from peft_registry.registry.signing.trust import public_keys
-from peft_registry.schemas.acts import ApprovalPredicate
+from peft_registry.schemas.acts import ApprovalPredicate, WaiverPredicate
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import KnownError, NotChecked
 from peft_registry.schemas.identity import Digest
@@ -45,10 +46,13 @@ class BoundPolicyUnread(NotChecked):
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What bears on the approvals of a version: that a person had a part in making it (no policy), or approved it under one."""
+    """What bears on the approvals of a version: that a person had a part in making it (no policy), approved it under one, or waived
+    a rule of one.
+    """
 
     person: str
     policy: Digest | None
+    waived: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +98,15 @@ def require_enough(binding: Binding, rule: ApprovalRule, said: Iterable[Said], m
     """
     known = tuple(said)
     makers = {folded(entry.person) for entry in known if entry.policy is None} if rule.by_others else set()
-    approvers = {folded(entry.person) for entry in known if entry.policy == binding.policy}
-    count = len(approvers - makers)
+    under_it = [entry for entry in known if entry.policy == binding.policy]
+    approvers = {folded(entry.person) for entry in under_it if entry.waived is None}
+    others = frozenset(approvers - makers)
+    # a binding of an earlier release asked less
+    waived = () if binding.lifted_by is None or move.said.gate is None else move.said.gate.waived
+    waived_by = (
+        frozenset(folded(entry.person) for entry in under_it if entry.waived == name) - makers for name in waived
+    )
+    count = len(others - spoke_twice(waived_by, others))
     if count < rule.count:
         under = f"with {count} of {rule.count} approvals"
         raise MovedPastGate(move.said.name, move.said.alias, under, binding.because, move.entry)
@@ -105,18 +116,21 @@ def said_by(statement: Statement, person: str) -> Said | None:
     """What a statement says that bears on the approvals of its version; None for any other."""
     if statement.kind in MADE_BY:
         return Said(person, None)
-    if statement.kind != "approval":
-        return None
     try:
-        return Said(person, ApprovalPredicate.from_json(statement.predicate).policy)
+        if statement.kind == "approval":
+            return Said(person, ApprovalPredicate.from_json(statement.predicate).policy)
+        if statement.kind == "waiver":
+            waiver = WaiverPredicate.from_json(statement.predicate)
+            return Said(person, waiver.policy, waived=waiver.rule)
     except ValidationError:
         return None
+    return None
 
 
 def _said_before(view: View, move: Move) -> Iterator[Said]:
     for stored in view.statements(move.manifest):
         index = stored.log_index
-        if index is None or index >= move.entry or stored.kind not in (*MADE_BY, "approval"):
+        if index is None or index >= move.entry or stored.kind not in (*MADE_BY, "approval", "waiver"):
             continue
         leaf = view.leaf(index)
         if not isinstance(leaf, Event):

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.sources import Source, above
-from peft_registry.registry.records.standing_acts import is_being_taken_back, logged_at, person_behind, standing_acts
+from peft_registry.registry.records.standing_acts import Standing, logged_at, person_behind, standing_acts
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.schemas.acts import RecallPredicate
 from peft_registry.schemas.errors import NotChecked, Refused
@@ -212,18 +212,17 @@ def recall_of(registry: Registry, source: Source) -> Recall | None:
         return _standing(view, source)
 
 
-def is_being_undone(registry: Registry, digest: Digest) -> bool:
-    """Whether the recall of a digest stands no longer than until a checkpoint covers what takes it back.
+def standing_recalls(view: View, digest: Digest) -> Standing:
+    """The recalls of one digest that stand, and who has taken them back so far.
 
     Raises:
         SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
     """
-    with view_of(registry) as view:
-        return is_being_taken_back(view, digest, "recall", taken_back_by="undone")
+    return standing_acts(view, digest, "recall", taken_back_by="undone")
 
 
 def _standing(view: View, source: Source) -> Recall | None:
-    standing = standing_acts(view, source.digest, "recall", taken_back_by="undone")
+    standing = standing_recalls(view, source.digest).acts
     return _recall(view.registry, source, standing[-1]) if standing else None
 
 

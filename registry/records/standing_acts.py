@@ -1,23 +1,98 @@
-"""Which acts stand about a digest: those that were signed by whoever may, and that nothing took back since."""
+"""Which acts stand about a digest: those that were signed by whoever may, and that not enough persons took back since."""
 
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
+from peft_registry.registry.gate.quorum import is_lifted, largest, those_who_count
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import require_may_say
+from peft_registry.registry.records.move_approvals import MADE_BY
 from peft_registry.registry.records.remembered_stops import is_signed
 from peft_registry.registry.records.snapshots import covered_by
 from peft_registry.registry.records.views import SaidDiffers, View
 from peft_registry.registry.signing import dsse
-from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.acts import Quorum
+from peft_registry.schemas.errors import KnownError, Refused, Taken
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.lookalikes import folded
 from peft_registry.schemas.statement import StatementKind, StoredStatement
 from peft_registry.schemas.values import Timestamp
 
 
-def standing_acts(
-    view: View, subject: Digest, kind: StatementKind, *, taken_back_by: str
-) -> tuple[StoredStatement, ...]:
-    """The acts of a kind about a digest that stand, in the order of the log.
+class SaidAlready(Taken):
+    reference = "said-already"
+    what = "{person} has said so already, and {name} stands as before"
+    why = "{needed}"
+    fix = "nothing was signed; another person signs the same with a key of their own"
+
+    person: str
+    name: str
+    needed: str
+
+
+class MakerLiftsNothing(Refused):
+    reference = "maker-lifts-nothing"
+    what = "{person} takes nothing back of {name}"
+    why = "a key of theirs made it, and {needed}"
+    fix = "nothing was signed; persons who had no part in making it sign the same with keys of their own"
+
+    person: str
+    name: str
+    needed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The acts of a kind about a digest that stand, and who has taken them back so far.
+
+    Attributes:
+        acts: in the order of the log.
+        lifted_by: how many persons have to take them back; None: anybody does alone.
+        said_by: the persons who took them back, and count; that a checkpoint covers it is not said.
+        makers: the persons who had a part in making the subject.
+    """
+
+    acts: tuple[StoredStatement, ...]
+    lifted_by: Quorum | None
+    said_by: tuple[str, ...]
+    makers: tuple[str, ...]
+
+    @property
+    def is_being_taken_back(self) -> bool:
+        """Whether enough persons signed that, and it waits for a checkpoint."""
+        return bool(self.said_by) and is_lifted(self.lifted_by, self.said_by, self.makers)
+
+    @property
+    def needed(self) -> str:
+        """How many persons it takes, and who of them has said it, as a part of a sentence."""
+        return needed_text(self.lifted_by, self.said_by)
+
+    def require_may_lift(self, name: str, person: str) -> None:
+        """Raise unless a person's word brings what is called `name` nearer to being free.
+
+        Raises:
+            SaidAlready, MakerLiftsNothing: it does not.
+        """
+        if self.lifted_by is None:
+            return  # one that is pending, or says why anew, may be said twice
+        if not those_who_count(self.lifted_by, [person], self.makers):
+            raise MakerLiftsNothing(person, name, self.needed)
+        if folded(person) in {folded(other) for other in self.said_by}:
+            raise SaidAlready(person, name, self.needed)
+
+
+def needed_text(quorum: Quorum | None, said_by: tuple[str, ...]) -> str:
+    """How many persons loosen something, and who of them has said so, as a part of a sentence."""
+    count = 1 if quorum is None else quorum.count
+    persons = "1 person has" if count == 1 else f"{count} persons have"
+    others = ", none of whom made it" if quorum is not None and quorum.by_others else ""
+    so_far = ", ".join(said_by) or "nobody"
+    return f"{persons} to say so{others}; so far {so_far}"
+
+
+def standing_acts(view: View, subject: Digest, kind: StatementKind, *, taken_back_by: str) -> Standing:
+    """The acts of a kind about a digest that stand.
 
     Args:
         view: reads the statements; the trust file of its registry says who may.
@@ -29,23 +104,42 @@ def standing_acts(
         SaidDiffers, PathRejected, StopMemoryUnreadable: as `View.acts`; and a covered act is another text than was logged.
     """
     standing: tuple[StoredStatement, ...] = ()
-    for act in _acts(view, subject, kind, taken_back_by=taken_back_by):
+    quorum: Quorum | None = None
+    said: dict[str, str] = {}  # the persons who took them back, by their folded names
+    covered: list[str] = []
+    acts = _acts(view, subject, kind, taken_back_by=taken_back_by)
+    # nobody looks for the makers of what nothing was ever said of, which is nearly everything
+    makers = _makers(view, subject) if acts else ()
+    for act in acts:
         if not act.takes_back:
             # one that no checkpoint covers yet counts already: waiting would let out what must not get out
             standing = (*standing, act.entry)
-        elif act.is_covered:
-            standing = ()
-    return standing
+            quorum = largest((quorum, _lifted_by(act.entry)))
+            # whoever forbids it again means it, whatever others have said before
+            said, covered = {}, []
+            continue
+        person = person_behind(view.registry, act.entry)
+        if those_who_count(quorum, [person], makers):
+            said.setdefault(folded(person), person)
+        if act.is_covered:
+            covered.append(person)
+            if is_lifted(quorum, covered, makers):
+                standing, quorum, said, covered = (), None, {}, []
+    return Standing(standing, quorum, tuple(said.values()), makers)
 
 
-def is_being_taken_back(view: View, subject: Digest, kind: StatementKind, *, taken_back_by: str) -> bool:
-    """Whether what takes all that stands back is signed, and waits for a checkpoint; the arguments are those of `standing_acts`.
+def _makers(view: View, subject: Digest) -> tuple[str, ...]:
+    """The persons whose keys had a part in making what acts are about; nobody of data, weights and keys."""
+    made = (entry for entry in view.statements(subject) if entry.kind in MADE_BY)
+    return tuple(dict.fromkeys(person_behind(view.registry, entry) for entry in made))
 
-    Raises:
-        SaidDiffers, PathRejected: as `standing_acts`.
-    """
-    acts = _acts(view, subject, kind, taken_back_by=taken_back_by)
-    return bool(acts) and acts[-1].takes_back and not acts[-1].is_covered
+
+def _lifted_by(entry: StoredStatement) -> Quorum | None:
+    stated = entry.statement.predicate.get("lifted_by")
+    try:
+        return None if stated is None else Quorum.from_json(stated)
+    except ValidationError:  # of whoever forbids it: what it says besides is not for us to read
+        return None
 
 
 @dataclass(frozen=True, slots=True)

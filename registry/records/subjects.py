@@ -6,14 +6,18 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.catalog import graph
 from peft_registry.registry.database.catalog.versions import VersionUnknown
 from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.gate.quorum import largest
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.bindings import binding_in_force
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.sources import key_as_source
 from peft_registry.registry.records.views import View
+from peft_registry.schemas.acts import Quorum
 from peft_registry.schemas.errors import InputRefused, NotFound
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.version import Version
 
+_ALL = 2**31 - 1  # every version that there can be
 _OTHERS_BY_DIGEST = (
     "`registry list` shows all names; data, weights and keys are meant by their digests, which `registry show NAME` and "
     "`registry trust show` print"
@@ -107,6 +111,22 @@ def versions_from(view: View, subject: Subject, *, limit: int, depth: int | None
     if depth is None and view.registry.database.is_current:  # an earlier release wrote no rows of sources
         return graph.versions_of_sources(view.tx, starts, limit=limit)
     return graph.versions_below(view.tx, starts, limit=limit, depth=depth)
+
+
+def quorum_below(view: View, subject: Subject) -> Quorum | None:
+    """The most that is asked of whoever loosens a binding of an alias that points at a subject, or at what was made from it.
+
+    Rows say where aliases point. Whoever stops something asks, and what they sign says what they found: rows that somebody deletes
+    afterwards lower nothing.
+
+    Raises:
+        KnownError: as `binding_in_force`.
+    """
+    below = versions_from(view, subject, limit=_ALL).first
+    at_or_below = below if subject.version is None else (subject.version, *below)
+    aliases = dict.fromkeys((version.name, alias) for version in at_or_below for alias in version.aliases)
+    bindings = (binding_in_force(view, name, alias) for name, alias in aliases)
+    return largest(binding.lifted_by for binding in bindings if binding is not None)
 
 
 def sources_meant(tx: Transaction, subject: Subject) -> tuple[Digest, ...]:

@@ -26,6 +26,7 @@ class AliasGate:
         as_of: the time by which it is judged what is over.
         closed_by: the rules that say no, each once; none where the gate is open.
         unknown: why it cannot be told; empty where it can.
+        cautions: why the gate stops fewer than it seems to, a sentence without its end each.
     """
 
     policy: str
@@ -33,6 +34,7 @@ class AliasGate:
     as_of: Timestamp
     closed_by: tuple[str, ...]
     unknown: str = ""
+    cautions: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -40,7 +42,8 @@ class AliasGate:
         if self.unknown:
             return f"Whether its gate is open could not be told: {self.unknown}."
         by = f"By the records up to log entry {self.entry}, as of {self.as_of}, its gate ({self.policy})"
-        return f"{by} is closed by {', '.join(self.closed_by)}." if self.closed_by else f"{by} is open."
+        stands = f"closed by {', '.join(self.closed_by)}" if self.closed_by else "open"
+        return " ".join((f"{by} is {stands}.", *(f"Caution: {caution}." for caution in self.cautions)))
 
 
 def decision_lines(

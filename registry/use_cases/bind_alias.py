@@ -5,21 +5,24 @@ holder of the log key, and is a contradiction to whoever reads the alias.
 """
 
 from peft_registry.registry.database import catalog
+from peft_registry.registry.gate.quorum import can_be_met, nobody_to_spare
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
-from peft_registry.registry.records.bindings import Binding, binding_of, bound_by
+from peft_registry.registry.records.bindings import Binding, Bindings, binding_of, bindings_about, bound_by
 from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
 from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.remembered_stops import to_be_remembered
+from peft_registry.registry.records.standing_acts import SaidAlready, needed_text
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.gate import ReadPolicy, bound_policy
 from peft_registry.registry.use_cases.statements import Saying, require_sayable, sayable_at, sign_statement
-from peft_registry.schemas.acts import guarded_subject
+from peft_registry.schemas.acts import Quorum, guarded_subject
 from peft_registry.schemas.document import Frozen
-from peft_registry.schemas.errors import InputRefused, NotFound, Taken
+from peft_registry.schemas.errors import InputRefused, NotFound, Refused, Taken
 from peft_registry.schemas.identity import AliasNeeded, Digest, Reference, check_new_alias
+from peft_registry.schemas.lookalikes import folded
 from peft_registry.schemas.statement import PREDICATE_TYPES
 
 _GUARDS = "a gate guards an alias, and not a version"
@@ -43,6 +46,17 @@ class NotBound(NotFound):
 
     guarded: str
     reason: str
+
+
+class QuorumUnmet(Refused):
+    reference = "quorum-unmet"
+    what = "the policy {policy} cannot be bound: nobody could pass it"
+    why = "it asks for approvals of {count} persons who did not make the version, and those who may approve today are {approvers!l}"
+    fix = "have a root list more approvers with `registry trust add FILE.pub --person NAME --role approver`, or ask for fewer"
+
+    policy: str
+    count: int
+    approvers: tuple[str, ...]
 
 
 class BindingSpelling(InputRefused):
@@ -77,7 +91,8 @@ class Guarded(Frozen):
 class AliasBinding(Frozen):
     """What was signed: the alias, the policy that it is bound to now (None: to none), and the one before.
 
-    `pending` until a checkpoint covers it.
+    `pending` until a checkpoint covers it. `still_needed` says how many persons have to say the same, and who has, where the
+    alias stays bound as before until then. `nobody_to_spare`: without any one of those who may approve today nobody could pass.
     """
 
     alias: str
@@ -87,6 +102,8 @@ class AliasBinding(Frozen):
     person: str | None
     statement: Digest
     pending: bool
+    still_needed: str | None = None
+    nobody_to_spare: bool = False
 
 
 def guarded_named(registry: Registry, text: str) -> Guarded:
@@ -129,7 +146,8 @@ def bind_alias(
     """Bind an alias to a policy, or (None) end its binding; signed with the key of a person whose role may.
 
     Raises:
-        AlreadyBound, NotBound: there is nothing to do.
+        AlreadyBound, NotBound, SaidAlready: there is nothing to do.
+        QuorumUnmet: the policy asks for more approvals than there are persons who could give them.
         BindingSpelling: other spellings of the alias would stay free.
         PredicateMalformed, SecretRefused: the reason is blank, too long, or looks like a secret.
         KeyLacksRole, UnlistedKey, ExpiredKey, RevokedKey: this key may not bind an alias.
@@ -139,52 +157,104 @@ def bind_alias(
     require_no_secrets(reason, what="the reason")
     if policy is not None and guarded.alias != guarded.alias.lower():
         raise BindingSpelling(guarded.text, Guarded(name=guarded.name, alias=guarded.alias.lower()).text)
+    quorum = None if policy is None else _quorum_of(policy)
+    if policy is not None and quorum is not None:
+        _require_met(registry, policy, quorum)
     predicate = {
         "name": guarded.name,
         "alias": guarded.alias,
         "policy": None if policy is None else str(policy.digest),
         "policy_name": None if policy is None else policy.policy.name,
+        **({} if quorum is None else {"lifted_by": quorum.to_json()}),
         "reason": reason,
         "nonce": registry.nonce(),
     }
+    person = registry.trust.person_of(signer.public.key_id)
     with view_of(registry) as view:
         require_sayable(view, guarded.subject, Saying("gate", predicate, signer))
-        _require_needed(view, guarded, policy)
+        _require_needed(view, guarded, policy, person)
     signed = sign_statement(guarded.subject, "gate", predicate, signer)
     if policy is not None:
         registry.store.put_bytes(policy.data)  # young objects are no garbage, so no lease is needed for this long
     with to_be_remembered(registry, signed) as remember, registry.database.write() as tx:
         view = View(registry, tx)
         at = sayable_at(view, signed.key_id, (PREDICATE_TYPES["gate"],))
-        before = _require_needed(view, guarded, policy)
+        before = _require_needed(view, guarded, policy, person)
         remember()
         index = record_statement(tx, guarded.subject, signed, at=at)
         if policy is not None:
             catalog.keep_object(tx, digest=policy.digest, subject=guarded.subject, role="policy")
     publish_checkpoint(registry)
+    with view_of(registry) as view:
+        waiting = _said_so_far(bindings_about(view, guarded.name, guarded.alias), guarded, policy)
     return AliasBinding(
         alias=guarded.text,
         policy=None if policy is None else policy.policy.name,
         policy_digest=None if policy is None else policy.digest,
         before=None if before is None else before.because,
-        person=registry.trust.person_of(signed.key_id),
+        person=person,
         statement=signed.digest,
         pending=index >= covered_size(registry),
+        still_needed=None if before is None or not waiting else needed_text(before.lifted_by, waiting),
+        nobody_to_spare=quorum is not None and nobody_to_spare(quorum, *_persons(registry)),
     )
 
 
-def _require_needed(view: View, guarded: Guarded, policy: ReadPolicy | None) -> Binding | None:
-    """The binding that stands now, which the new statement changes.
+def _quorum_of(policy: ReadPolicy) -> Quorum | None:
+    """How many persons loosen a binding to a policy: as many as it asks approvals of."""
+    asked = policy.policy.approvals
+    return None if asked is None else Quorum(count=asked.count, by_others=asked.by_others)
+
+
+def _persons(registry: Registry) -> tuple[list[str], list[str]]:
+    """The persons whose keys may approve now, and those whose keys may register a version."""
+    trust, now = registry.trust, registry.clock()
+    valid = [key for key in trust.keys if key.valid_from <= now < key.valid_until and not trust.revocation(key.key_id)]
+    approvers, trainers = ([key.person for key in valid if key.role == role] for role in ("approver", "trainer"))
+    return approvers, trainers
+
+
+def _require_met(registry: Registry, policy: ReadPolicy, quorum: Quorum) -> None:
+    """Raise unless the persons who may approve today are as many as a policy asks for.
 
     Raises:
-        AlreadyBound, NotBound: it would change nothing.
+        QuorumUnmet: they are fewer, or one of them could have made the version.
     """
-    standing = bound_by(view, guarded.name, guarded.alias)
-    if standing is not None and policy is not None and standing.policy == policy.digest:
-        raise AlreadyBound(guarded.text, standing.because)
-    if standing is None and policy is None:
+    approvers, trainers = _persons(registry)
+    if not can_be_met(quorum, approvers, trainers):
+        raise QuorumUnmet(policy.policy.name, quorum.count, tuple(sorted(set(approvers))))
+
+
+def _said_so_far(bindings: Bindings, guarded: Guarded, policy: ReadPolicy | None) -> tuple[str, ...]:
+    """The persons who said that an alias is bound to a policy, or to none, where that are not enough."""
+    wanted = None if policy is None else policy.digest
+    said = (
+        loosening.said_by
+        for loosening in bindings.loosenings(guarded.name, guarded.alias)
+        if loosening.policy == wanted
+    )
+    return next(said, ())
+
+
+def _require_needed(view: View, guarded: Guarded, policy: ReadPolicy | None, person: str | None) -> Binding | None:
+    """The binding in force now, which the new statement changes.
+
+    Raises:
+        AlreadyBound, NotBound, SaidAlready: it would change nothing.
+    """
+    bindings = bindings_about(view, guarded.name, guarded.alias)
+    own, before = bindings.bound(guarded.name, guarded.alias), bindings.in_force(guarded.name, guarded.alias)
+    if own is None and policy is None:
         raise NotBound(guarded.text, _why_unbound(view, guarded))
-    return standing
+    if own is not None and policy is not None and own.policy == policy.digest:
+        # one of an earlier release is bound anew, so that it takes as many persons to loosen it as it asks approvals of
+        quorum = _quorum_of(policy)
+        if own.lifted_by is not None or quorum is None:
+            raise AlreadyBound(guarded.text, own.because)
+    said_by = _said_so_far(bindings, guarded, policy)
+    if before is not None and person is not None and folded(person) in {folded(other) for other in said_by}:
+        raise SaidAlready(person, f"the binding of {guarded.text}", needed_text(before.lifted_by, said_by))
+    return before
 
 
 def _why_unbound(view: View, guarded: Guarded) -> str:

@@ -19,10 +19,12 @@ from peft_registry.registry.gate.policy import SHIPPED, GatePolicy
 from peft_registry.registry.gate.reasons import ANY_POLICY, GateDecision, Reason, decide_gate
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.yaml import read_yaml
-from peft_registry.registry.records.bindings import Binding, binding_of, require_passed
+from peft_registry.registry.records.bindings import Binding, binding_of, bindings_about, require_passed
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import signed_statements
+from peft_registry.registry.records.standing_acts import needed_text
+from peft_registry.registry.records.views import view_of
 from peft_registry.registry.use_cases.gate_facts import gate_facts
 from peft_registry.registry.use_cases.promote import Replaced, require_movable, require_verified, set_alias
 from peft_registry.registry.use_cases.verify import verify_version
@@ -139,6 +141,7 @@ class GateShown(Frozen):
     facts: GateFacts
     bound: str | None = None  # who bound the alias to a policy, when and why
     is_guarded: bool = True  # False for an alias that nobody bound and that was moved without a policy
+    cautions: tuple[str, ...] = ()  # why the gate stops fewer than it seems to
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Label and text of each line, for people."""
@@ -148,6 +151,8 @@ class GateShown(Frozen):
             yield "bound", self.bound
         if not self.is_guarded:
             yield "guards", UNGUARDED
+        for caution in self.cautions:
+            yield "caution", caution
         for reason in self.decision.reasons:
             yield "closed", f"{reason.rule}: {reason.text}"
             yield "", f"→ {reason.remedy}"
@@ -267,7 +272,21 @@ def held_against(
         about=policy.policy.about,
         decision=decide_gate(facts, policy.policy, named=policy.argument or ANY_POLICY),
         facts=facts,
+        cautions=tuple(_cautions(registry, facts.makers)),
     )
+
+
+def _cautions(registry: Registry, makers: Iterable[str]) -> Iterator[str]:
+    """Why nobody but one person stands behind a gate, by the keys that count now."""
+    trust, now = registry.trust, registry.clock()
+    valid = [key for key in trust.keys if key.valid_from <= now < key.valid_until and not trust.revocation(key.key_id)]
+    persons = {folded(key.person): key.person for key in valid}
+    if len(persons) == 1:
+        yield f"not four eyes: {next(iter(persons.values()))} holds every key of this registry"
+        return
+    roots = {folded(key.person): key.person for key in valid if key.key_id in trust.roots}
+    for person in sorted({folded(maker) for maker in makers} & roots.keys()):
+        yield f"{roots[person]} made it and holds a root key, by which persons are listed who approve"
 
 
 def policy_for(registry: Registry, name: str, alias: str, *, otherwise: str) -> ReadPolicy:
@@ -403,14 +422,28 @@ def _status(
     at: Timestamp | None = None,
 ) -> GateShown:
     binding = guard.binding
-    shown = held_against(registry, version, guard.policy, outcome, at=at).revised(
+    shown = held_against(registry, version, guard.policy, outcome, at=at)
+    waiting = () if binding is None else _loosenings(registry, binding)
+    shown = shown.revised(
         bound=None if binding is None else binding.because,
         is_guarded=binding is not None or guard.passed is not None,
+        cautions=(*shown.cautions, *waiting),
     )
     changed = _another_policy(version, guard.alias, guard.policy, guard.passed, is_bound=binding is not None)
     if changed is None:
         return shown
     return shown.revised(decision=shown.decision.revised(reasons=(changed, *shown.decision.reasons)))
+
+
+def _loosenings(registry: Registry, binding: Binding) -> tuple[str, ...]:
+    """What some persons have said against a binding, and not enough of them."""
+    with view_of(registry) as view:
+        waiting = bindings_about(view, binding.name, binding.alias).loosenings(binding.name, binding.alias)
+    return tuple(
+        f"{'unbinding' if loosening.policy is None else f'binding it to {loosening.policy.short}'} waits: "
+        f"{needed_text(binding.lifted_by, loosening.said_by)}"
+        for loosening in waiting
+    )
 
 
 def _another_policy(

@@ -6,17 +6,18 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
 from peft_registry.registry.records.entries import record_statement
-from peft_registry.registry.records.holds import STORED, Hold, every_hold, hold_of
+from peft_registry.registry.records.holds import STORED, Hold, every_hold, hold_of, standing_holds
 from peft_registry.registry.records.remembered_stops import to_be_remembered
 from peft_registry.registry.records.sources import Source
-from peft_registry.registry.records.standing_acts import is_being_taken_back
-from peft_registry.registry.records.subjects import DigestUnknown, Subject, subject_named
+from peft_registry.registry.records.standing_acts import Standing, person_of
+from peft_registry.registry.records.subjects import DigestUnknown, Subject, quorum_below, subject_named
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.statements import Saying, require_sayable, sayable_at, sign_statement
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, NotFound, Taken
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.lookalikes import folded
 from peft_registry.schemas.statement import PREDICATE_TYPES
 from peft_registry.schemas.values import Timestamp
 
@@ -57,7 +58,7 @@ class HoldWithoutFuture(InputRefused):
 class HoldChanged(Frozen):
     """What is on hold now, or no more; `until` is when that ends by itself, `pending` until a checkpoint covers it.
 
-    Of what was released `still` is the hold that keeps it all the same.
+    Of what was released `still` is the hold that keeps it all the same. `still_needed` and `by_maker` as of a recall.
     """
 
     subject: Digest
@@ -68,6 +69,8 @@ class HoldChanged(Frozen):
     pending: bool
     still: str | None
     statement: Digest
+    still_needed: str | None = None
+    by_maker: bool = False
 
 
 def hold(registry: Registry, reference: str, signer: Signer, *, reason: str, until: date | None = None) -> HoldChanged:
@@ -89,7 +92,8 @@ def release(registry: Registry, reference: str, signer: Signer, *, reason: str) 
 
     Raises:
         DigestUnknown, NotFound, MalformedReference: nothing is meant by it, or it was deleted meanwhile.
-        NotOnHold: there is nothing to take back.
+        NotOnHold, SaidAlready: there is nothing to take back.
+        MakerLiftsNothing: as for `recall`.
         PredicateMalformed, SecretRefused: the reason is blank, too long, or looks like a secret.
         KeyLacksRole, UnlistedKey, ExpiredKey, RevokedKey: this key may not say it.
         HomeReadOnly: this home cannot be written. In all these cases nothing was signed or recorded.
@@ -103,25 +107,35 @@ def _sign(
     registry.require_writable()
     require_no_secrets(reason, what="the reason")
     subject = _subject(registry, reference)
-    predicate = {"reason": reason, "until": until, "released": released, "nonce": registry.nonce()}
-    saying = Saying("hold", predicate, signer)
+    person = person_of(registry, signer.public.key_id) or "nobody"
     with view_of(registry) as view:
-        require_sayable(view, subject.digest, saying)
-        _require_needed(view, subject, until=until, released=released)
+        quorum = None if released else quorum_below(view, subject)
+        predicate = {
+            "reason": reason,
+            "until": until,
+            "released": released,
+            **({} if quorum is None else {"lifted_by": quorum.to_json()}),
+            "nonce": registry.nonce(),
+        }
+        require_sayable(view, subject.digest, Saying("hold", predicate, signer))
+        _require_needed(view, subject, person, until=until, released=released)
     signed = sign_statement(subject.digest, "hold", predicate, signer)
     with to_be_remembered(registry, signed) as remember, registry.database.write() as tx:
         # what deletes has this lock too: either it was deleted before, or it will find the hold
         if subject.name == STORED and not registry.store.has(subject.digest):
             raise DigestUnknown(subject.digest)
         view = View(registry, tx)
-        _require_needed(view, subject, until=until, released=released)
+        standing = _require_needed(view, subject, person, until=until, released=released)
         at = sayable_at(view, signed.key_id, (PREDICATE_TYPES["hold"],))
         remember()
         index = record_statement(tx, subject.digest, signed, at=at)
     publish_checkpoint(registry)
     keeping: Hold | None = None
+    needed: str | None = None
     if released:
         with view_of(registry) as view:
+            left = standing_holds(view, subject.digest)
+            needed = left.needed if left.acts and not left.is_being_taken_back else None
             keeping = every_hold(view).keeping(view, subject.digest)
     return HoldChanged(
         subject=subject.digest,
@@ -132,6 +146,8 @@ def _sign(
         pending=index >= covered_size(registry),
         still=None if keeping is None else keeping.text,
         statement=signed.digest,
+        still_needed=needed,
+        by_maker=released and folded(person) in {folded(maker) for maker in standing.makers},
     )
 
 
@@ -145,14 +161,19 @@ def _subject(registry: Registry, reference: str) -> Subject:
         return Subject(error.digest, STORED)
 
 
-def _require_needed(view: View, subject: Subject, *, until: Timestamp | None, released: bool) -> None:
-    standing = hold_of(view, Source(subject.digest, subject.name))
-    if released and standing is None:
+def _require_needed(view: View, subject: Subject, person: str, *, until: Timestamp | None, released: bool) -> Standing:
+    """The holds that the new statement adds to or takes back.
+
+    Raises:
+        AlreadyOnHold, NotOnHold, SaidAlready, MakerLiftsNothing: it would change nothing.
+    """
+    holding = hold_of(view, Source(subject.digest, subject.name))
+    standing = standing_holds(view, subject.digest)
+    if released and holding is None:
         raise NotOnHold(subject.name)
+    if released:
+        standing.require_may_lift(subject.name, person)
     # whoever holds what is being released means it, as of a recall that is being undone
-    if not released and standing is not None and standing.lasts_beyond(until) and not _is_being_released(view, subject):
-        raise AlreadyOnHold(subject.name, subject.digest, standing.because)
-
-
-def _is_being_released(view: View, subject: Subject) -> bool:
-    return is_being_taken_back(view, subject.digest, "hold", taken_back_by="released")
+    elif holding is not None and holding.lasts_beyond(until) and not standing.is_being_taken_back:
+        raise AlreadyOnHold(subject.name, subject.digest, holding.because)
+    return standing

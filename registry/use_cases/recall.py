@@ -6,16 +6,18 @@ from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
 from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.facets import RECALLED
-from peft_registry.registry.records.recalls import EVER_RECALLED, is_being_undone, recall_of, recalls_among
+from peft_registry.registry.records.recalls import EVER_RECALLED, recall_of, recalls_among, standing_recalls
 from peft_registry.registry.records.remembered_stops import to_be_remembered
 from peft_registry.registry.records.sources import Source
-from peft_registry.registry.records.subjects import Subject, subject_named, versions_from
+from peft_registry.registry.records.standing_acts import Standing, person_of
+from peft_registry.registry.records.subjects import Subject, quorum_below, subject_named, versions_from
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.statements import Saying, require_sayable, sayable_at, sign_statement
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import NotFound, Taken
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.lookalikes import folded
 from peft_registry.schemas.statement import PREDICATE_TYPES
 
 _ALL = 2**31 - 1  # every version that there can be
@@ -54,6 +56,8 @@ class Recalled(Frozen):
     """What was recalled, or is free again, and the versions that this touches; `pending` until a checkpoint covers it.
 
     `same_weights` are versions that have the weights of what was recalled, as other artifacts, and are not stopped by it.
+    `still_needed` says how many persons have to undo it, and who has, where it stands until another does. `by_maker`: a key of
+    whoever undid it made it.
     """
 
     subject: Digest
@@ -64,6 +68,8 @@ class Recalled(Frozen):
     touched: tuple[StoppedVersion, ...]
     same_weights: tuple[str, ...] = ()
     weights: Digest | None = None  # of what was recalled, where it is a version
+    still_needed: str | None = None
+    by_maker: bool = False
 
 
 def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, undo: bool = False) -> Recalled:
@@ -71,7 +77,8 @@ def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, u
 
     Raises:
         DigestUnknown, NotFound, MalformedReference: nothing is meant by it.
-        AlreadyRecalled, NotRecalled: there is nothing to do.
+        AlreadyRecalled, NotRecalled, SaidAlready: there is nothing to do.
+        MakerLiftsNothing: whoever made it undoes nothing, because an alias that pointed at it asks for others' approvals.
         PredicateMalformed, SecretRefused: the reason is blank, too long, or looks like a secret.
         KeyLacksRole, UnlistedKey, ExpiredKey, RevokedKey: this key may not recall.
         HomeReadOnly: this home cannot be written. In all these cases nothing was signed or recorded.
@@ -79,11 +86,20 @@ def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, u
     registry.require_writable()
     require_no_secrets(reason, what="the reason")
     subject = subject_named(registry, reference)
-    predicate = {"reason": reason, "undone": undo, "nonce": registry.nonce()}
-    saying = Saying("recall", predicate, signer)
+    person = person_of(registry, signer.public.key_id) or "nobody"
     with view_of(registry) as view:
-        require_sayable(view, subject.digest, saying)
-    _require_needed(registry, subject, undo=undo)
+        quorum = None if undo else quorum_below(view, subject)
+        predicate = {
+            "reason": reason,
+            "undone": undo,
+            **({} if quorum is None else {"lifted_by": quorum.to_json()}),
+            "nonce": registry.nonce(),
+        }
+        require_sayable(view, subject.digest, Saying("recall", predicate, signer))
+        standing = standing_recalls(view, subject.digest)
+        _require_needed(registry, subject, standing, undo=undo)
+        if undo:
+            standing.require_may_lift(subject.name, person)
     signed = sign_statement(subject.digest, "recall", predicate, signer)
     with to_be_remembered(registry, signed) as remember, registry.database.write() as tx:
         view = View(registry, tx)
@@ -96,6 +112,8 @@ def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, u
         catalog.set_meta(tx, EVER_RECALLED, "yes")
         catalog.let_be_found(tx, below, RECALLED)
     publish_checkpoint(registry)
+    with view_of(registry) as view:
+        left = standing_recalls(view, subject.digest)
     still = recalls_among(registry, {version.manifest_digest: version.label for version in below}) if undo else {}
     touched = tuple(
         StoppedVersion(
@@ -116,13 +134,15 @@ def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, u
         touched=touched,
         same_weights=tuple(twin.label for twin in twins if twin.manifest_digest not in manifests),
         weights=None if subject.version is None else subject.version.weights_digest,
+        still_needed=left.needed if undo and left.acts and not left.is_being_taken_back else None,
+        by_maker=undo and folded(person) in {folded(maker) for maker in standing.makers},
     )
 
 
-def _require_needed(registry: Registry, subject: Subject, *, undo: bool) -> None:
-    standing = recall_of(registry, Source(subject.digest, subject.name))
-    if undo and standing is None:
+def _require_needed(registry: Registry, subject: Subject, standing: Standing, *, undo: bool) -> None:
+    recalled = recall_of(registry, Source(subject.digest, subject.name))
+    if undo and recalled is None:
         raise NotRecalled(subject.name)
     # whoever recalls what is being undone means it: it would be free as soon as a checkpoint covers the undoing
-    if not undo and standing is not None and not is_being_undone(registry, subject.digest):
-        raise AlreadyRecalled(subject.name, subject.digest, standing.because)
+    if not undo and recalled is not None and not standing.is_being_taken_back:
+        raise AlreadyRecalled(subject.name, subject.digest, recalled.because)

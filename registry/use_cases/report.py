@@ -154,7 +154,7 @@ def _gates(registry: Registry, inputs: ReportInputs, outcome: VerifyOutcome) -> 
         if shown is not None:
             rules = tuple(dict.fromkeys(reason.rule for reason in shown.decision.reasons))
             policy = f"{shown.policy}, {shown.policy_digest.short}"
-            gates[alias] = AliasGate(policy=policy, entry=entry, as_of=at, closed_by=rules)
+            gates[alias] = AliasGate(policy=policy, entry=entry, as_of=at, closed_by=rules, cautions=shown.cautions)
     return gates
 
 

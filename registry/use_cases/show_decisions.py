@@ -140,7 +140,7 @@ def _named(shown: GateShown) -> str:
 def _reasons(shown: GateShown) -> tuple[str, ...]:
     reasons = [f"{reason.rule}: {reason.text} → {reason.remedy}" for reason in shown.decision.reasons]
     waived = [f"waived: {entry.reason.rule}, until {entry.waiver.until[:10]}" for entry in shown.decision.suspended]
-    return (*reasons, *dict.fromkeys(waived)) or ("nothing is missing",)
+    return (*((*reasons, *dict.fromkeys(waived)) or ("nothing is missing",)), *shown.cautions)
 
 
 def _decision(decision: PersonsDecision) -> _Row:

@@ -16,11 +16,9 @@ from pydantic import ValidationError
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bindings import (
-    Binding,
+    Bindings,
     MovedPastGate,
-    binding_said,
     require_moved_through,
-    scopes_of,
 )
 from peft_registry.registry.records.entries import read_statement, require_signed
 from peft_registry.registry.records.logged_statements import LoggedSnapshot
@@ -121,7 +119,7 @@ class LogReplay:
     cards: dict[Digest, set[Digest]] = field(default_factory=dict)  # signed for an artifact
     bases: dict[Digest, list[str]] = field(default_factory=dict)  # by artifact, the entries that call it a base
     said: dict[Digest, list[Said]] = field(default_factory=dict)  # by artifact, what bears on its approvals
-    bindings: dict[Digest, Binding | None] = field(default_factory=dict)  # by what an alias of a name, or of all, is
+    bindings: Bindings = field(default_factory=Bindings)
     snapshot_nodes: dict[prefix_tree.Position, prefix_tree.Node] = field(default_factory=dict)
     records: RecordChecks = field(init=False)
     statements: int = 0
@@ -264,7 +262,7 @@ class LogReplay:
                 if guarded_subject(gate.name, gate.alias) != event.subject:
                     self.findings.contradict(place, "it binds another alias than it is about")
                     return
-                self.bindings[event.subject] = binding_said(gate, event, trust)
+                self.bindings.follow(gate, event, trust)
             elif event.kind == "alias":
                 move = AliasPredicate.from_json(statement.predicate)
                 if not move.removed:
@@ -286,16 +284,11 @@ class LogReplay:
             MovedPastGate: it did not.
             BoundPolicyUnread, ObjectMissing, ObjectCorrupt: the bytes of the policy cannot be read.
         """
-        binding = self._bound(move)
+        binding = self.bindings.in_force(move.name, move.alias)
         require_moved_through(binding, move.name, move.alias, move.gate, index)
         rule = None if binding is None else approvals_asked(self.registry, binding)
         if binding is not None and rule is not None:
             require_enough(binding, rule, self.said.get(event.subject, ()), Move(move, event.subject, index))
-
-    def _bound(self, move: AliasPredicate) -> Binding | None:
-        """What an alias is bound to by the entries so far: as its name has it, else as that alias of every name."""
-        bindings = (self.bindings.get(guarded_subject(*scope)) for scope in scopes_of(move.name, move.alias))
-        return next((binding for binding in bindings if binding is not None), None)
 
     def _note_files(self, place: str, event: Event, statement: Statement) -> None:
         """Remember what a statement says of files and manifests, which the rows of the artifact are held against later."""

@@ -1,4 +1,4 @@
-"""Homes in which a person may bind an alias to a policy: a base, three adapters, and the keys of an approver and an officer."""
+"""Homes in which a person may bind an alias to a policy: a base, three adapters, the keys of two approvers and of an officer."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from tests.builders.backends import MadeHome
 from tests.builders.homes import NOW, add_a_base, an_artifact
 from tests.builders.signing import a_p256_key, a_trusted_key, one_more
 
-APPROVER, OFFICER, STRANGER = a_p256_key(7), a_p256_key(8), a_p256_key(9)
+APPROVER, OFFICER, STRANGER, SECOND = a_p256_key(7), a_p256_key(8), a_p256_key(9), a_p256_key(10)
 WHY = "what is served is decided by two"
 
 
@@ -79,6 +79,7 @@ def fill(registry: Registry, folder: Path) -> None:
     keys = (
         a_trusted_key(APPROVER, person="alex", role="approver", predicate_types=None),
         a_trusted_key(OFFICER, person="sam", role="officer", predicate_types=None),
+        a_trusted_key(SECOND, person="kim", role="approver", predicate_types=None),
     )
     chain = one_more(registry.trust_chain, registry.private_key("root"), keys=(*registry.trust.keys, *keys))
     (registry.folder / "trust.json").write_bytes(render_chain(chain))

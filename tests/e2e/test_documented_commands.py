@@ -405,6 +405,14 @@ def for_recall(place: Place) -> dict[str, str]:
     return {"sha256:…": f"sha256:{hashlib.sha256((place.cwd / 'example' / 'example.jsonl').read_bytes()).hexdigest()}"}
 
 
+def for_guarding(place: Place) -> dict[str, str]:
+    """The keys of two approvers: the policy that the page binds asks for two approvals."""
+    stands_for = for_recall(place)
+    assert place.run("registry keys create approver --person kim --out SECOND --unencrypted")[0] == 0
+    assert place.run("registry trust add SECOND/approver.pub --person kim --role approver")[0] == 0
+    return stands_for
+
+
 PREPARE: dict[str, Callable[[Place], dict[str, str]]] = {
     "add-a-base": for_a_base,
     "answer-the-record": for_answering,
@@ -417,7 +425,7 @@ PREPARE: dict[str, Callable[[Place], dict[str, str]]] = {
     "import-an-adapter": for_importing,
     "keep-trust-for-years": for_trust,
     "merge-adapters": for_merging,
-    "guard-an-alias": for_recall,
+    "guard-an-alias": for_guarding,
     "recall": for_recall,
     "hold-evidence": for_recall,
     "read-a-report": lambda _: {"NAME:3": "polite-replies:1"},

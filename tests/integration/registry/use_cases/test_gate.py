@@ -65,7 +65,7 @@ from tests.builders.homes import NOW, add_a_base, base_files, reopened
 from tests.builders.products import a_product
 from tests.builders.signing import a_p256_key, a_trusted_key, one_more
 
-ALEX, ALEX_AGAIN, SAM = a_p256_key(21), a_p256_key(22), a_p256_key(23)
+ALEX, ALEX_AGAIN, SAM, WAIVES = a_p256_key(21), a_p256_key(22), a_p256_key(23), a_p256_key(24)
 LATER = "2026-11-25T12:00:00Z"
 ANSWERS = {
     "high_risk.classification_before": "no_system",
@@ -98,7 +98,7 @@ class Place:
         """Suspend every rule that says no and may be waived, until the next year."""
         for rule in {rule for rule in self.rules(policy) if rule in policy.policy.waivable}:
             why = "mended in the next version"
-            waive(self.registry, self.version, policy, rule, ALEX, until=date(2027, 1, 1), reason=why)
+            waive(self.registry, self.version, policy, rule, WAIVES, until=date(2027, 1, 1), reason=why)
 
     def at(self, now: str) -> Registry:
         """The same home at another time."""
@@ -109,7 +109,7 @@ class Place:
 
 def fill_with_approvers(registry: Registry, folder: Path) -> None:
     fill(registry, folder)
-    people = ((ALEX, "ada"), (ALEX_AGAIN, "ada"), (SAM, "ben"))
+    people = ((ALEX, "ada"), (ALEX_AGAIN, "ada"), (SAM, "ben"), (WAIVES, "cleo"))
     keys = tuple(a_trusted_key(key, person=person, role="approver", predicate_types=None) for key, person in people)
     with closing(reopened(registry.folder, now=NOW)) as trusted:  # `fill` wrote its trust file
         chain = one_more(trusted.trust_chain, registry.private_key("root"), keys=(*trusted.trust.keys, *keys))
