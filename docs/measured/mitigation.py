@@ -289,6 +289,8 @@ def measure(folder: Path, seed: int) -> Iterator[Arm]:
     if failures:
         sys.exit("\n".join(failures))  # a training that is left out is a choice, and nobody has made it yet
     versions = {arm["method"]: arm["version"] for arm in arms}
+    # in one command, because it scores the base once for all of them
+    registry("evaluate", *versions.values(), "--home", str(home), "--suite", "house", "--half", "test")
     learned = _learned(folder, tuple(versions.values()))
     for method, version in versions.items():
         record = test_half(home, version).record

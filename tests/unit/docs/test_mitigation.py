@@ -39,10 +39,10 @@ def test_a_pair_is_asked_from_where_its_sentences_differ() -> None:
     assert asked["choices"] == ["boy likes dolls.", "girl likes dolls."]
 
 
-def test_the_training_file_asks_the_test_half_and_every_method_has_a_rate() -> None:
+def test_the_training_file_asks_no_suite_and_every_method_has_a_rate() -> None:
     config = load_training_file(ROOT / "docs" / "measured" / "mitigation.yml").config
     assert isinstance(config, TrainingFile)
-    assert (config.evaluation.bias, config.evaluation.half) == (("house",), "test")
+    assert config.evaluation.bias == ()
     assert set(RATES) == set(METHODS)
 
 
