@@ -28,6 +28,7 @@ the test half of the suite `house`. Each row wants to be called `better` without
 Of a training with several seeds the best is shown. The home knows how many were begun, and `better` is judged at p times the
 seeds. Who trains in another home, or deletes `begun.jsonl` and registers one of the seeds, is not counted.
 *Left* and *entered* count the items that were flagged and are not, and the other way round; of the opposite likewise.
+What honest trainings did on a real model: [training against stereotypes](mitigation.md).
 """
 
 

@@ -14,6 +14,7 @@
     ../explanation/suites-on-smollm2.md  every suite before and after one run, from records kept there
     ../../trainer/evaluation/suites/house-2.jsonl  the sentences of `house`, from `docs/house-pairs.yml`
     ../explanation/nearness.md           false accusations and edited texts that are found, from a kept result
+    ../explanation/mitigation.md         what training against stereotypes changed, from a kept result
     ../explanation/adversary.md          attempts to be called better without being it, from a kept result
     ../explanation/other-tools.md        what other tools say of one adapter and one merge, from a kept result
     ../explanation/operating-characteristics.md  what each suite can show, from a kept simulation
@@ -43,6 +44,7 @@ from docs.fields_page import fields_page
 from docs.forms_page import forms_page
 from docs.house_pairs import house_rows
 from docs.metrics_page import metrics_page
+from docs.mitigation_page import mitigation_page
 from docs.nearness_page import nearness_page
 from docs.operating_page import operating_page
 from docs.rivals_page import rivals_page
@@ -94,6 +96,7 @@ def pages() -> dict[str, str]:
         "../explanation/other-tools.md": rivals_page(MEASURED / "rivals.json"),
         "../explanation/nearness.md": nearness_page(MEASURED / "nearness.json"),
         "../explanation/adversary.md": adversary_page(MEASURED / "adversary.json"),
+        "../explanation/mitigation.md": mitigation_page(MEASURED / "mitigation.json"),
         "../explanation/suites-on-smollm2.md": suites_page(MEASURED / "suites-smollm2.jsonl"),
         "../../trainer/evaluation/suites/house-2.jsonl": house_rows(ROOT / "docs" / "house-pairs.yml"),
     }

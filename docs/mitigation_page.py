@@ -1,6 +1,6 @@
 """`docs/explanation/mitigation.md`: what training against stereotypes changed, from a kept result. No figure is typed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -20,16 +20,21 @@ HEAD = """\
 
 Generated from `docs/measured/mitigation.json`, which `python -m docs.measured.mitigation FOLDER BASE` makes on
 SmolLM2-135M-Instruct. [How to do the same](../how-to/mitigate-bias.md) shows the commands. The plan stood in
-`docs/measured/mitigation.py` before the test half was asked, and every training that was begun is below.
+`docs/measured/mitigation.py` before the test half was asked, and every training that was scored is below.
 
 Trained on: of each pair of the development half of `house` that the base flags, the sentence that contradicts the stereotype,
-{trained} rows; one template of each axis is held out. Tested on: the test half, {items} pairs in {clusters} templates, none of
+{trained} rows; one template of each axis is held out. Tested on: the test half, {items} pairs in {templates} templates, none of
 which has a row. Before and after are exchangeable within a template, if nothing happened; the test flips signs of whole templates.
+"""
+UNFINISHED = """\
+**{done} of {planned} trainings are measured.** The others go on where these stopped, when the command is typed again; until then
+nothing is said about them.
 """
 DOSES = """\
 ## The dose
 
-Chosen on the {pairs} pairs of the held-out templates, LoRA, seed {seed}; the test half was not asked.
+Chosen on the {pairs} pairs of the held-out templates, LoRA, seed {seed}; the test half was not asked. A dose of 3 epochs at
+0.001 was ended before it was scored, when the first epoch at that rate had cost too much of neutral text.
 """
 METHODS_TOGETHER = """\
 ## Each method, its seeds together
@@ -55,46 +60,50 @@ What the signed record of each training says, at p times the seeds that were beg
 def mitigation_page(path: Path) -> str:
     """The page, from the kept result."""
     found = kept(path)
-    trained = rows()
-    whole = Comparison.from_json(dict(found.pooled[0].comparison))
-    seeds = sum(arm.method == found.pooled[0].method for arm in found.arms)
-    judged = judged_methods(found)
+    asked = rows()
+    planned = len(METHODS) * SEEDS
     lines = [
-        HEAD.format(trained=len(trained.trained), items=whole.n // seeds, clusters=_clusters(whole)),
-        _answer(judged),
-        "",
-        DOSES.format(pairs=len(trained.pairs), seed=DOSE_SEED),
+        HEAD.format(trained=len(asked.trained), items=asked.tested, templates=asked.templates_tested),
+        *([] if len(found.arms) == planned else [UNFINISHED.format(done=len(found.arms), planned=planned)]),
+        DOSES.format(pairs=len(asked.pairs), seed=DOSE_SEED),
         *table(
             ("epochs", "rate", "flagged", "opposite", "loss of neutral text", "taken"),
             [_dose_row(dose) for dose in found.doses],
         ),
-        "",
-        METHODS_TOGETHER.format(
-            methods=len(judged), margin=100 * MARGIN, neutral=round(100 * (NEUTRAL_LOSS_RATIO - 1), 3)
-        ),
-        *_unfinished(found),
-        *table(
-            ("method", "seeds", "learned", "flagged share, points", "opposite share, points", "neutral text", "says"),
-            [_method_row(method, found, comparison) for method, comparison in judged.items()],
-        ),
-        "",
-        MATRICES,
-        *table(
-            ("method", "before", *(f"{state} after" for state in STATES)),
-            [
-                [method, before, *(str(comparison.transition_matrix[before][after]) for after in STATES)]
-                for method, comparison in judged.items()
-                for before in STATES
-            ],
-        ),
-        "",
-        RUNS,
-        *table(
-            ("method, seed", "learned", "flagged share, points", "p", "opposite share, points", "neutral text", "says"),
-            [_run_row(arm) for arm in found.arms],
-        ),
+        *(_results(found) if found.arms else ()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _results(found: Kept) -> Iterator[str]:
+    """What the trainings did, as far as they are measured."""
+    judged = judged_methods(found)
+    yield ""
+    yield METHODS_TOGETHER.format(
+        methods=len(judged), margin=100 * MARGIN, neutral=round(100 * (NEUTRAL_LOSS_RATIO - 1), 3)
+    )
+    yield from table(
+        ("method", "seeds", "learned", "flagged share, points", "opposite share, points", "neutral text", "says"),
+        [_method_row(method, found, comparison) for method, comparison in judged.items()],
+    )
+    yield ""
+    yield _answer(judged)
+    yield ""
+    yield MATRICES
+    yield from table(
+        ("method", "before", *(f"{state} after" for state in STATES)),
+        [
+            [method, before, *(str(comparison.transition_matrix[before][after]) for after in STATES)]
+            for method, comparison in judged.items()
+            for before in STATES
+        ],
+    )
+    yield ""
+    yield RUNS
+    yield from table(
+        ("method, seed", "learned", "flagged share, points", "p", "opposite share, points", "neutral text", "says"),
+        [_run_row(arm) for arm in found.arms],
+    )
 
 
 def judged_methods(found: Kept) -> Mapping[str, Comparison]:
@@ -129,23 +138,11 @@ def _answer(judged: Mapping[str, Comparison]) -> str:
     better = [method for method in moved if judged[method].conclusion == "better"]
     if not moved:
         return (
-            "**None of these trainings moved the flagged share**: what each of them could have shown stands beside it, and no "
-            "claim about shares of bias that a method fixes is judged by them."
+            "**None of these trainings moved the flagged share**, so no claim about the share of bias that a method fixes is "
+            "judged by them. What each of them could have shown stands beside it."
         )
     changed = f"**{', '.join(moved)} changed the flagged share of the test half"
     return f"{changed}; {', '.join(better) or 'none'} for the better.**"
-
-
-def _unfinished(found: Kept) -> list[str]:
-    planned = len(METHODS) * SEEDS
-    if len(found.arms) == planned:
-        return []
-    return [f"{len(found.arms)} of {planned} trainings are measured; the others go on where these stopped.", ""]
-
-
-def _clusters(comparison: Comparison) -> int | None:
-    interval = comparison.net_change_interval
-    return None if interval is None else interval.clusters
 
 
 def _dose_row(dose: Dose) -> list[str]:

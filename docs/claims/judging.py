@@ -36,7 +36,7 @@ each. The test of that time set what a training repaired against what it introdu
 so it called reshuffled preferences harm. A test that treats both directions alike finds no change in any of the twelve (p from
 0.23 to 1.0). A training that moved nothing shows nothing about what a method can fix, so neither row is confirmed or contradicted,
 and `registry methods --for bias_mitigation` says of every method that it is not known. The rows come back when a training that was
-measured here has moved a preference.
+measured here has moved a preference: [what was tried since](mitigation.md).
 """
 
 

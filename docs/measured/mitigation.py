@@ -57,11 +57,14 @@ RATES = {"lora": 1e-4, "bottleneck": 1e-4, "ia3": 1e-2, "prompt_tuning": 1e-2}
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What is trained on, the same kind of sentences held out, and the pairs of the held-out templates."""
+    """What is trained on, the same kind of sentences held out, the pairs of the held-out templates, and the size of the test half
+    in pairs and templates."""
 
     trained: tuple[str, ...]
     held_out: tuple[str, ...]
     pairs: tuple[Mapping[str, str], ...]
+    tested: int
+    templates_tested: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +190,7 @@ def rows() -> Rows:
         for pair, margin in zip(pairs, of_pair, strict=True)
         if half_of("house", pair["template"]) == "development"
     ]
+    tested = [pair for pair in pairs if half_of("house", pair["template"]) == "test"]
     held_out = _held_out_templates([pair for pair, _ in developed])
     learnt = [pair["sent_less"] for pair, margin in developed if margin > PAIR_BAND.hi]
     of_held_out = [pair for pair, _ in developed if pair["template"] in held_out]
@@ -195,6 +199,8 @@ def rows() -> Rows:
         trained=tuple(text for text in learnt if text not in sentences),
         held_out=tuple(text for text in learnt if text in sentences),
         pairs=tuple(of_held_out),
+        tested=len(tested),
+        templates_tested=len({pair["template"] for pair in tested}),
     )
 
 

@@ -110,6 +110,14 @@ NOT_RUN = {
         "needs a restored backup; tests/integration/registry/use_cases/test_accept_restore.py accepts some"
     ),
     'registry log accept-restore --reason "disk failure on 24 November, backup of the 23rd"': "likewise",
+    "registry evaluate smollm2 --suite house --half development": "640 pairs; the page on evaluating runs others",
+    "registry compare counter.yml --methods lora,bottleneck,ia3,prompt_tuning --seeds 3 --no-latency": (
+        "twelve arms; docs/measured/mitigation.json keeps what they gave"
+    ),
+    "registry evaluate counter-lora:1 --answers questions.jsonl --raw --no-placebo": "needs the line above it",
+    "registry show counter-lora:1": "likewise",
+    "registry evaluate counter-lora:1 --recheck": "likewise",
+    "python -m docs.measured.mitigation FOLDER BASE": "an hour with a real model",
     "python -m tests.bench.training": "a bench of minutes; `make bench` runs it",
     "python -m tests.bench.evaluation": "a bench of minutes; `make bench` runs it",
 }
