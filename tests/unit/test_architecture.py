@@ -5,6 +5,8 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -55,20 +57,46 @@ def test_every_room_has_its_place_in_a_contract_and_none_stands_loose(layer: str
     assert loose == {"registry": {"extras.py"}, "trainer": {"example.py"}}[layer]
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a file of code imports, on which lines it copies a value unchecked, and whether it reads the command line."""
+
+    imports: tuple[str, ...]
+    unchecked_copies: tuple[int, ...]
+    reads_command_line: bool
+
+
+@cache
+def read(path: Path) -> Read:
+    """A file, parsed once for all tests; a program of its own may read its arguments where it starts."""
+    tree = ast.parse(path.read_text("utf-8"))
+    started = [one for one in tree.body if isinstance(one, ast.If) and "__name__" in ast.unparse(one.test)]
+    own = {id(node) for one in started for node in ast.walk(one)}
+    imports: list[str] = []
+    copies: list[int] = []
+    reads_command_line = False
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imports.append(node.module)
+            named = node.module == "sys" and any(alias.name == "argv" for alias in node.names)
+            reads_command_line |= named and id(node) not in own
+        elif isinstance(node, ast.Attribute):
+            if node.attr in ("model_copy", "model_construct"):
+                copies.append(node.lineno)
+            is_argv = node.attr == "argv" and ast.unparse(node) == "sys.argv"
+            reads_command_line |= is_argv and id(node) not in own
+    return Read(tuple(imports), tuple(copies), reads_command_line)
+
+
 def test_the_command_line_is_read_in_cli_alone() -> None:
-    """Elsewhere it is a value that is handed in; a program of its own may read its own arguments where it starts."""
-    readers = []
-    for path in python_files("schemas", "registry", "trainer"):
-        tree = ast.parse(path.read_text("utf-8"))
-        started = [one for one in tree.body if isinstance(one, ast.If) and "__name__" in ast.unparse(one.test)]
-        own = {id(node) for one in started for node in ast.walk(one)}
-        for node in ast.walk(tree):
-            attribute = isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.argv"
-            name = (
-                isinstance(node, ast.ImportFrom) and node.module == "sys" and any(a.name == "argv" for a in node.names)
-            )
-            if (attribute or name) and id(node) not in own:
-                readers.append(str(path.relative_to(ROOT)))
+    """Elsewhere it is a value that is handed in."""
+    readers = [
+        str(path.relative_to(ROOT))
+        for path in python_files("schemas", "registry", "trainer")
+        if read(path).reads_command_line
+    ]
     assert readers == []
 
 
@@ -101,17 +129,9 @@ def test_an_import_contract_forbids(source: str, forbidden: set[str]) -> None:
     assert forbidden <= declared
 
 
-def imports_of(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-
-
 def test_schemas_import_pydantic_the_canonical_form_and_the_standard_library_only() -> None:
     allowed = {"peft_registry", "pydantic", "pydantic_core", "rfc8785", *sys.stdlib_module_names}
-    found = {name.partition(".")[0] for path in python_files("schemas") for name in imports_of(path)}
+    found = {name.partition(".")[0] for path in python_files("schemas") for name in read(path).imports}
     assert found <= allowed
 
 
@@ -119,7 +139,7 @@ def test_only_one_package_imports_mlflow() -> None:
     importing = {
         str(path.parent.relative_to(ROOT))
         for path in python_files(*SOURCE)
-        if any(name.partition(".")[0] == "mlflow" for name in imports_of(path))
+        if any(name.partition(".")[0] == "mlflow" for name in read(path).imports)
     }
     assert importing == {"registry/mlflow"}
 
@@ -210,10 +230,9 @@ def test_verifying_what_has_no_evaluation_loads_nothing_that_computes_figures_or
 def test_no_value_is_copied_with_changes_that_nobody_checks() -> None:
     """`model_copy(update=…)` takes a misspelt name and a value of any type, and both would be signed; `revised` refuses them."""
     patched = [
-        f"{path.relative_to(ROOT)}:{node.lineno}"
+        f"{path.relative_to(ROOT)}:{line}"
         for path in python_files(*SOURCE, "docs")
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.Attribute) and node.attr in ("model_copy", "model_construct")
+        for line in read(path).unchecked_copies
     ]
     assert patched == []
 

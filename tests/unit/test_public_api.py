@@ -47,9 +47,12 @@ def python_files() -> list[Path]:
 
 
 def declares_all(path: Path) -> bool:
+    text = path.read_text("utf-8")
+    if "__all__" not in text:  # what has it is few, and is parsed: a comment or a text may have it, too
+        return False
     names = [
         target.id
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.Assign | ast.AnnAssign)
         for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
         if isinstance(target, ast.Name)

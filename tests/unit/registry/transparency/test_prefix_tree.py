@@ -234,10 +234,10 @@ def test_a_tree_that_somebody_edited_is_never_built_on(edit: str) -> None:
 
 
 def test_a_path_is_about_as_long_as_the_logarithm_of_the_number_of_keys() -> None:
-    values = {key_of(f"{number}"): b"" for number in range(4096)}
+    values = {key_of(f"{number}"): b"" for number in range(1024)}
     nodes = tree_of(values)
     lengths = [len(prefix_tree.path_to(key, nodes.get).siblings) for key in values]
     assert (
-        12 <= sum(lengths) / len(lengths) <= 15
-    )  # log2(4096) is 12; a random key needs little more than one bit besides
+        10 <= sum(lengths) / len(lengths) <= 13
+    )  # log2(1024) is 10; a random key needs little more than one bit besides
     assert max(lengths) <= 40
