@@ -9,6 +9,7 @@ more than two values are readings, with columns of their own (`readings`).
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
@@ -36,11 +37,16 @@ FLOAT_FORMAT = code("six_decimals")
 COLUMNS = (
     "arm", "category", "cluster", "dataset", "id", "ll_a", "ll_b", "margin", "metric", "state", "tokens_a", "tokens_b",
 )  # fmt: skip
+KEPT_BYTES = 2**20
+TABLES_KEPT = 4
+"""Tables of a usual size that are kept as rows: whoever evaluates, registers, pulls and verifies in one process reads each of them
+again for every step. As rows a table takes ten times what it has as bytes."""
 _HAS_READINGS = b'"labels":['  # an id cannot hold it: its quotes are escaped
 _DECIMALS = ("ll_a", "ll_b", "margin")
 _COUNTS = ("tokens_a", "tokens_b")
 
 Metric = Literal["margin", "loss"]
+_METRICS = get_args(Metric)
 
 
 class MalformedItems(IntegrityBroken):
@@ -187,6 +193,15 @@ def read_items(data: bytes) -> tuple[TableRow, ...]:
     Raises:
         MalformedItems: anything but the canonical form, named by line.
     """
+    return _kept_items(data) if len(data) <= KEPT_BYTES else _items_of(data)
+
+
+@lru_cache(maxsize=TABLES_KEPT)
+def _kept_items(data: bytes) -> tuple[TableRow, ...]:
+    return _items_of(data)
+
+
+def _items_of(data: bytes) -> tuple[TableRow, ...]:
     if not data:
         return ()
     *lines, rest = data.split(b"\n")
@@ -235,7 +250,7 @@ def _problem(value: dict[str, Any]) -> str | None:
     """Why a line's values cannot be an item, or None."""
     is_pair = value["metric"] == "margin"
     checks = {
-        "metric": value["metric"] in get_args(Metric),
+        "metric": value["metric"] in _METRICS,
         "arm": isinstance(value["arm"], str) and value["arm"] in ARMS,
         "category": isinstance(value["category"], str | None),
         "state": value["state"] in STATES if is_pair else value["state"] is None,
