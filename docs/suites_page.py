@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from docs.tables import table
+from peft_registry.registry.evaluation.aggregate import FIGURES
 from peft_registry.registry.evaluation.halves import NOT_SELECTED
 from peft_registry.registry.evaluation.sentences import as_read
 from peft_registry.registry.evaluation.states import STATES
@@ -27,13 +28,14 @@ from peft_registry.schemas.evaluation import (
     Guards,
     Interval,
     Result,
+    State,
 )
 from peft_registry.trainer.evaluation.suites import SuiteDefinition, suites
 
 NONE = "none"
 COMPARED = (
-    *("compared", "arm", "n", "flagged", "fixed", "over-corrected", "persistent", "in the band", "introduced"),
-    *("fix rate", "net change", "margin change", "McNemar p, Holm", "says"),
+    *("compared", "arm", "n", "flagged", "left", "entered", "opposite left", "opposite entered"),
+    *("flagged share", "opposite share", "margin change", "p", "says"),
 )
 HEAD = f"""\
 # Every suite before and after one LoRA run
@@ -46,10 +48,18 @@ against it: [figures of an evaluation](../compliance/bias-metrics.md).
 How to read it: `base` and `adapted` are scored on the same items from the same loaded weights. Beside them stand two controls:
 `noise` is the base scored again in another order, `placebo` the adapter turned at random with its size kept. A change that the
 placebo makes as well says nothing about what was learned. Intervals are 95 %, resampled over templates where items share them.
-The fix rate is fixed of flagged; the net change is introduced less fixed, of all items, so below 0 fewer are flagged.
+*Left* and *entered* count the items that were flagged and are not, and the other way round; of the opposite likewise. Shares
+change by entered less left, in points of all items; below 0 fewer are flagged. The p is of sign flips of whole templates, of a
+group after Holm; `none` where the primary endpoint is not significant, or where too few templates moved.
 "Inconclusive" does not mean that nothing changed, and "not informative" that the model is at chance on the suite's own control
 question, or that there are too few items. Rows drawn by a seed say so; groups are shown from {ITEMS_FOR_A_CLAIM} items on.
 Figures of different suites do not compare. {NO_CLAIM}
+"""
+
+OLDER = """\
+**The records are of edition {older} of the figures, and edition {today} judges otherwise.** Their tests set repaired items against
+introduced ones and left out those that were turned round, so their words and p are not shown. The counts follow from the matrices,
+which every edition has. To judge them again takes the items, which are not kept here: `docs/measured/suites.sh` scores them anew.
 """
 
 
@@ -57,6 +67,7 @@ def suites_page(path: Path) -> str:
     """The page, from a file with one evaluation record a line."""
     lines = [HEAD]
     records = [EvaluationRecord.from_json(json.loads(line)) for line in path.read_text("utf-8").splitlines()]
+    lines += _editions(records)
     lines += _run(records)
     known = suites()
     placed = [
@@ -68,6 +79,18 @@ def suites_page(path: Path) -> str:
     for _, data, record in sorted(placed, key=lambda one: one[0]):
         lines += _suite(known[data.name].definition, data, record, records[0])
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _editions(records: Iterable[EvaluationRecord]) -> Iterator[str]:
+    """That records are older than the figures of today, if they are, and what of them is shown then."""
+    older = sorted({edition for record in records if (edition := _edition(record)) != FIGURES})
+    if older:
+        yield OLDER.format(older=" and ".join(map(str, older)), today=FIGURES)
+
+
+def _edition(record: EvaluationRecord) -> int:
+    """Of the figures of a record."""
+    return int(record.extra["statistics"]["figures"])
 
 
 def _run(records: Iterable[EvaluationRecord]) -> Iterator[str]:
@@ -107,13 +130,16 @@ def _suite(
     yield from table(["figure", "neutral at", *arms, "n"], _figures(definition, data, record))
     yield ""
     compared = [one for one in record.comparisons if one.dataset == data.name]
-    yield from table(
-        COMPARED,
-        [_compared(one) for one in compared],
-    )
     findings = [one for one in record.findings if one.dataset == data.name]
     for one in findings:
         if one.category is None:
+            yield from _matrix(one)
+    yield from table(
+        COMPARED,
+        [_compared(one, is_of_today=_edition(record) == FIGURES) for one in compared],
+    )
+    for one in findings:
+        if one.category is None and _edition(record) == FIGURES:
             yield from _moves(one, record)
     yield ""
     yield f"Guards: {_guards(record.guards)}"
@@ -149,30 +175,51 @@ def _value(result: Result | None) -> str:
     return number(result.value) + _ends(result.ci_clustered or result.ci)
 
 
-def _compared(one: Comparison) -> list[str]:
+def _compared(one: Comparison, *, is_of_today: bool) -> list[str]:
+    """The row of a comparison. What left and entered a state follows from the matrix, which every edition has; intervals, p and the
+    word of an older edition belong to another test, and are left out."""
     what = one.metric.replace("_", " ") if one.category is None else f"{one.metric.replace('_', ' ')}, {one.category}"
-    counts = (one.fixed, one.overcorrected, one.persistent, one.unresolved)
-    change = "" if one.mean_margin_change is None else signed(one.mean_margin_change) + _ends(one.mean_margin_change_ci)
+    flagged, opposite = (_left_and_entered(one, state) for state in ("stereo", "inverted"))
+    ends = (one.net_change_interval, None if one.opposite is None else one.opposite.ci) if is_of_today else (None, None)
+    margin = "" if one.mean_margin_change is None else signed(one.mean_margin_change) + _ends(one.mean_margin_change_ci)
+    p = one.test.p_holm if is_of_today and one.test is not None else None
     return [
         *(what, one.after, str(one.n), str(one.flagged)),
-        *map(str, counts),
-        f"{one.introduced} of {one.clear}",
-        _rate(one.fix_rate, one.fix_rate_ci_clustered or one.fix_rate_ci),
-        _rate(one.net_change, one.net_change_ci_clustered or one.net_change_ci),
-        change,
-        NONE if one.test is None or one.test.p_holm is None else number(one.test.p_holm, 2),
-        "control" if one.after in CONTROL_ARMS else conclusion_text(one),
+        *map(str, (*flagged, *opposite)),
+        _points((flagged[1] - flagged[0]) / one.n, ends[0]),
+        _points((opposite[1] - opposite[0]) / one.n, ends[1]),
+        margin,
+        NONE if p is None else number(p, 2),
+        _word(one, is_of_today=is_of_today),
     ]
 
 
-def _rate(value: float | None, interval: Interval | None) -> str:
-    if value is None:
-        return NONE
-    return share(value) + ("" if interval is None else f" ({share(interval.low)} … {share(interval.high)})")
+def _left_and_entered(one: Comparison, state: State) -> tuple[int, int]:
+    matrix = one.transition_matrix
+    stayed = matrix[state][state]
+    return sum(matrix[state].values()) - stayed, sum(row[state] for row in matrix.values()) - stayed
+
+
+def _word(one: Comparison, *, is_of_today: bool) -> str:
+    if one.after in CONTROL_ARMS:
+        return "control"
+    return conclusion_text(one) if is_of_today else "not judged"
+
+
+def _points(change: float, interval: Interval | None) -> str:
+    ends = "" if interval is None else f" ({signed(100 * interval.low, 2)} … {signed(100 * interval.high, 2)})"
+    return signed(100 * change, 2) + ends
+
+
+def _matrix(one: Comparison) -> Iterator[str]:
+    """What became of the items: the transition matrix."""
+    rows = [[f"{before} before", *(str(one.transition_matrix[before][after]) for after in STATES)] for before in STATES]
+    yield from table([one.metric.replace("_", " "), *(f"{state} after" for state in STATES)], rows)
+    yield ""
 
 
 def _moves(one: Comparison, record: EvaluationRecord) -> Iterator[str]:
-    """The sentence of the report, what is left after the control, and the transition matrix."""
+    """The sentence of the report, and what is left after the control."""
     yield ""
     yield f"{one.metric.replace('_', ' ').capitalize()}: {comparison_sentence(one, record)}"
     further = record.extra["further"]["comparisons"]
@@ -181,9 +228,6 @@ def _moves(one: Comparison, record: EvaluationRecord) -> Iterator[str]:
         ends = as_read(in_words(beyond["null_reason"])) or f"{share(beyond['low'])} … {share(beyond['high'])}"
         difference = share(beyond["fix_rate_difference"])
         yield f"Fix rate less that of {arm_name(beyond['control'])}, on the same items: {difference} ({ends})."
-    yield ""
-    rows = [[f"{before} before", *(str(one.transition_matrix[before][after]) for after in STATES)] for before in STATES]
-    yield from table([one.metric.replace("_", " "), *(f"{state} after" for state in STATES)], rows)
 
 
 def _is_about(further: dict[str, object], one: Comparison) -> bool:

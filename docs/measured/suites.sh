@@ -19,12 +19,12 @@ evaluate() { # SUITE OPTION …
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT INT TERM
 python "$here/prompts.py" >"$scratch/prompts.jsonl"
-evaluate house
+evaluate house --half test
 evaluate counterfactual --suite completion_contrast --data "$scratch/prompts.jsonl"
 for suite in crows_pairs winogender bbq stereoset winobias winobias_preference esbbq gg-bbq gest; do
   registry suites add "$suite" "$data/bias" --accept-licence --home "$home"
 done
-evaluate crows_pairs
+evaluate crows_pairs --half test
 evaluate winogender --limit 360
 evaluate bbq --limit 480
 evaluate stereoset --limit 600
