@@ -29,9 +29,8 @@ CURVE = "loss/train"
 HELD_OUT = "loss/held_out"
 # MLflow draws its charts by the first part of their names, in the order of the alphabet: losses come first
 _MEASURED_BIAS = "measured bias"
-_BEFORE = (
-    " before"  # a metric beside that of after: MLflow draws one point as a bar, and two as a line that says nothing
-)
+# a metric beside that of after: two points of one metric would be a line that says nothing
+_BEFORE = " before"
 SYSTEM = "system/"  # MLflow shows such metrics on a page of their own
 LOGGED = "logged/"  # of what somebody else's trainer logged: no name of a script's can be one of ours
 MAX_CHARTS = 20  # a reader looks through so many

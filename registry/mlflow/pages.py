@@ -197,7 +197,7 @@ NO_SUCH_PAGE = _shown(problem_page("There is no such page", "The list names ever
 NO_SUCH_QUESTION = _shown(
     problem_page(
         "This search cannot be read",
-        "It takes what `registry list --where` takes, for example `kind=adapter, alias=champion`.",
+        "It takes what `registry list --where` takes, for example `kind=adapter alias=champion`.",
         "`registry list --help` names the page with all of it.",
     ),
     400,
