@@ -52,7 +52,7 @@ def mirror_connect(
     home: HomeOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Choose the MLflow server that gets a copy of what this home registers.
+    """Choose the MLflow server that gets a copy of this home.
 
     It is kept in the home's settings. Credentials stay where MLflow looks for them; no server is asked.
     """

@@ -21,7 +21,7 @@ from peft_registry.registry.mlflow.projection import Content, Projection, projec
 from peft_registry.registry.records.evaluations import judged_now, standing_evaluations
 from peft_registry.registry.records.recalls import recall_texts
 from peft_registry.registry.records.record_inputs import Elsewhere
-from peft_registry.registry.records.references import versions_of_artifact
+from peft_registry.registry.records.references import version_named, versions_of_artifact
 from peft_registry.registry.records.signed_records import elsewhere, read_statements_ahead, records_of
 from peft_registry.registry.use_cases.report import ReportInputs, render_report, report_inputs
 from peft_registry.registry.verification.signed_versions import (
@@ -134,8 +134,8 @@ def _rows_of(registry: Registry, named: Sequence[Numbered]) -> dict[str, _Row]:
 def _projected(registry: Registry, row: _Row | None, named: Numbered, shared: _Shared) -> Projection:
     """The projection of a version; `row` is what was proven with others, None where it is read by itself."""
     if row is None:
+        recorded = version_named(registry, named.label)
         with registry.database.read() as tx:
-            recorded = catalog.resolve(tx, Reference(name=named.name, number=named.number))
             newest = catalog.resolve(tx, Reference(name=named.name))
         row = _Row(signed_version(registry, recorded), newest.number == named.number)
     version = row.version

@@ -114,7 +114,7 @@ def test_train_json_ends_with_one_object(warm: WarmCommand, workplace: Path) -> 
     for key in ("manifest_digest", "weights_digest", "base_digest"):
         assert DIGEST.fullmatch(found[key])
     assert 0 < found["loss_after"] < found["loss_before"] < LOSS_LIMIT
-    assert done.err.startswith("base "), "the story is told beside the data"
+    assert "\nbase " in f"\n{done.err}", "the story is told beside the data"
     shown = warm("show", "polite-replies", "-o", "json", cwd=workplace).ok().value
     assert (shown["manifest_digest"], shown["weights_digest"]) == (found["manifest_digest"], found["weights_digest"])
     assert shown["base_weights"] == found["base_digest"]
