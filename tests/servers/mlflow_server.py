@@ -46,7 +46,7 @@ def a_team_server(folder: Path) -> Iterator[RunningMlflow]:
     """A server that keeps everything in a folder."""
     packages = folder / "packages"
     packages.mkdir()
-    for path in Path(mlflow.__file__).parent.parent.iterdir():
+    for path in Path(mlflow.__path__[0]).parent.iterdir():
         if path.suffix != ".pth" and not path.name.startswith(("peft_registry", "__editable__")):
             (packages / path.name).symlink_to(path)
     ini = folder / "basic_auth.ini"
@@ -64,7 +64,17 @@ def a_team_server(folder: Path) -> Iterator[RunningMlflow]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys._base_executable, "-s", "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", f"{port}"]
+    command = [
+        f"{sys.base_prefix}/bin/python{sys.version_info.major}.{sys.version_info.minor}",
+        "-s",
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        f"{port}",
+    ]
     command += ["--workers", "1", "--app-name", "basic-auth", "--backend-store-uri", f"sqlite:///{database}"]
     command += ["--artifacts-destination", str(folder / "artifacts")]
     with (folder / "log").open("wb") as log:
