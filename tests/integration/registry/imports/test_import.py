@@ -17,7 +17,6 @@ from peft_registry.registry.verification.signed_versions import signed_page
 from tests.builders.homes import NOW
 from tests.builders.importing import imported
 from tests.builders.imports import PRODUCERS, peft_folder, trl_folder
-from tests.builders.mirror import an_entry
 
 
 @pytest.mark.parametrize("producer", PRODUCERS)
@@ -46,7 +45,7 @@ def test_what_was_imported_says_so_in_list_show_report_and_mlflow(
     page = make_report(registry, version).decode()
     assert "Imported: made elsewhere" in page
     assert "Found when it was imported" in page
-    projection = projection_of(registry, an_entry(version, 1))
+    projection = projection_of(registry, version)
     assert projection.run.name == "import helper:1"
     assert dict(projection.version.tags)["registry.origin"] == "imported"
 
