@@ -119,6 +119,11 @@ def log_check(
         console.line(f"accepted {console.printable(text)}", indent=9)
     for text in report.unchecked:
         console.line(f"unchecked  {console.printable(text)}", indent=11)
+    for text in report.lost_stops:
+        console.line(
+            f"lost     {console.printable(text)}: you remember it, it counts, and it enters the log with the next entry",
+            indent=9,
+        )
     if report.exit_code == 0:
         console.line(
             "agrees   versions, aliases, statements and artifacts in the database are what was logged and signed"

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from peft_registry.registry.database import catalog
+from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.gate.quorum import is_lifted, largest, those_who_count
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import require_may_say
 from peft_registry.registry.records.move_approvals import MADE_BY
-from peft_registry.registry.records.remembered_stops import is_signed
+from peft_registry.registry.records.remembered_stops import is_signed, remembered_stops
 from peft_registry.registry.records.snapshots import covered_by
 from peft_registry.registry.records.views import SaidDiffers, View
 from peft_registry.registry.signing import dsse
@@ -188,6 +190,19 @@ def _require_unaltered(subject: Digest, entry: StoredStatement) -> None:
     payload = dsse.Envelope.parse(entry.envelope, what=f"statement {entry.digest.short}").payload
     if Digest.of(payload) != entry.digest:
         raise SaidDiffers(subject, f"the text of its {entry.kind} {entry.digest.short} was exchanged")
+
+
+def lost_stops(registry: Registry, tx: Transaction) -> tuple[str, ...]:
+    """Kind, subject and person of each stop that this user remembers, and no row of the database has.
+
+    Raises:
+        StopMemoryUnreadable: one of them cannot be read.
+    """
+    return tuple(
+        f"{stop.kind} of {stop.statement.subject_digest} by {person_behind(registry, stop)}"
+        for stop in remembered_stops(registry)
+        if catalog.statement(tx, stop.digest) is None
+    )
 
 
 def person_behind(registry: Registry, entry: StoredStatement) -> str:

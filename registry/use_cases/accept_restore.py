@@ -27,9 +27,8 @@ from peft_registry.registry.records.checkpoints import (
     publish_checkpoint,
     restored_view,
 )
-from peft_registry.registry.records.remembered_stops import remembered_stops
 from peft_registry.registry.records.snapshots import read_leaf
-from peft_registry.registry.records.standing_acts import person_behind
+from peft_registry.registry.records.standing_acts import lost_stops
 from peft_registry.registry.signing.rotation import next_draft
 from peft_registry.registry.transparency import log, note
 from peft_registry.registry.transparency.epochs import EpochNotOpened, Epochs, LossNotAccepted
@@ -246,6 +245,8 @@ def _largest_lost(epochs: Epochs, surviving: Sequence[str], size: int) -> str:
 def _shown(registry: Registry, loss: _Loss) -> AcceptedRestore:
     origin, size, root = note.read_unverified(loss.lost)
     epochs = registry.epochs
+    with registry.database.read() as tx:
+        stops = lost_stops(registry, tx)
     return AcceptedRestore(
         state="shown",
         epoch=epochs.number if loss.is_stated else epochs.number + 1,
@@ -257,16 +258,8 @@ def _shown(registry: Registry, loss: _Loss) -> AcceptedRestore:
         kept_root=loss.root.hex(),
         kept_at=loss.newest_time,
         unregistered=tuple(_unregistered(registry)),
-        stops=tuple(_lost_stops(registry)),
+        stops=stops,
     )
-
-
-def _lost_stops(registry: Registry) -> Iterable[str]:
-    """Kind, subject and person of each stop that this user remembers and no row of the backup has."""
-    with registry.database.read() as tx:
-        for stop in remembered_stops(registry):
-            if catalog.statement(tx, stop.digest) is None:
-                yield f"{stop.kind} of {stop.statement.subject_digest} by {person_behind(registry, stop)}"
 
 
 def _kept_at(registry: Registry, loss: _Loss) -> str | None:

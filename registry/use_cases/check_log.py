@@ -20,7 +20,9 @@ from collections.abc import Iterable
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.rare_collections import rare_collections
+from peft_registry.registry.homes.remembered_stops import StopMemoryUnreadable
 from peft_registry.registry.records.snapshots import CheckpointsRemoved
+from peft_registry.registry.records.standing_acts import lost_stops
 from peft_registry.registry.records.views import View
 from peft_registry.registry.transparency import note
 from peft_registry.registry.transparency.epochs import (
@@ -55,6 +57,9 @@ class LogReport(Frozen):
     contradictions: tuple[Contradiction, ...]
     unchecked: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()  # checkpoints whose loss a root accepted: nothing is compared with them
+    lost_stops: tuple[
+        str, ...
+    ] = ()  # that this user remembers, and the database has lost before a checkpoint covered them
 
     @property
     def exit_code(self) -> int:
@@ -88,6 +93,11 @@ def check_log(registry: Registry, *, against: Iterable[str] = (), observe: Obser
             replay.findings.contradict(place, wrong)
         _compare_sizes(replay, recorded)
         _compare_epochs(replay)
+        lost: tuple[str, ...] = ()
+        try:
+            lost = lost_stops(registry, tx)
+        except StopMemoryUnreadable as error:
+            replay.findings.leave_unchecked("your state folder", error)
     covered = _compare_checkpoints(replay, kept)
     return LogReport(
         origin=registry.origin,
@@ -101,6 +111,7 @@ def check_log(registry: Registry, *, against: Iterable[str] = (), observe: Obser
         contradictions=tuple(replay.findings.contradictions),
         unchecked=tuple(dict.fromkeys(replay.findings.unchecked)),
         accepted=tuple(dict.fromkeys(replay.findings.accepted)),
+        lost_stops=lost,
     )
 
 

@@ -137,7 +137,9 @@ def test_a_pending_stop_that_is_deleted_stops_in_the_home_that_made_it_and_in_on
     homes.delete_the_last_entry()
     for which in ("first", "second"):
         registry = homes.open(which)
-        assert check_log(registry).contradictions == ()  # nothing in the database shows that it was ever said
+        report = check_log(registry)
+        assert report.contradictions == ()  # nothing in the database shows that it was ever said
+        assert [text.split()[0] for text in report.lost_stops] == [kind]
         assert is_stopped(kind, registry, homes.folder)
     # whoever writes next enters it again, and the holder of the log key, who never saw it, covers it
     set_alias(homes.open("first"), version_named(homes.open("first"), "helper:2"), "other")
