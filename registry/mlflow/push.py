@@ -4,7 +4,7 @@ There is no queue and no memory of a server: each version is compared with what 
 back as truth, and what others made under a name of ours is said and left as it is.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Pushed:
         server: without credentials.
         sent: the labels of the versions of which anything was missing.
         unchanged: how many were there as they are.
-        aliases: a sentence for each that was moved or taken away.
+        aliases: a sentence for each that was moved.
         set_aside: the label of each version, or the name, that was not sent, and why.
         others: versions of others under names of ours, which were left as they are.
     """
@@ -55,12 +55,7 @@ class Pushed:
         lines = [f"pushed   {len(self.sent)} sent to {self.server}, {self.unchanged} unchanged; a copy, proves nothing"]
         lines += [f"alias    {alias}" for alias in self.aliases]
         lines += [f"other    {other}: not of this registry, left as it is" for other in self.others]
-        counts = Counter((label.partition(":")[0], why) for label, why in self.set_aside)
-        for (name, why), count in counts.items():
-            first = next(label for label, its in self.set_aside if its == why and label.partition(":")[0] == name)
-            more = f" and {count - 1} more" if count > 1 else ""
-            lines.append(f"not sent {first}{more}: {why}")
-        return tuple(lines)
+        return (*lines, *(f"not sent {label}: {why}" for label, why in self.set_aside))
 
     def to_json(self) -> dict[str, Any]:
         """The object that `mirror push --output json` ends with."""

@@ -156,7 +156,7 @@ class TeamServer:
         return self._client
 
     def _require_place(self, projection: Projection) -> None:
-        """Raise unless the version is there, or is the next that MLflow makes."""
+        """Raise unless the version is there, or is the next that MLflow makes, behind one of ours."""
         version = projection.version
         versions = self._named(version.name).versions
         shown, newest = versions.get(version.number), max(versions, default=0)
@@ -164,8 +164,12 @@ class TeamServer:
             raise NotSent(f"its number is that of another version there, from {shown.source!a}, which is left as it is")
         if shown is None and newest >= version.number:
             raise NotSent(f"it is not there, MLflow is at {version.name}:{newest}, and it gives no number twice")
-        if shown is None and newest + 1 < version.number:
-            raise NotSent(f"{version.name}:{newest + 1} comes first, and is not there")
+        before = f"{version.name}:{version.number - 1}"
+        if shown is None and version.number > 1:
+            if newest + 1 < version.number:
+                raise NotSent(f"{before} comes first, and is not there")
+            if versions[newest].tags.get("registry.id") != before:
+                raise NotSent(f"{before} comes first, and is another version there")
 
     def _experiment_id(self, name: str) -> str:
         there = self._experiments.get(name)
