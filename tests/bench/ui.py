@@ -36,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         (folder / "plain").mkdir()
         # the plain server makes its tables once
         first = {"ours": ready_after(ours, folder / "home"), "plain": ready_after(plain, folder / "plain")}
-        print(f"first    {first['ours']:.1f} s on a new home, plain with a new store {first['plain']:.1f} s", flush=True)
+        print(
+            f"first    {first['ours']:.1f} s on a new home, plain with a new store {first['plain']:.1f} s", flush=True
+        )
         taken: dict[str, list[float]] = {"ours": [], "plain": []}
         for _ in range(times):
             taken["ours"].append(ready_after(ours, folder / "home"))
