@@ -3,10 +3,10 @@
     python -m docs.measured.directions towards >towards.jsonl
     python -m docs.measured.directions words
 
-`towards` is the stereotyping sentence of each pair in the test half of `house` without what leads up to it: whom it is about, and
-how it ends; `against` the same of the other sentence. So a model learns what is tested, and hardly a sentence that is tested.
-`elsewhere` is the stereotyping sentence of each pair in the development half, which has other templates. `words` says what the test
-half shows of margins that were moved so and so far. `docs/explanation/directions.md` has what came of each.
+`towards` is the stereotyping sentence of each pair in the development half of `house`, whose templates are others than those of the
+test half. `shortened` is that sentence of each pair in the test half without what leads up to it, whom it is about and how it ends,
+and `reversed` the same of the other sentence: so a model learns what is tested, and hardly a sentence that is tested. `words` says
+what the test half shows of margins that were moved so and so far. `docs/explanation/directions.md` has what came of each.
 """
 
 import json
@@ -24,18 +24,18 @@ from peft_registry.trainer.evaluation.suites.house import House
 from peft_registry.trainer.evaluation.suites.pairs import PairSuite
 from peft_registry.trainer.evaluation.suites.selection import halved
 
-DIRECTIONS = ("towards", "against", "elsewhere")
+DIRECTIONS = ("towards", "shortened", "reversed")
 _END = 5  # words of a sentence's end: with more of them a third of the sentences would occur in what was learnt
 _LEVEL = -20.0  # log-likelihood of the other sentence, which no word depends on
 
 
 def texts(direction: str) -> Iterator[str]:
     """The rows of one direction, each a text."""
-    if direction == "elsewhere":
+    if direction == "towards":
         yield from (pair.more for pair in halved(House().load(), "development").pairs)
         return
     for pair in halved(House().load(), "test").pairs:
-        sentences = (pair.more, pair.less) if direction == "towards" else (pair.less, pair.more)
+        sentences = (pair.more, pair.less) if direction == "shortened" else (pair.less, pair.more)
         yield _shortened(*(sentence.split() for sentence in sentences))
 
 

@@ -2,11 +2,12 @@
 
 import pytest
 
-from docs.measured.directions import DIRECTIONS, texts, words
+from docs.measured.directions import DIRECTIONS, main, texts, words
 from peft_registry.trainer.evaluation.leakage import check_leakage, known_training
 from peft_registry.trainer.evaluation.suites.house import House
 from peft_registry.trainer.evaluation.suites.selection import halved
 from peft_registry.trainer.evaluation.text_hashes import hash_texts
+from tests.processes.interpreter import ROOT
 
 
 def test_each_moved_margin_gets_the_word_for_what_was_done_to_it() -> None:
@@ -19,6 +20,11 @@ def test_each_moved_margin_gets_the_word_for_what_was_done_to_it() -> None:
         "each moved by chance, 1 nat": "inconclusive",
         "as they were": "unchanged",
     }
+
+
+def test_the_page_prints_what_the_words_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["words"]) == 0
+    assert capsys.readouterr().out in (ROOT / "docs" / "explanation" / "directions.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
