@@ -4,19 +4,23 @@ import json
 
 import pytest
 
-from docs.measured.mitigation import METHODS, RATES, Arm, Kept, Pooled, question, rows
-from docs.mitigation_page import judged_methods
+from docs.claims.judging import judge_claims
+from docs.measured.mitigation import DOSES, METHODS, RATES, Arm, Kept, Pooled, kept, question, rows
+from docs.mitigation_page import MOVED, judged_methods
 from peft_registry.registry.evaluation.aggregate import FIGURES, StatisticsPlan
 from peft_registry.registry.evaluation.comparisons import ItemPair, compare_pairs
 from peft_registry.registry.evaluation.halves import half_of
 from peft_registry.registry.evaluation.items import Item, pair_item
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.evaluation import ArmName
+from peft_registry.schemas.methods import METHODS as DECLARED
 from peft_registry.trainer.evaluation.suites.house import shipped_pairs
 from peft_registry.trainer.inputs.training_file import load_training_file
+from peft_registry.trainer.methods import advice_of
 from tests.builders.evaluation import BAND
 from tests.processes.interpreter import ROOT
 
+MEASURED = ROOT / "docs" / "measured"
 RULE = StatisticsPlan(thresholds={"house.margin": BAND}, figures=FIGURES).interval_rule
 LEARNED, NOT_LEARNED = (60, 90, 128), (60, 60, 128)
 
@@ -40,7 +44,7 @@ def test_a_pair_is_asked_from_where_its_sentences_differ() -> None:
 
 
 def test_the_training_file_asks_no_suite_and_every_method_has_a_rate() -> None:
-    config = load_training_file(ROOT / "docs" / "measured" / "mitigation.yml").config
+    config = load_training_file(MEASURED / "mitigation.yml").config
     assert isinstance(config, TrainingFile)
     assert config.evaluation.bias == ()
     assert set(RATES) == set(METHODS)
@@ -105,3 +109,21 @@ def said(
 )
 def test_a_method_is_called_what_its_trainings_together_show(word, comparison, others) -> None:
     assert said(comparison, **others) == word
+
+
+def test_claims_about_bias_and_advice_against_it_stand_only_where_a_kept_training_moved_something() -> None:
+    judged = judged_methods(kept(MEASURED / "mitigation.json"))
+    has_moved = any(comparison.conclusion in MOVED for comparison in judged.values())
+    claims = [one.claim.claim for one in judge_claims(MEASURED / "claims.yml") if "bias" in one.claim.claim]
+    advised = [advice for method in DECLARED.values() for advice in advice_of(method) if advice.fits is not None]
+    assert bool(claims) == has_moved
+    assert any(advice.goal == "bias_mitigation" for advice in advised) == has_moved
+
+
+def test_a_training_with_a_dose_of_the_plan_is_kept_for_each_method() -> None:
+    found = kept(MEASURED / "mitigation.json")
+    assert [(dose.epochs, dose.rate) for dose in found.doses] == list(DOSES)
+    assert {arm.method for arm in found.arms} == {one.method for one in found.pooled} == set(METHODS)
+    for one in found.pooled:
+        seeds = sum(arm.method == one.method for arm in found.arms)
+        assert one.comparison["n"] == seeds * rows().tested
