@@ -29,7 +29,7 @@ PRINTED = {
     "training": [rf"  ratio      {NUMBER} \(of each round: {NUMBER}; bar {NUMBER}\), by the clock {NUMBER}, memory"],
     "overhead": [
         rf"overhead     training {NUMBER} s; base identity {NUMBER} s",
-        rf"run log      {NUMBER} points: {NUMBER} s, {NUMBER}% of the training",
+        rf"run log      {NUMBER} points: {NUMBER} CPU s, {NUMBER}% of the training",
     ],
     "evaluation": [
         rf"held in bf16 2 items  ×{NUMBER} the time of a wide copy",
