@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
@@ -20,6 +21,7 @@ from peft_registry.registry.records.holds import every_hold
 from peft_registry.registry.records.recalls import VersionRecalled
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.views import view_of
+from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.use_cases.accept_restore import accept_restore
 from peft_registry.registry.use_cases.bind_alias import bind_alias, guarded_named
 from peft_registry.registry.use_cases.check_log import check_log
@@ -30,6 +32,7 @@ from peft_registry.registry.use_cases.recall import NotRecalled, recall
 from peft_registry.registry.use_cases.show_log import show_log
 from peft_registry.registry.use_cases.sign_log import keep_signing, reject_entries, sign_log
 from peft_registry.registry.use_cases.statements import sign_statement
+from peft_registry.schemas.acts import guarded_subject
 from peft_registry.schemas.identity import Digest
 from tests.builders.backends import MadeHome
 from tests.builders.bound_aliases import APPROVER, OFFICER, STRANGER, WHY, Place, fill
@@ -186,15 +189,36 @@ def test_a_stop_that_the_holder_of_the_log_key_rejects_stays_and_its_rejection_i
     assert check_log(keeper).contradictions == ()
 
 
-def test_a_stop_that_nobody_may_sign_over_is_taken_out_and_counts_nowhere(homes: Homes) -> None:
+A_RECALL = {"reason": WHY, "undone": False, "nonce": "00"}
+ANOTHER_ALIAS = {
+    "name": None,
+    "alias": "other",
+    "policy": str(Digest.of(b"policy")),
+    "policy_name": "bank",
+    "reason": WHY,
+    "nonce": "00",
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "predicate", "signer"),
+    [("recall", A_RECALL, OFFICER), ("gate", ANOTHER_ALIAS, APPROVER), ("gate", {"alias": "champion"}, APPROVER)],
+    ids=["by an officer", "of another alias than it is about", "of no form"],
+)
+def test_a_stop_that_nobody_may_sign_over_is_taken_out_and_counts_nowhere(
+    homes: Homes, kind: Literal["recall", "gate"], predicate: dict[str, Any], signer: PrivateKey
+) -> None:
     keeper = homes.open("keeper")
     subject = version_named(keeper, "helper:1").manifest_digest
-    signed = sign_statement(subject, "recall", {"reason": WHY, "undone": False, "nonce": "00"}, OFFICER)
+    if kind == "gate":
+        subject = guarded_subject(None, "champion")
+    signed = sign_statement(subject, kind, predicate, signer)
     with keeper.database.write() as tx:
         entry = record_statement(tx, subject, signed, at=NOW)
-    rejection = reject_entries(keeper, (entry,), reason="an officer recalls nothing")
+    rejection = reject_entries(keeper, (entry,), reason="nobody signs over it")
     assert (rejection.rejected, rejection.staying) == ((entry,), ())
-    assert not is_stopped("recall", keeper, homes.folder) and homes.memory("keeper") == []
+    assert sign_log(keeper).refused == ()
+    assert not is_stopped(kind, keeper, homes.folder) and homes.memory("keeper") == []
 
 
 def test_a_stop_that_is_dated_ahead_stays_and_is_dated_now(homes: Homes) -> None:
