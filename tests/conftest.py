@@ -86,6 +86,7 @@ PLACES_BY_COST = (
     "integration/",
     "compat/",
     "contracts/",
+    "unit/test_",
     "unit/",
 )
 

@@ -57,7 +57,7 @@ def a_home(
 ) -> Iterator[Registry]:
     """A new, unencrypted home, opened; the clock stands still at `now`."""
     new = NewHome(folder, OrganisationProfile(), "lab-1", None, database=database, store=store)
-    with _tables_made_as_before():
+    with tables_made_as_before():
         make_home(new, now=now)
     registry = reopened(folder, now=now)
     try:
@@ -77,30 +77,34 @@ def a_home_before_editions(folder: Path) -> Iterator[Registry]:
         yield registry
 
 
-_MAKING_TABLES: list[tuple[str, Any]] = []
-"""(statement, parameters) of what the revisions wrote into the first empty SQLite database of this process."""
+_MAKING_TABLES: dict[str, list[tuple[str, Any]]] = {}
+"""By kind of database (statement, parameters) of what the revisions wrote into the first empty one of this process."""
 
 
 @contextmanager
-def _tables_made_as_before() -> Iterator[None]:
-    """Let an empty SQLite database get its tables by the statements that the revisions issued for the first: Alembic takes most of
-    the time in which a home is made, to come to the same statements each time."""
+def tables_made_as_before() -> Iterator[None]:
+    """Let an empty database get its tables by the statements that the revisions issued for the first of its kind: Alembic takes
+    most of the time in which a home is made, to come to the same statements each time."""
     upgrade = migrations.upgrade
 
     def repeat(connection: Connection) -> None:
-        if connection.dialect.name != "sqlite" or inspect(connection).get_table_names():
+        making = _MAKING_TABLES.get(connection.dialect.name)
+        if inspect(connection).get_table_names():
             upgrade(connection)
-        elif _MAKING_TABLES:
-            for statement, parameters in _MAKING_TABLES:
+        elif making is not None:
+            for statement, parameters in making:
                 connection.exec_driver_sql(statement, parameters)
         else:
+            made: list[tuple[str, Any]] = []
+
+            def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+                if not statement.lstrip().startswith(("SELECT", "PRAGMA")):
+                    made.append((statement, parameters))
+
             event.listen(connection, "before_cursor_execute", note)
             upgrade(connection)
             event.remove(connection, "before_cursor_execute", note)
-
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if not statement.lstrip().startswith(("SELECT", "PRAGMA")):
-            _MAKING_TABLES.append((statement, parameters))
+            _MAKING_TABLES[connection.dialect.name] = made
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(migrations, "upgrade", repeat)

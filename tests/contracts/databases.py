@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from peft_registry.registry.database.session import Database
+from tests.builders.homes import tables_made_as_before
 from tests.servers.postgres import PostgresServer
 
 
@@ -22,6 +23,7 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def database(address: str) -> Iterator[Database]:
-    database = Database.create(address)
+    with tables_made_as_before():
+        database = Database.create(address)
     yield database
     database.close()
