@@ -187,6 +187,12 @@ class Database:
         kept: Made = made[what]
         return kept
 
+    def forget_while_reading(self, *, but: str) -> None:
+        """Drop what was made once in the block of `reading`, but what has this name: of very much it would fill the memory."""
+        made = self._made.get({})
+        for what in [what for what in made if what != but]:
+            del made[what]
+
     def close(self) -> None:
         """Give every connection back. What SQLite's WAL holds moves into the file first, so that a copy is complete."""
         try:

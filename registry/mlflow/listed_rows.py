@@ -28,6 +28,7 @@ from peft_registry.registry.mlflow.shown_runs import (
 )
 from peft_registry.registry.mlflow.side_runs import comparison_of
 from peft_registry.registry.records.references import versions_of_artifact
+from peft_registry.registry.records.views import forget_what_was_read
 from peft_registry.schemas.errors import KnownError, NotFound
 from peft_registry.schemas.facets import Condition, Order, VersionQuery, Words
 from peft_registry.schemas.identity import Digest
@@ -163,6 +164,8 @@ class ListedRows:
                 known[version.label] = listed
                 with self.lock:
                     self._keep(version, listed)
+        if len(missing) > ROWS_AT_ONCE // 2:  # as many may follow
+            forget_what_was_read(self.registry)
         found = []
         for version in rows:
             listed_now = known[version.label]

@@ -32,6 +32,7 @@ from peft_registry.schemas.policy import CHECKPOINT_TYPE, TrustPolicy
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.version import Version
 
+_SNAPSHOT = "snapshot"
 Value = TypeVar("Value", bound=Document)
 Made = TypeVar("Made")
 _Said = TypeVar("_Said", StoredStatement, catalog.StatementHead)
@@ -99,7 +100,7 @@ class View:
             RevokedKey: the log key that signed the checkpoint is revoked, and not only since the snapshot was made.
             LogTruncated, LogForked, CheckpointsRemoved, MalformedNote, WrongOrigin, BadSignature: as `newest_snapshot`.
         """
-        return self.once("snapshot", self._newest)
+        return self.once(_SNAPSHOT, self._newest)
 
     def _newest(self) -> Snapshot | None:
         try:
@@ -338,6 +339,11 @@ def _require_signer(registry: Registry, newest: Snapshot) -> None:
     )
     if status.state == "revoked":
         raise RevokedKey(status.key_id, status.reason)
+
+
+def forget_what_was_read(registry: Registry) -> None:
+    """Drop what a block of `reading` shares, but the newest snapshot; what reads all versions does so now and then."""
+    registry.database.forget_while_reading(but=_SNAPSHOT)
 
 
 @contextmanager

@@ -17,12 +17,13 @@ from mlflow.store.model_registry.abstract_store import AbstractStore as Abstract
 from mlflow.store.tracking.abstract_store import AbstractStore as AbstractTrackingStore
 
 from peft_registry.registry.homes.layout import HomeFiles
-from peft_registry.registry.mlflow import read_only
+from peft_registry.registry.mlflow import listed_rows, read_only
 from peft_registry.registry.mlflow.home_address import address_of, home_of
 from peft_registry.registry.mlflow.identifiers import experiment_id
 from peft_registry.registry.mlflow.model_registry_store import RegistryModelStore
 from peft_registry.registry.mlflow.tracking_store import RegistryTrackingStore
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.views import forget_what_was_read
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.schemas.run_log import RunEnded
@@ -222,6 +223,23 @@ def test_runs_are_ordered_by_a_metric_and_in_pages(client: Any, experiments: lis
         )
     )
     assert in_pages == [run.info.run_id for run in ordered]
+
+
+def test_what_was_read_for_some_runs_is_dropped_before_others_are_read(
+    client: Any, experiments: list[str], own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped = []
+
+    def forget(registry: Any) -> None:
+        dropped.append(registry)
+        forget_what_was_read(registry)
+
+    monkeypatch.setattr(listed_rows, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(listed_rows, "forget_what_was_read", forget)
+    by_score = {"experiment_ids": experiments, "order_by": ["metrics.`trial/score` ASC"]}
+    found = client_of(own_home).search_runs(**by_score)
+    assert len(dropped) > 1
+    assert [run.info.run_id for run in found] == [run.info.run_id for run in client.search_runs(**by_score)]
 
 
 @pytest.mark.parametrize(
