@@ -46,9 +46,9 @@ class RememberedStops:
     def keep(self, digest: Digest, envelope: bytes) -> None:
         """Remember a stop, by the digest of its payload."""
         path = self.folder / digest.hex
-        if path.exists() or len(envelope) > _MAX_BYTES:
-            return
         try:
+            if path.exists() or len(envelope) > _MAX_BYTES:
+                return
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_atomically(path, envelope, mode=0o600)
         except (OSError, KnownError):
@@ -71,9 +71,9 @@ class RememberedStops:
             StopMemoryUnreadable: one of them cannot be read.
         """
         try:
+            if not self.folder.exists():
+                return  # also where no state folder can be made
             paths = sorted(self.folder.iterdir())
-        except FileNotFoundError:
-            return
         except OSError as error:
             raise StopMemoryUnreadable(self.folder, error.strerror or f"{error}") from error
         for path in paths:

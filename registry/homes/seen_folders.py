@@ -92,11 +92,13 @@ class SeenFolders:
 
 
 def _read(path: Path) -> _SeenRoot | None:
-    if not path.exists():
-        return None
     try:
+        if not path.exists():
+            return None
         return _SeenRoot.model_validate(read_json(read_file(path, max_bytes=_MAX_BYTES), what="it"))
     except ValidationError as error:
         raise SeenFolderUnreadable(path, first_problem(error)) from error
     except KnownError as error:
         raise SeenFolderUnreadable(path, error.why) from error
+    except OSError as error:
+        raise SeenFolderUnreadable(path, error.strerror or f"{error}") from error
