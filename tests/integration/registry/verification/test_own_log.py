@@ -61,6 +61,12 @@ def say(registry: Registry, version: Version, words: str) -> None:
     )
 
 
+@pytest.fixture(autouse=True)
+def a_user_who_saw_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two histories whoever verified a folder of the one refuses those of the other."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
 @pytest.fixture
 def version(registry: Registry) -> Version:
     return version_named(registry, "helper")
