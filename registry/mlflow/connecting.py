@@ -23,6 +23,13 @@ class MirrorAddressRefused(InputRefused):
     reason: str
 
 
+class NoMirrorNamed(InputRefused):
+    reference = "no-mirror-named"
+    what = "no MLflow server is named"
+    why = "the command names none, and registry.json of this home names none either"
+    fix = "run `registry mirror push https://HOST`, or name it once for all: `registry mirror connect https://HOST`"
+
+
 def connect_mirror(registry: Registry, address: str) -> MirrorRoute | None:
     """Have what a home registers sent to a server from now on, or to none; what was sent elsewhere stays there.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.connecting import MirrorAddressRefused, require_server
+from peft_registry.registry.mlflow.connecting import NoMirrorNamed, require_server
 from peft_registry.registry.mlflow.projected_versions import Loader, Numbered
 from peft_registry.registry.mlflow.projection import Projection
 from peft_registry.registry.mlflow.route import MirrorRoute
@@ -78,7 +78,8 @@ def push_everything(registry: Registry, address: str | None = None, *, observe: 
         observe: hears of progress.
 
     Raises:
-        MirrorAddressRefused: it is not the address of a server, or the home names none.
+        MirrorAddressRefused: it is not the address of a server.
+        NoMirrorNamed: no address is given, and the home names none.
         MlflowMissing, MirrorUnavailable: nothing more can be sent now; the next push goes on.
     """
     push = _push_to(registry, address)
@@ -186,7 +187,7 @@ def _push_to(registry: Registry, address: str | None) -> _Push:
     """A pass over versions that go to the server of this address, or to the one that the home names."""
     named = registry.settings.mirror_uri if address is None else address
     if named is None:
-        raise MirrorAddressRefused("none was given, and this home names no server")
+        raise NoMirrorNamed
     require_server(named)
     route = MirrorRoute.of_server(named)
     return _Push(Loader(registry, pages=False), open_server(route), route.described)

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from peft_registry.cli.mirror import push_after
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.connecting import MirrorAddressRefused, connect_mirror
+from peft_registry.registry.mlflow.connecting import MirrorAddressRefused, NoMirrorNamed, connect_mirror
 from peft_registry.registry.mlflow.projection import REPORT_PATH, SOURCE_PREFIX
 from peft_registry.registry.mlflow.push import push_everything
 from peft_registry.registry.mlflow.route import MirrorUnavailable
@@ -240,7 +240,7 @@ def test_whoever_is_not_let_in_is_told_so_without_the_password(
             push_everything(registry, server.url)
         with pytest.raises(MirrorAddressRefused):
             push_everything(registry, f"http://robin:a-guessed-password@{server.url.removeprefix('http://')}")
-        with pytest.raises(MirrorAddressRefused):
+        with pytest.raises(NoMirrorNamed):
             push_everything(registry)
     assert "401" in refused.value.why
     assert "a-guessed-password" not in f"{refused.value.what} {refused.value.why}"
