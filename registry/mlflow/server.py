@@ -18,15 +18,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from peft_registry.registry.disk.child_environment import Need, child_environment
 from peft_registry.registry.mlflow.description import PAGES
 from peft_registry.registry.mlflow.hidden import style
-from peft_registry.registry.mlflow.home_address import SHOWN_FILES, address_of
+from peft_registry.registry.mlflow.home_address import SCHEME, SHOWN_FILES, address_of
 from peft_registry.registry.mlflow.route import server_environment
 from peft_registry.registry.mlflow.sharing import Sharing, is_loopback, is_shared, reader_of, require_loopback
 from peft_registry.schemas.errors import EXIT_INTERRUPTED, Unavailable
@@ -36,6 +37,12 @@ if TYPE_CHECKING:
     from peft_registry.registry.mlflow.pages import PageResponse
 
 APP_NAME = "registry"
+ENTRY_POINTS = (  # by which MLflow finds us: the application, and the scheme of the stores and of files
+    ("mlflow.app", APP_NAME),
+    ("mlflow.tracking_store", SCHEME),
+    ("mlflow.model_registry_store", SCHEME),
+    ("mlflow.artifact_repository", SCHEME),
+)
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 5000
 PORTS_TRIED = 20
@@ -143,6 +150,20 @@ class UiNotStarted(Unavailable):
 
     reason: str
 
+    @property
+    def separate_reasons(self) -> tuple[str, ...]:
+        return tuple(self.reason.splitlines())
+
+
+class EntryPointMissing(Unavailable):
+    reference = "entry-point-missing"
+    what = "this installation has no entry point {group} = {name}"
+    why = "it is older than its code, and MLflow finds what shows the registry by that entry point"
+    fix = "run pip install again; in a checkout `pip install -e .`, which makes the entry points anew"
+
+    group: str
+    name: str
+
 
 class LoginNotAsked(Unavailable):
     reference = "ui-login-not-asked"
@@ -188,6 +209,20 @@ def create_app() -> Any:  # a FastAPI application, which mypy does not follow
     return app
 
 
+def require_entry_points(found: Callable[..., Collection[EntryPoint]] = entry_points) -> None:
+    """Raise unless this installation has the entry points that the server is started with.
+
+    Args:
+        found: the entry points of a group with a name.
+
+    Raises:
+        EntryPointMissing: it was installed before they were there.
+    """
+    for group, name in ENTRY_POINTS:
+        if not found(group=group, name=name):
+            raise EntryPointMissing(group, name)
+
+
 def serve(
     home: Path,
     *,
@@ -211,12 +246,14 @@ def serve(
 
     Raises:
         NotShared: others reach the host, and it is not shared.
+        EntryPointMissing: this installation is older than its code.
         NoFreePort: twenty ports from `port` on are taken.
         UiNotStarted: the server ended or did not answer within two minutes.
         LoginNotAsked: it is shared, and answered somebody who had not logged in.
     """
     if sharing is None:
         require_loopback(host)
+    require_entry_points()
     free = _free_port(host, port)
     address = f"http://{_in_url(host)}:{free}"
     with (

@@ -5,10 +5,12 @@ import json
 import signal
 import socket
 from collections.abc import Iterator
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 
 import pytest
 
+from peft_registry.registry.mlflow.server import EntryPointMissing, UiNotStarted, require_entry_points
 from tests.builders.shown_homes import make_shown_home, run_id_of
 from tests.processes.secrets import SECRETS, secrets_seen_by
 from tests.servers.ui import RunningUi, running_ui
@@ -31,6 +33,17 @@ def ui(home: Path) -> Iterator[RunningUi]:
             patch.setenv(name, value)
         with running_ui(home, taken.getsockname()[1]) as running:
             yield running
+
+
+def test_an_installation_that_is_older_than_its_code_is_told_so_before_a_server_is_started() -> None:
+    older = entry_points(group="mlflow.artifact_repository")
+    with pytest.raises(EntryPointMissing) as missing:
+        require_entry_points(EntryPoints(older).select)
+    assert "mlflow.app = registry" in missing.value.what
+
+
+def test_what_the_server_wrote_is_read_line_by_line() -> None:
+    assert UiNotStarted("first\nsecond").separate_reasons == ("first", "second")
 
 
 def answered(ui: RunningUi, path: str, sent: object = None) -> dict[str, object]:
