@@ -48,9 +48,11 @@ def runs_list(home: HomeOption = None, output: OutputOption = Output.text) -> No
     """List what trains here now, and what stopped or failed. Runs of this machine alone."""
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.homes.run_logs import runs_under_way
+    from peft_registry.trainer.runs.folder import has_checkpoint
 
     with opened(home) as registry:
-        found = runs_under_way(registry.files.runs)
+        runs = registry.files.runs
+        found = runs_under_way(runs)
     if output is Output.json:
         console.out_json([_json(run, with_points=False) for run in found])
         return
@@ -60,7 +62,11 @@ def runs_list(home: HomeOption = None, output: OutputOption = Output.text) -> No
         return
     headings = ["run", "name", "method", "state", "step", "loss", "held-out", "begun"]
     console.table([headings, *(_row(run) for run in found)])
-    console.next_step(f"registry runs show {found[0].run_id[:_SHORT_ID]}")
+    newest = found[0]
+    if newest.state == "KILLED":
+        _next_after_a_stop(newest, can_resume=has_checkpoint(runs / newest.run_id))
+    else:  # of a failure it says why
+        console.next_step(f"registry runs show {newest.run_id[:_SHORT_ID]}")
 
 
 def runs_show(
@@ -128,8 +134,16 @@ def _show(run: "RunUnderWay", *, can_resume: bool) -> None:
         console.table([["step", *(_COLUMNS[name][0] for name in used)], *rows])
     if run.state == "RUNNING":
         console.next_step(f"registry runs show {run.run_id[:_SHORT_ID]} --follow")
-    elif can_resume:
+    else:
+        _next_after_a_stop(run, can_resume=can_resume)
+
+
+def _next_after_a_stop(run: "RunUnderWay", *, can_resume: bool) -> None:
+    """A run that trains no more goes on where it kept its state; else only its log is left."""
+    if can_resume:
         console.next_step(f"registry train --resume {run.run_id[:_SHORT_ID]}")
+    else:
+        console.next_step(f"registry runs remove {run.run_id[:_SHORT_ID]}")
 
 
 def _follow(runs: Any, run: "RunUnderWay", output: Output) -> None:  # runs: a path

@@ -55,11 +55,20 @@ def killed(killed_once: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.processes
+def test_a_killed_run_whose_state_is_gone_can_be_removed(warm: WarmCommand, killed: Path) -> None:
+    (run,) = killed.glob(".registry/runs/*")
+    shutil.rmtree(run / "training")
+    for words in (("list",), ("show", run.name)):
+        assert f"next: registry runs remove {run.name[:12]}\n" in warm("runs", *words, cwd=killed).ok().err
+
+
+@pytest.mark.processes
 def test_a_killed_run_resumes_to_the_manifest_of_one_that_was_not_killed(warm: WarmCommand, killed: Path) -> None:
     state = state_of_the_run(killed)
     (listed,) = warm("runs", "list", "-o", "json", cwd=killed).ok().value
     assert (listed["run_id"], listed["state"], listed["steps"]) == (state["run_id"], "KILLED", state["steps"])
     assert state["step"] <= listed["step"] < state["steps"]
+    assert f"next: registry train --resume {listed['run_id'][:12]}" in warm("runs", "list", cwd=killed).ok().err
     shown = warm("runs", "show", listed["run_id"][:8], "--follow", cwd=killed).ok().out
     assert shown.splitlines()[-1] == "state    KILLED: its process ended without a word"
     resumed = warm("train", "--resume", "--no-mirror", "-o", "json", cwd=killed).ok()
