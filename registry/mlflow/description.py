@@ -16,6 +16,7 @@ MAX_DESCRIPTION = 5000  # characters that every database of MLflow can hold
 RUN_LINK = "#/run"  # stands for the page of the run until MLflow has chosen its id
 _RUN_LINK_ROOM = 120  # characters that a real link may be longer, twice
 _GAP = "&emsp;"  # MLflow draws tables without space between columns
+_ALIAS = "champion"  # to which a version is promoted; MLflow's own pages speak of it
 _MARKUP = re.compile(r"([\\`*_\[\]<>|!#])")
 
 
@@ -130,9 +131,9 @@ def describe(
         ]
     lines += [" · ".join([*links, f"[Run]({RUN_LINK})"]), ""]
     copy = "" if pages else "**A copy: it proves nothing, and what is changed here by hand is not signed.** "
+    promote = f" To promote it, signed: `registry promote {version.label} {_ALIAS}`."
     lines += [
-        f"{copy}To check every byte: `registry verify {version.label}`. To promote it, signed: "
-        f"`registry promote {version.label} champion`.",
+        f"{copy}To check every byte: `registry verify {version.label}`.{'' if _ALIAS in version.aliases else promote}",
         "",
     ]
     facts = [] if project is None else [("Project", _plain(project))]

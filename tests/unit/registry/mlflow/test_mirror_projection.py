@@ -350,6 +350,8 @@ def test_our_own_pages_are_one_click_away_where_the_server_has_them() -> None:
 
 def test_the_description_says_how_a_version_is_promoted_with_a_signature() -> None:
     assert "`registry promote gsm8k-tutor:1 champion`" in a_projection().version.description
+    promoted = a_projection(a_version().model_copy(update={"aliases": ("champion",)}))
+    assert "registry promote" not in promoted.version.description
 
 
 def test_data_is_named_by_digest_with_the_whole_digest_in_its_source() -> None:
