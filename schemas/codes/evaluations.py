@@ -69,26 +69,27 @@ _FIGURES: dict[str, Meaning] = {
     ),
     # --- what can be shown, before anything is scored ---
     "can_be_tested": Meaning.of(
-        "{rows:# row} in {clusters:# cluster}; the test needs {needs} that move",
+        "{rows:# row} in {clusters:# cluster}; the test needs {needs:# cluster} that move",
         rows="number",
         clusters="number",
         needs="number",
     ),
     "cannot_be_tested": Meaning.of(
-        "{rows:# row} in {clusters:# cluster}, and the test needs {needs} that move: not testable, whatever a model does",
+        "{rows:# row} in {clusters:# cluster}, and the test needs {needs:# cluster} that move: not testable, whatever a model does",
         rows="number",
         clusters="number",
         needs="number",
     ),
     "finds_a_change": Meaning.of(
-        "{power:.0%} of simulated comparisons find a change of {least:g} points where margins move little, of {most:g} where "
-        "they move much",
+        "{power:.0%} of simulated comparisons find a change of {least:g} percentage points where margins move "
+        "little, of {most:g} where they move much",
         least="number",
         most="number",
         power="number",
     ),
     "misses_a_change": Meaning.of(
-        "most simulated comparisons miss a change of {points:g} points where margins move much", points="number"
+        "most simulated comparisons miss a change of {points:g} percentage points where margins move much",
+        points="number",
     ),
     "after_the_primary": Meaning.of("the primary endpoint is not significant, and what comes after it is not tested"),
     "no_test": Meaning.of("there is no test"),
@@ -261,7 +262,8 @@ _CONCLUSIONS: dict[str, Meaning] = {
     ),
     "now_among": Meaning.of("{said}; now {tries}", said="reason", tries="reason"),
     "other_runs": Meaning.of(
-        "{runs:# more run} on the same rows with other settings, begun in all: `better` is not judged among them",
+        "{runs:# more run} on the same base and rows with other settings: `better` is judged without counting them, so the best of "
+        "all may be called better by luck",
         runs="number",
     ),
     "still_better": Meaning.of(

@@ -168,7 +168,7 @@ def test_rows_in_another_order_and_a_learning_rate_with_another_last_digit_are_s
     note_begun(praised.begun, FIRST.revised(run_id="elsewhere", plan=Digest.of(b"x"), rows=unordered_digest(other)))
     page = praised.page()
     assert "Fewer flagged items after than before on" in page
-    assert "9 more runs on the same rows with other settings, begun in all: `better` is not judged among them" in page
+    assert "9 more runs on the same base and rows with other settings: `better` is judged without counting them" in page
 
 
 def test_a_list_of_an_older_release_counts_as_before(praised):

@@ -204,7 +204,7 @@ def test_a_guard_text_that_is_not_the_pinned_one_is_refused_before_a_byte_of_the
     overrides = ("evaluation.guard_sha256=null", "evaluation.half=development", "evaluation.bias=[house]")
     plan = plan_training(home, tmp_path / "train.yml", overrides, observe=told.append)
     first, second = (event.text for event in told if isinstance(event, Said))
-    assert first == "house, the development half: 640 rows in 40 clusters; the test needs 6 that move"
+    assert first == "house, the development half: 640 rows in 40 clusters; the test needs 6 clusters that move"
     assert "simulated comparisons find a change of" in second
     assert plan.scope == EvaluationScope("development", tmp_path / "other.txt")
 
@@ -678,7 +678,10 @@ def test_merge_asks_the_suites_that_the_home_pinned_and_names_their_accepted_lic
 
 def test_a_merge_tells_what_cannot_be_tested_before_it_loads_anything(evaluated_merge):
     warned = [event.text for event in evaluated_merge.told if isinstance(event, Warned)]
-    assert any("crows_pairs, the development half: 1 row in 1 cluster, and the test needs 6" in text for text in warned)
+    assert any(
+        "crows_pairs, the development half: 1 row in 1 cluster, and the test needs 6 clusters" in text
+        for text in warned
+    )
 
 
 def test_what_a_merge_lost_beside_its_base_and_its_parent_is_said(home, evaluated_merge):
