@@ -135,7 +135,7 @@ def log_likelihoods(
     values = [0.0] * len(rows)
     nothing = [index for index, row in enumerate(rows) if not row.positions]
     budget = token_budget or token_budget_of(model)
-    observe(Started(step, total=len(rows), unit="item"))
+    observe(Started(step, total=len(rows), unit="sentences"))
     done = len(nothing)
     keep(nothing, [0.0] * done)
     shortest_first = order == "shortest first"

@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # torch is imported once something is scored
     from peft_registry.trainer.machine.environment import Hardware
 
 SCORES = "scores"  # under the home
+_ASKS_FOR_A_VERDICT = "; `registry evaluate NAME --suite {suite} --half test` does"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,8 @@ def report_power(suites: "Iterable[LoadedSuite]", observe: Observe) -> None:
             if said.code in UNTESTABLE:
                 observe(Warned("power", f"{name}: {said}"))
             else:
-                observe(Said("suite", f"{name}: {said}"))
+                verdict = _ASKS_FOR_A_VERDICT.format(suite=used.name) if said.code == "only_a_screen" else ""
+                observe(Said("suite", f"{name}: {said}{verdict}"))
 
 
 def report_comparisons(record: EvaluationRecord, lead: str, observe: Observe) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from peft_registry.trainer.training.train_adapter import Trained
 
 LOSS_METHOD = "summed loss of the held-out rows over their supervised tokens, scored in fp32"
+_SHORTEST_IN_HOURS = 0.1  # less is said in seconds
 
 
 def record_of_run(
@@ -94,4 +95,6 @@ def compute_line(compute: Compute) -> str:
     energy = f"{compute.energy_kwh.value:.3g} kWh" if compute.energy_kwh.known else compute.energy_kwh.reason
     flop = compute.param_update_flop
     text = f"{flop.value:.2g} FLOP ({flop.source})" if flop.known else f"FLOP unknown ({flop.reason})"
-    return f"{text}, {compute.hardware_hours.value:.3f} h; energy: {energy}"
+    hours = compute.hardware_hours.value
+    time = f"{hours:.3f} h" if hours >= _SHORTEST_IN_HOURS else f"{3600 * hours:.3g} s"
+    return f"{text}, {time}; energy: {energy}"
