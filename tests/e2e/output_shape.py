@@ -21,6 +21,6 @@ def masked_figures(text: str) -> str:
     """As `masked`, and without every figure that depends on the machine or on the training."""
     text = re.sub(r"(?<=device ).*", "DEVICE", text)
     text = re.sub(r"(?<=energy: ).*", "ENERGY", text)
-    text = re.sub(r"(?<=opposite )[-+]?\d+:? [^;\n]*", "N: CONCLUSION", text)
+    text = re.sub(r"(?<=opposite )[-−+]?\d+:? [^;\n]*", "N: CONCLUSION", text)
     text = re.sub(r"(?<=fields filled, ).*", "N open (WHOSE)", text)
     return re.sub(r"(?<![\w:.-])[−+]?\d[\d.:]*(e[+-]?\d+)?", "N", masked(text))
