@@ -106,14 +106,6 @@ def runs_under_way(runs: Path, *, points: int = MOST_POINTS) -> tuple[RunUnderWa
     return tuple(sorted(found, key=lambda run: (run.started_at, run.run_id), reverse=True))
 
 
-def run_under_way(runs: Path, run_id: str, *, points: int = MOST_POINTS) -> RunUnderWay | None:
-    """The run with this id; None where it has no log here, as once it is registered."""
-    folder = runs / run_id
-    if folder.parent != runs or not _is_folder(folder):
-        return None
-    return _read(folder, points)
-
-
 def run_named(runs: Path, asked: str, *, points: int = MOST_POINTS) -> RunUnderWay:
     """The one run whose id begins so.
 

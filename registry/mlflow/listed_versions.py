@@ -5,7 +5,6 @@ Deriving that record again is most of the time that the page of one version take
 
 from collections.abc import Collection, Sequence
 
-from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.projection import ListedProjection, project_listed
 from peft_registry.registry.records.checkpoints import covered_size
@@ -100,9 +99,3 @@ def person_of(registry: Registry, key_id: str) -> str | None:
         return registry.trust.person_of(key_id)
     except (IntegrityBroken, NotChecked):
         return None
-
-
-def version_rows(registry: Registry, keys: Sequence[tuple[str, int]]) -> tuple[Version, ...]:
-    """The catalogue's rows of versions, by name and number, of those that are there."""
-    with registry.database.read() as tx:
-        return catalog.versions_named(tx, keys)

@@ -12,11 +12,6 @@ def identity_tags(projection: Projection) -> dict[str, str]:
     return {"registry.id": f"{version.name}:{version.number}", "registry.manifest": str(projection.manifest)}
 
 
-def identity_filter(projection: Projection) -> str:
-    """These tags, as MLflow's search takes them."""
-    return " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity_tags(projection).items())
-
-
 def linked_description(projection: Projection, *, experiment: str, run_id: str) -> str:
     """The description that a version is written with; `experiment` is the id of that of its run."""
     return with_run_link(projection.version.description, experiment, run_id)
