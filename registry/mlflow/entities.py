@@ -32,8 +32,8 @@ from mlflow.entities.model_registry import (
 
 from peft_registry.registry.mlflow import identifiers
 from peft_registry.registry.mlflow.figures import DatasetUse, MetricPoint
-from peft_registry.registry.mlflow.projection import PROJECT_TAG
-from peft_registry.registry.mlflow.shown_runs import NOTE, SIGNED_TAG, ShownModel, ShownName, ShownRun, ShownVersion
+from peft_registry.registry.mlflow.projection import NOTE_TAG, PROJECT_TAG
+from peft_registry.registry.mlflow.shown_runs import SIGNED_TAG, ShownModel, ShownName, ShownRun, ShownVersion
 
 DATASET_CONTEXT = "mlflow.data.context"  # what a data set was used for
 
@@ -42,7 +42,7 @@ def experiment_entity(project: str | None, *, artifact_root: str, newest_ms: int
     """The experiment of a project; its times are those of its newest version."""
     versions = "the versions of the registry" if project is None else f"the versions of the project {project}"
     tags = {
-        NOTE: f"Runs behind {versions}, as they are signed. `registry verify` checks each. "
+        NOTE_TAG: f"Runs behind {versions}, as they are signed. `registry verify` checks each. "
         f"A run with the tag `{SIGNED_TAG}` is under way on this machine, or was stopped there, and is not signed yet.",
         "mlflow.experimentKind": "custom_model_development",
     } | ({} if project is None else {PROJECT_TAG: project})
@@ -74,7 +74,9 @@ def run_entity(run: ShownRun, *, artifact_root: str) -> Run:
     )
     last = {point.key: point for point in sorted(run.metrics, key=lambda point: (point.step, point.at_ms))}
     data = RunData(
-        metrics=[metric_entity(point, run) for point in last.values()],
+        metrics=[
+            metric_entity(point, run.run_id, run.model_output if point.final else None) for point in last.values()
+        ],
         params=[Param(key, value) for key, value in run.params],
         tags=[RunTag(key, value) for key, value in run.tags],
     )
@@ -83,24 +85,20 @@ def run_entity(run: ShownRun, *, artifact_root: str) -> Run:
         info,
         data,
         RunInputs(
-            dataset_inputs=[_dataset(use) for use in run.datasets],
+            dataset_inputs=[dataset_entity(use) for use in run.datasets],
             model_inputs=[LoggedModelInput(model_id) for model_id in run.model_inputs],
         ),
         RunOutputs(model_outputs=outputs),
     )
 
 
-def metric_entity(point: MetricPoint, run: ShownRun) -> Metric:
-    """A point of a metric; a final one is that of the logged model too."""
-    return _metric(point, run.run_id, run.model_output if point.final else None)
-
-
 def points_of_run(points: Iterable[MetricPoint], run_id: str) -> list[Metric]:
     """The points of a metric of a run, by step."""
-    return [_metric(point, run_id, None) for point in sorted(points, key=lambda point: (point.step, point.at_ms))]
+    return [metric_entity(point, run_id, None) for point in sorted(points, key=lambda point: (point.step, point.at_ms))]
 
 
-def _metric(point: MetricPoint, run_id: str, model_id: str | None) -> Metric:
+def metric_entity(point: MetricPoint, run_id: str, model_id: str | None) -> Metric:
+    """A point of a metric; None where it is not also one of the logged model."""
     name, digest = point.dataset or (None, None)
     return Metric(
         point.key,
@@ -118,7 +116,8 @@ def _last_step(points: Iterable[MetricPoint]) -> int:
     return max((point.step for point in points), default=0)
 
 
-def _dataset(use: DatasetUse) -> DatasetInput:
+def dataset_entity(use: DatasetUse) -> DatasetInput:
+    """A data set that a run used, and what for."""
     dataset = Dataset(use.name, use.digest, source_type="registry", source=use.source, profile=use.profile)
     return DatasetInput(dataset, tags=[InputTag(DATASET_CONTEXT, use.context)])
 
@@ -138,7 +137,7 @@ def model_entity(model: ShownModel, *, artifact_root: str) -> LoggedModel:
         status=LoggedModelStatus.READY,
         tags=dict(model.tags),
         params={},
-        metrics=[_metric(point, model.run_id, model.model_id) for point in model.metrics],
+        metrics=[metric_entity(point, model.run_id, model.model_id) for point in model.metrics],
     )
 
 

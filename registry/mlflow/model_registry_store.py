@@ -14,19 +14,18 @@ from mlflow.utils.search_utils import SearchModelUtils, SearchModelVersionUtils,
 from peft_registry.registry.mlflow.entities import name_entity, version_entity
 from peft_registry.registry.mlflow.home_address import home_of
 from peft_registry.registry.mlflow.kept_values import VersionName
-from peft_registry.registry.mlflow.listed_rows import Position
+from peft_registry.registry.mlflow.listed_rows import ROWS_AT_ONCE, Position
 from peft_registry.registry.mlflow.narrowing import Narrowed, narrowed_by
 from peft_registry.registry.mlflow.paging import page_in_order, position_of
+from peft_registry.registry.mlflow.projection import PROMPT_TAG
 from peft_registry.registry.mlflow.read_only import read_only
 from peft_registry.registry.mlflow.shown_homes import shown_home
 from peft_registry.registry.mlflow.shown_registry import Reading
 from peft_registry.schemas.identity import Reference
 
-_AT_ONCE = 500  # versions that are read together where all are
-_PROMPT = "mlflow.prompt.is_prompt"
 _LISTED = frozenset({
     "registry.id", "registry.manifest", "registry.type", "registry.origin", "registry.project", "registry.bias", "registry.loss",
-    "registry.signature", _PROMPT,
+    "registry.signature", PROMPT_TAG,
 })  # fmt: skip
 """Tags of a version that lists have; what else a filter names takes the record of each version."""
 _NEWEST_FIRST = (("last_updated_timestamp", False), ("creation_timestamp", False))
@@ -67,7 +66,7 @@ class RegistryModelStore(AbstractStore):  # type: ignore[misc]  # mlflow has no 
         narrowed = narrowed_by(clauses)
         if narrowed.nothing:
             return PagedList([], None)
-        by_tags = any(clause["type"] == "tag" and clause["key"] != _PROMPT for clause in clauses)
+        by_tags = any(clause["type"] == "tag" and clause["key"] != PROMPT_TAG for clause in clauses)
         with self._shown.reading() as reading:
 
             def rank() -> list[str]:
@@ -161,7 +160,7 @@ class RegistryModelStore(AbstractStore):  # type: ignore[misc]  # mlflow has no 
 
 
 def _versions(
-    reading: Reading, narrowed: Narrowed, after: Position | None, *, in_full: bool, first: int = _AT_ONCE
+    reading: Reading, narrowed: Narrowed, after: Position | None, *, in_full: bool, first: int = ROWS_AT_ONCE
 ) -> Any:  # batches of positions and entities
     for batch in reading.listed_versions(narrowed, after, first=first):
         shown = [version for _, version in batch]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
+from peft_registry.registry.mlflow.projection import PROMPT_TAG, SOURCE_PREFIX
 from peft_registry.schemas.facets import Condition, Words
 from peft_registry.schemas.identity import Digest, MalformedDigest, MalformedReference, Reference
 
@@ -20,7 +20,6 @@ _FACETS = {
     "registry.origin": "origin",
 }
 _KINDS = frozenset({"base", "adapter", "model", "bundle"})  # what else a run calls its kind is no version
-_PROMPT = "mlflow.prompt.is_prompt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ def narrowed_by(clauses: Iterable[Mapping[str, Any]]) -> Narrowed:
             labels, nothing = named, nothing or not named
         elif kind == "tag" and key in _FACETS and (key != "registry.kind" or _KINDS.issuperset(values)):
             conditions.append(Words(_FACETS[key], tuple(values)))
-        elif kind == "tag" and key == _PROMPT:
+        elif kind == "tag" and key == PROMPT_TAG:
             nothing = nothing or "true" in values
     return Narrowed(tuple(conditions), labels, run_ids, manifests, nothing)
 

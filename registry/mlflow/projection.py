@@ -60,6 +60,9 @@ OUTCOMES_PATH = "evaluation/outcomes.json"
 ITEMS_PATH = "evaluation/items.json"
 FORM = 3  # of metrics and tables: what an earlier release wrote under other names is taken away when a run is written again
 FORM_TAG = "registry.form"
+NOTE_TAG = "mlflow.note.content"  # Markdown that MLflow shows at the head of a page
+EXTERNAL_TAG = "mlflow.model.isExternal"  # of a logged model whose weights are kept elsewhere
+PROMPT_TAG = "mlflow.prompt.is_prompt"  # by which MLflow tells its prompts from models; nothing here has it
 COMPARISON_TAG = "registry.comparison"  # of an arm, and of the run that stands over the arms of one comparison
 TRIAL_TAG = "registry.trial"  # of a run that stands for one of several seeds, below the run of the version
 CARD_PATH = "MODEL_CARD.md"
@@ -451,7 +454,7 @@ def _run_tags(
         FORM_TAG: str(FORM),
     }
     if description is not None:
-        tags["mlflow.note.content"] = description
+        tags[NOTE_TAG] = description
     if isinstance(made, RunRecord):
         tags["registry.run_id"] = made.run_id
         tags["registry.config_sha256"] = str(made.config_sha256)

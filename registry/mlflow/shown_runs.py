@@ -20,6 +20,8 @@ from peft_registry.registry.mlflow.figures import (
 )
 from peft_registry.registry.mlflow.projection import (
     COMPARISON_TAG,
+    EXTERNAL_TAG,
+    NOTE_TAG,
     ListedProjection,
     Projection,
     RunProjection,
@@ -28,12 +30,10 @@ from peft_registry.registry.mlflow.side_runs import PARENT, SideRun
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.version import Version
 
-NOTE = "mlflow.note.content"
 PROBLEM_TAG = "registry.problem"
 RUN_ID_TAG = "registry.run_id"
 SIGNED_TAG = "registry.signed"
 NOT_SIGNED = "not signed yet"
-EXTERNAL_TAG = "mlflow.model.isExternal"
 VERSIONS_TAG = "mlflow.modelVersions"  # by which the page of a logged model names its version
 
 
@@ -129,7 +129,9 @@ def run_in_full(projection: Projection, project: str | None, place: RunPlace) ->
     version = projection.version
     run = _run(f"{version.name}:{version.number}", project, projection.run, place)
     experiment = identifiers.experiment_id(project)
-    tags = ((key, with_run_link(value, experiment, place.run_id) if key == NOTE else value) for key, value in run.tags)
+    tags = (
+        (key, with_run_link(value, experiment, place.run_id) if key == NOTE_TAG else value) for key, value in run.tags
+    )
     return replace(run, tags=tuple(tags))
 
 
@@ -194,7 +196,7 @@ def run_under_way(run: RunUnderWay) -> ShownRun:
     else:
         note = f"{begins}: {run.sentence}. `registry runs list` names it; `registry train --resume` continues what left a state."
     tags = {
-        NOTE: cut(note, MAX_TAG),
+        NOTE_TAG: cut(note, MAX_TAG),
         SIGNED_TAG: NOT_SIGNED,
         "registry.signature": NOT_SIGNED,  # a column of the list of runs
         RUN_ID_TAG: run.run_id,
@@ -230,7 +232,7 @@ def unreadable_run(version: Version, project: str | None, error: KnownError) -> 
         status="FAILED",
         start_ms=at,
         end_ms=at,
-        tags=tuple(sorted({"registry.id": version.label, PROBLEM_TAG: f"{error}", NOTE: _problem(error)}.items())),
+        tags=tuple(sorted({"registry.id": version.label, PROBLEM_TAG: f"{error}", NOTE_TAG: _problem(error)}.items())),
         label=version.label,
     )
 

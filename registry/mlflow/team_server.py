@@ -15,6 +15,8 @@ from peft_registry.registry.disk.files import write_below
 from peft_registry.registry.mlflow.projection import (
     COMPARISON_TAG,
     EXPERIMENT,
+    EXTERNAL_TAG,
+    NOTE_TAG,
     PROJECT_TAG,
     TRIAL_TAG,
     ArtifactFile,
@@ -22,7 +24,7 @@ from peft_registry.registry.mlflow.projection import (
 )
 from peft_registry.registry.mlflow.route import MirrorRoute, MirrorUnavailable, MlflowMissing, prepare_environment
 from peft_registry.registry.mlflow.side_runs import PARENT, SideRun, comparison_of, comparison_run, trial_runs
-from peft_registry.registry.mlflow.written_tags import NOTE, identity_tags, linked_description, run_tags
+from peft_registry.registry.mlflow.written_tags import identity_tags, linked_description, run_tags
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.identity import Digest
 
@@ -36,7 +38,6 @@ COPY_TAG = "registry.copy"
 COPY = "a copy, proves nothing"
 COPY_NOTE = "A copy: it proves nothing. `registry verify` checks what was signed."
 MARK_TAG = "registry.copied"  # of a run that is whole: the digest of all that it was filled with
-DATASET_CONTEXT = "mlflow.data.context"  # what a data set was used for
 _OURS = "registry."
 _PAGE = 1_000
 _SCRATCH_PREFIX = "registry-push-"
@@ -221,7 +222,7 @@ class TeamServer:
             end_ms = projection.run.end_ms
             metrics = [Metric(key, value, end_ms, 0) for key, value in run.metrics.items()]
             params = [Param(key, value) for key, value in run.params.items()]
-            self._write().log_batch(run_id, metrics, params, [RunTag(NOTE, COPY_NOTE)])
+            self._write().log_batch(run_id, metrics, params, [RunTag(NOTE_TAG, COPY_NOTE)])
             self._finish(there, end_ms)
         return run_id
 
@@ -262,15 +263,11 @@ class TeamServer:
 
     def _log_inputs(self, run: "Run", projection: Projection, taken: Collection[str]) -> None:
         """Name the data sets that a run used, and the logged models that it took."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput
+        from mlflow.entities import LoggedModelInput
 
-        datasets = [
-            DatasetInput(
-                Dataset(use.name, use.digest, source_type="registry", source=use.source, profile=use.profile),
-                tags=[InputTag(DATASET_CONTEXT, use.context)],
-            )
-            for use in projection.run.datasets
-        ]
+        from peft_registry.registry.mlflow.entities import dataset_entity
+
+        datasets = [dataset_entity(use) for use in projection.run.datasets]
         known = {model.model_id for model in (run.inputs.model_inputs if run.inputs else ())}
         models = [LoggedModelInput(model_id=model_id) for model_id in taken if model_id not in known]
         if datasets or models:
@@ -279,7 +276,7 @@ class TeamServer:
     def _send_model(self, projection: Projection, run: "Run") -> str:
         """The id of the logged model of a version, with its files; the weights are elsewhere."""
         version = projection.version
-        tags = {**identity_tags(projection), COPY_TAG: COPY, NOTE: COPY_NOTE, "mlflow.model.isExternal": "true"}
+        tags = {**identity_tags(projection), COPY_TAG: COPY, NOTE_TAG: COPY_NOTE, EXTERNAL_TAG: "true"}
         model = self._model_having(identity_tags(projection))
         if model is None:
             model = self._write().create_logged_model(
@@ -413,7 +410,7 @@ def _is_whole(run: "Run") -> bool:
 
 def _ours(tags: Mapping[str, str]) -> _Tags:
     """Those of the tags that only we write. What people add under names of their own is theirs."""
-    return {key: value for key, value in tags.items() if key.startswith(_OURS) or key in (NOTE, PARENT)}
+    return {key: value for key, value in tags.items() if key.startswith(_OURS) or key in (NOTE_TAG, PARENT)}
 
 
 def _stale(shown: Mapping[str, str], written: Mapping[str, str]) -> list[str]:
@@ -425,24 +422,12 @@ def _experiment_tags(name: str) -> _Tags:
     """The tags that an experiment is made with: whose runs stand in it, for the head of its page."""
     project = name.removeprefix(EXPERIMENT).removeprefix("/")
     versions = f"the versions of the project {project}" if project else "the versions of the registry"
-    tags = {COPY_TAG: COPY, NOTE: f"Runs behind {versions}. {COPY_NOTE}"}
+    tags = {COPY_TAG: COPY, NOTE_TAG: f"Runs behind {versions}. {COPY_NOTE}"}
     return tags | {PROJECT_TAG: project} if project else tags
 
 
 def _metrics(projection: Projection, run_id: str, model_id: str) -> "list[Metric]":
     """The points of a run; the final ones are of its logged model too."""
-    from mlflow.entities import Metric
+    from peft_registry.registry.mlflow.entities import metric_entity
 
-    return [
-        Metric(
-            point.key,
-            point.value,
-            point.at_ms,
-            point.step,
-            model_id=model_id if point.final else None,
-            dataset_name=point.dataset[0] if point.dataset else None,
-            dataset_digest=point.dataset[1] if point.dataset else None,
-            run_id=run_id,
-        )
-        for point in projection.run.metrics
-    ]
+    return [metric_entity(point, run_id, model_id if point.final else None) for point in projection.run.metrics]

@@ -21,7 +21,7 @@ from peft_registry.registry.mlflow import identifiers
 from peft_registry.registry.mlflow.entities import experiment_entity, model_entity, points_of_run, run_entity
 from peft_registry.registry.mlflow.figures import milliseconds
 from peft_registry.registry.mlflow.home_address import SHOWN_FILES, home_of
-from peft_registry.registry.mlflow.listed_rows import ExperimentUnknown, Position
+from peft_registry.registry.mlflow.listed_rows import ROWS_AT_ONCE, ExperimentUnknown, Position
 from peft_registry.registry.mlflow.narrowing import Narrowed, narrowed_by
 from peft_registry.registry.mlflow.paging import page_in_order, position_of
 from peft_registry.registry.mlflow.read_only import read_only
@@ -31,9 +31,9 @@ from peft_registry.registry.mlflow.shown_runs import ShownRun
 
 _PROXIED = "mlflow-artifacts:"
 _DESTINATION = "_MLFLOW_SERVER_ARTIFACT_DESTINATION"  # MLflow's: where a server reads what it hands out
-_AT_ONCE = 500  # versions that are read together where all are
 _DATASETS_OF = 100  # runs whose data sets the page of runs offers to filter by
 _NEWEST_FIRST = ("attribute", "start_time", False)
+_CREATED = ("creation_timestamp", "creation_time")  # the names that MLflow has for when a logged model was made
 
 
 @read_only(
@@ -162,7 +162,7 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
         narrowed: Narrowed,
         after: Position | None = None,
         *,
-        first: int = _AT_ONCE,
+        first: int = ROWS_AT_ONCE,
     ) -> Any:  # batches of positions and entities
         for batch in reading.runs(projects, narrowed, after, first=first):
             yield [(position, run_entity(run, artifact_root=self._artifact_root)) for position, run in batch]
@@ -275,7 +275,12 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
         return PagedList(entities, None if token is None else token.decode())
 
     def _models(
-        self, reading: Reading, projects: Sequence[str | None], after: Position | None = None, *, first: int = _AT_ONCE
+        self,
+        reading: Reading,
+        projects: Sequence[str | None],
+        after: Position | None = None,
+        *,
+        first: int = ROWS_AT_ONCE,
     ) -> Any:  # as `_runs`
         for batch in reading.models(projects, Narrowed(), after, first=first):
             yield [(position, model_entity(model, artifact_root=self._artifact_root)) for position, model in batch]
@@ -313,9 +318,6 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
     def list_scorers_across_experiments(self, experiment_ids: list[str]) -> list[Any]:  # noqa: ARG002 - MLflow's signature
         """None are recorded."""
         return []
-
-
-_CREATED = ("creation_timestamp", "creation_time")
 
 
 def _require_page_size(max_results: Any) -> None:  # whatever a client sends

@@ -1,9 +1,7 @@
 """What entities are written with besides a projection: tags that name the version, and links to the page of its run. Pure."""
 
 from peft_registry.registry.mlflow.description import with_run_link
-from peft_registry.registry.mlflow.projection import Projection
-
-NOTE = "mlflow.note.content"
+from peft_registry.registry.mlflow.projection import NOTE_TAG, Projection
 
 
 def identity_tags(projection: Projection) -> dict[str, str]:
@@ -20,5 +18,5 @@ def linked_description(projection: Projection, *, experiment: str, run_id: str) 
 def run_tags(projection: Projection, *, experiment: str, run_id: str) -> dict[str, str]:
     """The tags that a run is written with, with those by which it is found again; `experiment` is the id of its own."""
     note = linked_description(projection, experiment=experiment, run_id=run_id)
-    tags = {key: note if key == NOTE else value for key, value in projection.run.tags}
+    tags = {key: note if key == NOTE_TAG else value for key, value in projection.run.tags}
     return identity_tags(projection) | tags
