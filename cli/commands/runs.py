@@ -13,6 +13,7 @@ from peft_registry.cli.options import HomeOption, Output, OutputOption
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from peft_registry.registry.homes.run_logs import RunUnderWay
     from peft_registry.schemas.run_log import RunMeasured
@@ -146,9 +147,9 @@ def _next_after_a_stop(run: "RunUnderWay", *, can_resume: bool) -> None:
         console.next_step(f"registry runs remove {run.run_id[:_SHORT_ID]}")
 
 
-def _follow(runs: Any, run: "RunUnderWay", output: Output) -> None:  # runs: a path
-    """Print the newest point of each second, and every one with a held-out loss."""
-    from peft_registry.registry.homes.run_logs import followed
+def _follow(runs: "Path", run: "RunUnderWay", output: Output) -> None:
+    """Print the newest point of each second, and every one with a held-out loss; as JSON, every point."""
+    from peft_registry.registry.homes.run_logs import ENDED_WITHOUT_A_WORD, followed
     from peft_registry.schemas.run_log import RunEnded, RunMeasured
 
     if output is Output.text:
@@ -172,7 +173,7 @@ def _follow(runs: Any, run: "RunUnderWay", output: Output) -> None:  # runs: a p
         ended = line if isinstance(line, RunEnded) else None
     print_waiting()
     state = "KILLED" if ended is None else ended.state
-    sentence = "its process ended without a word" if ended is None else ended.sentence
+    sentence = ENDED_WITHOUT_A_WORD if ended is None else ended.sentence
     if output is Output.json:
         version = None if ended is None else ended.version
         console.out(json.dumps({"kind": "ended", "state": state, "sentence": sentence, "version": version}))
@@ -194,16 +195,26 @@ def _print_point(point: "RunMeasured", output: Output) -> None:
 
 
 def _row(run: "RunUnderWay") -> list[str]:
-    step = "" if run.step is None else f"{run.step}/{run.steps}" if run.steps else str(run.step)
     losses: tuple[RunMetricName, ...] = ("loss", "held_out_loss")
     figures = [_cell(name, run.latest(name)) for name in losses]
-    return [run.run_id[:_SHORT_ID], run.name, run.method, run.state, step, *figures, run.started_at]
+    return [run.run_id[:_SHORT_ID], run.name, run.method, run.state, _step(run, "/"), *figures, run.started_at]
 
 
 def _state(run: "RunUnderWay") -> str:
-    step = "" if run.step is None else f"  step {run.step}" + (f" of {run.steps}" if run.steps else "")
-    said = f": {run.sentence}" if run.sentence else f"  {run.stage}" if run.stage else ""
-    return f"{run.state}{said}{step}"
+    text: str = run.state
+    if run.sentence:
+        text += f": {run.sentence}"
+    elif run.stage:
+        text += f"  {run.stage}"
+    step = _step(run, " of ")
+    return f"{text}  step {step}" if step else text
+
+
+def _step(run: "RunUnderWay", of: str) -> str:
+    """How far the training is: the newest step, and behind `of` how many there are; empty before the first."""
+    if run.step is None:
+        return ""
+    return f"{run.step}{of}{run.steps}" if run.steps else str(run.step)
 
 
 def _used(points: "Iterable[RunPoint]") -> "tuple[RunMetricName, ...]":

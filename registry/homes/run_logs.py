@@ -24,6 +24,9 @@ from peft_registry.schemas.run_points import MOST_POINTS, RunMetricName, RunPoin
 
 RUN_LOG_NAME = "run-log.jsonl"
 TRAIN_STAGE = "train"
+ENDED_WITHOUT_A_WORD = (
+    "its process ended without a word"  # of a run that is KILLED, and whose log does not say how it ended
+)
 _MOST_BYTES = 32 << 20  # of a log that is read; a run of a million steps writes 15 MB (`line_interval`)
 _END_BYTES = 1 << 20  # of the end of a larger one
 _LONGEST_LINE = 1 << 18  # bytes: a beginning with all its settings takes a few thousand
@@ -125,7 +128,8 @@ def followed(runs: Path, run: RunUnderWay, *, wait: Callable[[], None]) -> Itera
     It reads to the end also where the run is registered meanwhile and its folder is gone.
     """
     folder = runs / run.run_id
-    begun = ended = None
+    begun: RunBegun | None = None
+    ended: RunEnded | None = None
     rest = b""
     with suppress(OSError), _opened(folder / RUN_LOG_NAME) as file:
         while True:
@@ -133,17 +137,15 @@ def followed(runs: Path, run: RunUnderWay, *, wait: Callable[[], None]) -> Itera
             *complete, rest = (rest + data).split(b"\n")
             rest = rest[:_LONGEST_LINE]
             for line in _understood(complete):
-                begun = line if isinstance(line, RunBegun) else begun
-                ended = line if isinstance(line, RunEnded) else None if isinstance(line, RunBegun) else ended
+                if isinstance(line, RunBegun):
+                    # it was resumed: an end that was written before is not how it stands
+                    begun, ended = line, None
+                elif isinstance(line, RunEnded):
+                    ended = line
                 yield line
             if data:
-                continue
-            if (
-                ended is not None
-                or begun is None
-                or not _is_folder(folder)
-                or _state(folder, begun, None)[0] == "KILLED"
-            ):
+                continue  # the end of the file is not reached yet
+            if ended is not None or begun is None or _writes_no_more(folder, begun):
                 return
             wait()
 
@@ -160,6 +162,11 @@ def points_of_log(folder: Path, *, seed: int | None = None) -> tuple[RunPoint, .
 
 
 # --- the parts ---
+
+
+def _writes_no_more(folder: Path, begun: RunBegun) -> bool:
+    """Whether a run whose log names no end will add nothing: its folder is gone, or its process is."""
+    return not _is_folder(folder) or _state(folder, begun, None)[0] == "KILLED"
 
 
 def _folders(runs: Path) -> Iterator[Path]:
@@ -283,7 +290,7 @@ def _state(folder: Path, begun: RunBegun, ended: RunEnded | None) -> tuple[RunSt
     # a process of another container, or of a system that tells nothing of it, holds the lock of its folder while it lives
     if alive or (alive is None and _is_held(folder)):
         return "RUNNING", None
-    return "KILLED", "its process ended without a word"
+    return "KILLED", ENDED_WITHOUT_A_WORD
 
 
 def _is_held(folder: Path) -> bool:

@@ -109,6 +109,7 @@ def publish_checkpoint(registry: Registry) -> int:
         covered = _remember_signed(registry) if key is None else _remember(registry)
     except Unavailable as error:
         raise CheckpointNotKept(f"{error}") from error
+    # read once more: what the new checkpoint covers need not be remembered any longer
     _lost_stops(registry)
     return covered
 

@@ -85,6 +85,12 @@ class RunLog:
         self._close()
         self.has_ended = True
 
+    def remove(self) -> None:
+        """Leave no log: the run was refused before it trained, or is over here."""
+        self._close()
+        with suppress(OSError):
+            self._path.unlink()
+
     @property
     def now(self) -> float:
         """Seconds since 1970 (UTC), which never go back while the run lives."""
@@ -140,12 +146,6 @@ class RunLog:
         if self._descriptor is not None:
             os.close(self._descriptor)
         self._descriptor = None
-
-    def remove(self) -> None:
-        """Leave no log: the run was refused before it trained, or is over here."""
-        self._close()
-        with suppress(OSError):
-            self._path.unlink()
 
 
 @contextmanager
