@@ -64,13 +64,13 @@ class RunUnknown(NotFound):
 
 
 class ShownRegistry:
-    """A home for MLflow. Threads may share it."""
+    """A home that MLflow reads. Threads may share it."""
 
     def __init__(self, home: str | None, *, state: Path | None) -> None:
         self._home = home
         self._state = state
         self._lock = threading.RLock()
-        self._of: Hashable = None
+        self._state_of_values: Hashable = None  # the log, checkpoint and trust file that `_values` were read under
         self._values = KeptValues()
 
     @contextmanager
@@ -92,10 +92,10 @@ class ShownRegistry:
         with view_of(registry) as view:
             newest = view.newest
             size = SqlLogStore(view.tx).size()
-        of = (size, None if newest is None else newest.checkpoint, _trust_of(registry))
+        state = (size, None if newest is None else newest.checkpoint, _trust_of(registry))
         with self._lock:
-            if of != self._of:
-                self._of, self._values = of, KeptValues()
+            if state != self._state_of_values:
+                self._state_of_values, self._values = state, KeptValues()
             return self._values
 
 
@@ -115,7 +115,7 @@ class Reading(ListedRows):
     def _begun_runs(
         self, projects: Collection[str | None], narrowed: Narrowed, after: Position | None
     ) -> list[tuple[Position, ShownRun]]:
-        """Those of some projects behind a position, the newest first."""
+        """The runs under way of some projects behind a position, the newest first."""
         positions = {run_id: _position_under_way(run) for run_id, run in self.under_way.items()}
         return [
             (positions[run_id], run_under_way(run))
@@ -281,11 +281,10 @@ class Reading(ListedRows):
             KnownError: what the log says of it could not be read.
         """
         newest = version_named(self.registry, name)
-        first = self._rows_named([VersionName(name, 1)])
+        first = next(iter(self._rows_named([VersionName(name, 1)])), newest)
+        created_ms, updated_ms = milliseconds(first.registered_at), milliseconds(newest.registered_at)
         aliases = tuple(self._aliases(name))
-        *begun, (version, listed) = self.listed((*first, newest))
-        created_ms = milliseconds(begun[0][0].registered_at if begun else version.registered_at)
-        updated_ms = milliseconds(version.registered_at)
+        ((version, listed),) = self.listed((newest,))
         if isinstance(listed, KnownError):
             shown = unreadable_version(version, listed)
             return ShownName(name, created_ms, updated_ms, shown, shown.tags, aliases)
@@ -395,5 +394,5 @@ def _position_under_way(run: RunUnderWay) -> Position:
 
 
 def _any_of(projects: frozenset[str | None]) -> str | None:
-    """In which experiment a version stands that nothing is believed of: in that which was asked for."""
+    """The experiment of a version of which nothing is believed: one of those that were asked for."""
     return None if None in projects else min(project for project in projects if project is not None)
