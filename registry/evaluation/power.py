@@ -57,8 +57,10 @@ def testable(used: DatasetUsed, clusters: Collection[str]) -> Code:
 
 
 def detectable_change(used: DatasetUsed) -> Code | None:
-    """The change of the flagged share that is found in most comparisons, or that so few items give no word; None where that was not
-    simulated for these very rows."""
+    """The change of the flagged share, in points, that most comparisons find, or the code that they are too few.
+
+    None where nothing was simulated for these very rows.
+    """
     if used.name in screens_of([used]) or used.left_out(NOT_SELECTED):
         return None
     simulated = _simulated().get((str(used.sha256), used.half or WHOLE, used.name))

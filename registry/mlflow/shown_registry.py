@@ -145,6 +145,7 @@ class Reading(ListedRows):
             places = self._places([listed for _, listed in known if isinstance(listed, ListedProjection)])
             for index, (version, listed) in enumerate(known):
                 batch += self._unregistered(begun, since=position_of_version(version))
+                # a version that cannot be read names no project: it stands in the list that is asked for, not in none
                 if isinstance(listed, KnownError):
                     group: list[ShownRun] = [unreadable_run(version, _any_of(wanted), listed)]
                 elif listed.project not in wanted:

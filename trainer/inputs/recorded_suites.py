@@ -56,34 +56,41 @@ def compare_with_suites(
     discrepancies: list[Discrepancy] = []
     notes: list[str] = []
     for used in record.datasets:
-        if used.name not in suites():
-            continue
-        try:
-            suite = _as_recorded(registry, used, record)
-        except (SuiteFileNeeded, OtherSuiteFile, NotFound, Unavailable):
-            notes.append(f"{used.name}: its data {used.sha256.short} is not here, so that its rows were not checked")
-            continue
-        except EmptyHalf as error:
-            discrepancies.append(Discrepancy(f"datasets[{used.name}].half", str(used.half), error.what))
-            continue
-        found = (
-            *described_otherwise(used, suite.dataset),
-            *rows_otherwise(used, table, {row.id: row for row in unscored_rows(suite)}),
-        )
-        if found and record.figures_edition < FIGURES:
-            # by an earlier release, which may have read the same data otherwise
-            notes.append(
-                f"{used.name}: its rows are of an earlier release, and this one reads {found[0].figure} otherwise"
-            )
-            continue
-        discrepancies += found
-        if record.figures_edition == FIGURES and registry is not None and version is not None:
-            leaked = _of_trainings(record.leakage_check, suite, registry, version)
-            discrepancies += leaked.discrepancies
-            notes += [f"{used.name}: {note}" for note in leaked.notes]
+        if used.name in suites():
+            check = _of_suite(used, record, table, registry, version)
+            discrepancies += check.discrepancies
+            notes += [f"{used.name}: {note}" for note in check.notes]
     if discrepancies:
         raise EvaluationAltered(tuple(discrepancies))
     return tuple(notes)
+
+
+def _of_suite(
+    used: DatasetUsed,
+    record: EvaluationRecord,
+    table: Sequence[TableRow],
+    registry: Registry | None,
+    version: Version | None,
+) -> SuitesCheck:
+    """How an evaluation agrees with one of its suites, and with the hashes of what its version was trained on."""
+    try:
+        suite = _as_recorded(registry, used, record)
+    except (SuiteFileNeeded, OtherSuiteFile, NotFound, Unavailable):
+        return SuitesCheck((), (f"its data {used.sha256.short} is not here, so that its rows were not checked",))
+    except EmptyHalf as error:
+        return SuitesCheck((Discrepancy(f"datasets[{used.name}].half", str(used.half), error.what),), ())
+    found = (
+        *described_otherwise(used, suite.dataset),
+        *rows_otherwise(used, table, {row.id: row for row in unscored_rows(suite)}),
+    )
+    if found and record.figures_edition < FIGURES:
+        # by an earlier release, which may have read the same data otherwise
+        note = f"its rows are of an earlier release, and this one reads {found[0].figure} otherwise"
+        return SuitesCheck((), (note,))
+    if record.figures_edition != FIGURES or registry is None or version is None:
+        return SuitesCheck(found, ())
+    leaked = _of_trainings(record.leakage_check, suite, registry, version)
+    return SuitesCheck((*found, *leaked.discrepancies), leaked.notes)
 
 
 def unscored_rows(suite: LoadedSuite) -> Sequence[TableRow]:
@@ -124,10 +131,12 @@ def _of_trainings(check: LeakageCheck | None, suite: LoadedSuite, registry: Regi
     why = _why_not_comparable(check, trained)
     if why:
         return SuitesCheck((), (why,))
-    fewer = tuple(_trainings_otherwise(check, trained))
-    return SuitesCheck(
-        fewer or tuple(leakage_otherwise(check, check_leakage(trained, [suite]), suite.dataset.name)), ()
-    )
+    other_trainings = tuple(_trainings_otherwise(check, trained))
+    if other_trainings:
+        # of other trainings another share of the suite is known, which would only repeat it
+        return SuitesCheck(other_trainings, ())
+    derived = check_leakage(trained, [suite])
+    return SuitesCheck(tuple(leakage_otherwise(check, derived, suite.dataset.name)), ())
 
 
 def _why_not_comparable(check: LeakageCheck, trained: "TrainedOn") -> str:
