@@ -6,7 +6,7 @@
 `towards` is the stereotyping sentence of each pair in the development half of `house`, whose templates are others than those of the
 test half. `shortened` is that sentence of each pair in the test half without what leads up to it, whom it is about and how it ends,
 and `reversed` the same of the other sentence: so a model learns what is tested, and hardly a sentence that is tested. `words` says
-what the test half shows of margins that were moved so and so far. `docs/explanation/directions.md` has what came of each.
+what the test half shows of margins that were moved by hand. `docs/explanation/directions.md` has what came of each.
 """
 
 import json
