@@ -5,6 +5,7 @@ It may give versions that do not meet the clauses: MLflow's own helpers look at 
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,26 +50,23 @@ def narrowed_by(clauses: Iterable[Mapping[str, Any]]) -> Narrowed:
     manifests: frozenset[Digest] | None = None
     nothing = False
     for clause in clauses:
-        kind, key, value = clause["type"], clause["key"], clause["value"]
-        comparator = clause["comparator"].upper()
-        values = tuple(value) if comparator == "IN" else (value,)
-        if comparator not in ("=", "IN") or not all(isinstance(one, str) for one in values):
-            continue
+        kind, key, comparator = clause["type"], clause["key"], clause["comparator"].upper()
+        values = tuple(clause["value"]) if comparator == "IN" else (clause["value"],)
+        if comparator not in ("=", "IN") or not all(isinstance(value, str) for value in values):
+            continue  # no index answers it
         if kind == "attribute" and key == "run_id":
             run_ids = frozenset(values) if run_ids is None else run_ids & frozenset(values)
         elif kind == "attribute" and key == "name":
             conditions.append(Words("name", tuple(values)))
         elif kind == "attribute" and key in ("source", "source_path"):
-            found = frozenset(
-                digest for one in values if (digest := _digest(one.removeprefix(SOURCE_PREFIX))) is not None
-            )
-            manifests, nothing = found, nothing or not found
+            manifests = _digests(value.removeprefix(SOURCE_PREFIX) for value in values)
+            nothing = nothing or not manifests
         elif kind == "tag" and key == "registry.manifest":
-            found = frozenset(digest for one in values if (digest := _digest(one)) is not None)
-            manifests, nothing = found, nothing or not found
+            manifests = _digests(values)
+            nothing = nothing or not manifests
         elif kind == "tag" and key == "registry.id":
-            named = frozenset(one for one in values if _is_label(one))
-            labels, nothing = named, nothing or not named
+            labels = frozenset(value for value in values if _is_label(value))
+            nothing = nothing or not labels
         elif kind == "tag" and key in _FACETS and (key != "registry.kind" or _KINDS.issuperset(values)):
             conditions.append(Words(_FACETS[key], tuple(values)))
         elif kind == "tag" and key == PROMPT_TAG:
@@ -76,11 +74,13 @@ def narrowed_by(clauses: Iterable[Mapping[str, Any]]) -> Narrowed:
     return Narrowed(tuple(conditions), labels, run_ids, manifests, nothing)
 
 
-def _digest(text: str) -> Digest | None:
-    try:
-        return Digest.parse(text) if ":" in text else Digest(text)
-    except MalformedDigest:
-        return None
+def _digests(texts: Iterable[str]) -> frozenset[Digest]:
+    """Those of the texts that are digests; nothing is registered under any other."""
+    digests = set()
+    for text in texts:
+        with suppress(MalformedDigest):
+            digests.add(Digest.parse(text) if ":" in text else Digest(text))
+    return frozenset(digests)
 
 
 def _is_label(text: str) -> bool:
