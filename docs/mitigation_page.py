@@ -138,8 +138,9 @@ def _answer(judged: Mapping[str, Comparison]) -> str:
     better = [method for method in moved if judged[method].conclusion == "better"]
     if not moved:
         return (
-            "**None of these trainings moved the flagged share**, so no claim about the share of bias that a method fixes is "
-            "judged by them. What each of them could have shown stands beside it."
+            "**No method moved the flagged share**, its seeds together, so no claim about the share of bias that a method fixes is "
+            "judged by them. What each could have shown stands beside it. The word of a single training, below, is one of many: it "
+            "was not the endpoint of the plan, and the best of them looks good by chance."
         )
     changed = f"**{', '.join(moved)} changed the flagged share of the test half"
     return f"{changed}; {', '.join(better) or 'none'} for the better.**"
