@@ -1,6 +1,7 @@
 """`registry:HOME`, by which MLflow is told which home to read. No mlflow here."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -30,10 +31,15 @@ def home_of(uri: str) -> str | None:
     """The home that an address names; None where it names none, and the home of the environment is meant.
 
     Raises:
-        NotAHomeAddress: it names another machine, or is of another scheme.
+        NotAHomeAddress: it names another machine, is of another scheme, or its path is none that a folder can have.
     """
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+        folder = Path(unquote(parts.path)).expanduser()
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):  # who opens the home says so
+            folder.stat()
+    except (ValueError, RuntimeError, OSError) as error:
+        raise NotAHomeAddress(uri) from error
     if parts.scheme != SCHEME or parts.netloc or parts.query or parts.fragment:
         raise NotAHomeAddress(uri)
-    path = unquote(parts.path)
-    return str(Path(path).expanduser()) if path else os.environ.get(HOME_VARIABLE) or None
+    return str(folder) if parts.path else os.environ.get(HOME_VARIABLE) or None

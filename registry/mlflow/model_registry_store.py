@@ -9,14 +9,14 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.model_registry import SEARCH_MODEL_VERSION_MAX_RESULTS_THRESHOLD
 from mlflow.store.model_registry.abstract_store import AbstractStore
-from mlflow.utils.search_utils import SearchModelUtils, SearchModelVersionUtils, SearchUtils
+from mlflow.utils.search_utils import SearchModelUtils, SearchModelVersionUtils
 
 from peft_registry.registry.mlflow.entities import name_entity, version_entity
 from peft_registry.registry.mlflow.home_address import home_of
 from peft_registry.registry.mlflow.kept_values import VersionName
 from peft_registry.registry.mlflow.listed_rows import ROWS_AT_ONCE, Position
 from peft_registry.registry.mlflow.narrowing import Narrowed, narrowed_by
-from peft_registry.registry.mlflow.paging import page_in_order, position_of
+from peft_registry.registry.mlflow.paging import page_at_offset, page_in_order, position_of
 from peft_registry.registry.mlflow.projection import PROMPT_TAG
 from peft_registry.registry.mlflow.read_only import read_only
 from peft_registry.registry.mlflow.shown_homes import shown_home
@@ -76,9 +76,9 @@ class RegistryModelStore(AbstractStore):  # type: ignore[misc]  # mlflow has no 
                 return [model.name for model in SearchModelUtils.sort(kept, order_by)]
 
             ranked = reading.ranked(("names", filter_string, tuple(order_by or ())), rank)
-            chosen, token = SearchUtils.paginate(ranked, page_token, max_results)
+            chosen, token = page_at_offset(ranked, page_token, limit=max_results)
             models = [name_entity(reading.name_in_full(name)) for name in chosen]
-        return PagedList(models, None if token is None else token.decode())
+        return PagedList(models, token)
 
     def get_registered_model(self, name: str) -> RegisteredModel:
         """A name with its newest version and its aliases."""
@@ -129,7 +129,6 @@ class RegistryModelStore(AbstractStore):  # type: ignore[misc]  # mlflow has no 
             return kept
 
         with self._shown.reading() as reading:
-            token: str | None
             if not orders or orders[0][-2:] in _NEWEST_FIRST:
                 batches = _versions(reading, narrowed, position_of(page_token), in_full=in_full, first=max_results + 1)
                 page, token = page_in_order(batches, keep, limit=max_results)
@@ -139,8 +138,7 @@ class RegistryModelStore(AbstractStore):  # type: ignore[misc]  # mlflow has no 
                     ("versions", filter_string, tuple(order_by or ())),
                     lambda: _ranked_versions(reading, narrowed, keep, order_by, in_full=in_full),
                 )
-                chosen, offset = SearchUtils.paginate(ranked, page_token, max_results)
-                token = None if offset is None else offset.decode()
+                chosen, token = page_at_offset(ranked, page_token, limit=max_results)
             versions = [version_entity(version) for version in reading.versions_in_full(chosen)]
         return PagedList(versions, token)
 

@@ -7,13 +7,14 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from peft_registry.registry.mlflow.listed_rows import Position
 from peft_registry.schemas.errors import InputRefused
 
 _Entity = TypeVar("_Entity")
 _FORM = (str, str, int, int)
+_MOST = 2**31  # what a token counts to
 
 
 class PageTokenRefused(InputRefused):
@@ -52,7 +53,7 @@ def page_in_order(
 
 def token_of(position: Position) -> str:
     """A position as MLflow hands it to its clients."""
-    return base64.urlsafe_b64encode(json.dumps(position, separators=(",", ":")).encode()).decode()
+    return _closed(position)
 
 
 def position_of(token: str | bytes | None) -> Position | None:
@@ -63,14 +64,43 @@ def position_of(token: str | bytes | None) -> Position | None:
     """
     if not token:
         return None
-    text = token.decode("ascii", "replace") if isinstance(token, bytes) else token
-    try:
-        parts = json.loads(base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True))
-    except (ValueError, UnicodeError, binascii.Error, RecursionError) as error:
-        raise PageTokenRefused(text) from error
+    text, parts = _opened(token)
     is_position = isinstance(parts, list) and tuple(map(type, parts)) == _FORM
-    if not is_position or not all(0 <= number < 2**31 for number in parts[2:]):
+    if not is_position or not all(0 <= number < _MOST for number in parts[2:]):
         raise PageTokenRefused(text)
     if not all(text.isascii() and text.isprintable() for text in parts[:2]):
         raise PageTokenRefused(text)
     return (parts[0], parts[1], parts[2], parts[3])
+
+
+def page_at_offset(
+    entities: Sequence[_Entity], token: str | bytes | None, *, limit: int
+) -> tuple[list[_Entity], str | None]:
+    """At most `limit` entities of a list that is at hand, and the token of the next page, which counts those before it.
+
+    Raises:
+        PageTokenRefused: the token counts none.
+    """
+    start = 0
+    if token:
+        text, said = _opened(token)
+        if not isinstance(said, dict) or set(said) != {"offset"}:
+            raise PageTokenRefused(text)
+        start = said["offset"]
+        if type(start) is not int or not 0 <= start < _MOST:
+            raise PageTokenRefused(text)
+    end = start + limit
+    return list(entities[start:end]), _closed({"offset": end}) if end < len(entities) else None
+
+
+def _closed(said: Any) -> str:  # JSON
+    return base64.urlsafe_b64encode(json.dumps(said, separators=(",", ":")).encode()).decode()
+
+
+def _opened(token: str | bytes) -> tuple[str, Any]:  # JSON
+    """A token as text, and what it says."""
+    text = token.decode("ascii", "replace") if isinstance(token, bytes) else token
+    try:
+        return text, json.loads(base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True))
+    except (ValueError, UnicodeError, binascii.Error, RecursionError) as error:
+        raise PageTokenRefused(text) from error

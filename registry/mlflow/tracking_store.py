@@ -23,7 +23,7 @@ from peft_registry.registry.mlflow.figures import milliseconds
 from peft_registry.registry.mlflow.home_address import SHOWN_FILES, home_of
 from peft_registry.registry.mlflow.listed_rows import ROWS_AT_ONCE, ExperimentUnknown, Position
 from peft_registry.registry.mlflow.narrowing import Narrowed, narrowed_by
-from peft_registry.registry.mlflow.paging import page_in_order, position_of
+from peft_registry.registry.mlflow.paging import page_at_offset, page_in_order, position_of
 from peft_registry.registry.mlflow.read_only import read_only
 from peft_registry.registry.mlflow.shown_homes import shown_home
 from peft_registry.registry.mlflow.shown_registry import Reading
@@ -90,7 +90,7 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
             every = [self._experiment(reading, project) for project in reading.projects()]
         kept = SearchExperimentsUtils.filter(every, filter_string)
         ordered = SearchExperimentsUtils.sort(kept, order_by or ["last_update_time DESC", "name ASC"])
-        return PagedList(*SearchUtils.paginate(ordered, page_token, max_results))
+        return PagedList(*page_at_offset(ordered, page_token, limit=max_results))
 
     def get_experiment(self, experiment_id: str) -> Experiment:
         """The experiment of an id."""
@@ -151,9 +151,9 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
                 ("runs", projects, filter_string, tuple(order_by or ()), tuple(reading.under_way)),
                 lambda: self._ranked_runs(reading, projects, narrowed, filter_string, order_by or []),
             )
-            chosen, token = SearchUtils.paginate(ranked, page_token, max_results)
+            chosen, token = page_at_offset(ranked, page_token, limit=max_results)
             runs = self._runs_at(reading, projects, chosen)
-        return runs, None if token is None else token.decode()
+        return runs, token
 
     def _runs(
         self,
@@ -204,8 +204,7 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
             points = points_of_run(reading.history(run_id, metric_key), run_id)
         if max_results is None:
             return PagedList(points, None)
-        page, token = SearchUtils.paginate(points, page_token, max_results)
-        return PagedList(page, None if token is None else token.decode())
+        return PagedList(*page_at_offset(points, page_token, limit=max_results))
 
     def get_metric_history_bulk(self, run_ids: list[str], metric_key: str, max_results: int) -> list[MetricWithRunId]:
         """The points of a metric of several runs, by run and step."""
@@ -269,10 +268,10 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
                 return PagedList(*page_in_order(batches, keep, limit=limit))
             what = ("models", projects, filter_string, f"{datasets}", f"{order_by}")
             ranked = reading.ranked(what, lambda: self._ranked_models(reading, projects, keep, order_by))
-            chosen, token = SearchUtils.paginate(ranked, page_token, limit)
+            chosen, token = page_at_offset(ranked, page_token, limit=limit)
             models = [reading.model(model_id) for model_id in chosen]
         entities = [model_entity(model, artifact_root=self._artifact_root) for model in models if model is not None]
-        return PagedList(entities, None if token is None else token.decode())
+        return PagedList(entities, token)
 
     def _models(
         self,

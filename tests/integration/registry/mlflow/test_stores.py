@@ -1,6 +1,8 @@
 """MLflow's client on a home, without a server and without a copy: what it shows, in which order, and that it changes nothing."""
 
+import base64
 import inspect
+import json
 import shutil
 import sqlite3
 import subprocess
@@ -223,6 +225,19 @@ def test_runs_are_ordered_by_a_metric_and_in_pages(client: Any, experiments: lis
         )
     )
     assert in_pages == [run.info.run_id for run in ordered]
+
+
+@pytest.mark.parametrize("said", [["2026-11-30T17:00:00Z", "sums", 1, 0], {"offset": -1}, {"offset": "1"}])
+def test_a_token_of_another_list_is_refused_in_a_sentence(client: Any, experiments: list[str], said: Any) -> None:
+    token = base64.b64encode(json.dumps(said).encode()).decode()
+    with pytest.raises(MlflowException, match="is not where a page of this list ends"):
+        client.search_runs(experiments, order_by=["metrics.`trial/score` ASC"], page_token=token)
+
+
+def test_a_long_token_is_not_printed_whole(client: Any, experiments: list[str]) -> None:
+    with pytest.raises(MlflowException, match="is not where a page of this list ends") as refused:
+        client.search_runs(experiments, order_by=["metrics.x ASC"], page_token="a" * 200_000)
+    assert len(refused.value.message) < 500
 
 
 def test_what_was_read_for_some_runs_is_dropped_before_others_are_read(
@@ -497,6 +512,9 @@ def test_an_address_names_a_home_with_and_without_slashes(home: Path, monkeypatc
         ("registry://host/home", "names no home of a registry"),
         ("registry:nowhere", "no registry|nowhere"),
         ("registry:home?x=1", "names no home of a registry"),
+        ("registry:~nobody-has-this-name/home", "names no home of a registry"),
+        ("registry:/home%00", "names no home of a registry"),
+        pytest.param(f"registry:/{'a' * 100_000}", "names no home of a registry", id="long"),
     ],
 )
 def test_an_address_of_no_home_is_refused_in_a_sentence(
