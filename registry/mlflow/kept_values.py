@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from peft_registry.registry.mlflow.projection import ListedProjection, Projection
+from peft_registry.registry.records.logged_entries import LoggedEntries
 from peft_registry.schemas.errors import KnownError
 
 _KEPT_POINTS = 100_000  # points of metrics that are kept in all, for lists and for pages alike: some 20 MiB each
@@ -62,6 +63,8 @@ class KeptValues:
     rankings: Bounded[tuple[Hashable, ...]] = field(default_factory=lambda: Bounded(_KEPT_RANKINGS))
     labels: dict[str, VersionName] | None = None  # by the ids that follow from a label
     projects: tuple[str | None, ...] | None = None
+    logged: LoggedEntries | None = None
+    registered_ids: frozenset[str] | None = None  # of runs, and of those beside them
     # by the id that a run itself recorded: the entry of the log and the version
     run_owners: dict[str, tuple[int, VersionName]] = field(default_factory=dict)
 

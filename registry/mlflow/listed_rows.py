@@ -27,8 +27,9 @@ from peft_registry.registry.mlflow.shown_runs import (
     own_run_id,
 )
 from peft_registry.registry.mlflow.side_runs import comparison_of
+from peft_registry.registry.records.logged_entries import LoggedEntries
 from peft_registry.registry.records.references import versions_of_artifact
-from peft_registry.registry.records.views import forget_what_was_read
+from peft_registry.registry.records.views import View, forget_what_was_read, view_of
 from peft_registry.schemas.errors import KnownError, NotFound
 from peft_registry.schemas.facets import Condition, Order, VersionQuery, Words
 from peft_registry.schemas.identity import Digest
@@ -81,6 +82,27 @@ class ListedRows:
                 isinstance(listed, ListedProjection) and listed.project == word for _, listed in self.listed(rows)
             )
 
+    def require_all_versions(self) -> None:
+        """Raise unless the catalogue has every version that the log registers: what was taken out would be missing from a list.
+
+        Raises:
+            VersionsDiffer: one is missing.
+            LogForked, LogTruncated: the log is not that of its checkpoint.
+        """
+        _ = self._has_all_versions
+
+    @cached_property
+    def _has_all_versions(self) -> bool:
+        with view_of(self.registry) as view:
+            if view.newest is not None:  # else the rows count as they are
+                self._logged(view).require_versions(view)
+        return True
+
+    def _logged(self, view: View) -> LoggedEntries:
+        if self.values.logged is None:
+            self.values.logged = LoggedEntries.of(view)
+        return self.values.logged
+
     def project_of(self, experiment_id: str) -> str | None:
         """The project of an experiment.
 
@@ -120,6 +142,7 @@ class ListedRows:
             self.listed(rows)
             if run_id in self.values.run_owners:
                 return self.values.run_owners[run_id][1]
+        self.require_all_versions()
         return None
 
     def versions_of_run(self, run_id: str) -> tuple[VersionName, ...]:
@@ -231,6 +254,7 @@ class ListedRows:
         """Rows of versions in the order of registration, newest first; from that of a position on, whose runs may go on."""
         if narrowed.nothing:
             return
+        self.require_all_versions()
         labels = narrowed.labels
         if narrowed.run_ids is not None:
             of_runs = frozenset(name.label for run_id in narrowed.run_ids for name in self.versions_of_run(run_id))

@@ -270,6 +270,7 @@ class Reading(ListedRows):
 
     def names(self) -> tuple[ShownName, ...]:
         """Every name that has a version, by name; nothing of a version is read."""
+        self.require_all_versions()
         with self.registry.database.read() as tx:
             spans = catalog.name_spans(tx)
         return tuple(ShownName(span.name, milliseconds(span.first_at), milliseconds(span.last_at)) for span in spans)
@@ -295,16 +296,18 @@ class Reading(ListedRows):
     def _aliases(self, name: str) -> Iterator[tuple[str, int]]:
         """The aliases of a name by the log; without a proven checkpoint, as the catalogue has them."""
         with view_of(self.registry) as view:
-            for move in catalog.aliases_of(view.tx, name):
-                if view.newest is None:
-                    if move.number is not None:
-                        yield move.alias, move.number
-                    continue
-                target = view.alias_target(name, move.alias)
-                if target is not None and target.manifest is not None:
-                    version = catalog.idempotent_version(view.tx, name=name, manifest_digest=target.manifest)
-                    if version is not None:
-                        yield move.alias, version.number
+            if view.newest is None:
+                yield from (
+                    (move.alias, move.number) for move in catalog.aliases_of(view.tx, name) if move.number is not None
+                )
+                return
+            count = view.newest_number(name) or 0
+            rows = catalog.versions_named(view.tx, [(name, number) for number in range(1, count + 1)])
+            numbers = {version.manifest_digest: version.number for version in rows}
+            for alias in self._logged(view).aliases_moved(view, name, frozenset(numbers)):
+                target = view.alias_target(name, alias)
+                if target is not None and target.manifest in numbers:
+                    yield alias, numbers[target.manifest]
 
     def listed_versions(
         self, narrowed: Narrowed, after: Position | None = None, *, first: int = ROWS_AT_ONCE

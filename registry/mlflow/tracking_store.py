@@ -87,6 +87,7 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
         if view_type == ViewType.DELETED_ONLY:
             return PagedList([], None)
         with self._shown.reading() as reading:
+            reading.require_all_versions()
             every = [self._experiment(reading, project) for project in reading.projects()]
         kept = SearchExperimentsUtils.filter(every, filter_string)
         ordered = SearchExperimentsUtils.sort(kept, order_by or ["last_update_time DESC", "name ASC"])

@@ -60,6 +60,7 @@ from peft_registry.registry.database.catalog.log import (
     first_checkpoint_over,
     latest_checkpoint,
     put_checkpoint,
+    version_entries,
 )
 from peft_registry.registry.database.catalog.pages import PageKey, VersionFilter, VersionPage, list_versions
 from peft_registry.registry.database.catalog.statements import (
@@ -176,6 +177,7 @@ __all__ = [
     "statements_with",
     "take_lease",
     "version_by_digest",
+    "version_entries",
     "versions_named",
     "versions_of",
     "versions_of_artifacts",

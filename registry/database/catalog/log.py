@@ -186,6 +186,11 @@ def every_version(tx: Transaction) -> Iterator[NumberedVersion]:
             yield NumberedVersion(*row)
 
 
+def version_entries(tx: Transaction) -> frozenset[int]:
+    """The entries that the rows of versions name."""
+    return frozenset(tx.execute(select(versions.c.log_index)).scalars())
+
+
 def every_alias(tx: Transaction) -> tuple[tuple[str, str, int], ...]:
     """(name, alias, number) as the quick projection has it."""
     query = select(aliases.c.name, aliases.c.alias, aliases.c.number).order_by(aliases.c.name, aliases.c.alias)

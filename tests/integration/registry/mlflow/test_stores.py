@@ -331,6 +331,29 @@ def test_an_alias_that_a_row_alone_moved_stays_where_its_signed_move_says(own_ho
         client.get_model_version_by_alias("sums", "prod")
 
 
+def test_aliases_that_were_taken_out_of_the_rows_are_shown_as_they_are_signed(own_home: Path) -> None:
+    _change_rows(own_home, "DELETE FROM aliases", "DELETE FROM alias_events")
+    assert client_of(own_home).get_registered_model("sums").aliases == {"champion": "1"}
+
+
+def test_versions_that_were_taken_out_of_the_rows_are_missing_from_no_list(own_home: Path) -> None:
+    _change_rows(
+        own_home,
+        *(f"DELETE FROM {table} WHERE name = 'sums'" for table in ("aliases", "alias_events", "versions")),
+    )
+    client = client_of(own_home)
+    for ask in (
+        client.search_registered_models,
+        client.search_model_versions,
+        client.search_experiments,
+        lambda: client.search_runs([experiment_id(None)]),
+        lambda: client.get_run(run_id_of("sums")),
+    ):
+        with pytest.raises(MlflowException, match="the versions of sums in the database are not those"):
+            ask()
+    assert client.get_model_version("third", "1").aliases == ["champion"], "what is there is shown"
+
+
 def test_the_id_of_a_run_that_another_copied_stays_that_of_the_first(own_home: Path) -> None:
     with closing(reopened(own_home)) as registry:
         base = add_a_base(registry, own_home.parent / "base")

@@ -1,0 +1,86 @@
+"""Which entries of the log register a version, move an alias or say how something was made, and whether the catalogue has them.
+
+Whoever can write the database can take rows out. A list by an index shows nothing of that: so each list asks here first.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from pydantic import ValidationError
+
+from peft_registry.registry.database import catalog
+from peft_registry.registry.records.snapshots import read_leaf
+from peft_registry.registry.records.views import VersionsDiffer, View
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.log import Event
+from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEntries:
+    """What the log has, if it is that of its newest checkpoint.
+
+    Attributes:
+        registrations: the entries that register a version, by number.
+        moves: the statements that moved an alias, by the artifact that they are about.
+        productions: the entries that say how an artifact was made.
+    """
+
+    registrations: Mapping[int, Event]
+    moves: Mapping[Digest, tuple[Digest, ...]]
+    productions: tuple[Event, ...]
+
+    @classmethod
+    def of(cls, view: View) -> Self:
+        """Those of a log, which is read whole.
+
+        Raises:
+            LogForked, LogTruncated: the entries are not those that the checkpoint covers.
+        """
+        registrations: dict[int, Event] = {}
+        moves: dict[Digest, list[Digest]] = defaultdict(list)
+        productions: list[Event] = []
+        for index, data in view.leaves():
+            leaf = read_leaf(data)
+            if not isinstance(leaf, Event):
+                continue
+            if leaf.kind == "registration":
+                registrations[index] = leaf
+            elif leaf.kind == "alias":
+                moves[leaf.subject].append(leaf.statement)
+            elif leaf.kind == "provenance":
+                productions.append(leaf)
+        return cls(registrations, {subject: tuple(said) for subject, said in moves.items()}, tuple(productions))
+
+    def require_versions(self, view: View) -> None:
+        """Raise VersionsDiffer unless the catalogue has a version for each entry that registers one."""
+        for index in sorted(self.registrations.keys() - catalog.version_entries(view.tx)):
+            event = self.registrations[index]
+            raise VersionsDiffer(
+                _registered_name(view, event),
+                f"entry {index} registers {event.subject}, and the catalogue has no version of that entry",
+            )
+
+    def aliases_moved(self, view: View, name: str, manifests: frozenset[Digest]) -> tuple[str, ...]:
+        """The aliases of a name that ever pointed at one of its artifacts, in order.
+
+        Raises:
+            VersionsDiffer: the statement of a move is not in the database.
+        """
+        digests = {digest for manifest in manifests for digest in self.moves.get(manifest, ())}
+        said = catalog.statements_with(view.tx, digests)
+        if len(said) < len(digests):
+            raise VersionsDiffer(name, "a statement that moved an alias of it is not in the database")
+        moves = [AliasPredicate.from_json(stored.statement.predicate) for stored in said.values()]
+        return tuple(sorted({move.alias for move in moves if move.name == name}))
+
+
+def _registered_name(view: View, event: Event) -> str:
+    """The name that an entry registers; the beginning of the digest where its statement is gone too."""
+    said = catalog.statement(view.tx, event.statement)
+    try:
+        return event.subject.short if said is None else RegistrationPredicate.from_json(said.statement.predicate).name
+    except ValidationError:
+        return event.subject.short
