@@ -27,7 +27,7 @@ from peft_registry.registry.mlflow.shown_runs import (
     own_run_id,
 )
 from peft_registry.registry.mlflow.side_runs import comparison_of
-from peft_registry.registry.records.logged_entries import LoggedEntries
+from peft_registry.registry.records.logged_entries import LoggedEntries, runs_said
 from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.views import View, forget_what_was_read, view_of
 from peft_registry.schemas.errors import KnownError, NotFound
@@ -121,13 +121,42 @@ class ListedRows:
 
     @cached_property
     def under_way(self) -> dict[str, RunUnderWay]:
-        """The runs of this machine that are not registered, by id, the newest first; nothing of them is signed."""
+        """The runs of this machine that are not registered, by id, the newest first; nothing of them is signed.
+
+        A log under an id that a version has says nothing: whoever can write in the folder of runs could hide a signed run with it.
+        """
+        now = self.registry.clock()
         return {
-            run.run_id: run
+            # nothing began later than now
+            run.run_id: replace(run, started_at=min(run.started_at, now))
             for run in runs_under_way(self.registry.files.runs)
             # one that has ended well is shown as it was signed
-            if run.state != "FINISHED" and identifiers.is_run_id(run.run_id)
+            if run.state != "FINISHED" and identifiers.is_run_id(run.run_id) and not self._is_registered(run.run_id)
         }
+
+    def _is_registered(self, run_id: str) -> bool:
+        """Whether a version has this id for its run or for one beside that; also where that is not known."""
+        if run_id in self._labels():
+            return True
+        if self.values.registered_ids is None:
+            try:
+                with view_of(self.registry) as view:
+                    self.values.registered_ids = frozenset(self._registered_ids(view))
+            except KnownError:
+                return True
+        return run_id in self.values.registered_ids
+
+    def _registered_ids(self, view: View) -> Iterator[str]:
+        for manifest, run in runs_said(view, self._logged(view).productions):
+            yield f"{run.get('run_id', run.get('merge_id'))}"
+            if run.get("comparison"):
+                yield identifiers.comparison_id(f"{run['comparison']}", run.get("project"))
+            trials = run.get("trials")
+            if isinstance(trials, list):
+                for version in catalog.version_by_digest(view.tx, manifest_digest=manifest):
+                    for trial in trials:
+                        if isinstance(trial, dict):
+                            yield identifiers.trial_id(version.label, trial.get("seed", 0))
 
     def _version_of_run(self, run_id: str) -> VersionName | None:
         """The version that a run made."""

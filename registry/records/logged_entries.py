@@ -4,18 +4,21 @@ Whoever can write the database can take rows out. A list by an index shows nothi
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from pydantic import ValidationError
 
 from peft_registry.registry.database import catalog
+from peft_registry.registry.records.provenance import MERGE_FIELD, RUN_FIELD
 from peft_registry.registry.records.snapshots import read_leaf
-from peft_registry.registry.records.views import VersionsDiffer, View
+from peft_registry.registry.records.views import SaidDiffers, VersionsDiffer, View
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event
 from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate
+
+_READ_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +87,22 @@ def _registered_name(view: View, event: Event) -> str:
         return event.subject.short if said is None else RegistrationPredicate.from_json(said.statement.predicate).name
     except ValidationError:
         return event.subject.short
+
+
+def runs_said(view: View, productions: Sequence[Event]) -> Iterator[tuple[Digest, Mapping[str, Any]]]:
+    """What statements of how artifacts were made say of the run or merge, each with the artifact; signatures are not looked at.
+
+    Raises:
+        SaidDiffers: one of them is not in the database.
+        MalformedEnvelope, LooseBase64, RowDamaged: one of them is not what was written.
+    """
+    for start in range(0, len(productions), _READ_AT_ONCE):  # a record of a run may have megabytes
+        part = productions[start : start + _READ_AT_ONCE]
+        said = catalog.statements_with(view.tx, {event.statement for event in part})
+        for event in part:
+            if event.statement not in said:
+                raise SaidDiffers(event.subject, f"the log has statement {event.statement}, which is not stored")
+            predicate = said[event.statement].statement.predicate
+            for made in (predicate.get(RUN_FIELD), predicate.get(MERGE_FIELD)):
+                if isinstance(made, dict):
+                    yield event.subject, made

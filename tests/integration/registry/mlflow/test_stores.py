@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +22,7 @@ from mlflow.store.tracking.abstract_store import AbstractStore as AbstractTracki
 from peft_registry.registry.homes.layout import HomeFiles
 from peft_registry.registry.mlflow import listed_rows, read_only
 from peft_registry.registry.mlflow.home_address import address_of, home_of
-from peft_registry.registry.mlflow.identifiers import experiment_id
+from peft_registry.registry.mlflow.identifiers import comparison_id, derived_run_id, experiment_id, trial_id
 from peft_registry.registry.mlflow.model_registry_store import RegistryModelStore
 from peft_registry.registry.mlflow.tracking_store import RegistryTrackingStore
 from peft_registry.registry.records.references import version_named
@@ -414,6 +415,23 @@ def test_a_run_under_way_is_shown_as_not_signed_and_gives_its_place_to_the_regis
     assert client.get_run(RUN).info.status == "FINISHED"
     remove_run(runs, killed)
     assert runs_shown(client)["registry/support-bot"] == SHOWN["registry/support-bot"]
+
+
+def test_a_log_under_the_id_of_a_signed_run_or_of_one_beside_it_hides_nothing(own_home: Path) -> None:
+    signed = [
+        run_id_of("sums"),
+        derived_run_id("tiny:1"),
+        trial_id("third:1", 7),
+        comparison_id("c0ffee", "support-bot"),
+    ]
+    for run_id in signed:
+        write_log(HomeFiles(own_home).runs, begun(run_id=run_id), run=run_id)
+    write_log(HomeFiles(own_home).runs, begun(started_at="2099-01-01T00:00:00Z"))
+    client = client_of(own_home)
+    assert {client.get_run(run_id).info.status for run_id in signed} == {"FINISHED"}
+    assert client.get_metric_history(run_id_of("sums"), "loss/train")
+    assert runs_shown(client) == SHOWN | {"registry": sorted([*SHOWN["registry"], "train boxes"])}
+    assert client.get_run(RUN).info.start_time <= 1000 * time.time()
 
 
 def _pages(client: Any, experiment_ids: list[str], size: int) -> list[str]:
