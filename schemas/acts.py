@@ -134,6 +134,11 @@ class RejectionPredicate(Document):
     nonce: str
 
 
+def spelled_to_bind(alias: str) -> str:
+    """An alias as a binding spells it, which then holds for every spelling: one in another spelling binds nothing."""
+    return alias.lower()
+
+
 def guarded_subject(name: str | None, alias: str) -> Digest:
     """What a statement about an alias of a name is about, or about that alias of every name (None): it has no bytes of its own."""
     return canonical_digest(["gate", name, alias])

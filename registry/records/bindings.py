@@ -14,7 +14,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import require_signed_entry
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.trust import KeyLacksRole, RevokedKey, public_keys
-from peft_registry.schemas.acts import GatePredicate, Quorum, guarded_subject
+from peft_registry.schemas.acts import GatePredicate, Quorum, guarded_subject, spelled_to_bind
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked, Refused
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event, event_about
@@ -143,7 +143,7 @@ class Bindings:
 def binding_in_force(view: View, name: str, alias: str, *, before: int | None = None) -> Binding | None:
     """The binding of an alias that counts; that of the name before that of every name. None where there is none.
 
-    What binds `prod` also binds `Prod`, which people and some databases take for the same, unless `Prod` is bound by itself.
+    What binds `prod` also binds `Prod`, which people and some databases take for the same.
 
     Args:
         view: reads the log, and says whose word counts.
@@ -161,8 +161,7 @@ def binding_in_force(view: View, name: str, alias: str, *, before: int | None = 
 
 def scopes_of(name: str | None, alias: str) -> tuple[tuple[str | None, str], ...]:
     """What may bind an alias, in the order in which it counts: a name, None for every one, and the alias as a binding spells it."""
-    spellings = dict.fromkeys((alias, alias.lower()))
-    return tuple((scope, spelling) for spelling in spellings for scope in (name, None))
+    return tuple((scope, spelled_to_bind(alias)) for scope in dict.fromkeys((name, None)))
 
 
 def binding_of(registry: Registry, name: str, alias: str) -> Binding | None:

@@ -32,7 +32,7 @@ from peft_registry.registry.signing.trust import public_keys
 from peft_registry.registry.transparency import merkle, snapshot
 from peft_registry.registry.transparency.epochs import begins
 from peft_registry.registry.transparency.projection import EntryRejected
-from peft_registry.schemas.acts import GatePredicate, guarded_subject
+from peft_registry.schemas.acts import GatePredicate, guarded_subject, spelled_to_bind
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
@@ -178,6 +178,10 @@ class NewEntries:
             said = _predicate(index, GatePredicate, statement)
             if guarded_subject(said.name, said.alias) != leaf.subject:
                 raise PendingRejected(index, "it binds another alias than it is about")
+            if said.policy is not None and said.alias != spelled_to_bind(said.alias):
+                raise PendingRejected(
+                    index, f"it binds nothing: {spelled_to_bind(said.alias)} is how a binding spells {said.alias}"
+                )
         elif leaf.kind == "alias":
             move = _predicate(index, AliasPredicate, statement)
             if move.removed:

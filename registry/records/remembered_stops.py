@@ -17,7 +17,7 @@ from peft_registry.registry.records.entries import require_may_say
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.statements import SignedStatement
 from peft_registry.registry.signing.trust import public_keys
-from peft_registry.schemas.acts import GatePredicate, guarded_subject
+from peft_registry.schemas.acts import GatePredicate, guarded_subject, spelled_to_bind
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import KnownError, NotChecked
 from peft_registry.schemas.identity import Digest
@@ -38,12 +38,12 @@ def is_stop(statement: Statement) -> bool:
 
 
 def _binds(statement: Statement) -> bool:
-    """Whether it binds the alias that it is about; nobody signs over one that names another, or none."""
+    """Whether it binds the alias that it is about; nobody signs over one that names another, none, or one with capital letters."""
     try:
         said = GatePredicate.from_json(statement.predicate)
     except ValidationError:
         return False
-    return said.policy is not None and statement.is_about(guarded_subject(said.name, said.alias))
+    return said.policy is not None and statement.is_about(guarded_subject(said.name, spelled_to_bind(said.alias)))
 
 
 def is_signed(registry: Registry, entry: StoredStatement, *, at: Timestamp) -> bool:

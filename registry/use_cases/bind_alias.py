@@ -18,7 +18,7 @@ from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.gate import ReadPolicy, bound_policy
 from peft_registry.registry.use_cases.statements import Saying, require_sayable, sayable_at, sign_statement
-from peft_registry.schemas.acts import Quorum, guarded_subject
+from peft_registry.schemas.acts import Quorum, guarded_subject, spelled_to_bind
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, NotFound, Refused, Taken
 from peft_registry.schemas.identity import AliasNeeded, Digest, Reference, check_new_alias
@@ -155,8 +155,9 @@ def bind_alias(
     """
     registry.require_writable()
     require_no_secrets(reason, what="the reason")
-    if policy is not None and guarded.alias != guarded.alias.lower():
-        raise BindingSpelling(guarded.text, Guarded(name=guarded.name, alias=guarded.alias.lower()).text)
+    small = Guarded(name=guarded.name, alias=spelled_to_bind(guarded.alias))
+    if policy is not None and guarded != small:
+        raise BindingSpelling(guarded.text, small.text)
     quorum = None if policy is None else _quorum_of(policy)
     if policy is not None and quorum is not None:
         _require_met(registry, policy, quorum)

@@ -35,7 +35,7 @@ from peft_registry.registry.transparency.epochs import (
     begins,
 )
 from peft_registry.registry.transparency.projection import EntryRejected, Projection
-from peft_registry.schemas.acts import GatePredicate, guarded_subject
+from peft_registry.schemas.acts import GatePredicate, guarded_subject, spelled_to_bind
 from peft_registry.schemas.document import Document, Frozen, first_problem
 from peft_registry.schemas.edition import Edition, EditionPredicate
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
@@ -262,6 +262,8 @@ class LogReplay:
                 if guarded_subject(gate.name, gate.alias) != event.subject:
                     self.findings.contradict(place, "it binds another alias than it is about")
                     return
+                if gate.policy is not None and gate.alias != spelled_to_bind(gate.alias):
+                    self.findings.contradict(place, f"it binds {gate.alias} in a spelling in which nothing is bound")
                 self.bindings.follow(gate, event, trust)
             elif event.kind == "alias":
                 move = AliasPredicate.from_json(statement.predicate)

@@ -6,7 +6,7 @@ import pytest
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import append_event
-from peft_registry.registry.records.bindings import AliasBound
+from peft_registry.registry.records.bindings import AliasBound, binding_of
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.new_entries import PendingRejected
@@ -14,12 +14,13 @@ from peft_registry.registry.records.views import SaidDiffers
 from peft_registry.registry.transparency.projection import EntryRejected
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.gate import gate_status
+from peft_registry.registry.use_cases.sign_log import reject_entries
 from peft_registry.registry.use_cases.statements import sign_statement
-from peft_registry.schemas.acts import guarded_subject
+from peft_registry.schemas.acts import GatePredicate, guarded_subject
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.log import event_about
 from peft_registry.schemas.statement import PREDICATE_TYPES
-from tests.builders.bound_aliases import APPROVER, OFFICER, STRANGER, Place, a_release, say_behind_the_checkpoint
+from tests.builders.bound_aliases import APPROVER, OFFICER, STRANGER, WHY, Place, a_release, say_behind_the_checkpoint
 from tests.builders.homes import NOW
 
 
@@ -41,6 +42,24 @@ def test_a_binding_about_another_alias_than_it_names_is_not_signed_over(place: P
         record_statement(tx, guarded_subject("other", "champion"), signed, at=NOW)
     with pytest.raises(PendingRejected, match="it binds another alias than it is about"):
         publish_checkpoint(place.registry)
+
+
+@pytest.mark.parametrize("name", [None, "helper"])
+def test_a_binding_in_capital_letters_frees_no_spelling_and_is_not_signed_over(place: Place, name: str | None) -> None:
+    """The command refuses it, and an approver signs it by hand."""
+    loose = place.policy("loose")
+    place.registry.store.put_bytes(loose.data)
+    place.bind("helper@champion", place.policy("bank"))
+    said = GatePredicate(name=name, alias="Champion", policy=loose.digest, policy_name="loose", reason=WHY, nonce="0e")
+    say_behind_the_checkpoint(place, said, APPROVER)
+    with pytest.raises(AliasBound):
+        place.promote("helper:1", "Champion", loose)
+    assert binding_of(place.registry, "other", "Champion") is None
+    with pytest.raises(PendingRejected, match="it binds nothing: champion is how a binding spells Champion"):
+        publish_checkpoint(place.registry)
+    assert len(check_log(place.registry).contradictions) == 1
+    assert reject_entries(place.registry, (place.logged() - 1,), reason="it binds nothing").staying == ()
+    place.holds()
 
 
 def delete(place: Place) -> None:
