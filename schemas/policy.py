@@ -194,6 +194,10 @@ class TrustPolicy(Document):
         """Whom this file names for a key; None where it does not know it."""
         return next((key.person for key in self.keys if key.key_id == key_id), None)
 
+    def persons_who_sign(self, predicate_type: str, *, at: Timestamp) -> tuple[str, ...]:
+        """Whoever had a key by a time that may sign this, whatever became of the key since."""
+        return tuple(key.person for key in self.keys if key.valid_from <= at and self.may_sign(key, predicate_type))
+
     def may_sign(self, key: TrustedKey, predicate_type: str) -> bool:
         """Whether a listed key may sign this, going by its role (form 2) or by its own list (form 1).
 

@@ -38,6 +38,13 @@ def is_weaker(quorum: Quorum | None, before: Quorum | None) -> bool:
     return quorum is None or quorum.count < before.count or (before.by_others and not quorum.by_others)
 
 
+def within_reach(quorum: Quorum | None, persons: Iterable[str]) -> Quorum | None:
+    """What a statement asks of whoever loosens it, of no more persons than could say so: whoever signs it writes any number."""
+    if quorum is None:
+        return None
+    return quorum.revised(count=max(1, min(quorum.count, len(those_who_count(None, persons, ())))))
+
+
 def largest(quorums: Iterable[Quorum | None]) -> Quorum | None:
     """What satisfies all of them."""
     known = [quorum for quorum in quorums if quorum is not None]

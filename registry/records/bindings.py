@@ -5,11 +5,11 @@ it. What a checkpoint covers is proven to be all of it; behind it counts what is
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
-from peft_registry.registry.gate.quorum import is_unbound, is_weaker
+from peft_registry.registry.gate.quorum import is_unbound, is_weaker, within_reach
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import require_signed_entry
 from peft_registry.registry.records.views import View, view_of
@@ -20,7 +20,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event, event_about
 from peft_registry.schemas.lookalikes import folded
 from peft_registry.schemas.policy import TrustPolicy
-from peft_registry.schemas.statement import PassedGate, StoredStatement
+from peft_registry.schemas.statement import PREDICATE_TYPES, PassedGate, StoredStatement
 from peft_registry.schemas.values import Timestamp
 
 
@@ -105,6 +105,9 @@ class Bindings:
         if new is None and self._bound.get(subject) is None:
             return  # there is nothing that it could end
         before = self.in_force(said.name, said.alias)
+        if new is not None and before is not None and _asks_more(new, before):
+            # the same policy asks for the same approvals: nobody alone makes of it what more persons have to loosen
+            new = replace(new, lifted_by=before.lifted_by)
         if before is not None and self._loosens(said, new, before):
             waiting = self._waiting.setdefault(subject, {}).setdefault((said.policy, said.lifted_by), {})
             person = trust.person_of(leaf.key) or f"key {leaf.key[:12]}…"
@@ -236,8 +239,15 @@ def _binding_said(said: GatePredicate, leaf: Event, trust: TrustPolicy) -> Bindi
         by=trust.person_of(leaf.key) or f"key {leaf.key[:12]}…",
         at=leaf.at,
         reason=said.reason,
-        lifted_by=said.lifted_by,
+        lifted_by=within_reach(said.lifted_by, trust.persons_who_sign(PREDICATE_TYPES["gate"], at=leaf.at)),
     )
+
+
+def _asks_more(new: Binding, before: Binding) -> bool:
+    """Whether a binding to the policy that binds already says that more persons loosen it; an earlier release said nothing."""
+    if new.policy != before.policy or before.lifted_by is None:
+        return False
+    return is_weaker(before.lifted_by, new.lifted_by)
 
 
 def _said(

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.session import Transaction
-from peft_registry.registry.gate.quorum import is_lifted, largest, those_who_count
+from peft_registry.registry.gate.quorum import is_lifted, largest, those_who_count, within_reach
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import require_may_say
 from peft_registry.registry.records.move_approvals import MADE_BY
@@ -116,7 +116,7 @@ def standing_acts(view: View, subject: Digest, kind: StatementKind, *, taken_bac
         if not act.takes_back:
             # one that no checkpoint covers yet counts already: waiting would let out what must not get out
             standing = (*standing, act.entry)
-            quorum = largest((quorum, _lifted_by(act.entry)))
+            quorum = largest((quorum, _lifted_by(view.registry, act.entry)))
             # whoever forbids it again means it, whatever others have said before
             said, covered = {}, []
             continue
@@ -136,12 +136,17 @@ def _makers(view: View, subject: Digest) -> tuple[str, ...]:
     return tuple(dict.fromkeys(person_behind(view.registry, entry) for entry in made))
 
 
-def _lifted_by(entry: StoredStatement) -> Quorum | None:
+def _lifted_by(registry: Registry, entry: StoredStatement) -> Quorum | None:
     stated = entry.statement.predicate.get("lifted_by")
     try:
-        return None if stated is None else Quorum.from_json(stated)
+        quorum = None if stated is None else Quorum.from_json(stated)
     except ValidationError:  # of whoever forbids it: what it says besides is not for us to read
         return None
+    try:
+        at = entry.appended_at or registry.clock()
+        return within_reach(quorum, registry.trust.persons_who_sign(entry.statement.predicate_type, at=at))
+    except KnownError:  # whoever checks trust says so
+        return quorum
 
 
 @dataclass(frozen=True, slots=True)

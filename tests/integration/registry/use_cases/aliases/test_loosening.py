@@ -9,6 +9,7 @@ import pytest
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bindings import AliasBound, binding_of
+from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.holds import hold_of
 from peft_registry.registry.records.recalls import recall_of
 from peft_registry.registry.records.references import version_named
@@ -23,9 +24,10 @@ from peft_registry.registry.use_cases.gate import GateClosed, ReadPolicy, gate_s
 from peft_registry.registry.use_cases.hold import hold, release
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.recall import recall
-from peft_registry.schemas.acts import GatePredicate
+from peft_registry.registry.use_cases.statements import sign_statement
+from peft_registry.schemas.acts import GatePredicate, Quorum, RecallPredicate
 from tests.builders.bound_aliases import APPROVER, SECOND, WHY, Place, say_behind_the_checkpoint
-from tests.builders.homes import a_home, register_adapter
+from tests.builders.homes import NOW, a_home, register_adapter
 from tests.builders.signing import a_p256_key, a_trusted_key, one_more
 
 SPARE, SPARE_OF_ALEX = a_p256_key(11), a_p256_key(12)
@@ -139,6 +141,41 @@ def test_a_policy_that_nobody_could_pass_is_not_bound_and_who_is_not_to_spare_is
     with pytest.raises(QuorumUnmet):  # one of the two may have made it
         bound("third", "approvals: {count: 2}")
     assert bound("fourth", "approvals: {count: 2, by_others: false}")
+
+
+def test_a_number_that_one_person_writes_by_hand_takes_no_more_persons(place: Place) -> None:
+    """The policy asks for two; whoever binds the alias to it again, or first, past the command, writes a hundred."""
+    listed(place, SPARE, "robin")
+    policy = two(place)
+    place.bind("helper@champion", policy)
+    said = GatePredicate(
+        name="helper",
+        alias="champion",
+        policy=policy.digest,
+        policy_name="two",
+        lifted_by=Quorum(count=100, by_others=True),
+        reason=WHY,
+        nonce="0d",
+    )
+    say_behind_the_checkpoint(place, said, APPROVER)
+    say_behind_the_checkpoint(place, said.revised(alias="canary"), APPROVER)
+    for alias, signers in (("champion", (SECOND, SPARE)), ("canary", (SECOND, SPARE, APPROVER))):
+        for signer in signers:
+            assert is_bound(place, alias) == "two"
+            place.bind(f"helper@{alias}", None, signer)
+        assert is_bound(place, alias) is None
+    place.holds()
+
+
+def test_a_recall_asks_for_no_more_persons_than_could_undo_it(place: Place) -> None:
+    subject = version_named(place.registry, "helper:1").manifest_digest
+    said = RecallPredicate(reason=WHY, lifted_by=Quorum(count=100, by_others=True), nonce="0d").to_json()
+    with place.registry.database.write() as tx:
+        record_statement(tx, subject, sign_statement(subject, "recall", said, APPROVER), at=NOW)
+    for signer in (APPROVER, SECOND):
+        assert is_recalled(place.registry)
+        recall(place.registry, "helper:1", signer, reason="settled", undo=True)
+    assert not is_recalled(place.registry)
 
 
 def is_recalled(registry: Registry) -> bool:
