@@ -33,19 +33,34 @@ from mlflow.entities.model_registry import (
 from peft_registry.registry.mlflow import identifiers
 from peft_registry.registry.mlflow.figures import DatasetUse, MetricPoint
 from peft_registry.registry.mlflow.projection import NOTE_TAG, PROJECT_TAG
-from peft_registry.registry.mlflow.shown_runs import SIGNED_TAG, ShownModel, ShownName, ShownRun, ShownVersion
+from peft_registry.registry.mlflow.shown_runs import (
+    NOT_SIGNED,
+    SIGNED_TAG,
+    ShownModel,
+    ShownName,
+    ShownRun,
+    ShownVersion,
+)
 
 DATASET_CONTEXT = "mlflow.data.context"  # what a data set was used for
 
 
-def experiment_entity(project: str | None, *, artifact_root: str, newest_ms: int) -> Experiment:
-    """The experiment of a project; its times are those of its newest version."""
+def experiment_entity(project: str | None, *, artifact_root: str, newest_ms: int, is_signed: bool) -> Experiment:
+    """The experiment of a project; its times are those of its newest version.
+
+    `is_signed` says whether a signed version names the project, and not the log of a run alone.
+    """
     versions = "the versions of the registry" if project is None else f"the versions of the project {project}"
+    unsigned = (
+        f"A run with the tag `{SIGNED_TAG}` is under way on this machine, or was stopped there, and is not signed yet."
+    )
+    signed = f"Runs behind {versions}, as they are signed. `registry verify` checks each. {unsigned}"
     tags = {
-        NOTE_TAG: f"Runs behind {versions}, as they are signed. `registry verify` checks each. "
-        f"A run with the tag `{SIGNED_TAG}` is under way on this machine, or was stopped there, and is not signed yet.",
+        NOTE_TAG: signed if is_signed else f"**Not signed yet.** No version names the project {project}. {unsigned}",
         "mlflow.experimentKind": "custom_model_development",
     } | ({} if project is None else {PROJECT_TAG: project})
+    if not is_signed:
+        tags[SIGNED_TAG] = NOT_SIGNED
     experiment_id = identifiers.experiment_id(project)
     return Experiment(
         experiment_id,

@@ -65,6 +65,12 @@ class ListedRows:
     lock: threading.RLock
 
     def projects(self) -> tuple[str | None, ...]:
+        """The projects that have an experiment: those of signed versions, then those that runs under way alone name."""
+        known = self.signed_projects()
+        begun = {run.project for run in self.under_way.values()}.difference(known)
+        return (*known, *sorted(project for project in begun if project is not None))
+
+    def signed_projects(self) -> tuple[str | None, ...]:
         """The projects that a version was made for by its signed record, by name; None first, for versions without one."""
         if self.values.projects is None:
             with self.registry.database.read() as tx:
@@ -72,9 +78,7 @@ class ListedRows:
             # a row alone makes no experiment: its newest version says so under a signature
             proven = [word for word in words if any(self._has_project(word))]
             self.values.projects = (None, *proven)
-        known = self.values.projects
-        begun = {run.project for run in self.under_way.values()}.difference(known)
-        return (*known, *sorted(project for project in begun if project is not None))
+        return self.values.projects
 
     def _has_project(self, word: str) -> Iterator[bool]:
         for rows in self._rows((Words("project", (word,)),), None, first=1):

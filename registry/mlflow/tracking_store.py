@@ -115,7 +115,12 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
     def _experiment(self, reading: Reading, project: str | None) -> Experiment:
         newest = reading.newest_of(project)
         newest_ms = 0 if newest is None else milliseconds(newest.registered_at)
-        return experiment_entity(project, artifact_root=self._artifact_root, newest_ms=newest_ms)
+        return experiment_entity(
+            project,
+            artifact_root=self._artifact_root,
+            newest_ms=newest_ms,
+            is_signed=project in reading.signed_projects(),
+        )
 
     # --- runs ---
 

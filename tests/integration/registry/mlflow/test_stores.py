@@ -385,6 +385,8 @@ def test_a_run_under_way_is_shown_as_not_signed_and_gives_its_place_to_the_regis
         "registry/fresh": ["train boxes"],
         "registry/support-bot": sorted([*SHOWN["registry/support-bot"], "train stopped"]),
     }
+    said = {experiment.name: experiment.tags.get("registry.signed") for experiment in client.search_experiments()}
+    assert said == {**dict.fromkeys(SHOWN), "registry/fresh": "not signed yet"}
     run = client.get_run(RUN)
     assert (run.info.status, run.info.end_time) == ("RUNNING", None)
     assert (run.data.tags["registry.signed"], run.data.params["lora.r"]) == ("not signed yet", "4")
