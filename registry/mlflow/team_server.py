@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 from peft_registry.registry.disk.files import write_below
 from peft_registry.registry.mlflow.projection import (
@@ -40,6 +41,7 @@ COPY_NOTE = "A copy: it proves nothing. `registry verify` checks what was signed
 MARK_TAG = "registry.copied"  # of a run that is whole: the digest of all that it was filled with
 _OURS = "registry."
 _PAGE = 1_000
+_MOST_PAGES = 100  # no server holds more experiments of ours, or versions of one name
 _SCRATCH_PREFIX = "registry-push-"
 
 _Entity = TypeVar("_Entity")
@@ -63,6 +65,23 @@ class _Name:
     tags: _Tags = field(default_factory=dict)
     aliases: dict[str, int] = field(default_factory=dict)
     versions: "dict[int, ModelVersion]" = field(default_factory=dict)
+
+
+def require_on_server(location: str, server: str) -> None:
+    """Raise NotSent unless what is uploaded to this location goes to the server of this address.
+
+    A server names the location, and MLflow's client writes to any: a folder of this machine, or a bucket with this user's keys.
+    """
+    try:
+        parts = urlsplit(location)  # as MLflow reads it
+        is_on_server = parts.scheme == "mlflow-artifacts" and parts.netloc in ("", urlsplit(server).netloc)
+    except ValueError:
+        is_on_server = False
+    if not is_on_server:
+        raise NotSent(
+            f"the server has its files put at {location[:200]!a}, and they are sent to the server only: "
+            "start it with `--serve-artifacts`, its default"
+        )
 
 
 def open_server(route: MirrorRoute) -> "TeamServer":
@@ -106,7 +125,7 @@ class TeamServer:
             with _refusals():
                 search = self._client.search_experiments
                 there: Experiment
-                for there in _each(lambda token: search(ViewType.ALL, _PAGE, where, page_token=token)):
+                for there in entities_of(lambda token: search(ViewType.ALL, _PAGE, where, page_token=token)):
                     if there.name.partition("/")[0] == EXPERIMENT:
                         self._experiments[there.name] = there
         except NotSent as refused:
@@ -181,6 +200,8 @@ class TeamServer:
                 identity = there.experiment_id
                 self._write().restore_experiment(identity)
             there = self._experiments[name] = self._client.get_experiment(identity)
+        # no run is begun that cannot be filled
+        require_on_server(there.artifact_location, self._client.tracking_uri)
         return str(there.experiment_id)
 
     def _run_having(self, tags: Mapping[str, str]) -> "Run | None":
@@ -247,7 +268,7 @@ class TeamServer:
         label = f"{projection.version.name}:{projection.version.number}"
         for seed in trial_runs(label, shown, run_id).values():
             self._send_side_run(projection, run.info.experiment_id, seed, (PARENT, TRIAL_TAG))
-        self._upload(shown.artifacts, lambda folder: self._client.log_artifacts(run_id, folder))
+        self._upload(shown.artifacts, run.info.artifact_uri)
         self._finish(run, shown.end_ms)
         if run.info.run_name != shown.name:
             self._write().update_run(run_id, name=shown.name)
@@ -285,7 +306,7 @@ class TeamServer:
         elif tags.items() - model.tags.items():
             self._write().set_logged_model_tags(model.model_id, tags)
         model_id = str(model.model_id)
-        self._upload(version.artifacts, lambda folder: self._client.log_model_artifacts(model_id, folder))
+        self._upload(version.artifacts, model.artifact_location)
         if str(model.status) != "READY":
             self._write().finalize_logged_model(model_id, "READY")
         return model_id
@@ -361,18 +382,23 @@ class TeamServer:
         if not models:
             return _Name()
         search = self._client.search_model_versions
-        versions: Iterator[ModelVersion] = _each(lambda token: search(where, _PAGE, page_token=token))
+        versions: Iterator[ModelVersion] = entities_of(lambda token: search(where, _PAGE, page_token=token))
         aliases = {alias: int(number) for alias, number in models[0].aliases.items()}
         return _Name(True, dict(models[0].tags), aliases, {int(version.version): version for version in versions})
 
-    def _upload(self, files: Collection[ArtifactFile], send: Callable[[str], None]) -> None:
-        """Send files, made now, in one folder."""
+    def _upload(self, files: Collection[ArtifactFile], location: str) -> None:
+        """Send files, made now, to a location on the server."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
         if not files:
             return
+        server = self._client.tracking_uri
+        require_on_server(location, server)
         with tempfile.TemporaryDirectory(prefix=_SCRATCH_PREFIX) as folder:
             write_below(Path(folder), [(file.path, file.content.make()) for file in files])
             self._writes += 1
-            send(folder)
+            # not `log_artifacts` of the client: it asks the server for the location again, and takes whatever comes then
+            get_artifact_repository(location, tracking_uri=server).log_artifacts(folder)
 
 
 @contextmanager
@@ -387,15 +413,19 @@ def _refusals() -> Iterator[None]:
         raise NotSent(" ".join(str(error).split())[:500]) from error
 
 
-def _each(page_after: "Callable[[str | None], PagedList[_Entity]]") -> Iterator[_Entity]:
-    """The entities of all pages."""
-    token = None
-    while True:
+def entities_of(page_after: "Callable[[str | None], PagedList[_Entity]]") -> Iterator[_Entity]:
+    """The entities of all pages; NotSent where the pages lead nowhere."""
+    token, seen = None, set[str]()
+    for _ in range(_MOST_PAGES):
         page = page_after(token)
         yield from page
         token = page.token
         if not token:
             return
+        if not page or token in seen:
+            raise NotSent("its list has no end: it names a page after one that is empty, or one that it gave before")
+        seen.add(token)
+    raise NotSent(f"its list has no end: more than {_MOST_PAGES} pages of {_PAGE:,}")
 
 
 def _having(tags: Mapping[str, str]) -> str:

@@ -1,22 +1,28 @@
 """A home that sends a copy to a server: its address, whose credentials it takes, and servers that answer nonsense or nothing."""
 
 import base64
+import itertools
+import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from mlflow.store.entities import PagedList
 
 from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.connecting import MirrorAddressRefused, connect_mirror
 from peft_registry.registry.mlflow.push import push_everything
 from peft_registry.registry.mlflow.route import MirrorUnavailable
+from peft_registry.registry.mlflow.team_server import NotSent, entities_of
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.use_cases.register_product import register_product
 from tests.builders.homes import a_home, add_a_base, reopened
+from tests.builders.products import a_product
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # MLflow's engines close when they are collected
 PASSWORD = "a-password-that-stands-nowhere"
@@ -31,6 +37,10 @@ class Answering(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.heard: list[str | None] = []
 
+    def answer(self, path: str, sent: bytes) -> bytes:
+        """The body of the answer to a request."""
+        return self.body
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
@@ -41,23 +51,57 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.heard.append(self.headers["Authorization"])
+        sent = self.rfile.read(int(self.headers["Content-Length"] or 0))
         time.sleep(self.server.seconds)
         try:
             self.send_response(self.server.status)
             self.end_headers()
-            self.wfile.write(self.server.body)
+            self.wfile.write(self.server.answer(self.path, sent))
         except OSError:
             """The client did not wait."""
 
-    do_POST = do_GET
+    do_POST = do_PATCH = do_PUT = do_GET
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Say nothing."""
 
 
+class Leading(Answering):
+    """A server that names, of one thing that it keeps, a location of its choice for files."""
+
+    def __init__(self, what: str, location: str) -> None:
+        super().__init__()
+        self._ids = {
+            "run_id": f"run-{what}",
+            "model_id": f"model-{what}",
+        }  # MLflow's client remembers the location of an id
+        self._locations = dict.fromkeys(("experiment", "run", "model"), "mlflow-artifacts:/7") | {what: location}
+
+    def answer(self, path: str, sent: bytes) -> bytes:
+        def entity(kind: str, **info: object) -> dict[str, object]:
+            return {kind: {"info": {"experiment_id": "7", "artifact_uri": self._locations[kind], **info}}}
+
+        call = path.partition("?")[0].partition("/mlflow/")[2]
+        named = {"name": "registry", "artifact_location": self._locations["experiment"], "lifecycle_stage": "active"}
+        answers: dict[str, object] = {
+            "experiments/create": {"experiment_id": "7"},
+            "experiments/get": {"experiment": {"experiment_id": "7", **named}},
+            "runs/create": entity("run", run_id=self._ids["run_id"], status="RUNNING", lifecycle_stage="active"),
+            "logged-models": entity("model", model_id=self._ids["model_id"], status="LOGGED_MODEL_READY"),
+        }
+        answers["model-versions/create"] = {"model_version": {"name": "any", "version": "1"}}
+        answers["runs/get"] = answers["runs/create"]
+        answers[f"logged-models/{self._ids['model_id']}"] = answers["logged-models"]
+        return json.dumps(answers.get(call, {})).encode()
+
+
+def a_page(experiments: list[dict[str, str]], token: str) -> bytes:
+    return json.dumps({"experiments": experiments, "next_page_token": token}).encode()
+
+
 @contextmanager
-def answering() -> Iterator[Answering]:
-    with Answering() as server:
+def answering(made: Callable[[], Answering] = Answering) -> Iterator[Answering]:
+    with made() as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield server
@@ -81,6 +125,8 @@ BAD_SERVERS = {
     "429": (429, b"slow down", 0.0),
     "500": (500, b"", 0.0),
     "slow": (200, b"{}", 3.0),
+    "the same page again": (200, a_page([{"experiment_id": "7", "name": "registry"}], "again"), 0.0),
+    "an empty page before the next": (200, a_page([], "next"), 0.0),
 }
 
 
@@ -104,6 +150,28 @@ def test_a_bad_server_is_named_and_gets_the_credentials_that_mlflow_keeps(
     kept = b"".join(path.read_bytes() for path in registry.folder.rglob("*") if path.is_file())
     assert PASSWORD not in said
     assert PASSWORD.encode() not in kept
+
+
+def test_a_list_that_does_not_end_is_left_after_so_many_pages() -> None:
+    tokens = map(str, itertools.count())
+    entities = entities_of(lambda _: PagedList(["one"], next(tokens)))
+    with pytest.raises(NotSent, match="no end: more than 100 pages"):
+        list(entities)
+    assert next(tokens) == "100"
+
+
+@pytest.mark.parametrize("what", ["experiment", "run", "model"])
+def test_a_server_that_wants_files_put_elsewhere_gets_none_there(tmp_path: Path, what: str) -> None:
+    chosen = tmp_path / "chosen by the server"
+    with a_home(tmp_path / "home") as registry, answering(lambda: Leading(what, str(chosen))) as server:
+        base = add_a_base(registry, tmp_path / "base")
+        register_product(registry, a_product(registry, tmp_path / "polite", base, name="polite"))
+        pushed = push_everything(registry, server.url)
+    assert not chosen.exists()
+    label, why = pushed.set_aside[-1]
+    assert label == "polite:1"
+    assert "chosen by the server" in why
+    assert "start it with `--serve-artifacts`" in why
 
 
 def test_an_alias_is_moved_although_the_server_that_the_home_names_is_away(
