@@ -48,12 +48,12 @@ def testable(used: DatasetUsed, clusters: Collection[str]) -> Code:
     screen = screens_of([used]).get(used.name)
     if screen is not None:
         return screen
-    counts = {"rows": len(clusters), "clusters": len(set(clusters)), "needs": clusters_needed(ALPHA)}
-    if counts["clusters"] < counts["needs"]:
-        return code("cannot_be_tested", **counts)
-    if len(clusters) < ITEMS_FOR_A_CLAIM:
-        return code("too_few_for_a_claim", items=len(clusters), needs=ITEMS_FOR_A_CLAIM)
-    return code("can_be_tested", **counts)
+    rows, groups, needs = len(clusters), len(set(clusters)), clusters_needed(ALPHA)
+    if groups < needs:
+        return code("cannot_be_tested", rows=rows, clusters=groups, needs=needs)
+    if rows < ITEMS_FOR_A_CLAIM:
+        return code("too_few_for_a_claim", items=rows, needs=ITEMS_FOR_A_CLAIM)
+    return code("can_be_tested", rows=rows, clusters=groups, needs=needs)
 
 
 def detectable_change(used: DatasetUsed) -> Code | None:
