@@ -129,11 +129,14 @@ def test_the_list_of_versions_shows_bias_loss_and_signature(page: Any, ui: Runni
 def test_the_version_shows_digests_links_and_how_to_promote_and_no_button_that_copies(page: Any, ui: RunningUi) -> None:
     page.goto(version_link(ui, "polite-replies"))
     page.get_by_text("registry.manifest").first.wait_for()
-    page.get_by_text("registry promote polite-replies:1 champion").wait_for()
+    page.get_by_text("registry verify polite-replies:1").first.wait_for()
+    assert page.get_by_text("registry promote").count() == 0, "it is the champion already"
     for name in ("Verify now", "Lineage", "Audit report", "Run", "tiny:1", "polite-merged:1"):
         page.get_by_role("link", name=name, exact=True).first.wait_for()
     assert not page.get_by_role("button", name="Promote model").is_visible()
     shoot(page, "version")
+    page.goto(version_link(ui, "polite-merged"))
+    page.get_by_text("registry promote polite-merged:1 champion").first.wait_for()
 
 
 HIDDEN = {
