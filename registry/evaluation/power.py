@@ -23,7 +23,7 @@ DETECTABLE = "detectable"  # likewise: the change that is found in most comparis
 UNTESTABLE = ("cannot_be_tested", "too_few_for_a_claim")  # codes after which no word follows
 POWER = 0.8
 WIDEST = 40  # points; what needs more is not called detectable
-WHOLE = "whole"  # the part that is no half, in the table
+WHOLE = "whole"  # the table's name for all rows of a suite, where no half is asked
 
 
 def shown_by(used: DatasetUsed, clusters: Collection[str]) -> Mapping[str, Code]:
@@ -48,7 +48,9 @@ def testable(used: DatasetUsed, clusters: Collection[str]) -> Code:
     screen = screens_of([used]).get(used.name)
     if screen is not None:
         return screen
-    rows, groups, needs = len(clusters), len(set(clusters)), clusters_needed(ALPHA)
+    rows = len(clusters)
+    groups = len(set(clusters))
+    needs = clusters_needed(ALPHA)
     if groups < needs:
         return code("cannot_be_tested", rows=rows, clusters=groups, needs=needs)
     if rows < ITEMS_FOR_A_CLAIM:

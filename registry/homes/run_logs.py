@@ -248,18 +248,22 @@ def _log(path: Path, _inode: int, _size: int, _changed_ns: int) -> _Log | None:
     """What the log of this path says while the file is the same, which a page asks for again and again; None without a beginning.
 
     Raises:
-        OSError: it is no file of its own, or cannot be read.
+        OSError: it is a link, a folder, a pipe or a device, or cannot be read.
     """
     lines, is_cut = _lines(path)
     first: RunBegun | None = None
     last: RunBegun | None = None
     ended: RunEnded | None = None
-    stage = steps = None
+    stage: str | None = None
+    steps: int | None = None
     for line in lines:
         match line:
             case RunBegun():
-                # what was said before a resumption is not how it stands
-                first, last, ended, stage = first or line, line, None, None
+                first = first or line
+                last = line
+                # the run was resumed: how it ended or where it stood before no longer holds
+                ended = None
+                stage = None
             case RunEnded():
                 ended = line
             case RunStage():
@@ -313,7 +317,7 @@ def _lines(path: Path) -> tuple[list[Line], bool]:
     """The lines that are understood, and whether the log was too large to be read whole.
 
     Raises:
-        OSError: it is no file of its own, or cannot be read.
+        OSError: it is a link, a folder, a pipe or a device, or cannot be read.
     """
     with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -331,12 +335,12 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no file of its own")
+            raise OSError(errno.EINVAL, "it is not a regular file")
         yield file
 
 
 def _texts(file: BinaryIO, budget: int) -> Iterator[bytes]:
-    """The lines in so many bytes from here on; one that is too long comes in pieces, none of which is understood."""
+    """The lines of the next `budget` bytes. A line that is too long comes in pieces, which are then skipped as not readable."""
     while budget > 0 and (text := file.readline(min(_LONGEST_LINE, budget))):
         budget -= len(text)
         yield text

@@ -118,7 +118,8 @@ def standing_acts(view: View, subject: Digest, kind: StatementKind, *, taken_bac
             standing = (*standing, act.entry)
             quorum = largest((quorum, _lifted_by(view.registry, act.entry)))
             # whoever forbids it again means it, whatever others have said before
-            said, covered = {}, []
+            said = {}
+            covered = []
             continue
         person = person_behind(view.registry, act.entry)
         if those_who_count(quorum, [person], makers):
@@ -126,7 +127,10 @@ def standing_acts(view: View, subject: Digest, kind: StatementKind, *, taken_bac
         if act.is_covered:
             covered.append(person)
             if is_lifted(quorum, covered, makers):
-                standing, quorum, said, covered = (), None, {}, []
+                standing = ()
+                quorum = None
+                said = {}
+                covered = []
     return Standing(standing, quorum, tuple(said.values()), makers)
 
 
