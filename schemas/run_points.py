@@ -99,7 +99,10 @@ def by_step(points: Iterable[RunPoint]) -> tuple[RunPoint, ...]:
 
 
 def thinned(points: Sequence[RunPoint], most: int = MOST_POINTS) -> tuple[RunPoint, ...]:
-    """At most so many of the points, evenly over all of them: the first, the last, and those with a held-out loss first of all."""
+    """At most `most` points, spread evenly. The first and the last are kept, and of those with a held-out loss as many as half.
+
+    A held-out loss is measured far less often than the others, so that an even choice would lose most of that curve.
+    """
     if len(points) <= most:
         return tuple(points)
     rare = [index for index, point in enumerate(points) if not _RARE.isdisjoint(point.values)]

@@ -186,7 +186,7 @@ def _version_name(name: str, version: str) -> VersionName:
     """A version as a client names it.
 
     Raises:
-        MalformedReference: it is no version of a name.
+        MalformedReference: the name or the number is not one that a version can have.
     """
     reference = Reference.parse(f"{name}:{version}")
     return VersionName(reference.name or name, reference.number or 0)

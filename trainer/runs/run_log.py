@@ -176,7 +176,7 @@ def ending_of(error: BaseException) -> tuple[EndState, str]:
         return "KILLED", "it was interrupted"
     if isinstance(error, KnownError):
         return "FAILED", f"{error.what}: {error.why}"
-    return "FAILED", f"{type(error).__name__}, which is no error that was foreseen"
+    return "FAILED", f"{type(error).__name__}, an error that nobody expected"
 
 
 def _finite(figures: Iterable[tuple[str, float]]) -> dict[str, float]:
