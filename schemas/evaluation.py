@@ -498,6 +498,13 @@ class EvaluationRecord(Document):
         return edition if type(edition) is int else 1  # whoever recomputes refuses what is not a number
 
     @property
+    def stated_plan(self) -> Mapping[str, Any]:
+        """The plan that it quotes, JSON; empty where it quotes none, or something of another form."""
+        quoted = self.extra.get(PLAN)
+        plan = quoted.get("plan") if isinstance(quoted, Mapping) else None
+        return plan if isinstance(plan, Mapping) else {}
+
+    @property
     def says_codes(self) -> bool:
         """Whether it says in codes why and how; text in the place of a code is data."""
         return self.figures_edition >= CODES_FROM
@@ -514,3 +521,10 @@ class EvaluationRecord(Document):
     def findings(self) -> tuple[Comparison, ...]:
         """The comparisons that are results; the control's own stands beside them in `Comparison.control`."""
         return tuple(comparison for comparison in self.comparisons if comparison.after not in CONTROL_ARMS)
+
+
+def suites_of_plan(plan: object) -> Mapping[str, Mapping[str, Any]]:
+    """What a plan says of each suite, JSON objects; of what has another form (any JSON value), nothing."""
+    suites = plan.get("suites") if isinstance(plan, Mapping) else None
+    named = suites.items() if isinstance(suites, Mapping) else ()
+    return {name: suite for name, suite in named if isinstance(suite, Mapping)}

@@ -391,9 +391,7 @@ def _conditions(evaluation: EvaluationRecord) -> dict[str, Any]:  # JSON values
     conditions: dict[str, Any] = {}
     if evaluation.protocol.policy_sha256 is not None:
         conditions["policy_sha256"] = str(evaluation.protocol.policy_sha256)
-    stated = evaluation.extra.get(PLAN)
-    plan = stated.get("plan") if isinstance(stated, dict) else None
-    guard = plan.get("guard_text") if isinstance(plan, dict) else None
+    guard = evaluation.stated_plan.get("guard_text")
     if isinstance(guard, dict):
         conditions["guard_sha256"] = str(guard.get("sha256"))
     check = evaluation.leakage_check

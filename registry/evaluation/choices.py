@@ -14,12 +14,12 @@ from peft_registry.registry.evaluation.families import FAMILIES
 from peft_registry.registry.evaluation.items import TableRow
 from peft_registry.registry.evaluation.leakage import LIMIT
 from peft_registry.registry.evaluation.noise import NoiseBounds, widened
-from peft_registry.registry.evaluation.power import TESTABLE, planned_suites, testable
+from peft_registry.registry.evaluation.power import TESTABLE, testable
 from peft_registry.registry.evaluation.praise import own_bands_of
 from peft_registry.registry.evaluation.readings import Reading
 from peft_registry.registry.evaluation.states import PAIR_BAND
 from peft_registry.schemas.codes import code
-from peft_registry.schemas.evaluation import CONTROL_ARMS, PLAN, ArmName, EvaluationRecord, Threshold
+from peft_registry.schemas.evaluation import CONTROL_ARMS, PLAN, ArmName, EvaluationRecord, Threshold, suites_of_plan
 
 _BEFORE: tuple[ArmName, ...] = ("base", "base_quantised", "parent")
 _AFTER: tuple[ArmName, ...] = ("adapted", "merged")
@@ -93,8 +93,7 @@ def _bands_otherwise(
     record: EvaluationRecord, rows: Iterable[TableRow], figures: EvaluationFigures
 ) -> Iterator[Otherwise]:
     """A dead band starts where that of the suite does, or where a policy and the limitations say, and only noise widens it."""
-    stated = record.extra.get(PLAN)
-    plan = stated.get("plan") if isinstance(stated, Mapping) else None
+    plan = record.stated_plan
     own = own_bands_of(plan)
     for key, usual in _usual_bands(rows).items():
         dataset = key.rpartition(".")[0]
@@ -122,7 +121,7 @@ def _unsaid(record: EvaluationRecord, key: str, start: Threshold) -> Iterator[Ot
 
 def _primary_otherwise(record: EvaluationRecord) -> Iterator[Otherwise]:
     """A plan names one primary endpoint for each suite: of two the one that came out well would have been it."""
-    for name, stated in planned_suites(record).items():
+    for name, stated in suites_of_plan(record.stated_plan).items():
         endpoint = stated.get("primary_endpoint")
         if not isinstance(endpoint, str) or not endpoint.strip():
             yield f"extra.{PLAN}.plan.suites[{name}].primary_endpoint", endpoint, "one endpoint"
@@ -132,7 +131,7 @@ def _testable_otherwise(
     record: EvaluationRecord, rows: Iterable[TableRow], plan: StatisticsPlan
 ) -> Iterator[Otherwise]:
     """What the plan says of whether a suite can be tested is what its rows say, where it says something."""
-    suites = planned_suites(record)
+    suites = suites_of_plan(record.stated_plan)
     for used in record.datasets:
         stated = suites.get(used.name, {})
         if TESTABLE in stated:
@@ -157,9 +156,9 @@ def _usual_bands(rows: Iterable[TableRow]) -> Mapping[str, Threshold]:
     return bands
 
 
-def _planned_band(plan: Any, dataset: str, key: str) -> Threshold | None:
-    """The dead band that a plan (any JSON value) has for a measure; None where that is none."""
+def _planned_band(plan: Mapping[str, Any], dataset: str, key: str) -> Threshold | None:
+    """The dead band that a plan has for a measure; None where that is none."""
     try:
-        return Threshold.from_json(plan["suites"][dataset]["thresholds"][key])
+        return Threshold.from_json(suites_of_plan(plan)[dataset]["thresholds"][key])
     except (KeyError, TypeError, ValueError):
         return None

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from peft_registry.registry.evaluation.limits import limits_of
 from peft_registry.registry.evaluation.recheck import Discrepancy
 from peft_registry.schemas.canonical import canonical_digest
-from peft_registry.schemas.evaluation import LIMITS, PLAN, EvaluationPlan, EvaluationRecord, Limit
+from peft_registry.schemas.evaluation import LIMITS, PLAN, EvaluationPlan, EvaluationRecord, Limit, suites_of_plan
 from peft_registry.schemas.identity import Digest
 
 
@@ -70,9 +70,8 @@ def _statement_of(stated: Any) -> Any:  # any JSON value
 
 def _bands(plan: Mapping[str, Any]) -> Iterator[tuple[str, float, float]]:
     """The dead bands of a plan, as far as it has the form of one: it may come from anywhere."""
-    suites = plan.get("suites")
-    for suite in suites.values() if isinstance(suites, dict) else ():
-        bands = suite.get("thresholds") if isinstance(suite, dict) else None
+    for suite in suites_of_plan(plan).values():
+        bands = suite.get("thresholds")
         for key, band in bands.items() if isinstance(bands, dict) else ():
             lo, hi = (band.get("lo"), band.get("hi")) if isinstance(band, dict) else (None, None)
             if isinstance(lo, int | float) and isinstance(hi, int | float):

@@ -16,7 +16,7 @@ from peft_registry.registry.evaluation.directions import ALPHA
 from peft_registry.registry.evaluation.halves import NOT_SELECTED, screens_of
 from peft_registry.registry.evaluation.sign_flips import clusters_needed
 from peft_registry.schemas.codes import Code, Said, code, code_in
-from peft_registry.schemas.evaluation import ITEMS_FOR_A_CLAIM, PLAN, DatasetUsed, EvaluationRecord
+from peft_registry.schemas.evaluation import ITEMS_FOR_A_CLAIM, DatasetUsed, EvaluationRecord, suites_of_plan
 
 TESTABLE = "testable"  # the key in a plan of a suite: whether the test can reach its level
 DETECTABLE = "detectable"  # likewise: the change that is found in most comparisons
@@ -76,18 +76,10 @@ def detectable_change(used: DatasetUsed) -> Code | None:
     return code("finds_a_change", least=min(known), most=max(known), power=POWER)
 
 
-def planned_suites(record: EvaluationRecord) -> Mapping[str, Mapping[str, Any]]:
-    """What a record's plan says of each suite, JSON objects; of a plan of another form, nothing."""
-    stated = record.extra.get(PLAN)
-    plan = stated.get("plan") if isinstance(stated, Mapping) else None
-    suites = plan.get("suites") if isinstance(plan, Mapping) else None
-    named = suites.items() if isinstance(suites, Mapping) else ()
-    return {name: suite for name, suite in named if isinstance(suite, Mapping)}
-
-
 def stated_changes(record: EvaluationRecord) -> Mapping[str, Said]:
     """The detectable change that a record states, by suite."""
-    stated = {name: suite[DETECTABLE] for name, suite in planned_suites(record).items() if DETECTABLE in suite}
+    suites = suites_of_plan(record.stated_plan)
+    stated = {name: suite[DETECTABLE] for name, suite in suites.items() if DETECTABLE in suite}
     return {name: code_in(value) or str(value) for name, value in stated.items()}
 
 

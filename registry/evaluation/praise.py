@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from peft_registry.registry.evaluation.halves import NOT_SELECTED
 from peft_registry.registry.evaluation.leakage import is_mostly_unchecked, more_alike_than_chance
 from peft_registry.schemas.codes import Code, code
-from peft_registry.schemas.evaluation import DatasetUsed, LeakageCheck
+from peft_registry.schemas.evaluation import DatasetUsed, LeakageCheck, suites_of_plan
 
 WHOLE = code("only_the_test_half")
 OWN = code("items_not_known_as_published")
@@ -77,9 +77,7 @@ def reserved_of(
 
 def own_bands_of(plan: object) -> frozenset[str]:
     """The data sets of a plan (any JSON value) whose dead band is another than the suite's."""
-    suites = plan.get("suites") if isinstance(plan, Mapping) else None
-    named = suites.items() if isinstance(suites, Mapping) else ()
-    return frozenset(name for name, suite in named if isinstance(suite, Mapping) and DEAD_BAND in suite)
+    return frozenset(name for name, suite in suites_of_plan(plan).items() if DEAD_BAND in suite)
 
 
 def _reason(used: DatasetUsed, leakage: LeakageCheck | None) -> Code | None:

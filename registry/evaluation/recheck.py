@@ -262,8 +262,7 @@ def newest_plan_of(record: EvaluationRecord) -> StatisticsPlan:
 
 def _reserved(record: EvaluationRecord) -> Mapping[str, Code]:
     has_placebo = any(arm.name == "placebo" for arm in record.arms)
-    stated = record.extra.get(PLAN)
-    own = own_bands_of(stated.get("plan") if isinstance(stated, Mapping) else None)
+    own = own_bands_of(record.stated_plan)
     return reserved_of(record.datasets, record.leakage_check, has_placebo=has_placebo, own_bands=own)
 
 
