@@ -164,7 +164,7 @@ def score_arm(
         )
 
     def answer(suite: LoadedSuite) -> SuiteAnswers:
-        pairs = getattr(suite, "prompt_pairs", None)
+        pairs = suite.prompt_pairs
         if pairs is None:
             return ask(suite.requests, suite.dataset.name)
         step = f"compare {suite.dataset.name} {spec.name}"

@@ -95,10 +95,9 @@ def _of_suite(
 
 def unscored_rows(suite: LoadedSuite) -> Sequence[TableRow]:
     """The rows of the item table that a suite makes, each score 0."""
-    prompts = getattr(suite, "prompt_pairs", None)
-    scores = (
-        [Score(0.0, 1) for _ in suite.requests] if prompts is None else [PromptDivergence(0, 0, 0) for _ in prompts]
-    )
+    scores: list[Score] | list[PromptDivergence] = [Score(0.0, 1) for _ in suite.requests]
+    if suite.prompt_pairs is not None:
+        scores = [PromptDivergence(0, 0, 0) for _ in suite.prompt_pairs]
     return suite.items(scores, arm="base", threshold=PAIR_BAND)
 
 

@@ -148,6 +148,10 @@ class LoadedSuite(Protocol):
         """What the scorer is asked, in the order that `items` expects."""
 
     @property
+    def prompt_pairs(self) -> tuple[tuple[str, str], ...] | None:
+        """Pairs of prompts whose next tokens are compared in the place of `requests`; None where those are scored."""
+
+    @property
     def units(self) -> tuple[tuple[str, str], ...]:
         """(id, what it is judged together with) of each row: a selection never parts what belongs together."""
 

@@ -42,6 +42,10 @@ class PairSuite:
         return Request(pair.context, pair.more), Request(pair.context, pair.less)
 
     @property
+    def prompt_pairs(self) -> None:
+        return None
+
+    @property
     def units(self) -> tuple[tuple[str, str], ...]:
         return tuple((pair.id, pair.id) for pair in self.pairs)
 

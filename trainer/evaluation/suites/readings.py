@@ -43,6 +43,10 @@ class ReadingSuite:
         return tuple(request for row in self.rows for request in row.requests)
 
     @property
+    def prompt_pairs(self) -> None:
+        return None
+
+    @property
     def units(self) -> tuple[tuple[str, str], ...]:
         """(id, what it is judged together with) of each row."""
         return tuple((row.id, row.unit) for row in self.rows)
