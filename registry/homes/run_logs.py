@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from peft_registry.registry.disk.process_identity import is_alive, is_of_this_machine
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.run_log import RUN_LINE, RunBegun, RunEnded, RunMeasured, RunStage, RunState
-from peft_registry.schemas.run_points import MOST_POINTS, RunMetricName, RunPoint, by_step, thinned
+from peft_registry.schemas.run_points import MOST_POINTS, RunMetricName, RunPoint, RunPoints, by_step, thinned
 
 RUN_LOG_NAME = "run-log.jsonl"
 TRAIN_STAGE = "train"
@@ -150,15 +150,16 @@ def followed(runs: Path, run: RunUnderWay, *, wait: Callable[[], None]) -> Itera
             wait()
 
 
-def points_of_log(folder: Path, *, seed: int | None = None) -> tuple[RunPoint, ...]:
-    """Every point in the log of a run's folder, thinned: those of one trial where `seed` is given, else of the last.
+def points_of_log(folder: Path, *, seed: int | None = None) -> RunPoints | None:
+    """The points in the log of a run's folder, thinned: those of one trial where `seed` is given, else of the last.
 
-    Empty where there is no log that can be read.
+    None where there are none, or no log that can be read.
     """
     with suppress(OSError):
         lines, _ = _lines(folder / RUN_LOG_NAME)
-        return thinned(_points(lines, seed))
-    return ()
+        points = thinned(_points(lines, seed))
+        return RunPoints(points=points) if points else None
+    return None
 
 
 # --- the parts ---

@@ -85,6 +85,11 @@ class RunLog:
         self._close()
         self.has_ended = True
 
+    def end_registered(self, label: str, *, was_there: bool) -> None:
+        """Say as which version the result is registered, or was before, and close the log."""
+        done = "already registered" if was_there else "registered"
+        self.end("FINISHED", f"{done} as {label}", version=label)
+
     def remove(self) -> None:
         """Leave no log: the run was refused before it trained, or is over here."""
         self._close()

@@ -32,7 +32,7 @@ from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.manifest import Manifest, Parent
 from peft_registry.schemas.progress import Measured, Observe, Said, Started, Warned
 from peft_registry.schemas.run import RunRecord
-from peft_registry.schemas.run_points import KeptRunPoints, RunMetricName, RunPoints
+from peft_registry.schemas.run_points import KeptRunPoints, RunMetricName
 from peft_registry.schemas.system_metrics import KeptSystemMetrics
 from peft_registry.trainer.bases.in_memory import compare_in_memory
 from peft_registry.trainer.inputs.base import checked_base
@@ -233,9 +233,8 @@ class FollowedRun:
         except BaseException as error:
             self._log.end(*ending_of(error))
             raise
-        done = "already registered" if outcome.was_there else "registered"
         self._is_registered = True
-        self._log.end("FINISHED", f"{done} as {outcome.version.label}", version=outcome.version.label)
+        self._log.end_registered(outcome.version.label, was_there=outcome.was_there)
         return outcome
 
     def _registered(self, state: Any, processes: int) -> TrainOutcome:
@@ -252,8 +251,7 @@ class FollowedRun:
         start.base.require_unchanged()
         manifest = self._manifest(artifact)
         change = self._change(artifact)
-        measured = points_of_log(start.scratch)
-        points = RunPoints(points=measured) if measured else None
+        points = points_of_log(start.scratch)
         run = record_of_followed(
             self.trainer,
             state,

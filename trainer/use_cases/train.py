@@ -139,8 +139,7 @@ def train_and_register(
             )
             heard = log.observing(observe)
             outcome = _complete(registry, run, signer.public.key_id, shared=shared, observe=heard)
-            done = "already registered" if outcome.was_there else "registered"
-            log.end("FINISHED", f"{done} as {outcome.version.label}", version=outcome.version.label)
+            log.end_registered(outcome.version.label, was_there=outcome.was_there)
         remove_superseded(runs, kept)
         return outcome
     except KeyboardInterrupt:
@@ -219,5 +218,4 @@ def _complete(
 def _points_of(run: TrainingRun, trained: "Trained") -> RunPoints | None:
     """What the log of the run holds of the trial that was kept; None where it was lost."""
     chosen = next((trial.seed for trial in trained.trials if trial.chosen), None)
-    points = points_of_log(run.folder, seed=chosen)
-    return RunPoints(points=points) if points else None
+    return points_of_log(run.folder, seed=chosen)
