@@ -41,7 +41,7 @@ from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.ancestry import texts_of_ancestors
-from peft_registry.trainer.inputs.evaluation import EvaluationSetup, report_power
+from peft_registry.trainer.inputs.evaluation import EvaluationSetup, load_suites, report_power
 from peft_registry.trainer.merge.ingredients import Prepared, algorithm_of, ingredients_of, plan_identity
 from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.runs.folder import run_folder
@@ -253,7 +253,6 @@ class _Merge:
         )
 
     def _suites(self) -> "tuple[LoadedSuite, ...]":
-        from peft_registry.trainer.inputs.evaluation import load_suites
         from peft_registry.trainer.merge.evaluation import suites_of_ingredients
 
         suites = suites_of_ingredients(partial(load_suites, self.registry), self.prepared, self.observe)
