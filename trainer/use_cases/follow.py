@@ -245,10 +245,7 @@ class FollowedRun:
         start = self._start
         self._require_same_model()
         require_finite(self.trainer, state.log_history)
-        artifact = start.scratch / "artifact"
-        artifact.mkdir()
-        self._save(artifact)
-        start.base.require_unchanged()
+        artifact = self._saved()
         manifest = self._manifest(artifact)
         change = self._change(artifact)
         points = points_of_log(start.scratch)
@@ -268,34 +265,14 @@ class FollowedRun:
         )
         key_id = self.registry.trainer_key.public.key_id
         derived = self._derived(manifest, run, change, artifact, key_id)
-        modification = derived.record
-        card = model_card(
-            name=self.request.name,
-            manifest=manifest,
-            run=run,
-            base_name=start.base.version.name,
-            base=start.base.record,
-            evaluation=None,
-            record=modification,
-        )
-        product = Product(
-            name=self.request.name,
-            source="train",
-            folder=artifact,
-            manifest=manifest,
-            production=run,
-            observations=derived.observations,
-            modification=modification,
-            as_of=derived.as_of,
-            card=card,
-            kept=(*start.rows.kept, *(kept.to_canonical() for kept in (system, points) if kept is not None)),
-        )
+        kept = (*start.rows.kept, *(document.to_canonical() for document in (system, points) if document is not None))
+        product = self._product(artifact, manifest, run, derived, kept)
         registered = register_product(self.registry, product, observe=self.observe)
         self.observe(Said("version", f"{registered.version.label}  {registered.version.manifest_digest.short}"))
         return TrainOutcome(
             version=registered.version,
             run=run,
-            modification=modification,
+            modification=derived.record,
             signed_by=signer_of(self.registry, key_id),
             was_there=registered.was_there,
         )
@@ -342,16 +319,21 @@ class FollowedRun:
             why = f"{compared.differs} than at the beginning, and the adapter is saved without it"
             raise ModelExchanged(f"the base changed in memory: {why}")
 
-    def _save(self, folder: Path) -> None:
+    def _saved(self) -> Path:
+        """The folder of the result, made from what the trainer holds now."""
         from peft_registry.trainer.methods import full
         from peft_registry.trainer.methods.peft_io import save_adapter
 
+        folder = self._start.scratch / "artifact"
+        folder.mkdir()
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
         base = BaseToOpen.of(self._start.base.record)
         if self._start.trains_whole_model:
             full.save(model, folder, base=base)
         else:
             save_adapter(model, folder, base=base)
+        self._start.base.require_unchanged()
+        return folder
 
     def _manifest(self, artifact: Path) -> Manifest:
         start = self._start
@@ -420,3 +402,30 @@ class FollowedRun:
         warn_of_overtaken_facts(derived.record, start.facts, self.observe)
         self.observe(Said("record", completeness(derived.record).sentence))
         return derived
+
+    def _product(
+        self, artifact: Path, manifest: Manifest, run: RunRecord, derived: DerivedRecord, kept: tuple[bytes, ...]
+    ) -> Product:
+        """What is registered; `kept` are the objects that the record of the run binds by digest."""
+        base = self._start.base
+        card = model_card(
+            name=self.request.name,
+            manifest=manifest,
+            run=run,
+            base_name=base.version.name,
+            base=base.record,
+            evaluation=None,
+            record=derived.record,
+        )
+        return Product(
+            name=self.request.name,
+            source="train",
+            folder=artifact,
+            manifest=manifest,
+            production=run,
+            observations=derived.observations,
+            modification=derived.record,
+            as_of=derived.as_of,
+            card=card,
+            kept=kept,
+        )
