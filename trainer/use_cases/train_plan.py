@@ -19,9 +19,11 @@ from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.use_cases.register import require_name
 from peft_registry.schemas.config_aliases import canonical_key
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.evaluation import Part
 from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.methods.declaration import TrainableMethod
 from peft_registry.schemas.modification import BaseUsed, DataUsed, UpstreamTerms
+from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.run import KeptRun
 from peft_registry.schemas.values import measured
@@ -117,32 +119,13 @@ def plan_training(
     profile = problems.attempt(lambda: checked_profile(registry))
     pins = None if base is None else problems.attempt(lambda: pinned(registry, loaded, base))
     start = None if pins is None else pins[1]
-    # without a facts file nothing is held against it
-    is_asked = config.facts is not None
-    used = problems.attempt(lambda: _recorded_base(registry, base, start)) if is_asked and base is not None else None
-    needs_names = config.facts is not None and (config.continue_from is None or pins is not None)
-    facts = problems.attempt(
-        lambda: read_checked_facts(
-            located_facts(config.facts, loaded.folder),
-            at=registry.clock(),
-            bases=None if used is None else [used[0]],
-            upstream=None if used is None else [used[1]],
-            data=_data_names(registry, loaded, start) if needs_names else None,
-            modifier=None if profile is None else modifier_section(profile),
-        )
-    )
+    is_start_known = config.continue_from is None or pins is not None
+    facts = _facts(problems, registry, loaded, base=base, start=start, profile=profile, is_start_known=is_start_known)
     problems.attempt(lambda: require_name(registry, config.name, is_base=False))
     if pins is not None:
         loaded = pins[0]
     scope = problems.attempt(lambda: scope_of_file(config.evaluation, loaded.folder))
-    half = None if scope is None else scope.half
-    suites: list[LoadedSuite] = []
-
-    def load(name: str) -> "LoadedSuite":
-        suites.extend(load_suites(registry, [name], half=half))
-        return suites[-1]
-
-    collect_absent(problems, loaded, load, observe)
+    suites = _suites(problems, registry, loaded, None if scope is None else scope.half, observe)
     if scope is not None:
         problems.attempt(scope.guard)
     if resume is not None and base is not None:
@@ -181,6 +164,50 @@ def require_effect(overrides: tuple[str, ...], methods: Sequence[str]) -> None:
         readers = tuple(method.name for method in METHODS.values() if block in method.blocks)
         if readers and not set(readers) & set(methods):
             raise OverrideWithoutEffect(text, block, readers, tuple(methods))
+
+
+def _facts(
+    problems: Problems,
+    registry: Registry,
+    loaded: LoadedConfig,
+    *,
+    base: Version | None,
+    start: Version | None,
+    profile: OrganisationProfile | None,
+    is_start_known: bool,
+) -> dict[str, Any] | None:
+    """The facts file, held against what the record will have of base, terms and data, as far as those were found.
+
+    Without such a file nothing of them is looked up.
+    """
+    path = loaded.config.facts
+    used = None
+    if path is not None and base is not None:
+        used = problems.attempt(lambda: _recorded_base(registry, base, start))
+    return problems.attempt(
+        lambda: read_checked_facts(
+            located_facts(path, loaded.folder),
+            at=registry.clock(),
+            bases=None if used is None else [used[0]],
+            upstream=None if used is None else [used[1]],
+            data=_data_names(registry, loaded, start) if path is not None and is_start_known else None,
+            modifier=None if profile is None else modifier_section(profile),
+        )
+    )
+
+
+def _suites(
+    problems: Problems, registry: Registry, loaded: LoadedConfig, half: Part | None, observe: Observe
+) -> "list[LoadedSuite]":
+    """The suites that the file asks for; each data file that is absent and each question that nothing answers is a problem."""
+    suites: list[LoadedSuite] = []
+
+    def load(name: str) -> "LoadedSuite":
+        suites.extend(load_suites(registry, [name], half=half))
+        return suites[-1]
+
+    collect_absent(problems, loaded, load, observe)
+    return suites
 
 
 def _recorded_base(registry: Registry, base: Version, start: Version | None) -> tuple[BaseUsed, UpstreamTerms]:
