@@ -25,7 +25,6 @@ The pages depend on nothing but the code: no clock, no terminal, no order of imp
 """
 
 import difflib
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -34,15 +33,16 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from docs.accuracy_page import accuracy_lines
 from docs.adversary_page import adversary_page
 from docs.architectures_page import architectures_page
 from docs.codes_page import codes_page
+from docs.comparisons_page import comparisons_page
 from docs.coverage_page import coverage_page
 from docs.errors_page import errors_page
 from docs.fields_page import fields_page
 from docs.forms_page import forms_page
 from docs.house_pairs import house_rows
+from docs.methods_page import methods_page
 from docs.metrics_page import metrics_page
 from docs.mitigation_page import mitigation_page
 from docs.nearness_page import nearness_page
@@ -90,7 +90,7 @@ def pages() -> dict[str, str]:
         "architectures.md": architectures_page(MEASURED / "architectures.json"),
         "../compliance/bias-metrics.md": metrics_page(),
         "../explanation/claims.md": claims(),
-        "../explanation/methods-compared.md": comparisons_page(),
+        "../explanation/methods-compared.md": comparisons_page(MEASURED),
         "../explanation/intervals.md": coverage_page(MEASURED / "coverage.json"),
         "../explanation/operating-characteristics.md": operating_page(),
         "../explanation/other-tools.md": rivals_page(MEASURED / "rivals.json"),
@@ -214,129 +214,11 @@ def documents_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-_FITS = {True: "fits", None: "not known", False: "does not"}
-
-
-def methods_page() -> str:
-    """The table of methods, and where each default comes from."""
-    from peft_registry.schemas.methods import DECLARED, METHODS
-    from peft_registry.schemas.methods.loaded import NOT_LOADED
-    from peft_registry.trainer.methods import advice_of
-
-    rows = [
-        (
-            f"`{row.name}`",
-            row.summary,
-            "yes" if row.folds else "no",
-            "yes" if row.quantizable else "no",
-            row.memory,
-        )
-        for row in METHODS.values()
-    ]
-    advice = [
-        (f"`{row.name}`", f"`{one.goal}`", _FITS[one.fits], one.why)
-        for row in METHODS.values()
-        for one in advice_of(row)
-    ]
-    defaults = [
-        (f"`{row.name}`", f"`{one.key}`", f"`{one.value}`", one.source)
-        for row in METHODS.values()
-        for one in row.defaults
-    ]
-    loaded = [
-        (
-            f"`{method.name}`",
-            method.title,
-            f"`{method.peft_type}`",
-            "yes" if method.no_weight is None else f"no: {method.no_weight}",
-            "yes" if method.folds else "no",
-        )
-        for method in DECLARED.values()
-        if method.name not in METHODS
-    ]
-    lines = [
-        "# Methods",
-        "",
-        "`method:` of a training file.",
-        "",
-        *table(("Method", "What it does", "`registry merge` folds it", "On 4 bits", "Memory"), rows),
-        "",
-        "## Goals",
-        "",
-        "`goals:` of a training file, and `registry methods --for latency,many_tasks`.",
-        "",
-        *table(("Method", "Goal", "Fits", "Why"), advice),
-        "",
-        "## Defaults",
-        "",
-        *table(("Method", "Key", "Default", "Source"), defaults),
-        "",
-        "## Loaded and not trained",
-        "",
-        "Adapters that peft writes and `registry import` takes. Each is verified, loaded, evaluated, gated and recalled.",
-        "",
-        *table(("Method", "Name", "peft_type", "Changes weights", "`registry merge` folds it"), loaded),
-        "",
-        *(f"- `{name}` is not imported: {why}." for name, why in NOT_LOADED.items()),
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def claims() -> str:
     """What kept results say about popular claims: `python -m docs.claims` prints the same."""
     from docs.claims.judging import claims_page, judge_claims
 
     return claims_page(judge_claims(MEASURED / "claims.yml"))
-
-
-def comparisons_page() -> str:
-    """The kept comparisons and sweeps as tables."""
-    from peft_registry.registry.evaluation.sentences import as_read
-    from peft_registry.registry.reports.comparison import BIAS_HEADINGS, HEADINGS, bias_rows, table_rows
-    from peft_registry.schemas.comparison import MethodComparison
-    from peft_registry.trainer.methods.learning_rates import against_full, measured_rates
-
-    lines = [
-        "# Methods compared on a real model",
-        "",
-        "Generated from the results in `docs/measured`, which `docs/measured/measure.sh` makes; what the columns are says",
-        "[how to choose a method](../how-to/choose-a-method.md). One small model, few rows and seeds: read the intervals.",
-        "Arms were trained two at a time on two cores, a thread each: losses and peak memory compare, times of training roughly.",
-        "Latencies are processor time, measured afterwards with nothing beside; `full` has the base's own architecture, so what",
-        "its latency differs from zero by is noise.",
-        "A quantized base starts from a higher loss than the others, so its change is not from the same place.",
-        "How this bears on popular claims: [claims](claims.md).",
-    ]
-    for path in sorted(MEASURED.glob("compare-*.json")):
-        found = MethodComparison.from_json(json.loads(path.read_text("utf-8")))
-        rows = ", ".join(f"{part.rows} {part.split} rows" for one in found.data for part in one.selections)
-        names = ", ".join(one.name for one in found.data)
-        lines += [
-            "",
-            f"## {path.stem.removeprefix('compare-')}",
-            "",
-            f"{found.base} ({found.base_weights.short}), {names}: {rows}. {as_read(found.hardware)}.",
-            f"`{found.command[1]}`, comparison {found.comparison_id}.",
-            *dict.fromkeys(f"Latency: {arm.latency.base.method}." for arm in found.arms if arm.latency is not None),
-            "",
-            *table(HEADINGS, table_rows(found)),
-        ]
-        if any(counts.axes for arm in found.arms for counts in arm.bias):
-            lines += ["", *table(BIAS_HEADINGS, bias_rows(found))]
-    lines += ["", *accuracy_lines(MEASURED / "accuracy-banking77.json")]
-    rates = [
-        (
-            one.method,
-            one.base,
-            f"{one.tried[0]:g} … {one.tried[1]:g}",
-            f"{one.best:g}",
-            f"{one.low:g} … {one.high:g}",
-            against_full(one.method) or "not measured",
-        )
-        for one in measured_rates()
-    ]
-    headings = ("method", "base", "tried", "best", "nearly as good", "its best, over bases, against full fine-tuning's")
-    return "\n".join([*lines, "", "## Learning rates", "", *table(headings, rates)]) + "\n"
 
 
 def _written(name: str) -> str:
