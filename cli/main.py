@@ -76,6 +76,14 @@ _IMPORTED_AS = {"pyyaml": "yaml"}
 # how the parser says that a word is not a day, and that it is none of the choices
 _NO_DAY = re.compile(r"('[^']*') does not match the formats? '%Y-%m-%d'")
 _NO_CHOICE = re.compile(r"'(?P<word>[^']*)' is not one of (?P<choices>'.*')")
+_NO_COMMAND = re.compile(r"^No such command '(?P<word>[^']*)'")
+# commands of earlier releases, and what takes their place
+_GONE = {
+    f"registry mirror {word}": (
+        "MLflow reads the registry itself now: `registry ui` shows it, and `registry mirror push` sends a copy to a team's server"
+    )
+    for word in ("sync", "check", "repair", "rebuild", "forget", "status")
+}
 # the order in which a reader meets them
 COMMANDS = (
     *(
@@ -145,7 +153,7 @@ class NameTooLong(InputRefused):
 
 
 class CommandLineRefused(InputRefused):
-    """`command` as it is typed; `objection` in the words of the parser."""
+    """`command` as it is typed; `objection` in the words of the parser; `instead` of a command of an earlier release."""
 
     reference = "command-line-refused"
     what = "`{command}` {complaint}"
@@ -157,6 +165,7 @@ class CommandLineRefused(InputRefused):
     word: str | None = None
     known: tuple[str, ...] = ()
     is_incomplete: bool = False
+    instead: str | None = None
 
     @property
     def complaint(self) -> str:
@@ -164,6 +173,8 @@ class CommandLineRefused(InputRefused):
 
     @property
     def remedy(self) -> str:
+        if self.instead is not None:
+            return self.instead
         word = self.word
         if word is None:
             nearest = None
@@ -380,13 +391,15 @@ def _usage_error(error: Exception, arguments: list[str]) -> CommandLineRefused |
     objection = str(error.format_message()).replace("Value error, ", "", 1)  # type: ignore[attr-defined]  # a usage error
     objection = objection.replace("Input should be", "it has to be", 1)
     objection = _NO_DAY.sub(r"\1 is not a day such as 2026-05-01", objection)
+    unknown = _NO_COMMAND.search(objection)
     choice = _NO_CHOICE.search(objection)
     word = None if choice is None else choice["word"]
     choices = () if choice is None else tuple(re.findall(r"'([^']*)'", choice["choices"]))
     first = objection[:1].lower() if objection[1:2].islower() else objection[:1]
     is_incomplete = objection.startswith("Missing ")
     command = _typed_command(arguments) if context is None else context.command_path
-    return CommandLineRefused(command, first + objection[1:].rstrip("."), word, choices, is_incomplete)
+    instead = None if unknown is None else _GONE.get(f"{command} {unknown['word']}")
+    return CommandLineRefused(command, first + objection[1:].rstrip("."), word, choices, is_incomplete, instead)
 
 
 def _speaks_json(arguments: list[str]) -> bool:

@@ -245,6 +245,16 @@ def test_an_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str])
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("word", ["sync", "check", "repair", "rebuild", "forget", "status"])
+def test_a_command_of_an_earlier_release_is_answered_with_what_takes_its_place(
+    word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["mirror", word, "--output", "json"]) == 2
+    said = json.loads(capsys.readouterr().err)
+    assert f"no such command '{word}'" in said["why"]
+    assert "MLflow reads the registry itself now" in said["fix"] and "`registry mirror push`" in said["fix"]
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", sorted(COMMANDS.keys() - NOT_RUN_HERE))
 def test_in_an_empty_folder_a_command_says_what_is_missing_and_writes_nothing(
