@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from peft_registry.registry.homes.home import Registry, write_settings
 from peft_registry.registry.homes.known_homes import remember_addresses
-from peft_registry.registry.mlflow.route import MirrorRoute
+from peft_registry.registry.mlflow.environment import MirrorRoute
 from peft_registry.schemas.errors import InputRefused
 
 NONE = "none"

@@ -15,7 +15,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.connecting import NoMirrorNamed, require_server
 from peft_registry.registry.mlflow.projected_versions import Loader, Numbered
 from peft_registry.registry.mlflow.projection import Projection
-from peft_registry.registry.mlflow.route import MirrorRoute
+from peft_registry.registry.mlflow.environment import MirrorRoute
 from peft_registry.registry.mlflow.team_server import NotSent, TeamServer, open_server
 from peft_registry.registry.records.references import version_named
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked, NotFound

@@ -23,7 +23,7 @@ from peft_registry.registry.mlflow.projection import (
     ArtifactFile,
     Projection,
 )
-from peft_registry.registry.mlflow.route import MirrorRoute, MirrorUnavailable, MlflowMissing, prepare_environment
+from peft_registry.registry.mlflow.environment import MirrorRoute, MirrorUnavailable, MlflowMissing, prepare_environment
 from peft_registry.registry.mlflow.side_runs import PARENT, SideRun, comparison_of, comparison_run, trial_runs
 from peft_registry.registry.mlflow.written_tags import identity_tags, linked_description, run_tags
 from peft_registry.schemas.canonical import canonical_digest

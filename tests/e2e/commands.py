@@ -219,7 +219,7 @@ def _import_everything() -> None:
     from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
     import peft_registry
-    from peft_registry.registry.mlflow.route import prepare_environment
+    from peft_registry.registry.mlflow.environment import prepare_environment
 
     prepare_environment()  # MLflow reads it when it is imported
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401

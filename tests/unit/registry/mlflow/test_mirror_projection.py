@@ -14,7 +14,7 @@ from peft_registry.registry.mlflow import tables as tables_of
 from peft_registry.registry.mlflow.description import MAX_DESCRIPTION, Neighbour, Standing, neighbours_in, with_run_link
 from peft_registry.registry.mlflow.figures import safe_key, without_paths
 from peft_registry.registry.mlflow.projection import Content, Projection
-from peft_registry.registry.mlflow.route import MirrorRoute
+from peft_registry.registry.mlflow.environment import MirrorRoute
 from peft_registry.schemas.evaluation import EvaluationRecord, Result, Threshold
 from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
 from peft_registry.schemas.system_metrics import SystemMetrics, SystemSample

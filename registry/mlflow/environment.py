@@ -1,4 +1,4 @@
-"""A team's MLflow server, and how mlflow is imported and started: quietly, and without telling anybody."""
+"""How mlflow is imported and started: quietly, and without telling anybody; and what is said where that cannot be."""
 
 import os
 from collections.abc import Iterable
