@@ -60,9 +60,9 @@ def mirror_connect(
     from peft_registry.registry.mlflow.connecting import connect_mirror
 
     with opened(home) as registry:
-        route = connect_mirror(registry, address)
+        server = connect_mirror(registry, address)
     if output is Output.json:
-        console.out_json({"route": None if route is None else route.described})
+        console.out_json({"route": server})
     else:
-        console.out(f"mirror   {'none' if route is None else route.described}")
-    console.next_step("registry ui" if route is None else "registry mirror push")
+        console.out(f"mirror   {server or 'none'}")
+    console.next_step("registry ui" if server is None else "registry mirror push")

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 from peft_registry.registry.homes.home import Registry, write_settings
 from peft_registry.registry.homes.known_homes import remember_addresses
-from peft_registry.registry.mlflow.environment import MirrorRoute
 from peft_registry.schemas.errors import InputRefused
 
 NONE = "none"
@@ -30,8 +29,8 @@ class NoMirrorNamed(InputRefused):
     fix = "run `registry mirror push https://HOST`, or name it once for all: `registry mirror connect https://HOST`"
 
 
-def connect_mirror(registry: Registry, address: str) -> MirrorRoute | None:
-    """Have what a home registers sent to a server from now on, or to none; what was sent elsewhere stays there.
+def connect_mirror(registry: Registry, address: str) -> str | None:
+    """Have what a home registers sent to a server from now on, or to none (None); what was sent elsewhere stays there.
 
     Args:
         registry: the home.
@@ -42,22 +41,22 @@ def connect_mirror(registry: Registry, address: str) -> MirrorRoute | None:
         MirrorAddressRefused: it is not the address of a server, or holds a password.
     """
     registry.require_writable()
-    route = None
-    if address == NONE:
-        settings = registry.settings.revised(mirror=None, mirror_uri=None)
-    else:
-        require_server(address)
-        route = MirrorRoute.of_server(address)
-        settings = registry.settings.revised(mirror="server", mirror_uri=route.uri)
+    server = None if address == NONE else server_address(address)
+    mirror = None if server is None else "server"
+    settings = registry.settings.revised(mirror=mirror, mirror_uri=server)
     write_settings(registry.folder, settings)
     if registry.pins is not None:
         # whoever named it accepts it: no other command asks again
         remember_addresses(registry.pins.state, registry.folder, settings.registry_id, settings.addresses)
-    return route
+    return server
 
 
-def require_server(address: str) -> None:
-    """Raise MirrorAddressRefused unless this is the address of a server, without a password."""
+def server_address(address: str) -> str:
+    """The address of a server, without what MLflow does not read at its end.
+
+    Raises:
+        MirrorAddressRefused: it is none, or holds a password.
+    """
     try:
         parts = urlsplit(address)
         port = parts.port
@@ -71,3 +70,4 @@ def require_server(address: str) -> None:
         raise MirrorAddressRefused("it names no host behind http:// or https://")
     if parts.query or parts.fragment:
         raise MirrorAddressRefused("it has a query or a fragment, which MLflow does not read")
+    return address.rstrip("/")

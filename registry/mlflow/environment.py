@@ -1,13 +1,10 @@
-"""How mlflow is imported and started: quietly, and without telling anybody; and what is said where that cannot be."""
+"""How mlflow is imported and started: quietly, and without telling anybody."""
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from peft_registry.registry.disk.child_environment import Need, child_environment
-from peft_registry.schemas.errors import Unavailable
 
 # set before mlflow is imported: it reads them then, and with telemetry on client and server call home
 _TELL_NOBODY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
@@ -18,44 +15,6 @@ _QUIET = {
 }
 # MLflow's defaults try seven times with growing pauses, minutes in all
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
-
-
-class MlflowMissing(Unavailable):
-    reference = "mlflow-missing"
-    what = "MLflow cannot be imported"
-    why = "{reason}"
-    fix = "install it with `pip install 'mlflow>=3.11,<4'`; everything but MLflow's pages works without it"
-
-    reason: str
-
-
-class MirrorUnavailable(Unavailable):
-    reference = "mirror-unavailable"
-    what = "MLflow at {where} cannot be used"
-    why = "{reason}"
-    fix = "check that it runs and can be reached, then run the command again; nothing is lost meanwhile"
-
-    where: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class MirrorRoute:
-    """The way to a team's MLflow server, by HTTP."""
-
-    uri: str
-
-    @classmethod
-    def of_server(cls, uri: str) -> "MirrorRoute":
-        """A running MLflow server."""
-        return cls(uri.rstrip("/"))
-
-    @property
-    def described(self) -> str:
-        """For people: without user and password."""
-        parts = urlsplit(self.uri)
-        host = parts.hostname or ""
-        return urlunsplit(parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host))
 
 
 def prepare_environment() -> None:

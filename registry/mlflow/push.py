@@ -12,10 +12,9 @@ from typing import Any
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.connecting import NoMirrorNamed, require_server
+from peft_registry.registry.mlflow.connecting import NoMirrorNamed, server_address
 from peft_registry.registry.mlflow.projected_versions import Loader, Numbered
 from peft_registry.registry.mlflow.projection import Projection
-from peft_registry.registry.mlflow.environment import MirrorRoute
 from peft_registry.registry.mlflow.team_server import NotSent, TeamServer, open_server
 from peft_registry.registry.records.references import version_named
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked, NotFound
@@ -188,6 +187,5 @@ def _push_to(registry: Registry, address: str | None) -> _Push:
     named = registry.settings.mirror_uri if address is None else address
     if named is None:
         raise NoMirrorNamed
-    require_server(named)
-    route = MirrorRoute.of_server(named)
-    return _Push(Loader(registry, pages=False), open_server(route), route.described)
+    server = server_address(named)
+    return _Push(Loader(registry, pages=False), open_server(server), server)

@@ -26,9 +26,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 from peft_registry.registry.disk.child_environment import Need, child_environment
 from peft_registry.registry.mlflow.description import PAGES
+from peft_registry.registry.mlflow.environment import server_environment
 from peft_registry.registry.mlflow.hidden import style
 from peft_registry.registry.mlflow.home_address import SCHEME, SHOWN_FILES, address_of
-from peft_registry.registry.mlflow.environment import server_environment
 from peft_registry.registry.mlflow.sharing import Sharing, is_loopback, is_shared, reader_of, require_loopback
 from peft_registry.schemas.errors import EXIT_INTERRUPTED, Unavailable
 from peft_registry.schemas.progress import Finished, Observe, Said, Started, ignore

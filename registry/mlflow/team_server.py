@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from peft_registry.registry.disk.files import write_below
+from peft_registry.registry.mlflow.environment import prepare_environment
 from peft_registry.registry.mlflow.projection import (
     COMPARISON_TAG,
     EXPERIMENT,
@@ -23,10 +24,10 @@ from peft_registry.registry.mlflow.projection import (
     ArtifactFile,
     Projection,
 )
-from peft_registry.registry.mlflow.environment import MirrorRoute, MirrorUnavailable, MlflowMissing, prepare_environment
 from peft_registry.registry.mlflow.side_runs import PARENT, SideRun, comparison_of, comparison_run, trial_runs
 from peft_registry.registry.mlflow.written_tags import identity_tags, linked_description, run_tags
 from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.errors import Unavailable
 from peft_registry.schemas.identity import Digest
 
 if TYPE_CHECKING:
@@ -46,6 +47,25 @@ _SCRATCH_PREFIX = "registry-push-"
 
 _Entity = TypeVar("_Entity")
 _Tags = dict[str, str]
+
+
+class MlflowMissing(Unavailable):
+    reference = "mlflow-missing"
+    what = "MLflow cannot be imported"
+    why = "{reason}"
+    fix = "install it with `pip install 'mlflow>=3.11,<4'`; everything but MLflow's pages works without it"
+
+    reason: str
+
+
+class MirrorUnavailable(Unavailable):
+    reference = "mirror-unavailable"
+    what = "MLflow at {where} cannot be used"
+    why = "{reason}"
+    fix = "check that it runs and can be reached, then run the command again; nothing is lost meanwhile"
+
+    where: str
+    reason: str
 
 
 class NotSent(Exception):
@@ -84,8 +104,8 @@ def require_on_server(location: str, server: str) -> None:
         )
 
 
-def open_server(route: MirrorRoute) -> "TeamServer":
-    """The server at the end of a route.
+def open_server(address: str) -> "TeamServer":
+    """The server of an address.
 
     Raises:
         MlflowMissing: MLflow is not installed.
@@ -96,7 +116,7 @@ def open_server(route: MirrorRoute) -> "TeamServer":
         from mlflow import MlflowClient
     except ImportError as error:
         raise MlflowMissing(str(error)) from error
-    server = TeamServer(MlflowClient(tracking_uri=route.uri, registry_uri=route.uri), route.described)
+    server = TeamServer(MlflowClient(tracking_uri=address, registry_uri=address))
     server.check_reachable()
     return server
 
@@ -104,9 +124,8 @@ def open_server(route: MirrorRoute) -> "TeamServer":
 class TeamServer:
     """One server. Its methods raise `NotSent` for what it refuses."""
 
-    def __init__(self, client: "MlflowClient", where: str) -> None:
+    def __init__(self, client: "MlflowClient") -> None:
         self._client = client
-        self._where = where
         self._writes = 0
         self._experiments: dict[str, Experiment] = {}
         self._names: dict[str, _Name] = {}
@@ -129,7 +148,7 @@ class TeamServer:
                     if there.name.partition("/")[0] == EXPERIMENT:
                         self._experiments[there.name] = there
         except NotSent as refused:
-            raise MirrorUnavailable(self._where, f"{refused}") from refused
+            raise MirrorUnavailable(self._client.tracking_uri, f"{refused}") from refused
 
     def send(self, projection: Projection) -> bool:
         """Have the server show a version as it is now; whether anything was missing."""

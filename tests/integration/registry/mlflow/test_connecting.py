@@ -17,8 +17,7 @@ from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.connecting import MirrorAddressRefused, connect_mirror
 from peft_registry.registry.mlflow.push import push_everything
-from peft_registry.registry.mlflow.environment import MirrorUnavailable
-from peft_registry.registry.mlflow.team_server import NotSent, entities_of
+from peft_registry.registry.mlflow.team_server import MirrorUnavailable, NotSent, entities_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.register_product import register_product
 from tests.builders.homes import a_home, add_a_base, reopened

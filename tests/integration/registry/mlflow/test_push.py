@@ -16,7 +16,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.connecting import MirrorAddressRefused, NoMirrorNamed, connect_mirror
 from peft_registry.registry.mlflow.projection import REPORT_PATH, SOURCE_PREFIX
 from peft_registry.registry.mlflow.push import push_everything
-from peft_registry.registry.mlflow.environment import MirrorUnavailable
+from peft_registry.registry.mlflow.team_server import MirrorUnavailable
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register_product import register_product
@@ -40,8 +40,7 @@ import requests
 from peft_registry.registry.homes.home import open_home
 from peft_registry.registry.mlflow.push import push_everything
 from peft_registry.registry.mlflow.team_server import open_server
-from peft_registry.registry.mlflow.environment import MirrorRoute
-open_server(MirrorRoute.of_server(sys.argv[2]))  # imported once
+open_server(sys.argv[2])  # imported once
 
 def killed_after(writes, send=requests.Session.send):
     left = itertools.count(writes, -1)

@@ -14,7 +14,6 @@ from peft_registry.registry.mlflow import tables as tables_of
 from peft_registry.registry.mlflow.description import MAX_DESCRIPTION, Neighbour, Standing, neighbours_in, with_run_link
 from peft_registry.registry.mlflow.figures import safe_key, without_paths
 from peft_registry.registry.mlflow.projection import Content, Projection
-from peft_registry.registry.mlflow.environment import MirrorRoute
 from peft_registry.schemas.evaluation import EvaluationRecord, Result, Threshold
 from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
 from peft_registry.schemas.system_metrics import SystemMetrics, SystemSample
@@ -489,12 +488,6 @@ def test_what_is_shown_is_decided_without_mlflow_and_without_a_database() -> Non
     names = ", ".join(f"peft_registry.registry.mlflow.{name}" for name in ("server", "shown_runs", "verified_files"))
     script = f"import sys, {names}; assert not any(m.split('.')[0] in ('mlflow', 'sqlalchemy') for m in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
-
-
-def test_a_server_is_described_without_password() -> None:
-    assert (
-        MirrorRoute.of_server("https://ada:secret@mlflow.example:8443/x/").described == "https://mlflow.example:8443/x"
-    )
 
 
 def later_and_smaller(record: EvaluationRecord, conclusion: str) -> EvaluationRecord:
