@@ -11,8 +11,9 @@ from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.evaluations import judged_now, standing_evaluations
 from peft_registry.registry.records.provenance import production_of
 from peft_registry.registry.records.signed_records import records_of, signed_statements_of_kinds
+from peft_registry.registry.records.standing_acts import person_of
 from peft_registry.registry.verification.signed_versions import signed_manifest, signed_versions
-from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
+from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import ImportRecord
@@ -91,11 +92,3 @@ def _made(statements: Sequence[StoredStatement], accompanied_by: Collection[Dige
     said = [stored for stored in statements if stored.kind == "provenance"]
     own = [stored for stored in said if stored.digest in accompanied_by] or said
     return production_of(own[-1].statement.predicate) if own else None
-
-
-def person_of(registry: Registry, key_id: str) -> str | None:
-    """Whom the home's trust file names for a key; None where it names nobody, or can decide nothing now."""
-    try:
-        return registry.trust.person_of(key_id)
-    except (IntegrityBroken, NotChecked):
-        return None
