@@ -4,8 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
-from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.model_registry import SEARCH_MODEL_VERSION_MAX_RESULTS_THRESHOLD
 from mlflow.store.model_registry.abstract_store import AbstractStore
@@ -16,7 +14,7 @@ from peft_registry.registry.mlflow.home_address import home_of
 from peft_registry.registry.mlflow.kept_values import VersionName
 from peft_registry.registry.mlflow.listed_rows import ROWS_AT_ONCE, Position
 from peft_registry.registry.mlflow.narrowing import Narrowed, narrowed_by
-from peft_registry.registry.mlflow.paging import page_at_offset, page_in_order, position_of
+from peft_registry.registry.mlflow.paging import page_at_offset, page_in_order, position_of, require_page_size
 from peft_registry.registry.mlflow.projection import PROMPT_TAG
 from peft_registry.registry.mlflow.read_only import read_only
 from peft_registry.registry.mlflow.shown_homes import shown_home
@@ -61,7 +59,7 @@ class RegistryModelStore(AbstractStore):  # type: ignore[misc]  # mlflow has no 
         page_token: str | None = None,
     ) -> PagedList:
         """Names; a filter by tags reads the newest version of each."""
-        _require_page_size(max_results)
+        require_page_size(max_results, SEARCH_MODEL_VERSION_MAX_RESULTS_THRESHOLD)
         clauses = SearchModelUtils.parse_search_filter(filter_string) if filter_string else []
         narrowed = narrowed_by(clauses)
         if narrowed.nothing:
@@ -118,7 +116,7 @@ class RegistryModelStore(AbstractStore):  # type: ignore[misc]  # mlflow has no 
         page_token: str | None = None,
     ) -> PagedList:
         """Versions, each as its own page shows it."""
-        _require_page_size(max_results)
+        require_page_size(max_results, SEARCH_MODEL_VERSION_MAX_RESULTS_THRESHOLD)
         clauses = SearchModelVersionUtils.parse_search_filter(filter_string) if filter_string else []
         orders = [SearchModelVersionUtils.parse_order_by_for_search_model_versions(clause) for clause in order_by or ()]
         narrowed = narrowed_by(clauses)
@@ -190,11 +188,3 @@ def _version_name(name: str, version: str) -> VersionName:
     """
     reference = Reference.parse(f"{name}:{version}")
     return VersionName(reference.name or name, reference.number or 0)
-
-
-def _require_page_size(max_results: Any) -> None:  # whatever a client sends
-    if not isinstance(max_results, int) or not 1 <= max_results <= SEARCH_MODEL_VERSION_MAX_RESULTS_THRESHOLD:
-        raise MlflowException(
-            f"max_results is a number from 1 to {SEARCH_MODEL_VERSION_MAX_RESULTS_THRESHOLD}, and not {max_results!r}",
-            INVALID_PARAMETER_VALUE,
-        )

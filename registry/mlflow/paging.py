@@ -26,6 +26,22 @@ class PageTokenRefused(InputRefused):
     token: str
 
 
+class PageSizeRefused(InputRefused):
+    reference = "mlflow-page-size-refused"
+    what = "max_results is {asked!q}"
+    why = "a page of this list has from 1 to {most} entries"
+    fix = "ask for a number between them, and for the next page by its token"
+
+    asked: str
+    most: int
+
+
+def require_page_size(asked: Any, most: int) -> None:  # whatever a client sends
+    """Raise PageSizeRefused unless a page may have so many entries."""
+    if not isinstance(asked, int) or not 1 <= asked <= most:
+        raise PageSizeRefused(f"{asked}", most)
+
+
 def page_in_order(
     batches: Iterable[Sequence[tuple[Position, _Entity]]],
     keep: Callable[[list[_Entity]], list[_Entity]],

@@ -23,7 +23,7 @@ from peft_registry.registry.mlflow.figures import milliseconds
 from peft_registry.registry.mlflow.home_address import SHOWN_FILES, home_of
 from peft_registry.registry.mlflow.listed_rows import ROWS_AT_ONCE, ExperimentUnknown, Position
 from peft_registry.registry.mlflow.narrowing import Narrowed, narrowed_by
-from peft_registry.registry.mlflow.paging import page_at_offset, page_in_order, position_of
+from peft_registry.registry.mlflow.paging import page_at_offset, page_in_order, position_of, require_page_size
 from peft_registry.registry.mlflow.read_only import read_only
 from peft_registry.registry.mlflow.shown_homes import shown_home
 from peft_registry.registry.mlflow.shown_registry import Reading
@@ -83,7 +83,7 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
         page_token: str | None = None,
     ) -> PagedList:
         """The projects; each is an experiment."""
-        _require_page_size(max_results)
+        require_page_size(max_results, SEARCH_MAX_RESULTS_THRESHOLD)
         if view_type == ViewType.DELETED_ONLY:
             return PagedList([], None)
         with self._shown.reading() as reading:
@@ -138,7 +138,7 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
         order_by: list[str] | None,
         page_token: str | None,
     ) -> tuple[list[Run], str | None]:
-        _require_page_size(max_results)
+        require_page_size(max_results, SEARCH_MAX_RESULTS_THRESHOLD)
         narrowed = narrowed_by(SearchUtils.parse_search_filter(filter_string))
         orders = [SearchUtils.parse_order_by_for_search_runs(clause) for clause in order_by or ()]
         if run_view_type == ViewType.DELETED_ONLY:
@@ -210,6 +210,7 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
             points = points_of_run(reading.history(run_id, metric_key), run_id)
         if max_results is None:
             return PagedList(points, None)
+        require_page_size(max_results, SEARCH_MAX_RESULTS_THRESHOLD)
         return PagedList(*page_at_offset(points, page_token, limit=max_results))
 
     def get_metric_history_bulk(self, run_ids: list[str], metric_key: str, max_results: int) -> list[MetricWithRunId]:
@@ -261,6 +262,7 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
         if datasets and not all(entry.get("dataset_name") for entry in datasets):
             raise MlflowException("each data set of a filter needs its dataset_name", INVALID_PARAMETER_VALUE)
         limit = max_results or SEARCH_LOGGED_MODEL_MAX_RESULTS_DEFAULT
+        require_page_size(limit, SEARCH_MAX_RESULTS_THRESHOLD)
         orders = [SearchLoggedModelsUtils.parse_order_by_for_logged_models(clause) for clause in order_by or ()]
 
         def keep(models: list[LoggedModel]) -> list[LoggedModel]:
@@ -323,14 +325,6 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
     def list_scorers_across_experiments(self, experiment_ids: list[str]) -> list[Any]:  # noqa: ARG002 - MLflow's signature
         """None are recorded."""
         return []
-
-
-def _require_page_size(max_results: Any) -> None:  # whatever a client sends
-    if not isinstance(max_results, int) or not 1 <= max_results <= SEARCH_MAX_RESULTS_THRESHOLD:
-        raise MlflowException(
-            f"max_results is a number from 1 to {SEARCH_MAX_RESULTS_THRESHOLD}, and not {max_results!r}",
-            INVALID_PARAMETER_VALUE,
-        )
 
 
 def _projects(reading: Reading, experiment_ids: Sequence[str]) -> tuple[str | None, ...]:

@@ -241,6 +241,19 @@ def test_a_long_token_is_not_printed_whole(client: Any, experiments: list[str]) 
     assert len(refused.value.message) < 500
 
 
+def test_a_page_of_no_size_is_refused_in_a_sentence(client: Any, experiments: list[str]) -> None:
+    for ask in (
+        lambda size: client.search_runs(experiments, max_results=size),
+        lambda size: client.search_experiments(max_results=size),
+        lambda size: client.search_registered_models(max_results=size),
+        lambda size: client.search_model_versions(max_results=size),
+        lambda size: client.search_logged_models(experiments, max_results=size),
+    ):
+        for size in (-1, 10**7):
+            with pytest.raises(MlflowException, match=r"a page of this list has from 1 to [0-9]+ entries"):
+                ask(size)
+
+
 def test_what_was_read_for_some_runs_is_dropped_before_others_are_read(
     client: Any, experiments: list[str], own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
