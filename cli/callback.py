@@ -313,8 +313,8 @@ def _leave_out_mlflow(trainer: Trainer) -> None:
 
     if mlflow_reads_a_home():
         trainer.remove_callback(MLflowCallback)
-        console.note(
-            "warning  MLflow reads this registry and takes no logs: report_to='mlflow' is left out, and MLflow's pages show "
+        console.warn(
+            "MLflow reads this registry and takes no logs: report_to='mlflow' is left out, and MLflow's pages show "
             "what the RegistryCallback records"
         )
 

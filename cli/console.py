@@ -6,7 +6,6 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,14 +13,14 @@ from peft_registry.cli.tables import table_lines, wrapped_lines
 from peft_registry.schemas.errors import KnownError, SeveralProblems
 
 _COLOURS = {"ok": "32", "recorded": "36", "changed": "33", "unchecked": "33", "failed": "31;1"}
-# a facts file of another tool may be wrong in every line: the first problems say it
+# a facts file from another tool may be wrong in every line: the first problems are enough to see that
 PROBLEMS_SHOWN = 20
-COUNTS_HERE = "pending   it counts here until the log is signed: `registry log sign`, where the log key is"
-"""What is said of a stop that no checkpoint covers yet."""
-# entered and left by context managers: who silenced the next steps, and who the progress too
+COUNTS_HERE = "pending   it counts already, and a signed log keeps it from being deleted: `registry log sign`, where the log key is"
+"""The line about a recall, hold or binding that no checkpoint covers yet."""
+# each holds an entry for every context manager that is open: it silences next steps, or progress too
 _silenced: list[bool] = []
 _quiet: list[bool] = []
-# entered by a story, whose reader watches and answers nothing
+# likewise for a story, whose reader watches and must not be asked anything
 _told: list[bool] = []
 
 
@@ -30,11 +29,26 @@ def out(text: str = "") -> None:
     sys.stdout.write(text + "\n")
 
 
-def note(text: str = "") -> None:
-    """Lines beside the data, after what was written before them, also where both end in one file."""
+def note(text: str = "", *, indent: int | None = None) -> None:
+    """Lines beside the data, after what was written before them, also where both end in one file.
+
+    Args:
+        text: the lines.
+        indent: where they do not fit the terminal they are wrapped, and continue behind so many columns; None leaves that to the
+            terminal, so that a command can be copied.
+    """
+    lines = printable_lines(text).split("\n")
+    if indent is not None:
+        width = terminal_width(sys.stderr)
+        lines = [part for whole in lines for part in wrapped_lines(whole, width=width, indent=indent)]
     sys.stdout.flush()
-    sys.stderr.write(printable_lines(text) + "\n")
+    sys.stderr.write("\n".join(lines) + "\n")
     sys.stderr.flush()
+
+
+def warn(text: str) -> None:
+    """A labelled warning, wrapped below its text: `warning  6 of 640 items …`."""
+    note(f"warning  {text}", indent=9)
 
 
 def out_json(value: Any) -> None:  # any JSON value
@@ -63,7 +77,7 @@ def quietly() -> Iterator[None]:
 
 
 def may_ask() -> bool:
-    """Whether somebody sits at a terminal and expects a question: not whoever watches a story."""
+    """Whether a person sits at the terminal and expects questions, which nobody who watches a story does."""
     return not any(_told) and sys.stdin.isatty() and sys.stderr.isatty()
 
 
@@ -144,10 +158,12 @@ def show_error(error: KnownError, *, as_json: bool) -> None:
     if isinstance(error, SeveralProblems):
         note(f"{printable(error.what)}:")
     for problem in problems[:PROBLEMS_SHOWN]:
-        note(f"error: {printable(problem.what)}")
-        for label, reason in zip_longest(("why:",), problem.separate_reasons or (problem.why,), fillvalue="    "):
-            note(f"  {label} {printable(reason)}")
-        note(f"  fix: {printable(problem.fix)}")
+        note(f"error: {printable(problem.what)}", indent=7)
+        reasons = problem.separate_reasons or (problem.why,)
+        note(f"  why: {printable(reasons[0])}", indent=7)
+        for reason in reasons[1:]:
+            note(f"       {printable(reason)}", indent=7)
+        note(f"  fix: {printable(problem.fix)}", indent=7)
     if len(problems) > PROBLEMS_SHOWN:
         note(f"… and {len(problems) - PROBLEMS_SHOWN} more; --output json has all of them")
 

@@ -21,8 +21,8 @@ def push_after(registry: "Registry", *labels: str) -> str | None:
     try:
         outcome = push_versions(registry, labels)
     except KnownError as error:
-        console.note(f"warning  {error.what}: {error.why}")
+        console.warn(f"{error.what}: {error.why}")
         return "not pushed: see `registry mirror push`"
     for label, why in outcome.set_aside:
-        console.note(f"warning  {label} was not sent to {outcome.server}: {why}")
+        console.warn(f"{label} was not sent to {outcome.server}: {why}")
     return "pushed" if outcome.is_whole else "not pushed: see `registry mirror push`"

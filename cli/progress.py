@@ -68,7 +68,7 @@ class Progress:
                 sys.stdout.flush()  # in a pipe too: whoever follows a long run reads each line when it is true
             case Warned():
                 self._clear()
-                console.note(f"warning  {event.text}")
+                console.warn(event.text)
 
     def _measured(self, event: Measured) -> None:
         """A held-out loss is a line of the story, because it comes seldom; what comes with each step is in the bar."""

@@ -1,4 +1,4 @@
-"""Tables and long lines as text that fits a terminal. Pure: told the width that there is, None for as wide as it needs.
+"""Tables and long lines as text that fits a terminal. Pure: the width is an argument, None where it has no limit.
 
 A table that is too wide loses nothing that was written for people: digests and times are shortened, then the one column of
 prose is wrapped between its words, then the columns are split into blocks that each repeat the first.
@@ -12,6 +12,8 @@ Rows = Sequence[Sequence[str]]
 
 _GAP = "  "
 _PROSE_ROOM = 24  # columns; narrower prose is harder to read than another block of the table
+_COMMAND = re.compile(r"`[^`]+`")
+_JOINT = "\0"  # in place of a space that no line ends at; printed text has none
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # what a narrow table writes instead of a full value, mildest first
 _SHORTER = (
@@ -41,11 +43,16 @@ def table_lines(rows: Rows, *, width: int | None, prose: int | None = None) -> l
 
 
 def wrapped_lines(text: str, *, width: int | None, indent: int) -> list[str]:
-    """One long line as several, broken between words; those after the first are indented, unless a word needs the room."""
+    """One long line as several, broken between words; those after the first are indented, unless a word needs the room.
+
+    A command in backticks is one word: a shell would run the half of it that was copied with the line end.
+    """
     if width is None or _length(text) <= width:
         return [text]
-    longest = max(map(len, text.split()))
-    return _broken(text, width, " " * max(min(indent, width - longest), 0))
+    joined = _COMMAND.sub(lambda command: command[0].replace(" ", _JOINT), text)
+    lengths = [_length(word) for word in joined.split(" ") if _length(word) <= width]  # a longer one fits nowhere
+    room = width - max(lengths, default=0)
+    return [part.replace(_JOINT, " ") for part in _broken(joined, width, " " * max(min(indent, room), 0))]
 
 
 def _in_blocks(rows: Rows, width: int) -> list[str]:

@@ -152,8 +152,10 @@ def verified(request: VerifyRequest) -> "VerifyOutcome":
         if subject.registry is not None and outcome.verdict != "broken":
             outcome = with_recalls(subject.registry, outcome)
         if digests.reused:
+            count = len(digests.reused)
+            unchanged = "1 file is" if count == 1 else f"{count} files are"
             console.note(
-                f"note: {len(digests.reused)} files are unchanged since you verified them; --no-cache hashes them again"
+                f"note: {unchanged} unchanged since you verified it last; --no-cache hashes everything again", indent=6
             )
     return outcome
 

@@ -53,8 +53,9 @@ def _note_pending(registry: "Registry") -> None:
         if pending:
             entries = "1 entry" if pending == 1 else f"{pending} entries"
             console.note(
-                f"pending  {entries} of the log, until whoever holds its key runs `registry log sign`: "
-                "a recall, a hold and a binding count already, and nothing else does before"
+                f"pending  {entries}, until the log is signed: `registry log sign`, where the log key is; a recall, a hold and "
+                "a binding count already, everything else only then",
+                indent=9,
             )
 
 
@@ -81,7 +82,7 @@ def home_if_own(home: Path | None, *, checkpoint: Path | None = None) -> "Regist
     try:
         return home_if_any(home, checkpoint=checkpoint)
     except (HomeNotNamed, HomeOfAnotherUser, AddressesChanged) as error:
-        console.note(f"note: {error.what}; nothing of it is used ({error.fix})")
+        console.note(f"note: {error.what}; nothing of it is used ({error.fix})", indent=6)
         return None
 
 
@@ -167,7 +168,8 @@ def _remind_of_expiry(registry: "Registry") -> None:
     policy = vars(registry).get("trust")  # not there where it could not be read, which the command says itself
     if policy is not None and days_left(policy, now=registry.clock()) < REMINDER_DAYS:
         console.note(
-            f"note: the trust file expires at {policy.expires_at}: `registry trust renew`, where its root key is"
+            f"note: the trust file expires at {policy.expires_at}: `registry trust renew`, where its root key is",
+            indent=6,
         )
 
 
@@ -177,9 +179,9 @@ def _warn_of_clock(registry: "Registry") -> None:
 
     newest = log_ahead_of_clock(registry)
     if newest is not None:
-        console.note(
-            f"warning: this machine's clock says {registry.clock()}, and the newest entry of the log is of {newest}: set the "
-            "clock; until it passes that time, whatever is signed here is dated so"
+        console.warn(
+            f"this machine's clock says {registry.clock()}, and the newest entry of the log is of {newest}: set the clock; "
+            "until it passes that time, everything that is signed here gets the date of that entry"
         )
 
 

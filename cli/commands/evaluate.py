@@ -244,6 +244,6 @@ def _print_record(label: str, record: "EvaluationRecord") -> None:
         console.line(f"limit    {line}")
     truncated = record.protocol.truncated_items
     if truncated:
-        console.note(
-            f"warning  {truncated} rows are longer than the model's context and lost their beginning; the record names them"
+        console.warn(
+            f"{truncated} rows are longer than the model's context and lost their beginning; the record names them"
         )

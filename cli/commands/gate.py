@@ -128,15 +128,15 @@ def gate_set(
     if output is Output.json:
         console.out_json(bound.model_dump(mode="json"))
         return
-    waits = bound.still_needed is not None
-    console.line(
-        f"{'waits' if waits else 'bound':<8} {alias} to {asked.policy.name} ({asked.digest.short}) by {bound.person}"
-    )
+    # where more persons must sign, nothing is bound yet
+    state = "bound" if bound.still_needed is None else "signed"
+    console.line(f"{state:<8} {alias} to {asked.policy.name} ({asked.digest.short}) by {bound.person}")
     _show_needed(bound)
     if bound.nobody_to_spare:
         console.note(
-            "note: of those who may approve none is to spare: where one is lost, nobody passes this policy or ends its binding "
-            "until a root lists another with `registry trust add`"
+            "note: this policy needs every one of today's approvers: if one is lost, no version passes it and its binding cannot "
+            "be ended until a root lists another with `registry trust add`",
+            indent=6,
         )
     if bound.pending:
         console.line(console.COUNTS_HERE, indent=10)
@@ -159,7 +159,8 @@ def gate_unset(
     if output is Output.json:
         console.out_json(bound.model_dump(mode="json"))
         return
-    console.line(f"{'waits' if bound.still_needed is not None else 'unbound':<8} {alias} by {bound.person}")
+    state = "unbound" if bound.still_needed is None else "signed"
+    console.line(f"{state:<8} {alias} by {bound.person}")
     _show_needed(bound)
     console.line(f"before   {console.printable(bound.before or '')}", indent=9)
     console.next_step(_explained(alias))
@@ -167,11 +168,11 @@ def gate_unset(
 
 def _show_needed(bound: "AliasBinding") -> None:
     if bound.still_needed is not None:
-        console.line(f"stands   as it was bound before: {console.printable(bound.still_needed)}", indent=9)
+        console.line(f"needs    {console.printable(bound.still_needed)}; until then it stays bound as before", indent=9)
 
 
 def _explained(alias: str) -> str:
-    """What is asked of a version before the alias may point at it; nothing may point there yet, so that no status is asked."""
+    """The command that shows what the alias asks of a version. `gate status` would fail where it points at none yet."""
     name, _, word = alias.rpartition("@")
     return f"registry promote {name or 'NAME'} {word} --explain"
 

@@ -96,14 +96,15 @@ def _show(changed: "HoldChanged", output: Output) -> None:
         return
     state = "released" if changed.released else "on hold"
     if changed.still_needed is not None:
-        state = "waits"
+        state = "signed"
     until = "" if changed.until is None else f", until {changed.until[:10]}"
     console.line(f"{state:<9} {console.printable(changed.name)}  {changed.subject}{until}", indent=10)
     if changed.still_needed is not None:
-        console.line(f"{'stands':<9} {console.printable(changed.still_needed)}", indent=10)
+        console.line(f"{'needs':<9} {console.printable(changed.still_needed)}; until then it stays on hold", indent=10)
     if changed.by_maker:
         console.line(
-            f"{'maker':<9} a key of the person who released it made it, and no alias asks for others", indent=10
+            f"{'maker':<9} the person who released it had a part in making it; no alias asks for another person",
+            indent=10,
         )
     if changed.still is not None:
         console.line(f"{'still':<9} kept: {console.printable(changed.still)}", indent=10)
@@ -111,6 +112,7 @@ def _show(changed: "HoldChanged", output: Output) -> None:
         console.line(console.COUNTS_HERE, indent=10)
     if changed.released and changed.pending:
         console.line(
-            f"{'waits':<9} for whoever holds the log key: until a checkpoint covers it, the hold stands", indent=10
+            f"{'pending':<9} the hold counts until the log is signed: `registry log sign`, where the log key is",
+            indent=10,
         )
     console.next_step("registry gc --dry-run" if changed.version is None else f"registry show {changed.version}")

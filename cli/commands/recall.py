@@ -55,7 +55,7 @@ def recall(
         console.out_json(done.model_dump(mode="json"))
         return
     if done.still_needed is not None:
-        state = "waits"
+        state = "signed"
     else:
         state = "undone" if undo else "recalled"
     console.line(f"{state:<9} {console.printable(done.name)}  {done.subject}", indent=10)
@@ -76,12 +76,15 @@ def recall(
     if done.pending and not undo:
         console.line(console.COUNTS_HERE, indent=10)
     if done.still_needed is not None:
-        console.line(f"{'stands':<9} {console.printable(done.still_needed)}", indent=10)
+        console.line(f"{'needs':<9} {console.printable(done.still_needed)}; until then it stays recalled", indent=10)
     if done.by_maker:
-        console.line(f"{'maker':<9} a key of the person who undid it made it, and no alias asks for others", indent=10)
+        console.line(
+            f"{'maker':<9} the person who undid it had a part in making it; no alias asks for another person", indent=10
+        )
     if undo and done.pending:
         console.line(
-            f"{'waits':<9} for whoever holds the log key: until a checkpoint covers it, the recall stands", indent=10
+            f"{'pending':<9} the recall counts until the log is signed: `registry log sign`, where the log key is",
+            indent=10,
         )
     if done.touched:
         console.next_step(f"registry show {done.touched[-1].version}")

@@ -24,9 +24,9 @@ from peft_registry.schemas.values import Timestamp
 
 class SaidAlready(Taken):
     reference = "said-already"
-    what = "{person} has said so already, and {name} stands as before"
+    what = "{person} has already signed this, and {name} is unchanged"
     why = "{needed}"
-    fix = "nothing was signed; another person signs the same with a key of their own"
+    fix = "nothing was signed; ask another person to sign the same with a key of their own"
 
     person: str
     name: str
@@ -35,9 +35,9 @@ class SaidAlready(Taken):
 
 class MakerLiftsNothing(Refused):
     reference = "maker-lifts-nothing"
-    what = "{person} takes nothing back of {name}"
+    what = "{person} may not take back what stops {name}"
     why = "a key of theirs made it, and {needed}"
-    fix = "nothing was signed; persons who had no part in making it sign the same with keys of their own"
+    fix = "nothing was signed; ask persons who had no part in making it to sign it with keys of their own"
 
     person: str
     name: str
@@ -46,12 +46,12 @@ class MakerLiftsNothing(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The acts of a kind about a digest that stand, and who has taken them back so far.
+    """The acts of one kind about a digest that are in force, and who has signed against them so far.
 
     Attributes:
         acts: in the order of the log.
-        lifted_by: how many persons have to take them back; None: anybody does alone.
-        said_by: the persons who took them back, and count; that a checkpoint covers it is not said.
+        lifted_by: how many persons must take them back; None: one is enough.
+        said_by: the persons who took them back, and count; a checkpoint need not cover that yet.
         makers: the persons who had a part in making the subject.
     """
 
@@ -67,17 +67,17 @@ class Standing:
 
     @property
     def needed(self) -> str:
-        """How many persons it takes, and who of them has said it, as a part of a sentence."""
+        """As `needed_text`."""
         return needed_text(self.lifted_by, self.said_by)
 
     def require_may_lift(self, name: str, person: str) -> None:
-        """Raise unless a person's word brings what is called `name` nearer to being free.
+        """Raise unless the signature of `person` counts towards taking back what stops `name`.
 
         Raises:
-            SaidAlready, MakerLiftsNothing: it does not.
+            SaidAlready, MakerLiftsNothing: it does not count.
         """
         if self.lifted_by is None:
-            return  # one that is pending, or says why anew, may be said twice
+            return  # one person is enough, who may sign again, for instance with another reason
         if not those_who_count(self.lifted_by, [person], self.makers):
             raise MakerLiftsNothing(person, name, self.needed)
         if folded(person) in {folded(other) for other in self.said_by}:
@@ -85,12 +85,12 @@ class Standing:
 
 
 def needed_text(quorum: Quorum | None, said_by: tuple[str, ...]) -> str:
-    """How many persons loosen something, and who of them has said so, as a part of a sentence."""
+    """How many persons must sign to loosen something, and who of them has signed, as a part of a sentence."""
     count = 1 if quorum is None else quorum.count
-    persons = "1 person has" if count == 1 else f"{count} persons have"
+    persons = "1 person" if count == 1 else f"{count} persons"
     others = ", none of whom made it" if quorum is not None and quorum.by_others else ""
     so_far = ", ".join(said_by) or "nobody"
-    return f"{persons} to say so{others}; so far {so_far}"
+    return f"{persons} must sign this{others}; so far {so_far}"
 
 
 def standing_acts(view: View, subject: Digest, kind: StatementKind, *, taken_back_by: str) -> Standing:

@@ -436,11 +436,11 @@ def _status(
 
 
 def _loosenings(registry: Registry, binding: Binding) -> tuple[str, ...]:
-    """What some persons have said against a binding, and not enough of them."""
+    """What some persons have signed against a binding, and not enough of them yet."""
     with view_of(registry) as view:
         waiting = bindings_about(view, binding.name, binding.alias).loosenings(binding.name, binding.alias)
     return tuple(
-        f"{'unbinding' if loosening.policy is None else f'binding it to {loosening.policy.short}'} waits: "
+        f"{'unbinding' if loosening.policy is None else f'binding it to {loosening.policy.short}'} is not complete: "
         f"{needed_text(binding.lifted_by, loosening.said_by)}"
         for loosening in waiting
     )

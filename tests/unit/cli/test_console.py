@@ -113,3 +113,21 @@ def test_the_first_problems_of_very_many_are_shown_and_the_rest_counted(
     assert ("… and 3 more; --output json has all of them" in lines) == bool(more)
     console.show_error(error, as_json=True)
     assert len(json.loads(capsys.readouterr().err)["problems"]) == count
+
+
+def test_on_a_terminal_the_second_line_of_a_warning_and_of_an_error_stands_below_their_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "30")
+    console.warn("6 of 640 items occur in what was trained on")
+    console.show_error(refused("this version is not the one that was signed"), as_json=False)
+    assert capsys.readouterr().err.splitlines() == [
+        "warning  6 of 640 items occur",
+        "         in what was trained",
+        "         on",
+        "error: this version is not the",
+        "       one that was signed",
+        "  why: its reason",
+        "  fix: its remedy",
+    ]

@@ -91,3 +91,8 @@ def test_a_long_line_is_wrapped_between_words_below_its_text(width: int | None) 
 
 def test_a_word_that_needs_the_room_is_not_indented_out_of_it() -> None:
     assert wrapped_lines(f"manifest     {DIGEST}", width=80, indent=13) == ["manifest", " " * 9 + DIGEST]
+
+
+def test_a_command_is_not_broken_so_that_it_can_be_copied() -> None:
+    lines = wrapped_lines("  fix: use `registry trust add` or `registry trust update` there", width=24, indent=7)
+    assert lines == ["  fix: use", " `registry trust add` or", " `registry trust update`", " there"]

@@ -447,7 +447,7 @@ def test_who_recalls_without_the_log_key_is_told_that_the_recall_counts_already(
     without_log_key(place)
     assert run(recall_words(place, "product", "--reason", WHY)) == 0
     told = " ".join(capsys.readouterr().err.split())
-    assert "pending 1 entry of the log, until whoever holds its key runs `registry log sign`: a recall" in told
+    assert "pending 1 entry, until the log is signed: `registry log sign`, where the log key is; a recall" in told
     assert run(["pull", "product", str(tmp_path / "pulled"), "--home", str(place.registry.folder)]) == 3
 
 

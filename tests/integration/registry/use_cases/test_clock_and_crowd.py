@@ -73,7 +73,7 @@ def test_a_clock_behind_the_log_is_warned_of_by_every_command_and_one_that_is_ri
         for words in (["list"], ["show", "helper:1"], ["promote", "helper:1", "champion", "--policy", "none"]):
             capsys.readouterr()
             assert run([*words, "--home", str(home.folder)]) == 0
-            assert ("warning: this machine's clock says" in capsys.readouterr().err) == is_warned, (ahead, words)
+            assert ("warning  this machine's clock says" in capsys.readouterr().err) == is_warned, (ahead, words)
     registry = home.opened(now=timestamp(now + timedelta(hours=1)))
     assert times(registry) == sorted(times(registry)), (
         "what was signed with the clock behind stands in order all the same"

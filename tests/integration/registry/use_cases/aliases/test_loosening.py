@@ -66,7 +66,7 @@ def test_one_of_two_ends_no_binding_and_binds_to_no_other_policy(place: Place, g
         assert is_bound(place) == "two"
         with pytest.raises(AliasBound):
             place.promote("helper:2", "champion", policy)
-        with pytest.raises(SaidAlready, match="2 persons have to say so, none of whom made it; so far alex"):
+        with pytest.raises(SaidAlready, match="2 persons must sign this, none of whom made it; so far alex"):
             place.bind(guarded, policy)
     place.bind(guarded, None, SECOND)
     assert is_bound(place) is None
@@ -213,7 +213,7 @@ def test_what_was_stopped_below_a_bound_alias_is_free_once_as_many_take_it_back_
     stop(place.registry)
     place.bind("champion", None)  # what was bound when it was stopped counts
     place.bind("champion", None, SECOND)
-    assert lift(place.registry, APPROVER) == "2 persons have to say so, none of whom made it; so far alex"
+    assert lift(place.registry, APPROVER) == "2 persons must sign this, none of whom made it; so far alex"
     assert stands(place.registry)
     with pytest.raises(SaidAlready):
         lift(place.registry, APPROVER)
@@ -261,7 +261,7 @@ def test_a_gate_says_what_waits_and_who_made_the_version_and_lists_the_approvers
     shown = gate_status(place.registry, "helper@champion")
     assert shown.cautions == (
         "lab-1 made it and holds a root key, by which persons are listed who approve",
-        "unbinding waits: 2 persons have to say so, none of whom made it; so far alex",
+        "unbinding is not complete: 2 persons must sign this, none of whom made it; so far alex",
     )
     assert ("caution", shown.cautions[0]) in tuple(shown.lines())
 
