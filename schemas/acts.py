@@ -126,8 +126,9 @@ class GatePredicate(Document):
 
 
 class RejectionPredicate(Document):
-    """The holder of the log key would have taken the subject out of the log: a recall, a hold or a binding, by the digest of its
-    statement. That ends nothing: it stays there and counts until whoever may takes it back.
+    """The holder of the log key took the subject, by the digest of its statement, out of the log; it does not enter it again.
+
+    Of a recall, a hold or a binding that ends nothing: it stays there and counts until whoever may takes it back.
     """
 
     reason: Reason

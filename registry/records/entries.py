@@ -37,6 +37,11 @@ def statement_of_entry(tx: catalog.Transaction, index: int, leaf: Event) -> Open
     return read_statement(stored.envelope, index, leaf)
 
 
+def is_said_once(statement: Statement) -> bool:
+    """Whether a nonce tells a statement from every other: whoever says the same again signs another one."""
+    return "nonce" in statement.predicate
+
+
 def record_statement(tx: catalog.Transaction, subject: Digest, signed: SignedStatement, *, at: str) -> int:
     """Append the event and the row of one statement inside the caller's transaction; returns the log index."""
     predicate_type = signed.statement.predicate_type

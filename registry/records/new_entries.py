@@ -13,7 +13,13 @@ from peft_registry.registry.compliance.editions import editions
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.records.bindings import MovedPastGate, binding_in_force, require_moved_through
-from peft_registry.registry.records.entries import misplaced, read_statement, require_signed, statement_of_entry
+from peft_registry.registry.records.entries import (
+    is_said_once,
+    misplaced,
+    read_statement,
+    require_signed,
+    statement_of_entry,
+)
 from peft_registry.registry.records.logged_statements import (
     EntrySigner,
     LoggedStatement,
@@ -24,6 +30,7 @@ from peft_registry.registry.records.move_approvals import Move, require_approved
 from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.registry.records.record_inputs import Elsewhere, of_earlier_figures
 from peft_registry.registry.records.record_statements import edition_of
+from peft_registry.registry.records.remembered_stops import is_stop
 from peft_registry.registry.records.snapshots import covered_by, read_leaf
 from peft_registry.registry.records.stored_manifests import manifest_in, stored_manifest
 from peft_registry.registry.records.views import View
@@ -123,6 +130,7 @@ class NewEntries:
                 raise PendingRejected(index, f"it is dated {leaf.at}, later than this machine's clock allows")
             require_signed(said, index, leaf, trust=self._trust, keys=self._keys)
             self._require_key_counts(index, leaf)
+            self._require_not_rejected(index, leaf, said.statement)
             self._require_projected(index, leaf, said.statement)
             self._require_of_a_base(index, leaf)
             self._require_gate(index, leaf, said.statement)
@@ -152,6 +160,22 @@ class NewEntries:
                 f"its key was revoked at {revocation.revoked_at} ({revocation.reason}) before a checkpoint covered it"
             )
             raise PendingRejected(index, reason)
+
+    def _require_not_rejected(self, index: int, leaf: Event, statement: Statement) -> None:
+        """Raise where the statement of an entry was taken out of the log before.
+
+        What was taken out is kept as it was signed, and whoever can write the database can put it back without a key.
+
+        Raises:
+            PendingRejected: it was.
+            EntryRejected: what was said of it is not in the database as it was logged.
+        """
+        if not is_said_once(statement) or is_stop(statement):  # a stop stays in the log, whoever rejects it
+            return
+        said = [stored.kind for stored in self._covered_about(leaf.statement)]
+        said += [logged.statement.kind for logged in self._new.get(leaf.statement, ())]
+        if "rejection" in said:
+            raise PendingRejected(index, "its statement was rejected before; who still means it signs another one")
 
     def _require_of_a_base(self, index: int, leaf: Event) -> None:
         """Raise where an entry calls a base what its manifest says is none.

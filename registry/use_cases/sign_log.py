@@ -33,12 +33,18 @@ from peft_registry.registry.records.checkpoints import (
     publish_checkpoint,
     view_to_sign,
 )
-from peft_registry.registry.records.entries import read_statement, record_statement, require_signed
+from peft_registry.registry.records.entries import (
+    is_said_once,
+    read_statement,
+    record_statement,
+    require_may_say,
+    require_signed,
+)
 from peft_registry.registry.records.remembered_stops import is_stop
 from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.records.views import View
 from peft_registry.registry.signing.dsse import Envelope
-from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
+from peft_registry.registry.signing.trust import KeyLacksRole, key_status, public_keys, require_ok
 from peft_registry.registry.transparency import merkle
 from peft_registry.registry.use_cases.fill_facets import renew_facets
 from peft_registry.registry.use_cases.statements import Saying, require_sayable, sayable_at, sign_statement
@@ -196,7 +202,8 @@ def reject_entries(registry: Registry, indices: tuple[int, ...], *, reason: str)
     """Take pending entries out of the log, with what depends on them; the entries behind them move up.
 
     A recall, a hold or a binding of somebody who may say it is not taken out: that it was rejected is signed and logged, and it
-    counts as before, because the holder of the log key alone undoes nothing.
+    counts as before, because the holder of the log key alone undoes nothing. The rejection of anything else that has a nonce is
+    logged too, so that nobody can put it back without a key.
 
     A registration depends on the statements that it names, a record on the answers that it takes up and on the record that it
     supersedes, a move on the version that it points to, and a statement on an artifact that is registered. An entry that moves up
@@ -238,7 +245,11 @@ def reject_entries(registry: Registry, indices: tuple[int, ...], *, reason: str)
         )
         kept = tuple(staying[index] for index in sorted(frozenset(indices) & staying.keys()))
         for stop in kept:
-            _log_rejection(registry, tx, stop, reason)
+            _log_rejection(registry, tx, stop.statement, reason)
+        if _may_log_rejections(registry, now):
+            for digest in (_said_once(entry) for entry in entries if entry.index in named):
+                if digest is not None:
+                    _log_rejection(registry, tx, digest, reason)
     return Rejection(
         rejected=tuple(sorted(named)),
         dependent=tuple(sorted(rejected - named)),
@@ -300,14 +311,37 @@ def _counting_stop(registry: Registry, entry: PendingEntry, now: str) -> Staying
     )
 
 
-def _log_rejection(registry: Registry, tx: catalog.Transaction, stop: StayingStop, reason: str) -> None:
+def _said_once(entry: PendingEntry) -> Digest | None:
+    """The digest of the statement that an entry holds, where a nonce tells it from every other; None of any other entry."""
+    event = _read(entry).event
+    if event is None or entry.statement is None:
+        return None
+    try:
+        said = read_statement(entry.statement.envelope, entry.index, event)
+    except KnownError:
+        return None
+    return said.digest if is_said_once(said.statement) else None
+
+
+def _may_log_rejections(registry: Registry, now: str) -> bool:
+    """Whether the trust file lets the log key say that it rejected something; one of an earlier release does not."""
+    key = registry.log_key
+    assert key is not None, "whoever rejects holds the log key"
+    try:
+        require_may_say(registry.trust, key.public.key_id, PREDICATE_TYPES["rejection"], at=now)
+    except KeyLacksRole:
+        return False
+    return True
+
+
+def _log_rejection(registry: Registry, tx: catalog.Transaction, rejected: Digest, reason: str) -> None:
     key = registry.log_key
     assert key is not None, "whoever rejects holds the log key"
     predicate = {"reason": reason, "nonce": registry.nonce()}
     view = View(registry, tx)
-    require_sayable(view, stop.statement, Saying("rejection", predicate, key))
+    require_sayable(view, rejected, Saying("rejection", predicate, key))
     at = sayable_at(view, key.public.key_id, (PREDICATE_TYPES["rejection"],))
-    record_statement(tx, stop.statement, sign_statement(stop.statement, "rejection", predicate, key), at=at)
+    record_statement(tx, rejected, sign_statement(rejected, "rejection", predicate, key), at=at)
 
 
 # --- what is taken out, and what moves up ---

@@ -240,6 +240,33 @@ def test_a_poisoned_entry_is_refused_named_and_taken_out_and_the_log_goes_on(
     registry.close()
 
 
+@pytest.mark.parametrize("is_signed_over", [True, False], ids=["signed over", "pending"])
+def test_what_was_rejected_is_not_put_back_by_whoever_can_write_the_database(
+    home: MadeHome, tmp_path: Path, is_signed_over: bool
+) -> None:
+    label = without_log_key(home, tmp_path, value=0.75)
+    registry = home.opened()
+    sign_log(registry)
+    subject = version_named(registry, label).manifest_digest
+    predicate = AliasPredicate(name="helper", alias="champion", reason=None, nonce="03").to_json()
+    signed = sign_statement(subject, "alias", predicate, registry.trainer_key)
+    with registry.database.write() as tx:
+        index = record_statement(tx, subject, signed, at=NOW)
+    reject_entries(registry, (index,), reason="not this one")
+    if is_signed_over:
+        assert sign_log(registry).refused == ()
+    before = covered_size(registry)
+    with registry.database.write() as tx:
+        again = record_statement(tx, subject, signed, at=NOW)
+    (refused,) = sign_log(registry).refused
+    assert (refused.index, refused.error, covered_size(registry)) == (again, "pending-entry-rejected", before)
+    assert champion(registry) != subject
+    reject_entries(registry, (again,), reason="nor now")
+    assert sign_log(registry).refused == ()
+    assert check_log(registry).contradictions == ()
+    registry.close()
+
+
 def test_publishing_stops_at_a_poisoned_entry_and_says_who_goes_on(keeper: Registry) -> None:
     a_statement_is_another_than_the_entry_says(keeper)
     with pytest.raises(PendingRejected) as refused:
