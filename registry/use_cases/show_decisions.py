@@ -104,6 +104,7 @@ def _verdicts(records: Records, decided: Decided) -> Table:
         (
             (_TABLES[verdict.table],),
             (verdict.text,),
+            # only what is open has none
             verdict.reasons or ("too much is not answered",),
             tuple(verdict.open_questions) or ("nothing",),
         )

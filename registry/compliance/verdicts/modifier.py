@@ -151,8 +151,51 @@ def decide_modifier(answers: ModifierAnswers, limits: Thresholds) -> Decision:
             return Decision(missing=tuple(str(_QUESTIONS[need]) for need in open_answers))
         decided = row(answers, limits)
         if decided is not None:
-            return Decision(row=decided)
+            return Decision(row=decided, reasons=(_reason(decided, answers, limits),))
     raise AssertionError("the last row of the table always holds")
+
+
+def _reason(row: str, answers: ModifierAnswers, limits: Thresholds) -> str:
+    """What of the answers made a row hold, in a line for people; no record holds it."""
+    match row:
+        case "G1":
+            return "it generates images, audio or video, and the screen of Art. 5 does not clear it"
+        case "G2":
+            return "the result is stated not to be placed on the Union market"
+        case "G3":
+            return "the modifier is the provider of the base, or acts for it"
+        case "G4":
+            return "the terms of a base exclude the Union"
+        case "G5" | "G6":
+            side = "more" if row == "G5" else "not more"
+            cumulative = answers.cumulative_flop or 0.0
+            return (
+                f"no base is stated to be a general-purpose model, and {cumulative:.3g} FLOP in all are {side} than "
+                f"{limits.gpai_flop:.3g}"
+            )
+        case "G12":
+            return "the change is stated or decided to be significant"
+        case "G13":
+            return f"{_compared(answers, limits)}, and no significant change is stated or decided"
+        case _:
+            return _compared(answers, limits)
+
+
+def _compared(answers: ModifierAnswers, limits: Thresholds) -> str:
+    """The compute of a modification against the threshold that it is held against, with the band of the tolerance."""
+    own, original, kind = answers.own_flop or 0.0, answers.original_flop, answers.threshold_kind
+    share = None if original is None else one_third_ratio(own, original, limits.tolerance_pct)
+    if share is not None:
+        return (
+            f"{own:.3g} FLOP of the modification are {share.ratio:.3g} of the {original:.3g} FLOP of the base "
+            f"({share.low:.3g} to {share.high:.3g}), against {limits.one_third:.3g}"
+        )
+    assert kind is not None, "compute decides only against a threshold"
+    systemic = "with" if kind == "fallback_sr" else "without"
+    return (
+        f"{own:.3g} FLOP of the modification against {limits.fallback_flop(kind):.3g}, which stands in for a base {systemic} "
+        "systemic risk whose compute could not be estimated"
+    )
 
 
 def _open_answers(answers: ModifierAnswers, limits: Thresholds) -> list[str]:

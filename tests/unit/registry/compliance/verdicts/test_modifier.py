@@ -60,6 +60,9 @@ def verdict(**changes):
 )
 def test_each_row_of_the_table_gives_its_status(changes, row, status):
     found = verdict(**changes)
+    reasons = decide_modifier(ModifierAnswers(**(PLAIN | changes)), EXACT).reasons
+    assert len(reasons) == 1
+    assert len(reasons[0].split()) > 5, "a decided status is never told without what decided it"
     assert (found.value, found.source) == (status, "derived")
     assert str(found.method).startswith(f"row {row} of the decision table")
     assert "not legal advice" in str(found.method)
