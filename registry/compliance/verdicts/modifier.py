@@ -155,30 +155,26 @@ def decide_modifier(answers: ModifierAnswers, limits: Thresholds) -> Decision:
     raise AssertionError("the last row of the table always holds")
 
 
+_ANSWERED = {
+    "G1": "it generates images, audio or video, and the screen of Art. 5 does not clear it",
+    "G2": "the result is stated not to be placed on the Union market",
+    "G3": "the modifier is the provider of the base, or acts for it",
+    "G4": "the terms of a base exclude the Union",
+    "G12": "the change is stated or decided to be significant",
+}
+"""The answer by which a row holds that no figure decides."""
+
+
 def _reason(row: str, answers: ModifierAnswers, limits: Thresholds) -> str:
     """What of the answers made a row hold, in a line for people; no record holds it."""
-    match row:
-        case "G1":
-            return "it generates images, audio or video, and the screen of Art. 5 does not clear it"
-        case "G2":
-            return "the result is stated not to be placed on the Union market"
-        case "G3":
-            return "the modifier is the provider of the base, or acts for it"
-        case "G4":
-            return "the terms of a base exclude the Union"
-        case "G5" | "G6":
-            side = "more" if row == "G5" else "not more"
-            cumulative = answers.cumulative_flop or 0.0
-            return (
-                f"no base is stated to be a general-purpose model, and {cumulative:.3g} FLOP in all are {side} than "
-                f"{limits.gpai_flop:.3g}"
-            )
-        case "G12":
-            return "the change is stated or decided to be significant"
-        case "G13":
-            return f"{_compared(answers, limits)}, and no significant change is stated or decided"
-        case _:
-            return _compared(answers, limits)
+    if row in _ANSWERED:
+        return _ANSWERED[row]
+    if row in ("G5", "G6"):
+        side = "more" if row == "G5" else "not more"
+        figures = f"{answers.cumulative_flop or 0.0:.3g} FLOP in all are {side} than {limits.gpai_flop:.3g}"
+        return f"no base is stated to be a general-purpose model, and {figures}"
+    compared = _compared(answers, limits)
+    return f"{compared}, and no significant change is stated or decided" if row == "G13" else compared
 
 
 def _compared(answers: ModifierAnswers, limits: Thresholds) -> str:
