@@ -71,7 +71,8 @@ def promote(
     if output is Output.json:
         value = {"name": version.name, "alias": alias, "version": version.label}
         moved = {"manifest_digest": str(version.manifest_digest), "replaced": replaced.version}
-        console.out_json(value | moved | {"policy": None if asked is None else asked.policy.name})
+        policy_name = None if asked is None else asked.policy.name
+        console.out_json(value | moved | {"policy": policy_name, "undecided": list(replaced.undecided)})
         return
     console.line(f"alias    {version.name}@{alias} → {version.label}")
     if replaced.version == version.label:
@@ -79,6 +80,8 @@ def promote(
     elif replaced.version is not None:
         console.line(f"replaces {replaced.version}, which it pointed at since {replaced.at}")
     console.line(f"policy   {'none was asked' if asked is None else f'{asked.policy.name}: {asked.policy.about}'}")
+    for text in replaced.undecided:
+        console.line(f"open     {text}")
     if pushed is not None:
         console.note(f"mirror   {pushed}")
     console.next_step(f"registry pull {version.name}@{alias} FOLDER")

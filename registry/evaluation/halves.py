@@ -58,6 +58,12 @@ def screens_of(datasets: Iterable[DatasetUsed]) -> Mapping[str, Code]:
     return {used.name: code("only_a_screen", items=used.rows_used) for used in datasets if _is_screen(used)}
 
 
+def is_whole(used: DatasetUsed) -> bool:
+    """Whether nothing of a suite was left out by whoever asked: no half, no screen and no selection."""
+    left_out = (NOT_SELECTED, OTHER_HALF, OFF_SCREEN)
+    return used.half is None and not any(used.left_out(reason) for reason in left_out)
+
+
 def _is_screen(used: DatasetUsed) -> bool:
     return OFF_SCREEN.code in used.excluded
 

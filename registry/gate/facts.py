@@ -17,7 +17,7 @@ class SuiteFacts(Frozen):
     """What an evaluation with a suite says of a version; `stale` says why it does not speak of it.
 
     Of one suite there may be several: on some of its rows and on all, on the suite's own and on rows of somebody's. `data` is the
-    digest of the file that the rows are from, `rows` how many were scored.
+    digest of the file that the rows are from, `rows` how many were scored, `limits` how many limits were held against them.
     """
 
     suite: str
@@ -29,6 +29,8 @@ class SuiteFacts(Frozen):
     unkept: tuple[str, ...] = ()
     data: Digest | None = None
     rows: int = 0
+    is_whole: bool = False  # every row of the file that can be scored was
+    limits: int = 0
     is_screen: bool = False  # a few fixed items, which give no verdict
 
 
@@ -93,7 +95,8 @@ class GateFacts(Frozen):
     makers: tuple[str, ...] = ()  # the persons whose keys had a part in making it
     suites: tuple[SuiteFacts, ...] = ()
     lost: tuple[LostFact, ...] = ()
-    open_fields: tuple[str, ...] = ()  # of its record
+    open_fields: tuple[str, ...] = ()  # of its record, each with the rule of its field
+    open_questions: int = 0  # how many these are, each once
     statuses: tuple[Status, ...] = ()
     makes_media: bool | None = None
     is_screened: bool | None = None  # for prohibited output, Art. 5

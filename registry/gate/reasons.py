@@ -140,7 +140,12 @@ def _of_evaluations(facts: GateFacts, rule: EvaluationRule) -> Iterator[Reason]:
         yield Reason(rule="evaluation", text=text, remedy=evaluate)
     if rule.informative and speaking and not any(_says_something(suite) for suite in speaking):
         text = f"no evaluation says anything: {_listed(speaking)}"
-        yield Reason(rule="evaluation", text=text, remedy=f"{evaluate} with another suite, or on more items")
+        more = "" if all(suite.is_whole for suite in speaking) else ", or on more items"
+        yield Reason(rule="evaluation", text=text, remedy=f"{evaluate} with another suite{more}")
+    if rule.limits_kept and speaking and not any(suite.limits for suite in speaking):
+        # what nobody set, nothing can keep; not `limits`, which is that one was broken and is waived by nobody under `regulated`
+        text = "no limit was set for any of its evaluations, so that none shows that limits are kept"
+        yield Reason(rule="evaluation", text=text, remedy=f"{evaluate} --policy FILE, with `limits:` in the file")
     judged = {suite.suite for suite in speaking if not suite.is_screen}
     for name in sorted(names - judged) if rule.not_worse else ():
         text = f"{name}: only its screen was evaluated, which gives no verdict"
@@ -171,9 +176,14 @@ def _of_suite(suite: SuiteFacts, rule: EvaluationRule) -> Iterator[Reason]:
 
 def _of_delta(facts: GateFacts, rule: DeltaRule) -> Iterator[Reason]:
     where = rule.suite if rule.slice is None else f"{rule.suite}, {rule.slice}"
+    speaking = _on_most_rows(facts.suites, rule.suite)
     remedy = f"`registry evaluate {facts.label} --suite {rule.suite}` on more items, or train another version"
-    bounds = (_upper_bound(suite, rule.slice) for suite in _on_most_rows(facts.suites, rule.suite))
-    known = [bound for bound in bounds if bound is not None]
+    if any(suite.is_whole for suite in speaking):
+        remedy = (
+            "train another version, or ask a wider bound or another suite in a policy of your own: this evaluation has every item "
+            f"of {rule.suite}"
+        )
+    known = [bound for suite in speaking if (bound := _upper_bound(suite, rule.slice)) is not None]
     if not known:
         yield Reason(rule="delta", text=f"{where}: no interval of the change is known", remedy=remedy)
     elif max(known) > rule.at_most:

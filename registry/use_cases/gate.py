@@ -40,6 +40,7 @@ from peft_registry.schemas.version import VerifyOutcome, Version
 
 MAX_BYTES = 256 * 1024
 SUGGESTED = "starter"  # what a move is held against where nobody names a policy and none is bound
+_ABOUT = {"gpai_modifier": "model", "high_risk": "system"}
 UNGUARDED = "nothing: nobody bound the alias to a policy, and its move asked none"
 
 
@@ -143,6 +144,18 @@ class GateShown(Frozen):
     is_guarded: bool = True  # False for an alias that nobody bound and that was moved without a policy
     cautions: tuple[str, ...] = ()  # why the gate stops fewer than it seems to
 
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """The statuses that are open whether or not that closes the gate, a line each, and how much its record leaves open."""
+        lines = [
+            f"the indicative status of the {_ABOUT[status.table]} is {status.status}: {len(status.missing)} questions open"
+            for status in self.facts.statuses
+            if status.missing
+        ]
+        if lines and self.facts.open_questions:
+            lines.append(f"{self.facts.open_questions} questions of its record are open")
+        return tuple(lines)
+
     def lines(self) -> Iterator[tuple[str, str]]:
         """Label and text of each line, for people."""
         yield "version", self.version
@@ -170,6 +183,7 @@ class GateShown(Frozen):
         set_aside = [f"the approval of {vote.person}: {vote.objection}" for vote in self.facts.votes if vote.objection]
         for text in dict.fromkeys(set_aside):  # whoever approved twice is told once
             yield "set aside", text
+        yield from (("undecided", text) for text in self.undecided)
         yield "gate", "open" if self.decision.is_open else f"closed by {len(self.decision.reasons)}"
 
 
@@ -318,7 +332,7 @@ def promote(
     reason: str | None = None,
     if_current: int | None = None,
 ) -> Replaced:
-    """Point an alias at a version that a policy lets through; returns what it pointed at before.
+    """Point an alias at a version that a policy lets through; returns what it pointed at before, and what is undecided.
 
     Raises:
         GateClosed: the policy says no; every reason is in it.
@@ -336,7 +350,8 @@ def promote(
     waived = tuple(dict.fromkeys(suspended.reason.rule for suspended in shown.decision.suspended))
     registry.store.put_bytes(policy.data)
     passed = asked.revised(waived=waived)
-    return set_alias(registry, version, alias, reason=reason, if_current=if_current, gate=passed)
+    replaced = set_alias(registry, version, alias, reason=reason, if_current=if_current, gate=passed)
+    return replaced.revised(undecided=shown.undecided)
 
 
 def gate_status(registry: Registry, reference: str, policy: ReadPolicy | None = None) -> GateShown:

@@ -13,7 +13,7 @@ from peft_registry.registry.compliance.licence_terms import implied_flags
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
-from peft_registry.registry.evaluation.halves import screens_of
+from peft_registry.registry.evaluation.halves import is_whole, screens_of
 from peft_registry.registry.evaluation.leakage import leakage_lines
 from peft_registry.registry.evaluation.limits import readable_verdicts, verdict_line
 from peft_registry.registry.evaluation.lost_quality import lost_quality
@@ -104,6 +104,7 @@ def gate_facts(
             dict.fromkeys(lost for evaluation, now in pairs for lost in _lost(registry, version, evaluation, now))
         ),
         open_fields=() if record is None else tuple(_open_fields(record)),
+        open_questions=0 if record is None else len(completeness(record).open),
         statuses=() if record is None else tuple(_statuses(record, decided_by(decisions))),
         makes_media=None if record is None or not record.use.modalities.known else makes_media(record),
         is_screened=None if record is None else is_screened(record),
@@ -138,7 +139,8 @@ def _suites(
 ) -> Iterator[SuiteFacts]:
     stale = stale_for(registry, version, signed)
     screens = screens_of(now.datasets)
-    unkept = [verdict for verdict in readable_verdicts(now) if verdict.decision != "held"]
+    limits = readable_verdicts(now)
+    unkept = [verdict for verdict in limits if verdict.decision != "held"]
     for data in now.datasets:
         findings = [row for row in now.findings if row.dataset == data.name]
         if not findings and not any(result.dataset == data.name for result in now.results):
@@ -160,6 +162,8 @@ def _suites(
             unkept=tuple(verdict_line(verdict) for verdict in unkept if verdict.dataset == data.name),
             data=data.sha256,
             rows=data.rows_used,
+            is_whole=is_whole(data),
+            limits=sum(verdict.dataset == data.name for verdict in limits),
             is_screen=data.name in screens,
         )
 

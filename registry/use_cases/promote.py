@@ -59,10 +59,11 @@ class AliasPointsElsewhere(Taken):
 
 
 class Replaced(Frozen):
-    """The version that an alias pointed at before, by which move; None for none."""
+    """The version that an alias pointed at before, by which move; None for none. `undecided`: what the policy let through open."""
 
     version: str | None
     at: Timestamp | None
+    undecided: tuple[str, ...] = ()
 
 
 def set_alias(

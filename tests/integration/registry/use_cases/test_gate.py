@@ -754,7 +754,15 @@ def test_of_many_who_move_an_alias_at_once_one_wins_and_the_others_are_told_who(
     file = place.folder / "plain.yml"
     file.write_text("name: plain\nabout: what every policy asks\n", "utf-8")
     plain = read_gate_policy(str(file))
-    assert promote(place.registry, place.version, "champion", plain).version is None
+    first = promote(place.registry, place.version, "champion", plain)
+    assert first.version is None
+    model, system, rest = first.undecided
+    assert model.startswith("the indicative status of the model is undetermined: ")
+    assert system.startswith("the indicative status of the system is undetermined: ")
+    assert rest.endswith(" questions of its record are open")
+    assert [
+        text for label, text in explain_gate(place.registry, place.version, plain).lines() if label == "undecided"
+    ] == [*first.undecided]
     assert promote(place.registry, place.version, "champion", plain, if_current=1).version == "sums:1"
     with pytest.raises(AliasPointsElsewhere):
         promote(place.registry, place.version, "champion", plain, if_current=7)

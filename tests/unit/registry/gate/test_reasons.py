@@ -83,7 +83,10 @@ def vote(person: str, objection: str = "", key: str = "1") -> Vote:
         ({"evaluation": {"not_worse": True}}, {"suites": house(is_screen=True)}, ["evaluation"]),
         ({"evaluation": {"not_worse": True}}, {"suites": (*house(is_screen=True), HOUSE)}, []),
         ({"evaluation": {}}, {"suites": house(is_screen=True)}, []),
-        ({"evaluation": {"limits_kept": True}}, {"suites": house(unkept=("flagged_rate is broken",))}, ["limits"]),
+        ({"evaluation": {"limits_kept": True}}, {"suites": house(limits=1, unkept=("flagged_rate is broken",))}, ["limits"]),
+        ({"evaluation": {"limits_kept": True}}, {"suites": house(limits=1)}, []),
+        ({"evaluation": {"limits_kept": True}}, {}, ["evaluation"]),  # nobody set one
+        ({"evaluation": {"limits_kept": True}}, {"suites": (HOUSE, *house(suite="held-out", limits=2))}, []),
         ({"evaluation": {"quality_kept": True}}, {"lost": (LOST,)}, ["quality"]),
         ({"evaluation": {}}, {"lost": (LOST,)}, []),
         ({"evaluation": {"fresh": True, "quality_kept": True}}, {"lost": (LOST.revised(stale="of another base"),)}, []),
@@ -167,11 +170,23 @@ def test_no_later_evaluation_on_other_or_fewer_rows_stands_for_the_suite(
     assert is_open or decision.reasons[0].text.startswith("house: flagged items may rise by 0.250")
 
 
+@pytest.mark.parametrize(("is_whole", "more"), [(True, False), (False, True)])
+def test_more_items_are_a_remedy_only_where_a_suite_has_more(is_whole: bool, more: bool) -> None:
+    policy = GatePolicy.model_validate(
+        NOTHING.model_dump() | {"deltas": [{"suite": "house", "at_most": 0.01}], "evaluation": {"informative": True}}
+    )
+    suites = house(is_whole=is_whole, conclusions=((None, "inconclusive"),), changes=NO_INTERVAL)
+    silent = house(is_whole=is_whole, conclusions=((None, "not_informative"),))
+    for facts in (FACTS.revised(suites=suites), FACTS.revised(suites=silent)):
+        remedies = [reason.remedy for reason in decide_gate(facts, policy).reasons]
+        assert remedies and all(("on more items" in remedy) is more for remedy in remedies)
+
+
 def test_all_reasons_are_told_at_once_with_what_opens_each():
     regulated = GatePolicy.model_validate(yaml.safe_load(shipped_policy("regulated")))
     facts = FACTS.revised(
         recalls=("its base",),
-        suites=house(conclusions=((None, "worse"),), leaked=("12 items",), unkept=("a limit",)),
+        suites=house(conclusions=((None, "worse"),), leaked=("12 items",), limits=1, unkept=("a limit",)),
         open_fields=("use.intended", "gpai.placed_on_eu_market"),
         statuses=(Status(table="gpai_modifier", status="undetermined", basis=None, missing=("whether it is placed",)),),
         licence_flags=("non_commercial",),
@@ -370,7 +385,7 @@ def test_makers_waive_where_nobody_asks_for_others():
             "train another version",
         ),
         ({"evaluation": {"no_leakage": True}}, {"suites": house(leaked=("12 items",))}, "train on data that is not scored"),
-        ({"evaluation": {"limits_kept": True}}, {"suites": house(unkept=("a limit",))}, "train another version"),
+        ({"evaluation": {"limits_kept": True}}, {"suites": house(limits=1, unkept=("a limit",))}, "train another version"),
     ],
     ids=str,
 )  # fmt: skip
