@@ -1,8 +1,10 @@
-"""What people decide about an artifact or a data set, as they sign it."""
+"""What people decide about an artifact or a data set, as they sign it: a predicate and a row of the table `ACTS` each."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.document import Document
@@ -143,3 +145,91 @@ def spelled_to_bind(alias: str) -> str:
 def guarded_subject(name: str | None, alias: str) -> Digest:
     """What a statement about an alias of a name is about, or about that alias of every name (None): it has no bytes of its own."""
     return canonical_digest(["gate", name, alias])
+
+
+ActKind = Literal["approval", "waiver", "decision", "hold", "recall", "gate", "rejection"]
+Verb = Literal["pull", "load", "serve", "export", "train", "merge", "register", "promote", "delete"]
+"""What is done with something registered, and an act may stop."""
+_USE: tuple[Verb, ...] = ("pull", "load", "serve", "export", "train", "merge", "register", "promote")
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """A kind of statement by which a person decides. What it stops, and what it takes to lift it, is read from its row alone.
+
+    Attributes:
+        kind: what the log and the trust file call it; its predicate type is `urn:peft-registry:<kind>:v1`.
+        predicate: what it says.
+        roles: of the keys that may say it.
+        about: "version": a registered artifact. "anything": whatever has a digest, such as data, weights and keys. "alias": an
+            alias of one name, or of every name. "statement": a statement of somebody else.
+        stops: what nobody may do with the subject while it stands.
+        reaches: "below": nor with whatever was made from the subject. "around": nor with what the subject was made from.
+        taken_back_by: the field of the predicate that is true where it takes back all of its kind before it; None: it is no stop.
+        persons: how many lift it at the least. More do where the statement says so, because an alias asks for more.
+        done: what was done to its subject, as a word.
+    """
+
+    kind: ActKind
+    predicate: type[Document]
+    roles: tuple[str, ...]
+    about: Literal["version", "anything", "alias", "statement"]
+    stops: tuple[Verb, ...] = ()
+    reaches: Literal["itself", "below", "around"] = "itself"
+    taken_back_by: str | None = None
+    persons: int = 1
+    done: str = ""
+
+    def forbids(self, subject: Digest, said: Mapping[str, Any]) -> bool:
+        """Whether a statement of this kind about a subject forbids something, and takes nothing back."""
+        if self.about == "alias":
+            return _binds(subject, said)
+        return self.taken_back_by is not None and said.get(self.taken_back_by) is not True
+
+    @property
+    def is_of_record(self) -> bool:
+        """Whether it is for what a person looked at, and names the record of that time."""
+        return "record" in self.predicate.model_fields
+
+
+def _binds(subject: Digest, said: Mapping[str, Any]) -> bool:
+    """Whether it binds the alias that it is about; nobody signs over one that names another, none, or one with capital letters."""
+    try:
+        binding = GatePredicate.from_json(dict(said))
+    except ValidationError:
+        return False
+    return binding.policy is not None and subject == guarded_subject(binding.name, spelled_to_bind(binding.alias))
+
+
+ACTS: dict[str, Act] = {
+    act.kind: act
+    for act in (
+        Act("approval", ApprovalPredicate, roles=("approver",), about="version"),
+        Act("waiver", WaiverPredicate, roles=("approver",), about="version"),
+        Act("decision", DecisionPredicate, roles=("approver",), about="version"),
+        Act(
+            "hold",
+            HoldPredicate,
+            roles=("approver", "officer"),
+            about="anything",
+            stops=("delete",),
+            reaches="around",
+            taken_back_by="released",
+            done="on hold",
+        ),
+        Act(
+            "recall",
+            RecallPredicate,
+            roles=("approver",),
+            about="anything",
+            stops=_USE,
+            reaches="below",
+            taken_back_by="undone",
+            done="recalled",
+        ),
+        Act("gate", GatePredicate, roles=("approver",), about="alias"),
+        Act("rejection", RejectionPredicate, roles=("log",), about="statement"),
+    )
+}
+"""Every act. What signs, logs, remembers and reads acts asks this table, and names none of them."""
+HOLD, RECALL = ACTS["hold"], ACTS["recall"]

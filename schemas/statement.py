@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import FailFast, Field
 
+from peft_registry.schemas.acts import ACTS, ActKind
 from peft_registry.schemas.document import Document, Frozen
 from peft_registry.schemas.identity import Digest
 
@@ -59,7 +60,7 @@ FirstKind = Literal[
     "hold",
     "recall",
 ]
-StatementKind = FirstKind | Literal["answers", "gate", "observations", "edition", "rejection"]
+StatementKind = FirstKind | ActKind | Literal["answers", "observations", "edition"]
 
 MODIFICATION_V1 = urn("modification")
 MODIFICATION_V2 = urn("modification", 2)
@@ -74,16 +75,10 @@ PREDICATE_TYPES: dict[StatementKind, str] = {
     "card": urn("card"),
     "test-result": TEST_RESULT,
     "alias": urn("alias"),
-    "approval": urn("approval"),
-    "waiver": urn("waiver"),
-    "decision": urn("decision"),
-    "hold": urn("hold"),
-    "recall": urn("recall"),
+    **{act.kind: urn(act.kind) for act in ACTS.values()},
     "answers": urn("answers"),
-    "gate": urn("gate"),
     "observations": urn("observations"),
     "edition": urn("edition"),
-    "rejection": urn("rejection"),
 }
 # what is read: every version of each kind
 KINDS: dict[str, StatementKind] = {
@@ -93,8 +88,7 @@ KINDS: dict[str, StatementKind] = {
 }
 FIRST_KINDS: frozenset[str] = frozenset(get_args(FirstKind))
 
-# which key role may sign which predicate (a trainer key must not be able to sign an approval)
-ROLE_KINDS: dict[str, tuple[StatementKind, ...]] = {
+_WITHOUT_ACTS: dict[str, tuple[StatementKind, ...]] = {
     "trainer": (
         "provenance",
         "registration",
@@ -109,10 +103,14 @@ ROLE_KINDS: dict[str, tuple[StatementKind, ...]] = {
         "observations",
     ),
     "evaluator": ("evaluation-plan", "bias-evaluation", "test-result", "answers"),
-    "approver": ("approval", "waiver", "decision", "hold", "recall", "alias", "answers", "gate", "edition"),
-    "officer": ("hold", "answers", "edition"),
+    "approver": ("alias", "answers", "edition"),
+    "officer": ("answers", "edition"),
     "root": ("edition",),
-    "log": ("rejection",),
+    "log": (),
+}
+# which key role may sign which predicate (a trainer key must not be able to sign an approval)
+ROLE_KINDS: dict[str, tuple[StatementKind, ...]] = {
+    role: (*kinds, *(act.kind for act in ACTS.values() if role in act.roles)) for role, kinds in _WITHOUT_ACTS.items()
 }
 
 
@@ -169,6 +167,12 @@ class Statement(Document):
     def kind(self) -> StatementKind | None:
         """Which of our statements this is, or None for a foreign one."""
         return KINDS.get(self.predicate_type)
+
+    @property
+    def is_stop(self) -> bool:
+        """Whether it forbids something, and takes nothing back."""
+        act = ACTS.get(self.kind or "")
+        return act is not None and act.forbids(self.subject_digest, self.predicate)
 
     @property
     def logged_kind(self) -> str:

@@ -30,7 +30,6 @@ from peft_registry.registry.records.move_approvals import Move, require_approved
 from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.registry.records.record_inputs import Elsewhere, of_earlier_figures
 from peft_registry.registry.records.record_statements import edition_of
-from peft_registry.registry.records.remembered_stops import is_stop
 from peft_registry.registry.records.snapshots import covered_by, read_leaf
 from peft_registry.registry.records.stored_manifests import manifest_in, stored_manifest
 from peft_registry.registry.records.views import View
@@ -170,7 +169,7 @@ class NewEntries:
             PendingRejected: it was.
             EntryRejected: what was said of it is not in the database as it was logged.
         """
-        if not is_said_once(statement) or is_stop(statement):  # a stop stays in the log, whoever rejects it
+        if not is_said_once(statement) or statement.is_stop:  # a stop stays in the log, whoever rejects it
             return
         said = [stored.kind for stored in self._covered_about(leaf.statement)]
         said += [logged.statement.kind for logged in self._new.get(leaf.statement, ())]

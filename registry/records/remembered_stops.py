@@ -17,33 +17,11 @@ from peft_registry.registry.records.entries import require_may_say
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.statements import SignedStatement
 from peft_registry.registry.signing.trust import public_keys
-from peft_registry.schemas.acts import GatePredicate, guarded_subject, spelled_to_bind
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import KnownError, NotChecked
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import Statement, StoredStatement
 from peft_registry.schemas.values import Timestamp
-
-
-def is_stop(statement: Statement) -> bool:
-    """Whether a statement forbids something, and takes nothing back."""
-    match statement.kind:
-        case "recall":
-            return statement.predicate.get("undone") is not True
-        case "hold":
-            return statement.predicate.get("released") is not True
-        case "gate":
-            return _binds(statement)
-    return False
-
-
-def _binds(statement: Statement) -> bool:
-    """Whether it binds the alias that it is about; nobody signs over one that names another, none, or one with capital letters."""
-    try:
-        said = GatePredicate.from_json(statement.predicate)
-    except ValidationError:
-        return False
-    return said.policy is not None and statement.is_about(guarded_subject(said.name, spelled_to_bind(said.alias)))
 
 
 def is_signed(registry: Registry, entry: StoredStatement, *, at: Timestamp) -> bool:
@@ -63,7 +41,7 @@ def is_signed(registry: Registry, entry: StoredStatement, *, at: Timestamp) -> b
 @contextmanager
 def to_be_remembered(registry: Registry, signed: SignedStatement) -> Iterator[Callable[[], None]]:
     """What remembers a stop, to be called before it is recorded; where the block fails, nothing was, and it is forgotten again."""
-    memory = registry.stops if is_stop(signed.statement) else None
+    memory = registry.stops if signed.statement.is_stop else None
 
     def remember() -> None:
         if memory is not None:
@@ -108,7 +86,7 @@ def remembered_stops(registry: Registry) -> tuple[StoredStatement, ...]:
         except KnownError as error:
             raise StopMemoryUnreadable(path, f"{error.what}: {error.why}") from error
         digest = Digest.of(envelope.payload)
-        if digest.hex != path.name or not is_stop(statement):
+        if digest.hex != path.name or not statement.is_stop:
             raise StopMemoryUnreadable(path, "it holds another statement than its name says")
         stops.append(
             StoredStatement(

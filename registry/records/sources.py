@@ -14,10 +14,13 @@ from peft_registry.registry.records.snapshots import Snapshot, read_leaf
 from peft_registry.registry.records.standing_acts import person_of
 from peft_registry.registry.records.stored_manifests import manifest_in
 from peft_registry.registry.records.views import View
+from peft_registry.schemas.acts import ACTS
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.log import Event, LogEvent
+from peft_registry.schemas.log import Event
+from peft_registry.schemas.statement import PREDICATE_TYPES, logged_kind
 
-_ACTS = (b'"kind":"hold"', b'"kind":"recall"')
+_STOPS = frozenset(act.kind for act in ACTS.values() if act.about == "anything")
+_MARKS = tuple(f'"kind":"{logged_kind(PREDICATE_TYPES[kind])}"'.encode() for kind in _STOPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +114,9 @@ def _acted_on(view: View, newest: Snapshot) -> tuple[Digest, ...]:
 
 def _subjects_of_acts(entries: Iterable[bytes]) -> Iterator[Digest]:
     for data in entries:
-        if any(mark in data for mark in _ACTS):  # nearly no entry has these bytes
+        if any(mark in data for mark in _MARKS):  # nearly no entry has these bytes
             leaf = read_leaf(data)
-            if isinstance(leaf, LogEvent) and leaf.kind in ("hold", "recall"):
+            if isinstance(leaf, Event) and leaf.says in _STOPS:
                 yield leaf.subject
 
 

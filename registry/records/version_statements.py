@@ -24,6 +24,7 @@ from peft_registry.registry.records.record_histories import (
 )
 from peft_registry.registry.records.record_inputs import NOTHING_ELSEWHERE, Elsewhere
 from peft_registry.registry.records.views import VersionsDiffer
+from peft_registry.schemas.acts import ACTS
 from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.statement import AliasPredicate, StoredStatement
 from peft_registry.schemas.version import Version
@@ -234,13 +235,16 @@ def _speaks_elsewhere(
 ) -> bool:
     """Whether a statement that accompanied no registration speaks of another version of the artifact."""
     predicate = stored.statement.predicate
+    act = ACTS.get(stored.kind or "")
+    if stored.kind == "answers" or (
+        act is not None and act.is_of_record
+    ):  # bound to the record that a person looked at
+        return str(predicate.get("record")) in map(str, other_records)
     match stored.kind:
         case "registration":
             return stored.log_index != version.log_index
         case "alias":
             return AliasPredicate.from_json(predicate).name != version.name
-        case "answers" | "approval" | "decision" | "waiver":  # bound to the record that a person looked at
-            return str(predicate.get("record")) in map(str, other_records)
         case "modification":
             check = checks[stored.digest]
             if isinstance(check, str):

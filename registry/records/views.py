@@ -14,7 +14,7 @@ from typing import Self, TypeVar
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.remembered_stops import is_signed, is_stop, remembered_stops
+from peft_registry.registry.records.remembered_stops import is_signed, remembered_stops
 from peft_registry.registry.records.snapshots import (
     Snapshot,
     TreeNodes,
@@ -239,7 +239,7 @@ class View:
                 memory.drop(stop.digest)
         known = {stop.digest for stop in self.remembered}
         for entry in said:
-            is_new = entry.digest not in known and not self._covers(entry) and is_stop(entry.statement)
+            is_new = entry.digest not in known and not self._covers(entry) and entry.statement.is_stop
             if is_new and is_signed(self.registry, entry, at=entry.appended_at or self.registry.clock()):
                 memory.keep(entry.digest, entry.envelope)
         return (*said, *lost)

@@ -26,6 +26,7 @@ from peft_registry.registry.records.subjects import DigestUnknown, Subject, subj
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.oms import BUNDLE_MAX_BYTES, parse_bundle
 from peft_registry.registry.storage.interface import ObjectInfo
+from peft_registry.schemas.acts import ACTS
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import KnownError, Refused, Taken
 from peft_registry.schemas.identity import Digest
@@ -42,7 +43,7 @@ _FORGOTTEN = (
     "a signed manifest or statement names it, although no row does any more: `registry log check` says what was changed"
 )
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_NAMES_NOTHING_KEPT = ("hold", "recall")
+_NAMES_NOTHING_KEPT = frozenset(act.kind for act in ACTS.values() if act.about == "anything")
 """Kinds of statements that are about anything, also about garbage."""
 
 

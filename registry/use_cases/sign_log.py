@@ -40,7 +40,6 @@ from peft_registry.registry.records.entries import (
     require_may_say,
     require_signed,
 )
-from peft_registry.registry.records.remembered_stops import is_stop
 from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.records.views import View
 from peft_registry.registry.signing.dsse import Envelope
@@ -48,6 +47,7 @@ from peft_registry.registry.signing.trust import KeyLacksRole, key_status, publi
 from peft_registry.registry.transparency import merkle
 from peft_registry.registry.use_cases.fill_facets import renew_facets
 from peft_registry.registry.use_cases.statements import Saying, require_sayable, sayable_at, sign_statement
+from peft_registry.schemas.acts import ACTS
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import (
     InputRefused,
@@ -65,7 +65,7 @@ from peft_registry.schemas.policy import CHECKPOINT_TYPE
 from peft_registry.schemas.statement import PREDICATE_TYPES, AliasPredicate, RegistrationPredicate, Statement
 
 REJECTED_FOLDER = "rejected"  # under the home
-_OF_NO_VERSION = ("gate", "hold", "recall", "rejection")
+_OF_NO_VERSION = frozenset(act.kind for act in ACTS.values() if act.about != "version")
 """Kinds of statements that stand whether or not their subject is registered: it may be an alias, or data."""
 _Form = TypeVar("_Form", RegistrationPredicate, AliasPredicate)
 
@@ -301,7 +301,7 @@ def _counting_stop(registry: Registry, entry: PendingEntry, now: str) -> Staying
         require_signed(said, entry.index, event.revised(at=now), trust=registry.trust, keys=public_keys(registry.trust))
     except KnownError:
         return None
-    if not is_stop(said.statement) or registry.trust.revocation(event.key) is not None:
+    if not said.statement.is_stop or registry.trust.revocation(event.key) is not None:
         return None
     return StayingStop(
         index=entry.index,

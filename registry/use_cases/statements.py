@@ -30,15 +30,7 @@ from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.statements import SignedStatement
 from peft_registry.registry.signing.trust import KeyLacksRole, UnlistedKey
 from peft_registry.registry.use_cases.fill_facets import renew_facets
-from peft_registry.schemas.acts import (
-    ApprovalPredicate,
-    DecisionPredicate,
-    GatePredicate,
-    HoldPredicate,
-    RecallPredicate,
-    RejectionPredicate,
-    WaiverPredicate,
-)
+from peft_registry.schemas.acts import ACTS
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.edition import EditionPredicate
@@ -72,13 +64,7 @@ _SCHEMAS: dict[StatementKind, type[Document]] = {
     "observations": Observations,
     "edition": EditionPredicate,
     "answers": AnswersPredicate,
-    "recall": RecallPredicate,
-    "approval": ApprovalPredicate,
-    "waiver": WaiverPredicate,
-    "hold": HoldPredicate,
-    "gate": GatePredicate,
-    "rejection": RejectionPredicate,
-    "decision": DecisionPredicate,
+    **{act.kind: act.predicate for act in ACTS.values()},
 }
 
 
