@@ -120,7 +120,7 @@ def verified(request: VerifyRequest) -> "VerifyOutcome":
     from peft_registry.cli.wiring import digests_of_earlier_runs, seen_folders
     from peft_registry.registry.disk.hashing import RunDigests
     from peft_registry.registry.homes.home import utc_now
-    from peft_registry.registry.records.recalls import with_recalls
+    from peft_registry.registry.records.stops import with_recalls
     from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 
     require = request.requirements()

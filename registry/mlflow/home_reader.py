@@ -12,8 +12,8 @@ from peft_registry.registry.homes.home import Registry, find_home, open_home, re
 from peft_registry.registry.homes.pins import Pins
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.mlflow.verified_files import ManifestReader
-from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.records.references import versions_of_artifact
+from peft_registry.registry.records.stops import require_not_recalled
 from peft_registry.registry.records.trained_templates import trained_template
 from peft_registry.registry.use_cases.pull import PullRefused, PullUnverified
 from peft_registry.registry.use_cases.verify import verify_version

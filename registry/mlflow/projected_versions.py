@@ -18,11 +18,11 @@ from peft_registry.registry.mlflow.decision_standing import standing_of
 from peft_registry.registry.mlflow.description import FilledCount, Neighbour, neighbours_in
 from peft_registry.registry.mlflow.projection import Content, Projection, project_version
 from peft_registry.registry.records.evaluations import judged_now, standing_evaluations
-from peft_registry.registry.records.recalls import recall_texts
 from peft_registry.registry.records.record_inputs import Elsewhere
 from peft_registry.registry.records.references import version_named, versions_of_artifact
 from peft_registry.registry.records.signed_records import elsewhere, read_statements_ahead, records_of
 from peft_registry.registry.records.standing_acts import person_of
+from peft_registry.registry.records.stops import recall_texts
 from peft_registry.registry.use_cases.report import ReportInputs, render_report, report_inputs
 from peft_registry.registry.verification.signed_versions import (
     prove_artifacts,

@@ -15,7 +15,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.base import ADAPTER_CONFIG_NAME, identify_base
 from peft_registry.registry.identity.manifests import listed_tensors
 from peft_registry.registry.intake.json import read_json
-from peft_registry.registry.records.recalls import require_not_recalled
+from peft_registry.registry.records.stops import require_not_recalled
 from peft_registry.registry.records.stored_manifests import manifest_in, stored_manifest
 from peft_registry.registry.use_cases.pull import require_verified
 from peft_registry.registry.use_cases.verify import verify_version

@@ -10,8 +10,8 @@ from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.decisions import decided_by
-from peft_registry.registry.records.recalls import recalled_among
 from peft_registry.registry.records.signed_records import elsewhere, version_statements
+from peft_registry.registry.records.stops import recalled_among
 from peft_registry.registry.use_cases.gate import gate_by_records
 from peft_registry.registry.use_cases.show_verdict import persons_decisions
 from peft_registry.schemas.facets import OF_TODAY, Words

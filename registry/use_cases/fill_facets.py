@@ -7,8 +7,8 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.facets import FACETS_FORM, RECALLED, facets_form, facets_said
-from peft_registry.registry.records.recalls import EVER_RECALLED, ever_recalled
 from peft_registry.registry.records.signed_records import signed_statements
+from peft_registry.registry.records.stops import EVER_RECALLED, ever_recalled
 from peft_registry.registry.records.stored_manifests import manifest_in
 from peft_registry.registry.records.views import View
 from peft_registry.schemas.errors import KnownError

@@ -40,9 +40,9 @@ from peft_registry.registry.records.decisions import (
     objection_to,
 )
 from peft_registry.registry.records.evaluations import judged_now, newest_of_each, stale_for
-from peft_registry.registry.records.recalls import recall_texts
 from peft_registry.registry.records.signed_records import Records, records_of, require_derived
 from peft_registry.registry.records.standing_acts import person_behind
+from peft_registry.registry.records.stops import recall_texts
 from peft_registry.registry.records.views import view_of
 from peft_registry.registry.storage.interface import ObjectMissing
 from peft_registry.registry.use_cases.statements import entry_time

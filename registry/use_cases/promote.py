@@ -12,8 +12,8 @@ from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.bindings import binding_in_force, binding_of, require_passed
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.entries import record_statement
-from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.records.references import newest_signed_move
+from peft_registry.registry.records.stops import require_not_recalled
 from peft_registry.registry.records.views import VersionsDiffer, View, view_of
 from peft_registry.registry.use_cases.statements import sayable_at, sign_statement
 from peft_registry.registry.use_cases.verify import verify_version

@@ -14,7 +14,7 @@ from peft_registry.registry.disk.files import scratch_folder
 from peft_registry.registry.exports.hub import STATEMENTS_PATH, HubFolder, StatementLine, published_part
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.paths import scan_folder
-from peft_registry.registry.records.recalls import require_not_recalled
+from peft_registry.registry.records.stops import require_not_recalled
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import NoTrustedSignature
 from peft_registry.registry.signing.keys import PublicKey

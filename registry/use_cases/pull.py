@@ -13,8 +13,8 @@ from peft_registry.registry.disk.files import read_file, unwritable, write_new
 from peft_registry.registry.disk.hashing import RunDigests, copy_and_hash
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES
-from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.records.references import versions_of_artifact
+from peft_registry.registry.records.stops import require_not_recalled
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.decision_file import decision_file
 from peft_registry.registry.use_cases.verify import verify_folder

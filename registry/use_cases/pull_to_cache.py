@@ -18,7 +18,7 @@ from peft_registry.registry.disk.files import FileMissing, unwritable
 from peft_registry.registry.disk.hashing import DigestCache, RunDigests, copy_and_hash, hash_file, write_and_hash
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.paths import FolderMissing, scan_folder
-from peft_registry.registry.records.recalls import require_not_recalled
+from peft_registry.registry.records.stops import require_not_recalled
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.pull import link_or_copy, require_verified
 from peft_registry.registry.use_cases.verify import verify_folder

@@ -6,10 +6,10 @@ from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
 from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.facets import RECALLED
-from peft_registry.registry.records.recalls import EVER_RECALLED, recall_of, recalls_among, standing_recalls
 from peft_registry.registry.records.remembered_stops import to_be_remembered
 from peft_registry.registry.records.sources import Source
 from peft_registry.registry.records.standing_acts import Standing, person_of
+from peft_registry.registry.records.stops import EVER_RECALLED, recall_of, recalls_among, standing_recalls
 from peft_registry.registry.records.subjects import Subject, quorum_below, subject_named, versions_from
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.keys import Signer

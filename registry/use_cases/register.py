@@ -21,15 +21,15 @@ from peft_registry.registry.records.checkpoints import covered_size, publish_che
 from peft_registry.registry.records.entries import misplaced, record_statement
 from peft_registry.registry.records.facets import facets_said
 from peft_registry.registry.records.logged_statements import EntrySigner
-from peft_registry.registry.records.recalls import (
+from peft_registry.registry.records.record_checks import RecordChecks
+from peft_registry.registry.records.signed_records import elsewhere
+from peft_registry.registry.records.sources import own_key
+from peft_registry.registry.records.stops import (
     EVER_RECALLED,
     ever_recalled,
     recalls_among,
     require_sources_not_recalled,
 )
-from peft_registry.registry.records.record_checks import RecordChecks
-from peft_registry.registry.records.signed_records import elsewhere
-from peft_registry.registry.records.sources import own_key
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.oms import UnsignableListing, parse_bundle, sign_folder_listing

@@ -18,8 +18,8 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size, newest_entry_time
 from peft_registry.registry.records.decisions import decided_by, decisions_of
 from peft_registry.registry.records.evaluations import judged_now, newest_of_each, stale_for, words_of_today
-from peft_registry.registry.records.recalls import with_recalls
 from peft_registry.registry.records.signed_records import Records, records_of, signed_statements
+from peft_registry.registry.records.stops import with_recalls
 from peft_registry.registry.records.trained_templates import trained_template
 from peft_registry.registry.records.waiting_answers import answers_taken_up
 from peft_registry.registry.reports.decisions import AliasGate

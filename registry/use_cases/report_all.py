@@ -20,8 +20,8 @@ from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.decisions import bound_evaluations, bound_record, decided_by
 from peft_registry.registry.records.evaluations import newest_of_each, stale_for
 from peft_registry.registry.records.holds import every_hold
-from peft_registry.registry.records.recalls import recall_texts
 from peft_registry.registry.records.signed_records import records_of, version_statements
+from peft_registry.registry.records.stops import recall_texts
 from peft_registry.registry.records.version_statements import VersionStatements
 from peft_registry.registry.records.views import view_of
 from peft_registry.registry.reports.whole_registry import (

@@ -9,9 +9,9 @@ from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.evaluations import stale_for
 from peft_registry.registry.records.holds import holds_above
 from peft_registry.registry.records.provenance import project_of
-from peft_registry.registry.records.recalls import recall_texts
 from peft_registry.registry.records.references import version_named, versions_of_artifact
 from peft_registry.registry.records.signed_records import version_statements
+from peft_registry.registry.records.stops import recall_texts
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.verification.signed_versions import signed_version
 from peft_registry.schemas.document import Frozen

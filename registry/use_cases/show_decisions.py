@@ -14,8 +14,8 @@ from peft_registry.registry.records.decisions import (
     decisions_of,
 )
 from peft_registry.registry.records.holds import holds_above
-from peft_registry.registry.records.recalls import recall_texts
 from peft_registry.registry.records.signed_records import Records, records_of
+from peft_registry.registry.records.stops import recall_texts
 from peft_registry.registry.reports.pages import Table
 from peft_registry.registry.use_cases.gate import (
     SUGGESTED,

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.recalls import recall_of
 from peft_registry.registry.records.sources import Source
+from peft_registry.registry.records.stops import recall_of
 from peft_registry.registry.records.subjects import Subject, sources_meant, subject_named, versions_from
 from peft_registry.registry.records.views import view_of
 from peft_registry.registry.verification.made_from import require_made_from

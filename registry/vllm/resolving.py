@@ -17,8 +17,8 @@ from peft_registry.registry.homes.known_homes import state_folder
 from peft_registry.registry.homes.pins import Pins
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.identity.base import identify_base
-from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.records.references import AliasUnsigned, version_named
+from peft_registry.registry.records.stops import require_not_recalled
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.check_serving import check_for_vllm
 from peft_registry.registry.use_cases.pull_to_cache import pull_to_cache

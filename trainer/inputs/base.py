@@ -9,8 +9,8 @@ from peft_registry.registry.compliance.inherited_terms import with_answered_term
 from peft_registry.registry.compliance.recorded_result import BaseInput, base_section, upstream_terms
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bases import required_base
-from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.stops import require_not_recalled
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.pull_base import CheckedFolder, checked_folder
 from peft_registry.schemas.base_model import BaseRecord

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.stops import require_not_recalled
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.version import Version

@@ -23,8 +23,8 @@ from peft_registry.registry.homes.run_logs import TRAIN_STAGE, points_of_log
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.identity.scans import scans_of
 from peft_registry.registry.intake.facts_file import warn_of_overtaken_facts
-from peft_registry.registry.records.recalls import require_sources_not_recalled
 from peft_registry.registry.records.sources import own_key
+from peft_registry.registry.records.stops import require_sources_not_recalled
 from peft_registry.registry.use_cases.first_records import DerivedRecord, Result, derive_record
 from peft_registry.registry.use_cases.register import require_name
 from peft_registry.registry.use_cases.register_product import Product, register_product, signer_of

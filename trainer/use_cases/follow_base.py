@@ -6,8 +6,8 @@ from typing import Any
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.base import identify_base
-from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.stops import require_not_recalled
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.progress import Observe, Said, Warned
 from peft_registry.schemas.version import Version

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
-from peft_registry.registry.records.recalls import require_not_recalled
+from peft_registry.registry.records.stops import require_not_recalled
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.manifest import FILE_NAME, Manifest

@@ -20,9 +20,9 @@ from peft_registry.registry.homes.organisation import checked_profile
 from peft_registry.registry.intake.facts_file import read_checked_facts
 from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.records.lineage import ancestors_of
-from peft_registry.registry.records.recalls import require_not_recalled
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.records.stops import require_not_recalled
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.pull_base import BaseBytesMissing
 from peft_registry.registry.use_cases.register import require_name

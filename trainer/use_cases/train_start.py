@@ -5,8 +5,8 @@ import time
 from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.disk.process_identity import this_process
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.recalls import require_sources_not_recalled
 from peft_registry.registry.records.sources import Source, own_key
+from peft_registry.registry.records.stops import require_sources_not_recalled
 from peft_registry.registry.records.tries import contents_digest, plan_digest, rows_digest
 from peft_registry.schemas.config import config_record
 from peft_registry.schemas.progress import Observe

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.recalls import require_sources_not_recalled
 from peft_registry.registry.records.sources import Source
+from peft_registry.registry.records.stops import require_sources_not_recalled
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.progress import Observe, Said, Warned
 from peft_registry.trainer.inputs.guards import warnings_about_prompt

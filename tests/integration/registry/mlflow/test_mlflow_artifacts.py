@@ -10,7 +10,7 @@ import pytest
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.layout import FOLDER_NAME
 from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
-from peft_registry.registry.records.recalls import VersionRecalled
+from peft_registry.registry.records.stops import VersionRecalled
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.schemas.version import Version
 from tests.builders.homes import a_home, exchange_trust, name_once, register_adapter

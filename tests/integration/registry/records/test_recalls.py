@@ -18,8 +18,8 @@ from peft_registry.registry.mlflow.home_reader import HomeReader
 from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.entries import record_statement
-from peft_registry.registry.records.recalls import RecallsUnknown, VersionRecalled, recalls_above, with_recalls
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.stops import RecallsUnknown, VersionRecalled, recalls_above, with_recalls
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.records.subjects import DigestUnknown, KeyWithoutLineage, subject_of_lineage
 from peft_registry.registry.records.views import SaidDiffers, VersionsDiffer

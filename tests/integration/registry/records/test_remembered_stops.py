@@ -18,8 +18,8 @@ from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.records.bindings import AliasBound
 from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.holds import every_hold
-from peft_registry.registry.records.recalls import VersionRecalled
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.stops import VersionRecalled
 from peft_registry.registry.records.views import view_of
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.use_cases.accept_restore import accept_restore

@@ -15,9 +15,9 @@ import pytest
 from peft_registry.registry.compliance.completeness import conditions_of
 from peft_registry.registry.exports.vllm import serving_problems
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.recalls import VersionRecalled
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.records.stops import VersionRecalled
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.signing.trust import render_chain
 from peft_registry.registry.use_cases.gate import promote, read_gate_policy

@@ -11,8 +11,8 @@ from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.entries import record_statement
-from peft_registry.registry.records.recalls import VersionRecalled
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.stops import VersionRecalled
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.recall import recall

@@ -11,10 +11,10 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bindings import AliasBound, binding_of
 from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.holds import hold_of
-from peft_registry.registry.records.recalls import recall_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.sources import Source
 from peft_registry.registry.records.standing_acts import MakerLiftsNothing, SaidAlready
+from peft_registry.registry.records.stops import recall_of
 from peft_registry.registry.records.views import view_of
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust_chain import render_chain
