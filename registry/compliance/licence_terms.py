@@ -6,7 +6,8 @@ never a licence without terms.
 """
 
 import re
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable
 from functools import cache
 
 from peft_registry.registry.compliance.fields import field_rules
@@ -14,14 +15,22 @@ from peft_registry.schemas.codes import code
 from peft_registry.schemas.values import Value, derived, unknown
 
 _OPERATORS = ("AND", "OR", "WITH")  # of SPDX expressions
-_UNKNOWN = "unknown"  # among flags: there may be others
+UNKNOWN_TERMS = "unknown"  # among flags: there may be others
+_DEEPEST = 50  # brackets in an expression
 _LONGEST_QUOTE = 120  # characters of a licence in a reason
 
 
 def implied_flags(licence: object) -> tuple[str, ...]:
-    """The licence flags that follow from an identifier or expression: those of each licence that may be chosen."""
-    of_each = [_flags_of(identifier) or frozenset() for identifier in _identifiers(licence)]
-    return tuple(sorted(_of_expression(licence, of_each) - {_UNKNOWN}))
+    """The licence flags that follow from an identifier or expression, whichever of the licences is taken that it lets choose."""
+    return tuple(sorted(_sure_flags(licence, lambda name: _flags_of(name) or frozenset()) - {UNKNOWN_TERMS}))
+
+
+def flags_with_unknown(licence: Value) -> tuple[str, ...]:
+    """The flags that follow from a recorded licence, with `unknown` among them where it may have terms that do not."""
+    if not licence.applies:  # whoever owns what it is of needs none
+        return ()
+    unknown_terms = () if flags_of_licence(licence).known else (UNKNOWN_TERMS,)
+    return (*implied_flags(licence.value), *unknown_terms)
 
 
 def flags_of_licence(licence: Value) -> Value:
@@ -32,9 +41,8 @@ def flags_of_licence(licence: Value) -> Value:
     if not licence.known:
         return unknown(licence.reason or code("no_licence_recorded"))
     of_each = [_flags_of(identifier) for identifier in _identifiers(licence.value)]
-    listed = [flags for flags in of_each if flags is not None]
-    flags = _of_expression(licence.value, listed)
-    if not of_each or len(listed) < len(of_each) or _UNKNOWN in flags:
+    flags = _sure_flags(licence.value, lambda name: _flags_of(name) or frozenset())
+    if not of_each or None in of_each or UNKNOWN_TERMS in flags:
         return unknown(code("terms_not_from_name", licence=_quoted(licence.value)))
     return derived(sorted(flags), method=code("terms_from_name", licence=_quoted(licence.value)))
 
@@ -49,21 +57,55 @@ def flags_by_rule_set(licence: object) -> frozenset[str]:
         frozenset(flag for prefix, flags in prefixes.items() if identifier.startswith(prefix) for flag in flags)
         for identifier in _identifiers(licence)
     ]
-    return _of_expression(licence, of_each)
+    if not of_each:
+        return frozenset()
+    # with a choice only what every licence has is sure; records of before took any `OR` for one over the whole
+    is_choice = " OR " in str(licence).upper()
+    return frozenset.intersection(*of_each) if is_choice else frozenset.union(*of_each)
+
+
+def _sure_flags(licence: object, flags_of: Callable[[str], frozenset[str]]) -> frozenset[str]:
+    """The flags that nobody avoids: of `OR` those that both sides have, of all else those of every licence (SPDX 2.3, annex D.4).
+
+    `AND` binds closer than `OR`, and brackets closer than both. What is not an expression is read as if all of it held.
+    """
+    words = re.findall(r"[()]|[A-Za-z0-9.+-]+", "" if licence is None else str(licence))
+    if words.count("(") > _DEEPEST:  # nobody writes it, and whoever sends it wants to see the parser fail
+        return frozenset[str]().union(*map(flags_of, words))
+    tokens = deque(words)
+    flags = _choice(tokens, flags_of)
+    while tokens:  # a bracket too many, or two licences without a word between them
+        if tokens[0] == ")":
+            tokens.popleft()
+        else:
+            flags |= _choice(tokens, flags_of)
+    return flags
+
+
+def _choice(tokens: deque[str], flags_of: Callable[[str], frozenset[str]]) -> frozenset[str]:
+    flags = _all_of(tokens, flags_of)
+    while tokens and tokens[0].upper() == "OR":
+        tokens.popleft()
+        flags &= _all_of(tokens, flags_of)
+    return flags
+
+
+def _all_of(tokens: deque[str], flags_of: Callable[[str], frozenset[str]]) -> frozenset[str]:
+    flags: frozenset[str] = frozenset()
+    while tokens and tokens[0] != ")" and tokens[0].upper() != "OR":
+        word = tokens.popleft()
+        if word == "(":
+            flags |= _choice(tokens, flags_of)
+            if tokens:  # the bracket that closes it: nothing else ends a choice
+                tokens.popleft()
+        elif word.upper() not in _OPERATORS:
+            flags |= flags_of(word)
+    return flags
 
 
 def _identifiers(licence: object) -> list[str]:
     words = re.findall(r"[A-Za-z0-9.+-]+", "" if licence is None else str(licence))
     return [word for word in words if word.upper() not in _OPERATORS]
-
-
-def _of_expression(licence: object, of_each: Iterable[frozenset[str]]) -> frozenset[str]:
-    each = list(of_each)
-    if not each:
-        return frozenset()
-    # with a choice only what every licence has is sure
-    is_choice = " OR " in str(licence).upper()
-    return frozenset.intersection(*each) if is_choice else frozenset.union(*each)
 
 
 @cache

@@ -9,6 +9,7 @@ from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lookalikes import folded
 
+_UNKNOWN_TERMS = "unknown"  # among licence flags: there may be others
 _WITHOUT_DECISIONS = frozenset({"blocked_art5"})
 """Statuses that no person's decision changes, and no waiver suspends."""
 HARMS = {
@@ -119,10 +120,11 @@ def _reasons(facts: GateFacts, policy: GatePolicy, named: str) -> Iterator[Reaso
         yield Reason(rule="art5", text=text, remedy=remedy)
     for flag in policy.refused_licence_flags:
         if flag in facts.own_licence_flags:
-            remedy = "use a version whose licence allows it"
-            yield Reason(rule="licence", text=f"its licence says {flag}", remedy=remedy)
+            text = "what its licence forbids is not known" if flag == _UNKNOWN_TERMS else f"its licence says {flag}"
+            yield Reason(rule="licence", text=text, remedy="use a version whose licence allows it")
         elif flag in facts.licence_flags:
-            text = f"the licence of what it was made from says {flag}"
+            whose = "the licence of what it was made from"
+            text = f"what {whose} forbids is not known" if flag == _UNKNOWN_TERMS else f"{whose} says {flag}"
             yield Reason(rule="licence", text=text, remedy="use a base whose licence allows it")
 
 

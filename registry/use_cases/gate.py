@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.licence_terms import UNKNOWN_TERMS
 from peft_registry.registry.compliance.record_verdicts import UNDETERMINED
 from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.registry.disk.files import read_offered
@@ -146,7 +147,7 @@ class GateShown(Frozen):
 
     @property
     def undecided(self) -> tuple[str, ...]:
-        """The statuses that are open whether or not that closes the gate, a line each, and how much its record leaves open."""
+        """What is open whether or not that closes the gate, a line each: statuses, how much of its record, terms of licences."""
         lines = [
             f"the indicative status of the {_ABOUT[status.table]} is {status.status}: {len(status.missing)} questions open"
             for status in self.facts.statuses
@@ -154,6 +155,9 @@ class GateShown(Frozen):
         ]
         if lines and self.facts.open_questions:
             lines.append(f"{self.facts.open_questions} questions of its record are open")
+        for flags, whose in ((self.facts.own_licence_flags, "it"), (self.facts.licence_flags, "what it was made from")):
+            if UNKNOWN_TERMS in flags:
+                lines.append(f"what the licence of {whose} forbids is not known")
         return tuple(lines)
 
     def lines(self) -> Iterator[tuple[str, str]]:
@@ -245,8 +249,8 @@ def _unknown_words(policy: GatePolicy) -> Iterator[str]:
         if status not in statuses:
             yield f"refused_statuses: {_no_such('status', status, statuses)}"
     for flag in policy.refused_licence_flags:
-        if flag not in LICENCE_FLAGS:
-            yield f"refused_licence_flags: {_no_such('licence flag', flag, LICENCE_FLAGS)}"
+        if flag not in (*LICENCE_FLAGS, UNKNOWN_TERMS):
+            yield f"refused_licence_flags: {_no_such('licence flag', flag, (*LICENCE_FLAGS, UNKNOWN_TERMS))}"
 
 
 def _no_such(what: str, word: str, known: tuple[str, ...]) -> str:

@@ -9,7 +9,7 @@ from peft_registry.registry.compliance.assessment import is_screened
 from peft_registry.registry.compliance.base_terms import EU_EXCLUSION, eu_exclusion_of
 from peft_registry.registry.compliance.completeness import completeness, is_yes, makes_media
 from peft_registry.registry.compliance.field_paths import FieldPath
-from peft_registry.registry.compliance.licence_terms import implied_flags
+from peft_registry.registry.compliance.licence_terms import flags_with_unknown, implied_flags
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
@@ -195,7 +195,7 @@ def _statuses(record: ModificationRecord, decided: Decided) -> Iterator[Status]:
 def _own_licence_flags(record: ModificationRecord | None, base: BaseRecord | None) -> Iterator[str]:
     """What the licence of something says: of a result as its record has it, of a base as it is declared."""
     if record is not None:
-        yield from implied_flags(record.product.licence.value)
+        yield from flags_with_unknown(record.product.licence)
     if base is not None:
         yield from _stated_flags(base.facts.licence, base.facts.licence_flags)
         if is_yes(eu_exclusion_of(base.facts)):  # stated beside the flags, which nobody may have read
@@ -223,14 +223,16 @@ def _flags_of_sources(record: ModificationRecord) -> Iterator[str]:
     if any(is_yes(terms.eu_exclusion) for terms in record.upstream):
         yield EU_EXCLUSION
     for data in record.data:
-        yield from implied_flags(data.licence.value)
+        yield from flags_with_unknown(data.licence)
 
 
 def _stated_flags(licence: Value, flags: Value) -> Iterator[str]:
-    """The flags that somebody stated, with those that the licence implies."""
+    """The flags that somebody stated, with those that the licence implies; by its name alone, where nobody read it."""
     if isinstance(flags.value, list):
         yield from map(str, flags.value)
-    yield from implied_flags(licence.value)
+        yield from implied_flags(licence.value)
+    else:
+        yield from flags_with_unknown(licence)
 
 
 def votes_on(

@@ -756,10 +756,13 @@ def test_of_many_who_move_an_alias_at_once_one_wins_and_the_others_are_told_who(
     plain = read_gate_policy(str(file))
     first = promote(place.registry, place.version, "champion", plain)
     assert first.version is None
-    model, system, rest = first.undecided
+    model, system, rest, *licences = first.undecided
     assert model.startswith("the indicative status of the model is undetermined: ")
     assert system.startswith("the indicative status of the system is undetermined: ")
     assert rest.endswith(" questions of its record are open")
+    assert licences == [
+        f"what the licence of {whose} forbids is not known" for whose in ("it", "what it was made from")
+    ]
     assert [
         text for label, text in explain_gate(place.registry, place.version, plain).lines() if label == "undecided"
     ] == [*first.undecided]

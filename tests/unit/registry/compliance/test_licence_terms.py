@@ -4,9 +4,10 @@ import pytest
 
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.completeness import disqualifying_flags
-from peft_registry.registry.compliance.licence_terms import flags_of_licence, implied_flags
+from peft_registry.registry.compliance.licence_terms import flags_of_licence, flags_with_unknown, implied_flags
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.modification import ASKED, BaseUsed
-from peft_registry.schemas.values import derived, imported, measured, unknown
+from peft_registry.schemas.values import derived, imported, measured, not_applicable, unknown
 from tests.builders.records import a_modification_record
 
 
@@ -18,6 +19,13 @@ from tests.builders.records import a_modification_record
         ("CC-BY-NC-SA-4.0", ("non_commercial", "share_alike")),
         ("MIT AND CC-BY-ND-4.0", ("no_derivatives",)),
         ("MIT OR CC-BY-NC-4.0", ()),
+        ("CC-BY-NC-4.0 AND (MIT OR Apache-2.0)", ("non_commercial",)),
+        ("(MIT OR Apache-2.0) AND CC-BY-NC-4.0", ("non_commercial",)),
+        ("MIT OR Apache-2.0 AND CC-BY-NC-4.0", ()),  # AND binds closer
+        ("(CC-BY-NC-4.0 OR CC-BY-NC-SA-4.0) AND CC-BY-ND-4.0", ("no_derivatives", "non_commercial")),
+        ("CC-BY-SA-4.0 WITH Some-exception", ("share_alike",)),
+        ("MIT) CC-BY-NC-4.0 (", ("non_commercial",)),
+        (f"{'(' * 5000}CC-BY-NC-4.0", ("non_commercial",)),
         ("CC-BY-4.0", ()),
         ("llama3.2", ("use_restrictions", "user_threshold")),
         ("openrail++", ("use_restrictions",)),
@@ -61,6 +69,22 @@ def test_a_licence_that_is_not_known_has_unknown_flags_with_the_reason_and_never
     value = flags_of_licence(imported(licence, method="README.md, license"))
     assert not value.known
     assert "do not follow from its name" in str(value.reason)
+
+
+@pytest.mark.parametrize(
+    ("licence", "flags"),
+    [
+        (imported("cc-by-nc-4.0", method="README.md, license"), ("non_commercial",)),
+        (imported("llama3.2", method="README.md, license"), ("use_restrictions", "user_threshold", "unknown")),
+        (imported("LicenseRef-Ours", method="README.md, license"), ("unknown",)),
+        (imported("CC-BY-NC-4.0 OR LicenseRef-Ours", method="README.md, license"), ("unknown",)),
+        (imported("MIT", method="README.md, license"), ()),
+        (unknown("nobody has answered it"), ("unknown",)),
+        (not_applicable(code("own_data"), by="ada", at=None), ()),
+    ],
+)
+def test_what_nobody_knows_of_a_licence_is_a_flag_of_its_own(licence, flags):
+    assert flags_with_unknown(licence) == flags
 
 
 def test_where_no_licence_is_recorded_the_flags_are_unknown_for_the_same_reason():
