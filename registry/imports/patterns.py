@@ -46,8 +46,13 @@ class PatternRefused(InputRefused):
     reason: str
 
 
-def require_usable_patterns(values: Mapping[str, Any], base: Iterable[Tensor]) -> None:
+def require_usable_patterns(values: Mapping[str, Any], base: Iterable[Tensor], adapted: Iterable[str] = ()) -> None:
     """Raise unless each regular expression of a configuration is one, and ends soon on the modules of the base.
+
+    Args:
+        values: the configuration.
+        base: its tensors.
+        adapted: names of modules that the expressions will be matched with besides.
 
     Raises:
         PatternRefused: one is malformed, or takes too long.
@@ -55,7 +60,7 @@ def require_usable_patterns(values: Mapping[str, Any], base: Iterable[Tensor]) -
     expressions = list(_expressions(values))
     if not expressions:
         return
-    names = sorted({tensor.name.rpartition(".")[0] for tensor in base})
+    names = sorted({tensor.name.rpartition(".")[0] for tensor in base} | set(adapted))
     asked = {"expressions": expressions, "names": names, "seconds": _CPU_SECONDS}
     try:
         done = subprocess.run(  # noqa: S603  our own interpreter and program; what is tried goes to its stdin

@@ -104,6 +104,7 @@ def import_folders(
             WeightsNotFinite, UnsafeInputPath: a folder is refused.
         BaseToNameMissing, ImportBaseNotRegistered, ImportedOntoNoBase, NotFound: its base is not known.
         TensorNotDeclared: a tensor of an adapter is not one that its type has.
+        SettingsOfOtherTensors: the configuration of an adapter contradicts its tensors.
         AdapterOfAnotherBase, ModelOfAnotherBase: it is of another base than that.
         KnownError: as `read_checked_facts` and `register_product`.
     """

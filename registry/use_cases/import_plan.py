@@ -44,6 +44,7 @@ from peft_registry.registry.imports.relation import (
 )
 from peft_registry.registry.imports.setting_files import settings_of_folder
 from peft_registry.registry.imports.settings import FolderSettings, without_path
+from peft_registry.registry.imports.stated_settings import adapted_modules, require_settings_of_tensors
 from peft_registry.registry.imports.vocabulary import vocabulary_misfit
 from peft_registry.registry.intake.facts_file import read_checked_facts
 from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES
@@ -253,12 +254,14 @@ def _compared_adapter(
         AdapterOfAnotherBase: it cannot be of it.
         TensorNotDeclared: a tensor is not one that its type has.
         PatternRefused: an expression in its configuration finds no modules in a time that anybody waits.
+        SettingsOfOtherTensors: its configuration says of its tensors what they are not.
     """
     label = chosen.base.version.label
     if chosen.objection is not None:
         raise AdapterOfAnotherBase(offered.name, label, chosen.objection)
     compared = compare_with_base(tensors, config, base_tensors)
-    require_usable_patterns(config.values, base_tensors)
+    require_usable_patterns(config.values, base_tensors, adapted_modules(config, tensors))
+    require_settings_of_tensors(offered.name, config, tensors)
     misfit = compared.misfit or vocabulary_misfit(offered, tensors, base_tensors)
     if misfit is not None:
         raise AdapterOfAnotherBase(offered.name, label, misfit)

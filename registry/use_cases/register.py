@@ -14,8 +14,13 @@ from pydantic import ValidationError
 
 from peft_registry.registry.compliance.editions import editions
 from peft_registry.registry.database import catalog
+from peft_registry.registry.disk.files import read_file
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.identity.manifests import listed_resources, path_problem
+from peft_registry.registry.identity.base import ADAPTER_CONFIG_NAME
+from peft_registry.registry.identity.manifests import listed_resources, listed_tensors, path_problem
+from peft_registry.registry.imports.stated_settings import require_settings_of_tensors
+from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES
+from peft_registry.registry.intake.peft_config import read_peft_config
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
 from peft_registry.registry.records.entries import misplaced, record_statement
@@ -115,6 +120,7 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
             they do not, or of what it was made from what is not recorded there; or a merge came as something that it is not.
         ResultAsBase: it is offered as a base, and a result of this registry has its weights.
         ResultAsImport: it is offered as an import, and was made here.
+        SettingsOfOtherTensors: the configuration of an adapter contradicts its tensors.
         StatementMisplaced: a statement calls a base what its manifest says is none.
         UnsignableListing: the manifest lists a path that no artifact folder may hold.
         FactMalformed, FactNeedsSignature, FactNotDeclarable, SeveralProblems: a statement declares what no person can.
@@ -136,6 +142,7 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
         require_no_result_weights(registry, artifact.name, artifact.manifest.weights_digest)
     if artifact.source == "import":
         require_not_made_here(registry, artifact.name, artifact.manifest.weights_digest)
+    _require_own_settings(artifact)
     problem = path_problem(artifact.manifest)
     if problem:
         raise UnsignableListing(problem)
@@ -163,6 +170,19 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
     publish_checkpoint(registry)
     _warn_of_recalls(registry, version, observe)
     return version
+
+
+def _require_own_settings(artifact: NewArtifact) -> None:
+    """Raise where the configuration of an adapter in a folder of its own says of its tensors what they are not.
+
+    Raises:
+        SettingsOfOtherTensors: it does.
+    """
+    manifest = artifact.manifest
+    if manifest.layout != "peft" or not any(entry.path == ADAPTER_CONFIG_NAME for entry in manifest.files):
+        return
+    config = read_peft_config(read_file(artifact.folder / ADAPTER_CONFIG_NAME, max_bytes=CONFIG_MAX_BYTES))
+    require_settings_of_tensors(artifact.name, config, listed_tensors(manifest.weights))
 
 
 def _warn_of_recalls(registry: Registry, version: Version, observe: Observe) -> None:

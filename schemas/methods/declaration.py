@@ -68,6 +68,8 @@ class Tensor:
             both alike; None for none.
         is_of_weight: whether the module is one weight, with whose shape `axis` can be compared.
         replaces: whether it is loaded in the place of the base's own numbers.
+        sized: one of its dimensions, and the key of `adapter_config.json` that says how long that is; None where none does.
+        is_index: whether it holds places in other tensors, as integers, and no numbers to compute with.
     """
 
     name: str
@@ -80,6 +82,8 @@ class Tensor:
     turned_with: str | None = None
     is_of_weight: bool = True
     replaces: bool = False
+    sized: tuple[int, str] | None = None
+    is_index: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ METHODS = (
     _loaded(
         "CARTRIDGE",
         "Cartridge",
-        (Tensor("prompt_embeddings", axis=1, neutral="mean prefix", is_shared=True),),
+        (Tensor("prompt_embeddings", axis=1, neutral="mean prefix", is_shared=True, sized=(0, "num_virtual_tokens")),),
         _VIRTUAL_TOKENS,
         (*_PROMPT_SHAPE, "num_frozen_tokens"),
         no_weight=code("keys_and_values_in_front"),
@@ -156,7 +156,11 @@ METHODS = (
     _loaded(
         "CPT",
         "context-aware prompt tuning",
-        (Tensor("prompt_embeddings", axis=1, neutral="mean embedding", is_shared=True),),
+        (
+            Tensor(
+                "prompt_embeddings", axis=1, neutral="mean embedding", is_shared=True, sized=(0, "num_virtual_tokens")
+            ),
+        ),
         _VIRTUAL_TOKENS,
         (
             *_PROMPT_SHAPE,
@@ -168,7 +172,7 @@ METHODS = (
     _loaded(
         "DEFT",
         "DEFT",
-        (Tensor("deft_P", axis=0), Tensor("deft_R", axis=1)),
+        (Tensor("deft_P", axis=0, sized=(1, "r")), Tensor("deft_R", axis=1, sized=(0, "r"))),
         _MODULES | {"r": "r", "alpha": "alpha", "deft_dropout": "dropout", "bias": "bias"},
         (*_LAYERS, "decomposition_method", "exclude_modules", "fan_in_fan_out", "init_scale", "init_weights", "para"),
     ),
@@ -176,8 +180,8 @@ METHODS = (
         "DELORA",
         "DeLoRA",
         (
-            Tensor("delora_A", axis=1),
-            Tensor("delora_B", axis=0),
+            Tensor("delora_A", axis=1, sized=(0, "r")),
+            Tensor("delora_B", axis=0, sized=(1, "r")),
             Tensor("delora_lambda"),
             Tensor("delora_w_norm", axis=0),
         ),
@@ -198,8 +202,8 @@ METHODS = (
             Tensor("frod_lambda_l"),
             Tensor("frod_lambda_s_values"),
             Tensor("frod_V.*", is_shared=True),
-            Tensor("frod_s_indices.*", is_shared=True),
-            Tensor("frod_s_size.*", is_shared=True),
+            Tensor("frod_s_indices.*", is_shared=True, is_index=True),
+            Tensor("frod_s_size.*", is_shared=True, is_index=True),
         ),
         _MODULES | {"sparse_rate": "sparse_rate", "frod_dropout": "dropout", "bias": "bias"},
         (
@@ -231,10 +235,10 @@ METHODS = (
         "HIRA",
         "HiRA",
         (
-            Tensor("hira_A", axis=1),
-            Tensor("hira_B", axis=0),
-            Tensor("hira_embedding_A", axis=1),
-            Tensor("hira_embedding_B", axis=0),
+            Tensor("hira_A", axis=1, sized=(0, "r")),
+            Tensor("hira_B", axis=0, sized=(1, "r")),
+            Tensor("hira_embedding_A", axis=1, sized=(0, "r")),
+            Tensor("hira_embedding_B", axis=0, sized=(1, "r")),
         ),
         _MODULES | {"r": "r", "hira_dropout": "dropout"},
         (*_LAYERS, "exclude_modules", "fan_in_fan_out", "init_weights", "rank_pattern"),
@@ -242,14 +246,18 @@ METHODS = (
     _loaded(
         "HRA",
         "HRA",
-        (Tensor("hra_u", axis=0),),
+        (Tensor("hra_u", axis=0, sized=(1, "r")),),
         _MODULES | {"r": "r", "bias": "bias"},
         (*_LAYERS, "apply_GS", "exclude_modules", "init_weights"),
     ),
     _loaded(
         "LILY",
         "Lily",
-        (Tensor("lily_A.weight", axis=1), Tensor("lily_B.weight", axis=1), Tensor("lily_router.weight")),
+        (
+            Tensor("lily_A.weight", axis=1, sized=(0, "r")),
+            Tensor("lily_B.weight", axis=1),
+            Tensor("lily_router.weight"),
+        ),
         _MODULES | {"r": "r", "scaling": "scaling"},
         (*_LAYERS, "exclude_modules", "init_weights", "num_B", "stride_A"),
         no_weight=code("chosen_by_input"),
@@ -300,7 +308,11 @@ METHODS = (
     _loaded(
         "P_TUNING",
         "P-tuning",
-        (Tensor("prompt_embeddings", axis=1, neutral="mean embedding", is_shared=True),),
+        (
+            Tensor(
+                "prompt_embeddings", axis=1, neutral="mean embedding", is_shared=True, sized=(0, "num_virtual_tokens")
+            ),
+        ),
         _VIRTUAL_TOKENS,
         (
             *_PROMPT_SHAPE,
@@ -422,7 +434,7 @@ METHODS = (
     _loaded(
         "SHIRA",
         "SHiRA",
-        (Tensor("shira_weight"), Tensor("shira_indices", stays=True)),
+        (Tensor("shira_weight"), Tensor("shira_indices", stays=True, is_index=True)),
         _MODULES | {"mask_type": "mask_type"},
         ("fan_in_fan_out", "init_weights", "r", "random_seed"),
     ),
@@ -431,9 +443,9 @@ METHODS = (
         "Super-Tuning",
         (
             Tensor("supertuning_values"),
-            Tensor("supertuning_indices", stays=True),
-            Tensor("supertuning_lora_A.weight", axis=1),
-            Tensor("supertuning_lora_B.weight", axis=0),
+            Tensor("supertuning_indices", stays=True, is_index=True),
+            Tensor("supertuning_lora_A.weight", axis=1, sized=(0, "r")),
+            Tensor("supertuning_lora_B.weight", axis=0, sized=(1, "r")),
         ),
         _MODULES | {"r": "r", "lora_alpha": "alpha", "lora_dropout": "dropout", "sparsity": "sparsity"},
         ("init_weights", "save_precomputed_indices", "select_top"),
@@ -442,8 +454,8 @@ METHODS = (
         "TINYLORA",
         "TinyLoRA",
         (
-            Tensor("tinylora_A", axis=1, stays=True),
-            Tensor("tinylora_B", axis=0, stays=True),
+            Tensor("tinylora_A", axis=1, stays=True, sized=(0, "r")),
+            Tensor("tinylora_B", axis=0, stays=True, sized=(1, "r")),
             Tensor("tinylora_P", stays=True),
             Tensor("tinylora_v.*", is_shared=True),
         ),
@@ -474,7 +486,11 @@ METHODS = (
         "Uni-LoRA",
         (
             Tensor("unilora_theta_d", is_shared=True),
-            *(Tensor(f"unilora_{part}_{side}", stays=True) for part in ("indices", "scales") for side in ("A", "B")),
+            *(
+                Tensor(f"unilora_{part}_{side}", stays=True, is_index=part == "indices")
+                for part in ("indices", "scales")
+                for side in ("A", "B")
+            ),
         ),
         _MODULES | {"r": "r", "unilora_dropout": "dropout", "bias": "bias", "theta_d_length": "theta_d_length"},
         (*_LAYERS, "fan_in_fan_out", "init_theta_d_bound", "init_weights", "proj_seed", "save_indices"),
@@ -485,7 +501,7 @@ METHODS = (
         (
             Tensor("vblora_vector_bank", is_shared=True),
             *(
-                Tensor(f"vblora_logits_{side}{end}")
+                Tensor(f"vblora_logits_{side}{end}", is_index=end == "_topk_indices")
                 for side in ("A", "B")
                 for end in ("", "_topk_indices", "_topk_weights")
             ),

@@ -43,11 +43,11 @@ METHOD = TrainableMethod(
         "use_effective_conv2d",
     ),
     tensors=(
-        Tensor("hada_w1_a", axis=0, neutral=0.0),
-        Tensor("hada_w1_b", axis=1, neutral=0.0),
+        Tensor("hada_w1_a", axis=0, neutral=0.0, sized=(1, "r")),
+        Tensor("hada_w1_b", axis=1, neutral=0.0, sized=(0, "r")),
         # the product is elementwise: what is turned in the one factor is turned in the other alike
-        Tensor("hada_w2_a", axis=0, neutral=0.0, turned_with="hada_w1_a"),
-        Tensor("hada_w2_b", axis=1, neutral=0.0, begins=0.0, turned_with="hada_w1_b"),
+        Tensor("hada_w2_a", axis=0, neutral=0.0, turned_with="hada_w1_a", sized=(1, "r")),
+        Tensor("hada_w2_b", axis=1, neutral=0.0, begins=0.0, turned_with="hada_w1_b", sized=(0, "r")),
         # of convolutions
         Tensor("hada_t1"),
         Tensor("hada_t2"),

@@ -39,7 +39,9 @@ METHOD = TrainableMethod(
         "num_transformer_submodules",
         "token_dim",
     ),
-    tensors=(Tensor("prompt_embeddings", axis=1, neutral="mean prefix", is_shared=True),),
+    tensors=(
+        Tensor("prompt_embeddings", axis=1, neutral="mean prefix", is_shared=True, sized=(0, "num_virtual_tokens")),
+    ),
     no_weight=code("keys_and_values_in_front"),
     place=7,
     summary="learned keys and values in front of each layer",

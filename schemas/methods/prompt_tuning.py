@@ -48,7 +48,9 @@ METHOD = TrainableMethod(
         "tokenizer_kwargs",
         "tokenizer_name_or_path",
     ),
-    tensors=(Tensor("prompt_embeddings", axis=1, neutral="mean embedding", is_shared=True),),
+    tensors=(
+        Tensor("prompt_embeddings", axis=1, neutral="mean embedding", is_shared=True, sized=(0, "num_virtual_tokens")),
+    ),
     no_weight=code("embeddings_in_front"),
     place=6,
     summary="learned embeddings in front of the text; the best of several starts by validation loss",

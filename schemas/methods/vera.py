@@ -45,7 +45,7 @@ METHOD = TrainableMethod(
     tensors=(
         Tensor("vera_lambda_b", axis=0, neutral=0.0, begins=0.0),
         # which of the random directions count; none of the module's own
-        Tensor("vera_lambda_d", axis=0, neutral=0.0, is_of_weight=False),
+        Tensor("vera_lambda_d", axis=0, neutral=0.0, is_of_weight=False, sized=(0, "r")),
         Tensor("vera_A", is_shared=True, stays=True),
         Tensor("vera_B", is_shared=True, stays=True),
     ),

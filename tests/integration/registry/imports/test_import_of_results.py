@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.imports.stated_settings import SettingsOfOtherTensors
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.import_folder import ImportOutcome
@@ -166,6 +167,18 @@ def test_an_import_offered_as_a_training_is_refused(registry: Registry, base: Ad
     forged = artifact.manifest.revised(origin="imported")
     with pytest.raises(ModificationRecordWrong, match="manifest says imported"):
         register_version(registry, _with_manifest(artifact, forged))
+
+
+def test_a_training_whose_configuration_contradicts_its_tensors_is_refused(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    folder = tmp_path / "trained"
+    an_artifact(folder, base)
+    config = folder / "adapter_config.json"
+    config.write_text(config.read_text().replace('"r": 2', '"r": 64'))
+    with pytest.raises(SettingsOfOtherTensors, match="helper is not what"):
+        register_version(registry, artifact_of(folder, base))
+    assert versions(registry) == ["tiny:1"]
 
 
 def _with_manifest(artifact: NewArtifact, manifest: Any) -> NewArtifact:

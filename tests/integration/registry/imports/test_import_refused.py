@@ -15,6 +15,7 @@ from peft_registry.registry.identity.weight_values import WeightsNotFinite
 from peft_registry.registry.imports.fit import TensorNotDeclared
 from peft_registry.registry.imports.offered import NothingToImport
 from peft_registry.registry.imports.patterns import PatternRefused
+from peft_registry.registry.imports.stated_settings import SettingsOfOtherTensors
 from peft_registry.registry.intake.json import MalformedInput
 from peft_registry.registry.intake.model_code import CodeRefused
 from peft_registry.registry.intake.paths import UnsafeInputPath
@@ -125,6 +126,8 @@ REFUSED: dict[str, tuple[Callable[[Path], None], type[KnownError], str]] = {
         PatternRefused,
         "takes more than",
     ),
+    "a rank that its tensors have not": (_config(r=64), SettingsOfOtherTensors, "`r` is 64"),
+    "the type of other tensors": (_config(peft_type="IA3"), TensorNotDeclared, "lora_A"),
     "an expression that is none": (_config(target_modules="(down_proj"), PatternRefused, "not a regular expression"),
     "a configuration of 17 MiB": (_config(notes="x" * (17 << 20)), MalformedInput, "more than the 16777216 allowed"),
     "other sizes by an expression without end": (

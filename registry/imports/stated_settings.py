@@ -1,0 +1,242 @@
+"""Whether an adapter's configuration says what its tensors are: type, ranks, targets, magnitudes, scales and number formats.
+
+A record takes these settings from the configuration, and loaders read them there: one that contradicts the tensors makes a record
+of something else, and an adapter that no tool loads, or that loads as if it were not there. What peft does with each setting is as
+peft 0.21 does it. What the base says is held against the tensors in `fit`.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from peft_registry.registry.identity.weights import Tensor
+from peft_registry.registry.intake.peft_config import FILE_NAME, PeftConfig
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.methods.declaration import Tensor as Kind
+
+_PREFIX = "base_model.model."
+_BASE_LAYER = ".base_layer"  # peft's name of what stands inside of an adapted module that is adapted once more
+# what peft computes with: it turns eight bits into sixteen, and knows no smaller format
+_COMPUTED_WITH = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E4M3FNUZ", "F8_E5M2", "F8_E5M2FNUZ")
+_MAGNITUDE = "lora_magnitude_vector"
+_FACTOR = "lora_A"
+_SHOWN = 60  # characters of a value in a sentence
+
+
+class SettingsOfOtherTensors(InputRefused):
+    reference = "settings-of-other-tensors"
+    what = "{adapter} is not what its {file} says"
+    why = "{reason}"
+    fix = (
+        "save it again with the tool that made it, or write into {file} what the tensors are: its record repeats {file}"
+    )
+
+    adapter: str
+    reason: str
+
+    file = FILE_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """A tensor of the adapter's own, its kind, and the module that it changes as the base calls it."""
+
+    tensor: Tensor
+    kind: Kind
+    module: str
+
+
+def require_settings_of_tensors(adapter: str, config: PeftConfig, tensors: Iterable[Tensor]) -> None:
+    """Raise where a setting contradicts the tensors.
+
+    The names of the modules are matched with the expressions of the configuration, which `require_usable_patterns` has tried.
+
+    Raises:
+        SettingsOfOtherTensors: one does; the first is named.
+    """
+    reason = next(_contradictions(config, tuple(tensors)), None)
+    if reason is not None:
+        raise SettingsOfOtherTensors(adapter, reason)
+
+
+def adapted_modules(config: PeftConfig, tensors: Iterable[Tensor]) -> tuple[str, ...]:
+    """The modules that an adapter changes, as the base calls them: the names that its expressions are matched with."""
+    return tuple(dict.fromkeys(own.module for own in _own_tensors(config, tensors) if own.module))
+
+
+def rank_stated(config: PeftConfig, module: str) -> Any:  # whatever the file has there
+    """What a configuration says of the rank at a module."""
+    return _at(config.values.get("rank_pattern"), module, config.values.get("r"))
+
+
+def scale_stated(config: PeftConfig, module: str) -> float:
+    """By what LoRA multiplies B·A at a module: alpha/r, or alpha/√r; 1 where the configuration does not say it."""
+    alpha = _at(config.values.get("alpha_pattern"), module, config.values.get("lora_alpha", 8))  # 8: peft's default
+    rank = rank_stated(config, module)
+    if not (_is_number(alpha) and _is_number(rank)) or rank <= 0:
+        return 1.0
+    return float(alpha / (math.sqrt(rank) if config.values.get("use_rslora") else rank))
+
+
+def _own_tensors(config: PeftConfig, tensors: Iterable[Tensor]) -> Iterator[_Own]:
+    for tensor in tensors:
+        declared = config.method.tensor(tensor.name)
+        if declared is not None:
+            kind, module = declared
+            yield _Own(tensor, kind, module.removeprefix(_PREFIX).replace(_BASE_LAYER, ""))
+
+
+def _contradictions(config: PeftConfig, tensors: Sequence[Tensor]) -> Iterator[str]:
+    own = tuple(_own_tensors(config, tensors))
+    # a type may bring weights in the place of the base's own beside what it is; there are types that do nothing else
+    replaces_alone = all(kind.replaces for kind in config.method.tensors)
+    if not any(replaces_alone or not found.kind.replaces for found in own):
+        yield f"its type is {config.values['peft_type']}, and it holds no tensor of one"
+    for found in own:
+        yield from _wrong_format(found)
+        yield from _wrong_size(config, found)
+        yield from _wrong_target(config, found)
+    yield from _wrong_magnitudes(config, own)
+    yield from _wrong_side(config, own)
+    yield from _wrong_scales(config)
+
+
+def _wrong_format(own: _Own) -> Iterator[str]:
+    if not own.kind.is_index and own.tensor.dtype not in _COMPUTED_WITH:
+        yield f"its tensor {own.tensor.name!a} is in the format {own.tensor.dtype}, with which no adapter computes"
+
+
+def _wrong_size(config: PeftConfig, own: _Own) -> Iterator[str]:
+    if own.kind.sized is None:
+        return
+    axis, key = own.kind.sized
+    shape = own.tensor.shape
+    if axis >= len(shape):
+        yield f"its tensor {own.tensor.name!a} is {list(shape)}, and has no dimension for `{key}`"
+        return
+    stated = rank_stated(config, own.module) if key == "r" else config.values.get(key)
+    if stated is None:
+        return  # peft has a default, and a record has nothing of it
+    if not isinstance(stated, int) or isinstance(stated, bool) or stated < 1:
+        yield f"its `{key}` is {_shown(stated)}, which is no number of dimensions"
+    elif not _is_sized(config, own, shape[axis], stated):
+        yield f"its `{key}` is {_shown(stated)}, and the tensor {own.tensor.name!a} is {list(shape)}: {shape[axis]} there"
+
+
+def _is_sized(config: PeftConfig, own: _Own, found: int, stated: int) -> bool:
+    if config.values.get("use_bdlora"):
+        return True  # its blocks lie beside each other in one tensor
+    if _is_of_parameter(config, own.module):
+        return found % stated == 0  # one pair of factors for each expert in the parameter
+    if config.values.get("num_transformer_submodules") not in (None, 1):
+        return found % stated == 0  # one prompt for an encoder and one for a decoder
+    return found == stated
+
+
+def _wrong_target(config: PeftConfig, own: _Own) -> Iterator[str]:
+    stated = config.values.get("target_modules")
+    if own.kind.is_shared or own.kind.replaces or not own.kind.is_of_weight or stated in (None, "all-linear"):
+        return
+    if not (_is_targeted(config.values, stated, own.module) or _is_of_parameter(config, own.module)):
+        yield f"its `target_modules` are {_shown(stated)}, and the tensor {own.tensor.name!a} is of another module"
+
+
+def _is_targeted(values: Mapping[str, Any], stated: Any, module: str) -> bool:
+    """Whether peft adapts a module."""
+    excluded = values.get("exclude_modules")
+    if excluded and _is_named(excluded, module):
+        return False
+    if not _is_named(stated, module):
+        return False
+    layers = values.get("layers_to_transform")
+    if layers in (None, []) or isinstance(stated, str):
+        return True
+    number = _layer(values.get("layers_pattern"), module)
+    return number is not None and number in (layers if isinstance(layers, list) else [layers])
+
+
+def _is_named(stated: Any, module: str) -> bool:
+    if isinstance(stated, str):
+        return re.fullmatch(stated, module) is not None
+    names = stated if isinstance(stated, list) else ()
+    return any(module == name or module.endswith(f".{name}") for name in names)
+
+
+def _layer(patterns: Any, module: str) -> int | None:
+    """The number of the layer that a module is of, as peft reads it off its name."""
+    stated = [patterns] if isinstance(patterns, str) else patterns
+    for pattern in stated or [r"[^.]*"]:
+        match = re.match(rf"(?:^|.*?\.){pattern}\.(\d+)\.", module)
+        if match is not None:
+            return int(match[1])
+    return None
+
+
+def _is_of_parameter(config: PeftConfig, module: str) -> bool:
+    """Whether a module holds one of the parameters that are adapted by themselves, such as experts in one tensor."""
+    parameters = config.values.get("target_parameters")
+    holders = [str(name).rpartition(".")[0] for name in parameters] if isinstance(parameters, list) else []
+    return bool(holders) and _is_named([holder for holder in holders if holder], module)
+
+
+def _wrong_magnitudes(config: PeftConfig, own: Sequence[_Own]) -> Iterator[str]:
+    """DoRA has a magnitude for each output of every module; LoRA has none."""
+    if config.values["peft_type"] != "LORA":
+        return
+    with_factors = {found.module for found in own if found.kind.name.partition(".")[0] == _FACTOR}
+    with_magnitudes = {found.module for found in own if found.kind.name.partition(".")[0] == _MAGNITUDE}
+    if config.values.get("use_dora"):
+        lacking = sorted(with_factors - with_magnitudes)
+        if lacking:
+            yield f"its `use_dora` is true, and {len(lacking)} of its modules have no magnitudes, first {lacking[0]!a}"
+    elif with_magnitudes:
+        yield f"its `use_dora` is not true, and {min(with_magnitudes)!a} has magnitudes"
+
+
+def _wrong_side(config: PeftConfig, own: Sequence[_Own]) -> Iterator[str]:
+    """IA3 scales what a module of the MLP reads, a row, and what others give, a column."""
+    stated = config.values.get("feedforward_modules")
+    if config.values["peft_type"] != "IA3" or not isinstance(stated, str | list):
+        return
+    for found in own:
+        shape = found.tensor.shape
+        is_read = _is_named(stated, found.module)
+        if len(shape) == 2 and shape[0 if is_read else 1] != 1:
+            scaled = "reads" if is_read else "gives"
+            yield (
+                f"by its `feedforward_modules` it scales what {found.module!a} {scaled}, and its tensor there is {list(shape)}"
+            )
+
+
+def _wrong_scales(config: PeftConfig) -> Iterator[str]:
+    for key, name in config.method.settings.items():
+        alpha = config.values.get(key)
+        if name == "alpha" and alpha is not None and not _is_scale(alpha):
+            yield f"its `{key}` is {_shown(alpha)}, by which nothing can be scaled"
+    patterns = config.values.get("alpha_pattern")
+    for pattern, alpha in patterns.items() if isinstance(patterns, dict) else ():
+        if not _is_scale(alpha):
+            yield f"its `alpha_pattern` has {_shown(alpha)} for {_shown(pattern)}, by which nothing can be scaled"
+
+
+def _is_scale(value: Any) -> bool:
+    return _is_number(value) and value != 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def _at(patterns: Any, module: str, otherwise: Any) -> Any:
+    """What the first pattern says that a module's name ends in, as peft looks it up."""
+    for pattern, value in patterns.items() if isinstance(patterns, dict) else ():
+        if re.match(rf"(.*\.)?({pattern})$", module):
+            return value
+    return otherwise
+
+
+def _shown(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
