@@ -1,23 +1,18 @@
 """What every command keeps, whatever it does: help, JSON on reads, exit codes, no traceback, no hang without a terminal."""
 
-import importlib
 import json
 import os
-import pkgutil
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.main import get_command
 
-from docs.errors_page import KnownErrorEntry, known_errors
 from docs.generate import commands
 from peft_registry.cli.main import app, run
-from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.facets import FACETS
 from tests.processes.interpreter import ROOT
 
@@ -72,7 +67,6 @@ ARGUMENTS = {
     "role": "approver",
     "key": "trainer",
 }
-FAMILY_CODES = {2, 3, 4, 5, 6, 7, 8}
 
 
 def arguments_of(command: Any, folder: Path) -> list[str]:
@@ -297,59 +291,3 @@ def test_an_interrupted_command_says_what_became_of_its_work(
     monkeypatch.setattr("peft_registry.cli.wiring.opened", interrupt)
     assert run(["list"]) == 130
     assert capsys.readouterr() == ("", "interrupted: nothing incomplete was registered\n")
-
-
-# --- errors ---
-
-ERRORS = known_errors(ROOT)
-
-
-def sentences(entry: KnownErrorEntry) -> tuple[str, str, str]:
-    return entry.what, entry.why, entry.fix
-
-
-def is_family(entry: KnownErrorEntry) -> bool:
-    return entry.error.name == entry.family
-
-
-@pytest.mark.parametrize("entry", ERRORS, ids=lambda entry: entry.error.path)
-def test_an_error_has_a_reference_a_family_and_three_sentences(entry: KnownErrorEntry) -> None:
-    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+|refused|taken|unavailable", entry.reference)
-    assert entry.exit_code in FAMILY_CODES
-    if is_family(entry):
-        assert entry.error.summary
-        return
-    for sentence in sentences(entry):
-        assert sentence, f"{entry.error.path} says nothing"
-
-
-@pytest.mark.parametrize("entry", ERRORS, ids=lambda entry: entry.error.path)
-def test_an_error_points_only_at_commands_that_there_are(entry: KnownErrorEntry) -> None:
-    known = {*COMMANDS, *GROUPS}
-    for sentence in sentences(entry):
-        for words in re.findall(r"`registry ((?:[a-z]+(?:-[a-z]+)* ?)+)", sentence):
-            first, _, rest = words.strip().partition(" ")
-            assert first in known
-            assert first not in GROUPS or not rest or f"{first} {rest.split()[0]}" in known
-
-
-def every_subclass(of: type[KnownError]) -> Iterator[type[KnownError]]:
-    for one in of.__subclasses__():
-        yield one
-        yield from every_subclass(one)
-
-
-def test_the_errors_read_from_the_source_are_those_of_the_running_program() -> None:
-    without_torch = tuple(f"peft_registry.{layer}" for layer in ("schemas", "registry", "cli"))
-    for package in without_torch:
-        for found in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
-            if ".migrations." not in found.name and ".mlflow." not in found.name:
-                importlib.import_module(found.name)
-    read = {entry.error.path: (entry.reference, entry.exit_code) for entry in ERRORS}
-    live = {
-        f"{one.__module__}.{one.__name__}": (one.reference, one.exit_code)
-        for one in every_subclass(KnownError)
-        if one.__module__.startswith(without_torch)
-    }
-    assert live
-    assert live.items() <= read.items()

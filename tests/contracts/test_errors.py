@@ -6,18 +6,22 @@
 import importlib
 import inspect
 import os
+import pkgutil
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
+from typer.main import get_command
 
-from docs.errors_page import known_errors
+from docs.errors_page import KnownErrorEntry, known_errors
+from docs.generate import commands
+from peft_registry.cli.main import app
 from peft_registry.registry.evaluation.recheck import Discrepancy
 from peft_registry.registry.gate.reasons import Reason
 from peft_registry.registry.identity.weights import TensorDifference
@@ -33,6 +37,8 @@ from tests.builders.records import a_stored_statement, a_version, an_outcome
 from tests.processes.interpreter import ROOT
 
 GOLDEN = ROOT / "tests" / "golden" / "errors.txt"
+ERRORS = known_errors(ROOT)
+FAMILY_CODES = {2, 3, 4, 5, 6, 7, 8}
 SENTENCES = ("what", "why", "fix")
 # a proper name, or a fact
 MAY_START_UPPER = ("MLflow ", "<")
@@ -98,10 +104,14 @@ OTHER_FACTS: dict[str, tuple[Mapping[str, object], ...]] = {
 }
 
 
+def is_family(entry: KnownErrorEntry) -> bool:
+    return entry.error.name == entry.family
+
+
 @cache
 def every_error() -> tuple[type[KnownError], ...]:
     """Every declared error, the families apart, by exit code and reference."""
-    entries = [entry for entry in known_errors(ROOT) if entry.error.name != entry.family]
+    entries = [entry for entry in ERRORS if not is_family(entry)]
     classes = [getattr(importlib.import_module(entry.error.module), entry.error.name) for entry in entries]
     return tuple(sorted(classes, key=lambda error: (error.exit_code, error.reference)))
 
@@ -110,7 +120,7 @@ def sample(annotation: Any, name: str) -> Any:
     """A value that a fact of this type may have."""
     arguments = [argument for argument in get_args(annotation) if argument is not NoneType]
     match get_origin(annotation):
-        case None:
+        case None if annotation in SAMPLES:
             return SAMPLES[annotation](name)
         case origin if origin in (Union, UnionType):
             return sample(arguments[0], name)
@@ -120,8 +130,8 @@ def sample(annotation: Any, name: str) -> Any:
             return tuple(sample(argument, f"{name}-{place}") for place, argument in enumerate(arguments, start=1))
         case origin if origin in (tuple, Sequence, Collection):
             return tuple(sample(arguments[0], f"{name}-{place}") for place in (1, 2))
-        case origin:
-            raise TypeError(f"a sample of {origin} is to be written here")
+        case _:
+            raise TypeError(f"a sample of {annotation} is to be written here, for the fact {name}")
 
 
 def fact_sets(error: type[KnownError]) -> Iterator[dict[str, Any]]:
@@ -139,10 +149,14 @@ def fact_sets(error: type[KnownError]) -> Iterator[dict[str, Any]]:
         yield facts | other
 
 
+@cache
+def made_from_samples(error: type[KnownError]) -> tuple[KnownError, ...]:
+    return tuple(error(**facts) for facts in fact_sets(error))
+
+
 def renderings(error: type[KnownError]) -> list[str]:
     """The different texts of an error, each three lines."""
-    made = [error(**facts) for facts in fact_sets(error)]
-    texts = ["\n".join(f"  {name}: {getattr(one, name)}" for name in SENTENCES) for one in made]
+    texts = ["\n".join(f"  {name}: {getattr(one, name)}" for name in SENTENCES) for one in made_from_samples(error)]
     return list(dict.fromkeys(texts))
 
 
@@ -168,7 +182,7 @@ def test_an_act_that_a_sentence_tells_to_type_comes_with_the_options_that_it_nee
 
 def test_a_reference_names_one_class() -> None:
     assert all("reference" in vars(error) for error in every_error())
-    references = Counter(entry.reference for entry in known_errors(ROOT))  # with those of the families
+    references = Counter(entry.reference for entry in ERRORS)  # with those of the families
     assert len(references) > len(every_error()) > 250
     assert [reference for reference, classes in references.items() if classes > 1] == []
 
@@ -185,24 +199,88 @@ def test_the_facts_that_change_words_belong_to_errors_that_exist() -> None:
             assert facts.keys() <= declared[reference]
 
 
-@pytest.mark.parametrize("error", every_error(), ids=lambda error: error.reference)
-def test_a_sentence_is_one_line_without_a_capital_or_a_full_stop(error: type[KnownError]) -> None:
-    for facts in fact_sets(error):
-        made = error(**facts)
-        for name in SENTENCES:
-            sentence = getattr(made, name)
-            assert sentence.strip() == sentence != ""
-            assert "\n" not in sentence
-            assert not sentence.endswith(".")
-            assert not sentence[0].isupper() or sentence.startswith(MAY_START_UPPER)
-            assert "  " not in sentence
-            assert "None" not in sentence
+# --- four rules for each error: one test a rule, which names all that break it ---
 
 
-@pytest.mark.parametrize("error", every_error(), ids=lambda error: error.reference)
-def test_each_fact_is_used_in_a_sentence_or_read_by_the_code_that_catches_the_error(error: type[KnownError]) -> None:
+def none_of(violations: Iterable[str]) -> None:
+    """Fail once, with a line for each violation."""
+    lines = list(dict.fromkeys(violations))
+    assert not lines, "\n" + "\n".join(lines)
+
+
+def test_each_error_has_a_reference_a_family_and_three_sentences() -> None:
+    none_of(f"{entry.error.path}: {text}" for entry in ERRORS for text in missing_in(entry))
+
+
+def missing_in(entry: KnownErrorEntry) -> Iterator[str]:
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+|refused|taken|unavailable", entry.reference):
+        yield f"{entry.reference!r} is not a reference"
+    if entry.exit_code not in FAMILY_CODES:
+        yield f"{entry.exit_code} is the exit code of no family"
+    if is_family(entry):
+        if not entry.error.summary:
+            yield "a family says what its errors have in common"
+        return
+    for name in SENTENCES:
+        if not getattr(entry, name):
+            yield f"it has no {name}"
+
+
+def test_an_error_points_only_at_commands_that_there_are() -> None:
+    known = {" ".join(path) for path, _ in commands(get_command(app))}
+    none_of(
+        f"{entry.error.path}: there is no `registry {words}`" for entry in ERRORS for words in unknown_in(entry, known)
+    )
+
+
+def unknown_in(entry: KnownErrorEntry, commands_known: Collection[str]) -> Iterator[str]:
+    """The words after `registry` in the sentences of an error that are no command, of a group where they name one."""
+    groups = {name.partition(" ")[0] for name in commands_known if " " in name}
+    for sentence in SENTENCES:
+        for found in re.findall(r"`registry ((?:[a-z]+(?:-[a-z]+)* ?)+)", getattr(entry, sentence)):
+            words = found.split()
+            is_group_alone = len(words) == 1 and words[0] in groups
+            name = " ".join(words[:2] if words[0] in groups else words[:1])
+            if not is_group_alone and name not in commands_known:
+                yield name
+
+
+def test_a_sentence_is_one_line_without_a_capital_or_a_full_stop() -> None:
+    none_of(
+        f"{error.__name__}.{name} {objection}: {getattr(made, name)!r}"
+        for error in every_error()
+        for made in made_from_samples(error)
+        for name in SENTENCES
+        for objection in objections_to(getattr(made, name))
+    )
+
+
+def objections_to(sentence: str) -> Iterator[str]:
+    if not sentence:
+        yield "says nothing"
+    if sentence.strip() != sentence:
+        yield "has a space at an end"
+    if "\n" in sentence:
+        yield "has several lines"
+    if sentence.endswith("."):
+        yield "ends with a full stop"
+    if sentence[:1].isupper() and not sentence.startswith(MAY_START_UPPER):
+        yield "begins with a capital"
+    if "  " in sentence:
+        yield "has two spaces"
+    if "None" in sentence:
+        yield "shows an absent fact as None"
+
+
+def test_each_fact_is_used_in_a_sentence_or_read_by_the_code_that_catches_the_error() -> None:
+    none_of(
+        f"{error.__name__}: nothing says or reads {fact}" for error in every_error() for fact in unused_facts(error)
+    )
+
+
+def unused_facts(error: type[KnownError]) -> set[str]:
     own = {name for name in facts_of(error) if name in vars(error).get("__annotations__", {})}
-    assert own - used_in_sentences(error) - READ_BY_CODE.get(error.reference, set()) == set()
+    return own - used_in_sentences(error) - READ_BY_CODE.get(error.reference, set())
 
 
 def used_in_sentences(error: type[KnownError]) -> set[str]:
@@ -224,6 +302,28 @@ def used_in_sentences(error: type[KnownError]) -> set[str]:
 
 
 READ_BY_CODE: dict[str, set[str]] = {"not-loadable-by-mlflow": {"lines"}}
+
+
+def every_subclass(of: type[KnownError]) -> Iterator[type[KnownError]]:
+    for one in of.__subclasses__():
+        yield one
+        yield from every_subclass(one)
+
+
+def test_the_errors_read_from_the_source_are_those_of_the_running_program() -> None:
+    without_torch = tuple(f"peft_registry.{layer}" for layer in ("schemas", "registry", "cli"))
+    for package in without_torch:
+        for found in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+            if ".migrations." not in found.name and ".mlflow." not in found.name:
+                importlib.import_module(found.name)
+    read = {entry.error.path: (entry.reference, entry.exit_code) for entry in ERRORS}
+    live = {
+        f"{one.__module__}.{one.__name__}": (one.reference, one.exit_code)
+        for one in every_subclass(KnownError)
+        if one.__module__.startswith(without_torch)
+    }
+    assert live
+    assert live.items() <= read.items()
 
 
 # --- what a declaration must not do ---
