@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from peft_registry.registry.disk.files import scratch_folder
 from peft_registry.registry.exports.hub import STATEMENTS_PATH, HubFolder, StatementLine, published_part
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.imports.model_texts import texts_given_away
 from peft_registry.registry.intake.paths import scan_folder
 from peft_registry.registry.records.stops import require_not_recalled
 from peft_registry.registry.signing import dsse
@@ -53,6 +54,16 @@ class RecordsInPublic(InputRefused):
     fix = "leave out --with-records, or --public"
 
     label: str
+
+
+class PathInFiles(Refused):
+    reference = "path-in-files"
+    what = "the files of {label} tell of a folder on somebody's machine"
+    why = "everybody would read it: {places!l}"
+    fix = "import it, or train it, without what names that folder; or leave out --public, and choose who reads it"
+
+    label: str
+    places: tuple[str, ...]
 
 
 class RepositoryIsPublic(Refused):
@@ -121,6 +132,7 @@ def publish_version(
     Raises:
         BaseNotPublished, VersionRecalled, PullRefused, PullUnverified: it is not given out.
         RecordsInPublic: its records would be.
+        PathInFiles: everybody would read a path of somebody's machine.
         RepositoryIsPublic: it is there, and everybody reads it.
         HubRefused: the Hub does not take it.
     """
@@ -133,6 +145,8 @@ def publish_version(
         folder = scratch / "pulled"
         # it names people and their reasons, as the records do
         pull_version(registry, version, folder, trust=trust, look_for_base=False, with_decisions=with_records)
+        if public:
+            _require_no_paths(version, folder)
         part = _public_part(folder, with_records=with_records)
         commit, is_private = None, not public
         if not dry_run:
@@ -145,6 +159,18 @@ def publish_version(
             withheld=part.withheld,
             commit=commit,
         )
+
+
+def _require_no_paths(version: Version, folder: Path) -> None:
+    """Raise if a file that was signed as it is names a path of somebody's machine.
+
+    Raises:
+        PathInFiles: one does.
+        SecretRefused: it even holds what looks like a secret.
+    """
+    findings = texts_given_away(folder, [file.path for file in scan_folder(folder)])
+    if findings:
+        raise PathInFiles(version.label, tuple(finding.place or "" for finding in findings))
 
 
 def _public_part(folder: Path, *, with_records: bool) -> HubFolder:

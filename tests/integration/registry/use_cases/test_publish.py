@@ -22,12 +22,14 @@ from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.publish import (
     BaseNotPublished,
     HubRefused,
+    PathInFiles,
     Publication,
     RecordsInPublic,
     RepositoryIsPublic,
     publish_version,
 )
 from peft_registry.registry.use_cases.pull import PullRefused
+from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.verify import verify_folder
 from peft_registry.schemas.canonical import canonical_bytes
@@ -36,7 +38,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
 from tests.builders.decisions import OFFICER, fill
 from tests.builders.evaluation import a_recorded_evaluation
-from tests.builders.homes import a_home, register_adapter, reopened
+from tests.builders.homes import a_home, adapter_files, add_a_base, artifact_of, register_adapter, reopened
 from tests.servers.hub import COMMIT, FakeHub, serving
 
 REPOSITORY = "lab/tiny"
@@ -284,6 +286,21 @@ def test_a_repository_that_everybody_reads_gets_nothing_unless_that_is_said(home
     assert hub.committed == {}
     assert published(home, public=True).is_private is False
     assert WEIGHTS in hub.committed
+
+
+def test_a_path_of_somebodys_machine_in_a_signed_file_is_not_sent_to_where_everybody_reads(tmp_path: Path) -> None:
+    with a_home(tmp_path / ".registry", now=utc_now()) as registry:
+        base = add_a_base(registry, tmp_path / "base")
+        files = adapter_files(tmp_path / "adapter", value=0.5)
+        config = json.loads((files / "adapter_config.json").read_text())
+        config["eva_config"] = {"dataset": "/home/alex/rows.jsonl"}
+        (files / "adapter_config.json").write_text(json.dumps(config))
+        version = register_version(registry, artifact_of(files, base))
+        with pytest.raises(PathInFiles) as refused:
+            publish_version(registry, version, REPOSITORY, public=True, dry_run=True)
+        assert "adapter_config.json, eva_config.dataset" in refused.value.why
+        assert refused.value.exit_code == 3
+        assert publish_version(registry, version, REPOSITORY, dry_run=True).files
 
 
 def test_what_an_earlier_version_left_is_removed_by_the_same_commit(home, hub: FakeHub) -> None:
