@@ -149,8 +149,19 @@ def guarded_subject(name: str | None, alias: str) -> Digest:
 
 ActKind = Literal["approval", "waiver", "decision", "hold", "recall", "gate", "rejection"]
 Verb = Literal["pull", "load", "serve", "export", "train", "merge", "register", "promote", "delete"]
-"""What is done with something registered, and an act may stop."""
-_USE: tuple[Verb, ...] = ("pull", "load", "serve", "export", "train", "merge", "register", "promote")
+DONE: dict[Verb, str] = {
+    "pull": "pulled",
+    "load": "loaded",
+    "serve": "served",
+    "export": "exported",
+    "train": "trained on",
+    "merge": "merged",
+    "register": "registered",
+    "promote": "promoted",
+    "delete": "deleted",
+}
+"""What is done with something registered, and an act may stop; as a participle for whoever is refused."""
+_USE = tuple(verb for verb in DONE if verb != "delete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +178,7 @@ class Act:
         reaches: "below": nor with whatever was made from the subject. "around": nor with what the subject was made from.
         taken_back_by: the field of the predicate that is true where it takes back all of its kind before it; None: it is no stop.
         persons: how many lift it at the least. More do where the statement says so, because an alias asks for more.
-        done: what was done to its subject, as a word.
+        done: what is done to its subject, as a participle.
     """
 
     kind: ActKind
@@ -185,6 +196,19 @@ class Act:
         if self.about == "alias":
             return _binds(subject, said)
         return self.taken_back_by is not None and said.get(self.taken_back_by) is not True
+
+    def reason_of(self, said: Mapping[str, Any]) -> str | None:
+        """The reason that a statement of this kind gives; None where it has not the form of its kind."""
+        try:
+            self.predicate.from_json(dict(said))
+        except ValidationError:
+            return None
+        return str(said["reason"])
+
+    @property
+    def quorum(self) -> Quorum | None:
+        """Who lifts it at the least; None: one person, whoever that is."""
+        return None if self.persons == 1 else Quorum(count=self.persons, by_others=False)
 
     @property
     def is_of_record(self) -> bool:
@@ -215,7 +239,7 @@ ACTS: dict[str, Act] = {
             stops=("delete",),
             reaches="around",
             taken_back_by="released",
-            done="on hold",
+            done="put on hold",
         ),
         Act(
             "recall",
@@ -232,4 +256,9 @@ ACTS: dict[str, Act] = {
     )
 }
 """Every act. What signs, logs, remembers and reads acts asks this table, and names none of them."""
-HOLD, RECALL = ACTS["hold"], ACTS["recall"]
+HOLD, RECALL, GATE = ACTS["hold"], ACTS["recall"], ACTS["gate"]
+
+
+def acts_that_stop(verb: Verb) -> tuple[Act, ...]:
+    """The acts of which one that stands stops that this is done."""
+    return tuple(act for act in ACTS.values() if verb in act.stops)

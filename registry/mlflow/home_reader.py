@@ -13,7 +13,7 @@ from peft_registry.registry.homes.pins import Pins
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.mlflow.verified_files import ManifestReader
 from peft_registry.registry.records.references import versions_of_artifact
-from peft_registry.registry.records.stops import require_not_recalled
+from peft_registry.registry.records.stops import require_not_stopped
 from peft_registry.registry.records.trained_templates import trained_template
 from peft_registry.registry.use_cases.pull import PullRefused, PullUnverified
 from peft_registry.registry.use_cases.verify import verify_version
@@ -60,11 +60,11 @@ class HomeReader:
 
         Raises:
             VersionUnknown: no version has this manifest.
-            VersionRecalled: it must not be handed out.
+            VersionStopped: it must not be handed out.
             PullRefused, PullUnverified: the same that `registry pull` would say.
         """
         version = self._version(digest)
-        require_not_recalled(self.registry, version)
+        require_not_stopped(self.registry, "load", version)
         outcome = verify_version(self.registry, version)
         if outcome.verdict == "broken":
             raise PullRefused(outcome)
@@ -76,9 +76,9 @@ class HomeReader:
 
         Raises:
             VersionUnknown: no version has this manifest.
-            VersionRecalled, RecallsUnknown: it must not be handed out, or that is not known.
+            VersionStopped, RecallsUnknown: it must not be handed out, or that is not known.
         """
-        require_not_recalled(self.registry, self._version(digest))
+        require_not_stopped(self.registry, "load", self._version(digest))
 
     def _version(self, digest: Digest) -> Version:
         with self.registry.database.read() as tx:

@@ -16,15 +16,15 @@ from peft_registry.registry.records.sources import Source, above
 from peft_registry.registry.records.standing_acts import Standing, logged_at, person_behind, standing_acts
 from peft_registry.registry.records.stored_manifests import manifest_in
 from peft_registry.registry.records.views import View, view_of
-from peft_registry.schemas.acts import HoldPredicate
+from peft_registry.schemas.acts import HOLD, HoldPredicate
 from peft_registry.schemas.errors import Refused
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.log import LogEvent
-from peft_registry.schemas.statement import StoredStatement
+from peft_registry.schemas.log import Event
+from peft_registry.schemas.statement import PREDICATE_TYPES, StoredStatement, logged_kind
 
 STORED = "what is stored under that digest"
 """What is called so that nothing recorded names."""
-_HOLD_MARK = b'"kind":"hold"'
+_MARK = f'"kind":"{logged_kind(PREDICATE_TYPES[HOLD.kind])}"'.encode()
 
 
 class OnHold(Refused):
@@ -93,7 +93,7 @@ def standing_holds(view: View, digest: Digest) -> Standing:
     Raises:
         SaidDiffers, PathRejected, LogForked, LogTruncated: as `hold_of`.
     """
-    return standing_acts(view, digest, "hold", taken_back_by="released")
+    return standing_acts(view, digest, HOLD)
 
 
 def holds_above(registry: Registry, manifest: Digest, label: str) -> tuple[Hold, ...]:
@@ -133,7 +133,7 @@ def every_hold(view: View) -> Holds:
     by_subject: dict[Digest, Hold] = {}
     kept: dict[Digest, Hold] = {}
     # also one that the database has lost, and this user remembers
-    remembered = (stop.statement.subject_digest for stop in view.remembered if stop.kind == "hold")
+    remembered = (stop.statement.subject_digest for stop in view.remembered if stop.kind == HOLD.kind)
     for subject in dict.fromkeys((*_held_once(data for _, data in view.leaves()), *remembered)):
         hold = _standing(view, Source(subject, _name(view.registry, subject)))
         if hold is None:
@@ -152,9 +152,9 @@ def files_of(registry: Registry, manifest: Digest) -> tuple[Digest, ...]:
 
 def _held_once(leaves: Iterable[bytes]) -> Iterator[Digest]:
     for data in leaves:
-        if _HOLD_MARK in data:  # nearly no entry has these bytes
+        if _MARK in data:  # nearly no entry has these bytes
             leaf = read_leaf(data)
-            if isinstance(leaf, LogEvent) and leaf.kind == "hold":
+            if isinstance(leaf, Event) and leaf.says == HOLD.kind:
                 yield leaf.subject
 
 

@@ -14,11 +14,11 @@ from peft_registry.registry.records.remembered_stops import is_signed, remembere
 from peft_registry.registry.records.snapshots import covered_by
 from peft_registry.registry.records.views import SaidDiffers, View
 from peft_registry.registry.signing import dsse
-from peft_registry.schemas.acts import Quorum
+from peft_registry.schemas.acts import Act, Quorum
 from peft_registry.schemas.errors import KnownError, Refused, Taken
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lookalikes import folded
-from peft_registry.schemas.statement import StatementKind, StoredStatement
+from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.values import Timestamp
 
 
@@ -93,14 +93,13 @@ def needed_text(quorum: Quorum | None, said_by: tuple[str, ...]) -> str:
     return f"{persons} must sign this{others}; so far {so_far}"
 
 
-def standing_acts(view: View, subject: Digest, kind: StatementKind, *, taken_back_by: str) -> Standing:
-    """The acts of a kind about a digest that stand.
+def standing_acts(view: View, subject: Digest, act: Act) -> Standing:
+    """The acts of a row of the table about a digest that stand.
 
     Args:
         view: reads the statements; the trust file of its registry says who may.
         subject: what the acts are about.
-        kind: of the acts.
-        taken_back_by: the field of the predicate that is true where an act takes back all before it.
+        act: says which they are, what takes them back, and what that costs at the least.
 
     Raises:
         SaidDiffers, PathRejected, StopMemoryUnreadable: as `View.acts`; and a covered act is another text than was logged.
@@ -109,22 +108,22 @@ def standing_acts(view: View, subject: Digest, kind: StatementKind, *, taken_bac
     quorum: Quorum | None = None
     said: dict[str, str] = {}  # the persons who took them back, by their folded names
     covered: list[str] = []
-    acts = _acts(view, subject, kind, taken_back_by=taken_back_by)
+    said_of_it = _said(view, subject, act)
     # nobody looks for the makers of what nothing was ever said of, which is nearly everything
-    makers = _makers(view, subject) if acts else ()
-    for act in acts:
-        if not act.takes_back:
+    makers = _makers(view, subject) if said_of_it else ()
+    for one in said_of_it:
+        if not one.takes_back:
             # one that no checkpoint covers yet counts already: waiting would let out what must not get out
-            standing = (*standing, act.entry)
-            quorum = largest((quorum, _lifted_by(view.registry, act.entry)))
+            standing = (*standing, one.entry)
+            quorum = largest((quorum, _lifted_by(view.registry, act, one.entry)))
             # whoever forbids it again means it, whatever others have said before
             said = {}
             covered = []
             continue
-        person = person_behind(view.registry, act.entry)
+        person = person_behind(view.registry, one.entry)
         if those_who_count(quorum, [person], makers):
             said.setdefault(folded(person), person)
-        if act.is_covered:
+        if one.is_covered:
             covered.append(person)
             if is_lifted(quorum, covered, makers):
                 standing = ()
@@ -140,12 +139,13 @@ def _makers(view: View, subject: Digest) -> tuple[str, ...]:
     return tuple(dict.fromkeys(person_behind(view.registry, entry) for entry in made))
 
 
-def _lifted_by(registry: Registry, entry: StoredStatement) -> Quorum | None:
+def _lifted_by(registry: Registry, act: Act, entry: StoredStatement) -> Quorum | None:
+    """What an act says that it takes to lift it, and never less than its row asks."""
     stated = entry.statement.predicate.get("lifted_by")
     try:
-        quorum = None if stated is None else Quorum.from_json(stated)
+        quorum = largest((act.quorum, None if stated is None else Quorum.from_json(stated)))
     except ValidationError:  # of whoever forbids it: what it says besides is not for us to read
-        return None
+        quorum = act.quorum
     try:
         at = entry.appended_at or registry.clock()
         return within_reach(quorum, registry.trust.persons_who_sign(entry.statement.predicate_type, at=at))
@@ -154,7 +154,7 @@ def _lifted_by(registry: Registry, entry: StoredStatement) -> Quorum | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Act:
+class _Said:
     """An act that counts, or that takes back once a checkpoint covers it."""
 
     entry: StoredStatement
@@ -162,8 +162,8 @@ class _Act:
     is_covered: bool
 
 
-def _acts(view: View, subject: Digest, kind: StatementKind, *, taken_back_by: str) -> tuple[_Act, ...]:
-    """The acts of a kind about a digest of those who may, in the order of the log.
+def _said(view: View, subject: Digest, act: Act) -> tuple[_Said, ...]:
+    """The acts of a row about a digest of those who may, in the order of the log.
 
     Raises:
         SaidDiffers, PathRejected: as `standing_acts`.
@@ -171,15 +171,15 @@ def _acts(view: View, subject: Digest, kind: StatementKind, *, taken_back_by: st
     newest = view.newest
     said = view.acts(subject)
     for entry in said if newest is None else covered_by(newest, said):
-        if entry.kind == kind:
+        if entry.kind == act.kind:
             _require_unaltered(subject, entry)
     # both: a row that is pending may name another kind than what was signed
-    stored = tuple(entry for entry in said if entry.kind == kind and entry.statement.kind == kind)
+    stored = tuple(entry for entry in said if entry.kind == act.kind and entry.statement.kind == act.kind)
     covered = stored if newest is None else covered_by(newest, stored)
-    acts: list[_Act] = []
+    counting: list[_Said] = []
     for entry in stored:
         is_covered = entry in covered
-        takes_back = entry.statement.predicate.get(taken_back_by) is True
+        takes_back = not entry.statement.is_stop
         if not is_covered:
             # its row alone shows nothing: anybody who writes the database can write one
             counts = is_signed(view.registry, entry, at=entry.appended_at or view.registry.clock())
@@ -190,8 +190,8 @@ def _acts(view: View, subject: Digest, kind: StatementKind, *, taken_back_by: st
             # what forbids counts, whoever signed it
             counts = True
         if counts:
-            acts.append(_Act(entry, takes_back, is_covered))
-    return tuple(acts)
+            counting.append(_Said(entry, takes_back, is_covered))
+    return tuple(counting)
 
 
 def _require_unaltered(subject: Digest, entry: StoredStatement) -> None:

@@ -1,22 +1,20 @@
-"""What is recalled, and what was made from it: a signed recall of an artifact or of data stops whatever descends from it.
+"""What stops that something is done with a version: which acts of the table stand of it, and of what it was made from.
 
 The way up is that of the signed manifests, and not of the rows of the catalogue: whoever edits a row opens no door. Nor does
 whoever deletes the manifest of something registered: what that was made from is then not known, and no door opens on it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 
-from pydantic import ValidationError
-
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.sources import Source, above
-from peft_registry.registry.records.standing_acts import Standing, logged_at, person_behind, standing_acts
+from peft_registry.registry.records.standing_acts import logged_at, person_behind, standing_acts
 from peft_registry.registry.records.views import View, view_of
-from peft_registry.schemas.acts import RecallPredicate
+from peft_registry.schemas.acts import DONE, RECALL, Act, Verb, acts_that_stop
 from peft_registry.schemas.errors import NotChecked, Refused
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import StoredStatement
@@ -25,24 +23,42 @@ from peft_registry.schemas.version import VerifyOutcome, Version
 EVER_RECALLED = "ever_recalled"  # the key in `meta` that is set once anything was
 
 
-class VersionRecalled(Refused):
-    reference = "version-recalled"
-    what = "{label} must not be used: {recalled} is recalled"
+class VersionStopped(Refused):
+    """`forbidden`: what nobody may do with it, as a participle; `kind` and `done` of the act that stops it."""
+
+    reference = "version-stopped"
+    what = "{label} must not be {forbidden}: {stopped} is {done}"
     why = "{because}"
     fix = (
-        "use what was not made from it; whoever may recall takes it back with "
-        "`registry recall {digest} --undo --reason TEXT --key FILE`"
+        "use what was not made from it; whoever may say it takes it back with "
+        "`registry {kind} {digest} --undo --reason TEXT --key FILE`"
     )
 
     label: str
     source: str
     digest: Digest
     because: str
+    forbidden: str
+    kind: str
+    done: str
 
     @property
-    def recalled(self) -> str:
-        """What is recalled: the thing itself, or what it was made from."""
+    def stopped(self) -> str:
+        """What is stopped: the thing itself, or what it was made from."""
         return "it" if self.source == self.label else f"{self.source} ({self.digest.short})"
+
+
+class VersionRecalled(VersionStopped):
+    reference = "version-recalled"
+    what = "{label} must not be used: {stopped} is recalled"
+    fix = (
+        "use what was not made from it; whoever may recall takes it back with "
+        "`registry recall {digest} --undo --reason TEXT --key FILE`"
+    )
+
+    forbidden: str = "used"
+    kind: str = RECALL.kind
+    done: str = RECALL.done
 
 
 class RecallsUnknown(NotChecked):
@@ -59,9 +75,10 @@ class RecallsUnknown(NotChecked):
 
 
 @dataclass(frozen=True, slots=True)
-class Recall:
-    """A recall that stands."""
+class Stop:
+    """An act that stands and stops something."""
 
+    act: Act
     source: Source
     reason: str
     by: str  # the person whose key signed it, or the key's id
@@ -70,77 +87,111 @@ class Recall:
 
     @property
     def digest(self) -> Digest:
-        """What is recalled."""
+        """What it is about."""
         return self.source.digest
 
     @property
     def because(self) -> str:
-        """Who recalled it, when and why."""
-        return f"{self.by} recalled it{logged_at(self.at)}: {self.reason}"
+        """Who said it, when and why."""
+        return f"{self.by} {self.act.done} it{logged_at(self.at)}: {self.reason}"
 
     @property
     def text(self) -> str:
         """All of it in a line."""
         return f"{self.source.name} ({self.source.digest.short}): {self.because}"
 
+    def refusal(self, verb: Verb, label: str) -> VersionStopped:
+        """The error that says so to whoever is about to do it; `label` is what it calls what is stopped."""
+        if self.act is RECALL:
+            return VersionRecalled(label, self.source.name, self.digest, self.because)
+        facts = (self.source.name, self.digest, self.because, DONE[verb], self.act.kind, self.act.done)
+        return VersionStopped(label, *facts)
 
-def require_not_recalled(registry: Registry, version: Version) -> None:
-    """Raise if an artifact, or anything that it was made from, is recalled.
+
+def require_not_stopped(registry: Registry, verb: Verb, version: Version) -> None:
+    """Raise if an act stops that this is done with an artifact: one about it, or about what it was made from.
 
     Raises:
-        VersionRecalled: it must not be handed out or built upon.
+        VersionStopped: one does.
         RecallsUnknown: what it was made from cannot be read, so that this is not known.
         SaidDiffers, PathRejected, LogForked, LogTruncated: the database is not that of its checkpoint.
     """
-    recall = next(recalls_above(registry, version.manifest_digest, label=version.label), None)
-    if recall is not None:
-        raise VersionRecalled(version.label, recall.source.name, recall.digest, recall.because)
+    stops = stops_above(registry, acts_that_stop(verb), version.manifest_digest, label=version.label)
+    stop = next(stops, None)
+    if stop is not None:
+        raise stop.refusal(verb, version.label)
 
 
-def require_sources_not_recalled(registry: Registry, label: str, sources: Iterable[Source]) -> None:
+def require_sources_not_stopped(registry: Registry, verb: Verb, label: str, sources: Iterable[Source]) -> None:
     """The same of what something is about to be made from; `label` is what the refusal calls it.
 
     Raises:
-        VersionRecalled, SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
+        VersionStopped, SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_stopped`.
     """
+    acts = [act for act in acts_that_stop(verb) if act.reaches == "below"]
     with view_of(registry) as view:
         for source in sources:
-            recall = _standing(view, source)
-            if recall is not None:
-                raise VersionRecalled(label, recall.source.name, recall.digest, recall.because)
+            for act in acts:
+                stop = _standing(view, act, source)
+                if stop is not None:
+                    raise stop.refusal(verb, label)
 
 
-def recalls_above(registry: Registry, manifest: Digest, *, label: str | None = None) -> Iterator[Recall]:
-    """The recalls that stand of an artifact and of what it was made from, nearest first.
+def stops_above(
+    registry: Registry, acts: Collection[Act], manifest: Digest, *, label: str | None = None
+) -> Iterator[Stop]:
+    """What stands of these acts about an artifact and about what it was made from, nearest first.
 
     Raises:
         RecallsUnknown: after those that are known, where there may be others.
-        SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
+        SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_stopped`.
     """
     unread: Source | None = None
     with view_of(registry) as view:
         for source in above(view, Source(manifest, label or manifest.short)):
-            recall = _standing(view, source)
-            if recall is not None:
-                yield recall
+            for act in acts:
+                reaches = act.reaches == "below" or source.digest == manifest
+                stop = _standing(view, act, source) if reaches else None
+                if stop is not None:
+                    yield stop
             if source.is_unread and unread is None:
                 unread = source
     if unread is not None:
         raise RecallsUnknown(label or str(manifest), unread.name, unread.digest)
 
 
-def recall_texts(registry: Registry, manifest: Digest, *, label: str | None = None) -> tuple[str, ...]:
-    """The same for whoever reads and opens no door: a line for each, and a last one where others may not be known.
+def recalls_above(registry: Registry, manifest: Digest, *, label: str | None = None) -> Iterator[Stop]:
+    """As `stops_above`, of recalls alone.
 
     Raises:
-        SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
+        RecallsUnknown, SaidDiffers, PathRejected, LogForked, LogTruncated: as `stops_above`.
+    """
+    return stops_above(registry, (RECALL,), manifest, label=label)
+
+
+def stop_texts(
+    registry: Registry, acts: Collection[Act], manifest: Digest, *, label: str | None = None
+) -> tuple[str, ...]:
+    """As `stops_above` for whoever reads and opens no door: a line for each, and a last one where others may not be known.
+
+    Raises:
+        SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_stopped`.
     """
     texts: list[str] = []
     try:
-        texts += (recall.text for recall in recalls_above(registry, manifest, label=label))
+        texts += (stop.text for stop in stops_above(registry, acts, manifest, label=label))
     except RecallsUnknown as error:
         texts.append(f"not known: {error.why}")
     return tuple(texts)
+
+
+def recall_texts(registry: Registry, manifest: Digest, *, label: str | None = None) -> tuple[str, ...]:
+    """As `stop_texts`, of recalls alone.
+
+    Raises:
+        SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_stopped`.
+    """
+    return stop_texts(registry, (RECALL,), manifest, label=label)
 
 
 def recalls_among(
@@ -151,13 +202,13 @@ def recalls_among(
     Of each artifact `at_most` so many are looked for; None: all of them.
 
     Raises:
-        SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
+        SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_stopped`.
     """
     with view_of(registry) as view:
 
         @cache
-        def standing(digest: Digest) -> Recall | None:
-            return _standing(view, Source(digest, digest.short))
+        def standing(digest: Digest) -> Stop | None:
+            return _standing(view, RECALL, Source(digest, digest.short))
 
         def texts(manifest: Digest, label: str) -> Iterator[str]:
             for source in above(view, Source(manifest, label)):
@@ -174,7 +225,7 @@ def recalled_among(registry: Registry, manifests: Iterable[Digest]) -> frozenset
     """Which of these artifacts must not be used, or may be such.
 
     Raises:
-        SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
+        SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_stopped`.
     """
     labels = {manifest: manifest.short for manifest in manifests}
     return frozenset(manifest for manifest, texts in recalls_among(registry, labels, at_most=1).items() if texts)
@@ -186,14 +237,14 @@ def ever_recalled(view: View, manifest: Digest) -> bool:
         return False  # nobody walks up where nothing ever was recalled
     by_rows = View.under(view.registry, view.tx, None)
     sources = above(by_rows, Source(manifest, manifest.short))
-    return catalog.any_about(view.tx, tuple(source.digest for source in sources), "recall")
+    return catalog.any_about(view.tx, tuple(source.digest for source in sources), RECALL.kind)
 
 
 def with_recalls(registry: Registry, outcome: VerifyOutcome) -> VerifyOutcome:
     """The outcome with the recalls that this registry knows of its artifact and of what that was made from.
 
     Raises:
-        SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
+        SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_stopped`.
     """
     if outcome.manifest_digest is None:
         return outcome
@@ -202,33 +253,23 @@ def with_recalls(registry: Registry, outcome: VerifyOutcome) -> VerifyOutcome:
     return outcome.revised(recalls=recalls) if recalls else outcome
 
 
-def recall_of(registry: Registry, source: Source) -> Recall | None:
+def recall_of(registry: Registry, source: Source) -> Stop | None:
     """The recall of one digest that stands; None where none does.
 
     Raises:
-        SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
+        SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_stopped`.
     """
     with view_of(registry) as view:
-        return _standing(view, source)
+        return _standing(view, RECALL, source)
 
 
-def standing_recalls(view: View, digest: Digest) -> Standing:
-    """The recalls of one digest that stand, and who has taken them back so far.
-
-    Raises:
-        SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_recalled`.
-    """
-    return standing_acts(view, digest, "recall", taken_back_by="undone")
+def _standing(view: View, act: Act, source: Source) -> Stop | None:
+    """Of several the last in the log."""
+    standing = standing_acts(view, source.digest, act).acts
+    return _stop(view.registry, act, source, standing[-1]) if standing else None
 
 
-def _standing(view: View, source: Source) -> Recall | None:
-    standing = standing_recalls(view, source.digest).acts
-    return _recall(view.registry, source, standing[-1]) if standing else None
-
-
-def _recall(registry: Registry, source: Source, entry: StoredStatement) -> Recall:
-    try:
-        reason = RecallPredicate.from_json(entry.statement.predicate).reason
-    except ValidationError:  # of an earlier release: what it says besides is not for us to read
-        reason = "no reason is given"
-    return Recall(source, reason, person_behind(registry, entry), entry.appended_at, entry.digest)
+def _stop(registry: Registry, act: Act, source: Source, entry: StoredStatement) -> Stop:
+    reason = act.reason_of(entry.statement.predicate)
+    by = person_behind(registry, entry)
+    return Stop(act, source, reason or "no reason is given", by, entry.appended_at, entry.digest)

@@ -15,7 +15,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.base import ADAPTER_CONFIG_NAME, identify_base
 from peft_registry.registry.identity.manifests import listed_tensors
 from peft_registry.registry.intake.json import read_json
-from peft_registry.registry.records.stops import require_not_recalled
+from peft_registry.registry.records.stops import require_not_stopped
 from peft_registry.registry.records.stored_manifests import manifest_in, stored_manifest
 from peft_registry.registry.use_cases.pull import require_verified
 from peft_registry.registry.use_cases.verify import verify_version
@@ -66,11 +66,11 @@ def check_for_vllm(
         digests: what was hashed before.
 
     Raises:
-        VersionRecalled, RecallsUnknown: no server is handed it.
+        VersionStopped, RecallsUnknown: no server is handed it.
         PullRefused, PullUnverified: the version does not verify.
         KnownError: the folder of the base cannot be read as one, as `identify_base`.
     """
-    require_not_recalled(registry, version)
+    require_not_stopped(registry, "serve", version)
     require_verified(verify_version(registry, version, trust=trust, look_for_base=False))
     manifest = stored_manifest(registry, version.manifest_digest)
     tensors = listed_tensors(tuple(file for file in manifest.weights if file.path == WEIGHTS_NAME))

@@ -42,11 +42,11 @@ from peft_registry.registry.records.decisions import (
 from peft_registry.registry.records.evaluations import judged_now, newest_of_each, stale_for
 from peft_registry.registry.records.signed_records import Records, records_of, require_derived
 from peft_registry.registry.records.standing_acts import person_behind
-from peft_registry.registry.records.stops import recall_texts
+from peft_registry.registry.records.stops import stop_texts
 from peft_registry.registry.records.views import view_of
 from peft_registry.registry.storage.interface import ObjectMissing
 from peft_registry.registry.use_cases.statements import entry_time
-from peft_registry.schemas.acts import ApprovalPredicate, WaiverPredicate
+from peft_registry.schemas.acts import ApprovalPredicate, WaiverPredicate, acts_that_stop
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
@@ -96,7 +96,7 @@ def gate_facts(
         is_base=records.manifest.kind == "base",
         verdict=None if outcome is None else outcome.verdict,
         verdict_text="" if outcome is None else outcome.failed_text or outcome.unchecked_text,
-        recalls=recall_texts(registry, version.manifest_digest, label=version.label),
+        recalls=stop_texts(registry, acts_that_stop("promote"), version.manifest_digest, label=version.label),
         makers=tuple(makers_of(registry, records)),
         suites=tuple(suite for evaluation, now in pairs for suite in _suites(registry, version, evaluation, now)),
         # two evaluations may show the same

@@ -13,7 +13,7 @@ from peft_registry.registry.records.bindings import binding_in_force, binding_of
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.references import newest_signed_move
-from peft_registry.registry.records.stops import require_not_recalled
+from peft_registry.registry.records.stops import require_not_stopped
 from peft_registry.registry.records.views import VersionsDiffer, View, view_of
 from peft_registry.registry.use_cases.statements import sayable_at, sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
@@ -91,7 +91,7 @@ def set_alias(
         MalformedName: the text cannot be an alias, or reads as a number.
         SecretRefused: the reason looks like it holds a secret.
         HomeReadOnly: this home cannot be written.
-        VersionRecalled, RecallsUnknown: it, or something that it was made from, is recalled, or that cannot be told.
+        VersionStopped, RecallsUnknown: it, or something that it was made from, is recalled, or that cannot be told.
         AliasBound: the alias is bound to a policy, and this move asked another one, or none.
         AliasPointsElsewhere: somebody moved it meanwhile.
         PromotionRefused, PromotionUnverified: the version is broken, or that it is not could not be shown.
@@ -101,7 +101,7 @@ def set_alias(
     require_bound_policy(registry, version.name, alias, gate)
     if gate is None:
         require_verified(verify_version(registry, version, look_for_base=False), alias)
-        require_not_recalled(registry, version)
+        require_not_stopped(registry, "promote", version)
     key_id, types = registry.trainer_key.public.key_id, (PREDICATE_TYPES["alias"],)
     with view_of(registry) as view:
         sayable_at(view, key_id, types)

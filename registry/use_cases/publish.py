@@ -15,7 +15,7 @@ from peft_registry.registry.exports.hub import STATEMENTS_PATH, HubFolder, State
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.imports.model_texts import texts_given_away
 from peft_registry.registry.intake.paths import scan_folder
-from peft_registry.registry.records.stops import require_not_recalled
+from peft_registry.registry.records.stops import require_not_stopped
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import NoTrustedSignature
 from peft_registry.registry.signing.keys import PublicKey
@@ -130,7 +130,7 @@ def publish_version(
         trust: whom the user trusts; None for the trust of the registry.
 
     Raises:
-        BaseNotPublished, VersionRecalled, PullRefused, PullUnverified: it is not given out.
+        BaseNotPublished, VersionStopped, PullRefused, PullUnverified: it is not given out.
         RecordsInPublic: its records would be.
         PathInFiles: everybody would read a path of somebody's machine.
         RepositoryIsPublic: it is there, and everybody reads it.
@@ -140,7 +140,7 @@ def publish_version(
         raise BaseNotPublished(version.label)
     if public and with_records:
         raise RecordsInPublic(version.label)
-    require_not_recalled(registry, version)
+    require_not_stopped(registry, "export", version)
     with scratch_folder("registry-publish-") as scratch:
         folder = scratch / "pulled"
         # it names people and their reasons, as the records do

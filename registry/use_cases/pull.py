@@ -14,7 +14,7 @@ from peft_registry.registry.disk.hashing import RunDigests, copy_and_hash
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES
 from peft_registry.registry.records.references import versions_of_artifact
-from peft_registry.registry.records.stops import require_not_recalled
+from peft_registry.registry.records.stops import require_not_stopped
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.decision_file import decision_file
 from peft_registry.registry.use_cases.verify import verify_folder
@@ -108,7 +108,7 @@ def pull_version(
     a copy that people read: what was decided about it then lies in its evidence, signed by nobody.
 
     Raises:
-        VersionRecalled: it, or something that it was made from, is recalled.
+        VersionStopped: it, or something that it was made from, is recalled.
         DestinationTaken: the folder exists and is not empty.
         PullRefused, PullUnverified: the copy is not what was registered, or that could not be shown; nothing is left.
         ObjectMissing: the store lost a file of it.
@@ -116,12 +116,12 @@ def pull_version(
         DiskFull, NotWritable: about the folder.
     """
     if for_use:
-        require_not_recalled(registry, version)
+        require_not_stopped(registry, "pull", version)
     decisions = decision_file(registry, version) if with_decisions else None
     with _new_folder(destination) as part:
         outcome = verified_copy(registry, version, part, trust=trust, look_for_base=look_for_base, decisions=decisions)
         if for_use:  # again: copying and hashing a large model takes minutes, in which somebody may recall it
-            require_not_recalled(registry, version)
+            require_not_stopped(registry, "pull", version)
         return outcome
 
 
@@ -136,9 +136,9 @@ def pull_with_base(
         NothingBeside: the version is whole by itself.
         BaseNotHere: its base is not registered here.
         BytesElsewhere: the base was added by reference, and its files are gone.
-        VersionRecalled, DestinationTaken, PullRefused, PullUnverified, ObjectMissing, DiskFull, NotWritable: as `pull_version`.
+        VersionStopped, DestinationTaken, PullRefused, PullUnverified, ObjectMissing, DiskFull, NotWritable: as `pull_version`.
     """
-    require_not_recalled(registry, version)
+    require_not_stopped(registry, "pull", version)
     manifest = stored_manifest(registry, version.manifest_digest)
     base = _base_beside(registry, version, manifest)
     with _new_folder(destination) as part, closing(RunDigests()) as digests:
@@ -155,7 +155,7 @@ def pull_with_base(
             decisions=decision_file(registry, version),
         )
         _write_for_loaders(part, manifest, destination.resolve() / BASE_FOLDER)
-        require_not_recalled(registry, version)  # again, as `pull_version`
+        require_not_stopped(registry, "pull", version)  # again, as `pull_version`
     return PulledWithBase(outcome, base)
 
 

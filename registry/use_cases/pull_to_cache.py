@@ -18,7 +18,7 @@ from peft_registry.registry.disk.files import FileMissing, unwritable
 from peft_registry.registry.disk.hashing import DigestCache, RunDigests, copy_and_hash, hash_file, write_and_hash
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.paths import FolderMissing, scan_folder
-from peft_registry.registry.records.stops import require_not_recalled
+from peft_registry.registry.records.stops import require_not_stopped
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.pull import link_or_copy, require_verified
 from peft_registry.registry.use_cases.verify import verify_folder
@@ -62,12 +62,12 @@ def pull_to_cache(
         trust: whom the user trusts; None for the trust of the registry.
 
     Raises:
-        VersionRecalled: it, or something that it was made from, is recalled.
+        VersionStopped: it, or something that it was made from, is recalled.
         PullRefused, PullUnverified: it does not verify, by what is known today; no new entry is left then.
         ObjectMissing, BytesElsewhere: the registry has lost a file of it.
         DiskFull, NotWritable: about the cache.
     """
-    require_not_recalled(registry, version)
+    require_not_stopped(registry, "pull", version)
     try:
         for name in (OBJECTS, VERSIONS):
             (cache / name).mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def pull_to_cache(
             closing(RunDigests()) as digests,
         ):
             cached = _Pull(registry, version, cache.resolve(), Path(scratch), digests, trust).fill_entry()
-        require_not_recalled(registry, version)  # again: copying takes minutes, in which somebody may recall it
+        require_not_stopped(registry, "pull", version)  # again: copying takes minutes, in which somebody may recall it
         return cached
     except OSError as error:
         raise unwritable(cache, error) from error

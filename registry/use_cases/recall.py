@@ -8,12 +8,13 @@ from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.facets import RECALLED
 from peft_registry.registry.records.remembered_stops import to_be_remembered
 from peft_registry.registry.records.sources import Source
-from peft_registry.registry.records.standing_acts import Standing, person_of
-from peft_registry.registry.records.stops import EVER_RECALLED, recall_of, recalls_among, standing_recalls
+from peft_registry.registry.records.standing_acts import Standing, person_of, standing_acts
+from peft_registry.registry.records.stops import EVER_RECALLED, recall_of, recalls_among
 from peft_registry.registry.records.subjects import Subject, quorum_below, subject_named, versions_from
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.statements import Saying, require_sayable, sayable_at, sign_statement
+from peft_registry.schemas.acts import RECALL
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import NotFound, Taken
 from peft_registry.schemas.identity import Digest
@@ -96,7 +97,7 @@ def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, u
             "nonce": registry.nonce(),
         }
         require_sayable(view, subject.digest, Saying("recall", predicate, signer))
-        standing = standing_recalls(view, subject.digest)
+        standing = standing_acts(view, subject.digest, RECALL)
         _require_needed(registry, subject, standing, undo=undo)
         if undo:
             standing.require_may_lift(subject.name, person)
@@ -113,7 +114,7 @@ def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, u
         catalog.let_be_found(tx, below, RECALLED)
     publish_checkpoint(registry)
     with view_of(registry) as view:
-        left = standing_recalls(view, subject.digest)
+        left = standing_acts(view, subject.digest, RECALL)
     still = recalls_among(registry, {version.manifest_digest: version.label for version in below}) if undo else {}
     touched = tuple(
         StoppedVersion(

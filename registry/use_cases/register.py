@@ -33,7 +33,7 @@ from peft_registry.registry.records.stops import (
     EVER_RECALLED,
     ever_recalled,
     recalls_among,
-    require_sources_not_recalled,
+    require_sources_not_stopped,
 )
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing import oms
@@ -129,7 +129,7 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
         HomeReadOnly, DiskFull, StoreUnavailable: nothing was registered.
         TrustExpired, TrustRolledBack, RevokedKey, KeyLacksRole, UnlistedKey, ExpiredKey: the trainer key may not say this now;
             nothing was signed or stored.
-        VersionRecalled: the trainer key is recalled, and with it whatever it registers; nothing was signed or stored.
+        VersionStopped: the trainer key is recalled, and with it whatever it registers; nothing was signed or stored.
         NotTheBytesNamed: a file in the folder is not what the manifest says.
     """
     registry.require_writable()
@@ -308,7 +308,7 @@ def _require_sayable(registry: Registry, artifact: NewArtifact, digest: Digest) 
         if catalog.idempotent_version(view.tx, name=artifact.name, manifest_digest=digest) is not None:
             return
         sayable_at(view, registry.trainer_key.public.key_id, _signed_types(artifact))
-    require_sources_not_recalled(registry, artifact.name, [own_key(registry)])
+    require_sources_not_stopped(registry, "register", artifact.name, [own_key(registry)])
 
 
 def _lease(registry: Registry, artifact: NewArtifact, digest: Digest, holder: str) -> Version | None:

@@ -18,7 +18,7 @@ from peft_registry.registry.homes.pins import Pins
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.identity.base import identify_base
 from peft_registry.registry.records.references import AliasUnsigned, version_named
-from peft_registry.registry.records.stops import require_not_recalled
+from peft_registry.registry.records.stops import require_not_stopped
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.check_serving import check_for_vllm
 from peft_registry.registry.use_cases.pull_to_cache import pull_to_cache
@@ -73,7 +73,7 @@ def resolve(settings: ResolverSettings, base_model_name: str, lora_name: str) ->
         ServedBaseDiffers: the adapter was made on another base.
         ServedBaseNotFound: that cannot be told.
         PullRefused, PullUnverified: it is not what was registered and signed, or that cannot be shown.
-        VersionRecalled: it must not be handed out.
+        VersionStopped: it must not be handed out.
         Refused, SeveralProblems: vLLM would refuse it.
         KnownError: the registry cannot be opened, or has lost the bytes.
     """
@@ -87,7 +87,7 @@ def resolve(settings: ResolverSettings, base_model_name: str, lora_name: str) ->
         except NotFound as error:
             _LOGGER.info("%s: %s", error.what, error.why)
             return None
-        require_not_recalled(registry, version)
+        require_not_stopped(registry, "serve", version)
         with _ONE_AT_A_TIME:
             _require_base(registry, settings, base_model_name, version.label, version.manifest_digest)
             raise_any(check_for_vllm(registry, version, max_rank=MAX_RANK).problems)

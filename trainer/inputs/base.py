@@ -10,7 +10,7 @@ from peft_registry.registry.compliance.recorded_result import BaseInput, base_se
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.stops import require_not_recalled
+from peft_registry.registry.records.stops import require_not_stopped
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.pull_base import CheckedFolder, checked_folder
 from peft_registry.schemas.base_model import BaseRecord
@@ -117,11 +117,11 @@ def usable_base(registry: Registry, reference: str) -> Version:
     """The base that a reference means, to train on it.
 
     Raises:
-        VersionRecalled: it is recalled.
+        VersionStopped: it is recalled.
         NotABase, MalformedReference, NotFound, AliasUnsigned: as `base_named`.
     """
     version = base_named(registry, reference)
-    require_not_recalled(registry, version)
+    require_not_stopped(registry, "train", version)
     return version
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.stops import require_not_recalled
+from peft_registry.registry.records.stops import require_not_stopped
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.version import Version
@@ -41,7 +41,7 @@ def pinned(registry: Registry, loaded: LoadedConfig, base: Version) -> tuple[Loa
         NotFound: nothing has that name.
         NotContinued: it is neither an adapter nor a whole model of `full`, or not of the file's method.
         StartOnOtherBase: it was trained on another base than the file's.
-        VersionRecalled: it, or something that it was made from, is recalled.
+        VersionStopped: it, or something that it was made from, is recalled.
     """
     asked = loaded.config.continue_from
     if asked is None:
@@ -55,7 +55,7 @@ def pinned(registry: Registry, loaded: LoadedConfig, base: Version) -> tuple[Loa
         raise NotContinued(start.label, why, f"set method: {start.method}, or start from the base")
     if start.base_manifest != base.manifest_digest:
         raise StartOnOtherBase(start.label, base)
-    require_not_recalled(registry, start)
+    require_not_stopped(registry, "train", start)
     config = loaded.config.revised(continue_from=str(start.manifest_digest))
     return replace(loaded, config=config), start
 

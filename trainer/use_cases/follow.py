@@ -24,7 +24,7 @@ from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.identity.scans import scans_of
 from peft_registry.registry.intake.facts_file import warn_of_overtaken_facts
 from peft_registry.registry.records.sources import own_key
-from peft_registry.registry.records.stops import require_sources_not_recalled
+from peft_registry.registry.records.stops import require_sources_not_stopped
 from peft_registry.registry.use_cases.first_records import DerivedRecord, Result, derive_record
 from peft_registry.registry.use_cases.register import require_name
 from peft_registry.registry.use_cases.register_product import Product, register_product, signer_of
@@ -141,7 +141,7 @@ class FollowedRun:
         base = checked_base(registry, version, scratch, self.observe)
         require_loaded_from(model.inner, base, continued=from_step > 0, observe=self._warn)
         rows = FollowedRows.of(self.trainer, self._warn)
-        require_sources_not_recalled(registry, self.request.name, [own_key(registry), *rows.sources])
+        require_sources_not_stopped(registry, "train", self.request.name, [own_key(registry), *rows.sources])
         facts = facts_of_people(registry, self.request.facts, base, rows, profile)
         self._start = FollowStart.of(
             self.trainer,

@@ -7,7 +7,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.base import identify_base
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.stops import require_not_recalled
+from peft_registry.registry.records.stops import require_not_stopped
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.progress import Observe, Said, Warned
 from peft_registry.schemas.version import Version
@@ -49,7 +49,7 @@ def base_of_model(registry: Registry, model: Any, asked: str | None, observe: Ob
 
     Raises:
         BaseOfModelUnknown: the configuration names none.
-        VersionRecalled: the base is recalled, or its weights are.
+        VersionStopped: the base is recalled, or its weights are.
         NotABase: what has these files, or is named, is registered as something else.
         KnownError: as `intake_base`.
     """
@@ -64,14 +64,14 @@ def base_of_model(registry: Registry, model: Any, asked: str | None, observe: Ob
     if prepared is not None:
         known = _registered(registry, prepared)
         if known is not None:
-            require_not_recalled(registry, known)
+            require_not_stopped(registry, "train", known)
             return known
     where = source if prepared is None or Path(source).is_dir() else str(prepared.folder)
     name = default_name(source)
     observe(Said("base", f"{source} is not registered here, and is added as {name}"))
     revision = commit if where == source and not Path(source).exists() else None
     added = intake_base(registry, where, name=name, revision=revision, observe=observe).version
-    require_not_recalled(registry, added)  # it may have the weights of a recalled one, beside other files
+    require_not_stopped(registry, "train", added)  # it may have the weights of a recalled one, beside other files
     return added
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
-from peft_registry.registry.records.stops import require_not_recalled
+from peft_registry.registry.records.stops import require_not_stopped
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.manifest import FILE_NAME, Manifest
@@ -59,15 +59,15 @@ def load_version(
 
     Raises:
         NoBaseKnown: an adapter's base is not registered.
-        VersionRecalled: it, or something that it was made from, is recalled.
+        VersionStopped: it, or something that it was made from, is recalled.
         PullRefused, PullUnverified: the version does not verify.
         IntegrityBroken: the base's bytes are not those that were registered.
         BaseNotLoadable, BaseWeightsIncomplete: the libraries cannot load it.
     """
-    require_not_recalled(registry, version)
+    require_not_stopped(registry, "load", version)
     loaded = _loaded(registry, version, scratch, dtype=dtype, device=device, observe=observe)
     # again: the base of a large model takes minutes to hash, in which somebody may recall it
-    require_not_recalled(registry, version)
+    require_not_stopped(registry, "load", version)
     return loaded
 
 
@@ -102,13 +102,13 @@ def load_tokenizer_of(registry: Registry, version: Version, scratch: Path, *, ob
     """The tokenizer of a version: that of its base.
 
     Raises:
-        VersionRecalled: it, or something that it was made from, is recalled: a tokenizer may be why.
+        VersionStopped: it, or something that it was made from, is recalled: a tokenizer may be why.
         NoBaseKnown, IntegrityBroken, BaseNotLoadable: as `load_version`.
     """
     from peft_registry.registry.records.stored_manifests import stored_manifest
     from peft_registry.trainer.bases.loading import load_tokenizer
 
-    require_not_recalled(registry, version)
+    require_not_stopped(registry, "load", version)
     if version.kind == "base":
         base = checked_base(registry, version, scratch, observe)
     else:

@@ -22,7 +22,7 @@ from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.records.lineage import ancestors_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
-from peft_registry.registry.records.stops import require_not_recalled
+from peft_registry.registry.records.stops import require_not_stopped
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.pull_base import BaseBytesMissing
 from peft_registry.registry.use_cases.register import require_name
@@ -196,7 +196,7 @@ def _adapter_named(registry: Registry, reference: str) -> Version:
     version = version_named(registry, reference)
     if version.kind != "adapter" and version.method != "hybrid":
         raise NotAnAdapter(version.label, version.kind)
-    require_not_recalled(registry, version)
+    require_not_stopped(registry, "merge", version)
     return version
 
 
@@ -216,7 +216,9 @@ def _base_of(registry: Registry, versions: tuple[Version, ...], asked: str | Non
             raise OtherBase(version.label, _weights(version), f"the base of {first.label}", _weights(first))
     if asked is not None:
         base = version_named(registry, asked)
-        require_not_recalled(registry, base)  # it may be another than that of the adapters, with the same weights
+        require_not_stopped(
+            registry, "merge", base
+        )  # it may be another than that of the adapters, with the same weights
         for version in versions:
             _require_same_base(registry, version, base)
         return base

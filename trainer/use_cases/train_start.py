@@ -6,7 +6,7 @@ from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.disk.process_identity import this_process
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.sources import Source, own_key
-from peft_registry.registry.records.stops import require_sources_not_recalled
+from peft_registry.registry.records.stops import require_sources_not_stopped
 from peft_registry.registry.records.tries import contents_digest, plan_digest, rows_digest
 from peft_registry.schemas.config import config_record
 from peft_registry.schemas.progress import Observe
@@ -74,9 +74,9 @@ def require_usable(registry: Registry, loaded: LoadedConfig) -> None:
     """Raise where a file that a run would read, or the key that would register it, is recalled, before any process begins.
 
     Raises:
-        VersionRecalled: it is.
+        VersionStopped: it is.
     """
     parts = (loaded.config.data.train, loaded.config.data.validation)
     files = [loaded.resolve(part.path) for part in parts if part.path is not None]
     sources = [Source(hash_file(path).sha256, f"the data {path.name}") for path in files if path.is_file()]
-    require_sources_not_recalled(registry, loaded.config.name, [own_key(registry), *sources])
+    require_sources_not_stopped(registry, "train", loaded.config.name, [own_key(registry), *sources])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.sources import Source
-from peft_registry.registry.records.stops import require_sources_not_recalled
+from peft_registry.registry.records.stops import require_sources_not_stopped
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.progress import Observe, Said, Warned
 from peft_registry.trainer.inputs.guards import warnings_about_prompt
@@ -35,7 +35,7 @@ def train_as_planned(
 
     Raises:
         InputRefused: data or method block are refused.
-        VersionRecalled: the data, which may be known only once they are read, are recalled.
+        VersionStopped: the data, which may be known only once they are read, are recalled.
         DataChanged: they are not those that the resumed run began with.
         BaseChanged: a file of the base is not what was compared.
         PullRefused, PullUnverified: the starting adapter is not what was registered, or that could not be shown.
@@ -109,7 +109,7 @@ def _after_data(registry: Registry, run: TrainingRun, keeper: Keeper) -> Callabl
 
     def read(identities: tuple[DataIdentity, ...]) -> None:
         sources = (Source(identity.sha256, f"the data {identity.name}") for identity in identities)
-        require_sources_not_recalled(registry, run.config.name, sources)
+        require_sources_not_stopped(registry, "train", run.config.name, sources)
         keeper.data(identities)
 
     return read

@@ -131,12 +131,12 @@ def test_a_recall_while_a_version_is_copied_hands_nothing_out(
         opened.append(entry.path)
         return open_file(reader, manifest, entry)
 
-    def recalled_meanwhile(_: Registry, named: Version) -> None:
-        if opened:
+    def recalled_meanwhile(_: Registry, verb: str, named: Version) -> None:
+        if opened and verb == "load":
             raise VersionRecalled(named.label, named.label, named.manifest_digest, "alex recalled it meanwhile")
 
     monkeypatch.setattr(home_reader.HomeReader, "open_file", note)
-    monkeypatch.setattr(home_reader, "require_not_recalled", recalled_meanwhile)
+    monkeypatch.setattr(home_reader, "require_not_stopped", recalled_meanwhile)
     for inner in ("", "/peft/adapter_config.json"):
         opened.clear()
         with pytest.raises(MlflowException, match="alex recalled it meanwhile"):
