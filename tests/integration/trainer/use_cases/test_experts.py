@@ -21,7 +21,7 @@ from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.make_home import NewHome, make_home
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.profile import OrganisationProfile
-from peft_registry.trainer.evaluation.scope import EvaluationScope
+from peft_registry.trainer.evaluation.scope import SCREEN, EvaluationScope
 from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.use_cases.add_base import intake_base
 from peft_registry.trainer.use_cases.evaluate import EvaluationRequest, evaluate_references
@@ -93,7 +93,7 @@ def test_named_experts_go_the_whole_way(kind, tmp_path):
             weights=(0.7, 0.5),
             densities=densities,
             evaluate=algorithm == "ties",
-            scope=scope if algorithm == "ties" else EvaluationScope(),
+            scope=scope if algorithm == "ties" else SCREEN,
         )
         outcome = merge_and_register(registry, request)
         assert outcome.merge.fold_error is not None and outcome.merge.fold_error.kl <= outcome.merge.fold_error.limit
