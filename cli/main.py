@@ -11,15 +11,14 @@ from collections.abc import Callable
 from functools import cache
 from gc import freeze
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 from typer.main import get_command
 
 from peft_registry.cli import console
 from peft_registry.cli.commands import (
-    approve,
+    admin,
     ask,
     base,
     compare,
@@ -31,9 +30,7 @@ from peft_registry.cli.commands import (
     evaluate,
     export,
     gate,
-    gc,
     hold,
-    impact,
     import_folder,
     init,
     keys,
@@ -54,11 +51,10 @@ from peft_registry.cli.commands import (
     train,
     trust,
     ui,
-    upgrade,
-    verdict,
     verify,
 )
 from peft_registry.cli.commands import list as list_versions
+from peft_registry.cli.groups import Program
 from peft_registry.schemas.errors import EXIT_BUG, EXIT_INTERRUPTED, InputRefused, KnownError, Unavailable
 from peft_registry.schemas.suggestions import closest, did_you_mean
 
@@ -83,55 +79,19 @@ _GONE = {
         "MLflow reads the registry itself now: `registry ui` shows it, and `registry mirror push` sends a copy to a team's server"
     )
     for word in ("sync", "check", "repair", "rebuild", "forget", "status")
+} | {
+    f"registry {before}": f"type `registry {now}`: the words after it are the same"
+    for before, now in {
+        "approve": "gate approve",
+        "waive": "gate waive",
+        "impact": "lineage impact",
+        "verdict": "record verdict",
+        "gc": "admin gc",
+        "upgrade": "admin upgrade",
+        "keys rotate": "trust rotate",
+        "keys revoke": "trust revoke",
+    }.items()
 }
-# the order in which a reader meets them
-COMMANDS = (
-    *(
-        "init",
-        "demo",
-        "base",
-        "data",
-        "methods",
-        "train",
-        "runs",
-        "estimate",
-        "compare",
-        "evaluate",
-        "suites",
-        "ask",
-        "merge",
-        "import",
-    ),
-    *(
-        "list",
-        "show",
-        "record",
-        "decide",
-        "verdict",
-        "diff",
-        "lineage",
-        "impact",
-        "verify",
-        "pull",
-        "export",
-        "report",
-        "approve",
-        "waive",
-        "promote",
-        "gate",
-        "recall",
-        "hold",
-        "release",
-        "gc",
-        "ui",
-        "mirror",
-        "trust",
-        "keys",
-        "log",
-        "upgrade",
-        "schema",
-    ),
-)
 
 
 class PackageMissing(Unavailable):
@@ -183,51 +143,9 @@ class CommandLineRefused(InputRefused):
         return did_you_mean(nearest, f"`{self.command} --help` says what it takes")
 
 
-class StoryOrder(TyperGroup):
-    """Lists the commands as a reader meets them, then the others; their help speaks of what is typed."""
-
-    def __init__(self, **options: Any) -> None:  # typer's own
-        super().__init__(**options)
-        _in_plain_words(self)
-
-    def list_commands(self, ctx: Any) -> list[str]:  # typer's context
-        names = super().list_commands(ctx)
-        return sorted(names, key=lambda name: COMMANDS.index(name) if name in COMMANDS else len(COMMANDS))
-
-
-# what help says a value is, by the Python type that typer would show
-_PLAIN = {
-    "<str>": "TEXT",
-    "<list[str]>": "TEXT",
-    "<path>": "PATH",
-    "<int>": "NUMBER",
-    "<int range>": "NUMBER",
-    "<float range>": "NUMBER",
-}
-
-
-def _in_plain_words(command: Any) -> None:  # typer's command or group of commands
-    """Help says what to type, never which Python type it becomes."""
-    for nested in getattr(command, "commands", {}).values():
-        _in_plain_words(nested)
-    for parameter in command.params:
-        if parameter.param_type_name == "argument":
-            parameter.display_type_rich = lambda ctx: ""  # noqa: ARG005  its name says it
-        elif parameter.metavar is None and hasattr(parameter, "display_type"):
-            parameter.display_type_rich = _plainly(parameter.display_type)
-
-
-def _plainly(shown: Callable[[Any], str]) -> Callable[[Any], str]:
-    def words(ctx: Any) -> str:
-        text = shown(ctx)
-        return _PLAIN.get(text, text.strip("<>"))
-
-    return words
-
-
 app = typer.Typer(
     name="registry",
-    cls=StoryOrder,
+    cls=Program,
     epilog=f"{FIRST_STEPS}\n\n{EXIT_CODES}",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -399,6 +317,8 @@ def _usage_error(error: Exception, arguments: list[str]) -> CommandLineRefused |
     is_incomplete = objection.startswith("Missing ")
     command = _typed_command(arguments) if context is None else context.command_path
     instead = None if unknown is None else _GONE.get(f"{command} {unknown['word']}")
+    if unknown is not None and instead is not None:
+        objection = unknown[0]  # without the nearest word, which is another command
     return CommandLineRefused(command, first + objection[1:].rstrip("."), word, choices, is_incomplete, instead)
 
 
@@ -412,46 +332,39 @@ for module in (
     base,
     data,
     methods,
+    estimate,
     train,
     runs,
-    estimate,
     compare,
-    evaluate,
     suites,
+    evaluate,
     ask,
     merge,
     import_folder,
     list_versions,
-):
-    module.add_to(app)
-demo.add_to(app, run)
-for module in (
     show,
-    record,
-    decide,
-    verdict,
     diff,
     lineage,
-    impact,
+    record,
+    report,
+    ui,
     verify,
     pull,
     export,
-    report,
-    approve,
-    promote,
+    mirror,
+    decide,
     gate,
+    promote,
     recall,
     hold,
-    gc,
-    ui,
-    mirror,
-    trust,
     keys,
+    trust,
     log,
-    upgrade,
+    admin,
     schema,
 ):
     module.add_to(app)
+demo.add_to(app, run)
 
 
 if __name__ == "__main__":

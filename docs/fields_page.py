@@ -33,8 +33,8 @@ record changes.
 | newer, and announced by nobody | `unverified` (5) | no | no |
 | a known name with another digest, or an unknown one that is not newer | `broken` (6) | no | no |
 
-An edition is announced by an approver, an officer or a root: `registry init` does it for a new home, `registry upgrade` for one of
-an earlier release. Until a release freezes it an edition is a draft, and two drafts of one name accuse nobody.
+An edition is announced by an approver, an officer or a root: `registry init` does it for a new home, `registry admin upgrade` for
+one of an earlier release. Until a release freezes it an edition is a draft, and two drafts of one name accuse nobody.
 
 Records of the first two forms are read for ever and held as data; [ADR 23](../adr/0023-one-record-a-version.md) says which record
 is a version's, [ADR 35](../adr/0035-a-record-is-derived-by-an-edition.md) why records are derived.

@@ -156,12 +156,12 @@ def commands_page() -> str:
 def commands(
     group: Any, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Any]]:  # typer's command classes are private
-    """Every command and its path, groups left out, in the order of `--help`."""
+    """Every command and its path, in the order of `--help`; a group is left out where it is no command itself."""
     for name, command in group.commands.items():
+        if getattr(command, "invoke_without_command", True):
+            yield (*path, name), command
         if hasattr(command, "commands"):
             yield from commands(command, (*path, name))
-        else:
-            yield (*path, name), command
 
 
 def help_text(command: Any, name: str) -> str:

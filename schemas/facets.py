@@ -75,7 +75,7 @@ FACETS: tuple[FacetRule, ...] = (
         "verdict",
         "word",
         "verdict=provider_25_1_c",
-        "what both tables of `registry verdict` come to, with what persons decided",
+        "what both tables of `registry record verdict` come to, with what persons decided",
         several=True,
         is_of_today=True,
     ),

@@ -35,7 +35,7 @@ ReasonOption = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it 
 
 
 def add_to(app: typer.Typer) -> None:
-    """Enter `registry approve` and `registry waive`."""
+    """Enter `registry gate approve` and `registry gate waive`."""
     app.command()(approve)
     app.command()(waive)
 

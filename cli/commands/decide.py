@@ -225,7 +225,7 @@ def _decide_question(
         return
     under = f"under {policy.policy.name} ({policy.digest.short})"
     console.line(f"decided  {version.label} {decision.question.value}: {decision.outcome.value}, by {person}, {under}")
-    console.next_step(f"registry verdict {version.label}")
+    console.next_step(f"registry record verdict {version.label}")
 
 
 def _show(decided: "TakenAnswers", form: Path, key: Path | None, *, dry_run: bool) -> None:

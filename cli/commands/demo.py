@@ -131,7 +131,7 @@ def _decide(story: "_Story", folder: Path) -> None:
     if not is_served:
         on = ("--on", "purpose", "--outcome", "no", "--policy", str(policy))
         story.type("decide", NAME, *on, "--reason", "it answers as before, in another tone", "--key", ada)
-    story.type("verdict", NAME)
+    story.type("record", "verdict", NAME)
     promote = ("promote", NAME, "served", "--policy", str(policy))
     if is_served:
         console.out("(two people approved it already: continuing)")
@@ -139,7 +139,7 @@ def _decide(story: "_Story", folder: Path) -> None:
         story.type(*promote, expected=3)
         for person in APPROVERS:
             key = str(folder / "keys" / person / "approver.key")
-            story.type("approve", NAME, "--policy", str(policy), "--reason", "read the report", "--key", key)
+            story.type("gate", "approve", NAME, "--policy", str(policy), "--reason", "read the report", "--key", key)
         story.type(*promote)
     story.type("gate", "status", f"{NAME}@served")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli import console
+from peft_registry.cli.commands import approve
 from peft_registry.cli.options import (
     ApproverKeyOption,
     CheckpointOption,
@@ -38,6 +39,7 @@ def add_to(app: typer.Typer) -> None:
     gate = typer.Typer(help="The policies that guard aliases.", no_args_is_help=True)
     gate.command("status")(gate_status)
     gate.command("show")(gate_show)
+    approve.add_to(gate)
     gate.command("set")(gate_set)
     gate.command("unset")(gate_unset)
     app.add_typer(gate, name="gate")

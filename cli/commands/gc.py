@@ -11,7 +11,7 @@ _SHOWN = 20  # objects; JSON has all
 
 
 def add_to(app: typer.Typer) -> None:
-    """Enter `registry gc`."""
+    """Enter `registry admin gc`."""
     app.command()(gc)
 
 
@@ -42,4 +42,4 @@ def gc(
     for name in collected.unused:
         console.line(f"{'unused':<9} {name} in the home: a copy in MLflow of an earlier release, which you may delete")
     if dry_run and collected.removed:
-        console.next_step("registry gc")
+        console.next_step("registry admin gc")

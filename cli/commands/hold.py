@@ -115,4 +115,4 @@ def _show(changed: "HoldChanged", output: Output) -> None:
             f"{'pending':<9} the hold counts until the log is signed: `registry log sign`, where the log key is",
             indent=10,
         )
-    console.next_step("registry gc --dry-run" if changed.version is None else f"registry show {changed.version}")
+    console.next_step("registry admin gc --dry-run" if changed.version is None else f"registry show {changed.version}")

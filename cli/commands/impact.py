@@ -11,7 +11,7 @@ _LISTED = 20
 
 
 def add_to(app: typer.Typer) -> None:
-    """Enter `registry impact`."""
+    """Enter `registry lineage impact`."""
     app.command()(impact)
 
 

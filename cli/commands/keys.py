@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.commands.trust import trust_revoke, trust_rotate
 from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
 
 if TYPE_CHECKING:
@@ -46,14 +45,11 @@ UnencryptedOption = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Enter `registry keys` and its commands, in the order of its help."""
-    keys = typer.Typer(help="Make, list, import, export, replace and revoke signing keys.", no_args_is_help=True)
+    keys = typer.Typer(help="Make, list, import and export signing keys.", no_args_is_help=True)
     keys.command("create")(keys_create)
     keys.command("list")(keys_list)
     keys.command("import")(keys_import)
     keys.command("export")(keys_export)
-    # a key is replaced and revoked in the trust file: these are its commands, under the name by which people look for them
-    keys.command("rotate")(trust_rotate)
-    keys.command("revoke")(trust_revoke)
     app.add_typer(keys, name="keys")
 
 

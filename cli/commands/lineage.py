@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from peft_registry.cli import console
+from peft_registry.cli.commands import impact
+from peft_registry.cli.groups import CommandWithOthers
 from peft_registry.cli.options import DepthOption, HomeOption, SubjectArgument
 
 _EDGES = 100
@@ -32,8 +34,11 @@ DrawingOption = Annotated[
 
 
 def add_to(app: typer.Typer) -> None:
-    """Enter `registry lineage`."""
-    app.command()(lineage)
+    """Enter `registry lineage`, and `registry lineage impact` below it."""
+    group = typer.Typer(cls=CommandWithOthers, invoke_without_command=True)
+    group.callback()(lineage)
+    impact.add_to(group)
+    app.add_typer(group, name="lineage")
 
 
 def lineage(
@@ -70,11 +75,11 @@ def lineage(
         console.out(console.printable(line))
     if graph.rest:
         versions = "version" if graph.rest == 1 else "versions"
-        console.out(f"and {graph.rest} more {versions} below: `registry impact {subject.digest}` lists them")
+        console.out(f"and {graph.rest} more {versions} below: `registry lineage impact {subject.digest}` lists them")
     if aliases:
         more = f" and {count - len(aliases)} more" if count > len(aliases) else ""
         console.note(f"aliases that this reaches: {', '.join(aliases)}{more}")
     if subject.version is not None:
         console.next_step(f"registry show {subject.version.label}")
     else:
-        console.next_step(f"registry impact {subject.digest}")
+        console.next_step(f"registry lineage impact {subject.digest}")

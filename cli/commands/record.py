@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from peft_registry.cli import console
+from peft_registry.cli.commands import verdict
+from peft_registry.cli.groups import CommandWithOthers
 from peft_registry.cli.options import (
     CheckpointOption,
     HomeOption,
@@ -42,8 +44,11 @@ _RECIPIENTS: dict[RecipientOption, Literal["aio", "nca", "dp"]] = {
 
 
 def add_to(app: typer.Typer) -> None:
-    """Enter `registry record`."""
-    app.command()(record)
+    """Enter `registry record`, and `registry record verdict` below it."""
+    group = typer.Typer(cls=CommandWithOthers, invoke_without_command=True)
+    group.callback()(record)
+    verdict.add_to(group)
+    app.add_typer(group, name="record")
 
 
 def record(

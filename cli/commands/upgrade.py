@@ -23,13 +23,14 @@ _TRUST: "dict[TrustUpgrade, str]" = {
 
 _EDITION: "dict[EditionAnnounced, str]" = {
     "now": "announced: records are derived by it from now on",
-    "no-key": "not announced: nothing is recorded until an approver or an officer runs registry upgrade --key FILE",
-    "refused": "not announced: the root key of this trust file may not; an approver or an officer runs registry upgrade --key FILE",
+    "no-key": "not announced: nothing is recorded until an approver or an officer runs `registry admin upgrade --key FILE`",
+    "refused": "not announced: the root key of this trust file may not; an approver or an officer may, with "
+    "`registry admin upgrade --key FILE`",
 }
 
 
 def add_to(app: typer.Typer) -> None:
-    """Enter `registry upgrade`."""
+    """Enter `registry admin upgrade`."""
     app.command()(upgrade)
 
 
@@ -60,7 +61,7 @@ def upgrade(
             console.out_json({"before": before, "after": after, "changed": False, "would_change": before != after})
             return
         console.line(f"schema   revision {before}" + ("" if before == after else f", would become {after}"))
-        console.next_step("registry log check" if before == after else "registry upgrade")
+        console.next_step("registry log check" if before == after else "registry admin upgrade")
         return
     progress = Progress(story_on_stdout=output is Output.text)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Enter `registry verdict`."""
+    """Enter `registry record verdict`."""
     app.command()(verdict)
 
 
@@ -54,8 +54,8 @@ def verdict(
     if every and other is None:
         raise OptionNeeded(
             "--rules FILE",
-            "`--all` says what other rules would change; `registry verdict --print-rules >FILE` writes the shipped ones, to be "
-            "changed, and `registry list --columns version,verdict` shows what these say",
+            "`--all` says what other rules would change; `registry record verdict --print-rules >FILE` writes the shipped ones, to "
+            "be changed, and `registry list --columns version,verdict` shows what these say",
         )
     if not every and reference is None:
         raise OptionNeeded("a REFERENCE or --all", "a verdict is about a version")
@@ -90,4 +90,4 @@ def _show_replay(replayed: "Replay", output: Output) -> None:
     console.line(f"changed  {len(replayed.changes)} verdicts of {replayed.versions} versions{without}")
     console.line(f"notice   {replayed.notice}", indent=9)
     if replayed.changes:
-        console.next_step(f"registry verdict {replayed.changes[0].version}")
+        console.next_step(f"registry record verdict {replayed.changes[0].version}")

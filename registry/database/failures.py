@@ -126,7 +126,9 @@ class SchemaMismatch(Unavailable):
         if self.found is None:
             return "restore the database from a backup, or make a new home with `registry init`"
         if self.found in UPGRADEABLE:
-            return "run `registry upgrade`: it makes a backup first, and a kill leaves the old schema or the new one"
+            return (
+                "run `registry admin upgrade`: it makes a backup first, and a kill leaves the old schema or the new one"
+            )
         # revisions are numbered in the order of the releases
         if self.found < self.expected:
             return "use the version of peft-registry that made this home; this one has no step from its schema"

@@ -27,7 +27,7 @@ from peft_registry.schemas.identity import Digest, MalformedDigest
 SCHEMA_REVISION = "0006"
 """The Alembic revision that this code writes."""
 READABLE_REVISIONS = (*UPGRADEABLE, SCHEMA_REVISION)
-"""Those that it reads; `registry upgrade` brings an older one up to date."""
+"""Those that it reads; `registry admin upgrade` brings an older one up to date."""
 
 # changed by nobody once written; SQL itself refuses UPDATE and DELETE
 APPEND_ONLY = ("log_events", "log_nodes", "statements", "versions", "alias_events")

@@ -212,7 +212,9 @@ def _upper_bound(suite: SuiteFacts, group: str | None) -> float | None:
 
 
 def _of_statuses(facts: GateFacts, policy: GatePolicy) -> Iterator[Reason]:
-    remedy = f"`registry verdict {facts.label}` says why; answer with `registry decide {facts.label} --form gaps.yml`"
+    remedy = (
+        f"`registry record verdict {facts.label}` says why; answer with `registry decide {facts.label} --form gaps.yml`"
+    )
     for status in facts.statuses:
         if status.status in policy.refused_statuses:
             basis = "" if status.basis is None else f" ({status.basis})"
@@ -261,7 +263,7 @@ def _of_approvals(
         yield Reason(
             rule="approvals",
             text=text,
-            remedy=f"`registry approve {facts.label} --policy {named} --reason TEXT --key FILE`",
+            remedy=f"`registry gate approve {facts.label} --policy {named} --reason TEXT --key FILE`",
         )
 
 

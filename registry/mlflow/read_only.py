@@ -37,7 +37,7 @@ _INSTEAD = (
     (r"^(log|create_run|update_run|start|end|link|finalize)", "`registry train` and the RegistryCallback record runs"),
     (
         r"^(set|update)_",
-        "tags and descriptions follow from what was signed; `registry approve`, `decide` and `record` sign",
+        "tags and descriptions follow from what was signed; `registry gate approve` and `registry decide` sign",
     ),
     (r"experiment", "an experiment is a project: `registry train` with `project:` in its file makes one"),
     (r"", "the `registry` command is what writes"),

@@ -59,7 +59,7 @@ class EditionUnknown(NotChecked):
     why = "{reason}"
     fix = (
         "use the release that wrote it, or a later one; or have an approver, an officer or a root announce that edition: "
-        "`registry upgrade --key FILE`, by that release"
+        "`registry admin upgrade --key FILE`, by that release"
     )
 
     label: str

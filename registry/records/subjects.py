@@ -37,7 +37,7 @@ class KeyWithoutLineage(InputRefused):
     reference = "key-without-lineage"
     what = "{name} ({digest.short}) was not made from anything"
     why = "lineage shows artifacts, bases and data, and a key registers them"
-    fix = "`registry impact {digest}` lists what it registered, and what was made from that"
+    fix = "`registry lineage impact {digest}` lists what it registered, and what was made from that"
 
     name: str
     digest: Digest

@@ -36,7 +36,7 @@ def _lines(
     yield ""
     yield f"Gathered from the log {plain(origin)} ({covered}) when this copy was written."
     yield "**Nobody signed this file.** What it repeats is signed in `statements.intoto.jsonl` beside it, and"
-    yield "`registry verify FOLDER` checks that. What holds today say `registry verdict` and `registry gate status`"
+    yield "`registry verify FOLDER` checks that. What holds today say `registry record verdict` and `registry gate status`"
     yield "where it was registered. Indicative, not legal advice."
     for table in tables:
         yield ""

@@ -117,7 +117,8 @@ def decision_page(version: Version, tables: tuple[Table, ...], *, made_at: str) 
         footer="As it was signed and logged; nothing of it came from MLflow. Indicative, not legal advice.",
         version=version,
         lines=(
-            f"The same on a machine of your own: `registry verdict {version.label}`, `registry gate status {version.name}@ALIAS`.",
+            f"The same on a machine of your own: `registry record verdict {version.label}` and "
+            f"`registry gate status {version.name}@ALIAS`.",
         ),
         tables=tables,
     )

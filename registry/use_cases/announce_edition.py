@@ -25,8 +25,8 @@ class EditionNotAnnounced(Refused):
     what = "nothing is recorded here before the edition {edition.name} is announced"
     why = "this release derives records by it, and other releases take it for made up until somebody whose role may says it"
     fix = (
-        "`registry upgrade --key FILE` with the key of an approver or an officer, or without --key where the root key is; nothing "
-        "was signed"
+        "`registry admin upgrade --key FILE` with the key of an approver or an officer, or without --key where the root key is; "
+        "nothing was signed"
     )
 
     edition: Edition

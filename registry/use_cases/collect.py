@@ -51,7 +51,7 @@ class StillRegistered(Refused):
     reference = "still-registered"
     what = "{label} is not deleted: it is registered"
     why = "{because}"
-    fix = "nothing was deleted; `registry gc` removes what nothing recorded points to"
+    fix = "nothing was deleted; `registry admin gc` removes what nothing recorded points to"
 
     label: str
     because: str

@@ -1,7 +1,8 @@
 """What holds of listed versions today: their verdicts with what persons decided, the gates before their aliases, recalls.
 
 The rows of the catalogue choose versions of which it may hold (`records/facets.py`). Here it is read from the log, the signed
-records and the trust file, as `registry verdict`, `registry gate status` and `registry show` read it. No file of a version is read.
+records and the trust file, as `registry record verdict`, `registry gate status` and `registry show` read it. No file of a version
+is read.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -102,7 +102,7 @@ class FacetsMissing(Unavailable):
     reference = "facets-missing"
     what = "versions cannot be asked for here yet"
     why = "what they are found by was written by an earlier release, or not at all"
-    fix = "run `registry upgrade`, which reads it from what was signed"
+    fix = "run `registry admin upgrade`, which reads it from what was signed"
 
 
 @dataclass(frozen=True, slots=True)

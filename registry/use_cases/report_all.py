@@ -270,7 +270,8 @@ class _Standing:
             remedy = f"`registry evaluate {version.label}`"
             yield Due(on=now[:10], kind="evaluation", about=version.label, text=text, remedy=remedy)
         for text in self.lapsed:
-            remedy = f"`registry approve {version.label} --policy NAME|FILE --reason TEXT --key FILE`, once it was looked at again"
+            command = f"`registry gate approve {version.label} --policy NAME|FILE --reason TEXT --key FILE`"
+            remedy = f"{command}, once it was looked at again"
             yield Due(on=now[:10], kind="approval", about=version.label, text=text, remedy=remedy)
         for text in self.undecided:
             command = f"registry decide {version.label} --on QUESTION --outcome yes|no"

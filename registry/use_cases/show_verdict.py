@@ -44,7 +44,7 @@ class VerdictRulesRefused(InputRefused):
     reference = "verdict-rules-refused"
     what = "{path} is not a set of rules for verdicts"
     why = "{reason}"
-    fix = "begin with the shipped rules, `registry verdict --print-rules >FILE`, and change thresholds or rows in them"
+    fix = "begin with the shipped rules, `registry record verdict --print-rules >FILE`, and change thresholds or rows in them"
 
     path: Path
     reason: str

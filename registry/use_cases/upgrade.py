@@ -1,4 +1,4 @@
-"""`registry upgrade`: a home of an earlier release gets the schema and the snapshot of this one, or stays as it was.
+"""`registry admin upgrade`: a home of an earlier release gets the schema and the snapshot of this one, or stays as it was.
 
     backup → one transaction with every missing revision → one with what versions are found by → checkpoint, with the first snapshot
     of what the log says

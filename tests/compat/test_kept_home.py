@@ -114,7 +114,7 @@ def test_every_command_prints_what_the_release_printed_and_changes_nothing_that_
 
 
 def test_aliases_move_on_and_everything_still_verifies(home: Path) -> None:
-    assert printed("upgrade")[0] == 0
+    assert printed("admin", "upgrade")[0] == 0
     assert printed("promote", "polite-replies:1", "champion", "--policy", "none", "--reason", "back again")[0] == 0
     assert printed("promote", "polite-ia3:1", "smallest", "--policy", "none")[0] == 0
     aliases = {f"{one['name']}:{one['number']}": one["aliases"] for one in asked("list")}
@@ -133,7 +133,7 @@ def test_aliases_move_on_and_everything_still_verifies(home: Path) -> None:
 
 
 def test_a_version_is_registered_on_the_kept_base_and_everything_still_verifies(home: Path, tmp_path: Path) -> None:
-    assert printed("upgrade")[0] == 0
+    assert printed("admin", "upgrade")[0] == 0
     registry = open_home(home, clock=lambda: THEN)
     try:
         tiny = version_named(registry, "tiny:1")
@@ -189,7 +189,7 @@ def test_a_new_move_of_an_alias_is_noticed_on_pages_and_in_what_is_shown(home: P
     (
         home / "keys" / "root.key"
     ).unlink()  # so that the upgrade leaves the trust file, which every check names, as it was
-    assert printed("upgrade")[0] == 0
+    assert printed("admin", "upgrade")[0] == 0
     assert printed("promote", "replies:1", "another", "--policy", "none")[0] == 0
     moved = {"list.json", "show-replies-1.json", "page-of-replies-1.html"}
     checks = {name for name in COMMANDS if name.startswith("verify-")}

@@ -83,7 +83,7 @@ def test_its_records_and_its_pages_are_readable(kept: KeptHome) -> None:
 
 def test_it_goes_on_after_an_upgrade(kept: KeptHome) -> None:
     key = str(Path("home", "keys", "root.key"))
-    assert printed("upgrade", "--key", key, at=kept.then)[0] == 0
+    assert printed("admin", "upgrade", "--key", key, at=kept.then)[0] == 0
     assert printed("promote", "polite-replies:1", "champion", "--policy", "none", at=kept.then)[0] == 0
     for label in VERSIONS:
         assert kept.statuses(label) <= {"ok", "recorded"}, label

@@ -1,4 +1,4 @@
-"""`registry upgrade` of the home that 0.1.0 made: a backup, the new schema, the first snapshot; nothing that was said changes."""
+"""`registry admin upgrade` of the home that 0.1.0 made: a backup, the new schema, the first snapshot; what was said stays."""
 
 import os
 import shutil
@@ -53,7 +53,7 @@ def test_an_older_home_is_read_as_it_is_and_written_only_after_an_upgrade(home: 
     assert verify_version(registry, version).verdict == "verified"
     with pytest.raises(SchemaMismatch, match="another schema") as refused:
         set_alias(registry, version, "fallback")
-    assert "registry upgrade" in refused.value.fix
+    assert "registry admin upgrade" in refused.value.fix
     with pytest.raises(SchemaMismatch):  # every command that will register something begins with it
         registry.unlock()
     registry.close()
@@ -117,7 +117,7 @@ def test_versions_of_an_older_home_are_asked_for_after_an_upgrade(home: Path) ->
     registry = open_home(home, clock=lambda: THEN)
     with pytest.raises(SchemaMismatch, match="another schema") as refused:
         find_versions(registry, asked)
-    assert "registry upgrade" in refused.value.fix
+    assert "registry admin upgrade" in refused.value.fix
     registry.close()
     with stopped_clock(THEN):
         upgrade_home(home)

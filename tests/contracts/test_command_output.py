@@ -225,8 +225,8 @@ SIGNING = {
     "import": ["example"],
     "promote": ["tiny", "champion"],
     "decide": ["tiny", "--form", "example/train.yml"],
-    "approve": ["tiny", "--reason", "read", "--key", "example/train.yml"],
-    "waive": ["tiny", "worse", "--until", "2099-01-01", "--reason", "read", "--key", "example/train.yml"],
+    "gate approve": ["tiny", "--reason", "read", "--key", "example/train.yml"],
+    "gate waive": ["tiny", "worse", "--until", "2099-01-01", "--reason", "read", "--key", "example/train.yml"],
     "recall": ["tiny", "--reason", "withdrawn", "--key", "example/train.yml"],
     "hold": ["tiny", "--reason", "asked for", "--key", "example/train.yml"],
     "release": ["tiny", "--reason", "over", "--key", "example/train.yml"],
@@ -255,7 +255,7 @@ def test_every_command_that_signs_asks_for_the_passphrase(name: str) -> None:
     # init and keys choose the passphrase; trust update and log checkpoint are one signature without work before it; upgrade, tested
     # with the kept home, asks first
     changes_trust = {f"trust {change}" for change in ("init", "add", "revoke", "renew", "rotate", "sign", "update")}
-    keys = {f"keys {act}" for act in ("create", "import", "rotate", "revoke")}
+    keys = {f"keys {act}" for act in ("create", "import")}
     logs = {f"log {act}" for act in ("checkpoint", "sign", "reject", "accept-restore")}
-    asks_otherwise = {"init", "upgrade", *logs, *keys, *changes_trust}
+    asks_otherwise = {"init", "admin upgrade", *logs, *keys, *changes_trust}
     assert "--passphrase-file" not in options or name in asks_otherwise

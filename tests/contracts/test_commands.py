@@ -12,6 +12,7 @@ import pytest
 from typer.main import get_command
 
 from docs.generate import commands
+from peft_registry.cli.groups import SECTIONS
 from peft_registry.cli.main import app, run
 from peft_registry.schemas.facets import FACETS
 from tests.processes.interpreter import ROOT
@@ -28,10 +29,10 @@ WITHOUT_JSON = {
 # what an empty folder answers: 7, there is no registry here, but for these
 IN_AN_EMPTY_FOLDER = {
     "init": 2,
-    "verdict": 2,
+    "record verdict": 2,
     "report": 2,
-    "approve": 2,
-    "waive": 2,
+    "gate approve": 2,
+    "gate waive": 2,
     "gate show": 0,
     "gate set": 2,
     "gate unset": 2,
@@ -46,12 +47,11 @@ IN_AN_EMPTY_FOLDER = {
 }
 # they ask first where to write, and what for
 IN_AN_EMPTY_FOLDER |= {"pull": 2, "export": 2}
-IN_AN_EMPTY_FOLDER |= {"trust init": 2, "trust add": 2, "trust revoke": 2, "keys revoke": 2, "trust sign": 2}
+IN_AN_EMPTY_FOLDER |= {"trust init": 2, "trust add": 2, "trust revoke": 2, "trust sign": 2}
 # every other command is named on a page that somebody wrote
 ON_NO_PAGE = {
     "demo": "`make demo` runs it, and README says so",
     "keys export": "it writes one public key; `registry trust export`, which the pages use, writes all",
-    "keys rotate": "it is `trust rotate` under another name",
 }
 # it builds everything it needs: the end-to-end tests run it
 NOT_RUN_HERE = {"demo"}
@@ -120,8 +120,14 @@ def test_no_line_of_a_list_of_commands_is_cut_on_a_terminal_of_80_columns(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     assert run([*name.split(), "--help"]) == 0
-    _, commands_listed = capsys.readouterr().out.split("\nCommands:\n")
+    shown = capsys.readouterr().out
+    _, _, commands_listed = shown.partition("\nCommands:\n" if name else f"\n{SECTIONS[0].title}:\n")
+    assert commands_listed
     assert not [line for line in commands_listed.splitlines() if line.endswith("...")]
+
+
+def test_each_command_stands_in_one_section_of_the_help() -> None:
+    assert sorted(name for section in SECTIONS for name in section.commands) == sorted(PROGRAM.commands)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -247,6 +253,37 @@ def test_a_command_of_an_earlier_release_is_answered_with_what_takes_its_place(
     said = json.loads(capsys.readouterr().err)
     assert f"no such command '{word}'" in said["why"]
     assert "MLflow reads the registry itself now" in said["fix"] and "`registry mirror push`" in said["fix"]
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ("approve", "gate approve"),
+        ("waive", "gate waive"),
+        ("impact", "lineage impact"),
+        ("verdict", "record verdict"),
+        ("gc", "admin gc"),
+        ("upgrade", "admin upgrade"),
+        ("keys rotate", "trust rotate"),
+        ("keys revoke", "trust revoke"),
+    ],
+)
+def test_a_command_that_moved_is_answered_with_where_it_is(
+    before: str, now: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert now in COMMANDS and before not in COMMANDS
+    assert run([*before.split(), "polite-replies:1", "--key", "FILE", "--output", "json"]) == 2
+    said = json.loads(capsys.readouterr().err)
+    assert said["why"] == f"no such command '{before.rpartition(' ')[2]}'"
+    assert f"`registry {now}`" in said["fix"]
+
+
+@pytest.mark.parametrize("words", [["record", "verdict:1"], ["lineage", "impact:1"]])
+def test_a_version_is_not_taken_for_the_command_of_its_name(
+    words: list[str], empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words) == 7
+    assert "registry" in capsys.readouterr().err
 
 
 @pytest.mark.timeout(60)

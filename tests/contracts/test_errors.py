@@ -169,7 +169,9 @@ def test_every_error_reads_as_the_golden_file_has_it() -> None:
     assert text + "\n" == GOLDEN.read_text(encoding="utf-8"), "errors.txt changed; look at it, then UPDATE_GOLDEN=1"
 
 
-SIGNED_ACTS = re.compile(r"`registry (recall|release|hold|approve|waive|gate set|gate unset|decide \S+ --on)\b[^`]*`")
+SIGNED_ACTS = re.compile(
+    r"`registry (recall|release|hold|gate approve|gate waive|gate set|gate unset|decide \S+ --on)\b[^`]*`"
+)
 
 
 def test_an_act_that_a_sentence_tells_to_type_comes_with_the_options_that_it_needs() -> None:

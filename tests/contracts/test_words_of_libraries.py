@@ -96,7 +96,7 @@ def cases(*tables: dict[str, str]) -> pytest.MarkDecorator:
 @cases(HOSTILE_WORDS)
 @pytest.mark.parametrize(
     "command",
-    [("keys", "create"), ("keys", "import", "no.key", "--role"), ("keys", "export"), ("keys", "rotate")],
+    [("keys", "create"), ("keys", "import", "no.key", "--role"), ("keys", "export"), ("trust", "rotate")],
     ids=" ".join,
 )
 def test_a_role_that_is_none_is_refused_in_plain_words(refused: Refused, command: tuple[str, ...], value: str) -> None:
@@ -111,7 +111,7 @@ def test_a_person_typed_for_the_role_is_told_which_roles_there_are(refused: Refu
 
 @cases(HOSTILE_WORDS)
 def test_a_key_that_is_none_is_not_revoked(refused: Refused, value: str) -> None:
-    refused("keys", "revoke", "--reason", "lost", "--routine", "--", value)
+    refused("trust", "revoke", "--reason", "lost", "--routine", "--", value)
 
 
 # --- trust ---

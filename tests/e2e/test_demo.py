@@ -56,7 +56,7 @@ def test_the_demo_is_refused_approved_promoted_and_recalled(told: tuple[Path, st
     _, said = told
     steps = [
         "$ registry decide polite-replies --on purpose",
-        "$ registry verdict polite-replies",
+        "$ registry record verdict polite-replies",
         "because   purpose: no, decided by ada on ",
         "(exit code 3, as it should be)",
         "approved polite-replies:1 by ada",

@@ -189,7 +189,13 @@ def test_what_an_edited_registry_json_names_is_asked_nothing_before_its_user_acc
     backend: str, own: Path, planted: Path, listener: Listener, here: Callable[..., Done]
 ) -> None:
     point_at(own / FOLDER_NAME, backend, listener.port)
-    for words in (*NEED_A_HOME, ("log", "check"), ("upgrade", "--dry-run"), ("upgrade",), ("trust", "show")):
+    for words in (
+        *NEED_A_HOME,
+        ("log", "check"),
+        ("admin", "upgrade", "--dry-run"),
+        ("admin", "upgrade"),
+        ("trust", "show"),
+    ):
         assert_not_dialled(here(*words, cwd=own))
     assert_not_dialled(here("list", "--home", f"{own / FOLDER_NAME}", cwd=planted))
     trust = shutil.copy(planted / FOLDER_NAME / "trust.json", own / "trust-of-the-keeper.json")

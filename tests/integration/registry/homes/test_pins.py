@@ -181,7 +181,7 @@ def test_no_home_is_upgraded_whose_trust_file_was_exchanged(home: Path, capsys: 
     forge_evaluation(home)
     before = trees(home)
     capsys.readouterr()
-    assert run(["upgrade"]) == 6
+    assert run(["admin", "upgrade"]) == 6
     assert "not the trust file that you accepted before" in capsys.readouterr().err
     assert trees(home) == before
 

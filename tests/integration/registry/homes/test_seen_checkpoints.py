@@ -169,7 +169,12 @@ def test_no_command_reads_or_signs_an_older_home_that_was_restored_whole(
     assert typed("promote", "helper:1", "champion", "--policy", "none")[0] == 0
     replace(home, made)
     before = {path: path.read_bytes() for path in (home / "checkpoints").iterdir()}
-    for words in (*READS, ("promote", "helper:1", "other", "--policy", "none"), ("log", "checkpoint"), ("upgrade",)):
+    for words in (
+        *READS,
+        ("promote", "helper:1", "other", "--policy", "none"),
+        ("log", "checkpoint"),
+        ("admin", "upgrade"),
+    ):
         more = (str(tmp_path / "copy"),) if words[0] == "pull" else ()
         code, _, err = typed(*words, *more)
         assert code == 6, (words, err)

@@ -357,7 +357,7 @@ def test_who_reads_a_version_sees_the_hold(place: Place, capsys: pytest.CaptureF
     (shown,) = describe_version(place.registry, "sums").holds
     assert shown.endswith(f"alex put it on hold at {NOW} until 2027-01-01: {WHY}")
     assert verify_version(place.registry, version_named(place.registry, "sums")).verdict == "verified"
-    assert run(["gc", "sums", "--home", str(place.home.folder)]) == 3
+    assert run(["admin", "gc", "sums", "--home", str(place.home.folder)]) == 3
     assert "is on hold" in capsys.readouterr().err
     report = check_log(place.registry)
     assert (report.contradictions, report.unchecked) == ((), ())

@@ -166,7 +166,7 @@ def test_an_upgrade_reads_the_same_from_what_was_signed(home: MadeHome, opened: 
         catalog.set_meta(tx, FACETS_FORM, "rows")
     with pytest.raises(FacetsMissing) as refused:
         found(registry, "method=lora")
-    assert (refused.value.exit_code, "registry upgrade" in refused.value.fix) == (8, True)
+    assert (refused.value.exit_code, "registry admin upgrade" in refused.value.fix) == (8, True)
     assert fill_facets(registry) == 3
     assert facet_rows(registry) == before
     assert fill_facets(registry) == 0

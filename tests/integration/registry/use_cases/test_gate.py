@@ -199,7 +199,7 @@ def test_who_approves_the_same_bytes_again_is_told_when_they_did_and_signs_nothi
     key, bank = saved_for_commands(place, policy, monkeypatch)
 
     def told(reason: str, *options: str) -> str:
-        words = ["approve", "sums", "--policy", str(bank), "--reason", reason, "--key", str(key)]
+        words = ["gate", "approve", "sums", "--policy", str(bank), "--reason", reason, "--key", str(key)]
         assert run([*words, "--home", str(place.home.folder), *options]) == 0
         return capsys.readouterr().out
 
@@ -234,7 +234,7 @@ def test_who_waives_the_same_again_is_told_since_when_and_signs_nothing(
     place: Place, policy: ReadPolicy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key, bank = saved_for_commands(place, policy, monkeypatch)
-    words = ["waive", "sums", "worse", "--until", "2027-01-01", "--policy", str(bank), "--key", str(key)]
+    words = ["gate", "waive", "sums", "worse", "--until", "2027-01-01", "--policy", str(bank), "--key", str(key)]
 
     def told(reason: str, *options: str) -> str:
         assert run([*words, "--reason", reason, "--home", str(place.home.folder), *options]) == 0
@@ -445,7 +445,7 @@ def test_after_a_compromise_a_gate_is_closed_and_an_alias_that_is_bound_cannot_b
     assert run(["promote", "sums:1", "champion", "--policy", str(bank), "--explain", *home]) == 3
     told = capsys.readouterr()
     assert "closed    approvals: 1 of 2 approvals" in told.out
-    assert f"→ `registry approve sums:1 --policy {bank} --reason TEXT --key FILE`" in told.out
+    assert f"→ `registry gate approve sums:1 --policy {bank} --reason TEXT --key FILE`" in told.out
 
 
 def test_another_policy_is_named_as_it_was_typed(

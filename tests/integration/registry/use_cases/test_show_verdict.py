@@ -1,4 +1,4 @@
-"""`registry verdict`: both verdicts about a version, before and after people answered, and all versions under other rules."""
+"""`registry record verdict`: verdicts about a version, before and after people answered, and all versions under other rules."""
 
 import json
 from collections.abc import Iterator
@@ -77,7 +77,7 @@ def test_programs_are_told_which_field_answers_what_is_open_as_people_are(
     monkeypatch.setenv("XDG_STATE_HOME", str(place.folder / "state"))  # the copy of another test has another log
     shown = describe_verdict(place.registry, "sums")
     for_people = [text for label, text in shown.lines() if label == "open"]
-    assert run(["verdict", "sums", "--home", str(place.registry.folder), "--output", "json"]) == 0
+    assert run(["record", "verdict", "sums", "--home", str(place.registry.folder), "--output", "json"]) == 0
     tables = json.loads(capsys.readouterr().out)["verdicts"]
     assert [question for table in ("gpai_modifier", "high_risk") for question in tables[table]["open"]] == for_people
     assert any(question.endswith("(gpai.placed_on_eu_market)") for question in for_people)
@@ -127,17 +127,30 @@ def test_the_command_prints_both_and_asks_for_what_it_needs(
     place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = str(place.registry.folder)
-    assert run(["verdict", "sums", "--home", home]) == 0
+    assert run(["record", "verdict", "sums", "--home", home]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines if line.startswith(("model", "system"))] == ["model", "system"]
-    assert run(["verdict", "--home", home]) == 2
-    assert run(["verdict", "--all", "--home", home]) == 2
-    assert run(["verdict", "sums", "--all", "--home", home]) == 2
+    assert run(["record", "verdict", "--home", home]) == 2
+    assert run(["record", "verdict", "--all", "--home", home]) == 2
+    assert run(["record", "verdict", "sums", "--all", "--home", home]) == 2
     assert "--all and sums do not go together" in capsys.readouterr().err
-    assert run(["verdict", "--print-rules"]) == 0
+    assert run(["record", "verdict", "--print-rules"]) == 0
     printed = capsys.readouterr().out
     (place.folder / "rules.json").write_text(printed, "utf-8")
     assert (
-        run(["verdict", "--all", "--rules", str(place.folder / "rules.json"), "--home", home, "--output", "json"]) == 0
+        run(
+            [
+                "record",
+                "verdict",
+                "--all",
+                "--rules",
+                str(place.folder / "rules.json"),
+                "--home",
+                home,
+                "--output",
+                "json",
+            ]
+        )
+        == 0
     )
     assert json.loads(capsys.readouterr().out)["changes"] == []

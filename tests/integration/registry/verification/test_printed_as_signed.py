@@ -322,5 +322,5 @@ def test_the_lineage_of_a_base_ends_where_it_is_asked_to_and_counts_the_rest(
     assert capsys.readouterr().out.startswith("<svg")
     assert run(["lineage", "tiny", "--output", "mermaid", *at]) == 0
     assert capsys.readouterr().out.startswith("flowchart LR")
-    assert run(["impact", "tiny", "--depth", "1", "--output", "json", *at]) == 0
+    assert run(["lineage", "impact", "tiny", "--depth", "1", "--output", "json", *at]) == 0
     assert '"count": 2' in capsys.readouterr().out

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from peft_registry.cli.main import COMMANDS
+from peft_registry.cli.groups import SECTIONS
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.shown_values import shown_leaves, with_unit
 from peft_registry.registry.reports.conditions import condition_lines
@@ -634,7 +634,7 @@ def test_the_third_is_answered_from_the_ratio_of_the_record(tokens, answer):
 @pytest.mark.parametrize("case", QUESTIONS)
 def test_the_command_that_takes_answers_is_one(case):
     command = QUESTIONS[case][0]().answered_by.split()[1]
-    assert command in COMMANDS
+    assert command in {name for section in SECTIONS for name in section.commands}
 
 
 def test_what_is_wrong_is_said_on_the_first_page():
