@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from docs.tables import table
+from peft_registry.schemas.errors import reference_of
 
 ROOT_ERROR = "peft_registry.schemas.errors.KnownError"
 IMPORT_PACKAGE = "peft_registry"
@@ -208,7 +209,7 @@ def _entry(one: ErrorClass, classes: Mapping[str, ErrorClass]) -> KnownErrorEntr
     return KnownErrorEntry(
         error=one,
         family=next(link.name for link in chain if link.base == ROOT_ERROR),
-        reference=first("reference"),
+        reference=one.reference or reference_of(one.name),
         exit_code=next(link.exit_code for link in chain if link.exit_code is not None),
         what=first("what"),
         why=first("why"),

@@ -9,11 +9,10 @@ KnownError                    the root; anything else that escapes is a bug (exi
 ├── NotFound / Taken    7     unknown name, or a name that already means something else
 └── Unavailable         8     this machine or a backend cannot
 
-A concrete error lives beside the code that raises it and is declared, not programmed: a stable kebab-case `reference`, the
-facts that it takes as annotations, and three sentences over them (what happened, why, how to go on):
+A concrete error lives beside the code that raises it and is declared, not programmed: three sentences (what happened, why, how
+to go on), and as annotations the facts that they are about:
 
     class MalformedRate(InputRefused):
-        reference = "malformed-rate"
         what = "{word!q} gives no method a learning rate"
         why = "it is a method, an equals sign and a positive number"
         fix = "write it like lora=2e-4"
@@ -22,11 +21,15 @@ facts that it takes as annotations, and three sentences over them (what happened
 
     raise MalformedRate(word)
 
+Its `reference`, by which users and programs know it, is the name of the class in words, here `malformed-rate`; a class whose
+reference is another states it above the sentences. References are public: a class that is renamed states its old one.
+
 In a sentence `{word}` is a fact or a property of the error, `{word!q}` is quoted and cut to 80 characters, `{path!a}` is
 quoted with what is not ASCII escaped and cut to 200, and `{names!l}` is a list with commas, or "nothing".
 `docs/reference/errors.md` lists all errors, and `tests/golden/errors.txt` shows each of them rendered.
 """
 
+import re
 import string
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self, dataclass_transform, get_origin
@@ -35,6 +38,11 @@ EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
 QUOTED_CHARACTERS = 80  # of what somebody else wrote; the rest would push the sentence off the screen
 ESCAPED_CHARACTERS = 200  # of a path or a tensor's name: they are long, and end in what tells them apart
+
+
+def reference_of(class_name: str) -> str:
+    """The reference of a class that states none: `malformed-rate` for `MalformedRate`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", class_name).lower()
 
 
 @dataclass_transform()
@@ -51,6 +59,11 @@ class KnownError(Exception):
     what: ClassVar[str] = ""
     why: ClassVar[str] = ""
     fix: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "reference" not in vars(cls):
+            cls.reference = reference_of(cls.__name__)
 
     @property
     def separate_reasons(self) -> tuple[str, ...]:
