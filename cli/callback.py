@@ -56,7 +56,6 @@ class SecondCallback(InputRefused):
 
 
 class CallbackUsedBefore(InputRefused):
-    reference = "callback-used-before"
     what = "this callback has followed a training already"
     why = "what is trained now would begin from its result, and the record would leave the first training out"
     fix = "make a new model, trainer and callback for each training"

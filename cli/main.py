@@ -95,7 +95,6 @@ _GONE = {
 
 
 class PackageMissing(Unavailable):
-    reference = "package-missing"
     what = "this command needs the package {package}, which is not installed"
     why = "peft-registry requires it; an installation that only verifies and reports leaves it out"
     fix = "pip install peft-registry"
@@ -104,7 +103,6 @@ class PackageMissing(Unavailable):
 
 
 class NameTooLong(InputRefused):
-    reference = "name-too-long"
     what = "{path!q} is too long for a file or folder"
     why = "no file system here holds it: a name has at most 255 bytes, a path 4096"
     fix = "use a shorter name, or check the order of the command's words"
@@ -115,7 +113,6 @@ class NameTooLong(InputRefused):
 class CommandLineRefused(InputRefused):
     """`command` as it is typed; `objection` in the words of the parser; `instead` of a command of an earlier release."""
 
-    reference = "command-line-refused"
     what = "`{command}` {complaint}"
     why = "{objection}"
     fix = "{remedy}"

@@ -10,7 +10,6 @@ from peft_registry.schemas.errors import InputRefused
 
 
 class OptionNeeded(InputRefused):
-    reference = "option-needed"
     what = "{option} is missing"
     why = "{reason}"
     fix = "run the command again with {option}"
@@ -20,7 +19,6 @@ class OptionNeeded(InputRefused):
 
 
 class OptionsExclusive(InputRefused):
-    reference = "options-exclusive"
     what = "{first} and {second} do not go together"
     why = "{reason}"
     fix = "leave one of them out"

@@ -21,21 +21,18 @@ PASSPHRASE_VARIABLE = "REGISTRY_PASSPHRASE"  # noqa: S105  the name of a variabl
 
 
 class PassphraseUnavailable(InputRefused):
-    reference = "passphrase-unavailable"
     what = "the signing key has a passphrase and nobody can be asked for it"
     why = "this is not a terminal, and neither --passphrase-file nor REGISTRY_PASSPHRASE is set"
     fix = "set one of them, or run on a terminal"
 
 
 class PassphraseWouldShow(InputRefused):
-    reference = "passphrase-would-show"
     what = "this terminal would show the passphrase while it is typed"
     why = "it cannot switch its echo off"
     fix = "set --passphrase-file or REGISTRY_PASSPHRASE, or use another terminal"
 
 
 class PassphraseFileExposed(InputRefused):
-    reference = "passphrase-file-exposed"
     what = "the passphrase in {path} is not read"
     why = "{reason}"
     fix = "keep it in a file of your own with mode 0600 that is not a link; change the passphrase if others may have read it"

@@ -32,7 +32,6 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class ColumnUnknown(InputRefused):
-    reference = "column-unknown"
     what = "there is no column {name!q}"
     why = "a column is a facet, or one of {others!l}"
     fix = "{suggestion}"

@@ -4,7 +4,6 @@ from peft_registry.schemas.errors import Unavailable
 
 
 class ExtraMissing(Unavailable):
-    reference = "extra-missing"
     what = "{needed_for} needs packages that are not installed"
     why = "the extra `{extra}` is missing"
     fix = "pip install 'peft-registry[{extra}]'"

@@ -20,7 +20,6 @@ _LARGEST = 2**53 - 1
 
 
 class NotCanonical(InputRefused):
-    reference = "not-canonical"
     what = "a value has no canonical JSON form"
     why = "{reason}"
     fix = (

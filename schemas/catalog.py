@@ -56,7 +56,6 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
 
 
 class UnknownDocument(NotFound):
-    reference = "unknown-document"
     what = "there is no document called {name!q}"
     why = "no document that the registry reads or writes has that name"
     fix = "{suggestion}"

@@ -32,7 +32,6 @@ _MAX_SHOWN = 60
 
 
 class UnknownSetting(InputRefused):
-    reference = "unknown-setting"
     what = "the training file has an unknown key `{key}`"
     why = "a key that nothing reads is a spelling mistake, or belongs to another tool"
     fix = "{suggestion}"
@@ -47,7 +46,6 @@ class UnknownSetting(InputRefused):
 
 
 class WrongValue(InputRefused):
-    reference = "wrong-value"
     what = "the value of `{key}` is {shown}"
     why = "expected: {expected}"
     fix = "{suggestion}"
@@ -80,7 +78,6 @@ class NotAMapping(InputRefused):
 
 
 class MissingKey(InputRefused):
-    reference = "missing-key"
     what = "the training file has no `{key}`"
     why = "a run cannot do without it"
     fix = "add `{key}` to the file"
@@ -89,7 +86,6 @@ class MissingKey(InputRefused):
 
 
 class KeyTwice(InputRefused):
-    reference = "key-twice"
     what = "`{alias}` and `{canonical}` are both given"
     why = "they mean the same thing, and one of them would be ignored"
     fix = "keep `{canonical}`"

@@ -165,13 +165,11 @@ class InputRefused(KnownError):
     """Usage, configuration, or input that intake refuses."""
 
     exit_code = 2
-    reference = "input-refused"
 
 
 class SeveralProblems(InputRefused):
     """More than one thing is wrong: `problems` has each of them, with its own what, why and fix."""
 
-    reference = "several-problems"
     what = "{count} things are wrong with what was given"
     why = "{reasons}"
     fix = "{remedies}"
@@ -211,46 +209,39 @@ class Refused(KnownError):
     """A gate, an obligation, a hold or a recall forbids it."""
 
     exit_code = 3
-    reference = "refused"
 
 
 class RunFailed(KnownError):
     """The work was started and failed."""
 
     exit_code = 4
-    reference = "run-failed"
 
 
 class NotChecked(KnownError):
     """Something required could not be checked; nothing is known to be wrong."""
 
     exit_code = 5
-    reference = "not-checked"
 
 
 class IntegrityBroken(KnownError):
     """Bytes, signatures or trust that were presented are not what was recorded."""
 
     exit_code = 6
-    reference = "integrity-broken"
 
 
 class NotFound(KnownError):
     """No such name, version or digest."""
 
     exit_code = 7
-    reference = "not-found"
 
 
 class Taken(KnownError):
     """The name or version exists already with other content."""
 
     exit_code = 7
-    reference = "taken"
 
 
 class Unavailable(KnownError):
     """This machine or a backend cannot do it: disk full, database down, extra missing."""
 
     exit_code = 8
-    reference = "unavailable"

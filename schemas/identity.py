@@ -22,7 +22,6 @@ _RESERVED_ALIAS = re.compile(r"(?:latest|v[0-9]+)\Z", re.IGNORECASE)
 
 
 class MalformedDigest(InputRefused):
-    reference = "malformed-digest"
     what = "{text!q} is not a digest"
     why = "a digest is 'sha256:' followed by 64 lower-case hexadecimal characters"
     fix = "copy it whole, for example from `registry show`"
@@ -31,7 +30,6 @@ class MalformedDigest(InputRefused):
 
 
 class MalformedReference(InputRefused):
-    reference = "malformed-reference"
     what = "{text!q} names no version"
     why = "{reason}"
     fix = "write name, name:3, name@alias or sha256:…; `registry list` shows what there is"
@@ -41,7 +39,6 @@ class MalformedReference(InputRefused):
 
 
 class AliasNeeded(InputRefused):
-    reference = "alias-needed"
     what = "{text!q} names no alias"
     why = "{reason}"
     fix = "write NAME@ALIAS; `registry show NAME` lists the aliases that point at a version"
@@ -51,7 +48,6 @@ class AliasNeeded(InputRefused):
 
 
 class MalformedName(MalformedReference):
-    reference = "malformed-name"
     what = "{text!q} cannot be a name or an alias"
     fix = "write one such as {such_as}"
 
@@ -59,7 +55,6 @@ class MalformedName(MalformedReference):
 
 
 class MalformedProject(InputRefused):
-    reference = "malformed-project"
     what = "{text!q} cannot be the name of a project"
     why = "it is 1-64 lower-case letters, digits, '.', '_' or '-', and starts and ends with a letter or digit"
     fix = "write one such as support-bot, or leave it out"

@@ -15,7 +15,6 @@ _NOTHING_SAVED = (
 
 
 class OffloadRefused(InputRefused):
-    reference = "offload-refused"
     what = "the base cannot be offloaded with {asked}"
     why = "{reason}"
     fix = "{remedy}"

@@ -27,7 +27,6 @@ _ALONE = (
 
 
 class DataAndTasks(InputRefused):
-    reference = "data-and-tasks"
     what = "`{key}` and `tasks` are both given"
     why = "each task has data of its own, and those of the file would train nothing"
     fix = "move `{key}` into a task, or remove `tasks`"
@@ -36,7 +35,6 @@ class DataAndTasks(InputRefused):
 
 
 class TaskTwice(InputRefused):
-    reference = "task-twice"
     what = "two tasks are called {name}"
     why = "a task's name is the end of its version's name, and its figures are found by it"
     fix = "give each task a name of its own"
@@ -45,7 +43,6 @@ class TaskTwice(InputRefused):
 
 
 class NoSuchTask(InputRefused):
-    reference = "no-such-task"
     what = "the training file has no task {shown}"
     why = "{known_tasks}"
     fix = "{suggestion}"
@@ -68,7 +65,6 @@ class NoSuchTask(InputRefused):
 
 
 class SeveralTasks(InputRefused):
-    reference = "several-tasks"
     what = "the training file has {count} tasks, and this command takes one"
     why = "its tasks are {names!l}; only `registry train` and `registry estimate` take all of them"
     fix = f"pick one: {TASK}={{names[0]}}"

@@ -16,7 +16,6 @@ from peft_registry.schemas.run import RunRecord
 
 
 class SeveralTemplates(InputRefused):
-    reference = "several-templates"
     what = "{label} was trained with {count} templates, and a question can be put into one"
     why = "{templates}"
     fix = "write the whole prompt yourself, and add --raw"
@@ -27,7 +26,6 @@ class SeveralTemplates(InputRefused):
 
 
 class TemplateOfSeveralColumns(InputRefused):
-    reference = "template-of-several-columns"
     what = "{label} was trained with a template that a question alone does not fill"
     why = "{template!q} asks for {columns!l}"
     fix = "write the whole prompt yourself, and add --raw"

@@ -30,7 +30,6 @@ approvals: {count: 2}
 
 
 class DemoFailed(RunFailed):
-    reference = "demo-failed"
     what = "a step of the demo did not end as expected"
     why = "`{command}` ended with exit code {code} instead of {expected}"
     fix = "read its output above, then remove the demo's folder and run `registry demo` again"

@@ -99,7 +99,6 @@ def export(
 
 
 class OptionOfAnotherPurpose(InputRefused):
-    reference = "option-of-another-purpose"
     what = "{option} means nothing beside {purpose}"
     why = "sending a version and checking it for a server have options of their own"
     fix = "leave {option} out, or run another `registry export` for it"

@@ -26,7 +26,6 @@ _TIME_ZONES = timedelta(days=1)
 
 
 class FactsOutOfOrder(InputRefused):
-    reference = "facts-out-of-order"
     what = "{earlier!q} is {earlier_value}, and {later!q} is {later_value}"
     why = "{because}"
     fix = "correct the one that is wrong"
@@ -39,7 +38,6 @@ class FactsOutOfOrder(InputRefused):
 
 
 class FactIncomplete(InputRefused):
-    reference = "fact-incomplete"
     what = "{path!q} is stated without {missing!l}"
     why = "{because}"
     fix = "state {missing!l} too, or take {path!q} out"
@@ -50,7 +48,6 @@ class FactIncomplete(InputRefused):
 
 
 class FactContradicted(InputRefused):
-    reference = "fact-contradicted"
     what = "{path!q} is {value}, and {against!q} is {held}"
     why = "{because}"
     fix = "correct the one that is wrong"

@@ -49,7 +49,6 @@ FACTS_NAMED = 5  # in one sentence; the rest is counted
 
 
 class FactUnknown(InputRefused):
-    reference = "fact-unknown"
     what = "the facts file states {path!q}"
     why = "the modification record has no such field"
     fix = "{suggestion}"

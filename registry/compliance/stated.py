@@ -40,7 +40,6 @@ _AUTHOR = AnswerForm(
 
 
 class FactNotDeclarable(InputRefused):
-    reference = "fact-not-declarable"
     what = "{path!q} cannot be declared"
     why = "{reason}"
     fix = "take it out of the facts file"
@@ -50,7 +49,6 @@ class FactNotDeclarable(InputRefused):
 
 
 class FactNeedsSignature(InputRefused):
-    reference = "fact-needs-signature"
     what = "{path!q} is not a fact"
     why = "{reason}"
     fix = "{instead}"
@@ -61,7 +59,6 @@ class FactNeedsSignature(InputRefused):
 
 
 class FactMalformed(InputRefused):
-    reference = "fact-malformed"
     what = "the fact {path!q} has the wrong form"
     why = "{reason}"
     fix = "{remedy}"

@@ -11,7 +11,6 @@ from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownErr
 
 
 class DatabaseAddressInvalid(InputRefused):
-    reference = "database-address-invalid"
     what = "{shown!r} is not the address of a database"
     why = "{reason}"
     fix = "write sqlite:////path/to/file, or postgresql://user@host/database with the password in PGPASSFILE"
@@ -21,7 +20,6 @@ class DatabaseAddressInvalid(InputRefused):
 
 
 class DatabaseUnreachable(Unavailable):
-    reference = "database-unreachable"
     what = "the database {where} cannot be reached"
     why = "{reason}"
     fix = "check the path or the address and that the server runs; `registry init` makes a new home"
@@ -31,7 +29,6 @@ class DatabaseUnreachable(Unavailable):
 
 
 class DatabaseDiskFailed(Unavailable):
-    reference = "database-disk-failed"
     what = "the disk refused to read or write the database {where}"
     why = "{reason}"
     fix = "check that it has space left and works, then run the command again; nothing was registered"
@@ -41,7 +38,6 @@ class DatabaseDiskFailed(Unavailable):
 
 
 class DatabaseLocked(Unavailable):
-    reference = "database-locked"
     what = "the database {where} is locked"
     why = "{reason}"
     fix = "let the other command finish, then run this one again; nothing was registered"
@@ -51,7 +47,6 @@ class DatabaseLocked(Unavailable):
 
 
 class DatabaseCorrupt(IntegrityBroken):
-    reference = "database-corrupt"
     what = "the database {where} is damaged"
     why = "{reason}"
     fix = "keep the file as it is, and restore the home from a backup"
@@ -61,7 +56,6 @@ class DatabaseCorrupt(IntegrityBroken):
 
 
 class RowDamaged(IntegrityBroken):
-    reference = "row-damaged"
     what = "a row of the table {table} is not what this program writes"
     why = "{reason}"
     fix = "keep the database as it is, and restore the home from a backup"
@@ -108,7 +102,6 @@ UPGRADEABLE = ("0001", "0002", "0003", "0004", "0005")
 
 
 class SchemaMismatch(Unavailable):
-    reference = "schema-mismatch"
     what = "the database {where} has another schema than this program"
     why = "it is at revision {revision}, and {expected} is needed"
     fix = "{remedy}"
@@ -148,7 +141,6 @@ class PrivilegeMissing(Unavailable):
 class AppendOnly(IntegrityBroken):
     """A guard in SQL refused to change the past."""
 
-    reference = "append-only"
     what = "the database refused to change what was recorded"
     why = "{reason}"
     fix = "append a new statement or version instead; what was recorded stays as it is"
@@ -157,7 +149,6 @@ class AppendOnly(IntegrityBroken):
 
 
 class AlreadyRecorded(Taken):
-    reference = "already-recorded"
     what = "the same thing is recorded already"
     why = "{reason}"
     fix = "run the command again: it continues from what is there"

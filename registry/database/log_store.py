@@ -22,7 +22,6 @@ _NODES_AT_ONCE = 5_000  # of one query for many proofs
 
 
 class LogDamaged(IntegrityBroken):
-    reference = "log-damaged"
     what = "the stored log is incomplete"
     why = "the subtree at level {level}, number {index} has no row, and its entries are there or should be"
     fix = "keep the database as it is, and restore the home from a backup"

@@ -9,7 +9,6 @@ _ROLE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}\Z")
 
 
 class RoleNameInvalid(InputRefused):
-    reference = "role-name-invalid"
     what = "{role!q} cannot be the name of a database role here"
     why = "a role is 1-63 letters, digits, '_' or '-', and starts with a letter or '_'"
     fix = "create a role with such a name for those who register"

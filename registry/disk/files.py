@@ -23,7 +23,6 @@ _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class FileMissing(NotFound):
-    reference = "file-missing"
     what = "there is no file {path}"
     why = "nothing has that name"
     fix = "check the path"
@@ -32,7 +31,6 @@ class FileMissing(NotFound):
 
 
 class FileChanged(IntegrityBroken):
-    reference = "file-changed"
     what = "{path} changed while it was being read"
     why = "{reason}"
     fix = "let whatever writes it finish, then run the command again"
@@ -42,7 +40,6 @@ class FileChanged(IntegrityBroken):
 
 
 class NotARegularFile(IntegrityBroken):
-    reference = "not-a-regular-file"
     what = "{path} is not a regular file"
     why = "it is a link, a folder, a FIFO, a socket or a device, and those are never followed"
     fix = "put a copy of the file itself in its place"
@@ -51,7 +48,6 @@ class NotARegularFile(IntegrityBroken):
 
 
 class FileTooLarge(IntegrityBroken):
-    reference = "file-too-large"
     what = "{path} is too large to be read at once"
     why = "it has {size} bytes, and {limit} are allowed for a file of its kind"
     fix = "check that it is the file it claims to be"
@@ -62,7 +58,6 @@ class FileTooLarge(IntegrityBroken):
 
 
 class OfferedFileRefused(InputRefused):
-    reference = "offered-file-refused"
     what = "{path} was not read"
     why = "{reason}"
     fix = "{remedy}"
@@ -73,7 +68,6 @@ class OfferedFileRefused(InputRefused):
 
 
 class FileUnreadable(Unavailable):
-    reference = "file-unreadable"
     what = "{path} cannot be read"
     why = "{reason}"
     fix = "check its permissions and the disk, then run the command again"
@@ -83,7 +77,6 @@ class FileUnreadable(Unavailable):
 
 
 class DiskFull(Unavailable):
-    reference = "disk-full"
     what = "{path} could not be written"
     why = "the disk is full, or a quota is used up"
     fix = "free some space and run it again; nothing was registered"
@@ -92,7 +85,6 @@ class DiskFull(Unavailable):
 
 
 class NotWritable(Unavailable):
-    reference = "not-writable"
     what = "{path} could not be written"
     why = "{reason}"
     fix = "check its permissions and the disk, then run it again"
@@ -102,7 +94,6 @@ class NotWritable(Unavailable):
 
 
 class NoFolderToWrite(NotWritable):
-    reference = "no-folder-to-write"
     why = "there is no folder {reason}"
     fix = "make it with `mkdir -p`, or name a file in another folder"
 

@@ -47,7 +47,6 @@ FIGURES = 6
 
 
 class UnpairedItems(IntegrityBroken):
-    reference = "unpaired-items"
     what = "item {item} of {dataset} is not in both arms, {arms[0]} and {arms[1]}"
     why = "before and after are compared on the same items with the same token counts, or not at all"
     fix = "score both arms on the same rows, or fetch the item table again from the registry"

@@ -50,7 +50,6 @@ _METRICS = get_args(Metric)
 
 
 class MalformedItems(IntegrityBroken):
-    reference = "malformed-items"
     what = "line {line} of the item table is not as this tool writes it"
     why = "{reason}"
     fix = "fetch the item table again from the registry; its digest is in the evaluation record"
@@ -60,7 +59,6 @@ class MalformedItems(IntegrityBroken):
 
 
 class ScoreNotFinite(RunFailed):
-    reference = "score-not-finite"
     what = "the {arm} model gives item {item} of {dataset} no finite log-likelihood"
     why = "its logits contain NaN or infinity, so the weights have diverged or overflow in this number format"
     fix = "look at the loss curve; train with a lower learning rate or in float32 or bfloat16"
@@ -71,7 +69,6 @@ class ScoreNotFinite(RunFailed):
 
 
 class RepeatedItem(InputRefused):
-    reference = "repeated-item"
     what = "item {item} of {dataset} occurs twice in the {arm} arm"
     why = "ids tell items apart and pair the arms"
     fix = "give every row of the data its own id"

@@ -52,7 +52,6 @@ def _others(count: int) -> str:
 
 
 class LimitBroken(Refused):
-    reference = "limit-broken"
     what = "{label} breaks the limit of {figure}{others}"
     why = "{found}, and {allowed} is allowed"
     fix = "train it otherwise, or let whoever set the limit decide anew: the evaluation is recorded with its verdicts"
@@ -69,7 +68,6 @@ class LimitBroken(Refused):
 
 
 class LimitUndecided(NotChecked):
-    reference = "limit-undecided"
     what = "{label} leaves the limit of {figure} undecided{others}"
     why = "{found}; {allowed} is allowed"
     fix = (

@@ -78,7 +78,6 @@ class Discrepancy:
 
 
 class EvaluationAltered(IntegrityBroken):
-    reference = "evaluation-altered"
     what = "the evaluation does not follow from its items: {discrepancies[0].figure}"
     why = "recorded {discrepancies[0].recorded}, recomputed {discrepancies[0].recomputed}{others}"
     fix = "do not rely on it; fetch record and items again from the registry, or evaluate again"

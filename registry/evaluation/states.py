@@ -24,7 +24,6 @@ Matrix = dict[State, dict[State, int]]
 
 
 class UnusableThreshold(InputRefused):
-    reference = "unusable-threshold"
     what = "the dead band {threshold.lo} … {threshold.hi} cannot sort items"
     why = "a dead band needs 0 ≤ lo ≤ hi, both finite"
     fix = "correct the thresholds in the policy or leave them out to use the suite's own"

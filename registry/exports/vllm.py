@@ -165,7 +165,6 @@ class ModulesWithoutPlace(Refused):
 
 
 class ServedBaseDiffers(IntegrityBroken):
-    reference = "served-base-differs"
     what = "{label} is not an adapter of the base that is served"
     why = "its {part} is {served}, and the adapter was made on {registered}"
     fix = "serve the base that `registry show` names, at its commit; `registry pull` writes it"

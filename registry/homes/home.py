@@ -78,7 +78,6 @@ Made = TypeVar("Made")
 
 
 class HomeNotFound(NotFound):
-    reference = "home-not-found"
     what = "there is no registry here"
     why = "looked for {looked}"
     fix = "run `registry init`, or name a home with --home or REGISTRY_HOME"
@@ -87,7 +86,6 @@ class HomeNotFound(NotFound):
 
 
 class HomeOfAnotherUser(Refused):
-    reference = "home-of-another-user"
     what = "the registry at {folder} was found in a parent folder and belongs to another user"
     why = "its trust file would decide what you accept"
     fix = "name it with --home if you mean it, or run `registry init` in your own folder"
@@ -96,7 +94,6 @@ class HomeOfAnotherUser(Refused):
 
 
 class HomeDamaged(IntegrityBroken):
-    reference = "home-damaged"
     what = "{path} cannot be read as part of a registry"
     why = "{reason}"
     fix = "restore it from a backup; nothing was changed"

@@ -29,7 +29,6 @@ _MAX_BYTES = 1 << 20
 
 
 class HomeNotNamed(NotChecked):
-    reference = "home-not-named"
     what = "the registry at {folder} was found in a parent folder, and you have never named it"
     why = "it may have come in an archive: it would say whom you trust, and which servers get your credentials"
     fix = "if it is yours, name it once with --home {folder}; to verify a folder without it, use --trust FILE"
@@ -38,7 +37,6 @@ class HomeNotNamed(NotChecked):
 
 
 class AddressesChanged(NotChecked):
-    reference = "addresses-changed"
     what = "the registry at {folder} names another {changed} than when you accepted it"
     why = "whoever edited its registry.json would have your credentials sent there; nothing was asked of it"
     fix = (

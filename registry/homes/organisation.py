@@ -16,7 +16,6 @@ from peft_registry.schemas.values import Value, declared
 
 
 class UnknownProfileKey(InputRefused):
-    reference = "unknown-profile-key"
     what = "the profile has no field {key!q}"
     why = "its fields are {fields!l}"
     fix = "{suggestion}"
@@ -32,14 +31,12 @@ class UnknownProfileKey(InputRefused):
 
 
 class ProfileNotAMapping(InputRefused):
-    reference = "profile-not-a-mapping"
     what = "the profile is not a mapping"
     why = "it holds no keys"
     fix = "write `legal_name: …` and so on"
 
 
 class ProfileAnswerRefused(InputRefused):
-    reference = "profile-answer-refused"
     what = "the answer to {key} cannot be used"
     why = "{reason}"
     fix = "{expected}; or leave it empty: it is then recorded as unknown"
@@ -52,7 +49,6 @@ class ProfileAnswerRefused(InputRefused):
 class ProfileValueRefused(InputRefused):
     """An answer that an earlier version of the tool took."""
 
-    reference = "profile-value-refused"
     what = "the {key} of this registry's profile cannot be recorded"
     why = "{reason}"
     fix = "correct the `value` of {key} in {path}"

@@ -29,7 +29,6 @@ _ACCEPT = "if you replaced it yourself, look at it with `registry trust pin`, th
 
 
 class TrustReplaced(IntegrityBroken):
-    reference = "trust-replaced"
     what = "this is not the trust file that you accepted before"
     why = "it does not continue {accepted}, which you accepted, and was signed by roots of its own"
     fix = f"restore it from a backup; {_ACCEPT}"
@@ -38,7 +37,6 @@ class TrustReplaced(IntegrityBroken):
 
 
 class TrustForked(IntegrityBroken):
-    reference = "trust-forked"
     what = "version {version} of the trust file is not the version {version} that you accepted"
     why = (
         "two files with this version number were signed by the same roots: {presented} is here, you accepted {accepted}"
@@ -51,7 +49,6 @@ class TrustForked(IntegrityBroken):
 
 
 class PinUnreadable(NotChecked):
-    reference = "pin-unreadable"
     what = "what you remember of this trust file cannot be read"
     why = "{path}: {reason}"
     fix = "compare the root with the keeper of the trust file over another channel, then restore the file or remove it"

@@ -22,7 +22,6 @@ _MAX_BYTES = 1024 * 1024  # a reason has 2000 characters, and every stop some hu
 
 
 class StopMemoryUnreadable(NotChecked):
-    reference = "stop-memory-unreadable"
     what = "a stop that you remember of this registry cannot be read"
     why = "{path}: {reason}"
     fix = "restore that file from a backup of your state folder, or remove it if you know what it stopped"

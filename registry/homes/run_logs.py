@@ -38,7 +38,6 @@ Line = RunBegun | RunStage | RunMeasured | RunEnded
 class RunNotFound(NotFound):
     """`asked` is the beginning of an id; `ids` are those of the runs that are here."""
 
-    reference = "run-not-found"
     what = "no run under way has an id that begins with {asked!q}, or several have"
     why = "{others}"
     fix = "name one of `registry runs list`; a run that was registered is a version: `registry list`"

@@ -29,7 +29,6 @@ def written_at(path: Path) -> str:
 
 
 class SeenCheckpointUnreadable(NotChecked):
-    reference = "seen-checkpoint-unreadable"
     what = "what you have seen of this log before cannot be read"
     why = "{path}: {reason}"
     fix = "put that checkpoint in its place again, from wherever you keep others; `registry log check` looks at the log meanwhile"

@@ -46,7 +46,6 @@ class TwoHistories(IntegrityBroken):
 
 
 class SeenFolderUnreadable(NotChecked):
-    reference = "seen-folder-unreadable"
     what = "what you have seen of this log in other folders cannot be read"
     why = "{path}: {reason}"
     fix = "restore that file from a backup of your state folder, or remove it and verify the other folders again"

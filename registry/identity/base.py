@@ -133,7 +133,6 @@ _CACHE_KIND = "base-json-v1"
 
 
 class BaseWithoutWeights(InputRefused):
-    reference = "base-without-weights"
     what = "{folder.name} holds no weights of a whole model"
     why = f"there is neither {WEIGHTS_NAME} nor {INDEX_NAME}"
     fix = "name the folder that holds them; convert other formats to safetensors first"
@@ -142,7 +141,6 @@ class BaseWithoutWeights(InputRefused):
 
 
 class AdapterInBase(InputRefused):
-    reference = "adapter-in-base"
     what = "{folder.name} is the folder of an adapter"
     why = (
         f"it holds {ADAPTER_CONFIG_NAME}, and transformers would load the model that this names in place of these files"
@@ -153,7 +151,6 @@ class AdapterInBase(InputRefused):
 
 
 class RedirectingConfig(InputRefused):
-    reference = "redirecting-config"
     what = "{name} in {folder.name} sends the loader to files of other names"
     why = "its key `{key}` names them, and they are not part of what a base is"
     fix = "save the model again with a current transformers, which writes no such key, and add that"
@@ -164,7 +161,6 @@ class RedirectingConfig(InputRefused):
 
 
 class BaseFileMissing(InputRefused):
-    reference = "base-file-missing"
     what = "{folder.name} has no {name}"
     why = "{reason}"
     fix = "fetch the whole model again"
@@ -175,7 +171,6 @@ class BaseFileMissing(InputRefused):
 
 
 class IndexInconsistent(InputRefused):
-    reference = "index-inconsistent"
     what = "the weights files of {folder.name} do not fit together"
     why = "{reason}"
     fix = "fetch the whole model again, or save it again"

@@ -36,7 +36,6 @@ RESERVED_PATHS = (FILE_NAME, SIGNATURE_NAME, *UNSIGNED_PATHS)
 
 
 class ManifestMalformed(IntegrityBroken):
-    reference = "manifest-malformed"
     what = f"{FILE_NAME} is not a manifest"
     why = "{reason}"
     fix = "pull the version again; a manifest cannot be repaired without a new signature"

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 
 class WeightsNotFinite(InputRefused):
-    reference = "weights-not-finite"
     what = "the tensor {tensor!a} in {file} holds a value that is not a number"
     why = "its element {index} is {value}; whatever is computed with it is not a number either"
     fix = "fetch the model again, or take a revision that was saved before its training diverged"

@@ -65,7 +65,6 @@ _BLOCKS_AHEAD = 4  # that the quicker of two threads may be ahead of the slower 
 class TensorSetInvalid(IntegrityBroken):
     """A set of tensors that has no digest: a name twice, or one that may not be."""
 
-    reference = "tensor-set-invalid"
     what = "the tensor {tensor!a} cannot be part of a weights digest"
     why = "{reason}"
     fix = "a model's files must hold each tensor once, under a printable name; save the model again"
@@ -77,7 +76,6 @@ class TensorSetInvalid(IntegrityBroken):
 class TensorSetRefused(InputRefused):
     """The same, of what is offered at intake."""
 
-    reference = "tensor-set-refused"
     what = "the tensor {tensor!a} cannot be part of a model"
     why = "{reason}"
     fix = "a model's files must hold each tensor once, under a printable name; save the model again"

@@ -34,7 +34,6 @@ class BaseToNameMissing(InputRefused):
 
 
 class ImportBaseNotRegistered(NotFound):
-    reference = "import-base-not-registered"
     what = "the base of {folder} is not registered here"
     why = "it names {named!q}, and no base of that name or digest is registered"
     fix = "`registry base add {source}` registers it; or name a registered base with --base"

@@ -29,7 +29,6 @@ _HEADS = ("lm_head", "embed_out")
 
 
 class AdapterOfAnotherBase(IntegrityBroken):
-    reference = "adapter-of-another-base"
     what = "{adapter} is not an adapter of {base}"
     why = "{reason}"
     fix = "name the base that it was trained on with --base; `registry base add` registers one that is not here"
@@ -40,7 +39,6 @@ class AdapterOfAnotherBase(IntegrityBroken):
 
 
 class TensorNotDeclared(InputRefused):
-    reference = "tensor-not-declared"
     what = "the adapter holds a tensor {name!q}, and no {title} adapter has one of that name"
     why = "no loader would read it: nobody could say what it is for, and nothing would be evaluated with it"
     fix = "save the adapter again with peft, or take the tensor out of adapter_model.safetensors"

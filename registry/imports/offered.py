@@ -39,7 +39,6 @@ _MAX_FILES = 10_000  # ten times what a training with a checkpoint every few ste
 
 
 class NothingToImport(InputRefused):
-    reference = "nothing-to-import"
     what = "{name} is neither an adapter nor a whole model"
     why = "{reason}"
     fix = "{remedy}"
@@ -54,7 +53,6 @@ class NothingToImport(InputRefused):
 
 
 class CachedFileChanged(IntegrityBroken):
-    reference = "cached-file-changed"
     what = "{name} of {repository} in the cache of the Hub's clients is not what was downloaded"
     why = "its digest is {computed}, and in the cache it lies under {stated}"
     fix = "delete the repository from the cache (`hf cache rm`), and import hub:{repository}"

@@ -38,7 +38,6 @@ _MALFORMED = 3
 
 
 class PatternRefused(InputRefused):
-    reference = "pattern-refused"
     what = f"{FILE_NAME} names modules by an expression that no loader can use"
     why = "{reason}"
     fix = "write the names of the modules as a list; the names of the tensors beside it show them"

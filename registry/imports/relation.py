@@ -29,7 +29,6 @@ from peft_registry.schemas.imports import BaseRelation, RelationAnswer
 
 
 class ModelOfAnotherBase(IntegrityBroken):
-    reference = "model-of-another-base"
     what = "{model} was not made from {base}"
     why = "{reason}"
     fix = "name the base that it was made from with --base; `registry base add` registers one that is not here"

@@ -26,7 +26,6 @@ _SHOWN = 60  # characters of a value in a sentence
 
 
 class SettingsOfOtherTensors(InputRefused):
-    reference = "settings-of-other-tensors"
     what = "{adapter} is not what its {file} says"
     why = "{reason}"
     fix = (

@@ -17,7 +17,6 @@ MAX_BYTES = 1 << 20
 
 
 class FactsNotAMapping(InputRefused):
-    reference = "facts-not-a-mapping"
     what = "{path} states no facts"
     why = "it is not a mapping"
     fix = "write a key and its value on each line, the first `asserted_by: name and role`"
@@ -26,7 +25,6 @@ class FactsNotAMapping(InputRefused):
 
 
 class FactsFileMissing(NotFound):
-    reference = "facts-file-missing"
     what = "there is no facts file {path}"
     why = "a path under `facts` counts from the folder of the training file, {folder}, also when it is typed as facts={written}"
     fix = "{remedy}"

@@ -27,7 +27,6 @@ _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class MalformedJson(IntegrityBroken):
-    reference = "malformed-json"
     what = "{subject} is not acceptable JSON"
     why = "{reason}"
     fix = "fetch it again from where it was signed; it cannot be repaired without a new signature"
@@ -37,7 +36,6 @@ class MalformedJson(IntegrityBroken):
 
 
 class MalformedInput(InputRefused):
-    reference = "malformed-input"
     what = "{subject} is not acceptable JSON"
     why = "{reason}"
     fix = "correct the file and offer it again"

@@ -16,7 +16,6 @@ CONFIG_MAX_BYTES = 16 * 1024 * 1024  # of a model's or an adapter's configuratio
 
 
 class CodeRefused(InputRefused):
-    reference = "code-refused"
     what = "{path} is refused because it brings code into a model folder"
     why = "{reason}"
     fix = "use a model whose architecture transformers has built in, or remove what nothing needs"

@@ -25,7 +25,6 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069
 
 
 class UnsafePath(IntegrityBroken):
-    reference = "unsafe-path"
     what = "{path!a} is not a path that may be verified"
     why = "{reason}"
     fix = "fetch the folder again from where it was signed; do not open it with other tools before"
@@ -35,7 +34,6 @@ class UnsafePath(IntegrityBroken):
 
 
 class UnsafeInputPath(InputRefused):
-    reference = "unsafe-input-path"
     what = "{path!a} is not a path that may enter"
     why = "{reason}"
     fix = "rename or remove it, or copy the files themselves (`cp -RL`) into a folder of their own"
@@ -45,7 +43,6 @@ class UnsafeInputPath(InputRefused):
 
 
 class FolderMissing(NotFound):
-    reference = "folder-missing"
     what = "there is no folder {path}"
     why = "nothing has that name"
     fix = "check the path"
@@ -54,7 +51,6 @@ class FolderMissing(NotFound):
 
 
 class FolderUnreadable(Unavailable):
-    reference = "folder-unreadable"
     what = "the folder {path} cannot be read"
     why = "{reason}"
     fix = "check its permissions and the disk, then run the command again"

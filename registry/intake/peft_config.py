@@ -22,7 +22,6 @@ _NOT_DECLARED = "nothing is known here of such a type: which tensors it has, and
 
 
 class AdapterTypeUnknown(InputRefused):
-    reference = "adapter-type-unknown"
     what = "adapters of the type {peft_type!q} cannot be imported"
     why = "{reason}"
     fix = "merge it into its base with the tool that made it, and import the merged model"

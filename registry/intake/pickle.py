@@ -28,7 +28,6 @@ _CALLING = frozenset({"REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
 
 
 class PickleRefused(InputRefused):
-    reference = "pickle-refused"
     what = "{path.name} is refused because it is, or may be, a pickle"
     why = "{reason}; loading a pickle runs the code that it names"
     fix = "convert the weights to safetensors where you trust them, and offer those"

@@ -64,7 +64,6 @@ _SHOWN = 80  # characters of a number or a shape in an error
 class MalformedSafetensors(IntegrityBroken):
     """Presented for verification. `tensor` is the name at fault, if one is."""
 
-    reference = "malformed-safetensors"
     what = "{subject} is not a sound safetensors file"
     why = "{cause}"
     fix = "fetch the file again from where it was signed"
@@ -81,7 +80,6 @@ class MalformedSafetensors(IntegrityBroken):
 class MalformedWeights(InputRefused):
     """Offered at intake. `tensor` is the name at fault, if one is."""
 
-    reference = "malformed-weights"
     what = "{subject} is not a sound safetensors file"
     why = "{cause}"
     fix = "download it again, or save it again with the safetensors library"

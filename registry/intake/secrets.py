@@ -16,7 +16,6 @@ MAX_PLACE = 120  # characters of the path to a value; names of deeply nested key
 
 
 class SecretRefused(InputRefused):
-    reference = "secret-refused"
     what = "{subject} holds what looks like {kind}"
     why = "{place}; what is recorded is signed, logged and copied, and can never be taken back"
     fix = "take it out, revoke it if anybody saw it, and run again; if it is none, write it in another way"

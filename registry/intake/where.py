@@ -39,7 +39,6 @@ _JOINING = ("and", "or", "not", "AND", "OR", "NOT", "&", "&&", "|", "||")
 
 
 class QueryMalformed(InputRefused):
-    reference = "query-malformed"
     what = "the question about versions cannot be read at character {position}"
     why = "{reason}{in_what}"
     fix = "{suggestion}"

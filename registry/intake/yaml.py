@@ -43,7 +43,6 @@ _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z")
 class MalformedYaml(InputRefused):
     """Line and column are counted from 1."""
 
-    reference = "malformed-yaml"
     what = "{subject} is not acceptable YAML"
     why = "{reason}{place}"
     fix = "{remedy}"

@@ -14,7 +14,6 @@ NONE = "none"
 
 
 class MirrorAddressRefused(InputRefused):
-    reference = "mirror-address-refused"
     what = "this is not the address of an MLflow server"
     why = "{reason}"
     fix = "write http://HOST:PORT or https://HOST; MLflow reads MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD itself"
@@ -23,7 +22,6 @@ class MirrorAddressRefused(InputRefused):
 
 
 class NoMirrorNamed(InputRefused):
-    reference = "no-mirror-named"
     what = "no MLflow server is named"
     why = "the command names none, and registry.json of this home names none either"
     fix = "run `registry mirror push https://HOST`, or name it once for all: `registry mirror connect https://HOST`"

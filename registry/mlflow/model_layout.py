@@ -46,7 +46,6 @@ _PARAMETERS = (
 
 
 class NotLoadableByMlflow(InputRefused):
-    reference = "not-loadable-by-mlflow"
     what = "MLflow cannot load {manifest.short}"
     why = "{reason}"
     fix = "copy it with `registry pull`, and load the copy by the lines of its card"
@@ -57,7 +56,6 @@ class NotLoadableByMlflow(InputRefused):
 
 
 class BaseDiffers(IntegrityBroken):
-    reference = "base-differs"
     what = "the base {base.short} is not the one that {manifest.short} was made from"
     why = "it has the weights {found}, and the manifest names {signed}"
     fix = "run `registry verify` on both; nothing was handed out"

@@ -143,7 +143,6 @@ Stop = Callable[[], bool]
 
 
 class UiNotStarted(Unavailable):
-    reference = "ui-not-started"
     what = "the MLflow server did not start"
     why = "{reason}"
     fix = "read the lines above; the registry itself works without it"
@@ -156,7 +155,6 @@ class UiNotStarted(Unavailable):
 
 
 class EntryPointMissing(Unavailable):
-    reference = "entry-point-missing"
     what = "this installation has no entry point {group} = {name}"
     why = "it is older than its code, and MLflow finds what shows the registry by that entry point"
     fix = "run pip install again; in a checkout `pip install -e .`, which makes the entry points anew"
@@ -175,7 +173,6 @@ class LoginNotAsked(Unavailable):
 
 
 class NoFreePort(Unavailable):
-    reference = "no-free-port"
     what = "no free port on {host}"
     why = "{first} to {last} are taken or not allowed"
     fix = "name another with --port"

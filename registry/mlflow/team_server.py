@@ -50,7 +50,6 @@ _Tags = dict[str, str]
 
 
 class MlflowMissing(Unavailable):
-    reference = "mlflow-missing"
     what = "MLflow cannot be imported"
     why = "{reason}"
     fix = "install it with `pip install 'mlflow>=3.11,<4'`; everything but MLflow's pages works without it"
@@ -59,7 +58,6 @@ class MlflowMissing(Unavailable):
 
 
 class MirrorUnavailable(Unavailable):
-    reference = "mirror-unavailable"
     what = "MLflow at {where} cannot be used"
     why = "{reason}"
     fix = "check that it runs and can be reached, then run the command again; nothing is lost meanwhile"

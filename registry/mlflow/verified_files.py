@@ -81,7 +81,6 @@ class ManifestReader(Protocol):
 
 
 class NotARegistrySource(InputRefused):
-    reference = "not-a-registry-source"
     what = "{uri!a} names no registered version"
     why = f"a source is {SOURCE_PREFIX} and the 64 hexadecimal characters of a manifest digest"
     fix = "copy the source from the version's page, or use models:/NAME/NUMBER"
@@ -90,7 +89,6 @@ class NotARegistrySource(InputRefused):
 
 
 class NoSuchFile(NotFound):
-    reference = "no-such-file"
     what = "the version has no file {path!q}"
     why = "its manifest {manifest.short} does not list it"
     fix = "list the files first: `registry show` prints them"
@@ -100,7 +98,6 @@ class NoSuchFile(NotFound):
 
 
 class WrongBytes(IntegrityBroken):
-    reference = "wrong-bytes"
     what = "{subject} is not what was signed"
     why = "{signed} was recorded, and its bytes hash to {found}"
     fix = "restore it from a backup; nothing was handed out"
@@ -111,7 +108,6 @@ class WrongBytes(IntegrityBroken):
 
 
 class MalformedManifest(IntegrityBroken):
-    reference = "malformed-manifest"
     what = "the manifest {digest} cannot be read"
     why = "{reason}"
     fix = "restore it from a backup, or register it again"

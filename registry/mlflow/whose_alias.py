@@ -26,7 +26,6 @@ _logger = logging.getLogger(__name__)
 
 
 class AliasElsewhere(IntegrityBroken):
-    reference = "alias-elsewhere"
     what = "{name}@{alias} is {name}:{shown} in MLflow, and {ours} by the signed log"
     why = "an alias in MLflow is signed by nobody, and whoever reaches it can move it"
     fix = "run `registry mirror push`, which moves it there; `registry pull {name}@{alias}` copies what was signed"
@@ -38,7 +37,6 @@ class AliasElsewhere(IntegrityBroken):
 
 
 class VersionElsewhere(IntegrityBroken):
-    reference = "version-elsewhere"
     what = "{name}:{number} in MLflow is not the version that was registered as it"
     why = "MLflow has the source {shown!a}, and registered is {ours!a}"
     fix = "take it away in MLflow, then run `registry mirror push`; `registry pull {name}:{number}` copies what was signed"
@@ -50,7 +48,6 @@ class VersionElsewhere(IntegrityBroken):
 
 
 class VersionOnlyInMlflow(IntegrityBroken):
-    reference = "version-only-in-mlflow"
     what = "{name}:{number} is in MLflow, and nobody registered it"
     why = "the name is of this registry, where its newest version is {newest}"
     fix = "take the version away in MLflow, or rename it there"

@@ -15,7 +15,6 @@ from peft_registry.schemas.version import Version
 
 
 class BaseRecordMissing(NotChecked):
-    reference = "base-record-missing"
     what = "nothing is recorded about the base {label}"
     why = "its version has no statement of kind base, which every base is registered with"
     fix = "restore the home from a backup"

@@ -25,7 +25,6 @@ from peft_registry.schemas.values import Timestamp
 
 
 class AliasBound(Refused):
-    reference = "alias-bound"
     what = "{name}@{alias} may not be moved {under}"
     why = "{because}"
     fix = (

@@ -56,14 +56,12 @@ class PendingProblem:
 
 
 class NoCheckpoint(NotFound):
-    reference = "no-checkpoint"
     what = "the log has no checkpoint"
     why = "nothing was registered, or whoever holds the log key has not signed yet"
     fix = "register something, or have `registry log sign` run where the log key is"
 
 
 class LogNotSigned(Unavailable):
-    reference = "log-not-signed"
     what = "what was signed is in the log, and pending: the log could not be signed over it"
     why = "{reason}"
     fix = "free some space or wait for the database, then run `registry log sign`; whoever signs the log next signs over it too"
@@ -72,7 +70,6 @@ class LogNotSigned(Unavailable):
 
 
 class CheckpointNotKept(Unavailable):
-    reference = "checkpoint-not-kept"
     what = "what was signed is in the log, and counts; the newest checkpoint could not be kept beside the database"
     why = "{reason}"
     fix = "free some space, then run `registry log checkpoint`, which keeps it"

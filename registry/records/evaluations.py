@@ -23,7 +23,6 @@ from peft_registry.schemas.version import Version
 
 
 class NoEvaluation(NotFound):
-    reference = "no-evaluation"
     what = "no evaluation of {label} is recorded"
     why = "training records one, and `registry evaluate` another for each call"
     fix = "registry evaluate {label} --suite house"

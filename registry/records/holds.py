@@ -28,7 +28,6 @@ _MARK = f'"kind":"{logged_kind(PREDICATE_TYPES[HOLD.kind])}"'.encode()
 
 
 class OnHold(Refused):
-    reference = "on-hold"
     what = "{label} must not be deleted: {held} is on hold"
     why = "{because}"
     fix = (

@@ -32,7 +32,6 @@ MADE_BY = ("provenance", "registration")
 
 
 class BoundPolicyUnread(NotChecked):
-    reference = "bound-policy-unread"
     what = "the policy that {guarded} is bound to cannot be read"
     why = "{reason}"
     fix = (

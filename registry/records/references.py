@@ -34,7 +34,6 @@ from peft_registry.schemas.version import Version
 
 
 class AliasUnsigned(NotFound):
-    reference = "alias-unsigned"
     what = "{name}@{alias} is recorded, but nobody who is allowed to has signed it"
     why = "{reason}"
     fix = "name the version by number, or sign the alias again with `registry promote {name}:NUMBER {alias}`"

@@ -20,7 +20,6 @@ from peft_registry.schemas.version import Version
 
 
 class SignerUnknown(NotFound):
-    reference = "signer-unknown"
     what = "no key {text!q} signed anything in this registry"
     why = "no entry of the log names a key whose id begins with it"
     fix = "copy the beginning of the key's id from `registry trust show` or `registry log show`"

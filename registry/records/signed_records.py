@@ -55,7 +55,6 @@ from peft_registry.schemas.version import Version
 
 
 class StatementAltered(IntegrityBroken):
-    reference = "statement-altered"
     what = "the statement {stored.digest.short} of kind {stored.kind} in the database is not what was signed"
     why = "{reason}"
     fix = "restore the database from a backup; nothing that it says now is used"

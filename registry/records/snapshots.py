@@ -47,7 +47,6 @@ class SnapshotMalformed(IntegrityBroken):
 
 
 class CheckpointsRemoved(IntegrityBroken):
-    reference = "checkpoints-removed"
     what = "the checkpoint that was signed over entry {entry} of the log is gone"
     why = "every snapshot in the log was written together with its checkpoint, and {covered} entries are covered by those kept"
     fix = "restore the checkpoints, or the home, from a backup; `registry log check` says what else was changed"

@@ -23,7 +23,6 @@ from peft_registry.schemas.values import Timestamp
 
 
 class SaidAlready(Taken):
-    reference = "said-already"
     what = "{person} has already signed this, and {name} is unchanged"
     why = "{needed}"
     fix = "nothing was signed; ask another person to sign the same with a key of their own"
@@ -34,7 +33,6 @@ class SaidAlready(Taken):
 
 
 class MakerLiftsNothing(Refused):
-    reference = "maker-lifts-nothing"
     what = "{person} may not take back what stops {name}"
     why = "a key of theirs made it, and {needed}"
     fix = "nothing was signed; ask persons who had no part in making it to sign it with keys of their own"

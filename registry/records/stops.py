@@ -26,7 +26,6 @@ EVER_RECALLED = "ever_recalled"  # the key in `meta` that is set once anything w
 class VersionStopped(Refused):
     """`forbidden`: what nobody may do with it, as a participle; `kind` and `done` of the act that stops it."""
 
-    reference = "version-stopped"
     what = "{label} must not be {forbidden}: {stopped} is {done}"
     why = "{because}"
     fix = (
@@ -49,7 +48,6 @@ class VersionStopped(Refused):
 
 
 class VersionRecalled(VersionStopped):
-    reference = "version-recalled"
     what = "{label} must not be used: {stopped} is recalled"
     fix = (
         "use what was not made from it; whoever may recall takes it back with "
@@ -62,7 +60,6 @@ class VersionRecalled(VersionStopped):
 
 
 class RecallsUnknown(NotChecked):
-    reference = "recalls-unknown"
     what = "whether {label} must not be used could not be told"
     why = (
         "{source} ({digest.short}) was registered, and its manifest cannot be read: what it was made from is not known"

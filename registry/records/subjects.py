@@ -25,7 +25,6 @@ _OTHERS_BY_DIGEST = (
 
 
 class DigestUnknown(NotFound):
-    reference = "digest-unknown"
     what = "nothing here has the digest {digest}"
     why = "no version, no weights of one, no data that something was trained on and no key of the trust file has it"
     fix = "`registry show NAME`, the report and `registry trust show` print digests"
@@ -34,7 +33,6 @@ class DigestUnknown(NotFound):
 
 
 class KeyWithoutLineage(InputRefused):
-    reference = "key-without-lineage"
     what = "{name} ({digest.short}) was not made from anything"
     why = "lineage shows artifacts, bases and data, and a key registers them"
     fix = "`registry lineage impact {digest}` lists what it registered, and what was made from that"

@@ -34,7 +34,6 @@ RunOf = Callable[[Version], RunRecord | None]
 
 
 class BegunListUnreadable(NotChecked):
-    reference = "begun-list-unreadable"
     what = "how many runs were begun cannot be counted from {path}"
     why = "{reason}; whether a result is the best of many seeds depends on it"
     fix = "remove from the file what is not a line of a run, or restore it from a backup; do not delete it: it has every try"

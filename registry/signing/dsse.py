@@ -28,7 +28,6 @@ _BEHIND_PAYLOAD = re.compile(
 
 
 class MalformedEnvelope(IntegrityBroken):
-    reference = "malformed-envelope"
     what = "{subject} is not a DSSE envelope with one signature"
     why = "{reason}"
     fix = "fetch it again from where it was signed; it cannot be repaired without a new signature"
@@ -38,7 +37,6 @@ class MalformedEnvelope(IntegrityBroken):
 
 
 class NoTrustedSignature(NotChecked):
-    reference = "no-trusted-signature"
     what = "{subject} was signed by nobody you trust"
     why = "its signature verifies under none of the {tried} trusted keys"
     fix = "give the trust file that lists the signer, or ask the signer for it over another channel"
@@ -48,14 +46,12 @@ class NoTrustedSignature(NotChecked):
 
 
 class UnknownKey(NoTrustedSignature):
-    reference = "unknown-key"
     why = "it names key {key_id:.16}…, which is not among the {tried} trusted keys, and none of those made it"
 
     key_id: str
 
 
 class BadSignature(IntegrityBroken):
-    reference = "bad-signature"
     what = "the signature of {subject} is wrong"
     why = "the trusted key {key_id:.16}…, named as the signer, did not sign these bytes"
     fix = "fetch it again from where it was signed; if it fails there too, treat it as tampered with"
@@ -65,14 +61,12 @@ class BadSignature(IntegrityBroken):
 
 
 class WrongSigner(BadSignature):
-    reference = "wrong-signer"
     why = "it names key {key_id:.16}… but key {signer:.16}… made the signature"
 
     signer: str
 
 
 class WrongPayloadType(IntegrityBroken):
-    reference = "wrong-payload-type"
     what = "a signed payload has the type {found!q}"
     why = "only {meaningful!l} is accepted here"
     fix = "fetch it again from where it was signed, and check that it was meant for this place"

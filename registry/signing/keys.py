@@ -40,7 +40,6 @@ _ED25519_ROLES: tuple[Role, ...] = ("log", "witness")
 
 
 class MalformedPublicKey(InputRefused):
-    reference = "malformed-public-key"
     what = "this is not a public key that can be used here"
     why = "{reason}"
     fix = "give one P-256 or Ed25519 key as PEM; `openssl pkey -in KEY -pubout` writes it"
@@ -49,7 +48,6 @@ class MalformedPublicKey(InputRefused):
 
 
 class MalformedPrivateKey(InputRefused):
-    reference = "malformed-private-key"
     what = "{path} is not a private key that can be used here"
     why = "{reason}"
     fix = "give one P-256 or Ed25519 key in OpenSSH or PKCS#8 form; `openssl pkcs8 -topk8` converts older files"
@@ -59,7 +57,6 @@ class MalformedPrivateKey(InputRefused):
 
 
 class KeyOfAnotherKind(InputRefused):
-    reference = "key-of-another-kind"
     what = "this key cannot be used in the role {role}"
     why = "it is of kind {kind}, and this role signs with {needed}"
     fix = "make one with `registry keys create {role}`, or take another key"
@@ -70,7 +67,6 @@ class KeyOfAnotherKind(InputRefused):
 
 
 class KeyAmbiguous(InputRefused):
-    reference = "key-ambiguous"
     what = "{text!q} does not name one key"
     why = "the ids of {count} keys begin with it: {keys}"
     fix = "type more of the id; `registry trust show` lists the trusted keys"
@@ -81,7 +77,6 @@ class KeyAmbiguous(InputRefused):
 
 
 class KeyFileExposed(InputRefused):
-    reference = "key-file-exposed"
     what = "the private key {path} is open to other users"
     why = "its mode is {mode:04o}; group and others must have no access"
     fix = "run `chmod 600 {path}`, and replace the key if somebody else may have read it"
@@ -91,7 +86,6 @@ class KeyFileExposed(InputRefused):
 
 
 class PublicKeyNamed(MalformedPrivateKey):
-    reference = "public-key-named"
     what = "{path} is a public key"
     fix = "{remedy}"
 
@@ -106,7 +100,6 @@ class PublicKeyNamed(MalformedPrivateKey):
 
 
 class KeyFileNotOwn(InputRefused):
-    reference = "key-file-not-own"
     what = "the private key {path} is not read: others may reach it"
     why = "{reason}"
     fix = "put a copy of the key in its place with `install -m 600`, and replace the key if somebody else may have read it"
@@ -116,7 +109,6 @@ class KeyFileNotOwn(InputRefused):
 
 
 class KeyFileMissing(NotFound):
-    reference = "key-file-missing"
     what = "there is no private key at {path}"
     why = "the file does not exist"
     fix = "check the path, or restore the key from a backup"
@@ -125,7 +117,6 @@ class KeyFileMissing(NotFound):
 
 
 class KeyFileUnreadable(Unavailable):
-    reference = "key-file-unreadable"
     what = "the private key {path} cannot be read"
     why = "{reason}"
     fix = "check the file's owner and mode"
@@ -135,7 +126,6 @@ class KeyFileUnreadable(Unavailable):
 
 
 class KeyFileUnwritable(Unavailable):
-    reference = "key-file-unwritable"
     what = "the private key {path} cannot be written"
     why = "{reason}"
     fix = "check that the folder exists, that it is yours and that the disk has room"
@@ -145,7 +135,6 @@ class KeyFileUnwritable(Unavailable):
 
 
 class KeyFileExists(Taken):
-    reference = "key-file-exists"
     what = "{path} exists already"
     why = "a private key is never overwritten: what it signed could not be signed again"
     fix = "choose another file name, or move the old key away"
@@ -154,7 +143,6 @@ class KeyFileExists(Taken):
 
 
 class PassphraseNeeded(InputRefused):
-    reference = "passphrase-needed"
     what = "the private key {path} is encrypted"
     why = "no passphrase was given"
     fix = "give it by prompt, file descriptor, file or environment"
@@ -163,7 +151,6 @@ class PassphraseNeeded(InputRefused):
 
 
 class WrongPassphrase(InputRefused):
-    reference = "wrong-passphrase"
     what = "the private key {path} does not open"
     why = "the passphrase is wrong, or the file is damaged"
     fix = "try the passphrase again; if it is right, restore the file from a backup"
@@ -172,7 +159,6 @@ class WrongPassphrase(InputRefused):
 
 
 class UnusablePassphrase(InputRefused):
-    reference = "unusable-passphrase"
     what = "this passphrase cannot protect a key"
     why = "{reason}"
     fix = f"choose one of 1 to {PASSPHRASE_MAX_BYTES} bytes, or ask for keys without one (--unencrypted)"

@@ -35,7 +35,6 @@ _HEX64 = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class MalformedBundle(IntegrityBroken):
-    reference = "malformed-bundle"
     what = "{subject} is not an OMS v1.0 signature bundle"
     why = "{reason}"
     fix = "fetch the folder again from where it was signed; a changed signature file cannot be repaired"
@@ -45,7 +44,6 @@ class MalformedBundle(IntegrityBroken):
 
 
 class UnsupportedBundle(NotChecked):
-    reference = "unsupported-bundle"
     what = "{subject} cannot be checked here"
     why = "it is {kind}"
     fix = "{remedy}"
@@ -56,7 +54,6 @@ class UnsupportedBundle(NotChecked):
 
 
 class UnexpectedIgnorePaths(IntegrityBroken):
-    reference = "unexpected-ignore-paths"
     what = "the signature leaves out paths that it must cover"
     why = "it ignores {found!l}; allowed is exactly {allowed!l}"
     fix = "do not use this folder: what a signer excludes is not protected by the signature"
@@ -66,7 +63,6 @@ class UnexpectedIgnorePaths(IntegrityBroken):
 
 
 class UnsignableListing(InputRefused):
-    reference = "unsignable-listing"
     what = "this folder cannot be signed"
     why = "{reason}"
     fix = "rename or remove the file in question, and sign with a P-256 key"

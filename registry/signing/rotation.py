@@ -24,7 +24,6 @@ from peft_registry.schemas.policy import Revocation, TrustedKey, TrustPolicy, ro
 
 
 class KeyNotListed(NotFound):
-    reference = "key-not-listed"
     what = "the trust file lists no key {key_id:.16}…"
     why = "only a listed key can be revoked or replaced"
     fix = "run `registry trust show` for the keys that it lists"
@@ -33,7 +32,6 @@ class KeyNotListed(NotFound):
 
 
 class KeyListed(Taken):
-    reference = "key-listed"
     what = "the trust file lists the key {key_id:.16}… already"
     why = "it is the {role} key of {person}, {state}; a key has one role and one holder, and is never listed again once revoked"
     fix = "make another key for another role or person"
@@ -45,7 +43,6 @@ class KeyListed(Taken):
 
 
 class PersonLooksListed(Taken):
-    reference = "person-looks-listed"
     what = "{person!q} reads like {listed!q}, whom the trust file lists"
     why = "two keys of one person count once, and one person under two names would count twice"
     fix = "write {listed!q} for another key of theirs; for somebody else, a name that people do not take for it"
@@ -55,7 +52,6 @@ class PersonLooksListed(Taken):
 
 
 class RootNotReplaceable(InputRefused):
-    reference = "root-not-replaceable"
     what = "without the root {key_id:.16}… too few roots would be left"
     why = "{threshold} of different persons have to sign the next version"
     fix = "replace it instead with `registry trust rotate root`, or add another root before"
@@ -65,7 +61,6 @@ class RootNotReplaceable(InputRefused):
 
 
 class WiderThanRole(InputRefused):
-    reference = "wider-than-role"
     what = "the trust file of form 1 lets a {role} key sign {predicate_type}"
     why = "in form 2 a role covers its own kinds of statements only, and what that key signed would not verify any more"
     fix = "keep the file in form 1, which is read for ever"

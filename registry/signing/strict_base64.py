@@ -10,7 +10,6 @@ from peft_registry.schemas.errors import IntegrityBroken
 
 
 class LooseBase64(IntegrityBroken):
-    reference = "loose-base64"
     what = "{subject} is not strict base64"
     why = "{reason}"
     fix = "fetch the file again from where it was signed; signers write it without blanks and with full padding"

@@ -34,14 +34,12 @@ KeyState = Literal["ok", "unknown", "expired", "revoked", "wrong-role"]
 
 
 class NoTrustAnchor(NotChecked):
-    reference = "no-trust-anchor"
     what = "a trust file was found, but nothing says that it is yours"
     why = "anybody can write and sign a trust file; one that lies beside a model is evidence, not authority"
     fix = "give the file with --trust, or its root key with --root sha256:…, as its keeper told you"
 
 
 class UnknownRoot(NotChecked):
-    reference = "unknown-root"
     what = "the trust file is not signed by enough of the roots that you named"
     why = "it is signed by {signers}"
     fix = "compare the root key with the keeper of the trust file over another channel"
@@ -54,7 +52,6 @@ class UnknownRoot(NotChecked):
 
 
 class TrustExpired(NotChecked):
-    reference = "trust-expired"
     what = "version {version} of the trust file has expired"
     why = "it was good until {expires_at}, and it is {now}"
     fix = "ask its keeper for a newer version; whoever holds its root makes one with `registry trust renew`"
@@ -65,7 +62,6 @@ class TrustExpired(NotChecked):
 
 
 class RevokedKey(IntegrityBroken):
-    reference = "revoked-key"
     what = "the key {key_id:.16}… is revoked"
     why = "{reason}"
     fix = "do not rely on what it signed; have it signed with a valid key"
@@ -75,13 +71,11 @@ class RevokedKey(IntegrityBroken):
 
 
 class UnlistedKey(UnknownKey):
-    reference = "unlisted-key"
     what = "the key {key_id:.16}… speaks for nobody whom you trust"
     why = "the trust file does not list it"
 
 
 class ExpiredKey(NotChecked):
-    reference = "expired-key"
     what = "the key {key_id:.16}… is not valid at this time"
     why = "{reason}"
     fix = "show with a log proof that it signed while it was valid, or have it signed with a valid key"
@@ -91,7 +85,6 @@ class ExpiredKey(NotChecked):
 
 
 class KeyLacksRole(IntegrityBroken):
-    reference = "key-lacks-role"
     what = "the key {key_id:.16}… must not sign this"
     why = "{reason}"
     fix = (
@@ -104,7 +97,6 @@ class KeyLacksRole(IntegrityBroken):
 
 
 class UnusableAnchors(InputRefused):
-    reference = "unusable-anchors"
     what = "these roots cannot anchor trust"
     why = "{reason}"
     fix = "name each root once as sha256:…"

@@ -32,7 +32,6 @@ _FILE = "the trust file"
 
 
 class MalformedTrust(IntegrityBroken):
-    reference = "malformed-trust"
     what = "{subject} is not a trust file"
     why = "{reason}"
     fix = "fetch it again from the person who keeps it"
@@ -42,7 +41,6 @@ class MalformedTrust(IntegrityBroken):
 
 
 class TrustThresholdNotMet(NotChecked):
-    reference = "trust-threshold-not-met"
     what = "the trust file lacks signatures"
     why = "{threshold} of {whose} must sign; {keys} valid keys of {persons} persons did"
     fix = "have the missing root holders sign it, and take the file that they give you"
@@ -54,7 +52,6 @@ class TrustThresholdNotMet(NotChecked):
 
 
 class TrustRolledBack(IntegrityBroken):
-    reference = "trust-rolled-back"
     what = "version {version} of the trust file must not replace version {accepted}"
     why = "versions only go up: an older file could bring a revoked key back"
     fix = "use the newest version, and find out where this one came from"
@@ -64,7 +61,6 @@ class TrustRolledBack(IntegrityBroken):
 
 
 class TrustStepBroken(IntegrityBroken):
-    reference = "trust-step-broken"
     what = "version {version} of the trust file does not follow version {before}"
     why = "{reason}"
     fix = "fetch the file again from the person who keeps it, and find out where this one came from"

@@ -11,7 +11,6 @@ _S3_OPTIONS = frozenset({"endpoint_url", "region"})
 
 
 class StoreAddressInvalid(InputRefused):
-    reference = "store-address-invalid"
     what = "{uri!r} is not the address of a store"
     why = "{reason}"
     fix = "write a folder, or s3://bucket/prefix?endpoint_url=https://…; credentials come from the environment"

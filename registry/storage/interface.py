@@ -24,7 +24,6 @@ MAX_READ_BYTES = 64 * 1024 * 1024
 class ObjectMissing(NotChecked):
     """A recorded digest whose bytes are not here: it accuses nobody."""
 
-    reference = "object-missing"
     what = "the bytes of {digest} are not in {where}"
     why = "the store has no object of that name"
     fix = "restore it from a backup, or register the same files again: the same bytes get the same name"
@@ -36,7 +35,6 @@ class ObjectMissing(NotChecked):
 class ObjectCorrupt(IntegrityBroken):
     """An object whose bytes do not hash to its name."""
 
-    reference = "object-corrupt"
     what = "the object {digest} in {where} is not what was stored"
     why = "its bytes hash to {found}"
     fix = "restore it from a backup, or delete it and register the same files again"
@@ -47,7 +45,6 @@ class ObjectCorrupt(IntegrityBroken):
 
 
 class ObjectTooLarge(IntegrityBroken):
-    reference = "object-too-large"
     what = "the object {digest} is too large to be read at once"
     why = "it has more than the {limit} bytes allowed for what it should be"
     fix = "check that the digest names the object you mean"
@@ -59,7 +56,6 @@ class ObjectTooLarge(IntegrityBroken):
 class NotTheBytesNamed(IntegrityBroken):
     """A file was offered under a digest that is not its own."""
 
-    reference = "not-the-bytes-named"
     what = "{path} is not the file that was to be stored"
     why = "it was recorded as {named}, and its bytes hash to {found}"
     fix = "let whatever writes the file finish, then run the command again"
@@ -70,7 +66,6 @@ class NotTheBytesNamed(IntegrityBroken):
 
 
 class StoreUnavailable(Unavailable):
-    reference = "store-unavailable"
     what = "the store {where} cannot be used"
     why = "{reason}"
     fix = "check address, credentials and connection, then run the command again; nothing is half done"

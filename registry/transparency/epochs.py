@@ -36,7 +36,6 @@ _ASK = "whoever holds the root accepts a loss with `registry log accept-restore`
 
 
 class EpochUnknown(IntegrityBroken):
-    reference = "epoch-unknown"
     what = "nobody who holds a root has begun the epoch that a checkpoint of this log names"
     why = "it is of {origin}, and the trust file here accepts {known}"
     fix = "take the newest trust file with `registry trust update FILE`; if its keeper accepted no loss, keep all as evidence"
@@ -50,7 +49,6 @@ class EpochUnknown(IntegrityBroken):
 
 
 class EpochNotStated(NotChecked):
-    reference = "epoch-not-stated"
     what = "the trust file does not say that the log has this epoch"
     why = "the checkpoint is of {origin}, and only a root begins one, after an accepted loss"
     fix = "ask the keeper of the trust file for its newest version"
@@ -59,7 +57,6 @@ class EpochNotStated(NotChecked):
 
 
 class EpochUnsound(IntegrityBroken):
-    reference = "epoch-unsound"
     what = "the trust file accepts a loss that there cannot have been, before epoch {number}"
     why = "{reason}"
     fix = "ask who holds the root how it was signed, and keep the file as evidence"
@@ -69,7 +66,6 @@ class EpochUnsound(IntegrityBroken):
 
 
 class EpochNotOpened(IntegrityBroken):
-    reference = "epoch-not-opened"
     what = "the log does not begin epoch {number} as the trust file says"
     why = "{reason}"
     fix = (
@@ -82,7 +78,6 @@ class EpochNotOpened(IntegrityBroken):
 
 
 class LossNotAccepted(IntegrityBroken):
-    reference = "loss-not-accepted"
     what = "more entries are missing from the log than anybody accepted"
     why = "a signed checkpoint of {origin} covers {size} entries; accepted is the loss up to {accepted}"
     fix = f"restore a newer backup; where there is none, {_ASK}"

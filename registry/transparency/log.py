@@ -15,7 +15,6 @@ from peft_registry.schemas.errors import IntegrityBroken
 
 
 class LogForked(IntegrityBroken):
-    reference = "log-forked"
     what = "the log is not a continuation of its checkpoint at {size} entries"
     why = "{reason}: the signed root is {signed_root}, the store gives {stored_root}"
     fix = "keep the store and the checkpoint as evidence, and restore the store from a backup that passes"
@@ -35,7 +34,6 @@ class LogForked(IntegrityBroken):
 
 
 class LogTruncated(IntegrityBroken):
-    reference = "log-truncated"
     what = "entries are missing from the log"
     why = "a signed checkpoint covers {signed_size} entries, the store holds {found_size}"
     fix = (

@@ -23,7 +23,6 @@ EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 
 class ProofRejected(IntegrityBroken):
-    reference = "proof-rejected"
     what = "a proof does not lead to the signed root of the log"
     why = "{reason}{hashes}"
     fix = "keep both files as evidence, and compare with a checkpoint of this log that was kept elsewhere"
@@ -38,7 +37,6 @@ class ProofRejected(IntegrityBroken):
 
 
 class NotInLog(NotFound):
-    reference = "not-in-log"
     what = "the log of size {size} has no proof for entry {index}"
     why = "entries are numbered from 0, and a checkpoint covers those before its size"
     fix = "{way_on}"

@@ -29,7 +29,6 @@ _UNNAMED = re.compile(r"[\s+]")
 
 
 class MalformedNote(IntegrityBroken):
-    reference = "malformed-note"
     what = "{subject} is malformed"
     why = "{reason}"
     fix = "fetch it again from the log's owner; it cannot be repaired without a new signature"
@@ -39,7 +38,6 @@ class MalformedNote(IntegrityBroken):
 
 
 class WrongOrigin(IntegrityBroken):
-    reference = "wrong-origin"
     what = "this checkpoint is about another log"
     why = "it names {found!q}, expected is {expected!r}"
     fix = "give the checkpoint or proof of this registry's own log"
@@ -49,7 +47,6 @@ class WrongOrigin(IntegrityBroken):
 
 
 class UnsignableCheckpoint(InputRefused):
-    reference = "unsignable-checkpoint"
     what = "this checkpoint cannot be signed"
     why = "{reason}"
     fix = "use the registry's own Ed25519 log key and its origin, `peft-registry/` and the registry id"

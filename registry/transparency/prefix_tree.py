@@ -24,7 +24,6 @@ EMPTY = bytes(HASH_BYTES)
 
 
 class PathRejected(IntegrityBroken):
-    reference = "path-rejected"
     what = "a path does not lead to the signed root of what the log says in the end"
     why = "{reason}"
     fix = "keep what was presented as evidence, and compare with a checkpoint of this log that was kept elsewhere"

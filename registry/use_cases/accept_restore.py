@@ -50,21 +50,18 @@ _DATABASE = "the database"  # as `log check` names the place of its checkpoints
 
 
 class NothingLost(NotFound):
-    reference = "nothing-lost"
     what = "there is no loss to accept"
     why = "the log continues every checkpoint that survives here"
     fix = "name a newer checkpoint that was kept elsewhere with --against FILE; else go on, nothing stands in the way"
 
 
 class AcceptanceWithoutReason(InputRefused):
-    reference = "acceptance-without-reason"
     what = "no loss was accepted"
     why = "the reason is empty, and everybody who reads the trust file is told why entries are missing"
     fix = "add --reason TEXT"
 
 
 class RestoreUnsound(IntegrityBroken):
-    reference = "restore-unsound"
     what = "the restored log is not an older state of this log, and no loss was accepted"
     why = "{place}: {reason}"
     fix = "restore another backup as a whole; `registry log check` names everything that is wrong with this one"

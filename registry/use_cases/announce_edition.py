@@ -21,7 +21,6 @@ from peft_registry.schemas.statement import PREDICATE_TYPES
 
 
 class EditionNotAnnounced(Refused):
-    reference = "edition-not-announced"
     what = "nothing is recorded here before the edition {edition.name} is announced"
     why = "this release derives records by it, and other releases take it for made up until somebody whose role may says it"
     fix = (

@@ -15,7 +15,6 @@ from peft_registry.schemas.errors import InputRefused
 
 
 class AnsweringKeyNeeded(InputRefused):
-    reference = "answering-key-needed"
     what = "nobody is named who answers {file}, and {why_none}"
     why = "what it answers is owed by {areas!l}; a key of the role {roles} answers for all of it"
     fix = (

@@ -24,7 +24,6 @@ from peft_registry.schemas.version import Version
 
 
 class RuleNotWaivable(InputRefused):
-    reference = "rule-not-waivable"
     what = "the policy {policy} lets nobody waive {rule}"
     why = "{reason}"
     fix = "{remedy}"
@@ -49,7 +48,6 @@ class RuleNotWaivable(InputRefused):
 
 
 class WaiverWithoutFuture(InputRefused):
-    reference = "waiver-without-future"
     what = "a waiver until {until} suspends nothing"
     why = "it is over today, {today}"
     fix = "name a day to come with --until, such as the day by which the reason is mended"

@@ -12,7 +12,6 @@ from peft_registry.schemas.values import timestamp
 
 
 class TrustFileExists(Taken):
-    reference = "trust-file-exists"
     what = "{file} exists already"
     why = "a trust file is continued, never begun anew in its place"
     fix = "name another file, or change this one with `registry trust add`, `revoke` and `renew`"

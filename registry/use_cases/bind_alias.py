@@ -49,7 +49,6 @@ class NotBound(NotFound):
 
 
 class QuorumUnmet(Refused):
-    reference = "quorum-unmet"
     what = "the policy {policy} cannot be bound: nobody could pass it"
     why = "it asks for approvals of {count} persons who did not make the version, and those who may approve today are {approvers!l}"
     fix = "have a root list more approvers with `registry trust add FILE.pub --person NAME --role approver`, or ask for fewer"
@@ -60,7 +59,6 @@ class QuorumUnmet(Refused):
 
 
 class BindingSpelling(InputRefused):
-    reference = "binding-spelling"
     what = "{guarded} is not bound: its capital letters leave other spellings free"
     why = "people take {guarded} and {small} for the same alias, and what binds {small} holds for every spelling"
     fix = (

@@ -48,7 +48,6 @@ _NAMES_NOTHING_KEPT = frozenset(act.kind for act in ACTS.values() if act.about =
 
 
 class StillRegistered(Refused):
-    reference = "still-registered"
     what = "{label} is not deleted: it is registered"
     why = "{because}"
     fix = "nothing was deleted; `registry admin gc` removes what nothing recorded points to"
@@ -58,7 +57,6 @@ class StillRegistered(Refused):
 
 
 class NotGarbageYet(Taken):
-    reference = "not-garbage-yet"
     what = "{digest} is not deleted: it may be about to be registered"
     why = "{because}"
     fix = "nothing was deleted; run the command again tomorrow"

@@ -62,7 +62,6 @@ from peft_registry.schemas.version import Version
 
 
 class FormOfAnother(InputRefused):
-    reference = "form-of-another"
     what = "{file} is not a form of {label}"
     why = "it asks about the record {record_id} of {version}, which is not one of {label}"
     fix = "name the version that it was written for, or write a form of {label} to another file"
@@ -74,7 +73,6 @@ class FormOfAnother(InputRefused):
 
 
 class OwnDecision(Refused):
-    reference = "own-decision"
     what = "{person} does not decide about {label}"
     why = "a key of theirs had a part in making it, and whoever makes a version does not judge it"
     fix = "have another person sign the decision; nothing was signed"
@@ -84,7 +82,6 @@ class OwnDecision(Refused):
 
 
 class AnsweringKeyUnlisted(UnlistedKey):
-    reference = "answering-key-unlisted"
     what = "the key {key_id:.16}… may not answer for anybody"
     why = "the trust file of this registry does not list it"
     fix = (
@@ -94,7 +91,6 @@ class AnsweringKeyUnlisted(UnlistedKey):
 
 
 class RecordMovedOn(Taken):
-    reference = "record-moved-on"
     what = "the record of {label} has moved on since {file} was written"
     why = "{record_id} was superseded by {current}; {meanwhile}"
     fix = (

@@ -59,7 +59,6 @@ _FROM_STATEMENTS = (
 
 
 class CursorInvalid(InputRefused):
-    reference = "cursor-invalid"
     what = "{text!q} is not where a page of this list ended"
     why = "{reason}"
     fix = "copy the cursor of the page before, with the same --where and --sort; leave it out for the first page"
@@ -69,7 +68,6 @@ class CursorInvalid(InputRefused):
 
 
 class FigureUnknown(NotFound):
-    reference = "figure-unknown"
     what = "no version has {name}"
     why = "no evaluation that is recorded here has a figure of that name for the whole of a data set"
     fix = "{suggestion}"
@@ -85,7 +83,6 @@ class FigureUnknown(NotFound):
 
 
 class SignerNotListed(NotFound):
-    reference = "signer-not-listed"
     what = "nobody here is called {name!q}"
     why = "the trust file lists no such person, and no key whose id begins so"
     fix = "{suggestion}"
@@ -99,7 +96,6 @@ class SignerNotListed(NotFound):
 
 
 class FacetsMissing(Unavailable):
-    reference = "facets-missing"
     what = "versions cannot be asked for here yet"
     why = "what they are found by was written by an earlier release, or not at all"
     fix = "run `registry admin upgrade`, which reads it from what was signed"

@@ -31,7 +31,6 @@ _KEYS = ("form", "version", "record_id", "record", "asserted_by", "answers")
 
 
 class AnswerRefused(InputRefused):
-    reference = "answer-refused"
     what = "line {line} of {file}: the answer to {path!q} cannot be used"
     why = "{reason}"
     fix = "{remedy}"
@@ -44,7 +43,6 @@ class AnswerRefused(InputRefused):
 
 
 class FormRefused(InputRefused):
-    reference = "form-refused"
     what = "line {line} of {file} is not that of a form"
     why = "{reason}"
     fix = "{remedy}"
@@ -56,7 +54,6 @@ class FormRefused(InputRefused):
 
 
 class FormFileThere(InputRefused):
-    reference = "form-file-there"
     what = "{file} is there already"
     why = "a file that is there is read as a form that was filled in, and --for chooses the questions of a new one"
     fix = "write to another file: `registry decide {version} --for {owner} --form NEW.yml`; without --for, {file} is signed"
@@ -67,7 +64,6 @@ class FormFileThere(InputRefused):
 
 
 class FormUnanswered(InputRefused):
-    reference = "form-unanswered"
     what = "{file} holds no answer"
     why = "every question in it is left empty"
     fix = "write an answer behind a colon, and run the command again"

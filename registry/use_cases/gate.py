@@ -46,7 +46,6 @@ UNGUARDED = "nothing: nobody bound the alias to a policy, and its move asked non
 
 
 class GatePolicyRefused(InputRefused):
-    reference = "gate-policy-refused"
     what = "{name} is not a policy of a gate"
     why = "{reason}"
     fix = "begin with `registry gate show regulated >FILE`, and change its name and what it asks"
@@ -56,7 +55,6 @@ class GatePolicyRefused(InputRefused):
 
 
 class GatePolicyUnknown(NotFound):
-    reference = "gate-policy-unknown"
     what = "there is no policy {name}"
     why = "it is neither a file nor one of {known!l}"
     fix = "{remedy}"
@@ -73,7 +71,6 @@ class GatePolicyUnknown(NotFound):
 
 
 class GateClosed(Refused):
-    reference = "gate-closed"
     what = "{label} may not be {alias}: the policy {policy} says no"
     why = "{reasons}"
     fix = "{remedies}`registry promote {label} {alias}{option} --explain` lists each with what opens it"
@@ -104,7 +101,6 @@ class GateClosed(Refused):
 
 
 class NoGatePassed(NotFound):
-    reference = "no-gate-passed"
     what = "{name}@{alias} was moved without a policy"
     why = "the signed move names none, so that there is nothing to check again"
     fix = "name the policy to hold it against: `registry gate status {name}@{alias} --policy starter`"

@@ -23,7 +23,6 @@ from peft_registry.schemas.values import Timestamp
 
 
 class AlreadyOnHold(Taken):
-    reference = "already-on-hold"
     what = "{name} is on hold already"
     why = "{because}"
     fix = (
@@ -37,7 +36,6 @@ class AlreadyOnHold(Taken):
 
 
 class NotOnHold(NotFound):
-    reference = "not-on-hold"
     what = "{name} is not on hold"
     why = "no hold of it stands, so that there is none to take back; one of what it was made from is released by that name"
     fix = "name what was put on hold: `registry show NAME` says what keeps a version"
@@ -46,7 +44,6 @@ class NotOnHold(NotFound):
 
 
 class HoldWithoutFuture(InputRefused):
-    reference = "hold-without-future"
     what = "a hold until {until} keeps nothing"
     why = "it is over today, {today}"
     fix = "name a day to come with --until, or leave it out: the hold then stands until somebody releases it"

@@ -22,7 +22,6 @@ _RESULTS_READ = 50  # of those with tensors of the same names and shapes
 
 
 class ChangedResultAsImport(Taken):
-    reference = "changed-result-as-import"
     what = "{folder} is not imported: but for a few numbers its weights are those of {label}"
     why = "that was made here, and its records say of which data: {figures}; as an import it would have none of them"
     fix = "use {label}; what changes it is registered by `registry train` with continue_from, or by `registry merge`"

@@ -153,7 +153,6 @@ def plan_import(registry: Registry, request: ImportRequest, folder: Path, scratc
 
 
 class PulledFolder(InputRefused):
-    reference = "pulled-folder"
     what = "{name} was pulled from a registry"
     why = "its {file} says that it is registered there as {kind}, with records that an import would not have"
     fix = "{remedy}"

@@ -33,7 +33,6 @@ from peft_registry.schemas.statement import log_origin
 
 
 class JoinIncomplete(InputRefused):
-    reference = "join-incomplete"
     what = "joining a registry needs its store, its trust file and its root"
     why = "{missing!l} was not given"
     fix = "ask whoever holds the root for `registry trust export FOLDER`, and for the root over another channel"
@@ -42,14 +41,12 @@ class JoinIncomplete(InputRefused):
 
 
 class NoRegistryThere(NotFound):
-    reference = "no-registry-there"
     what = "there is no registry in this database"
     why = "nobody has made one there"
     fix = "compare the address with those who use it, or make a new registry with `registry init --database`"
 
 
 class TrustOfAnotherRegistry(IntegrityBroken):
-    reference = "trust-of-another-registry"
     what = "this trust file does not speak of the registry in this database"
     why = "it lists no log key of {origin}"
     fix = "ask whoever holds the root for the trust file of this registry"

@@ -27,7 +27,6 @@ KeyListing = Literal["listed", "not listed", "not yet valid", "expired", "revoke
 
 
 class KeyUnknown(NotFound):
-    reference = "key-unknown"
     what = "no key here is called {name!q}"
     why = "no key in this home has that role, and the trust file lists no key with that digest"
     fix = "choose one that `registry keys list` or `registry trust show` prints"
@@ -36,7 +35,6 @@ class KeyUnknown(NotFound):
 
 
 class PublicFileTaken(Taken):
-    reference = "public-file-taken"
     what = "{path} exists already"
     why = "it may be somebody's key, and nothing is overwritten"
     fix = "name another file"

@@ -34,7 +34,6 @@ TRUST_DAYS = 365
 
 
 class HomeExists(Taken):
-    reference = "home-exists"
     what = "{folder} is a registry already"
     why = "init never touches one that exists"
     fix = "use it, or name another place with --home"
@@ -43,7 +42,6 @@ class HomeExists(Taken):
 
 
 class DatabaseInUse(Taken):
-    reference = "database-in-use"
     what = "this database belongs to another registry"
     why = "it holds registry {registry_id:.8}…, whose log has its own name and key"
     fix = "give --database an empty database, or use the home of the registry that it holds"
@@ -52,14 +50,12 @@ class DatabaseInUse(Taken):
 
 
 class PasswordInAddress(InputRefused):
-    reference = "password-in-address"
     what = "the database address holds a password"
     why = "the address is kept in registry.json, which holds no secrets, and arguments are visible to every user"
     fix = "leave it out and give it to PostgreSQL's client by ~/.pgpass, PGPASSFILE or PGPASSWORD"
 
 
 class RecoveryIncomplete(InputRefused):
-    reference = "recovery-incomplete"
     what = "a recovery key needs a folder and a person"
     why = "one of --recovery-key and --recovery-person was given without the other"
     fix = "give both: where the key is written, and who takes it away"

@@ -14,7 +14,6 @@ from peft_registry.schemas.version import Version
 
 
 class ResultAsBase(InputRefused):
-    reference = "result-as-base"
     what = "{name} is not a base"
     why = "{reason}; as a base it would have neither the data nor the terms of what went into it"
     fix = "{remedy}"
@@ -25,7 +24,6 @@ class ResultAsBase(InputRefused):
 
 
 class ResultAsImport(Taken):
-    reference = "result-as-import"
     what = "{name} is not imported: {label} has the same weights"
     why = (
         "it was made here, as the manifest {manifest}, and its records say how; as an import it would have none of them"

@@ -26,7 +26,6 @@ from peft_registry.schemas.version import VerifyOutcome, Version
 
 
 class PromotionRefused(IntegrityBroken):
-    reference = "promotion-refused"
     what = "{outcome.subject} does not verify, so {alias} does not point at it"
     why = "{outcome.failed_text}"
     fix = "run `registry verify {outcome.subject}`, and restore what it names from a backup; nothing was signed or recorded"
@@ -36,7 +35,6 @@ class PromotionRefused(IntegrityBroken):
 
 
 class PromotionUnverified(NotChecked):
-    reference = "promotion-unverified"
     what = "{outcome.subject} could not be verified, so {alias} does not point at it"
     why = "{outcome.unchecked_text}"
     fix = "run `registry verify {outcome.subject}` and provide what it could not check; nothing was signed or recorded"
@@ -46,7 +44,6 @@ class PromotionUnverified(NotChecked):
 
 
 class AliasPointsElsewhere(Taken):
-    reference = "alias-points-elsewhere"
     what = "{name}@{alias} points at {current}, and not at {expected}"
     why = "{moved}"
     fix = "look at what it points at now, and decide again; nothing was signed or recorded"

@@ -39,7 +39,6 @@ _CONFLICT = 409
 
 
 class BaseNotPublished(InputRefused):
-    reference = "base-not-published"
     what = "{label} is a base, and its weights are not sent"
     why = "they are its provider's, who publishes them under terms of their own"
     fix = "export what was made from it; its card names the base"
@@ -48,7 +47,6 @@ class BaseNotPublished(InputRefused):
 
 
 class RecordsInPublic(InputRefused):
-    reference = "records-in-public"
     what = "the records of {label} are not sent to where everybody reads"
     why = "they hold figures that are kept for authorities, and names of people"
     fix = "leave out --with-records, or --public"
@@ -57,7 +55,6 @@ class RecordsInPublic(InputRefused):
 
 
 class PathInFiles(Refused):
-    reference = "path-in-files"
     what = "the files of {label} tell of a folder on somebody's machine"
     why = "everybody would read it: {places!l}"
     fix = "import it, or train it, without what names that folder; or leave out --public, and choose who reads it"
@@ -67,7 +64,6 @@ class PathInFiles(Refused):
 
 
 class RepositoryIsPublic(Refused):
-    reference = "repository-is-public"
     what = "{repository} exists, and everybody can read it"
     why = "without --public nothing is sent to where everybody reads"
     fix = "make it private on its page, name another repository, or add --public"
@@ -76,7 +72,6 @@ class RepositoryIsPublic(Refused):
 
 
 class HubRefused(Unavailable):
-    reference = "hub-refused"
     what = "{repository} did not take the version"
     why = "{reason}"
     fix = "check the name and the token (HF_TOKEN needs the right to write), and run the command again"

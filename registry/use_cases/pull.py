@@ -37,7 +37,6 @@ _READABLE = 0o644
 
 
 class DestinationTaken(Taken):
-    reference = "destination-taken"
     what = "{folder} exists already"
     why = "a pull never writes into a folder that holds something"
     fix = "name another folder, or remove this one"
@@ -46,7 +45,6 @@ class DestinationTaken(Taken):
 
 
 class PullRefused(IntegrityBroken):
-    reference = "pull-refused"
     what = "{outcome.subject} does not verify, so nothing was written"
     why = "{outcome.failed_text}"
     fix = "run `registry verify` on it, and restore the store from a backup"
@@ -55,7 +53,6 @@ class PullRefused(IntegrityBroken):
 
 
 class PullUnverified(NotChecked):
-    reference = "pull-unverified"
     what = "{outcome.subject} could not be verified, so nothing was written"
     why = "{outcome.unchecked_text}"
     fix = "give --trust FILE, or wait until the log key's holder has signed a checkpoint"
@@ -64,7 +61,6 @@ class PullUnverified(NotChecked):
 
 
 class NothingBeside(InputRefused):
-    reference = "nothing-beside"
     what = "{label} needs no base beside it"
     why = "it is a {kind} that is loaded by itself"
     fix = "leave out --with-base"
@@ -74,7 +70,6 @@ class NothingBeside(InputRefused):
 
 
 class BaseNotHere(NotFound):
-    reference = "base-not-here"
     what = "the base of {label} is not registered here"
     why = "it names {weights}, and no version of this registry has these weights as a base"
     fix = "add the base with `registry base add`, or pull without --with-base"

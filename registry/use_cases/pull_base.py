@@ -29,7 +29,6 @@ _PRIVATE = 0o700
 
 
 class WrongBase(IntegrityBroken):
-    reference = "wrong-base"
     what = "{folder} is not the base that was registered"
     why = "its {part} is {found}, registered is {registered}{first_difference}"
     fix = "restore the base's files, or register these as a base of their own with `registry base add`"
@@ -46,7 +45,6 @@ class WrongBase(IntegrityBroken):
 
 
 class BaseBytesMissing(NotChecked):
-    reference = "base-bytes-missing"
     what = "the bytes of {label} are not on this machine"
     why = "it was added by reference on another machine, or its folder has moved"
     fix = "add it again here with `registry base add FOLDER`: equal bytes are the same version"
@@ -55,7 +53,6 @@ class BaseBytesMissing(NotChecked):
 
 
 class BaseChanged(IntegrityBroken):
-    reference = "base-changed"
     what = "{path} of the base changed between its check and its loading"
     why = "the file's device, inode, size or times are others, or it disappeared"
     fix = "let whatever writes there finish, then run the command again; nothing was registered"

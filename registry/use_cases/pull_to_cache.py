@@ -185,7 +185,6 @@ class _Pull:
 
 
 class NotWhatIsListed(IntegrityBroken):
-    reference = "not-what-is-listed"
     what = "{path} of {label} is not what its manifest lists"
     why = "it is {found}, listed is {listed}"
     fix = "run `registry verify` on it, and restore the store or the base's folder"

@@ -25,7 +25,6 @@ _ALL = 2**31 - 1  # every version that there can be
 
 
 class AlreadyRecalled(Taken):
-    reference = "already-recalled"
     what = "{name} is recalled already"
     why = "{because}"
     fix = "nothing was signed; `registry recall {digest} --undo --reason TEXT --key FILE` takes it back"
@@ -36,7 +35,6 @@ class AlreadyRecalled(Taken):
 
 
 class NotRecalled(NotFound):
-    reference = "not-recalled"
     what = "{name} is not recalled"
     why = "no recall of it stands, so that there is none to take back"
     fix = "name what was recalled: `registry show NAME` says what stops a version"

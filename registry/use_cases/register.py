@@ -77,7 +77,6 @@ _SAME_WEIGHTS = (
 
 
 class ModificationRecordMissing(InputRefused):
-    reference = "modification-record-missing"
     what = "this artifact may not enter without its modification record"
     why = "a version made by {source} changes a model, and nothing changes without a record"
     fix = "register it through `registry train`, `registry merge` or `registry import`"
@@ -86,7 +85,6 @@ class ModificationRecordMissing(InputRefused):
 
 
 class ModificationRecordWrong(InputRefused):
-    reference = "modification-record-wrong"
     what = "this artifact may not enter with the modification record that came with it"
     why = "{reason}"
     fix = "register it through the command that makes it; `registry merge` writes the record of a merge"

@@ -44,7 +44,6 @@ from peft_registry.schemas.version import VerifyOutcome, Version
 
 
 class AsOfRefused(InputRefused):
-    reference = "as-of-refused"
     what = "a report cannot be made as of {text!q}"
     why = "that is not a time such as {newest}, or lies before it, the newest record that the page shows"
     fix = "leave --as-of out, or write a time in UTC from {newest} on"

@@ -52,7 +52,6 @@ _KEY_REMEDIES = {role: f"`registry trust rotate {role}`" for role in ("trainer",
 
 
 class WithinRefused(InputRefused):
-    reference = "within-refused"
     what = "what falls due within {days} days cannot be said"
     why = "a number of days from 0 to {most} can be looked ahead"
     fix = "write --within 90, or another number of days"

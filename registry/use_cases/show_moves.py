@@ -24,7 +24,6 @@ _ALIAS: tuple[StatementKind, ...] = ("alias",)
 
 
 class TimeRefused(InputRefused):
-    reference = "time-refused"
     what = "{text!q} is not a time"
     why = "a day such as 2026-05-01 or a time such as 2026-05-01T12:00:00Z is one; a day means its end, UTC"
     fix = "write one of them behind --at"
@@ -45,7 +44,6 @@ class NothingThere(NotFound):
 
 
 class AliasNeverMoved(NotFound):
-    reference = "alias-never-moved"
     what = "{name}@{alias} never pointed at anything"
     why = "{reason}"
     fix = "{remedy}"

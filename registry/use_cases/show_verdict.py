@@ -41,7 +41,6 @@ _READ_AHEAD = 40  # versions whose statements are read together: their texts are
 
 
 class VerdictRulesRefused(InputRefused):
-    reference = "verdict-rules-refused"
     what = "{path} is not a set of rules for verdicts"
     why = "{reason}"
     fix = "begin with the shipped rules, `registry record verdict --print-rules >FILE`, and change thresholds or rows in them"

@@ -71,7 +71,6 @@ _Form = TypeVar("_Form", RegistrationPredicate, AliasPredicate)
 
 
 class LogKeyElsewhere(NotFound):
-    reference = "log-key-elsewhere"
     what = "the log key is not in this registry's folder"
     why = "it is held by {holders}, and nobody else signs the log"
     fix = "have them run `registry log sign`; whoever takes the key over runs `registry keys import FILE --role log`"
@@ -80,7 +79,6 @@ class LogKeyElsewhere(NotFound):
 
 
 class EntryCovered(Taken):
-    reference = "entry-covered"
     what = "entry {index} stays in the log"
     why = "a signed checkpoint covers its first {covered} entries, and what was signed over is never taken out"
     fix = "say otherwise by a new statement; `registry log show` marks the entries that are pending"
@@ -90,7 +88,6 @@ class EntryCovered(Taken):
 
 
 class EntryUnknown(NotFound):
-    reference = "entry-unknown"
     what = "the log has no entry {index}"
     why = "it holds {size} entries, numbered from 0"
     fix = "run `registry log sign`, which names the entries that it refuses"

@@ -69,7 +69,6 @@ _SCHEMAS: dict[StatementKind, type[Document]] = {
 
 
 class SigningKeyUnlisted(UnlistedKey):
-    reference = "signing-key-unlisted"
     what = "the key {key_id:.16}… may not sign this"
     why = "the trust file of this registry does not list it"
     fix = (
@@ -87,7 +86,6 @@ class SigningKeyUnlisted(UnlistedKey):
 
 
 class PredicateMalformed(InputRefused):
-    reference = "predicate-malformed"
     what = "this is not a statement of kind {kind}"
     why = "{reason}"
     fix = "`registry schema` prints the form of every document; nothing was signed or recorded"
@@ -97,7 +95,6 @@ class PredicateMalformed(InputRefused):
 
 
 class StatementMisplaced(InputRefused):
-    reference = "statement-misplaced"
     what = "a statement of kind {kind} cannot be about {label}"
     why = "{reason}"
     fix = "say it about a base; `registry list --kind base` shows them"
@@ -108,7 +105,6 @@ class StatementMisplaced(InputRefused):
 
 
 class RecordNotAnswered(IntegrityBroken):
-    reference = "record-not-answered"
     what = "a modification record says something else than people answered or was recorded before"
     why = "{reasons!l}"
     fix = "have it answered with `registry decide`; nothing was signed or recorded"

@@ -51,14 +51,12 @@ from peft_registry.schemas.values import timestamp
 
 
 class SinceWithoutCompromise(InputRefused):
-    reference = "since-without-compromise"
     what = "--since was given for a routine revocation"
     why = "what a key signed before it was revoked as a routine stays good by the dates of the log"
     fix = "leave it out, or say --compromise if somebody else may have signed with the key"
 
 
 class EndsTooEarly(InputRefused):
-    reference = "ends-too-early"
     what = "a key that counts from {begins} on cannot count until {until}"
     why = "a key's validity ends after it begins"
     fix = "name a later day with --until; `registry trust revoke` ends the trust in a key that is listed"
@@ -68,7 +66,6 @@ class EndsTooEarly(InputRefused):
 
 
 class MalformedDate(InputRefused):
-    reference = "malformed-date"
     what = "{text!r} is not a date"
     why = "a date is a day, 2027-01-31, or a time, 2027-01-31T12:00:00Z"
     fix = "type it in one of these forms"
@@ -86,7 +83,6 @@ class NobodySigns(NotFound):
 
 
 class RootKeyNeeded(InputRefused):
-    reference = "root-key-needed"
     what = "{file} belongs to no registry, and no root key was named"
     why = "the next version of a trust file is signed by its root"
     fix = "name the private key of a root with --root-key"

@@ -33,14 +33,12 @@ from peft_registry.schemas.version import CheckStatus, VerifyOutcome
 
 
 class SignerNotPresented(IntegrityBroken):
-    reference = "signer-not-presented"
     what = f"the signature of {SIGNATURE_NAME} is wrong"
     why = "neither a trusted key nor any key presented with the evidence made it"
     fix = "pull the version again; keep this copy if it came from somebody else"
 
 
 class NoTrust(NotChecked):
-    reference = "no-trust"
     what = "no trust was given, so nobody vouches for the key"
     why = "a trust file beside the artifact is evidence, not authority"
     fix = "give --trust FILE or --root sha256:…, or verify inside your own registry"

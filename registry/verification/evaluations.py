@@ -35,7 +35,6 @@ MAX_WORK = 40_000_000  # rows times draws that a verification spends on one eval
 
 
 class NoEvaluationHere(NotFound):
-    reference = "no-evaluation-here"
     what = "{folder} holds no evaluation"
     why = "a pulled version has them under evidence/, with their item tables"
     fix = "pull the version again: registry pull NAME:NUMBER FOLDER"

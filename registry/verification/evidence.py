@@ -38,7 +38,6 @@ DECISIONS_PATH = f"{EVIDENCE_NAME}/{DECISIONS_FILE}"
 
 
 class StatementBroken(IntegrityBroken):
-    reference = "statement-broken"
     what = f"line {{line}} of {STATEMENTS_PATH} is not a statement about this artifact"
     why = "{reason}"
     fix = "pull the version again; keep this copy if it came from somebody else"

@@ -52,7 +52,6 @@ log cannot tell."""
 
 
 class OwnLogDamaged(NotChecked):
-    reference = "own-log-damaged"
     what = "your own registry is damaged, and nothing is held against its log"
     why = "{reason}"
     fix = "run `registry log check` in your registry; where that is not, `registry verify FOLDER --trust FILE` asks it nothing"

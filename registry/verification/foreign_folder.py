@@ -31,7 +31,6 @@ _LOADED_SUFFIXES = frozenset(
 
 
 class FileOutsideSignature(IntegrityBroken):
-    reference = "file-outside-signature"
     what = "the signature leaves out files that a loader would open"
     why = "its ignore_paths cover {paths!l}"
     fix = "ask the signer for a signature over the whole model, or remove these files before anything is loaded"

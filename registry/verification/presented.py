@@ -46,7 +46,6 @@ SMALL_MAX_BYTES = 64 * 1024 * 1024
 
 
 class FileAbsent(IntegrityBroken):
-    reference = "file-absent"
     what = "{label} has no {name}"
     why = "every registered artifact has one"
     fix = "pull the version again; if it is a foreign folder, import it instead"
@@ -56,7 +55,6 @@ class FileAbsent(IntegrityBroken):
 
 
 class NotAnArtifact(InputRefused):
-    reference = "not-an-artifact"
     what = "{folder} is not a registered artifact"
     why = "it holds neither manifest.json nor model.sig nor evidence"
     fix = "name a version as NAME:NUMBER, or a folder that `registry pull` wrote"
@@ -65,7 +63,6 @@ class NotAnArtifact(InputRefused):
 
 
 class EvidenceBroken(IntegrityBroken):
-    reference = "evidence-broken"
     what = "{path!a} is not what belongs there"
     why = "{reason}"
     fix = "pull the version again; keep this copy if it came from somebody else"
@@ -278,7 +275,6 @@ def local_object(store: ObjectStore, digest: Digest, scratch: Path) -> Path | No
 
 
 class BytesElsewhere(NotChecked):
-    reference = "bytes-elsewhere"
     what = "the bytes of {label} are not in this registry"
     why = "it was added by reference, and {path} is no longer where it was"
     fix = "add the base again from where it is now, or with --store copy"

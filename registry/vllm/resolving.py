@@ -33,7 +33,6 @@ _ONE_AT_A_TIME = threading.Lock()  # the base is hashed once, and not by each of
 
 
 class ServedBaseNotFound(NotChecked):
-    reference = "served-base-not-found"
     what = "the base that is served cannot be compared with that of {label}"
     why = "{name!q} is neither a folder of this machine nor a model in the cache of its Hub clients"
     fix = "set REGISTRY_VLLM_BASE to the folder of its files"

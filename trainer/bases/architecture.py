@@ -31,7 +31,6 @@ STATE_SPACES = frozenset({"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemot
 
 
 class NotACausalModel(InputRefused):
-    reference = "not-a-causal-model"
     what = "{folder.name} is not a causal language model: its {architecture} {what_it_is}"
     why = "what is trained, evaluated and merged here predicts each token from those before it"
     fix = "{remedy}"
@@ -43,7 +42,6 @@ class NotACausalModel(InputRefused):
 
 
 class ArchitectureNotHere(InputRefused):
-    reference = "architecture-not-here"
     what = "{folder.name} has the model type {model_type}, which cannot be trained or merged correctly here"
     why = "it {reason}"
     fix = "add a model of another family; docs/reference/architectures.md lists those that were tried"
@@ -54,7 +52,6 @@ class ArchitectureNotHere(InputRefused):
 
 
 class ArchitectureUnknown(InputRefused):
-    reference = "architecture-unknown"
     what = "{folder.name} has the model type {model_type!a}, of which transformers {installed} has no causal language model"
     why = "nothing could train, evaluate or merge it"
     fix = "add a model of text of a family that transformers has built in (docs/reference/architectures.md), or update transformers"
@@ -65,7 +62,6 @@ class ArchitectureUnknown(InputRefused):
 
 
 class ArchitectureNotQuantizable(InputRefused):
-    reference = "architecture-not-quantizable"
     what = "{folder.name} has the model type {model_type}, which cannot be trained in 4 bits"
     why = "it computes with the weights of its layers directly, and in 4 bits those are packed"
     fix = "train without quantization: method lora in place of qlora"

@@ -29,7 +29,6 @@ _SMOLLM_PRE = "smollm"  # digits one by one, then bytes: transformers loses the 
 
 
 class GgufRefused(InputRefused):
-    reference = "gguf-refused"
     what = "{name} cannot be converted"
     why = "{reason}"
     fix = "use a whole GGUF file of an architecture that transformers can read, or the safetensors of the model"

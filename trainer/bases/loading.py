@@ -17,7 +17,6 @@ _MAX_NAMED = 3  # tensors named in one error
 
 
 class BaseWeightsIncomplete(InputRefused):
-    reference = "base-weights-incomplete"
     what = "the weights in {folder.name} do not fill the model that its config.json describes"
     why = "they lack {missing}; those would start as random numbers"
     fix = "fetch the whole model again"
@@ -32,7 +31,6 @@ class BaseWeightsIncomplete(InputRefused):
 
 
 class BaseNotLoadable(InputRefused):
-    reference = "base-not-loadable"
     what = "the {part} in {folder.name} cannot be loaded"
     why = "{reason}"
     fix = "use a causal language model whose architecture the installed transformers has built in"

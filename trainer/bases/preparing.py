@@ -20,7 +20,6 @@ from peft_registry.trainer.hub.shared_cache import CachedBase, base_in_snapshot,
 
 
 class BaseSourceNotFound(NotFound):
-    reference = "base-source-not-found"
     what = "there is no base at {source!q}"
     why = "it is not a folder, a .gguf file or a Hub id (owner/name)"
     fix = "check the path, or write the id as on the Hub"
@@ -29,7 +28,6 @@ class BaseSourceNotFound(NotFound):
 
 
 class RevisionWithoutHub(InputRefused):
-    reference = "revision-without-hub"
     what = "--revision means nothing for {source!q}"
     why = "only a Hub id has revisions; a folder or a file is pinned by its digests"
     fix = "leave --revision out"

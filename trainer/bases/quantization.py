@@ -23,7 +23,6 @@ from peft_registry.trainer.machine.environment import Dtype
 
 
 class QuantizationUnavailable(Unavailable):
-    reference = "quantization-unavailable"
     what = "this machine cannot quantize a base"
     why = "{reason}"
     fix = "install bitsandbytes (`pip install bitsandbytes`), or train without `quantization`"

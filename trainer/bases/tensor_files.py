@@ -19,7 +19,6 @@ _LOCAL_KEYS = ("_name_or_path", "name_or_path", "transformers_version")
 
 
 class WeightsMismatch(IntegrityBroken):
-    reference = "weights-mismatch"
     what = "the weights in {folder.name} do not belong to this base and configuration"
     why = "{reason}"
     fix = "use the base that the artifact names; `registry verify` says whether the files are whole"
@@ -29,7 +28,6 @@ class WeightsMismatch(IntegrityBroken):
 
 
 class AdapterConfigRefused(IntegrityBroken):
-    reference = "adapter-config-refused"
     what = "adapter_config.json cannot be used"
     why = "{reason}"
     fix = "use the version of peft that wrote it, or fetch the artifact again"

@@ -25,7 +25,6 @@ Verdict = Literal["fits", "only with offload", "cannot"]
 
 
 class MalformedSize(InputRefused):
-    reference = "malformed-size"
     what = "{text!q} is not an amount of memory"
     why = "it is a number with a unit: GiB counts in powers of 1024, GB in powers of 1000"
     fix = "write it like 12GiB or 14.7GB"

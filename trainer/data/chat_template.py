@@ -21,7 +21,6 @@ MAX_CHARACTERS = 16 * 1024 * 1024  # more than fits the longest context there is
 
 
 class ChatTemplateRefused(InputRefused):
-    reference = "chat-template-refused"
     what = "the base's chat template does not render {subject}"
     why = "{reason}"
     fix = "{remedy}"

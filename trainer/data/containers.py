@@ -31,7 +31,6 @@ _MAX_CSV_FIELD = 16 * 1024 * 1024  # characters; the module's own 131072 cuts lo
 
 
 class DataFileMissing(NotFound):
-    reference = "data-file-missing"
     what = "there is no data file {path}"
     why = "{cause}"
     fix = "{remedy}"
@@ -53,7 +52,6 @@ class DataFileMissing(NotFound):
 
 
 class DataFileUnreadable(Unavailable):
-    reference = "data-file-unreadable"
     what = "the data file {path.name} cannot be read"
     why = "{reason}"
     fix = "check its permissions"
@@ -63,7 +61,6 @@ class DataFileUnreadable(Unavailable):
 
 
 class UnknownContainer(InputRefused):
-    reference = "unknown-container"
     what = "the kind of the data file {name} is not known"
     why = "its name ends in none of {suffixes!l}"
     fix = "rename it after what it holds, or convert it to jsonl"
@@ -74,7 +71,6 @@ class UnknownContainer(InputRefused):
 
 
 class DataNotUtf8(InputRefused):
-    reference = "data-not-utf8"
     what = "{name} is not UTF-8 text"
     why = "line {line} holds bytes that are not UTF-8"
     fix = "save the file as UTF-8 and run again"
@@ -84,7 +80,6 @@ class DataNotUtf8(InputRefused):
 
 
 class BrokenRow(InputRefused):
-    reference = "broken-row"
     what = "line {line} of {name} cannot be read"
     why = "{reason}"
     fix = "correct or remove the line and run again"
@@ -95,7 +90,6 @@ class BrokenRow(InputRefused):
 
 
 class BrokenDataFile(InputRefused):
-    reference = "broken-data-file"
     what = "the data file {name} cannot be read"
     why = "{reason}"
     fix = "write the file again and run again"
@@ -105,7 +99,6 @@ class BrokenDataFile(InputRefused):
 
 
 class EmptyData(InputRefused):
-    reference = "empty-data"
     what = "the data file {name} holds no rows"
     why = "there is nothing to learn from"
     fix = "check that it is the right file"

@@ -24,7 +24,6 @@ SPEAKERS: Mapping[str, str] = {
 
 
 class WrongColumnType(InputRefused):
-    reference = "wrong-column-type"
     what = "line {line} of {name}: column `{column}` holds {found}"
     why = "{expected} is expected there"
     fix = "name another column in data.train.columns, or convert the file"

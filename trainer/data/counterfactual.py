@@ -35,7 +35,6 @@ _ONE_GROUP = "two groups would become one"
 
 
 class UnknownAxis(InputRefused):
-    reference = "unknown-axis"
     what = "there is no list of words for the axis {name!q}"
     why = "the axes are {axes!l}"
     fix = "{suggestion}"
@@ -49,7 +48,6 @@ class UnknownAxis(InputRefused):
 
 
 class NothingSwapped(InputRefused):
-    reference = "nothing-swapped"
     what = "no row of {name} could be swapped, and nothing was written"
     why = "every row was dropped, for {reasons!l}"
     fix = "name another axis, or data in which persons of that axis are spoken of"

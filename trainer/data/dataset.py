@@ -27,7 +27,6 @@ _REPORT_EVERY = 256  # rows
 
 
 class TooFewRows(InputRefused):
-    reference = "too-few-rows"
     what = "the rows of {name} are too few ({rows}) to train on one part and hold out another"
     why = "both parts need a row"
     fix = "add rows, or name a validation file in data.validation.path"
@@ -37,7 +36,6 @@ class TooFewRows(InputRefused):
 
 
 class TooFewToChoose(InputRefused):
-    reference = "too-few-to-choose"
     what = "the held-out rows of {name} are too few ({rows}) to choose a seed by one part and report on another"
     why = "a loss that chose the result says too little about it"
     fix = "hold out more rows, or set prompt_tuning.seeds: 1"
@@ -47,7 +45,6 @@ class TooFewToChoose(InputRefused):
 
 
 class NothingToLearn(InputRefused):
-    reference = "nothing-to-learn"
     what = "none of the {rows} {split} rows of {name} has a token to learn"
     why = "the prompts alone fill the {max_length} tokens of training.max_length"
     fix = "raise training.max_length, or shorten the prompts"
@@ -59,7 +56,6 @@ class NothingToLearn(InputRefused):
 
 
 class LengthOverContext(InputRefused):
-    reference = "length-over-context"
     what = "training.max_length is {max_length}, and the base reads {context_length} tokens"
     why = "positions beyond the base's context were never trained"
     fix = "set training.max_length to {context_length} or less"

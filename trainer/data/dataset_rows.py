@@ -24,7 +24,6 @@ _READERS = frozenset({"json", "csv", "parquet", "arrow", "text", "pandas", "sql"
 
 
 class RowsNotDigested(InputRefused):
-    reference = "rows-not-digested"
     what = "the rows of the trainer's data set cannot be digested"
     why = "{reason}"
     fix = (

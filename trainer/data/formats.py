@@ -28,7 +28,6 @@ _LABEL_COLUMNS = frozenset(
 
 
 class AbsentColumn(InputRefused):
-    reference = "absent-column"
     what = "{name} has no column `{column}`"
     why = "its columns are {columns!l}"
     fix = "{suggestion}"
@@ -46,7 +45,6 @@ class AbsentColumn(InputRefused):
 
 
 class AbsentValue(InputRefused):
-    reference = "absent-value"
     what = "line {line} of {name} has nothing in column `{column}`"
     why = "other rows have it, and the format needs it"
     fix = "complete or remove the line and run again"
@@ -57,7 +55,6 @@ class AbsentValue(InputRefused):
 
 
 class UnknownMeaning(InputRefused):
-    reference = "unknown-meaning"
     what = "data.train.columns maps `{meaning}`, which the format {row_format} does not have"
     why = "its meanings are {meanings!l}"
     fix = "write columns as meaning: column, for example {{prompt: question}}"
@@ -68,7 +65,6 @@ class UnknownMeaning(InputRefused):
 
 
 class FormatNotRecognised(InputRefused):
-    reference = "format-not-recognised"
     what = "the format of {name} cannot be told from its columns"
     why = "the columns are {columns!l}"
     fix = "set data.train.format to one of {formats!l}, and data.train.columns if they are named otherwise"
@@ -80,7 +76,6 @@ class FormatNotRecognised(InputRefused):
 
 
 class LabelColumnUnused(InputRefused):
-    reference = "label-column-unused"
     what = "{name} would be read as plain text, without its column `{column}`"
     why = "its columns are {columns!l}, and `{column}` looks like the label of a classification, which nothing would learn"
     fix = (
@@ -94,7 +89,6 @@ class LabelColumnUnused(InputRefused):
 
 
 class UnknownLabel(InputRefused):
-    reference = "unknown-label"
     what = "line {line} of {name}: column `{column}` holds a label that is none of the {known} known ones"
     why = "the numbers of the classes go from 0 to one less than there are names"
     fix = "complete data.train.labels, or correct the line"
@@ -106,7 +100,6 @@ class UnknownLabel(InputRefused):
 
 
 class LabelsWithoutClasses(InputRefused):
-    reference = "labels-without-classes"
     what = "data.train.labels means nothing for the format {row_format}"
     why = "only rows of the format classification have a label"
     fix = "take labels out, or set format: classification"
@@ -115,7 +108,6 @@ class LabelsWithoutClasses(InputRefused):
 
 
 class TemplateRefused(InputRefused):
-    reference = "template-refused"
     what = "data.train.template cannot be used"
     why = "{reason}"
     fix = "write the prompt's placeholders and then the answer's, for example 'Q: {{prompt}}\\nA: {{completion}}'"
@@ -124,7 +116,6 @@ class TemplateRefused(InputRefused):
 
 
 class NoChatTemplate(InputRefused):
-    reference = "no-chat-template"
     what = "the data holds conversations, and the base has no chat template"
     why = "without one nobody knows how this base marks who speaks"
     fix = "use an instruction-tuned base, or write the data as prompt and completion"

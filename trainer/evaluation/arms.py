@@ -29,7 +29,6 @@ SuiteAnswers = (
 
 
 class NoBaseArm(InputRefused):
-    reference = "no-base-arm"
     what = "there is no base to compare with"
     why = "the model has no adapter that could be disabled, and no base model was given"
     fix = "give the base model as well"

@@ -27,7 +27,6 @@ REPEATED = code("passage_again")
 
 
 class GuardTextRefused(InputRefused):
-    reference = "guard-text-refused"
     what = "{path} cannot be the text that shows lost capability"
     why = "{reason}"
     fix = f"give a UTF-8 text file of {LEAST} to {MOST} different passages, one a line; empty lines are passed over"
@@ -37,7 +36,6 @@ class GuardTextRefused(InputRefused):
 
 
 class OtherGuardText(IntegrityBroken):
-    reference = "other-guard-text"
     what = "{path} is not the text that was pinned"
     why = "expected {expected}, the file has {found}"
     fix = "restore the pinned file, or give the digest of this one"

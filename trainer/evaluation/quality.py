@@ -39,7 +39,6 @@ Metric = Callable[[str, Sequence[str]], float]
 
 
 class CodeNotAllowed(InputRefused):
-    reference = "code-not-allowed"
     what = "the metric {name} is code of yours and was not run"
     why = "code from a file is executed only when that is asked for"
     fix = "look at the file, then run the command again with --allow-code"
@@ -48,7 +47,6 @@ class CodeNotAllowed(InputRefused):
 
 
 class MetricUnusable(InputRefused):
-    reference = "metric-unusable"
     what = "the metric {name} cannot be used"
     why = "{reason}"
     fix = "write FILE.py:FUNCTION, a function of an answer and its references that returns a number"
@@ -58,7 +56,6 @@ class MetricUnusable(InputRefused):
 
 
 class PromptTooLong(InputRefused):
-    reference = "prompt-too-long"
     what = "the prompt of row {row} has {tokens} tokens"
     why = "with its answer this model has room for {room}"
     fix = "shorten the row or leave it out, for every arm alike"
@@ -69,7 +66,6 @@ class PromptTooLong(InputRefused):
 
 
 class MetricFailed(RunFailed):
-    reference = "metric-failed"
     what = "the metric {name} failed on row {row}"
     why = "{reason}"
     fix = "correct the metric; nothing was recorded"

@@ -24,7 +24,6 @@ UNLIMITED = 1 << 20  # tokens, for a model that states no length
 
 
 class RetainedTwice(InputRefused):
-    reference = "retained-twice"
     what = "two texts to retain would be called {name}"
     why = "figures are found by that name, which is the file's own without its ending"
     fix = "rename one of them; in a training file give it a `name`"

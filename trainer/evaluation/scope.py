@@ -14,7 +14,6 @@ from peft_registry.trainer.evaluation.neutral import GuardText, read_guard_text,
 
 
 class GuardDigestWithoutText(InputRefused):
-    reference = "guard-digest-without-text"
     what = "{digest.short} pins nothing"
     why = "it is the digest of a guard text, and no text was named"
     fix = "name the file with --guard-text, or `evaluation.guard_text` in the training file"

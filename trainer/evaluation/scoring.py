@@ -39,7 +39,6 @@ Order = Literal["longest first", "shortest first"]
 
 
 class NoPrefixToken(InputRefused):
-    reference = "no-prefix-token"
     what = "the first token of a text cannot be scored"
     why = "the tokenizer has neither a beginning-of-text nor an end-of-text token to put before it"
     fix = "add bos_token or eos_token to the base's tokenizer configuration"

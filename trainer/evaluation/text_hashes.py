@@ -80,7 +80,6 @@ _SHORTENED = frozenset(("s", "t", *_NOT, *_ENDINGS))
 
 
 class MalformedTextHashes(IntegrityBroken):
-    reference = "malformed-text-hashes"
     what = "the kept hashes {digest.short} of what was trained on cannot be read"
     why = "{reason}"
     fix = "restore the object from a backup of the store; the record of the run names it"

@@ -39,7 +39,6 @@ _UNIT_ENDS: Mapping[str, tuple[float, float]] = {
 
 
 class ThresholdsRefused(InputRefused):
-    reference = "thresholds-refused"
     what = "{file} sets no thresholds"
     why = "{reason}"
     fix = "write `thresholds: {{house.margin: {{lo: 0.25, hi: 0.69}}}}`, one entry a data set and measure"
@@ -49,7 +48,6 @@ class ThresholdsRefused(InputRefused):
 
 
 class UnknownThreshold(InputRefused):
-    reference = "unknown-threshold"
     what = "{file} sets {key!q}, which this evaluation does not measure"
     why = "{cause}"
     fix = "{suggestion}"
@@ -76,7 +74,6 @@ class UnknownThreshold(InputRefused):
 
 
 class ThresholdPointless(InputRefused):
-    reference = "threshold-pointless"
     what = "{file}: {key} cannot decide what it should"
     why = "{reason}"
     fix = "{remedy}"

@@ -24,7 +24,6 @@ _NOT_FOUND, _TOO_MANY = 404, 429
 
 
 class HubNotFound(NotFound):
-    reference = "hub-not-found"
     what = "the hub has no {wanted}"
     why = "no repository, or no revision of it, has that name; a private one looks the same without a token"
     fix = "check the spelling; for a private one set HF_TOKEN"
@@ -38,7 +37,6 @@ class HubNotFound(NotFound):
 
 
 class HubAccessDenied(Unavailable):
-    reference = "hub-access-denied"
     what = "the hub does not let you read {repository}"
     why = "it answered {status}: it is private or gated, or it does not exist"
     fix = "accept its terms on its page, and set HF_TOKEN to a token that may read it"
@@ -48,7 +46,6 @@ class HubAccessDenied(Unavailable):
 
 
 class HubRateLimited(Unavailable):
-    reference = "hub-rate-limited"
     what = "the hub refuses more requests for {repository} for now"
     why = "it answered 429: too many requests from here"
     fix = "wait {duration} and run the command again; a token (HF_TOKEN) raises the limit"
@@ -62,7 +59,6 @@ class HubRateLimited(Unavailable):
 
 
 class HubUnreachable(Unavailable):
-    reference = "hub-unreachable"
     what = "{repository} could not be fetched"
     why = "{reason}"
     fix = "{remedy}"

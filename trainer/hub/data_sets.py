@@ -34,7 +34,6 @@ _SPLIT_WORDS: Mapping[Split, tuple[str, ...]] = {
 
 
 class NoSuchDataFiles(InputRefused):
-    reference = "no-such-data-files"
     what = "{repository} has no files of rows for {wanted}"
     why = "{alternatives}"
     fix = "name one of its parts with `split:` or `subset:` beside `path:`"
@@ -49,7 +48,6 @@ class NoSuchDataFiles(InputRefused):
 
 
 class AmbiguousDataFiles(InputRefused):
-    reference = "ambiguous-data-files"
     what = "{repository} has several sets of rows"
     why = "they are {subsets}"
     fix = "choose one with `subset:` beside `path:`"

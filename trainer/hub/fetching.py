@@ -53,7 +53,6 @@ _PARTIAL_CONTENT = 206
 
 
 class CorruptDownload(IntegrityBroken):
-    reference = "corrupt-download"
     what = "{name} of {repository} is not what the hub says it is"
     why = "{reason}"
     fix = "run the command again; if it fails again, do not trust the server that answers for the hub"

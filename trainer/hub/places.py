@@ -22,7 +22,6 @@ _DEFAULT_BRANCH = "main"
 
 
 class CacheContradictsHub(IntegrityBroken):
-    reference = "cache-contradicts-hub"
     what = "the cache has another {name} for {repository} at {commit:.12} than the hub states"
     why = "a commit never changes: the folder in the cache was changed, or the server that answers for the hub is wrong"
     fix = "check HF_ENDPOINT; if it is right, move {folder} away and run the command again"

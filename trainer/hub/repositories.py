@@ -24,7 +24,6 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 class UnsafeHubName(InputRefused):
-    reference = "unsafe-hub-name"
     what = "{repository} has a file with the name {name!a}"
     why = "{reason}"
     fix = "use another revision; the public hub takes no such names, so ask who runs the server that answers"
@@ -35,7 +34,6 @@ class UnsafeHubName(InputRefused):
 
 
 class MalformedHubAnswer(IntegrityBroken):
-    reference = "malformed-hub-answer"
     what = "what the hub says of {repository} is not acceptable"
     why = "{reason}"
     fix = "run the command again; if it fails again, do not trust the server that answers for the hub (HF_ENDPOINT)"

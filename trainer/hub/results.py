@@ -41,7 +41,6 @@ _SHOWN = 5
 
 
 class MalformedHubSource(InputRefused):
-    reference = "malformed-hub-source"
     what = "{text!q} does not name a repository of the Hub"
     why = "it is hub:OWNER/NAME, and @ with a branch, tag or commit where not the default branch is meant"
     fix = "write it as on the page of the repository"
@@ -50,7 +49,6 @@ class MalformedHubSource(InputRefused):
 
 
 class NothingInRepository(InputRefused):
-    reference = "nothing-in-repository"
     what = "{repository} has neither an adapter nor a whole model at its top"
     why = "there is no adapter_config.json, and no config.json with weights; it has {files}"
     fix = "download the folder that is meant, and import that folder"

@@ -25,7 +25,6 @@ from peft_registry.trainer.bases.quantization import describe
 
 
 class NotABase(InputRefused):
-    reference = "not-a-base"
     what = "{label} is not a base"
     why = "it is registered as {kind}; training starts from a whole model"
     fix = "name a base in `base:`; `registry list --kind base` shows them"

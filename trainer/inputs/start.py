@@ -14,7 +14,6 @@ from peft_registry.trainer.inputs.training_file import LoadedConfig
 
 
 class NotContinued(InputRefused):
-    reference = "not-continued"
     what = "training cannot continue from {label}"
     why = "{reason}"
     fix = "{remedy}"
@@ -25,7 +24,6 @@ class NotContinued(InputRefused):
 
 
 class StartOnOtherBase(IntegrityBroken):
-    reference = "start-on-other-base"
     what = "{label} was not trained on {base.label}"
     why = "its base has another manifest than {base.manifest_digest.short}: its numbers mean nothing on this one"
     fix = "name its own base in `base:`; `registry show {label}` has it"

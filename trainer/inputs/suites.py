@@ -43,7 +43,6 @@ _WHEEL_FOLDERS = {
 
 
 class LicenceNotAccepted(InputRefused):
-    reference = "licence-not-accepted"
     what = "the data of {name} is under {licence}, which nobody here accepted"
     why = "it belongs to others: {source}; `registry suites show {name}` says what is known against it"
     fix = (
@@ -57,7 +56,6 @@ class LicenceNotAccepted(InputRefused):
 
 
 class DataWithoutUse(InputRefused):
-    reference = "data-without-use"
     what = "--data has no use here"
     why = "{cause}"
     fix = "leave --data out, or name the suite that it is for{own_file}"
@@ -79,7 +77,6 @@ class DataWithoutUse(InputRefused):
 
 
 class WheelMissing(NotFound):
-    reference = "wheel-missing"
     what = f"{{name}} is not in the {WHEEL} wheel here"
     why = "{reason}"
     fix = "{remedy}"
@@ -90,7 +87,6 @@ class WheelMissing(NotFound):
 
 
 class SuiteNotInRepository(InputRefused):
-    reference = "suite-not-in-repository"
     what = "{repository} does not hold the files of {name} in one folder"
     why = "they are called {wanted!l}; the repository holds {held}"
     fix = (

@@ -16,7 +16,6 @@ MAX_KEY_PARTS = 16  # of an override; no key of the file has more than four
 
 
 class MalformedOverride(InputRefused):
-    reference = "malformed-override"
     what = "{text!q} overrides nothing"
     why = "an override is a dotted key, an equals sign and a value"
     fix = "write it like training.seed=8"
@@ -25,7 +24,6 @@ class MalformedOverride(InputRefused):
 
 
 class NotATrainingFile(InputRefused):
-    reference = "not-a-training-file"
     what = "{path} is not a training file"
     why = "{reason}"
     fix = "name the YAML file itself; `registry init` writes a working one"

@@ -32,7 +32,6 @@ _NOT_UNDERSTOOD = (
 
 
 class AdapterNotRead(IntegrityBroken):
-    reference = "adapter-not-read"
     what = "{folder.name} cannot be read as an adapter"
     why = "{reason}"
     fix = "use a folder that peft saved with safetensors; `registry verify` says whether it is whole"
@@ -42,7 +41,6 @@ class AdapterNotRead(IntegrityBroken):
 
 
 class AdapterOptionRefused(InputRefused):
-    reference = "adapter-option-refused"
     what = "an adapter with {key} cannot be merged"
     why = "{reason}"
     fix = "{remedy}"

@@ -29,7 +29,6 @@ FORMULAE = {
 
 
 class NotConcatenable(InputRefused):
-    reference = "not-concatenable"
     what = "{label} cannot stay an adapter in a merge"
     why = "{reason}"
     fix = "leave --algorithm out, or use ties or dare: what can be folded goes into the base then"

@@ -30,7 +30,6 @@ MAX_PROBE_TOKENS = 64  # of one sentence
 
 
 class FoldErrorTooLarge(RunFailed):
-    reference = "fold-error-too-large"
     what = "the merged model does not answer like what was merged: KL {found.kl:.3g} nats a token"
     why = "{found.limit:.3g} is allowed against {found.reference}, over {found.positions} positions"
     fix = "merge with --dtype fp32, or report this as a bug; nothing was registered"

@@ -37,7 +37,6 @@ _WRAPPER = ".base_layer"
 
 
 class AdapterTensorUnmatched(IntegrityBroken):
-    reference = "adapter-tensor-unmatched"
     what = "tensor {tensor!r} of the adapter {adapter.folder.name} has no place in the base"
     why = "{reason}"
     fix = "merge it into the base that it was trained on; nothing was written"
@@ -48,7 +47,6 @@ class AdapterTensorUnmatched(IntegrityBroken):
 
 
 class TiedMergeRefused(InputRefused):
-    reference = "tied-merge-refused"
     what = "the adapter changes {parameter}, which the base shares between embedding and output head"
     why = "folded into the shared weights, the change would reach the other side too, where it was not trained"
     fix = "train without that target, or save the module whole (modules_to_save)"
@@ -57,7 +55,6 @@ class TiedMergeRefused(InputRefused):
 
 
 class VocabularyResized(InputRefused):
-    reference = "vocabulary-resized"
     what = "the adapter holds {parameter} with the shape [{adapter!l}], the base has [{base!l}]"
     why = "its vocabulary was resized while it was trained"
     fix = "resize the base's embeddings to that number of rows, register that as a base, and train or merge on it"
@@ -68,7 +65,6 @@ class VocabularyResized(InputRefused):
 
 
 class TensorFormNotMergeable(InputRefused):
-    reference = "tensor-form-not-mergeable"
     what = "the checkpoint's tensor {tensor!r} cannot take the adapter's change"
     why = "{reason}"
     fix = "save the base again with the installed transformers, and register that"

@@ -17,7 +17,6 @@ from peft_registry.trainer.merge.tensors import StoredTensor
 
 
 class ArchitectureNotMergeable(InputRefused):
-    reference = "architecture-not-mergeable"
     what = "no model can be laid out from the configuration of {folder.name}"
     why = "{reason}"
     fix = "use a causal language model whose architecture the installed transformers has built in"

@@ -20,14 +20,12 @@ _EVERY_ALGORITHM = (*ALGORITHMS, *FACTOR_ALGORITHMS)
 
 
 class FourBitMergeRefused(InputRefused):
-    reference = "four-bit-merge-refused"
     what = "nothing is merged in 4 bits"
     why = "quantized weights lie on a coarse grid, and a small change rounds back to where it was: the adapter is lost"
     fix = "merge to bf16 (--dtype bf16), with --base-policy dequantised for an adapter trained on a quantized base"
 
 
 class UnknownAlgorithm(InputRefused):
-    reference = "unknown-algorithm"
     what = "{word!q} is not a merge algorithm"
     why = "the algorithms are {algorithms!l}"
     fix = "{suggestion}"
@@ -51,7 +49,6 @@ class WeightsDoNotFit(InputRefused):
 
 
 class MergeOptionRefused(InputRefused):
-    reference = "merge-option-refused"
     what = "{option} cannot be used here"
     why = "{reason}"
     fix = "{remedy}"

@@ -30,7 +30,6 @@ Array = NDArray[np.float64]
 
 
 class MergeNotReproduced(RunFailed):
-    reference = "merge-not-reproduced"
     what = "the merged model is not what {algorithm} defines: tensor {tensor!r}"
     why = "{wrong} of {entries} compared entries differ from a second computation in fp64, by {largest:.3g} at most"
     fix = "report this as a bug; nothing was registered"
@@ -43,7 +42,6 @@ class MergeNotReproduced(RunFailed):
 
 
 class MergeNotComparable(RunFailed):
-    reference = "merge-not-comparable"
     what = "the merged model cannot be computed a second time"
     why = "{reason}"
     fix = "merge with --algorithm linear, which is compared with the adapters side by side; nothing was registered"

@@ -33,7 +33,6 @@ WHOLE_PARAMETERS = 64 * 1024 * 1024  # of one tensor that is measured as a whole
 
 
 class MergedNotFinite(RunFailed):
-    reference = "merged-not-finite"
     what = "tensor {tensor!r} of the merged model has values that are not finite"
     why = "the adapter or the base holds NaN or infinity, or the sum does not fit the number format"
     fix = "merge with --dtype fp32, or look for NaN in the adapter; nothing was registered"

@@ -20,7 +20,6 @@ SINGLE = "model.safetensors"
 
 
 class CheckpointIncomplete(InputRefused):
-    reference = "checkpoint-incomplete"
     what = "the weights in {folder.name} are not complete"
     why = "{reason}"
     fix = "fetch the whole model again"
@@ -30,7 +29,6 @@ class CheckpointIncomplete(InputRefused):
 
 
 class NumberFormatRefused(InputRefused):
-    reference = "number-format-refused"
     what = "tensor {tensor!r} cannot take part in a merge"
     why = "it is stored as {dtype}, and a merge adds in 32-bit floats to one of {formats!l}"
     fix = "merge into the unquantized base that the adapter was trained for"

@@ -18,7 +18,6 @@ from peft_registry.schemas.suggestions import closest, did_you_mean
 
 
 class PackingRefused(InputRefused):
-    reference = "packing-refused"
     what = "training.packing cannot be used here"
     why = "{reason}"
     fix = "set training.packing: false; rows are padded then"
@@ -36,7 +35,6 @@ class CheckpointingRefused(InputRefused):
 
 
 class UnknownGoal(InputRefused):
-    reference = "unknown-goal"
     what = "{word!q} is not a goal"
     why = "a goal is something that methods are good or bad for"
     fix = "{suggestion}"
@@ -49,7 +47,6 @@ class UnknownGoal(InputRefused):
 
 
 class CombinationRefused(InputRefused):
-    reference = "combination-refused"
     what = "the file asks for {asked}"
     why = "{reason}"
     fix = "{remedy}"

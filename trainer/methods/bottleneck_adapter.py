@@ -34,14 +34,12 @@ _MLPS = ("mlp", "block_sparse_moe", "feed_forward", "fc2")
 
 
 class NotMergeable(InputRefused):
-    reference = "not-mergeable"
     what = "a bottleneck adapter cannot be merged"
     why = "its inner layer is not linear: no weight of the base could do the same"
     fix = "load it on its base, or train lora or ia3 where it must be merged"
 
 
 class SublayersNotKnown(InputRefused):
-    reference = "sublayers-not-known"
     what = "bottleneck.target_modules is auto, and the {part} of this base is not known by name"
     why = "nobody has listed the module names of the architecture {model_type}"
     fix = "name in bottleneck.target_modules the modules whose output the adapters change"

@@ -17,7 +17,6 @@ GENERATION = "generation_config.json"
 
 
 class NothingTrainable(InputRefused):
-    reference = "nothing-trainable"
     what = "full.freeze leaves nothing to train"
     why = "every parameter's name contains one of its texts"
     fix = "shorten full.freeze"

@@ -28,7 +28,6 @@ _PAPER = ("k_proj", "v_proj", "down_proj")
 
 
 class TargetsNotKnown(InputRefused):
-    reference = "targets-not-known"
     what = "ia3.target_modules is auto, and the names of this base's layers are not known"
     why = "nobody has listed keys, values and MLP layers of the architecture {model_type}"
     fix = "name them in ia3.target_modules and ia3.feedforward_modules"
@@ -37,7 +36,6 @@ class TargetsNotKnown(InputRefused):
 
 
 class FeedforwardNotTargeted(InputRefused):
-    reference = "feedforward-not-targeted"
     what = "ia3.feedforward_modules names {names!l}, which ia3.target_modules does not"
     why = "it says which of the targets are scaled at their input"
     fix = "add them to ia3.target_modules"

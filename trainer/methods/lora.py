@@ -49,7 +49,6 @@ _ROUTER_PARAMETERS = frozenset({"gate.weight", "router.weight"})
 
 
 class PatternUnmatched(InputRefused):
-    reference = "pattern-unmatched"
     what = "{key} names {pattern!q}, and no adapted layer matches"
     why = "the adapted layers are named {names!l}"
     fix = "{suggestion}"
@@ -65,7 +64,6 @@ class PatternUnmatched(InputRefused):
 
 
 class ParametersRefused(InputRefused):
-    reference = "parameters-refused"
     what = "{key} {value!r} cannot be used where experts are adapted"
     why = "they are one tensor here, whose update has neither dropout nor magnitudes (DoRA) in peft: {names!l}"
     fix = "take {key} out of the file, or adapt no experts: lora.target_modules such as [q_proj, v_proj]"
@@ -76,7 +74,6 @@ class ParametersRefused(InputRefused):
 
 
 class PissaOnExperts(InputRefused):
-    reference = "pissa-on-experts"
     what = "lora.init is pissa, and this base has experts whose weights are one tensor"
     why = "one decomposition of many matrices at once is not what the method means"
     fix = "set lora.init: kaiming, or name layers outside the experts in lora.target_modules"

@@ -29,7 +29,6 @@ _BETAS, _EPSILON = (0.9, 0.999), 1e-8  # AdamW's, as torch has them
 
 
 class FactorsNotPaired(InputRefused):
-    reference = "factors-not-paired"
     what = "lora_pro cannot follow the full gradient of these layers"
     why = "{reason}"
     fix = "name linear layers that share no weight in lora.target_modules, or use method: lora"

@@ -25,7 +25,6 @@ _ALL = "all-linear"
 
 
 class SettingReplaced(InputRefused):
-    reference = "setting-replaced"
     what = "{key} {value!r} does not fit the layer {layer} of this base"
     why = "peft would take {taken!r} there, and the record of the run would say {value!r}"
     fix = "set {key} to a value that fits every adapted layer, or name other layers in target_modules"

@@ -45,7 +45,6 @@ _OF_THE_BEGINNING = re.compile(r"(?:\w+_)?dropout|init_\w+|d_initial|prompt_tuni
 
 
 class StartDiffers(InputRefused):
-    reference = "start-differs"
     what = "the starting adapter has another configuration than the training file"
     why = "its {key} is {was!s:.80}, the file's would be {now!s:.80}: equal numbers would mean something else"
     fix = "write the method's block as that adapter has it: in its adapter_config.json, which `registry pull` writes"
@@ -56,7 +55,6 @@ class StartDiffers(InputRefused):
 
 
 class BaseNotAdaptable(InputRefused):
-    reference = "base-not-adaptable"
     what = "peft cannot put an adapter of type {peft_type} into this base ({model_type})"
     why = "{reason}"
     fix = (

@@ -23,7 +23,6 @@ from peft_registry.trainer.methods.peft_io import load_adapter, save_adapter, wr
 
 
 class PrefixDoesNotFit(InputRefused):
-    reference = "prefix-does-not-fit"
     what = "prefix tuning does not fit this base ({model_type})"
     why = "its attention heads have {head_size} features, and peft makes prefixes of {expected} a head"
     fix = "use prompt_tuning or lora on this base"
@@ -34,7 +33,6 @@ class PrefixDoesNotFit(InputRefused):
 
 
 class PrefixStartDoesNotFit(InputRefused):
-    reference = "prefix-start-does-not-fit"
     what = "the prefix cannot start at keys and values of this base ({model_type})"
     why = "its layers do not each keep keys and values of {count} tokens: some share them, or look less far back"
     fix = "set prefix_tuning.init: random, or take fewer virtual tokens"

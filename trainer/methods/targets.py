@@ -24,7 +24,6 @@ LINEAR: tuple[type[torch.nn.Module], ...] = (torch.nn.Linear, Conv1D)  # GPT-2 w
 
 
 class TargetsNotFound(InputRefused):
-    reference = "targets-not-found"
     what = "no layer of this base is named by {key} {targets}"
     why = "its layers are named {names!l}"
     fix = "name some of those{or_all}"
@@ -41,7 +40,6 @@ class TargetsNotFound(InputRefused):
 
 
 class TiedTarget(InputRefused):
-    reference = "tied-target"
     what = "{key} names {name}, whose weights the base shares with another layer"
     why = "an update of one would silently change, or miss, the other when it is merged"
     fix = "take {name} out of {key}"
@@ -51,7 +49,6 @@ class TiedTarget(InputRefused):
 
 
 class TargetWithoutEffect(InputRefused):
-    reference = "target-without-effect"
     what = "{key} names {name}, which cannot be adapted in a base of type {model_type}"
     why = "the model reads the weight of that layer directly, so that what an adapter adds would be lost"
     fix = "take {name} out of {key}, or write all-linear, which leaves it out"

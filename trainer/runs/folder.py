@@ -30,7 +30,6 @@ _MOST_LOGS = 50  # of runs that left nothing else
 class NothingToResume(NotFound):
     """`run` is the beginning of an id, or a training file; `stopped` holds the ids that can be resumed."""
 
-    reference = "nothing-to-resume"
     what = "nothing to resume: no run{of_what} was stopped half-way"
     why = "only a run that was stopped after its first checkpoint can be resumed; {others}"
     fix = "`registry train {config}` starts from the beginning{or_another}"
@@ -61,7 +60,6 @@ class NothingToResume(NotFound):
 
 
 class StillRunning(InputRefused):
-    reference = "still-running"
     what = "the run {run_id} is still running"
     why = "another process holds its folder"
     fix = "let it finish, or stop it first"

@@ -47,7 +47,6 @@ _FAMILIES: dict[int, type[KnownError]] = {
 
 
 class ProcessDied(RunFailed):
-    reference = "process-died"
     what = "a training process ended early"
     why = "torchrun stopped the others and ended with {code}; their output is above, and nothing was registered"
     fix = "check whether memory ran out, then run `registry train --resume`, or start again"
@@ -56,14 +55,12 @@ class ProcessDied(RunFailed):
 
 
 class TorchrunMissing(Unavailable):
-    reference = "torchrun-missing"
     what = "several processes cannot be started"
     why = "torch has no torch.distributed here"
     fix = "leave --nproc out"
 
 
 class LaunchRefused(InputRefused):
-    reference = "launch-refused"
     what = "the processes cannot be started as asked"
     why = "{reason}"
     fix = "start the same command on every machine, on the same base and data; `registry train --help` has --nnodes"

@@ -22,7 +22,6 @@ _ANEW = "undo the change and resume again, or start anew with `registry train CO
 class ConfigChanged(IntegrityBroken):
     """`start` is the manifest digest of the starting adapter, where the run has one."""
 
-    reference = "config-changed"
     what = "the training file is not the one that the run {run_id:.12} was started with"
     why = "what decides its result has the digest {now.short}, the run began with {was.short}{other_start}"
     fix = "{remedy}"
@@ -46,7 +45,6 @@ class ConfigChanged(IntegrityBroken):
 
 
 class ResumedOtherBase(IntegrityBroken):
-    reference = "resumed-other-base"
     what = "the base is not the one that the run {run_id:.12} was started with"
     why = "its manifest is {now.short}, the run began with {was.short}"
     fix = _ANEW
@@ -57,7 +55,6 @@ class ResumedOtherBase(IntegrityBroken):
 
 
 class DataChanged(IntegrityBroken):
-    reference = "data-changed"
     what = "the data are not those that the run {run_id:.12} was started with"
     why = "bytes, rows, split or template of {name} have another digest than at its start"
     fix = _ANEW

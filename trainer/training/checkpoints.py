@@ -25,7 +25,6 @@ _FORMAT = 1
 
 
 class CheckpointBroken(IntegrityBroken):
-    reference = "checkpoint-broken"
     what = "the checkpoint {path.parent.name}/{path.name} cannot be resumed"
     why = "{reason}"
     fix = "start the run anew with `registry train CONFIG`"

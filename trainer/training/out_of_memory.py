@@ -9,7 +9,6 @@ from peft_registry.schemas.errors import RunFailed
 
 
 class OutOfMemory(RunFailed):
-    reference = "out-of-memory"
     what = "memory ran out {when}"
     why = "weights, activations and optimizer state together were more than this machine has"
     fix = "{remedy}"

@@ -40,7 +40,6 @@ Load = Callable[
 
 
 class NoRoomForPrompt(InputRefused):
-    reference = "no-room-for-prompt"
     what = "{virtual} virtual tokens and training.max_length {max_length} are more than the base reads"
     why = "its context is {context_length} tokens, and virtual tokens take places in it"
     fix = "set training.max_length to {longest} or less, or take fewer virtual tokens"

@@ -21,7 +21,6 @@ _MAD_TO_SIGMA = 1.4826
 
 
 class LossDiverged(RunFailed):
-    reference = "loss-diverged"
     what = "the loss diverged at step {step}"
     why = "{reason}; nothing was registered{where_kept}"
     fix = (

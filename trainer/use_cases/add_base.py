@@ -24,7 +24,6 @@ _MODES: dict[str, Literal["reference", "copy", "link"]] = {"reference": "referen
 
 
 class UnknownStoreMode(InputRefused):
-    reference = "unknown-store-mode"
     what = "--store {mode} is not known"
     why = "it is reference, copy or link"
     fix = "leave it out for reference"

@@ -26,7 +26,6 @@ BASE = "base"  # what `--against base` means: the base of the version that is as
 
 
 class NothingAsked(InputRefused):
-    reference = "nothing-asked"
     what = "there is no question"
     why = "a version continues the text that it is given"
     fix = 'write one in quotes: registry ask {name} "May I borrow your pen?"'
@@ -35,7 +34,6 @@ class NothingAsked(InputRefused):
 
 
 class QuestionTooLong(InputRefused):
-    reference = "question-too-long"
     what = "the question has {tokens} tokens, and {label} reads {room}"
     why = "an answer needs room after it, and positions beyond the context were never trained"
     fix = "ask a shorter question"
@@ -46,7 +44,6 @@ class QuestionTooLong(InputRefused):
 
 
 class NothingToCompareWith(InputRefused):
-    reference = "nothing-to-compare-with"
     what = "{label} is a base, and has none to be compared with"
     why = "`--against base` means the base of the version that is asked"
     fix = "name another version: registry ask {label} … --against NAME:NUMBER"

@@ -48,7 +48,6 @@ from peft_registry.trainer.use_cases.train_plan import require_effect
 
 
 class UnknownMethod(InputRefused):
-    reference = "unknown-method"
     what = "there is no method {name!q}"
     why = "the methods are {methods!l}"
     fix = "name some of them, or `all`"
@@ -59,7 +58,6 @@ class UnknownMethod(InputRefused):
 
 
 class MalformedRate(InputRefused):
-    reference = "malformed-rate"
     what = "{word!q} gives no method a learning rate"
     why = "it is a method, an equals sign and a positive number"
     fix = "write it like lora=2e-4"
@@ -68,7 +66,6 @@ class MalformedRate(InputRefused):
 
 
 class NothingCompared(RunFailed):
-    reference = "nothing-compared"
     what = "no arm of the comparison was trained"
     why = "{cause}"
     fix = "make one of them work with `registry train` first"

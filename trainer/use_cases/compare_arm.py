@@ -35,7 +35,6 @@ _IMPORTED_ONCE = ["peft_registry.trainer.use_cases.arm_imports"]
 
 
 class ArmLost(RunFailed):
-    reference = "arm-lost"
     what = "the process of the arm {label} ended without an answer"
     why = "{ending}"
     fix = "run the comparison again: arms that are registered are not trained twice"

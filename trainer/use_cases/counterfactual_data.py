@@ -52,7 +52,6 @@ class NotPlainColumns(InputRefused):
 
 
 class NoAxis(InputRefused):
-    reference = "no-axis"
     what = "no axis was named to swap rows on"
     why = "there is a list of words for each of {axes!l}, and none is swapped unasked"
     fix = "add one, such as --axis gender; the option can be given several times"

@@ -52,7 +52,6 @@ _VERSIONS_LOOKED_AT = 1000  # for a run whose speed is known, the newest first
 
 
 class UnknownArchitecture(InputRefused):
-    reference = "unknown-architecture"
     what = "{name} describes no model that can be built"
     why = "{reason}"
     fix = "use the config.json of a causal language model whose architecture the installed transformers has built in"

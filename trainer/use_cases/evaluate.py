@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 
 class NothingToEvaluate(InputRefused):
-    reference = "nothing-to-evaluate"
     what = "no question was asked"
     why = "neither a suite, nor answers, nor text to retain was named"
     fix = "name a suite: registry evaluate REF --suite house"

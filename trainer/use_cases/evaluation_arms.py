@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 
 class NotEvaluable(InputRefused):
-    reference = "not-evaluable"
     what = "{label} cannot be evaluated here"
     why = "{reason}"
     fix = "register its base first: registry base add …"

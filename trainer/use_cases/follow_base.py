@@ -19,14 +19,12 @@ from peft_registry.trainer.use_cases.add_base import default_name, intake_base
 
 
 class BaseOfModelUnknown(InputRefused):
-    reference = "base-of-model-unknown"
     what = "nothing says which base the model is of"
     why = "its configuration names no folder and no id on the Hub: it was not loaded with from_pretrained"
     fix = "load it with from_pretrained; or register the base with `registry base add`, and name it by `base=` of the callback"
 
 
 class ModelIsNotItsBase(IntegrityBroken):
-    reference = "model-is-not-its-base"
     what = "the model in memory is not the base {label}"
     why = "{reason}"
     fix = (

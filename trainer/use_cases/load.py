@@ -21,7 +21,6 @@ LoadedDtype = Literal["bf16", "fp32"]
 
 
 class NoBaseKnown(InputRefused):
-    reference = "no-base-known"
     what = "the base of {label} is not registered here"
     why = "it is loaded together with its base, and that is not in this registry"
     fix = "add the base with `registry base add`"

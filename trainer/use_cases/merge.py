@@ -59,7 +59,6 @@ TOKENIZER_POLICY = "the base's, byte for byte; adapters bring no tokens of their
 class DistanceNotAccepted(Refused):
     """Distances are KL divergences in nats a token; `dequantised` is that of a merge into the dequantized base."""
 
-    reference = "distance-not-accepted"
     what = "merged into the original base, {label} is not the model that was trained"
     why = "it was trained on a base in 4 bits ({quantisation}): the distance is {kl:.3g} nats a token (KL){alternative}"
     fix = "use --base-policy dequantised, or say why with --accept-distance REASON, which enters the record"

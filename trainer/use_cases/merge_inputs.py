@@ -42,7 +42,6 @@ from peft_registry.trainer.merge.request import MergeOptionRefused, MergeRequest
 
 
 class NotAnAdapter(InputRefused):
-    reference = "not-an-adapter"
     what = "{label} is not an adapter"
     why = "it is registered as {kind}; a merge folds adapters into the base that they were trained on"
     fix = "name adapters; `registry list --kind adapter` shows them"
@@ -52,7 +51,6 @@ class NotAnAdapter(InputRefused):
 
 
 class AlreadyFoldedIn(IntegrityBroken):
-    reference = "already-folded-in"
     what = "{adapter} is folded in already"
     why = "{where}: a second time it would change the weights twice"
     fix = "merge it once, into the base that it was trained on"
@@ -62,7 +60,6 @@ class AlreadyFoldedIn(IntegrityBroken):
 
 
 class SameWeightsTwice(InputRefused):
-    reference = "same-weights-twice"
     what = "{adapter} has the same weights as {other}, named before it"
     why = "they are the same bytes, and merged with itself an adapter is what it was"
     fix = "name it once, or merge it with one that was trained with another seed (training.seed) or on other data"
@@ -72,7 +69,6 @@ class SameWeightsTwice(InputRefused):
 
 
 class OtherBase(IntegrityBroken):
-    reference = "other-base"
     what = "{adapter} was not trained on {asked}"
     why = "its base has the weights {trained_on}, and {asked} has {found}"
     fix = "merge adapters of one base, into that base; equal shapes do not make it the same"

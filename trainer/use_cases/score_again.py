@@ -19,7 +19,6 @@ SEED = 0
 
 
 class ScoresDiffer(IntegrityBroken):
-    reference = "scores-differ"
     what = "item {item} was recorded with another score than the model gives now"
     why = "recorded {recorded:.6f}, now {found:.6f} nats; the tolerance is {tolerance:g}"
     fix = "do not rely on the evaluation; evaluate again, and keep both records"

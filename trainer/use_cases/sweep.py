@@ -33,7 +33,6 @@ RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 
 
 class SweepOfWhat(InputRefused):
-    reference = "sweep-of-what"
     what = "there is no sweep of {key!q}"
     why = "one value is swept, over five decades: learning_rate"
     fix = "write --sweep learning_rate, or --sweep learning_rate=1e-5,1e-4,1e-3"

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 
 class OverrideWithoutEffect(InputRefused):
-    reference = "override-without-effect"
     what = "{text!q} would change nothing"
     why = "`{block}` is a block of {readers!l}, and what is trained is {methods!l}"
     fix = "leave it out, or choose its method: method={readers[0]}"

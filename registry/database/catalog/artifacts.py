@@ -22,7 +22,6 @@ from peft_registry.schemas.manifest import Manifest
 
 
 class ArtifactUnknown(NotFound):
-    reference = "artifact-unknown"
     what = "no artifact {digest} is registered here"
     why = "no manifest with this digest was ever registered in this home"
     fix = "check the digest with `registry list`, or register or import the artifact first"

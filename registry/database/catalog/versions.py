@@ -77,7 +77,6 @@ _ALIASES_OF = (
 
 
 class VersionUnknown(NotFound):
-    reference = "version-unknown"
     what = "there is no version {version}"
     why = "{reason}"
     fix = "{suggestion}"
@@ -93,7 +92,6 @@ class VersionUnknown(NotFound):
 
 
 class NameOfAnotherKind(Taken):
-    reference = "name-of-another-kind"
     what = "{name} is the name of {named}"
     why = (
         "{name}:1 is registered as {kind}, and one name never holds bases beside what was made from them: "

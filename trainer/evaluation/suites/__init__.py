@@ -23,7 +23,6 @@ from peft_registry.trainer.evaluation.questions import Request
 
 
 class UnknownSuite(InputRefused):
-    reference = "unknown-suite"
     what = "there is no suite {name!q}"
     why = "the suites are {known!l}"
     fix = "{suggestion}"
@@ -38,7 +37,6 @@ class UnknownSuite(InputRefused):
 
 
 class SuiteNamedTwice(InputRefused):
-    reference = "suite-named-twice"
     what = "the suite {name} is named twice"
     why = "each of its rows would be in the evaluation twice"
     fix = "name it once"
@@ -47,7 +45,6 @@ class SuiteNamedTwice(InputRefused):
 
 
 class NothingMeasures(InputRefused):
-    reference = "nothing-measures"
     what = "{key} asks for {name!r}, which nothing here measures"
     why = "there is {known!l}"
     fix = "leave it out: a question without an answer must not look answered"
@@ -58,7 +55,6 @@ class NothingMeasures(InputRefused):
 
 
 class SuiteFileNeeded(InputRefused):
-    reference = "suite-file-needed"
     what = "the suite {name} needs data that is not pinned here"
     why = "{cause}"
     fix = "pin it: registry suites add {name} FOLDER{accept}; `registry evaluate` also takes --data FOLDER{accept}"

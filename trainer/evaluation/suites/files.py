@@ -24,7 +24,6 @@ MAX_LITERAL = 10_000  # characters
 
 
 class MalformedSuite(InputRefused):
-    reference = "malformed-suite"
     what = "row {row} of {file} is not a row of {suite}"
     why = "{reason}"
     fix = "use the file as its authors publish it, or correct the row"
@@ -36,7 +35,6 @@ class MalformedSuite(InputRefused):
 
 
 class OtherSuiteFile(IntegrityBroken):
-    reference = "other-suite-file"
     what = "{file} is not the file that {suite} was pinned to"
     why = "expected {expected}, the file has {found}; figures of different files do not compare"
     fix = "restore the pinned file, or pin the new one and evaluate every arm again"

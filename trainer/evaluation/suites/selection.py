@@ -11,7 +11,6 @@ from peft_registry.trainer.evaluation.suites import LoadedSuite
 
 
 class LimitRefused(InputRefused):
-    reference = "limit-refused"
     what = "{limit} rows cannot be evaluated"
     why = "a selection needs at least one row"
     fix = "give --limit a number from 1 on, or leave it out for all rows"
@@ -20,7 +19,6 @@ class LimitRefused(InputRefused):
 
 
 class EmptyHalf(InputRefused):
-    reference = "empty-half"
     what = "{half} of {suite} has no rows"
     why = "its {clusters} clusters are not parted, and all of them are in the other half"
     fix = "evaluate the whole suite: --half whole, or `evaluation: {{half: null}}` in the training file"
