@@ -129,7 +129,7 @@ def require_sources_not_stopped(registry: Registry, verb: Verb, label: str, sour
     with view_of(registry) as view:
         for source in sources:
             for act in acts:
-                stop = _standing(view, act, source)
+                stop = stop_of(view, act, source)
                 if stop is not None:
                     raise stop.refusal(verb, label)
 
@@ -147,14 +147,18 @@ def stops_above(
     with view_of(registry) as view:
         for source in above(view, Source(manifest, label or manifest.short)):
             for act in acts:
-                reaches = act.reaches == "below" or source.digest == manifest
-                stop = _standing(view, act, source) if reaches else None
+                stop = stop_of(view, act, source) if _reaches(act, source, manifest) else None
                 if stop is not None:
                     yield stop
             if source.is_unread and unread is None:
                 unread = source
     if unread is not None:
         raise RecallsUnknown(label or str(manifest), unread.name, unread.digest)
+
+
+def _reaches(act: Act, source: Source, manifest: Digest) -> bool:
+    """Whether what stands about a source of an artifact stops the artifact, too."""
+    return act.reaches == "below" or source.digest == manifest
 
 
 def recalls_above(registry: Registry, manifest: Digest, *, label: str | None = None) -> Iterator[Stop]:
@@ -191,10 +195,10 @@ def recall_texts(registry: Registry, manifest: Digest, *, label: str | None = No
     return stop_texts(registry, (RECALL,), manifest, label=label)
 
 
-def recalls_among(
-    registry: Registry, labels: Mapping[Digest, str], *, at_most: int | None = None
+def stops_among(
+    registry: Registry, act: Act, labels: Mapping[Digest, str], *, at_most: int | None = None
 ) -> dict[Digest, tuple[str, ...]]:
-    """The same of many artifacts, by manifest, each with what a reader calls it; what several come from is looked up once.
+    """As `stop_texts` of many artifacts, by manifest, each with what a reader calls it; what several come from is looked up once.
 
     Of each artifact `at_most` so many are looked for; None: all of them.
 
@@ -205,13 +209,13 @@ def recalls_among(
 
         @cache
         def standing(digest: Digest) -> Stop | None:
-            return _standing(view, RECALL, Source(digest, digest.short))
+            return stop_of(view, act, Source(digest, digest.short))
 
         def texts(manifest: Digest, label: str) -> Iterator[str]:
             for source in above(view, Source(manifest, label)):
-                recall = standing(source.digest)
-                if recall is not None:
-                    yield replace(recall, source=source).text
+                stop = standing(source.digest) if _reaches(act, source, manifest) else None
+                if stop is not None:
+                    yield replace(stop, source=source).text
                 if source.is_unread:
                     yield f"not known: {RecallsUnknown(label, source.name, source.digest).why}"
 
@@ -225,7 +229,7 @@ def recalled_among(registry: Registry, manifests: Iterable[Digest]) -> frozenset
         SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_stopped`.
     """
     labels = {manifest: manifest.short for manifest in manifests}
-    return frozenset(manifest for manifest, texts in recalls_among(registry, labels, at_most=1).items() if texts)
+    return frozenset(manifest for manifest, texts in stops_among(registry, RECALL, labels, at_most=1).items() if texts)
 
 
 def ever_recalled(view: View, manifest: Digest) -> bool:
@@ -257,11 +261,15 @@ def recall_of(registry: Registry, source: Source) -> Stop | None:
         SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_stopped`.
     """
     with view_of(registry) as view:
-        return _standing(view, RECALL, source)
+        return stop_of(view, RECALL, source)
 
 
-def _standing(view: View, act: Act, source: Source) -> Stop | None:
-    """Of several the last in the log."""
+def stop_of(view: View, act: Act, source: Source) -> Stop | None:
+    """What stands of an act about one digest, of several the last in the log; None where nothing does.
+
+    Raises:
+        SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_stopped`.
+    """
     standing = standing_acts(view, source.digest, act).acts
     return _stop(view.registry, act, source, standing[-1]) if standing else None
 

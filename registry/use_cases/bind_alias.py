@@ -4,26 +4,22 @@ Whoever moves the alias afterwards passes that policy: another one is refused be
 holder of the log key, and is a contradiction to whoever reads the alias.
 """
 
-from peft_registry.registry.database import catalog
 from peft_registry.registry.gate.quorum import can_be_met, nobody_to_spare
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.bindings import Binding, Bindings, binding_of, bindings_about, bound_by
-from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
-from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.remembered_stops import to_be_remembered
 from peft_registry.registry.records.standing_acts import SaidAlready, needed_text
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.keys import Signer
+from peft_registry.registry.use_cases.acts import Kept, say
 from peft_registry.registry.use_cases.gate import ReadPolicy, bound_policy
-from peft_registry.registry.use_cases.statements import Saying, require_sayable, sayable_at, sign_statement
-from peft_registry.schemas.acts import Quorum, guarded_subject, spelled_to_bind
+from peft_registry.registry.use_cases.statements import Saying
+from peft_registry.schemas.acts import GATE, Quorum, guarded_subject, spelled_to_bind
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, NotFound, Refused, Taken
 from peft_registry.schemas.identity import AliasNeeded, Digest, Reference, check_new_alias
 from peft_registry.schemas.lookalikes import folded
-from peft_registry.schemas.statement import PREDICATE_TYPES
 
 _GUARDS = "a gate guards an alias, and not a version"
 
@@ -159,6 +155,7 @@ def bind_alias(
     quorum = None if policy is None else _quorum_of(policy)
     if policy is not None and quorum is not None:
         _require_met(registry, policy, quorum)
+    person = registry.trust.person_of(signer.public.key_id)
     predicate = {
         "name": guarded.name,
         "alias": guarded.alias,
@@ -168,22 +165,14 @@ def bind_alias(
         "reason": reason,
         "nonce": registry.nonce(),
     }
-    person = registry.trust.person_of(signer.public.key_id)
-    with view_of(registry) as view:
-        require_sayable(view, guarded.subject, Saying("gate", predicate, signer))
-        _require_needed(view, guarded, policy, person)
-    signed = sign_statement(guarded.subject, "gate", predicate, signer)
-    if policy is not None:
-        registry.store.put_bytes(policy.data)  # young objects are no garbage, so no lease is needed for this long
-    with to_be_remembered(registry, signed) as remember, registry.database.write() as tx:
-        view = View(registry, tx)
-        at = sayable_at(view, signed.key_id, (PREDICATE_TYPES["gate"],))
-        before = _require_needed(view, guarded, policy, person)
-        remember()
-        index = record_statement(tx, guarded.subject, signed, at=at)
-        if policy is not None:
-            catalog.keep_object(tx, digest=policy.digest, subject=guarded.subject, role="policy")
-    publish_checkpoint(registry)
+    said = say(
+        registry,
+        guarded.subject,
+        lambda _: Saying(GATE.kind, predicate, signer),
+        changing=lambda view: _require_needed(view, guarded, policy, person),
+        kept=None if policy is None else Kept(policy.data, "policy"),
+    )
+    before = said.before
     with view_of(registry) as view:
         waiting = _said_so_far(bindings_about(view, guarded.name, guarded.alias), guarded, policy)
     return AliasBinding(
@@ -192,8 +181,8 @@ def bind_alias(
         policy_digest=None if policy is None else policy.digest,
         before=None if before is None else before.because,
         person=person,
-        statement=signed.digest,
-        pending=index >= covered_size(registry),
+        statement=said.statement,
+        pending=said.pending,
         still_needed=None if before is None or not waiting else needed_text(before.lifted_by, waiting),
         nobody_to_spare=quorum is not None and nobody_to_spare(quorum, *_persons(registry)),
     )

@@ -4,21 +4,17 @@ from datetime import date
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
-from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
-from peft_registry.registry.records.entries import record_statement
-from peft_registry.registry.records.holds import STORED, Hold, every_hold, hold_of, standing_holds
-from peft_registry.registry.records.remembered_stops import to_be_remembered
+from peft_registry.registry.records.holds import STORED, Hold, every_hold, hold_of
 from peft_registry.registry.records.sources import Source
-from peft_registry.registry.records.standing_acts import Standing, person_of
-from peft_registry.registry.records.subjects import DigestUnknown, Subject, quorum_below, subject_named
+from peft_registry.registry.records.standing_acts import Standing
+from peft_registry.registry.records.subjects import DigestUnknown, Subject, subject_named
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.keys import Signer
-from peft_registry.registry.use_cases.statements import Saying, require_sayable, sayable_at, sign_statement
+from peft_registry.registry.use_cases.acts import say_stop
+from peft_registry.schemas.acts import HOLD
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, NotFound, Taken
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.lookalikes import folded
-from peft_registry.schemas.statement import PREDICATE_TYPES
 from peft_registry.schemas.values import Timestamp
 
 
@@ -104,35 +100,19 @@ def _sign(
     registry.require_writable()
     require_no_secrets(reason, what="the reason")
     subject = _subject(registry, reference)
-    person = person_of(registry, signer.public.key_id) or "nobody"
-    with view_of(registry) as view:
-        quorum = None if released else quorum_below(view, subject)
-        predicate = {
-            "reason": reason,
-            "until": until,
-            "released": released,
-            **({} if quorum is None else {"lifted_by": quorum.to_json()}),
-            "nonce": registry.nonce(),
-        }
-        require_sayable(view, subject.digest, Saying("hold", predicate, signer))
-        _require_needed(view, subject, person, until=until, released=released)
-    signed = sign_statement(subject.digest, "hold", predicate, signer)
-    with to_be_remembered(registry, signed) as remember, registry.database.write() as tx:
-        # what deletes has this lock too: either it was deleted before, or it will find the hold
+
+    def changing(view: View, standing: Standing) -> None:
+        # what deletes has the lock of whoever writes, too: either it was deleted before, or it will find the hold
         if subject.name == STORED and not registry.store.has(subject.digest):
             raise DigestUnknown(subject.digest)
-        view = View(registry, tx)
-        standing = _require_needed(view, subject, person, until=until, released=released)
-        at = sayable_at(view, signed.key_id, (PREDICATE_TYPES["hold"],))
-        remember()
-        index = record_statement(tx, subject.digest, signed, at=at)
-    publish_checkpoint(registry)
+        _require_needed(view, subject, standing, until=until, released=released)
+
+    said = say_stop(
+        registry, HOLD, subject, signer, lift=released, said={"reason": reason, "until": until}, changing=changing
+    )
     keeping: Hold | None = None
-    needed: str | None = None
     if released:
         with view_of(registry) as view:
-            left = standing_holds(view, subject.digest)
-            needed = left.needed if left.acts and not left.is_being_taken_back else None
             keeping = every_hold(view).keeping(view, subject.digest)
     return HoldChanged(
         subject=subject.digest,
@@ -140,11 +120,11 @@ def _sign(
         version=None if subject.version is None else subject.version.label,
         released=released,
         until=until,
-        pending=index >= covered_size(registry),
+        pending=said.pending,
         still=None if keeping is None else keeping.text,
-        statement=signed.digest,
-        still_needed=needed,
-        by_maker=released and folded(person) in {folded(maker) for maker in standing.makers},
+        statement=said.statement,
+        still_needed=said.still_needed,
+        by_maker=said.by_maker,
     )
 
 
@@ -158,19 +138,19 @@ def _subject(registry: Registry, reference: str) -> Subject:
         return Subject(error.digest, STORED)
 
 
-def _require_needed(view: View, subject: Subject, person: str, *, until: Timestamp | None, released: bool) -> Standing:
-    """The holds that the new statement adds to or takes back.
+def _require_needed(
+    view: View, subject: Subject, standing: Standing, *, until: Timestamp | None, released: bool
+) -> None:
+    """Raise unless the new statement adds to the holds that stand, or takes them back.
 
     Raises:
-        AlreadyOnHold, NotOnHold, SaidAlready, MakerLiftsNothing: it would change nothing.
+        AlreadyOnHold, NotOnHold: it would change nothing.
     """
     holding = hold_of(view, Source(subject.digest, subject.name))
-    standing = standing_holds(view, subject.digest)
-    if released and holding is None:
-        raise NotOnHold(subject.name)
     if released:
-        standing.require_may_lift(subject.name, person)
+        if holding is None:
+            raise NotOnHold(subject.name)
+        return
     # whoever holds what is being released means it, as of a recall that is being undone
-    elif holding is not None and holding.lasts_beyond(until) and not standing.is_being_taken_back:
+    if holding is not None and holding.lasts_beyond(until) and not standing.is_being_taken_back:
         raise AlreadyOnHold(subject.name, subject.digest, holding.because)
-    return standing

@@ -7,20 +7,21 @@ policy lets it through is asked before (`use_cases/gate.py`), and stands in the 
 from dataclasses import dataclass
 
 from peft_registry.registry.database import catalog
+from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.bindings import binding_in_force, binding_of, require_passed
-from peft_registry.registry.records.checkpoints import publish_checkpoint
-from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.references import newest_signed_move
 from peft_registry.registry.records.stops import require_not_stopped
-from peft_registry.registry.records.views import VersionsDiffer, View, view_of
-from peft_registry.registry.use_cases.statements import sayable_at, sign_statement
+from peft_registry.registry.records.views import VersionsDiffer, View
+from peft_registry.registry.signing.statements import SignedStatement
+from peft_registry.registry.use_cases.acts import say
+from peft_registry.registry.use_cases.statements import Saying
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked, Taken
 from peft_registry.schemas.identity import check_new_alias
-from peft_registry.schemas.statement import PREDICATE_TYPES, AliasPredicate, PassedGate
+from peft_registry.schemas.statement import AliasPredicate, PassedGate
 from peft_registry.schemas.values import Timestamp
 from peft_registry.schemas.version import VerifyOutcome, Version
 
@@ -92,33 +93,38 @@ def set_alias(
         AliasBound: the alias is bound to a policy, and this move asked another one, or none.
         AliasPointsElsewhere: somebody moved it meanwhile.
         PromotionRefused, PromotionUnverified: the version is broken, or that it is not could not be shown.
-        KnownError: as `sayable_at`; in all these cases nothing was signed or recorded.
+        KnownError: as `say`; in all these cases nothing was signed or recorded.
     """
     require_movable(registry, alias, reason)
     require_bound_policy(registry, version.name, alias, gate)
     if gate is None:
         require_verified(verify_version(registry, version, look_for_base=False), alias)
         require_not_stopped(registry, "promote", version)
-    key_id, types = registry.trainer_key.public.key_id, (PREDICATE_TYPES["alias"],)
-    with view_of(registry) as view:
-        sayable_at(view, key_id, types)
+    trainer = registry.trainer_key
     predicate = AliasPredicate(name=version.name, alias=alias, reason=reason, nonce=registry.nonce(), gate=gate)
-    signed = sign_statement(version.manifest_digest, "alias", predicate.to_json(), registry.trainer_key)
-    with registry.database.write() as tx:
-        view = View(registry, tx)
-        now = sayable_at(view, key_id, types)
-        # asked again where nobody else writes: whoever binds the alias meanwhile was either first, or comes after this move
+
+    def changing(view: View) -> _Pointed | None:
+        # whoever binds the alias meanwhile was either first, or comes after this move
         require_passed(binding_in_force(view, version.name, alias), version.name, alias, gate)
         before = _pointed_at(view, version.name, alias)
         if if_current is not None:
             _require_current(registry, (version.name, alias), before, if_current)
-        record_statement(tx, version.manifest_digest, signed, at=now)
+        return before
+
+    def beside(tx: Transaction, signed: SignedStatement, at: Timestamp) -> None:
         if gate is not None:  # kept with the move, or a kill between the two would leave the policy to be collected
             catalog.keep_object(tx, digest=gate.policy, subject=version.manifest_digest, role="policy")
         catalog.set_alias(
-            tx, name=version.name, alias=alias, number=version.number, statement_digest=signed.digest, at=now
+            tx, name=version.name, alias=alias, number=version.number, statement_digest=signed.digest, at=at
         )
-    publish_checkpoint(registry)
+
+    before = say(
+        registry,
+        version.manifest_digest,
+        lambda _: Saying("alias", predicate.to_json(), trainer),
+        changing=changing,
+        beside=beside,
+    ).before
     if before is None or before.number is None:
         return Replaced(version=None, at=None)
     return Replaced(version=f"{version.name}:{before.number}", at=before.moved_at)

@@ -32,8 +32,8 @@ from peft_registry.registry.records.sources import own_key
 from peft_registry.registry.records.stops import (
     EVER_RECALLED,
     ever_recalled,
-    recalls_among,
     require_sources_not_stopped,
+    stops_among,
 )
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing import oms
@@ -49,6 +49,7 @@ from peft_registry.registry.use_cases.statements import (
     sayable_at,
     sign_statement,
 )
+from peft_registry.schemas.acts import RECALL
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest, check_name
@@ -192,7 +193,7 @@ def _warn_of_recalls(registry: Registry, version: Version, observe: Observe) -> 
     labels: dict[Digest, str] = {version.manifest_digest: version.label}
     for twin in same_weights:
         labels.setdefault(twin.manifest_digest, twin.label)
-    recalls = recalls_among(registry, labels)
+    recalls = stops_among(registry, RECALL, labels)
     own = recalls.pop(version.manifest_digest)
     for text in own:
         observe(Warned("recalled", f"{version.label} is not handed out, it is stopped by a recall: {text}"))
