@@ -23,8 +23,27 @@ from peft_registry.schemas.version import VerifyOutcome, Version
 EVER_RECALLED = "ever_recalled"  # the key in `meta` that is set once anything was
 
 
+class VersionRecalled(Refused):
+    what = "{label} must not be used: {recalled} is recalled"
+    why = "{because}"
+    fix = (
+        "use what was not made from it; whoever may recall takes it back with "
+        "`registry recall {digest} --undo --reason TEXT --key FILE`"
+    )
+
+    label: str
+    source: str
+    digest: Digest
+    because: str
+
+    @property
+    def recalled(self) -> str:
+        """What is recalled: the thing itself, or what it was made from."""
+        return _itself_or(self.source, self.digest, self.label)
+
+
 class VersionStopped(Refused):
-    """`forbidden`: what nobody may do with it, as a participle; `kind` and `done` of the act that stops it."""
+    """By another act than a recall. `forbidden`: what nobody may do with it, as a participle; `kind` and `done` of the act."""
 
     what = "{label} must not be {forbidden}: {stopped} is {done}"
     why = "{because}"
@@ -43,20 +62,12 @@ class VersionStopped(Refused):
 
     @property
     def stopped(self) -> str:
-        """What is stopped: the thing itself, or what it was made from."""
-        return "it" if self.source == self.label else f"{self.source} ({self.digest.short})"
+        """What the act is about: the thing itself, or what it was made from."""
+        return _itself_or(self.source, self.digest, self.label)
 
 
-class VersionRecalled(VersionStopped):
-    what = "{label} must not be used: {stopped} is recalled"
-    fix = (
-        "use what was not made from it; whoever may recall takes it back with "
-        "`registry recall {digest} --undo --reason TEXT --key FILE`"
-    )
-
-    forbidden: str = "used"
-    kind: str = RECALL.kind
-    done: str = RECALL.done
+def _itself_or(source: str, digest: Digest, label: str) -> str:
+    return "it" if source == label else f"{source} ({digest.short})"
 
 
 class RecallsUnknown(NotChecked):
@@ -97,7 +108,7 @@ class Stop:
         """All of it in a line."""
         return f"{self.source.name} ({self.source.digest.short}): {self.because}"
 
-    def refusal(self, verb: Verb, label: str) -> VersionStopped:
+    def refusal(self, verb: Verb, label: str) -> VersionRecalled | VersionStopped:
         """The error that says so to whoever is about to do it; `label` is what it calls what is stopped."""
         if self.act is RECALL:
             return VersionRecalled(label, self.source.name, self.digest, self.because)
@@ -109,7 +120,7 @@ def require_not_stopped(registry: Registry, verb: Verb, version: Version) -> Non
     """Raise if an act stops that this is done with an artifact: one about it, or about what it was made from.
 
     Raises:
-        VersionStopped: one does.
+        VersionRecalled, VersionStopped: one does.
         RecallsUnknown: what it was made from cannot be read, so that this is not known.
         SaidDiffers, PathRejected, LogForked, LogTruncated: the database is not that of its checkpoint.
     """
@@ -123,7 +134,7 @@ def require_sources_not_stopped(registry: Registry, verb: Verb, label: str, sour
     """The same of what something is about to be made from; `label` is what the refusal calls it.
 
     Raises:
-        VersionStopped, SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_stopped`.
+        VersionRecalled, VersionStopped, SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_stopped`.
     """
     acts = [act for act in acts_that_stop(verb) if act.reaches == "below"]
     with view_of(registry) as view:

@@ -22,7 +22,6 @@ _ALL = 2**31 - 1  # every version that there can be
 
 
 class AlreadyStopped(Taken):
-    reference = "already-stopped"
     what = "{name} is {done} already"
     why = "{because}"
     fix = "nothing was signed; `registry {kind} {digest} --undo --reason TEXT --key FILE` takes it back"
@@ -34,17 +33,17 @@ class AlreadyStopped(Taken):
     done: str
 
 
-class AlreadyRecalled(AlreadyStopped):
-    reference = "already-recalled"
+class AlreadyRecalled(Taken):
     what = "{name} is recalled already"
+    why = "{because}"
     fix = "nothing was signed; `registry recall {digest} --undo --reason TEXT --key FILE` takes it back"
 
-    kind: str = RECALL.kind
-    done: str = RECALL.done
+    name: str
+    digest: Digest
+    because: str
 
 
 class NotStopped(NotFound):
-    reference = "not-stopped"
     what = "{name} is not {done}"
     why = "no {kind} of it stands, so that there is none to take back"
     fix = "name what was {done}: `registry show NAME` says what stops a version"
@@ -54,14 +53,12 @@ class NotStopped(NotFound):
     done: str
 
 
-class NotRecalled(NotStopped):
-    reference = "not-recalled"
+class NotRecalled(NotFound):
     what = "{name} is not recalled"
     why = "no recall of it stands, so that there is none to take back"
     fix = "name what was recalled: `registry show NAME` says what stops a version"
 
-    kind: str = RECALL.kind
-    done: str = RECALL.done
+    name: str
 
 
 class StoppedVersion(Frozen):
@@ -107,7 +104,7 @@ def forbid_use(
 
     Raises:
         DigestUnknown, NotFound, MalformedReference: nothing is meant by it.
-        AlreadyStopped, NotStopped, SaidAlready: there is nothing to do.
+        AlreadyRecalled, NotRecalled, AlreadyStopped, NotStopped, SaidAlready: there is nothing to do.
         MakerLiftsNothing: whoever made it undoes nothing, because an alias that pointed at it asks for others' approvals.
         PredicateMalformed, SecretRefused: the reason is blank, too long, or looks like a secret.
         KeyLacksRole, UnlistedKey, ExpiredKey, RevokedKey: this key may not say it.
@@ -166,7 +163,7 @@ def _require_needed(stop: Stop | None, act: Act, subject: Subject, standing: Sta
     """Raise unless the new statement changes something.
 
     Raises:
-        AlreadyStopped, NotStopped: it does not.
+        AlreadyRecalled, NotRecalled, AlreadyStopped, NotStopped: it does not.
     """
     if undo and stop is None:
         raise NotRecalled(subject.name) if act is RECALL else NotStopped(subject.name, act.kind, act.done)
