@@ -11,7 +11,12 @@ JOBS ?= 2
 # one thread a job, or they wait for each other
 IN_JOBS = OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all full bench check docs ui fix help
+# the tests that need only Python and the package index, in the time that everybody has
+ANYWHERE = -m "not ($(OUTSIDE)) and not full and not gpu"
+# what `make quick` compares with
+BASE ?= main
+
+.PHONY: demo quick test test-all full bench check docs ui fix help
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
@@ -21,10 +26,15 @@ demo:
 	@sh .ci/install "$(VENV)" demo
 	@$(VENV)/bin/registry demo
 
+## quick     check, then unit and contract tests of the rooms that differ from BASE (main); about a minute
+quick: check
+	@set -e; tests=$$($(PY) -m tests.quick "$(BASE)"); \
+	if [ -n "$$tests" ]; then $(IN_JOBS) $(ANYWHERE) $$tests; fi
+
 ## test      every test that needs only Python and the package index, but for those that train in processes of their own
 test:
 	@sh .ci/install "$(VENV)" test
-	$(IN_JOBS) -m "not ($(OUTSIDE)) and not full and not gpu"
+	$(IN_JOBS) $(ANYWHERE)
 
 ## test-all  and those, and what needs chromium, strace, openssl, the real model and the peers
 test-all: test
