@@ -17,43 +17,6 @@ import typer
 from typer.main import get_command
 
 from peft_registry.cli import console
-from peft_registry.cli.commands import (
-    admin,
-    ask,
-    base,
-    compare,
-    data,
-    decide,
-    demo,
-    diff,
-    estimate,
-    evaluate,
-    export,
-    gate,
-    hold,
-    import_folder,
-    init,
-    keys,
-    lineage,
-    log,
-    merge,
-    methods,
-    mirror,
-    promote,
-    pull,
-    recall,
-    record,
-    report,
-    runs,
-    schema,
-    show,
-    suites,
-    train,
-    trust,
-    ui,
-    verify,
-)
-from peft_registry.cli.commands import list as list_versions
 from peft_registry.cli.groups import Program
 from peft_registry.schemas.errors import EXIT_BUG, EXIT_INTERRUPTED, InputRefused, KnownError, Unavailable
 from peft_registry.schemas.suggestions import closest, did_you_mean
@@ -212,7 +175,7 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911  one answer for each way 
     # peft imports bitsandbytes, which says that it could not fetch a kernel nobody asked for
     logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
     try:
-        result = _commands()(args=arguments, prog_name="registry", standalone_mode=False)
+        result = _commands()(args=arguments, prog_name="registry", standalone_mode=False, obj=run)
         sys.stdout.flush()
         if result == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this exit code, without a word
             return _interrupted()
@@ -322,46 +285,6 @@ def _usage_error(error: Exception, arguments: list[str]) -> CommandLineRefused |
 def _speaks_json(arguments: list[str]) -> bool:
     pairs = itertools.pairwise(arguments)
     return any(pair in (("--output", "json"), ("-o", "json")) for pair in pairs) or "--output=json" in arguments
-
-
-for module in (
-    init,
-    base,
-    data,
-    methods,
-    estimate,
-    train,
-    runs,
-    compare,
-    suites,
-    evaluate,
-    ask,
-    merge,
-    import_folder,
-    list_versions,
-    show,
-    diff,
-    lineage,
-    record,
-    report,
-    ui,
-    verify,
-    pull,
-    export,
-    mirror,
-    decide,
-    gate,
-    promote,
-    recall,
-    hold,
-    keys,
-    trust,
-    log,
-    admin,
-    schema,
-):
-    module.add_to(app)
-demo.add_to(app, run)
 
 
 if __name__ == "__main__":

@@ -39,15 +39,18 @@ class DemoFailed(RunFailed):
     expected: int
 
 
-def add_to(app: typer.Typer, run: Run) -> None:
-    """`run` runs a command line of this program: the demo types what a user would."""
+def add_to(app: typer.Typer) -> None:
+    """Enter `registry demo`."""
+    app.command()(demo)
 
-    @app.command()
-    def demo(
-        folder: Annotated[Path, typer.Option(help="Folder to write everything to.")] = Path("demo"),
-    ) -> None:
-        """Run the whole workflow on a small model. Train, verify, merge, tamper, approve, recall, report."""
-        raise typer.Exit(run_demo(folder, run))
+
+def demo(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Option(help="Folder to write everything to.")] = Path("demo"),
+) -> None:
+    """Run the whole workflow on a small model. Train, verify, merge, tamper, approve, recall, report."""
+    # the program hands on what runs a command line: the demo types what a user would
+    raise typer.Exit(run_demo(folder, context.obj))
 
 
 def run_demo(folder: Path, run: Run) -> int:

@@ -19,7 +19,7 @@ from tests.bench.machine import machine
 from tests.bench.programs import python
 from tests.builders.homes import a_home, add_a_base, an_artifact
 
-HELP_BAR, LIST_BAR = 0.3, 0.6
+HELP_BAR, LIST_BAR = 0.12, 0.6
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
