@@ -97,8 +97,27 @@ def turn_of(nodeid: str) -> int:
     return next(turns, len(PLACES_BY_COST))
 
 
+# a use case asks the same of both databases, and there the two are held to the same answers
+HOLD_DATABASES_TO_THE_SAME_ANSWERS = "tests/contracts/"
+
+
+def asks_postgresql(item: pytest.Item) -> bool:
+    parameters = (
+        item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+    )
+    return "postgresql" in parameters or "postgres" in getattr(item, "fixturenames", ())
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest reads the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where processes share a run: dear files first, so that at its end no process runs a long one while the others wait."""
+    """Only `make full` asks PostgreSQL, but in contracts and where SQL is the subject (`sql`).
+
+    Where processes share a run: dear files first, so that at its end no process runs a long one while the others wait.
+    """
+    for item in items:
+        is_about_sql = item.nodeid.startswith(HOLD_DATABASES_TO_THE_SAME_ANSWERS) or item.get_closest_marker("sql")
+        if asks_postgresql(item) and not is_about_sql:
+            item.add_marker(pytest.mark.full)
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: turn_of(item.nodeid))
 

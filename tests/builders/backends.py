@@ -18,10 +18,8 @@ from peft_registry.registry.homes.home import Registry, read_settings, write_set
 from tests.builders.homes import NOW, a_home, reopened
 from tests.servers.postgres import PostgresServer
 
-# every database, for tests whose subject is SQL; the contract tests of `tests/contracts` hold the two to the same answers
-EVERY_BACKEND = ("sqlite", "postgresql")
-# a use case asks the same of both, so that `make full` alone asks it of PostgreSQL too
-BACKENDS = ("sqlite", pytest.param("postgresql", marks=pytest.mark.full))
+# `make test` takes the second where the subject is SQL: tests/conftest.py
+BACKENDS = ("sqlite", "postgresql")
 _COUNT = itertools.count(1)
 
 

@@ -12,7 +12,7 @@ from peft_registry.registry.database.session import Database
 from peft_registry.registry.database.tables import METADATA, facet_words, versions
 from peft_registry.registry.intake.where import read_query
 from peft_registry.schemas.facets import Facet
-from tests.builders.backends import BACKENDS, counted_statements
+from tests.builders.backends import counted_statements
 from tests.builders.registered import a_base, a_data_file, a_manifest, digest, on, put_statement, put_version
 from tests.contracts.databases import address, database
 
@@ -230,7 +230,7 @@ SORTS = (None, "-name", "registered", "-registered", "rank", "-rank")
 
 
 # how many statements are asked is decided before either database; what they give on each says the test of every facet
-@pytest.mark.parametrize("address", BACKENDS, indirect=True)
+@pytest.mark.parametrize("address", ["sqlite", pytest.param("postgresql", marks=pytest.mark.full)], indirect=True)
 @pytest.mark.parametrize("few", [FEW_ROWS, 0])
 def test_every_page_is_read_by_an_index_and_by_as_many_statements_among_more_versions(
     database: Database, few: int, monkeypatch: pytest.MonkeyPatch

@@ -157,7 +157,6 @@ def test_a_move_of_an_alias_counts_at_once(own_home: Path) -> None:
     assert client.get_registered_model("sums").aliases["champion"] in (2, "2")
 
 
-@pytest.mark.full
 def test_a_move_of_an_alias_counts_at_once_on_postgresql(tmp_path: Path, postgres: Any) -> None:
     home = make_shown_home(tmp_path, database=postgres.new_database("shown"))
     assert runs_shown(client_of(home)) == SHOWN

@@ -23,7 +23,7 @@ from peft_registry.registry.use_cases.show_log import prove_entry, show_log
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.errors import IntegrityBroken, NotFound
 from peft_registry.schemas.identity import Reference
-from tests.builders.backends import EVERY_BACKEND, MadeHome, Rows, make_on
+from tests.builders.backends import BACKENDS, MadeHome, Rows, make_on
 from tests.builders.homes import a_home, register_adapter
 from tests.integration.registry.use_cases.test_check_log import (
     checked,
@@ -43,7 +43,7 @@ def fill(registry: Registry, folder: Path) -> None:
         set_alias(registry, version, "champion")
 
 
-@pytest.fixture(scope="module", params=EVERY_BACKEND)
+@pytest.fixture(scope="module", params=BACKENDS)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MadeHome:
     return make_on(request, tmp_path_factory.mktemp("made"), fill)
 

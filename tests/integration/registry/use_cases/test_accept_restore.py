@@ -58,14 +58,7 @@ def fill(registry: Registry, folder: Path) -> None:
     set_alias(registry, register_adapter(registry, folder), "champion")
 
 
-# reading and signing know no database but through the catalogue: the rest is run on both by `make test-all`
-ON_BOTH = pytest.mark.parametrize("made", BACKENDS, indirect=True, scope="module")
-ON_SQLITE_FIRST = pytest.mark.parametrize(
-    "made", ["sqlite", pytest.param("postgresql", marks=pytest.mark.full)], indirect=True, scope="module"
-)
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=BACKENDS)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MadeHome:
     return make_on(request, tmp_path_factory.mktemp("made"), fill)
 
@@ -191,7 +184,6 @@ def size_of(text: str) -> int:
 # --- by hand, and as it should be
 
 
-@ON_BOTH
 def test_a_restored_database_whose_newer_checkpoints_were_removed_by_hand_stays_refused_elsewhere(
     home: MadeHome, lost: str, keeper: User, other: User
 ) -> None:
@@ -204,7 +196,6 @@ def test_a_restored_database_whose_newer_checkpoints_were_removed_by_hand_stays_
     assert other.finds(home) == ["log-truncated"]
 
 
-@ON_BOTH
 def test_an_accepted_restore_goes_on_under_a_new_origin_for_everybody(
     home: MadeHome, lost: str, keeper: User, other: User, newcomer: User, tmp_path: Path
 ) -> None:
@@ -237,7 +228,6 @@ def test_an_accepted_restore_goes_on_under_a_new_origin_for_everybody(
     assert (home.folder / "checkpoints" / f"{size_of(lost)}").read_text() == lost, "it stays, as evidence"
 
 
-@ON_BOTH
 def test_a_home_restored_as_a_whole_goes_on_too(
     home: MadeHome, backup: MadeHome, lost: str, keeper: User, other: User
 ) -> None:
@@ -252,7 +242,6 @@ def test_a_home_restored_as_a_whole_goes_on_too(
     assert keeper.finds(whole) == []
 
 
-@ON_SQLITE_FIRST
 def test_folders_pulled_before_and_after_verify_and_an_older_trust_file_is_told_of_the_epoch(
     home: MadeHome, backup: MadeHome, keeper: User, tmp_path: Path
 ) -> None:
@@ -280,7 +269,6 @@ def test_folders_pulled_before_and_after_verify_and_an_older_trust_file_is_told_
     assert "epoch-not-stated" in {found.error for found in outcome.checks}
 
 
-@ON_SQLITE_FIRST
 def test_a_folder_of_a_history_that_was_signed_with_a_stolen_log_key_is_no_accepted_loss(
     home: MadeHome, backup: MadeHome, keeper: User, tmp_path: Path
 ) -> None:
@@ -316,7 +304,6 @@ def broken_by(outcome: VerifyOutcome) -> set[str | None]:
     return {check.error for check in outcome.checks if check.status == "failed"}
 
 
-@ON_SQLITE_FIRST
 def test_dates_by_another_keeper_survive_into_the_epoch(
     home: MadeHome, backup: MadeHome, lost: str, keeper: User, tmp_path: Path
 ) -> None:
@@ -341,7 +328,6 @@ def test_dates_by_another_keeper_survive_into_the_epoch(
 # --- what is refused, and changes nothing
 
 
-@ON_SQLITE_FIRST
 def test_nothing_is_accepted_where_nothing_is_lost(home: MadeHome, keeper: User) -> None:
     keeper.promotes(home, "challenger")
     before = state_of(home)
@@ -359,7 +345,6 @@ def state_of(home: MadeHome) -> dict[str, object]:
         registry.close()
 
 
-@ON_SQLITE_FIRST
 def test_a_dry_run_and_an_acceptance_without_a_reason_change_nothing(home: MadeHome, lost: str, keeper: User) -> None:
     before = state_of(home)
     shown = keeper.accepts(home, dry_run=True, reason="")
@@ -370,7 +355,6 @@ def test_a_dry_run_and_an_acceptance_without_a_reason_change_nothing(home: MadeH
     assert keeper.is_refused(home) == "log-truncated"
 
 
-@ON_SQLITE_FIRST
 def test_a_lost_model_of_many_tensors_is_named_too(home: MadeHome, lost: str, keeper: User) -> None:
     """The manifest of a model of 12,000 tensors has more than a megabyte."""
     tensor = digest("tensor")
@@ -389,7 +373,6 @@ def test_a_lost_model_of_many_tensors_is_named_too(home: MadeHome, lost: str, ke
     assert any(str(manifest.canonical_digest()) in text for text in shown.unregistered)
 
 
-@ON_BOTH
 def test_a_backup_that_was_edited_is_not_accepted(home: MadeHome, lost: str, keeper: User) -> None:
     with home.rows() as rows:
         rows.run("UPDATE aliases SET alias = 'forged'")
@@ -400,7 +383,6 @@ def test_a_backup_that_was_edited_is_not_accepted(home: MadeHome, lost: str, kee
     assert state_of(home) == before
 
 
-@ON_SQLITE_FIRST
 def test_a_log_that_was_cut_inside_its_database_is_no_backup(home: MadeHome, keeper: User) -> None:
     text = keeper.promotes(home, "challenger")
     with home.rows() as rows:
@@ -409,7 +391,6 @@ def test_a_log_that_was_cut_inside_its_database_is_no_backup(home: MadeHome, kee
         keeper.accepts(home)
 
 
-@ON_SQLITE_FIRST
 def test_a_fork_is_not_a_loss(home: MadeHome, backup: MadeHome, lost: str, keeper: User, newcomer: User) -> None:
     """Somebody without memory went on from the backup: the log key signed two histories."""
     without_checkpoints(home)
@@ -422,7 +403,6 @@ def test_a_fork_is_not_a_loss(home: MadeHome, backup: MadeHome, lost: str, keepe
 # --- who may
 
 
-@ON_SQLITE_FIRST
 @pytest.mark.parametrize("signer", ["log", "trainer", "approver"])
 def test_an_epoch_signed_by_another_key_than_a_root_is_none(
     signer: str, home: MadeHome, lost: str, keeper: User, other: User, newcomer: User, tmp_path: Path
@@ -448,7 +428,6 @@ def test_an_epoch_signed_by_another_key_than_a_root_is_none(
     registry.close()
 
 
-@ON_SQLITE_FIRST
 def test_an_epoch_that_the_log_key_began_alone_is_refused_by_whoever_never_saw_the_log(
     home: MadeHome, lost: str, keeper: User, other: User, newcomer: User, tmp_path: Path
 ) -> None:
@@ -465,7 +444,6 @@ def test_an_epoch_that_the_log_key_began_alone_is_refused_by_whoever_never_saw_t
     assert "epoch-unknown" in newcomer.finds(alone)
 
 
-@ON_SQLITE_FIRST
 def test_without_a_root_key_nothing_is_stated(home: MadeHome, lost: str, keeper: User) -> None:
     (home.folder / "keys" / "root.key").unlink()
     before = state_of(home)
@@ -474,7 +452,6 @@ def test_without_a_root_key_nothing_is_stated(home: MadeHome, lost: str, keeper:
     assert state_of(home) == before
 
 
-@ON_SQLITE_FIRST
 def test_where_the_log_key_is_elsewhere_its_holder_opens_what_the_root_stated(
     home: MadeHome, lost: str, keeper: User, other: User, tmp_path: Path
 ) -> None:
@@ -490,7 +467,6 @@ def test_where_the_log_key_is_elsewhere_its_holder_opens_what_the_root_stated(
         user.opens(home).close()
 
 
-@ON_SQLITE_FIRST
 def test_two_roots_are_two_roots_for_an_accepted_loss_too(home: MadeHome, lost: str, keeper: User) -> None:
     second = a_p256_key(seed=43)
     registry = keeper.opens(home, check_log=False)
@@ -517,7 +493,6 @@ def test_two_roots_are_two_roots_for_an_accepted_loss_too(home: MadeHome, lost: 
 # --- said once, for one loss
 
 
-@ON_BOTH
 def test_an_epoch_is_not_accepted_again_for_a_second_loss(
     home: MadeHome, backup: MadeHome, lost: str, keeper: User, other: User, newcomer: User, tmp_path: Path
 ) -> None:
@@ -544,7 +519,6 @@ def test_an_epoch_is_not_accepted_again_for_a_second_loss(
     assert keeper.finds(home) == []
 
 
-@ON_SQLITE_FIRST
 def test_a_backup_of_before_the_first_epoch_can_follow_it(
     home: MadeHome, backup: MadeHome, lost: str, keeper: User, other: User, tmp_path: Path
 ) -> None:
@@ -572,7 +546,6 @@ def with_another_leaf(home: MadeHome, kept: int) -> None:
         rows.run("UPDATE log_events SET leaf = :leaf WHERE seq = :kept", leaf=leaf, kept=kept)
 
 
-@ON_BOTH
 @pytest.mark.parametrize("attack", [without_the_leaf, with_another_leaf], ids=lambda attack: attack.__name__)
 def test_the_first_leaf_of_an_epoch_cannot_be_taken_out_of_the_database(
     attack: Callable[[MadeHome, int], None],
@@ -589,7 +562,6 @@ def test_the_first_leaf_of_an_epoch_cannot_be_taken_out_of_the_database(
     assert newcomer.finds(home) != []
 
 
-@ON_SQLITE_FIRST
 def test_an_epoch_that_names_a_checkpoint_that_nobody_signed_is_unsound(
     home: MadeHome, lost: str, keeper: User, newcomer: User
 ) -> None:
@@ -616,7 +588,6 @@ def test_an_epoch_that_names_a_checkpoint_that_nobody_signed_is_unsound(
     assert "epoch-unsound" in newcomer.finds(home)
 
 
-@ON_SQLITE_FIRST
 def test_two_epochs_of_one_number_are_a_fork_for_whoever_saw_one(
     home: MadeHome, lost: str, keeper: User, other: User, tmp_path: Path
 ) -> None:
@@ -630,7 +601,6 @@ def test_two_epochs_of_one_number_are_a_fork_for_whoever_saw_one(
     assert other.is_refused(twin) in ("log-forked", "log-truncated")
 
 
-@ON_SQLITE_FIRST
 def test_a_trust_file_put_back_to_before_the_epoch_is_noticed_without_its_pin(
     home: MadeHome, backup: MadeHome, lost: str, keeper: User
 ) -> None:
@@ -646,7 +616,6 @@ def test_a_trust_file_put_back_to_before_the_epoch_is_noticed_without_its_pin(
 # --- other machines
 
 
-@ON_SQLITE_FIRST
 def test_a_machine_that_saw_more_than_was_accepted_refuses_until_that_is_accepted_too(
     home: MadeHome, backup: MadeHome, keeper: User, other: User, tmp_path: Path
 ) -> None:
@@ -665,7 +634,6 @@ def test_a_machine_that_saw_more_than_was_accepted_refuses_until_that_is_accepte
     assert other.finds(home) == keeper.finds(home) == []
 
 
-@ON_SQLITE_FIRST
 def test_a_machine_that_saw_another_state_of_that_size_refuses(
     home: MadeHome, backup: MadeHome, keeper: User, other: User, tmp_path: Path
 ) -> None:
@@ -677,7 +645,6 @@ def test_a_machine_that_saw_another_state_of_that_size_refuses(
     assert other.is_refused(home) == "log-forked"
 
 
-@ON_SQLITE_FIRST
 def test_a_machine_that_saw_less_than_was_lost_goes_on(
     home: MadeHome, backup: MadeHome, keeper: User, other: User
 ) -> None:
@@ -691,7 +658,6 @@ def test_a_machine_that_saw_less_than_was_lost_goes_on(
     assert "accepted loss in epoch 1" in other.heard[-1]
 
 
-@ON_BOTH
 def test_pending_entries_of_the_backup_are_kept_and_covered(home: MadeHome, keeper: User, tmp_path: Path) -> None:
     key = (home.folder / "keys" / "log.key").rename(tmp_path / "log.key")
     keeper.promotes(home, "waiting")
@@ -706,7 +672,6 @@ def test_pending_entries_of_the_backup_are_kept_and_covered(home: MadeHome, keep
     registry.close()
 
 
-@ON_SQLITE_FIRST
 def test_the_command_shows_what_is_lost_and_then_accepts_it(
     home: MadeHome, backup: MadeHome, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -753,7 +718,6 @@ accept_restore.accept_restore(registry, reason="the disk failed")
 ROOM = "peft_registry.registry"
 
 
-@ON_BOTH
 @pytest.mark.parametrize(
     ("point", "left"),
     [

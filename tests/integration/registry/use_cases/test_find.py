@@ -31,7 +31,7 @@ from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.errors import IntegrityBroken, NotFound
-from tests.builders.backends import EVERY_BACKEND, MadeHome, make_on
+from tests.builders.backends import BACKENDS, MadeHome, make_on
 from tests.builders.evaluation import a_recorded_evaluation
 from tests.builders.homes import add_a_base
 from tests.builders.products import FACTS, a_product
@@ -53,7 +53,7 @@ def fill(registry: Registry, folder: Path) -> None:
         set_alias(registry, register_product(registry, product).version, ("champion", "candidate")[number])
 
 
-@pytest.fixture(scope="module", params=EVERY_BACKEND)
+@pytest.fixture(scope="module", params=BACKENDS)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MadeHome:
     return make_on(request, tmp_path_factory.mktemp("made"), fill)
 
@@ -102,6 +102,7 @@ def facet_rows(registry: Registry) -> list[tuple[object, ...]]:
         return sorted((key, tuple(sorted(facets.items()))) for key, facets in values.items())
 
 
+@pytest.mark.sql
 def test_a_registration_writes_what_its_version_is_found_by(
     home: MadeHome, opened: Callable[[MadeHome], Registry]
 ) -> None:
@@ -129,6 +130,7 @@ def test_a_registration_writes_what_its_version_is_found_by(
     assert found(registry, "kind=adapter", "-name") == everything[::-1]
 
 
+@pytest.mark.sql
 def test_a_later_evaluation_is_what_its_version_is_found_by(
     home: MadeHome, opened: Callable[[MadeHome], Registry]
 ) -> None:
@@ -156,6 +158,7 @@ def test_a_later_evaluation_is_what_its_version_is_found_by(
     ]
 
 
+@pytest.mark.sql
 def test_an_upgrade_reads_the_same_from_what_was_signed(home: MadeHome, opened: Callable[[MadeHome], Registry]) -> None:
     registry = opened(home)
     before = facet_rows(registry)
@@ -296,6 +299,7 @@ def test_a_name_that_is_not_here_is_refused_with_what_is_close(
     assert says in refused.value.fix
 
 
+@pytest.mark.sql
 def test_pages_go_on_where_a_cursor_of_the_same_question_says(
     home: MadeHome, opened: Callable[[MadeHome], Registry]
 ) -> None:
@@ -330,6 +334,7 @@ def answer(capsys: pytest.CaptureFixture[str], home: MadeHome, *words: str) -> t
     return code, captured.out, captured.err
 
 
+@pytest.mark.sql
 def test_the_command_answers_in_text_json_and_csv(home: MadeHome, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ("--where", "kind=adapter", "--columns", "version,rank,licence,signer", "--limit", "1")
     code, out, err = answer(capsys, home, *asked)

@@ -441,6 +441,7 @@ def test_a_rejection_that_cannot_keep_its_evidence_changes_nothing(keeper: Regis
 
 
 # whoever can write the file of SQLite owns it
+@pytest.mark.sql
 @pytest.mark.parametrize("made", ["postgresql"], indirect=True)
 def test_a_writer_that_does_not_own_the_tables_cannot_take_anything_out(home: MadeHome) -> None:
     assert home.server is not None

@@ -395,6 +395,7 @@ def test_a_sample_of_flips_is_refused_and_named_and_what_is_put_back_verifies(tm
         assert false_alarms(kept, 3, seed=2) == []
 
 
+@pytest.mark.sql
 @pytest.mark.timeout(300)
 def test_a_sample_of_flips_in_postgresql_is_refused_and_named(
     tmp_path: Path,
