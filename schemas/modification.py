@@ -12,6 +12,7 @@ not a legal test; no verdict in here is legal advice.
 """
 
 import json
+from collections.abc import Collection
 from functools import cache, cached_property, lru_cache
 from typing import Any, Literal, Self, get_args
 
@@ -452,6 +453,10 @@ class RecordSections(Document):
     def from_json(cls, value: Any) -> Self:  # any JSON value, as for every document
         return cls.model_validate(_with_shared_values(cls, value))
 
+    def sections_to_json(self, names: Collection[str]) -> dict[str, Any]:
+        """Of `to_json` the sections of these names, as far as there are such."""
+        return self.model_dump(mode="json", include=set(names))
+
     @property
     def absent_fields(self) -> frozenset[str]:
         """The fields of its sections that its form does not have, by path."""
@@ -675,17 +680,17 @@ class ModificationRecord(RecordSections):
 
     @model_serializer(mode="wrap")
     def _without_absent_sections(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        value: dict[str, Any] = handler(self)
+        value: dict[str, Any] = handler(self)  # not all of it where only some sections are asked for
         for name in ("all_data", "step"):
             if name not in self.model_fields_set:
-                del value[name]
+                value.pop(name, None)
         if self.rule_set is None:
-            del value["rule_set"]
+            value.pop("rule_set", None)
         for path in self.absent_fields:
             section, _, field = path.rpartition(".")
             # of a section that is not there nothing has to go
             if section in ("", *value) and not self._states(path):
-                del (value[section] if section else value)[field]
+                (value[section] if section else value).pop(field, None)
         return value
 
     @property

@@ -51,6 +51,11 @@ class FieldPath:
         return None if self.position is None else (self.section, self.position)
 
     @property
+    def outermost(self) -> str:
+        """The section of the record that the field is in; of a field in none its own name."""
+        return self.section or self.field.partition(".")[0]
+
+    @property
     def _keys(self) -> tuple[str | int, ...]:
         item = () if self.position is None else (self.section, self.position)
         return (*item, *self.field.split("."))

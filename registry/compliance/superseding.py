@@ -54,17 +54,17 @@ def superseding(
         KeyError: the record has no such path.
         ValidationError: a value is not of its field's type.
     """
-    document = in_third_form(before).to_json() | {
-        "record_id": record_id,
-        "record_created_at": max(now, before.record_created_at),
-        "supersedes": before.record_id,
-        "correction": Correction(
+    record = in_third_form(before).revised(
+        record_id=record_id,
+        record_created_at=max(now, before.record_created_at),
+        supersedes=before.record_id,
+        correction=Correction(
             supersedes_digest=before.canonical_digest(), reason=reason, answers=answers, evaluations=evaluations
-        ).to_json(),
-    }
-    document["identity"] = _identity(before, name, manifest).to_json()
-    document |= {name: section.to_json() for name, section in sections.items()}
-    return with_assessment(with_values(ModificationRecord.from_json(document), values or {}))
+        ),
+        identity=_identity(before, name, manifest),
+        **sections,
+    )
+    return with_assessment(with_values(record, values or {}))
 
 
 def with_values(record: ModificationRecord, values: Mapping[str, Value]) -> ModificationRecord:
@@ -74,13 +74,15 @@ def with_values(record: ModificationRecord, values: Mapping[str, Value]) -> Modi
         KeyError: the record has no such path.
         ValidationError: a value is not of its field's type.
     """
-    document = record.to_json()
+    paths = {path: FieldPath.parse(path) for path in values}
+    # no more than what changes: to write a whole record and read it again takes longer than all that is derived
+    document = record.sections_to_json({path.outermost for path in paths.values()})
     for path, value in values.items():
-        holder, key = FieldPath.parse(path).place_in(document)
+        holder, key = paths[path].place_in(document)
         if key not in holder:
             raise KeyError(path)
         holder[key] = value.to_json()
-    return ModificationRecord.from_json(document)
+    return record.revised(**document)
 
 
 def _identity(before: RecordSections, name: str, manifest: Digest) -> Identity:
