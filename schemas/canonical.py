@@ -7,6 +7,7 @@ form, and is the oracle of the tests.
 
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -78,11 +79,13 @@ def _text(value: Any) -> str:
 
 
 def _object_text(members: dict[Any, Any]) -> str:
+    keys = tuple(members)
+    begun = _begun_as_before(keys) if len(keys) <= _MOST_KEYS_KEPT else _begun(keys)
     pairs = []
-    for key in _in_order(members):
+    for key, beginning in begun:
         member = members[key]
         # a call of a writer by its type, here and below, and not of `_text`: a record has thousands of members
-        pairs.append(f"{encode_basestring(key)}:{_WRITERS.get(type(member), _other_text)(member)}")
+        pairs.append(beginning + _WRITERS.get(type(member), _other_text)(member))
     return "{" + ",".join(pairs) + "}"
 
 
@@ -105,15 +108,20 @@ def _other_text(value: Any) -> str:
     return rfc8785.dumps(value).decode()
 
 
-def _in_order(members: dict[Any, Any]) -> list[str]:
-    """The keys of an object in the order of their UTF-16."""
+def _begun(keys: tuple[Any, ...]) -> tuple[tuple[str, str], ...]:
+    """The keys of an object in the order of their UTF-16, each with the text that its member begins with."""
     try:
-        joined = "".join(members)
+        joined = "".join(keys)
     except TypeError as error:
         raise rfc8785.CanonicalizationError("object keys must be strings") from error
-    if joined.isascii():  # the order of ASCII is that of UTF-16
-        return sorted(members)
-    return sorted(members, key=lambda key: key.encode("utf-16-be"))
+    # the order of ASCII is that of UTF-16
+    in_order = sorted(keys) if joined.isascii() else sorted(keys, key=lambda key: key.encode("utf-16-be"))
+    return tuple((key, f"{encode_basestring(key)}:") for key in in_order)
+
+
+_MOST_KEYS_KEPT = 64  # of an object; one with more is a table of its own
+_begun_as_before = lru_cache(maxsize=512)(_begun)
+"""As `_begun`: nearly all objects of a record, and all rows of a table, have the keys of one before them."""
 
 
 _WRITERS: dict[type, Callable[[Any], str]] = {

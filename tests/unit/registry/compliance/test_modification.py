@@ -353,6 +353,14 @@ def test_the_list_of_dependencies_is_bound_by_a_digest_that_anybody_can_compute(
     assert "distributions" not in a_run_record().to_json()["environment"]
 
 
+def test_a_section_by_itself_is_written_as_in_the_whole_record():
+    record = a_modification_record()
+    whole = record.to_json()
+    assert {name: record.sections_to_json({name}) for name in whole} == {name: {name: whole[name]} for name in whole}
+    of_earlier_forms = record.sections_to_json({"approvals", "nothing"})
+    assert of_earlier_forms == {}
+
+
 def test_the_same_inputs_give_the_same_record():
     assert a_modification_record().to_canonical() == a_modification_record().to_canonical()
 
