@@ -37,6 +37,11 @@ def is_earlier(edition: str) -> bool:
     return (RULES / edition).is_dir()
 
 
+def rules_in_force() -> tuple[str, str]:
+    """What names the rules by which is derived here: whatever is kept of what followed from them is kept for them alone."""
+    return str(RULES), _in_force.get()
+
+
 def by_edition(read: Callable[[], Value]) -> Callable[[], Value]:
     """What a function gives, computed once for each edition."""
 
@@ -46,7 +51,7 @@ def by_edition(read: Callable[[], Value]) -> Callable[[], Value]:
 
     @wraps(read)
     def now() -> Value:
-        return of_edition(str(RULES), _in_force.get())
+        return of_edition(*rules_in_force())
 
     return now
 

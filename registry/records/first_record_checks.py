@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError, to_json
 
 from peft_registry.registry.compliance.derivation import (
     FirstInputs,
@@ -17,7 +18,7 @@ from peft_registry.registry.compliance.editions import editions
 from peft_registry.registry.compliance.first_form import as_read
 from peft_registry.registry.compliance.making import Production, made_otherwise
 from peft_registry.registry.compliance.older_records import OlderClaims, claimed_otherwise, figures_otherwise
-from peft_registry.registry.compliance.rule_files import deriving_by
+from peft_registry.registry.compliance.rule_files import deriving_by, rules_in_force
 from peft_registry.registry.records.kept_statements import KeptStatements
 from peft_registry.registry.records.logged_statements import LoggedStatement
 from peft_registry.registry.records.provenance import production_of
@@ -34,7 +35,7 @@ from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.manifest import Manifest
-from peft_registry.schemas.modification import ModificationPredicate, RecordSections, modification_of
+from peft_registry.schemas.modification import InputKind, ModificationPredicate, RecordSections, modification_of
 from peft_registry.schemas.observations import Observations
 from peft_registry.schemas.run import RunRecord
 
@@ -143,15 +144,66 @@ def _derive_first(
     if wrong:
         return FirstCheck(statement, tuple(wrong))
     try:
-        inputs = first_inputs(statements, manifest, production, seen, first.evaluation)
         with deriving_by(stated.edition.name):
-            derived = derive_first(inputs, refuses_facts=False)
+            read = _read_here(statements, first, manifest, seen, named[0])
+            known = None if read is None else _CHECKED.get(read)
+            if known is None:
+                inputs = first_inputs(statements, manifest, production, seen, first.evaluation)
+                derived = derive_first(inputs, refuses_facts=False)
     except (KnownError, ValidationError, LookupError, ValueError) as error:
         return FirstCheck(statement, (f"inputs: nothing follows from them: {problem_of(error)}",))
+    if known is not None:
+        return known
     left = inputs.not_derived
     absent = (*inputs.absent_bases, *inputs.absent_ancestors)
     note = f"{', '.join(left)}: not derived, because {', '.join(absent)} is not here" if left else ""
-    return FirstCheck(statement, tuple(difference_lines(record, as_derivable(record, derived, left))), note)
+    check = FirstCheck(statement, tuple(difference_lines(record, as_derivable(record, derived, left))), note)
+    if read is not None:
+        if len(_CHECKED) == _MOST_CHECKED:
+            _CHECKED.clear()
+        _CHECKED[read] = check
+    return check
+
+
+_Read = tuple[object, ...]
+_CHECKED: dict[_Read, FirstCheck] = {}
+"""What became of deriving a record, by what was read for it: every view of a version asks that again."""
+_MOST_CHECKED = 256
+
+
+def _read_here(
+    statements: KeptStatements,
+    first: RegisteredStatements,
+    manifest: Manifest,
+    seen: Observations,
+    observations: Digest,
+) -> _Read | None:
+    """The rules in force and whatever a record is derived from and compared with, each by its digest; None where one has none.
+
+    Each statement by what it holds and not by its name alone, so that one that was altered is read anew.
+    """
+    named: list[tuple[Digest, InputKind]] = [
+        (first.records[-1], "modification"),
+        (first.productions[-1], "provenance"),
+        (observations, "observations"),
+        *((base.statement, "base") for base in seen.bases),
+    ]
+    for ancestor in seen.ancestors:
+        named += [(ancestor.made, "provenance")] if ancestor.made is not None else []
+        named += [(ancestor.record, "modification")] if ancestor.record is not None else []
+    if first.evaluation is not None:
+        named.append((first.evaluation, "bias-evaluation"))
+    try:
+        texts = [_text_digest(statements.find(digest, kind)) for digest, kind in named]
+        # as text, in which 1.0 is not 1 as it is in canonical form
+        return (*rules_in_force(), Digest.of(to_json(manifest.to_json())), *named, *texts)
+    except (PydanticSerializationError, RecursionError):  # it is no JSON; whoever reads it says so
+        return None
+
+
+def _text_digest(found: LoggedStatement | None) -> Digest | None:
+    """That of what a statement says; None where it is not here."""
+    return None if found is None else Digest.of(to_json([found.statement.predicate_type, found.statement.predicate]))
 
 
 def first_inputs(

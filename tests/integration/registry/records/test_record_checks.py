@@ -1,5 +1,6 @@
 """Records held against those before them: in the home, in the whole log, and in a folder from which lines were taken out."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from peft_registry.registry.compliance import rule_files
 from peft_registry.registry.compliance.answers import as_answers
 from peft_registry.registry.compliance.assessment import with_assessment
+from peft_registry.registry.compliance.derivation import FirstInputs, derive_first
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records import first_record_checks
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.record_histories import SignedRecord
@@ -25,7 +29,7 @@ from peft_registry.registry.use_cases.verify import verify_folder, verify_versio
 from peft_registry.registry.verification.presented import present_version, write_presented
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.modification import Correction, ModificationPredicate, RecordInput
+from peft_registry.schemas.modification import Correction, ModificationPredicate, ModificationRecord, RecordInput
 from peft_registry.schemas.values import Value, unknown
 from peft_registry.schemas.version import VerifyOutcome, Version
 from tests.builders.backends import MadeHome
@@ -120,6 +124,28 @@ def place(made: Path, tmp_path: Path) -> Iterator[Place]:
     registry = MadeHome(made / "home").copy(tmp_path / "home").opened()
     yield Place(tmp_path, registry, version_named(registry, "sums"))
     registry.close()
+
+
+def test_a_first_record_is_derived_once_however_often_it_is_read_and_anew_by_other_rules(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    derived: list[FirstInputs] = []
+
+    def counted(inputs: FirstInputs, *, refuses_facts: bool) -> ModificationRecord:
+        derived.append(inputs)
+        return derive_first(inputs, refuses_facts=refuses_facts)
+
+    monkeypatch.setattr(first_record_checks, "derive_first", counted)
+    monkeypatch.setattr(first_record_checks, "_CHECKED", {})
+    for _ in range(2):
+        assert verify_version(place.registry, place.version).verdict == "verified"
+        assert place.current.record.record_id
+    assert len(derived) == 1
+    other_rules = place.folder / "rules"
+    shutil.copytree(str(rule_files.RULES), other_rules)
+    monkeypatch.setattr(rule_files, "RULES", other_rules)
+    assert verify_version(place.registry, place.version).verdict == "verified"
+    assert len(derived) == 2
 
 
 def test_a_record_that_drops_answers_is_not_verified_without_the_record_that_had_them(place: Place) -> None:
