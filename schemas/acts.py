@@ -77,12 +77,12 @@ class WaiverPredicate(Document):
     nonce: str
 
 
-class RecallPredicate(Document):
-    """The subject, an artifact by its manifest digest or a data set by that of its bytes, and whatever was made from it must not be
-    handed out; `undone` takes that back. Of several about one subject the last in the log decides.
+class StopPredicate(Document):
+    """The subject, with whatever an act of its kind reaches besides, is stopped; `undone` takes that back. Of several about one
+    subject the last in the log decides.
 
     `lifted_by` says how many persons have to take it back, each by a statement of their own: the most that any alias asked that
-    pointed at the subject, or at what was made from it, when it was recalled. Left out it is one, whoever that is.
+    pointed at the subject, or at what was made from it, when it was stopped. Left out it is one, whoever that is.
 
     `nonce` is random hex: a leaf holds only the statement's digest, and a short predicate could be guessed from it.
     """
@@ -93,11 +93,17 @@ class RecallPredicate(Document):
     nonce: str
 
 
+class RecallPredicate(StopPredicate):
+    """The subject, an artifact by its manifest digest or a data set by that of its bytes, and whatever was made from it must not be
+    handed out.
+    """
+
+
 class HoldPredicate(Document):
     """The subject, with all that it was made from and all that was made from it, must be kept; `released` takes that back.
 
     `until` is when it ends by itself, None where it does not. Several may stand about one subject, and the longest counts.
-    `lifted_by` and `nonce` as in a recall.
+    `lifted_by` and `nonce` as in `StopPredicate`.
     """
 
     reason: Reason
@@ -257,6 +263,10 @@ ACTS: dict[str, Act] = {
 }
 """Every act. What signs, logs, remembers and reads acts asks this table, and names none of them."""
 HOLD, RECALL, GATE = ACTS["hold"], ACTS["recall"], ACTS["gate"]
+
+
+STOPS_BELOW = tuple(act for act in ACTS.values() if act.reaches == "below")
+"""The acts that one person types as `registry recall`, of which a recall stops most."""
 
 
 def acts_that_stop(verb: Verb) -> tuple[Act, ...]:

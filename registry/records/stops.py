@@ -49,7 +49,7 @@ class VersionStopped(Refused):
     why = "{because}"
     fix = (
         "use what was not made from it; whoever may say it takes it back with "
-        "`registry {kind} {digest} --undo --reason TEXT --key FILE`"
+        "`registry recall {digest} --as {kind} --undo --reason TEXT --key FILE`"
     )
 
     label: str
@@ -154,6 +154,8 @@ def stops_above(
         RecallsUnknown: after those that are known, where there may be others.
         SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_stopped`.
     """
+    if not acts:
+        return
     unread: Source | None = None
     with view_of(registry) as view:
         for source in above(view, Source(manifest, label or manifest.short)):

@@ -24,7 +24,7 @@ _ALL = 2**31 - 1  # every version that there can be
 class AlreadyStopped(Taken):
     what = "{name} is {done} already"
     why = "{because}"
-    fix = "nothing was signed; `registry {kind} {digest} --undo --reason TEXT --key FILE` takes it back"
+    fix = "nothing was signed; `registry recall {digest} --as {kind} --undo --reason TEXT --key FILE` takes it back"
 
     name: str
     digest: Digest

@@ -11,9 +11,10 @@ from peft_registry.registry.records.holds import holds_above
 from peft_registry.registry.records.provenance import project_of
 from peft_registry.registry.records.references import version_named, versions_of_artifact
 from peft_registry.registry.records.signed_records import version_statements
-from peft_registry.registry.records.stops import recall_texts
+from peft_registry.registry.records.stops import recall_texts, stop_texts
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.verification.signed_versions import signed_version
+from peft_registry.schemas.acts import RECALL, STOPS_BELOW
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
@@ -22,6 +23,7 @@ from peft_registry.schemas.sizes import human_bytes
 from peft_registry.schemas.statement import PREDICATE_TYPES, StatementKind
 from peft_registry.schemas.version import Version
 
+_OTHER_STOPS = tuple(act for act in STOPS_BELOW if act is not RECALL)
 _KIND_WIDTH = max(len(kind) for kind in PREDICATE_TYPES)
 
 
@@ -68,6 +70,7 @@ class VersionShown(Frozen):
     set_aside: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
     # of it or of what it was made from
     recalls: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
+    stops: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)  # likewise, by other acts
     holds: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)  # likewise
 
     def to_json(self) -> dict[str, Any]:
@@ -103,6 +106,7 @@ class VersionShown(Frozen):
         lines += [("set aside", text) for text in self.set_aside]
         lines += [("stale", text) for text in self.stale]
         lines += [("recalled", text) for text in self.recalls]
+        lines += [("stopped", text) for text in self.stops]
         lines += [("on hold", text) for text in self.holds]
         pending = ", pending until whoever holds the log key signs" if self.pending else ""
         lines.append(("registered", f"{version.registered_at}, log {version.log_index}{pending}"))
@@ -150,6 +154,7 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
         predicates=said.predicates,
         stale=tuple(stale),
         recalls=recall_texts(registry, version.manifest_digest, label=version.label),
+        stops=stop_texts(registry, _OTHER_STOPS, version.manifest_digest, label=version.label),
         holds=tuple(hold.text for hold in holds_above(registry, version.manifest_digest, version.label)),
         base_label=bases[0].label if bases else None,
         project=project_of(said.predicates.get("provenance", {})),
