@@ -20,8 +20,11 @@ from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.holds import every_hold
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.stops import VersionRecalled
+from peft_registry.registry.records.subjects import DigestUnknown
 from peft_registry.registry.records.views import view_of
 from peft_registry.registry.signing.keys import PrivateKey
+from peft_registry.registry.signing.statements import SignedStatement
+from peft_registry.registry.use_cases import acts as acts_module
 from peft_registry.registry.use_cases.accept_restore import accept_restore
 from peft_registry.registry.use_cases.bind_alias import bind_alias, guarded_named
 from peft_registry.registry.use_cases.check_log import check_log
@@ -29,14 +32,16 @@ from peft_registry.registry.use_cases.hold import hold
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.recall import NotRecalled, recall
+from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.show_log import show_log
 from peft_registry.registry.use_cases.sign_log import keep_signing, reject_entries, sign_log
 from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.schemas.acts import guarded_subject
+from peft_registry.schemas.errors import Taken
 from peft_registry.schemas.identity import Digest
 from tests.builders.backends import MadeHome
 from tests.builders.bound_aliases import APPROVER, OFFICER, STRANGER, WHY, Place, fill
-from tests.builders.homes import NOW, a_home, reopened
+from tests.builders.homes import NOW, a_home, add_a_base, an_artifact, reopened
 
 STOPS: dict[str, Callable[[Place], object]] = {
     "recall": lambda place: recall(place.registry, "helper:1", APPROVER, reason=WHY),
@@ -187,6 +192,40 @@ def test_a_stop_that_the_holder_of_the_log_key_rejects_stays_and_its_rejection_i
     ]
     assert is_stopped(kind, keeper, homes.folder)
     assert check_log(keeper).contradictions == ()
+
+
+@pytest.mark.parametrize("kind", STOPS)
+def test_of_two_homes_that_say_the_same_at_once_one_is_told_that_the_other_did(
+    homes: Homes, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = homes.open("first"), homes.open("second")
+    before = check_log(first).size
+    sign = acts_module.sign_statement
+
+    def after_the_other(*said: Any) -> SignedStatement:
+        monkeypatch.setattr(acts_module, "sign_statement", sign)
+        STOPS[kind](Place(homes.folder, homes.first, first))
+        return sign(*said)
+
+    monkeypatch.setattr(acts_module, "sign_statement", after_the_other)
+    with pytest.raises(Taken, match="already"):
+        STOPS[kind](Place(homes.folder, homes.first, second))
+    assert check_log(second).size == before + 1
+    assert is_stopped(kind, second, homes.folder)
+
+
+def test_a_recall_of_what_is_registered_afterwards_stops_it(homes: Homes) -> None:
+    keeper = homes.open("keeper")
+    base = add_a_base(keeper, homes.folder / "base")
+    artifact = an_artifact(homes.folder / "later", base, name="later", value=0.5)
+    subject = artifact.manifest.canonical_digest()
+    with keeper.database.write() as tx:
+        record_statement(tx, subject, sign_statement(subject, "recall", A_RECALL, APPROVER), at=NOW)
+    with pytest.raises(DigestUnknown):  # no use case says anything about what is unknown here
+        recall(keeper, f"{subject}", APPROVER, reason=WHY)
+    later = register_version(keeper, artifact)
+    with pytest.raises(VersionRecalled, match="alex recalled it"):
+        pull_version(keeper, later, homes.folder / "pulled")
 
 
 A_RECALL = {"reason": WHY, "undone": False, "nonce": "00"}
