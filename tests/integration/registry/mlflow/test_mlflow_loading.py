@@ -185,7 +185,8 @@ def test_what_mlflow_says_of_the_model_is_derived_from_the_signed_manifest(workp
 
 
 @pytest.mark.full
-def test_mlflow_evaluates_it_with_a_metric_of_the_user(workplace: Workplace) -> None:
+def test_mlflow_evaluates_it_with_a_metric_of_the_user(workplace: Workplace, tmp_path: Path) -> None:
+    """The model comes from the registry, and MLflow writes the run of the evaluation where it may write."""
     import mlflow
     import pandas
 
@@ -195,10 +196,13 @@ def test_mlflow_evaluates_it_with_a_metric_of_the_user(workplace: Workplace) -> 
     workplace.version("lora")
     metric = mlflow.metrics.make_metric(eval_fn=lengths, greater_is_better=True, name="length")
     rows = pandas.DataFrame({"inputs": [SENTENCE, "A box"]})
-    with suppress_warnings(), mlflow.start_run():
-        result = mlflow.models.evaluate(
-            "models:/lora/1", rows, model_type=None, extra_metrics=[metric], evaluators="default"
-        )
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'evaluations.db'}")
+    try:
+        with suppress_warnings(), mlflow.start_run():
+            model = mlflow.pyfunc.load_model("models:/lora/1")
+            result = mlflow.models.evaluate(model, rows, model_type=None, extra_metrics=[metric], evaluators="default")
+    finally:
+        mlflow.set_tracking_uri(address_of(workplace.registry.folder))
     assert result.metrics["length/mean"] > len("A box")
 
 
@@ -232,6 +236,8 @@ def test_mlflow_serves_it(workplace: Workplace) -> None:
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")},
         "MLFLOW_TRACKING_URI": address_of(workplace.registry.folder),
+        # MLflow starts uvicorn by its name, which an environment that is not activated does not find
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
     with subprocess.Popen(command, env=environment, cwd=workplace.folder, start_new_session=True) as server:
         try:
