@@ -5,27 +5,28 @@ Each act is a row of `ACTS`. What is its own, such as what it changes and what a
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
-from peft_registry.registry.database import catalog
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.gate.quorum import largest
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
-from peft_registry.registry.records.entries import record_statement
-from peft_registry.registry.records.remembered_stops import to_be_remembered
+from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.standing_acts import Standing, person_of, standing_acts
 from peft_registry.registry.records.subjects import Subject, quorum_below
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.statements import SignedStatement
-from peft_registry.registry.use_cases.statements import Saying, require_sayable, sayable_at, sign_statement
+from peft_registry.registry.use_cases.statements import (
+    Before,
+    Kept,
+    Saying,
+    record_signed,
+    require_sayable,
+    sign_statement,
+)
 from peft_registry.schemas.acts import Act
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lookalikes import folded
-from peft_registry.schemas.statement import PREDICATE_TYPES
-
-Before = TypeVar("Before")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,6 @@ class Said(Generic[Before]):
     statement: Digest
     pending: bool
     before: Before
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """Bytes that an act binds by digest, such as a policy, and what they are kept as."""
-
-    data: bytes
-    role: str
 
 
 def say(
@@ -74,20 +67,14 @@ def say(
         require_sayable(view, subject, said)
         changing(view)
     signed = sign_statement(subject, said.kind, said.predicate, said.signer)
-    if kept is not None:
-        registry.store.put_bytes(kept.data)  # young objects are no garbage, so no lease is needed for this long
-    with to_be_remembered(registry, signed) as remember, registry.database.write() as tx:
-        view = View(registry, tx)
-        at = sayable_at(view, signed.key_id, (PREDICATE_TYPES[said.kind],))
-        before = changing(view)
-        remember()
-        index = record_statement(tx, subject, signed, at=at)
-        if kept is not None:  # with the act, or a kill between the two would leave it to be collected
-            catalog.keep_object(tx, digest=Digest.of(kept.data), subject=subject, role=kept.role)
-        if beside is not None:
-            beside(tx, signed, at)
-    publish_checkpoint(registry)
-    return Said(signed.digest, index >= covered_size(registry), before)
+    recorded = record_signed(
+        registry,
+        signed,
+        changing=changing,
+        kept=() if kept is None else (kept,),
+        beside=None if beside is None else lambda view, at: beside(view.tx, signed, at),
+    )
+    return Said(signed.digest, recorded.index >= covered_size(registry), recorded.before)
 
 
 @dataclass(frozen=True, slots=True)

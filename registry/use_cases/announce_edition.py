@@ -8,16 +8,14 @@ from peft_registry.registry.compliance.editions import editions
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.disk.release import tool_version
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.signed_records import is_announced
-from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.statements import SignedStatement
-from peft_registry.registry.use_cases.statements import Saying, require_sayable, sayable_at, sign_statement
+from peft_registry.registry.use_cases.acts import say
+from peft_registry.registry.use_cases.statements import Saying, sign_statement
 from peft_registry.schemas.edition import Edition, EditionPredicate, edition_subject
 from peft_registry.schemas.errors import Refused
-from peft_registry.schemas.statement import PREDICATE_TYPES
 
 
 class EditionNotAnnounced(Refused):
@@ -55,13 +53,7 @@ def announce_edition(registry: Registry, signer: Signer) -> bool:
         return False
     predicate = edition_predicate(edition, nonce=registry.nonce())
     subject = edition_subject(edition.name)
-    with view_of(registry) as view:
-        require_sayable(view, subject, Saying("edition", predicate, signer))
-    signed = sign_statement(subject, "edition", predicate, signer)
-    with registry.database.write() as tx:
-        at = sayable_at(View(registry, tx), signed.key_id, (PREDICATE_TYPES["edition"],))
-        record_statement(tx, subject, signed, at=at)
-    publish_checkpoint(registry)
+    say(registry, subject, lambda _: Saying("edition", predicate, signer), changing=lambda _: None)
     return True
 
 

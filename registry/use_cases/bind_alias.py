@@ -12,9 +12,9 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.standing_acts import SaidAlready, needed_text
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.keys import Signer
-from peft_registry.registry.use_cases.acts import Kept, say
+from peft_registry.registry.use_cases.acts import say
 from peft_registry.registry.use_cases.gate import ReadPolicy, bound_policy
-from peft_registry.registry.use_cases.statements import Saying
+from peft_registry.registry.use_cases.statements import Kept, Saying
 from peft_registry.schemas.acts import GATE, Quorum, guarded_subject, spelled_to_bind
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, NotFound, Refused, Taken

@@ -7,7 +7,7 @@ artifact broken for ever.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
@@ -22,6 +22,7 @@ from peft_registry.registry.records.facets import KINDS_WITH_FACETS
 from peft_registry.registry.records.logged_statements import EntrySigner, signer_of
 from peft_registry.registry.records.record_checks import answers_as_another
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.remembered_stops import to_be_remembered
 from peft_registry.registry.records.signed_records import record_checks, signed_statements
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.records.views import View, view_of
@@ -52,6 +53,8 @@ from peft_registry.schemas.statement import (
 )
 from peft_registry.schemas.values import Timestamp
 from peft_registry.schemas.version import Version
+
+Before = TypeVar("Before")
 
 # what `registry verify` reads of each; appended malformed, they would spoil their artifact for ever
 _SCHEMAS: dict[StatementKind, type[Document]] = {
@@ -196,17 +199,73 @@ def append_statement(
     version = version_named(registry, str(subject))
     _require_in_place(registry, version, kind)
     signed = sign_statement(subject, kind, predicate, signer)
-    for data in evidence:
-        registry.store.put_bytes(data)  # young objects are no garbage, so no lease is needed for this long
-    with registry.database.write() as tx:
-        if catalog.statement(tx, signed.digest) is None:
-            view = View(registry, tx)
-            at = sayable_at(view, signed.key_id, (PREDICATE_TYPES[kind],))
-            _record(view, subject, signed, at=at)
-            for data in evidence:
-                catalog.keep_object(tx, digest=Digest.of(data), subject=subject, role="evidence")
-    publish_checkpoint(registry)
+    record_signed(
+        registry,
+        signed,
+        changing=lambda view: catalog.artifact(view.tx, manifest_digest=subject),
+        kept=tuple(Kept(data, "evidence") for data in evidence),
+        beside=lambda view, _: _renew(view, signed),
+    )
     return signed
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Bytes that a statement binds by digest, such as a policy, and what they are kept as."""
+
+    data: bytes
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded(Generic[Before]):
+    """The entry of a statement in the log, and what it changed."""
+
+    index: int
+    before: Before
+
+
+def record_signed(
+    registry: Registry,
+    signed: SignedStatement,
+    *,
+    changing: Callable[[View], Before],
+    kept: tuple[Kept, ...] = (),
+    beside: Callable[[View, str], None] | None = None,
+) -> Recorded[Before]:
+    """Record what was signed in one transaction with what follows from it, and have it covered; a stop is remembered before.
+
+    The same payload twice is recorded once.
+
+    Args:
+        registry: open and writable.
+        signed: a statement that its signer may make.
+        changing: what it changes; raises where that is nothing: asked where nobody else writes.
+        kept: durable before the statement is.
+        beside: writes what follows from it; given the time of its entry.
+
+    Raises:
+        KnownError: as `sayable_at` and `changing`; nothing was recorded.
+    """
+    subject = signed.statement.subject_digest
+    for one in kept:
+        registry.store.put_bytes(one.data)  # young objects are no garbage, so no lease is needed for this long
+    with to_be_remembered(registry, signed) as remember, registry.database.write() as tx:
+        view = View(registry, tx)
+        before = changing(view)
+        known = catalog.statement(tx, signed.digest)
+        if known is not None and known.log_index is not None:
+            index = known.log_index
+        else:
+            at = sayable_at(view, signed.key_id, (signed.statement.predicate_type,))
+            remember()
+            index = record_statement(tx, subject, signed, at=at)
+            for one in kept:  # with the statement, or a kill between the two would leave it to be collected
+                catalog.keep_object(tx, digest=Digest.of(one.data), subject=subject, role=one.role)
+            if beside is not None:
+                beside(view, at)
+    publish_checkpoint(registry)
+    return Recorded(index, before)
 
 
 def append_together(
@@ -243,7 +302,9 @@ def append_together(
             signed = (*signed, sign_statement(subject, saying.kind, saying.predicate, saying.signer))
             said.append((signed[-1].digest, saying))
         for statement in signed:
-            _record(view, subject, statement, at=at)
+            catalog.artifact(tx, manifest_digest=subject)
+            record_statement(tx, subject, statement, at=at)
+            _renew(view, statement)
     publish_checkpoint(registry)
     return signed
 
@@ -278,12 +339,10 @@ def _require_in_place(registry: Registry, version: Version, kind: StatementKind)
         raise StatementMisplaced(kind, version.label, reason)
 
 
-def _record(view: View, subject: Digest, signed: SignedStatement, *, at: str) -> None:
-    tx = view.tx
-    catalog.artifact(tx, manifest_digest=subject)
-    record_statement(tx, subject, signed, at=at)
+def _renew(view: View, signed: SignedStatement) -> None:
+    """Have what is found by its facets found by what this statement says of it."""
     if signed.statement.kind in KINDS_WITH_FACETS:
-        renew_facets(view, subject)
+        renew_facets(view, signed.statement.subject_digest)
 
 
 def require_declarable(registry: Registry, subject: Digest, kind: StatementKind, predicate: dict[str, Any]) -> None:
