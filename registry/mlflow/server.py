@@ -2,8 +2,8 @@
 
 `create_app` is the `mlflow.app` entry point: MLflow's own pages with a content security policy, opened in the view that shows
 models, without the parts we do not offer and without the buttons of what is refused. `serve` runs `mlflow server` as a child in a
-session of its own: it ends with us, whole, and never outlives a Ctrl-C. What listens beyond this machine has MLflow's login before
-every page.
+session of its own (`server_process.py`): it ends with us, whole, and never outlives a Ctrl-C. What listens beyond this machine has
+MLflow's login before every page.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from peft_registry.registry.disk.child_environment import Need, child_environment
+from peft_registry.registry.mlflow import server_process
 from peft_registry.registry.mlflow.description import PAGES
 from peft_registry.registry.mlflow.environment import server_environment
 from peft_registry.registry.mlflow.hidden import style
@@ -256,7 +257,7 @@ def serve(
     with (
         _stop_signals() as stopped,
         tempfile.TemporaryFile() as log,
-        _child(_command(home, host, free, sharing), _environment(home, needs, sharing), log) as child,
+        _child(_command(home, host, free), _environment(home, needs, host, free, sharing), log) as child,
     ):
         observe(Started("mlflow"))
         ready = _wait_until_ready(child, host, free, log, stopped)
@@ -342,20 +343,23 @@ def _with_ui_defaults(response: Any) -> Any:  # flask's response
     return response
 
 
-def _environment(home: Path, needs: Iterable[Need], sharing: Sharing | None) -> dict[str, str]:
-    return server_environment(home, needs) | dict(sharing.settings if sharing else {})
-
-
-def _command(home: Path, host: str, port: int, sharing: Sharing | None) -> list[str]:
+def _environment(home: Path, needs: Iterable[Need], host: str, port: int, sharing: Sharing | None) -> dict[str, str]:
+    """Of the server; MLflow reads who may ask it while it is imported, before it reads its options."""
     names = ("localhost", "127.0.0.1", "[::1]", *(() if sharing else (host,)))
     others = sharing.hosts(port) if sharing else ()
-    allowed = ",".join(dict.fromkeys((*(entry for name in names for entry in (name, f"{name}:*")), *others)))
+    allowed = dict.fromkeys((*(entry for name in names for entry in (name, f"{name}:*")), *others))
+    asked_by = {"MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(allowed)}
+    if sharing is not None:
+        asked_by |= {"MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(sharing.origins(port)), **sharing.settings}
+    return server_environment(home, needs) | asked_by
+
+
+def _command(home: Path, host: str, port: int) -> list[str]:
     return [
-        *(sys.executable, "-P", "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"),
+        *(sys.executable, "-P", "-m", server_process.__name__, "server"),
+        *("--host", host, "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", address_of(home), "--registry-store-uri", address_of(home)),
-        *("--artifacts-destination", SHOWN_FILES, "--serve-artifacts"),
-        *("--app-name", APP_NAME, "--allowed-hosts", allowed),
-        *(("--cors-allowed-origins", ",".join(sharing.origins(port))) if sharing else ()),
+        *("--artifacts-destination", SHOWN_FILES, "--serve-artifacts", "--app-name", APP_NAME),
         # uvicorn searches its app-dir first, which else is the working folder; no module lies on the null device
         *("--uvicorn-opts", f"--no-access-log --log-level warning --app-dir {os.devnull}"),
     ]

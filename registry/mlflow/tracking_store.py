@@ -68,9 +68,13 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
     def __init__(self, store_uri: str, artifact_uri: str | None = None) -> None:
         super().__init__()
         self._shown = shown_home(home_of(store_uri))
-        # a server hands the files out itself, to clients that have no home
-        is_served = (artifact_uri or "").startswith(_PROXIED) and os.environ.get(_DESTINATION, "") == SHOWN_FILES
-        self._artifact_root = _PROXIED if is_served else SHOWN_FILES
+        self._is_proxied = (artifact_uri or "").startswith(_PROXIED)
+
+    @property
+    def _artifact_root(self) -> str:
+        # a server hands the files out itself, to clients that have no home; it says so after it made its store
+        is_served = self._is_proxied and os.environ.get(_DESTINATION, "") == SHOWN_FILES
+        return _PROXIED if is_served else SHOWN_FILES
 
     # --- experiments ---
 

@@ -158,7 +158,7 @@ def test_no_process_of_the_server_gets_the_passphrase_or_a_token(ui: RunningUi) 
     """The home's own database and store take no credentials; whoever starts the server has all of them."""
     assert secrets_seen_by([ui.process.pid]) == {ui.process.pid: SECRETS.keys()}
     seen = secrets_seen_by(ui.server_pids)
-    assert len(seen) >= 2
+    assert seen
     assert set().union(*seen.values()) == set()
 
 
@@ -173,7 +173,7 @@ def test_no_answer_of_the_server_names_a_path_of_this_machine(ui: RunningUi, hom
 
 
 def test_ctrl_c_leaves_no_process(ui: RunningUi) -> None:
-    """Stands last: it ends the server of the tests above."""
-    assert len(ui.server_pids) >= 2
+    """Stands last: it ends the server of the tests above. Below us is one process: what waits for it would hold MLflow again."""
+    assert len(ui.server_pids) == 1
     assert ui.stop(signal.SIGINT) == 0
     assert ui.alive() == []
