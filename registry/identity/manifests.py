@@ -1,5 +1,6 @@
 """Manifests: written from an artifact folder so that a second run changes nothing, and read from bytes that nobody vouches for."""
 
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
@@ -104,15 +105,21 @@ def path_problem(manifest: Manifest) -> str:
     paths = {entry.path for entry in manifest.files}
     for path in sorted(paths):
         try:
-            safe_relative_path(path)
+            above = _folders_above(path)
         except UnsafePath as error:
             return f"it lists {path[:200]!a}: {error.why}"
-        above = [str(parent) for parent in PurePosixPath(path).parents][:-1]
         if path in RESERVED_PATHS or any(parent in RESERVED_PATHS for parent in above):
             return f"it lists {path!a}, a name that is not for files of the model"
         if not paths.isdisjoint(above):
             return f"it lists {path!a} and a folder above it as files"
     return ""
+
+
+@lru_cache(maxsize=1024)  # most artifacts have files of the same names
+def _folders_above(path: str) -> tuple[str, ...]:
+    """The folders that a listed path lies in, without that of the artifact; UnsafePath where it may not be listed."""
+    safe_relative_path(path)
+    return tuple(str(parent) for parent in PurePosixPath(path).parents)[:-1]
 
 
 def weights_entry(path: str, hashed: HashedWeights) -> WeightsFile:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from peft_registry.registry.evaluation.halves import part_text
@@ -89,6 +90,7 @@ def milliseconds(timestamp: str) -> int:
     return round(datetime.fromisoformat(timestamp).timestamp() * 1000)
 
 
+@lru_cache(maxsize=4096)  # a list asks for the same few names in each of thousands of runs
 def safe_key(text: str) -> str:
     """`text` with what MLflow does not allow in a name replaced by '_', at most 250 characters.
 
@@ -350,7 +352,9 @@ def with_bars(points: Sequence[MetricPoint]) -> tuple[MetricPoint, ...]:
     Not of a run under way, whose curves begin with one point.
     """
     counts = Counter(point.key for point in points)
-    return tuple(dataclasses.replace(point, step=0) if counts[point.key] == 1 else point for point in points)
+    return tuple(
+        dataclasses.replace(point, step=0) if point.step and counts[point.key] == 1 else point for point in points
+    )
 
 
 def _without_line_of_two(points: Sequence[MetricPoint]) -> tuple[MetricPoint, ...]:

@@ -204,24 +204,19 @@ def signed_statements_of_kinds(
                 subject: tuple(stored for stored in statements if stored.kind in kinds)
                 for subject, statements in everything.items()
             }
-        heads = catalog.statement_heads(view.tx, subjects=subjects)
+        heads = view.heads(subjects)
         of_kinds = {subject: [head for head in said if head.kind in kinds] for subject, said in heads.items()}
         wanted = [head for said in of_kinds.values() for head in said]
         view.read_ahead(keys=map(artifact_key, subjects), entries=[head.log_index for head in wanted])
         for subject, said in heads.items():
             view.require_all_heads(subject, said)
-        stored = catalog.statements_with(view.tx, {head.digest for head in wanted})
-        for statement in stored.values():
-            _require_as_logged(view, statement)
-    statements = {subject: tuple(stored[head.digest] for head in said) for subject, said in of_kinds.items()}
+        opened = catalog.opened_with(view.tx, {head.digest for head in wanted})
+        for statement in opened.values():
+            _require_as_logged(view, statement.stored)
+    statements = {subject: tuple(opened[head.digest] for head in said) for subject, said in of_kinds.items()}
     for subject, of_subject in statements.items():
-        _require_signed(registry, subject, [_opened(statement) for statement in of_subject])
-    return statements
-
-
-def _opened(stored: StoredStatement) -> catalog.OpenedRow:
-    envelope = dsse.Envelope.parse(stored.envelope, what=f"statement {stored.digest.short}")
-    return catalog.OpenedRow(stored, envelope)
+        _require_signed(registry, subject, of_subject)
+    return {subject: tuple(said.stored for said in of_subject) for subject, of_subject in statements.items()}
 
 
 def _require_signed(registry: Registry, subject: Digest, statements: Sequence[catalog.OpenedRow]) -> None:

@@ -258,13 +258,28 @@ class View:
         """Whether the newest checkpoint covers a statement that was shown to be among all that were made."""
         return entry.log_index is not None and self.newest is not None and entry.log_index < self.newest.size
 
+    def heads(self, manifests: Iterable[Digest]) -> dict[Digest, tuple[catalog.StatementHead, ...]]:
+        """Which statements the rows have about each of these; `require_all_heads` proves that it is all that was made.
+
+        In a block of `reading` they are read once.
+        """
+        known = self.once("statement heads", dict[Digest, tuple[catalog.StatementHead, ...]])
+        asked = tuple(dict.fromkeys(manifests))
+        known |= catalog.statement_heads(self.tx, subjects=[manifest for manifest in asked if manifest not in known])
+        return {manifest: known[manifest] for manifest in asked}
+
     def require_all_heads(self, manifest: Digest, heads: tuple[catalog.StatementHead, ...]) -> None:
         """Raise unless these are the statements that were made about a manifest digest, each of the kind that was logged.
+
+        In a block of `reading` they are held against the log once.
 
         Raises:
             SaidDiffers, PathRejected: as `statements`.
         """
-        self._require_all_said(manifest, heads)
+        proven = self.once("heads as logged", dict[Digest, tuple[catalog.StatementHead, ...]])
+        if proven.get(manifest) != heads:
+            self._require_all_said(manifest, heads)
+            proven[manifest] = heads
 
     def _require_all_said(self, manifest: Digest, stored: tuple[_Said, ...]) -> None:
         if self.newest is None:

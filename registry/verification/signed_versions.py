@@ -61,7 +61,7 @@ def signed_versions(registry: Registry, versions: Iterable[Version]) -> tuple[Ve
 def _signed_together(view: View, versions: tuple[Version, ...]) -> list[Version]:
     """As `signed_versions`, of so many that what proves them fits in memory."""
     digests = tuple({version.manifest_digest for version in versions})
-    heads = catalog.statement_heads(view.tx, subjects=digests)
+    heads = view.heads(digests)
     moves = _moves(view.tx, {head.digest for said in heads.values() for head in said if head.kind == "alias"})
     rows = _Rows(catalog.recorded_artifacts(view.tx, digests), heads, moves)
     _read_ahead(view, versions, moves.values())

@@ -141,10 +141,15 @@ def statement(tx: Transaction, digest: Digest) -> StoredStatement | None:
 
 def statements_with(tx: Transaction, digests: Collection[Digest]) -> dict[Digest, StoredStatement]:
     """The statements with these payload digests; one that was not recorded is absent."""
-    found: dict[Digest, StoredStatement] = {}
+    return {digest: opened.stored for digest, opened in opened_with(tx, digests).items()}
+
+
+def opened_with(tx: Transaction, digests: Collection[Digest]) -> dict[Digest, OpenedRow]:
+    """The same, for who checks their signatures."""
+    found: dict[Digest, OpenedRow] = {}
     room = Room()
     for part in in_parts(sorted(digests)):
-        found |= {row.digest: _opened(row, room).stored for row in tx.execute(_WITH_DIGESTS, {"digests": part})}
+        found |= {row.digest: _opened(row, room) for row in tx.execute(_WITH_DIGESTS, {"digests": part})}
     return found
 
 
