@@ -11,14 +11,13 @@ from mlflow.utils.search_utils import SearchModelUtils, SearchModelVersionUtils
 
 from peft_registry.registry.mlflow.entities import name_entity, version_entity
 from peft_registry.registry.mlflow.home_address import home_of
-from peft_registry.registry.mlflow.kept_values import VersionName
-from peft_registry.registry.mlflow.listed_rows import ROWS_AT_ONCE, Position
 from peft_registry.registry.mlflow.narrowing import Narrowed, narrowed_by
 from peft_registry.registry.mlflow.paging import page_at_offset, page_in_order, position_of, require_page_size
 from peft_registry.registry.mlflow.projection import PROMPT_TAG
 from peft_registry.registry.mlflow.read_only import read_only
 from peft_registry.registry.mlflow.shown_homes import shown_home
 from peft_registry.registry.mlflow.shown_registry import Reading
+from peft_registry.registry.mlflow.version_rows import ROWS_AT_ONCE, Position, VersionName
 from peft_registry.schemas.identity import Reference
 
 _LISTED = frozenset({
@@ -73,7 +72,7 @@ class RegistryModelStore(AbstractStore):  # type: ignore[misc]  # mlflow has no 
                 kept = SearchModelUtils.filter(entities, filter_string)
                 return [model.name for model in SearchModelUtils.sort(kept, order_by)]
 
-            ranked = reading.ranked(("names", filter_string, tuple(order_by or ())), rank)
+            ranked = reading.values.ranked(("names", filter_string, tuple(order_by or ())), rank)
             chosen, token = page_at_offset(ranked, page_token, limit=max_results)
             models = [name_entity(reading.name_in_full(name)) for name in chosen]
         return PagedList(models, token)
@@ -132,7 +131,7 @@ class RegistryModelStore(AbstractStore):  # type: ignore[misc]  # mlflow has no 
                 page, token = page_in_order(batches, keep, limit=max_results)
                 chosen = [VersionName(version.name, int(version.version)) for version in page]
             else:
-                ranked = reading.ranked(
+                ranked = reading.values.ranked(
                     ("versions", filter_string, tuple(order_by or ())),
                     lambda: _ranked_versions(reading, narrowed, keep, order_by, in_full=in_full),
                 )

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from peft_registry.registry.mlflow.listed_rows import Position
+from peft_registry.registry.mlflow.version_rows import Position
 from peft_registry.schemas.errors import InputRefused
 
 _Entity = TypeVar("_Entity")

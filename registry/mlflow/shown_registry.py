@@ -15,10 +15,10 @@ from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.rare_collections import rare_collections
 from peft_registry.registry.homes.run_logs import RunUnderWay
+from peft_registry.registry.mlflow.experiments import Experiments
 from peft_registry.registry.mlflow.figures import MetricPoint, milliseconds
 from peft_registry.registry.mlflow.home_reader import open_registry
-from peft_registry.registry.mlflow.kept_values import KeptValues, VersionName
-from peft_registry.registry.mlflow.listed_rows import ROWS_AT_ONCE, ListedRows, Position, position_of_version
+from peft_registry.registry.mlflow.kept_values import KeptValues
 from peft_registry.registry.mlflow.narrowing import Narrowed
 from peft_registry.registry.mlflow.projected_versions import Loader
 from peft_registry.registry.mlflow.projection import (
@@ -30,6 +30,8 @@ from peft_registry.registry.mlflow.projection import (
     model_type,
     source_of,
 )
+from peft_registry.registry.mlflow.proven_versions import ProvenVersions
+from peft_registry.registry.mlflow.run_ids import RunIds
 from peft_registry.registry.mlflow.shown_runs import (
     RunPlace,
     ShownModel,
@@ -48,6 +50,14 @@ from peft_registry.registry.mlflow.shown_runs import (
     version_in_full,
 )
 from peft_registry.registry.mlflow.side_runs import comparison_of
+from peft_registry.registry.mlflow.version_rows import (
+    ROWS_AT_ONCE,
+    Position,
+    VersionName,
+    position_of_version,
+    rows_named,
+)
+from peft_registry.registry.mlflow.version_search import VersionSearch
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.views import view_of
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked, NotFound
@@ -69,7 +79,7 @@ class ShownRegistry:
     def __init__(self, home: str | None, *, state: Path | None) -> None:
         self._home = home
         self._state = state
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._state_of_values: Hashable = None  # the log, checkpoint and trust file that `_values` were read under
         self._values = KeptValues()
 
@@ -84,7 +94,7 @@ class ShownRegistry:
         try:
             registry.database.require_current()
             with registry.database.reading(), rare_collections():
-                yield Reading(registry, self._values_of(registry), self._lock)
+                yield Reading(registry, self._values_of(registry))
         finally:
             registry.close()
 
@@ -107,8 +117,16 @@ def _trust_of(registry: Registry) -> Hashable:
         return error.what
 
 
-class Reading(ListedRows):
+class Reading:
     """What MLflow asks of a registry, at one moment."""
+
+    def __init__(self, registry: Registry, values: KeptValues) -> None:
+        self.registry = registry
+        self.values = values
+        self.versions = ProvenVersions(registry, values)
+        self.run_ids = RunIds(self.versions)
+        self.experiments = Experiments(self.versions, self.run_ids)
+        self._search = VersionSearch(self.versions, self.experiments, self.run_ids)
 
     # --- runs ---
 
@@ -116,10 +134,10 @@ class Reading(ListedRows):
         self, projects: Collection[str | None], narrowed: Narrowed, after: Position | None
     ) -> list[tuple[Position, ShownRun]]:
         """The runs under way of some projects behind a position, the newest first."""
-        positions = {run_id: _position_under_way(run) for run_id, run in self.under_way.items()}
+        positions = {run_id: _position_under_way(run) for run_id, run in self.run_ids.under_way.items()}
         return [
             (positions[run_id], run_under_way(run))
-            for run_id, run in self.under_way.items()
+            for run_id, run in self.run_ids.under_way.items()
             if run.project in projects
             and (after is None or positions[run_id] < after)
             and (narrowed.labels is None or f"{run_id}:0" in narrowed.labels)
@@ -139,10 +157,10 @@ class Reading(ListedRows):
         """
         wanted = frozenset(projects)
         begun = deque(self._begun_runs(wanted, narrowed, after))
-        for rows in self._narrowed_rows(projects, narrowed, after, first=first):
+        for rows in self._search.rows(projects, narrowed, after, first=first):
             batch: list[tuple[Position, ShownRun]] = []
-            known = self.listed(rows)
-            places = self._places([listed for _, listed in known if isinstance(listed, ListedProjection)])
+            known = self.versions.listed(rows)
+            places = self.run_ids.places([listed for _, listed in known if isinstance(listed, ListedProjection)])
             for index, (version, listed) in enumerate(known):
                 batch += self._unregistered(begun, since=position_of_version(version))
                 # a version that cannot be read names no project: it stands in the list that is asked for, not in none
@@ -190,11 +208,11 @@ class Reading(ListedRows):
         Raises:
             RunUnknown: there is none.
         """
-        name = self._version_of_run(run_id)
+        name = self.run_ids.version_of(run_id)
         if name is not None:
             return self._run_in_full(name)
-        if run_id in self.under_way:
-            return run_under_way(self.under_way[run_id])
+        if run_id in self.run_ids.under_way:
+            return run_under_way(self.run_ids.under_way[run_id])
         beside = self._run_beside(run_id)
         if beside is None:
             raise RunUnknown(run_id)
@@ -206,26 +224,27 @@ class Reading(ListedRows):
         Raises:
             RunUnknown: there is no such run.
         """
-        name = self._version_of_run(run_id)
+        name = self.run_ids.version_of(run_id)
         if name is None:
             return tuple(point for point in self.run(run_id).metrics if point.key == key)
-        whole = self.page(name)
+        whole = self.versions.page(name)
         points = () if isinstance(whole, KnownError) else whole.run.metrics
         return tuple(point for point in points if point.key == key)
 
     def _run_in_full(self, name: VersionName) -> ShownRun:
-        ((version, listed),) = self.listed(self._rows_named([name]))
-        whole = self.page(name)
+        ((version, listed),) = self.versions.listed(rows_named(self.registry, [name]))
+        whole = self.versions.page(name)
         if isinstance(listed, KnownError):
             return unreadable_run(version, None, listed)
-        place = self._places([listed])[name.label]
+        place = self.run_ids.places([listed])[name.label]
         if isinstance(whole, KnownError):
             return unreadable_run(version, listed.project, whole)
         return run_in_full(whole, listed.project, place)
 
     def _run_beside(self, run_id: str) -> ShownRun | None:
-        """A run of a seed or over a comparison. Nothing names its version: those that were registered last are looked at first."""
-        for batch in self.runs(self.projects(), Narrowed()):
+        """A run of a seed or over a comparison."""
+        narrowed = Narrowed(labels=self.run_ids.labels_said(run_id))
+        for batch in self.runs(self.experiments.projects(), narrowed):
             for _, run in batch:
                 if run.run_id == run_id:
                     return run
@@ -243,9 +262,9 @@ class Reading(ListedRows):
     ) -> Iterator[list[tuple[Position, ShownModel]]]:
         """The logged models of some projects behind a position, some at a time; `first` as for `runs`."""
         wanted = frozenset(projects)
-        for rows in self._narrowed_rows(projects, narrowed, after, first=first):
-            known = [listed for _, listed in self.listed(rows) if isinstance(listed, ListedProjection)]
-            places = self._places(known)
+        for rows in self._search.rows(projects, narrowed, after, first=first):
+            known = [listed for _, listed in self.versions.listed(rows) if isinstance(listed, ListedProjection)]
+            places = self.run_ids.places(known)
             yield [
                 (position_of_version(listed.version), self._model(listed, places[listed.version.label]))
                 for listed in known
@@ -254,13 +273,13 @@ class Reading(ListedRows):
 
     def model(self, model_id: str) -> ShownModel | None:
         """A logged model by its id; None where there is none."""
-        name = self._labels().get(model_id)
+        name = self.versions.of_derived_id(model_id)
         if name is None:
             return None
-        ((_, listed),) = self.listed(self._rows_named([name]))
+        ((_, listed),) = self.versions.listed(rows_named(self.registry, [name]))
         if isinstance(listed, KnownError):
             raise listed
-        return self._model(listed, self._places([listed])[name.label])
+        return self._model(listed, self.run_ids.places([listed])[name.label])
 
     def _model(self, listed: ListedProjection, place: RunPlace) -> ShownModel:
         version = listed.version
@@ -270,7 +289,7 @@ class Reading(ListedRows):
 
     def names(self) -> tuple[ShownName, ...]:
         """Every name that has a version, by name; nothing of a version is read."""
-        self.require_all_versions()
+        self.versions.require_all()
         with self.registry.database.read() as tx:
             spans = catalog.name_spans(tx)
         return tuple(ShownName(span.name, milliseconds(span.first_at), milliseconds(span.last_at)) for span in spans)
@@ -283,14 +302,14 @@ class Reading(ListedRows):
             KnownError: what the log says of it could not be read.
         """
         newest = version_named(self.registry, name)
-        first = next(iter(self._rows_named([VersionName(name, 1)])), newest)
+        first = next(iter(rows_named(self.registry, [VersionName(name, 1)])), newest)
         created_ms, updated_ms = milliseconds(first.registered_at), milliseconds(newest.registered_at)
         aliases = tuple(self._aliases(name))
-        ((version, listed),) = self.listed((newest,))
+        ((version, listed),) = self.versions.listed((newest,))
         if isinstance(listed, KnownError):
             shown = unreadable_version(version, listed)
             return ShownName(name, created_ms, updated_ms, shown, shown.tags, aliases)
-        shown = self._listed_version(listed, self._places([listed])[version.label])
+        shown = self._listed_version(listed, self.run_ids.places([listed])[version.label])
         return ShownName(name, created_ms, updated_ms, shown, listed.name_tags, aliases)
 
     def _aliases(self, name: str) -> Iterator[tuple[str, int]]:
@@ -304,7 +323,7 @@ class Reading(ListedRows):
             count = view.newest_number(name) or 0
             rows = catalog.versions_named(view.tx, [(name, number) for number in range(1, count + 1)])
             numbers = {version.manifest_digest: version.number for version in rows}
-            for alias in self._logged(view).aliases_moved(view, name, frozenset(numbers)):
+            for alias in self.versions.logged(view).aliases_moved(view, name, frozenset(numbers)):
                 target = view.alias_target(name, alias)
                 if target is not None and target.manifest in numbers:
                     yield alias, numbers[target.manifest]
@@ -313,9 +332,9 @@ class Reading(ListedRows):
         self, narrowed: Narrowed, after: Position | None = None, *, first: int = ROWS_AT_ONCE
     ) -> Iterator[list[tuple[Position, ShownVersion]]]:
         """Versions behind a position, some at a time, with what lists show of them; `first` as for `runs`."""
-        for rows in self._narrowed_rows(None, narrowed, after, first=first):
-            known = self.listed(rows)
-            places = self._places([listed for _, listed in known if isinstance(listed, ListedProjection)])
+        for rows in self._search.rows(None, narrowed, after, first=first):
+            known = self.versions.listed(rows)
+            places = self.run_ids.places([listed for _, listed in known if isinstance(listed, ListedProjection)])
             yield [
                 (
                     position_of_version(version),
@@ -345,7 +364,7 @@ class Reading(ListedRows):
         Raises:
             KnownError: there is none, or it is not what was signed.
         """
-        ((_, listed),) = self.listed((version_named(self.registry, name.label),))
+        ((_, listed),) = self.versions.listed((version_named(self.registry, name.label),))
         if isinstance(listed, KnownError):
             raise listed
         return source_of(listed.version)
@@ -361,14 +380,14 @@ class Reading(ListedRows):
 
     def versions_in_full(self, names: Sequence[VersionName]) -> list[ShownVersion]:
         """Some versions as their own pages show them, in this order; one that is gone is left out."""
-        rows = {version.label: version for version in self._rows_named(names)}
+        rows = {version.label: version for version in rows_named(self.registry, names)}
         there = [name for name in names if name.label in rows]
-        pages = self._pages(there)
+        pages = self.versions.pages(there)
         return [self._version_in_full(rows[name.label], pages[name.label]) for name in there]
 
     def _version_in_full(self, version: Version, page: Projection | KnownError | None = None) -> ShownVersion:
-        ((_, listed),) = self.listed((version,))
-        whole = page or self.page(VersionName(version.name, version.number))
+        ((_, listed),) = self.versions.listed((version,))
+        whole = page or self.versions.page(VersionName(version.name, version.number))
         for problem in (listed, whole):
             if isinstance(problem, KnownError):
                 return unreadable_version(version, problem)
@@ -377,19 +396,19 @@ class Reading(ListedRows):
             whole,
             registered_at=version.registered_at,
             project=listed.project,
-            place=self._places([listed])[version.label],
+            place=self.run_ids.places([listed])[version.label],
         )
 
     # --- files ---
 
     def run_files(self, run_id: str) -> tuple[ArtifactFile, ...]:
         """The files of a run: the report and the tables of what was evaluated, made when they are asked for."""
-        name = self._version_of_run(run_id)
+        name = self.run_ids.version_of(run_id)
         return () if name is None else Loader(self.registry).load(name).run.artifacts
 
     def model_files(self, model_id: str) -> tuple[ArtifactFile, ...]:
         """The small files of a logged model: that its weights are elsewhere, and the card."""
-        name = self._labels().get(model_id)
+        name = self.versions.of_derived_id(model_id)
         return () if name is None else Loader(self.registry).load(name).version.artifacts
 
 

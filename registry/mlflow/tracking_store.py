@@ -19,15 +19,16 @@ from mlflow.utils.search_utils import SearchExperimentsUtils, SearchLoggedModels
 
 from peft_registry.registry.mlflow import identifiers
 from peft_registry.registry.mlflow.entities import experiment_entity, model_entity, points_of_run, run_entity
+from peft_registry.registry.mlflow.experiments import ExperimentUnknown
 from peft_registry.registry.mlflow.figures import milliseconds
 from peft_registry.registry.mlflow.home_address import SHOWN_FILES, home_of
-from peft_registry.registry.mlflow.listed_rows import ROWS_AT_ONCE, ExperimentUnknown, Position
 from peft_registry.registry.mlflow.narrowing import Narrowed, narrowed_by
 from peft_registry.registry.mlflow.paging import page_at_offset, page_in_order, position_of, require_page_size
 from peft_registry.registry.mlflow.read_only import read_only
 from peft_registry.registry.mlflow.shown_homes import shown_home
 from peft_registry.registry.mlflow.shown_registry import Reading
 from peft_registry.registry.mlflow.shown_runs import ShownRun
+from peft_registry.registry.mlflow.version_rows import ROWS_AT_ONCE, Position
 
 _PROXIED = "mlflow-artifacts:"
 _DESTINATION = "_MLFLOW_SERVER_ARTIFACT_DESTINATION"  # MLflow's: where a server reads what it hands out
@@ -91,8 +92,8 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
         if view_type == ViewType.DELETED_ONLY:
             return PagedList([], None)
         with self._shown.reading() as reading:
-            reading.require_all_versions()
-            every = [self._experiment(reading, project) for project in reading.projects()]
+            reading.versions.require_all()
+            every = [self._experiment(reading, project) for project in reading.experiments.projects()]
         kept = SearchExperimentsUtils.filter(every, filter_string)
         ordered = SearchExperimentsUtils.sort(kept, order_by or ["last_update_time DESC", "name ASC"])
         return PagedList(*page_at_offset(ordered, page_token, limit=max_results))
@@ -100,12 +101,12 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
     def get_experiment(self, experiment_id: str) -> Experiment:
         """The experiment of an id."""
         with self._shown.reading() as reading:
-            return self._experiment(reading, reading.project_of(f"{experiment_id}"))
+            return self._experiment(reading, reading.experiments.project_of(f"{experiment_id}"))
 
     def get_experiment_by_name(self, experiment_name: str) -> Experiment | None:
         """The experiment of a name; None where there is none."""
         with self._shown.reading() as reading:
-            for project in reading.projects():
+            for project in reading.experiments.projects():
                 if identifiers.experiment_name(project) == experiment_name:
                     return self._experiment(reading, project)
         return None
@@ -113,17 +114,17 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
     def filter_active_experiment_ids(self, experiment_ids: list[str]) -> list[str]:
         """Of these experiments those that there are."""
         with self._shown.reading() as reading:
-            known = {identifiers.experiment_id(project) for project in reading.projects()}
+            known = {identifiers.experiment_id(project) for project in reading.experiments.projects()}
         return [experiment_id for experiment_id in experiment_ids if experiment_id in known]
 
     def _experiment(self, reading: Reading, project: str | None) -> Experiment:
-        newest = reading.newest_of(project)
+        newest = reading.experiments.newest_of(project)
         newest_ms = 0 if newest is None else milliseconds(newest.registered_at)
         return experiment_entity(
             project,
             artifact_root=self._artifact_root,
             newest_ms=newest_ms,
-            is_signed=project in reading.signed_projects(),
+            is_signed=project in reading.experiments.signed_projects(),
         )
 
     # --- runs ---
@@ -157,8 +158,8 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
                     lambda runs: SearchUtils.filter(runs, filter_string),
                     limit=max_results,
                 )
-            ranked = reading.ranked(
-                ("runs", projects, filter_string, tuple(order_by or ()), tuple(reading.under_way)),
+            ranked = reading.values.ranked(
+                ("runs", projects, filter_string, tuple(order_by or ()), tuple(reading.run_ids.under_way)),
                 lambda: self._ranked_runs(reading, projects, narrowed, filter_string, order_by or []),
             )
             chosen, token = page_at_offset(ranked, page_token, limit=max_results)
@@ -279,7 +280,7 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
                 batches = self._models(reading, projects, position_of(page_token), first=limit + 1)
                 return PagedList(*page_in_order(batches, keep, limit=limit))
             what = ("models", projects, filter_string, f"{datasets}", f"{order_by}")
-            ranked = reading.ranked(what, lambda: self._ranked_models(reading, projects, keep, order_by))
+            ranked = reading.values.ranked(what, lambda: self._ranked_models(reading, projects, keep, order_by))
             chosen, token = page_at_offset(ranked, page_token, limit=limit)
             models = [reading.model(model_id) for model_id in chosen]
         entities = [model_entity(model, artifact_root=self._artifact_root) for model in models if model is not None]
@@ -336,7 +337,7 @@ def _projects(reading: Reading, experiment_ids: Sequence[str]) -> tuple[str | No
     projects: list[str | None] = []
     for experiment_id in dict.fromkeys(map(str, experiment_ids)):
         try:
-            projects.append(reading.project_of(experiment_id))
+            projects.append(reading.experiments.project_of(experiment_id))
         except ExperimentUnknown:
             continue
     return tuple(projects)

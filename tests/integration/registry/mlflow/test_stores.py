@@ -20,7 +20,7 @@ from mlflow.store.model_registry.abstract_store import AbstractStore as Abstract
 from mlflow.store.tracking.abstract_store import AbstractStore as AbstractTrackingStore
 
 from peft_registry.registry.homes.layout import HomeFiles
-from peft_registry.registry.mlflow import listed_rows, read_only
+from peft_registry.registry.mlflow import proven_versions, read_only, version_rows
 from peft_registry.registry.mlflow.home_address import address_of, home_of
 from peft_registry.registry.mlflow.identifiers import comparison_id, derived_run_id, experiment_id, trial_id
 from peft_registry.registry.mlflow.model_registry_store import RegistryModelStore
@@ -262,8 +262,9 @@ def test_what_was_read_for_some_runs_is_dropped_before_others_are_read(
         dropped.append(registry)
         forget_what_was_read(registry)
 
-    monkeypatch.setattr(listed_rows, "ROWS_AT_ONCE", 1)
-    monkeypatch.setattr(listed_rows, "forget_what_was_read", forget)
+    monkeypatch.setattr(version_rows, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(proven_versions, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(proven_versions, "forget_what_was_read", forget)
     by_score = {"experiment_ids": experiments, "order_by": ["metrics.`trial/score` ASC"]}
     found = client_of(own_home).search_runs(**by_score)
     assert len(dropped) > 1

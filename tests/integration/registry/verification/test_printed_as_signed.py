@@ -8,8 +8,8 @@ import pytest
 
 from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry, utc_now
-from peft_registry.registry.mlflow.kept_values import VersionName
 from peft_registry.registry.mlflow.projected_versions import Loader, projection_of
+from peft_registry.registry.mlflow.version_rows import VersionName
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.report import make_report
