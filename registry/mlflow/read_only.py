@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import (
@@ -18,6 +18,7 @@ from mlflow.protos.databricks_pb2 import (
     TEMPORARILY_UNAVAILABLE,
 )
 
+from peft_registry.registry.mlflow.unkept_logs import UNKEPT, is_asked_by_transformers
 from peft_registry.schemas.errors import InputRefused, KnownError, NotFound, Unavailable
 
 _Class = TypeVar("_Class", bound=type)
@@ -63,8 +64,10 @@ def refusal_of(method: str) -> str:
     return f"this MLflow shows a registry and is only read: {instead}"
 
 
-def _refusing(name: str) -> Callable[..., NoReturn]:
-    def refuse(*_arguments: Any, **_named: Any) -> NoReturn:  # whatever the method takes
+def _refusing(name: str) -> Callable[..., Any]:
+    def refuse(*_arguments: Any, **named: Any) -> Any:  # whatever the method takes
+        if name in UNKEPT and is_asked_by_transformers():
+            return UNKEPT[name](named)
         # the code of MLflow's protocol and not its name, which a server would answer as an error of its own
         raise MlflowException(refusal_of(name), PERMISSION_DENIED)
 

@@ -10,6 +10,7 @@ from peft_registry import RegistryCallback
 from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.home_address import address_of
+from peft_registry.registry.mlflow.unkept_logs import NOT_KEPT
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.report import make_report
@@ -85,6 +86,24 @@ def test_logging_to_an_mlflow_that_reads_the_home_is_left_out_with_one_warning_a
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
     assert len(warnings) == 1
     assert "report_to='mlflow' is left out" in warnings[0]
+
+
+def test_without_the_callback_such_logs_are_not_kept_and_the_training_goes_on_with_one_warning(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address_of(place / "home"))
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "of-the-script")
+    monkeypatch.setenv("MLFLOW_TAGS", '{"team": "colours"}')
+    monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)
+    trainer = a_trainer(tmp_path, a_lora(place / "tiny"), report_to=["mlflow"], max_steps=2)
+    trainer.train()
+    assert trainer.state.global_step == 2
+    assert [record.message for record in caplog.records].count(NOT_KEPT) == 1
+    assert mlflow.get_experiment_by_name("of-the-script") is None
+    with pytest.raises(mlflow.MlflowException, match="is only read"):
+        mlflow.start_run()
 
 
 def test_no_known_field_is_wrong(place: Path, lora: tuple[Any, RegistryCallback], registry: Registry) -> None:
