@@ -1,22 +1,28 @@
 """Versions as lists show them, many together: what their runs and evaluations say, proven, without the modification record.
 
-Deriving that record again is most of the time that the page of one version takes, and no list shows it.
+Deriving that record again is most of the time that the page of one version takes, and no list shows it. For an order of all
+versions, of which a page is shown, they are read as the log has them: what is shown of it is proven then.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.projection import ListedProjection, project_listed
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.evaluations import judged_now, standing_evaluations
 from peft_registry.registry.records.provenance import production_of
-from peft_registry.registry.records.signed_records import records_of, signed_statements_of_kinds
+from peft_registry.registry.records.signed_records import (
+    logged_statements_of_kinds,
+    records_of,
+    signed_statements_of_kinds,
+)
 from peft_registry.registry.records.standing_acts import person_of
 from peft_registry.registry.verification.signed_versions import signed_manifest, signed_versions
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import ImportRecord
+from peft_registry.schemas.manifest import Parent
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.statement import RegistrationPredicate, StatementKind, StoredStatement
@@ -32,12 +38,26 @@ def listed_versions(registry: Registry, recorded: Sequence[Version]) -> list[Lis
         try:
             return list(_listed_together(registry, recorded))
         except KnownError:  # of which of them, each says when it is read by itself
-            return [_listed_or_why(registry, version) for version in recorded]
+            return [_alone(_listed_together, registry, version) for version in recorded]
 
 
-def _listed_or_why(registry: Registry, version: Version) -> ListedProjection | KnownError:
+def logged_versions(registry: Registry, recorded: Sequence[Version]) -> list[ListedProjection | KnownError]:
+    """The same by what the log has, for an order: no signature is checked, nothing but the rows says what a version is.
+
+    What a version was made from is left out, because that stands in its manifest.
+    """
+    with registry.database.reading():
+        try:
+            return list(_logged_together(registry, recorded))
+        except KnownError:
+            return [_alone(_logged_together, registry, version) for version in recorded]
+
+
+def _alone(
+    read: Callable[[Registry, Sequence[Version]], list[ListedProjection]], registry: Registry, version: Version
+) -> ListedProjection | KnownError:
     try:
-        (listed,) = _listed_together(registry, (version,))
+        (listed,) = read(registry, (version,))
     except KnownError as error:
         return error
     return listed
@@ -47,12 +67,32 @@ def _listed_together(registry: Registry, recorded: Sequence[Version]) -> list[Li
     versions = signed_versions(registry, recorded)
     said = signed_statements_of_kinds(registry, {version.manifest_digest for version in versions}, _READ)
     covered = covered_size(registry)
-    return [_listed(registry, version, said[version.manifest_digest], covered) for version in versions]
+    return [
+        _listed(
+            registry,
+            version,
+            said[version.manifest_digest],
+            covered,
+            parents=signed_manifest(registry, version).parents,
+        )
+        for version in versions
+    ]
+
+
+def _logged_together(registry: Registry, recorded: Sequence[Version]) -> list[ListedProjection]:
+    said = logged_statements_of_kinds(registry, {version.manifest_digest for version in recorded}, _READ)
+    covered = covered_size(registry)
+    return [_listed(registry, version, said[version.manifest_digest], covered) for version in recorded]
 
 
 def _listed(
-    registry: Registry, version: Version, statements: Sequence[StoredStatement], covered: int
+    registry: Registry,
+    version: Version,
+    statements: Sequence[StoredStatement],
+    covered: int,
+    parents: Sequence[Parent] | None = None,
 ) -> ListedProjection:
+    """What lists show of a version; `parents` are those of its manifest, None where that is not read."""
     if sum(stored.kind == "registration" for stored in statements) > 1:
         # equal bytes under several names: which statement speaks of which version takes all of them
         records = records_of(registry, version)
@@ -67,7 +107,9 @@ def _listed(
             if stored.kind == "bias-evaluation"
             and (stored.digest in accompanied_by or (stored.log_index or 0) < covered)
         )
-    parents = signed_manifest(registry, version).parents
+    if parents is None and isinstance(made, ImportRecord):
+        version = version.revised(origin="imported")  # as its manifest does
+    parents = parents or ()
     return project_listed(
         version=version,
         made=None if isinstance(made, ImportRecord) else made,

@@ -9,7 +9,7 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow import identifiers
 from peft_registry.registry.mlflow.kept_values import KeptValues
-from peft_registry.registry.mlflow.listed_versions import listed_versions
+from peft_registry.registry.mlflow.listed_versions import listed_versions, logged_versions
 from peft_registry.registry.mlflow.projected_versions import Loader
 from peft_registry.registry.mlflow.projection import ListedProjection, Projection
 from peft_registry.registry.mlflow.version_rows import ROWS_AT_ONCE, VersionName
@@ -45,6 +45,12 @@ class ProvenVersions:
             assert listed_now is not None, "it was read"
             found.append((version, listed_now))
         return found
+
+    def as_logged(self, rows: Sequence[Version]) -> list[Listed]:
+        """The same by what the log has, which is half of the work: to put many in an order, and not to be shown."""
+        read = logged_versions(self.registry, rows)
+        self._forget(len(rows))
+        return list(zip(rows, read, strict=True))
 
     def _forget(self, read: int) -> None:
         if read > ROWS_AT_ONCE // 2:  # as many may follow

@@ -6,7 +6,7 @@ the page before; the index that gives that order is the catalogue's, and each ve
 
 import threading
 from collections import deque
-from collections.abc import Collection, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from peft_registry.registry.mlflow.projection import (
     model_type,
     source_of,
 )
-from peft_registry.registry.mlflow.proven_versions import ProvenVersions
+from peft_registry.registry.mlflow.proven_versions import Listed, ProvenVersions
 from peft_registry.registry.mlflow.run_ids import RunIds
 from peft_registry.registry.mlflow.shown_runs import (
     RunPlace,
@@ -155,14 +155,31 @@ class Reading:
 
         `first` is how many versions are read before the first batch.
         """
+        return self._runs(projects, narrowed, after, first=first, read=self.versions.listed)
+
+    def runs_as_logged(
+        self, projects: Collection[str | None], narrowed: Narrowed
+    ) -> Iterator[list[tuple[Position, ShownRun]]]:
+        """The same, to be put in order and not to be shown: by what the log has, and without what a version was made from."""
+        return self._runs(projects, narrowed, None, first=ROWS_AT_ONCE, read=self.versions.as_logged)
+
+    def _runs(
+        self,
+        projects: Collection[str | None],
+        narrowed: Narrowed,
+        after: Position | None,
+        *,
+        first: int,
+        read: Callable[[Sequence[Version]], list[Listed]],
+    ) -> Iterator[list[tuple[Position, ShownRun]]]:
         wanted = frozenset(projects)
         begun = deque(self._begun_runs(wanted, narrowed, after))
         for rows in self._search.rows(projects, narrowed, after, first=first):
             batch: list[tuple[Position, ShownRun]] = []
-            known = self.versions.listed(rows)
+            known = read(rows)
             places = self.run_ids.places([listed for _, listed in known if isinstance(listed, ListedProjection)])
             for index, (version, listed) in enumerate(known):
-                batch += self._unregistered(begun, since=position_of_version(version))
+                batch += _taken(begun, since=position_of_version(version))
                 # a version that cannot be read names no project: it stands in the list that is asked for, not in none
                 if isinstance(listed, KnownError):
                     group: list[ShownRun] = [unreadable_run(version, _any_of(wanted), listed)]
@@ -176,16 +193,7 @@ class Reading:
                     if after is None or position[:3] != after[:3] or offset > after[3]:
                         batch.append((position, run))
             yield batch
-        yield list(self._unregistered(begun, since=None))
-
-    def _unregistered(
-        self, begun: "deque[tuple[Position, ShownRun]]", *, since: Position | None
-    ) -> Iterator[tuple[Position, ShownRun]]:
-        """Take the runs that began after a position, but for those that were registered: their version was read before."""
-        while begun and (since is None or begun[0][0] > since):
-            position, run = begun.popleft()
-            if run.run_id not in self.values.run_owners:
-                yield position, run
+        yield list(begun)
 
     def _group(
         self, listed: ListedProjection, place: RunPlace, following: ListedProjection | KnownError | None
@@ -410,6 +418,12 @@ class Reading:
         """The small files of a logged model: that its weights are elsewhere, and the card."""
         name = self.versions.of_derived_id(model_id)
         return () if name is None else Loader(self.registry).load(name).version.artifacts
+
+
+def _taken(begun: "deque[tuple[Position, ShownRun]]", *, since: Position) -> Iterator[tuple[Position, ShownRun]]:
+    """Take the runs that began after a position out of those under way, the newest of which is first."""
+    while begun and begun[0][0] > since:
+        yield begun.popleft()
 
 
 def _position_under_way(run: RunUnderWay) -> Position:

@@ -4,10 +4,11 @@ Filters, orders and offsets are MLflow's own helpers'; which versions are read a
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
-from mlflow.entities import Experiment, LoggedModel, Metric, Param, Run, RunData, RunInfo, RunTag, ViewType
+from mlflow.entities import Experiment, LoggedModel, Metric, Run, ViewType
 from mlflow.entities.dataset_summary import _DatasetSummary
 from mlflow.entities.metric import MetricWithRunId
 from mlflow.exceptions import MlflowException
@@ -28,6 +29,7 @@ from peft_registry.registry.mlflow.read_only import read_only
 from peft_registry.registry.mlflow.shown_homes import shown_home
 from peft_registry.registry.mlflow.shown_registry import Reading
 from peft_registry.registry.mlflow.shown_runs import ShownRun
+from peft_registry.registry.mlflow.side_runs import PARENT
 from peft_registry.registry.mlflow.version_rows import ROWS_AT_ONCE, Position
 
 _PROXIED = "mlflow-artifacts:"
@@ -164,7 +166,8 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
             )
             chosen, token = page_at_offset(ranked, page_token, limit=max_results)
             runs = self._runs_at(reading, projects, chosen)
-        return runs, token
+        # what was put in order is proven only now: a run that is not what was signed meets no filter
+        return SearchUtils.filter(runs, filter_string), token
 
     def _runs(
         self,
@@ -186,17 +189,31 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
         filter_string: str | None,
         order_by: list[str],
     ) -> list[Position]:
-        """The positions of all runs that are asked for, in their order; of each run no more is held than that takes."""
+        """The positions of all runs that are asked for, in their order; of each run no more is held than that takes.
+
+        They are read as the log has them, which leaves out what a version was made from: whoever shows one of them proves it.
+        """
         keys = {key for _, key, _ in map(SearchUtils.parse_order_by_for_search_runs, order_by)}
+        asked = keys | {clause["key"] for clause in SearchUtils.parse_search_filter(filter_string)}
+        read = reading.runs if PARENT in asked else reading.runs_as_logged
         positions: dict[int, Position] = {}
         reduced: list[Run] = []
-        for batch in self._runs(reading, projects, narrowed):
-            of_batch = {id(run): position for position, run in batch}
-            for run in SearchUtils.filter([run for _, run in batch], filter_string):
-                small = _reduced(run, keys)
-                positions[id(small)] = of_batch[id(run)]
+        for batch in read(projects, narrowed):
+            for position, run in self._kept(batch, filter_string):
+                small = run_entity(_reduced(run, keys), artifact_root=self._artifact_root)
+                positions[id(small)] = position
                 reduced.append(small)
         return [positions[id(run)] for run in SearchUtils.sort(reduced, order_by)]
+
+    def _kept(
+        self, batch: Sequence[tuple[Position, ShownRun]], filter_string: str | None
+    ) -> Sequence[tuple[Position, ShownRun]]:
+        """Those of some runs that a filter lets through."""
+        if not filter_string:
+            return batch
+        entities = [run_entity(run, artifact_root=self._artifact_root) for _, run in batch]
+        kept = set(map(id, SearchUtils.filter(entities, filter_string)))
+        return [shown for shown, entity in zip(batch, entities, strict=True) if id(entity) in kept]
 
     def _runs_at(self, reading: Reading, projects: Sequence[str | None], positions: Sequence[Position]) -> list[Run]:
         labels = frozenset(f"{name}:{number}" for _, name, number, _ in positions)
@@ -343,20 +360,14 @@ def _projects(reading: Reading, experiment_ids: Sequence[str]) -> tuple[str | No
     return tuple(projects)
 
 
-def _reduced(run: Run, keys: set[str]) -> Run:
+def _reduced(run: ShownRun, keys: Collection[str]) -> ShownRun:
     """A run with no more than what puts it in order."""
-    info, data = run.info, run.data
-    small = RunInfo(
-        run_id=info.run_id,
-        experiment_id=info.experiment_id,
-        user_id=info.user_id,
-        status=info.status,
-        start_time=info.start_time,
-        end_time=info.end_time,
-        lifecycle_stage=info.lifecycle_stage,
-        run_name=info.run_name,
+    return replace(
+        run,
+        tags=tuple(pair for pair in run.tags if pair[0] in keys),
+        params=tuple(pair for pair in run.params if pair[0] in keys),
+        metrics=tuple(point for point in run.metrics if point.key in keys),
+        datasets=(),
+        model_inputs=(),
+        model_output=None,
     )
-    metrics = [metric for metric in data._metric_objs if metric.key in keys]
-    params = [Param(key, value) for key, value in data.params.items() if key in keys]
-    tags = [RunTag(key, value) for key, value in data.tags.items() if key in keys]
-    return Run(small, RunData(metrics=metrics, params=params, tags=tags))

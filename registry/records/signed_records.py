@@ -3,7 +3,7 @@
 Equal bytes under another name are another version, with records of its own (`version_statements.py`).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -204,18 +204,51 @@ def signed_statements_of_kinds(
                 subject: tuple(stored for stored in statements if stored.kind in kinds)
                 for subject, statements in everything.items()
             }
-        heads = view.heads(subjects)
-        of_kinds = {subject: [head for head in said if head.kind in kinds] for subject, said in heads.items()}
-        wanted = [head for said in of_kinds.values() for head in said]
-        view.read_ahead(keys=map(artifact_key, subjects), entries=[head.log_index for head in wanted])
-        for subject, said in heads.items():
-            view.require_all_heads(subject, said)
-        opened = catalog.opened_with(view.tx, {head.digest for head in wanted})
-        for statement in opened.values():
-            _require_as_logged(view, statement.stored)
-    statements = {subject: tuple(opened[head.digest] for head in said) for subject, said in of_kinds.items()}
+        statements = _opened_of_kinds(view, subjects, kinds)
+        said = [statement.stored for of_subject in statements.values() for statement in of_subject]
+        view.read_ahead(entries=[stored.log_index or 0 for stored in said])
+        for stored in said:
+            _require_as_logged(view, stored)
     for subject, of_subject in statements.items():
         _require_signed(registry, subject, of_subject)
+    return _stored(statements)
+
+
+def logged_statements_of_kinds(
+    registry: Registry, subjects: Collection[Digest], kinds: Collection[StatementKind]
+) -> dict[Digest, tuple[StoredStatement, ...]]:
+    """The same by the digests in the log alone: for an order, whose rows are read with their signatures before they are shown.
+
+    Raises:
+        SaidDiffers, PathRejected: as `signed_statements_of_kinds`.
+        StatementAltered: the text of a statement of these kinds is not the one that was logged.
+    """
+    with view_of(registry) as view:
+        if view.newest is None:
+            return signed_statements_of_kinds(registry, subjects, kinds)
+        statements = _opened_of_kinds(view, subjects, kinds)
+    for subject, of_subject in statements.items():
+        for statement in of_subject:
+            _require_text(subject, statement)
+    return _stored(statements)
+
+
+def _opened_of_kinds(
+    view: View, subjects: Collection[Digest], kinds: Collection[StatementKind]
+) -> dict[Digest, tuple[catalog.OpenedRow, ...]]:
+    """The statements of these kinds about each of these, once the log has proven which there are."""
+    heads = view.heads(subjects)
+    view.read_ahead(keys=map(artifact_key, subjects))
+    for subject, said in heads.items():
+        view.require_all_heads(subject, said)
+    of_kinds = {subject: [head.digest for head in said if head.kind in kinds] for subject, said in heads.items()}
+    opened = catalog.opened_with(view.tx, {digest for digests in of_kinds.values() for digest in digests})
+    return {subject: tuple(opened[digest] for digest in digests) for subject, digests in of_kinds.items()}
+
+
+def _stored(
+    statements: Mapping[Digest, Sequence[catalog.OpenedRow]],
+) -> dict[Digest, tuple[StoredStatement, ...]]:
     return {subject: tuple(said.stored for said in of_subject) for subject, of_subject in statements.items()}
 
 
@@ -229,16 +262,23 @@ def _require_signed(registry: Registry, subject: Digest, statements: Sequence[ca
         keys = public_keys(registry.trust)
     except (NotChecked, IntegrityBroken):  # whoever checks trust says so
         keys = ()
-    for stored, envelope in statements:
-        if Digest.of(envelope.payload) != stored.digest:
-            raise StatementAltered(stored, f"its text hashes to {Digest.of(envelope.payload)}")
-        if (stored.statement.subject_digest, stored.statement.kind) != (subject, stored.kind):
-            raise StatementAltered(stored, "its text is about another artifact, or of another kind")
+    for statement in statements:
+        _require_text(subject, statement)
+        stored, envelope = statement
         try:
             if keys:
                 dsse.verify(envelope, keys, expected_key_id=stored.key_id)
         except KnownError as error:
             raise StatementAltered(stored, error.why) from error
+
+
+def _require_text(subject: Digest, statement: catalog.OpenedRow) -> None:
+    """Raise unless the text of a statement is the one of its digest, about this artifact and of the kind that its row says."""
+    stored, envelope = statement
+    if Digest.of(envelope.payload) != stored.digest:
+        raise StatementAltered(stored, f"its text hashes to {Digest.of(envelope.payload)}")
+    if (stored.statement.subject_digest, stored.statement.kind) != (subject, stored.kind):
+        raise StatementAltered(stored, "its text is about another artifact, or of another kind")
 
 
 def read_statements_ahead(registry: Registry, subjects: Collection[Digest]) -> None:

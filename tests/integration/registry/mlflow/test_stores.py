@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.model_registry.abstract_store import AbstractStore as AbstractModelStore
 from mlflow.store.tracking.abstract_store import AbstractStore as AbstractTrackingStore
 
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.layout import HomeFiles
 from peft_registry.registry.mlflow import proven_versions, read_only, version_rows
 from peft_registry.registry.mlflow.home_address import address_of, home_of
 from peft_registry.registry.mlflow.identifiers import comparison_id, derived_run_id, experiment_id, trial_id
+from peft_registry.registry.mlflow.listed_versions import listed_versions
 from peft_registry.registry.mlflow.model_registry_store import RegistryModelStore
 from peft_registry.registry.mlflow.tracking_store import RegistryTrackingStore
 from peft_registry.registry.records.references import version_named
@@ -30,6 +32,7 @@ from peft_registry.registry.records.views import forget_what_was_read
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.schemas.run_log import RunEnded
+from peft_registry.schemas.version import Version
 from peft_registry.trainer.runs.folder import remove_run
 from tests.builders.homes import add_a_base, reopened
 from tests.builders.products import a_product
@@ -227,6 +230,25 @@ def test_runs_are_ordered_by_a_metric_and_in_pages(client: Any, experiments: lis
     assert in_pages == [run.info.run_id for run in ordered]
 
 
+def test_an_order_and_an_id_prove_the_versions_that_they_show_and_no_others(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def listed(registry: Registry, rows: Sequence[Version]) -> Any:
+        read.extend(version.label for version in rows)
+        return listed_versions(registry, rows)
+
+    monkeypatch.setattr(proven_versions, "listed_versions", listed)
+    client = client_of(own_home)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    (best,) = client.search_runs(experiments, order_by=["metrics.`trial/score` ASC"], max_results=1)
+    assert best.info.run_name == "third:1 trial, seed 8"
+    assert client.get_run(run_id_of("sums")).info.run_name == "train sums:1"
+    assert "third:1" in read
+    assert "other:1" not in read
+
+
 @pytest.mark.parametrize("said", [["2026-11-30T17:00:00Z", "sums", 1, 0], {"offset": -1}, {"offset": "1"}])
 def test_a_token_of_another_list_is_refused_in_a_sentence(client: Any, experiments: list[str], said: Any) -> None:
     token = base64.b64encode(json.dumps(said).encode()).decode()
@@ -327,6 +349,22 @@ def test_a_version_whose_row_was_changed_is_said_not_to_be_shown_and_the_others_
     assert (version.source, "2020" in version.description, set(version.tags)) == ("", True, {"registry.problem"})
     with pytest.raises(MlflowException, match="2020"):
         client.get_model_version_download_uri("sums", "1")
+
+
+def test_a_run_that_was_put_in_order_is_proven_before_it_is_shown(own_home: Path) -> None:
+    """Its statement is the one that was logged, and its row says that it was logged at another time."""
+    of_sums = "subject = (SELECT manifest_digest FROM versions WHERE name = 'sums')"
+    _change_rows(
+        own_home, f"UPDATE statements SET appended_at = '2020-01-01T00:00:00Z' WHERE kind = 'provenance' AND {of_sums}"
+    )
+    client = client_of(own_home)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    by_loss = {"experiment_ids": experiments, "order_by": ["metrics.`loss/held_out` ASC"]}
+    shown = [run.info.run_name for run in client.search_runs(**by_loss)]
+    assert "sums:1 cannot be shown" in shown
+    assert "train sums:1" not in shown
+    having_one = client.search_runs(**by_loss, filter_string="metrics.`loss/held_out` > 0")
+    assert {run.info.run_name for run in having_one} == {"train other:1", "train third:1", "train fourth:1"}
 
 
 def test_a_row_alone_makes_no_experiment(own_home: Path) -> None:
