@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from peft_registry.registry.mlflow.figures import MAX_TAG
 from peft_registry.registry.mlflow.projection import PROMPT_TAG, SOURCE_PREFIX
 from peft_registry.schemas.facets import Condition, Words
 from peft_registry.schemas.identity import Digest, MalformedDigest, MalformedReference, Reference
@@ -20,6 +21,8 @@ _FACETS = {
     "registry.project": "project",
     "registry.origin": "origin",
 }
+SAID_TAGS = frozenset({"registry.run_id", "registry.config_sha256", "registry.comparison", "mlflow.source.git.commit"})
+"""Tags of runs that their statements say, by which these can be found before anything of them is proven."""
 _KINDS = frozenset({"base", "adapter", "model", "bundle"})  # what else a run calls its kind is no version
 
 
@@ -32,6 +35,7 @@ class Narrowed:
         labels: of these versions alone.
         run_ids: of the runs that made these versions alone.
         manifests: of these artifacts alone.
+        said: of each of these groups of tags (`said_tag`), of runs that have one of them alone.
         nothing: no version is asked for.
     """
 
@@ -39,7 +43,13 @@ class Narrowed:
     labels: frozenset[str] | None = None
     run_ids: frozenset[str] | None = None
     manifests: frozenset[Digest] | None = None
+    said: tuple[frozenset[str], ...] = ()
     nothing: bool = False
+
+
+def said_tag(key: str, value: str) -> str:
+    """A tag as what statements say is found by it."""
+    return f"{key}={value}"
 
 
 def narrowed_by(clauses: Iterable[Mapping[str, Any]]) -> Narrowed:
@@ -48,6 +58,7 @@ def narrowed_by(clauses: Iterable[Mapping[str, Any]]) -> Narrowed:
     labels: frozenset[str] | None = None
     run_ids: frozenset[str] | None = None
     manifests: frozenset[Digest] | None = None
+    said: list[frozenset[str]] = []
     nothing = False
     for clause in clauses:
         kind, key, comparator = clause["type"], clause["key"], clause["comparator"].upper()
@@ -67,11 +78,13 @@ def narrowed_by(clauses: Iterable[Mapping[str, Any]]) -> Narrowed:
         elif kind == "tag" and key == "registry.id":
             labels = frozenset(value for value in values if _is_label(value))
             nothing = nothing or not labels
+        elif kind == "tag" and key in SAID_TAGS and all(len(value) < MAX_TAG for value in values):
+            said.append(frozenset(said_tag(key, value) for value in values))
         elif kind == "tag" and key in _FACETS and (key != "registry.kind" or _KINDS.issuperset(values)):
             conditions.append(Words(_FACETS[key], tuple(values)))
         elif kind == "tag" and key == PROMPT_TAG:
             nothing = nothing or "true" in values
-    return Narrowed(tuple(conditions), labels, run_ids, manifests, nothing)
+    return Narrowed(tuple(conditions), labels, run_ids, manifests, tuple(said), nothing)
 
 
 def _digests(texts: Iterable[str]) -> frozenset[Digest]:

@@ -9,6 +9,7 @@ from typing import Any
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.run_logs import RunUnderWay, runs_under_way
 from peft_registry.registry.mlflow import identifiers
+from peft_registry.registry.mlflow.narrowing import said_tag
 from peft_registry.registry.mlflow.projection import ListedProjection
 from peft_registry.registry.mlflow.proven_versions import ProvenVersions
 from peft_registry.registry.mlflow.shown_runs import RunPlace, own_run_id
@@ -68,13 +69,13 @@ class RunIds:
             return rows_in_order(self.versions.registry, ())
         return iter([rows_named(self.versions.registry, [VersionName.of_label(label) for label in sorted(labels)])])
 
-    def labels_said(self, run_id: str) -> frozenset[str] | None:
-        """The versions whose statements name a run, or one beside it, by this id; nothing of them is proven.
+    def labels_said(self, said: str) -> frozenset[str] | None:
+        """The versions whose statements name a run, or one beside it, by this id, or have this tag; nothing of them is proven.
 
         None where a statement cannot be read: then every version may.
         """
         try:
-            manifests = self._manifests_said().get(run_id, ())
+            manifests = self._manifests_said().get(said, ())
         except KnownError:
             return None
         with self.versions.registry.database.read() as tx:
@@ -131,7 +132,7 @@ class RunIds:
             return True
 
     def _manifests_said(self) -> Mapping[str, tuple[Digest, ...]]:
-        """The artifacts whose statements name a run, or one beside it, by the id of that.
+        """The artifacts whose statements name a run, or one beside it, by the id of that, and by each of its `SAID_TAGS`.
 
         Raises:
             KnownError: a statement is missing or is not what was written.
@@ -141,9 +142,9 @@ class RunIds:
             said: dict[str, dict[Digest, None]] = defaultdict(dict)
             with view_of(self.versions.registry) as view:
                 for manifest, run in runs_said(view, self.versions.logged(view).productions):
-                    for run_id in _ids_of(view, manifest, run):
-                        said[run_id][manifest] = None
-            values.manifests_said = {run_id: tuple(manifests) for run_id, manifests in said.items()}
+                    for key in (*_ids_of(view, manifest, run), *_tags_of(run)):
+                        said[key][manifest] = None
+            values.manifests_said = {key: tuple(manifests) for key, manifests in said.items()}
         return values.manifests_said
 
 
@@ -158,3 +159,15 @@ def _ids_of(view: View, manifest: Digest, run: Mapping[str, Any]) -> Iterator[st
             for trial in trials:
                 if isinstance(trial, dict):
                     yield identifiers.trial_id(version.label, trial.get("seed", 0))
+
+
+def _tags_of(run: Mapping[str, Any]) -> Iterator[str]:
+    """The tags of a run by which it is searched for, as its statement has them."""
+    environment = run.get("environment")
+    values = {
+        "registry.run_id": run.get("run_id", run.get("merge_id")),
+        "registry.config_sha256": run.get("config_sha256", run.get("plan_sha256")),
+        "registry.comparison": run.get("comparison"),
+        "mlflow.source.git.commit": environment.get("code_commit") if isinstance(environment, dict) else None,
+    }
+    return (said_tag(key, value) for key, value in values.items() if isinstance(value, str))

@@ -69,4 +69,9 @@ class VersionSearch:
             with self.versions.registry.database.read() as tx:
                 versions = catalog.versions_of_artifacts(tx, sorted(narrowed.manifests))
             choices.append(frozenset(version.label for version in versions))
+        for tags in narrowed.said:
+            found = [self.run_ids.labels_said(tag) for tag in tags]
+            known = [labels for labels in found if labels is not None]
+            if len(known) == len(found):  # else a statement cannot be read, and every version may have one of them
+                choices.append(frozenset().union(*known))
         return frozenset.intersection(*choices) if choices else None

@@ -199,6 +199,9 @@ def _in_pages(page_behind: Any) -> list[str]:
         ("tags.`registry.id` = 'sums:1'", {"train sums:1"}),
         ("tags.`registry.id` = 'sums:9'", set()),
         ("tags.`registry.id` = 'no label'", set()),
+        ("tags.`registry.comparison` = 'c0ffee'", {"compare c0ffee", "train fourth:1"}),
+        (f"tags.`registry.run_id` = '{run_id_of('other')}'", {"train other:1"}),
+        ("tags.`mlflow.source.git.commit` = 'nobody'", set()),
         (
             "tags.`registry.bias` LIKE '%recorded%'",
             {"train sums:1", "train other:1", "train third:1", "train fourth:1"},
@@ -245,6 +248,7 @@ def test_an_order_and_an_id_prove_the_versions_that_they_show_and_no_others(
     (best,) = client.search_runs(experiments, order_by=["metrics.`trial/score` ASC"], max_results=1)
     assert best.info.run_name == "third:1 trial, seed 8"
     assert client.get_run(run_id_of("sums")).info.run_name == "train sums:1"
+    assert len(client.search_runs(experiments, "tags.`registry.comparison` = 'c0ffee'")) == 2
     assert "third:1" in read
     assert "other:1" not in read
 
