@@ -310,7 +310,7 @@ def test_a_page_costs_no_more_among_twelve_times_as_many_versions(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # so few that what is many here is many beside them
-    monkeypatch.setattr("peft_registry.registry.database.catalog.facets.FEW_ROWS", 20)
+    monkeypatch.setattr("peft_registry.registry.database.catalog.facets.FEW_ROWS", 10)
 
     def add(first: int, last: int) -> None:
         with database.write() as tx:
@@ -344,9 +344,9 @@ def test_a_page_costs_no_more_among_twelve_times_as_many_versions(
                 for sort in (None, "-registered", "rank", FIGURE)
             }
 
-    add(0, 100)
+    add(0, 50)
     few = costs()
-    add(100, 1200)
+    add(50, 600)
     many = costs()
     assert {question: (cost, many[question]) for question, cost in few.items() if many[question] > 2 * cost + 60} == {}
     with database.read() as tx:
