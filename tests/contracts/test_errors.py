@@ -26,7 +26,7 @@ from peft_registry.registry.evaluation.recheck import Discrepancy
 from peft_registry.registry.gate.reasons import Reason
 from peft_registry.registry.identity.weights import TensorDifference
 from peft_registry.schemas.edition import Edition
-from peft_registry.schemas.errors import InputRefused, KnownError, facts_of
+from peft_registry.schemas.errors import InputRefused, KnownError, facts_of, reference_of
 from peft_registry.schemas.evaluation import Threshold
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.merge import Divergence
@@ -216,6 +216,8 @@ def test_each_error_has_a_reference_a_family_and_three_sentences() -> None:
 def missing_in(entry: KnownErrorEntry) -> Iterator[str]:
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+|refused|taken|unavailable", entry.reference):
         yield f"{entry.reference!r} is not a reference"
+    if entry.error.reference == reference_of(entry.error.name):
+        yield f"it states {entry.reference!r}, which its name says already"
     if entry.exit_code not in FAMILY_CODES:
         yield f"{entry.exit_code} is the exit code of no family"
     if is_family(entry):
