@@ -1,11 +1,14 @@
 """ask: one prompt, answered by registered versions."""
 
-from typing import Annotated
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption
+from peft_registry.cli.outcome import READS, Home, Outcome, Verbatim, command
+
+if TYPE_CHECKING:
+    from peft_registry.trainer.use_cases.ask import Answer
 
 
 def add_to(app: typer.Typer) -> None:
@@ -13,7 +16,9 @@ def add_to(app: typer.Typer) -> None:
     app.command()(ask)
 
 
+@command(READS)
 def ask(
+    home: Home,
     reference: Annotated[str, typer.Argument(metavar="REF", help="Version: name, name:3, name@alias or sha256:…")],
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The question, in quotes.", show_default=False)] = "",
     against: Annotated[
@@ -21,33 +26,30 @@ def ask(
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, max=4096, help="Maximum length of an answer, in tokens.")] = 64,
     raw: Annotated[bool, typer.Option("--raw", help="Send the prompt as it is, without any template.")] = False,
-    home: HomeOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Ask a version a question, and its base for comparison.
 
     It is put into the template that the version was trained with. Every model is loaded from a verified copy.
     """
     from peft_registry.cli.progress import Progress
-    from peft_registry.cli.wiring import opened
     from peft_registry.trainer.use_cases.ask import ask as ask_versions
 
-    with opened(home) as registry:
-        answers = ask_versions(
-            registry,
-            reference,
-            prompt,
-            against=against,
-            max_new_tokens=max_new_tokens,
-            raw=raw,
-            observe=Progress(story_on_stdout=False),
-        )
-    if output is Output.json:
-        console.out_json({"prompt": prompt, "answers": [answer.to_json() for answer in answers]})
-        return
-    for answer in answers:
-        console.out(f"{answer.version}  {answer.tokens} tokens in {answer.seconds:.2g} s")
-        console.out(f"template: {console.printable(answer.template)}")
-        # a model may have learned to write what draws on the terminal
-        console.out(f"{console.printable_lines(answer.text)}\n")
-    console.next_step(f"registry evaluate {answers[0].version} --suite house")
+    answers = ask_versions(
+        home.registry,
+        reference,
+        prompt,
+        against=against,
+        max_new_tokens=max_new_tokens,
+        raw=raw,
+        observe=Progress(story_on_stdout=False),
+    )
+    return Outcome(
+        {"prompt": prompt, "answers": [answer.to_json() for answer in answers]},
+        map(Verbatim, chain.from_iterable(map(_lines, answers))),
+        f"registry evaluate {answers[0].version} --suite house",
+    )
+
+
+def _lines(answer: "Answer") -> list[str]:
+    figures = f"{answer.version}  {answer.tokens} tokens in {answer.seconds:.2g} s"
+    return [figures, f"template: {answer.template}", *answer.text.split("\n"), ""]

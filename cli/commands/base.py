@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+from peft_registry.cli.outcome import SIGNS, Home, Outcome, command
 
 
 def add_to(app: typer.Typer) -> None:
@@ -16,7 +16,9 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(base, name="base")
 
 
+@command(SIGNS)
 def base_add(
+    home: Home,
     source: Annotated[str, typer.Argument(help="A folder, a .gguf file, a Hub id (org/name), or `embedded`.")],
     name: Annotated[
         str | None, typer.Option(help="Name to register it under; default: derived from the source.")
@@ -30,31 +32,21 @@ def base_add(
     facts: Annotated[
         Path | None, typer.Option(help="YAML file of declared facts: licence, provider, compute …")
     ] = None,
-    home: HomeOption = None,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Register a base model. It is identified by the digests of its weights, tokenizer, configuration and template."""
-    from peft_registry.cli.progress import Progress
-    from peft_registry.cli.wiring import opened
     from peft_registry.trainer.use_cases.add_base import intake_base
 
-    progress = Progress(story_on_stdout=output is Output.text)
-    with opened(home, passphrase_file) as registry:
-        registry.unlock()
-        added = intake_base(
-            registry, source, name=name, revision=revision, mode=store, facts_file=facts, observe=progress
-        )
-    version = added.version
-    record = added.record
-    if output is Output.json:
-        console.out_json(
-            {"version": version.label, "manifest_digest": str(version.manifest_digest), **record.to_json()}
-        )
-        return
-    console.line(
-        f"base     {version.label}  weights {record.identity.weights.short}  "
-        f"{record.parameters_total / 1e6:.1f} M  {record.facts.licence.value or 'licence unknown'}"
+    home.registry.unlock()
+    added = intake_base(
+        home.registry, source, name=name, revision=revision, mode=store, facts_file=facts, observe=home.story
     )
-    config = console.path_from_here(registry.folder.parent / "example" / "train.yml")
-    console.next_step(f"registry train {config if config.is_file() else 'CONFIG.yml'} base={version.name}")
+    version, record = added.version, added.record
+    config = console.path_from_here(home.registry.folder.parent / "example" / "train.yml")
+    return Outcome(
+        {"version": version.label, "manifest_digest": str(version.manifest_digest), **record.to_json()},
+        [
+            f"base     {version.label}  weights {record.identity.weights.short}  "
+            f"{record.parameters_total / 1e6:.1f} M  {record.facts.licence.value or 'licence unknown'}"
+        ],
+        f"registry train {config if config.is_file() else 'CONFIG.yml'} base={version.name}",
+    )

@@ -1,16 +1,18 @@
 """data: what is in a data set, before anything is trained on it; and counterparts of its rows."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption
+from peft_registry.cli.outcome import ANSWERS, READS, Home, Line, Note, Outcome, Part, Verbatim, command
 
 if TYPE_CHECKING:
     from peft_registry.schemas.dataset import CounterfactualData
     from peft_registry.trainer.data.inspection import DataPart, Leak
+    from peft_registry.trainer.use_cases.inspect_data import Inspection
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,7 +23,9 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(data, name="data")
 
 
+@command(READS)
 def data_inspect(
+    home: Home,
     file: Annotated[
         str, typer.Argument(help="A data file, a Hub id (owner/name), or a training file.", show_default=False)
     ],
@@ -38,12 +42,9 @@ def data_inspect(
     max_length: Annotated[
         int | None, typer.Option(min=2, help="Maximum number of tokens per row; default: the training file's, or 512.")
     ] = None,
-    home: HomeOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Inspect training data. Rows, tokens and which carry loss, duplicates, leaks between splits."""
     from peft_registry.cli.progress import Progress
-    from peft_registry.cli.wiring import opened
     from peft_registry.schemas.config import ROW_FORMATS
     from peft_registry.trainer.use_cases.inspect_data import TRAINING_FILES, inspect_data, inspection_target
 
@@ -55,21 +56,23 @@ def data_inspect(
     if target.base is None:
         inspected = inspect_data(target, observe=progress)
     else:
-        with opened(home) as registry:
-            inspected = inspect_data(target, registry=registry, show=labels, observe=progress)
-    if output is Output.json:
-        console.out_json(inspected.to_json())
-        return
-    _show(inspected.train)
-    if inspected.validation is not None:
-        _show(inspected.validation)
-    if inspected.leak is not None:
-        _show_leak(inspected.leak)
+        inspected = inspect_data(target, registry=home.registry, show=labels, observe=progress)
+    lines: list[Part] = list(_inspected_lines(inspected))
     if target.base is None:
-        console.note("--base REF counts tokens, and --labels N shows them")
-    console.next_step(f"registry train {file if file.endswith(TRAINING_FILES) else 'CONFIG.yml'}")
+        lines.append(Note("--base REF counts tokens, and --labels N shows them"))
+    config = file if file.endswith(TRAINING_FILES) else "CONFIG.yml"
+    return Outcome(inspected.to_json(), lines, f"registry train {config}")
 
 
+def _inspected_lines(inspected: "Inspection") -> Iterator[Part]:
+    yield from _part_lines(inspected.train)
+    if inspected.validation is not None:
+        yield from _part_lines(inspected.validation)
+    if inspected.leak is not None:
+        yield _leak_line(inspected.leak)
+
+
+@command(ANSWERS)
 def data_counterfactual(
     file: Annotated[Path, typer.Argument(help="A data file of any format that train reads.", show_default=False)],
     axis: Annotated[
@@ -83,8 +86,7 @@ def data_counterfactual(
     data_format: Annotated[
         str | None, typer.Option("--format", help="Format of the rows; default: recognised from the columns.")
     ] = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Write rows and their counterfactuals. Swapped by pinned word lists; a row that is not surely a sentence is dropped."""
     from peft_registry.schemas.config import ROW_FORMATS
     from peft_registry.trainer.use_cases.counterfactual_data import write_counterfactual
@@ -93,70 +95,59 @@ def data_counterfactual(
         raise typer.BadParameter(f"one of {', '.join(ROW_FORMATS)}", param_hint="--format")
     target = out if out is not None else Path(f"{file.stem}-counterfactual.jsonl")
     written = write_counterfactual(file, target, tuple(axis or ()), row_format=data_format)
-    if output is Output.json:
-        console.out_json(written.to_json())
-        return
-    _show_counterfactual(target, written)
-    console.next_step(f"registry data inspect {console.printable(str(target))}")
+    next_step = f"registry data inspect {console.printable(str(target))}"
+    return Outcome(written.to_json(), _counterfactual_lines(target, written), next_step)
 
 
-def _show_counterfactual(target: Path, written: "CounterfactualData") -> None:
-    console.line(
-        f"written    {console.printable(str(target))}  {written.output_rows} rows  {written.output_sha256.short}",
-        indent=11,
+def _counterfactual_lines(target: Path, written: "CounterfactualData") -> Iterator[Line]:
+    yield Line(
+        f"written    {target!s}  {written.output_rows} rows  {written.output_sha256.short}",
+        11,
     )
-    console.line(
+    yield Line(
         f"kept       {written.kept_rows} of {written.input_rows} rows, each with its counterparts; "
         f"{written.repeated_rows} were written before",
-        indent=11,
+        11,
     )
     for word_list in written.lists:
-        console.line(
-            f"{word_list.axis:<11}{word_list.swapped} rows swapped by the list {word_list.sha256.short}", indent=11
-        )
+        yield Line(f"{word_list.axis:<11}{word_list.swapped} rows swapped by the list {word_list.sha256.short}", 11)
         for reason, count in word_list.dropped.items():
-            console.line(f"dropped    {count}: {reason}", indent=11)
+            yield Line(f"dropped    {count}: {reason}", 11)
 
 
-def _show(part: "DataPart") -> None:
+def _part_lines(part: "DataPart") -> Iterator[Part]:
     how = "recognised" if part.detected else "as asked"
     columns = ", ".join(f"{meaning} from `{column}`" for meaning, column in part.columns)
-    console.line(f"data       {console.printable(part.name)}  {part.rows} rows  {part.sha256.short}", indent=11)
-    console.line(f"format     {part.format} ({how}): {console.printable(columns)}", indent=11)
-    console.line(
+    yield Line(f"data       {part.name}  {part.rows} rows  {part.sha256.short}", 11)
+    yield Line(f"format     {part.format} ({how}): {columns}", 11)
+    yield Line(
         f"duplicates {part.exact} exact, {part.similar} but for case and space; "
         f"{part.conflicting} same prompt, other answer",
-        indent=11,
+        11,
     )
     if part.labels:
-        console.line(
-            "labels     " + ", ".join(f"{console.printable(name)} {count}" for name, count in part.labels[:20]),
-            indent=11,
+        yield Line(
+            "labels     " + ", ".join(f"{name} {count}" for name, count in part.labels[:20]),
+            11,
         )
     lengths = part.lengths
     if lengths is not None:
         share = lengths.supervised / max(lengths.tokens, 1)
-        console.line(f"tokens     {lengths.tokens}, {lengths.supervised} of them ({share:.0%}) carry loss", indent=11)
-        console.line(
-            f"lengths    median {lengths.median}, longest {lengths.longest}; {lengths.cut} rows are cut", indent=11
-        )
+        yield Line(f"tokens     {lengths.tokens}, {lengths.supervised} of them ({share:.0%}) carry loss", 11)
+        yield Line(f"lengths    median {lengths.median}, longest {lengths.longest}; {lengths.cut} rows are cut", 11)
         if lengths.nothing_to_learn:
-            console.line(
-                f"nothing    {lengths.nothing_to_learn} rows have no token to learn, and are left out", indent=11
-            )
+            yield Line(f"nothing    {lengths.nothing_to_learn} rows have no token to learn, and are left out", 11)
         if lengths.untaught:
-            console.line(
-                f"untaught   {lengths.untaught} answers carry no loss: the template changes them later", indent=11
-            )
+            yield Line(f"untaught   {lengths.untaught} answers carry no loss: the template changes them later", 11)
     for row in part.shown:
-        console.out(f"row {row.line}")
+        yield Verbatim(f"row {row.line}")
         for piece in row.pieces:
-            console.out(f"  {'learnt ' if piece.learnt else 'given  '} {piece.text!r}")
+            yield Verbatim(f"  {'learnt ' if piece.learnt else 'given  '} {piece.text!r}")
 
 
-def _show_leak(leak: "Leak") -> None:
-    console.line(
+def _leak_line(leak: "Leak") -> Line:
+    return Line(
         f"leaks      of {leak.rows} held-out rows {leak.exact} are training rows, {leak.similar} but for case and space; "
         f"{leak.same_prompt} have a training row's prompt",
-        indent=11,
+        11,
     )

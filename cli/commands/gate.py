@@ -1,5 +1,6 @@
 """gate: whether what an alias points at is still let through, and what a policy asks."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,16 +10,12 @@ from peft_registry.cli import console
 from peft_registry.cli.commands import approve
 from peft_registry.cli.options import (
     ApproverKeyOption,
-    CheckpointOption,
-    HomeOption,
     KeyPassphraseOption,
     OptionNeeded,
-    Output,
-    OutputOption,
-    PassphraseFileOption,
     ReasonOption,
     reason_and_key,
 )
+from peft_registry.cli.outcome import READS, READS_AT, SIGNS, Home, Line, Note, Outcome, Part, Verbatim, command
 
 if TYPE_CHECKING:
     from peft_registry.registry.use_cases.bind_alias import AliasBinding
@@ -45,28 +42,26 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(gate, name="gate")
 
 
+@command(READS_AT)
 def gate_status(
+    home: Home,
     reference: Annotated[str, typer.Argument(metavar="NAME@ALIAS", help="Alias, for example replies@champion.")],
     policy: Annotated[
         str | None, typer.Option(metavar="NAME|FILE", help="Another policy than the one that let it through.")
     ] = None,
-    home: HomeOption = None,
-    checkpoint: CheckpointOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Hold an alias against its policy today. What was revoked, recalled or is over closes it."""
-    from peft_registry.cli.gate import show_gate
-    from peft_registry.cli.wiring import opened
+    from peft_registry.cli.gate import gate_outcome
     from peft_registry.registry.use_cases.gate import gate_status as status_today
     from peft_registry.registry.use_cases.gate import read_gate_policy
 
     asked = None if policy is None else read_gate_policy(policy)
-    with opened(home, checkpoint=checkpoint) as registry:
-        shown = status_today(registry, reference, asked)
-    show_gate(shown, output, opens=f"registry pull {reference} FOLDER")
+    return gate_outcome(status_today(home.registry, reference, asked), opens=f"registry pull {reference} FOLDER")
 
 
+@command(READS)
 def gate_show(
+    home: Home,
     name: Annotated[
         str | None,
         typer.Argument(
@@ -74,41 +69,26 @@ def gate_show(
             help="Policy, or alias that is bound to one; without it the shipped are listed.",
         ),
     ] = None,
-    home: HomeOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Print a policy, shipped or the one that an alias is bound to."""
     from peft_registry.registry.gate.policy import SHIPPED
+    from peft_registry.registry.use_cases.bind_alias import policy_of_alias
     from peft_registry.registry.use_cases.gate import read_gate_policy
 
     if name is not None:
-        read = _policy_of(name, home) if "@" in name else read_gate_policy(name)
-        if output is Output.json:
-            console.out_json(read.policy.model_dump(mode="json"))
-            return
-        for line in read.data.decode().splitlines():
-            console.out(console.printable(line))
-        return
+        read = policy_of_alias(home.registry, name) if "@" in name else read_gate_policy(name)
+        return Outcome(read.policy.model_dump(mode="json"), map(Verbatim, read.data.decode().splitlines()))
     policies = [read_gate_policy(known) for known in SHIPPED]
-    if output is Output.json:
-        console.out_json(
-            [{"name": read.policy.name, "about": read.policy.about, "digest": str(read.digest)} for read in policies]
-        )
-        return
-    for read in policies:
-        console.line(f"{read.policy.name:<10} {read.policy.about}", indent=11)
-    console.next_step(f"registry gate show {SHIPPED[-1]}")
+    return Outcome(
+        [{"name": read.policy.name, "about": read.policy.about, "digest": str(read.digest)} for read in policies],
+        [Line(f"{read.policy.name:<10} {read.policy.about}", 11) for read in policies],
+        f"registry gate show {SHIPPED[-1]}",
+    )
 
 
-def _policy_of(alias: str, home: Path | None) -> "ReadPolicy":
-    from peft_registry.cli.wiring import opened
-    from peft_registry.registry.use_cases.bind_alias import policy_of_alias
-
-    with opened(home) as registry:
-        return policy_of_alias(registry, alias)
-
-
+@command(SIGNS)
 def gate_set(
+    home: Home,
     alias: GuardedArgument,
     policy: Annotated[
         str | None, typer.Option(metavar="NAME|FILE", help="Policy: starter, regulated, or a file.")
@@ -116,61 +96,52 @@ def gate_set(
     reason: ReasonOption = None,
     key: ApproverKeyOption = None,
     key_passphrase_file: KeyPassphraseOption = None,
-    home: HomeOption = None,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Bind an alias to a policy: from then on no other lets it move. Signed with your key."""
     from peft_registry.registry.use_cases.gate import read_gate_policy
 
     if policy is None:
         raise OptionNeeded("--policy NAME|FILE", "an alias is bound to a policy")
     asked = read_gate_policy(policy)
-    bound = _bind(alias, asked, reason, (key, key_passphrase_file), (home, passphrase_file))
-    if output is Output.json:
-        console.out_json(bound.model_dump(mode="json"))
-        return
+    bound = _bind(home, alias, asked, reason, key, key_passphrase_file)
+    return Outcome(bound.model_dump(mode="json"), _bound_lines(alias, asked, bound), _explained(alias))
+
+
+def _bound_lines(alias: str, policy: "ReadPolicy", bound: "AliasBinding") -> Iterator[Part]:
     # where more persons must sign, nothing is bound yet
     state = "bound" if bound.still_needed is None else "signed"
-    console.line(f"{state:<8} {alias} to {asked.policy.name} ({asked.digest.short}) by {bound.person}")
-    _show_needed(bound)
+    yield f"{state:<8} {alias} to {policy.policy.name} ({policy.digest.short}) by {bound.person}"
+    yield from _needed(bound)
     if bound.nobody_to_spare:
-        console.note(
+        yield Note(
             "note: this policy needs every one of today's approvers: if one is lost, no version passes it and its binding cannot "
             "be ended until a root lists another with `registry trust add`",
             indent=6,
         )
     if bound.pending:
-        console.line(console.COUNTS_HERE, indent=10)
+        yield Line(console.COUNTS_HERE, 10)
     if bound.before is not None:
-        console.line(f"before   {console.printable(bound.before)}", indent=9)
-    console.next_step(_explained(alias))
+        yield f"before   {bound.before}"
 
 
+@command(SIGNS)
 def gate_unset(
+    home: Home,
     alias: GuardedArgument,
     reason: ReasonOption = None,
     key: ApproverKeyOption = None,
     key_passphrase_file: KeyPassphraseOption = None,
-    home: HomeOption = None,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """End the binding of an alias to a policy. Signed with your key."""
-    bound = _bind(alias, None, reason, (key, key_passphrase_file), (home, passphrase_file))
-    if output is Output.json:
-        console.out_json(bound.model_dump(mode="json"))
-        return
+    bound = _bind(home, alias, None, reason, key, key_passphrase_file)
     state = "unbound" if bound.still_needed is None else "signed"
-    console.line(f"{state:<8} {alias} by {bound.person}")
-    _show_needed(bound)
-    console.line(f"before   {console.printable(bound.before or '')}", indent=9)
-    console.next_step(_explained(alias))
+    lines = [f"{state:<8} {alias} by {bound.person}", *_needed(bound), f"before   {bound.before or ''}"]
+    return Outcome(bound.model_dump(mode="json"), lines, _explained(alias))
 
 
-def _show_needed(bound: "AliasBinding") -> None:
+def _needed(bound: "AliasBinding") -> Iterator[str]:
     if bound.still_needed is not None:
-        console.line(f"needs    {console.printable(bound.still_needed)}; until then it stays bound as before", indent=9)
+        yield f"needs    {bound.still_needed}; until then it stays bound as before"
 
 
 def _explained(alias: str) -> str:
@@ -180,26 +151,21 @@ def _explained(alias: str) -> str:
 
 
 def _bind(
+    home: Home,
     alias: str,
     policy: "ReadPolicy | None",
     reason: str | None,
-    key: tuple[Path | None, Path | None],
-    home: tuple[Path | None, Path | None],
+    key: Path | None,
+    key_passphrase_file: Path | None,
 ) -> "AliasBinding":
-    """Sign it; a key and a home each come with the file of their passphrase."""
-    from peft_registry.cli.settings import unlocked_signer
-    from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.bind_alias import bind_alias, guarded_named
 
-    file, key_passphrase_file = key
-    folder, passphrase_file = home
     reason, file = reason_and_key(
         reason,
-        file,
+        key,
         why_reason="everybody who is refused reads why",
         why_key="an approver binds an alias, and a registry keeps no approver's key",
     )
-    with opened(folder, passphrase_file) as registry:
-        guarded = guarded_named(registry, alias)
-        signer = unlocked_signer(registry, file, key_passphrase_file, passphrase_file)
-        return bind_alias(registry, guarded, policy, signer, reason=reason)
+    guarded = guarded_named(home.registry, alias)
+    signer = home.signer(file, key_passphrase_file)
+    return bind_alias(home.registry, guarded, policy, signer, reason=reason)

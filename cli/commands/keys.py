@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+from peft_registry.cli.outcome import READS, SIGNS, Home, Note, Outcome, Part, Table, Verbatim, command
 
 if TYPE_CHECKING:
     from peft_registry.registry.use_cases.keys import KeyPair, KeyShown
@@ -53,55 +53,46 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(keys, name="keys")
 
 
+@command(SIGNS)
 def keys_create(
+    home: Home,
     role: RoleArgument,
     person: PersonOption = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write it to this folder, which its holder takes away.")
     ] = None,
     unencrypted: UnencryptedOption = False,
-    home: HomeOption = None,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Make a key pair for a role. Nobody trusts it until a root adds it to the trust file."""
     from peft_registry.cli.settings import new_passphrase
-    from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.keys import create_key, keys_folder, require_no_key
 
-    if out is not None:  # whoever takes it away needs no registry to make it
-        require_no_key(out, role.role)
-        pair = create_key(out, role.role, new_passphrase(passphrase_file, unencrypted=unencrypted))
-    else:
-        with opened(home) as registry:
-            folder = keys_folder(registry)
-            require_no_key(folder, role.role)
-            pair = create_key(folder, role.role, new_passphrase(passphrase_file, unencrypted=unencrypted))
-    _print_pair(pair, person, output, unencrypted=unencrypted)
+    # whoever takes it away needs no registry to make it
+    folder = keys_folder(home.registry) if out is None else out
+    require_no_key(folder, role.role)
+    pair = create_key(folder, role.role, new_passphrase(home.passphrase_file, unencrypted=unencrypted))
+    return _made(pair, person, unencrypted=unencrypted)
 
 
-def keys_list(home: HomeOption = None, output: OutputOption = Output.text) -> None:
+@command(READS)
+def keys_list(home: Home) -> Outcome:
     """List the private keys here, and what the trust file says of each."""
-    from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.keys import list_keys
 
-    with opened(home) as registry:
-        shown = list_keys(registry)
-    if output is Output.json:
-        console.out_json([key.model_dump(mode="json") for key in shown])
-        return
-    console.table([["key", "state", "until", "person", "digest"], *(_row(key) for key in shown)])
-    for key in shown:
-        if key.reason is not None:
-            console.note(f"{key.role}: {console.printable(key.reason)}")
-    unlisted = [key for key in shown if key.state == "not listed"]
-    if unlisted:
-        console.next_step(f"registry trust add {_public(unlisted[0])} --person NAME --role {unlisted[0].role}")
-    else:
-        console.next_step("registry trust show")
+    shown = list_keys(home.registry)
+    reasons = [Note(f"{key.role}: {key.reason}") for key in shown if key.reason is not None]
+    unlisted = next((key for key in shown if key.state == "not listed"), None)
+    next_step = "registry trust show"
+    if unlisted is not None:
+        next_step = f"registry trust add {_public(unlisted)} --person NAME --role {unlisted.role}"
+    table = Table([["key", "state", "until", "person", "digest"], *map(_row, shown)])
+    lines: list[Part] = [table, *reasons]
+    return Outcome([key.model_dump(mode="json") for key in shown], lines, next_step)
 
 
+@command(SIGNS)
 def keys_import(
+    home: Home,
     file: Annotated[Path, typer.Argument(help="Private key in OpenSSH or PKCS#8 form.", show_default=False)],
     role: Annotated[
         KeyRole | None, typer.Option(metavar="ROLE", help=f"{_ROLES}; default: the file's name.", show_default=False)
@@ -112,43 +103,32 @@ def keys_import(
         typer.Option("--file-passphrase-file", help="File with the passphrase of FILE, if it differs."),
     ] = None,
     unencrypted: UnencryptedOption = False,
-    home: HomeOption = None,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Import a private key from elsewhere as the key of a role here."""
     from peft_registry.cli.settings import new_passphrase, passphrase_source
-    from peft_registry.cli.wiring import opened
     from peft_registry.registry.signing.keys import PrivateKey
     from peft_registry.registry.use_cases.keys import import_key, keys_folder, require_no_key
 
-    with opened(home) as registry:
-        chosen = _role_by_name(file) if role is None else role.role
-        folder = keys_folder(registry)
-        require_no_key(folder, chosen)
-        key = PrivateKey.load(file, passphrase_source(file_passphrase or passphrase_file))
-        pair = import_key(folder, chosen, key, new_passphrase(passphrase_file, unencrypted=unencrypted))
-    _print_pair(pair, person, output, unencrypted=unencrypted)
+    folder = keys_folder(home.registry)
+    chosen = _role_by_name(file) if role is None else role.role
+    require_no_key(folder, chosen)
+    key = PrivateKey.load(file, passphrase_source(file_passphrase or home.passphrase_file))
+    pair = import_key(folder, chosen, key, new_passphrase(home.passphrase_file, unencrypted=unencrypted))
+    return _made(pair, person, unencrypted=unencrypted)
 
 
+@command(READS)
 def keys_export(
+    home: Home,
     key: Annotated[str, typer.Argument(help="Role of a key here, or sha256:… of a trusted key.", show_default=False)],
     file: Annotated[Path, typer.Argument(help="File to write the public key to, as PEM.", show_default=False)],
-    home: HomeOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Write a public key. It is what others need, and not a secret."""
-    from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.keys import export_key
 
-    with opened(home) as registry:
-        public = export_key(registry, key, file)
-    if output is Output.json:
-        console.out_json({"file": str(file), "key_id": public.key_id})
-        return
-    console.out(str(file))
-    console.note(f"sha256:{public.key_id}")
-    console.next_step("registry trust show")
+    public = export_key(home.registry, key, file)
+    lines = [Verbatim(str(file)), Note(f"sha256:{public.key_id}")]
+    return Outcome({"file": str(file), "key_id": public.key_id}, lines, "registry trust show")
 
 
 def _role_by_name(file: Path) -> "Role":
@@ -165,18 +145,17 @@ def _role_by_name(file: Path) -> "Role":
     )
 
 
-def _print_pair(pair: "KeyPair", person: str | None, output: Output, *, unencrypted: bool) -> None:
-    if output is Output.json:
-        files: dict[str, Any] = {"private_file": str(pair.private_file), "public_file": str(pair.public_file)}
-        console.out_json(
-            files | {"role": pair.role, "person": person, "key_id": pair.public.key_id, "encrypted": not unencrypted}
-        )
-        return
-    console.line(f"key      {pair.private_file}{'  (unencrypted)' if unencrypted else ''}")
-    console.line(f"public   {pair.public_file}  sha256:{pair.public.key_id}")
-    console.note("tell whoever holds the root this digest, by another channel than the file goes")
-    console.next_step(
-        f"registry trust add {pair.public_file} --person {shlex.quote(person or 'NAME')} --role {pair.role}"
+def _made(pair: "KeyPair", person: str | None, *, unencrypted: bool) -> Outcome:
+    files: dict[str, Any] = {"private_file": str(pair.private_file), "public_file": str(pair.public_file)}
+    holder = shlex.quote(person or "NAME")
+    return Outcome(
+        files | {"role": pair.role, "person": person, "key_id": pair.public.key_id, "encrypted": not unencrypted},
+        [
+            f"key      {pair.private_file}{'  (unencrypted)' if unencrypted else ''}",
+            f"public   {pair.public_file}  sha256:{pair.public.key_id}",
+            Note("tell whoever holds the root this digest, by another channel than the file goes"),
+        ],
+        f"registry trust add {pair.public_file} --person {holder} --role {pair.role}",
     )
 
 

@@ -1,6 +1,7 @@
 """log: the log that everything is entered in, shown, checked and proven."""
 
 import re
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,10 +11,13 @@ from typer.core import TyperCommand
 
 from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+from peft_registry.cli.outcome import READS, SIGNS, Home, Line, Note, Outcome, Part, Table, Verbatim, command
 
 if TYPE_CHECKING:
     from peft_registry.registry.use_cases.accept_restore import AcceptedRestore
-    from peft_registry.registry.use_cases.sign_log import SignedLog
+    from peft_registry.registry.use_cases.check_log import LogReport
+    from peft_registry.registry.use_cases.show_log import LogPage
+    from peft_registry.registry.use_cases.sign_log import Rejection, SignedLog
 
 _TIME = re.compile("([1-9][0-9]{0,4})([smh])")
 _BELOW_ZERO = re.compile("-[0-9]+")
@@ -40,39 +44,37 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(log, name="log")
 
 
+@command(READS)
 def log_show(
+    home: Home,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of entries.")] = 20,
     before: Annotated[int | None, typer.Option(min=0, help="Continue below this entry.")] = None,
-    home: HomeOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Show the newest entries. What kind, about what, by whom, when."""
-    from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.show_log import show_log
 
-    with opened(home) as registry:
-        page = show_log(registry, limit=limit, before=before)
-        now = registry.clock()
-    if output is Output.json:
-        console.out_json(page.model_dump(mode="json"))
-        return
-    console.line(f"log {page.origin}  {page.size} entries, {page.covered} under the newest checkpoint")
+    page = show_log(home.registry, limit=limit, before=before)
+    lines = _page_lines(page, home.registry.clock())
+    return Outcome(page.model_dump(mode="json"), lines, "registry log check")
+
+
+def _page_lines(page: "LogPage", now: str) -> Iterator[Part]:
+    yield f"log {page.origin}  {page.size} entries, {page.covered} under the newest checkpoint"
     if page.waiting_since is not None:
         waits = _time_between(page.waiting_since, now)
-        console.line(f"pending {page.size - page.covered}, the oldest for {waits}, since {page.waiting_since}")
+        yield f"pending {page.size - page.covered}, the oldest for {waits}, since {page.waiting_since}"
     rows = [
         [
             str(entry.index),
             entry.kind,
-            console.printable(entry.about),
+            entry.about,
             entry.person or (f"{entry.key_id[:12]}…" if entry.key_id else ""),
             entry.at,
             "pending" if entry.pending else "",
         ]
         for entry in page.entries
     ]
-    console.table([["entry", "kind", "about", "by", "at", ""], *rows])
-    console.next_step("registry log check")
+    yield Table([["entry", "kind", "about", "by", "at", ""], *rows])
 
 
 def _time_between(earlier: str, later: str) -> str:
@@ -85,92 +87,83 @@ def _time_between(earlier: str, later: str) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
+@command(READS)
 def log_check(
+    home: Home,
     against: Annotated[
         list[Path] | None,
         typer.Option(metavar="FILE", help="A checkpoint that was kept elsewhere: it must be a prefix of this log."),
     ] = None,
-    home: HomeOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Replay the whole log and compare the database with it. Every contradiction is named."""
     from peft_registry.cli.progress import Progress
-    from peft_registry.cli.wiring import opened
-    from peft_registry.registry.disk.files import read_file
-    from peft_registry.registry.transparency.note import CHECKPOINT_MAX_BYTES
     from peft_registry.registry.use_cases.check_log import check_log
 
-    kept = [read_file(path, max_bytes=CHECKPOINT_MAX_BYTES).decode("utf-8", "replace") for path in against or ()]
-    with opened(home, check_log=False) as registry:
-        report = check_log(registry, against=kept, observe=Progress(story_on_stdout=False))
-    if output is Output.json:
-        console.out_json(report.model_dump(mode="json"))
-        raise typer.Exit(report.exit_code)
-    console.line(f"log {report.origin}  {report.size} entries, {report.covered} under a signed checkpoint")
-    console.line(
+    kept = _kept_checkpoints(against or ())
+    report = check_log(home.opened(check_log=False), against=kept, observe=Progress(story_on_stdout=False))
+    agrees = report.exit_code == 0
+    return Outcome(
+        report.model_dump(mode="json"),
+        _report_lines(report),
+        "registry log checkpoint --out FILE, to keep one elsewhere" if agrees else None,
+        exit_code=report.exit_code,
+    )
+
+
+def _kept_checkpoints(paths: Sequence[Path]) -> list[str]:
+    from peft_registry.registry.disk.files import read_file
+    from peft_registry.registry.transparency.note import CHECKPOINT_MAX_BYTES
+
+    return [read_file(path, max_bytes=CHECKPOINT_MAX_BYTES).decode("utf-8", "replace") for path in paths]
+
+
+def _report_lines(report: "LogReport") -> Iterator[Part]:
+    yield f"log {report.origin}  {report.size} entries, {report.covered} under a signed checkpoint"
+    yield (
         f"it says  versions {report.versions}, aliases {report.aliases}, statements {report.statements}; "
         f"checkpoints compared {report.checkpoints}"
     )
     for contradiction in report.contradictions:
-        console.line(
-            f"wrong    {console.printable(contradiction.place)}: {console.printable(contradiction.text)}", indent=9
-        )
+        yield f"wrong    {contradiction.place}: {contradiction.text}"
     for text in report.accepted:
-        console.line(f"accepted {console.printable(text)}", indent=9)
+        yield f"accepted {text}"
     for text in report.unchecked:
-        console.line(f"unchecked  {console.printable(text)}", indent=11)
+        yield Line(f"unchecked  {text}", 11)
     for text in report.lost_stops:
-        console.line(
-            f"lost     {console.printable(text)}: you remember it, it counts, and it enters the log with the next entry",
-            indent=9,
-        )
+        yield f"lost     {text}: you remember it, it counts, and it enters the log with the next entry"
     if report.exit_code == 0:
-        console.line(
-            "agrees   versions, aliases, statements and artifacts in the database are what was logged and signed"
-        )
-        console.next_step("registry log checkpoint --out FILE, to keep one elsewhere")
-    raise typer.Exit(report.exit_code)
+        yield "agrees   versions, aliases, statements and artifacts in the database are what was logged and signed"
 
 
+@command(READS)
 def log_prove(
+    home: Home,
     entry: Annotated[int, typer.Argument(help="The number of an entry.")],
-    home: HomeOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Prove that an entry is in the log. A C2SP tlog-proof, which verifies without this registry."""
-    from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.show_log import prove_entry
 
-    with opened(home) as registry:
-        proof = prove_entry(registry, entry)
-    if output is Output.json:
-        console.out_json({"entry": entry, "proof": proof})
-        return
-    console.out(proof.rstrip("\n"))
+    proof = prove_entry(home.registry, entry)
+    return Outcome({"entry": entry, "proof": proof}, map(Verbatim, proof.rstrip("\n").split("\n")))
 
 
+@command(SIGNS)
 def log_checkpoint(
+    home: Home,
     out: Annotated[Path | None, typer.Option(help="Write it to this file, to be kept elsewhere.")] = None,
-    home: HomeOption = None,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Sign what is pending and print the newest checkpoint. Without the log key here, print it only."""
-    from peft_registry.cli.wiring import opened
     from peft_registry.registry.disk.files import write_atomically
     from peft_registry.registry.records.checkpoints import newest_checkpoint, publish_checkpoint
 
-    with opened(home, passphrase_file) as registry:
-        if not registry.read_only:
-            publish_checkpoint(registry)
-        text = newest_checkpoint(registry)
+    if not home.registry.read_only:
+        publish_checkpoint(home.registry)
+    text = newest_checkpoint(home.registry)
     if out is not None:
         write_atomically(out, text.encode())
-    if output is Output.json:
-        console.out_json({"checkpoint": text, "file": str(out) if out else None})
-        return
-    console.out(str(out) if out is not None else text.rstrip("\n"))
-    console.next_step(f"registry log check --against {out or 'FILE'}")
+    lines = [str(out)] if out is not None else text.rstrip("\n").split("\n")
+    value = {"checkpoint": text, "file": str(out) if out else None}
+    return Outcome(value, map(Verbatim, lines), f"registry log check --against {out or 'FILE'}")
 
 
 def log_sign(
@@ -233,39 +226,35 @@ def _show_signed(signed: "SignedLog", output: Output, *, is_last: bool) -> None:
         console.next_step("registry log checkpoint --out FILE, to keep one elsewhere")
 
 
+@command(SIGNS)
 def log_reject(
+    home: Home,
     entry: Annotated[list[int], typer.Argument(help="Numbers of pending entries.", show_default=False)],
     reason: Annotated[str, typer.Option(help="Reason, kept with what is taken out.", show_default=False)] = "",
-    home: HomeOption = None,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Take pending entries out of the log before it is signed. A stop stays. For whoever holds the log key."""
-    from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.sign_log import reject_entries
 
-    with opened(home, passphrase_file) as registry:
-        rejection = reject_entries(registry, tuple(entry), reason=reason)
-    if output is Output.json:
-        console.out_json(rejection.model_dump(mode="json"))
-        return
+    rejection = reject_entries(home.registry, tuple(entry), reason=reason)
+    return Outcome(rejection.model_dump(mode="json"), _rejection_lines(rejection), "registry log sign")
+
+
+def _rejection_lines(rejection: "Rejection") -> Iterator[Part]:
     for index in sorted((*rejection.rejected, *rejection.dependent)):
-        console.line(f"rejected entry {index}{', which depends on another' if index in rejection.dependent else ''}")
+        yield f"rejected entry {index}{', which depends on another' if index in rejection.dependent else ''}"
     for stop in rejection.staying:
-        console.line(
-            f"stays    entry {stop.index}, {stop.kind} by {console.printable(stop.person or 'nobody named')}: it counts, and "
-            "that you rejected it is in the log; whoever may takes it back",
-            indent=9,
+        yield (
+            f"stays    entry {stop.index}, {stop.kind} by {stop.person or 'nobody named'}: it counts, and "
+            "that you rejected it is in the log; whoever may takes it back"
         )
-    console.line(
-        f"moved up {rejection.moved} entries behind them; versions that are pending may have other numbers now"
-    )
+    yield f"moved up {rejection.moved} entries behind them; versions that are pending may have other numbers now"
     for path in rejection.kept_in:
-        console.note(f"kept as evidence: {path}")
-    console.next_step("registry log sign")
+        yield Note(f"kept as evidence: {path}")
 
 
+@command(SIGNS)
 def log_accept_restore(
+    home: Home,
     reason: Annotated[
         str, typer.Option(help="Why entries are missing, for everybody who reads the trust file.", show_default=False)
     ] = "",
@@ -278,59 +267,46 @@ def log_accept_restore(
         typer.Option("--root-key", help="Private key of a root, where it is kept elsewhere than in the registry."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is lost and kept; change nothing.")] = False,
-    home: HomeOption = None,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Go on after a restored backup, and accept what it lacks. A root signs that, then the log key."""
     from peft_registry.cli.progress import Progress
-    from peft_registry.cli.wiring import opened
-    from peft_registry.registry.disk.files import read_file
-    from peft_registry.registry.transparency.note import CHECKPOINT_MAX_BYTES
     from peft_registry.registry.use_cases.accept_restore import accept_restore
 
-    kept = [read_file(path, max_bytes=CHECKPOINT_MAX_BYTES).decode("utf-8", "replace") for path in against or ()]
-    with opened(home, passphrase_file, check_log=False) as registry:
-        restore = accept_restore(
-            registry,
-            reason=reason,
-            against=kept,
-            root_key=root_key,
-            dry_run=dry_run,
-            observe=Progress(story_on_stdout=False),
-        )
-    if output is Output.json:
-        console.out_json(restore.model_dump(mode="json"))
-        return
-    _show_restore(restore)
+    restore = accept_restore(
+        home.opened(check_log=False),
+        reason=reason,
+        against=_kept_checkpoints(against or ()),
+        root_key=root_key,
+        dry_run=dry_run,
+        observe=Progress(story_on_stdout=False),
+    )
+    next_step = {
+        "shown": "registry log accept-restore --reason TEXT",
+        "waiting": f"registry trust sign {restore.file}",
+        "stated": "registry trust export FOLDER, then registry log accept-restore where the log key is",
+        "opened": "registry trust export FOLDER, for everybody who verifies",
+    }[restore.state]
+    return Outcome(restore.model_dump(mode="json"), _restore_lines(restore), next_step)
 
 
-def _show_restore(restore: "AcceptedRestore") -> None:
-    """What is lost and kept, and what comes next, by how far the epoch got."""
+def _restore_lines(restore: "AcceptedRestore") -> Iterator[Part]:
+    """What is lost and kept, and how far the epoch got."""
     lost = restore.lost
     since = f", since {lost.kept_at}" if lost.kept_at else ""
-    console.line(
+    yield (
         f"lost     a checkpoint of {lost.origin} over {lost.size} entries, root {lost.root[:16]}…; "
-        f"kept in {console.printable(', '.join(lost.found)) or 'the trust file'}{since}"
+        f"kept in {', '.join(lost.found) or 'the trust file'}{since}"
     )
-    console.line(
-        f"kept     {restore.kept_size} entries, root {restore.kept_root[:16]}…"
-        + (f", the last of {restore.kept_at}" if restore.kept_at else "")
-    )
+    last = f", the last of {restore.kept_at}" if restore.kept_at else ""
+    yield f"kept     {restore.kept_size} entries, root {restore.kept_root[:16]}…{last}"
     for text in restore.unregistered:
-        console.line(f"store    {text} is there, and no kept entry registers it")
+        yield f"store    {text} is there, and no kept entry registers it"
     for text in restore.stops:
-        console.line(f"stop     {console.printable(text)} counts, and enters the log again")
-    match restore.state:
-        case "shown":
-            console.line(f"epoch    {restore.epoch} would begin, {restore.origin}; nothing was changed")
-            console.next_step("registry log accept-restore --reason TEXT")
-        case "waiting":
-            console.line(f"epoch    {restore.epoch} waits for the signatures of {', '.join(restore.persons)}")
-            console.next_step(f"registry trust sign {restore.file}")
-        case "stated":
-            console.line(f"epoch    {restore.epoch} is stated by a root; whoever holds the log key opens it")
-            console.next_step("registry trust export FOLDER, then registry log accept-restore where the log key is")
-        case "opened":
-            console.line(f"epoch    {restore.epoch} began, and checkpoints are of {restore.origin} from now on")
-            console.next_step("registry trust export FOLDER, for everybody who verifies")
+        yield f"stop     {text} counts, and enters the log again"
+    epoch = {
+        "shown": f"would begin, {restore.origin}; nothing was changed",
+        "waiting": f"waits for the signatures of {', '.join(restore.persons)}",
+        "stated": "is stated by a root; whoever holds the log key opens it",
+        "opened": f"began, and checkpoints are of {restore.origin} from now on",
+    }[restore.state]
+    yield f"epoch    {restore.epoch} {epoch}"

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from peft_registry.cli import console
-from peft_registry.cli.options import Output, OutputOption
+from peft_registry.cli.outcome import ANSWERS, Outcome, Table, command
 
 if TYPE_CHECKING:
     from peft_registry.schemas.methods.declaration import TrainableMethod
@@ -19,6 +18,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(methods)
 
 
+@command(ANSWERS)
 def methods(
     goals: Annotated[
         str | None,
@@ -26,28 +26,25 @@ def methods(
             "--for", metavar="GOALS", help="Goals, separated by commas: latency, bias_mitigation, many_tasks."
         ),
     ] = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """List the fine-tuning methods, and which of them fit a goal. Whether they can be merged, and what they cost."""
     from peft_registry.trainer.methods import advise, method_to_try, parse_goals
 
     wanted_goals = parse_goals(goals or "")
     advised = advise(wanted_goals)
-    if output is Output.json:
-        console.out_json([_to_json(row) for row, _ in advised])
-        return
+    value = [_to_json(row) for row, _ in advised]
     if not wanted_goals:
         shown = [[row.name, "yes" if row.folds else "no", row.summary] for row, _ in advised]
-        console.table([["method", "merge folds it", "what it does"], *shown], prose=2)
-        console.next_step("registry methods --for latency")
-        return
+        table = Table([["method", "merge folds it", "what it does"], *shown], prose=2)
+        return Outcome(value, [table], "registry methods --for latency")
     rows = [
         [row.name, *(FITS[answer.fits] for answer in advice), "; ".join(answer.why for answer in advice)]
         for row, advice in advised
     ]
-    console.table([["method", *wanted_goals, "why"], *rows], prose=len(wanted_goals) + 1)
+    table = Table([["method", *wanted_goals, "why"], *rows], prose=len(wanted_goals) + 1)
     chosen = method_to_try(wanted_goals)
-    console.next_step("registry compare CONFIG.yml" if chosen is None else f"registry train CONFIG.yml method={chosen}")
+    next_step = "registry compare CONFIG.yml" if chosen is None else f"registry train CONFIG.yml method={chosen}"
+    return Outcome(value, [table], next_step)
 
 
 def _to_json(method: "TrainableMethod") -> dict[str, Any]:

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption
+from peft_registry.cli.outcome import READS, Home, Outcome, Verbatim, command
+from peft_registry.schemas.errors import Unavailable
 
 
 def add_to(app: typer.Typer) -> None:
@@ -16,53 +16,43 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(mirror, name="mirror")
 
 
+@command(READS)
 def mirror_push(
+    home: Home,
     address: Annotated[
         str | None,
         typer.Argument(metavar="URI", help="Of an MLflow server, https://HOST; default: the one that this home names."),
     ] = None,
-    home: HomeOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Send a copy of what a team's own MLflow server does not show yet.
 
     Everything there is compared. What others made under a name of ours is named, and left as it is (8).
     """
-    from peft_registry.cli.progress import Progress
-    from peft_registry.cli.wiring import opened
     from peft_registry.registry.mlflow.push import push_everything
 
-    with opened(home) as registry:
-        outcome = push_everything(registry, address, observe=Progress(story_on_stdout=output is Output.text))
-    if output is Output.json:
-        console.out_json(outcome.to_json())
-    else:
-        for line in outcome.lines():
-            console.out(line)
-    if not outcome.is_whole:
-        raise typer.Exit(8)
-    console.next_step("registry list")
+    outcome = push_everything(home.registry, address, observe=home.story)
+    return Outcome(
+        outcome.to_json(),
+        map(Verbatim, outcome.lines()),
+        "registry list" if outcome.is_whole else None,
+        exit_code=0 if outcome.is_whole else Unavailable.exit_code,
+    )
 
 
+@command(READS)
 def mirror_connect(
+    home: Home,
     address: Annotated[
         str,
         typer.Argument(envvar="MLFLOW_TRACKING_URI", help="Of an MLflow server, https://HOST; or `none`."),
     ],
-    home: HomeOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Choose the MLflow server that gets a copy of this home.
 
     It is kept in the home's settings. Credentials stay where MLflow looks for them; no server is asked.
     """
-    from peft_registry.cli.wiring import opened
     from peft_registry.registry.mlflow.connecting import connect_mirror
 
-    with opened(home) as registry:
-        server = connect_mirror(registry, address)
-    if output is Output.json:
-        console.out_json({"route": server})
-    else:
-        console.out(f"mirror   {server or 'none'}")
-    console.next_step("registry ui" if server is None else "registry mirror push")
+    server = connect_mirror(home.registry, address)
+    next_step = "registry ui" if server is None else "registry mirror push"
+    return Outcome({"route": server}, [Verbatim(f"mirror   {server or 'none'}")], next_step)

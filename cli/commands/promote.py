@@ -1,18 +1,17 @@
 """promote: moving an alias to a version that a policy lets through."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peft_registry.cli import console
-from peft_registry.cli.options import (
-    HomeOption,
-    MirrorOption,
-    Output,
-    OutputOption,
-    PassphraseFileOption,
-    ReferenceArgument,
-)
+from peft_registry.cli.options import MirrorOption, ReferenceArgument
+from peft_registry.cli.outcome import SIGNS, Home, Note, Outcome, Part, command
+
+if TYPE_CHECKING:
+    from peft_registry.registry.use_cases.gate import ReadPolicy
+    from peft_registry.registry.use_cases.promote import Replaced
+    from peft_registry.schemas.version import Version
 
 NO_POLICY = "none"
 STARTER = "starter"
@@ -23,7 +22,9 @@ def add_to(app: typer.Typer) -> None:
     app.command()(promote)
 
 
+@command(SIGNS)
 def promote(
+    home: Home,
     reference: ReferenceArgument,
     alias: Annotated[str, typer.Argument(help="Alias, for example champion.")],
     policy: Annotated[
@@ -41,47 +42,49 @@ def promote(
     ] = None,
     reason: Annotated[str | None, typer.Option(help="Reason, kept in the signed record.")] = None,
     mirror: MirrorOption = True,
-    home: HomeOption = None,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Point an alias at a version that a policy lets through. Signed and logged."""
-    from peft_registry.cli.gate import show_gate
+    from peft_registry.cli.gate import gate_outcome
     from peft_registry.cli.mirror import push_after
-    from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.references import version_named
     from peft_registry.registry.use_cases.gate import explain_gate, policy_for, read_gate_policy
     from peft_registry.registry.use_cases.gate import promote as promote_through
     from peft_registry.registry.use_cases.promote import set_alias
 
     asked = None if policy is None or (policy == NO_POLICY and not explain) else read_gate_policy(policy)
-    with opened(home, passphrase_file) as registry:
-        version = version_named(registry, reference)
-        if policy is None:
-            asked = policy_for(registry, version.name, alias, otherwise=STARTER)
-        if explain:
-            assert asked is not None, "what is explained is a policy"
-            show_gate(explain_gate(registry, version, asked), output, opens=f"registry promote {version.label} {alias}")
-        registry.unlock()
-        if asked is None:
-            replaced = set_alias(registry, version, alias, reason=reason, if_current=if_current)
-        else:
-            replaced = promote_through(registry, version, alias, asked, reason=reason, if_current=if_current)
-        pushed = push_after(registry, version.label) if mirror else None
-    if output is Output.json:
-        value = {"name": version.name, "alias": alias, "version": version.label}
-        moved = {"manifest_digest": str(version.manifest_digest), "replaced": replaced.version}
-        policy_name = None if asked is None else asked.policy.name
-        console.out_json(value | moved | {"policy": policy_name, "undecided": list(replaced.undecided)})
-        return
-    console.line(f"alias    {version.name}@{alias} → {version.label}")
+    registry = home.registry
+    version = version_named(registry, reference)
+    if policy is None:
+        asked = policy_for(registry, version.name, alias, otherwise=STARTER)
+    if explain:
+        assert asked is not None, "what is explained is a policy"
+        return gate_outcome(explain_gate(registry, version, asked), opens=f"registry promote {version.label} {alias}")
+    registry.unlock()
+    if asked is None:
+        replaced = set_alias(registry, version, alias, reason=reason, if_current=if_current)
+    else:
+        replaced = promote_through(registry, version, alias, asked, reason=reason, if_current=if_current)
+    pushed = push_after(registry, version.label) if mirror else None
+    value = {"name": version.name, "alias": alias, "version": version.label}
+    moved = {"manifest_digest": str(version.manifest_digest), "replaced": replaced.version}
+    policy_name = None if asked is None else asked.policy.name
+    return Outcome(
+        value | moved | {"policy": policy_name, "undecided": list(replaced.undecided)},
+        _lines(version, alias, replaced, asked, pushed),
+        f"registry pull {version.name}@{alias} FOLDER",
+    )
+
+
+def _lines(
+    version: "Version", alias: str, replaced: "Replaced", policy: "ReadPolicy | None", pushed: str | None
+) -> Iterator[Part]:
+    yield f"alias    {version.name}@{alias} → {version.label}"
     if replaced.version == version.label:
-        console.line(f"again    it pointed there since {replaced.at}, and the move was signed and logged anew")
+        yield f"again    it pointed there since {replaced.at}, and the move was signed and logged anew"
     elif replaced.version is not None:
-        console.line(f"replaces {replaced.version}, which it pointed at since {replaced.at}")
-    console.line(f"policy   {'none was asked' if asked is None else f'{asked.policy.name}: {asked.policy.about}'}")
+        yield f"replaces {replaced.version}, which it pointed at since {replaced.at}"
+    yield f"policy   {'none was asked' if policy is None else f'{policy.policy.name}: {policy.policy.about}'}"
     for text in replaced.undecided:
-        console.line(f"open     {text}")
+        yield f"open     {text}"
     if pushed is not None:
-        console.note(f"mirror   {pushed}")
-    console.next_step(f"registry pull {version.name}@{alias} FOLDER")
+        yield Note(f"mirror   {pushed}")

@@ -8,17 +8,11 @@ import typer
 from peft_registry.cli import console
 from peft_registry.cli.commands import verdict
 from peft_registry.cli.groups import CommandWithOthers
-from peft_registry.cli.options import (
-    CheckpointOption,
-    HomeOption,
-    OptionsExclusive,
-    Output,
-    OutputOption,
-    ReferenceArgument,
-)
+from peft_registry.cli.options import OptionsExclusive, ReferenceArgument
+from peft_registry.cli.outcome import READS_AT, Home, Line, Outcome, Part, Table, Verbatim, command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from peft_registry.registry.use_cases.show_record import RecordPart
 
@@ -51,7 +45,9 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="record")
 
 
+@command(READS_AT)
 def record(
+    home: Home,
     reference: ReferenceArgument,
     history: Annotated[
         bool, typer.Option("--history", help="Every record of the version, what each changed and who signed it.")
@@ -60,39 +56,30 @@ def record(
         RecipientOption | None,
         typer.Option(help="The Model Documentation Form as this recipient gets it, instead of the record."),
     ] = None,
-    home: HomeOption = None,
-    checkpoint: CheckpointOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Show the modification record. Each value with its source, and what is open."""
-    from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.show_record import describe_form, describe_record
 
     if to is not None and history:
         raise OptionsExclusive("--history", "--to", "a form is cut from the record that holds")
     if to is not None:
-        with opened(home, checkpoint=checkpoint) as registry:
-            form = describe_form(registry, reference, to.recipient)
-        if output is Output.json:
-            console.out_json(form.model_dump(mode="json"))
-            return
-        _print(form.parts())
-        console.next_step(f"registry decide {form.version} --form gaps.yml")
-        return
-    with opened(home, checkpoint=checkpoint) as registry:
-        shown = describe_record(registry, reference)
-    if output is Output.json:
-        console.out_json(shown.to_json(with_history=history))
-        return
-    _print(shown.history_parts() if history else shown.parts())
-    console.next_step(f"registry report {shown.version}")
+        form = describe_form(home.registry, reference, to.recipient)
+        next_step = f"registry decide {form.version} --form gaps.yml"
+        return Outcome(form.model_dump(mode="json"), _lines(form.parts()), next_step)
+    shown = describe_record(home.registry, reference)
+    return Outcome(
+        shown.to_json(with_history=history),
+        _lines(shown.history_parts() if history else shown.parts()),
+        f"registry report {shown.version}",
+    )
 
 
-def _print(parts: "Iterable[RecordPart]") -> None:
+def _lines(parts: "Iterable[RecordPart]") -> "Iterator[Part]":
     for number, part in enumerate(parts):
         if number:
-            console.out()
+            yield Verbatim("")
         for label, text in part.lines:
-            console.line(f"{console.printable(label):<12} {console.printable(text)}", indent=13)
+            # escaped before it is padded, so that what stands behind it begins in one column
+            yield Line(f"{console.printable(label):<12} {text}", 13)
         if part.rows:
-            console.table(part.rows, prose=1)
+            yield Table(part.rows, prose=1)

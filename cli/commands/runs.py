@@ -10,6 +10,7 @@ import typer
 
 from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, Output, OutputOption
+from peft_registry.cli.outcome import READS, Home, Note, Outcome, Table, command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -45,29 +46,25 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(runs, name="runs")
 
 
-def runs_list(home: HomeOption = None, output: OutputOption = Output.text) -> None:
+@command(READS)
+def runs_list(home: Home) -> Outcome:
     """List what trains here now, and what stopped or failed. Runs of this machine alone."""
-    from peft_registry.cli.wiring import opened
     from peft_registry.registry.homes.run_logs import runs_under_way
     from peft_registry.trainer.runs.folder import has_checkpoint
 
-    with opened(home) as registry:
-        runs = registry.files.runs
-        found = runs_under_way(runs)
-    if output is Output.json:
-        console.out_json([_json(run, with_points=False) for run in found])
-        return
+    runs = home.registry.files.runs
+    found = runs_under_way(runs)
+    value = [_json(run, with_points=False) for run in found]
     if not found:
-        console.note("no run is under way here, and none was stopped; a run that was registered is a version")
-        console.next_step("registry list")
-        return
-    headings = ["run", "name", "method", "state", "step", "loss", "held-out", "begun"]
-    console.table([headings, *(_row(run) for run in found)])
+        nothing = Note("no run is under way here, and none was stopped; a run that was registered is a version")
+        return Outcome(value, [nothing], "registry list")
     newest = found[0]
     if newest.state == "KILLED":
-        _next_after_a_stop(newest, can_resume=has_checkpoint(runs / newest.run_id))
+        next_step = _after_a_stop(newest, can_resume=has_checkpoint(runs / newest.run_id))
     else:  # of a failure it says why
-        console.next_step(f"registry runs show {newest.run_id[:_SHORT_ID]}")
+        next_step = f"registry runs show {newest.run_id[:_SHORT_ID]}"
+    headings = ["run", "name", "method", "state", "step", "loss", "held-out", "begun"]
+    return Outcome(value, [Table([headings, *(_row(run) for run in found)])], next_step)
 
 
 def runs_show(
@@ -95,31 +92,27 @@ def runs_show(
         _show(run, can_resume=has_checkpoint(runs / run.run_id))
 
 
-def runs_remove(run_id: RunArgument, home: HomeOption = None, output: OutputOption = Output.text) -> None:
+@command(READS)
+def runs_remove(home: Home, run_id: RunArgument) -> Outcome:
     """Remove what a stopped run left. Its log, and the state that --resume would continue from."""
-    from peft_registry.cli.wiring import opened
     from peft_registry.registry.disk.files import unwritable
     from peft_registry.registry.homes.run_logs import run_named
     from peft_registry.trainer.runs.folder import StillRunning, has_checkpoint, remove_run
 
-    with opened(home) as registry:
-        runs = registry.files.runs
-        run = run_named(runs, run_id, points=1)
-        if run.state == "RUNNING":
-            raise StillRunning(run.run_id)
-        could_resume = has_checkpoint(runs / run.run_id)
-        try:
-            remove_run(runs, run.run_id)
-        except OSError as error:
-            raise unwritable(runs / run.run_id, error) from error
-    if output is Output.json:
-        console.out_json({"removed": run.run_id, "could_be_resumed": could_resume})
-        return
+    runs = home.registry.files.runs
+    run = run_named(runs, run_id, points=1)
+    if run.state == "RUNNING":
+        raise StillRunning(run.run_id)
+    could_resume = has_checkpoint(runs / run.run_id)
+    try:
+        remove_run(runs, run.run_id)
+    except OSError as error:
+        raise unwritable(runs / run.run_id, error) from error
     state = ", and the state that it could be resumed from" if could_resume else ""
-    console.line(f"removed  {run.run_id[:_SHORT_ID]}  {run.name}{state}")
-
-
-# --- the parts ---
+    return Outcome(
+        {"removed": run.run_id, "could_be_resumed": could_resume},
+        [f"removed  {run.run_id[:_SHORT_ID]}  {run.name}{state}"],
+    )
 
 
 def _show(run: "RunUnderWay", *, can_resume: bool) -> None:
@@ -136,15 +129,14 @@ def _show(run: "RunUnderWay", *, can_resume: bool) -> None:
     if run.state == "RUNNING":
         console.next_step(f"registry runs show {run.run_id[:_SHORT_ID]} --follow")
     else:
-        _next_after_a_stop(run, can_resume=can_resume)
+        console.next_step(_after_a_stop(run, can_resume=can_resume))
 
 
-def _next_after_a_stop(run: "RunUnderWay", *, can_resume: bool) -> None:
+def _after_a_stop(run: "RunUnderWay", *, can_resume: bool) -> str:
     """A run that trains no more goes on where it kept its state; else only its log is left."""
     if can_resume:
-        console.next_step(f"registry train --resume {run.run_id[:_SHORT_ID]}")
-    else:
-        console.next_step(f"registry runs remove {run.run_id[:_SHORT_ID]}")
+        return f"registry train --resume {run.run_id[:_SHORT_ID]}"
+    return f"registry runs remove {run.run_id[:_SHORT_ID]}"
 
 
 def _follow(runs: "Path", run: "RunUnderWay", output: Output) -> None:

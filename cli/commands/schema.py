@@ -4,8 +4,7 @@ from typing import Annotated
 
 import typer
 
-from peft_registry.cli import console
-from peft_registry.cli.options import Output, OutputOption
+from peft_registry.cli.outcome import ANSWERS, Line, Outcome, command
 
 
 def add_to(app: typer.Typer) -> None:
@@ -13,20 +12,18 @@ def add_to(app: typer.Typer) -> None:
     app.command()(schema)
 
 
+@command(ANSWERS)
 def schema(
     name: Annotated[str | None, typer.Argument(help="Document; without a name all are listed.")] = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Print the JSON Schema of a document, for editors and programs."""
     from peft_registry.schemas.catalog import DOCUMENTS, json_schema
 
     if name is not None:
-        console.out_json(json_schema(name))
-        return
+        return Outcome(json_schema(name))
     about = {known: (document.__doc__ or "").strip().splitlines()[0] for known, document in sorted(DOCUMENTS.items())}
-    if output is Output.json:
-        console.out_json([{"name": known, "about": text} for known, text in about.items()])
-        return
-    for known, text in about.items():
-        console.line(f"{known:<20} {text}", indent=21)
-    console.next_step(f"registry schema {next(iter(about))}")
+    return Outcome(
+        [{"name": known, "about": text} for known, text in about.items()],
+        [Line(f"{known:<20} {text}", 21) for known, text in about.items()],
+        f"registry schema {next(iter(about))}",
+    )

@@ -1,19 +1,17 @@
 """show: everything that is known about one version."""
 
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import (
-    CheckpointOption,
-    HomeOption,
-    OptionsExclusive,
-    Output,
-    OutputOption,
-    ReferenceArgument,
-)
+from peft_registry.cli.options import OptionsExclusive, ReferenceArgument
+from peft_registry.cli.outcome import READS_AT, Home, Line, Note, Outcome, Part, command
+
+if TYPE_CHECKING:
+    from peft_registry.registry.use_cases.show import VersionShown
+    from peft_registry.registry.use_cases.show_moves import AliasMoveShown
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,19 +19,17 @@ def add_to(app: typer.Typer) -> None:
     app.command()(show)
 
 
+@command(READS_AT)
 def show(
+    home: Home,
     reference: ReferenceArgument,
     at: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="What an alias pointed at then: name@alias, and a day or a time, UTC."),
     ] = None,
     history: Annotated[bool, typer.Option("--history", help="Every move of the aliases of a name.")] = False,
-    home: HomeOption = None,
-    checkpoint: CheckpointOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Show one version. What it is, what it was made from, and every statement about it."""
-    from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.show import describe_version
     from peft_registry.registry.use_cases.show_moves import version_at
 
@@ -42,35 +38,31 @@ def show(
             "--history", "--at", "one lists every move of a name, the other what an alias pointed at once"
         )
     if history:
-        _show_history(reference, home, checkpoint, output)
-        return
-    with opened(home, checkpoint=checkpoint) as registry:
-        move = None
-        if at is not None:
-            move, reference = version_at(registry, reference, at)
-        described = describe_version(registry, reference)
-    if output is Output.json:
-        moved = {} if move is None else {"move": move.model_dump(mode="json")}
-        console.out_json(described.to_json() | moved)
-        return
+        return _history(home, reference)
+    move = None
+    if at is not None:
+        move, reference = version_at(home.registry, reference, at)
+    described = describe_version(home.registry, reference)
+    moved = {} if move is None else {"move": move.model_dump(mode="json")}
+    return Outcome(
+        described.to_json() | moved,
+        _lines(described, at, move),
+        f"registry verify {described.version.label}",
+    )
+
+
+def _lines(described: "VersionShown", at: str | None, move: "AliasMoveShown | None") -> Iterator[Line]:
     if move is not None:
-        console.line(f"{'at':<12} {at}: since {move.at}, {console.printable(move.text)}", indent=13)
+        yield Line(f"{'at':<12} {at}: since {move.at}, {move.text}", 13)
     for label, text in described.lines():
-        console.line(f"{label:<12} {console.printable(text)}", indent=13)
-    console.next_step(f"registry verify {described.version.label}")
+        yield Line(f"{label:<12} {console.printable(text)}", 13)
 
 
-def _show_history(reference: str, home: Path | None, checkpoint: Path | None, output: Output) -> None:
-    from peft_registry.cli.wiring import opened
+def _history(home: Home, reference: str) -> Outcome:
     from peft_registry.registry.use_cases.show_moves import moves_of
 
-    with opened(home, checkpoint=checkpoint) as registry:
-        name, moves = moves_of(registry, reference)
-    if output is Output.json:
-        console.out_json([move.model_dump(mode="json") for move in moves])
-        return
+    name, moves = moves_of(home.registry, reference)
+    lines: list[Part] = [Line(f"{move.at}  {move.text}", 22) for move in moves]
     if not moves:
-        console.note(f"no alias of {name} was moved yet")
-    for move in moves:
-        console.line(f"{move.at}  {console.printable(move.text)}", indent=22)
-    console.next_step(f"registry show {name}")
+        lines = [Note(f"no alias of {name} was moved yet")]
+    return Outcome([move.model_dump(mode="json") for move in moves], lines, f"registry show {name}")

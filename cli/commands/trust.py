@@ -1,18 +1,19 @@
 """trust: whom a registry trusts, and for how long."""
 
-from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from peft_registry.cli import console
 from peft_registry.cli.options import HomeOption, OptionNeeded, Output, OutputOption, PassphraseFileOption
+from peft_registry.cli.outcome import READS, SIGNS, Home, Note, Outcome, Part, Verbatim, command
 from peft_registry.schemas.policy import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from peft_registry.registry.use_cases.pin_trust import PinnedTrust
     from peft_registry.registry.use_cases.trust import TrustChange, TrustPlace
 
 FileOption = Annotated[
@@ -118,7 +119,9 @@ def trust_show(home: HomeOption = None, output: OutputOption = Output.text) -> N
     console.next_step("registry trust export FOLDER")
 
 
+@command(SIGNS)
 def trust_add(
+    home: Home,
     public: Annotated[
         Path, typer.Argument(metavar="PUBLIC.pem", help="Public key, as its holder sent it.", show_default=False)
     ],
@@ -135,10 +138,7 @@ def trust_add(
     ] = None,
     file: FileOption = None,
     root_key: RootKeyOption = None,
-    home: HomeOption = None,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Trust a key, for a person and a role. The root key signs the new trust file."""
     from peft_registry.registry.disk.files import read_offered
     from peft_registry.registry.signing.keys import KEY_FILE_MAX_BYTES, PublicKey
@@ -150,12 +150,14 @@ def trust_add(
         raise OptionNeeded("--role", "its role says what a key may sign")
     key = PublicKey.parse(read_offered(public, max_bytes=KEY_FILE_MAX_BYTES))
     date = None if until is None else read_date(until)
-    with _place(home, file, root_key, passphrase_file) as place:
-        change = add_key(place, key, person=person, role=role, until=date, threshold=threshold)
-    _print_change(change, f"sha256:{key.key_id}  {role} of {person}", output)
+    place = _place(home, file, root_key)
+    change = add_key(place, key, person=person, role=role, until=date, threshold=threshold)
+    return _changed(change, f"sha256:{key.key_id}  {role} of {person}")
 
 
+@command(SIGNS)
 def trust_revoke(
+    home: Home,
     key: Annotated[str, typer.Argument(help="The key: sha256:…, or the first characters.", show_default=False)],
     reason: Annotated[str | None, typer.Option(help="Why, for everybody who reads the trust file.")] = None,
     compromise: Annotated[
@@ -165,10 +167,7 @@ def trust_revoke(
     since: SinceOption = None,
     file: FileOption = None,
     root_key: RootKeyOption = None,
-    home: HomeOption = None,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Revoke a key. Routine: what it signed stays good; compromise: it does not."""
     from peft_registry.registry.use_cases.trust import read_date, revoke_key
 
@@ -177,33 +176,33 @@ def trust_revoke(
     if compromise is None:
         raise OptionNeeded("--routine or --compromise", "what the key signed before stays good, or falls with it")
     date = None if since is None else read_date(since)
-    with _place(home, file, root_key, passphrase_file) as place:
-        change = revoke_key(place, key, reason=reason, compromised=compromise, since=date)
-    _print_change(change, f"{key}  revoked: {reason}", output)
+    place = _place(home, file, root_key)
+    change = revoke_key(place, key, reason=reason, compromised=compromise, since=date)
+    return _changed(change, f"{key}  revoked: {reason}")
 
 
+@command(SIGNS)
 def trust_renew(
+    home: Home,
     days: DaysOption = 365,
     file: FileOption = None,
     root_key: RootKeyOption = None,
-    home: HomeOption = None,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Let the trust file and its keys count longer. It may have expired."""
     from peft_registry.registry.use_cases.trust import renew
 
-    with _place(home, file, root_key, passphrase_file) as place:
-        change = renew(place, days=days)
-        expires_at = place.chain.newest.policy.expires_at
-    if change.state == "unchanged" and output is Output.text:
-        console.line(f"trust v{change.version}  is valid until {expires_at} already: nothing was signed")
-        console.next_step("registry trust renew --days DAYS, for another date")
-        return
-    _print_change(change, f"for {days} days", output)
+    place = _place(home, file, root_key)
+    change = renew(place, days=days)
+    if change.state != "unchanged":
+        return _changed(change, f"for {days} days")
+    until = place.chain.newest.policy.expires_at
+    line = f"trust v{change.version}  is valid until {until} already: nothing was signed"
+    return Outcome(_change_json(change), [line], "registry trust renew --days DAYS, for another date")
 
 
+@command(SIGNS)
 def trust_rotate(
+    home: Home,
     own: Annotated[
         Literal["root", "log", "trainer"],
         typer.Argument(metavar="root|log|trainer", help="Which of its keys.", show_default=False),
@@ -214,19 +213,14 @@ def trust_rotate(
     ] = False,
     since: SinceOption = None,
     root_key: RootKeyOption = None,
-    home: HomeOption = None,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Replace a key of this registry by a new one. The old one is revoked."""
-    from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.rotate_key import rotate_key
     from peft_registry.registry.use_cases.trust import read_date
 
     date = None if since is None else read_date(since)
-    with opened(home, passphrase_file) as registry:
-        change = rotate_key(registry, own, root_key=root_key, reason=reason, compromised=compromise, since=date)
-    _print_change(change, f"a new {own} key", output)
+    change = rotate_key(home.registry, own, root_key=root_key, reason=reason, compromised=compromise, since=date)
+    return _changed(change, f"a new {own} key")
 
 
 def trust_sign(
@@ -257,65 +251,54 @@ def trust_sign(
     console.next_step(f"registry trust {'sign' if persons else 'update'} {file}")
 
 
+@command(SIGNS)
 def trust_update(
+    home: Home,
     file: Annotated[
         Path | None,
         typer.Argument(
             help="Newer trust file to take; without one, let the trainer key sign newer kinds.", show_default=False
         ),
     ] = None,
-    home: HomeOption = None,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Take a newer trust file. Or let the trainer key sign newer kinds of statements."""
-    from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.exchange_trust import take_update
     from peft_registry.registry.use_cases.trust import update_trust
 
-    # a log that was restored is opened only with the trust file that accepts the loss
-    with opened(home, passphrase_file, check_log=file is None) as registry:
-        if file is not None:
-            change = take_update(registry, file)
-        else:
-            update = update_trust(registry)
     if file is not None:
-        _print_change(change, f"from {file}", output)
-        return
+        # a log that was restored is opened only with the trust file that accepts the loss
+        return _changed(take_update(home.opened(check_log=False), file), f"from {file}")
+    update = update_trust(home.registry)
     change = update.change
-    if output is Output.json:
-        waits = {"waits_for": list(change.persons), "file": f"{change.file}"} if change.state == "waiting" else {}
-        console.out_json({"version": change.version, "added": list(update.added)} | waits)
-        return
+    waits = {"waits_for": list(change.persons), "file": f"{change.file}"} if change.state == "waiting" else {}
+    value = {"version": change.version, "added": list(update.added)} | waits
     if change.state == "unchanged":
-        console.line(f"trust v{change.version}  has every kind already; nothing was changed")
-        console.next_step("registry trust show")
-        return
-    _print_change(change, f"the trainer key may sign {', '.join(update.added)} too", output)
+        line = f"trust v{change.version}  has every kind already; nothing was changed"
+        return Outcome(value, [line], "registry trust show")
+    shown = _changed(change, f"the trainer key may sign {', '.join(update.added)} too")
+    return replace(shown, json=value)
 
 
+@command(READS)
 def trust_export(
+    home: Home,
     folder: Annotated[Path, typer.Argument(help="Folder to write trust.json and the public keys to.")],
-    home: HomeOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Write the trust file and the public keys. Hand them to whoever verifies elsewhere."""
-    from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.exchange_trust import export_trust
 
-    with opened(home) as registry:
-        paths = export_trust(registry, folder)
-        root = f"sha256:{registry.trust.roots[0]}"
-    if output is Output.json:
-        console.out_json({"files": [str(path) for path in paths], "root": root})
-        return
-    for path in paths:
-        console.out(str(path))
-    console.note(f"tell them the root over another channel: {root}")
-    console.next_step(f"registry verify FOLDER --trust {folder / 'trust.json'}")
+    paths = export_trust(home.registry, folder)
+    root = f"sha256:{home.registry.trust.roots[0]}"
+    return Outcome(
+        {"files": [str(path) for path in paths], "root": root},
+        [*(Verbatim(str(path)) for path in paths), Note(f"tell them the root over another channel: {root}")],
+        f"registry verify FOLDER --trust {folder / 'trust.json'}",
+    )
 
 
+@command(READS)
 def trust_pin(
+    home: Home,
     accept: Annotated[
         str | None,
         typer.Option(
@@ -326,80 +309,68 @@ def trust_pin(
     trust: Annotated[
         Path | None, typer.Option("--trust", help="A trust file from its keeper, in place of the registry's own.")
     ] = None,
-    home: HomeOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Show which trust file you accepted. Or accept another, by its root."""
     from peft_registry.cli.wiring import home_folder, remember_home, users_pins
     from peft_registry.registry.use_cases.pin_trust import accept_trust, pinned_trust
 
-    place = home_folder(home) if trust is None else trust
+    place = home_folder(home.folder) if trust is None else trust
     if accept is not None:
         accept_trust(place, users_pins(), root=accept)
         if trust is None:
             remember_home(place)
     shown = pinned_trust(place, users_pins())
     newest = shown.chain.newest
-    if output is Output.json:
-        console.out_json(
-            {
-                "name": shown.name,
-                "version": newest.policy.version,
-                "digest": str(newest.digest),
-                "roots": [f"sha256:{key_id}" for key_id in newest.policy.roots],
-                "addresses": shown.addresses._asdict(),
-                "pinned": None if shown.pin is None else shown.pin.model_dump(mode="json"),
-                "problem": None if shown.problem is None else shown.problem.reference,
-            }
-        )
-    else:
-        console.line(f"here     v{newest.policy.version}  {newest.digest}")
-        for key_id in newest.policy.roots:
-            silent = "" if key_id in shown.roots else "  has signed nothing here"
-            console.line(f"root     sha256:{key_id}  {newest.policy.person_of(key_id)}{silent}")
-        for name, address in shown.addresses._asdict().items():
-            if address is not None:
-                console.line(f"{name:8} {address}")
-        accepted = "nothing yet" if shown.pin is None else f"v{shown.pin.version}  {shown.pin.digest}"
-        console.line(f"accepted {accepted}")
-    if shown.problem is not None:
-        raise shown.problem
-    if output is Output.text:
-        console.next_step("registry trust show" if trust is None else f"registry verify FOLDER --trust {trust}")
+    value = {
+        "name": shown.name,
+        "version": newest.policy.version,
+        "digest": str(newest.digest),
+        "roots": [f"sha256:{key_id}" for key_id in newest.policy.roots],
+        "addresses": shown.addresses._asdict(),
+        "pinned": None if shown.pin is None else shown.pin.model_dump(mode="json"),
+        "problem": None if shown.problem is None else shown.problem.reference,
+    }
+    next_step = "registry trust show" if trust is None else f"registry verify FOLDER --trust {trust}"
+    return Outcome(value, _pinned_lines(shown), next_step, problem=shown.problem)
 
 
-@contextmanager
-def _place(
-    home: Path | None, file: Path | None, root_key: Path | None, passphrase_file: Path | None
-) -> "Iterator[TrustPlace]":
+def _pinned_lines(shown: "PinnedTrust") -> Iterator[Part]:
+    newest = shown.chain.newest
+    yield f"here     v{newest.policy.version}  {newest.digest}"
+    for key_id in newest.policy.roots:
+        silent = "" if key_id in shown.roots else "  has signed nothing here"
+        yield f"root     sha256:{key_id}  {newest.policy.person_of(key_id)}{silent}"
+    for name, address in shown.addresses._asdict().items():
+        if address is not None:
+            yield f"{name:8} {address}"
+    yield f"accepted {'nothing yet' if shown.pin is None else f'v{shown.pin.version}  {shown.pin.digest}'}"
+
+
+def _place(home: Home, file: Path | None, root_key: Path | None) -> "TrustPlace":
     """The trust file that the options mean, with the root keys at hand."""
     from peft_registry.cli.settings import passphrase_source
-    from peft_registry.cli.wiring import opened, users_pins
+    from peft_registry.cli.wiring import users_pins
     from peft_registry.registry.homes.home import utc_now
     from peft_registry.registry.use_cases.trust import RootKeyNeeded, place_of_file, place_of_home
 
     if file is None:
-        with opened(home, passphrase_file) as registry:
-            yield place_of_home(registry, root_key=root_key)
-        return
+        return place_of_home(home.registry, root_key=root_key)
     if root_key is None:
         raise RootKeyNeeded(file)
-    source = passphrase_source(passphrase_file)
-    yield place_of_file(file, root_key, passphrase=source, pins=users_pins(), now=utc_now())
+    source = passphrase_source(home.passphrase_file)
+    return place_of_file(file, root_key, passphrase=source, pins=users_pins(), now=utc_now())
 
 
-def _print_change(change: "TrustChange", what: str, output: Output) -> None:
-    if output is Output.json:
-        value = {"state": change.state, "version": change.version, "file": str(change.file)}
-        console.out_json(value | {"waits_for": list(change.persons)})
-        return
+def _change_json(change: "TrustChange") -> dict[str, Any]:
+    value = {"state": change.state, "version": change.version, "file": str(change.file)}
+    return value | {"waits_for": list(change.persons)}
+
+
+def _changed(change: "TrustChange", what: str) -> Outcome:
     if change.state == "unchanged":
-        console.line(f"trust v{change.version}  says so already; nothing was changed")
-        console.next_step("registry trust show")
-        return
+        line = f"trust v{change.version}  says so already; nothing was changed"
+        return Outcome(_change_json(change), [line], "registry trust show")
     if change.state == "waiting":
-        console.line(f"trust v{change.version}  {what}; waits for {', '.join(change.persons)}")
-        console.next_step(f"registry trust sign {change.file} --root-key KEY")
-        return
-    console.line(f"trust v{change.version}  {what}")
-    console.next_step("registry trust export FOLDER")
+        line = f"trust v{change.version}  {what}; waits for {', '.join(change.persons)}"
+        return Outcome(_change_json(change), [line], f"registry trust sign {change.file} --root-key KEY")
+    return Outcome(_change_json(change), [f"trust v{change.version}  {what}"], "registry trust export FOLDER")

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, KeyPassphraseOption, Output, OutputOption, PassphraseFileOption
+from peft_registry.cli.options import KeyPassphraseOption
+from peft_registry.cli.outcome import SIGNS, Home, Outcome, command
 
 if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
@@ -34,7 +34,9 @@ def add_to(app: typer.Typer) -> None:
     app.command()(upgrade)
 
 
+@command(SIGNS)
 def upgrade(
+    home: Home,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = False,
     key: Annotated[
         Path | None,
@@ -43,52 +45,49 @@ def upgrade(
         ),
     ] = None,
     key_passphrase_file: KeyPassphraseOption = None,
-    home: HomeOption = None,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Bring a home of an earlier release up to date. A backup first, then one transaction; a kill leaves old or new."""
-    from peft_registry.cli.progress import Progress
-    from peft_registry.cli.settings import passphrase_source
+    from peft_registry.cli.settings import passphrase_source, unlocked_signer
     from peft_registry.cli.wiring import home_folder, remember_home, seen_checkpoints, users_pins
     from peft_registry.registry.use_cases.upgrade import needed_upgrade, upgrade_home
     from peft_registry.schemas.progress import Said
 
-    folder = home_folder(home)
+    folder = home_folder(home.folder)
     if dry_run:
-        before, after = needed_upgrade(folder, pins=users_pins())
-        if output is Output.json:
-            console.out_json({"before": before, "after": after, "changed": False, "would_change": before != after})
-            return
-        console.line(f"schema   revision {before}" + ("" if before == after else f", would become {after}"))
-        console.next_step("registry log check" if before == after else "registry admin upgrade")
-        return
-    progress = Progress(story_on_stdout=output is Output.text)
+        return _needed(*needed_upgrade(folder, pins=users_pins()))
 
     def signer(registry: "Registry") -> "Signer":
-        from peft_registry.cli.settings import unlocked_signer
-
         assert key is not None, "asked only where it is given"
-        return unlocked_signer(registry, key, key_passphrase_file, passphrase_file)
+        return unlocked_signer(registry, key, key_passphrase_file, home.passphrase_file)
 
     done = upgrade_home(
         folder,
-        passphrase=passphrase_source(passphrase_file),
+        passphrase=passphrase_source(home.passphrase_file),
         pins=users_pins(),
         seen=seen_checkpoints(),
         announce=None if key is None else signer,
-        observe=progress,
+        observe=home.story,
     )
-    if home is not None:
+    if home.folder is not None:
         remember_home(folder)
     if done.trust in _TRUST:
-        progress(Said("trust", _TRUST[done.trust]))
+        home.story(Said("trust", _TRUST[done.trust]))
     if done.edition in _EDITION:
-        progress(Said("edition", _EDITION[done.edition]))
-    if output is Output.json:
-        backup = None if done.backup is None else str(done.backup)
-        console.out_json({"before": done.before, "after": done.after, "changed": done.changed, "backup": backup})
-        return
+        home.story(Said("edition", _EDITION[done.edition]))
+    backup = None if done.backup is None else str(done.backup)
     state = "upgraded" if done.changed else "up to date"
-    console.line(f"{state}  revision {done.after}, checkpoint over {done.covered} entries")
-    console.next_step("registry log check")
+    return Outcome(
+        {"before": done.before, "after": done.after, "changed": done.changed, "backup": backup},
+        [f"{state}  revision {done.after}, checkpoint over {done.covered} entries"],
+        "registry log check",
+    )
+
+
+def _needed(before: str | None, after: str) -> Outcome:
+    would_change = before != after
+    then = f", would become {after}" if would_change else ""
+    return Outcome(
+        {"before": before, "after": after, "changed": False, "would_change": would_change},
+        [f"schema   revision {before}{then}"],
+        "registry admin upgrade" if would_change else "registry log check",
+    )
