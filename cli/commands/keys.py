@@ -127,7 +127,7 @@ def keys_export(
     from peft_registry.registry.use_cases.keys import export_key
 
     public = export_key(home.registry, key, file)
-    lines = [Verbatim(str(file)), Note(f"sha256:{public.key_id}")]
+    lines: list[Part] = [Verbatim(str(file)), Note(f"sha256:{public.key_id}")]
     return Outcome({"file": str(file), "key_id": public.key_id}, lines, "registry trust show")
 
 
