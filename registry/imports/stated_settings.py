@@ -22,6 +22,7 @@ _BASE_LAYER = ".base_layer"  # peft's name of what stands inside of an adapted m
 _COMPUTED_WITH = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E4M3FNUZ", "F8_E5M2", "F8_E5M2FNUZ")
 _MAGNITUDE = "lora_magnitude_vector"
 _FACTOR = "lora_A"
+_SCALE_AT_MOST = 10_000  # published recipes go to some hundreds; the largest number of half precision is 65,504
 _SHOWN = 60  # characters of a value in a sentence
 
 
@@ -214,6 +215,11 @@ def _wrong_scales(config: PeftConfig) -> Iterator[str]:
         alpha = config.values.get(key)
         if name == "alpha" and alpha is not None and not _is_scale(alpha):
             yield f"its `{key}` is {_shown(alpha)}, by which nothing can be scaled"
+    if config.values["peft_type"] == "LORA" and abs(scale_stated(config, "")) > _SCALE_AT_MOST:
+        yield (
+            f"its `lora_alpha` is {_shown(config.values.get('lora_alpha'))}, which multiplies its product by "
+            f"{scale_stated(config, ''):.3g}: no training leaves one that is multiplied by more than {_SCALE_AT_MOST}"
+        )
     patterns = config.values.get("alpha_pattern")
     for pattern, alpha in patterns.items() if isinstance(patterns, dict) else ():
         if not _is_scale(alpha):

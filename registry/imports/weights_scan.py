@@ -40,7 +40,7 @@ def scan_weights(path: Path) -> tuple[Finding, ...]:
         spans = {span.name: span for span in header.tensors}
         updates = [
             _Update(name, norm)
-            for name, first, second in _pairs(spans)
+            for name, first, second in factor_pairs(spans)
             if (norm := _norm_of_product(file, first, second)) is not None
         ]
     if not updates:
@@ -48,7 +48,13 @@ def scan_weights(path: Path) -> tuple[Finding, ...]:
     return (*_zero(updates), *_outliers(updates))
 
 
-def _pairs(spans: Mapping[str, TensorSpan]) -> list[tuple[str, TensorSpan, TensorSpan]]:
+def first_factor(name: str) -> str | None:
+    """The module whose factor A a tensor is; None for any other tensor."""
+    return next((name.partition(f".{first}")[0] for first, _ in _B_OF_A if f".{first}" in name), None)
+
+
+def factor_pairs(spans: Mapping[str, TensorSpan]) -> list[tuple[str, TensorSpan, TensorSpan]]:
+    """The low-rank factors A and B among the tensors of an adapter, with the name of the module that they are of."""
     pairs = []
     for name, span in spans.items():
         for first, second in _B_OF_A:

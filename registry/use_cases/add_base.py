@@ -15,14 +15,14 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.base import BaseFolder, identify_base
 from peft_registry.registry.records.bases import base_named, base_named_first, required_base
 from peft_registry.registry.records.stated_bases import StatedBase
-from peft_registry.registry.use_cases.offered_results import require_no_result_folder
+from peft_registry.registry.use_cases.offered_results import require_no_result_folder, require_not_like_result
 from peft_registry.registry.use_cases.register import BytesMode, NewArtifact, register_version
 from peft_registry.registry.use_cases.statements import StatementContent, append_statement
 from peft_registry.schemas.base_model import BaseOrigin, BaseRecord, DeclaredFacts
 from peft_registry.schemas.errors import raise_any
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import CARD_NAME
-from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.schemas.progress import Observe, Warned, ignore
 from peft_registry.schemas.version import Version
 
 
@@ -52,12 +52,15 @@ def add_base(
 
     Raises:
         PickleRefused, CodeRefused, InputRefused: the folder holds pickle weights, code, links, or no weights.
-        ResultAsBase: it is a result of this or of another registry.
+        ResultAsBase: it is a result of this or of another registry, as it is or in other numbers.
+        RecalledInOtherNumbers: it is a result that must not be used, in other numbers.
         FactOfAnother, SeveralProblems: it is registered, and somebody else declared something else of it.
         MalformedWeights, WeightsNotFinite: a header that lies; a value that is NaN or infinite.
     """
     require_no_result_folder(registry, folder, name)
     found = identify_base(folder, revision=revision, cache=registry.cache, require_finite=True, beside=beside)
+    for text in require_not_like_result(registry, name, folder, found.manifest):
+        observe(Warned("near-result", text))
     digest = found.manifest.canonical_digest()
     under_this_name = base_named(registry, digest, name, with_pending=True)
     # under another name a base begins with what people declared of it under the first

@@ -106,6 +106,7 @@ def import_folders(
         TensorNotDeclared: a tensor of an adapter is not one that its type has.
         SettingsOfOtherTensors: the configuration of an adapter contradicts its tensors.
         AdapterOfAnotherBase, ModelOfAnotherBase: it is of another base than that.
+        RecalledInOtherNumbers: it is a result that must not be used, in other numbers.
         KnownError: as `read_checked_facts` and `register_product`.
     """
     registry.require_writable()

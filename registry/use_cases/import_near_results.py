@@ -9,7 +9,10 @@ from peft_registry.registry.identity.manifests import WEIGHTS_SUFFIX, listed_ten
 from peft_registry.registry.identity.weights import Tensor, hash_weights
 from peft_registry.registry.imports.near_results import agreement_of
 from peft_registry.registry.imports.offered import OfferedFolder
+from peft_registry.registry.imports.sketches import sketch_of_adapter, sketch_of_model
+from peft_registry.registry.intake.peft_config import PeftConfig
 from peft_registry.registry.records.stored_manifests import stored_manifest
+from peft_registry.registry.use_cases.like_results import like_results
 from peft_registry.registry.use_cases.pull_base import BaseBytesMissing, WrongBase, checked_folder
 from peft_registry.schemas.errors import Taken
 from peft_registry.schemas.identity import Digest
@@ -22,7 +25,7 @@ _RESULTS_READ = 50  # of those with tensors of the same names and shapes
 
 
 class ChangedResultAsImport(Taken):
-    what = "{folder} is not imported: but for a few numbers its weights are those of {label}"
+    what = "{folder} is not imported: it is {label} in other numbers"
     why = "that was made here, and its records say of which data: {figures}; as an import it would have none of them"
     fix = "use {label}; what changes it is registered by `registry train` with continue_from, or by `registry merge`"
 
@@ -35,38 +38,47 @@ def near_results(
     registry: Registry,
     offered: OfferedFolder,
     tensors: Sequence[Tensor],
-    base: Version | None,
     scratch: Path,
     *,
+    config: PeftConfig | None,
+    base: Version | None,
     name: str,
 ) -> tuple[Finding, ...]:
     """Which registered results the weights are, or are near to, of which they may have been made.
+
+    What they do to a base is compared with what every result does to it; where that says nothing, the numbers are, with those of
+    results of equal names and shapes.
 
     Args:
         registry: open.
         offered: the folder.
         tensors: of its weights.
-        base: what a whole model was made from; None for an adapter.
         scratch: a folder for bytes of registered versions.
+        config: of an adapter; None for a whole model.
+        base: what a whole model was made from; None for an adapter.
         name: under which it is to be registered.
 
     Raises:
-        ChangedResultAsImport: they are those of a result that was made here, but for a few numbers.
+        RecalledInOtherNumbers: they are a result that must not be used, in other numbers, or were added up from such.
+        ChangedResultAsImport: they are a result that was made here, in other numbers.
     """
     files = [offered.model_folder / file.path for file in offered.model_files if file.path.endswith(WEIGHTS_SUFFIX)]
     _, digest = hash_weights(files, family="intake", cache=registry.cache)
+    findings: list[Finding | None] = list(_like_results(registry, offered, (files, digest), scratch, config, name=name))
+    told = {finding.place for finding in findings if finding is not None and finding.kind == "near-result"}
     shapes = {tensor.name: tensor.shape for tensor in tensors}
     kind = "adapter" if base is None else "model"
     with registry.database.read() as tx:
         versions = catalog.newest_versions(tx, limit=_RESULTS_LOOKED_AT)
     alike: dict[Digest, Version] = {}
     for version in versions:
-        if version.kind == kind and version.weights_digest != digest and version.manifest_digest not in alike:
+        is_new = version.weights_digest != digest and version.manifest_digest not in alike
+        if version.kind == kind and is_new and version.label not in told:
             listed = listed_tensors(stored_manifest(registry, version.manifest_digest).weights)
             if {tensor.name: tensor.shape for tensor in listed} == shapes:
                 alike[version.manifest_digest] = version
     read = list(alike.values())[:_RESULTS_READ]
-    findings = [
+    findings += [
         _near_result(registry, version, scratch, folder=offered.name, base=base, offered=(tuple(files), digest))
         for version in read
     ]
@@ -75,6 +87,36 @@ def near_results(
         findings.append(Finding(kind="results-not-compared", text=text))
     near = (finding for finding in findings if finding is not None)
     return (*_equal_imports(registry, digest, name), *near)
+
+
+def _like_results(
+    registry: Registry,
+    offered: OfferedFolder,
+    weights: tuple[Sequence[Path], Digest],
+    scratch: Path,
+    config: PeftConfig | None,
+    *,
+    name: str,
+) -> Iterator[Finding]:
+    files, digest = weights
+    sketch = sketch_of_model(files) if config is None else sketch_of_adapter(files[0], config)
+    if sketch is None:
+        return
+    like = like_results(registry, offered.name, sketch, scratch, but=(name, digest))
+    for one in like.found:
+        if one.version.weights_digest == digest:
+            continue  # said by itself, or refused where it is registered
+        label, figures = one.version.label, one.likeness.figures
+        is_same = one.likeness.verdict == "the same"
+        if is_same and stored_manifest(registry, one.version.manifest_digest).origin is None:
+            raise ChangedResultAsImport(offered.name, label, figures)
+        stands = f"it is {label} in other numbers" if is_same else f"it seems to be derived from {label}"
+        stopped = "" if one.recall is None else f"; {label} must not be used: {one.recall}"
+        text = f"{stands} ({figures}): if so, its parent and the data of its parent are not in this record{stopped}"
+        yield Finding(kind="near-result", text=text, place=label)
+    if like.not_compared:
+        text = f"{like.not_compared} registered results could not be compared by what they do: their bytes are not here"
+        yield Finding(kind="results-not-compared", text=text)
 
 
 def _equal_imports(registry: Registry, weights: Digest, name: str) -> Iterator[Finding]:

@@ -3,13 +3,15 @@
 from pathlib import Path
 
 from peft_registry.registry.database import catalog
-from peft_registry.registry.disk.files import FileMissing, read_file
+from peft_registry.registry.disk.files import FileMissing, read_file, scratch_folder
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.identity.manifests import MANIFEST_MAX_BYTES, read_manifest
+from peft_registry.registry.identity.manifests import MANIFEST_MAX_BYTES, listed_tensors, read_manifest
+from peft_registry.registry.imports.sketches import sketch_of_model
 from peft_registry.registry.records.stored_manifests import stored_manifest
+from peft_registry.registry.use_cases.like_results import keep_sketch, like_results, results_with
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, Taken
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.manifest import FILE_NAME
+from peft_registry.schemas.manifest import FILE_NAME, Manifest
 from peft_registry.schemas.version import Version
 
 
@@ -75,6 +77,38 @@ def require_no_result_weights(registry: Registry, name: str, weights: Digest) ->
         raise _registered_result(name, first)
 
 
+def require_not_like_result(registry: Registry, name: str, folder: Path, manifest: Manifest) -> tuple[str, ...]:
+    """Raise where a base is a result that is registered here, in other numbers; what it is near to comes back, a sentence each.
+
+    Raises:
+        RecalledInOtherNumbers: it is one that must not be used, or is added up from such.
+        ResultAsBase: it is another one.
+    """
+    listed = listed_tensors(manifest.weights)
+    with registry.database.read() as tx:
+        if catalog.versions_with_weights(tx, manifest.weights_digest):
+            return ()  # a base that is there is that, whatever came of it; a result is refused where it is registered
+    if next(results_with(registry, (tensor.name for tensor in listed)), None) is None:
+        return ()
+    sketch = sketch_of_model([folder / file.path for file in manifest.weights])
+    if sketch is None:
+        return ()
+    with scratch_folder("registry-base-") as scratch:
+        like = like_results(registry, name, sketch, scratch)
+    for one in like.found:
+        if one.likeness.verdict == "the same":
+            raise _registered_result(name, one.version, f"in other numbers ({one.likeness.figures}), ")
+    keep_sketch(registry, manifest.canonical_digest(), sketch)
+    texts = [
+        f"{name} seems to be derived from {one.version.label} ({one.likeness.figures}): as a base it has neither its data nor its "
+        f"terms; `registry import` registers it with what it was made from{'' if one.recall is None else f'. {one.recall}'}"
+        for one in like.found
+    ]
+    if like.not_compared:
+        texts.append(f"{like.not_compared} registered results were not compared with it: their bytes are not here")
+    return tuple(texts)
+
+
 def require_not_made_here(registry: Registry, name: str, weights: Digest) -> None:
     """Raise where an import has the weights of a result that this registry saw being made, in whatever files they lie.
 
@@ -88,8 +122,8 @@ def require_not_made_here(registry: Registry, name: str, weights: Digest) -> Non
             raise ResultAsImport(name, version.label, version.manifest_digest)
 
 
-def _registered_result(name: str, result: Version) -> ResultAsBase:
-    reason = f"it is {result.label}, which is registered here as {result.kind} with a record of what went into it"
+def _registered_result(name: str, result: Version, how: str = "") -> ResultAsBase:
+    reason = f"it is {result.label}, {how}which is registered here as {result.kind} with a record of what went into it"
     remedy = (
         f"use {result.label} by its reference, as in `registry evaluate {result.label}`; to train on, name an adapter that went "
         "into it in `continue_from:`"

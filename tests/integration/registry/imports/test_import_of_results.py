@@ -121,7 +121,7 @@ def test_what_was_trained_on_from_a_result_is_asked_about_and_what_only_began_wi
 
     near = imported(registry, changed(trained, tmp_path / "near", moved), base="tiny")
     (finding,) = [finding for finding in near.record.findings if finding.kind == "near-result"]
-    assert "near those of trained:1" in finding.text and "parent" in finding.text
+    assert "derived from trained:1" in finding.text and "parent" in finding.text
     apart = imported(registry, changed(trained, tmp_path / "apart", same_start), base="tiny")
     assert not [finding for finding in apart.record.findings if finding.kind == "near-result"]
 

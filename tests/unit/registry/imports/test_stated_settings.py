@@ -51,6 +51,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], list[Tensor], str]] = {
     "bits": ({}, tensors_of(lora(), "BOOL"), "in the format BOOL"),
     "four bits": ({}, tensors_of(lora(), "F4"), "in the format F4"),
     "a scale of nothing": ({"lora_alpha": 0}, tensors_of(lora()), "`lora_alpha` is 0"),
+    "a scale beyond any": ({"lora_alpha": 1e9}, tensors_of(lora()), r"multiplies its product by 1\.25e\+08"),
     "a scale in words": ({"lora_alpha": "16"}, tensors_of(lora()), "`lora_alpha` is '16'"),
     "a scale of a module": ({"alpha_pattern": {"q_proj": None}}, tensors_of(lora()), "`alpha_pattern` has None"),
     "a type of which it has nothing": ({}, tensors_of({"base_model.model.lm_head.weight": (9, 9)}), "no tensor of one"),

@@ -1,0 +1,253 @@
+"""Which registered results something that is offered is in other numbers, or is near to, by what each does to its base.
+
+The sketch of a version is computed once, from its bytes, and kept in the home under the digest of its manifest.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from peft_registry.registry.database import catalog
+from peft_registry.registry.disk.files import (
+    DiskFull,
+    FileMissing,
+    NotARegularFile,
+    NotWritable,
+    read_file,
+    write_atomically,
+)
+from peft_registry.registry.homes.home import OWN_MAX_BYTES, Registry
+from peft_registry.registry.homes.layout import HomeFiles
+from peft_registry.registry.identity.base import ADAPTER_CONFIG_NAME
+from peft_registry.registry.identity.manifests import WEIGHTS_SUFFIX, listed_tensors
+from peft_registry.registry.imports.sketches import (
+    FORM,
+    Likeness,
+    Sketch,
+    likeness,
+    parts_of,
+    sketch_of_adapter,
+    sketch_of_model,
+    sketched_names,
+    thresholds,
+)
+from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES
+from peft_registry.registry.intake.peft_config import read_peft_config
+from peft_registry.registry.records.stops import recalls_among
+from peft_registry.registry.records.stored_manifests import stored_manifest
+from peft_registry.registry.use_cases.pull_base import BaseBytesMissing, WrongBase, checked_folder
+from peft_registry.schemas.errors import Refused
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.version import Version
+
+_RESULTS_LOOKED_AT = 1000  # the newest ones: of these the names of their tensors
+_SKETCHED_AT_ONCE = 50  # of those that were not sketched yet: each is read whole
+_ADDED_UP = 32  # of the nearest results those that a combination is looked for among
+_LEAST_COSINE = 0.2  # of a part of a combination with the whole: a quarter of four has 0.5
+
+
+class RecalledInOtherNumbers(Refused):
+    what = "{name} is not taken in: it is {made}, and {label} must not be used"
+    why = "{figures}; {recall}"
+    fix = (
+        "use what was not made from it; if it is another one, whoever may recall takes the recall back with "
+        "`registry recall {label} --undo --reason TEXT --key FILE`, and recalls it anew once this is registered"
+    )
+
+    name: str
+    label: str
+    made: str
+    figures: str
+    recall: str
+
+
+@dataclass(frozen=True, slots=True)
+class LikeResult:
+    """A registered result that something is like. `recall` is why it must not be used; None where it may."""
+
+    version: Version
+    likeness: Likeness
+    recall: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LikeResults:
+    """The results that something is like, the most alike first, and how many were not compared."""
+
+    found: tuple[LikeResult, ...]
+    not_compared: int
+
+
+def like_results(
+    registry: Registry, name: str, offered: Sketch, scratch: Path, *, but: tuple[str, Digest] | None = None
+) -> LikeResults:
+    """The registered results that what is offered is in other numbers, or is near to.
+
+    Args:
+        registry: open.
+        name: what a refusal calls it.
+        offered: its sketch.
+        scratch: a folder for bytes of registered versions.
+        but: the name and the weights of what is offered once more under its own name, which it may be like.
+
+    Raises:
+        RecalledInOtherNumbers: it is one that must not be used, or is added up from such.
+        SaidDiffers, PathRejected, LogForked, LogTruncated: as `recalls_among`.
+    """
+    compared, not_compared = _compared(registry, offered, scratch, but)
+    near = [one for one in compared if one.likeness.verdict != "neither" or abs(one.likeness.cosine) >= _LEAST_COSINE]
+    near.sort(key=lambda one: (one.likeness.verdict == "the same", abs(one.likeness.cosine)), reverse=True)
+    recalls = recalls_among(registry, {one.version.manifest_digest: one.version.label for one in near}, at_most=1)
+    with_recalls = [(one, next(iter(recalls[one.version.manifest_digest]), None)) for one in near]
+    found = tuple(
+        LikeResult(one.version, one.likeness, recall)
+        for one, recall in with_recalls
+        if one.likeness.verdict != "neither"
+    )
+    _require_another(name, found)
+    _require_no_part(name, offered, with_recalls[:_ADDED_UP])
+    return LikeResults(found, not_compared)
+
+
+def keep_sketch(registry: Registry, manifest: Digest, sketch: Sketch) -> None:
+    """Keep the sketch of a version; a home that cannot be written computes it again."""
+    path = _place(registry, manifest)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, sketch.to_bytes())
+    except (DiskFull, NotWritable, OSError):
+        return
+
+
+# --- comparing ---
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A registered result beside what is offered."""
+
+    version: Version
+    sketch: Sketch
+    base: Sketch | None
+    likeness: Likeness
+
+
+def _compared(
+    registry: Registry, offered: Sketch, scratch: Path, but: tuple[str, Digest] | None
+) -> tuple[list[_Known], int]:
+    made: dict[Digest, Sketch | None] = {}
+
+    def sketch(version: Version) -> Sketch | None:
+        if version.manifest_digest not in made:
+            made[version.manifest_digest] = _kept(registry, version.manifest_digest) or _made(
+                registry, version, scratch
+            )
+        return made[version.manifest_digest]
+
+    known: list[_Known] = []
+    not_compared = 0
+    for version in results_with(registry, offered.names):
+        if (version.name, version.weights_digest) == but:
+            continue
+        if _kept(registry, version.manifest_digest) is None and len(made) >= _SKETCHED_AT_ONCE:
+            not_compared += 1
+            continue
+        result = sketch(version)
+        base = None
+        if result is not None and not (result.is_change and offered.is_change):
+            of_base = _base_of(registry, version)
+            base = None if of_base is None else sketch(of_base)
+        found = None if result is None else likeness(offered, result, base)
+        if result is None or found is None:
+            not_compared += 1
+        else:
+            known.append(_Known(version, result, base, found))
+    return known, not_compared
+
+
+def results_with(registry: Registry, weights: Iterable[str]) -> Iterator[Version]:
+    """The newest results that change one of these weights of a base, each artifact once."""
+    with registry.database.read() as tx:
+        versions = catalog.newest_versions(tx, limit=_RESULTS_LOOKED_AT)
+    names = frozenset(weights)
+    seen: set[Digest] = set()
+    for version in versions:
+        if version.kind not in ("adapter", "model") or version.manifest_digest in seen:
+            continue
+        seen.add(version.manifest_digest)
+        manifest = stored_manifest(registry, version.manifest_digest)
+        method = manifest.method if version.kind == "adapter" else None
+        if names & sketched_names(listed_tensors(manifest.weights), method):
+            yield version
+
+
+def _base_of(registry: Registry, version: Version) -> Version | None:
+    base = stored_manifest(registry, version.manifest_digest).base
+    if base is None or base.manifest is None:
+        return None
+    with registry.database.read() as tx:
+        return next(iter(catalog.version_by_digest(tx, manifest_digest=base.manifest)), None)
+
+
+def _require_another(name: str, found: Sequence[LikeResult]) -> None:
+    same = [one for one in found if one.likeness.verdict == "the same"]
+    # where one that may be used is nearer than one that was trained on from it, it is that one
+    free = max((abs(one.likeness.cosine) for one in same if one.recall is None), default=0.0)
+    is_free = free >= thresholds()["same_cosine_at_least"]
+    for one in same:
+        if one.recall is not None and not (is_free and free > abs(one.likeness.cosine) + 1e-6):
+            label = one.version.label
+            raise RecalledInOtherNumbers(name, label, f"{label} in other numbers", one.likeness.figures, one.recall)
+
+
+def _require_no_part(name: str, offered: Sketch, near: Sequence[tuple[_Known, str | None]]) -> None:
+    if len(near) < 2 or not any(recall for _, recall in near):
+        return
+    parts = parts_of(offered, [(one.sketch, one.base) for one, _ in near])
+    added = [
+        (one, recall, part)
+        for (one, recall), part in zip(near, parts, strict=True)
+        if part >= thresholds()["part_at_least"]
+    ]
+    for one, recall, part in added:
+        if recall is not None:
+            made = " and ".join(other.version.label for other, _, _ in added)
+            figures = f"what it changes is what those change, added up, and {part:.0%} of its norm comes from {one.version.label}"
+            raise RecalledInOtherNumbers(name, one.version.label, f"made of {made}", figures, recall)
+
+
+# --- what is kept ---
+
+
+def _place(registry: Registry, manifest: Digest) -> Path:
+    return HomeFiles(registry.folder).sketches / f"{manifest.hex}.{FORM}.npz"
+
+
+def _kept(registry: Registry, manifest: Digest) -> Sketch | None:
+    try:
+        return Sketch.from_bytes(read_file(_place(registry, manifest), max_bytes=OWN_MAX_BYTES))
+    except (FileMissing, NotARegularFile):
+        return None
+
+
+def _made(registry: Registry, version: Version, scratch: Path) -> Sketch | None:
+    """The sketch of a registered version from its bytes, kept; None where those are not here, or have none."""
+    try:
+        checked = checked_folder(
+            registry,
+            version,
+            scratch / "sketched",
+            only=lambda entry: entry.path == ADAPTER_CONFIG_NAME or entry.path.endswith(WEIGHTS_SUFFIX),
+        )
+    except (BaseBytesMissing, WrongBase):
+        return None
+    files = [path.resolve() for path in sorted(checked.folder.rglob(f"*{WEIGHTS_SUFFIX}"))]
+    if version.kind == "adapter":
+        config = read_peft_config(read_file(checked.folder / ADAPTER_CONFIG_NAME, max_bytes=CONFIG_MAX_BYTES))
+        sketch = sketch_of_adapter(files[0], config)
+    else:
+        sketch = sketch_of_model(files)
+    checked.require_unchanged()
+    if sketch is not None:
+        keep_sketch(registry, version.manifest_digest, sketch)
+    return sketch

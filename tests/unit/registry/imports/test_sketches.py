@@ -1,0 +1,141 @@
+"""A result is known again in other numbers, and another one is not taken for it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from peft_registry.registry.imports.sketches import Sketch, likeness, parts_of, sketch_of_adapter, sketch_of_model
+from peft_registry.registry.intake.peft_config import read_peft_config
+from tests.builders.sketched import (
+    CONFIG,
+    TRANSFORMS,
+    WEIGHTS,
+    added_up,
+    an_adapter,
+    folded,
+    transformed,
+    with_units_in_another_order,
+)
+
+SHAPES = {"self_attn.q_proj": (48, 48), "mlp.up_proj": (96, 48), "mlp.gate_proj": (96, 48), "mlp.down_proj": (48, 96)}
+MODULES = {f"model.layers.{layer}.{name}": shape for layer in range(3) for name, shape in SHAPES.items()}
+
+
+def a_lora(folder: Path, seed: int, rank: int = 4) -> Path:
+    random = np.random.default_rng(seed)
+    tensors = {}
+    for module, (rows, columns) in MODULES.items():
+        tensors[f"base_model.model.{module}.lora_A.weight"] = random.standard_normal((rank, columns)).astype(np.float32)
+        tensors[f"base_model.model.{module}.lora_B.weight"] = random.standard_normal((rows, rank)).astype(np.float32)
+    targets = sorted({name.rpartition(".")[2] for name in SHAPES})
+    return an_adapter(
+        folder, tensors, {"peft_type": "LORA", "r": rank, "lora_alpha": 0.02 * rank, "target_modules": targets}
+    )
+
+
+def sketch(folder: Path) -> Sketch:
+    made = sketch_of_adapter(folder / WEIGHTS, read_peft_config((folder / CONFIG).read_bytes()))
+    assert made is not None
+    return made
+
+
+def model_sketch(folder: Path, weights: dict[str, Any]) -> Sketch:
+    folder.mkdir()
+    save_file(weights, folder / "model.safetensors")
+    made = sketch_of_model([folder / "model.safetensors"])
+    assert made is not None
+    return made
+
+
+def a_base() -> dict[str, Any]:
+    random = np.random.default_rng(99)
+    weights = {f"{name}.weight": random.standard_normal(shape).astype(np.float32) for name, shape in MODULES.items()}
+    return weights | {"model.norm.weight": np.ones(48, np.float32)}
+
+
+@pytest.fixture
+def recalled(tmp_path: Path) -> Path:
+    return a_lora(tmp_path / "recalled", seed=1)
+
+
+@pytest.mark.parametrize("how", TRANSFORMS)
+def test_an_adapter_in_other_numbers_is_the_same(recalled: Path, tmp_path: Path, how: str) -> None:
+    found = likeness(sketch(transformed(recalled, tmp_path / "offered", how)), sketch(recalled), None)
+    assert found is not None
+    assert found.verdict == "the same", found
+
+
+def test_another_adapter_is_neither_the_same_nor_near(recalled: Path, tmp_path: Path) -> None:
+    for seed in range(2, 22):
+        found = likeness(sketch(a_lora(tmp_path / str(seed), seed)), sketch(recalled), None)
+        assert found is not None
+        assert found.verdict == "neither", found
+
+
+def test_adapters_that_were_added_up_are_found_in_the_sum_and_nothing_is_found_in_another(
+    recalled: Path, tmp_path: Path
+) -> None:
+    other = a_lora(tmp_path / "other", seed=2)
+    known = [(sketch(recalled), None), (sketch(other), None)]
+    summed = sketch(added_up({recalled: 0.3, other: 0.7}, tmp_path / "sum"))
+    whole = np.hypot(0.3, 0.7)  # the two are as long, and nearly at right angles
+    assert parts_of(summed, known) == pytest.approx((0.3 / whole, 0.7 / whole), abs=0.05)
+    assert parts_of(sketch(a_lora(tmp_path / "third", seed=3)), known) == (0.0, 0.0)
+
+
+FOLDED = {
+    "as it is": lambda weights: weights,
+    "in half precision": lambda weights: {name: value.astype(np.float16) for name, value in weights.items()},
+    "with noise of a thousandth": lambda weights: {
+        name: (value * (1 + 1e-3 * np.random.default_rng(4).standard_normal(value.shape))).astype(np.float32)
+        for name, value in weights.items()
+    },
+    "with its units in another order": with_units_in_another_order,
+}
+
+
+@pytest.mark.parametrize("how", FOLDED)
+def test_a_base_with_a_result_folded_in_is_that_result(recalled: Path, tmp_path: Path, how: str) -> None:
+    base = a_base()
+    merged = folded(base, recalled)
+    offered = model_sketch(tmp_path / "offered", FOLDED[how](merged))
+    before = model_sketch(tmp_path / "base", base)
+    result = model_sketch(tmp_path / "merged", merged)
+    found = likeness(offered, result, before)
+    assert found is not None
+    assert found.verdict == "the same", found
+    if how != "with its units in another order":
+        by_adapter = likeness(offered, sketch(recalled), before)
+        assert by_adapter is not None
+        assert by_adapter.verdict == "the same", by_adapter
+
+
+def test_the_base_another_model_of_it_and_an_unrelated_one_are_no_result(recalled: Path, tmp_path: Path) -> None:
+    base = a_base()
+    before = model_sketch(tmp_path / "base", base)
+    result = model_sketch(tmp_path / "merged", folded(base, recalled))
+    unrelated = {name: np.random.default_rng(7).standard_normal(value.shape) for name, value in base.items()}
+    others = {
+        "the base in half precision": {name: value.astype(np.float16) for name, value in base.items()},
+        "another model of it": folded(base, a_lora(tmp_path / "other", seed=2)),
+        "units in another order": with_units_in_another_order(base),
+        "unrelated": {name: value.astype(np.float32) for name, value in unrelated.items()},
+    }
+    for number, (how, weights) in enumerate(others.items()):
+        for known in (result, sketch(recalled)):
+            found = likeness(model_sketch(tmp_path / f"{number}-{known.is_change}", weights), known, before)
+            assert found is not None
+            assert found.verdict == "neither", (how, found)
+
+
+def test_a_sketch_is_kept_as_it_is_and_bytes_that_are_none_are_not_one(recalled: Path) -> None:
+    made = sketch(recalled)
+    again = Sketch.from_bytes(made.to_bytes())
+    assert again is not None
+    assert again.names == made.names and again.is_change and np.array_equal(again.values, made.values)
+    data = made.to_bytes()
+    for broken in (b"", b"PK", data[: len(data) // 2], data[:40] + b"\xff" * 20 + data[60:]):
+        assert Sketch.from_bytes(broken) is None
