@@ -4,7 +4,7 @@ The sketch of a version is computed once, from its bytes, and kept in the home u
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from peft_registry.registry.database import catalog
@@ -33,9 +33,10 @@ from peft_registry.registry.imports.sketches import (
 )
 from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES
 from peft_registry.registry.intake.peft_config import read_peft_config
-from peft_registry.registry.records.stops import recalls_among
+from peft_registry.registry.records.stops import stops_among
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.pull_base import BaseBytesMissing, WrongBase, checked_folder
+from peft_registry.schemas.acts import RECALL
 from peft_registry.schemas.errors import Refused
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
@@ -92,12 +93,12 @@ def like_results(
 
     Raises:
         RecalledInOtherNumbers: it is one that must not be used, or is added up from such.
-        SaidDiffers, PathRejected, LogForked, LogTruncated: as `recalls_among`.
+        SaidDiffers, PathRejected, LogForked, LogTruncated: as `stops_among`.
     """
     compared, not_compared = _compared(registry, offered, scratch, but)
     near = [one for one in compared if one.likeness.verdict != "neither" or abs(one.likeness.cosine) >= _LEAST_COSINE]
     near.sort(key=lambda one: (one.likeness.verdict == "the same", abs(one.likeness.cosine)), reverse=True)
-    recalls = recalls_among(registry, {one.version.manifest_digest: one.version.label for one in near}, at_most=1)
+    recalls = stops_among(registry, RECALL, {one.version.manifest_digest: one.version.label for one in near}, at_most=1)
     with_recalls = [(one, next(iter(recalls[one.version.manifest_digest]), None)) for one in near]
     found = tuple(
         LikeResult(one.version, one.likeness, recall)
@@ -135,28 +136,17 @@ class _Known:
 def _compared(
     registry: Registry, offered: Sketch, scratch: Path, but: tuple[str, Digest] | None
 ) -> tuple[list[_Known], int]:
-    made: dict[Digest, Sketch | None] = {}
-
-    def sketch(version: Version) -> Sketch | None:
-        if version.manifest_digest not in made:
-            made[version.manifest_digest] = _kept(registry, version.manifest_digest) or _made(
-                registry, version, scratch
-            )
-        return made[version.manifest_digest]
-
+    sketches = _Sketches(registry, scratch)
     known: list[_Known] = []
     not_compared = 0
     for version in results_with(registry, offered.names):
         if (version.name, version.weights_digest) == but:
             continue
-        if _kept(registry, version.manifest_digest) is None and len(made) >= _SKETCHED_AT_ONCE:
-            not_compared += 1
-            continue
-        result = sketch(version)
+        result = sketches.of(version)
         base = None
         if result is not None and not (result.is_change and offered.is_change):
             of_base = _base_of(registry, version)
-            base = None if of_base is None else sketch(of_base)
+            base = None if of_base is None else sketches.of(of_base)
         found = None if result is None else likeness(offered, result, base)
         if result is None or found is None:
             not_compared += 1
@@ -228,6 +218,28 @@ def _kept(registry: Registry, manifest: Digest) -> Sketch | None:
         return Sketch.from_bytes(read_file(_place(registry, manifest), max_bytes=OWN_MAX_BYTES))
     except (FileMissing, NotARegularFile):
         return None
+
+
+@dataclass
+class _Sketches:
+    """The sketches of registered versions, as they are kept or as they are made; of a few at most, for each is read whole."""
+
+    registry: Registry
+    scratch: Path
+    known: dict[Digest, Sketch | None] = field(default_factory=dict)
+    made: int = 0
+
+    def of(self, version: Version) -> Sketch | None:
+        """None where its bytes are not here, have no sketch, or too many were made already."""
+        digest = version.manifest_digest
+        if digest not in self.known:
+            kept = _kept(self.registry, digest)
+            self.known[digest] = self._made(version) if kept is None else kept
+        return self.known[digest]
+
+    def _made(self, version: Version) -> Sketch | None:
+        self.made += 1
+        return None if self.made > _SKETCHED_AT_ONCE else _made(self.registry, version, self.scratch)
 
 
 def _made(registry: Registry, version: Version, scratch: Path) -> Sketch | None:

@@ -126,9 +126,8 @@ def test_an_adapter_of_which_nothing_could_be_compared_is_not_said_to_fit(
     other = expert.replace("lora_A", "lora_B")
     tensors = {expert: np.ones((2, 7), np.float32), other: np.ones((7, 2), np.float32)}
     events: list[Event] = []
-    outcome = import_folders(
-        registry, ImportRequest(folders=(peft_folder(tmp_path / "helper", tensors),)), observe=events.append
-    )[0]
+    folder = peft_folder(tmp_path / "helper", tensors, target_modules=["w"])
+    outcome = import_folders(registry, ImportRequest(folders=(folder,)), observe=events.append)[0]
     assert "nothing-compared" in {finding.kind for finding in outcome.record.findings}
     story = [event.text for event in events if isinstance(event, Said) and event.label == "base"]
     assert story == ["tiny:1  0 tensors have their place there: nothing shows that it can be of it"]

@@ -1,5 +1,6 @@
 """A result is known again in other numbers, and another one is not taken for it."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def test_adapters_that_were_added_up_are_found_in_the_sum_and_nothing_is_found_i
     assert parts_of(sketch(a_lora(tmp_path / "third", seed=3)), known) == (0.0, 0.0)
 
 
-FOLDED = {
+FOLDED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "as it is": lambda weights: weights,
     "in half precision": lambda weights: {name: value.astype(np.float16) for name, value in weights.items()},
     "with noise of a thousandth": lambda weights: {
