@@ -133,6 +133,28 @@ class GatePredicate(Document):
     nonce: str
 
 
+class PassedGate(Document):
+    """The policy that let a version through: its name and the SHA-256 of its bytes, and the rules that a waiver suspended."""
+
+    policy: Digest
+    policy_name: str
+    waived: tuple[str, ...] = ()
+
+
+class AliasPredicate(Document):
+    """Moves an alias of a name to this manifest, or (`removed`) takes it away.
+
+    `gate` is written only where a policy was asked.
+    """
+
+    name: str
+    alias: str
+    removed: bool = False
+    reason: str | None = None
+    nonce: str
+    gate: PassedGate | None = Field(default=None, exclude_if=lambda value: value is None)
+
+
 class RejectionPredicate(Document):
     """The holder of the log key took the subject, by the digest of its statement, out of the log; it does not enter it again.
 

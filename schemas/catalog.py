@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from peft_registry.schemas.acts import GatePredicate, RejectionPredicate
+from peft_registry.schemas.acts import AliasPredicate, GatePredicate, RejectionPredicate
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import TrainingFile
@@ -20,7 +20,7 @@ from peft_registry.schemas.observations import Observations
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.run import RunRecord
-from peft_registry.schemas.statement import AliasPredicate, CardPredicate, RegistrationPredicate, Statement
+from peft_registry.schemas.statement import CardPredicate, RegistrationPredicate, Statement
 from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.version import LineageOutcome, VerifyOutcome, Version
 

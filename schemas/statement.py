@@ -225,28 +225,6 @@ class RegistrationPredicate(Document):
         return (self.model_extra or {}).get("completeness_provable") is True
 
 
-class PassedGate(Document):
-    """The policy that let a version through: its name and the SHA-256 of its bytes, and the rules that a waiver suspended."""
-
-    policy: Digest
-    policy_name: str
-    waived: tuple[str, ...] = ()
-
-
-class AliasPredicate(Document):
-    """Moves an alias of a name to this manifest, or (`removed`) takes it away.
-
-    `gate` is written only where a policy was asked.
-    """
-
-    name: str
-    alias: str
-    removed: bool = False
-    reason: str | None = None
-    nonce: str
-    gate: PassedGate | None = Field(default=None, exclude_if=lambda value: value is None)
-
-
 class CardPredicate(Document):
     """The digest of the model card (README.md), which stays editable outside `model.sig`."""
 

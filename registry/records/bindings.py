@@ -14,13 +14,13 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.entries import require_signed_entry
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.trust import KeyLacksRole, RevokedKey, public_keys
-from peft_registry.schemas.acts import GatePredicate, Quorum, guarded_subject, spelled_to_bind
+from peft_registry.schemas.acts import GatePredicate, PassedGate, Quorum, guarded_subject, spelled_to_bind
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked, Refused
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event, event_about
 from peft_registry.schemas.lookalikes import folded
 from peft_registry.schemas.policy import TrustPolicy
-from peft_registry.schemas.statement import PREDICATE_TYPES, PassedGate, StoredStatement
+from peft_registry.schemas.statement import PREDICATE_TYPES, StoredStatement
 from peft_registry.schemas.values import Timestamp
 
 

@@ -14,9 +14,10 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.records.provenance import MERGE_FIELD, RUN_FIELD
 from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.records.views import SaidDiffers, VersionsDiffer, View
+from peft_registry.schemas.acts import AliasPredicate
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event
-from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate
+from peft_registry.schemas.statement import RegistrationPredicate
 
 _READ_AT_ONCE = 100
 

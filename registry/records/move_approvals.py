@@ -18,14 +18,14 @@ from peft_registry.registry.records.bindings import Binding, MovedPastGate
 from peft_registry.registry.records.entries import require_signed_entry
 from peft_registry.registry.records.views import View
 from peft_registry.registry.signing.trust import public_keys
-from peft_registry.schemas.acts import ApprovalPredicate, WaiverPredicate
+from peft_registry.schemas.acts import AliasPredicate, ApprovalPredicate, WaiverPredicate
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import KnownError, NotChecked
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event
 from peft_registry.schemas.lookalikes import folded
 from peft_registry.schemas.policy import TrustPolicy
-from peft_registry.schemas.statement import AliasPredicate, Statement
+from peft_registry.schemas.statement import Statement
 
 MADE_BY = ("provenance", "registration")
 """Statements whose signer had a part in making a version."""

@@ -38,20 +38,14 @@ from peft_registry.registry.signing.trust import public_keys
 from peft_registry.registry.transparency import merkle, snapshot
 from peft_registry.registry.transparency.epochs import begins
 from peft_registry.registry.transparency.projection import EntryRejected
-from peft_registry.schemas.acts import GatePredicate, guarded_subject, spelled_to_bind
+from peft_registry.schemas.acts import AliasPredicate, GatePredicate, guarded_subject, spelled_to_bind
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import CLOCK_TOLERANCE, Event, LogEpoch, LogSnapshot
 from peft_registry.schemas.policy import TrustPolicy
-from peft_registry.schemas.statement import (
-    PREDICATE_TYPES,
-    AliasPredicate,
-    RegistrationPredicate,
-    Statement,
-    StoredStatement,
-)
+from peft_registry.schemas.statement import PREDICATE_TYPES, RegistrationPredicate, Statement, StoredStatement
 from peft_registry.schemas.values import timestamp
 
 _HELD_TOGETHER = ("answers", "bias-evaluation", "modification", "observations", "provenance", "registration")

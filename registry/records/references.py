@@ -23,12 +23,12 @@ from peft_registry.registry.signing.dsse import Envelope
 from peft_registry.registry.signing.trust import KeyLacksRole, RevokedKey, key_status, public_keys, require_ok
 from peft_registry.registry.transparency import log, snapshot
 from peft_registry.registry.transparency.entries import checkpoint_over, parse_entry
-from peft_registry.schemas.acts import guarded_subject
+from peft_registry.schemas.acts import AliasPredicate, guarded_subject
 from peft_registry.schemas.errors import KnownError, NotChecked, NotFound
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.log import Event
 from peft_registry.schemas.policy import TrustPolicy
-from peft_registry.schemas.statement import AliasPredicate, StoredStatement
+from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.values import Timestamp
 from peft_registry.schemas.version import Version
 

@@ -24,9 +24,9 @@ from peft_registry.registry.records.record_histories import (
 )
 from peft_registry.registry.records.record_inputs import NOTHING_ELSEWHERE, Elsewhere
 from peft_registry.registry.records.views import VersionsDiffer
-from peft_registry.schemas.acts import ACTS
+from peft_registry.schemas.acts import ACTS, AliasPredicate
 from peft_registry.schemas.identity import Digest, MalformedDigest
-from peft_registry.schemas.statement import AliasPredicate, StoredStatement
+from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.version import Version
 
 

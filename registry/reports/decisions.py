@@ -6,10 +6,10 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from peft_registry.schemas.acts import ApprovalPredicate, DecisionPredicate, WaiverPredicate
+from peft_registry.schemas.acts import AliasPredicate, ApprovalPredicate, DecisionPredicate, WaiverPredicate
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.statement import AliasPredicate, StatementKind, StoredStatement
+from peft_registry.schemas.statement import StatementKind, StoredStatement
 from peft_registry.schemas.values import Timestamp
 from peft_registry.schemas.version import Version
 

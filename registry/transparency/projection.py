@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from peft_registry.registry.transparency import snapshot
+from peft_registry.schemas.acts import AliasPredicate
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event
-from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate, Statement
+from peft_registry.schemas.statement import RegistrationPredicate, Statement
 
 
 class EntryRejected(IntegrityBroken):

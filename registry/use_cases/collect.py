@@ -26,12 +26,11 @@ from peft_registry.registry.records.subjects import DigestUnknown, Subject, subj
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.oms import BUNDLE_MAX_BYTES, parse_bundle
 from peft_registry.registry.storage.interface import ObjectInfo
-from peft_registry.schemas.acts import ACTS
+from peft_registry.schemas.acts import ACTS, AliasPredicate
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import KnownError, Refused, Taken
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event
-from peft_registry.schemas.statement import AliasPredicate
 from peft_registry.schemas.version import Version
 
 YOUNG = timedelta(days=1)

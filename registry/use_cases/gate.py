@@ -29,12 +29,13 @@ from peft_registry.registry.records.views import view_of
 from peft_registry.registry.use_cases.gate_facts import gate_facts
 from peft_registry.registry.use_cases.promote import Replaced, require_movable, require_verified, set_alias
 from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.acts import AliasPredicate, PassedGate
 from peft_registry.schemas.base_model import LICENCE_FLAGS
 from peft_registry.schemas.document import Frozen, first_problem
 from peft_registry.schemas.errors import InputRefused, NotFound, Refused
 from peft_registry.schemas.identity import AliasNeeded, Digest, Reference
 from peft_registry.schemas.lookalikes import folded
-from peft_registry.schemas.statement import AliasPredicate, PassedGate, StoredStatement
+from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.values import Timestamp
 from peft_registry.schemas.version import VerifyOutcome, Version

@@ -18,10 +18,10 @@ from peft_registry.registry.signing.statements import SignedStatement
 from peft_registry.registry.use_cases.acts import say
 from peft_registry.registry.use_cases.statements import Saying
 from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.acts import AliasPredicate, PassedGate
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import IntegrityBroken, NotChecked, Taken
 from peft_registry.schemas.identity import check_new_alias
-from peft_registry.schemas.statement import AliasPredicate, PassedGate
 from peft_registry.schemas.values import Timestamp
 from peft_registry.schemas.version import VerifyOutcome, Version
 

@@ -12,10 +12,11 @@ from peft_registry.registry.records.signed_records import signed_statements_of_k
 from peft_registry.registry.records.views import view_of
 from peft_registry.registry.use_cases.gate import gate_by_records
 from peft_registry.registry.verification.signed_versions import signed_version, signed_versions
+from peft_registry.schemas.acts import AliasPredicate
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, NotFound
 from peft_registry.schemas.identity import AliasNeeded, Digest, MalformedReference, Reference
-from peft_registry.schemas.statement import AliasPredicate, StatementKind, StoredStatement
+from peft_registry.schemas.statement import StatementKind, StoredStatement
 from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.values import Timestamp, timestamp
 from peft_registry.schemas.version import Version

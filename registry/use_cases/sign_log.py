@@ -47,7 +47,7 @@ from peft_registry.registry.signing.trust import KeyLacksRole, key_status, publi
 from peft_registry.registry.transparency import merkle
 from peft_registry.registry.use_cases.fill_facets import renew_facets
 from peft_registry.registry.use_cases.statements import Saying, require_sayable, sayable_at, sign_statement
-from peft_registry.schemas.acts import ACTS
+from peft_registry.schemas.acts import ACTS, AliasPredicate
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import (
     InputRefused,
@@ -62,7 +62,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event
 from peft_registry.schemas.modification import modification_of
 from peft_registry.schemas.policy import CHECKPOINT_TYPE
-from peft_registry.schemas.statement import PREDICATE_TYPES, AliasPredicate, RegistrationPredicate, Statement
+from peft_registry.schemas.statement import PREDICATE_TYPES, RegistrationPredicate, Statement
 
 REJECTED_FOLDER = "rejected"  # under the home
 _OF_NO_VERSION = frozenset(act.kind for act in ACTS.values() if act.about != "version")

@@ -31,7 +31,7 @@ from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.statements import SignedStatement
 from peft_registry.registry.signing.trust import KeyLacksRole, UnlistedKey
 from peft_registry.registry.use_cases.fill_facets import renew_facets
-from peft_registry.schemas.acts import ACTS
+from peft_registry.schemas.acts import ACTS, AliasPredicate
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.edition import EditionPredicate
@@ -45,7 +45,6 @@ from peft_registry.schemas.statement import (
     PAYLOAD_TYPE,
     PREDICATE_TYPES,
     ROLE_KINDS,
-    AliasPredicate,
     CardPredicate,
     RegistrationPredicate,
     StatementKind,

@@ -35,7 +35,7 @@ from peft_registry.registry.transparency.epochs import (
     begins,
 )
 from peft_registry.registry.transparency.projection import EntryRejected, Projection
-from peft_registry.schemas.acts import GatePredicate, guarded_subject, spelled_to_bind
+from peft_registry.schemas.acts import AliasPredicate, GatePredicate, guarded_subject, spelled_to_bind
 from peft_registry.schemas.document import Document, Frozen, first_problem
 from peft_registry.schemas.edition import Edition, EditionPredicate
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
@@ -46,7 +46,6 @@ from peft_registry.schemas.progress import Advanced, Finished, Observe, Started
 from peft_registry.schemas.statement import (
     MODIFICATION_V1,
     PREDICATE_TYPES,
-    AliasPredicate,
     CardPredicate,
     RegistrationPredicate,
     Statement,

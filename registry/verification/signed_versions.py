@@ -18,11 +18,11 @@ from peft_registry.registry.records.views import VersionsDiffer, View, view_of
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.transparency import snapshot
 from peft_registry.registry.verification.recorded_rows import WeightsOf, row_contradictions, version_contradictions
+from peft_registry.schemas.acts import AliasPredicate
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.log import Event
 from peft_registry.schemas.manifest import Manifest
-from peft_registry.schemas.statement import AliasPredicate
 from peft_registry.schemas.version import Version
 
 LINEAGE_EDGES = 100  # that are shown below something: a base may have gone into ten thousand versions

@@ -41,6 +41,7 @@ from peft_registry.registry.use_cases.make_home import NewHome, make_home
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register import MODEL_NAME, NewArtifact, register_version
 from peft_registry.registry.use_cases.statements import entry_time, sign_statement
+from peft_registry.schemas.acts import AliasPredicate
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.facets import Facet
 from peft_registry.schemas.identity import Digest
@@ -48,7 +49,7 @@ from peft_registry.schemas.manifest import UNSIGNED_PATHS, Manifest, Parent
 from peft_registry.schemas.modification import modification_of
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.run import RunRecord
-from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate
+from peft_registry.schemas.statement import RegistrationPredicate
 from peft_registry.schemas.values import timestamp
 from tests.builders.homes import an_artifact, base_files
 from tests.builders.made import a_run_of, derived, made_artifact

@@ -16,8 +16,7 @@ from peft_registry.registry.use_cases.gate import ReadPolicy, promote, read_gate
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.statements import sign_statement
-from peft_registry.schemas.acts import GatePredicate, guarded_subject
-from peft_registry.schemas.statement import AliasPredicate
+from peft_registry.schemas.acts import AliasPredicate, GatePredicate, guarded_subject
 from tests.builders.backends import MadeHome
 from tests.builders.homes import NOW, add_a_base, an_artifact
 from tests.builders.signing import a_p256_key, a_trusted_key, one_more

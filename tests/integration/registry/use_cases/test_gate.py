@@ -53,9 +53,9 @@ from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.report_all import report_all
 from peft_registry.registry.use_cases.statements import PredicateMalformed, append_statement, sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.acts import AliasPredicate, PassedGate
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.policy import TrustedKey
-from peft_registry.schemas.statement import AliasPredicate, PassedGate
 from peft_registry.schemas.values import declared
 from peft_registry.schemas.version import Version
 from tests.builders.backends import BACKENDS, MadeHome, make_on

@@ -40,9 +40,10 @@ from peft_registry.registry.use_cases.sign_log import (
 )
 from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.acts import AliasPredicate
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Leaf, LogEvent
-from peft_registry.schemas.statement import AliasPredicate, RegistrationPredicate
+from peft_registry.schemas.statement import RegistrationPredicate
 from tests.builders.backends import BACKENDS, MadeHome, contents, counted_statements, make_on
 from tests.builders.homes import NOW, register_adapter
 from tests.builders.signing import a_p256_key

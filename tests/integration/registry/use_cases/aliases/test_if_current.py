@@ -10,7 +10,7 @@ import pytest
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.promote import AliasPointsElsewhere, set_alias
 from peft_registry.registry.use_cases.statements import sign_statement
-from peft_registry.schemas.statement import AliasPredicate
+from peft_registry.schemas.acts import AliasPredicate
 from tests.builders.bound_aliases import STRANGER, Place
 from tests.builders.homes import NOW, reopened
 

@@ -24,9 +24,8 @@ from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.recall import recall
 from peft_registry.registry.use_cases.show_moves import moves_of
 from peft_registry.registry.use_cases.sign_log import reject_entries
-from peft_registry.schemas.acts import GatePredicate
+from peft_registry.schemas.acts import GatePredicate, PassedGate
 from peft_registry.schemas.errors import NotFound
-from peft_registry.schemas.statement import PassedGate
 from tests.builders.bound_aliases import APPROVER, WHY, Place, say_behind_the_checkpoint
 from tests.builders.homes import NOW
 
