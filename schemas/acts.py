@@ -175,7 +175,7 @@ def guarded_subject(name: str | None, alias: str) -> Digest:
     return canonical_digest(["gate", name, alias])
 
 
-ActKind = Literal["approval", "waiver", "decision", "hold", "recall", "gate", "rejection"]
+ActKind = Literal["alias", "approval", "waiver", "decision", "hold", "recall", "gate", "rejection"]
 Verb = Literal["pull", "load", "serve", "export", "train", "merge", "register", "promote", "delete"]
 DONE: dict[Verb, str] = {
     "pull": "pulled",
@@ -256,6 +256,7 @@ def _binds(subject: Digest, said: Mapping[str, Any]) -> bool:
 ACTS: dict[str, Act] = {
     act.kind: act
     for act in (
+        Act("alias", AliasPredicate, roles=("trainer", "approver"), about="version"),
         Act("approval", ApprovalPredicate, roles=("approver",), about="version"),
         Act("waiver", WaiverPredicate, roles=("approver",), about="version"),
         Act("decision", DecisionPredicate, roles=("approver",), about="version"),

@@ -31,7 +31,7 @@ from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.statements import SignedStatement
 from peft_registry.registry.signing.trust import KeyLacksRole, UnlistedKey
 from peft_registry.registry.use_cases.fill_facets import renew_facets
-from peft_registry.schemas.acts import ACTS, AliasPredicate
+from peft_registry.schemas.acts import ACTS
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.edition import EditionPredicate
@@ -59,7 +59,6 @@ Before = TypeVar("Before")
 _SCHEMAS: dict[StatementKind, type[Document]] = {
     "registration": RegistrationPredicate,
     "card": CardPredicate,
-    "alias": AliasPredicate,
     "evaluation-plan": EvaluationPlan,
     "bias-evaluation": EvaluationRecord,
     "modification": ModificationPredicate,

@@ -24,15 +24,15 @@ def test_a_row_names_roles_that_there_are_and_fields_that_its_predicate_has(act:
 
 
 def test_kinds_types_and_roles_are_those_that_were_signed_under() -> None:
-    kinds = ["approval", "waiver", "decision", "hold", "recall", "gate", "rejection"]
+    kinds = ["alias", "approval", "waiver", "decision", "hold", "recall", "gate", "rejection"]
     assert {kind: PREDICATE_TYPES[kind] for kind in get_args(ActKind)} == {
         kind: f"urn:peft-registry:{kind}:v1" for kind in kinds
     }
     may_say = {role: sorted(set(said) & set(kinds)) for role, said in ROLE_KINDS.items()}
     assert may_say == {
-        "trainer": [],
+        "trainer": ["alias"],
         "evaluator": [],
-        "approver": ["approval", "decision", "gate", "hold", "recall", "waiver"],
+        "approver": ["alias", "approval", "decision", "gate", "hold", "recall", "waiver"],
         "officer": ["hold"],
         "root": [],
         "log": ["rejection"],
