@@ -24,17 +24,17 @@ _READ_AT_ONCE = 100
 
 @dataclass(frozen=True, slots=True)
 class LoggedEntries:
-    """What the log has, if it is that of its newest checkpoint.
+    """What the log has, if it is that of its newest checkpoint; no entry whole, because it is kept while thousands are shown.
 
     Attributes:
-        registrations: the entries that register a version, by number.
+        registrations: the numbers of the entries that register a version.
         moves: the statements that moved an alias, by the artifact that they are about.
-        productions: the entries that say how an artifact was made.
+        productions: artifacts, each with a statement of how it was made, in the order of the log.
     """
 
-    registrations: Mapping[int, Event]
+    registrations: frozenset[int]
     moves: Mapping[Digest, tuple[Digest, ...]]
-    productions: tuple[Event, ...]
+    productions: tuple[tuple[Digest, Digest], ...]
 
     @classmethod
     def of(cls, view: View) -> Self:
@@ -43,25 +43,28 @@ class LoggedEntries:
         Raises:
             LogForked, LogTruncated: the entries are not those that the checkpoint covers.
         """
-        registrations: dict[int, Event] = {}
+        registrations: set[int] = set()
         moves: dict[Digest, list[Digest]] = defaultdict(list)
-        productions: list[Event] = []
+        productions: list[tuple[Digest, Digest]] = []
         for index, data in view.leaves():
             leaf = read_leaf(data)
             if not isinstance(leaf, Event):
                 continue
             if leaf.kind == "registration":
-                registrations[index] = leaf
+                registrations.add(index)
             elif leaf.kind == "alias":
                 moves[leaf.subject].append(leaf.statement)
             elif leaf.kind == "provenance":
-                productions.append(leaf)
-        return cls(registrations, {subject: tuple(said) for subject, said in moves.items()}, tuple(productions))
+                productions.append((leaf.subject, leaf.statement))
+        return cls(
+            frozenset(registrations), {subject: tuple(said) for subject, said in moves.items()}, tuple(productions)
+        )
 
     def require_versions(self, view: View) -> None:
         """Raise VersionsDiffer unless the catalogue has a version for each entry that registers one."""
-        for index in sorted(self.registrations.keys() - catalog.version_entries(view.tx)):
-            event = self.registrations[index]
+        for index in sorted(self.registrations - catalog.version_entries(view.tx)):
+            event = view.leaf(index)
+            assert isinstance(event, Event), "it registers a version"
             raise VersionsDiffer(
                 _registered_name(view, event),
                 f"entry {index} registers {event.subject}, and the catalogue has no version of that entry",
@@ -90,7 +93,7 @@ def _registered_name(view: View, event: Event) -> str:
         return event.subject.short
 
 
-def runs_said(view: View, productions: Sequence[Event]) -> Iterator[tuple[Digest, Mapping[str, Any]]]:
+def runs_said(view: View, productions: Sequence[tuple[Digest, Digest]]) -> Iterator[tuple[Digest, Mapping[str, Any]]]:
     """What statements of how artifacts were made say of the run or merge, each with the artifact; signatures are not looked at.
 
     Raises:
@@ -99,11 +102,11 @@ def runs_said(view: View, productions: Sequence[Event]) -> Iterator[tuple[Digest
     """
     for start in range(0, len(productions), _READ_AT_ONCE):  # a record of a run may have megabytes
         part = productions[start : start + _READ_AT_ONCE]
-        said = catalog.statements_with(view.tx, {event.statement for event in part})
-        for event in part:
-            if event.statement not in said:
-                raise SaidDiffers(event.subject, f"the log has statement {event.statement}, which is not stored")
-            predicate = said[event.statement].statement.predicate
+        said = catalog.statements_with(view.tx, {statement for _, statement in part})
+        for subject, statement in part:
+            if statement not in said:
+                raise SaidDiffers(subject, f"the log has statement {statement}, which is not stored")
+            predicate = said[statement].statement.predicate
             for made in (predicate.get(RUN_FIELD), predicate.get(MERGE_FIELD)):
                 if isinstance(made, dict):
-                    yield event.subject, made
+                    yield subject, made
