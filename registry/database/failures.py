@@ -97,7 +97,7 @@ class DatabaseReadOnly(Unavailable):
     where: str
 
 
-UPGRADEABLE = ("0001", "0002", "0003", "0004", "0005")
+UPGRADEABLE = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Schema revisions of earlier releases that are read as they are, and written after an upgrade."""
 
 
@@ -132,19 +132,9 @@ class PrivilegeMissing(Unavailable):
     reference = "database-privilege-missing"
     what = "the database {where} does not let this user do that"
     why = "{reason}"
-    fix = "connect as a role that has the right; changing or deleting log and events needs the owner on purpose"
+    fix = "connect as the owner of the tables, who alone deletes what was recorded"
 
     where: str
-    reason: str
-
-
-class AppendOnly(IntegrityBroken):
-    """A guard in SQL refused to change the past."""
-
-    what = "the database refused to change what was recorded"
-    why = "{reason}"
-    fix = "append a new statement or version instead; what was recorded stays as it is"
-
     reason: str
 
 
@@ -180,8 +170,6 @@ def translated(where: str) -> Iterator[None]:
 def _from_sqlite(error: sqlite3.Error, where: str) -> KnownError | None:  # noqa: PLR0911  one answer a result code
     why = str(error)
     code: int = getattr(error, "sqlite_errorcode", 0)
-    if code == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
-        return AppendOnly(why)
     if code in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY):
         return AlreadyRecorded(why)
     match code & 0xFF:
@@ -208,8 +196,6 @@ _UNREACHABLE = ("08", "57P", "53300", "28", "3D")
 def _from_server(error: DBAPIError, where: str) -> KnownError | None:  # noqa: PLR0911  one answer a state
     state: str = getattr(error.orig, "sqlstate", None) or ""
     why = " ".join(str(error.orig).split())
-    if state == "23000":  # only our own guards raise the bare class
-        return AppendOnly(why)
     if state == "23505":
         return AlreadyRecorded(why)
     if state == "42501":

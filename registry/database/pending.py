@@ -1,16 +1,17 @@
 """The end of the log that no checkpoint covers yet, read and taken off again: for whoever holds the log key and owns the tables.
 
-What is covered is never touched. Everybody else is refused by the guards in SQL, which are off only inside `guards.unguarded`, in
-the caller's transaction: a kill leaves them, and the rows, as they were.
+What is covered is never touched. On a server everybody else has no right to delete these rows (`roles.py`). All of it is in the
+caller's transaction: a kill leaves the rows as they were.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, cast, delete, insert, select
+from sqlalchemy import BigInteger, cast, delete, select
 
-from peft_registry.registry.database.catalog.aliases import AliasMove, newest_move
+from peft_registry.registry.database.catalog.aliases import AliasMove, newest_move, point
 from peft_registry.registry.database.catalog.facet_rows import delete_facets
+from peft_registry.registry.database.catalog.row_counts import note_deleted
 from peft_registry.registry.database.catalog.sources import delete_sources
 from peft_registry.registry.database.envelopes import unpacked
 from peft_registry.registry.database.failures import RowDamaged
@@ -90,11 +91,12 @@ def _envelope(row: Any) -> bytes:
 def take_off(tx: Transaction, entries: tuple[PendingEntry, ...], covered: int) -> None:
     """Delete the entries from number `covered` on with everything that stands in the catalogue because of them.
 
-    Only inside `guards.unguarded`. Aliases point where their last remaining move says.
+    Aliases point where their last remaining move says.
     """
     pending = select(statements.c.digest).where(statements.c.log_index >= covered)
     events = select(alias_events.c.id).where(alias_events.c.statement_digest.in_(pending))
-    tx.execute(delete(aliases).where(aliases.c.event_id.in_(events)))
+    gone = tx.execute(delete(aliases).where(aliases.c.event_id.in_(events)).returning(aliases.c.alias))
+    note_deleted(tx, "alias", gone.scalars())
     tx.execute(delete(alias_events).where(alias_events.c.statement_digest.in_(pending)))
     for name, number in tx.execute(
         select(versions.c.name, versions.c.number).where(versions.c.log_index >= covered)
@@ -117,4 +119,4 @@ def _point_as_before(tx: Transaction, name: str, alias: str) -> None:
     event_id = tx.execute(
         select(alias_events.c.id).where(alias_events.c.statement_digest == move.statement_digest)
     ).scalar_one()
-    tx.execute(insert(aliases).values(name=name, alias=alias, number=move.number, event_id=event_id))
+    point(tx, name=name, alias=alias, number=move.number, event_id=event_id)

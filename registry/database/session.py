@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, make_url, select, text
 from sqlalchemy.exc import ArgumentError
 
-from peft_registry.registry.database import sqlite_file
+from peft_registry.registry.database import schema, sqlite_file
 from peft_registry.registry.database.failures import (
     DatabaseAddressInvalid,
     DatabaseReadOnly,
@@ -54,6 +54,7 @@ class Database:
         self._file = opened
         self.where = where
         self.revision: str | None = None  # of the schema, once it was read
+        self.added_to_schema: tuple[str, ...] = ()  # by others, and never run
         self._shared: ContextVar[Transaction | None] = ContextVar("shared transaction", default=None)
         self._made: ContextVar[dict[str, Any]] = ContextVar("made of the shared transaction")
 
@@ -65,6 +66,7 @@ class Database:
             DatabaseAddressInvalid: neither `sqlite:///…` nor `postgresql://…`.
             DatabaseUnreachable, DatabaseLocked, DatabaseCorrupt, DiskFull, DatabaseReadOnly: the driver says so.
             SchemaMismatch: a newer program made it.
+            SchemaChanged: it has a schema that no release made.
         """
         database = cls._connect(uri, read_only=False, create=True)
         try:
@@ -86,15 +88,17 @@ class Database:
 
         Raises:
             SchemaMismatch: it has no schema yet, an older or a newer one.
+            SchemaChanged: it has one that no release made; nothing of it was run.
             DatabaseAddressInvalid, DatabaseUnreachable, DatabaseLocked, DatabaseCorrupt: as for `create`.
         """
         database = cls._connect(uri, read_only=read_only, create=False)
         try:
             with translated(database.where), database._engine.connect() as connection:
-                found = _revision(connection)
-            if found not in READABLE_REVISIONS:
-                raise SchemaMismatch(database.where, found, SCHEMA_REVISION)
-            database.revision = found
+                made = schema.require_made(connection, database.where)
+            if made.revision not in READABLE_REVISIONS:
+                raise SchemaMismatch(database.where, made.revision, SCHEMA_REVISION)
+            database.revision = made.revision
+            database.added_to_schema = made.noted
         except BaseException:
             database.close()
             raise
@@ -109,6 +113,11 @@ class Database:
     def is_current(self) -> bool:
         """Whether the schema is that of this program, and not one of an earlier release."""
         return self.revision == SCHEMA_REVISION
+
+    def is_since(self, revision: str) -> bool:
+        """Whether the schema has what a revision added."""
+        # revisions are numbered in the order of the releases
+        return self.revision is not None and self.revision >= revision
 
     def require_current(self) -> None:
         """Raise unless the schema is that of this program: what an earlier release wrote is read only where both agree.
@@ -218,7 +227,7 @@ class Database:
         from peft_registry.registry.database.migrations import upgrade
 
         with translated(self.where), self._engine.connect() as connection:
-            found = _revision(connection)
+            found = schema.require_made(connection, self.where).revision
             connection.rollback()
             if found is not None and found > SCHEMA_REVISION:
                 raise SchemaMismatch(self.where, found, SCHEMA_REVISION)
@@ -275,15 +284,3 @@ def _postgres_engine(url: URL) -> Engine:
         )
     except ModuleNotFoundError as error:
         raise ExtraMissing("postgres", "a PostgreSQL database") from error
-
-
-def _revision(connection: Connection) -> str | None:
-    """The schema revision by plain SQL (Alembic takes half a second to import); None when there is none."""
-    if connection.dialect.name == "postgresql":
-        known = "SELECT to_regclass('alembic_version') IS NOT NULL"
-    else:
-        known = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'alembic_version')"
-    if not connection.execute(text(known)).scalar_one():
-        return None
-    revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
-    return revision

@@ -130,7 +130,9 @@ class SqlSnapshot:
         """Remove every node: before the first snapshot."""
         self._known.clear()
         self._values.clear()
-        self._tx.execute(delete(snapshot_nodes))
+        # who may not delete may write the first snapshot where there is nothing to be deleted
+        if self._tx.execute(select(snapshot_nodes.c.depth).limit(1)).first() is not None:
+            self._tx.execute(delete(snapshot_nodes))
 
     def write(self, nodes: Mapping[Position, Node], values: Mapping[bytes, bytes]) -> None:
         """Replace these nodes. `values` has the bytes of each pair that is new; a pair that only moves keeps its own."""

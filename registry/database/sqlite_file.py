@@ -57,8 +57,7 @@ class SqliteFile:
             self.copy.cleanup()
 
 
-# recursive_triggers: without it INSERT OR REPLACE deletes a row and runs no DELETE trigger
-_WRITING = ("synchronous = FULL", "foreign_keys = ON", "recursive_triggers = ON")
+_WRITING = ("synchronous = FULL", "foreign_keys = ON")
 
 
 def open_file(path: str, *, read_only: bool, create: bool, wait_seconds: float) -> SqliteFile:

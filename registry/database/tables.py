@@ -24,13 +24,27 @@ from sqlmodel import Field, SQLModel
 from peft_registry.registry.database.failures import UPGRADEABLE, RowDamaged
 from peft_registry.schemas.identity import Digest, MalformedDigest
 
-SCHEMA_REVISION = "0006"
+SCHEMA_REVISION = "0007"
 """The Alembic revision that this code writes."""
 READABLE_REVISIONS = (*UPGRADEABLE, SCHEMA_REVISION)
 """Those that it reads; `registry admin upgrade` brings an older one up to date."""
 
-# changed by nobody once written; SQL itself refuses UPDATE and DELETE
-APPEND_ONLY = ("log_events", "log_nodes", "statements", "versions", "alias_events")
+FACETS_SINCE, SOURCES_SINCE = "0004", "0005"
+"""The revisions that added what versions are found by, and what they were made from."""
+
+GROWING = (
+    "log_events",
+    "log_nodes",
+    "checkpoints",
+    "artifact_parents",
+    "artifact_data",
+    "kept_objects",
+    "statements",
+    "versions",
+    "version_sources",
+    "alias_events",
+)
+"""The tables whose rows stay as they were written: whoever registers adds some. Only `log reject` and a rebuild delete any."""
 
 
 class ByteOrdered(TypeDecorator[str]):
@@ -264,6 +278,18 @@ class VersionSource(TableRow, table=True):
     number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
 
 
+class RowCount(TableRow, table=True):
+    """How many rows say of versions that they have a facet, a source or an alias, or are edges: a deleted one is missed.
+
+    They are counted where they are written (`catalog/row_counts.py`), and not when a list is read from them.
+    """
+
+    __tablename__ = "row_counts"
+    kind: str = Field(primary_key=True, sa_type=ByteOrdered)
+    word: str = Field(primary_key=True, sa_type=ByteOrdered)
+    counted: int
+
+
 class AliasEvent(TableRow, table=True):
     """An alias was moved to a version, or taken away (`number` null)."""
 
@@ -364,6 +390,7 @@ versions = _table("versions")
 facet_words = _table("facet_words")
 facet_numbers = _table("facet_numbers")
 version_sources = _table("version_sources")
+row_counts = _table("row_counts")
 alias_events = _table("alias_events")
 aliases = _table("aliases")
 mirror_routes = _table("mirror_routes")

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from peft_registry.registry.database import catalog
-from peft_registry.registry.database.guards import unguarded
 from peft_registry.registry.database.log_store import SqlLogStore, append_event
 from peft_registry.registry.database.pending import (
     PendingEntry,
@@ -231,8 +230,7 @@ def reject_entries(registry: Registry, indices: tuple[int, ...], *, reason: str)
         staying = {entry.index: stop for entry in entries if (stop := _counting_stop(registry, entry, now)) is not None}
         named = frozenset(indices) - staying.keys()
         rejected = _with_dependent(tx, entries, named, covered)
-        with unguarded(tx):
-            take_off(tx, entries, covered)
+        take_off(tx, entries, covered)
         moved = _append_again(tx, entries, rejected, now=now)
         # what was read from a statement that is gone goes with it
         for subject in {entry.statement.subject for entry in entries if entry.statement is not None}:

@@ -57,15 +57,11 @@ class MadeHome:
 
     @contextmanager
     def rows(self) -> Iterator[Rows]:
-        """Its database to be edited: triggers that refuse a change are dropped, foreign keys are off."""
+        """Its database to be edited; foreign keys are off."""
         address = read_settings(self.folder).database or f"sqlite:///{self.folder / 'database.sqlite'}"
         engine = create_engine(address.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
         with engine.begin() as connection:
-            if self.server is None:
-                triggers = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'trigger'"))
-                for (name,) in triggers.fetchall():
-                    connection.execute(text(f'DROP TRIGGER "{name}"'))
-            else:
+            if self.server is not None:
                 connection.execute(text("SET session_replication_role = replica"))
             yield Rows(connection)
         engine.dispose()

@@ -20,6 +20,7 @@ from peft_registry.registry.database.catalog.artifacts import (
     insert_artifact,
     recorded_artifact,
     recorded_artifacts,
+    recorded_signatures,
 )
 from peft_registry.registry.database.catalog.facet_rows import (
     artifact_facets,
@@ -51,6 +52,7 @@ from peft_registry.registry.database.catalog.log import (
     EntryRow,
     NumberedVersion,
     StatementColumns,
+    count_registrations,
     every_alias,
     every_checkpoint,
     every_entry,
@@ -60,6 +62,7 @@ from peft_registry.registry.database.catalog.log import (
     first_checkpoint_over,
     latest_checkpoint,
     put_checkpoint,
+    registering_entries,
     version_entries,
 )
 from peft_registry.registry.database.catalog.pages import PageKey, VersionFilter, VersionPage, list_versions
@@ -82,6 +85,7 @@ from peft_registry.registry.database.catalog.versions import (
     VersionUnknown,
     add_version,
     base_by_weights,
+    count_every_version,
     count_versions,
     count_versions_of_each,
     idempotent_version,
@@ -128,6 +132,8 @@ __all__ = [
     "artifact_facets",
     "artifacts_of_data",
     "base_by_weights",
+    "count_every_version",
+    "count_registrations",
     "count_versions",
     "count_versions_of_each",
     "every_alias",
@@ -165,7 +171,9 @@ __all__ = [
     "put_facets",
     "recorded_artifact",
     "recorded_artifacts",
+    "recorded_signatures",
     "referenced_objects",
+    "registering_entries",
     "release_leases",
     "replace_facets",
     "require_kind",

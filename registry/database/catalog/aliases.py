@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
 
+from peft_registry.registry.database.catalog.row_counts import note_added, note_deleted
 from peft_registry.registry.database.catalog.versions import read_versions, select_versions
-from peft_registry.registry.database.rows import insert_or
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.database.tables import alias_events, aliases, versions
 from peft_registry.schemas.identity import Digest
@@ -27,14 +27,19 @@ def set_alias(tx: Transaction, *, name: str, alias: str, number: int | None, sta
     """Append the move and follow it. Version and statement are recorded before."""
     event = {"name": name, "alias": alias, "number": number, "statement_digest": statement_digest, "at": at}
     event_id = tx.execute(insert(alias_events).values(**event).returning(alias_events.c.id)).scalar_one()
+    point(tx, name=name, alias=alias, number=number, event_id=event_id)
+
+
+def point(tx: Transaction, *, name: str, alias: str, number: int | None, event_id: int) -> None:
+    """Let an alias point at a version by a move that was appended; None: at none."""
+    row = (aliases.c.name == name, aliases.c.alias == alias)
     if number is None:
-        tx.execute(delete(aliases).where(aliases.c.name == name, aliases.c.alias == alias))
+        note_deleted(tx, "alias", tx.execute(delete(aliases).where(*row).returning(aliases.c.alias)).scalars())
         return
-    tx.execute(
-        insert_or(tx, aliases)
-        .values(name=name, alias=alias, number=number, event_id=event_id)
-        .on_conflict_do_update(index_elements=["name", "alias"], set_={"number": number, "event_id": event_id})
-    )
+    moved = tx.execute(update(aliases).where(*row).values(number=number, event_id=event_id))
+    if not moved.rowcount:
+        tx.execute(insert(aliases).values(name=name, alias=alias, number=number, event_id=event_id))
+        note_added(tx, "alias", [alias])
 
 
 def aliases_of(tx: Transaction, name: str) -> tuple[AliasMove, ...]:

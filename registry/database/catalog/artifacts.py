@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import BindParameter, String, bindparam, func, literal, or_, select, type_coerce, union, update
 
+from peft_registry.registry.database.catalog.row_counts import EDGES, note_added
 from peft_registry.registry.database.catalog.sources import edges_at, insert_sources_below
 from peft_registry.registry.database.rows import insert_or
 from peft_registry.registry.database.session import Transaction, in_parts
@@ -141,6 +142,16 @@ def every_artifact(tx: Transaction) -> tuple[str, ...]:
     return tuple(sorted(f"{digest}" for digest in tx.execute(query).scalars()))
 
 
+def recorded_signatures(tx: Transaction) -> dict[Digest, Digest]:
+    """The signature that the row of each artifact names, where it names one.
+
+    Raises:
+        RowDamaged: a row holds no digest where one belongs.
+    """
+    query = select(artifacts.c.manifest_digest, artifacts.c.signature_digest)
+    return {row[0]: row[1] for row in tx.execute(query.where(artifacts.c.signature_digest.is_not(None)))}
+
+
 def artifacts_of_data(tx: Transaction, sha256: Digest) -> tuple[Digest, ...]:
     """The manifests of artifacts that a data file went into, by digest."""
     query = select(artifact_data.c.manifest_digest).where(artifact_data.c.sha256 == sha256)
@@ -185,7 +196,9 @@ def insert_artifact(
     _insert_files(tx, manifest, manifest_digest, stored=not by_reference)
     _insert_sources(tx, manifest, manifest_digest)
     _link_by_weights(tx, manifest, manifest_digest)
-    if edges_at(tx, manifest_digest) != edges:
+    added = edges_at(tx, manifest_digest) - edges
+    if added:
+        note_added(tx, "edge", [EDGES] * added)
         insert_sources_below(tx, manifest_digest)
 
 

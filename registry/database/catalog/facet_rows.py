@@ -7,9 +7,10 @@ printed of a version that was found is held against its manifest and the log (`v
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, delete, insert, tuple_
+from sqlalchemy import ColumnElement, FromClause, Table, delete, insert, tuple_
 from sqlalchemy import select as select_columns
 
+from peft_registry.registry.database.catalog.row_counts import note_added, note_deleted
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.database.tables import facet_numbers, facet_words
 from peft_registry.schemas.facets import Facet, rule_of
@@ -56,6 +57,7 @@ def insert_facets(tx: Transaction, key: VersionKey, *, registered_at: str, facet
         tx.execute(insert(facet_words), words)
     if numbers:
         tx.execute(insert(facet_numbers), numbers)
+    note_added(tx, "facet", (facet.name for facet in facets))
 
 
 def put_facets(
@@ -65,7 +67,7 @@ def put_facets(
     facets = tuple(facets)
     names = sorted({facet.name for facet in facets} | set(besides))
     for table in (facet_words, facet_numbers):
-        tx.execute(delete(table).where(*_of_version(table, key), table.c.facet.in_(names)))
+        _delete(tx, table, *_of_version(table, key), table.c.facet.in_(names))
     insert_facets(tx, key, registered_at=registered_at, facets=facets)
 
 
@@ -87,6 +89,7 @@ def let_be_found(tx: Transaction, versions: Iterable[Version], facet: Facet) -> 
         ]
         if rows:
             tx.execute(insert(facet_words), rows)
+            note_added(tx, "facet", [facet.name] * len(rows))
 
 
 def replace_facets(tx: Transaction, key: VersionKey, *, registered_at: str, facets: Iterable[Facet]) -> None:
@@ -98,7 +101,7 @@ def replace_facets(tx: Transaction, key: VersionKey, *, registered_at: str, face
 def delete_facets(tx: Transaction, key: VersionKey) -> None:
     """Let a version be found by nothing; before its own row is deleted."""
     for table in (facet_words, facet_numbers):
-        tx.execute(delete(table).where(*_of_version(table, key)))
+        _delete(tx, table, *_of_version(table, key))
 
 
 def facets_of_versions(
@@ -143,6 +146,10 @@ def has_key(table: FromClause, keys: Sequence[VersionKey]) -> ColumnElement[bool
 def chunks(keys: Sequence[VersionKey]) -> list[Sequence[VersionKey]]:
     """The keys in parts that one statement takes."""
     return [keys[start : start + _VERSIONS_A_STATEMENT] for start in range(0, len(keys), _VERSIONS_A_STATEMENT)]
+
+
+def _delete(tx: Transaction, table: Table, *rows: ColumnElement[bool]) -> None:
+    note_deleted(tx, "facet", tx.execute(delete(table).where(*rows).returning(table.c.facet)).scalars())
 
 
 def _of_version(table: FromClause, key: VersionKey) -> tuple[Any, Any]:  # two conditions of SQLAlchemy

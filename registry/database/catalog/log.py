@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import exists, insert, select
+from sqlalchemy import ColumnElement, LargeBinary, exists, func, insert, literal, select
 from sqlalchemy import text as sql
 
 from peft_registry.registry.database.envelopes import unpacked
@@ -189,6 +189,25 @@ def every_version(tx: Transaction) -> Iterator[NumberedVersion]:
 def version_entries(tx: Transaction) -> frozenset[int]:
     """The entries that the rows of versions name."""
     return frozenset(tx.execute(select(versions.c.log_index)).scalars())
+
+
+def count_registrations(tx: Transaction) -> int:
+    """How many entries of the log register a version, by their bytes; none of them is proven here."""
+    count: int = tx.execute(select(func.count()).where(_registers(tx))).scalar_one()
+    return count
+
+
+def registering_entries(tx: Transaction) -> frozenset[int]:
+    """The numbers of these entries."""
+    return frozenset(tx.execute(select(log_events.c.seq).where(_registers(tx))).scalars())
+
+
+def _registers(tx: Transaction) -> ColumnElement[bool]:
+    # canonical JSON has these bytes for that key and value alone: a quotation mark within a value is escaped
+    mark = literal(b'"kind":"registration"', LargeBinary)
+    if tx.dialect.name == "postgresql":
+        return func.position(mark.op("IN")(log_events.c.leaf)) > 0
+    return func.instr(log_events.c.leaf, mark) > 0
 
 
 def every_alias(tx: Transaction) -> tuple[tuple[str, str, int], ...]:

@@ -250,6 +250,12 @@ def newest_versions(tx: Transaction, *, limit: int) -> tuple[Version, ...]:
     return read_versions(tx, select_versions().order_by(versions.c.log_index.desc()).limit(limit))
 
 
+def count_every_version(tx: Transaction) -> int:
+    """How many versions of all names the catalogue has."""
+    count: int = tx.execute(select(func.count()).select_from(versions)).scalar_one()
+    return count
+
+
 def count_versions(tx: Transaction, name: str) -> int:
     """How many versions of a name can be listed."""
     return count_versions_of_each(tx, (name,))[name]

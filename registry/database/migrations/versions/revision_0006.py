@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from peft_registry.registry.database.envelopes import packed
-from peft_registry.registry.database.guards import unguarded
+from peft_registry.registry.database.migrations.guards import unguarded
 
 revision = "0006"
 down_revision = "0005"
@@ -23,7 +23,7 @@ def upgrade() -> None:
     """Write every envelope again."""
     connection = op.get_bind()
     after = -1
-    with unguarded(connection, ("statements",)):
+    with unguarded(connection, "statements"):
         while rows := connection.execute(_NEXT, {"after": after, "at_once": _AT_ONCE}).all():
             after = rows[-1].log_index
             # what is not bytes stays as it is: SQLite keeps any type that somebody wrote, and reading the row says so

@@ -121,7 +121,7 @@ def test_opening_imports_neither_alembic_nor_cryptography(file: Path, database: 
 
 
 def test_the_connection_keeps_what_the_design_demands(database: Database) -> None:
-    wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "recursive_triggers": 1}
+    wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
     with database.read() as tx:
         found = {name: tx.execute(text(f"PRAGMA {name}")).scalar_one() for name in wanted}
         assert tx.execute(text("PRAGMA busy_timeout")).scalar_one() == 30_000

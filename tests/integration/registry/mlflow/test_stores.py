@@ -57,8 +57,6 @@ def own_home(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 def _change_rows(home: Path, *changes: str) -> None:
     """Change the rows of a home as whoever can write its database can."""
     with closing(sqlite3.connect(HomeFiles(home).database)) as rows:
-        for (trigger,) in rows.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-            rows.execute(f'DROP TRIGGER "{trigger}"')
         for change in changes:
             rows.execute(change)
         rows.commit()

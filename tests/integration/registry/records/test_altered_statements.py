@@ -37,10 +37,8 @@ def edited(stored: StoredStatement) -> bytes:
 
 
 def replace(registry: Registry, old: StoredStatement, **columns: object) -> None:
-    """Write a row behind the program's back, guards removed."""
+    """Write a row behind the program's back."""
     connection = sqlite3.connect(registry.folder / "database.sqlite")
-    for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-        connection.execute(f'DROP TRIGGER "{name}"')
     for column, value in columns.items():
         connection.execute(f"UPDATE statements SET {column} = ? WHERE log_index = ?", (value, old.log_index))
     connection.commit()

@@ -12,11 +12,9 @@ from sqlalchemy import text
 
 from peft_registry.cli.main import run
 from peft_registry.registry.database import catalog
-from peft_registry.registry.database.failures import AppendOnly, PrivilegeMissing
-from peft_registry.registry.database.guards import unguarded
+from peft_registry.registry.database.failures import PrivilegeMissing
 from peft_registry.registry.database.log_store import SqlLogStore, append_event
 from peft_registry.registry.database.roles import writer_role_sql
-from peft_registry.registry.database.tables import APPEND_ONLY
 from peft_registry.registry.homes.home import Registry, read_settings, write_settings
 from peft_registry.registry.records import checkpoints, new_entries
 from peft_registry.registry.records.checkpoints import (
@@ -167,8 +165,6 @@ def a_hash_of_other_bytes(registry: Registry) -> int:
     forged = LogEvent(kind="approval", subject=subject, statement=Digest.of(b"forged"), key="0" * 64, at=NOW)
     with registry.database.write() as tx:
         index = record_statement(tx, subject, signed, at=NOW)
-        tx.execute(text("DROP TRIGGER IF EXISTS log_events_refuse_update" + _on(tx, "log_events")))
-        tx.execute(text("DROP TRIGGER IF EXISTS log_events_refuse_change" + _on(tx, "log_events")))
         tx.execute(
             text("UPDATE log_events SET leaf_hash = :hash WHERE seq = :seq"),
             {"hash": merkle.leaf_hash(forged.to_canonical()), "seq": index},
@@ -182,16 +178,10 @@ def an_envelope_that_is_cut_off(registry: Registry) -> int:
     )
     with registry.database.write() as tx:
         index = record_statement(tx, Digest.of(b"elsewhere"), signed, at=NOW)
-        with unguarded(tx):
-            tx.execute(
-                text("UPDATE statements SET envelope = substr(envelope, 1, 99) WHERE log_index = :index"),
-                {"index": index},
-            )
+        tx.execute(
+            text("UPDATE statements SET envelope = substr(envelope, 1, 99) WHERE log_index = :index"), {"index": index}
+        )
     return index
-
-
-def _on(tx: catalog.Transaction, table: str) -> str:
-    return f" ON {table}" if tx.dialect.name == "postgresql" else ""
 
 
 POISONS: dict[Callable[[Registry], int], str] = {
@@ -420,16 +410,6 @@ def test_a_misspelt_option_is_none_beside_an_entry(keeper: Registry, capsys: pyt
     assert "no such option: --hom" in capsys.readouterr().err
 
 
-def test_the_guards_of_the_past_stand_again_afterwards(keeper: Registry) -> None:
-    poisoned = a_statement_is_another_than_the_entry_says(keeper)
-    reject_entries(keeper, (poisoned,), reason="a test")
-    for table in APPEND_ONLY:
-        with pytest.raises(AppendOnly), keeper.database.write() as tx:
-            tx.execute(text(f"DELETE FROM {table}"))
-    with pytest.raises(AppendOnly), keeper.database.write() as tx:
-        tx.execute(text("INSERT INTO log_events (seq, leaf, leaf_hash) VALUES (1000, '', '')"))
-
-
 def test_a_rejection_that_cannot_keep_its_evidence_changes_nothing(keeper: Registry) -> None:
     poisoned = a_statement_is_another_than_the_entry_says(keeper)
     (keeper.folder / "rejected").write_text("not a folder")
@@ -437,8 +417,6 @@ def test_a_rejection_that_cannot_keep_its_evidence_changes_nothing(keeper: Regis
     with pytest.raises(Exception, match="rejected"):
         reject_entries(keeper, (poisoned,), reason="a test")
     assert contents(keeper) == before
-    with pytest.raises(AppendOnly), keeper.database.write() as tx:
-        tx.execute(text("DELETE FROM log_events"))
 
 
 # whoever can write the file of SQLite owns it

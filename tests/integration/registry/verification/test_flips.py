@@ -132,17 +132,11 @@ class Kept:
 
     @contextmanager
     def unguarded(self) -> Iterator[Any]:
-        """A transaction without triggers and foreign keys."""
+        """A transaction without foreign keys."""
         with self.engine.begin() as connection:
             if self.engine.dialect.name == "postgresql":
                 connection.execute(text("SET session_replication_role = replica"))
             yield connection
-
-    def drop_triggers(self) -> None:
-        if self.engine.dialect.name == "sqlite":
-            with self.engine.begin() as connection:
-                for (name,) in connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).all():
-                    connection.execute(text(f'DROP TRIGGER "{name}"'))
 
     def checkpoint_after_edit(self) -> None:
         """What was written lies in the file itself: a home is read as it would be after a while."""
@@ -348,9 +342,7 @@ def a_registry(folder: Path, *, nodes: int, database: str | None = None) -> Iter
     if address.get_backend_name() == "postgresql":
         address = address.set(drivername="postgresql+psycopg")
     engine = create_engine(address, poolclass=NullPool)
-    kept = Kept(folder / "home", graph, engine)
-    kept.drop_triggers()
-    yield kept
+    yield Kept(folder / "home", graph, engine)
     engine.dispose()
 
 

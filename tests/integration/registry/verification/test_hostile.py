@@ -359,10 +359,8 @@ def test_a_destination_that_is_filled_meanwhile_is_left_alone(
 
 
 def sql(registry: Registry, *statements: str) -> None:
-    """Write in the database behind the program's back, guards removed."""
+    """Write in the database behind the program's back."""
     connection = sqlite3.connect(registry.folder / "database.sqlite")
-    for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-        connection.execute(f'DROP TRIGGER "{name}"')
     for statement in statements:
         connection.execute(statement)
     connection.commit()

@@ -46,8 +46,6 @@ class Place:
     def edit(self, statement: str) -> None:
         """What whoever can write the database file can do."""
         with closing(sqlite3.connect(self.folder / "home" / "database.sqlite")) as database, database:
-            for (trigger,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-                database.execute(f"DROP TRIGGER {trigger}")
             database.execute(statement)
 
 
