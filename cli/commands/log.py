@@ -125,6 +125,8 @@ def _report_lines(report: "LogReport") -> Iterator[Part]:
     )
     for contradiction in report.contradictions:
         yield f"wrong    {contradiction.place}: {contradiction.text}"
+    for text in report.added:
+        yield f"added    {text}, which no release made and nothing runs"
     for text in report.accepted:
         yield f"accepted {text}"
     for text in report.unchecked:

@@ -74,6 +74,8 @@ def _lines(done: "Recalled", act: Act) -> Iterator[Line]:
             yield Line(f"{'':<9} still {act.done}: {recall_text}", 10)
     if len(done.touched) > _SHOWN:
         yield Line(f"{'':<9} and {len(done.touched) - _SHOWN} more: --output json lists all", 10)
+    if done.lost_rows is not None:
+        yield Line(f"{'lost':<9} {done.lost_rows}", 10)
     if done.same_weights and not undo:
         option = "" if act is RECALL else f" --as {act.kind}"
         others = ", ".join(done.same_weights[:_SHOWN])

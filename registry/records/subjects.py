@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.catalog import graph
+from peft_registry.registry.database.catalog.row_counts import ShortList
 from peft_registry.registry.database.catalog.versions import VersionUnknown
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.gate.quorum import largest
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bindings import binding_in_force
+from peft_registry.registry.records.lost_rows import RowsMissing, require_edges, require_rows
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.sources import key_as_source
 from peft_registry.registry.records.views import View
@@ -102,13 +104,39 @@ def versions_from(view: View, subject: Subject, *, limit: int, depth: int | None
     """The versions of a subject and of what was made from it, at most `depth` steps away; of a key, from what it registered.
 
     The same weights may be registered under several manifests of bases; each of them counts.
+
+    Raises:
+        RowsMissing: some of the rows that say so are gone.
     """
+    if subject.is_key or depth is not None:
+        require_edges(view)
     if subject.is_key:
         return graph.versions_below(view.tx, (), limit=limit, depth=depth, registered_by=subject.digest.hex)
     starts = sources_meant(view.tx, subject)
     if depth is None and view.registry.database.is_current:  # an earlier release wrote no rows of sources
-        return graph.versions_of_sources(view.tx, starts, limit=limit)
+        require_rows(view, "source", [str(start) for start in starts])
+        below = graph.versions_of_sources(view.tx, starts, limit=limit)
+        if subject.version is not None and not below.count:
+            # a version is a source of itself: its rows are gone together with their count
+            raise RowsMissing.of(ShortList("source", str(subject.digest), 1, 0))
+        return below
     return graph.versions_below(view.tx, starts, limit=limit, depth=depth)
+
+
+def all_below(view: View, subject: Subject) -> tuple[tuple[Version, ...], tuple[RowsMissing, ...]]:
+    """Every version of a subject and of what was made from it, for what stops them; and which rows are gone, if some are.
+
+    A stop waits for no repair: then it is every version that the rows of sources, or the edges of the lineage graph, still give.
+    """
+    try:
+        return versions_from(view, subject, limit=_ALL).first, ()
+    except RowsMissing as error:
+        starts = sources_meant(view.tx, subject)
+        key = subject.digest.hex if subject.is_key else None
+        by_edges = graph.versions_below(view.tx, () if key else starts, limit=_ALL, registered_by=key).first
+        by_rows = graph.versions_of_sources(view.tx, starts, limit=_ALL).first
+        found = {(version.name, version.number): version for version in (*by_edges, *by_rows)}
+        return tuple(found[key] for key in sorted(found)), (error,)
 
 
 def quorum_below(view: View, subject: Subject) -> Quorum | None:
@@ -120,7 +148,7 @@ def quorum_below(view: View, subject: Subject) -> Quorum | None:
     Raises:
         KnownError: as `binding_in_force`.
     """
-    below = versions_from(view, subject, limit=_ALL).first
+    below, _ = all_below(view, subject)
     at_or_below = below if subject.version is None else (subject.version, *below)
     aliases = dict.fromkeys((version.name, alias) for version in at_or_below for alias in version.aliases)
     bindings = (binding_in_force(view, name, alias) for name, alias in aliases)

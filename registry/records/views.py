@@ -52,7 +52,7 @@ class VersionsDiffer(IntegrityBroken):
     reference = "versions-differ-from-log"
     what = "the versions of {name} in the database are not those that were registered"
     why = "{reason}"
-    fix = "run `registry log check` to see what was removed or changed, and restore the home from a backup"
+    fix = "run `registry log check` to see what was changed; `registry admin rebuild` makes the catalogue again from the log"
 
     name: str
     reason: str

@@ -17,10 +17,14 @@ entries. What is read at every command is `records/references.py`.
 
 from collections.abc import Iterable
 
+from pydantic import Field
+
 from peft_registry.registry.database import catalog
+from peft_registry.registry.database.tables import SOURCES_SINCE
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.rare_collections import rare_collections
 from peft_registry.registry.homes.remembered_stops import StopMemoryUnreadable
+from peft_registry.registry.records.lost_rows import lost_rows
 from peft_registry.registry.records.snapshots import CheckpointsRemoved
 from peft_registry.registry.records.standing_acts import lost_stops
 from peft_registry.registry.records.views import View
@@ -37,6 +41,7 @@ from peft_registry.registry.verification.replayed_rows import (
     compare_nodes,
     compare_projection,
     compare_snapshot,
+    compare_sources,
 )
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
@@ -57,6 +62,8 @@ class LogReport(Frozen):
     contradictions: tuple[Contradiction, ...]
     unchecked: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()  # checkpoints whose loss a root accepted: nothing is compared with them
+    # to its schema by others, and never run
+    added: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
     lost_stops: tuple[
         str, ...
     ] = ()  # that this user remembers, and the database has lost before a checkpoint covered them
@@ -78,20 +85,21 @@ def check_log(registry: Registry, *, against: Iterable[str] = (), observe: Obser
         observe: hears of progress.
     """
     with rare_collections(), registry.database.read() as tx:
-        recorded = catalog.every_checkpoint(tx)
-        kept = [("the database", text) for _, text in recorded]
-        kept += registry.remembered_checkpoints()
-        kept += [("the checkpoint that was given", text) for text in against]
-        kept_sizes = frozenset(stated.epoch.kept_size for stated in registry.epochs.stated)
-        replay = LogReplay(registry, sizes=_sizes_of(text for _, text in kept) | kept_sizes)
+        kept = _kept_checkpoints(registry, tx, against)
+        replay = LogReplay(registry, sizes=_wanted_sizes(registry, kept))
         replay.read_entries(tx, observe)
         compare_nodes(replay, tx)
         compare_snapshot(replay, tx)
         compare_projection(replay, tx)
         compare_artifacts(replay, tx, observe)
-        for place, wrong in facet_contradictions(View(registry, tx)):
+        if registry.database.is_since(SOURCES_SINCE):
+            compare_sources(replay, tx)
+        view = View(registry, tx)
+        for place, wrong in facet_contradictions(view):
             replay.findings.contradict(place, wrong)
-        _compare_sizes(replay, recorded)
+        for missing in lost_rows(view):
+            replay.findings.contradict("the database, counts", missing)
+        _compare_sizes(replay, catalog.every_checkpoint(tx))
         _compare_epochs(replay)
         lost: tuple[str, ...] = ()
         try:
@@ -111,8 +119,34 @@ def check_log(registry: Registry, *, against: Iterable[str] = (), observe: Obser
         contradictions=tuple(replay.findings.contradictions),
         unchecked=tuple(dict.fromkeys(replay.findings.unchecked)),
         accepted=tuple(dict.fromkeys(replay.findings.accepted)),
+        added=registry.database.added_to_schema,
         lost_stops=lost,
     )
+
+
+def replay_signed_log(registry: Registry, tx: catalog.Transaction, *, observe: Observe = ignore) -> LogReplay:
+    """The log replayed in a transaction and held against every checkpoint that survives, with the values of its last snapshot.
+
+    What else the database holds is not looked at: its catalogue may be gone.
+    """
+    kept = _kept_checkpoints(registry, tx, ())
+    replay = LogReplay(registry, sizes=_wanted_sizes(registry, kept), snapshot_values={})
+    replay.read_entries(tx, observe)
+    _compare_epochs(replay)
+    _compare_checkpoints(replay, kept)
+    return replay
+
+
+def _kept_checkpoints(registry: Registry, tx: catalog.Transaction, given: Iterable[str]) -> list[tuple[str, str]]:
+    """(place, text) of every checkpoint that survives, and of those that were given."""
+    kept = [("the database", text) for _, text in catalog.every_checkpoint(tx)]
+    kept += registry.remembered_checkpoints()
+    return kept + [("the checkpoint that was given", text) for text in given]
+
+
+def _wanted_sizes(registry: Registry, kept: Iterable[tuple[str, str]]) -> frozenset[int]:
+    """The sizes at which a checkpoint or an epoch names a root."""
+    return _sizes_of(text for _, text in kept) | {stated.epoch.kept_size for stated in registry.epochs.stated}
 
 
 def _sizes_of(checkpoints: Iterable[str]) -> frozenset[int]:

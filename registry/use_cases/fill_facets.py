@@ -4,7 +4,9 @@ whoever checks the log, because a row that was changed hides a version from ever
 from collections.abc import Iterator
 
 from peft_registry.registry.database import catalog
+from peft_registry.registry.database.catalog.row_counts import recount
 from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.database.tables import FACETS_SINCE
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.facets import FACETS_FORM, RECALLED, facets_form, facets_said
 from peft_registry.registry.records.signed_records import signed_statements
@@ -50,8 +52,25 @@ def fill_facets(registry: Registry) -> int:
             after = page.next
             if after is None:
                 break
+        recount(tx, ("facet",))  # of rows that were gone before, too
         catalog.set_meta(tx, FACETS_FORM, facets_form())
     return filled
+
+
+def write_facets(view: View) -> None:
+    """Write what every version is found by, from what stands in the transaction of a view, which was held against the log."""
+    tx = view.tx
+    if catalog.any_statement(tx, "recall"):
+        catalog.set_meta(tx, EVER_RECALLED, "yes")
+    after: catalog.PageKey | None = None
+    while True:
+        page = catalog.list_versions(tx, after=after, limit=_VERSIONS_AT_ONCE)
+        for version in page.versions:
+            _replace(view, version, recorded_statements(tx, version.manifest_digest))
+        after = page.next
+        if after is None:
+            break
+    catalog.set_meta(tx, FACETS_FORM, facets_form())
 
 
 def facet_contradictions(view: View) -> Iterator[tuple[str, str]]:
@@ -61,7 +80,7 @@ def facet_contradictions(view: View) -> Iterator[tuple[str, str]]:
     statements cannot be read, which whoever reads them says.
     """
     tx = view.tx
-    if catalog.meta(tx, FACETS_FORM) not in (None, facets_form()):
+    if not view.registry.database.is_since(FACETS_SINCE) or catalog.meta(tx, FACETS_FORM) not in (None, facets_form()):
         return
     if catalog.any_statement(tx, "recall") and catalog.meta(tx, EVER_RECALLED) is None:
         yield "recalls", "one is recorded, and the row that says that there was any is not"

@@ -21,9 +21,10 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.facets import FACETS_FORM, UNKNOWN, facets_form, facets_of, facets_said
+from peft_registry.registry.records.lost_rows import require_registrations, require_rows
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import read_statements_ahead, signed_statements
-from peft_registry.registry.records.views import VersionsDiffer
+from peft_registry.registry.records.views import VersionsDiffer, View
 from peft_registry.registry.signing.keys import key_id_named
 from peft_registry.registry.use_cases.facets_today import facets_today, meets_today
 from peft_registry.registry.verification.signed_versions import signed_manifest, signed_versions
@@ -34,6 +35,7 @@ from peft_registry.schemas.facets import (
     LONGEST_WORD,
     METRIC,
     OF_TODAY,
+    UNSETTLED,
     Condition,
     Facet,
     Order,
@@ -149,7 +151,8 @@ def find_versions(
         CursorInvalid: it is not of this question.
         FacetsMissing, SchemaMismatch: the database is of an earlier release.
         FigureUnknown, SignerNotListed, VersionUnknown, MalformedReference: something that the question names is not here.
-        VersionsDiffer: a row of a version that was found is not what was signed or logged.
+        VersionsDiffer: a row of a version that was found is not what was signed or logged, or the log registers one without a row.
+        RowsMissing: rows of a facet that the question names are gone.
         StatementAltered: a statement about such a version is not what was signed.
         IntegrityBroken, ObjectMissing: as `facets_today`.
     """
@@ -160,6 +163,7 @@ def find_versions(
     with registry.database.read() as tx:
         if catalog.meta(tx, FACETS_FORM) not in (None, facets_form()):
             raise FacetsMissing
+        _require_all_rows(View(registry, tx), query, columns, is_first=cursor is None)
         _require_figures(tx, [condition.facet for condition in query.conditions], query.order, columns)
         slips = tuple(_slips(tx, query)) if cursor is None else ()
     resolved = replace(query, conditions=tuple(_resolved(condition, bases | signers) for condition in query.conditions))
@@ -244,6 +248,16 @@ def all_found(registry: Registry, query: VersionQuery) -> Iterator[Version]:
         cursor = page.next
         if cursor is None:
             return
+
+
+def _require_all_rows(view: View, query: VersionQuery, columns: Sequence[str], *, is_first: bool) -> None:
+    """Raise unless no row is gone that the answer is read from; that the log registers no other version is asked once a list."""
+    if is_first:
+        require_registrations(view)
+    asked = {condition.facet for condition in query.conditions} | {query.order.facet, *columns}
+    # of what holds today rows choose too; this one says of which versions they do not hold all
+    require_rows(view, "facet", [*asked, UNSETTLED] if asked & OF_TODAY else asked)
+    require_rows(view, "alias", _words(query, "alias"))
 
 
 def known_figures(registry: Registry) -> tuple[str, ...]:

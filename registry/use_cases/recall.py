@@ -5,10 +5,11 @@ from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.facets import RECALLED
+from peft_registry.registry.records.lost_rows import RowsMissing
 from peft_registry.registry.records.sources import Source
 from peft_registry.registry.records.standing_acts import Standing
 from peft_registry.registry.records.stops import EVER_RECALLED, Stop, stop_of, stops_among
-from peft_registry.registry.records.subjects import Subject, subject_named, versions_from
+from peft_registry.registry.records.subjects import Subject, all_below, subject_named
 from peft_registry.registry.records.views import View
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.acts import say_stop
@@ -17,8 +18,6 @@ from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import NotFound, Taken
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
-
-_ALL = 2**31 - 1  # every version that there can be
 
 
 class AlreadyStopped(Taken):
@@ -75,7 +74,8 @@ class Recalled(Frozen):
 
     `pending` until a checkpoint covers it. `same_weights` are versions that have the weights of what was recalled, as other
     artifacts, and are not stopped by it. `still_needed` says how many persons have to undo it, and who has, where it stands until
-    another does. `by_maker`: a key of whoever undid it made it.
+    another does. `by_maker`: a key of whoever undid it made it. `lost_rows`: rows of what was made from it are gone, and versions
+    that are not listed are stopped too.
     """
 
     subject: Digest
@@ -88,6 +88,7 @@ class Recalled(Frozen):
     weights: Digest | None = None  # of what was recalled, where it is a version
     still_needed: str | None = None
     by_maker: bool = False
+    lost_rows: str | None = None
 
 
 def recall(registry: Registry, reference: str, signer: Signer, *, reason: str, undo: bool = False) -> Recalled:
@@ -115,13 +116,15 @@ def forbid_use(
     subject = subject_named(registry, reference)
     below: tuple[Version, ...] = ()
     twins: tuple[Version, ...] = ()
+    lost: list[RowsMissing] = []
 
     def changing(view: View, standing: Standing) -> None:
         _require_needed(stop_of(view, act, Source(subject.digest, subject.name)), act, subject, standing, undo=undo)
 
     def beside(tx: Transaction) -> None:
         nonlocal below, twins
-        below = versions_from(View(registry, tx), subject, limit=_ALL).first
+        below, missing = all_below(View(registry, tx), subject)
+        lost.extend(missing)
         if subject.version is not None:
             twins = catalog.versions_with_weights(tx, subject.version.weights_digest)
         if act is RECALL:
@@ -156,6 +159,7 @@ def forbid_use(
         weights=None if subject.version is None else subject.version.weights_digest,
         still_needed=said.still_needed,
         by_maker=said.by_maker,
+        lost_rows="; ".join(f"{error.what}: {error.why}; {error.fix}" for error in lost) or None,
     )
 
 

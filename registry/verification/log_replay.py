@@ -120,6 +120,9 @@ class LogReplay:
     said: dict[Digest, list[Said]] = field(default_factory=dict)  # by artifact, what bears on its approvals
     bindings: Bindings = field(default_factory=Bindings)
     snapshot_nodes: dict[prefix_tree.Position, prefix_tree.Node] = field(default_factory=dict)
+    snapshot_values: dict[bytes, bytes] | None = (
+        None  # by key, for whoever writes them again; None keeps none in memory
+    )
     records: RecordChecks = field(init=False)
     statements: int = 0
     findings: LogFindings = field(default_factory=LogFindings)
@@ -325,6 +328,8 @@ class LogReplay:
             self.changed[snapshot.artifact_key(manifest)] = self.projection.said_about(manifest)
         root = prefix_tree.root_hash(self.snapshot_nodes.get)
         values = snapshot.values_of(self.changed.items())
+        if self.snapshot_values is not None:
+            self.snapshot_values |= values
         self.snapshot_nodes |= prefix_tree.changed_nodes(values.items(), self.snapshot_nodes.get, root=root)
         self.changed = {}
         self.spoken_of = set()

@@ -6,6 +6,7 @@ Every row is looked at, in both directions: what the entries give and no row has
 from typing import TYPE_CHECKING
 
 from peft_registry.registry.database import catalog
+from peft_registry.registry.database.catalog.sources import wrong_sources
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.records.entries import misplaced
 from peft_registry.registry.signing.oms import parse_bundle
@@ -144,6 +145,13 @@ def compare_artifacts(replay: LogReplay, tx: catalog.Transaction, observe: Obser
         if done % _REPORT_EVERY == 0:
             observe(Advanced("artifacts", done))
     observe(Finished("artifacts"))
+
+
+def compare_sources(replay: LogReplay, tx: catalog.Transaction) -> None:
+    """What each version was made from is what the edges say, which `compare_artifacts` holds against the manifests."""
+    for wrong in wrong_sources(tx):
+        is_said = "and no row says so" if wrong.is_missing else "a row says, and no edge does"
+        replay.findings.contradict(f"{wrong.name}:{wrong.number}", f"it was made from {wrong.source}: {is_said}")
 
 
 def _compare_artifact(

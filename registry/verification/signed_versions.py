@@ -13,6 +13,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.rare_collections import rare_collections
 from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.records.lineage import lineage_of
+from peft_registry.registry.records.lost_rows import require_edges, require_registrations, require_rows
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.records.views import VersionsDiffer, View, view_of
 from peft_registry.registry.signing import dsse
@@ -119,17 +120,22 @@ def signed_page(
     own, so that looking for a rare kind reads as many manifests as there are versions.
 
     Raises:
-        As `signed_version`, for a version that is left out too.
+        VersionsDiffer: the log registers a version that has no row.
+        KnownError: as `signed_version`, for a version that is left out too.
     """
     where = catalog.VersionFilter(name_prefix=name_prefix)
     if kind is None:
-        with registry.database.read() as tx:
-            page = catalog.list_versions(tx, where=where, after=after, limit=limit)
+        with view_of(registry) as view:
+            if after is None:
+                require_registrations(view)
+            page = catalog.list_versions(view.tx, where=where, after=after, limit=limit)
         return catalog.VersionPage(signed_versions(registry, page.versions), page.next)
     matches: list[Version] = []
     rows = limit + 1  # most registries are of one kind: reading more would hash manifests for nothing
     with view_of(registry) as view:
         view.require_log()
+        if after is None:
+            require_registrations(view)
         while len(matches) <= limit:
             page = catalog.list_versions(view.tx, where=where, after=after, limit=min(rows, _ROWS_AT_ONCE))
             rows *= 2
@@ -152,10 +158,12 @@ def signed_lineage(
     `depth` and `limit` are those of `lineage_of`; what the limit leaves out is counted.
 
     Raises:
-        As `signed_version`.
+        RowsMissing: edges, or rows of what came of it, are gone.
+        KnownError: as `signed_version`.
     """
     with view_of(registry) as view:
         view.require_log()
+        require_edges(view)
         lineage = lineage_of(view.tx, focus=focus, depth=depth, limit=limit)
         if depth is not None or (limit is not None and len(lineage.edges) >= limit):
             lineage = lineage.revised(rest=_versions_beyond(view, lineage))
@@ -219,6 +227,7 @@ def _versions_beyond(view: View, lineage: Lineage) -> int:
     """How many versions came of the focus, at whatever distance, that the graph does not have."""
     starts = [lineage.focus]
     if view.registry.database.is_current:
+        require_rows(view, "source", [str(lineage.focus)])
         came = versions_of_sources(view.tx, starts, limit=0).count
     else:
         came = versions_below(view.tx, starts, limit=0).count

@@ -79,6 +79,13 @@ def test_the_entry_of_an_alias_in_an_older_log_is_held_against_its_checkpoint(
     registry.close()
 
 
+def test_the_log_of_an_older_home_is_checked_as_it_is(home: Path) -> None:
+    registry = open_home(home, clock=lambda: THEN, check_log=False)
+    report = check_log(registry)
+    registry.close()
+    assert (report.contradictions, report.exit_code) == ((), 0)
+
+
 def test_an_upgraded_home_says_the_same_and_its_log_agrees(home: Path) -> None:
     with stopped_clock(THEN):
         done = upgrade_home(home)
