@@ -80,7 +80,7 @@ SECTIONS = (
             "keys": "Make, list, import and export signing keys.",
             "trust": "The trusted keys: whose they are, for what, until when.",
             "log": "The log of everything that was registered and said.",
-            "admin": "Keep a registry in order: bring it up to date, remove garbage.",
+            "admin": "Keep a registry in order: upgrade it, rebuild it, remove garbage.",
             "schema": "Print the JSON Schema of a document, for editors and programs.",
         },
     ),

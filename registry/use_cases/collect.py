@@ -22,13 +22,13 @@ from peft_registry.registry.records.entries import statement_of_entry
 from peft_registry.registry.records.holds import STORED, Hold, OnHold, every_hold, files_of
 from peft_registry.registry.records.signed_records import records_of, signed_statements
 from peft_registry.registry.records.snapshots import read_leaf
+from peft_registry.registry.records.stored_signatures import signed_payload
 from peft_registry.registry.records.subjects import DigestUnknown, Subject, subject_named
 from peft_registry.registry.records.views import View, view_of
-from peft_registry.registry.signing.oms import BUNDLE_MAX_BYTES, parse_bundle
 from peft_registry.registry.storage.interface import ObjectInfo
 from peft_registry.schemas.acts import ACTS, AliasPredicate
 from peft_registry.schemas.document import Frozen
-from peft_registry.schemas.errors import KnownError, Refused, Taken
+from peft_registry.schemas.errors import Refused, Taken
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event
 from peft_registry.schemas.version import Version
@@ -197,7 +197,7 @@ def _named_in_the_log(view: View, garbage: Sequence[ObjectInfo]) -> frozenset[Di
     """What of the garbage a signed manifest or statement in the log names."""
     wanted = {str(info.digest): info.digest for info in garbage}
     wanted |= {
-        str(signed): info.digest for info in garbage if (signed := _signed_payload(view.registry, info)) is not None
+        str(signed): info.digest for info in garbage if (signed := signed_payload(view.registry, info)) is not None
     }
     needed: set[Digest] = set()
     if not wanted:
@@ -218,19 +218,6 @@ def _signed_texts(view: View) -> Iterator[str]:
                 yield f"{leaf.subject}"
                 yield view.registry.store.read_bytes(leaf.subject).decode("utf-8", "replace")
             yield json.dumps(statement_of_entry(view.tx, index, leaf).statement.predicate)
-
-
-def _signed_payload(registry: Registry, info: ObjectInfo) -> Digest | None:
-    """The digest of what was signed, where an object is the signature of a folder: a registration names that."""
-    if info.size > BUNDLE_MAX_BYTES:
-        return None
-    try:
-        with registry.store.open(info.digest) as stream:
-            if stream.read(1) != b"{":  # weights are not read to their end
-                return None
-        return parse_bundle(registry.store.read_bytes(info.digest)).payload_digest
-    except KnownError:  # not a signature, or not what was stored
-        return None
 
 
 def _sort(
