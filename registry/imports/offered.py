@@ -28,10 +28,15 @@ from peft_registry.registry.intake.json import MalformedInput
 from peft_registry.registry.intake.model_code import EXTENSIONS as CODE_EXTENSIONS
 from peft_registry.registry.intake.paths import FileFound, scan_folder
 from peft_registry.registry.intake.pickle import PickleRefused, refuse_pickle
+from peft_registry.registry.intake.safetensors import read_header
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.imports import FileUse, SourceFile
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_LARGE = 1024**3  # bytes
+_BLOCK = 512  # bytes of `st_blocks`, whatever the file system's own are
+_MOST_COMPRESSED = 64  # to one, by a file system that compresses
+_LARGEST_BESIDE_WEIGHTS = 512 * 1024 * 1024  # bytes; the largest tokenizers have some 40 MB
 _PICKLED_WEIGHTS = ("adapter_model.bin", "pytorch_model.bin", "pytorch_model.bin.index.json")
 # what git and the Hub's client keep in a folder says nothing of the model
 _NOT_LOOKED_AT = (".cache", ".git", ".gitattributes", ".gitignore", ".huggingface")
@@ -103,10 +108,13 @@ class OfferedFolder:
 
         Raises:
             FileChanged, FileMissing, NotARegularFile, FileUnreadable: about a file of the model.
+            MalformedWeights, MalformedInput: weights contradict their header, or another file is too large; nothing was copied.
             CachedFileChanged: of a snapshot, it is not what its name in the cache says.
             PickleRefused: a file is a pickle by now.
             DiskFull, NotWritable: about the copy.
         """
+        for file in self.model_files:
+            self._require_copyable(file)
         try:
             destination.mkdir()
             for file in self.model_files:
@@ -116,6 +124,15 @@ class OfferedFolder:
         except OSError as error:
             raise unwritable(destination, error) from error
         return replace(self, model_folder=destination)
+
+    def _require_copyable(self, file: FileFound) -> None:
+        """Raise unless a file is no larger than its header says, or than one of its kind is."""
+        if file.path.endswith(".safetensors"):
+            read_header(self.folder / file.path, family="intake")
+        elif file.size > _LARGEST_BESIDE_WEIGHTS:
+            raise MalformedInput(
+                file.path, f"it has {file.size} bytes, more than the {_LARGEST_BESIDE_WEIGHTS} allowed"
+            )
 
     def _require_blob(self, path: str, sha256: str, copy: Path) -> None:
         """Raise where a copy of a snapshot's file has not the digest that is the file's name in the cache."""
@@ -139,6 +156,7 @@ def offered_folder(folder: Path, names: Collection[str] | None = None) -> Offere
         AdapterHubFolder: the library `adapters` wrote it.
         NothingToImport: no configuration, or no weights: it is something else, or half of it is missing.
         PickleRefused: its weights are, or may be, a pickle.
+        MalformedInput: a large file consists of holes.
         UnsafeInputPath: links, devices, unsafe names, two names that are one elsewhere, too many files.
         FolderMissing, FolderUnreadable: as `scan_folder`.
     """
@@ -146,6 +164,8 @@ def offered_folder(folder: Path, names: Collection[str] | None = None) -> Offere
         files = scan_folder(folder, family="intake", exclude=_NOT_LOOKED_AT, max_files=_MAX_FILES, hub_links=True)
     else:
         files = tuple(FileFound(name, StatKey.of_path(folder / name).size) for name in sorted(names))
+    for file in files:
+        _require_on_disk(folder, file)
     paths = frozenset(file.path for file in files)
     require_not_adapterhub(folder, paths)
     kind: Literal["adapter", "model"] = "adapter" if ADAPTER_CONFIG_NAME in paths else "model"
@@ -155,6 +175,20 @@ def offered_folder(folder: Path, names: Collection[str] | None = None) -> Offere
         refuse_pickle(folder / file.path)
     beside = tuple(file for file in files if file.path not in own)
     return OfferedFolder(folder, kind, model_files, beside, model_folder=folder)
+
+
+def _require_on_disk(folder: Path, file: FileFound) -> None:
+    """Raise where a large file is nearly all holes: it takes no space where it lies, and a day to be copied or hashed."""
+    if file.size <= _LARGE:
+        return
+    try:
+        on_disk = (folder / file.path).stat().st_blocks * _BLOCK
+    except OSError:  # whoever reads it says so
+        return
+    if on_disk < file.size // _MOST_COMPRESSED:
+        raise MalformedInput(
+            file.path, f"it has {file.size} bytes, of which {on_disk} are on the disk: the rest are holes"
+        )
 
 
 def described(offered: OfferedFolder, file: FileFound, use: FileUse) -> SourceFile:

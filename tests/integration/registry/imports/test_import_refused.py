@@ -34,6 +34,21 @@ def _half_written(folder: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-7])
 
 
+def _longer(folder: Path) -> None:
+    with (folder / "adapter_model.safetensors").open("ab") as file:
+        file.write(b"more")
+
+
+def _a_terabyte_of(name: str) -> Callable[[Path], None]:
+    """A file without end that takes no space where it lies."""
+
+    def spoil(folder: Path) -> None:
+        with (folder / name).open("ab") as file:
+            file.truncate(2**40)
+
+    return spoil
+
+
 def _without(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).unlink()
 
@@ -89,6 +104,9 @@ def _secret_in_metadata(folder: Path) -> None:
 TOKEN = "hf_" + "a" * 34
 REFUSED: dict[str, tuple[Callable[[Path], None], type[KnownError], str]] = {
     "weights that end early": (_half_written, MalformedWeights, "adapter_model"),
+    "a terabyte of weights": (_a_terabyte_of("adapter_model.safetensors"), MalformedInput, "the rest are holes"),
+    "a terabyte beside the weights": (_a_terabyte_of("log.txt"), MalformedInput, "the rest are holes"),
+    "more weights than their header says": (_longer, MalformedWeights, "adapter_model"),
     "no weights": (_without("adapter_model.safetensors"), NothingToImport, "not saved to its end"),
     "no configuration": (_without("adapter_config.json"), NothingToImport, "adapter_config.json"),
     "half a configuration": (lambda folder: (folder / "adapter_config.json").write_text("{"), MalformedInput, "JSON"),
