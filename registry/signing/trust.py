@@ -19,6 +19,7 @@ from peft_registry.registry.signing.keys import PublicKey, Signer
 from peft_registry.registry.signing.trust_chain import (
     TrustChain,
     TrustRolledBack,
+    TrustThresholdNotMet,
     parse_chain,
     public_of,
     render_chain,
@@ -68,6 +69,16 @@ class RevokedKey(IntegrityBroken):
 
     key_id: str
     reason: str
+
+
+class ClockBehind(NotChecked):
+    what = "the clock of this machine is behind the trust file"
+    why = "version {version} was issued at {issued_at}, from when its keys are valid, and it is {now} here"
+    fix = "set the clock, then run the command again"
+
+    version: int
+    issued_at: str
+    now: str
 
 
 class UnlistedKey(UnknownKey):
@@ -205,12 +216,18 @@ def current_policy(chain: TrustChain, *, now: str) -> TrustPolicy:
 
     Raises:
         TrustExpired: it has.
+        ClockBehind: the keys of its roots are valid from a later time than it is here.
         TrustThresholdNotMet: too few of the roots that signed it are still valid.
     """
     policy = chain.newest.policy
     if now >= policy.expires_at:
         raise TrustExpired(version=policy.version, expires_at=policy.expires_at, now=now)
-    require_own_roots(chain.newest, now=now)
+    try:
+        require_own_roots(chain.newest, now=now)
+    except TrustThresholdNotMet:
+        if now < policy.issued_at:  # enough of them were valid then, or the chain would not have been opened
+            raise ClockBehind(policy.version, policy.issued_at, now) from None
+        raise
     return policy
 
 

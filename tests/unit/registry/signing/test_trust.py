@@ -150,6 +150,13 @@ def test_an_expired_file_with_valid_roots_says_that_it_has_expired():
         load(a_signed_file(expires_at="2026-06-01T00:00:00Z"))
 
 
+def test_a_clock_that_is_behind_the_file_is_named_as_the_cause():
+    with pytest.raises(trust.ClockBehind) as caught:
+        load(a_signed_file(), now="2025-01-01T00:00:00Z")
+    assert caught.value.exit_code == 5
+    assert "2025-01-01T00:00:00Z" in caught.value.why
+
+
 # --- what a key may do
 
 
