@@ -68,10 +68,11 @@ def promote(
     value = {"name": version.name, "alias": alias, "version": version.label}
     moved = {"manifest_digest": str(version.manifest_digest), "replaced": replaced.version}
     policy_name = None if asked is None else asked.policy.name
+    waits = {"pending": True} if replaced.pending else {}
     return Outcome(
-        value | moved | {"policy": policy_name, "undecided": list(replaced.undecided)},
+        value | moved | {"policy": policy_name, "undecided": list(replaced.undecided)} | waits,
         _lines(version, alias, replaced, asked, pushed),
-        f"registry pull {version.name}@{alias} FOLDER",
+        "registry log sign" if replaced.pending else f"registry pull {version.name}@{alias} FOLDER",
     )
 
 
@@ -88,3 +89,5 @@ def _lines(
         yield f"open     {text}"
     if pushed is not None:
         yield Note(f"mirror   {pushed}")
+    if replaced.pending:
+        yield "pending  it points there once the log is signed, where the log key is; until then where it did"

@@ -43,6 +43,16 @@ class AliasUnsigned(NotFound):
     reason: str
 
 
+class AliasPending(NotFound):
+    what = "{name}@{alias} does not point anywhere yet"
+    why = "it was moved to {moved_to}, which counts once the log is signed"
+    fix = "run `registry log sign` where the log key is, or name the version: {moved_to}"
+
+    name: str
+    alias: str
+    moved_to: str
+
+
 def require_signed_alias(registry: Registry, version: Version, alias: str, *, trust: TrustPolicy | None = None) -> None:
     """Raise AliasUnsigned unless the alias points at this version by a move that a trusted key signed.
 
@@ -121,6 +131,7 @@ def version_named(registry: Registry, text: str, *, trust: TrustPolicy | None = 
         MalformedReference: the text is not a reference.
         NotFound: there is no such version.
         AliasUnsigned: the alias is recorded, and nobody who may has signed that.
+        AliasPending: its first move waits for a signed log.
         MovedPastGate: it was moved under another policy than the one that it was bound to, or without the approvals of that.
         VersionsDiffer, PathRejected, LogForked, LogTruncated: the database is not what was logged.
     """
@@ -190,6 +201,9 @@ def _aliased_version(view: View, reference: Reference) -> Version:
     if target is None:
         # where there is no such row either, the error names those close by
         recorded = catalog.resolve(view.tx, reference)
+        pending = newest_signed_move(view, name, alias)
+        if pending is not None and pending.manifest == recorded.manifest_digest:
+            raise AliasPending(name, alias, recorded.label)
         raise AliasUnsigned(recorded.name, alias, "the log does not say so up to its newest checkpoint")
     assert target.manifest is not None, "an alias that points somewhere"
     version = catalog.idempotent_version(view.tx, name=name, manifest_digest=target.manifest)

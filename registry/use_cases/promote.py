@@ -57,10 +57,14 @@ class AliasPointsElsewhere(Taken):
 
 
 class Replaced(Frozen):
-    """The version that an alias pointed at before, by which move; None for none. `undecided`: what the policy let through open."""
+    """The version that an alias pointed at before, by which move; None for none. `undecided`: what the policy let through open.
+
+    `pending`: no checkpoint covers the move yet, and until one does the alias points where it did.
+    """
 
     version: str | None
     at: Timestamp | None
+    pending: bool = False
     undecided: tuple[str, ...] = ()
 
 
@@ -118,16 +122,17 @@ def set_alias(
             tx, name=version.name, alias=alias, number=version.number, statement_digest=signed.digest, at=at
         )
 
-    before = say(
+    said = say(
         registry,
         version.manifest_digest,
         lambda _: Saying("alias", predicate.to_json(), trainer),
         changing=changing,
         beside=beside,
-    ).before
+    )
+    before = said.before
     if before is None or before.number is None:
-        return Replaced(version=None, at=None)
-    return Replaced(version=f"{version.name}:{before.number}", at=before.moved_at)
+        return Replaced(version=None, at=None, pending=said.pending)
+    return Replaced(version=f"{version.name}:{before.number}", at=before.moved_at, pending=said.pending)
 
 
 def require_bound_policy(registry: Registry, name: str, alias: str, gate: PassedGate | None) -> None:

@@ -17,7 +17,7 @@ from peft_registry.registry.homes.known_homes import state_folder
 from peft_registry.registry.homes.pins import Pins
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
 from peft_registry.registry.identity.base import identify_base
-from peft_registry.registry.records.references import AliasUnsigned, version_named
+from peft_registry.registry.records.references import AliasPending, AliasUnsigned, version_named
 from peft_registry.registry.records.stops import require_not_stopped
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.check_serving import check_for_vllm
@@ -69,6 +69,7 @@ def resolve(settings: ResolverSettings, base_model_name: str, lora_name: str) ->
 
     Raises:
         AliasUnsigned: the alias is recorded, and nobody who may has signed that, or their key was stolen.
+        AliasPending: its first move waits for a signed log.
         ServedBaseDiffers: the adapter was made on another base.
         ServedBaseNotFound: that cannot be told.
         PullRefused, PullUnverified: it is not what was registered and signed, or that cannot be shown.
@@ -81,7 +82,7 @@ def resolve(settings: ResolverSettings, base_model_name: str, lora_name: str) ->
     with _opened(settings) as registry:
         try:
             version = version_named(registry, lora_name)
-        except AliasUnsigned:
+        except (AliasUnsigned, AliasPending):
             raise  # the registry knows the alias, and nobody else is to say what it means
         except NotFound as error:
             _LOGGER.info("%s: %s", error.what, error.why)

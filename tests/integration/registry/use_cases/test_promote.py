@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from peft_registry.cli.main import run
 from peft_registry.registry.disk.files import DiskFull
 from peft_registry.registry.homes import home as home_module
 from peft_registry.registry.homes.home import Registry
@@ -170,3 +171,20 @@ def test_a_disk_that_fills_once_the_move_is_recorded_denies_no_move(
     assert [version_named(registry, f"helper@{alias}").number for alias in ("first", "second")] == [1, 1]
     publish_checkpoint(registry)
     assert registry.remembered_checkpoint() == checkpoints.newest_checkpoint(registry)
+
+
+def test_a_move_without_the_log_key_says_that_it_waits_and_so_does_whoever_reads_the_alias(
+    home: MadeHome, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home.folder / "keys" / "log.key").rename(tmp_path / "log.key")
+    at_home = ["--home", str(home.folder)]
+    assert run(["promote", "helper:1", "champion", "--policy", "none", *at_home]) == 0
+    said = capsys.readouterr()
+    assert "pending  it points there once the log is signed" in said.out
+    assert "registry log sign" in said.err and "registry pull" not in said.err
+    assert run(["show", "helper@champion", *at_home]) == 7
+    refused = capsys.readouterr().err
+    assert "it was moved to helper:1, which counts once the log is signed" in refused
+    (tmp_path / "log.key").rename(home.folder / "keys" / "log.key")
+    assert run(["log", "sign", *at_home]) == 0
+    assert run(["show", "helper@champion", *at_home]) == 0
