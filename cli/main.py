@@ -36,6 +36,7 @@ _IMPORTED_AS = {"pyyaml": "yaml"}
 _NO_DAY = re.compile(r"('[^']*') does not match the formats? '%Y-%m-%d'")
 _NO_CHOICE = re.compile(r"'(?P<word>[^']*)' is not one of (?P<choices>'.*')")
 _NO_COMMAND = re.compile(r"^No such command '(?P<word>[^']*)'")
+_SHOWN_OF_REASON = 200  # characters; numpy explains a failed import on a page
 # commands of earlier releases, and what takes their place
 _GONE = {
     f"registry mirror {word}": (
@@ -55,6 +56,14 @@ _GONE = {
         "keys revoke": "trust revoke",
     }.items()
 }
+
+
+class MemoryShort(Unavailable):
+    what = "this command needs more memory than the system gives it"
+    why = "{reason}"
+    fix = "close what uses memory, raise the limit (`ulimit -v`), or run it on a larger machine; nothing incomplete was registered"
+
+    reason: str
 
 
 class PackageMissing(Unavailable):
@@ -232,6 +241,10 @@ def _usage_or_bug(error: Exception, arguments: list[str]) -> int:
     if callable(show) and hasattr(error, "exit_code"):
         show()
         return 2
+    if _is_short_of_memory(error):
+        return _refused(
+            MemoryShort(" ".join(f"{error}".split())[:_SHOWN_OF_REASON] or "an allocation failed"), arguments
+        )
     if isinstance(error, ModuleNotFoundError):
         package = (error.name or "").partition(".")[0]
         if package in _required_packages():
@@ -244,6 +257,15 @@ def _usage_or_bug(error: Exception, arguments: list[str]) -> int:
     traceback.print_exception(error)
     console.note("this is a bug in registry: please report the lines above")
     return EXIT_BUG
+
+
+def _is_short_of_memory(error: Exception) -> bool:
+    """Whether the system gave no memory: to Python, to the loader of a compiled module, or to a call."""
+    if isinstance(error, ImportError):
+        return any(
+            text in f"{error}" for text in ("failed to map segment", "cannot allocate memory", "Cannot allocate memory")
+        )
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
 
 
 def _typed_command(arguments: list[str]) -> str:

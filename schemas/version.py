@@ -13,13 +13,14 @@ Verdict = Literal["verified", "unverified", "broken"]
 NodeVerdict = Verdict | Literal["recorded"]
 EXIT_CODES: dict[Verdict, int] = {"verified": 0, "unverified": 5, "broken": 6}
 CheckStatus = Literal["ok", "failed", "unchecked", "recorded", "changed"]
+_MOST = 2**31 - 1  # what a column of the catalogue holds on every database
 
 
 class Version(Frozen):
     """An immutable registered artifact under a model's name. `origin` is what its signed manifest says, once that was read."""
 
     name: str
-    number: int
+    number: int = Field(ge=1, le=_MOST)
     manifest_digest: Digest
     kind: Kind
     layout: Layout
@@ -30,7 +31,7 @@ class Version(Frozen):
     size_bytes: int
     key_id: str
     registered_at: str
-    log_index: int
+    log_index: int = Field(ge=0, le=_MOST)
     aliases: tuple[str, ...] = ()
     origin: Origin | None = Field(default=None, exclude_if=lambda origin: origin is None)
 
