@@ -19,6 +19,7 @@ from peft_registry.registry.compliance.licence_terms import flags_by_rule_set
 from peft_registry.registry.compliance.recorded_run import counts_earlier_runs, step_flop
 from peft_registry.registry.compliance.retention import with_dates
 from peft_registry.registry.compliance.verdicts.gpai import ThirdRatio, dense_flop, one_third_ratio, tolerance_pct
+from peft_registry.registry.compliance.verdicts.high_risk import is_high
 from peft_registry.registry.compliance.verdicts.modifier import ModifierAnswers, gpai_verdict
 from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.schemas.codes import Code, code
@@ -184,6 +185,9 @@ def _gpai(record: ModificationRecord, original: Value) -> Gpai:
     answers = modifier_answers(record.revised(gpai=record.gpai.revised(**figures)), base)
     figures["verdict"] = gpai_verdict(answers)
     third = None if own is None or base is None else one_third_ratio(own, base)
+    if "same_provider_ratio" in shipped_rules().reads and answers.is_same_provider:
+        why = not_derived(code("ratio_is_of_another_actor"))
+        return record.gpai.revised(**figures, **dict.fromkeys(_RATIO_FIGURES, why))
     if base is None or third is None:
         return record.gpai.revised(**figures, **_no_ratio(own, original, answers))
     return record.gpai.revised(**figures, **_ratio_figures(third, base, record.compute.param_update_flop))
@@ -209,20 +213,48 @@ def modifier_answers(record: ModificationRecord, original: float | None) -> Modi
         None if not change.known else change.value == "significant"
         for change in (changes.generality, changes.capabilities, changes.systemic_risk)
     ]
+    reads = shipped_rules().reads
+    excludes_union = _excludes_union(record)
+    systemic_risk = _any([is_yes(base.has_systemic_risk) for base in record.base])
+    if "presumed_systemic_risk" in reads and _is_presumed_systemic(record):
+        systemic_risk = True  # until the Commission decides otherwise, Arts. 51(2), 52(2)-(5): nobody's word does
+    is_gpai = _any([is_yes(base.is_gpai) for base in record.base])
+    is_placed = is_yes(gpai.placed_on_eu_market)
+    # each is read only where it can decide: else an answer would change the digest of what a status rests on, and nothing more
+    later: dict[str, Any] = {
+        "is_gpai_by_itself": is_yes(gpai.result_is_gpai_by_itself) if is_gpai is False else None,
+        "excluded_in_no_system": _is_in_no_system(record) if excludes_union else False,
+        "internal_high_risk_use": is_placed is False and is_high(record.high_risk.classification_after.value),
+        "several_known_bases": len(_bases(record)) > 1 and len(_known_flop(record)) == len(_bases(record)),
+    }
     return ModifierAnswers(
         makes_media=makes_media(record) if record.use.modalities.known else None,
         media_cleared=is_screened(record),
-        is_placed=is_yes(gpai.placed_on_eu_market),
+        is_placed=is_placed,
         is_same_provider=is_yes(gpai.same_provider),
-        excludes_union=_excludes_union(record),
-        is_gpai=_any([is_yes(base.is_gpai) for base in record.base]),
-        has_systemic_risk=_any([is_yes(base.has_systemic_risk) for base in record.base]),
+        excludes_union=excludes_union,
+        is_gpai=is_gpai,
+        has_systemic_risk=systemic_risk,
         own_flop=record.compute.conservative_flop.number,
         original_flop=original,
         cumulative_flop=record.compute.cumulative_flop.number,
         estimate_attempted=gpai.estimate_attempt.known,
         is_significant=_any(significant),
+        **{name: answer for name, answer in later.items() if name in reads},
     )
+
+
+def _is_presumed_systemic(record: ModificationRecord) -> bool:
+    """Whether a base alone took more compute than that above which a model is presumed to have high-impact capabilities."""
+    return any(flop > shipped_rules().limits.systemic_risk_flop for flop in _known_flop(record))
+
+
+def _is_in_no_system(record: ModificationRecord) -> bool | None:
+    """None where nobody has said whether the result is part of a system."""
+    after = record.high_risk.classification_after
+    if after.known:
+        return bool(after.value == "no_system")
+    return False if record.high_risk.system_ref.known else None
 
 
 def _any(answers: list[bool | None]) -> bool | None:

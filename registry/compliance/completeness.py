@@ -16,11 +16,12 @@ from peft_registry.registry.compliance.licence_terms import implied_flags
 from peft_registry.registry.compliance.recent import OfRecent
 from peft_registry.registry.compliance.rule_files import by_edition
 from peft_registry.registry.compliance.used_rows import mixed_roles, unknown_overlaps
+from peft_registry.registry.compliance.verdicts.high_risk import is_high
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.methods import OF_KIND
 from peft_registry.schemas.methods.declaration import TrainableMethod
-from peft_registry.schemas.modification import RecordSections
+from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.report import Gap
 from peft_registry.schemas.values import Value
 
@@ -157,7 +158,7 @@ def conditions_of(record: RecordSections) -> Conditions:
         "gp": any(answer is not False for answer in gpai_answers),
         "not_gpai": bool(gpai_answers) and all(answer is False for answer in gpai_answers),
         "pv": record.gpai.verdict.value in PROVIDER_VERDICTS,
-        "hr": classified.startswith("annex_"),
+        "hr": is_high(classified),
         "annex_iii": classified.startswith("annex_iii") or classified == "art6_3_exempt",
         "integrated": _is_in_a_system(record),
         "sr": _has_systemic_risk(record),
@@ -237,8 +238,10 @@ def is_exempt(record: RecordSections) -> bool:
         stated.architecture_public,
         stated.usage_public,
     )
-    holds = all(is_yes(condition) for condition in conditions)
-    return holds and not disqualifying_flags(record) and not _has_systemic_risk(record)
+    if not all(is_yes(condition) for condition in conditions) or _may_have_systemic_risk(record):
+        return False
+    own = record.product.licence.value if isinstance(record, ModificationRecord) else None
+    return not disqualifying_flags(record) and not terms_that_end_openness(own)
 
 
 def _is_in_a_system(record: RecordSections) -> bool:
@@ -250,6 +253,13 @@ def _is_in_a_system(record: RecordSections) -> bool:
 def _has_systemic_risk(record: RecordSections) -> bool:
     stated = any(is_yes(base.has_systemic_risk) is True for base in record.base)
     return stated or record.gpai.verdict.value == "provider_sr"
+
+
+def _may_have_systemic_risk(record: RecordSections) -> bool:
+    """Whether Art. 53(2), last sentence, may end the exemption: stated, presumed by cumulative compute, or not answered."""
+    answers = [is_yes(base.has_systemic_risk) for base in record.base if is_yes(base.is_gpai) is not False]
+    presumed = record.gpai.sr_flag.value == "cumulative_over_1e25"
+    return _has_systemic_risk(record) or presumed or None in answers
 
 
 def _undecided(record: RecordSections) -> tuple[str, ...]:

@@ -191,6 +191,14 @@ class Application(Frozen):
         """`the high-risk rules for systems of Annex III apply from 2027-12-02 (Art. 113(c)(i))`."""
         return f"{self.subject} apply from {self.since} ({self.clause})"
 
+    def sentence_on(self, today: date | None) -> str:
+        """The same with what holds on a day; without one as `sentence`."""
+        if today is None:
+            return self.sentence
+        if self.since <= today:
+            return f"{self.subject} apply since {self.since} ({self.clause})"
+        return f"{self.sentence}, and not yet on {today}"
+
 
 class FieldRules(Frozen):
     """The whole data file."""

@@ -5,7 +5,7 @@ rules.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 
@@ -18,10 +18,9 @@ from peft_registry.registry.compliance.verdicts.high_risk import (
     AffectedArticles,
     HighRiskAnswers,
     decide_high_risk,
-    is_high,
 )
 from peft_registry.registry.compliance.verdicts.modifier import ANSWERED_IN, ModifierAnswers, decide_modifier
-from peft_registry.registry.compliance.verdicts.rules import TableName, Thresholds, VerdictRules, shipped_rules
+from peft_registry.registry.compliance.verdicts.rules import Row, TableName, Thresholds, VerdictRules, shipped_rules
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
@@ -96,16 +95,23 @@ class RecordVerdicts(Frozen):
 
 
 def verdicts_of(
-    record: ModificationRecord, rules: VerdictRules | None = None, decided: Decided = NOBODY
+    record: ModificationRecord,
+    rules: VerdictRules | None = None,
+    decided: Decided = NOBODY,
+    *,
+    today: date | None = None,
 ) -> RecordVerdicts:
-    """Both verdicts about a record and what persons decided of it, by these rules or by the shipped ones."""
+    """Both verdicts about a record and what persons decided of it, by these rules or by the shipped ones.
+
+    `today` is the day on which it is told which rules apply; None: only from when on they do.
+    """
     rules = rules or shipped_rules()
     answers = _Answers.of(record, decided)
-    gpai, high_risk = answers.both(rules, decided)
+    gpai, high_risk = answers.both(rules, decided, today)
     return RecordVerdicts(
         gpai_modifier=gpai,
         high_risk=high_risk,
-        flags=tuple(_flags(record, answers.modifier, answers.system, gpai, rules)),
+        flags=tuple(_flags(record, answers, gpai, rules, today)),
         rules=rules.version,
         law_as_of=rules.law_as_of,
         notice=notice_of(rules),
@@ -135,6 +141,7 @@ class _Answers:
     system: HighRiskAnswers
     modifier_digest: Digest
     system_digest: Digest
+    placed: date | None  # the model, on the Union market
 
     @classmethod
     def of(cls, record: ModificationRecord, decided: Decided) -> "_Answers":
@@ -142,15 +149,30 @@ class _Answers:
         significant = with_decision(recorded.is_significant, decided.qualitative_change)
         modifier = recorded.revised(is_significant=significant)
         system = high_risk_answers(record, decided)
-        return cls(modifier, system, _digest_of(modifier), _digest_of(system))
+        placed = _day(record.gpai.placing_date.value)
+        return cls(modifier, system, _digest_of(modifier), _digest_of(system), placed)
 
-    def both(self, rules: VerdictRules, decided: Decided) -> tuple[Verdict, Verdict]:
+    def both(self, rules: VerdictRules, decided: Decided, today: date | None = None) -> tuple[Verdict, Verdict]:
         """The verdict about the model, and that about the system."""
         modifier = decide_modifier(self.modifier, rules.limits)
         system = decide_high_risk(self.system)
         return (
-            _verdict("gpai_modifier", modifier, self.modifier_digest, rules, decided.of_model),
-            _verdict("high_risk", system, self.system_digest, rules, decided.of_system),
+            _verdict(
+                "gpai_modifier",
+                modifier,
+                self.modifier_digest,
+                rules,
+                decided=decided.of_model,
+                days=lambda row: _days_of_model(row, self.placed, today),
+            ),
+            _verdict(
+                "high_risk",
+                system,
+                self.system_digest,
+                rules,
+                decided=decided.of_system,
+                days=lambda row: _days_of_system(row, self.system, today),
+            ),
         )
 
 
@@ -158,7 +180,38 @@ def high_risk_verdict(record: RecordSections, rules: VerdictRules | None = None,
     """The verdict about the system, which a record of either form answers for, and what persons decided of it."""
     answers = high_risk_answers(record, decided)
     decision = decide_high_risk(answers)
-    return _verdict("high_risk", decision, _digest_of(answers), rules or shipped_rules(), decided.of_system)
+    return _verdict(
+        "high_risk",
+        decision,
+        _digest_of(answers),
+        rules or shipped_rules(),
+        decided=decided.of_system,
+        days=lambda row: _days_of_system(row, answers, None),
+    )
+
+
+def _days_of_model(row: Row, placed: date | None, today: date | None) -> str | None:
+    """Since when the rules of a row apply to a model that was placed on a day, and those that fine who breaks them."""
+    if row.applies is None:
+        return None
+    fields = field_rules()
+    applies = fields.application(row.applies)
+    if row.applies == "gpai" and placed is not None and placed < applies.since:
+        applies = fields.application("gpai_legacy")
+    sentence = applies.sentence_on(today)
+    if row.status not in PROVIDER_VERDICTS:
+        return sentence
+    return f"{sentence}; {fields.application('gpai_fines').sentence_on(today)}"
+
+
+def _days_of_system(row: Row, system: HighRiskAnswers, today: date | None) -> str | None:
+    """Since when the rules of a row apply to a system: those for products come later than those for uses."""
+    return None if row.applies is None else field_rules().application(_rules_of(row, system)).sentence_on(today)
+
+
+def _rules_of(row: Row, system: HighRiskAnswers) -> str:
+    classification = system.after if system.is_high else system.before
+    return "annex_i" if classification == "annex_i" else str(row.applies)
 
 
 def _digest_of(answers: ModifierAnswers | HighRiskAnswers) -> Digest:
@@ -175,6 +228,7 @@ def high_risk_answers(record: RecordSections, decided: Decided = NOBODY) -> High
         after=_text(stated.classification_after),
         has_own_name=is_yes(record.identity.name_or_trademark_on_result),
         # a role that the modifier claims under a signature is not decided otherwise
+        is_deployer=role == "deployer",
         is_system_provider=_KNOWS_THE_SYSTEM.get(str(role), decided.system_provider),
         is_purpose_changed=with_decision(_is_purpose_changed(record), decided.purpose),
         is_foreseen=is_yes(stated.foreseen_in_initial_assessment),
@@ -260,17 +314,18 @@ def _verdict(
     decision: Decision,
     inputs: Digest,
     rules: VerdictRules,
-    decided: tuple[str, ...] = (),
+    *,
+    decided: tuple[str, ...],
+    days: Callable[[Row], str | None],
 ) -> Verdict:
     row = None if decision.row is None else rules.row(decision.row)
-    applies = None if row is None or row.applies is None else field_rules().application(row.applies)
     return Verdict(
         table=table,
         row=None if row is None else row.row,
         status=UNDETERMINED if row is None else row.status,
         clause=None if row is None else row.clause,
         source=None if row is None else row.source,
-        applies_since=None if applies is None else applies.sentence,
+        applies_since=None if row is None else days(row),
         action=None if row is None else row.action,
         reasons=(*decision.reasons, *decided),
         missing=decision.missing,
@@ -279,8 +334,9 @@ def _verdict(
 
 
 def _flags(
-    record: ModificationRecord, modifier: ModifierAnswers, system: HighRiskAnswers, gpai: Verdict, rules: VerdictRules
+    record: ModificationRecord, answers: _Answers, gpai: Verdict, rules: VerdictRules, today: date | None
 ) -> Iterator[RaisedFlag]:
+    modifier, system = answers.modifier, answers.system
     limits = rules.limits
     exempt = is_exempt(record)
     reasons = {
@@ -290,7 +346,8 @@ def _flags(
         "F4": _without_attempt(modifier),
         "F5": _split(record, modifier, limits),
         "F6": "the result is part of a system" if system.is_in_system and modifier.is_placed else None,
-        "H11": _placed_before(record, system),
+        "A50": _of_transparency(record, modifier, system, today),
+        "H11": _placed_before(system, today),
     }
     raised = {name: reason for name, reason in reasons.items() if reason is not None}
     for flag in rules.raised(frozenset(raised)):
@@ -329,10 +386,31 @@ def _split(record: ModificationRecord, modifier: ModifierAnswers, limits: Thresh
     return f"{aware:.3g} and {own:.3g} FLOP against {limit:.3g}" if (aware > limit) != (own > limit) else None
 
 
-def _placed_before(record: ModificationRecord, system: HighRiskAnswers) -> str | None:
-    classification = system.after if system.is_high else system.before
-    placed = _day(record.gpai.placing_date.value)
-    if not is_high(classification) or placed is None:
+def _of_transparency(
+    record: ModificationRecord, modifier: ModifierAnswers, system: HighRiskAnswers, today: date | None
+) -> str | None:
+    """Whose duties of Art. 50 are owed, paragraph by paragraph, and since when."""
+    if not system.is_in_system or not (modifier.is_placed or system.is_deployer):
         return None
-    applies = field_rules().application("annex_iii" if str(classification).startswith("annex_iii") else "annex_i")
-    return f"placed on {placed}, and {applies.sentence}" if placed < applies.since else None
+    fields = field_rules()
+    whose = (
+        "the modifier deploys a system: (3) and (4)"
+        if system.is_deployer
+        else "the result is part of a system that is placed: (1) and (2)"
+    )
+    days = [fields.application("transparency").sentence_on(today)]
+    placed = _day(record.gpai.placing_date.value)
+    if placed is not None and placed < fields.application("transparency").since:
+        days.append(fields.application("marking_legacy").sentence_on(today))
+    return "; ".join((whose, *days))
+
+
+def _placed_before(system: HighRiskAnswers, today: date | None) -> str | None:
+    """What holds of a system that was on the market before its rules apply; the day on which it was placed is not recorded."""
+    if not (system.is_high or system.was_high):
+        return None
+    fields = field_rules()
+    classification = system.after if system.is_high else system.before
+    applies = fields.application("annex_i" if classification == "annex_i" else "annex_iii")
+    public = fields.application("high_risk_public_legacy")
+    return f"{applies.sentence_on(today)}; {public.sentence_on(today)} in any case"

@@ -47,7 +47,7 @@ from peft_registry.schemas.version import VerifyOutcome
 # a provider has duties, and whoever is blocked must not place it at all
 _WITH_DUTIES = frozenset((*PROVIDER_VERDICTS, "blocked_art5"))
 # of the high-risk table
-_ROWS_WITH_DUTIES = frozenset(("H2", "H4", "H5", "H6", "H8"))
+_ROWS_WITH_DUTIES = frozenset(("H2", "H4", "H5", "H6", "H8", "H12", "H13", "H14"))
 _SYSTEMIC_RISK = {
     "cumulative_over_1e25": "the cumulative training compute is over 10^25 FLOP (Art. 51(2))",
     "inherited": "a base is a model with systemic risk",
@@ -111,7 +111,7 @@ def _of_status(record: RecordSections, decided: Decided) -> Iterator[str]:
     if before.known and after.known and before.value != after.value:
         moved = f"{classification_text(before)} → {classification_text(after)}"
         yield f"The classification of the system changed: {moved} (Art. 6).{_since(after)}"
-    elif after.known and str(after.value).startswith("annex_"):
+    elif is_high(after.value):
         yield f"The system is classified {classification_text(after)} (Art. 6).{_since(after)}"
     old, new = record.high_risk.intended_purpose_before, in_third_form(record).use.intended
     if is_yes(record.high_risk.intended_purpose_changed) is True or (
@@ -162,7 +162,7 @@ def _exemption(record: RecordSections) -> str:
 
 def _since(classification: Value) -> str:
     """Since when the rules of a class apply; nothing for a class that they do not reach."""
-    annex = re.match(r"annex_i(ii)?", str(classification.value))
+    annex = re.match(r"annex_i(ii)?", str(classification.value)) if is_high(classification.value) else None
     return "" if annex is None else f" {_sentence(annex[0])}"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -135,7 +136,7 @@ def describe_verdict(registry: Registry, reference: str, rules: VerdictRules | N
         version=version.label,
         manifest=version.manifest_digest,
         record=record.record_id,
-        verdicts=verdicts_of(record, rules, decided_by(decisions)),
+        verdicts=verdicts_of(record, rules, decided_by(decisions), today=date.fromisoformat(registry.clock()[:10])),
         set_aside=tuple(f"{decision.text}: {decision.objection}" for decision in decisions if decision.objection),
     )
 

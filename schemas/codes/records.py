@@ -496,6 +496,15 @@ RECORD_CODES: dict[str, Meaning] = {
     "compute_of_modification": Meaning.of("the compute of this modification"),
     "base_compute_or_attempt": Meaning.of("the training compute of the base, or what was tried to estimate it"),
     "whether_significant": Meaning.of("whether the change is significant"),
+    "whether_internal_use_is_placing": Meaning.of(
+        "whether the high-risk system is in use: its use within one's own organisation affects rights of persons and counts as "
+        "placing on the market, so that the answer is yes; one that nobody uses yet is no system",
+        source="GL J57, recital 97",
+    ),
+    "whether_in_system": Meaning.of("whether the result is part of a system", source="GL J58-59"),
+    "ratio_is_of_another_actor": Meaning.of(
+        "the modifier is the provider of the base or acts for it, and the criterion is for others", source="GL J60"
+    ),
     "row_of_decision_table": Meaning.of(
         "row {row} of the decision table, from recorded answers; indicative. Decision support, not legal advice. Rule set "
         "{rule_set}, law as of {law_as_of}",

@@ -15,7 +15,7 @@ from peft_registry.registry.compliance import rule_files
 from peft_registry.schemas.edition import Edition
 from peft_registry.schemas.identity import Digest
 
-FROZEN = "2026-12"
+FROZEN = own.editions().newest.name  # of this release, which may be a draft: as if it were frozen as it is
 NEXT = "2027-03"
 
 

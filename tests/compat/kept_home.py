@@ -100,8 +100,9 @@ def printed(*arguments: str, at: str = THEN) -> tuple[int, str]:
 
 
 def normalised(text: str) -> str:
-    """Without the only thing that a command prints of the code at hand: its version, in the last line of a page."""
-    return re.sub(r"(?<=<p>registry )\S+(?= · rule set )", "VERSION", text)
+    """Without the only thing that a command prints of the code at hand: its version and its rules, in the last line of a page."""
+    text = re.sub(r"(?<=<p>registry )\S+(?= · rule set )", "VERSION", text)
+    return re.sub(r"(?<= · rule set )\S+ of the fields, \S+ of the verdicts", "RULES", text)
 
 
 def write_expected(destination: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from peft_registry.registry.compliance.editions import edition_digest, editions
+from peft_registry.registry.compliance.rule_files import deriving_by
 from peft_registry.registry.evaluation.families import FAMILIES
 from peft_registry.registry.evaluation.items import read_items
 from peft_registry.registry.evaluation.recheck import recheck
@@ -103,6 +104,16 @@ def test_what_follows_otherwise_from_the_same_inputs_has_another_edition(
     )
     assert not changed, "\n".join(("what follows from the kept inputs has changed:", *changed, what_to_do))
     assert then["draft"] == edition.draft, f"{edition.name} was frozen or is a draft again: {COMMAND}"
+
+
+def test_a_frozen_edition_derives_what_it_derived_when_it_was_the_newest(kept: KeptRecords) -> None:
+    pinned: dict[str, Any] = json.loads(DERIVED.read_text("utf-8"))
+    earlier = editions().known[:-1]
+    assert earlier
+    for edition in earlier:
+        with deriving_by(edition.name):
+            now = {name: fields_of(record) for name, record in kept.derived()}
+        assert not differing(pinned[edition.name]["records"], now)
 
 
 def not_kept(kept: KeptRecords) -> list[str]:

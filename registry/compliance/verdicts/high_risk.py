@@ -2,7 +2,7 @@
 
 It is never mixed with the status for general-purpose models: it is about a system with an intended purpose, and not about weights.
 The first row that holds decides; an answer that it needs and nobody has given leaves the status open, with the question.
-Source: Arts. 3(23), 6, 25, 43(4), 111(2) of the AI Act; recital 97.
+Source: Arts. 2(2), 3(3), 3(23), 6, 25, 26, 43(4), 111(2) of the AI Act; recital 97.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,9 @@ from peft_registry.schemas.document import Frozen
 
 ARTICLES = (9, 10, 11, 12, 13, 14, 15)
 """Of Chapter III Section 2: what a substantial modification affects compliance with."""
+
+
+SECTION_B = "annex_i_b"
 
 
 class AffectedArticles(Frozen):
@@ -36,6 +39,7 @@ class HighRiskAnswers(Frozen):
     after: str | None = None
     has_own_name: bool | None = None  # the modifier's name or trademark
     is_system_provider: bool | None = None  # the modifier, of the system as it was
+    is_deployer: bool = False  # by the role that the modifier claims
     is_purpose_changed: bool | None = None
     is_foreseen: bool | None = None  # in the initial conformity assessment
     is_within_plan: bool | None = None  # a pre-determined change, dated before that assessment, and within its bounds
@@ -58,8 +62,8 @@ class HighRiskAnswers(Frozen):
 
 
 def is_high(classification: object) -> bool:
-    """Whether a classification is one of the high-risk ones."""
-    return str(classification).startswith("annex_")
+    """Whether a classification is one that Chapter III is about: a product of Section B of Annex I is not, Art. 2(2)."""
+    return str(classification).startswith("annex_") and classification != SECTION_B
 
 
 _Outcome = Decision | None
@@ -70,7 +74,8 @@ _OPEN = {
     "has_own_name": "whether the modifier's name or trademark is put on it (identity.name_or_trademark_on_result)",
     "is_system_provider": "whether the modifier is the provider of the system as it was (modifier.role_claimed says so of a "
     "deployer; else a person decides)",
-    "is_purpose_changed": "whether the intended purpose changed (high_risk.intended_purpose_changed)",
+    "is_purpose_changed": "whether the intended purpose changed (high_risk.intended_purpose_changed, or `registry decide "
+    "--on purpose`)",
     "is_foreseen": "whether the initial conformity assessment foresaw it (high_risk.foreseen_in_initial_assessment)",
     "profiles": "whether the system profiles natural persons (high_risk.profiling)",
     "is_exit_documented": "whether the assessment of Art. 6(3) is documented and registered (a person decides)",
@@ -89,6 +94,12 @@ def _model_only(answers: HighRiskAnswers) -> _Outcome:
     return _open(answers, "is_in_system", "before", "after")
 
 
+def _section_b(answers: HighRiskAnswers) -> _Outcome:
+    if answers.after != SECTION_B:
+        return None
+    return Decision(row="H16", reasons=("the system is a product, or part of one, under Section B of Annex I",))
+
+
 def _renamed(answers: HighRiskAnswers) -> _Outcome:
     if not answers.was_high:
         return None
@@ -104,6 +115,12 @@ def _planned(answers: HighRiskAnswers) -> _Outcome:
     if not (answers.was_high and answers.is_within_plan):
         return None
     reason = "a change that was planned before the initial conformity assessment, within its bounds"
+    if answers.is_purpose_changed and answers.is_substantial is None:
+        question = (
+            "whether the plan covers the changed purpose: Art. 43(4) speaks of changes to the system and its performance "
+            "(`registry decide --on substantial-modification`)"
+        )
+        return Decision(missing=(question,), reasons=(reason, "the intended purpose changed"))
     if answers.is_substantial:
         question = (
             "whether it is the change that was planned or a substantial one, Art. 43(4): a person decided the latter"
@@ -122,7 +139,7 @@ def _substantial(answers: HighRiskAnswers) -> _Outcome:
     if answers.is_substantial:
         touched = ("a person decided that it is a substantial modification", *touched)
     if not touched:
-        return None
+        return _reclassified(answers)
     # a person who decides by Art. 3(23) decides this too
     if answers.is_foreseen is None and not answers.is_substantial:
         return _open(answers, "is_foreseen")
@@ -139,22 +156,52 @@ def _substantial(answers: HighRiskAnswers) -> _Outcome:
     return Decision(row="H5" if answers.is_system_provider else "H4", reasons=touched)
 
 
+def _reclassified(answers: HighRiskAnswers) -> _Outcome:
+    """A system is classified by its purpose: another class beside an unchanged purpose is a contradiction (Arts. 3(12), 6)."""
+    is_doubted = answers.before != answers.after and answers.is_purpose_changed is False
+    if not is_doubted or answers.is_substantial is not None:
+        return None
+    question = (
+        "whether the intended purpose changed: it is stated not to have, and the system is classified otherwise "
+        "(`registry decide --on purpose`, or `--on substantial-modification`)"
+    )
+    return Decision(missing=(question,), reasons=(f"{answers.before} before, {answers.after} after",))
+
+
 def _becomes_high(answers: HighRiskAnswers) -> _Outcome:
-    if answers.was_high or not answers.is_high:
+    is_product = answers.after == "annex_i" and answers.before == "no_system"  # of its own, H8
+    if answers.was_high or not answers.is_high or is_product:
         return None
     moved = f"{answers.before} before, {answers.after} after"
-    if answers.after == "annex_i" and answers.before == "no_system":
-        return None  # a product of its own, H8
-    if answers.before == "no_system":
-        question = "who is the provider of the new high-risk system, Art. 3(3) (a person decides)"
-        return Decision(missing=(question,), reasons=(moved,))
+    if answers.is_system_provider:
+        return Decision(row="H13", reasons=(moved, "the modifier is its provider, whatever it was classified before"))
+    return _new_system(answers, moved) if answers.before == "no_system" else _by_purpose(answers, moved)
+
+
+def _by_purpose(answers: HighRiskAnswers, moved: str) -> _Outcome:
     missing = _open(answers, "is_purpose_changed")
     if missing is not None:
         return missing
     if not answers.is_purpose_changed:
-        question = "why it is high-risk now, if its purpose did not change (a person decides)"
+        question = "why it is high-risk now, if its purpose did not change (`registry decide --on purpose`)"
         return Decision(missing=(question,), reasons=(moved,))
     return Decision(row="H6", reasons=(moved, "the intended purpose changed"))
+
+
+def _new_system(answers: HighRiskAnswers, moved: str) -> _Outcome:
+    """Whoever places a new system under their name is its provider, Art. 3(3); whoever supplies a part of it is not."""
+    missing = _open(answers, "has_own_name")
+    if missing is not None:
+        return Decision(missing=missing.missing, reasons=(moved,))
+    if answers.has_own_name:
+        return Decision(row="H13", reasons=(moved, "the modifier's name or trademark is on the new system"))
+    return Decision(row="H14", reasons=(moved, "the new system is another's, under another name"))
+
+
+def _no_longer_high(answers: HighRiskAnswers) -> _Outcome:
+    if not answers.was_high or answers.after != "not_high_risk":
+        return None
+    return Decision(row="H15", reasons=(f"{answers.before} before, {answers.after} after",))
 
 
 def _exempt(answers: HighRiskAnswers) -> _Outcome:
@@ -177,8 +224,10 @@ def _product(answers: HighRiskAnswers) -> _Outcome:
     if answers.after != "annex_i" or answers.was_high:
         return None
     missing = _open(answers, "has_own_name")
-    if missing is not None or not answers.has_own_name:
+    if missing is not None:
         return missing
+    if not answers.has_own_name:  # Art. 25(3) is for whoever's name is on the product
+        return Decision(row="H14", reasons=("the system is part of a product under another's name",))
     return Decision(row="H8", reasons=("the system is part of a product under the modifier's name",))
 
 
@@ -201,7 +250,10 @@ def _without_effect(answers: HighRiskAnswers) -> _Outcome:
         return Decision(
             missing=("the effect again: no effect is stated, and this was measured",), reasons=answers.signs
         )
-    return Decision(row="H9", reasons=("the purpose is unchanged, and no article is stated to be affected",))
+    unchanged = "the purpose is unchanged, and no article is stated to be affected"
+    if answers.is_deployer:
+        return Decision(row="H12", reasons=(unchanged, "the modifier deploys the system"))
+    return Decision(row="H9", reasons=(unchanged,))
 
 
 def _neither(answers: HighRiskAnswers) -> _Outcome:
@@ -212,6 +264,8 @@ def _neither(answers: HighRiskAnswers) -> _Outcome:
 
 _TABLE: tuple[Callable[[HighRiskAnswers], _Outcome], ...] = (
     _model_only,
+    _section_b,
+    _no_longer_high,
     _renamed,
     _planned,
     _substantial,

@@ -1,10 +1,12 @@
 """The indicative status of a modifier under the rules for general-purpose models: a decision table over recorded answers.
 
 The first row that holds decides; a row that needs an answer which nobody has given leaves the status open, with the question.
-Source: Commission guidelines C(2025) 5045, J23, J53-71, J123; Arts. 3(9), 3(63), 5(1), 51-55.
+Source: Commission guidelines C(2025) 5045, J17-20, J23, J53-71, J123; Arts. 3(9), 3(63), 5(1), 51-55; recital 97.
 """
 
 from collections.abc import Callable
+
+from pydantic import Field
 
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.verdicts.decision import Decision
@@ -31,11 +33,28 @@ class ModifierAnswers(Frozen):
     cumulative_flop: float | None = None
     estimate_attempted: bool = False
     is_significant: bool | None = None
+    # what the edition 2026-12 did not read; left out where it is not there, so that the digest of its answers stays what it was
+    # somebody's word for the result where no base is general: compute is only an indication, GL J18-20
+    is_gpai_by_itself: bool | None = Field(default=None, exclude_if=lambda value: value is None)
+    # the licence excludes the Union, and no system is made of the result: GL J58-59 speak of systems; None: not known
+    excluded_in_no_system: bool | None = Field(default=False, exclude_if=lambda value: value is False)
+    # part of a high-risk system that is not supplied to others: where rights are affected that is placing, GL J57, recital 97
+    internal_high_risk_use: bool = Field(default=False, exclude_if=lambda value: not value)
+    # of several bases each figure is known, so that no fixed threshold stands in for one, GL J64
+    several_known_bases: bool = Field(default=False, exclude_if=lambda value: not value)
+
+    @property
+    def is_placing_clear(self) -> bool | None:
+        """None where what is stated not to be placed is used in a high-risk system all the same."""
+        return None if self.internal_high_risk_use else True
 
     def is_large(self, limits: Thresholds) -> bool | None:
-        """The result alone passes the indicative compute of a general-purpose model; asked where no base is one."""
+        """The result alone is taken for a general-purpose model: as stated, else by the indicative compute. Asked where no base is
+        one."""
         if self.is_gpai:
             return False
+        if self.is_gpai_by_itself is not None:
+            return self.is_gpai_by_itself
         return None if self.cumulative_flop is None else self.cumulative_flop > limits.gpai_flop
 
     @property
@@ -44,7 +63,7 @@ class ModifierAnswers(Frozen):
         if self.original_flop is not None:
             has_ratio = self.own_flop is None or one_third_ratio(self.own_flop, self.original_flop) is not None
             return "relative" if has_ratio else None
-        if not self.estimate_attempted or self.has_systemic_risk is None:
+        if not self.estimate_attempted or self.has_systemic_risk is None or self.several_known_bases:
             return None  # a fixed threshold stands in only after an estimate was tried, GL J64
         return "fallback_sr" if self.has_systemic_risk else "fallback_gpai"
 
@@ -66,7 +85,7 @@ def _provider(answers: ModifierAnswers, limits: Thresholds) -> str | None:  # no
 
 
 def _excluded(answers: ModifierAnswers, limits: Thresholds) -> str | None:  # noqa: ARG001  as above
-    return "G4" if answers.excludes_union else None
+    return "G4" if answers.excludes_union and not answers.excluded_in_no_system else None
 
 
 def _no_gpai(answers: ModifierAnswers, limits: Thresholds) -> str | None:
@@ -106,9 +125,9 @@ def _below(answers: ModifierAnswers, limits: Thresholds) -> str | None:  # noqa:
 # what a row needs, and the row
 _TABLE: tuple[tuple[tuple[str, ...], Callable[[ModifierAnswers, Thresholds], str | None]], ...] = (
     (("makes_media",), _prohibited),
-    (("is_placed",), _placed),
+    (("is_placed", "is_placing_clear"), _placed),
     (("is_same_provider",), _provider),
-    (("excludes_union",), _excluded),
+    (("excludes_union", "excluded_in_no_system"), _excluded),
     (("is_gpai", "is_large"), _no_gpai),
     (("has_systemic_risk", "own_flop", "threshold_kind"), _over),
     (("is_significant",), _below),
@@ -116,8 +135,10 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable[[ModifierAnswers, Thresholds], str
 _QUESTIONS = {
     "makes_media": code("whether_media_generated"),
     "is_placed": code("whether_placed"),
+    "is_placing_clear": code("whether_internal_use_is_placing"),
     "is_same_provider": code("whether_same_provider"),
     "excludes_union": code("whether_union_excluded"),
+    "excluded_in_no_system": code("whether_in_system"),
     "is_gpai": code("whether_base_is_gpai"),
     "is_large": code("compute_of_all"),
     "has_systemic_risk": code("whether_base_has_systemic_risk"),
@@ -130,8 +151,10 @@ ANSWERED_IN = {
     for need, path in {
         "makes_media": "use.modalities",
         "is_placed": "gpai.placed_on_eu_market",
+        "is_placing_clear": "gpai.placed_on_eu_market",
         "is_same_provider": "gpai.same_provider",
         "excludes_union": "upstream[].eu_exclusion",
+        "excluded_in_no_system": "high_risk.classification_after",
         "is_gpai": "base[].is_gpai",
         "is_large": "compute.cumulative_flop",
         "has_systemic_risk": "base[].has_systemic_risk",
@@ -169,6 +192,9 @@ def _reason(row: str, answers: ModifierAnswers, limits: Thresholds) -> str:
     """What of the answers made a row hold, in a line for people; no record holds it."""
     if row in _ANSWERED:
         return _ANSWERED[row]
+    if row in ("G5", "G6") and answers.is_gpai_by_itself is not None:
+        general = "" if answers.is_gpai_by_itself else " not"
+        return f"no base is stated to be a general-purpose model, and the result is stated{general} to be one by itself"
     if row in ("G5", "G6"):
         side = "more" if row == "G5" else "not more"
         figures = f"{answers.cumulative_flop or 0.0:.3g} FLOP in all are {side} than {limits.gpai_flop:.3g}"

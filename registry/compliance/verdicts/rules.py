@@ -98,22 +98,38 @@ class Thresholds(Frozen):
         return self.one_third * whole
 
 
+Read = Literal[
+    "excluded_in_no_system",
+    "internal_high_risk_use",
+    "is_gpai_by_itself",
+    "presumed_systemic_risk",
+    "same_provider_ratio",
+    "several_known_bases",
+]
+"""What the status of the model is drawn from besides what the edition 2026-12 read: records of that one follow without it."""
+
+
 class VerdictRules(Frozen):
-    """A whole set. Two sets that differ in a threshold have different versions, which a verdict names."""
+    """A whole set. Two sets that differ in a threshold have different versions, which a verdict names.
+
+    `reads`: what records derive from besides what those of the edition 2026-12 do, whose rules have neither it nor the later rows.
+    """
 
     version: Version
     law_as_of: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
     notice: Text
     thresholds: tuple[Threshold, ...]
+    reads: tuple[Read, ...] = ()
     rows: tuple[Row, ...]
     flags: tuple[Flag, ...]
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
+        later_rows, later_flags = (LATER_ROWS, LATER_FLAGS) if self.reads else ((), ())
         for what, names, needed in (
             ("thresholds", [threshold.name for threshold in self.thresholds], Thresholds.model_fields),
-            ("rows", [row.row for row in self.rows], ROWS),
-            ("flags", [flag.flag for flag in self.flags], FLAGS),
+            ("rows", [row.row for row in self.rows], (*ROWS, *later_rows)),
+            ("flags", [flag.flag for flag in self.flags], (*FLAGS, *later_flags)),
         ):
             if sorted(names) != sorted(needed):
                 raise ValueError(f"the {what} have to be {', '.join(needed)}, each once")
@@ -135,17 +151,22 @@ class VerdictRules(Frozen):
         return Thresholds(**{threshold.name: threshold.number for threshold in self.thresholds})
 
     def row(self, name: str) -> Row:
-        """The row of a name, which every set has."""
-        return next(row for row in self.rows if row.row == name)
+        """The row of a name; one that a set of before does not have is that of the shipped rules."""
+        return next(row for row in (*self.rows, *shipped_rules().rows) if row.row == name)
 
     def raised(self, names: frozenset[str]) -> Iterator[Flag]:
-        """The flags of these names, in the order of the file."""
-        return (flag for flag in self.flags if flag.flag in names)
+        """The flags of these names, in the order of the file; those that a set of before does not have, from the shipped rules."""
+        own = {flag.flag for flag in self.flags}
+        later = (flag for flag in shipped_rules().flags if flag.flag not in own)
+        return (flag for flag in (*self.flags, *later) if flag.flag in names)
 
 
 ROWS = (*(f"G{number}" for number in range(1, 14)), *(f"H{number}" for number in range(10)))
 """What the tables can give; H10 is what stays open."""
 FLAGS = ("F1", "F2", "F3", "F4", "F5", "F6", "H11")
+LATER_ROWS = ("H12", "H13", "H14", "H15", "H16")
+LATER_FLAGS = ("A50",)
+"""Rows and flags that came after the edition 2026-12."""
 
 
 @by_edition

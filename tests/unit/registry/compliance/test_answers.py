@@ -174,7 +174,7 @@ def test_an_exclusion_that_is_declared_with_the_base_later_reaches_its_terms_and
     facts = some_base_facts(**stated, eu_exclusion=declared("yes", by="alex", at=NOW))
     facts = facts_with_statement(facts, BASE_STATEMENT)
     known = known_of_base(record, 0, facts, "officer")
-    signed = answered(record, {"gpai.placed_on_eu_market": "yes"})
+    signed = answered(record, {"gpai.placed_on_eu_market": "yes", "high_risk.classification_after": "not_high_risk"})
     after = superseding_with_answers(record, signed, version=a_version(), record_id="next", now=NOW, defaults=known)
     assert (after.upstream[0].eu_exclusion.value, after.upstream[0].eu_exclusion.source) == ("yes", "declared")
     assert after.gpai.verdict.value == "provider_of_original_model"

@@ -28,6 +28,7 @@ from tests.builders.records import (
 
 STATEMENT = Digest.of(b"the statement")
 RATIO = {f"gpai.{name}" for name in ("ratio", "ratio_low", "ratio_high", "ratio_method_aware", "threshold_flop")}
+OF_ANOTHER_ACTOR = RATIO | {"gpai.threshold_kind"}  # the criterion is for others than the base's provider
 BASE_COMPUTE = RATIO | {
     "step.ratio",
     "gpai.original_flop",
@@ -40,7 +41,7 @@ RETENTION = {"retention.start_date", "retention.until"}
 VERDICT = {"gpai.verdict"}  # with the digest of the answers that it rests on
 # what somebody may answer: another answer than the record has, and every value that follows from it
 FOLLOWS: dict[str, tuple[Any, set[str]]] = {
-    "modifier.role_claimed": ("original_provider", {"gpai.same_provider"} | VERDICT),
+    "modifier.role_claimed": ("original_provider", {"gpai.same_provider"} | OF_ANOTHER_ACTOR | VERDICT),
     "base[].licence_flags": (
         ["eu_exclusion"],
         {"upstream[0].eu_exclusion", "gpai.open_source_exemption.licence_ok"} | VERDICT,
@@ -50,7 +51,7 @@ FOLLOWS: dict[str, tuple[Any, set[str]]] = {
     "base[].has_systemic_risk": ("yes", {"gpai.sr_flag"} | VERDICT),
     "base[].training_tokens": (10**17, BASE_COMPUTE | VERDICT),
     "base[].training_compute_flop": (1.1e25, BASE_COMPUTE | VERDICT),
-    "gpai.same_provider": ("yes", VERDICT),
+    "gpai.same_provider": ("yes", OF_ANOTHER_ACTOR | VERDICT),
     "gpai.placed_on_eu_market": ("no", RETENTION | VERDICT),
     "gpai.placing_date": ("2026-03-01", RETENTION),
     "gpai.qualitative_change.generality": ("significant", VERDICT),

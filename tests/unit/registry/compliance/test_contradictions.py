@@ -269,6 +269,6 @@ def test_a_list_of_flags_that_holds_unknown_decides_only_what_it_lists(flags, ex
 
 def test_a_flag_that_excludes_the_union_counts_in_the_status_beside_an_answer_that_denies_it():
     stated = {EXCLUSION: "no", FLAGS: ["eu_exclusion"], "gpai.placed_on_eu_market": "yes", "gpai.same_provider": "no"}
-    status = recorded(bare_record(), stated).gpai.verdict
+    status = recorded(bare_record(), stated | {"high_risk.classification_after": "not_high_risk"}).gpai.verdict
     assert status.value == "provider_of_original_model"
     assert "row G4" in str(status.method)

@@ -149,8 +149,6 @@ def test_flags_say_what_holds_beside_a_status():
         modifier={"country": "US"},
     )
     assert {"F6", "H11"} <= set(flags_of(placed))
-    later = answered(placed, gpai={"placing_date": "2028-01-01"})
-    assert "H11" not in flags_of(later)
     over = placed.revised(compute=placed.compute.revised(conservative_flop=measured(2e25, "FLOP", method="counted")))
     over = with_assessment(over)
     assert "F3" in flags_of(over)
@@ -254,13 +252,10 @@ PLACED_EARLY = {"placed_on_eu_market": "yes", "placing_date": "2026-11-01"}
         (answered(SMALL, high_risk=SYSTEM, gpai={"placed_on_eu_market": "no"}), "F6", False),
         (answered(SMALL, high_risk={"classification_after": "no_system"}), "F6", False),
         (answered(SMALL, high_risk=SYSTEM, gpai=PLACED_EARLY), "H11", True),
-        (answered(SMALL, high_risk=SYSTEM, gpai=PLACED_EARLY | {"placing_date": "2027-12-02"}), "H11", False),
-        # the rules for products come eight months later
-        (
-            answered(SMALL, high_risk={"classification_after": "annex_i"}, gpai=PLACED_EARLY | {"placing_date": "2027-12-02"}),
-            "H11",
-            True,
-        ),
+        # the day on which the model was placed is not that of the system
+        (answered(SMALL, high_risk=SYSTEM, gpai=PLACED_EARLY | {"placing_date": "2029-01-01"}), "H11", True),
+        (answered(SMALL, high_risk={"classification_after": "annex_i"}), "H11", True),
+        (answered(SMALL, high_risk={"classification_after": "annex_i_b"}), "H11", False),
         (answered(SMALL, high_risk={"classification_after": "not_high_risk"}, gpai=PLACED_EARLY), "H11", False),
     ],
     ids=lambda value: str(value) if not isinstance(value, ModificationRecord) else "",

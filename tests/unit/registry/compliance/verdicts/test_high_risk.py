@@ -37,7 +37,7 @@ def decided(**changes):
         ({"is_in_system": False, "before": None, "after": "no_system"}, "H1"),
         ({"has_own_name": True}, "H2"),
         ({"has_own_name": True, "is_system_provider": True}, "H9"),
-        ({"is_within_plan": True, "is_purpose_changed": True}, "H3"),
+        ({"is_within_plan": True}, "H3"),
         ({"has_own_name": True, "is_within_plan": True}, "H2"),
         ({"is_purpose_changed": True}, "H4"),
         ({"effects": AffectedArticles(affected=(15,), unaffected=(9, 10, 11, 12, 13, 14))}, "H4"),
@@ -50,6 +50,13 @@ def decided(**changes):
         ({"before": "not_high_risk", "after": "art6_3_exempt", "is_exit_documented": True}, "H7"),
         ({"before": "annex_iii_3", "after": "art6_3_exempt", "is_exit_documented": True}, "H7"),
         ({"before": "no_system", "after": "annex_i", "has_own_name": True}, "H8"),
+        ({"before": "no_system", "after": "annex_i"}, "H14"),
+        ({"before": "no_system"}, "H14"),
+        ({"before": "no_system", "has_own_name": True}, "H13"),
+        ({"before": "not_high_risk", "is_system_provider": True}, "H13"),
+        ({"after": "not_high_risk"}, "H15"),
+        ({"after": "annex_i_b"}, "H16"),
+        ({"is_deployer": True}, "H12"),
         ({}, "H9"),
         ({"before": "not_high_risk", "after": "not_high_risk"}, "H0"),
         ({"before": "no_system", "after": "not_high_risk"}, "H0"),
@@ -77,14 +84,14 @@ def test_each_row_of_the_table_is_reached(changes, row):
         ({"is_purpose_changed": None}, ["intended purpose changed"]),
         ({"before": "not_high_risk", "is_purpose_changed": None}, ["intended purpose changed"]),
         ({"before": "not_high_risk"}, ["did not change"]),
-        ({"before": "no_system"}, ["Art. 3(3)"]),
+        ({"before": "no_system", "has_own_name": None}, ["name or trademark"]),
+        ({"is_within_plan": True, "is_purpose_changed": True}, ["Art. 43(4)"]),
+        ({"after": "annex_iii_5"}, ["classified otherwise"]),
         ({"before": "no_system", "after": "annex_i", "has_own_name": None}, ["name or trademark"]),
-        ({"before": "no_system", "after": "annex_i"}, ["no row"]),
         ({"after": "art6_3_exempt", "profiles": True}, ["profiles natural persons"]),
         ({"after": "art6_3_exempt", "profiles": None}, ["profiles", "documented and registered"]),
         ({"after": "art6_3_exempt"}, ["documented and registered"]),
         ({"after": "art6_3_exempt", "is_exit_documented": False}, ["Arts. 6(4), 49(2)"]),
-        ({"after": "not_high_risk"}, ["no row"]),
         ({"effects": AffectedArticles(unaffected=(9, 10, 11, 12, 13, 14))}, ["Art. 15"]),
         ({"effects": AffectedArticles()}, [f"Art. {article}" for article in ARTICLES]),
         ({"signs": ("the evaluation of house says worse",)}, ["the effect again"]),
@@ -116,7 +123,9 @@ def test_the_articles_are_those_of_chapter_iii_section_2():
 
 
 def test_the_provider_of_a_high_risk_system_is_no_manufacturer_by_another_class():
-    assert decided(after="annex_i", has_own_name=True, is_system_provider=True).row == "H9"
+    own = {"after": "annex_i", "has_own_name": True, "is_system_provider": True}
+    assert decided(**own).row is None, "another class beside an unchanged purpose"
+    assert decided(**own, is_substantial=False).row == "H9"
 
 
 BECOMES_HIGH = ("no_system before, annex_iii_3 after", "not_high_risk before, annex_iii_3 after")
@@ -144,6 +153,17 @@ BECOMES_HIGH = ("no_system before, annex_iii_3 after", "not_high_risk before, an
         ),
         ({}, ["the purpose is unchanged, and no article is stated to be affected"]),
         ({"before": "not_high_risk", "after": "not_high_risk"}, ["not high-risk before, nor after"]),
+        ({"before": "no_system"}, [BECOMES_HIGH[0], "the new system is another's, under another name"]),
+        (
+            {"before": "no_system", "has_own_name": True},
+            [BECOMES_HIGH[0], "the modifier's name or trademark is on the new system"],
+        ),
+        ({"after": "not_high_risk"}, ["annex_iii_3 before, not_high_risk after"]),
+        ({"after": "annex_i_b"}, ["the system is a product, or part of one, under Section B of Annex I"]),
+        (
+            {"is_deployer": True},
+            ["the purpose is unchanged, and no article is stated to be affected", "the modifier deploys the system"],
+        ),
     ],
     ids=str,
 )  # fmt: skip
@@ -168,13 +188,13 @@ FORESEEN = "the plan that foresaw it, dated before the assessment, and that it k
             ],
         ),
         (
-            {"before": "no_system"},
-            "who is the provider of the new high-risk system, Art. 3(3) (a person decides)",
+            {"before": "no_system", "has_own_name": None},
+            "whether the modifier's name or trademark is put on it (identity.name_or_trademark_on_result)",
             [BECOMES_HIGH[0]],
         ),
         (
             {"before": "not_high_risk"},
-            "why it is high-risk now, if its purpose did not change (a person decides)",
+            "why it is high-risk now, if its purpose did not change (`registry decide --on purpose`)",
             [BECOMES_HIGH[1]],
         ),
         (
@@ -193,7 +213,6 @@ FORESEEN = "the plan that foresaw it, dated before the assessment, and that it k
             "whether Art. 15 is affected, with the reason: `no: …` or `yes: …` (high_risk.effect_on.article_15)",
             ["it says worse"],
         ),
-        ({"after": "not_high_risk"}, "what no row of the table describes (a person decides)", []),
     ],
     ids=str,
 )  # fmt: skip

@@ -130,7 +130,9 @@ def with_base(**facts):
 
 def test_a_base_that_excludes_the_union_makes_whoever_places_it_its_provider():
     excluding = with_base(eu_exclusion=imported("yes", method="README.md, extra_gated_eu_disallowed: true"))
-    record = a_modification_record(bases=excluding, facts=ANSWERS)
+    record = a_modification_record(
+        bases=excluding, facts=ANSWERS | {"high_risk": {"classification_after": "not_high_risk"}}
+    )
     assert record.gpai.verdict.value == "provider_of_original_model"
     assert record.upstream[0].eu_exclusion.source == "imported"
 
