@@ -37,6 +37,7 @@ _NO_DAY = re.compile(r"('[^']*') does not match the formats? '%Y-%m-%d'")
 _NO_CHOICE = re.compile(r"'(?P<word>[^']*)' is not one of (?P<choices>'.*')")
 _NO_COMMAND = re.compile(r"^No such command '(?P<word>[^']*)'")
 _SHOWN_OF_REASON = 200  # characters; numpy explains a failed import on a page
+_UNKNOWN = re.compile(r"no such (?:option: (?P<option>\S+)|command '(?P<command>[^']*)')")
 # commands of earlier releases, and what takes their place
 _GONE = {
     f"registry mirror {word}": (
@@ -85,7 +86,7 @@ class NameTooLong(InputRefused):
 class CommandLineRefused(InputRefused):
     """`command` as it is typed; `objection` in the words of the parser; `instead` of a command of an earlier release."""
 
-    what = "`{command}` {complaint}"
+    what = "{complaint}"
     why = "{objection}"
     fix = "{remedy}"
 
@@ -98,7 +99,14 @@ class CommandLineRefused(InputRefused):
 
     @property
     def complaint(self) -> str:
-        return "needs another word" if self.is_incomplete else "does not take these words"
+        if self.is_incomplete:
+            return f"`{self.command}` needs another word"
+        unknown = _UNKNOWN.match(self.objection)
+        if unknown is None:
+            return f"`{self.command}` does not take these words"
+        if unknown["option"] is not None:
+            return f"unknown option {unknown['option']}"
+        return f"unknown command `{self.command} {unknown['command']}`"
 
     @property
     def remedy(self) -> str:

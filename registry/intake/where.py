@@ -39,7 +39,7 @@ _JOINING = ("and", "or", "not", "AND", "OR", "NOT", "&", "&&", "|", "||")
 
 
 class QueryMalformed(InputRefused):
-    what = "the question about versions cannot be read at character {position}"
+    what = "invalid filter at character {position}"
     why = "{reason}{in_what}"
     fix = "{suggestion}"
 

@@ -35,9 +35,7 @@ from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.version import Version
 
-PROMISES_NOTHING = (
-    "these looks find what is wrong by form; none of them finds behaviour that somebody planted in the weights"
-)
+PROMISES_NOTHING = "the form of the files was checked; this does not detect backdoors"
 
 
 _MAX_FINDINGS = 200
@@ -328,8 +326,8 @@ class _Import:
             answer = "cannot tell whether it was made from it" if own.answer == "cannot tell" else f"{own.answer} it"
             self.observe(Said("base", f"{base.label}  {answer}: {own.reason}"))
         else:
-            fits = "it can be of it" if record.fit.compared else "nothing shows that it can be of it"
-            text = f"{base.label}  {record.fit.compared} tensors have their place there: {fits}"
+            fits = "compatible" if record.fit.compared else "nothing shows that it was made from it"
+            text = f"{record.fit.compared} tensors match the shapes of {base.label} ({fits})"
             self.observe(Said("base", text))
         self.observe(Said("known", f"{len(record.settings)} settings, from {_files_read(record)}"))
         for finding in record.findings:

@@ -8,23 +8,35 @@ from peft_registry.cli.main import run
 from peft_registry.registry.evaluation.halves import half_of
 from peft_registry.trainer.evaluation.suites import suite_named
 
+REFUSED = "`registry evaluate` does not take these words"
+
 
 @pytest.mark.parametrize(
-    ("words", "why", "fix"),
+    ("words", "what", "why", "fix"),
     [
-        (["evaluate", "a:1", "--half", "dev"], "'dev' is not one of", "did you mean `development`?"),
-        (["evaluate", "a:1", "--half", "tset"], "'tset' is not one of", "did you mean `test`?"),
-        (["evaluate", "a:1", "--sample", "2"], "add --recheck", "`registry evaluate --help`"),
-        (["decide", "a:1", "--form"], "option '--form' requires an argument", "`registry decide --help`"),
-        (["gate", "set", "a@b", "--policy"], "option '--policy' requires an argument", "`registry gate set --help`"),
-        (["merge", "--no-such"], "--no-such", "`registry merge --help`"),
-        (["no-such-command"], "no-such-command", "`registry --help`"),
+        (["evaluate", "a:1", "--half", "dev"], REFUSED, "'dev' is not one of", "did you mean `development`?"),
+        (["evaluate", "a:1", "--half", "tset"], REFUSED, "'tset' is not one of", "did you mean `test`?"),
+        (["evaluate", "a:1", "--sample", "2"], REFUSED, "add --recheck", "`registry evaluate --help`"),
+        (
+            ["decide", "a:1", "--form"],
+            "`registry decide` does",
+            "option '--form' requires an argument",
+            "`registry decide --help`",
+        ),
+        (
+            ["gate", "set", "a@b", "--policy"],
+            "`registry gate set` does",
+            "option '--policy' requires an argument",
+            "`registry gate set --help`",
+        ),
+        (["merge", "--no-such"], "unknown option --no-such", "--no-such", "`registry merge --help`"),
+        (["no-such-command"], "unknown command `registry no-such-command`", "no-such-command", "`registry --help`"),
     ],
 )
-def test_what_is_not_understood_is_told_in_three_sentences(words, why, fix, capsys):
+def test_what_is_not_understood_is_told_in_three_sentences(words, what, why, fix, capsys):
     assert run(words) == 2
     error, reason, remedy = capsys.readouterr().err.splitlines()[:3]
-    assert error.startswith("error: `registry")
+    assert error.startswith(f"error: {what}")
     assert "why:" in reason and why in reason
     assert "fix:" in remedy and fix in remedy
 

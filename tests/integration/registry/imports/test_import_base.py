@@ -130,4 +130,4 @@ def test_an_adapter_of_which_nothing_could_be_compared_is_not_said_to_fit(
     outcome = import_folders(registry, ImportRequest(folders=(folder,)), observe=events.append)[0]
     assert "nothing-compared" in {finding.kind for finding in outcome.record.findings}
     story = [event.text for event in events if isinstance(event, Said) and event.label == "base"]
-    assert story == ["tiny:1  0 tensors have their place there: nothing shows that it can be of it"]
+    assert story == ["0 tensors match the shapes of tiny:1 (nothing shows that it was made from it)"]
