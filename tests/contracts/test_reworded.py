@@ -31,6 +31,7 @@ def test_a_reworded_sentence_breaks_no_version(corpus: Path) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.timeout(3600)  # a process for each of a thousand literals, about one CPU second each
 def test_no_reworded_sentence_breaks_any_version(corpus: Path) -> None:
     mutants = all_prose()
     assert len(mutants) > SEEDED
