@@ -52,7 +52,7 @@ def fill_facets(registry: Registry) -> int:
             after = page.next
             if after is None:
                 break
-        recount(tx, ("facet",))  # of rows that were gone before, too
+        recount(tx, ["facet"])  # of rows that were gone before, too
         catalog.set_meta(tx, FACETS_FORM, facets_form())
     return filled
 

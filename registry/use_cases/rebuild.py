@@ -35,14 +35,14 @@ from peft_registry.registry.storage.interface import ObjectInfo
 from peft_registry.registry.use_cases.check_log import replay_signed_log
 from peft_registry.registry.use_cases.fill_facets import write_facets
 from peft_registry.registry.verification.log_replay import LogReplay
-from peft_registry.schemas.acts import GatePredicate
+from peft_registry.schemas.acts import AliasPredicate, GatePredicate
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.progress import Finished, Observe, Started, ignore
-from peft_registry.schemas.statement import AliasPredicate, CardPredicate, Statement
+from peft_registry.schemas.statement import CardPredicate, Statement
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
