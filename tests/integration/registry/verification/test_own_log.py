@@ -266,6 +266,29 @@ def test_a_folder_of_another_history_is_broken_for_whoever_verified_one_of_the_o
         assert with_folders_seen(first, registry, state).verdict == "verified"
 
 
+@pytest.mark.full
+def test_every_pair_of_folders_of_two_histories_is_broken_for_whoever_verified_the_other(
+    histories: TwoHistories, registry: Registry, tmp_path: Path
+) -> None:
+    """Ten sizes that both histories have reached, and each of both seen first."""
+    grown = [shutil.copytree(home, tmp_path / home.name) for home in (histories.home, histories.copy)]
+    pairs = []
+    for size in range(10):
+        pair = [tmp_path / f"{size}-{home.name}" for home in grown]
+        for home, pulled in zip(grown, pair, strict=True):
+            other = reopened(home)
+            say(other, version_named(other, "helper"), pulled.name)
+            pull_version(other, version_named(other, "helper"), pulled)
+            other.close()
+        pairs += [pair, pair[::-1]]
+    codes = []
+    for number, (first, second) in enumerate(pairs):
+        assert size_of(first) == size_of(second) and root_of(first) != root_of(second)
+        assert with_folders_seen(first, registry, tmp_path / f"state-{number}").verdict == "verified"
+        codes.append(with_folders_seen(second, registry, tmp_path / f"state-{number}").exit_code)
+    assert codes == [6] * 20
+
+
 @pytest.mark.parametrize("spoil", [lambda file: file.write_bytes(b'{"root": "'), lambda file: os.truncate(file, 2**30)])
 def test_what_was_seen_of_folders_and_cannot_be_read_leaves_the_next_unverified(
     histories: TwoHistories, registry: Registry, tmp_path: Path, spoil: Callable[[Path], None]
