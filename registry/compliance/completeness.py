@@ -13,6 +13,7 @@ from peft_registry.registry.compliance.answer_forms import is_blank
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, Leaf, Owner, field_rules, leaves
 from peft_registry.registry.compliance.licence_terms import implied_flags
+from peft_registry.registry.compliance.proposals import is_proposal, why_open
 from peft_registry.registry.compliance.recent import OfRecent
 from peft_registry.registry.compliance.rule_files import by_edition
 from peft_registry.registry.compliance.used_rows import mixed_roles, unknown_overlaps
@@ -110,8 +111,9 @@ def _counted(record: RecordSections, required: tuple[Leaf, ...], conditions: Con
 
 
 def is_filled(leaf: Leaf) -> bool:
-    """Whether a value says something: blank text and empty lists do not, unless the field says that none is an answer."""
-    if not leaf.value.known:
+    """Whether a value says something: blank text and empty lists do not, unless the field says that none is an answer; nor does a
+    legal answer that is only proposed."""
+    if not leaf.value.known or is_proposal(leaf):
         return False
     rule = field_rules().by_path().get(leaf.rule)
     return (rule is not None and rule.none_is_answer) or not is_blank(leaf.value.value)
@@ -123,7 +125,7 @@ def required_leaves(record: RecordSections, conditions: Conditions) -> tuple[Lea
     return tuple(
         leaf
         for leaf in leaves(record)
-        if leaf.value.applies and _is_required(rules[leaf.rule], leaf, record, conditions)
+        if (leaf.value.applies or is_proposal(leaf)) and _is_required(rules[leaf.rule], leaf, record, conditions)
     )
 
 
@@ -355,5 +357,5 @@ class RequiredValues:
 def gap_of(leaf: Leaf) -> Gap:
     """What an open field asks for, of whom, and why it is open."""
     rule = field_rules().by_path()[leaf.rule]
-    reason = leaf.value.reason or code("recorded_is_empty")
+    reason = why_open(leaf.value) if is_proposal(leaf) else leaf.value.reason or code("recorded_is_empty")
     return Gap(field=leaf.path, owner=rule.owner, reason=reason, answers=rule.answers, label=rule.label)

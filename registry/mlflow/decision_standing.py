@@ -1,5 +1,6 @@
 """How what people decided about a version stands now, as its page in MLflow says it. By its records: no file of it is read."""
 
+from peft_registry.registry.compliance.answered_only import without_proposals
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
@@ -17,7 +18,7 @@ def standing_of(registry: Registry, version: Version, records: Records, decided:
     """How what people decided about a version stands now, by its records: no file of it is read."""
     verdict = None
     if records.modification is not None:
-        model, system = verdicts_of(in_third_form(records.modification), decided=decided).both
+        model, system = verdicts_of(without_proposals(in_third_form(records.modification)), decided=decided).both
         verdict = f"model: {model.status}; system: {system.status}"
     return Standing(
         verdict=verdict,

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic import ValidationError
 
+from peft_registry.registry.compliance.answered_only import without_proposals
 from peft_registry.registry.compliance.licence_terms import implied_flags
 from peft_registry.registry.compliance.record_verdicts import UNDETERMINED, verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
@@ -39,7 +40,7 @@ _FIGURES = ("fix_rate", "introduction_rate", "net_fix_rate", "net_change", "mean
 
 def facets_form() -> str:
     """What the rows of this release are made by: how they are read, and the rules of the verdicts."""
-    return f"5, {shipped_rules().version}"
+    return f"6, {shipped_rules().version}"
 
 
 def facets_of(
@@ -171,7 +172,9 @@ def verdict_facets(records: Sequence[RecordSections], *, is_decided: bool) -> tu
     Which of several holds, and which decisions count, says the log with the trust file, whenever that is asked. Where persons
     decided anything it may therefore be any word that the tables have; the last facet says that not all of them hold.
     """
-    words = dict.fromkeys(verdict.status for record in records for verdict in verdicts_of(in_third_form(record)).both)
+    words = dict.fromkeys(
+        verdict.status for record in records for verdict in verdicts_of(without_proposals(in_third_form(record))).both
+    )
     if is_decided and records:
         words |= dict.fromkeys((UNDETERMINED, *(row.status for row in shipped_rules().rows)))
     facets = tuple(Facet("verdict", word) for word in words)

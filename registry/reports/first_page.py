@@ -94,7 +94,11 @@ def answers_of(
         Answer(
             question="Who let it be used?",
             lines=decision_lines(
-                version, facts.statements, holders.persons, _digest_to_name(record, facts.statements), gates
+                version,
+                facts.statements,
+                holders.persons,
+                _digest_to_name(facts.signed_record or record, facts.statements),
+                gates,
             ),
         ),
         Answer(question="What is open?", lines=(open_line(completed, base),)),

@@ -25,7 +25,8 @@ class VersionFacts:
     Attributes:
         base: what is recorded of a version that is a base.
         template: the one that a version was trained with, or why there is none.
-        record: its modification record.
+        record: its modification record, in which what is only proposed is open.
+        signed_record: the same as it is signed, where that is another.
         evaluations: those that are shown, newest first.
         decided: what persons decided of it, as it counts.
     """
@@ -38,6 +39,7 @@ class VersionFacts:
     base: BaseRecord | None = None
     template: Template | None = None
     record: RecordSections | None = None
+    signed_record: RecordSections | None = None
     evaluations: tuple[ShownEvaluation, ...] = ()
     statements: tuple[StoredStatement, ...] = ()
     decided: Decided = NOBODY

@@ -7,6 +7,7 @@ is read.
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from peft_registry.registry.compliance.answered_only import without_proposals
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.homes.home import Registry
@@ -41,7 +42,7 @@ def facets_today(registry: Registry, versions: Sequence[Version], names: Iterabl
                 said = version_statements(registry, version, around)
                 if said.record is not None:
                     decided = decided_by(persons_decisions(registry, version, said))
-                    both = verdicts_of(in_third_form(said.record.record), decided=decided).both
+                    both = verdicts_of(without_proposals(in_third_form(said.record.record)), decided=decided).both
                     words["verdict"] = tuple(sorted({verdict.status for verdict in both}))
         if "gate" in asked:
             for version, words in zip(versions, today, strict=True):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from pydantic import ValidationError
 
+from peft_registry.registry.compliance.answered_only import without_proposals
 from peft_registry.registry.compliance.assessment import is_screened
 from peft_registry.registry.compliance.base_terms import EU_EXCLUSION, eu_exclusion_of
 from peft_registry.registry.compliance.completeness import completeness, is_yes, makes_media
@@ -105,7 +106,7 @@ def gate_facts(
         ),
         open_fields=() if record is None else tuple(_open_fields(record)),
         open_questions=0 if record is None else len(completeness(record).open),
-        statuses=() if record is None else tuple(_statuses(record, decided_by(decisions))),
+        statuses=() if record is None else tuple(_statuses(without_proposals(record), decided_by(decisions))),
         makes_media=None if record is None or not record.use.modalities.known else makes_media(record),
         is_screened=None if record is None else is_screened(record),
         own_licence_flags=tuple(dict.fromkeys(_own_licence_flags(record, records.base))),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+from peft_registry.registry.compliance.answered_only import without_proposals
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
 from peft_registry.registry.database import catalog
@@ -256,7 +257,8 @@ def render_report(registry: Registry, inputs: ReportInputs, checks: PageChecks =
             imported=records.imported,
             base=records.base,
             template=_template(registry, inputs),
-            record=records.modification,
+            record=None if records.modification is None else without_proposals(records.modification),
+            signed_record=records.modification,
             evaluations=_shown_evaluations(registry, inputs),
             statements=records.statements,
             decided=inputs.decided,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
 
+from peft_registry.registry.compliance.answered_only import without_proposals
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
@@ -140,7 +141,11 @@ def _collect_aliases(
 def _collect_open(version: Version, record: ModificationRecord, decided: Decided, collected: GatheredLists) -> None:
     counted = completeness(record)
     status = tuple(
-        dict.fromkeys(question for verdict in verdicts_of(record, decided=decided).both for question in verdict.missing)
+        dict.fromkeys(
+            question
+            for verdict in verdicts_of(without_proposals(record), decided=decided).both
+            for question in verdict.missing
+        )
     )
     if status or counted.open:
         remedy = f"`registry decide {version.label} --form gaps.yml`"

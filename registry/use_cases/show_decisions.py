@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from peft_registry.registry.compliance.answered_only import without_proposals
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
@@ -98,7 +99,7 @@ def _verdicts(records: Records, decided: Decided) -> Table:
     title = "Indicative status"
     if records.modification is None:
         return Table(title=title, head=head, rows=(), empty="It has no modification record: nothing was modified.")
-    record = in_third_form(records.modification)
+    record = without_proposals(in_third_form(records.modification))
     verdicts = verdicts_of(record, decided=decided)
     rows = tuple(
         (

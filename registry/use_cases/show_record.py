@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from peft_registry.registry.compliance.answered_only import without_proposals
 from peft_registry.registry.compliance.completeness import SectionCount, completeness, counts_of_sections
 from peft_registry.registry.compliance.contradictions import contradictions_with_run
 from peft_registry.registry.compliance.fields import field_rules
@@ -271,7 +272,7 @@ def describe_record(registry: Registry, reference: str) -> RecordShown:
             f"{problem.what}: {problem.why}" for problem in contradictions_with_run(in_third_form(record))
         ),
         judged_again=_judged_again(registry, version),
-        values=tuple((leaf.path, leaf.value) for leaf in shown_leaves(record)),
+        values=tuple((leaf.path, leaf.value) for leaf in shown_leaves(without_proposals(record))),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from peft_registry.registry.compliance.answered_only import without_proposals
 from peft_registry.registry.compliance.record_verdicts import (
     RecordVerdicts,
     Verdict,
@@ -130,7 +131,7 @@ def describe_verdict(registry: Registry, reference: str, rules: VerdictRules | N
     """
     version = signed_version(registry, version_named(registry, reference))
     said = version_statements(registry, version)
-    record = in_third_form(required_record(said, version).record)
+    record = without_proposals(in_third_form(required_record(said, version).record))
     decisions = persons_decisions(registry, version, said)
     return VerdictShown(
         version=version.label,
@@ -188,7 +189,7 @@ def replay(registry: Registry, rules: VerdictRules) -> Replay:
 def _changes(
     registry: Registry, version: Version, said: VersionStatements, rules: VerdictRules
 ) -> Iterator[VerdictChange]:
-    record = in_third_form(required_record(said, version).record)
+    record = without_proposals(in_third_form(required_record(said, version).record))
     decided = decided_by(persons_decisions(registry, version, said))
     before, under = verdicts_by_each(record, (shipped_rules(), rules), decided)
     for now, then in zip(before, under, strict=True):

@@ -9,6 +9,11 @@ RECORD_CODES: dict[str, Meaning] = {
     "in_its_own_record": Meaning.of("its own record says why"),
     # --- why a field is open until somebody or something fills it ---
     "not_answered": Meaning.of("nobody has answered it"),
+    "proposed_by": Meaning.of(
+        "proposed is {answer}, by {by} in a facts file; nobody who answers for legal has signed it",
+        answer="text",
+        by="text",
+    ),
     "not_measured": Meaning.of("not measured or not recorded"),
     "recorded_is_empty": Meaning.of("what is recorded is empty"),
     "member_not_stated": Meaning.of("it is not stated"),

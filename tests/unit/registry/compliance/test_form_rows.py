@@ -9,6 +9,7 @@ from peft_registry.registry.compliance.fields import field_rules, schema_paths
 from peft_registry.registry.compliance.form_rows import answered, counts_of_forms, forms, reason_in_words
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.schemas.codes import code
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.values import declared, measured
 from tests.builders.records import NOW, a_merge_modification, a_modification_record
@@ -186,10 +187,14 @@ def test_an_answer_fills_its_row():
         answer.row.row: answer for answer in answered(a_modification_record(facts=facts), forms().named("annex_iv"))
     }
     assert (rows["7"].state, rows["7"].gaps[0].owner) == ("open", "legal")
-    facts["conformity"] = {"standards": ["none applied: the solutions are described in the design specification"]}
-    rows = {
-        answer.row.row: answer for answer in answered(a_modification_record(facts=facts), forms().named("annex_iv"))
-    }
+    solutions = ["none applied: the solutions are described in the design specification"]
+    facts["conformity"] = {"standards": solutions}
+    record = a_modification_record(facts=facts)
+    rows = {answer.row.row: answer for answer in answered(record, forms().named("annex_iv"))}
+    assert rows["7"].state == "open", "whoever trains proposes it"
+    signed = declared(solutions, by="ada", at=NOW).revised(evidence=(Digest.of(b"the answers of an officer"),))
+    record = record.revised(conformity=record.conformity.revised(standards=signed))
+    rows = {answer.row.row: answer for answer in answered(record, forms().named("annex_iv"))}
     assert rows["7"].state == "filled"
 
 

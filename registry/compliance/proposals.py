@@ -1,0 +1,43 @@
+"""Legal answers that somebody typed and nobody who may give them signed: proposals, which answer nothing. Pure.
+
+Whoever trains states facts under the key that makes versions. What is for legal to say is said under a key whose role may
+(`AREA_ROLES`), by a signed answer that the value names as its evidence. Until then it is shown as what it is, asked all the same,
+and neither a status nor a gate rests on it. What is declared of a base speaks of somebody else's documents, and the organisation's
+profile of itself: neither is meant here.
+"""
+
+from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves
+from peft_registry.registry.compliance.rule_files import by_edition
+from peft_registry.schemas.codes import Code, code
+from peft_registry.schemas.modification import RecordSections
+from peft_registry.schemas.values import Value
+
+_LONGEST_QUOTE = 120  # characters of a proposal in a reason
+_OF_OTHERS = ("base[].", "upstream[].")
+
+
+@by_edition
+def _legal_fields() -> frozenset[str]:
+    rules = field_rules()
+    of_organisation = set(rules.profile.values())
+    return frozenset(
+        rule.path
+        for rule in rules.fields
+        if rule.owner == "legal" and not rule.path.startswith(_OF_OTHERS) and rule.path not in of_organisation
+    )
+
+
+def is_proposal(leaf: Leaf) -> bool:
+    """Whether a value is a legal answer that was typed, and that no signed answer stands behind."""
+    return leaf.rule in _legal_fields() and leaf.value.is_stated and not leaf.value.evidence
+
+
+def why_open(value: Value) -> Code:
+    """Why what is proposed is open all the same."""
+    said = " ".join(str(value.value if value.applies else value.reason).split())
+    return code("proposed_by", answer=said[:_LONGEST_QUOTE], by=value.asserted_by or "somebody")
+
+
+def proposals_in(record: RecordSections) -> tuple[Leaf, ...]:
+    """The proposals of a record, in the order of the schema."""
+    return tuple(leaf for leaf in leaves(record) if is_proposal(leaf))

@@ -1,0 +1,80 @@
+"""A legal answer counts under a key whose role may give it; typed by whoever trains it is a proposal, which decides nothing."""
+
+from typing import get_args
+
+import pytest
+
+from peft_registry.registry.compliance.answered_only import without_proposals
+from peft_registry.registry.compliance.answers import open_questions
+from peft_registry.registry.compliance.completeness import completeness
+from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.proposals import proposals_in
+from peft_registry.registry.compliance.record_verdicts import verdicts_of
+from peft_registry.schemas.answers import AREA_ROLES, AnsweringRole
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import ModificationRecord
+from tests.builders.records import a_modification_record
+from tests.unit.registry.compliance.test_assessment import answered, values
+
+LEGAL = {
+    "gpai.placed_on_eu_market": "no",
+    "high_risk.classification_before": "not_high_risk",
+    "high_risk.classification_after": "not_high_risk",
+    "identity.name_or_trademark_on_result": "no",
+}
+BY_TRAINER = {
+    "asserted_by": "an invented lawyer",
+    "gpai": {"placed_on_eu_market": "no"},
+    "high_risk": {"classification_before": "not_high_risk", "classification_after": "not_high_risk"},
+    "identity": {"name_or_trademark_on_result": "no"},
+    "use": {"intended": "sums"},
+}
+BARE = a_modification_record()
+TYPED = a_modification_record(facts=BY_TRAINER)
+SIGNED = answered(TYPED, LEGAL, Digest.of(b"the statement of an officer"))[0]
+
+
+def statuses(record: ModificationRecord) -> list[str]:
+    return [verdict.status for verdict in verdicts_of(without_proposals(record)).both]
+
+
+def test_what_is_typed_decides_no_status_and_what_is_signed_does() -> None:
+    assert [verdict.status for verdict in verdicts_of(TYPED).both] == ["out_of_scope_now", "not_high_risk"]
+    assert statuses(TYPED) == ["undetermined", "undetermined"] == statuses(BARE)
+    assert not without_proposals(TYPED).gpai.verdict.known
+    assert statuses(SIGNED) == ["out_of_scope_now", "not_high_risk"]
+    assert without_proposals(SIGNED) is SIGNED
+
+
+def test_a_proposal_is_open_is_asked_and_says_who_proposed_what() -> None:
+    assert [leaf.path for leaf in proposals_in(TYPED)] == [path for path in values(TYPED) if path in LEGAL]
+    reasons = {gap.field: str(gap.reason) for gap in completeness(TYPED).open if gap.field in LEGAL}
+    assert reasons.keys() == LEGAL.keys()
+    for path, answer in LEGAL.items():
+        assert reasons[path].startswith(f"proposed is {answer}, by an invented lawyer in a facts file")
+        assert str(values(without_proposals(TYPED))[path].reason) == reasons[path]
+    assert {question.path for question in open_questions(TYPED)} >= LEGAL.keys()
+    assert not {question.path for question in open_questions(SIGNED)} & LEGAL.keys()
+    assert completeness(SIGNED).filled - completeness(TYPED).filled == len(LEGAL)
+
+
+def test_what_is_for_others_to_say_counts_as_it_is_stated() -> None:
+    assert "use.intended" not in [gap.field for gap in completeness(TYPED).open]
+    assert without_proposals(TYPED).use == TYPED.use
+
+
+def test_that_something_is_not_applicable_is_a_proposal_too() -> None:
+    facts = {
+        "asserted_by": "ada",
+        "high_risk": {"intended_purpose_before": {"not_applicable": "part_of_no_system_before"}},
+    }
+    record = a_modification_record(facts=facts)
+    assert [leaf.path for leaf in proposals_in(record)] == ["high_risk.intended_purpose_before"]
+    assert "high_risk.intended_purpose_before" in [gap.field for gap in completeness(record).open]
+
+
+@pytest.mark.parametrize("role", get_args(AnsweringRole))
+def test_the_role_of_a_key_says_whether_it_answers_for_legal(role: AnsweringRole) -> None:
+    may = [path for path in LEGAL if field_rules().by_path()[path].is_answered_by(role)]
+    assert may == (list(LEGAL) if role in ("officer", "approver") else [])
+    assert (role in AREA_ROLES["legal"]) is bool(may)
