@@ -153,10 +153,12 @@ def verified(request: VerifyRequest) -> "VerifyOutcome":
             outcome = with_recalls(subject.registry, outcome)
         if digests.reused:
             count = len(digests.reused)
-            unchanged = "1 file is" if count == 1 else f"{count} files are"
-            console.note(
-                f"note: {unchanged} unchanged since you verified it last; --no-cache hashes everything again", indent=6
+            unchanged = (
+                "1 file is unchanged since you verified it last"
+                if count == 1
+                else f"{count} files are unchanged since you verified them last"
             )
+            console.note(f"note: {unchanged}; --no-cache hashes everything again", indent=6)
     return outcome
 
 

@@ -23,6 +23,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from typer.main import get_command
 
+from peft_registry.cli.groups import CommandWithOthers
 from peft_registry.cli.main import app
 from tests.builders.homes import base_files
 from tests.builders.signing import a_p256_key
@@ -244,7 +245,7 @@ def command_of(words: list[str]) -> tuple[object | None, list[str]]:
     command: object = PROGRAM
     while hasattr(command, "commands"):
         if not words or words[0] not in command.commands:
-            return None, words
+            return (command if isinstance(command, CommandWithOthers) else None), words
         command, words = command.commands[words[0]], words[1:]
     return command, words
 

@@ -20,6 +20,7 @@ BROUGHT_BY = {
     "markupsafe": "jinja2",  # the type of what is already escaped
     "flask": "mlflow",  # our plugin is handed MLflow's Flask application
     "starlette": "mlflow",  # and wraps it in a middleware of its FastAPI one
+    "uvicorn": "mlflow",  # its command starts a server with it
     "requests": "mlflow",  # what its client raises where a file does not come
     "botocore": "s3fs",  # the exceptions of a bucket
     "httpx2": "huggingface-hub",  # the type of what its session answers

@@ -190,8 +190,7 @@ def test_an_alias_is_moved_although_the_server_that_the_home_names_is_away(
 
 def test_a_home_is_connected_by_one_command_and_to_none_by_another(registry: Registry) -> None:
     connected = connect_mirror(registry, "https://mlflow.example:8443/team/")
-    assert connected is not None
-    assert connected.described == "https://mlflow.example:8443/team"
+    assert connected == "https://mlflow.example:8443/team"
     with closing(reopened(registry.folder)) as home:
         assert home.settings.mirror_uri == "https://mlflow.example:8443/team"
         connect_mirror(home, "none")

@@ -59,7 +59,7 @@ def registry(home: MadeHome) -> Iterator[Registry]:
 def policy(tmp_path: Path) -> ReadPolicy:
     file = tmp_path / "bank.yml"
     file.write_text(
-        "name: bank\nabout: one person looks\nevaluation: {limits_kept: true}\napprovals: {count: 1}\n", "utf-8"
+        "name: bank\nabout: one person looks\nevaluation: {no_leakage: true}\napprovals: {count: 1}\n", "utf-8"
     )
     return read_gate_policy(str(file))
 

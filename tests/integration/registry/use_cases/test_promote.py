@@ -143,7 +143,7 @@ def test_a_pending_registration_is_promoted_by_its_verdict(home: MadeHome, tmp_p
     registry.close()
     hidden.rename(key)
     registry = home.opened()
-    with pytest.raises(KnownError, match="does not say so"):
+    with pytest.raises(KnownError, match="counts once the log is signed"):
         version_named(registry, "helper@champion")
     publish_checkpoint(registry)
     assert version_named(registry, "helper@champion").label == pending.label

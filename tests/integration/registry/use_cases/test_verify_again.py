@@ -39,7 +39,7 @@ def test_a_second_verification_says_what_it_did_not_hash_and_no_cache_hashes_it(
     assert verify(pulled) == 0
     assert "unchanged" not in capsys.readouterr().err
     assert verify(pulled) == 0
-    assert "2 files are unchanged since you verified them" in capsys.readouterr().err
+    assert "2 files are unchanged since you verified them last" in capsys.readouterr().err
     assert verify(pulled, "--no-cache") == 0
     assert "unchanged" not in capsys.readouterr().err
 
