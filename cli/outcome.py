@@ -180,13 +180,13 @@ def command(options: tuple[str, ...]) -> Callable[[Callable[..., Outcome]], Call
                 outcome = function(**words)
             outcome.show(output)
 
-        own = [one for one in inspect.signature(function).parameters.values() if one.name != "home"]
+        own = [parameter for parameter in inspect.signature(function).parameters.values() if parameter.name != "home"]
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         shared = [inspect.Parameter(name, kind, default=None, annotation=_OPTIONS[name]) for name in options]
         last = inspect.Parameter("output", kind, default=Output.text, annotation=OutputOption)
         parameters = [*own, *shared, last]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
-        run.__annotations__ = {one.name: one.annotation for one in parameters}
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return run
 
     return shaped

@@ -131,8 +131,8 @@ def require_made(connection: "Connection", where: str) -> MadeSchema:
         SchemaChanged: there is a view, a trigger or a rule that no release made, or a table or an index is another or missing.
     """
     objects = read_objects(connection)
-    here = {(found.kind, found.name): found for found in objects}
-    named = next((found for found in objects if found.name == _VERSION_TABLE[1]), None)
+    here = {(existing.kind, existing.name): existing for existing in objects}
+    named = next((existing for existing in objects if existing.name == _VERSION_TABLE[1]), None)
     if named is None:
         return MadeSchema(None)
     dialect = connection.dialect.name
@@ -143,8 +143,8 @@ def require_made(connection: "Connection", where: str) -> MadeSchema:
     revision = _revision(connection, where)
     if revision not in READABLE_REVISIONS:
         return MadeSchema(revision)
-    made = {(one.object.kind, one.object.name): one.object for one in known if one.is_of(revision)}
-    of_any = {one.object.name for one in known}
+    made = {(entry.object.kind, entry.object.name): entry.object for entry in known if entry.is_of(revision)}
+    of_any = {entry.object.name for entry in known}
     differences = sorted(_differences(here, made, of_any, revision))
     if differences:
         raise SchemaChanged(where, differences[0][1], len(differences) - 1)

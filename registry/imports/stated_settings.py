@@ -92,12 +92,12 @@ def _contradictions(config: PeftConfig, tensors: Sequence[Tensor]) -> Iterator[s
     own = tuple(_own_tensors(config, tensors))
     # a type may bring weights in the place of the base's own beside what it is; there are types that do nothing else
     replaces_alone = all(kind.replaces for kind in config.method.tensors)
-    if not any(replaces_alone or not found.kind.replaces for found in own):
+    if not any(replaces_alone or not tensor.kind.replaces for tensor in own):
         yield f"its type is {config.values['peft_type']}, and it holds no tensor of one"
-    for found in own:
-        yield from _wrong_format(found)
-        yield from _wrong_size(config, found)
-        yield from _wrong_target(config, found)
+    for tensor in own:
+        yield from _wrong_format(tensor)
+        yield from _wrong_size(config, tensor)
+        yield from _wrong_target(config, tensor)
     yield from _wrong_magnitudes(config, own)
     yield from _wrong_side(config, own)
     yield from _wrong_scales(config)

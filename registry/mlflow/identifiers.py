@@ -6,7 +6,7 @@ A run keeps the id that it had while it was under way. Everything else is called
 import hashlib
 import re
 
-from peft_registry.registry.mlflow.projection import EXPERIMENT, experiment_of
+from peft_registry.registry.mlflow.projection import experiment_of
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _ID_HEX = 32
@@ -22,11 +22,6 @@ def experiment_id(project: str | None) -> str:
 def experiment_name(project: str | None) -> str:
     """The name of the experiment of a project."""
     return experiment_of(project)
-
-
-def project_of_experiment(name: str) -> str | None:
-    """The project of an experiment's name; None for the experiment of versions without one."""
-    return name.removeprefix(EXPERIMENT).removeprefix("/") or None
 
 
 def run_id(label: str, own_id: str | None) -> str:

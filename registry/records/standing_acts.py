@@ -109,19 +109,19 @@ def standing_acts(view: View, subject: Digest, act: Act) -> Standing:
     said_of_it = _said(view, subject, act)
     # nobody looks for the makers of what nothing was ever said of, which is nearly everything
     makers = _makers(view, subject) if said_of_it else ()
-    for one in said_of_it:
-        if not one.takes_back:
+    for said_act in said_of_it:
+        if not said_act.takes_back:
             # one that no checkpoint covers yet counts already: waiting would let out what must not get out
-            standing = (*standing, one.entry)
-            quorum = largest((quorum, _lifted_by(view.registry, act, one.entry)))
+            standing = (*standing, said_act.entry)
+            quorum = largest((quorum, _lifted_by(view.registry, act, said_act.entry)))
             # whoever forbids it again means it, whatever others have said before
             said = {}
             covered = []
             continue
-        person = person_behind(view.registry, one.entry)
+        person = person_behind(view.registry, said_act.entry)
         if those_who_count(quorum, [person], makers):
             said.setdefault(folded(person), person)
-        if one.is_covered:
+        if said_act.is_covered:
             covered.append(person)
             if is_lifted(quorum, covered, makers):
                 standing = ()

@@ -103,15 +103,15 @@ def _like_results(
     if sketch is None:
         return
     like = like_results(registry, offered.name, sketch, scratch, but=(name, digest))
-    for one in like.found:
-        if one.version.weights_digest == digest:
+    for result in like.found:
+        if result.version.weights_digest == digest:
             continue  # said by itself, or refused where it is registered
-        label, figures = one.version.label, one.likeness.figures
-        is_same = one.likeness.verdict == "the same"
-        if is_same and stored_manifest(registry, one.version.manifest_digest).origin is None:
+        label, figures = result.version.label, result.likeness.figures
+        is_same = result.likeness.verdict == "the same"
+        if is_same and stored_manifest(registry, result.version.manifest_digest).origin is None:
             raise ChangedResultAsImport(offered.name, label, figures)
         stands = f"it is {label} in other numbers" if is_same else f"it seems to be derived from {label}"
-        stopped = "" if one.recall is None else f"; {label} must not be used: {one.recall}"
+        stopped = "" if result.recall is None else f"; {label} must not be used: {result.recall}"
         text = f"{stands} ({figures}): if so, its parent and the data of its parent are not in this record{stopped}"
         yield Finding(kind="near-result", text=text, place=label)
     if like.not_compared:

@@ -96,14 +96,20 @@ def like_results(
         SaidDiffers, PathRejected, LogForked, LogTruncated: as `stops_among`.
     """
     compared, not_compared = _compared(registry, offered, scratch, but)
-    near = [one for one in compared if one.likeness.verdict != "neither" or abs(one.likeness.cosine) >= _LEAST_COSINE]
-    near.sort(key=lambda one: (one.likeness.verdict == "the same", abs(one.likeness.cosine)), reverse=True)
-    recalls = stops_among(registry, RECALL, {one.version.manifest_digest: one.version.label for one in near}, at_most=1)
-    with_recalls = [(one, next(iter(recalls[one.version.manifest_digest]), None)) for one in near]
+    near = [
+        result
+        for result in compared
+        if result.likeness.verdict != "neither" or abs(result.likeness.cosine) >= _LEAST_COSINE
+    ]
+    near.sort(key=lambda result: (result.likeness.verdict == "the same", abs(result.likeness.cosine)), reverse=True)
+    recalls = stops_among(
+        registry, RECALL, {result.version.manifest_digest: result.version.label for result in near}, at_most=1
+    )
+    with_recalls = [(result, next(iter(recalls[result.version.manifest_digest]), None)) for result in near]
     found = tuple(
-        LikeResult(one.version, one.likeness, recall)
-        for one, recall in with_recalls
-        if one.likeness.verdict != "neither"
+        LikeResult(result.version, result.likeness, recall)
+        for result, recall in with_recalls
+        if result.likeness.verdict != "neither"
     )
     _require_another(name, found)
     _require_no_part(name, offered, with_recalls[:_ADDED_UP])
@@ -180,30 +186,33 @@ def _base_of(registry: Registry, version: Version) -> Version | None:
 
 
 def _require_another(name: str, found: Sequence[LikeResult]) -> None:
-    same = [one for one in found if one.likeness.verdict == "the same"]
-    # where one that may be used is nearer than one that was trained on from it, it is that one
-    free = max((abs(one.likeness.cosine) for one in same if one.recall is None), default=0.0)
+    same = [result for result in found if result.likeness.verdict == "the same"]
+    # a result that may be used and is nearer than a recalled one, which was continued from it, is what is offered
+    free = max((abs(result.likeness.cosine) for result in same if result.recall is None), default=0.0)
     is_free = free >= thresholds()["same_cosine_at_least"]
-    for one in same:
-        if one.recall is not None and not (is_free and free > abs(one.likeness.cosine) + 1e-6):
-            label = one.version.label
-            raise RecalledInOtherNumbers(name, label, f"{label} in other numbers", one.likeness.figures, one.recall)
+    for result in same:
+        if result.recall is not None and not (is_free and free > abs(result.likeness.cosine) + 1e-6):
+            label = result.version.label
+            raise RecalledInOtherNumbers(
+                name, label, f"{label} in other numbers", result.likeness.figures, result.recall
+            )
 
 
 def _require_no_part(name: str, offered: Sketch, near: Sequence[tuple[_Known, str | None]]) -> None:
     if len(near) < 2 or not any(recall for _, recall in near):
         return
-    parts = parts_of(offered, [(one.sketch, one.base) for one, _ in near])
+    parts = parts_of(offered, [(result.sketch, result.base) for result, _ in near])
     added = [
-        (one, recall, part)
-        for (one, recall), part in zip(near, parts, strict=True)
+        (result, recall, part)
+        for (result, recall), part in zip(near, parts, strict=True)
         if part >= thresholds()["part_at_least"]
     ]
-    for one, recall, part in added:
+    for result, recall, part in added:
         if recall is not None:
             made = " and ".join(other.version.label for other, _, _ in added)
-            figures = f"what it changes is what those change, added up, and {part:.0%} of its norm comes from {one.version.label}"
-            raise RecalledInOtherNumbers(name, one.version.label, f"made of {made}", figures, recall)
+            label = result.version.label
+            figures = f"what it changes is what those change, added up, and {part:.0%} of its norm comes from {label}"
+            raise RecalledInOtherNumbers(name, label, f"made of {made}", figures, recall)
 
 
 # --- what is kept ---

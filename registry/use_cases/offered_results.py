@@ -95,14 +95,15 @@ def require_not_like_result(registry: Registry, name: str, folder: Path, manifes
         return ()
     with scratch_folder("registry-base-") as scratch:
         like = like_results(registry, name, sketch, scratch)
-    for one in like.found:
-        if one.likeness.verdict == "the same":
-            raise _registered_result(name, one.version, f"in other numbers ({one.likeness.figures}), ")
+    for result in like.found:
+        if result.likeness.verdict == "the same":
+            raise _registered_result(name, result.version, f"in other numbers ({result.likeness.figures}), ")
     keep_sketch(registry, manifest.canonical_digest(), sketch)
     texts = [
-        f"{name} seems to be derived from {one.version.label} ({one.likeness.figures}): as a base it has neither its data nor its "
-        f"terms; `registry import` registers it with what it was made from{'' if one.recall is None else f'. {one.recall}'}"
-        for one in like.found
+        f"{name} seems to be derived from {result.version.label} ({result.likeness.figures}): as a base it has neither its data "
+        "nor its terms; `registry import` registers it with what it was made from"
+        f"{'' if result.recall is None else f'. {result.recall}'}"
+        for result in like.found
     ]
     if like.not_compared:
         texts.append(f"{like.not_compared} registered results were not compared with it: their bytes are not here")
