@@ -10,6 +10,7 @@ On a server the schema may hold tables of others: what counts is what our names 
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -30,7 +31,15 @@ _DIGEST_LENGTH = (
     16  # hexadecimal digits; a change is to be seen, and whoever planted one gains nothing by another with this digest
 )
 
-_OF_SQLITE = text("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
+# SQLite makes its own tables and the indexes of constraints; a trigger or a view that is called so was written into the schema by
+# hand, and is run like any other
+_OF_SQLITE = text("""
+SELECT type, name, tbl_name, sql FROM sqlite_master
+WHERE NOT (type = 'table' AND name LIKE 'sqlite\\_%' ESCAPE '\\') AND NOT (type = 'index' AND sql IS NULL)
+""")
+# as both databases spell it: of columns alone
+_PLAIN_INDEX = re.compile(r'CREATE INDEX \S+ ON \S+ (?:USING btree )?\("?\w+"?(?: DESC)?(?:, "?\w+"?(?: DESC)?)*\)')
+_DECIDING_INDEX = "unique or computed index"
 _OF_POSTGRESQL = text("""
 WITH ours AS (
     SELECT c.oid, c.relname, c.relkind, c.relrowsecurity
@@ -121,14 +130,18 @@ def read_objects(connection: "Connection") -> list[SchemaObject]:
         rows = connection.execute(_OF_POSTGRESQL, {"names": names})
     else:
         rows = connection.execute(_OF_SQLITE)
-    return [SchemaObject(kind, name, table, _digest(definition)) for kind, name, table, definition in rows]
+    return [
+        SchemaObject(_kind(kind, definition), name, table, _digest(definition))
+        for kind, name, table, definition in rows
+    ]
 
 
 def require_made(connection: "Connection", where: str) -> MadeSchema:
     """The schema of a database, if a release made it; of a revision that this release does not know only the number.
 
     Raises:
-        SchemaChanged: there is a view, a trigger or a rule that no release made, or a table or an index is another or missing.
+        SchemaChanged: there is a view, a trigger, a rule, or an index that decides which rows are added, that no release made; or a
+            table or an index is another or missing.
     """
     objects = read_objects(connection)
     here = {(existing.kind, existing.name): existing for existing in objects}
@@ -187,7 +200,7 @@ def _differences(
                 yield 2 if found.kind == "table" else 3, _another(found, expected)
         elif in_its_place is not None:
             yield 0, _another(found, in_its_place)
-        # an index or a table of somebody else is never run; one with a name of ours is of another revision
+        # a table of somebody else, or an index of columns, decides nothing; one with a name of ours is of another revision
         elif found.kind not in ("index", "table"):
             yield 0, f"there is a {found.shown}, and revision {revision} has none"
         elif found.name in of_any:
@@ -204,6 +217,21 @@ def _another(found: SchemaObject, expected: SchemaObject) -> str:
     return f"the {found.shown} is defined in another way than the releases define it"
 
 
+def _kind(kind: str, definition: str | None) -> str:
+    """The kind of an object. An index that is unique, of an expression or of some rows is another than one of columns.
+
+    It decides which rows are added: what violates it, or what its expression fails on, is refused or, where a row that is there
+    may be met, left out without a word.
+    """
+    if kind == "index" and not _PLAIN_INDEX.fullmatch(_on_one_line(definition)):
+        return _DECIDING_INDEX
+    return kind
+
+
 def _digest(definition: str | None) -> str:
+    return hashlib.sha256(_on_one_line(definition).encode()).hexdigest()[:_DIGEST_LENGTH]
+
+
+def _on_one_line(definition: str | None) -> str:
     # SQLite keeps the text of a statement as it was written, and how a library breaks its lines says nothing
-    return hashlib.sha256(" ".join((definition or "").split()).encode()).hexdigest()[:_DIGEST_LENGTH]
+    return " ".join((definition or "").split())

@@ -128,6 +128,30 @@ def test_a_planted_trigger_is_refused(address: str, edited: Connection) -> None:
         Database.open(address)
 
 
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+def test_a_trigger_that_is_called_as_if_the_database_had_made_it_is_refused(edited: Connection, address: str) -> None:
+    edited.execute(text("CREATE TRIGGER t AFTER INSERT ON log_events BEGIN DELETE FROM statements; END"))
+    edited.execute(text("PRAGMA writable_schema = ON"))
+    renamed = "UPDATE sqlite_master SET name = 'sqlite_t', sql = replace(sql, 'TRIGGER t', 'TRIGGER sqlite_t') WHERE name = 't'"
+    edited.execute(text(renamed))
+    with pytest.raises(SchemaChanged, match="there is a trigger sqlite_t on log_events"):
+        Database.open(address)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "CREATE UNIQUE INDEX mine ON kept_objects (role)",
+        "CREATE INDEX mine ON statements (abs(log_index))",
+        "CREATE INDEX mine ON statements (subject) WHERE abs(log_index) > 0",
+    ],
+)
+def test_an_index_that_decides_which_rows_are_added_is_refused(address: str, edited: Connection, index: str) -> None:
+    edited.execute(text(index))
+    with pytest.raises(SchemaChanged, match="there is a unique or computed index mine on"):
+        Database.open(address)
+
+
 @pytest.mark.parametrize(
     "change",
     [
