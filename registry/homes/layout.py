@@ -80,11 +80,6 @@ class HomeFiles:
         return self.folder / "begun.jsonl"
 
     @property
-    def sketches(self) -> Path:
-        """What was computed of the weights of registered versions, a file each; each is made anew where it is missing."""
-        return self.folder / "sketches"
-
-    @property
     def unused(self) -> tuple[Path, ...]:
         """What earlier releases kept of a copy in MLflow, where it is there: nothing reads or writes it."""
         return tuple(path for name in ("mlflow", "mirror") if (path := self.folder / name).exists())

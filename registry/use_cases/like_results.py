@@ -1,6 +1,7 @@
 """Which registered results something that is offered is in other numbers, or is near to, by what each does to its base.
 
-The sketch of a version is computed once, from its bytes, and kept in the home under the digest of its manifest.
+The sketch of a version is computed once for each user, from its bytes, and kept outside every home by the digest of its manifest.
+Whoever can write a home could else put another in its place, and nothing would show that.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +18,6 @@ from peft_registry.registry.disk.files import (
     write_atomically,
 )
 from peft_registry.registry.homes.home import OWN_MAX_BYTES, Registry
-from peft_registry.registry.homes.layout import HomeFiles
 from peft_registry.registry.identity.base import ADAPTER_CONFIG_NAME
 from peft_registry.registry.identity.manifests import WEIGHTS_SUFFIX, listed_tensors
 from peft_registry.registry.imports.sketches import (
@@ -33,14 +33,17 @@ from peft_registry.registry.imports.sketches import (
 )
 from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES
 from peft_registry.registry.intake.peft_config import read_peft_config
+from peft_registry.registry.records.lost_rows import require_registrations
 from peft_registry.registry.records.stops import stops_among
 from peft_registry.registry.records.stored_manifests import stored_manifest
+from peft_registry.registry.records.views import view_of
 from peft_registry.registry.use_cases.pull_base import BaseBytesMissing, WrongBase, checked_folder
 from peft_registry.schemas.acts import RECALL
 from peft_registry.schemas.errors import Refused
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
 
+_FOLDER_NAME = "sketches"
 _RESULTS_LOOKED_AT = 1000  # the newest ones: of these the names of their tensors
 _SKETCHED_AT_ONCE = 50  # of those that were not sketched yet: each is read whole
 _ADDED_UP = 32  # of the nearest results those that a combination is looked for among
@@ -93,6 +96,7 @@ def like_results(
 
     Raises:
         RecalledInOtherNumbers: it is one that must not be used, or is added up from such.
+        VersionsDiffer: as `results_with`.
         SaidDiffers, PathRejected, LogForked, LogTruncated: as `stops_among`.
     """
     compared, not_compared = _compared(registry, offered, scratch, but)
@@ -117,11 +121,13 @@ def like_results(
 
 
 def keep_sketch(registry: Registry, manifest: Digest, sketch: Sketch) -> None:
-    """Keep the sketch of a version; a home that cannot be written computes it again."""
+    """Keep the sketch of a version; whose state folder cannot be written computes it again."""
     path = _place(registry, manifest)
+    if path is None:
+        return
     try:
-        path.parent.mkdir(exist_ok=True)
-        write_atomically(path, sketch.to_bytes())
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_atomically(path, sketch.to_bytes(), mode=0o600)
     except (DiskFull, NotWritable, OSError):
         return
 
@@ -162,9 +168,14 @@ def _compared(
 
 
 def results_with(registry: Registry, weights: Iterable[str]) -> Iterator[Version]:
-    """The newest results that change one of these weights of a base, each artifact once."""
-    with registry.database.read() as tx:
-        versions = catalog.newest_versions(tx, limit=_RESULTS_LOOKED_AT)
+    """The newest results that change one of these weights of a base, each artifact once.
+
+    Raises:
+        VersionsDiffer: the log registers one that has no row, which nothing would be compared with.
+    """
+    with view_of(registry) as view:
+        require_registrations(view)
+        versions = catalog.newest_versions(view.tx, limit=_RESULTS_LOOKED_AT)
     names = frozenset(weights)
     seen: set[Digest] = set()
     for version in versions:
@@ -218,13 +229,19 @@ def _require_no_part(name: str, offered: Sketch, near: Sequence[tuple[_Known, st
 # --- what is kept ---
 
 
-def _place(registry: Registry, manifest: Digest) -> Path:
-    return HomeFiles(registry.folder).sketches / f"{manifest.hex}.{FORM}.npz"
+def _place(registry: Registry, manifest: Digest) -> Path | None:
+    """Where this user keeps it; None where nobody remembers."""
+    if registry.seen is None or registry.seen.state is None:
+        return None
+    return registry.seen.state / _FOLDER_NAME / f"{manifest.hex}.{FORM}.npz"
 
 
 def _kept(registry: Registry, manifest: Digest) -> Sketch | None:
+    path = _place(registry, manifest)
+    if path is None:
+        return None
     try:
-        return Sketch.from_bytes(read_file(_place(registry, manifest), max_bytes=OWN_MAX_BYTES))
+        return Sketch.from_bytes(read_file(path, max_bytes=OWN_MAX_BYTES))
     except (FileMissing, NotARegularFile):
         return None
 

@@ -1,6 +1,9 @@
 """A recalled result does not come in again in other numbers, as an import or as a base, and what is derived from one is told."""
 
+import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +13,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.homes.layout import HomeFiles
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.records.stops import VersionRecalled
+from peft_registry.registry.records.views import VersionsDiffer
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
 from peft_registry.registry.use_cases.like_results import RecalledInOtherNumbers
@@ -76,7 +79,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         key = a_trusted_key(APPROVER, person="alex", role="approver", predicate_types=None)
         chain = one_more(first.trust_chain, first.private_key("root"), keys=(*first.trust.keys, key))
         (first.folder / "trust.json").write_bytes(render_chain(chain))
-    registry = reopened(folder / "home")
+    registry = reopened(folder / "home", state=folder / "state")
     base = add_base(registry, base_files(folder / "base"), name="tiny", origin=ORIGIN, mode="copy")
     place = Place(registry, folder, base)
     for name, seed in (("polite", 11), ("kept", 12)):
@@ -185,7 +188,7 @@ def test_an_approver_who_takes_the_recall_back_lets_it_in(place: Place, tmp_path
 
 
 def test_sketches_that_are_gone_or_broken_are_made_anew(place: Place, tmp_path: Path) -> None:
-    kept = HomeFiles(place.registry.folder).sketches
+    kept = place.folder / "state" / "sketches"
     for number, path in enumerate(sorted(kept.iterdir())):
         if number % 2:
             path.unlink()
@@ -195,3 +198,18 @@ def test_sketches_that_are_gone_or_broken_are_made_anew(place: Place, tmp_path: 
         imported(
             place.registry, transformed(place.folder / "polite", tmp_path / "clean", "factors turned"), base="tiny"
         )
+
+
+def test_a_home_holds_no_sketch_that_whoever_writes_it_could_exchange(place: Place, tmp_path: Path) -> None:
+    imported(place.registry, an_adapter(tmp_path / "another", 22), base="tiny")
+    assert [*place.folder.glob("state/sketches/*.npz")]
+    assert not [path for path in place.folder.glob("home/**/*") if path.suffix == ".npz"]
+
+
+def test_nothing_is_imported_beside_a_result_whose_row_is_gone(place: Place, tmp_path: Path) -> None:
+    shutil.copytree(place.folder / "home", tmp_path / "home")
+    with closing(sqlite3.connect(tmp_path / "home" / "database.sqlite")) as rows:
+        rows.execute("DELETE FROM versions WHERE name = 'polite'")
+        rows.commit()
+    with closing(reopened(tmp_path / "home")) as registry, pytest.raises(VersionsDiffer):
+        imported(registry, transformed(place.folder / "polite", tmp_path / "clean", "factors turned"), base="tiny")
