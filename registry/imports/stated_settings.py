@@ -22,6 +22,8 @@ _BASE_LAYER = ".base_layer"  # peft's name of what stands inside of an adapted m
 _COMPUTED_WITH = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E4M3FNUZ", "F8_E5M2", "F8_E5M2FNUZ")
 _MAGNITUDE = "lora_magnitude_vector"
 _FACTOR = "lora_A"
+_LAST_FACTOR = "lora_B.weight"
+_OF_EMBEDDING = ("lora_embedding_A", "lora_embedding_B")
 _SCALE_AT_MOST = 10_000  # published recipes go to some hundreds; the largest number of half precision is 65,504
 _SHOWN = 60  # characters of a value in a sentence
 
@@ -41,11 +43,15 @@ class SettingsOfOtherTensors(InputRefused):
 
 @dataclass(frozen=True, slots=True)
 class _Own:
-    """A tensor of the adapter's own, its kind, and the module that it changes as the base calls it."""
+    """A tensor of the adapter's own, its kind, and the names by which peft may have found what it changes; the base's is first."""
 
     tensor: Tensor
     kind: Kind
-    module: str
+    names: tuple[str, ...]
+
+    @property
+    def module(self) -> str:
+        return self.names[0]
 
 
 def require_settings_of_tensors(adapter: str, config: PeftConfig, tensors: Iterable[Tensor]) -> None:
@@ -62,8 +68,9 @@ def require_settings_of_tensors(adapter: str, config: PeftConfig, tensors: Itera
 
 
 def adapted_modules(config: PeftConfig, tensors: Iterable[Tensor]) -> tuple[str, ...]:
-    """The modules that an adapter changes, as the base calls them: the names that its expressions are matched with."""
-    return tuple(dict.fromkeys(own.module for own in _own_tensors(config, tensors) if own.module))
+    """The modules that an adapter changes, and parameters by themselves: the names that its expressions are matched with."""
+    found = (name for own in _own_tensors(config, tensors) for name in (*own.names, *_parameters(config, own)))
+    return tuple(dict.fromkeys(name for name in found if name))
 
 
 def rank_stated(config: PeftConfig, module: str) -> Any:  # whatever the file has there
@@ -85,7 +92,14 @@ def _own_tensors(config: PeftConfig, tensors: Iterable[Tensor]) -> Iterator[_Own
         declared = config.method.tensor(tensor.name)
         if declared is not None:
             kind, module = declared
-            yield _Own(tensor, kind, module.removeprefix(_PREFIX).replace(_BASE_LAYER, ""))
+            yield _Own(tensor, kind, _names(module.removeprefix(_PREFIX)))
+
+
+def _names(module: str) -> tuple[str, ...]:
+    # a layer inside of an adapted module, such as the output of an attention of torch, has the settings of that module;
+    # a base that was an adapted model itself has such names of its own
+    around = module.partition(f"{_BASE_LAYER}.")[0]
+    return tuple(dict.fromkeys((module.replace(_BASE_LAYER, ""), around.removesuffix(_BASE_LAYER), module)))
 
 
 def _contradictions(config: PeftConfig, tensors: Sequence[Tensor]) -> Iterator[str]:
@@ -94,10 +108,12 @@ def _contradictions(config: PeftConfig, tensors: Sequence[Tensor]) -> Iterator[s
     replaces_alone = all(kind.replaces for kind in config.method.tensors)
     if not any(replaces_alone or not tensor.kind.replaces for tensor in own):
         yield f"its type is {config.values['peft_type']}, and it holds no tensor of one"
+    tied = _tied(config, own)
     for tensor in own:
         yield from _wrong_format(tensor)
         yield from _wrong_size(config, tensor)
-        yield from _wrong_target(config, tensor)
+        if tensor.module not in tied:  # peft adapts those with the embedding, and states the embedding alone
+            yield from _wrong_target(config, tensor)
     yield from _wrong_magnitudes(config, own)
     yield from _wrong_side(config, own)
     yield from _wrong_scales(config)
@@ -116,22 +132,38 @@ def _wrong_size(config: PeftConfig, own: _Own) -> Iterator[str]:
     if axis >= len(shape):
         yield f"its tensor {own.tensor.name!a} is {list(shape)}, and has no dimension for `{key}`"
         return
-    stated = rank_stated(config, own.module) if key == "r" else config.values.get(key)
-    if stated is None:
-        return  # peft has a default, and a record has nothing of it
-    if not isinstance(stated, int) or isinstance(stated, bool) or stated < 1:
-        yield f"its `{key}` is {_shown(stated)}, which is no number of dimensions"
-    elif not _is_sized(config, own, shape[axis], stated):
-        yield f"its `{key}` is {_shown(stated)}, and the tensor {own.tensor.name!a} is {list(shape)}: {shape[axis]} there"
+    for stated in _stated_sizes(config, own, key):
+        if stated is None:
+            return  # peft has a default, and a record has nothing of it
+        if not isinstance(stated, int) or isinstance(stated, bool) or stated < 1:
+            yield f"its `{key}` is {_shown(stated)}, which is no number of dimensions"
+            return
+        if _is_sized(config, own, shape[axis], stated):
+            return
+    yield f"its `{key}` is {_shown(stated)}, and the tensor {own.tensor.name!a} is {list(shape)}: {shape[axis]} there"
+
+
+def _stated_sizes(config: PeftConfig, own: _Own, key: str) -> Sequence[Any]:  # whatever the file has there
+    """What a configuration says of the size of a tensor: more than one thing where it is one of several parameters of a module.
+
+    Which of them it is depends on their order in the base.
+    """
+    if key != "r":
+        return (config.values.get(key),)
+    return tuple(rank_stated(config, name) for name in _parameters(config, own) or own.names)
 
 
 def _is_sized(config: PeftConfig, own: _Own, found: int, stated: int) -> bool:
     if config.values.get("use_bdlora"):
         return True  # its blocks lie beside each other in one tensor
-    if _is_of_parameter(config, own.module):
+    if _parameters(config, own):
         return found % stated == 0  # one pair of factors for each expert in the parameter
     if config.values.get("num_transformer_submodules") not in (None, 1):
         return found % stated == 0  # one prompt for an encoder and one for a decoder
+    if own.kind.name == _LAST_FACTOR and len(own.tensor.shape) > 2:  # of a convolution
+        return found > 0 and stated % found == 0  # a part of them for each group of its channels
+    if config.values.get("use_effective_conv2d"):
+        return stated in own.tensor.shape  # LoHa has the factors of a convolution the other way round
     return found == stated
 
 
@@ -139,8 +171,13 @@ def _wrong_target(config: PeftConfig, own: _Own) -> Iterator[str]:
     stated = config.values.get("target_modules")
     if own.kind.is_shared or own.kind.replaces or not own.kind.is_of_weight or stated in (None, "all-linear"):
         return
-    if not (_is_targeted(config.values, stated, own.module) or _is_of_parameter(config, own.module)):
+    if not (_is_adapted(config, own) or _parameters(config, own)):
         yield f"its `target_modules` are {_shown(stated)}, and the tensor {own.tensor.name!a} is of another module"
+
+
+def _is_adapted(config: PeftConfig, own: _Own) -> bool:
+    stated = config.values.get("target_modules")
+    return any(_is_targeted(config.values, stated, name) for name in own.names)
 
 
 def _is_targeted(values: Mapping[str, Any], stated: Any, module: str) -> bool:
@@ -151,8 +188,8 @@ def _is_targeted(values: Mapping[str, Any], stated: Any, module: str) -> bool:
     if not _is_named(stated, module):
         return False
     layers = values.get("layers_to_transform")
-    if layers in (None, []) or isinstance(stated, str):
-        return True
+    if layers in (None, []) or isinstance(stated, str) or module in stated:
+        return True  # the whole name says the layer, too
     number = _layer(values.get("layers_pattern"), module)
     return number is not None and number in (layers if isinstance(layers, list) else [layers])
 
@@ -167,18 +204,31 @@ def _is_named(stated: Any, module: str) -> bool:
 def _layer(patterns: Any, module: str) -> int | None:
     """The number of the layer that a module is of, as peft reads it off its name."""
     stated = [patterns] if isinstance(patterns, str) else patterns
-    for pattern in stated or [r"[^.]*"]:
-        match = re.match(rf"(?:^|.*?\.){pattern}\.(\d+)\.", module)
-        if match is not None:
-            return int(match[1])
-    return None
+    expressions = [rf"(?:^|.*?\.){pattern}\.(\d+)\." for pattern in stated or ()] or [r".*?\.[^.]*\.(\d+)\."]
+    found = (re.match(expression, module) for expression in expressions)
+    return next((int(match[1]) for match in found if match is not None), None)
 
 
-def _is_of_parameter(config: PeftConfig, module: str) -> bool:
-    """Whether a module holds one of the parameters that are adapted by themselves, such as experts in one tensor."""
-    parameters = config.values.get("target_parameters")
-    holders = [str(name).rpartition(".")[0] for name in parameters] if isinstance(parameters, list) else []
-    return bool(holders) and _is_named([holder for holder in holders if holder], module)
+def _parameters(config: PeftConfig, own: _Own) -> tuple[str, ...]:
+    """The parameters that are adapted by themselves, such as experts in one tensor, and that the module may hold.
+
+    One that is stated by its last name alone may be of any module, except of one that peft adapts as a whole.
+    """
+    stated = config.values.get("target_parameters")
+    if not isinstance(stated, list) or own.kind.is_shared or _is_adapted(config, own):
+        return ()
+    ends = [str(name).rpartition(".") for name in stated]
+    return tuple(
+        f"{name}.{leaf}" for name in own.names for holder, _, leaf in ends if not holder or _is_named([holder], name)
+    )
+
+
+def _tied(config: PeftConfig, own: Sequence[_Own]) -> frozenset[str]:
+    """The modules that share their weight with the embedding, and so its factors, which are the other way round there."""
+    if not config.values.get("ensure_weight_tying"):
+        return frozenset()
+    shared = {found.tensor.shape for found in own if found.kind.name in _OF_EMBEDDING}
+    return frozenset(found.module for found in own if found.tensor.shape[::-1] in shared)
 
 
 def _wrong_magnitudes(config: PeftConfig, own: Sequence[_Own]) -> Iterator[str]:
@@ -202,7 +252,10 @@ def _wrong_side(config: PeftConfig, own: Sequence[_Own]) -> Iterator[str]:
         return
     for found in own:
         shape = found.tensor.shape
-        is_read = _is_named(stated, found.module)
+        # peft does not ask for a whole part of the name here
+        is_read = _is_named(stated, found.module) or (
+            isinstance(stated, list) and found.module.endswith(tuple(map(str, stated)))
+        )
         if len(shape) == 2 and shape[0 if is_read else 1] != 1:
             scaled = "reads" if is_read else "gives"
             yield (

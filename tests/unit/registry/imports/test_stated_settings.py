@@ -33,6 +33,12 @@ def lora(*, rank: int = 8, modules: tuple[str, ...] = (Q, DOWN)) -> dict[str, tu
 
 MAGNITUDE = {f"{Q}.lora_magnitude_vector": (32,)}
 EXPERTS = {f"{LAYERS}.0.mlp.experts.lora_A.weight": (32, 64), f"{LAYERS}.0.mlp.experts.lora_B.weight": (32, 32)}
+INNER = f"{LAYERS}.0.mlp.experts.base_layer"
+INNER_EXPERTS = {f"{INNER}.lora_A.weight": (64, 64), f"{INNER}.lora_B.weight": (64, 64)}
+EMBEDDING = {
+    "base_model.model.model.embed_tokens.lora_embedding_A": (8, 32),
+    "base_model.model.model.embed_tokens.lora_embedding_B": (64, 8),
+}
 IA3 = {"peft_type": "IA3", "target_modules": ["k_proj", "down_proj"], "feedforward_modules": ["down_proj"]}
 PROMPT = {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 20}
 
@@ -45,6 +51,16 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], list[Tensor], str]] = {
     "modules by an expression": ({"target_modules": r".*\.up_proj"}, tensors_of(lora()), "of another module"),
     "an adapted module that it excludes": ({"exclude_modules": ["q_proj"]}, tensors_of(lora()), "of another module"),
     "other layers": ({"layers_to_transform": [0]}, tensors_of(lora()), "down_proj.*of another module"),
+    "experts of another rank": (
+        {"target_modules": ["q_proj"], "target_parameters": ["down_proj"], "r": 24},
+        tensors_of(EXPERTS),
+        "`r` is 24",
+    ),
+    "a layer of another rank beside experts": (
+        {"target_parameters": ["down_proj"], "r": 4},
+        tensors_of(lora()),
+        "`r` is 4",
+    ),
     "magnitudes that are not there": ({"use_dora": True}, tensors_of(lora()), "2 of its modules have no magnitudes"),
     "one magnitude too few": ({"use_dora": True}, tensors_of(lora() | MAGNITUDE), "1 of its modules"),
     "no magnitudes where there are some": ({}, tensors_of(lora() | MAGNITUDE), "`use_dora` is not true"),
@@ -87,6 +103,22 @@ AGREEING: dict[str, tuple[dict[str, Any], list[Tensor]]] = {
     "experts in one tensor": (
         {"target_modules": ["q_proj"], "target_parameters": ["mlp.experts.down_proj"]},
         tensors_of(lora(modules=(Q,)) | EXPERTS),
+    ),
+    "experts in two tensors, which peft names without the module": (
+        {
+            "target_modules": ["q_proj"],
+            "target_parameters": ["down_proj", "gate_up_proj"],
+            "rank_pattern": {r".*\.gate_up_proj": 16},
+        },
+        tensors_of(lora(modules=(Q,)) | EXPERTS | INNER_EXPERTS),
+    ),
+    "both layers of an attention of torch": (
+        {"target_modules": ["attn"]},
+        tensors_of(lora(modules=("base_model.model.attn", "base_model.model.attn.base_layer.out_proj"))),
+    ),
+    "a head that is tied to the embedding": (
+        {"target_modules": ["embed_tokens"], "ensure_weight_tying": True},
+        tensors_of(EMBEDDING | lora(modules=("base_model.model.lm_head",))),
     ),
     "the two sides of IA3": (
         IA3,
