@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, cast, delete, select
 
 from peft_registry.registry.database.catalog.aliases import AliasMove, newest_move, point
 from peft_registry.registry.database.catalog.facet_rows import delete_facets
-from peft_registry.registry.database.catalog.row_counts import note_deleted
+from peft_registry.registry.database.catalog.row_counts import TOGETHER, note_deleted
 from peft_registry.registry.database.catalog.sources import delete_sources
 from peft_registry.registry.database.envelopes import unpacked
 from peft_registry.registry.database.failures import RowDamaged
@@ -103,7 +103,8 @@ def take_off(tx: Transaction, entries: tuple[PendingEntry, ...], covered: int) -
     ).all():
         delete_facets(tx, (name, number))
         delete_sources(tx, name=name, number=number)
-    tx.execute(delete(versions).where(versions.c.log_index >= covered))
+    numbers = tx.execute(delete(versions).where(versions.c.log_index >= covered).returning(versions.c.number)).all()
+    note_deleted(tx, "version", [TOGETHER] * len(numbers))
     tx.execute(delete(statements).where(statements.c.log_index >= covered))
     behind = (cast(log_nodes.c.index, BigInteger) + 1).bitwise_lshift(log_nodes.c.level) > covered
     tx.execute(delete(log_nodes).where(behind))

@@ -279,7 +279,7 @@ class VersionSource(TableRow, table=True):
 
 
 class RowCount(TableRow, table=True):
-    """How many rows say of versions that they have a facet, a source or an alias, or are edges: a deleted one is missed.
+    """How many rows say that versions have a facet, a source or an alias, or are edges or versions: a deleted one is missed.
 
     They are counted where they are written (`catalog/row_counts.py`), and not when a list is read from them.
     """

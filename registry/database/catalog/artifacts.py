@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import BindParameter, String, bindparam, func, literal, or_, select, type_coerce, union, update
 
-from peft_registry.registry.database.catalog.row_counts import EDGES, note_added
+from peft_registry.registry.database.catalog.row_counts import TOGETHER, note_added
 from peft_registry.registry.database.catalog.sources import edges_at, insert_sources_below
 from peft_registry.registry.database.rows import insert_or
 from peft_registry.registry.database.session import Transaction, in_parts
@@ -198,7 +198,7 @@ def insert_artifact(
     _link_by_weights(tx, manifest, manifest_digest)
     added = edges_at(tx, manifest_digest) - edges
     if added:
-        note_added(tx, "edge", [EDGES] * added)
+        note_added(tx, "edge", [TOGETHER] * added)
         insert_sources_below(tx, manifest_digest)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, LargeBinary, exists, func, insert, literal, select
+from sqlalchemy import LargeBinary, exists, func, insert, literal, select
 from sqlalchemy import text as sql
 
 from peft_registry.registry.database.envelopes import unpacked
@@ -191,23 +191,15 @@ def version_entries(tx: Transaction) -> frozenset[int]:
     return frozenset(tx.execute(select(versions.c.log_index)).scalars())
 
 
-def count_registrations(tx: Transaction) -> int:
-    """How many entries of the log register a version, by their bytes; none of them is proven here."""
-    count: int = tx.execute(select(func.count()).where(_registers(tx))).scalar_one()
-    return count
-
-
 def registering_entries(tx: Transaction) -> frozenset[int]:
-    """The numbers of these entries."""
-    return frozenset(tx.execute(select(log_events.c.seq).where(_registers(tx))).scalars())
-
-
-def _registers(tx: Transaction) -> ColumnElement[bool]:
+    """The entries that register a version, by their bytes: the whole log is read, and none of it is proven here."""
     # canonical JSON has these bytes for that key and value alone: a quotation mark within a value is escaped
     mark = literal(b'"kind":"registration"', LargeBinary)
     if tx.dialect.name == "postgresql":
-        return func.position(mark.op("IN")(log_events.c.leaf)) > 0
-    return func.instr(log_events.c.leaf, mark) > 0
+        registers = func.position(mark.op("IN")(log_events.c.leaf)) > 0
+    else:
+        registers = func.instr(log_events.c.leaf, mark) > 0
+    return frozenset(tx.execute(select(log_events.c.seq).where(registers)).scalars())
 
 
 def every_alias(tx: Transaction) -> tuple[tuple[str, str, int], ...]:

@@ -20,13 +20,15 @@ from peft_registry.registry.database.tables import (
     facet_words,
     row_counts,
     version_sources,
+    versions,
 )
 
-CountedKind = Literal["facet", "source", "alias", "edge"]
-"""Rows of a facet, by its name; of something that versions were made from, by its digest; of an alias; edges, all together."""
-KINDS: tuple[CountedKind, ...] = ("facet", "source", "alias", "edge")
-EDGES = ""
-_EDGE_TABLES = (artifact_parents, artifact_data)
+CountedKind = Literal["facet", "source", "alias", "edge", "version"]
+"""Rows of a facet, by its name; of something that versions were made from, by its digest; of an alias; edges; versions."""
+KINDS: tuple[CountedKind, ...] = ("facet", "source", "alias", "edge", "version")
+TOGETHER = ""
+"""The word of a kind of which all rows are counted together: edges, and versions."""
+_COUNTED_TOGETHER = {"edge": (artifact_parents, artifact_data), "version": (versions,)}
 
 
 class ShortList(NamedTuple):
@@ -87,9 +89,10 @@ def _change(tx: Transaction, kind: CountedKind, changes: Mapping[str, int]) -> N
 
 def _rows_of(kind: CountedKind, words: Collection[str] | None) -> tuple[Select[str, int], ...]:
     """What counts the rows that are there, by word."""
-    if kind == "edge":
-        each = union_all(*(select(func.count().label("here")).select_from(table) for table in _EDGE_TABLES)).subquery()
-        return (select(literal(EDGES).label("word"), func.sum(each.c.here).label("here")),)
+    tables = _COUNTED_TOGETHER.get(kind)
+    if tables is not None:
+        each = union_all(*(select(func.count().label("here")).select_from(table) for table in tables)).subquery()
+        return (select(literal(TOGETHER).label("word"), func.sum(each.c.here).label("here")),)
     columns = {
         "facet": (facet_words.c.facet, facet_numbers.c.facet),
         "source": (version_sources.c.source,),

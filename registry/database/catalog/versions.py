@@ -9,6 +9,7 @@ from sqlalchemy import Row, Select, bindparam, func, insert, select, tuple_
 
 from peft_registry.registry.database.catalog.artifacts import ArtifactUnknown
 from peft_registry.registry.database.catalog.facet_rows import artifact_facets, insert_facets
+from peft_registry.registry.database.catalog.row_counts import TOGETHER, note_added
 from peft_registry.registry.database.catalog.sources import insert_sources
 from peft_registry.registry.database.failures import RowDamaged, stored_text
 from peft_registry.registry.database.session import Transaction, in_parts
@@ -159,6 +160,7 @@ def add_version(
         "log_index": log_index,
     }
     tx.execute(insert(versions), values)
+    note_added(tx, "version", [TOGETHER])
     data = tx.execute(
         select(artifact_data.c.sha256).where(artifact_data.c.manifest_digest == manifest_digest)
     ).scalars()
@@ -248,12 +250,6 @@ def name_spans(tx: Transaction) -> tuple[NameSpan, ...]:
 def newest_versions(tx: Transaction, *, limit: int) -> tuple[Version, ...]:
     """At most `limit` versions, those that were registered last first."""
     return read_versions(tx, select_versions().order_by(versions.c.log_index.desc()).limit(limit))
-
-
-def count_every_version(tx: Transaction) -> int:
-    """How many versions of all names the catalogue has."""
-    count: int = tx.execute(select(func.count()).select_from(versions)).scalar_one()
-    return count
 
 
 def count_versions(tx: Transaction, name: str) -> int:

@@ -21,6 +21,7 @@ _COUNTS = (
     "SELECT 'source', source, count(*) FROM version_sources GROUP BY source",
     "SELECT 'alias', alias, count(*) FROM aliases GROUP BY alias",
     "SELECT 'edge', '', (SELECT count(*) FROM artifact_parents) + (SELECT count(*) FROM artifact_data)",
+    "SELECT 'version', '', count(*) FROM versions",
 )
 
 

@@ -97,6 +97,7 @@ DELETED = {
     "a number": ("DELETE FROM facet_numbers WHERE facet = 'rank' AND name = 'second'", by_rank),
     "an alias": ("DELETE FROM aliases", at_the_alias),
     "a name, of a list": ("DELETE FROM versions WHERE name = 'first'", listed),
+    "no version, by a count": ("UPDATE row_counts SET counted = counted + 1 WHERE kind = 'version'", listed),
     "a name, of a question": ("DELETE FROM versions WHERE name = 'first'", of_one_method),
 }
 
