@@ -150,7 +150,9 @@ def _stated_sizes(config: PeftConfig, own: _Own, key: str) -> Sequence[Any]:  # 
     """
     if key != "r":
         return (config.values.get(key),)
-    return tuple(rank_stated(config, name) for name in _parameters(config, own) or own.names)
+    stated = tuple(rank_stated(config, name) for name in _parameters(config, own) or own.names)
+    # peft 0.21 gives layers of HiRA the rank of all, whatever their pattern says
+    return (*stated, config.values.get("r")) if config.values["peft_type"] == "HIRA" else stated
 
 
 def _is_sized(config: PeftConfig, own: _Own, found: int, stated: int) -> bool:

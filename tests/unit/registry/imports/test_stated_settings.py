@@ -120,6 +120,10 @@ AGREEING: dict[str, tuple[dict[str, Any], list[Tensor]]] = {
         {"target_modules": ["embed_tokens"], "ensure_weight_tying": True},
         tensors_of(EMBEDDING | lora(modules=("base_model.model.lm_head",))),
     ),
+    "HiRA, of which peft does not follow the pattern": (
+        {"peft_type": "HIRA", "rank_pattern": {"q_proj": 2}},
+        tensors_of({f"{Q}.hira_A": (8, 64), f"{Q}.hira_B": (32, 8)}),
+    ),
     "the two sides of IA3": (
         IA3,
         tensors_of({f"{DOWN}.ia3_l": (1, 64), f"{LAYERS}.0.self_attn.k_proj.ia3_l": (32, 1)}),
