@@ -1,5 +1,6 @@
 """An adapter with a single large file of weights, registered as a training's result is, and pulled: what verification reads."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,15 +36,24 @@ def pulled_large_adapter(folder: Path, size: int) -> PulledAdapter:
     home, made, copy = (folder / part for part in ("home", "made", "pulled"))
     with a_home(home, now=utc_now()) as registry:
         base = add_a_base(registry, folder / "base")
-        _write_weights(adapter_files(made) / "adapter_model.safetensors", size)
+        _write_weights(adapter_files(made), size)
         product = product_of(registry, made, base)
         version = register_product(registry, product).version
         pull_version(registry, version, copy)
         return PulledAdapter(made, home, copy, product.manifest, registry.trust, registry.clock())
 
 
-def _write_weights(path: Path, size: int) -> None:
+def _write_weights(folder: Path, size: int) -> None:
     random = np.random.default_rng(0)
-    shape = (max(1, size // TENSORS // 4 // _COLUMNS), _COLUMNS)
-    tensors = {f"layer.{number}": random.standard_normal(shape, dtype=np.float32) for number in range(TENSORS)}
-    save_file(tensors, path, metadata={"format": "pt"})
+    rank = max(1, size // TENSORS // 4 // _COLUMNS)
+    shapes = {"lora_A": (rank, _COLUMNS), "lora_B": (_COLUMNS, rank)}
+    tensors = {
+        f"base_model.model.model.layers.{layer}.mlp.down_proj.{side}.weight": random.standard_normal(
+            shape, dtype=np.float32
+        )
+        for layer in range(TENSORS // len(shapes))
+        for side, shape in shapes.items()
+    }
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = {"peft_type": "LORA", "r": rank, "target_modules": ["down_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps(config), "utf-8")
