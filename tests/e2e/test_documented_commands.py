@@ -39,6 +39,7 @@ PROGRAM = get_command(app)
 NOT_RUN = {
     "make demo": "installs from the package index; tests/e2e/test_demo.py runs `registry demo`",
     "make test": "it would run this test again",
+    "registry log sign --every 5s": "runs until it is ended; tests/integration/registry/records/test_remembered_stops.py ends it",
     "pip install peft-registry": "needs the package index",
     "pip install 'peft-registry[postgres,s3]'": "needs the package index",
     "export MLFLOW_AUTH_CONFIG_PATH=/srv/registry/basic_auth.ini": "names a file of the reader's",
