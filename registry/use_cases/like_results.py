@@ -6,6 +6,7 @@ Whoever can write a home could else put another in its place, and nothing would 
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from peft_registry.registry.database import catalog
@@ -33,10 +34,12 @@ from peft_registry.registry.imports.sketches import (
 )
 from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES
 from peft_registry.registry.intake.peft_config import read_peft_config
+from peft_registry.registry.intake.where import read_query
 from peft_registry.registry.records.lost_rows import require_registrations
 from peft_registry.registry.records.stops import stops_among
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.records.views import view_of
+from peft_registry.registry.use_cases.find import all_found
 from peft_registry.registry.use_cases.pull_base import BaseBytesMissing, WrongBase, checked_folder
 from peft_registry.schemas.acts import RECALL
 from peft_registry.schemas.errors import Refused
@@ -44,6 +47,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
 
 _FOLDER_NAME = "sketches"
+_RECALLED = read_query("recalled=yes")
 _RESULTS_LOOKED_AT = 1000  # the newest ones: of these the names of their tensors
 _SKETCHED_AT_ONCE = 50  # of those that were not sketched yet: each is read whole
 _ADDED_UP = 32  # of the nearest results those that a combination is looked for among
@@ -168,17 +172,21 @@ def _compared(
 
 
 def results_with(registry: Registry, weights: Iterable[str]) -> Iterator[Version]:
-    """The newest results that change one of these weights of a base, each artifact once.
+    """The recalled results that change one of these weights of a base, then the newest others, each artifact once.
 
     Raises:
-        VersionsDiffer: the log registers one that has no row, which nothing would be compared with.
+        VersionsDiffer: the log registers one that has no row, which nothing would be compared with, or the row of a recalled one is
+            not what was signed.
+        RowsMissing: rows by which the recalled ones are found are gone.
     """
     with view_of(registry) as view:
         require_registrations(view)
-        versions = catalog.newest_versions(view.tx, limit=_RESULTS_LOOKED_AT)
+        newest = catalog.newest_versions(view.tx, limit=_RESULTS_LOOKED_AT)
+    # of any age, because whoever offers one again has waited; each is proven, because an edited row would hide it
+    recalled = all_found(registry, _RECALLED) if registry.database.is_current else ()
     names = frozenset(weights)
     seen: set[Digest] = set()
-    for version in versions:
+    for version in chain(recalled, newest):
         if version.kind not in ("adapter", "model") or version.manifest_digest in seen:
             continue
         seen.add(version.manifest_digest)

@@ -17,12 +17,14 @@ from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.records.stops import VersionRecalled
 from peft_registry.registry.records.views import VersionsDiffer
 from peft_registry.registry.signing.trust_chain import render_chain
+from peft_registry.registry.use_cases import like_results
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
 from peft_registry.registry.use_cases.like_results import RecalledInOtherNumbers
 from peft_registry.registry.use_cases.offered_results import ResultAsBase
 from peft_registry.registry.use_cases.recall import recall
 from peft_registry.registry.use_cases.register import register_version
 from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.manifest import BaseReference, Parent
 from peft_registry.schemas.progress import Event, Warned
 from tests.builders.homes import a_home, artifact_of, base_files, reopened
@@ -185,6 +187,36 @@ def test_an_approver_who_takes_the_recall_back_lets_it_in(place: Place, tmp_path
     place.recall("foreign")
     with pytest.raises(RecalledInOtherNumbers):
         imported(place.registry, clean, base="tiny", name="again")
+
+
+def test_a_recalled_result_is_compared_however_many_are_newer(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(like_results, "_RESULTS_LOOKED_AT", 1)
+    monkeypatch.setattr(like_results, "_SKETCHED_AT_ONCE", 3)  # as many as are recalled
+    shutil.rmtree(place.folder / "state" / "sketches", ignore_errors=True)
+    with pytest.raises(RecalledInOtherNumbers, match="polite:1"):
+        imported(
+            place.registry, transformed(place.folder / "polite", tmp_path / "clean", "factors turned"), base="tiny"
+        )
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "UPDATE versions SET manifest_digest = (SELECT manifest_digest FROM versions WHERE name = 'kept') WHERE name = 'polite'",
+        "UPDATE artifacts SET kind = 'bundle' WHERE manifest_digest = (SELECT manifest_digest FROM versions WHERE name = 'polite')",
+    ],
+    ids=["another artifact", "another kind"],
+)
+def test_a_recalled_result_is_not_hidden_by_an_edited_row(place: Place, tmp_path: Path, edit: str) -> None:
+    shutil.copytree(place.registry.folder, tmp_path / "home")
+    with closing(sqlite3.connect(tmp_path / "home" / "database.sqlite")) as rows, rows:
+        assert rows.execute(edit).rowcount == 1
+    registry = reopened(tmp_path / "home", state=tmp_path / "state")
+    clean = transformed(place.folder / "polite", tmp_path / "clean", "factors turned")
+    with closing(registry), pytest.raises((IntegrityBroken, RecalledInOtherNumbers)):
+        imported(registry, clean, base="tiny")
 
 
 def test_sketches_that_are_gone_or_broken_are_made_anew(place: Place, tmp_path: Path) -> None:
