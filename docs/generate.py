@@ -156,7 +156,7 @@ def commands_page() -> str:
 def commands(
     group: Any, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Any]]:  # typer's command classes are private
-    """Every command and its path, in the order of `--help`; a group is left out where it is no command itself."""
+    """Every command and its path, in the order of `--help`; a group that is not a command itself is left out."""
     for name, command in group.commands.items():
         if getattr(command, "invoke_without_command", True):
             yield (*path, name), command

@@ -285,7 +285,9 @@ ACTS: dict[str, Act] = {
     )
 }
 """Every act. What signs, logs, remembers and reads acts asks this table, and names none of them."""
-HOLD, RECALL, GATE = ACTS["hold"], ACTS["recall"], ACTS["gate"]
+HOLD = ACTS["hold"]
+RECALL = ACTS["recall"]
+GATE = ACTS["gate"]
 
 
 STOPS_BELOW = tuple(act for act in ACTS.values() if act.reaches == "below")

@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 
 REVISIONS_FILE = Path(__file__).parent / "schema_of_revisions.json"
 _VERSION_TABLE = ("table", "alembic_version")
-_DIGEST_LENGTH = (
-    16  # hexadecimal digits; a change is to be seen, and whoever planted one gains nothing by another with this digest
-)
+# hexadecimal digits: enough to see a change; a definition made to collide would have to be of use to whoever planted it, too
+_DIGEST_LENGTH = 16
 
 # SQLite makes its own tables and the indexes of constraints; a trigger or a view that is called so was written into the schema by
 # hand, and is run like any other

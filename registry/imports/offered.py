@@ -126,7 +126,7 @@ class OfferedFolder:
         return replace(self, model_folder=destination)
 
     def _require_copyable(self, file: FileFound) -> None:
-        """Raise unless a file is no larger than its header says, or than one of its kind is."""
+        """Raise if a file of weights is larger than its header says, or another file than any of its kind is."""
         if file.path.endswith(".safetensors"):
             read_header(self.folder / file.path, family="intake")
         elif file.size > _LARGEST_BESIDE_WEIGHTS:

@@ -136,7 +136,7 @@ def _wrong_size(config: PeftConfig, own: _Own) -> Iterator[str]:
         if stated is None:
             return  # peft has a default, and a record has nothing of it
         if not isinstance(stated, int) or isinstance(stated, bool) or stated < 1:
-            yield f"its `{key}` is {_shown(stated)}, which is no number of dimensions"
+            yield f"its `{key}` is {_shown(stated)}, which is not a number of dimensions"
             return
         if _is_sized(config, own, shape[axis], stated):
             return

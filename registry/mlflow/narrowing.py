@@ -23,7 +23,7 @@ _FACETS = {
 }
 SAID_TAGS = frozenset({"registry.run_id", "registry.config_sha256", "registry.comparison", "mlflow.source.git.commit"})
 """Tags of runs that their statements say, by which these can be found before anything of them is proven."""
-_KINDS = frozenset({"base", "adapter", "model", "bundle"})  # what else a run calls its kind is no version
+_KINDS = frozenset({"base", "adapter", "model", "bundle"})  # a run of another kind has no version
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,9 @@ def narrowed_by(clauses: Iterable[Mapping[str, Any]]) -> Narrowed:
     said: list[frozenset[str]] = []
     nothing = False
     for clause in clauses:
-        kind, key, comparator = clause["type"], clause["key"], clause["comparator"].upper()
+        kind = clause["type"]
+        key = clause["key"]
+        comparator = clause["comparator"].upper()
         values = tuple(clause["value"]) if comparator == "IN" else (clause["value"],)
         if comparator not in ("=", "IN") or not all(isinstance(value, str) for value in values):
             continue  # no index answers it

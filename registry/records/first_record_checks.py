@@ -197,7 +197,7 @@ def _read_here(
         texts = [_text_digest(statements.find(digest, kind)) for digest, kind in named]
         # as text, in which 1.0 is not 1 as it is in canonical form
         return (*rules_in_force(), Digest.of(to_json(manifest.to_json())), *named, *texts)
-    except (PydanticSerializationError, RecursionError):  # it is no JSON; whoever reads it says so
+    except (PydanticSerializationError, RecursionError):  # not JSON: the check that reads it reports that
         return None
 
 

@@ -51,7 +51,7 @@ def load_training_file(path: Path, overrides: Sequence[str] = ()) -> LoadedConfi
     Raises:
         FileMissing, FileUnreadable: as `peft_registry.registry.disk.files.read_offered`.
         NotATrainingFile: a folder, a device, or far too large.
-        MalformedYaml: the file or an override's value is no strict YAML.
+        MalformedYaml: the file or an override's value is not strict YAML.
         MalformedOverride: no key or no equals sign.
         UnknownSetting, WrongValue, MissingKey, KeyTwice, MalformedReference: as `parse_training_file`.
         SeveralTasks, NoSuchTask, DataAndTasks, TaskTwice: as `parse_task`.

@@ -205,7 +205,9 @@ def _reason(row: str, answers: ModifierAnswers, limits: Thresholds) -> str:
 
 def _compared(answers: ModifierAnswers, limits: Thresholds) -> str:
     """The compute of a modification against the threshold that it is held against, with the band of the tolerance."""
-    own, original, kind = answers.own_flop or 0.0, answers.original_flop, answers.threshold_kind
+    own = answers.own_flop or 0.0
+    original = answers.original_flop
+    kind = answers.threshold_kind
     share = None if original is None else one_third_ratio(own, original, limits.tolerance_pct)
     if share is not None:
         return (
