@@ -11,6 +11,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records import signed_records
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of, version_statements
+from peft_registry.registry.use_cases import report
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show_record import describe_record
 from peft_registry.registry.use_cases.supersede import supersede
@@ -82,6 +83,7 @@ def test_the_report_of_an_old_record_counts_no_approval_that_nobody_signed(place
     assert FORGED not in page
     with pytest.MonkeyPatch.context() as patch:  # so that what was looked for stands where the record is believed
         patch.setattr(signed_records, "as_read", lambda record: record)
+        patch.setattr(report, "without_proposals", lambda record: record)
         believed = make_report(place.registry, place.version).decode()
     assert "Indicative status: not a general-purpose model" in believed
     assert FORGED in believed
