@@ -45,7 +45,7 @@ PROMPT = {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 20}
 CONTRADICTIONS: dict[str, tuple[dict[str, Any], list[Tensor], str]] = {
     "a larger rank": ({"r": 64}, tensors_of(lora()), r"`r` is 64, .*\[8, 64\]: 8 there"),
     "a rank of thirty digits": ({"r": 10**30}, tensors_of(lora()), "8 there"),
-    "a rank that is no number": ({"r": True}, tensors_of(lora()), "no number of dimensions"),
+    "a rank that is no number": ({"r": True}, tensors_of(lora()), "not a number of dimensions"),
     "a pattern of ranks": ({"rank_pattern": {"down_proj": 4}}, tensors_of(lora()), "`r` is 4"),
     "modules that it does not adapt": ({"target_modules": ["lm_head"]}, tensors_of(lora()), "of another module"),
     "modules by an expression": ({"target_modules": r".*\.up_proj"}, tensors_of(lora()), "of another module"),
