@@ -18,6 +18,7 @@ from peft_registry.registry.compliance.used_rows import (
     used_by_all,
 )
 from peft_registry.schemas.codes import Code, code, in_turn, listed_labels, nested, says, together
+from peft_registry.schemas.dataset import UNNAMED_ROWS
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import (
     ASKED,
@@ -369,7 +370,11 @@ def _nothing_recorded(ancestor: Ancestor, ordered: Sequence[Ancestor]) -> DataUs
 
 
 def _name(uses: Sequence[StatedField]) -> Value:
+    """The name that the runs had for a file; rows without a name are named after the runs, so that facts can name them."""
     stated = [use.field("name") for use in uses]
+    if not _known(stated):
+        users = listed_labels([use.label for use in uses])
+        return derived(f"{UNNAMED_ROWS} of {users}", method=code("data_set_has_no_name"))
     names = sorted({str(name.value.value) for name in stated})
     if len(names) == 1:
         return _carried(stated)

@@ -10,9 +10,10 @@ from peft_registry.registry.compliance.completeness import completeness, conditi
 from peft_registry.registry.compliance.facts import overtaken_facts, with_facts
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.schemas.codes import code_in
-from peft_registry.schemas.dataset import DataIdentity, RowSelection
+from peft_registry.schemas.dataset import UNNAMED_ROWS, DataIdentity, RowSelection
 from peft_registry.schemas.modification import ModificationRecord
-from peft_registry.schemas.values import declared
+from peft_registry.schemas.run import FollowedTraining
+from peft_registry.schemas.values import declared, unknown
 from tests.builders.records import (
     NOW,
     a_data_identity,
@@ -36,6 +37,7 @@ def a_run_ancestor(
     label: str,
     data: tuple[DataIdentity, ...] = (),
     *,
+    followed: FollowedTraining | None = None,
     use: dict[str, Any] | None = None,
     product: dict[str, Any] | None = None,
     gpai: dict[str, Any] | None = None,
@@ -47,7 +49,7 @@ def a_run_ancestor(
     stated |= {"use": use} if use else {}
     stated |= {"product": product} if product else {}
     stated |= {"gpai": gpai} if gpai else {}
-    run = a_run_record(run_id=label, data=data or (a_data_identity(),))
+    run = a_run_record(run_id=label, data=data or (a_data_identity(),), followed=followed)
     record = a_modification_record(record_id=label, name=label.rpartition(":")[0], run=run, facts=stated)
     manifest = a_digest(f"{label} manifest")
     return Ancestor(
@@ -98,6 +100,29 @@ def test_a_file_of_both_parents_is_there_once_with_both_named() -> None:
     assert str(data.licence.method) == "as recorded of a:1 and b:1"
     assert data.licence.evidence == (a_digest("statement of a:1"), a_digest("statement of b:1"))
     assert data.n_points.value == 200
+
+
+def test_rows_without_a_name_are_named_after_the_trainings_that_used_them() -> None:
+    """A script's rows have no name where `datasets` knows none, as after `load_dataset("json", …)`."""
+    asked = unknown("the script does not say")
+    script = FollowedTraining(
+        trainer="trl.SFTTrainer",
+        objective=asked,
+        optimiser=asked,
+        schedule=asked,
+        rows_used=asked,
+        epochs=asked,
+        modality=asked,
+        script=asked,
+        curve="its own",
+    )
+    first, second = (
+        a_run_ancestor(label, (a_data_identity(name=UNNAMED_ROWS, sha256=a_digest(label)),), followed=script)
+        for label in ("a:1", "b:1")
+    )
+    assert not first.data[0].name.known
+    names = [(section.name.value, section.name.source) for section in merged(first, second).data]
+    assert names == [("rows in memory of a:1", "derived"), ("rows in memory of b:1", "derived")]
 
 
 def test_contradictory_facts_of_one_file_are_a_question_to_its_owner_naming_both() -> None:
