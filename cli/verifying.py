@@ -111,7 +111,7 @@ class _LookedUp:
 
 
 def verified(request: VerifyRequest) -> "VerifyOutcome":
-    """The checklist of what the request names, a version or a folder; a recall is among its findings.
+    """The checklist of what the request names, a version or a folder; what stops its use is among its findings.
 
     Raises:
         InputRefused: a requirement or an option is not known, or has no use here.
@@ -120,7 +120,7 @@ def verified(request: VerifyRequest) -> "VerifyOutcome":
     from peft_registry.cli.wiring import digests_of_earlier_runs, seen_folders
     from peft_registry.registry.disk.hashing import RunDigests
     from peft_registry.registry.homes.home import utc_now
-    from peft_registry.registry.records.stops import with_recalls
+    from peft_registry.registry.records.stops import with_stops
     from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 
     require = request.requirements()
@@ -150,7 +150,7 @@ def verified(request: VerifyRequest) -> "VerifyOutcome":
                 seen=seen_folders(),
             )
         if subject.registry is not None and outcome.verdict != "broken":
-            outcome = with_recalls(subject.registry, outcome)
+            outcome = with_stops(subject.registry, outcome)
         if digests.reused:
             count = len(digests.reused)
             unchanged = (

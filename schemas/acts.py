@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from peft_registry.schemas.canonical import canonical_digest
-from peft_registry.schemas.document import Document
+from peft_registry.schemas.document import Document, Frozen
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.values import Timestamp
 
@@ -239,6 +239,13 @@ class Act:
         return None if self.persons == 1 else Quorum(count=self.persons, by_others=False)
 
     @property
+    def forbidden(self) -> str:
+        """What nobody may do with what it stops, as participles for a sentence; a recall stops every use."""
+        if set(self.stops) >= set(_USE):
+            return "used"
+        return ", ".join(DONE[verb] for verb in self.stops)
+
+    @property
     def is_of_record(self) -> bool:
         """Whether it is for what a person looked at, and names the record of that time."""
         return "record" in self.predicate.model_fields
@@ -290,6 +297,8 @@ RECALL = ACTS["recall"]
 GATE = ACTS["gate"]
 
 
+USE_STOPS = tuple(act for act in ACTS.values() if set(act.stops) & set(_USE))
+"""The acts that stop a use, which whoever reads of a version is told of; a hold stops none."""
 STOPS_BELOW = tuple(act for act in ACTS.values() if act.reaches == "below")
 """The acts that one person types as `registry recall`, of which a recall stops most."""
 
@@ -297,3 +306,20 @@ STOPS_BELOW = tuple(act for act in ACTS.values() if act.reaches == "below")
 def acts_that_stop(verb: Verb) -> tuple[Act, ...]:
     """The acts of which one that stands stops that this is done."""
     return tuple(act for act in ACTS.values() if verb in act.stops)
+
+
+class ShownStop(Frozen):
+    """An act that stands of something or of what it was made from, for whoever reads: its kind, and who said it of what and why."""
+
+    kind: ActKind
+    text: str
+
+    @property
+    def act(self) -> Act:
+        """Its row of the table."""
+        return ACTS[self.kind]
+
+    @property
+    def line(self) -> str:
+        """All of it, with what it forbids."""
+        return f"{self.act.done}: {self.text}; it must not be {self.act.forbidden}"

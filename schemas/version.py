@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from peft_registry.schemas.acts import ShownStop
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Kind, Layout, Origin
@@ -53,8 +54,8 @@ class Check(Frozen):
 class VerifyOutcome(Frozen):
     """The ten checks and the verdict; `exit_code` is 0, 5 or 6.
 
-    `recalls` are those that stand of it or of what it was made from, where the registry at hand knows any. They change no verdict:
-    the bytes are what was signed. The key is written only where there is one.
+    `recalls` are those that stand of it or of what it was made from, where the registry at hand knows any, and `stops` the other
+    acts that stop a use. They change no verdict: the bytes are what was signed. A key is written only where there is one.
     """
 
     subject: str
@@ -62,6 +63,7 @@ class VerifyOutcome(Frozen):
     verdict: Verdict
     checks: tuple[Check, ...]
     recalls: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
+    stops: tuple[ShownStop, ...] = Field(default=(), exclude_if=lambda value: not value)
 
     @property
     def exit_code(self) -> int:

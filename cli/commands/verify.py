@@ -135,6 +135,8 @@ def _print_outcome(outcome: "VerifyOutcome", request: VerifyRequest, output: Out
         _print_checks(outcome)
         for recall in outcome.recalls:
             console.note(f"recalled: {recall}; it is not handed out")
+        for stop in outcome.stops:
+            console.note(stop.line)
         _report_next_command(outcome.verdict, outcome.checks, request)
     raise typer.Exit(outcome.exit_code)
 

@@ -1,9 +1,9 @@
 """What of a version goes to a repository that others read, and what stays: decided over a verified copy, before anything is sent.
 
 The files, the manifest, the signature, the card, and of the statements those that a reader needs to tell what it is: registration,
-evaluations with their item tables, the proof of the log, recalls. Records stay: they hold figures that the documentation form of
-the Code of Practice (Transparency, measure 1.1) keeps for authorities, and names of people. So does what people decided, such as a
-hold with its reason, and an evaluation that names somebody.
+evaluations with their item tables, the proof of the log, recalls and whatever else stops a use. Records stay: they hold figures
+that the documentation form of the Code of Practice (Transparency, measure 1.1) keeps for authorities, and names of people. So does
+what people decided, such as a hold with its reason, and an evaluation that names somebody.
 
 Without them `registry verify` ends with `unverified`, naming each statement that is withheld: everything else is checked. Of what
 people decided the proof tells neither digest nor kind: that an authority asked for something is not for everybody to know.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peft_registry.registry.transparency.completeness import CompleteList, sealed_list
+from peft_registry.schemas.acts import USE_STOPS
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import EVIDENCE_NAME
@@ -23,7 +24,7 @@ STATEMENTS_PATH = f"{EVIDENCE_NAME}/{STATEMENTS_FILE}"
 INPUTS_PATH = f"{EVIDENCE_NAME}/{INPUTS_FILE}"
 COMPLETE_PATH = f"{EVIDENCE_NAME}/{COMPLETE_FILE}"
 _PUBLISHED: frozenset[StatementKind] = frozenset(
-    ("card", "registration", "evaluation-plan", "bias-evaluation", "test-result", "recall")
+    ("card", "registration", "evaluation-plan", "bias-evaluation", "test-result", *(act.kind for act in USE_STOPS))
 )
 # what a reader may ask for by its digest: records, and figures that speak of how good it is
 _NAMED: frozenset[StatementKind] = frozenset((*_PUBLISHED, "modification", "provenance", "observations", "base"))

@@ -1,5 +1,6 @@
 """What a gate knows of a version: read from signed records by whoever asks, and never from what somebody typed."""
 
+from peft_registry.schemas.acts import ShownStop
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.values import Timestamp
@@ -91,7 +92,7 @@ class GateFacts(Frozen):
     is_base: bool
     verdict: str | None
     verdict_text: str
-    recalls: tuple[str, ...] = ()
+    stops: tuple[ShownStop, ...] = ()  # what forbids that it is promoted
     makers: tuple[str, ...] = ()  # the persons whose keys had a part in making it
     suites: tuple[SuiteFacts, ...] = ()
     lost: tuple[LostFact, ...] = ()

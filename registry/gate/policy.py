@@ -4,12 +4,12 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
+from peft_registry.schemas.acts import acts_that_stop
 from peft_registry.schemas.document import Frozen
 
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
 Rule = Literal[
     "verified",
-    "recall",
     "evaluation",
     "worse",
     "leakage",
@@ -24,7 +24,9 @@ Rule = Literal[
     "approvals",
     "policy",
 ]
-RULES: tuple[Rule, ...] = get_args(Rule)
+PROMOTION_STOPS = acts_that_stop("promote")
+"""The acts that close every gate while one stands. The rule that is not met is then called as the act."""
+RULES: tuple[str, ...] = (*get_args(Rule), *(act.kind for act in PROMOTION_STOPS))
 
 
 class EvaluationRule(Frozen):
@@ -61,7 +63,8 @@ class ApprovalRule(Frozen):
 
 
 class GatePolicy(Frozen):
-    """Everything that is asked. That the version verifies and is not recalled is asked by every policy, and never waived.
+    """Everything that is asked. That the version verifies and that no act stops its promotion is asked by every policy, and
+    never waived.
 
     `answered` are paths of the modification record. `status_decided`: neither verdict may be undetermined. `waivable` are the rules
     that a signed waiver may suspend until a day. `newer_editions`: a record that was derived by a newer, announced edition counts

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from peft_registry.registry.gate.facts import GateFacts, SuiteFacts, Waiver
 from peft_registry.registry.gate.policy import ApprovalRule, DeltaRule, EvaluationRule, GatePolicy, Rule
 from peft_registry.registry.gate.quorum import spoke_twice
+from peft_registry.schemas.acts import ActKind
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lookalikes import folded
@@ -28,7 +29,7 @@ ANY_POLICY = "NAME|FILE"
 class Reason(Frozen):
     """Why the gate is closed: the rule, what is wrong, what opens it."""
 
-    rule: Rule
+    rule: Rule | ActKind
     text: str
     remedy: str
 
@@ -77,7 +78,7 @@ def _waiver_for(reason: Reason, facts: GateFacts, policy: GatePolicy) -> Waiver 
     return next(_waivers_of(reason.rule, facts, policy), None)
 
 
-def _waivers_of(rule: Rule, facts: GateFacts, policy: GatePolicy) -> Iterator[Waiver]:
+def _waivers_of(rule: Rule | ActKind, facts: GateFacts, policy: GatePolicy) -> Iterator[Waiver]:
     """Those that suspend a rule now, in the order of the log."""
     if rule not in policy.waivable:
         return
@@ -98,8 +99,8 @@ def _reasons(facts: GateFacts, policy: GatePolicy, named: str) -> Iterator[Reaso
             text=f"it is {facts.verdict}: {facts.verdict_text}",
             remedy="`registry verify` says what is wrong",
         )
-    for recall in facts.recalls:
-        yield Reason(rule="recall", text=recall, remedy="use a version that was not made from it")
+    for stop in facts.stops:
+        yield Reason(rule=stop.kind, text=stop.text, remedy="use a version that was not made from it")
     if policy.evaluation is not None and not facts.is_base:
         yield from _of_evaluations(facts, policy.evaluation)
     for delta in () if facts.is_base else policy.deltas:

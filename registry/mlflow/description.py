@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from peft_registry.registry.mlflow.figures import conclusions
+from peft_registry.schemas.acts import ShownStop
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.merge import MergeRecord
@@ -103,7 +104,7 @@ def describe(
     completeness: FilledCount | None,
     base: Version | None,
     report: str | None,
-    recalls: Sequence[str] = (),
+    stops: Sequence[ShownStop] = (),
     signer: str | None = None,
     project: str | None = None,
     neighbours: Sequence[Neighbour] = (),
@@ -117,8 +118,9 @@ def describe(
     the neighbours are not known, `pages` whether our own pages stand on the same server, and `standing` what people decided.
     """
     lines = [f"**{_what(version)}**", ""]
-    if recalls:
-        lines = ["**Recalled.** It must not be used; `registry show` names what is recalled and why.", "", *lines]
+    for act in dict.fromkeys(stop.act for stop in reversed(stops)):
+        done = f"**{act.done.capitalize()}.** It must not be {act.forbidden}"
+        lines = [f"{done}; `registry show` names what is {act.done} and why.", "", *lines]
     links = [f"[Audit report]({RUN_LINK}/artifacts/{report})"] if report else []
     # first: the page of a run folds what is longer than a few lines
     if pages:

@@ -22,7 +22,8 @@ from peft_registry.registry.records.record_inputs import Elsewhere
 from peft_registry.registry.records.references import version_named, versions_of_artifact
 from peft_registry.registry.records.signed_records import elsewhere, read_statements_ahead, records_of
 from peft_registry.registry.records.standing_acts import person_of
-from peft_registry.registry.records.stops import recall_texts
+from peft_registry.registry.records.stops import use_stops
+from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.use_cases.report import ReportInputs, render_report, report_inputs
 from peft_registry.registry.verification.signed_versions import (
     prove_artifacts,
@@ -30,6 +31,7 @@ from peft_registry.registry.verification.signed_versions import (
     signed_version,
     signed_versions,
 )
+from peft_registry.schemas.acts import USE_STOPS, ShownStop
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.run import RunRecord
@@ -177,7 +179,7 @@ def _projected(registry: Registry, row: _Row | None, named: Numbered, shared: _S
         neighbours=neighbours,
         unreadable=unreadable,
         pages=shared.pages,
-        recalls=_recalls(registry, version),
+        stops=_stops(registry, version),
         is_newest=row.is_newest,
         project=records.project,
         system=system_metrics_of(registry, records.run),
@@ -205,13 +207,18 @@ def points_of(registry: Registry, run: RunRecord | None) -> tuple[RunPoint, ...]
     return ()
 
 
-def _recalls(registry: Registry, version: Version) -> tuple[str, ...]:
-    """The recalls that stand of a version or of what it was made from; where nothing ever was recalled, nobody walks up."""
-    with registry.database.read() as tx:
-        is_any = registry.database.once_while_reading(tx, "recalls", lambda: catalog.any_statement(tx, "recall"))
-    if not is_any:
-        return ()
-    return recall_texts(registry, version.manifest_digest, label=version.label)
+def _stops(registry: Registry, version: Version) -> tuple[ShownStop, ...]:
+    """What stops a use of a version; where nobody ever stopped one of anything, nobody walks up."""
+    with view_of(registry) as view:
+        is_any = view.once("whether a use was ever stopped", lambda: _was_any_stopped(view))
+    return use_stops(registry, version.manifest_digest, label=version.label) if is_any else ()
+
+
+def _was_any_stopped(view: View) -> bool:
+    """By a row, or by what this user remembers and the database has lost."""
+    kinds = {act.kind for act in USE_STOPS}
+    is_remembered = any(stop.kind in kinds for stop in view.remembered)
+    return is_remembered or any(catalog.any_statement(view.tx, kind) for kind in kinds)
 
 
 def _report(registry: Registry, inputs: ReportInputs) -> Content:

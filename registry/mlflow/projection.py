@@ -41,6 +41,7 @@ from peft_registry.registry.mlflow.figures import (
     with_bars,
 )
 from peft_registry.registry.mlflow.tables import items_table, outcomes_table, results_table
+from peft_registry.schemas.acts import ShownStop
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
@@ -225,7 +226,7 @@ def project_version(
     neighbours: Sequence[Neighbour] = (),
     unreadable: str | None = None,
     pages: bool = False,
-    recalls: Sequence[str] = (),
+    stops: Sequence[ShownStop] = (),
     is_newest: bool = False,
     project: str | None = None,
     system: SystemMetrics | None = None,
@@ -252,7 +253,7 @@ def project_version(
         neighbours: the versions that it was made from, and those that were made from it.
         unreadable: why those are not known now.
         pages: whether the server that shows it has our own pages.
-        recalls: those that stand of it or of what it was made from.
+        stops: the acts that stop a use of it, about it or about what it was made from.
         is_newest: whether no later version has its name.
         project: that it was made for; None for none.
         system: how busy the machine was that trained it, where that was sampled.
@@ -269,7 +270,7 @@ def project_version(
         completeness=completeness,
         base=base,
         report=REPORT_PATH if report is not None else None,
-        recalls=recalls,
+        stops=stops,
         signer=signer,
         project=project,
         neighbours=neighbours,
@@ -306,7 +307,7 @@ def project_version(
                 completeness,
                 base,
                 project=project,
-                is_recalled=bool(recalls),
+                stops=stops,
                 standing=standing,
             ),
             description=description,
@@ -497,7 +498,7 @@ def _version_tags(
     base: Version | None,
     *,
     project: str | None,
-    is_recalled: bool,
+    stops: Sequence[ShownStop],
     standing: Standing,
 ) -> Pairs:
     """What a list of versions shows beside each other; few, because it shows every tag. The rest is on the run."""
@@ -508,7 +509,7 @@ def _version_tags(
         **list_tags,
         "registry.record": completeness.text if completeness else None,
         "registry.statements": ", ".join(kinds) or None,
-        "registry.recall": "recalled" if is_recalled else None,
+        **{f"registry.{stop.kind}": stop.act.done for stop in stops},
         "registry.verdict": standing.verdict,
         "registry.gate": "; ".join(standing.gates) or None,
         "registry.approvals": standing.approvals,

@@ -4,7 +4,8 @@ The way up is that of the signed manifests, and not of the rows of the catalogue
 whoever deletes the manifest of something registered: what that was made from is then not known, and no door opens on it.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
@@ -14,7 +15,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.sources import Source, above
 from peft_registry.registry.records.standing_acts import logged_at, person_behind, standing_acts
 from peft_registry.registry.records.views import View, view_of
-from peft_registry.schemas.acts import DONE, RECALL, Act, Verb, acts_that_stop
+from peft_registry.schemas.acts import DONE, RECALL, USE_STOPS, Act, ShownStop, Verb, acts_that_stop
 from peft_registry.schemas.errors import NotChecked, Refused
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import StoredStatement
@@ -124,8 +125,9 @@ def require_not_stopped(registry: Registry, verb: Verb, version: Version) -> Non
         RecallsUnknown: what it was made from cannot be read, so that this is not known.
         SaidDiffers, PathRejected, LogForked, LogTruncated: the database is not that of its checkpoint.
     """
-    stops = stops_above(registry, acts_that_stop(verb), version.manifest_digest, label=version.label)
-    stop = next(stops, None)
+    # closed before the error is raised: its traceback would keep the transaction of the walk open for as long as somebody holds it
+    with closing(stops_above(registry, acts_that_stop(verb), version.manifest_digest, label=version.label)) as stops:
+        stop = next(stops, None)
     if stop is not None:
         raise stop.refusal(verb, version.label)
 
@@ -147,7 +149,7 @@ def require_sources_not_stopped(registry: Registry, verb: Verb, label: str, sour
 
 def stops_above(
     registry: Registry, acts: Collection[Act], manifest: Digest, *, label: str | None = None
-) -> Iterator[Stop]:
+) -> Generator[Stop]:
     """What stands of these acts about an artifact and about what it was made from, nearest first.
 
     Raises:
@@ -174,44 +176,46 @@ def _reaches(act: Act, source: Source, manifest: Digest) -> bool:
     return act.reaches == "below" or source.digest == manifest
 
 
-def recalls_above(registry: Registry, manifest: Digest, *, label: str | None = None) -> Iterator[Stop]:
-    """As `stops_above`, of recalls alone.
-
-    Raises:
-        RecallsUnknown, SaidDiffers, PathRejected, LogForked, LogTruncated: as `stops_above`.
-    """
-    return stops_above(registry, (RECALL,), manifest, label=label)
-
-
-def stop_texts(
+def shown_stops(
     registry: Registry, acts: Collection[Act], manifest: Digest, *, label: str | None = None
-) -> tuple[str, ...]:
-    """As `stops_above` for whoever reads and opens no door: a line for each, and a last one where others may not be known.
+) -> tuple[ShownStop, ...]:
+    """As `stops_above` for whoever reads and opens no door; the last one says where others may not be known.
 
     Raises:
         SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_stopped`.
     """
-    texts: list[str] = []
+    shown: list[ShownStop] = []
     try:
-        texts += (stop.text for stop in stops_above(registry, acts, manifest, label=label))
+        for stop in stops_above(registry, acts, manifest, label=label):
+            shown.append(ShownStop(kind=stop.act.kind, text=stop.text))
     except RecallsUnknown as error:
-        texts.append(f"not known: {error.why}")
-    return tuple(texts)
+        # whatever is not known may be a recall, and no act forbids more
+        shown.append(ShownStop(kind=RECALL.kind, text=f"not known: {error.why}"))
+    return tuple(shown)
 
 
-def recall_texts(registry: Registry, manifest: Digest, *, label: str | None = None) -> tuple[str, ...]:
-    """As `stop_texts`, of recalls alone.
+def use_stops(registry: Registry, manifest: Digest, *, label: str | None = None) -> tuple[ShownStop, ...]:
+    """As `shown_stops`, of every act that stops a use.
 
     Raises:
         SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_stopped`.
     """
-    return stop_texts(registry, (RECALL,), manifest, label=label)
+    return shown_stops(registry, USE_STOPS, manifest, label=label)
+
+
+def recalls_and_others(stops: Iterable[ShownStop]) -> tuple[tuple[str, ...], tuple[ShownStop, ...]]:
+    """The texts of the recalls among stops, and the stops by other acts."""
+    shown = tuple(stops)
+    recalls = tuple(stop.text for stop in shown if stop.kind == RECALL.kind)
+    return recalls, tuple(stop for stop in shown if stop.kind != RECALL.kind)
 
 
 def stops_among(
     registry: Registry, act: Act, labels: Mapping[Digest, str], *, at_most: int | None = None
 ) -> dict[Digest, tuple[str, ...]]:
-    """As `stop_texts` of many artifacts, by manifest, each with what a reader calls it; what several come from is looked up once.
+    """As the texts of `shown_stops` of many artifacts, by manifest, each with what a reader calls it.
+
+    What several come from is looked up once.
 
     Of each artifact `at_most` so many are looked for; None: all of them.
 
@@ -254,8 +258,9 @@ def ever_recalled(view: View, manifest: Digest) -> bool:
     return catalog.any_about(view.tx, tuple(source.digest for source in sources), RECALL.kind)
 
 
-def with_recalls(registry: Registry, outcome: VerifyOutcome) -> VerifyOutcome:
-    """The outcome with the recalls that this registry knows of its artifact and of what that was made from.
+def with_stops(registry: Registry, outcome: VerifyOutcome) -> VerifyOutcome:
+    """The outcome with the recalls, and the other acts that stop a use, that this registry knows of its artifact and of what that
+    was made from.
 
     Raises:
         SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_stopped`.
@@ -263,18 +268,22 @@ def with_recalls(registry: Registry, outcome: VerifyOutcome) -> VerifyOutcome:
     if outcome.manifest_digest is None:
         return outcome
     label = outcome.subject.rpartition("/")[2]
-    recalls = recall_texts(registry, outcome.manifest_digest, label=label)
-    return outcome.revised(recalls=recalls) if recalls else outcome
+    stops = use_stops(registry, outcome.manifest_digest, label=label)
+    if not stops:
+        return outcome
+    recalls, others = recalls_and_others(stops)
+    return outcome.revised(recalls=recalls, stops=others)
 
 
-def recall_of(registry: Registry, source: Source) -> Stop | None:
-    """The recall of one digest that stands; None where none does.
+def stops_of(registry: Registry, source: Source) -> tuple[Stop, ...]:
+    """What stands about one digest of every act that stops a use, the newest of each.
 
     Raises:
         SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_stopped`.
     """
     with view_of(registry) as view:
-        return stop_of(view, RECALL, source)
+        stops = (stop_of(view, act, source) for act in USE_STOPS)
+        return tuple(stop for stop in stops if stop is not None)
 
 
 def stop_of(view: View, act: Act, source: Source) -> Stop | None:

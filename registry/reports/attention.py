@@ -93,6 +93,8 @@ def _verified(verification: VerifyOutcome | None) -> Iterator[str]:
         return
     for recall in verification.recalls:
         yield f"Recalled, and not handed out: {recall}."
+    for stop in verification.stops:
+        yield f"{stop.act.done.capitalize()}, and must not be {stop.act.forbidden}: {stop.text}."
     if verification.verdict == "verified":
         return
     word = {"broken": "Broken", "unverified": "Not verified"}[verification.verdict]

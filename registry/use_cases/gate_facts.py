@@ -28,6 +28,7 @@ from peft_registry.registry.gate.facts import (
     Vote,
     Waiver,
 )
+from peft_registry.registry.gate.policy import PROMOTION_STOPS
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.records.decisions import (
@@ -43,11 +44,11 @@ from peft_registry.registry.records.decisions import (
 from peft_registry.registry.records.evaluations import judged_now, newest_of_each, stale_for
 from peft_registry.registry.records.signed_records import Records, records_of, require_derived
 from peft_registry.registry.records.standing_acts import person_behind
-from peft_registry.registry.records.stops import stop_texts
+from peft_registry.registry.records.stops import shown_stops
 from peft_registry.registry.records.views import view_of
 from peft_registry.registry.storage.interface import ObjectMissing
 from peft_registry.registry.use_cases.statements import entry_time
-from peft_registry.schemas.acts import ApprovalPredicate, WaiverPredicate, acts_that_stop
+from peft_registry.schemas.acts import ApprovalPredicate, WaiverPredicate
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
@@ -97,7 +98,7 @@ def gate_facts(
         is_base=records.manifest.kind == "base",
         verdict=None if outcome is None else outcome.verdict,
         verdict_text="" if outcome is None else outcome.failed_text or outcome.unchecked_text,
-        recalls=stop_texts(registry, acts_that_stop("promote"), version.manifest_digest, label=version.label),
+        stops=shown_stops(registry, PROMOTION_STOPS, version.manifest_digest, label=version.label),
         makers=tuple(makers_of(registry, records)),
         suites=tuple(suite for evaluation, now in pairs for suite in _suites(registry, version, evaluation, now)),
         # two evaluations may show the same
@@ -209,7 +210,7 @@ def _inherited_licence_flags(registry: Registry, version: Version, records: Reco
         yield from _flags_of_sources(in_third_form(records.modification))
     try:
         ancestry = ancestry_of(registry, [version]) if records.manifest.made_from else ()
-    except ObjectMissing:  # no gate is open: `recalls` says of what the manifest is gone, and each rule is held to that
+    except ObjectMissing:  # no gate is open: `stops` says of what the manifest is gone, and each rule is held to that
         return
     for ancestor in ancestry:
         if ancestor.record is not None and ancestor.manifest != version.manifest_digest:

@@ -20,7 +20,7 @@ from peft_registry.registry.records.checkpoints import covered_size, newest_entr
 from peft_registry.registry.records.decisions import decided_by, decisions_of
 from peft_registry.registry.records.evaluations import judged_now, newest_of_each, stale_for, words_of_today
 from peft_registry.registry.records.signed_records import Records, records_of, signed_statements
-from peft_registry.registry.records.stops import with_recalls
+from peft_registry.registry.records.stops import with_stops
 from peft_registry.registry.records.trained_templates import trained_template
 from peft_registry.registry.records.waiting_answers import answers_taken_up
 from peft_registry.registry.reports.decisions import AliasGate
@@ -130,7 +130,7 @@ def make_report(
         IntegrityBroken: what is recorded is not what was signed.
     """
     inputs = report_inputs(registry, version, as_of=as_of)
-    outcome = with_recalls(registry, verify_version(registry, version, trust_problem=trust_problem))
+    outcome = with_stops(registry, verify_version(registry, version, trust_problem=trust_problem))
     checks = PageChecks(_with_own_count(registry, inputs, outcome), _gates(registry, inputs, outcome))
     return render_report(registry, inputs, checks)
 

@@ -22,7 +22,7 @@ from peft_registry.registry.records.decisions import bound_evaluations, bound_re
 from peft_registry.registry.records.evaluations import newest_of_each, stale_for
 from peft_registry.registry.records.holds import every_hold
 from peft_registry.registry.records.signed_records import records_of, version_statements
-from peft_registry.registry.records.stops import recall_texts
+from peft_registry.registry.records.stops import use_stops
 from peft_registry.registry.records.version_statements import VersionStatements
 from peft_registry.registry.records.views import view_of
 from peft_registry.registry.reports.whole_registry import (
@@ -228,7 +228,7 @@ class _Standing:
     is_base: bool  # which is what others are compared with, and is not evaluated for itself
     lapsed: tuple[str, ...]  # approvals, and why each does not count
     undecided: tuple[str, ...]  # decisions of persons, likewise
-    recalls: tuple[str, ...]
+    stops: tuple[str, ...]  # who stopped its use, and why
 
     @classmethod
     def of(
@@ -258,7 +258,7 @@ class _Standing:
             is_base=version.kind == "base",
             lapsed=tuple(_lapsed(registry, said, record, speaking)),
             undecided=tuple(_no_longer_decided(registry, version, said)),
-            recalls=recall_texts(registry, version.manifest_digest, label=version.label),
+            stops=tuple(stop.text for stop in use_stops(registry, version.manifest_digest, label=version.label)),
         )
 
     @property
@@ -266,7 +266,7 @@ class _Standing:
         """A line for each."""
         is_asked = not (self.is_evaluated or self.stale or self.is_base)
         never = ("it was not evaluated",) if is_asked else ()
-        return (*self.recalls, *self.stale, *never, *self.lapsed, *self.undecided)
+        return (*self.stops, *self.stale, *never, *self.lapsed, *self.undecided)
 
     def due(self, version: Version, now: Timestamp) -> Iterator[Due]:
         """They are due now."""

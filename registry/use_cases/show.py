@@ -11,10 +11,10 @@ from peft_registry.registry.records.holds import holds_above
 from peft_registry.registry.records.provenance import project_of
 from peft_registry.registry.records.references import version_named, versions_of_artifact
 from peft_registry.registry.records.signed_records import version_statements
-from peft_registry.registry.records.stops import recall_texts, stop_texts
+from peft_registry.registry.records.stops import recalls_and_others, use_stops
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.verification.signed_versions import signed_version
-from peft_registry.schemas.acts import RECALL, STOPS_BELOW
+from peft_registry.schemas.acts import ShownStop
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
@@ -23,7 +23,6 @@ from peft_registry.schemas.sizes import human_bytes
 from peft_registry.schemas.statement import PREDICATE_TYPES, StatementKind
 from peft_registry.schemas.version import Version
 
-_OTHER_STOPS = tuple(act for act in STOPS_BELOW if act is not RECALL)
 _KIND_WIDTH = max(len(kind) for kind in PREDICATE_TYPES)
 
 
@@ -70,7 +69,8 @@ class VersionShown(Frozen):
     set_aside: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
     # of it or of what it was made from
     recalls: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
-    stops: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)  # likewise, by other acts
+    # likewise, by other acts
+    stops: tuple[ShownStop, ...] = Field(default=(), exclude_if=lambda value: not value)
     holds: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)  # likewise
 
     def to_json(self) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class VersionShown(Frozen):
         lines += [("set aside", text) for text in self.set_aside]
         lines += [("stale", text) for text in self.stale]
         lines += [("recalled", text) for text in self.recalls]
-        lines += [("stopped", text) for text in self.stops]
+        lines += [("stopped", stop.line) for stop in self.stops]
         lines += [("on hold", text) for text in self.holds]
         pending = ", pending until whoever holds the log key signs" if self.pending else ""
         lines.append(("registered", f"{version.registered_at}, log {version.log_index}{pending}"))
@@ -147,14 +147,15 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
         if entry.kind == "bias-evaluation":
             reason = stale_for(registry, version, EvaluationRecord.from_json(entry.statement.predicate))
             stale += [f"evaluation {entry.digest.short} {reason}"] if reason is not None else []
+    recalls, stops = recalls_and_others(use_stops(registry, version.manifest_digest, label=version.label))
     return VersionShown(
         version=version,
         manifest=manifest,
         statements=shown,
         predicates=said.predicates,
         stale=tuple(stale),
-        recalls=recall_texts(registry, version.manifest_digest, label=version.label),
-        stops=stop_texts(registry, _OTHER_STOPS, version.manifest_digest, label=version.label),
+        recalls=recalls,
+        stops=stops,
         holds=tuple(hold.text for hold in holds_above(registry, version.manifest_digest, version.label)),
         base_label=bases[0].label if bases else None,
         project=project_of(said.predicates.get("provenance", {})),

@@ -16,7 +16,7 @@ from peft_registry.registry.records.decisions import (
 )
 from peft_registry.registry.records.holds import holds_above
 from peft_registry.registry.records.signed_records import Records, records_of
-from peft_registry.registry.records.stops import recall_texts
+from peft_registry.registry.records.stops import recalls_and_others, use_stops
 from peft_registry.registry.reports.pages import Table
 from peft_registry.registry.use_cases.gate import (
     SUGGESTED,
@@ -29,6 +29,7 @@ from peft_registry.registry.use_cases.gate import (
 from peft_registry.registry.use_cases.gate_facts import votes_on, waivers_on
 from peft_registry.registry.use_cases.show_moves import moves_to
 from peft_registry.registry.verification.signed_versions import signed_version
+from peft_registry.schemas.acts import ShownStop
 from peft_registry.schemas.version import VerifyOutcome, Version
 
 _Row = tuple[tuple[str, ...], ...]
@@ -36,7 +37,7 @@ _TABLES = {"gpai_modifier": "Model", "high_risk": "System"}
 
 
 def decision_tables(registry: Registry, version: Version, outcome: VerifyOutcome | None) -> tuple[Table, ...]:
-    """Verdicts, gates, decisions, approvals, waivers, holds, recalls and moves of a version that was verified a moment ago.
+    """Verdicts, gates, what people decided, and moves of a version that was verified a moment ago.
 
     Without an outcome a gate is held against the records alone.
 
@@ -45,7 +46,7 @@ def decision_tables(registry: Registry, version: Version, outcome: VerifyOutcome
     """
     records = records_of(registry, version)
     decisions = decisions_of(registry, version, records)
-    recalls = recall_texts(registry, version.manifest_digest, label=version.label)
+    recalls, stops = recalls_and_others(use_stops(registry, version.manifest_digest, label=version.label))
     holds = holds_above(registry, version.manifest_digest, version.label)
     return (
         _verdicts(records, decided_by(decisions)),
@@ -85,6 +86,7 @@ def decision_tables(registry: Registry, version: Version, outcome: VerifyOutcome
             rows=tuple(((text,),) for text in recalls),
             empty="Neither it nor anything that it was made from is recalled.",
         ),
+        *_other_stops(stops),
         Table(
             title="Moves of aliases",
             head=("Time", "Alias", "By", "Under", "Reason", "Entry"),
@@ -92,6 +94,17 @@ def decision_tables(registry: Registry, version: Version, outcome: VerifyOutcome
             empty="No alias was ever moved to it.",
         ),
     )
+
+
+def _other_stops(stops: tuple[ShownStop, ...]) -> Iterator[Table]:
+    """A table of what other acts than a recall forbid, where any does."""
+    if stops:
+        yield Table(
+            title="Other stops",
+            head=("What is stopped, by whom, when and why", "Act", "It must not be"),
+            rows=tuple(((stop.text,), (stop.kind,), (stop.act.forbidden,)) for stop in stops),
+            empty="",
+        )
 
 
 def _verdicts(records: Records, decided: Decided) -> Table:

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 
+from pydantic import Field
+
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.sources import Source
-from peft_registry.registry.records.stops import recall_of
+from peft_registry.registry.records.stops import stops_of
 from peft_registry.registry.records.subjects import Subject, sources_meant, subject_named, versions_from
 from peft_registry.registry.records.views import view_of
 from peft_registry.registry.verification.made_from import require_made_from
 from peft_registry.registry.verification.signed_versions import signed_versions
+from peft_registry.schemas.acts import RECALL
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
 
@@ -36,6 +39,8 @@ class Impact(Frozen):
     aliases: tuple[str, ...]
     alias_count: int
     recall: str | None  # of the subject itself, where one stands
+    # what stands of it by other acts, a line each
+    stops: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
     relation: str = "made from it"
 
     @property
@@ -53,6 +58,7 @@ class Impact(Frozen):
         yield "impact", f"{self.name}  {self.subject}"
         if self.recall is not None:
             yield "recalled", self.recall
+        yield from (("stopped", because) for because in self.stops)
         yield "versions", f"{self.count} {self.relation}"
         for version in self.versions:
             aliases = f"  {', '.join(f'@{alias}' for alias in version.aliases)}" if version.aliases else ""
@@ -85,7 +91,7 @@ def describe_impact(registry: Registry, reference: str, *, limit: int, depth: in
     listed = signed_versions(registry, tuple(made[:limit]))
     if not subject.is_key:
         require_made_from(registry, listed, sources, name=subject.name)
-    recall = recall_of(registry, Source(subject.digest, subject.name))
+    stops = stops_of(registry, Source(subject.digest, subject.name))
     return Impact(
         subject=subject.digest,
         name=subject.name,
@@ -98,7 +104,8 @@ def describe_impact(registry: Registry, reference: str, *, limit: int, depth: in
         ),
         aliases=below.aliases[:limit],
         alias_count=below.alias_count,
-        recall=None if recall is None else recall.because,
+        recall=next((stop.because for stop in stops if stop.act is RECALL), None),
+        stops=tuple(stop.because for stop in stops if stop.act is not RECALL),
         relation="registered by it, or made from such" if subject.is_key else "made from it",
     )
 

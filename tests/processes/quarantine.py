@@ -9,14 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.stops import with_stops
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.gate import gate_status
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.recall import forbid_use
+from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show import describe_version
+from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.acts import ACTS
 from peft_registry.schemas.errors import KnownError
 from tests.builders.backends import MadeHome
@@ -57,12 +61,18 @@ def walk(place: Place, registry: Registry) -> dict[str, object]:
     walked: dict[str, object] = {"before": promoted()}
     walked["officer"] = told(lambda: forbid_use(registry, quarantine, base, OFFICER, reason="odd answers"))
     done = forbid_use(registry, quarantine, base, APPROVER, reason="odd answers")
+    checked = with_stops(registry, verify_version(registry, version))
+    page = make_report(registry, version).decode()
+    shown = projection_of(registry, version).version
     walked |= {
         "reaches": [touched.version for touched in done.touched],
         "again": told(lambda: forbid_use(registry, quarantine, base, SECOND, reason="odd answers")),
         "promote": promoted(),
         "promote by a policy": told(lambda: place.promote("helper:1", "champion", plain)),
-        "gate": gate_status(registry, "helper@served", plain).decision.is_open,
+        "gate": [reason.rule for reason in gate_status(registry, "helper@served", plain).decision.reasons],
+        "verify": [stop.line for stop in checked.stops],
+        "report": [line for line in page.splitlines() if "uarantined" in line],
+        "MLflow": [shown.description.splitlines()[0], dict(shown.tags)["registry.quarantine"]],
         "pull": told(lambda: pull_version(registry, version, place.folder / "pulled")),
         "show": [text for label, text in describe_version(registry, "helper:1").lines() if label == "stopped"],
         "lifted by one": lifted(APPROVER),

@@ -19,7 +19,7 @@ from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.stops import RecallsUnknown, VersionRecalled, recalls_above, with_recalls
+from peft_registry.registry.records.stops import RecallsUnknown, VersionRecalled, stops_above, with_stops
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.records.subjects import DigestUnknown, KeyWithoutLineage, subject_of_lineage
 from peft_registry.registry.records.views import SaidDiffers, VersionsDiffer
@@ -46,6 +46,7 @@ from peft_registry.registry.use_cases.show_impact import describe_impact
 from peft_registry.registry.use_cases.show_moves import moves_of
 from peft_registry.registry.use_cases.statements import PredicateMalformed, sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.acts import RECALL
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Warned
@@ -146,9 +147,9 @@ def test_the_merged_grandchild_of_recalled_data_is_refused_at_every_door_and_let
     assert "the data" in error.what and place.data.short in error.what
     assert error.why == f"alex recalled it at {NOW}: {WHY}"
     assert not (place.folder / "pulled").exists() and check_log(place.registry).size == size
-    assert next(recalls_above(place.registry, place.version("other").manifest_digest), None) is None
+    assert next(stops_above(place.registry, (RECALL,), place.version("other").manifest_digest), None) is None
     place.recall(place.data, undo=True, reason="the names were invented")
-    assert next(recalls_above(place.registry, place.version("product").manifest_digest), None) is None
+    assert next(stops_above(place.registry, (RECALL,), place.version("product").manifest_digest), None) is None
 
 
 def test_impact_lists_what_something_went_into_and_the_aliases_that_point_there(place: Place) -> None:
@@ -238,11 +239,11 @@ def test_mlflow_shows_it_on_every_descendant_and_no_more_once_it_is_undone(place
 def test_a_base_its_weights_and_every_artifact_on_the_way_can_be_recalled(place: Place, subject: str) -> None:
     base = place.version("tiny")
     place.recall(base.weights_digest if subject == "weights" else subject)
-    assert recalls_above(place.registry, place.version("product").manifest_digest).__next__().reason == WHY
+    assert stops_above(place.registry, (RECALL,), place.version("product").manifest_digest).__next__().reason == WHY
     with pytest.raises(VersionRecalled):
         pull_version(place.registry, place.version("product"), place.folder / "pulled")
     stopped = subject in ("tiny", "weights")
-    found = next(recalls_above(place.registry, place.version("other").manifest_digest), None)
+    found = next(stops_above(place.registry, (RECALL,), place.version("other").manifest_digest), None)
     assert (found is not None) is stopped
 
 
@@ -279,7 +280,7 @@ def test_no_row_of_a_recalled_base_is_needed_to_stop_what_names_it_by_its_weight
     with pytest.raises(VersionRecalled, match="alone:1 must not be used: its base"):
         DOORS[door](place, place.version("alone"))
     place.registry.store.delete(tiny)
-    found = next(recalls_above(place.registry, place.version("alone").manifest_digest))
+    found = next(stops_above(place.registry, (RECALL,), place.version("alone").manifest_digest))
     assert found.text.startswith(f"what may be its base ({tiny.short})")
 
 
@@ -306,7 +307,7 @@ def test_the_weights_of_a_result_are_recalled_with_what_has_them_and_what_came_o
         with pytest.raises(VersionRecalled) as refused:
             DOORS[door](place, place.version(reference))
         assert refused.value.source == source
-    assert next(recalls_above(place.registry, place.version("sums").manifest_digest), None) is None
+    assert next(stops_above(place.registry, (RECALL,), place.version("sums").manifest_digest), None) is None
     place.recall(weights, undo=True)
     DOORS[door](place, place.version("more"))
 
@@ -324,7 +325,7 @@ def test_a_key_without_the_role_recalls_nothing_and_lifts_nothing(
     place.recall(place.data)
     with pytest.raises(error):
         place.recall(place.data, signer, undo=True)
-    assert next(recalls_above(place.registry, place.version("product").manifest_digest)).reason == WHY
+    assert next(stops_above(place.registry, (RECALL,), place.version("product").manifest_digest)).reason == WHY
 
 
 def test_a_row_that_nobody_signed_recalls_nothing_and_lifts_nothing(place: Place) -> None:
@@ -333,7 +334,7 @@ def test_a_row_that_nobody_signed_recalls_nothing_and_lifts_nothing(place: Place
     forged = sign_statement(digest, "recall", {"reason": WHY, "undone": False, "nonce": "0f"}, STRANGER)
     with place.registry.database.write() as tx:
         record_statement(tx, digest, replace(forged, key_id=APPROVER.public.key_id), at=NOW)
-    assert next(recalls_above(place.registry, digest), None) is None
+    assert next(stops_above(place.registry, (RECALL,), digest), None) is None
 
 
 def test_a_pending_recall_stops_already_and_a_pending_undo_opens_nothing(place: Place) -> None:
@@ -345,9 +346,9 @@ def test_a_pending_recall_stops_already_and_a_pending_undo_opens_nothing(place: 
             record_statement(tx, digest, said, at=NOW)
 
     say(undone=False)
-    assert next(recalls_above(place.registry, digest)).reason == WHY
+    assert next(stops_above(place.registry, (RECALL,), digest)).reason == WHY
     say(undone=True)
-    assert next(recalls_above(place.registry, digest)).reason == WHY
+    assert next(stops_above(place.registry, (RECALL,), digest)).reason == WHY
 
 
 def recall_words(place: Place, reference: object, *options: str) -> list[str]:
@@ -434,7 +435,7 @@ def test_an_undoing_that_no_checkpoint_covers_is_told_and_whoever_recalls_meanwh
     place.registry.close()
     place.registry = place.home.opened(now=NOW)
     publish_checkpoint(place.registry)
-    (found,) = recalls_above(place.registry, digest)
+    (found,) = stops_above(place.registry, (RECALL,), digest)
     assert found.reason == "it was this one"
     with pytest.raises(AlreadyRecalled):
         place.recall("product")
@@ -463,7 +464,7 @@ def test_a_recall_while_a_version_is_copied_stops_the_copy(
         outcome = verify(*arguments, **named)
         if (
             named["version"].name == "more"
-            and next(recalls_above(place.registry, outcome.manifest_digest), None) is None
+            and next(stops_above(place.registry, (RECALL,), outcome.manifest_digest), None) is None
         ):
             place.recall("more")
         return outcome
@@ -526,7 +527,7 @@ def test_whoever_only_reads_is_told_that_a_recall_may_not_be_known(place: Place)
     base, unknown = describe_version(place.registry, "product").recalls
     assert WHY in base
     assert unknown.startswith("not known: ") and more.short in unknown
-    outcome = with_recalls(place.registry, verify_version(place.registry, place.version("product")))
+    outcome = with_stops(place.registry, verify_version(place.registry, place.version("product")))
     assert (outcome.verdict, outcome.recalls) == ("verified", (base, unknown))
 
 

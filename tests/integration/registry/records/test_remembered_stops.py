@@ -15,11 +15,12 @@ from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry, open_home, read_settings, write_settings
 from peft_registry.registry.homes.remembered_stops import StopMemoryUnreadable
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
+from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.bindings import AliasBound
 from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.holds import every_hold
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.stops import VersionRecalled
+from peft_registry.registry.records.stops import VersionRecalled, with_stops
 from peft_registry.registry.records.subjects import DigestUnknown
 from peft_registry.registry.records.views import view_of
 from peft_registry.registry.signing.keys import PrivateKey
@@ -36,6 +37,7 @@ from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.show_log import show_log
 from peft_registry.registry.use_cases.sign_log import keep_signing, reject_entries, sign_log
 from peft_registry.registry.use_cases.statements import sign_statement
+from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.acts import guarded_subject
 from peft_registry.schemas.errors import Taken
 from peft_registry.schemas.identity import Digest
@@ -149,6 +151,10 @@ def test_a_pending_stop_that_is_deleted_stops_in_the_home_that_made_it_and_in_on
         assert report.contradictions == ()  # nothing in the database shows that it was ever said
         assert [text.split()[0] for text in report.lost_stops] == [kind]
         assert is_stopped(kind, registry, homes.folder)
+        if kind == "recall":
+            version = version_named(registry, "helper:1")
+            assert dict(projection_of(registry, version).version.tags)["registry.recall"] == "recalled"
+            assert with_stops(registry, verify_version(registry, version)).recalls != ()
     # whoever writes next enters it again, and the holder of the log key, who never saw it, covers it
     set_alias(homes.open("first"), version_named(homes.open("first"), "helper:2"), "other")
     keeper = homes.open("keeper")

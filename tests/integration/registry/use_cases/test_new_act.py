@@ -61,9 +61,22 @@ def test_it_stops_what_its_row_says_of_whatever_was_made_from_its_subject_and_no
         r"3 helper:1 must not be promoted: its base \(sha256:\w+…\) is quarantined: alex quarantined it at .*: odd"
     )
     assert refusal.match(str(walked["promote"]))
-    assert str(walked["promote by a policy"]).startswith("3 helper:1 may not be champion") and walked["gate"] is False
-    assert len(walked["show"]) == 1 and "alex quarantined it" in walked["show"][0]  # type: ignore[arg-type,index]
+    assert str(walked["promote by a policy"]).startswith("3 helper:1 may not be champion") and walked["gate"] == [
+        "quarantine"
+    ]
     assert walked["log"] == []
+
+
+def test_whoever_reads_is_told_its_name_and_what_it_forbids(walked: dict[str, object]) -> None:
+    told = r"its base \(sha256:\w+…\): alex quarantined it at .*: odd answers"
+    for reader in ("show", "verify"):
+        (line,) = walked[reader]  # type: ignore[misc]
+        assert re.fullmatch(f"quarantined: {told}; it must not be promoted", line)
+    mark, attention = walked["report"]  # type: ignore[misc]
+    assert ">✗ quarantined: must not be promoted<" in mark
+    assert ">Quarantined, and must not be promoted: its base (" in attention and "alex quarantined it at " in attention
+    description, tag = walked["MLflow"]  # type: ignore[misc]
+    assert description.startswith("**Quarantined.** It must not be promoted") and tag == "quarantined"
 
 
 def test_who_may_not_say_it_says_nothing_and_it_is_said_once(walked: dict[str, object]) -> None:

@@ -17,6 +17,7 @@ from peft_registry.registry.gate.facts import (
 from peft_registry.registry.gate.policy import SHIPPED, ApprovalRule, GatePolicy
 from peft_registry.registry.gate.reasons import decide_gate
 from peft_registry.registry.use_cases.gate import shipped_policy
+from peft_registry.schemas.acts import ShownStop
 from peft_registry.schemas.identity import Digest
 
 NOW = "2026-11-28T12:00:00Z"
@@ -56,6 +57,9 @@ def vote(person: str, objection: str = "", key: str = "1") -> Vote:
     return Vote(person=person, key_id=key, at=NOW, objection=objection)
 
 
+RECALLED = ShownStop(kind="recall", text="its base")
+
+
 @pytest.mark.parametrize(
     ("policy", "facts", "rules"),
     [
@@ -63,8 +67,8 @@ def vote(person: str, objection: str = "", key: str = "1") -> Vote:
         ({}, {"verdict": "unverified"}, ["verified"]),
         ({}, {"verdict": "broken"}, ["verified"]),
         ({}, {"verdict": None}, []),  # no file of it was read
-        ({}, {"verdict": None, "recalls": ("its base",)}, ["recall"]),
-        ({}, {"recalls": ("the data rows.jsonl", "its base")}, ["recall", "recall"]),
+        ({}, {"verdict": None, "stops": (RECALLED,)}, ["recall"]),
+        ({}, {"stops": (RECALLED, RECALLED)}, ["recall", "recall"]),
         ({"evaluation": {}}, {}, []),
         ({"evaluation": {}}, {"suites": ()}, ["evaluation"]),
         ({"evaluation": {}}, {"suites": (), "is_base": True}, []),
@@ -188,7 +192,7 @@ def test_more_items_are_a_remedy_only_where_a_suite_has_more(is_whole: bool, mor
 def test_all_reasons_are_told_at_once_with_what_opens_each():
     regulated = GatePolicy.model_validate(yaml.safe_load(shipped_policy("regulated")))
     facts = FACTS.revised(
-        recalls=("its base",),
+        stops=(RECALLED,),
         suites=house(conclusions=((None, "worse"),), leaked=("12 items",), limits=1, unkept=("a limit",)),
         open_fields=("use.intended", "gpai.placed_on_eu_market"),
         statuses=(Status(table="gpai_modifier", status="undetermined", basis=None, missing=("whether it is placed",)),),
@@ -278,7 +282,7 @@ OTHER = HOUSE.revised(suite="other", stale=None, changes=(FlaggedChange(slice=No
     ("policy", "facts", "text"),
     [
         ({}, {"verdict": "broken", "verdict_text": "files: one differs"}, "it is broken: files: one differs"),
-        ({}, {"recalls": ("its base",)}, "its base"),
+        ({}, {"stops": (RECALLED,)}, "its base"),
         ({"evaluation": {}}, {"suites": ()}, "it was not evaluated"),
         (
             {"evaluation": {"fresh": True}},
@@ -361,7 +365,7 @@ def test_makers_waive_where_nobody_asks_for_others():
     ("policy", "facts", "remedy"),
     [
         ({}, {"verdict": "broken"}, "`registry verify` says what is wrong"),
-        ({}, {"recalls": ("its base",)}, "use a version that was not made from it"),
+        ({}, {"stops": (RECALLED,)}, "use a version that was not made from it"),
         (
             {"answered": ["use.intended"]},
             {"open_fields": ("use.intended",)},

@@ -14,6 +14,7 @@ from peft_registry.registry.mlflow import tables as tables_of
 from peft_registry.registry.mlflow.description import MAX_DESCRIPTION, Neighbour, Standing, neighbours_in, with_run_link
 from peft_registry.registry.mlflow.figures import safe_key, without_paths
 from peft_registry.registry.mlflow.projection import Content, Projection
+from peft_registry.schemas.acts import ShownStop
 from peft_registry.schemas.evaluation import EvaluationRecord, Result, Threshold
 from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
 from peft_registry.schemas.system_metrics import SystemMetrics, SystemSample
@@ -52,7 +53,7 @@ def test_equal_records_give_an_equal_digest() -> None:
         {"card": b"another card"},
         {"evaluations": (an_evaluation(after=0.5),)},
         {"statements": (a_statement(a_version().manifest_digest, "hold"),)},
-        {"recalls": ("the data rows.jsonl",)},
+        {"stops": (ShownStop(kind="recall", text="the data rows.jsonl"),)},
         {"run": unknown_loss(a_run())},
         {"base": None},
         {"parents": ()},
@@ -415,7 +416,9 @@ def test_who_signed_is_a_person_where_trust_names_one() -> None:
 
 def test_a_recall_comes_first_in_the_description_and_in_a_tag() -> None:
     version = a_version()
-    projection = a_projection(version, recalls=("the data rows.jsonl (sha256:…): alex recalled it",))
+    projection = a_projection(
+        version, stops=(ShownStop(kind="recall", text="the data rows.jsonl (sha256:…): alex recalled it"),)
+    )
     assert projection.version.description.startswith("**Recalled.**")
     assert dict(projection.version.tags)["registry.recall"] == "recalled"
 

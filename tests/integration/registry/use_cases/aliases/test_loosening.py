@@ -14,7 +14,7 @@ from peft_registry.registry.records.holds import hold_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.sources import Source
 from peft_registry.registry.records.standing_acts import MakerLiftsNothing, SaidAlready
-from peft_registry.registry.records.stops import recall_of
+from peft_registry.registry.records.stops import stops_of
 from peft_registry.registry.records.views import view_of
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust_chain import render_chain
@@ -180,7 +180,7 @@ def test_a_recall_asks_for_no_more_persons_than_could_undo_it(place: Place) -> N
 
 def is_recalled(registry: Registry) -> bool:
     subject = version_named(registry, "helper:1").manifest_digest
-    return recall_of(registry, Source(subject, "helper:1")) is not None
+    return stops_of(registry, Source(subject, "helper:1")) != ()
 
 
 def is_held(registry: Registry) -> bool:
