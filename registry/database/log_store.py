@@ -4,6 +4,7 @@ Appending happens in the transaction of the change that the entry describes. Rea
 """
 
 from collections.abc import Iterable, Iterator
+from typing import TypeGuard
 
 from sqlalchemy import insert, select, text
 
@@ -23,7 +24,7 @@ _NODES_AT_ONCE = 5_000  # of one query for many proofs
 
 class LogDamaged(IntegrityBroken):
     what = "the stored log is incomplete"
-    why = "the subtree at level {level}, number {index} has no row, and its entries are there or should be"
+    why = "the subtree at level {level}, number {index} has no row with a hash, and its entries are there or should be"
     fix = "keep the database as it is, and restore the home from a backup"
 
     level: int
@@ -73,9 +74,9 @@ class SqlLogStore:
             self._leaves |= {index: leaf for index, leaf in rows if isinstance(leaf, bytes)}
 
     def _keep(self, query: str) -> None:
-        # SQLite stores whatever type somebody wrote: what is not bytes is left to `get_node`, which reports such a row
+        # SQLite stores whatever somebody wrote: what is not a hash is left to `get_node`, which reports such a row
         rows = self._tx.exec_driver_sql(query)
-        self._known |= {(level, index): node for level, index, node in rows if isinstance(node, bytes)}
+        self._known |= {(level, index): node for level, index, node in rows if _is_hash(node)}
 
     def size(self) -> int:
         """How many entries there were when it was first asked; whoever appends makes a store of their own."""
@@ -88,7 +89,7 @@ class SqlLogStore:
         """The 32 bytes of the complete subtree.
 
         Raises:
-            LogDamaged: there is no such row, or it does not hold bytes.
+            LogDamaged: there is no such row, or it does not hold a hash.
         """
         if (level, index) in self._known:
             return self._known[level, index]
@@ -97,7 +98,7 @@ class SqlLogStore:
         else:
             query = select(log_nodes.c.hash).where(log_nodes.c.level == level, log_nodes.c.index == index)
         node = self._tx.execute(query).scalar_one_or_none()
-        if not isinstance(node, bytes):
+        if not _is_hash(node):
             raise LogDamaged(level, index)
         self._known[level, index] = node
         return node
@@ -129,6 +130,10 @@ class SqlLogStore:
             if not isinstance(leaf, bytes):
                 raise LogDamaged(0, index)
             yield index, leaf
+
+
+def _is_hash(stored: object) -> TypeGuard[bytes]:
+    return isinstance(stored, bytes) and len(stored) == merkle.HASH_BYTES
 
 
 def append_event(tx: Transaction, leaf: bytes) -> int:

@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,34 @@ from tests.builders.signing import a_p256_key, an_ed25519_key
 LATER = "2026-12-24T12:00:00Z"
 STATEMENTS = "evidence/statements.intoto.jsonl"
 PROOF = "evidence/log.tlog-proof"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a home, the base and the adapter that were registered there, and what was pulled; never written to."""
+    folder = tmp_path_factory.mktemp("made")
+    with a_home(folder / "home") as registry:
+        pull_version(registry, register_adapter(registry, folder), folder / "pulled")
+    return folder
+
+
+@pytest.fixture
+def registry(made: Path, tmp_path: Path) -> Iterator[Registry]:
+    """A copy of the home, beside copies of the base and the adapter."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("pulled"))
+    opened = reopened(tmp_path / "home")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def version(registry: Registry) -> Version:
+    return version_named(registry, "helper")
+
+
+@pytest.fixture
+def pulled(made: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(made / "pulled", tmp_path / "pulled")
 
 
 def check(registry: Registry, folder: Path, **options: Any) -> VerifyOutcome:
@@ -797,13 +825,14 @@ def test_a_passphrase_is_never_shown_even_when_it_is_not_text(
 # parts of two folders put together
 
 
-@pytest.fixture
-def strangers(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another registry's folder with the very same files; its nonces are those of ours here, so its name is another."""
-    with a_home(tmp_path / "stranger") as stranger:
-        theirs = register_adapter(stranger, tmp_path / "theirs", name="theirs")
-        pull_version(stranger, theirs, tmp_path / "resigned")
-    return tmp_path / "resigned"
+    folder = tmp_path_factory.mktemp("strangers")
+    with a_home(folder / "stranger") as stranger:
+        theirs = register_adapter(stranger, folder / "theirs", name="theirs")
+        pull_version(stranger, theirs, folder / "resigned")
+    return folder / "resigned"
 
 
 PARTS = ("model.sig", STATEMENTS, PROOF, "evidence/keys")
