@@ -6,14 +6,17 @@ import gc
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+from _pytest.mark.expression import Expression  # what pytest itself reads `-m` with; nothing public does
 
 if TYPE_CHECKING:
     from peft_registry.registry.database.sqlite_file import SqliteFile
@@ -95,6 +98,28 @@ def turn_of(nodeid: str) -> int:
     """The place of a test's file among all; last for a file elsewhere, such as one that a test wrote."""
     turns = (turn for turn, place in enumerate(PLACES_BY_COST) if nodeid.startswith(f"tests/{place}"))
     return next(turns, len(PLACES_BY_COST))
+
+
+# the marker that `pytest_collection_modifyitems` gives to tests whose files do not name it
+GIVEN_HERE = {"full"}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no file of which `-m` chooses no test, whatever it marks: what a file imports takes longer than its few tests."""
+    asked: str = config.option.markexpr
+    if not asked or not collection_path.name.startswith("test_"):
+        return None
+    return None if may_be_chosen(asked, collection_path.read_text("utf-8")) else True
+
+
+def may_be_chosen(asked: str, text: str) -> bool:
+    """Whether a test of a file with this text can have markers that an expression asks for."""
+    expression = Expression.compile(asked)
+    possible = GIVEN_HERE | (set(re.findall(r"\bmark\.(\w+)", text)) & set(re.findall(r"\w+", asked)))
+    all_that_one_test_may_have = (
+        set(some) for count in range(len(possible) + 1) for some in combinations(possible, count)
+    )
+    return any(expression.evaluate(lambda name, had=marks, **_: name in had) for marks in all_that_one_test_may_have)
 
 
 # a use case asks the same of both databases, and there the two are held to the same answers
