@@ -153,6 +153,14 @@ DepthOption = Annotated[
 ReferenceArgument = Annotated[
     str, typer.Argument(help="Version: name, name:3, name@alias or sha256:…", show_default=False)
 ]
+VersionOrFolderArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="REFERENCE",
+        help="Version: name, name:3, name@alias or sha256:…; or a folder that somebody pulled, such as ./copy",
+        show_default=False,
+    ),
+]
 OverridesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="For example training.seed=8", show_default=False)
 ]

@@ -12,7 +12,7 @@ The options that nearly all commands have are added behind its own: where the re
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from peft_registry.cli.settings import unlocked_signer
 if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.signing.keys import PrivateKey
+    from peft_registry.registry.use_cases.read_folder import ReadFolder
     from peft_registry.schemas.errors import KnownError
     from peft_registry.schemas.progress import Observe
 
@@ -110,6 +111,25 @@ class Outcome:
             raise typer.Exit(self.exit_code)
 
 
+def of_folder(outcome: Outcome, folder: str, read: "ReadFolder | None", *, follow: str = "report") -> Outcome:
+    """The outcome of a command about a version that a folder shows; as it is where the version is a registry's own (None).
+
+    Args:
+        outcome: as it would be of a registry.
+        folder: as it was typed.
+        read: the folder, verified: where that is `unverified`, so is what is shown.
+        follow: the command that comes next.
+    """
+    if read is None:
+        return outcome
+    return replace(
+        outcome,
+        json={**outcome.json, "folder": {"path": folder, "verdict": read.outcome.verdict}},
+        next=f"registry {follow} {folder}",
+        exit_code=read.outcome.exit_code,
+    )
+
+
 class Home:
     """The registry that the options mean: opened when a command first asks for it, closed before anything is printed."""
 
@@ -145,6 +165,21 @@ class Home:
         if registry is not None:
             self._closing.callback(registry.close)
         return registry
+
+    def read_folder(self, reference: str, trust: Path | None, root: list[str] | None) -> "ReadFolder | None":
+        """The folder that is meant, verified under whom the user trusts; None where a version of the registry is meant.
+
+        Raises:
+            InputRefused: `--trust` or `--root` was given for a version of the registry.
+            KnownError: as `read_presented`.
+        """
+        from peft_registry.cli.verifying import VerifyRequest, is_artifact_folder, read_presented, require_absent
+
+        if not is_artifact_folder(reference):
+            require_absent({"--trust": trust, "--root": root}, beside="a version of the registry")
+            return None
+        request = VerifyRequest(target=reference, home=self.folder, trust=trust, root=root, checkpoint=self._checkpoint)
+        return read_presented(request)
 
     def signer(self, key: Path, key_passphrase_file: Path | None) -> "PrivateKey":
         """A person's own key, once the keys of the registry are unlocked: they sign the log."""

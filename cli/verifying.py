@@ -10,6 +10,7 @@ from peft_registry.cli import console
 
 if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
+    from peft_registry.registry.use_cases.read_folder import ReadFolder
     from peft_registry.registry.use_cases.verify import DamagedRegistry, Requirements
     from peft_registry.schemas.errors import KnownError
     from peft_registry.schemas.policy import TrustPolicy
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 def is_folder(target: str) -> bool:
     """A folder is written as one: with a separator, or as the name of a folder that is there."""
     return "/" in target or target in (".", "..") or Path(target).is_dir()
+
+
+def is_artifact_folder(target: str) -> bool:
+    """As `is_folder`, for commands that nearly always get a version: a folder of that name is meant if it holds a copy of one."""
+    if "/" in target or target in (".", ".."):
+        return True
+    return any((Path(target) / place / "manifest.json").is_file() for place in (".", "adapter", "artifact"))
 
 
 @dataclass(frozen=True)
@@ -160,6 +168,34 @@ def verified(request: VerifyRequest) -> "VerifyOutcome":
             )
             console.note(f"note: {unchanged}; --no-cache hashes everything again", indent=6)
     return outcome
+
+
+def read_presented(request: VerifyRequest) -> "ReadFolder":
+    """The version that a folder shows, once that was verified; says on stderr where it could not be.
+
+    Raises:
+        FolderBroken: something in it is not what was signed.
+        KnownError: the folder, the registry or the trust cannot be read.
+    """
+    from peft_registry.cli.wiring import seen_folders
+    from peft_registry.registry.homes.home import utc_now
+    from peft_registry.registry.use_cases.read_folder import read_folder
+
+    with _beside_folder(request) as looked_up:
+        read = read_folder(
+            Path(request.target),
+            trust=looked_up.policy,
+            trust_problem=looked_up.problem,
+            now=utc_now(),
+            registry=looked_up.registry,
+            damaged=looked_up.damaged,
+            seen=seen_folders(),
+        )
+    if read.outcome.verdict == "unverified":
+        console.note(
+            f"unverified: {read.outcome.unchecked_text}; `registry verify {request.target}` says more", indent=12
+        )
+    return read
 
 
 def verified_lineage(request: VerifyRequest) -> "LineageOutcome":

@@ -8,8 +8,8 @@ import typer
 from peft_registry.cli import console
 from peft_registry.cli.commands import verdict
 from peft_registry.cli.groups import CommandWithOthers
-from peft_registry.cli.options import OptionsExclusive, ReferenceArgument
-from peft_registry.cli.outcome import READS_AT, Home, Line, Outcome, Part, Table, Verbatim, command
+from peft_registry.cli.options import OptionsExclusive, RootOption, TrustOption, VersionOrFolderArgument
+from peft_registry.cli.outcome import READS_AT, Home, Line, Outcome, Part, Table, Verbatim, command, of_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,7 +48,7 @@ def add_to(app: typer.Typer) -> None:
 @command(READS_AT)
 def record(
     home: Home,
-    reference: ReferenceArgument,
+    reference: VersionOrFolderArgument,
     history: Annotated[
         bool, typer.Option("--history", help="Every record of the version, what each changed and who signed it.")
     ] = False,
@@ -56,22 +56,34 @@ def record(
         RecipientOption | None,
         typer.Option(help="The Model Documentation Form as this recipient gets it, instead of the record."),
     ] = None,
+    trust: TrustOption = None,
+    root: RootOption = None,
 ) -> Outcome:
     """Show the modification record. Each value with its source, and what is open."""
-    from peft_registry.registry.use_cases.show_record import describe_form, describe_record
+    from peft_registry.registry.use_cases import show_record
 
     if to is not None and history:
         raise OptionsExclusive("--history", "--to", "a form is cut from the record that holds")
+    read = home.read_folder(reference, trust, root)
     if to is not None:
-        form = describe_form(home.registry, reference, to.recipient)
+        form = (
+            show_record.describe_form(home.registry, reference, to.recipient)
+            if read is None
+            else show_record.describe_form_in(read.shown, to.recipient)
+        )
         next_step = f"registry decide {form.version} --form gaps.yml"
-        return Outcome(form.model_dump(mode="json"), _lines(form.parts()), next_step)
-    shown = describe_record(home.registry, reference)
-    return Outcome(
+        return of_folder(Outcome(form.model_dump(mode="json"), _lines(form.parts()), next_step), reference, read)
+    shown = (
+        show_record.describe_record(home.registry, reference)
+        if read is None
+        else show_record.describe_record_in(read.shown)
+    )
+    outcome = Outcome(
         shown.to_json(with_history=history),
         _lines(shown.history_parts() if history else shown.parts()),
         f"registry report {shown.version}",
     )
+    return of_folder(outcome, reference, read)
 
 
 def _lines(parts: "Iterable[RecordPart]") -> "Iterator[Part]":

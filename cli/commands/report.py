@@ -2,12 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption
+from peft_registry.cli.options import HomeOption, Output, OutputOption, RootOption, TrustOption
+
+if TYPE_CHECKING:
+    from peft_registry.cli.verifying import VerifyRequest
 
 
 def add_to(app: typer.Typer) -> None:
@@ -17,7 +20,8 @@ def add_to(app: typer.Typer) -> None:
 
 def report(
     reference: Annotated[
-        str | None, typer.Argument(help="Version: name, name:3, name@alias or sha256:…", show_default=False)
+        str | None,
+        typer.Argument(help="Version: name, name:3, name@alias or sha256:…; or a pulled folder", show_default=False),
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="The whole registry: what is in use, undecided, open, and falls due.")
@@ -37,6 +41,8 @@ def report(
         str | None,
         typer.Option(metavar="TIME", help="Report the state at this time (UTC); default: that of the newest record."),
     ] = None,
+    trust: TrustOption = None,
+    root: RootOption = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Write an HTML page about a version. What changed, how it was measured, what is open; self-contained."""
@@ -54,12 +60,18 @@ def report(
     if out == "-" and output is Output.json:
         raise typer.BadParameter("stdout is taken by the JSON: name a file", param_hint="--out")
     from peft_registry.cli.pages import write_page
+    from peft_registry.cli.verifying import VerifyRequest, is_artifact_folder, require_absent
     from peft_registry.cli.wiring import chosen_trust, opened
     from peft_registry.registry.records.references import version_named
     from peft_registry.registry.use_cases.decide import count_questions
     from peft_registry.registry.use_cases.report import make_report
     from peft_registry.schemas.identity import Digest
 
+    request = VerifyRequest(target=reference, home=home, trust=trust, root=root)
+    if is_artifact_folder(reference):
+        _report_folder(request, out, as_of, output)
+        return
+    require_absent({"--trust": trust, "--root": root}, beside="a version of the registry")
     with opened(home) as registry:
         version = version_named(registry, reference)
         _, problem = chosen_trust(registry, None, None)
@@ -79,6 +91,32 @@ def report(
         console.next_step(f"registry decide {version.label} --form gaps.yml")
         return
     console.next_step(f"registry promote {version.label} champion")
+
+
+def _report_folder(request: "VerifyRequest", out: str | None, as_of: str | None, output: Output) -> None:
+    """The page of a version that a folder shows; ends with 5 where the folder could not be verified."""
+    from peft_registry.cli.pages import write_page
+    from peft_registry.cli.verifying import read_presented
+    from peft_registry.registry.use_cases.report import make_report_in
+    from peft_registry.schemas.identity import Digest
+
+    read = read_presented(request)
+    version = read.shown.version
+    page = make_report_in(read.shown, read.outcome, as_of=as_of)
+    if out == "-":
+        sys.stdout.buffer.write(page)
+    else:
+        path = Path(out or f"{version.name}-{version.number}-report.html")
+        write_page(path, page)
+        if output is Output.json:
+            value = {"report": str(path), "sha256": str(Digest.of(page)), "version": version.label}
+            value |= {"manifest_digest": str(version.manifest_digest)}
+            console.out_json(value | {"folder": {"path": request.target, "verdict": read.outcome.verdict}})
+        else:
+            console.line(f"report   {path}")
+            console.next_step(f"registry verify {request.target}")
+    if read.outcome.exit_code:
+        raise typer.Exit(read.outcome.exit_code)
 
 
 def _report_all(home: Path | None, out: str | None, within: int, output: Output) -> None:

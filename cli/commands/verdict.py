@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peft_registry.cli.options import OptionNeeded, OptionsExclusive
-from peft_registry.cli.outcome import READS_AT, Home, Line, Outcome, Part, Table, command
+from peft_registry.cli.options import OptionNeeded, OptionsExclusive, RootOption, TrustOption
+from peft_registry.cli.outcome import READS_AT, Home, Line, Outcome, Part, Table, command, of_folder
 
 if TYPE_CHECKING:
     from peft_registry.registry.use_cases.show_verdict import Replay, VerdictShown
@@ -21,7 +21,9 @@ def add_to(app: typer.Typer) -> None:
 @command(READS_AT)
 def verdict(
     home: Home,
-    reference: Annotated[str | None, typer.Argument(help="name:3, name@alias or sha256:…", metavar="REFERENCE")] = None,
+    reference: Annotated[
+        str | None, typer.Argument(help="name:3, name@alias, sha256:… or a pulled folder", metavar="REFERENCE")
+    ] = None,
     rules: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Rules in place of the shipped ones; nothing is recorded by them."),
@@ -32,10 +34,17 @@ def verdict(
     print_rules: Annotated[
         bool, typer.Option("--print-rules", help="Print the shipped rules as JSON, to change them.")
     ] = False,
+    trust: TrustOption = None,
+    root: RootOption = None,
 ) -> Outcome:
     """Show the indicative verdicts about a version. For the model, and for the system."""
     from peft_registry.registry.compliance.verdicts.rules import shipped_rules
-    from peft_registry.registry.use_cases.show_verdict import describe_verdict, read_verdict_rules, replay
+    from peft_registry.registry.use_cases.show_verdict import (
+        describe_verdict,
+        describe_verdict_in,
+        read_verdict_rules,
+        replay,
+    )
 
     if print_rules:
         return Outcome(shipped_rules().model_dump(mode="json"))
@@ -53,7 +62,10 @@ def verdict(
     if reference is None:
         assert other is not None, "`--all` has rules"
         return _replayed(replay(home.registry, other))
-    return _shown(describe_verdict(home.registry, reference, other))
+    read = home.read_folder(reference, trust, root)
+    if read is None:
+        return _shown(describe_verdict(home.registry, reference, other))
+    return of_folder(_shown(describe_verdict_in(read.shown, other)), reference, read)
 
 
 def _shown(shown: "VerdictShown") -> Outcome:

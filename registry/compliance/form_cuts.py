@@ -4,8 +4,10 @@ The table is an allow-list. A value reaches a recipient because a row that is th
 behind, because a code that tells it may hold figures that are somebody else's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
+
+from pydantic import Field
 
 from peft_registry.registry.compliance.completeness import RequiredValues
 from peft_registry.registry.compliance.field_paths import FieldPath
@@ -41,6 +43,7 @@ class CutValue(Frozen):
     path: str
     label: str
     value: Any  # any JSON value, each code in words
+    coded: Any = Field(default=None, exclude=True)  # the same as it is signed
     unit: str | None = None
     source: Source | None = None  # None for what identifies the record, such as its id
     asserted_by: str | None = None
@@ -81,38 +84,69 @@ class CutRow(Frozen):
         return self.words is not None and self.words_written is not None and self.words_written > self.words
 
 
+Keeps = Callable[[FormRow, Part], bool]
+"""Whether a value goes with a row; asked of the fields that the row names."""
+
+
 def cut_form(record: RecordSections, form: LegalForm, recipient: Recipient) -> tuple[CutRow, ...]:
     """Each row of a form, with the values that the recipient gets."""
-    by_rule = RequiredValues(record).by_rule
-    return tuple(_cut(row, record, by_rule, recipient) for row in answered(record, form))
-
-
-def _cut(row: AnsweredRow, record: RecordSections, by_rule: dict[str, list[Leaf]], recipient: Recipient) -> CutRow:
-    form_row = row.row
-    common = {"row": form_row.row, "section": form_row.section, "title": form_row.title, "content": form_row.content}
     # a row without recipients is the head of the form, which says which document it is
-    if form_row.recipients and recipient not in form_row.recipients:
-        return CutRow(state="not for this recipient", **common)
+    return cut_rows(record, form, lambda row: not row.recipients or recipient in row.recipients)
+
+
+def cut_rows(
+    record: RecordSections,
+    form: LegalForm,
+    is_theirs: Callable[[FormRow], bool],
+    keeps: Keeps = lambda _row, _part: True,
+) -> tuple[CutRow, ...]:
+    """Each row of a form, with its values where it is for the recipient.
+
+    Args:
+        record: the record.
+        form: with the rows.
+        is_theirs: whether a row is for them.
+        keeps: whether one of the values that such a row names goes with it.
+    """
+    by_rule = RequiredValues(record).by_rule
+    return tuple(
+        _cut(row, record, by_rule, keeps) if is_theirs(row.row) else _not_theirs(row.row)
+        for row in answered(record, form)
+    )
+
+
+def _not_theirs(row: FormRow) -> CutRow:
     return CutRow(
+        row=row.row, section=row.section, title=row.title, content=row.content, state="not for this recipient"
+    )
+
+
+def _cut(row: AnsweredRow, record: RecordSections, by_rule: dict[str, list[Leaf]], keeps: Keeps) -> CutRow:
+    form_row = row.row
+    values = () if row.reason else tuple(_values(form_row, record, by_rule, keeps))
+    return CutRow(
+        row=form_row.row,
+        section=form_row.section,
+        title=form_row.title,
+        content=form_row.content,
         # a recipient is told what is open, be it the row or whether it is asked
         state="open" if row.state == "undecided" else row.state,
         owners=tuple(sorted({gap.owner for gap in row.gaps})),
         reason=row.reason,
-        values=() if row.reason else tuple(_values((*form_row.fields, *form_row.beside), record, by_rule)),
+        values=values,
         words=form_row.words,
         words_written=_words(form_row, by_rule) if form_row.words else None,
-        **common,
     )
 
 
-def _values(fields: tuple[str, ...], record: RecordSections, by_rule: dict[str, list[Leaf]]) -> Iterator[CutValue]:
-    for field in fields:
+def _values(row: FormRow, record: RecordSections, by_rule: dict[str, list[Leaf]], keeps: Keeps) -> Iterator[CutValue]:
+    for field in (*row.fields, *row.beside):
         if field in (*PLAIN, "supersedes"):
             stated = getattr(record, field)
             if stated is not None:
-                yield CutValue(path=field, label=_PLAIN_LABELS[field], value=stated)
+                yield CutValue(path=field, label=_PLAIN_LABELS[field], value=stated, coded=stated)
         for part in parts_of(field, by_rule):
-            if part.is_filled:
+            if part.is_filled and keeps(row, part):
                 yield _value(part)
 
 
@@ -120,8 +154,9 @@ def _value(part: Part) -> CutValue:
     value = part.leaf.value
     return CutValue(
         path=part.path,
-        label=_label(part),
+        label=label_of(part.path),
         value=in_words(part.value),
+        coded=part.value,
         unit=value.unit,
         source=value.source,
         asserted_by=value.asserted_by,
@@ -129,12 +164,18 @@ def _value(part: Part) -> CutValue:
     )
 
 
-def _label(part: Part) -> str:
-    """The field in words, with the number of its base or data file: a name may be somebody else's to know."""
-    label = field_rules().by_path()[part.leaf.rule].label
-    item = FieldPath.parse(part.leaf.path).item
-    named = f"{label}: {part.member.replace('_', ' ')}" if part.member else label
-    return named if item is None else f"{named}, {item[0]} {item[1] + 1}"
+def label_of(path: str) -> str:
+    """A field in words, with the number of its base or data file: a name may be somebody else's to know."""
+    rules = field_rules().by_path()
+    place = FieldPath.parse(path)
+    if path in _PLAIN_LABELS:
+        return _PLAIN_LABELS[path]
+    head, _, member = place.rule.rpartition(".")
+    rule, member = (rules.get(place.rule), "") if place.rule in rules else (rules.get(head), member)
+    if rule is None:  # of another edition
+        return path
+    named = f"{rule.label}: {member.replace('_', ' ')}" if member else rule.label
+    return named if place.item is None else f"{named}, {place.item[0]} {place.item[1] + 1}"
 
 
 def _words(row: FormRow, by_rule: dict[str, list[Leaf]]) -> int:

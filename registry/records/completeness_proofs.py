@@ -1,30 +1,31 @@
 """The proof that travels with a version: which statements are all that was said about it up to a checkpoint, and when each was."""
 
+from collections.abc import Iterator
+
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.records.snapshots import Snapshot, SnapshotMalformed, covered_by, read_leaf
 from peft_registry.registry.records.views import View
 from peft_registry.registry.transparency import completeness, merkle, note, prefix_tree, snapshot
-from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.acts import AliasPredicate
 from peft_registry.schemas.log import Event, LogSnapshot
 from peft_registry.schemas.statement import StoredStatement
+from peft_registry.schemas.version import Version
 
 
-def completeness_proof(view: View, manifest: Digest, stored: tuple[StoredStatement, ...]) -> str | None:
+def completeness_proof(view: View, version: Version, stored: tuple[StoredStatement, ...]) -> str | None:
     """The text of `evidence/complete.tlog-proof`: which statements are all that was said up to the newest checkpoint, and when.
 
-    `stored` are those of `View.statements`; the view's trust says who keeps the log. None where the log says nothing of this
-    manifest, and where no checkpoint decides.
+    It shows the version's number too, and its aliases. `stored` are those of `View.statements` about its artifact; the view's trust
+    says who keeps the log. None where the log says nothing of this artifact, and where no checkpoint decides.
     """
     tx, newest = view.tx, view.newest
     covered = () if newest is None else covered_by(newest, stored)
     if newest is None or not covered:
         return None
     tree = SqlSnapshot(tx)
-    key = snapshot.artifact_key(manifest)
-    tree.read_path(key)
-    path = prefix_tree.path_to(key, tree.get_node)
+    path = _path_to(tree, snapshot.artifact_key(version.manifest_digest))
     store = SqlLogStore(tx)
     store.read_frontier(newest.size + 1)
     return completeness.render_list(
@@ -34,7 +35,40 @@ def completeness_proof(view: View, manifest: Digest, stored: tuple[StoredStateme
         tuple((statement.digest, statement.logged_kind) for statement in covered),
         entries=tuple(_entry_proof(store, newest, statement) for statement in covered),
         earlier=_earlier_checkpoints(view, store, newest, covered),
+        versions=tuple(_version_place(view, tree, version)),
+        aliases=tuple(_alias_places(view, tree, version, covered)),
     )
+
+
+def _path_to(tree: SqlSnapshot, key: bytes) -> prefix_tree.Path:
+    tree.read_path(key)
+    return prefix_tree.path_to(key, tree.get_node)
+
+
+def _siblings(tree: SqlSnapshot, key: bytes) -> tuple[str, ...]:
+    return tuple(sibling.hex() for sibling in _path_to(tree, key).siblings)
+
+
+def _version_place(view: View, tree: SqlSnapshot, version: Version) -> Iterator[completeness.VersionPlace]:
+    """Its name and number as the snapshot has them; nothing while its registration is pending."""
+    key = snapshot.version_key(version.name, version.number)
+    value = view.value(key, snapshot.VersionValue)
+    if value is not None and value.manifest == version.manifest_digest:
+        yield completeness.VersionPlace(
+            name=version.name, number=version.number, entry=value.entry, siblings=_siblings(tree, key)
+        )
+
+
+def _alias_places(
+    view: View, tree: SqlSnapshot, version: Version, covered: tuple[StoredStatement, ...]
+) -> Iterator[completeness.AliasPlace]:
+    """The aliases of its name that point to it under the snapshot: each was moved there by one of the statements."""
+    moves = [AliasPredicate.from_json(stored.statement.predicate) for stored in covered if stored.kind == "alias"]
+    for alias in sorted({move.alias for move in moves if move.name == version.name}):
+        value = view.alias_target(version.name, alias)
+        if value is not None and value.manifest == version.manifest_digest:
+            siblings = _siblings(tree, snapshot.alias_key(version.name, alias))
+            yield completeness.AliasPlace(name=version.name, alias=alias, entry=value.entry, siblings=siblings)
 
 
 def _entry_proof(store: SqlLogStore, newest: Snapshot, statement: StoredStatement) -> completeness.EntryProof:

@@ -12,15 +12,13 @@ from pydantic import ValidationError
 from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
-from peft_registry.registry.records.entries import require_may_say
 from peft_registry.registry.records.evaluations import newest_of_each, stale_for
 from peft_registry.registry.records.signed_records import Records, records_of
-from peft_registry.registry.records.standing_acts import person_behind
+from peft_registry.registry.records.trusted_reading import TrustedReading, WhoseWord
 from peft_registry.schemas.acts import DecidedQuestion, DecisionPredicate
-from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lookalikes import folded
-from peft_registry.schemas.statement import PREDICATE_TYPES, StoredStatement
+from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.version import Version
 
 
@@ -52,7 +50,10 @@ def decisions_of(registry: Registry, version: Version, records: Records | None =
         IntegrityBroken: what is recorded of it is not what was signed.
     """
     records = records or records_of(registry, version)
-    return tuple(_decisions(registry, version, records))
+    if not any(entry.kind == "decision" for entry in records.statements):
+        return ()
+    evaluations = bound_evaluations(registry, version, records)
+    return decisions_among(records, evaluations, _reading(registry))
 
 
 def decided_by(decisions: Iterable[PersonsDecision]) -> Decided:
@@ -91,39 +92,52 @@ def makers_of(registry: Registry, records: Records) -> Iterator[str]:
 
     Whoever reads a move holds its approvals against all of them (`move_approvals.py`).
     """
+    return makers_among(records, WhoseWord(registry.trust))
+
+
+def makers_among(records: Records, word: WhoseWord) -> Iterator[str]:
+    """The same by the word of whoever the reader trusts."""
     for key_id in records.made_by:
-        person = registry.trust.person_of(key_id)
+        person = word.person_of(key_id)
         if person is not None:
             yield person
 
 
 def objection_to(registry: Registry, entry: StoredStatement) -> str:
     """Why what a person signed does not count today; empty where it does."""
-    if entry.log_index is None or entry.log_index >= covered_size(registry):
-        return "no checkpoint covers it yet"
-    kind = entry.statement.kind
-    if kind is None:
-        return "it is of no known kind"
-    try:
-        require_may_say(registry.trust, entry.key_id, PREDICATE_TYPES[kind], at=entry.appended_at or registry.clock())
-    except KnownError as error:
-        return f"{error.what}: {error.why}"
-    return ""
+    return _reading(registry).objection_to(entry)
 
 
-def _decisions(registry: Registry, version: Version, records: Records) -> Iterator[PersonsDecision]:
-    said = [entry for entry in records.statements if entry.kind == "decision"]
-    if not said:
-        return
-    record, evaluations = bound_record(records), bound_evaluations(registry, version, records)
-    makers = {folded(maker) for maker in makers_of(registry, records)}
-    for entry in said:
+def _reading(registry: Registry) -> TrustedReading:
+    """What decides whether a person's word counts: without trust nothing can be said of it."""
+    return TrustedReading(registry.trust, covered_size(registry), registry.clock())
+
+
+def decisions_among(
+    records: Records, evaluations: tuple[Digest, ...], reading: TrustedReading
+) -> tuple[PersonsDecision, ...]:
+    """Every decision among the records of a version, in the order of the log. Pure.
+
+    Args:
+        records: of the version.
+        evaluations: those that speak of it now, as `bound_evaluations`.
+        reading: by whose word it counts.
+    """
+    return tuple(_decisions(records, evaluations, reading))
+
+
+def _decisions(records: Records, evaluations: tuple[Digest, ...], reading: TrustedReading) -> Iterator[PersonsDecision]:
+    record = bound_record(records)
+    makers = {folded(maker) for maker in makers_among(records, reading)}
+    for entry in records.statements:
+        if entry.kind != "decision":
+            continue
         try:
             decision = DecisionPredicate.from_json(entry.statement.predicate)
         except ValidationError:
             continue
-        person = person_behind(registry, entry)
-        objection = objection_to(registry, entry)
+        person = reading.person_behind(entry)
+        objection = reading.objection_to(entry)
         if folded(person) in makers:
             objection = objection or "a key of theirs made the version"
         stale = changed_since(decision.record, decision.evaluations, now=record, evaluated=evaluations)

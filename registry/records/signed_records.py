@@ -9,26 +9,24 @@ from functools import cache
 
 from pydantic import ValidationError
 
-from peft_registry.registry.compliance.base_facts import FactSigner
 from peft_registry.registry.compliance.first_form import as_read
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.logged_statements import (
-    EntrySigner,
     LoggedSnapshot,
     LoggedStatement,
-    signer_of,
     snapshot_after,
 )
 from peft_registry.registry.records.move_approvals import MADE_BY
 from peft_registry.registry.records.provenance import production_of
-from peft_registry.registry.records.record_checks import RecordChecks, answers_as_another
-from peft_registry.registry.records.record_histories import MaySay, SignedRecord
+from peft_registry.registry.records.record_checks import RecordChecks
+from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.records.record_inputs import Elsewhere
 from peft_registry.registry.records.stated_bases import SignerOf, stated_base
 from peft_registry.registry.records.stored_manifests import manifest_in, stored_manifest
+from peft_registry.registry.records.trusted_reading import TrustedReading, WhoseWord
 from peft_registry.registry.records.version_statements import (
     SetAside,
     VersionStatements,
@@ -37,7 +35,7 @@ from peft_registry.registry.records.version_statements import (
 )
 from peft_registry.registry.records.views import VersionsDiffer, View, view_of
 from peft_registry.registry.signing import dsse
-from peft_registry.registry.signing.trust import key_status, public_keys
+from peft_registry.registry.signing.trust import public_keys
 from peft_registry.registry.transparency.snapshot import artifact_key
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.edition import Edition, EditionPredicate, edition_subject
@@ -306,6 +304,8 @@ def _opened_ahead(view: View) -> dict[Digest, tuple[catalog.OpenedRow, ...]]:
 def elsewhere(registry: Registry) -> Elsewhere:
     """What the registry has recorded of any artifact; what cannot be read there is said of that artifact, and not here."""
 
+    word = word_of(registry)
+
     @cache
     def about(subject: Digest) -> tuple[LoggedStatement, ...] | None:
         try:
@@ -313,7 +313,7 @@ def elsewhere(registry: Registry) -> Elsewhere:
         except KnownError:
             return None
         return tuple(
-            LoggedStatement(stored.digest, stored.statement, _entry_signer(registry, stored)) for stored in statements
+            LoggedStatement(stored.digest, stored.statement, word.entry_signer(stored)) for stored in statements
         )
 
     def statement(digest: Digest) -> LoggedStatement | None:
@@ -349,7 +349,7 @@ def is_announced(registry: Registry, edition: Edition, *, with_pending: bool = F
 
 def announcement_of(registry: Registry, edition: Edition) -> StoredStatement | None:
     """The statement by which somebody whose role may announced an edition; None where nobody did."""
-    may_say = _may_say(registry)
+    word = word_of(registry)
     try:
         statements = signed_statements(registry, edition_subject(edition.name))
     except KnownError:  # `registry log check` says what is wrong with it; nothing that is altered announces anything
@@ -358,7 +358,7 @@ def announcement_of(registry: Registry, edition: Edition) -> StoredStatement | N
         (
             stored
             for stored in statements
-            if stored.kind == "edition" and may_say(stored) and announced_edition(stored.statement) == edition
+            if stored.kind == "edition" and word.may_say(stored) and announced_edition(stored.statement) == edition
         ),
         None,
     )
@@ -408,72 +408,47 @@ def record_checks(registry: Registry, subject: Digest) -> RecordChecks:
         StatementAltered: a statement about it is not what was signed.
     """
     checks = RecordChecks(elsewhere(registry))
-    may_say = _may_say(registry)
+    word = word_of(registry)
     for stored in signed_statements(registry, subject):
         try:
-            if stored.kind == "modification" or may_say(stored):
-                checks.take(stored.digest, stored.statement, _entry_signer(registry, stored))
+            if stored.kind == "modification" or word.may_say(stored):
+                checks.take(stored.digest, stored.statement, word.entry_signer(stored))
         except ValidationError:  # it holds no record that another could supersede
             continue
     return checks
 
 
-def _entry_signer(registry: Registry, stored: StoredStatement) -> EntrySigner:
-    """Whose key signed a statement, and where and when it entered the log; without trust nobody knows whose key it is."""
+def word_of(registry: Registry) -> WhoseWord:
+    """By whose word what a home has counts; nobody's where no trust file says so: whoever checks trust says that."""
     try:
-        key = registry.trust.key(stored.key_id)
-    except (NotChecked, IntegrityBroken):  # whoever checks trust says so
-        return EntrySigner(stored.key_id, logged_at=stored.appended_at, index=stored.log_index)
-    if key is None:
-        return EntrySigner(stored.key_id, logged_at=stored.appended_at, role="", index=stored.log_index)
-    return signer_of(key, at=stored.appended_at, index=stored.log_index)
+        return WhoseWord(registry.trust)
+    except (NotChecked, IntegrityBroken):
+        return WhoseWord(None)
+
+
+def reading_of(registry: Registry) -> TrustedReading:
+    """The same, and how much of its log is covered."""
+    return TrustedReading(word_of(registry).trust, covered_size(registry), registry.clock())
 
 
 def _of_version(
     registry: Registry, version: Version, statements: tuple[StoredStatement, ...], around: Elsewhere
 ) -> VersionStatements:
     """What speaks of a version, if its records follow from what they name."""
+    reading = reading_of(registry)
     return statements_of_version(
         version,
         statements,
-        may_say=_may_say(registry),
-        covered=covered_size(registry),
+        may_say=reading.may_say,
+        covered=reading.covered,
         known=around,
-        signer_of=lambda stored: _entry_signer(registry, stored),
+        signer_of=reading.entry_signer,
     )
 
 
 def signer_of_fact(registry: Registry) -> SignerOf:
     """Whose key signed a statement by the home's trust; without one nobody knows, and verification says that nothing is checked."""
-
-    def signer_of(stored: StoredStatement) -> FactSigner:
-        try:
-            key = registry.trust.key(stored.key_id)
-        except (NotChecked, IntegrityBroken):
-            return FactSigner()
-        return FactSigner.of(key, stored.key_id)
-
-    return signer_of
-
-
-def _may_say(registry: Registry) -> MaySay:
-    """Whether whoever signed a statement may say so, by the home's trust; without one verification says that nothing is checked."""
-    try:
-        trust = registry.trust
-    except (NotChecked, IntegrityBroken):
-        return lambda _stored: True
-
-    def may_say(stored: StoredStatement) -> bool:
-        status = key_status(
-            trust,
-            stored.key_id,
-            predicate_type=stored.statement.predicate_type,
-            signed_at_proven=stored.appended_at,
-            now=str(stored.appended_at),
-        )
-        return status.state == "ok" and not answers_as_another(stored.statement, trust.key(stored.key_id))
-
-    return may_say
+    return word_of(registry).signer_of_fact
 
 
 def _card(registry: Registry, version: Version, statements: tuple[StoredStatement, ...]) -> bytes | None:
@@ -515,15 +490,42 @@ def records_of(registry: Registry, version: Version, around: Elsewhere | None = 
     """
     statements = signed_statements(registry, version.manifest_digest)
     around = around or elsewhere(registry)
-    said = _of_version(registry, version, statements, around)
+    return records_among(
+        version,
+        stored_manifest(registry, version.manifest_digest),
+        statements,
+        _of_version(registry, version, statements, around),
+        reading_of(registry),
+        card=_card(registry, version, statements),
+    )
+
+
+def records_among(
+    version: Version,
+    manifest: Manifest,
+    statements: tuple[StoredStatement, ...],
+    said: VersionStatements,
+    reading: TrustedReading,
+    *,
+    card: bytes | None,
+) -> Records:
+    """What is recorded about a version in the statements about its artifact. Pure.
+
+    Args:
+        version: as the log has it.
+        manifest: of its artifact.
+        statements: everything that was said about that, in the order of the log.
+        said: what of it speaks of this version.
+        reading: by whose word it counts.
+        card: the model card that was signed with the version; None if it has none.
+    """
     newest = said.predicates
     evaluation = newest.get("bias-evaluation")
-    manifest = stored_manifest(registry, version.manifest_digest)
     production = production_of(newest["provenance"]) if "provenance" in newest else None
     # a statement that calls a base what is none says nothing of it
     base = None
     if manifest.kind == "base":
-        base = stated_base(statements, version.name, signer_of_fact(registry), covered=covered_size(registry))
+        base = stated_base(statements, version.name, reading.signer_of_fact, covered=reading.covered)
     return Records(
         manifest=manifest,
         statements=said.statements,
@@ -539,7 +541,7 @@ def records_of(registry: Registry, version: Version, around: Elsewhere | None = 
         pending_evaluations=tuple(stored for stored in said.statements if stored.digest in said.pending_evaluations),
         modification=None if said.record is None else as_read(said.record.record),
         base=None if base is None else base.record,
-        card=_card(registry, version, statements),
+        card=card,
         history=said.history,
         set_aside=said.set_aside,
         pending=said.pending,

@@ -8,6 +8,9 @@ It also dates each statement, by the statement's own entry and the proof of that
 somebody else than the signer, the first checkpoint over the entry is there too, as a date by that keeper's word: its snapshot, and
 the proof that the log continues it. Files of earlier releases have neither.
 
+It also shows under which name and number the snapshot has the artifact, and which aliases point to it. Files of earlier releases do
+not, and releases that do not know these fields leave them as they are.
+
 A list may seal statements: their leaf hashes stand in their places. It is still shown to be all, and does not tell what they are.
 
 What it proves holds up to its checkpoint. Later statements are not in it, and nobody who holds only the folder can know of them.
@@ -69,6 +72,24 @@ class EarlierCheckpoint(Document):
     consistency: tuple[Sha256Hex, ...] = Field(max_length=note.PROOF_HASHES_MAX)
 
 
+class VersionPlace(Document):
+    """A name and number that the snapshot gives the artifact: the entry that registered it, and the hashes beside the way."""
+
+    name: str
+    number: int = Field(ge=1)
+    entry: int = Field(ge=0)
+    siblings: tuple[Sha256Hex, ...] = Field(max_length=prefix_tree.KEY_BITS)
+
+
+class AliasPlace(Document):
+    """An alias that points to the artifact under the snapshot: the entry that moved it there, and the hashes beside the way."""
+
+    name: str
+    alias: str
+    entry: int = Field(ge=0)
+    siblings: tuple[Sha256Hex, ...] = Field(max_length=prefix_tree.KEY_BITS)
+
+
 class Completeness(Document):
     """What `extra` holds. `siblings` are the hashes beside the way from the snapshot's root to the artifact, root first."""
 
@@ -78,6 +99,8 @@ class Completeness(Document):
     statements: tuple[StatementEntry | SealedEntry, ...] = Field(min_length=1, max_length=10_000)
     entries: tuple[EntryProof, ...] = Field(default=(), max_length=10_000)
     earlier: tuple[EarlierCheckpoint, ...] = Field(default=(), max_length=10_000)
+    versions: tuple[VersionPlace, ...] = Field(default=(), max_length=10_000, exclude_if=lambda value: not value)
+    aliases: tuple[AliasPlace, ...] = Field(default=(), max_length=10_000, exclude_if=lambda value: not value)
 
     model_config = Document.model_config | {"populate_by_name": True, "serialize_by_alias": True}
 
@@ -122,6 +145,8 @@ def render_list(
     *,
     entries: tuple[EntryProof, ...] = (),
     earlier: tuple[EarlierCheckpoint, ...] = (),
+    versions: tuple[VersionPlace, ...] = (),
+    aliases: tuple[AliasPlace, ...] = (),
 ) -> str:
     """The text of the file; `proof_of_leaf` is that of the snapshot's leaf."""
     stated = Completeness(
@@ -130,6 +155,8 @@ def render_list(
         statements=tuple(StatementEntry(digest=digest, kind=kind) for digest, kind in statements),
         entries=entries,
         earlier=earlier,
+        versions=versions,
+        aliases=aliases,
     )
     return _render(proof_of_leaf, stated)
 
@@ -150,7 +177,13 @@ def sealed_list(listed: CompleteList, *, told: Collection[Digest], dated: Collec
         for entry in stated.statements
     )
     entries = tuple(entry for entry in stated.entries if entry.leaf.statement in dated)
-    return _render(listed.proof, stated.revised(statements=statements, entries=entries))
+    # a name or an alias would tell of the statement that gave it
+    shown = {entry.index for entry in entries}
+    versions = tuple(place for place in stated.versions if place.entry in shown)
+    aliases = tuple(place for place in stated.aliases if place.entry in shown)
+    return _render(
+        listed.proof, stated.revised(statements=statements, entries=entries, versions=versions, aliases=aliases)
+    )
 
 
 def _render(proof: Proof, stated: Completeness) -> str:
@@ -200,11 +233,34 @@ def checkpoint_over_list(listed: CompleteList, manifest: Digest, trust: TrustPol
     if not listed.proof.index == leaf.size == checkpoint.size - 1:
         raise MalformedNote(COMPLETE_FILE, "its snapshot is not the last entry under its checkpoint")
     _require_keeper(trust, checkpoint, ProvenTime(leaf.at), origin=origin, now=now)
-    value = snapshot.value_of_hashes([_leaf_of(entry) for entry in listed.stated.statements]).to_canonical()
-    artifact = snapshot.artifact_key(manifest)
-    path = Path(_bytes_of(listed.stated.siblings), Pair(artifact, prefix_tree.hash_of(value)))
-    prefix_tree.check_path(artifact, value, path, bytes.fromhex(leaf.root))
+    said = snapshot.value_of_hashes([_leaf_of(entry) for entry in listed.stated.statements])
+    _require_pair(listed, snapshot.artifact_key(manifest), said, listed.stated.siblings)
+    _require_places(listed, manifest)
     return checkpoint
+
+
+def _require_places(listed: CompleteList, manifest: Digest) -> None:
+    """Raise unless the snapshot of a proven list has the artifact under each name and number, and each alias there.
+
+    Args:
+        listed: a list whose snapshot's leaf is proven.
+        manifest: the artifact.
+
+    Raises:
+        PathRejected: one of them does not lead to the root of the snapshot.
+    """
+    for place in listed.stated.versions:
+        registered = snapshot.VersionValue(manifest=manifest, entry=place.entry)
+        _require_pair(listed, snapshot.version_key(place.name, place.number), registered, place.siblings)
+    for pointer in listed.stated.aliases:
+        target = snapshot.AliasValue(manifest=manifest, entry=pointer.entry)
+        _require_pair(listed, snapshot.alias_key(pointer.name, pointer.alias), target, pointer.siblings)
+
+
+def _require_pair(listed: CompleteList, key: bytes, stated: Document, siblings: tuple[str, ...]) -> None:
+    value = stated.to_canonical()
+    path = Path(_bytes_of(siblings), Pair(key, prefix_tree.hash_of(value)))
+    prefix_tree.check_path(key, value, path, bytes.fromhex(listed.stated.leaf.root))
 
 
 def origin_of_list(listed: CompleteList, trust: TrustPolicy) -> str:

@@ -5,7 +5,7 @@ MLflow, is rendered without checks, and says so: what was true when it was writt
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -30,6 +30,7 @@ from peft_registry.registry.reports.version_facts import UNCHECKED, KeyHolders, 
 from peft_registry.registry.reports.view import build_report_view
 from peft_registry.registry.use_cases.gate import gate_of
 from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.registry.verification.presented_records import PresentedVersion
 from peft_registry.registry.verification.signed_versions import signed_lineage, signed_version
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.canonical import canonical_digest
@@ -241,12 +242,65 @@ def _added_later(version: Version, records: Records, persons: Mapping[str, str])
     return added
 
 
+def make_report_in(shown: PresentedVersion, outcome: VerifyOutcome, *, as_of: str | None = None) -> bytes:
+    """The page of a version that a folder shows, as `make_report` makes it, without what only its registry knows.
+
+    Args:
+        shown: the version.
+        outcome: how the folder verified.
+        as_of: as for `make_report`.
+
+    Raises:
+        AsOfRefused: no time, or one before the newest record.
+        ItemsNotHere: an item table was left out.
+    """
+    records = shown.records
+    newest = max(str(stored.appended_at or "") for stored in records.statements)
+    if as_of is not None and (not re.fullmatch(RFC3339, as_of) or as_of < newest):
+        raise AsOfRefused(as_of, newest)
+    trust = shown.reading.trust
+    keys = () if trust is None else trust.keys
+    holders = KeyHolders({key.key_id: key.person for key in keys}, {key.key_id: key.role for key in keys})
+    added = _added_later(shown.version, records, holders.persons)
+    evaluations = newest_of_each(records.evaluations)
+    inputs = ReportInputs(
+        version=shown.version,
+        lineage=shown.lineage,
+        as_of=as_of or newest,
+        records=records,
+        evaluations=tuple(
+            ReportedEvaluation(record, shown.stale(record), added.get(record.canonical_digest(), ""))
+            for record in evaluations
+        ),
+        holders=holders,
+        judged_again=shown.words_of_today,
+        decided=decided_by(shown.decisions),
+    )
+    template = None if shown.version.kind == "base" else shown.template
+    return _rendered(inputs, PageChecks(outcome), items_of=shown.items, template=template)
+
+
 def render_report(registry: Registry, inputs: ReportInputs, checks: PageChecks = UNCHECKED) -> bytes:
     """The HTML page, UTF-8. Unchecked the page says that no check was made for it, and nothing of gates.
 
     Raises:
         ObjectMissing, ObjectCorrupt: the store lost or changed an item table.
     """
+    return _rendered(
+        inputs,
+        checks,
+        items_of=lambda record: registry.store.read_bytes(record.items.sha256),
+        template=_template(registry, inputs),
+    )
+
+
+def _rendered(
+    inputs: ReportInputs,
+    checks: PageChecks,
+    *,
+    items_of: Callable[[EvaluationRecord], bytes],
+    template: Template | None,
+) -> bytes:
     records = inputs.records
     view = build_report_view(
         VersionFacts(
@@ -256,10 +310,10 @@ def render_report(registry: Registry, inputs: ReportInputs, checks: PageChecks =
             merge=records.merge,
             imported=records.imported,
             base=records.base,
-            template=_template(registry, inputs),
+            template=template,
             record=None if records.modification is None else without_proposals(records.modification),
             signed_record=records.modification,
-            evaluations=_shown_evaluations(registry, inputs),
+            evaluations=_shown_evaluations(inputs, items_of),
             statements=records.statements,
             decided=inputs.decided,
         ),
@@ -281,13 +335,15 @@ def _template(registry: Registry, inputs: ReportInputs) -> Template | None:
         return NoTemplate(error.what)
 
 
-def _shown_evaluations(registry: Registry, inputs: ReportInputs) -> tuple[ShownEvaluation, ...]:
+def _shown_evaluations(
+    inputs: ReportInputs, items_of: Callable[[EvaluationRecord], bytes]
+) -> tuple[ShownEvaluation, ...]:
     """The evaluations with their item tables; where no figure of any stands, the newest as it was recorded."""
     if inputs.evaluations:
         return tuple(
             ShownEvaluation(
                 evaluation.record,
-                registry.store.read_bytes(evaluation.record.items.sha256),
+                items_of(evaluation.record),
                 evaluation.stale or None,
                 evaluation.added,
             )

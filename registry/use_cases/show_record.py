@@ -23,9 +23,11 @@ from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.records.record_statements import statement_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of, required_record, version_statements
+from peft_registry.registry.records.trusted_reading import TrustedReading
 from peft_registry.registry.records.version_statements import VersionStatements
 from peft_registry.registry.records.waiting_answers import answers_taken_up, waiting_answers
 from peft_registry.registry.reports.text import THIN, plain, reason_text
+from peft_registry.registry.verification.presented_records import PresentedVersion
 from peft_registry.registry.verification.signed_versions import signed_version
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.canonical import canonical_bytes
@@ -220,7 +222,20 @@ def describe_form(registry: Registry, reference: str, recipient: Recipient) -> F
         KnownError: as `describe_record`.
     """
     version = signed_version(registry, version_named(registry, reference))
-    link = required_record(version_statements(registry, version), version)
+    return _form_shown(version, version_statements(registry, version), recipient)
+
+
+def describe_form_in(shown: PresentedVersion, recipient: Recipient) -> FormShown:
+    """The same of a version that a folder shows.
+
+    Raises:
+        NoRecord: it has none.
+    """
+    return _form_shown(shown.version, shown.said, recipient)
+
+
+def _form_shown(version: Version, said: VersionStatements, recipient: Recipient) -> FormShown:
+    link = required_record(said, version)
     form = forms().named("mdf")
     return FormShown(
         version=version.label,
@@ -243,13 +258,29 @@ def describe_record(registry: Registry, reference: str) -> RecordShown:
     """
     version = signed_version(registry, version_named(registry, reference))
     said = version_statements(registry, version)
+    reading = TrustedReading(registry.trust, covered_size(registry), registry.clock())
+    return _record_shown(version, said, reading, _judged_again(registry, version))
+
+
+def describe_record_in(shown: PresentedVersion) -> RecordShown:
+    """The same of a version that a folder shows, which knows nothing of seeds that were begun since.
+
+    Raises:
+        NoRecord: it has none.
+    """
+    return _record_shown(shown.version, shown.said, shown.reading, shown.words_of_today)
+
+
+def _record_shown(
+    version: Version, said: VersionStatements, reading: TrustedReading, judged_again: tuple[str, ...]
+) -> RecordShown:
     link = required_record(said, version)
     signed = link.record
     record = as_read(signed)
     signed_json = said.predicates["modification"]
     stated = statement_of(signed_json) if "edition" in signed_json else None
     count = completeness(record)
-    answers_by_statement = _answers_shown(registry, said, version)
+    answers_by_statement = _answers_shown(reading, said, version)
     return RecordShown(
         version=version.label,
         record=signed_json.get("record", signed_json) if record is signed else record.to_json(),
@@ -262,7 +293,7 @@ def describe_record(registry: Registry, reference: str) -> RecordShown:
         sections=counts_of_sections(record),
         forms=counts_of_forms(record),
         open=count.open,
-        history=_links(registry, said, answers_by_statement),
+        history=_links(reading, said, answers_by_statement),
         waiting=tuple(answers for answers in answers_by_statement.values() if answers.waits),
         overtaken=tuple(
             answers for answers in answers_by_statement.values() if not answers.taken_up and not answers.waits
@@ -271,7 +302,7 @@ def describe_record(registry: Registry, reference: str) -> RecordShown:
         contradictions=tuple(
             f"{problem.what}: {problem.why}" for problem in contradictions_with_run(in_third_form(record))
         ),
-        judged_again=_judged_again(registry, version),
+        judged_again=judged_again,
         values=tuple((leaf.path, leaf.value) for leaf in shown_leaves(without_proposals(record))),
     )
 
@@ -283,16 +314,16 @@ def _judged_again(registry: Registry, version: Version) -> tuple[str, ...]:
 
 
 def _links(
-    registry: Registry, said: VersionStatements, answers_by_statement: Mapping[Digest, AnswersShown]
+    reading: TrustedReading, said: VersionStatements, answers_by_statement: Mapping[Digest, AnswersShown]
 ) -> tuple[RecordLink, ...]:
     earlier = (None, *said.history)
     return tuple(
-        _link(registry, before, link, answers_by_statement) for before, link in zip(earlier, said.history, strict=False)
+        _link(reading, before, link, answers_by_statement) for before, link in zip(earlier, said.history, strict=False)
     )
 
 
 def _link(
-    registry: Registry,
+    reading: TrustedReading,
     before: SignedRecord | None,
     link: SignedRecord,
     answers_by_statement: Mapping[Digest, AnswersShown],
@@ -303,7 +334,7 @@ def _link(
         record_id=record.record_id,
         digest=link.digest,
         created_at=record.record_created_at,
-        signed=_signed(registry, link.statement),
+        signed=_signed(reading, link.statement),
         supersedes=None if before is None else record.supersedes,
         reason=None if correction is None or correction.reason is None else str(correction.reason),
         answers=tuple(
@@ -315,7 +346,7 @@ def _link(
     )
 
 
-def _answers_shown(registry: Registry, said: VersionStatements, version: Version) -> dict[Digest, AnswersShown]:
+def _answers_shown(reading: TrustedReading, said: VersionStatements, version: Version) -> dict[Digest, AnswersShown]:
     """The answers about a version by statement, in the order of the log."""
     taken_up = _taken_up(said.history)
     waiting = {answers.statement for answers in waiting_answers(said, version)} | _taken_up(said.pending)
@@ -324,7 +355,7 @@ def _answers_shown(registry: Registry, said: VersionStatements, version: Version
         if stored.kind == "answers":
             predicate = AnswersPredicate.from_json(stored.statement.predicate)
             shown[stored.digest] = AnswersShown(
-                signed=_signed(registry, stored),
+                signed=_signed(reading, stored),
                 person=predicate.person,
                 role=predicate.role,
                 paths=tuple(answer.path for answer in predicate.answers),
@@ -339,15 +370,14 @@ def _taken_up(records: Iterable[SignedRecord]) -> set[Digest]:
     return {digest for link in records for digest in answers_taken_up(link.record)}
 
 
-def _signed(registry: Registry, stored: StoredStatement) -> Signed:
-    covered = covered_size(registry)
+def _signed(reading: TrustedReading, stored: StoredStatement) -> Signed:
     return Signed(
         statement=stored.digest,
         key_id=stored.key_id,
-        person=registry.trust.person_of(stored.key_id),
+        person=reading.person_of(stored.key_id),
         log_index=stored.log_index,
         appended_at=stored.appended_at,
-        pending=stored.log_index is None or stored.log_index >= covered,
+        pending=not reading.covers(stored),
     )
 
 

@@ -31,10 +31,12 @@ from peft_registry.registry.records.signed_records import (
     version_statements,
 )
 from peft_registry.registry.records.version_statements import VersionStatements
+from peft_registry.registry.verification.presented_records import PresentedVersion
 from peft_registry.registry.verification.signed_versions import signed_page, signed_version
 from peft_registry.schemas.document import Frozen, first_problem
 from peft_registry.schemas.errors import InputRefused, KnownError
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.values import Timestamp
 from peft_registry.schemas.version import Version
 
 MAX_BYTES = 1 << 20
@@ -131,13 +133,32 @@ def describe_verdict(registry: Registry, reference: str, rules: VerdictRules | N
     """
     version = signed_version(registry, version_named(registry, reference))
     said = version_statements(registry, version)
+    return _verdict_shown(version, said, persons_decisions(registry, version, said), rules, today=registry.clock())
+
+
+def describe_verdict_in(shown: PresentedVersion, rules: VerdictRules | None = None) -> VerdictShown:
+    """The same of a version that a folder shows.
+
+    Raises:
+        NoRecord: it has no modification record.
+    """
+    return _verdict_shown(shown.version, shown.said, shown.decisions, rules, today=shown.reading.now)
+
+
+def _verdict_shown(
+    version: Version,
+    said: VersionStatements,
+    decisions: tuple[PersonsDecision, ...],
+    rules: VerdictRules | None,
+    *,
+    today: Timestamp,
+) -> VerdictShown:
     record = without_proposals(in_third_form(required_record(said, version).record))
-    decisions = persons_decisions(registry, version, said)
     return VerdictShown(
         version=version.label,
         manifest=version.manifest_digest,
         record=record.record_id,
-        verdicts=verdicts_of(record, rules, decided_by(decisions), today=date.fromisoformat(registry.clock()[:10])),
+        verdicts=verdicts_of(record, rules, decided_by(decisions), today=date.fromisoformat(today[:10])),
         set_aside=tuple(f"{decision.text}: {decision.objection}" for decision in decisions if decision.objection),
     )
 

@@ -137,6 +137,26 @@ def verify_folder(
         return run.check_folder(folder, context, base=base).outcome
 
 
+def examine_folder(
+    folder: Path,
+    *,
+    trust: TrustPolicy | None,
+    now: str,
+    trust_problem: KnownError | None = None,
+    registry: Registry | None = None,
+    damaged: DamagedRegistry | None = None,
+    seen: SeenFolders | None = None,
+) -> CheckedArtifact:
+    """As `verify_folder`, with what the checks read, for whoever shows what is recorded there.
+
+    Of a folder with its base beside it this is the adapter, whose base is then looked at.
+    """
+    with _run(registry, Authority(trust, now, trust_problem), Requirements(), damaged=damaged, seen=seen) as run:
+        base = folder / BASE_FOLDER if is_with_base(folder) else None
+        context = run.context(base=base, verify_parent=run.verify_parent)
+        return run.check_folder(signed_folder(folder), context, base=base)
+
+
 def _checked_with_base(run: "_Run", folder: Path, *, base: Path | None, version: Version | None) -> VerifyOutcome:
     """How an adapter verifies whose base lies beside it, unless the user says that another folder is its base."""
     beside = folder / BASE_FOLDER
@@ -388,7 +408,7 @@ def _checked(presented: Presented, context: Context, require: Requirements) -> C
         verdict=verdict,
         checks=tuple(checks.values()),
     )
-    return CheckedArtifact(outcome, findings.manifest, verdict)
+    return CheckedArtifact(outcome, findings.manifest, verdict, findings)
 
 
 def _demanded(check: Check, require: Requirements) -> Check:

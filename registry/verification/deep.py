@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from peft_registry.registry.verification.findings import Findings
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
@@ -17,11 +18,15 @@ from peft_registry.schemas.version import LineageOutcome, NodeOutcome, NodeVerdi
 
 @dataclass(frozen=True, slots=True)
 class CheckedArtifact:
-    """How one artifact verified, and its manifest; None where it could not be read, and where nobody registered it here."""
+    """How one artifact verified, and its manifest; None where it could not be read, and where nobody registered it here.
+
+    `findings` are what the checks read of it; None where none was made.
+    """
 
     outcome: VerifyOutcome
     manifest: Manifest | None
     verdict: NodeVerdict
+    findings: Findings | None = None
 
 
 CheckArtifact = Callable[[Digest], CheckedArtifact]

@@ -72,7 +72,7 @@ def recheck_folder(folder: Path) -> tuple[PresentedEvaluation, ...]:
     }
     if not records:
         raise NoEvaluationHere(str(folder))
-    evaluations = tuple(PresentedEvaluation(record, _items(presented, record)) for record in records)
+    evaluations = tuple(PresentedEvaluation(record, items_in(presented, record)) for record in records)
     for evaluation in evaluations:
         discrepancies = (
             *recheck(evaluation.record, evaluation.items),
@@ -111,13 +111,13 @@ def check_figures(presented: Presented, evaluations: Iterable[tuple[Digest, Eval
             notes.append(f"{name}: its item table is not here, so nothing of it was recomputed")
         elif is_of_later_edition(record):
             unknown.append(f"{name}: a later release computed its figures, by rules that this one does not know")
-        elif _is_much_to_draw(record, _items(presented, record)):
-            contradictions += _lines(name, _held_against(record, _items(presented, record), closed_forms_only=True))
+        elif _is_much_to_draw(record, items_in(presented, record)):
+            contradictions += _lines(name, _held_against(record, items_in(presented, record), closed_forms_only=True))
             notes.append(
                 f"{name}: counts, rates and closed forms recomputed; `registry evaluate --recheck` draws its intervals again"
             )
         else:
-            contradictions += _lines(name, _held_against(record, _items(presented, record), closed_forms_only=False))
+            contradictions += _lines(name, _held_against(record, items_in(presented, record), closed_forms_only=False))
     return FiguresCheck(tuple(contradictions), tuple(unknown), tuple(notes))
 
 
@@ -159,7 +159,12 @@ def _predicate(statement: Statement, line: int, schema: type[Predicate]) -> Pred
         raise StatementBroken(line, first_problem(error)) from error
 
 
-def _items(presented: Presented, record: EvaluationRecord) -> bytes:
+def items_in(presented: Presented, record: EvaluationRecord) -> bytes:
+    """The bytes under the name of an evaluation's item table; whether they are that table, its digest says.
+
+    Raises:
+        FileAbsent: nothing lies there.
+    """
     name = f"{EVIDENCE_NAME}/{record.items.file}"
     path = presented.files.get(name)
     return path.read_bytes() if isinstance(path, Path) else presented.small(name)

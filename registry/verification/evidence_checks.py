@@ -7,14 +7,12 @@ expired by now could otherwise add a registration of its own beside the logged o
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
 
 from peft_registry.registry.evaluation.staleness import composition_of, staleness
 from peft_registry.registry.identity.weights import weights_digest
 from peft_registry.registry.records.entries import misplaced
 from peft_registry.registry.records.logged_statements import EntrySigner
 from peft_registry.registry.records.record_checks import RecordChecks, answers_as_another
-from peft_registry.registry.records.record_inputs import Elsewhere
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import NoTrustedSignature, UnknownKey
 from peft_registry.registry.signing.statements import OpenedStatement
@@ -49,8 +47,7 @@ from peft_registry.registry.verification.presented import SMALL_MAX_BYTES
 from peft_registry.registry.verification.presented_inputs import (
     INPUTS_PATH,
     edition_proofs,
-    is_announced_here,
-    presented_inputs,
+    inputs_here,
 )
 from peft_registry.registry.verification.recorded_rows import row_contradictions
 from peft_registry.schemas.base_model import BaseRecord
@@ -130,7 +127,7 @@ def check_statements(findings: Findings) -> Result:
         # what is here is held against what it says all the same: nothing wrong may hide behind what is withheld
         is_readable = findings.registrations and not unknown
         return (_wrong_of_what_is_here(findings) if is_readable else None) or incomplete
-    checks = RecordChecks(_with_presented(findings))
+    checks = RecordChecks(inputs_here(findings))
     wrong = (
         _stray_evidence(findings)
         or _not_everything(findings)
@@ -256,19 +253,6 @@ def _entry_signer(findings: Findings, statement: Digest) -> EntrySigner:
         logged_at=None if entry is None else entry.proven.logged_at,
         role=role if key is None else key.role,
         index=None if entry is None else entry.index,
-    )
-
-
-def _with_presented(findings: Findings) -> Elsewhere:
-    """What the user's registry knows of others, and what the folder carries of them."""
-    known = findings.context.elsewhere
-    own = findings.manifest_digest
-    inputs = presented_inputs(findings)
-    return replace(
-        known,
-        manifest=lambda digest: findings.manifest if digest == own else known.manifest(digest),
-        statement=lambda digest: inputs.get(digest) or known.statement(digest),
-        announced=lambda edition: known.announced(edition) or is_announced_here(findings, inputs.values(), edition),
     )
 
 

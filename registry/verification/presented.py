@@ -154,7 +154,7 @@ def present_version(registry: Registry, version: Version, scratch: Path, *, know
         artifact = catalog.artifact(view.tx, manifest_digest=version.manifest_digest)
         newest = view.newest
         statements = view.statements(version.manifest_digest)
-        complete = completeness_proof(view, version.manifest_digest, statements)
+        complete = completeness_proof(view, version, statements)
     if newest is not None and complete is not None:
         statements = covered_by(newest, statements)  # those behind the checkpoint are pending and decide nothing
     manifest_bytes = registry.store.read_bytes(version.manifest_digest)

@@ -5,11 +5,13 @@ signed it counts only where the user's trust file lists that key. An edition is 
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from pydantic import ValidationError
 
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.records.logged_statements import NOBODY, EntrySigner, LoggedStatement, signer_of
+from peft_registry.registry.records.record_inputs import Elsewhere
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import Envelope
 from peft_registry.registry.signing.trust import ProvenTime, key_status, public_keys
@@ -40,6 +42,19 @@ def presented_inputs(findings: Findings) -> dict[Digest, LoggedStatement]:
         raise EvidenceBroken(INPUTS_PATH, f"it has {len(lines)} lines, more than the {MAX_STATEMENTS} allowed")
     read = (_read(findings, number, line) for number, line in enumerate(lines, start=1))
     return {logged.digest: logged for logged in read}
+
+
+def inputs_here(findings: Findings) -> Elsewhere:
+    """What the user's registry knows of other artifacts, and what the folder carries of them."""
+    known = findings.context.elsewhere
+    own = findings.manifest_digest
+    inputs = presented_inputs(findings)
+    return replace(
+        known,
+        manifest=lambda digest: findings.manifest if digest == own else known.manifest(digest),
+        statement=lambda digest: inputs.get(digest) or known.statement(digest),
+        announced=lambda edition: known.announced(edition) or is_announced_here(findings, inputs.values(), edition),
+    )
 
 
 def _read(findings: Findings, number: int, line: bytes) -> LoggedStatement:

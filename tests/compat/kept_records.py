@@ -307,9 +307,10 @@ def _say_later(registry: Registry, folder: Path) -> None:
 def keep(registry: Registry, target: Path) -> None:
     """Write what was signed in a home and a record can follow from; of a record that nothing else follows from only its inputs."""
     from peft_registry.registry.database import catalog
-    from peft_registry.registry.records.signed_records import _entry_signer, signed_statements
+    from peft_registry.registry.records.signed_records import signed_statements, word_of
     from peft_registry.registry.records.stored_manifests import stored_manifest
 
+    word = word_of(registry)
     with registry.database.read() as tx:
         subjects = list(dict.fromkeys(row.manifest for row in catalog.every_version(tx)))
     stored = [each for subject in subjects for each in signed_statements(registry, subject) if each.kind in _READ]
@@ -328,7 +329,7 @@ def keep(registry: Registry, target: Path) -> None:
             if not record.get("supersedes"):
                 continue
             statement["predicate"]["record"] = {name: record[name] for name in _ALWAYS_KEPT}
-        signer = _entry_signer(registry, each)
+        signer = word.entry_signer(each)
         fields = ("key_id", "person", "logged_at", "role", "index")
         told = {name: getattr(signer, name) for name in fields}
         lines.append({"digest": f"{each.digest}", "signer": told, "statement": statement})

@@ -1,0 +1,56 @@
+"""A folder that somebody handed over, verified and then read: the version that it shows, for the commands that show records."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.seen_folders import SeenFolders
+from peft_registry.registry.use_cases.verify import DamagedRegistry, examine_folder
+from peft_registry.registry.verification.presented_records import PresentedVersion, presented_version
+from peft_registry.schemas.errors import IntegrityBroken, KnownError
+from peft_registry.schemas.policy import TrustPolicy
+from peft_registry.schemas.version import VerifyOutcome
+
+
+class FolderBroken(IntegrityBroken):
+    what = "{outcome.subject} does not verify, so nothing of it is shown"
+    why = "{outcome.failed_text}"
+    fix = "keep the folder as evidence, and pull the version again from the registry that has it"
+
+    outcome: VerifyOutcome
+
+
+@dataclass(frozen=True)
+class ReadFolder:
+    """The version that a folder shows, and how the folder verified: `verified`, or `unverified` where nobody is trusted."""
+
+    shown: PresentedVersion
+    outcome: VerifyOutcome
+
+
+def read_folder(
+    folder: Path,
+    *,
+    trust: TrustPolicy | None,
+    now: str,
+    trust_problem: KnownError | None = None,
+    registry: Registry | None = None,
+    damaged: DamagedRegistry | None = None,
+    seen: SeenFolders | None = None,
+) -> ReadFolder:
+    """Verify a folder and read what it says of its version. What could not be checked is shown too, and the outcome says so.
+
+    Args:
+        folder: as `verify_folder`, and so is everything else.
+
+    Raises:
+        FolderBroken: something in it is not what was signed.
+        NotRegistered: no statement in it registers a version.
+        FolderMissing, NotAnArtifact: there is nothing to read.
+    """
+    checked = examine_folder(
+        folder, trust=trust, now=now, trust_problem=trust_problem, registry=registry, damaged=damaged, seen=seen
+    )
+    if checked.verdict == "broken" or checked.findings is None:
+        raise FolderBroken(checked.outcome)
+    return ReadFolder(presented_version(checked.findings), checked.outcome)
