@@ -243,7 +243,7 @@ class Act:
         """What nobody may do with what it stops, as participles for a sentence; a recall stops every use."""
         if set(self.stops) >= set(_USE):
             return "used"
-        return ", ".join(DONE[verb] for verb in self.stops)
+        return " or ".join(DONE[verb] for verb in self.stops)
 
     @property
     def is_of_record(self) -> bool:
@@ -301,6 +301,11 @@ USE_STOPS = tuple(act for act in ACTS.values() if set(act.stops) & set(_USE))
 """The acts that stop a use, which whoever reads of a version is told of; a hold stops none."""
 STOPS_BELOW = tuple(act for act in ACTS.values() if act.reaches == "below")
 """The acts that one person types as `registry recall`, of which a recall stops most."""
+
+
+def as_kind(kind: str) -> str:
+    """The option by which `registry recall` is told that it says another act than a recall; nothing for a recall."""
+    return "" if kind == RECALL.kind else f" --as {kind}"
 
 
 def acts_that_stop(verb: Verb) -> tuple[Act, ...]:

@@ -9,7 +9,7 @@ import typer
 from peft_registry.cli import console
 from peft_registry.cli.options import KeyPassphraseOption, ReasonOption, SubjectArgument, reason_and_key
 from peft_registry.cli.outcome import SIGNS, Home, Line, Outcome, command
-from peft_registry.schemas.acts import RECALL, STOPS_BELOW, Act
+from peft_registry.schemas.acts import RECALL, STOPS_BELOW, Act, as_kind
 
 if TYPE_CHECKING:
     from peft_registry.registry.use_cases.recall import Recalled
@@ -77,11 +77,10 @@ def _lines(done: "Recalled", act: Act) -> Iterator[Line]:
     if done.lost_rows is not None:
         yield Line(f"{'lost':<9} {done.lost_rows}", 10)
     if done.same_weights and not undo:
-        option = "" if act is RECALL else f" --as {act.kind}"
         others = ", ".join(done.same_weights[:_SHOWN])
         yield Line(
             f"{'passes':<9} {others}: the same weights, as another artifact, which this does not stop; "
-            f"`registry recall {done.weights}{option} --reason TEXT --key FILE` stops whatever has them",
+            f"`registry recall {done.weights}{as_kind(act.kind)} --reason TEXT --key FILE` stops whatever has them",
             10,
         )
     if done.pending and not undo:

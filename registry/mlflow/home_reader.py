@@ -60,7 +60,7 @@ class HomeReader:
 
         Raises:
             VersionUnknown: no version has this manifest.
-            VersionRecalled, VersionStopped: it must not be handed out.
+            VersionStopped: it must not be handed out.
             PullRefused, PullUnverified: the same that `registry pull` would say.
         """
         version = self._version(digest)
@@ -76,7 +76,7 @@ class HomeReader:
 
         Raises:
             VersionUnknown: no version has this manifest.
-            VersionRecalled, VersionStopped, RecallsUnknown: it must not be handed out, or that is not known.
+            VersionStopped, StopsUnknown: it must not be handed out, or that is not known.
         """
         require_not_stopped(self.registry, "load", self._version(digest))
 

@@ -15,7 +15,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.sources import Source, above
 from peft_registry.registry.records.standing_acts import logged_at, person_behind, standing_acts
 from peft_registry.registry.records.views import View, view_of
-from peft_registry.schemas.acts import DONE, RECALL, USE_STOPS, Act, ShownStop, Verb, acts_that_stop
+from peft_registry.schemas.acts import RECALL, USE_STOPS, Act, ShownStop, Verb, acts_that_stop, as_kind
 from peft_registry.schemas.errors import NotChecked, Refused
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import StoredStatement
@@ -24,54 +24,38 @@ from peft_registry.schemas.version import VerifyOutcome, Version
 EVER_RECALLED = "ever_recalled"  # the key in `meta` that is set once anything was
 
 
-class VersionRecalled(Refused):
-    what = "{label} must not be used: {recalled} is recalled"
-    why = "{because}"
-    fix = (
-        "use what was not made from it; whoever may recall takes it back with "
-        "`registry recall {digest} --undo --reason TEXT --key FILE`"
-    )
-
-    label: str
-    source: str
-    digest: Digest
-    because: str
-
-    @property
-    def recalled(self) -> str:
-        """What is recalled: the thing itself, or what it was made from."""
-        return _itself_or(self.source, self.digest, self.label)
-
-
 class VersionStopped(Refused):
-    """By another act than a recall. `forbidden`: what nobody may do with it, as a participle; `kind` and `done` of the act."""
+    """By an act about it, or about what it was made from; `kind`, `forbidden` and `done` are those of the act."""
 
+    reference = "version-recalled"
     what = "{label} must not be {forbidden}: {stopped} is {done}"
     why = "{because}"
     fix = (
-        "use what was not made from it; whoever may say it takes it back with "
-        "`registry recall {digest} --as {kind} --undo --reason TEXT --key FILE`"
+        "use what was not made from it; whoever may say so takes it back with "
+        "`registry recall {digest}{as_kind} --undo --reason TEXT --key FILE`"
     )
 
     label: str
     source: str
     digest: Digest
     because: str
-    forbidden: str
     kind: str
+    forbidden: str
     done: str
 
     @property
     def stopped(self) -> str:
         """What the act is about: the thing itself, or what it was made from."""
-        return _itself_or(self.source, self.digest, self.label)
+        return "it" if self.source == self.label else f"{self.source} ({self.digest.short})"
+
+    @property
+    def as_kind(self) -> str:
+        """How a command names the act."""
+        return as_kind(self.kind)
 
 
-def _itself_or(source: str, digest: Digest, label: str) -> str:
-    return "it" if source == label else f"{source} ({digest.short})"
-
-
-class RecallsUnknown(NotChecked):
+class StopsUnknown(NotChecked):
+    reference = "recalls-unknown"
     what = "whether {label} must not be used could not be told"
     why = (
         "{source} ({digest.short}) was registered, and its manifest cannot be read: what it was made from is not known"
@@ -109,34 +93,32 @@ class Stop:
         """All of it in a line."""
         return f"{self.source.name} ({self.source.digest.short}): {self.because}"
 
-    def refusal(self, verb: Verb, label: str) -> VersionRecalled | VersionStopped:
-        """The error that says so to whoever is about to do it; `label` is what it calls what is stopped."""
-        if self.act is RECALL:
-            return VersionRecalled(label, self.source.name, self.digest, self.because)
-        facts = (self.source.name, self.digest, self.because, DONE[verb], self.act.kind, self.act.done)
-        return VersionStopped(label, *facts)
+    def refusal(self, label: str) -> VersionStopped:
+        """The error that says so to whoever is about to do what it forbids; `label` is what it calls what is stopped."""
+        act = self.act
+        return VersionStopped(label, self.source.name, self.digest, self.because, act.kind, act.forbidden, act.done)
 
 
 def require_not_stopped(registry: Registry, verb: Verb, version: Version) -> None:
     """Raise if an act stops that this is done with an artifact: one about it, or about what it was made from.
 
     Raises:
-        VersionRecalled, VersionStopped: one does.
-        RecallsUnknown: what it was made from cannot be read, so that this is not known.
+        VersionStopped: one does.
+        StopsUnknown: what it was made from cannot be read, so that this is not known.
         SaidDiffers, PathRejected, LogForked, LogTruncated: the database is not that of its checkpoint.
     """
     # closed before the error is raised: its traceback would keep the transaction of the walk open for as long as somebody holds it
     with closing(stops_above(registry, acts_that_stop(verb), version.manifest_digest, label=version.label)) as stops:
         stop = next(stops, None)
     if stop is not None:
-        raise stop.refusal(verb, version.label)
+        raise stop.refusal(version.label)
 
 
 def require_sources_not_stopped(registry: Registry, verb: Verb, label: str, sources: Iterable[Source]) -> None:
     """The same of what something is about to be made from; `label` is what the refusal calls it.
 
     Raises:
-        VersionRecalled, VersionStopped, SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_stopped`.
+        VersionStopped, SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_stopped`.
     """
     acts = [act for act in acts_that_stop(verb) if act.reaches == "below"]
     with view_of(registry) as view:
@@ -144,7 +126,7 @@ def require_sources_not_stopped(registry: Registry, verb: Verb, label: str, sour
             for act in acts:
                 stop = stop_of(view, act, source)
                 if stop is not None:
-                    raise stop.refusal(verb, label)
+                    raise stop.refusal(label)
 
 
 def stops_above(
@@ -153,7 +135,7 @@ def stops_above(
     """What stands of these acts about an artifact and about what it was made from, nearest first.
 
     Raises:
-        RecallsUnknown: after those that are known, where there may be others.
+        StopsUnknown: after those that are known, where there may be others.
         SaidDiffers, PathRejected, LogForked, LogTruncated: as `require_not_stopped`.
     """
     if not acts:
@@ -168,7 +150,7 @@ def stops_above(
             if source.is_unread and unread is None:
                 unread = source
     if unread is not None:
-        raise RecallsUnknown(label or str(manifest), unread.name, unread.digest)
+        raise StopsUnknown(label or str(manifest), unread.name, unread.digest)
 
 
 def _reaches(act: Act, source: Source, manifest: Digest) -> bool:
@@ -188,7 +170,7 @@ def shown_stops(
     try:
         for stop in stops_above(registry, acts, manifest, label=label):
             shown.append(ShownStop(kind=stop.act.kind, text=stop.text))
-    except RecallsUnknown as error:
+    except StopsUnknown as error:
         # whatever is not known may be a recall, and no act forbids more
         shown.append(ShownStop(kind=RECALL.kind, text=f"not known: {error.why}"))
     return tuple(shown)
@@ -234,7 +216,7 @@ def stops_among(
                 if stop is not None:
                     yield replace(stop, source=source).text
                 if source.is_unread:
-                    yield f"not known: {RecallsUnknown(label, source.name, source.digest).why}"
+                    yield f"not known: {StopsUnknown(label, source.name, source.digest).why}"
 
         return {manifest: tuple(islice(texts(manifest, label), at_most)) for manifest, label in labels.items()}
 

@@ -66,7 +66,7 @@ def check_for_vllm(
         digests: what was hashed before.
 
     Raises:
-        VersionRecalled, VersionStopped, RecallsUnknown: no server is handed it.
+        VersionStopped, StopsUnknown: no server is handed it.
         PullRefused, PullUnverified: the version does not verify.
         KnownError: the folder of the base cannot be read as one, as `identify_base`.
     """

@@ -93,7 +93,7 @@ def set_alias(
         MalformedName: the text cannot be an alias, or reads as a number.
         SecretRefused: the reason looks like it holds a secret.
         HomeReadOnly: this home cannot be written.
-        VersionRecalled, VersionStopped, RecallsUnknown: an act stops it, or what it was made from, or that cannot be told.
+        VersionStopped, StopsUnknown: an act stops it, or what it was made from, or that cannot be told.
         AliasBound: the alias is bound to a policy, and this move asked another one, or none.
         AliasPointsElsewhere: somebody moved it meanwhile.
         PromotionRefused, PromotionUnverified: the version is broken, or that it is not could not be shown.

@@ -125,7 +125,7 @@ def publish_version(
         trust: whom the user trusts; None for the trust of the registry.
 
     Raises:
-        BaseNotPublished, VersionRecalled, VersionStopped, PullRefused, PullUnverified: it is not given out.
+        BaseNotPublished, VersionStopped, PullRefused, PullUnverified: it is not given out.
         RecordsInPublic: its records would be.
         PathInFiles: everybody would read a path of somebody's machine.
         RepositoryIsPublic: it is there, and everybody reads it.

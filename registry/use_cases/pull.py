@@ -103,7 +103,7 @@ def pull_version(
     a copy that people read: what was decided about it then lies in its evidence, signed by nobody.
 
     Raises:
-        VersionRecalled, VersionStopped: it, or something that it was made from, is recalled.
+        VersionStopped: it, or something that it was made from, is recalled.
         DestinationTaken: the folder exists and is not empty.
         PullRefused, PullUnverified: the copy is not what was registered, or that could not be shown; nothing is left.
         ObjectMissing: the store lost a file of it.
@@ -131,7 +131,7 @@ def pull_with_base(
         NothingBeside: the version is whole by itself.
         BaseNotHere: its base is not registered here.
         BytesElsewhere: the base was added by reference, and its files are gone.
-        VersionRecalled, VersionStopped, DestinationTaken, PullRefused, PullUnverified, ObjectMissing, DiskFull, NotWritable: as
+        VersionStopped, DestinationTaken, PullRefused, PullUnverified, ObjectMissing, DiskFull, NotWritable: as
             `pull_version`.
     """
     require_not_stopped(registry, "pull", version)

@@ -62,7 +62,7 @@ def pull_to_cache(
         trust: whom the user trusts; None for the trust of the registry.
 
     Raises:
-        VersionRecalled, VersionStopped: it, or something that it was made from, is recalled.
+        VersionStopped: it, or something that it was made from, is recalled.
         PullRefused, PullUnverified: it does not verify, by what is known today; no new entry is left then.
         ObjectMissing, BytesElsewhere: the registry has lost a file of it.
         DiskFull, NotWritable: about the cache.

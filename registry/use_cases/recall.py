@@ -13,7 +13,7 @@ from peft_registry.registry.records.subjects import Subject, all_below, subject_
 from peft_registry.registry.records.views import View
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.acts import say_stop
-from peft_registry.schemas.acts import RECALL, Act
+from peft_registry.schemas.acts import RECALL, Act, as_kind
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import NotFound, Taken
 from peft_registry.schemas.identity import Digest
@@ -21,9 +21,10 @@ from peft_registry.schemas.version import Version
 
 
 class AlreadyStopped(Taken):
+    reference = "already-recalled"
     what = "{name} is {done} already"
     why = "{because}"
-    fix = "nothing was signed; `registry recall {digest} --as {kind} --undo --reason TEXT --key FILE` takes it back"
+    fix = "nothing was signed; `registry recall {digest}{as_kind} --undo --reason TEXT --key FILE` takes it back"
 
     name: str
     digest: Digest
@@ -31,18 +32,14 @@ class AlreadyStopped(Taken):
     kind: str
     done: str
 
-
-class AlreadyRecalled(Taken):
-    what = "{name} is recalled already"
-    why = "{because}"
-    fix = "nothing was signed; `registry recall {digest} --undo --reason TEXT --key FILE` takes it back"
-
-    name: str
-    digest: Digest
-    because: str
+    @property
+    def as_kind(self) -> str:
+        """How a command names the act."""
+        return as_kind(self.kind)
 
 
 class NotStopped(NotFound):
+    reference = "not-recalled"
     what = "{name} is not {done}"
     why = "no {kind} of it stands, so that there is none to take back"
     fix = "name what was {done}: `registry show NAME` says what stops a version"
@@ -50,14 +47,6 @@ class NotStopped(NotFound):
     name: str
     kind: str
     done: str
-
-
-class NotRecalled(NotFound):
-    what = "{name} is not recalled"
-    why = "no recall of it stands, so that there is none to take back"
-    fix = "name what was recalled: `registry show NAME` says what stops a version"
-
-    name: str
 
 
 class StoppedVersion(Frozen):
@@ -105,7 +94,7 @@ def forbid_use(
 
     Raises:
         DigestUnknown, NotFound, MalformedReference: nothing is meant by it.
-        AlreadyRecalled, NotRecalled, AlreadyStopped, NotStopped, SaidAlready: there is nothing to do.
+        AlreadyStopped, NotStopped, SaidAlready: there is nothing to do.
         MakerLiftsNothing: whoever made it undoes nothing, because an alias that pointed at it asks for others' approvals.
         PredicateMalformed, SecretRefused: the reason is blank, too long, or looks like a secret.
         KeyLacksRole, UnlistedKey, ExpiredKey, RevokedKey: this key may not say it.
@@ -167,11 +156,10 @@ def _require_needed(stop: Stop | None, act: Act, subject: Subject, standing: Sta
     """Raise unless the new statement changes something.
 
     Raises:
-        AlreadyRecalled, NotRecalled, AlreadyStopped, NotStopped: it does not.
+        AlreadyStopped, NotStopped: it does not.
     """
     if undo and stop is None:
-        raise NotRecalled(subject.name) if act is RECALL else NotStopped(subject.name, act.kind, act.done)
+        raise NotStopped(subject.name, act.kind, act.done)
     # whoever recalls what is being undone means it: it would be free as soon as a checkpoint covers the undoing
     if not undo and stop is not None and not standing.is_being_taken_back:
-        facts = (subject.name, subject.digest, stop.because)
-        raise AlreadyRecalled(*facts) if act is RECALL else AlreadyStopped(*facts, act.kind, act.done)
+        raise AlreadyStopped(subject.name, subject.digest, stop.because, act.kind, act.done)

@@ -128,7 +128,7 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
         HomeReadOnly, DiskFull, StoreUnavailable: nothing was registered.
         TrustExpired, TrustRolledBack, RevokedKey, KeyLacksRole, UnlistedKey, ExpiredKey: the trainer key may not say this now;
             nothing was signed or stored.
-        VersionRecalled, VersionStopped: the trainer key is recalled, and with it whatever it registers; nothing was signed.
+        VersionStopped: the trainer key is recalled, and with it whatever it registers; nothing was signed.
         NotTheBytesNamed: a file in the folder is not what the manifest says.
     """
     registry.require_writable()

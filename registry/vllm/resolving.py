@@ -73,7 +73,7 @@ def resolve(settings: ResolverSettings, base_model_name: str, lora_name: str) ->
         ServedBaseDiffers: the adapter was made on another base.
         ServedBaseNotFound: that cannot be told.
         PullRefused, PullUnverified: it is not what was registered and signed, or that cannot be shown.
-        VersionRecalled, VersionStopped: it must not be handed out.
+        VersionStopped: it must not be handed out.
         Refused, SeveralProblems: vLLM would refuse it.
         KnownError: the registry cannot be opened, or has lost the bytes.
     """

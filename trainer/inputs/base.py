@@ -116,7 +116,7 @@ def usable_base(registry: Registry, reference: str) -> Version:
     """The base that a reference means, to train on it.
 
     Raises:
-        VersionRecalled, VersionStopped: it is recalled.
+        VersionStopped: it is recalled.
         NotABase, MalformedReference, NotFound, AliasUnsigned: as `base_named`.
     """
     version = base_named(registry, reference)

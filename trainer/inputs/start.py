@@ -39,7 +39,7 @@ def pinned(registry: Registry, loaded: LoadedConfig, base: Version) -> tuple[Loa
         NotFound: nothing has that name.
         NotContinued: it is neither an adapter nor a whole model of `full`, or not of the file's method.
         StartOnOtherBase: it was trained on another base than the file's.
-        VersionRecalled, VersionStopped: it, or something that it was made from, is recalled.
+        VersionStopped: it, or something that it was made from, is recalled.
     """
     asked = loaded.config.continue_from
     if asked is None:

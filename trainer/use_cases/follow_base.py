@@ -47,7 +47,7 @@ def base_of_model(registry: Registry, model: Any, asked: str | None, observe: Ob
 
     Raises:
         BaseOfModelUnknown: the configuration names none.
-        VersionRecalled, VersionStopped: the base is recalled, or its weights are.
+        VersionStopped: the base is recalled, or its weights are.
         NotABase: what has these files, or is named, is registered as something else.
         KnownError: as `intake_base`.
     """

@@ -58,7 +58,7 @@ def load_version(
 
     Raises:
         NoBaseKnown: an adapter's base is not registered.
-        VersionRecalled, VersionStopped: it, or something that it was made from, is recalled.
+        VersionStopped: it, or something that it was made from, is recalled.
         PullRefused, PullUnverified: the version does not verify.
         IntegrityBroken: the base's bytes are not those that were registered.
         BaseNotLoadable, BaseWeightsIncomplete: the libraries cannot load it.
@@ -101,7 +101,7 @@ def load_tokenizer_of(registry: Registry, version: Version, scratch: Path, *, ob
     """The tokenizer of a version: that of its base.
 
     Raises:
-        VersionRecalled, VersionStopped: it, or something that it was made from, is recalled: a tokenizer may be why.
+        VersionStopped: it, or something that it was made from, is recalled: a tokenizer may be why.
         NoBaseKnown, IntegrityBroken, BaseNotLoadable: as `load_version`.
     """
     from peft_registry.registry.records.stored_manifests import stored_manifest

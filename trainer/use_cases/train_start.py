@@ -74,7 +74,7 @@ def require_usable(registry: Registry, loaded: LoadedConfig) -> None:
     """Raise where a file that a run would read, or the key that would register it, is recalled, before any process begins.
 
     Raises:
-        VersionRecalled, VersionStopped: it is.
+        VersionStopped: it is.
     """
     parts = (loaded.config.data.train, loaded.config.data.validation)
     files = [loaded.resolve(part.path) for part in parts if part.path is not None]

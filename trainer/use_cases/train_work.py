@@ -35,7 +35,7 @@ def train_as_planned(
 
     Raises:
         InputRefused: data or method block are refused.
-        VersionRecalled, VersionStopped: the data, which may be known only once they are read, are recalled.
+        VersionStopped: the data, which may be known only once they are read, are recalled.
         DataChanged: they are not those that the resumed run began with.
         BaseChanged: a file of the base is not what was compared.
         PullRefused, PullUnverified: the starting adapter is not what was registered, or that could not be shown.

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
-from peft_registry.registry.records.stops import VersionRecalled
+from peft_registry.registry.records.stops import VersionStopped
 from peft_registry.registry.records.views import VersionsDiffer
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases import like_results
@@ -104,7 +104,7 @@ def test_a_recalled_adapter_is_not_imported_in_other_numbers(place: Place, tmp_p
     before = versions(place.registry)
     with pytest.raises(RecalledInOtherNumbers) as refused:
         imported(place.registry, transformed(place.folder / name, tmp_path / "clean", how), base="tiny")
-    assert refused.value.exit_code == VersionRecalled.exit_code == 3
+    assert refused.value.exit_code == VersionStopped.exit_code == 3
     assert f"it is {name}:1 in other numbers" in refused.value.what
     assert "it gives away names" in refused.value.why
     assert versions(place.registry) == before

@@ -10,7 +10,7 @@ import pytest
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.layout import FOLDER_NAME
 from peft_registry.registry.mlflow.projection import SOURCE_PREFIX
-from peft_registry.registry.records.stops import VersionRecalled
+from peft_registry.registry.records.stops import VersionStopped
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.schemas.version import Version
 from tests.builders.homes import a_home, exchange_trust, name_once, register_adapter
@@ -133,7 +133,8 @@ def test_a_recall_while_a_version_is_copied_hands_nothing_out(
 
     def recalled_meanwhile(_: Registry, verb: str, named: Version) -> None:
         if opened and verb == "load":
-            raise VersionRecalled(named.label, named.label, named.manifest_digest, "alex recalled it meanwhile")
+            facts = (named.label, named.label, named.manifest_digest, "alex recalled it meanwhile")
+            raise VersionStopped(*facts, "recall", "used", "recalled")
 
     monkeypatch.setattr(home_reader.HomeReader, "open_file", note)
     monkeypatch.setattr(home_reader, "require_not_stopped", recalled_meanwhile)

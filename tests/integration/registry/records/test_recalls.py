@@ -19,7 +19,7 @@ from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.stops import RecallsUnknown, VersionRecalled, stops_above, with_stops
+from peft_registry.registry.records.stops import StopsUnknown, VersionStopped, stops_above, with_stops
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.records.subjects import DigestUnknown, KeyWithoutLineage, subject_of_lineage
 from peft_registry.registry.records.views import SaidDiffers, VersionsDiffer
@@ -38,7 +38,7 @@ from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.publish import publish_version
 from peft_registry.registry.use_cases.pull import pull_version, pull_with_base
 from peft_registry.registry.use_cases.pull_to_cache import pull_to_cache
-from peft_registry.registry.use_cases.recall import AlreadyRecalled, NotRecalled, recall
+from peft_registry.registry.use_cases.recall import AlreadyStopped, NotStopped, recall
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show import describe_version
@@ -141,7 +141,7 @@ def test_the_merged_grandchild_of_recalled_data_is_refused_at_every_door_and_let
 ) -> None:
     assert place.recall(place.data) == ["more:1", "product:1", "sums:1"]
     size = check_log(place.registry).size
-    with pytest.raises(VersionRecalled) as refused:
+    with pytest.raises(VersionStopped) as refused:
         DOORS[door](place, place.version("product"))
     error = refused.value
     assert "the data" in error.what and place.data.short in error.what
@@ -240,7 +240,7 @@ def test_a_base_its_weights_and_every_artifact_on_the_way_can_be_recalled(place:
     base = place.version("tiny")
     place.recall(base.weights_digest if subject == "weights" else subject)
     assert stops_above(place.registry, (RECALL,), place.version("product").manifest_digest).__next__().reason == WHY
-    with pytest.raises(VersionRecalled):
+    with pytest.raises(VersionStopped):
         pull_version(place.registry, place.version("product"), place.folder / "pulled")
     stopped = subject in ("tiny", "weights")
     found = next(stops_above(place.registry, (RECALL,), place.version("other").manifest_digest), None)
@@ -265,7 +265,7 @@ def test_a_recalled_base_stops_what_names_it_by_its_weights_alone(place: Place) 
     register_alone(place)
     assert "alone:1" in place.recall("tiny")
     for door in DOORS.values():
-        with pytest.raises(VersionRecalled, match="its base"):
+        with pytest.raises(VersionStopped, match="its base"):
             door(place, place.version("alone"))
 
 
@@ -277,7 +277,7 @@ def test_no_row_of_a_recalled_base_is_needed_to_stop_what_names_it_by_its_weight
     tiny = place.version("tiny").manifest_digest
     with place.home.rows() as rows:
         rows.run("DELETE FROM versions WHERE manifest_digest = :manifest", manifest=str(tiny))
-    with pytest.raises(VersionRecalled, match="alone:1 must not be used: its base"):
+    with pytest.raises(VersionStopped, match="alone:1 must not be used: its base"):
         DOORS[door](place, place.version("alone"))
     place.registry.store.delete(tiny)
     found = next(stops_above(place.registry, (RECALL,), place.version("alone").manifest_digest))
@@ -304,7 +304,7 @@ def test_the_weights_of_a_result_are_recalled_with_what_has_them_and_what_came_o
     weights = place.version("more").weights_digest
     assert place.recall(weights) == ["more:1", "product:1"]
     for reference, source in (("more", "the weights of more:1"), ("product", "the weights of its adapter")):
-        with pytest.raises(VersionRecalled) as refused:
+        with pytest.raises(VersionStopped) as refused:
             DOORS[door](place, place.version(reference))
         assert refused.value.source == source
     assert next(stops_above(place.registry, (RECALL,), place.version("sums").manifest_digest), None) is None
@@ -437,7 +437,7 @@ def test_an_undoing_that_no_checkpoint_covers_is_told_and_whoever_recalls_meanwh
     publish_checkpoint(place.registry)
     (found,) = stops_above(place.registry, (RECALL,), digest)
     assert found.reason == "it was this one"
-    with pytest.raises(AlreadyRecalled):
+    with pytest.raises(AlreadyStopped):
         place.recall("product")
 
 
@@ -470,7 +470,7 @@ def test_a_recall_while_a_version_is_copied_stops_the_copy(
         return outcome
 
     monkeypatch.setattr(module, "verify_folder", recalled_meanwhile)
-    with pytest.raises(VersionRecalled, match="more:1 must not be used"):
+    with pytest.raises(VersionStopped, match="more:1 must not be used"):
         DOORS[door](place, place.version("more"))
     assert not (place.folder / "pulled").exists()
 
@@ -479,14 +479,14 @@ def test_what_cannot_be_recalled_is_told_and_nothing_is_signed(place: Place) -> 
     size = check_log(place.registry).size
     with pytest.raises(DigestUnknown):
         place.recall(Digest.of(b"nothing"))
-    with pytest.raises(NotRecalled):
+    with pytest.raises(NotStopped):
         place.recall(place.data, undo=True)
     for reason in ("", "  ", "x" * 2001):
         with pytest.raises(PredicateMalformed):
             place.recall("product", reason=reason)
     assert check_log(place.registry).size == size
     place.recall("product")
-    with pytest.raises(AlreadyRecalled):
+    with pytest.raises(AlreadyStopped):
         place.recall("product")
 
 
@@ -508,7 +508,7 @@ def test_deleting_the_manifest_between_something_recalled_and_what_came_of_it_op
     place.recall("sums")
     more = place.version("more").manifest_digest
     place.registry.store.delete(more)
-    with pytest.raises(RecallsUnknown) as refused:
+    with pytest.raises(StopsUnknown) as refused:
         DOORS[door](place, place.version("product"))
     assert (refused.value.exit_code, refused.value.digest) == (5, more)
     assert not (place.folder / "pulled").exists()
@@ -538,12 +538,12 @@ def test_a_recalled_key_stops_what_it_registered_and_what_was_made_from_that(pla
     ] == everything
     person = place.registry.trust.person_of(place.trainer.hex)
     assert place.recall(place.trainer, reason="the key was lent out") == everything
-    with pytest.raises(VersionRecalled) as refused:
+    with pytest.raises(VersionStopped) as refused:
         pull_version(place.registry, place.version("other"), place.folder / "pulled")
     assert f"the key of {person} ({place.trainer.short}) is recalled" in refused.value.what
     assert verify_version(place.registry, place.version("other")).verdict == "verified"
     size = check_log(place.registry).size
-    with pytest.raises(VersionRecalled):
+    with pytest.raises(VersionStopped):
         add_a_base(place.registry, place.folder / "new", name="new")
     assert check_log(place.registry).size == size
     place.recall(place.trainer, undo=True, reason="it was not")
@@ -559,7 +559,7 @@ def test_a_row_that_names_another_key_hides_no_version_from_the_recall_of_its_ow
             key=OFFICER.public.key_id,
             subject=str(digest),
         )
-    with pytest.raises(VersionRecalled):
+    with pytest.raises(VersionStopped):
         pull_version(place.registry, place.version("other"), place.folder / "pulled")
 
 

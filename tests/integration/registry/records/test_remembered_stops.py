@@ -20,7 +20,7 @@ from peft_registry.registry.records.bindings import AliasBound
 from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.holds import every_hold
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.stops import VersionRecalled, with_stops
+from peft_registry.registry.records.stops import VersionStopped, with_stops
 from peft_registry.registry.records.subjects import DigestUnknown
 from peft_registry.registry.records.views import view_of
 from peft_registry.registry.signing.keys import PrivateKey
@@ -32,7 +32,7 @@ from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.hold import hold
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.pull import pull_version
-from peft_registry.registry.use_cases.recall import NotRecalled, recall
+from peft_registry.registry.use_cases.recall import NotStopped, recall
 from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.show_log import show_log
 from peft_registry.registry.use_cases.sign_log import keep_signing, reject_entries, sign_log
@@ -69,7 +69,7 @@ def is_stopped(kind: str, registry: Registry, folder: Path) -> bool:
             set_alias(registry, version, "champion")
         else:
             pull_version(registry, version, folder / "pulled")
-    except (AliasBound, VersionRecalled):
+    except (AliasBound, VersionStopped):
         return True
     return False
 
@@ -230,7 +230,7 @@ def test_a_recall_of_what_is_registered_afterwards_stops_it(homes: Homes) -> Non
     with pytest.raises(DigestUnknown):  # no use case says anything about what is unknown here
         recall(keeper, f"{subject}", APPROVER, reason=WHY)
     later = register_version(keeper, artifact)
-    with pytest.raises(VersionRecalled, match="alex recalled it"):
+    with pytest.raises(VersionStopped, match="alex recalled it"):
         pull_version(keeper, later, homes.folder / "pulled")
 
 
@@ -319,7 +319,7 @@ def test_a_recall_that_is_taken_back_is_remembered_no_more(homes: Homes) -> None
 
 def test_a_stop_that_could_not_be_recorded_is_not_remembered(homes: Homes) -> None:
     maker = homes.open("second")
-    with pytest.raises(NotRecalled):
+    with pytest.raises(NotStopped):
         recall(maker, "helper:1", APPROVER, reason=WHY, undo=True)
     with homes.first.rows() as rows:
         rows.run("CREATE TRIGGER full BEFORE INSERT ON statements BEGIN SELECT RAISE(ABORT, 'full'); END")

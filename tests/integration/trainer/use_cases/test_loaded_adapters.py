@@ -17,7 +17,7 @@ from peft_registry.registry.exports.vllm import serving_problems
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
-from peft_registry.registry.records.stops import VersionRecalled
+from peft_registry.registry.records.stops import VersionStopped
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.signing.trust import render_chain
 from peft_registry.registry.use_cases.gate import promote, read_gate_policy
@@ -202,9 +202,9 @@ def test_what_vllm_does_not_serve_is_said_by_its_name(made: Made, kind: str) -> 
 def test_a_recalled_one_is_not_pulled_and_not_loaded(made: Made, kind: str, tmp_path: Path) -> None:
     version = made.version(kind)
     recalled = recall(made.registry, version.label, APPROVER, reason="a test of the recall")
-    with pytest.raises(VersionRecalled):
+    with pytest.raises(VersionStopped):
         load_version(made.registry, version, tmp_path)
-    with pytest.raises(VersionRecalled):
+    with pytest.raises(VersionStopped):
         pull_version(made.registry, version, tmp_path / "pulled")
     assert not (tmp_path / "pulled").exists()
     assert version.label in {touched.version for touched in recalled.touched}

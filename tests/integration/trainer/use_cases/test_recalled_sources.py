@@ -12,7 +12,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.stops import VersionRecalled
+from peft_registry.registry.records.stops import VersionStopped
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.recall import recall
@@ -90,14 +90,14 @@ def test_a_recalled_base_is_not_trained_on_nor_loaded(place: Place) -> None:
         lambda: load_tokenizer_of(place.registry, version_named(place.registry, "tiny"), place.folder),
         lambda: load_tokenizer_of(place.registry, version_named(place.registry, "helper"), place.folder),
     ):
-        with pytest.raises(VersionRecalled, match="its licence was withdrawn"):
+        with pytest.raises(VersionStopped, match="its licence was withdrawn"):
             refused()
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "held-out.jsonl"])
 def test_recalled_data_is_not_trained_on(place: Place, name: str) -> None:
     recall_data(place.registry, hash_file(place.folder / name).sha256)
-    with pytest.raises(VersionRecalled, match=name):
+    with pytest.raises(VersionStopped, match=name):
         place.train()
 
 
@@ -109,7 +109,7 @@ def test_a_recalled_adapter_is_neither_continued_nor_merged_nor_loaded(place: Pl
         lambda: merge_and_register(place.registry, MergeRequest(("helper:1",))),
         lambda: load_version(place.registry, helper, place.folder),
     ):
-        with pytest.raises(VersionRecalled, match="it insults people"):
+        with pytest.raises(VersionStopped, match="it insults people"):
             refused()
 
 
@@ -118,7 +118,7 @@ def test_an_adapter_is_not_merged_into_a_recalled_base_that_has_the_weights_of_i
     twin = a_base_folder(place.folder / "twin", chat_template="{{ messages }}")
     add_base(place.registry, twin, name="twin", origin=BaseOrigin(format="huggingface", source="twin"))
     recall(place.registry, "twin", APPROVER, reason="its tokenizer was poisoned")
-    with pytest.raises(VersionRecalled, match="its tokenizer was poisoned"):
+    with pytest.raises(VersionStopped, match="its tokenizer was poisoned"):
         merge_and_register(place.registry, MergeRequest(("helper:1",), base="twin"))
 
 
@@ -128,7 +128,7 @@ def test_a_recall_while_a_version_is_loaded_hands_no_model_out(place: Place, mon
         return LoadedVersion(None, None, None)
 
     monkeypatch.setattr(load, "_loaded", recalled_meanwhile)
-    with pytest.raises(VersionRecalled, match="it was stolen"):
+    with pytest.raises(VersionStopped, match="it was stolen"):
         load_version(place.registry, version_named(place.registry, "helper"), place.folder)
 
 
@@ -137,5 +137,5 @@ def test_a_script_does_not_train_on_recalled_weights_beside_other_files(place: P
     recall(place.registry, f"{version_named(place.registry, 'tiny').weights_digest}", APPROVER, reason="it was stolen")
     twin = a_base_folder(place.folder / "twin", chat_template="{{ messages }}")
     model = SimpleNamespace(config=SimpleNamespace(_name_or_path=f"{twin}", _commit_hash=None))
-    with pytest.raises(VersionRecalled, match="it was stolen"):
+    with pytest.raises(VersionStopped, match="it was stolen"):
         base_of_model(place.registry, model, None, ignore)
