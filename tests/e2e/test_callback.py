@@ -27,9 +27,9 @@ NAMES = [
 
 
 def script(name: str, base: Path, *changes: tuple[str, str]) -> str:
-    """The text of a script, with a folder in place of the base's name on the Hub, on a CPU."""
+    """The text of a script, with a folder in place of the base's name on the Hub."""
     text = (SCRIPTS / f"{name}.py").read_text("utf-8").replace(CHECKPOINT, str(base))
-    for before, after in (('report_to="none"', 'report_to="none", use_cpu=True, bf16=False'), *changes):
+    for before, after in changes:
         assert before in text, before
         text = text.replace(before, after)
     return text

@@ -1,11 +1,13 @@
-"""Every command line of README, tutorials and how-to guides, run in the order of its page on the embedded base.
+"""Every command line and every Python block of README, tutorials and guides, run in the order of its page on the embedded base.
 
 A line is what stands in a `console` or `sh` block, or a `registry …` with arguments between backticks. Each is run, in a folder
 that holds what the page speaks of, or stands in NOT_RUN with the reason; its words and options are then checked against the
 command line, but it is not run. Where a page prints what a command answers, the answer has those lines, figures and digests aside.
 """
 
+import contextlib
 import hashlib
+import io
 import json
 import os
 import re
@@ -17,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -26,6 +29,7 @@ from typer.main import get_command
 from peft_registry.cli.groups import CommandWithOthers
 from peft_registry.cli.main import app
 from tests.builders.homes import base_files
+from tests.builders.merge import suppress_warnings
 from tests.builders.signing import a_p256_key
 from tests.builders.suite_rows import ESBBQ, GG_BBQ
 from tests.e2e.commands import WarmCommand, environment
@@ -123,6 +127,13 @@ NOT_RUN = {
     "python -m tests.bench.evaluation": "a bench of minutes; `make bench` runs it",
 }
 
+# pages whose Python is run elsewhere: on rows, or with a base, of its own
+PYTHON_ELSEWHERE = {
+    "README.md": "tests/e2e/test_python_face.py",
+    "docs/how-to/use-from-python.md": "tests/e2e/test_python_face.py",
+    "docs/how-to/track-an-existing-script.md": "tests/e2e/test_callback.py",
+}
+
 # how a line begins that goes to stderr; a page shows it among the others, as a terminal does, or leaves it out
 NOTES = ("next: ", "fix: ", "why: ", "error: ")
 
@@ -135,11 +146,15 @@ PAIRS = """\
 
 @dataclass(frozen=True)
 class Line:
-    """A command line of a page, without its comment, and what the page prints below it (None where it prints nothing)."""
+    """A command line of a page, without its comment, and what the page prints below it (None where it prints nothing).
+
+    Or a block of Python, whole.
+    """
 
     page: str
     text: str
     printed: str | None = None
+    is_python: bool = False
 
 
 @dataclass
@@ -151,6 +166,7 @@ class Place:
     cwd: Path
     stands_for: Mapping[str, str] = field(default_factory=dict)
     code: int = 0
+    names: dict[str, object] = field(default_factory=dict)  # what the Python blocks so far have set
 
     @property
     def state(self) -> str:
@@ -168,6 +184,19 @@ class Place:
             printed, complaint = self._run_part(part.strip())
             out, err = out + printed, err + complaint
         return self.code, out, err
+
+    def run_python(self, block: str) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr of a block of Python, in the session of those before it."""
+        printed = io.StringIO()
+        own = {"HOME": str(self.user), "XDG_STATE_HOME": self.state}
+        with (
+            patch.dict(os.environ, own),
+            contextlib.chdir(self.cwd),
+            contextlib.redirect_stdout(printed),
+            suppress_warnings(),
+        ):
+            exec(compile(block, "a block of the page", "exec"), self.names)
+        return 0, printed.getvalue(), ""
 
     def _run_part(self, part: str) -> tuple[str, str]:
         words = shlex.split(part)
@@ -223,6 +252,8 @@ def lines_of(page: Path) -> Iterator[Line]:
             for command in re.split(r"^\$ ", match["body"], flags=re.MULTILINE)[1:]:
                 text, _, printed = command.partition("\n")
                 yield Line(name, _COMMENT.sub("", text), printed or None)
+        elif match["kind"] == "python" and name not in PYTHON_ELSEWHERE:
+            yield Line(name, match["body"], is_python=True)
         elif match["kind"] == "sh":
             yield from (Line(name, _COMMENT.sub("", text)) for text in match["body"].splitlines() if text.strip())
         elif (
@@ -471,11 +502,21 @@ def place_after(session: Place, folder: Path) -> Place:
     return place
 
 
+@pytest.fixture(autouse=True)
+def stores_of_mlflow() -> Iterator[None]:
+    """The stores that MLflow had before are set again after a page that sets others."""
+    yield
+    if "mlflow" in sys.modules:
+        mlflow = sys.modules["mlflow"]
+        mlflow.set_tracking_uri(None)
+        mlflow.set_registry_uri(None)
+
+
 # --- running and comparing ---
 
 
 def run_and_compare(place: Place, line: Line) -> None:
-    code, out, err = place.run(line.text)
+    code, out, err = place.run_python(line.text) if line.is_python else place.run(line.text)
     assert code == 0, f"{line.page}: $ {line.text}\nexit {code}\n{out}{err}"
     if line.printed is None:
         return
@@ -548,7 +589,14 @@ def test_a_line_that_is_not_run_has_words_that_the_command_knows(text: str) -> N
 
 
 @pytest.mark.parametrize(
-    "path", sorted({path for why in NOT_RUN.values() for path in re.findall(r"(?:tests|docs)/\S+\.\w+", why)})
+    "path",
+    sorted(
+        {
+            path
+            for why in (*NOT_RUN.values(), *PYTHON_ELSEWHERE.values())
+            for path in re.findall(r"(?:tests|docs)/\S+\.\w+", why)
+        }
+    ),
 )
 def test_what_runs_a_line_instead_exists(path: str) -> None:
     assert (ROOT / path).is_file()
