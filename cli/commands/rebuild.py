@@ -29,6 +29,8 @@ def rebuild(home: Home) -> Outcome:
 
 def _lines(done: "Rebuilt") -> Iterator[Line]:
     yield Line(f"{'rebuilt':<9} {len(done.tables)} tables, {sum(table.after for table in done.tables)} rows", 10)
+    for wrong in done.indexes:
+        yield Line(f"{'index':<9} {wrong}: made again", 10)
     for table in done.changed:
         yield Line(f"{'changed':<9} {table.table}: {table.before} rows before, {table.after} now", 10)
     if not done.changed:

@@ -7,6 +7,7 @@ Nothing that the database says is believed: not the stored leaf hashes, not the 
     snapshots    each has the root of everything that the entries before it say; the stored tree is that of the last one
     gates        a move passed the policy that its alias was bound to by the entries before it
     projection   versions, numbers and aliases are those that the entries give, no more and no fewer
+    indexes      each of a SQLite file has an entry for each row of its table, and no other
     artifacts    every row that describes one, its edges in the lineage graph too, is what its signed manifest says
     checkpoints  each one kept in the database or beside it is signed by a log key and is a prefix of this log, or an accepted loss
     epochs       each accepted loss has its first leaf, behind exactly the entries that were kept
@@ -20,6 +21,7 @@ from collections.abc import Iterable
 from pydantic import Field
 
 from peft_registry.registry.database import catalog
+from peft_registry.registry.database.indexes import faults_of_file
 from peft_registry.registry.database.tables import SOURCES_SINCE
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.rare_collections import rare_collections
@@ -87,6 +89,12 @@ def check_log(registry: Registry, *, against: Iterable[str] = (), observe: Obser
     with rare_collections(), registry.database.read() as tx:
         kept = _kept_checkpoints(registry, tx, against)
         replay = LogReplay(registry, sizes=_wanted_sizes(registry, kept))
+        # first: of an index that lies much of what is found after it comes
+        faults = faults_of_file(tx)
+        for wrong in faults.indexes:
+            replay.findings.contradict("the database, indexes", f"{wrong}; `registry admin rebuild` makes them again")
+        for wrong in faults.pages:
+            replay.findings.contradict("the database, pages", f"{wrong}; restore the home from a backup")
         replay.read_entries(tx, observe)
         compare_nodes(replay, tx)
         compare_snapshot(replay, tx)

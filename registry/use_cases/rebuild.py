@@ -7,13 +7,16 @@
     what versions are found by    from the statements about them
     counts of rows                from the rows, at the end
 
-All of it is one transaction: a kill leaves the rows as they were. It needs the right to delete them, on a server that of the owner.
+Before all of them, every index from the rows of its table. All of it is one transaction: a kill leaves the rows as they were. It
+needs the right to delete them, on a server that of the owner.
 """
 
 import json
 import re
 from collections.abc import Iterator
 from functools import cached_property
+
+from pydantic import Field
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.catalogue_rows import (
@@ -23,6 +26,7 @@ from peft_registry.registry.database.catalogue_rows import (
     state_of,
     write_nodes,
 )
+from peft_registry.registry.database.indexes import faults_of_file, make_indexes_again
 from peft_registry.registry.database.snapshot_store import SqlSnapshot
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.rare_collections import rare_collections
@@ -66,9 +70,10 @@ class RebuiltTable(Frozen):
 
 
 class Rebuilt(Frozen):
-    """What was made again."""
+    """What was made again. `indexes`: what was wrong in them before, the first of it."""
 
     tables: tuple[RebuiltTable, ...]
+    indexes: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
 
     @property
     def changed(self) -> tuple[RebuiltTable, ...]:
@@ -88,14 +93,18 @@ def rebuild(registry: Registry, *, observe: Observe = ignore) -> Rebuilt:
         NotChecked: no trust file says whose word counts.
         ObjectMissing, ObjectCorrupt: the manifest of a registered artifact is not in the store.
         PrivilegeMissing: this role does not own the tables.
+        DatabaseCorrupt: rows that an index hid are there twice.
         HomeReadOnly, SchemaMismatch, DatabaseLocked, DiskFull: nothing can be written. In all these cases nothing was changed.
     """
     registry.require_writable()
     _ = registry.trust  # without it nothing says which statements and checkpoints count
     with rare_collections(), registry.database.write() as tx:
+        # what is read next goes by indexes
+        wrong = faults_of_file(tx).indexes
+        make_indexes_again(tx, registry.database.where)
         replay = replay_signed_log(registry, tx, observe=observe)
-        for wrong in replay.findings.contradictions:
-            raise RebuildRefused(wrong.place, wrong.text)
+        for contradiction in replay.findings.contradictions:
+            raise RebuildRefused(contradiction.place, contradiction.text)
         before = {table.name: state_of(tx, table) for table in REPEATING}
         remaking = _Remaking(registry, tx, replay)
         observe(Started("catalogue", total=0, unit="rows"))
@@ -108,7 +117,8 @@ def rebuild(registry: Registry, *, observe: Observe = ignore) -> Rebuilt:
                 table=name, before=before[name].rows, after=state.rows, changed=before[name].digest != state.digest
             )
             for name, state in after.items()
-        )
+        ),
+        indexes=wrong,
     )
 
 
