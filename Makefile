@@ -16,15 +16,20 @@ ANYWHERE = -m "not ($(OUTSIDE)) and not full and not gpu"
 # what `make quick` compares with
 BASE ?= main
 
-.PHONY: demo quick test test-all full bench check docs ui fix help
+.PHONY: demo demo-governance quick test test-all full bench check docs ui fix help
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
 
-## demo      the whole story on a small model, from nothing, under demo/
+## demo      a model trained, asked, verified, merged and documented, from nothing, under demo/
 demo:
 	@sh .ci/install "$(VENV)" demo
 	@$(VENV)/bin/registry demo
+
+## demo-governance  and decided upon, approved by two people, promoted and recalled
+demo-governance:
+	@sh .ci/install "$(VENV)" demo
+	@$(VENV)/bin/registry demo --governance
 
 ## quick     check, then unit and contract tests of the rooms that differ from BASE (main); about a minute
 quick: check

@@ -1,6 +1,6 @@
 """ask: one prompt, answered by registered versions."""
 
-from itertools import chain
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,11 +45,19 @@ def ask(
     )
     return Outcome(
         {"prompt": prompt, "answers": [answer.to_json() for answer in answers]},
-        map(Verbatim, chain.from_iterable(map(_lines, answers))),
+        map(Verbatim, _lines(answers)),
         f"registry evaluate {answers[0].version} --suite house",
     )
 
 
-def _lines(answer: "Answer") -> list[str]:
-    figures = f"{answer.version}  {answer.tokens} tokens in {answer.seconds:.2g} s"
-    return [figures, f"template: {answer.template}", *answer.text.split("\n"), ""]
+def _lines(answers: Sequence["Answer"]) -> Iterator[str]:
+    """A paragraph for each answer; its template where the answer before had another."""
+    template = None
+    for number, answer in enumerate(answers):
+        if number:
+            yield ""
+        yield f"{answer.version}  {answer.tokens} tokens in {answer.seconds:.2g} s"
+        if answer.template != template:
+            yield f"template: {answer.template}"
+        template = answer.template
+        yield from answer.text.split("\n")

@@ -19,6 +19,7 @@ from peft_registry.schemas.errors import RunFailed
 Run = Callable[[list[str]], int]
 NAME = "polite-replies"
 MERGED = "polite-replies-merged"
+QUESTION = "Customer: My kettle arrived late. Reply:"
 TAMPERED = "adapter_model.safetensors"
 APPROVERS = ("ada", "ben")
 TWO_PEOPLE = """\
@@ -47,18 +48,20 @@ def add_to(app: typer.Typer) -> None:
 def demo(
     context: typer.Context,
     folder: Annotated[Path, typer.Option(help="Folder to write everything to.")] = Path("demo"),
+    governance: Annotated[bool, typer.Option("--governance", help="Also decide, approve, promote and recall.")] = False,
 ) -> None:
-    """Run the whole workflow on a small model. Train, verify, merge, tamper, approve, recall, report."""
+    """Run the whole workflow on a small model. Train, ask, verify, tamper, merge, report."""
     # the program hands on what runs a command line: the demo types what a user would
-    raise typer.Exit(run_demo(folder, context.obj))
+    raise typer.Exit(run_demo(folder, context.obj, governance=governance))
 
 
-def run_demo(folder: Path, run: Run) -> int:
+def run_demo(folder: Path, run: Run, *, governance: bool = False) -> int:
     """Tell the story under `folder`; returns the exit code.
 
     Args:
         folder: created if needed.
         run: runs one command line and returns its exit code.
+        governance: also show who decides, approves and recalls.
 
     Raises:
         DemoFailed: a command ended otherwise than told.
@@ -70,52 +73,48 @@ def run_demo(folder: Path, run: Run) -> int:
         f"Everything is written to {folder}. The commands below run with --home {home}: add it when you type them.",
         indent=0,
     )
-    story.chapter("A registry", "Keys, a trust file, a database and a store, all in one folder.")
-    story.once(
-        (home / "registry.json").exists(), "the registry is there already", "init", "--person", "demo", "--unencrypted"
-    )
-    story.chapter(
-        "A base", "Identified by the digests of its weights, tokenizer, configuration and template, not by its name."
-    )
+    _make_a_model(story, folder)
+    if governance:
+        _decide(story, folder)
+        _recall(story, folder)
+    _what_next(folder, governance=governance)
+    return 0
+
+
+def _make_a_model(story: "_Story", folder: Path) -> None:
+    """A model is trained, asked, verified, tampered with, merged and documented."""
+    story.chapter("A registry and a base", "Keys, log, database and store in one folder; a base is known by its bytes.")
+    is_made = (story.home / "registry.json").exists()
+    story.once(is_made, "the registry is there already", "init", "--person", "demo", "--unencrypted")
     story.once(story.has("tiny"), "tiny is registered already", "base", "add", "embedded", "--name", "tiny")
-    story.chapter(
-        "Fine-tuning",
-        "Base and data are checked, loss and bias measured before and after, the result signed and logged.",
-    )
+    story.chapter("Fine-tuning", "Loss and bias are measured before and after, and the result is signed and logged.")
     config = str(folder / "example" / "train.yml")
     story.once(story.has(NAME), f"{NAME} is registered already", "train", config)
-    story.chapter("Verification", "Ten checks on the registered version; a copy is checked while it is pulled.")
-    story.type("verify", NAME)
+    story.chapter("What it learnt", "The version and its base answer the same question.")
+    story.type("ask", NAME, QUESTION, "--against", "base")
+    story.chapter("Tampering", "A verified copy is pulled, and one bit of one weight in another copy is flipped.")
     pulled = folder / "pulled"
     if not pulled.exists():
         story.type("pull", NAME, str(pulled))
-    story.chapter("A merge", "The adapter is merged into the base, and the result is compared with base plus adapter.")
-    story.type("merge", NAME, "--plan")
-    story.once(story.has(MERGED), f"{MERGED} is registered already", "merge", NAME, "--name", MERGED)
-    merged_report = folder / f"{MERGED}-1-report.html"
-    story.type("report", MERGED, "--out", str(merged_report))
-    story.chapter("Differences", "The base and the merged model, compared module by module.")
-    story.type("diff", "tiny", MERGED)
-    story.chapter(
-        "Tampering", "One bit of one weight is flipped in a copy. The tensor is named, and the exit code is 6."
-    )
     tampered = folder / "tampered"
     flip_one_bit(pulled, tampered)
     story.type("verify", str(tampered), expected=6)
-    story.chapter("A report", "One page for whoever decides: what changed, how it was measured, what is open.")
-    report = folder / f"{NAME}-1-report.html"
-    story.type("report", NAME, "--out", str(report))
-    _decide(story, folder)
-    _recall(story, folder)
-    _what_next(folder, report)
-    return 0
+    story.chapter(
+        "A merge and its documents", "The adapter is merged into the base, and the error of that is measured."
+    )
+    story.once(story.has(MERGED), f"{MERGED} is registered already", "merge", NAME, "--name", MERGED)
+    story.type("report", MERGED, "--out", str(_report_of_merged(folder)))
+
+
+def _report_of_merged(folder: Path) -> Path:
+    return folder / f"{MERGED}-1-report.html"
 
 
 def _decide(story: "_Story", folder: Path) -> None:
     """Two people approve what a policy guards: it says no before, and yes afterwards."""
     story.chapter(
         "Decisions",
-        "Which were measured, what a person decides that no figure does, and a policy that two people's approvals open.",
+        "A person decides what no figure does, and a policy opens by the approvals of two people.",
     )
     measured = "kind=adapter metric[held-out.loss]<9"
     story.type("list", "--where", measured, "--columns", "version,method,metric[held-out.loss],verdict")
@@ -147,10 +146,10 @@ def _decide(story: "_Story", folder: Path) -> None:
 
 
 def _recall(story: "_Story", folder: Path) -> None:
-    """The data is withdrawn: it is kept, and nothing that was made from it is handed out, until that is taken back."""
+    """Nothing that was made from withdrawn data is handed out until the recall is undone."""
     story.chapter(
         "A recall",
-        "The data is withdrawn: it is kept for whoever asks, and nothing made from it, the merged model too, is handed out.",
+        "The data is withdrawn: no version that was made from it is handed out, the merged model included.",
     )
     data = hashlib.sha256((folder / "example" / "example.jsonl").read_bytes()).hexdigest()
     key = ("--key", str(folder / "keys" / APPROVERS[0] / "approver.key"))
@@ -221,19 +220,15 @@ class _Story:
                 return bool(catalog.version_by_digest(tx, manifest_digest=version.manifest_digest))
 
 
-def _what_next(folder: Path, report: Path) -> None:
-    lines: tuple[tuple[str, str], ...] = (
-        (str(report), "the report: open it in any browser, offline"),
-        (str(folder / f"{MERGED}-1-report.html"), "the same for the merged model, with its signed modification record"),
-        (f"registry ui --home {folder / '.registry'}", "runs, metrics, versions and reports in MLflow"),
-        (f"registry lineage {NAME} --home {folder / '.registry'}", "what came from what"),
-        (
-            f"registry train {folder / 'example' / 'train.yml'} training.seed=8 --home {folder / '.registry'}",
-            "another version",
-        ),
-    )
+def _what_next(folder: Path, *, governance: bool) -> None:
+    home = folder / ".registry"
+    lines = [
+        (f"registry ui --home {home}", "runs, curves, versions and reports in MLflow"),
+        (str(_report_of_merged(folder)), "the report: open it in any browser, offline"),
+    ]
+    if not governance:
+        lines.append((f"registry demo --folder {folder} --governance", "decide, approve, promote and recall"))
     console.out()
     console.out("What to type next:")
     for command, what in lines:
-        console.out(f"  {command}")
-        console.out(f"      {what}")
+        console.out(f"  {command}  # {what}")

@@ -1,4 +1,4 @@
-"""`registry demo` from an empty folder: told to its end, continued by a second run, and found in the browser afterwards."""
+"""`registry demo` from an empty folder: told to its end, continued with its governance, and found in the browser afterwards."""
 
 import os
 import shutil
@@ -17,9 +17,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.processes, pytest.mark.filterwarning
 PORT = 5260
 
 
-def demo(folder: Path) -> "subprocess.CompletedProcess[str]":
+def demo(folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "peft_registry.cli.main", "demo"],
+        [sys.executable, "-m", "peft_registry.cli.main", "demo", *options],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
         stdin=subprocess.DEVNULL,
@@ -41,19 +41,24 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_the_demo_tells_the_whole_story_and_writes_only_under_its_folder(told: tuple[Path, str]) -> None:
     folder, said = told
     assert [path.name for path in folder.iterdir()] == ["demo"]
-    for command in ("init", "base add", "train", "verify", "pull", "merge", "diff", "report"):
+    for command in ("init", "base add", "train", "ask", "verify", "pull", "merge", "report"):
         assert f"$ registry {command}" in said
-    assert "\nverified\n" in said
+    assert len(said.splitlines()) <= 70, "a first impression is read at once"
+    assert "loss     6.9" in said
+    assert "Reply:' --against base" in said
     assert "\nbroken\n(exit code 6, as it should be)" in said
     assert "lora_B.weight' has other values" in said
     assert "What to type next:" in said
-    page = (folder / "demo" / "polite-replies-1-report.html").read_text()
-    assert "polite-replies:1" in page
-    assert "<script" not in page
 
 
-def test_the_demo_is_refused_approved_promoted_and_recalled(told: tuple[Path, str]) -> None:
-    _, said = told
+@pytest.fixture(scope="module")
+def governed(told: tuple[Path, str]) -> str:
+    done = demo(told[0], "--governance")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_demo_is_refused_approved_promoted_and_recalled(governed: str) -> None:
     steps = [
         "$ registry decide polite-replies --on purpose",
         "$ registry record verdict polite-replies",
@@ -72,38 +77,30 @@ def test_the_demo_is_refused_approved_promoted_and_recalled(told: tuple[Path, st
     ]
     place = 0
     for step in steps:
-        place = said.find(step, place) + 1
+        place = governed.find(step, place) + 1
         assert place, step
 
 
-def test_the_demo_plans_merges_measures_and_documents_before_it_tampers(told: tuple[Path, str]) -> None:
+def test_the_merge_of_the_demo_is_measured_and_documented(told: tuple[Path, str]) -> None:
     folder, said = told
-    steps = [
-        "merge polite-replies --plan",
-        "merge polite-replies --name polite-replies-merged",
-        "report polite-replies-merged",
-    ]
-    places = [said.index(f"$ registry {step}") for step in steps] + [said.index("Tampering")]
-    assert places == sorted(places)
     for line in (
-        "touched  21 of 30 tensors",
+        "merge    21 tensors",
         "fold     KL ",
         "distance KL ",
         "registered polite-replies-merged:1  manifest sha256:",
     ):
         assert line in said
     page = (folder / "demo" / "polite-replies-merged-1-report.html").read_text()
+    assert "<script" not in page
     assert "Merged from polite-replies:1" in page
     assert "adapter_bake_in" in page
     assert ">modification<" in page, "the signed modification record is among the statements"
 
 
-def test_a_second_run_continues_and_trains_nothing_again(told: tuple[Path, str]) -> None:
-    done = demo(told[0])
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "$ registry train" not in done.stdout
-    assert "polite-replies-merged is registered already" in done.stdout
-    assert "polite-replies is registered already" in done.stdout
+def test_a_second_run_continues_and_trains_nothing_again(governed: str) -> None:
+    assert "$ registry train" not in governed
+    assert "polite-replies-merged is registered already" in governed
+    assert "polite-replies is registered already" in governed
 
 
 @pytest.fixture(scope="module")
