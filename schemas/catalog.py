@@ -12,6 +12,7 @@ from peft_registry.schemas.dataset import CounterfactualData
 from peft_registry.schemas.edition import EditionPredicate
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.evaluation import EvaluationPlan, EvaluationRecord
+from peft_registry.schemas.hand_over import DocumentPredicate
 from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.log import LogEvent, LogEventV2
 from peft_registry.schemas.manifest import Manifest
@@ -45,6 +46,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "answers": AnswersPredicate,
     "observations": Observations,
     "edition": EditionPredicate,
+    "document": DocumentPredicate,
     "profile": OrganisationProfile,
     "trust": TrustPolicy,
     "log-event": LogEvent,

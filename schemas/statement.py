@@ -60,7 +60,7 @@ FirstKind = Literal[
     "hold",
     "recall",
 ]
-StatementKind = FirstKind | ActKind | Literal["answers", "observations", "edition"]
+StatementKind = FirstKind | ActKind | Literal["answers", "observations", "edition", "document"]
 
 MODIFICATION_V1 = urn("modification")
 MODIFICATION_V2 = urn("modification", 2)
@@ -78,6 +78,7 @@ PREDICATE_TYPES: dict[StatementKind, str] = {
     "answers": urn("answers"),
     "observations": urn("observations"),
     "edition": urn("edition"),
+    "document": urn("document"),  # of documents that somebody is handed: lies beside them, in no log
 }
 # what is read: every version of each kind
 KINDS: dict[str, StatementKind] = {
@@ -99,10 +100,11 @@ _WITHOUT_ACTS: dict[str, tuple[StatementKind, ...]] = {
         "test-result",
         "answers",
         "observations",
+        "document",
     ),
     "evaluator": ("evaluation-plan", "bias-evaluation", "test-result", "answers"),
-    "approver": ("answers", "edition"),
-    "officer": ("answers", "edition"),
+    "approver": ("answers", "edition", "document"),
+    "officer": ("answers", "edition", "document"),
     "root": ("edition",),
     "log": (),
 }

@@ -7,7 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption, RootOption, TrustOption
+from peft_registry.cli.dossier import (
+    DossierRequest,
+    FolderArgument,
+    RecipientOption,
+    SignedByOption,
+    WithBaseOption,
+    write_dossier,
+)
+from peft_registry.cli.options import (
+    HomeOption,
+    KeyPassphraseOption,
+    Output,
+    OutputOption,
+    RootOption,
+    TrustOption,
+)
 
 if TYPE_CHECKING:
     from peft_registry.cli.verifying import VerifyRequest
@@ -23,6 +38,7 @@ def report(
         str | None,
         typer.Argument(help="Version: name, name:3, name@alias or sha256:…; or a pulled folder", show_default=False),
     ] = None,
+    folder: FolderArgument = None,
     everything: Annotated[
         bool, typer.Option("--all", help="The whole registry: what is in use, undecided, open, and falls due.")
     ] = False,
@@ -41,6 +57,10 @@ def report(
         str | None,
         typer.Option(metavar="TIME", help="Report the state at this time (UTC); default: that of the newest record."),
     ] = None,
+    to: RecipientOption = None,
+    with_base: WithBaseOption = False,
+    key: SignedByOption = None,
+    key_passphrase_file: KeyPassphraseOption = None,
     trust: TrustOption = None,
     root: RootOption = None,
     output: OutputOption = Output.text,
@@ -67,6 +87,18 @@ def report(
     from peft_registry.registry.use_cases.report import make_report
     from peft_registry.schemas.identity import Digest
 
+    dossier_only = {"FOLDER": folder, "--with-base": with_base, "--key": key}
+    if to is not None:
+        require_absent(
+            {"--out": out, "--as-of": as_of, "--trust": trust, "--root": root}, beside="--to, which writes a folder"
+        )
+        if folder is None:
+            raise typer.BadParameter("--to writes a dossier: name a new folder behind the version", param_hint="FOLDER")
+        if is_artifact_folder(reference):
+            raise typer.BadParameter("a dossier is written where the version is registered", param_hint="REFERENCE")
+        write_dossier(DossierRequest(reference, folder, to, key, key_passphrase_file, with_base, home), output)
+        return
+    require_absent(dossier_only, beside="a single page: name a recipient with --to")
     request = VerifyRequest(target=reference, home=home, trust=trust, root=root)
     if is_artifact_folder(reference):
         _report_folder(request, out, as_of, output)

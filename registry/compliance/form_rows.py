@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from peft_registry.registry.compliance.answer_forms import is_blank
 from peft_registry.registry.compliance.completeness import RequiredValues, gap_of, is_filled
+from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import Leaf, field_rules
 from peft_registry.schemas.codes import Code, Said, code, misfit
 from peft_registry.schemas.document import Frozen
@@ -21,7 +22,7 @@ from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.report import Gap
 
 PLAIN = ("record_id", "schema_version", "record_created_at")  # no values with a source, and always there
-FormName = Literal["annex_iv", "annex_xi", "annex_xii", "mdf", "pst", "record"]
+FormName = Literal["annex_iv", "annex_xi", "annex_xii", "mdf", "pst", "record", "cover"]
 Recipient = Literal["aio", "nca", "dp", "public"]
 State = Literal["filled", "open", "undecided", "not applicable", "not asked", "outside"]
 
@@ -182,6 +183,10 @@ class Part:
     @property
     def path(self) -> str:
         return f"{self.leaf.path}.{self.member}" if self.member else self.leaf.path
+
+    @property
+    def place(self) -> FieldPath:
+        return FieldPath.parse(self.leaf.path)
 
     @property
     def gap(self) -> Gap:

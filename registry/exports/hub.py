@@ -66,10 +66,19 @@ class StatementLine:
 
 @dataclass(frozen=True, slots=True)
 class HubFolder:
-    """What is sent, by path, and what is withheld, each with its kind and digest."""
+    """What is sent, by path, and what is withheld, each with its kind and digest.
+
+    `item_tables` are the paths of tables of single rows.
+    """
 
     files: Mapping[str, Path | bytes]
     withheld: tuple[str, ...]
+    item_tables: frozenset[str] = frozenset()
+
+    @property
+    def without_items(self) -> Mapping[str, Path | bytes]:
+        """What is left of it without the scores of single rows, which may be of data that nobody else has."""
+        return {path: content for path, content in self.files.items() if path not in self.item_tables}
 
     def size(self, path: str) -> int:
         """Of a file, in bytes."""
@@ -105,7 +114,8 @@ def published_part(
     if listed is not None:
         told = {line.digest for line in lines if line.statement.kind in _NAMED}
         sent[COMPLETE_PATH] = sealed_list(listed, told=told, dated={line.digest for line in published}).encode()
-    return HubFolder(sent, tuple(f"{line.statement.kind or 'unknown'} {line.digest}" for line in withheld))
+    tables = frozenset(line.item_table for line in published if line.item_table is not None)
+    return HubFolder(sent, tuple(f"{line.statement.kind or 'unknown'} {line.digest}" for line in withheld), tables)
 
 
 def _beside(lines: Iterable[StatementLine]) -> set[str]:

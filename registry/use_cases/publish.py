@@ -142,7 +142,7 @@ def publish_version(
         pull_version(registry, version, folder, trust=trust, look_for_base=False, with_decisions=with_records)
         if public:
             _require_no_paths(version, folder)
-        part = _public_part(folder, with_records=with_records)
+        part = public_part(folder, with_records=with_records)
         commit, is_private = None, not public
         if not dry_run:
             commit, is_private = _upload(version, repository, part, public=public)
@@ -168,8 +168,8 @@ def _require_no_paths(version: Version, folder: Path) -> None:
         raise PathInFiles(version.label, tuple(finding.place or "" for finding in findings))
 
 
-def _public_part(folder: Path, *, with_records: bool) -> HubFolder:
-    """What of a pulled folder is sent."""
+def public_part(folder: Path, *, with_records: bool) -> HubFolder:
+    """What of a pulled folder goes to everybody, or with its records to those who may see them."""
     presented = present_folder(folder)
     envelopes = [line for line in presented.small(STATEMENTS_PATH).split(b"\n") if line]
     keys = presented_keys(presented)

@@ -113,7 +113,7 @@ def pull_version(
     if for_use:
         require_not_stopped(registry, "pull", version)
     decisions = decision_file(registry, version) if with_decisions else None
-    with _new_folder(destination) as part:
+    with new_folder(destination) as part:
         outcome = verified_copy(registry, version, part, trust=trust, look_for_base=look_for_base, decisions=decisions)
         if for_use:  # again: copying and hashing a large model takes minutes, in which somebody may recall it
             require_not_stopped(registry, "pull", version)
@@ -137,7 +137,7 @@ def pull_with_base(
     require_not_stopped(registry, "pull", version)
     manifest = stored_manifest(registry, version.manifest_digest)
     base = _base_beside(registry, version, manifest)
-    with _new_folder(destination) as part, closing(RunDigests()) as digests:
+    with new_folder(destination) as part, closing(RunDigests()) as digests:
         for name in (ADAPTER_FOLDER, BASE_FOLDER):
             (part / name).mkdir()
         verified_copy(registry, base, part / BASE_FOLDER, trust=trust, digests=digests)
@@ -185,7 +185,7 @@ def _write_for_loaders(part: Path, manifest: Manifest, base: Path) -> None:
 
 
 @contextmanager
-def _new_folder(destination: Path) -> Iterator[Path]:
+def new_folder(destination: Path) -> Iterator[Path]:
     """An empty folder that becomes `destination` where the block ends well; nothing is left where it does not."""
     _require_free(destination)
     try:

@@ -400,6 +400,13 @@ def for_answering(place: Place) -> dict[str, str]:
     return {"--form gaps.yml --key": "--form answered.yml --key"}
 
 
+def for_handing_over(place: Place) -> dict[str, str]:
+    """An officer's key that the trust file lists."""
+    assert place.run("registry keys create officer --person alex --out KEYS --unencrypted")[0] == 0
+    assert place.run("registry trust add KEYS/officer.pub --person alex --role officer")[0] == 0
+    return {"NAME:3": "polite-replies:1"}
+
+
 def for_verifying(place: Place) -> dict[str, str]:
     place.run("registry pull tiny BASE_FOLDER")
     _, _, said = place.run("registry trust export exported")
@@ -474,6 +481,7 @@ PREPARE: dict[str, Callable[[Place], dict[str, str]]] = {
     "keep-trust-for-years": for_trust,
     "merge-adapters": for_merging,
     "guard-an-alias": for_guarding,
+    "hand-over-a-version": for_handing_over,
     "recall": for_recall,
     "hold-evidence": for_recall,
     "read-a-report": lambda _: {"NAME:3": "polite-replies:1"},

@@ -1,0 +1,104 @@
+"""`registry report NAME FOLDER --to RECIPIENT`: what was written of a dossier, and what comes next."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from peft_registry.cli import console
+from peft_registry.cli.options import Output
+
+if TYPE_CHECKING:
+    from peft_registry.registry.use_cases.hand_over import HandedOver
+    from peft_registry.schemas.hand_over import RecipientName
+
+
+class DossierRecipient(StrEnum):
+    """Who gets a dossier. An authority is one of two: the forms give them different rows."""
+
+    ai_office = "ai-office"
+    national_authority = "national-authority"
+    downstream = "downstream"
+    public = "public"
+
+    @property
+    def named(self) -> "RecipientName":
+        return self.value
+
+
+RecipientOption = Annotated[
+    DossierRecipient | None,
+    typer.Option(
+        "--to", help="Write the documents that this recipient gets, and what shows that they are true, to FOLDER."
+    ),
+]
+FolderArgument = Annotated[
+    Path | None, typer.Argument(metavar="FOLDER", help="With --to: new folder to write to.", show_default=False)
+]
+SignedByOption = Annotated[
+    Path | None, typer.Option("--key", metavar="FILE", help="With --to: private key that signs the documents.")
+]
+WithBaseOption = Annotated[
+    bool, typer.Option("--with-base", help="With --to: the weights of what it was made from too.")
+]
+
+
+@dataclass(frozen=True)
+class DossierRequest:
+    """What was typed of a dossier."""
+
+    reference: str
+    folder: Path
+    recipient: DossierRecipient
+    key: Path | None
+    key_passphrase_file: Path | None
+    with_base: bool
+    home: Path | None
+
+
+def write_dossier(request: DossierRequest, output: Output) -> None:
+    """Write it, and say what it holds.
+
+    Raises:
+        KnownError: as `hand_over`, or the key cannot be read.
+    """
+    from peft_registry.cli.settings import signer_from
+    from peft_registry.cli.wiring import opened
+    from peft_registry.registry.records.references import version_named
+    from peft_registry.registry.use_cases.hand_over import hand_over
+
+    signer = None if request.key is None else signer_from(request.key, request.key_passphrase_file, None)
+    with opened(request.home) as registry:
+        version = version_named(registry, request.reference)
+        done = hand_over(
+            registry, version, request.recipient.named, request.folder, signer=signer, with_base=request.with_base
+        )
+    if output is Output.json:
+        console.out_json(
+            {
+                "dossier": str(request.folder),
+                "version": done.version.label,
+                "manifest_digest": str(done.version.manifest_digest),
+                "files": done.files,
+                "signed_by": done.signed_by,
+                "index": done.index.to_json(),
+            }
+        )
+        return
+    for line in _lines(done, request.folder):
+        console.line(line)
+    console.next_step(f"registry verify {request.folder / 'artifact'}")
+
+
+def _lines(done: "HandedOver", folder: Path) -> Iterator[str]:
+    from peft_registry.registry.documents.pages import counts_of
+    from peft_registry.registry.documents.recipients import form_of
+
+    yield f"dossier  {done.version.label} → {folder}  {done.files} files"
+    for document in done.documents:
+        yield f"{'document':<9}{form_of(document.document).title}: {counts_of(document)}"
+    signed = "nobody; the record that they follow from is signed" if done.signed_by is None else done.signed_by
+    yield f"signed   by {signed}"

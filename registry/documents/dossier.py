@@ -1,0 +1,145 @@
+"""The folder that a recipient is handed: which files it has, and what its list of documents says. Pure.
+
+cover.html cover.json …     a page and its data of each document, in their order
+dossier.json                the predicate of the `document` statement: record, edition, table, and the digests of both
+document.intoto.jsonl       that statement, where somebody signed it
+artifact/                   the version as it is pulled, or as the public gets it
+policies/sha256-….yml       the bytes of each policy that somebody decided under, by their digest
+sources/NAME-NUMBER/        what it was made from: its manifest, signature and evidence; with its weights where that was asked
+VERIFY.txt                  how to check all of it, also without this program
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from peft_registry.registry.compliance.editions import editions
+from peft_registry.registry.documents.pages import render_documents
+from peft_registry.registry.documents.recipients import recipients, table_digest
+from peft_registry.registry.documents.view import DocumentSource, RecipientDocument, documents_for
+from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.hand_over import DocumentPredicate, HandedDocument, RecipientName
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.statement import StoredStatement
+
+ARTIFACT_FOLDER = "artifact"
+SOURCES_FOLDER = "sources"
+POLICIES_FOLDER = "policies"
+INDEX_FILE = "dossier.json"
+STATEMENT_FILE = "document.intoto.jsonl"
+VERIFY_FILE = "VERIFY.txt"
+SMALL_INSTALL_MB = 260  # what requirements-verify.txt and this package take, uncompiled; half of it is scipy
+
+
+@dataclass(frozen=True, slots=True)
+class Dossier:
+    """The documents of a dossier.
+
+    Attributes:
+        documents: as values, in their order.
+        files: every file of them by its path.
+        index: what is signed of them.
+    """
+
+    documents: tuple[RecipientDocument, ...]
+    files: Mapping[str, bytes]
+    index: DocumentPredicate
+
+
+def make_dossier(source: DocumentSource, recipient: RecipientName, *, release: str) -> Dossier:
+    """The documents that a recipient gets of a version. Same record, recipient, table and release: same bytes."""
+    documents = documents_for(source, recipient)
+    names: dict[str, str] = {document.document: document.document.replace("_", "-") for document in documents}
+    pages = render_documents(
+        documents,
+        as_of=source.as_of,
+        release=release,
+        stops=source.stops,
+        files={name: f"{file}.html" for name, file in names.items()},
+    )
+    data: dict[str, bytes] = {document.document: document.to_canonical() for document in documents}
+    index = DocumentPredicate(
+        recipient=recipient,
+        record=source.digest,
+        statement=source.statement,
+        edition=source.edition,
+        as_of=source.as_of,
+        table=rules_digest(),
+        renderer=release,
+        documents=tuple(
+            HandedDocument(name=name, data=Digest.of(data[name]), page=Digest.of(pages[name])) for name in data
+        ),
+    )
+    files = {f"{names[name]}.html": page for name, page in pages.items()}
+    files |= {f"{names[name]}.json": content for name, content in data.items()}
+    return Dossier(documents, {**files, INDEX_FILE: index.to_canonical()}, index)
+
+
+def rules_digest() -> Digest:
+    """Of all that decides what documents hold of a record: the rows, who gets them, and by which edition they are judged."""
+    return canonical_digest({"table": str(table_digest()), "edition": editions().newest.to_json()})
+
+
+def file_names(document: HandedDocument) -> tuple[str, str]:
+    """The files of a document: its data and its page."""
+    stem = document.name.replace("_", "-")
+    return f"{stem}.json", f"{stem}.html"
+
+
+def policies_named(statements: Iterable[StoredStatement]) -> tuple[Digest, ...]:
+    """The policies that people decided under, each once, in the order of the log."""
+    named: dict[str, None] = {}
+    for stored in statements:
+        predicate: dict[str, Any] = stored.statement.predicate
+        gate = predicate.get("gate")
+        for holder in (predicate, gate if isinstance(gate, dict) else {}):
+            policy = holder.get("policy")
+            if isinstance(policy, str) and stored.kind in ("alias", "approval", "waiver", "decision", "gate"):
+                named[policy] = None
+    return tuple(map(Digest.parse, named))
+
+
+def policy_file(policy: Digest) -> str:
+    """Where the bytes of a policy lie."""
+    return f"{POLICIES_FOLDER}/sha256-{policy.hex}.yml"
+
+
+def verify_text(index: DocumentPredicate, *, label: str, manifest: Digest, signed: bool) -> bytes:
+    """VERIFY.txt: what to type, and what it shows.
+
+    Args:
+        index: of the documents.
+        label: of the version.
+        manifest: of its artifact.
+        signed: whether somebody signed the documents.
+    """
+    whole = recipients().recipients[index.recipient].evidence == "whole"
+    to = recipients().recipients[index.recipient].title.removeprefix("the ")
+    derive = (
+        "The record that the documents are cut from is among its statements: `registry record artifact` shows it."
+        if whole
+        else "The record stays with the provider, and what is withheld is named: the verdict is `unverified` (5), not broken (6)."
+    )
+    signer = (
+        f"{STATEMENT_FILE} is a DSSE envelope over {INDEX_FILE}; its key has to be in the trust file."
+        if signed
+        else f"Nobody signed {INDEX_FILE}: the documents follow from the signed record, and prove nothing by themselves."
+    )
+    text = f"""{label}, for the {to}
+manifest {manifest}
+
+1. Install what checks, without torch (about {SMALL_INSTALL_MB} MB):
+     python3 -m venv audit
+     audit/bin/pip install --no-compile -r requirements-verify.txt      (of peft-registry {index.renderer} or later)
+     audit/bin/pip install --no-compile --no-deps peft-registry
+2. Get the trust file from its keeper, and the digest of its root over another channel. One that lies here is not authority.
+3. The version, without a network:
+     audit/bin/registry verify {ARTIFACT_FOLDER} --trust TRUST.json --root sha256:…
+   {derive}
+   {signer}
+4. Without this program:
+     model_signing verify key {ARTIFACT_FOLDER} --signature {ARTIFACT_FOLDER}/model.sig --public_key TRAINER.pub
+     sha256sum *.json *.html        and compare with {INDEX_FILE}
+     openssl, and Python's standard library: the page "signing" of the documentation
+"""
+    return text.encode()

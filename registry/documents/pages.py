@@ -1,0 +1,191 @@
+"""The page of a document: one HTML file without script or network, which prints on A4. It shows every row and decides nothing."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.form_cuts import label_of
+from peft_registry.registry.compliance.form_rows import FormRow, reason_in_words
+from peft_registry.registry.documents.recipients import form_of, recipients
+from peft_registry.registry.documents.view import DocumentRow, DocumentStatus, DocumentValue, RecipientDocument
+from peft_registry.registry.reports.html import template
+from peft_registry.registry.reports.text import plain
+from peft_registry.registry.reports.wording import STATUSES, SYSTEM_STATUSES
+from peft_registry.schemas.codes import Said, code_in
+from peft_registry.schemas.values import Timestamp
+
+_TABLES = {"gpai_modifier": ("Model", STATUSES), "high_risk": ("System", SYSTEM_STATUSES)}
+_NO_FORM = "Our own page. It follows the rows of the form, and is not the official form."
+
+
+@dataclass(frozen=True, slots=True)
+class ShownValue:
+    """A value as lines, with where it comes from."""
+
+    label: str
+    lines: tuple[str, ...]
+    source: str | None
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRow:
+    """A row of the page. `state` is empty where it is filled; `note` says where a text is longer than the form asks for."""
+
+    row: str
+    title: str
+    content: str
+    state: str
+    values: tuple[ShownValue, ...]
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The rows under one heading, which may be empty."""
+
+    title: str
+    rows: tuple[ShownRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OtherPage:
+    """Another document of the same recipient, as the cover names it."""
+
+    title: str
+    file: str
+    counts: str
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentPage:
+    """What the page of one document shows, from above to below."""
+
+    title: str
+    recipient: str
+    version: str
+    manifest: str
+    record: str
+    as_of: Timestamp
+    counts: str
+    follows: str
+    flags: tuple[str, ...]
+    statuses: tuple[str, ...]
+    others: tuple[OtherPage, ...]
+    sections: tuple[Section, ...]
+    notice: str
+    footer: str
+
+
+def render_documents(
+    documents: Iterable[RecipientDocument],
+    *,
+    as_of: Timestamp,
+    release: str,
+    stops: tuple[str, ...],
+    files: dict[str, str],
+) -> dict[str, bytes]:
+    """The page of each document by its name, UTF-8. Same documents, same bytes.
+
+    Args:
+        documents: of one recipient, the cover first.
+        as_of: when the newest statement about the version was made.
+        release: of this program.
+        stops: why it must not be used; whoever may not know persons is told that, and no more.
+        files: of each document the file name, by which the cover links to it.
+    """
+    documents = tuple(documents)
+    pages: dict[str, bytes] = {}
+    for document in documents:
+        rule = recipients().recipients[document.recipient]
+        others = documents[1:] if document.document == "cover" else ()
+        page = DocumentPage(
+            title=form_of(document.document).title,
+            recipient=rule.title,
+            version=document.version,
+            manifest=str(document.manifest),
+            record=str(document.record),
+            as_of=as_of,
+            counts=counts_of(document),
+            follows="" if document.document == "cover" else f"{_NO_FORM} {form_of(document.document).source}".strip(),
+            flags=(stops if rule.persons else ("Its use is stopped: ask the provider.",) if stops else ()),
+            statuses=tuple(map(_status, document.statuses)),
+            others=tuple(
+                OtherPage(form_of(other.document).title, files[other.document], counts_of(other)) for other in others
+            ),
+            sections=tuple(_sections(document)),
+            notice=field_rules().notice,
+            footer=f"peft-registry {release} · rules {field_rules().rule_set}, law as of {field_rules().law_as_of}",
+        )
+        pages[document.document] = template("document.html.jinja").render(page=page).encode()
+    return pages
+
+
+def counts_of(document: RecipientDocument) -> str:
+    """`23 rows: 7 filled, 16 open`, of the rows that are for the recipient."""
+    states = Counter(row.state for row in document.rows if row.state != "not for this recipient")
+    told = ", ".join(f"{count} {state}" for state, count in states.items())
+    rest = len(document.rows) - states.total()
+    others = f"; {rest} are for others" if rest else ""
+    return f"{states.total()} rows: {told}{others}"
+
+
+def _status(status: DocumentStatus) -> str:
+    name, words = _TABLES.get(status.table, (status.table, {}))
+    row = f" ({status.row})" if status.row else ""
+    return f"{name}: {words.get(status.status, status.status)}{row}. Indicative, not a legal conclusion."
+
+
+def _sections(document: RecipientDocument) -> Iterable[Section]:
+    form_rows = {row.row: row for row in form_of(document.document).rows}
+    shown = [
+        (form_rows.get(row.row), row)
+        for row in document.rows
+        # what is for others stands in the count alone: a page of empty rows would say nothing more
+        if row.state != "not for this recipient"
+    ]
+    for title, rows in groupby(shown, key=lambda pair: "" if pair[0] is None else pair[0].section):
+        yield Section(title, tuple(_row(form_row, row) for form_row, row in rows))
+
+
+def _row(form_row: FormRow | None, row: DocumentRow) -> ShownRow:
+    is_long = row.words is not None and row.words_written is not None and row.words_written > row.words
+    return ShownRow(
+        row=row.row,
+        title="" if form_row is None else form_row.title,
+        content="" if form_row is None else form_row.content,
+        state=_state(row),
+        values=tuple(map(_value, row.values)),
+        note=f"{row.words_written} words; the form asks for {row.words}" if is_long else "",
+    )
+
+
+def _state(row: DocumentRow) -> str:
+    if row.state == "filled":
+        return ""
+    if row.state == "open":
+        return f"open ({', '.join(row.owners)})"
+    reason: Said | None = row.reason if isinstance(row.reason, str) else code_in(row.reason)
+    return row.state if reason is None else f"{row.state}: {reason_in_words(reason)}"
+
+
+def _value(value: DocumentValue) -> ShownValue:
+    lines = tuple(_lines(value.value))
+    if value.unit and len(lines) == 1:
+        lines = (f"{lines[0]} {value.unit}",)
+    by = " ".join(filter(None, (value.asserted_by, (value.asserted_at or "")[:10])))
+    return ShownValue(label_of(value.path), lines, value.source, by)
+
+
+def _lines(value: Any) -> Iterable[str]:  # any JSON value
+    """A value in lines; each entry of a list has its own, and none is left out."""
+    if isinstance(value, list) and value:
+        for entry in value:
+            yield from _lines(entry)
+    elif isinstance(value, dict) and code_in(value) is None and value:
+        yield "; ".join(f"{key}: {plain(member)}" for key, member in value.items() if member is not None) or "none"
+    else:
+        yield plain(value)

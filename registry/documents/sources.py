@@ -1,0 +1,31 @@
+"""What documents are made from, of a version of a registry and of one that a folder shows. Pure."""
+
+from peft_registry.registry.compliance.verdicts.decision import Decided
+from peft_registry.registry.documents.view import DocumentSource
+from peft_registry.registry.records.record_statements import statement_of
+from peft_registry.registry.records.signed_records import NoRecord, Records
+from peft_registry.schemas.version import Version
+
+
+def document_source(
+    version: Version, records: Records, decided: Decided, *, stops: tuple[str, ...] = ()
+) -> DocumentSource:
+    """What the documents about a version follow from.
+
+    Raises:
+        NoRecord: it has no modification record.
+    """
+    if not records.history:
+        raise NoRecord(version.label)
+    link = records.history[-1]
+    predicate = link.statement.statement.predicate
+    return DocumentSource(
+        version=version,
+        record=link.record,
+        digest=link.digest,
+        statement=link.statement.digest,
+        edition=statement_of(predicate).edition if "edition" in predicate else None,
+        as_of=max(str(stored.appended_at) for stored in records.statements),
+        decided=decided,
+        stops=stops,
+    )

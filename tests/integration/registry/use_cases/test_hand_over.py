@@ -1,0 +1,170 @@
+"""`registry report NAME FOLDER --to RECIPIENT`: the dossier of a version, what is in it for whom, and who signs it."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from peft_registry.cli.main import run
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.signing import dsse
+from peft_registry.registry.signing.trust import KeyLacksRole, public_keys
+from peft_registry.registry.use_cases.decide import decide_question
+from peft_registry.registry.use_cases.gate import read_gate_policy
+from peft_registry.registry.use_cases.hand_over import hand_over
+from peft_registry.registry.use_cases.recall import recall
+from peft_registry.registry.use_cases.verify import verify_folder
+from peft_registry.schemas.hand_over import DocumentPredicate
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.statement import Statement
+from tests.builders.backends import MadeHome, make_on
+from tests.builders.homes import NOW, name_once
+from tests.integration.registry.use_cases.test_gate import ALEX, fill_with_approvers
+
+
+def fill(registry: Registry, folder: Path) -> None:
+    """A version that one person decided about, under a policy."""
+    fill_with_approvers(registry, folder)
+
+
+@pytest.fixture(scope="module", params=["sqlite"])
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MadeHome:
+    return make_on(request, tmp_path_factory.mktemp("made"), fill)
+
+
+@pytest.fixture(scope="module")
+def home(made: MadeHome, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which a person decided a question under a policy."""
+    folder = tmp_path_factory.mktemp("dossiers")
+    registry = made.copy(folder / "home").opened(now=NOW)
+    policy = folder / "bank.yml"
+    policy.write_text("name: bank\nabout: one person looks\napprovals: {count: 1}\n", "utf-8")
+    version = version_named(registry, "sums")
+    decide_question(registry, version, "purpose", read_gate_policy(str(policy)), ALEX, is_yes=False, reason="as it was")
+    registry.close()
+    return folder / "home"
+
+
+@pytest.fixture
+def registry(home: Path, tmp_path: Path) -> Iterator[Registry]:
+    shutil.copytree(home, tmp_path / "home")
+    registry = MadeHome(tmp_path / "home").opened(now=NOW)
+    yield registry
+    registry.close()
+
+
+def names(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_office_gets_the_record_with_its_evidence_the_policy_and_what_it_was_made_from(
+    registry: Registry, tmp_path: Path
+) -> None:
+    version = version_named(registry, "sums")
+    done = hand_over(registry, version, "ai-office", tmp_path / "out")
+    there = names(tmp_path / "out")
+    assert {"cover.html", "annex-iv.json", "mdf.html", "annex-xi.html", "pst.json", "VERIFY.txt"} <= there
+    policy = next(name for name in there if name.startswith("policies/sha256-"))
+    assert policy == f"policies/sha256-{Digest.of((tmp_path / 'out' / policy).read_bytes()).hex}.yml"
+    assert {"sources/tiny-1/manifest.json", "sources/tiny-1/evidence/statements.intoto.jsonl"} <= there
+    assert not [name for name in there if name.startswith("sources/") and name.endswith(".safetensors")]
+    outcome = verify_folder(tmp_path / "out" / "artifact", trust=registry.trust, now=NOW)
+    assert outcome.verdict == "verified"
+    assert done.signed_by is None and "document.intoto.jsonl" not in there
+    for document in done.index.documents:
+        stem = document.name.replace("_", "-")
+        assert Digest.of((tmp_path / "out" / f"{stem}.json").read_bytes()) == document.data
+        assert Digest.of((tmp_path / "out" / f"{stem}.html").read_bytes()) == document.page
+
+
+@pytest.mark.parametrize("recipient", ["national-authority", "downstream", "public"])
+def test_others_get_no_record_no_person_and_no_scores_of_rows(
+    recipient: str, registry: Registry, tmp_path: Path
+) -> None:
+    hand_over(registry, version_named(registry, "sums"), recipient, tmp_path / "out", signer=registry.trainer_key)
+    there = names(tmp_path / "out")
+    assert not [name for name in there if name.startswith(("policies/", "sources/"))]
+    assert not there & {"artifact/evidence/items.jsonl", "artifact/evidence/DECISIONS.md", "annex-xi.json"}
+    said = (tmp_path / "out" / "artifact" / "evidence" / "statements.intoto.jsonl").read_bytes()
+    kinds = {
+        Statement.from_json(json.loads(dsse.Envelope.parse(line).payload)).kind for line in said.split(b"\n") if line
+    }
+    assert kinds <= {"card", "registration", "evaluation-plan", "bias-evaluation", "test-result", "recall"}
+    outcome = verify_folder(tmp_path / "out" / "artifact", trust=registry.trust, now=NOW)
+    assert outcome.verdict == "unverified", "what is withheld is named, and nothing is wrong"
+    if recipient != "national-authority":
+        text = b"".join((tmp_path / "out" / name).read_bytes() for name in there if "/" not in name).decode()
+        assert "alex" not in text and "lab-1" not in text
+
+
+def test_the_same_version_gives_the_same_bytes(registry: Registry, tmp_path: Path) -> None:
+    version = version_named(registry, "sums")
+    for place in ("one", "two"):
+        hand_over(registry, version, "downstream", tmp_path / place, signer=registry.trainer_key)
+    assert names(tmp_path / "one") == names(tmp_path / "two")
+    for name in names(tmp_path / "one"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+
+
+def test_a_signed_dossier_names_its_record_its_table_and_each_page_and_is_in_no_log(
+    registry: Registry, tmp_path: Path
+) -> None:
+    version = version_named(registry, "sums")
+    with registry.database.read() as tx:
+        from peft_registry.registry.database.log_store import SqlLogStore
+
+        before = SqlLogStore(tx).size()
+    done = hand_over(registry, version, "public", tmp_path / "out", signer=registry.trainer_key)
+    envelope = dsse.Envelope.parse((tmp_path / "out" / "document.intoto.jsonl").read_bytes().rstrip(b"\n"))
+    assert dsse.verify(envelope, public_keys(registry.trust)).key_id == registry.trainer_key.public.key_id
+    statement = Statement.from_json(json.loads(envelope.payload))
+    assert (statement.kind, statement.subject_digest) == ("document", version.manifest_digest)
+    assert DocumentPredicate.from_json(statement.predicate) == done.index
+    assert json.loads((tmp_path / "out" / "dossier.json").read_bytes()) == done.index.to_json()
+    with registry.database.read() as tx:
+        assert SqlLogStore(tx).size() == before
+
+
+def test_whoever_may_not_sign_documents_writes_no_dossier(registry: Registry, tmp_path: Path) -> None:
+    log_key = registry.log_key
+    assert log_key is not None
+    with pytest.raises(KeyLacksRole):
+        hand_over(registry, version_named(registry, "sums"), "public", tmp_path / "out", signer=log_key)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_authority_gets_what_is_recalled_and_says_so_and_nobody_else_gets_it(
+    registry: Registry, tmp_path: Path
+) -> None:
+    recall(registry, "sums", ALEX, reason="it counts wrong")
+    version = version_named(registry, "sums")
+    hand_over(registry, version, "national-authority", tmp_path / "authority")
+    assert "it counts wrong" in (tmp_path / "authority" / "cover.html").read_text("utf-8")
+    with pytest.raises(Exception, match="recalled"):
+        hand_over(registry, version, "public", tmp_path / "public")
+    assert not (tmp_path / "public").exists()
+
+
+def test_the_command_says_what_it_wrote_and_refuses_what_it_cannot(
+    registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry.close()
+    name_once(tmp_path / "home")
+    home = ["--home", str(tmp_path / "home")]
+    assert run(["report", "sums", str(tmp_path / "out"), "--to", "downstream", *home]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"dossier  sums:1 → {tmp_path / 'out'}")
+    assert "document Model Documentation Form" in said and "signed   by nobody" in said
+    for words in (
+        ["report", "sums", "--to", "downstream"],  # no folder
+        ["report", "sums", str(tmp_path / "second")],  # a folder, and nobody to get it
+        ["report", "sums", str(tmp_path / "second"), "--to", "authority"],  # which of them
+        ["report", "sums", str(tmp_path / "second"), "--to", "public", "--out", "page.html"],
+    ):
+        assert run([*words, *home]) == 2, words
+        assert not (tmp_path / "second").exists()
+    assert run(["report", "sums", str(tmp_path / "out"), "--to", "public", *home]) == 7, "a folder is never overwritten"
+    assert run(["report", "tiny", str(tmp_path / "base"), "--to", "public", *home]) == 7, "a base has no record"
