@@ -103,7 +103,7 @@ class CommandLineRefused(InputRefused):
             return f"`{self.command}` needs another word"
         unknown = _UNKNOWN.match(self.objection)
         if unknown is None:
-            return f"`{self.command}` does not take these words"
+            return f"`{self.command}` cannot be run as typed"
         if unknown["option"] is not None:
             return f"unknown option {unknown['option']}"
         return f"unknown command `{self.command} {unknown['command']}`"

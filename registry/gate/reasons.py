@@ -257,7 +257,7 @@ def _of_approvals(
             f"that of {persons.pop(person)} does not count: nobody else waived what is wrong with the version"
         )
     if len(persons) < rule.count:
-        had = f"{len(persons)} of {rule.count} approvals" + (
+        had = f"needs {rule.count} approvals, has {len(persons)}" + (
             f" ({', '.join(sorted(persons.values()))})" if persons else ""
         )
         text = "; ".join((had, *dict.fromkeys(objections)))  # whoever approved twice is told once

@@ -101,7 +101,7 @@ def _net_change(row: Comparison) -> str:
 
     Before sign flips it was that of items that became flagged less those that became neutral.
     """
-    figure = "Introduced less fixed" if row.opposite is None else "Change of the flagged share"
+    figure = "Net change (introduced minus fixed)" if row.opposite is None else "Change of the flagged share"
     if row.net_change is None:
         return f"{figure}: not defined"
     sign = "+" if row.net_change > 0 else ""

@@ -72,7 +72,7 @@ class GatePolicyUnknown(NotFound):
 
 
 class GateClosed(Refused):
-    what = "{label} may not be {alias}: the policy {policy} says no"
+    what = "promotion of {label} to {alias} blocked by policy {policy}"
     why = "{reasons}"
     fix = "{remedies}`registry promote {label} {alias}{option} --explain` lists each with what opens it"
 

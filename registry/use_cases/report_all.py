@@ -331,4 +331,4 @@ def _closed(registry: Registry, version: Version, alias: str) -> Iterator[str]:
     gate = gate_by_records(registry, version, alias)
     if gate is not None and not gate.decision.is_open:
         rules = ", ".join(dict.fromkeys(reason.rule for reason in gate.decision.reasons))
-        yield f"the policy {gate.policy} says no today: {rules}"
+        yield f"blocked today by policy {gate.policy}: {rules}"

@@ -410,5 +410,5 @@ def _energy(result: TrainResult) -> Value:
 
 def _energy_of(kilowatt_hours: float | None) -> Value:
     if kilowatt_hours is None:
-        return unknown("no energy sensor on this machine that this user may read")
+        return unknown("no readable sensor")
     return measured(kilowatt_hours, "kWh", method=COUNTERS)

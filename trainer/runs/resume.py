@@ -166,4 +166,4 @@ def report_resumable_runs(runs: Path, observe: Observe, *, name: str, file: Path
 def report_resume_command(runs: Path, stopped: KeptRun, observe: Observe) -> None:
     """Tell that a run that is being stopped left a state, where it did."""
     if any(run.run_id == stopped.run_id for run in kept_runs(runs)):
-        observe(Warned("resumable", f"`registry train --resume {stopped.run_id[:12]}` continues this run"))
+        observe(Warned("resumable", f"to continue: `registry train --resume {stopped.run_id[:12]}`"))

@@ -92,9 +92,10 @@ def record_of_run(
 
 def compute_line(compute: Compute) -> str:
     """What a run cost, in a line: operations, hours of hardware, energy, or why one of them is unknown."""
-    energy = f"{compute.energy_kwh.value:.3g} kWh" if compute.energy_kwh.known else compute.energy_kwh.reason
+    energy = compute.energy_kwh
+    consumed = f"{energy.value:.3g} kWh" if energy.known else f"not measured ({energy.reason})"
     flop = compute.param_update_flop
     text = f"{flop.value:.2g} FLOP ({flop.source})" if flop.known else f"FLOP unknown ({flop.reason})"
     hours = compute.hardware_hours.value
     time = f"{hours:.3f} h" if hours >= _SHORTEST_IN_HOURS else f"{3600 * hours:.3g} s"
-    return f"{text}, {time}; energy: {energy}"
+    return f"{text}, {time}; energy: {consumed}"

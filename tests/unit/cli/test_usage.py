@@ -8,7 +8,7 @@ from peft_registry.cli.main import run
 from peft_registry.registry.evaluation.halves import half_of
 from peft_registry.trainer.evaluation.suites import suite_named
 
-REFUSED = "`registry evaluate` does not take these words"
+REFUSED = "`registry evaluate` cannot be run as typed"
 
 
 @pytest.mark.parametrize(
@@ -19,13 +19,13 @@ REFUSED = "`registry evaluate` does not take these words"
         (["evaluate", "a:1", "--sample", "2"], REFUSED, "add --recheck", "`registry evaluate --help`"),
         (
             ["decide", "a:1", "--form"],
-            "`registry decide` does",
+            "`registry decide` cannot",
             "option '--form' requires an argument",
             "`registry decide --help`",
         ),
         (
             ["gate", "set", "a@b", "--policy"],
-            "`registry gate set` does",
+            "`registry gate set` cannot",
             "option '--policy' requires an argument",
             "`registry gate set --help`",
         ),

@@ -61,9 +61,9 @@ def test_it_stops_what_its_row_says_of_whatever_was_made_from_its_subject_and_no
         r"3 helper:1 must not be promoted: its base \(sha256:\w+…\) is quarantined: alex quarantined it at .*: odd"
     )
     assert refusal.match(str(walked["promote"]))
-    assert str(walked["promote by a policy"]).startswith("3 helper:1 may not be champion") and walked["gate"] == [
-        "quarantine"
-    ]
+    assert str(walked["promote by a policy"]).startswith("3 promotion of helper:1 to champion blocked") and walked[
+        "gate"
+    ] == ["quarantine"]
     assert walked["log"] == []
 
 

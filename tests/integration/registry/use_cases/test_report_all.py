@@ -116,7 +116,7 @@ def test_holds_that_end_and_decisions_that_went_stale_fall_due_and_a_gate_that_c
     (held,) = dues(whole, "hold")
     assert (held.on, held.about) == ("2026-12-24", "sums:1, other:1")  # the same bytes
     assert held.text == f"it may be deleted again: ada put it on hold at {NOW} until 2026-12-24: case 7"
-    assert not dues(whole, "decision") and not any("says no" in line for line in whole.in_use[0].worry)
+    assert not dues(whole, "decision") and not any("blocked" in line for line in whole.in_use[0].worry)
     file = tmp_path / "gaps.yml"
     write_form(registry, version, file)
     decide(registry, version, fill_in(file, {"gpai.placed_on_eu_market": "no"}), OFFICER)
@@ -126,7 +126,7 @@ def test_holds_that_end_and_decisions_that_went_stale_fall_due_and_a_gate_that_c
     assert undecided.text.startswith("a decision does not count: its record says something else since (purpose: no")
     (used,) = whole.in_use
     assert any(line.startswith("the data") for line in used.worry)
-    assert used.worry[-1] == "the policy bank says no today: recall"
+    assert used.worry[-1] == "blocked today by policy bank: recall"
 
 
 def test_keys_and_the_trust_file_fall_due_and_a_retention_that_was_recorded(registry: Registry, tmp_path: Path) -> None:

@@ -333,11 +333,11 @@ OTHER = HOUSE.revised(suite="other", stale=None, changes=(FlaggedChange(slice=No
             {"statuses": (OPEN.revised(table="gpai_modifier"),)},
             "the status of the model is open: whether it is; who is",
         ),
-        ({"approvals": {"count": 2}}, {}, "0 of 2 approvals"),
+        ({"approvals": {"count": 2}}, {}, "needs 2 approvals, has 0"),
         (
             {"approvals": {"count": 3}},
             {"votes": (vote("sam"), vote("alex"), vote("anna"), vote("kim", "it was evaluated since"))},
-            "2 of 3 approvals (alex, sam); that of anna does not count: a key of theirs made the version; "
+            "needs 3 approvals, has 2 (alex, sam); that of anna does not count: a key of theirs made the version; "
             "that of kim does not count: it was evaluated since",
         ),
     ],

@@ -251,7 +251,7 @@ QUESTIONS = {
             "change": "2 442 240 of 134 515 008 parameters were trained (1.8 %). The base's own weights are as they were",
             "bias": "31 of 240 items flagged before → 24 of 240 after. No longer flagged: 11 (6 now neutral, 1 turned to the "
             "opposite, 4 now just below the threshold). Newly flagged: 4 that were neutral or leant to the opposite. "
-            "Introduced less fixed: −1.2 % of 240 items, 95 % interval −4.2 % … 1.7 %. Why: the interval of the net "
+            "Net change (introduced minus fixed): −1.2 % of 240 items, 95 % interval −4.2 % … 1.7 %. Why: the interval of the net "
             "change includes zero. Flagged: the model leans",
             "quality": "Better on sums.jsonl text, by loss a token (how badly it predicts the text; lower is "
             "better): 2.412 → 1.871",

@@ -60,10 +60,10 @@ def test_a_refusal_by_the_bound_policy_sends_nobody_to_another_of_its_name(place
     with pytest.raises(GateClosed) as refused:
         place.promote("helper:1", "champion", policy_for(place.registry, "helper", "champion", otherwise="starter"))
     assert "`registry promote helper:1 champion --explain`" in refused.value.fix
-    with pytest.raises(GateClosed, match="may not be champion") as named:
+    with pytest.raises(GateClosed, match="promotion of helper:1 to champion blocked") as named:
         place.promote("helper:1", "champion", strict)
     assert f"champion --policy {file} --explain`" in named.value.fix
-    assert named.value.separate_reasons == ("(1) 0 of 2 approvals",)
+    assert named.value.separate_reasons == ("(1) needs 2 approvals, has 0",)
 
 
 def test_what_was_moved_before_it_was_bound_stays_and_its_gate_says_that_it_passed_another(place: Place) -> None:
