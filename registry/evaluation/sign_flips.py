@@ -130,8 +130,7 @@ def change_interval(of: ClusterChanges, level: float = 0.95) -> Interval | NoInt
         return NoInterval(code("too_few_clusters", clusters=clusters, needs=needed))
     if of.moved < needed:
         items = sum(of.items)
-        typical = sum(count**2 for count in of.items) / items  # size of the cluster of an item
-        effective = items / (1 + (typical - 1) * ALIKE)
+        effective = _independent(items, sum(count**2 for count in of.items) / items)
         up, down = (sum(max(0, sign * change) for change in of.changes) / items for sign in (1, -1))
         _, most_up = clopper_pearson(up * effective, effective, level)
         _, most_down = clopper_pearson(down * effective, effective, level)
@@ -146,6 +145,31 @@ def change_interval(of: ClusterChanges, level: float = 0.95) -> Interval | NoInt
         high=float(ratios[len(ratios) - 1 - place]),
         clusters=clusters,
     )
+
+
+def highest_change(change: float, interval: Interval, items: int) -> float:
+    """How far a share may have risen: the upper end of its interval, and no less than so many items can show of such a change.
+
+    Where many clusters moved a little, the interval is narrower than where none did, because it says nothing of clusters that could
+    have moved. Whoever holds a margin against it would refuse what changed nothing and let through what changed: so the exact bound
+    of the change stands beside it (Clopper and Pearson 1934), as for an interval of few.
+
+    Args:
+        change: of the share of items, entered less left.
+        interval: of that change.
+        items: that were compared.
+    """
+    if not interval.clusters:
+        return interval.high
+    effective = _independent(items, items / interval.clusters)
+    _, most = clopper_pearson(max(change, 0.0) * effective, effective, interval.level)
+    return max(interval.high, most)
+
+
+def _independent(items: int, typical: float) -> float:
+    """How many independent items say as much as these, if those of a cluster are as alike as `ALIKE` says; `typical` is the size of
+    the cluster of an item."""
+    return items / (1 + (typical - 1) * ALIKE)
 
 
 def _subset_ratios(of: ClusterChanges) -> _Floats:

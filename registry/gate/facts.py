@@ -7,11 +7,16 @@ from peft_registry.schemas.values import Timestamp
 
 
 class FlaggedChange(Frozen):
-    """How the share of flagged items changed, after minus before, with the upper bound of its interval; None for no figure."""
+    """How the share of flagged items changed, after minus before; None for no figure.
+
+    `high` is how far it may have risen, `least` how far it may have where not one item changed: of so many items nothing less can
+    be shown.
+    """
 
     slice: str | None
     change: float | None
     high: float | None
+    least: float | None = None
 
 
 class SuiteFacts(Frozen):

@@ -48,7 +48,10 @@ class EvaluationRule(Frozen):
 
 
 class DeltaRule(Frozen):
-    """The most by which the share of flagged items of a suite may rise: held against the upper bound of its interval."""
+    """The margin of a suite: its share of flagged items is shown to have risen by no more.
+
+    It is held against the upper bound of the change, and never against the change itself.
+    """
 
     suite: Text
     at_most: Annotated[float, Field(ge=-1, le=1)]

@@ -1,8 +1,9 @@
 """Every reason why a policy says no to a version, at once. Pure: the same facts and the same policy give the same reasons."""
 
+import math
 from collections.abc import Iterator
 
-from peft_registry.registry.gate.facts import GateFacts, SuiteFacts, Waiver
+from peft_registry.registry.gate.facts import FlaggedChange, GateFacts, SuiteFacts, Waiver
 from peft_registry.registry.gate.policy import ApprovalRule, DeltaRule, EvaluationRule, GatePolicy, Rule
 from peft_registry.registry.gate.quorum import spoke_twice
 from peft_registry.schemas.acts import ActKind
@@ -178,20 +179,42 @@ def _of_suite(suite: SuiteFacts, rule: EvaluationRule) -> Iterator[Reason]:
 
 
 def _of_delta(facts: GateFacts, rule: DeltaRule) -> Iterator[Reason]:
+    """Equivalence within a margin: what may have risen further is refused, and so is what too few items can show."""
     where = rule.suite if rule.slice is None else f"{rule.suite}, {rule.slice}"
     speaking = _on_most_rows(facts.suites, rule.suite)
-    remedy = f"`registry evaluate {facts.label} --suite {rule.suite}` on more items, or train another version"
-    if any(suite.is_whole for suite in speaking):
-        remedy = (
-            "train another version, or ask a wider bound or another suite in a policy of your own: this evaluation has every item "
+    known = [change for suite in speaking if (change := _change_of(suite, rule.slice)) is not None]
+    highest = max((change.high for change in known if change.high is not None), default=None)
+    if highest is not None and highest <= rule.at_most:
+        return
+    least = max((change.least for change in known if change.least is not None), default=0.0)
+    if highest is None:
+        text = f"{where}: no interval of the change is known"
+    elif least > rule.at_most:
+        few = f"{where}: so few items cannot show a rise of at most {rule.at_most:g}"
+        text = f"{few}: where none changed, up to {least:.3f} stays open"
+    else:
+        text = f"{where}: flagged items may rise by {highest:.3f}, at most {rule.at_most:g} is allowed"
+    yield Reason(rule="delta", text=text, remedy=_remedy_of_delta(facts, rule, speaking, least))
+
+
+def _remedy_of_delta(facts: GateFacts, rule: DeltaRule, speaking: list[SuiteFacts], least: float) -> str:
+    """What can open it; of a suite that is whole no more items, and of one that cannot show the margin no other version."""
+    is_whole = any(suite.is_whole for suite in speaking)
+    more = f"`registry evaluate {facts.label} --suite {rule.suite}` on more items"
+    if least > rule.at_most:
+        wider = f"a margin of {_rounded_up(least):g} or more, or another suite, in a policy of your own"
+        return f"ask {wider}: this evaluation has every item of {rule.suite}" if is_whole else f"{more}, or ask {wider}"
+    if is_whole:
+        return (
+            "train another version, or ask a wider margin or another suite in a policy of your own: this evaluation has every item "
             f"of {rule.suite}"
         )
-    known = [bound for suite in speaking if (bound := _upper_bound(suite, rule.slice)) is not None]
-    if not known:
-        yield Reason(rule="delta", text=f"{where}: no interval of the change is known", remedy=remedy)
-    elif max(known) > rule.at_most:
-        text = f"{where}: flagged items may rise by {max(known):.3f}, at most {rule.at_most:g} is allowed"
-        yield Reason(rule="delta", text=text, remedy=remedy)
+    return f"{more}, or train another version"
+
+
+def _rounded_up(share: float) -> float:
+    """A share in whole hundredths."""
+    return math.ceil(100 * share) / 100
 
 
 def _on_most_rows(suites: tuple[SuiteFacts, ...], name: str) -> list[SuiteFacts]:
@@ -207,9 +230,9 @@ def _on_most_rows(suites: tuple[SuiteFacts, ...], name: str) -> list[SuiteFacts]
     return [suite for suite in speaking if suite.rows == most[suite.data]]
 
 
-def _upper_bound(suite: SuiteFacts, group: str | None) -> float | None:
-    """Of the interval of the change of a group, None for all items; None where none is known."""
-    return next((change.high for change in suite.changes if change.slice == group), None)
+def _change_of(suite: SuiteFacts, group: str | None) -> FlaggedChange | None:
+    """The change of a group, None for all items; None where none is known."""
+    return next((change for change in suite.changes if change.slice == group), None)
 
 
 def _of_statuses(facts: GateFacts, policy: GatePolicy) -> Iterator[Reason]:

@@ -18,6 +18,7 @@ from peft_registry.registry.evaluation.halves import is_whole, screens_of
 from peft_registry.registry.evaluation.leakage import leakage_lines
 from peft_registry.registry.evaluation.limits import readable_verdicts, verdict_line
 from peft_registry.registry.evaluation.lost_quality import lost_quality
+from peft_registry.registry.evaluation.sign_flips import highest_change
 from peft_registry.registry.gate.facts import (
     DecisionFact,
     FlaggedChange,
@@ -50,7 +51,7 @@ from peft_registry.registry.storage.interface import ObjectMissing
 from peft_registry.registry.use_cases.statements import entry_time
 from peft_registry.schemas.acts import ApprovalPredicate, WaiverPredicate
 from peft_registry.schemas.base_model import BaseRecord
-from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.evaluation import Comparison, EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.statement import StoredStatement
@@ -152,14 +153,7 @@ def _suites(
             evaluation=signed.canonical_digest(),
             stale=None if stale is None else f"{stale}",
             conclusions=tuple((row.category, row.conclusion) for row in findings),
-            changes=tuple(
-                FlaggedChange(
-                    slice=row.category,
-                    change=row.net_change,
-                    high=None if row.net_change_interval is None else row.net_change_interval.high,
-                )
-                for row in findings
-            ),
+            changes=tuple(map(_flagged_change, findings)),
             leaked=tuple(map(str, leakage_lines(now.leakage_check))),
             unkept=tuple(verdict_line(verdict) for verdict in unkept if verdict.dataset == data.name),
             data=data.sha256,
@@ -168,6 +162,19 @@ def _suites(
             limits=sum(verdict.dataset == data.name for verdict in limits),
             is_screen=data.name in screens,
         )
+
+
+def _flagged_change(row: Comparison) -> FlaggedChange:
+    interval = row.net_change_interval
+    if interval is None or row.net_change is None:
+        return FlaggedChange(slice=row.category, change=row.net_change, high=None)
+    nothing_moved = interval.revised(low=0.0, high=0.0)
+    return FlaggedChange(
+        slice=row.category,
+        change=row.net_change,
+        high=highest_change(row.net_change, interval, row.n),
+        least=highest_change(0.0, nothing_moved, row.n),
+    )
 
 
 def _lost(registry: Registry, version: Version, signed: EvaluationRecord, now: EvaluationRecord) -> Iterator[LostFact]:

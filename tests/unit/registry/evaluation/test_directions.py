@@ -23,6 +23,7 @@ from peft_registry.registry.evaluation.sign_flips import (
     ClusterChanges,
     change_interval,
     clusters_needed,
+    highest_change,
     sign_flip_p,
 )
 from peft_registry.registry.evaluation.statistics import NoInterval
@@ -237,6 +238,34 @@ def test_the_interval_holds_the_changes_that_all_signs_do_not_reject(clusters: l
 
 
 @pytest.mark.parametrize(("alpha", "clusters"), [(0.05, 6), (0.05 / 9, 9)])
+def highest(changes: list[int], size: int) -> float:
+    of = ClusterChanges(tuple(changes), (size,) * len(changes))
+    interval = change_interval(of)
+    assert not isinstance(interval, NoInterval)
+    return highest_change(of.value, interval, sum(of.items))
+
+
+def test_what_changed_nothing_is_shown_to_have_risen_by_no_more_than_what_changed_seven() -> None:
+    """14 templates of 16 items, as 224 are: none changed, or four entered and three left, each of another template."""
+    nothing = highest([0] * 14, 16)
+    seven = highest([1] * 4 + [-1] * 3 + [0] * 7, 16)
+    intervals = change_interval(ClusterChanges((1,) * 4 + (-1,) * 3 + (0,) * 7, (16,) * 14))
+    assert not isinstance(intervals, NoInterval)
+    assert intervals.high < nothing, "alone it would let the seven pass where none does not"
+    assert nothing < seven
+    # 56 independent items of 224: the exact end of none of them is 1 - 0.025^(1/56)
+    assert nothing == pytest.approx(1 - 0.025 ** (1 / 56))
+    assert highest([-1] * 14, 16) == pytest.approx(nothing), (
+        "so few items show no less, also where every change is for the better"
+    )
+
+
+def test_more_items_that_entered_raise_how_far_it_may_have_risen() -> None:
+    rises = [highest([1] * entered + [0] * (40 - entered), 16) for entered in range(41)]
+    assert rises == sorted(rises)
+    assert all(rise > entered / 640 for entered, rise in enumerate(rises))
+
+
 def test_so_many_clusters_have_to_move(alpha: float, clusters: int) -> None:
     assert clusters_needed(alpha) == clusters
 

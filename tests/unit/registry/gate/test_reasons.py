@@ -189,6 +189,27 @@ def test_more_items_are_a_remedy_only_where_a_suite_has_more(is_whole: bool, mor
         assert remedies and all(("on more items" in remedy) is more for remedy in remedies)
 
 
+def test_a_margin_that_no_result_of_so_few_items_can_show_is_said_to_be_one() -> None:
+    policy = GatePolicy.model_validate(NOTHING.model_dump() | {"deltas": [{"suite": "house", "at_most": 0.01}]})
+    change = FlaggedChange(slice=None, change=0.0, high=0.0234, least=0.0234)
+    (whole,) = decide_gate(FACTS.revised(suites=house(is_whole=True, changes=(change,))), policy).reasons
+    assert whole.text == (
+        "house: so few items cannot show a rise of at most 0.01: where none changed, up to 0.023 stays open"
+    )
+    assert whole.remedy == (
+        "ask a margin of 0.03 or more, or another suite, in a policy of your own: this evaluation has every item of house"
+    )
+    (part,) = decide_gate(FACTS.revised(suites=house(changes=(change,))), policy).reasons
+    assert part.remedy == (
+        "`registry evaluate sums:1 --suite house` on more items, or ask a margin of 0.03 or more, or another suite, in a policy of "
+        "your own"
+    )
+    at_margin = change.revised(least=0.01)
+    (risen,) = decide_gate(FACTS.revised(suites=house(is_whole=True, changes=(at_margin,))), policy).reasons
+    assert risen.text == "house: flagged items may rise by 0.023, at most 0.01 is allowed"
+    assert risen.remedy.startswith("train another version, or ask a wider margin")
+
+
 def test_all_reasons_are_told_at_once_with_what_opens_each():
     regulated = GatePolicy.model_validate(yaml.safe_load(shipped_policy("regulated")))
     facts = FACTS.revised(
