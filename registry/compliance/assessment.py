@@ -7,7 +7,7 @@ stands. Nothing is decided from absence: what an answer is missing for stays `un
 """
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from peft_registry.registry.compliance.answer_forms import misfits
 from peft_registry.registry.compliance.base_terms import licence_of_merge, lists_exclusion, with_derived_terms
@@ -16,6 +16,7 @@ from peft_registry.registry.compliance.documentation import with_forms, with_siz
 from peft_registry.registry.compliance.energy import with_estimate
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.licence_terms import flags_by_rule_set
+from peft_registry.registry.compliance.proposals import with_proposals_open
 from peft_registry.registry.compliance.recorded_run import counts_earlier_runs, step_flop
 from peft_registry.registry.compliance.retention import with_dates
 from peft_registry.registry.compliance.verdicts.gpai import ThirdRatio, dense_flop, one_third_ratio, tolerance_pct
@@ -30,10 +31,12 @@ from peft_registry.schemas.modification import (
     Gpai,
     ModificationRecord,
     OpenSourceExemption,
+    RecordSections,
     UpstreamTerms,
 )
 from peft_registry.schemas.values import Value, derived, not_derived, unknown
 
+Record = TypeVar("Record", bound=RecordSections)
 # Art. 51(2): cumulative training compute greater than this is presumed high-impact
 _Scope = Literal["step", "sum_same_actor", "merge_wide"]
 _OWN_COMPUTE: dict[_Scope, Code] = {
@@ -63,7 +66,12 @@ def with_assessment(record: ModificationRecord) -> ModificationRecord:
     record = record.revised(compute=compute, energy=with_estimate(record.energy, record.power, compute))
     original = original_flop(record)
     record = record.revised(gpai=_gpai(record, original), step=record.step.revised(ratio=_step_ratio(record, original)))
-    return with_forms(record.revised(retention=with_dates(record.retention, record.gpai)))
+    return with_forms(record.revised(retention=with_dates(record.retention, as_answered(record).gpai)))
+
+
+def as_answered(record: Record) -> Record:
+    """The record as what follows from answers reads it: of a legal one, what somebody signed who may give it."""
+    return with_proposals_open(record) if "signed_answers" in shipped_rules().reads else record
 
 
 def _terms(record: ModificationRecord) -> tuple[UpstreamTerms, ...]:
@@ -182,7 +190,7 @@ def _gpai(record: ModificationRecord, original: Value) -> Gpai:
         "sr_flag": _systemic_risk(record),
         "open_source_exemption": _exemption(record),
     }
-    answers = modifier_answers(record.revised(gpai=record.gpai.revised(**figures)), base)
+    answers = modifier_answers(as_answered(record.revised(gpai=record.gpai.revised(**figures))), base)
     figures["verdict"] = gpai_verdict(answers)
     third = None if own is None or base is None else one_third_ratio(own, base)
     if "same_provider_ratio" in shipped_rules().reads and answers.is_same_provider:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from peft_registry.registry.compliance.ancestors import Ancestor, trained_runs
 from peft_registry.registry.compliance.answers import SignedAnswers, answers_as_reason, value_of_answer
-from peft_registry.registry.compliance.assessment import with_assessment
+from peft_registry.registry.compliance.assessment import as_answered, with_assessment
 from peft_registry.registry.compliance.facts import declared_values
 from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.compliance.importing import ImportedChange, build_import_modification
@@ -106,7 +106,7 @@ def derive_first(inputs: FirstInputs, *, refuses_facts: bool = True) -> Modifica
         change = ImportedChange.model_validate(seen.change)
         return build_import_modification(imported_as=production, base=inputs.bases[0], change=change, **common)
     common |= {
-        "ancestors": inputs.ancestors,
+        "ancestors": tuple(map(_as_answered, inputs.ancestors)),
         "profile": seen.profile or OrganisationProfile(),
         "evaluation": inputs.evaluation,
     }
@@ -117,6 +117,11 @@ def derive_first(inputs: FirstInputs, *, refuses_facts: bool = True) -> Modifica
     return build_modification_record(
         run=production, bases=inputs.bases, change=figures, optimiser=seen.optimiser, **common
     )
+
+
+def _as_answered(ancestor: Ancestor) -> Ancestor:
+    """What is only proposed in the record of an ancestor is inherited from nobody."""
+    return ancestor if ancestor.record is None else ancestor.revised(record=as_answered(ancestor.record))
 
 
 def _signing(seen: Observations) -> Signing | None:

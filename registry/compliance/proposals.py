@@ -6,11 +6,16 @@ and neither a status nor a gate rests on it. What is declared of a base speaks o
 profile of itself: neither is meant here.
 """
 
+from typing import TypeVar
+
+from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves
 from peft_registry.registry.compliance.rule_files import by_edition
 from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.modification import RecordSections
-from peft_registry.schemas.values import Value
+from peft_registry.schemas.values import Value, unknown
+
+Record = TypeVar("Record", bound=RecordSections)
 
 _LONGEST_QUOTE = 120  # characters of a proposal in a reason
 _OF_OTHERS = ("base[].", "upstream[].")
@@ -41,3 +46,19 @@ def why_open(value: Value) -> Code:
 def proposals_in(record: RecordSections) -> tuple[Leaf, ...]:
     """The proposals of a record, in the order of the schema."""
     return tuple(leaf for leaf in leaves(record) if is_proposal(leaf))
+
+
+def with_proposals_open(record: Record) -> Record:
+    """The record in which each legal answer that nobody signed is open, with who proposed what; itself where there is none.
+
+    What follows from an answer is not derived anew.
+    """
+    proposals = proposals_in(record)
+    if not proposals:
+        return record
+    paths = {FieldPath.parse(leaf.path): leaf.value for leaf in proposals}
+    document = record.sections_to_json({path.outermost for path in paths})
+    for path, value in paths.items():
+        section, key = path.place_in(document)
+        section[key] = unknown(why_open(value)).to_json()
+    return record.revised(**document)

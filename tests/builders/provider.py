@@ -25,6 +25,7 @@ from tests.builders.records import (
     a_version,
     an_evaluation,
     an_outcome,
+    signed_by_an_officer,
     some_base_facts,
 )
 from tests.builders.report_views import a_report_view
@@ -54,11 +55,11 @@ def a_base(tokens: float | None = SMALL_BASE, **facts: Any) -> Any:
 
 
 def a_record(*, tokens: float | None = SMALL_BASE, facts: dict[str, Any] | None = None, **over: Any) -> Any:
-    """A fine-tune with these facts beside those of `ANSWERS`."""
+    """A fine-tune with these facts beside those of `ANSWERS`, the legal ones signed by who may."""
     stated = {**ANSWERS}
     for section, fields in (facts or {}).items():
         stated[section] = stated.get(section, {}) | fields
-    return a_modification_record(**({"bases": (a_base(tokens),), "facts": stated} | over))
+    return signed_by_an_officer(a_modification_record(**({"bases": (a_base(tokens),), "facts": stated} | over)))
 
 
 def a_view(record: ModificationRecord, **over: Any) -> ReportView:

@@ -7,8 +7,10 @@ from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.derivation import NextInputs, derive_next, differences
 from peft_registry.registry.compliance.merging import build_merge_modification
 from peft_registry.registry.compliance.modification import ChangeFigures, build_modification_record
+from peft_registry.registry.compliance.proposals import proposals_in
 from peft_registry.registry.compliance.recorded_result import BaseInput, Signing, file_digests
 from peft_registry.registry.compliance.recorded_run import TrainedRun
+from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.registry.verification.checklist import CHECKLIST
 from peft_registry.schemas.base_model import BaseIdentity, BaseOrigin, BaseRecord, DeclaredFacts
 from peft_registry.schemas.codes import code
@@ -365,6 +367,13 @@ def a_modification_record(**over: Any) -> ModificationRecord:
         "signing": Signing(key_id="lab-1", log_origin="peft-registry/example"),
     }
     return build_modification_record(**(fields | over))
+
+
+def signed_by_an_officer(record: ModificationRecord) -> ModificationRecord:
+    """The record in which whoever may has signed each legal answer that a facts file proposes."""
+    by_officer = {"evidence": (a_digest("the statement of an officer"),)}
+    answers = {leaf.path: leaf.value.revised(**by_officer) for leaf in proposals_in(record)}
+    return with_assessment(with_values(record, answers))
 
 
 def a_merge_record(**over: Any) -> MergeRecord:

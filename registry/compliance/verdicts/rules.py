@@ -105,8 +105,9 @@ Read = Literal[
     "presumed_systemic_risk",
     "same_provider_ratio",
     "several_known_bases",
+    "signed_answers",
 ]
-"""What the status of the model is drawn from besides what the edition 2026-12 read: records of that one follow without it."""
+"""What a record follows from besides what the edition 2026-12 read: records of that one follow without it."""
 
 
 class VerdictRules(Frozen):

@@ -23,6 +23,7 @@ from tests.builders.records import (
     a_profile,
     a_version,
     said_otherwise,
+    signed_by_an_officer,
     some_base_facts,
 )
 
@@ -100,7 +101,7 @@ def a_decided_record(**over: Any) -> ModificationRecord:
             "data": {"*": {"acquired_to": "2026-01-31"}},
         },
     }
-    return a_modification_record(**(fields | over))
+    return signed_by_an_officer(a_modification_record(**(fields | over)))
 
 
 def values(record: ModificationRecord) -> dict[str, Value]:

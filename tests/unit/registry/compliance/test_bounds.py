@@ -20,7 +20,15 @@ from peft_registry.schemas.answers import Answer, AnswersPredicate
 from peft_registry.schemas.errors import SeveralProblems
 from peft_registry.schemas.modification import BaseUsed
 from peft_registry.schemas.values import Value, declared, derived, measured
-from tests.builders.records import NOW, a_digest, a_lineage, a_modification_record, a_version, said_otherwise
+from tests.builders.records import (
+    NOW,
+    a_digest,
+    a_lineage,
+    a_modification_record,
+    a_version,
+    said_otherwise,
+    signed_by_an_officer,
+)
 from tests.builders.report_views import a_report_view
 
 RULES = field_rules()
@@ -113,7 +121,7 @@ def test_a_time_that_has_no_day_in_utc_is_told_and_does_not_crash(written):
 
 
 def test_a_placing_in_the_year_9995_has_no_end_of_retention():
-    retention = with_assessment(declared_in(RECORD, "gpai.placing_date", "9995-06-01")).retention
+    retention = signed_by_an_officer(declared_in(RECORD, "gpai.placing_date", "9995-06-01")).retention
     assert retention.start_date.value == "9995-06-01"
     assert str(retention.until.reason) == "not derived: the calendar ends before 10 years after 9995-06-01"
 

@@ -18,7 +18,13 @@ from peft_registry.registry.compliance.facts import problems_of_facts
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.schemas.modification import BaseUsed, UpstreamTerms
 from peft_registry.schemas.values import declared, derived, measured, unknown
-from tests.builders.records import NOW, a_merge_modification, a_modification_record, a_version
+from tests.builders.records import (
+    NOW,
+    a_merge_modification,
+    a_modification_record,
+    a_version,
+    signed_by_an_officer,
+)
 
 LICENCE_OK = "gpai.open_source_exemption.licence_ok"
 PLAN = {
@@ -269,6 +275,7 @@ def test_a_list_of_flags_that_holds_unknown_decides_only_what_it_lists(flags, ex
 
 def test_a_flag_that_excludes_the_union_counts_in_the_status_beside_an_answer_that_denies_it():
     stated = {EXCLUSION: "no", FLAGS: ["eu_exclusion"], "gpai.placed_on_eu_market": "yes", "gpai.same_provider": "no"}
-    status = recorded(bare_record(), stated | {"high_risk.classification_after": "not_high_risk"}).gpai.verdict
+    record = recorded(bare_record(), stated | {"high_risk.classification_after": "not_high_risk"})
+    status = signed_by_an_officer(record).gpai.verdict
     assert status.value == "provider_of_original_model"
     assert "row G4" in str(status.method)

@@ -52,6 +52,7 @@ from tests.builders.records import (
     a_profile,
     a_version,
     an_evaluation,
+    signed_by_an_officer,
 )
 from tests.processes.interpreter import ROOT
 
@@ -469,7 +470,7 @@ def test_the_art_5_screen_is_not_skipped_for_image_adapters():
         ({"ba": "cleared", "bb": "blocked"}, "blocked_art5"),
     ):
         screened = images.high_risk.revised(art5_screen=declared(screen, by="a lawyer", at=NOW))
-        assert with_assessment(images.revised(high_risk=screened)).gpai.verdict.value == status
+        assert signed_by_an_officer(images.revised(high_risk=screened)).gpai.verdict.value == status
     silent = record.revised(use=record.use.revised(modalities=unknown("the base's configuration does not say")))
     assert "generates images, audio or video" in str(with_assessment(silent).gpai.verdict.reason)
 

@@ -28,6 +28,7 @@ from tests.builders.records import (
     a_profile,
     a_run_record,
     an_evaluation,
+    signed_by_an_officer,
     some_base_facts,
     some_compute,
 )
@@ -256,9 +257,8 @@ def test_power_that_is_none_gives_no_energy(watts):
 
 
 def placed(day, **more):
-    return a_modification_record(
-        facts={"asserted_by": "a lawyer", "gpai": {"placed_on_eu_market": "yes", "placing_date": day} | more}
-    ).retention
+    facts = {"asserted_by": "a lawyer", "gpai": {"placed_on_eu_market": "yes", "placing_date": day} | more}
+    return signed_by_an_officer(a_modification_record(facts=facts)).retention
 
 
 @pytest.mark.parametrize(
@@ -279,14 +279,15 @@ def test_retention_counts_ten_calendar_years_from_placing(day, until):
     ],
 )
 def test_what_is_not_placed_is_kept_without_end(facts, why):
-    retention = a_modification_record(facts={"asserted_by": "a lawyer", "gpai": facts} if facts else None).retention
+    record = a_modification_record(facts={"asserted_by": "a lawyer", "gpai": facts} if facts else None)
+    retention = signed_by_an_officer(record).retention
     assert retention.until.value is None
     assert why in str(retention.until.reason) and "kept without end" in str(retention.until.reason)
 
 
 def test_a_longer_time_that_somebody_declared_stands():
     facts = {"asserted_by": "a lawyer", "gpai": {"placed_on_eu_market": "yes", "placing_date": "2026-03-01"}}
-    record = a_modification_record(facts=facts | {"retention": {"until": "2046-03-01"}})
+    record = signed_by_an_officer(a_modification_record(facts=facts | {"retention": {"until": "2046-03-01"}}))
     assert (record.retention.until.value, record.retention.until.source) == ("2046-03-01", "declared")
     assert record.retention.start_date.value == "2026-03-01"
 

@@ -10,6 +10,7 @@ from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.proposals import proposals_in
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
+from peft_registry.registry.compliance.rule_files import deriving_by
 from peft_registry.schemas.answers import AREA_ROLES, AnsweringRole
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
@@ -46,6 +47,28 @@ def test_what_is_typed_decides_no_status_and_what_is_signed_does() -> None:
     assert without_proposals(SIGNED) is SIGNED
 
 
+def test_what_a_record_derives_rests_on_signed_answers_alone() -> None:
+    placed = {"gpai": {"placed_on_eu_market": "yes", "placing_date": "2026-10-01", "same_provider": "yes"}}
+    typed = a_modification_record(facts=BY_TRAINER | placed)
+    given = {f"gpai.{name}": answer for name, answer in placed["gpai"].items()}
+    signed = answered(typed, given, Digest.of(b"the statement of an officer"))[0]
+    assert typed.gpai.verdict == BARE.gpai.verdict and not typed.gpai.verdict.known
+    assert typed.gpai.placing_date.value == "2026-10-01", "what was proposed is kept as it was proposed"
+    assert not typed.retention.start_date.known and not typed.retention.until.known
+    assert signed.gpai.verdict.value == "same_model_update"
+    assert (signed.retention.start_date.value, signed.retention.until.value) == ("2026-10-01", "2036-10-01")
+
+
+def test_records_of_the_edition_before_derived_from_what_was_typed_and_are_shown_without_it() -> None:
+    with deriving_by("2026-12"):
+        before = a_modification_record(facts=BY_TRAINER)
+        dated = a_modification_record(facts=BY_TRAINER | {"gpai": {"placing_date": "2026-10-01"}})
+    assert before.gpai.verdict.value == "out_of_scope_now"
+    assert dated.retention.start_date.known
+    assert not without_proposals(before).gpai.verdict.known
+    assert not without_proposals(dated).retention.start_date.known
+
+
 def test_a_proposal_is_open_is_asked_and_says_who_proposed_what() -> None:
     assert [leaf.path for leaf in proposals_in(TYPED)] == [path for path in values(TYPED) if path in LEGAL]
     reasons = {gap.field: str(gap.reason) for gap in completeness(TYPED).open if gap.field in LEGAL}
@@ -55,7 +78,7 @@ def test_a_proposal_is_open_is_asked_and_says_who_proposed_what() -> None:
         assert str(values(without_proposals(TYPED))[path].reason) == reasons[path]
     assert {question.path for question in open_questions(TYPED)} >= LEGAL.keys()
     assert not {question.path for question in open_questions(SIGNED)} & LEGAL.keys()
-    assert completeness(SIGNED).filled - completeness(TYPED).filled == len(LEGAL)
+    assert completeness(SIGNED).filled - completeness(TYPED).filled == len({*LEGAL, "gpai.verdict"})
 
 
 def test_what_is_for_others_to_say_counts_as_it_is_stated() -> None:

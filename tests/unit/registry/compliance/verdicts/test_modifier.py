@@ -14,6 +14,7 @@ from tests.builders.records import (
     a_digest,
     a_merge_modification,
     a_modification_record,
+    signed_by_an_officer,
     some_base_facts,
 )
 
@@ -130,20 +131,20 @@ def with_base(**facts):
 
 def test_a_base_that_excludes_the_union_makes_whoever_places_it_its_provider():
     excluding = with_base(eu_exclusion=imported("yes", method="README.md, extra_gated_eu_disallowed: true"))
-    record = a_modification_record(
-        bases=excluding, facts=ANSWERS | {"high_risk": {"classification_after": "not_high_risk"}}
-    )
+    facts = ANSWERS | {"high_risk": {"classification_after": "not_high_risk"}}
+    record = signed_by_an_officer(a_modification_record(bases=excluding, facts=facts))
     assert record.gpai.verdict.value == "provider_of_original_model"
     assert record.upstream[0].eu_exclusion.source == "imported"
 
 
 def test_a_small_adapter_of_a_base_that_excludes_nobody_is_not_a_provider():
-    record = a_modification_record(bases=with_base(eu_exclusion=declared(False, by="x", at=NOW)), facts=ANSWERS)
+    base = with_base(eu_exclusion=declared(False, by="x", at=NOW))
+    record = signed_by_an_officer(a_modification_record(bases=base, facts=ANSWERS))
     assert record.gpai.verdict.value == "downstream_modifier_not_provider"
 
 
 def test_nobody_has_read_the_licence_leaves_the_status_open():
-    record = a_modification_record(bases=with_base(), facts=ANSWERS)
+    record = signed_by_an_officer(a_modification_record(bases=with_base(), facts=ANSWERS))
     assert "whether the licence of the base excludes the Union" in str(record.gpai.verdict.reason)
 
 
@@ -205,7 +206,7 @@ def test_a_record_of_exactly_a_third_is_borderline_and_not_over():
         training_compute_flop=imported(3 * own, "FLOP", method="model card"),
         eu_exclusion=declared("no", by="x", at=NOW),
     )
-    gpai = a_modification_record(bases=base, facts=ANSWERS).gpai
+    gpai = signed_by_an_officer(a_modification_record(bases=base, facts=ANSWERS)).gpai
     assert gpai.ratio.value == one_third()
     assert own == pytest.approx(gpai.threshold_flop.value, rel=1e-15)
     assert gpai.verdict.value == "borderline"
@@ -224,7 +225,8 @@ def test_the_band_of_a_record_is_between_0_18_and_0_62(ratio, status):
     own = a_modification_record().compute.conservative_flop.value
     compute = imported(own / ratio, "FLOP", method="model card")
     base = with_base(training_compute_flop=compute, eu_exclusion=declared("no", by="x", at=NOW))
-    assert a_modification_record(bases=base, facts=ANSWERS).gpai.verdict.value == status
+    record = signed_by_an_officer(a_modification_record(bases=base, facts=ANSWERS))
+    assert record.gpai.verdict.value == status
 
 
 def test_the_printed_compute_of_a_merge_is_the_sum_of_its_printed_rows():
