@@ -560,8 +560,9 @@ class Product(Document):
 
 
 class Conformity(Document):
-    """What a provider of a high-risk system adds to the technical documentation."""
+    """What a provider of a high-risk system adds to the technical documentation, and since when the system has been there."""
 
+    system_placing_date: Value = ASKED
     standards: Value = ASKED
     declaration: Value = ASKED
     post_market_plan: Value = ASKED
@@ -621,7 +622,10 @@ class Correction(Document):
     evaluations: tuple[Digest, ...] = ()  # likewise of later evaluations
 
 
-SINCE_THIRD_FORM = frozenset({"product.design_specifications", "documentation.points_coarse"})
+WRITTEN_WHERE_STATED = frozenset({"conformity.system_placing_date"})
+"""Fields that came after records of the third form were signed: a record in which nobody states them is written without them."""
+
+SINCE_THIRD_FORM = frozenset({"product.design_specifications", "documentation.points_coarse"}) | WRITTEN_WHERE_STATED
 """Fields that the second form does not have: a record of it is written without them."""
 
 UNTIL_SECOND_FORM = frozenset(
@@ -686,7 +690,7 @@ class ModificationRecord(RecordSections):
                 value.pop(name, None)
         if self.rule_set is None:
             value.pop("rule_set", None)
-        for path in self.absent_fields:
+        for path in self.absent_fields | WRITTEN_WHERE_STATED:
             section, _, field = path.rpartition(".")
             # of a section that is not there nothing has to go
             if section in ("", *value) and not self._states(path):

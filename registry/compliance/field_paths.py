@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from peft_registry.schemas.modification import ASKED, WRITTEN_WHERE_STATED
+
 _ITEM = re.compile(r"(?P<section>[a-z_]+)\[(?P<position>[0-9]{0,9})\]")
 
 
@@ -89,4 +91,6 @@ class FieldPath:
         holder: Any = document  # objects and lists in turn
         for part in parents:
             holder = holder[part]
+        if self.rule in WRITTEN_WHERE_STATED:  # it is open where it is not written
+            holder.setdefault(key, ASKED.to_json())
         return holder, str(key)

@@ -16,7 +16,7 @@ from peft_registry.registry.compliance.rule_files import by_edition, rules_text
 from peft_registry.schemas.answers import AREA_ROLES, Area
 from peft_registry.schemas.document import Document, Frozen
 from peft_registry.schemas.methods import OF_KIND
-from peft_registry.schemas.modification import ModificationRecord, RecordSections
+from peft_registry.schemas.modification import WRITTEN_WHERE_STATED, ModificationRecord, RecordSections
 from peft_registry.schemas.values import Timestamp, Value
 
 Owner = Literal[Area, "tool"]
@@ -317,8 +317,15 @@ def leaves(record: RecordSections) -> Iterator[Leaf]:
 @OfRecent
 def _leaves(record: RecordSections) -> tuple[Leaf, ...]:
     collected: list[Leaf] = []
-    _collect(record, _places_in(type(record), "", "", record.absent_fields), collected)
+    absent = record.absent_fields | _later_fields()
+    _collect(record, _places_in(type(record), "", "", absent), collected)
     return tuple(collected)
+
+
+@by_edition
+def _later_fields() -> frozenset[str]:
+    """The fields that came after the edition in force: none of its records has them."""
+    return WRITTEN_WHERE_STATED - field_rules().by_path().keys()
 
 
 @OfRecent

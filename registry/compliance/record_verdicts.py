@@ -347,7 +347,7 @@ def _flags(
         "F5": _split(record, modifier, limits),
         "F6": "the result is part of a system" if system.is_in_system and modifier.is_placed else None,
         "A50": _of_transparency(record, modifier, system, today),
-        "H11": _placed_before(system, today),
+        "H11": _placed_before(record, system, today),
     }
     raised = {name: reason for name, reason in reasons.items() if reason is not None}
     for flag in rules.raised(frozenset(raised)):
@@ -399,18 +399,27 @@ def _of_transparency(
         else "the result is part of a system that is placed: (1) and (2)"
     )
     days = [fields.application("transparency").sentence_on(today)]
-    placed = _day(record.gpai.placing_date.value)
+    placed = _day(record.conformity.system_placing_date.value)
     if placed is not None and placed < fields.application("transparency").since:
         days.append(fields.application("marking_legacy").sentence_on(today))
     return "; ".join((whose, *days))
 
 
-def _placed_before(system: HighRiskAnswers, today: date | None) -> str | None:
-    """What holds of a system that was on the market before its rules apply; the day on which it was placed is not recorded."""
-    if not (system.is_high or system.was_high):
+def _placed_before(record: ModificationRecord, system: HighRiskAnswers, today: date | None) -> str | None:
+    """What holds of a system that was on the market before its rules apply; of one whose day nobody states what it waits for."""
+    stated = record.conformity.system_placing_date
+    if not (system.is_high or system.was_high) or not stated.applies:
         return None
     fields = field_rules()
     classification = system.after if system.is_high else system.before
     applies = fields.application("annex_i" if classification == "annex_i" else "annex_iii")
+    placed = _day(stated.value)
+    if placed is not None and placed >= applies.since:
+        return None
+    when = (
+        "when the system was placed is open (conformity.system_placing_date)"
+        if placed is None
+        else f"the system was placed on {placed}"
+    )
     public = fields.application("high_risk_public_legacy")
-    return f"{applies.sentence_on(today)}; {public.sentence_on(today)} in any case"
+    return f"{when}; {applies.sentence_on(today)}; in any case {public.sentence_on(today)}"

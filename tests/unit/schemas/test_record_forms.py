@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import leaves, schema_paths
-from peft_registry.registry.compliance.superseding import in_third_form
+from peft_registry.registry.compliance.rule_files import deriving_by
+from peft_registry.registry.compliance.superseding import in_third_form, with_values
 from peft_registry.registry.records.snapshots import SnapshotMalformed, read_leaf
 from peft_registry.schemas.answers import AREA_ROLES, AnswersPredicate
 from peft_registry.schemas.document import first_problem
@@ -17,8 +18,10 @@ from peft_registry.schemas.edition import Edition
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import LogEvent, LogEventV2, event_about, event_of
 from peft_registry.schemas.modification import (
+    ASKED,
     SINCE_THIRD_FORM,
     UNTIL_SECOND_FORM,
+    WRITTEN_WHERE_STATED,
     Documentation,
     ModificationPredicate,
     ModificationRecord,
@@ -71,6 +74,20 @@ def test_the_second_form_has_none_of_the_fields_that_came_with_the_third():
     assert paths["2"] - paths["3"] == UNTIL_SECOND_FORM
     assert b"points_coarse" not in second.to_canonical()
     assert modification_of(MODIFICATION_V2, json.loads(second.to_canonical())).to_canonical() == second.to_canonical()
+
+
+@pytest.mark.parametrize("path", sorted(WRITTEN_WHERE_STATED))
+def test_a_field_that_came_later_is_asked_and_is_in_no_bytes_until_somebody_states_it(path):
+    record = a_modification_record()
+    name = path.rpartition(".")[2].encode()
+    assert name not in record.to_canonical()
+    assert {leaf.path: leaf.value for leaf in leaves(record)}[path] == ASKED
+    stated_later = with_values(record, {path: declared("2026-06-10", by="alex", at=NOW)})
+    assert name in stated_later.to_canonical()
+    assert ModificationRecord.from_json(json.loads(stated_later.to_canonical())) == stated_later
+    with deriving_by("2026-12"):
+        assert path not in {leaf.path for leaf in leaves(record)}, "no record of that edition has it"
+    assert path in {leaf.path for leaf in leaves(record)}
 
 
 @pytest.mark.parametrize("path", sorted(UNTIL_SECOND_FORM))

@@ -5,6 +5,8 @@ and point of Annex III that the tables know is the case of one of them. A patter
 """
 
 import json
+import os
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,10 @@ from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.record_verdicts import RecordVerdicts, verdicts_of
 from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.compliance.verdicts.rules import shipped_rules
+from peft_registry.registry.use_cases.show_verdict import VerdictShown
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.values import declared, measured, unknown
-from tests.builders.records import NOW, a_modification_record
+from tests.builders.records import NOW, a_digest, a_modification_record
 
 PATTERNS: list[dict[str, Any]] = json.loads(Path(__file__).with_name("patterns.json").read_text("utf-8"))
 RECORD = a_modification_record()
@@ -69,6 +72,8 @@ def test_the_verdicts_are_what_a_lawyer_says(pattern: dict[str, Any]) -> None:
     raised = {flag.flag for flag in verdicts.flags}
     assert raised.issuperset(pattern.get("flags", ()))
     assert raised.isdisjoint(pattern.get("without", ()))
+    because = "; ".join(flag.because for flag in verdicts.flags)
+    assert all(words in because for words in pattern.get("because", ())), because
     days = f"{model.applies_since}; {system.applies_since}"
     assert all(words in days for words in pattern.get("applies", ())), days
     for verdict in verdicts.both:
@@ -87,36 +92,59 @@ def test_every_row_flag_and_point_of_annex_iii_is_a_case_and_every_case_has_its_
     assert len({pattern["facts"] for pattern in PATTERNS}) == len(PATTERNS) >= 58
 
 
-@pytest.mark.parametrize(
-    ("day", "prohibited", "marking", "legacy", "annex_iii", "annex_i"),
-    [
-        ("2026-12-01", False, False, False, False, False),
-        ("2026-12-02", True, True, False, False, False),
-        ("2027-08-02", True, True, True, False, False),
-        ("2027-12-02", True, True, True, True, False),
-        ("2028-08-02", True, True, True, True, True),
-    ],
-)
-def test_what_is_printed_turns_on_the_day_of_application(
-    day: str, prohibited: bool, marking: bool, legacy: bool, annex_iii: bool, annex_i: bool
-) -> None:
+DAYS = ("2026-12-01", "2026-12-02", "2027-08-02", "2027-12-02", "2028-08-02")
+"""Days on which something begins to apply, and the one before the first of them."""
+OF_DAYS = {
+    "an image generator whose output nobody has screened": {},
+    "a provider whose model was placed on 1 July 2025": {},
+    "a system that is not high-risk, before nor after": {"conformity.system_placing_date": "2025-07-01"},
+    "a tutor for sums becomes a grader of pupils": {},
+    "a medical device under one's own name": {"conformity.system_placing_date": "2026-06-10"},
+}
+"""Cases of which a rule begins to apply on one of these days, with the day of the system where it counts."""
+DATED = ("transparency (A50", "legacy (H11")
+"""How the lines of the flags begin that say since when something applies."""
+PRINTED = Path(__file__).parents[4] / "golden" / "verdicts-by-day.txt"
+
+
+def printed_on(day: str) -> Iterator[str]:
+    """The lines of `registry record verdict` that turn with the clock."""
     by_facts = {pattern["facts"]: pattern for pattern in PATTERNS}
-
-    def on_that_day(facts: str, **answers: Any) -> RecordVerdicts:
+    yield f"== {day}"
+    for facts, more in OF_DAYS.items():
         pattern = by_facts[facts]
-        return verdicts_about(pattern | {"today": day, "answers": pattern["answers"] | answers})
+        verdicts = verdicts_about(pattern | {"today": day, "answers": pattern["answers"] | more})
+        yield f"-- {facts}"
+        yield from (
+            f"{label}: {text}" for label, text in lines_of(verdicts) if label == "applies" or text.startswith(DATED)
+        )
 
-    images = on_that_day("an image generator whose output nobody has screened").gpai_modifier
-    assert images.applies_since is not None and ("apply since 2026-12-02" in images.applies_since) is prohibited
-    placed = {"gpai.placing_date": "2025-07-01"}
-    early = on_that_day("a system that is not high-risk, before nor after", **placed)
-    (transparency,) = (flag.because for flag in early.flags if flag.flag == "A50")
-    assert (
-        "the marking of Art. 50(2) by generators placed on the market before 2026-08-02 apply since" in transparency
-    ) is marking
-    provider = on_that_day("a provider whose model was placed on 1 July 2025").gpai_modifier
-    assert ("apply since 2027-08-02 (Art. 111(3))" in str(provider.applies_since)) is legacy
-    school = on_that_day("a tutor for sums becomes a grader of pupils").high_risk
-    assert ("apply since 2027-12-02" in str(school.applies_since)) is annex_iii
-    device = on_that_day("a medical device under one's own name").high_risk
-    assert ("apply since 2028-08-02" in str(device.applies_since)) is annex_i
+
+def lines_of(verdicts: RecordVerdicts) -> Iterator[tuple[str, str]]:
+    """What `registry record verdict` prints of a version with such verdicts."""
+    return VerdictShown(version="sums:1", manifest=a_digest("sums"), record="a record", verdicts=verdicts).lines()
+
+
+def test_what_is_printed_turns_on_the_day_of_application() -> None:
+    text = "".join(f"{line}\n" for day in DAYS for line in printed_on(day))
+    if os.environ.get("UPDATE_GOLDEN"):
+        PRINTED.write_text(text, encoding="utf-8")
+    assert text == PRINTED.read_text(encoding="utf-8")
+    assert len({tuple(printed_on(day))[1:] for day in DAYS}) == len(DAYS), "something begins on each of them"
+
+
+def test_every_day_of_application_in_the_data_is_told_of_some_case() -> None:
+    told = "\n".join(
+        line
+        for day in ("2026-12-01", "2031-01-01")
+        for pattern in PATTERNS
+        for _, line in lines_of(verdicts_about(pattern | {"today": day}))
+    )
+    untold = [
+        (application.what, word)
+        for application in field_rules().applications
+        for word in ("from", "since")
+        if f"{application.subject} apply {word} {application.since}" not in told
+    ]
+    begun = [application.what for application in field_rules().applications if f"{application.since}" <= "2026-12-01"]
+    assert untold == [(what, "from") for what in begun]
