@@ -580,6 +580,7 @@ class TrainingContent(Document):
     other_sources: Value = ASKED
     code_signatory: Value = ASKED
     other_information: Value = ASKED
+    holds_evaluated_items: Value = ASKED
 
 
 class AllData(Document):
@@ -622,7 +623,7 @@ class Correction(Document):
     evaluations: tuple[Digest, ...] = ()  # likewise of later evaluations
 
 
-WRITTEN_WHERE_STATED = frozenset({"conformity.system_placing_date"})
+WRITTEN_WHERE_STATED = frozenset({"conformity.system_placing_date", "content.holds_evaluated_items"})
 """Fields that came after records of the third form were signed: a record in which nobody states them is written without them."""
 
 SINCE_THIRD_FORM = frozenset({"product.design_specifications", "documentation.points_coarse"}) | WRITTEN_WHERE_STATED

@@ -167,8 +167,11 @@ def unanswerable(
             yield f"{answer.path}: the record has no such field"
         elif not rule.takes_answers or answer.area not in rules.owners(rule, at=signed.logged_at):
             yield f"{answer.path}: answered for {answer.area}, and it is not theirs to answer"
-        elif recorded.is_from_tool and recorded.source == "measured":
+        elif recorded.source == "measured":
             yield f"{answer.path}: this tool measured it, and no answer takes its place"
+        elif recorded.source == "derived" and FieldPath.parse(answer.path).outermost == "compute":
+            # what else is derived follows anew from the answers, and compute from how it was made alone
+            yield f"{answer.path}: it follows from how it was made, and no answer takes its place"
         elif answer.not_applicable is not None and answer.not_applicable not in rule.not_applicable:
             yield f"{answer.path}: {answer.not_applicable} is not a reason for which it has no answer"
 

@@ -156,6 +156,7 @@ def conditions_of(record: RecordSections) -> Conditions:
         "all": True,
         "ft": kind in ("fine_tune", "import"),  # what was imported was trained, elsewhere
         "mg": kind == "merge",
+        "im": kind == "import",
         "eu": is_yes(record.gpai.placed_on_eu_market) is True,
         "gp": any(answer is not False for answer in gpai_answers),
         "not_gpai": bool(gpai_answers) and all(answer is False for answer in gpai_answers),

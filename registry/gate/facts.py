@@ -22,7 +22,8 @@ class FlaggedChange(Frozen):
 class SuiteFacts(Frozen):
     """What an evaluation with a suite says of a version; `stale` says why it does not speak of it.
 
-    Of one suite there may be several: on some of its rows and on all, on the suite's own and on rows of somebody's. `data` is the
+    `leaked` says which of its items were trained on, `unknown_trainings` of which trainings nobody knows whether any were. Of one
+    suite there may be several: on some of its rows and on all, on the suite's own and on rows of somebody's. `data` is the
     digest of the file that the rows are from, `rows` how many were scored, `limits` how many limits were held against them.
     """
 
@@ -32,6 +33,7 @@ class SuiteFacts(Frozen):
     conclusions: tuple[tuple[str | None, str], ...]  # group, None for all items, and conclusion
     changes: tuple[FlaggedChange, ...]
     leaked: tuple[str, ...] = ()
+    unknown_trainings: tuple[str, ...] = ()
     unkept: tuple[str, ...] = ()
     data: Digest | None = None
     rows: int = 0

@@ -155,14 +155,18 @@ def _of_evaluations(facts: GateFacts, rule: EvaluationRule) -> Iterator[Reason]:
         text = f"{name}: only its screen was evaluated, which gives no verdict"
         yield Reason(rule="evaluation", text=text, remedy=f"{evaluate} --suite {name} --half test")
     for suite in speaking:
-        yield from _of_suite(suite, rule)
+        yield from _of_suite(suite, rule, facts.label)
     if rule.quality_kept:
         for lost in facts.lost:
             if not (rule.fresh and lost.stale):
                 yield Reason(rule="quality", text=f"quality was lost: {lost.text}", remedy="train another version")
 
 
-def _of_suite(suite: SuiteFacts, rule: EvaluationRule) -> Iterator[Reason]:
+def _of_suite(suite: SuiteFacts, rule: EvaluationRule, label: str) -> Iterator[Reason]:
+    untold = (
+        f"answer `content.holds_evaluated_items` of what was imported with `registry decide {label} --form gaps.yml`, "
+        "or use a version whose training is recorded"
+    )
     if rule.not_worse:
         for group, conclusion in suite.conclusions:
             if conclusion in HARMS:
@@ -171,6 +175,8 @@ def _of_suite(suite: SuiteFacts, rule: EvaluationRule) -> Iterator[Reason]:
     if rule.no_leakage:
         for line in suite.leaked:
             yield Reason(rule="leakage", text=line, remedy="train on data that is not scored")
+        for line in suite.unknown_trainings:
+            yield Reason(rule="leakage", text=line, remedy=untold)
     if rule.limits_kept:
         for line in suite.unkept:
             yield Reason(

@@ -58,6 +58,9 @@ from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.values import Timestamp, Value
 from peft_registry.schemas.version import VerifyOutcome, Version
 
+_NOT_KNOWN = "trained_on_unknown"
+"""The line of a check for leaked items that says of which training nothing is known."""
+
 
 def gate_facts(
     registry: Registry,
@@ -89,6 +92,7 @@ def gate_facts(
     evaluations = newest_of_each(records.evaluations)
     judged = judged_now(registry, version, evaluations)
     pairs = list(zip(evaluations, judged, strict=True))
+    answered = frozenset() if record is None else frozenset(_answered_trainings(record, version))
     recorded, evaluated = bound_record(records), bound_evaluations(registry, version, records)
     decisions = tuple(_decisions(registry, version, records, policy))
     return GateFacts(
@@ -101,7 +105,9 @@ def gate_facts(
         verdict_text="" if outcome is None else outcome.failed_text or outcome.unchecked_text,
         stops=shown_stops(registry, PROMOTION_STOPS, version.manifest_digest, label=version.label),
         makers=tuple(makers_of(registry, records)),
-        suites=tuple(suite for evaluation, now in pairs for suite in _suites(registry, version, evaluation, now)),
+        suites=tuple(
+            suite for evaluation, now in pairs for suite in _suites(registry, version, evaluation, now, answered)
+        ),
         # two evaluations may show the same
         lost=tuple(
             dict.fromkeys(lost for evaluation, now in pairs for lost in _lost(registry, version, evaluation, now))
@@ -138,10 +144,15 @@ def _now(registry: Registry) -> Timestamp:
 
 
 def _suites(
-    registry: Registry, version: Version, signed: EvaluationRecord, now: EvaluationRecord
+    registry: Registry,
+    version: Version,
+    signed: EvaluationRecord,
+    now: EvaluationRecord,
+    answered: frozenset[str],
 ) -> Iterator[SuiteFacts]:
     stale = stale_for(registry, version, signed)
     screens = screens_of(now.datasets)
+    leaks = tuple(leakage_lines(now.leakage_check))
     limits = readable_verdicts(now)
     unkept = [verdict for verdict in limits if verdict.decision != "held"]
     for data in now.datasets:
@@ -154,7 +165,10 @@ def _suites(
             stale=None if stale is None else f"{stale}",
             conclusions=tuple((row.category, row.conclusion) for row in findings),
             changes=tuple(map(_flagged_change, findings)),
-            leaked=tuple(map(str, leakage_lines(now.leakage_check))),
+            leaked=tuple(str(line) for line in leaks if line.code != _NOT_KNOWN),
+            unknown_trainings=tuple(
+                str(line) for line in leaks if line.code == _NOT_KNOWN and line.parameters["training"] not in answered
+            ),
             unkept=tuple(verdict_line(verdict) for verdict in unkept if verdict.dataset == data.name),
             data=data.sha256,
             rows=data.rows_used,
@@ -162,6 +176,13 @@ def _suites(
             limits=sum(verdict.dataset == data.name for verdict in limits),
             is_screen=data.name in screens,
         )
+
+
+def _answered_trainings(record: ModificationRecord, version: Version) -> Iterator[str]:
+    """The training elsewhere of which somebody who may signed that it was on no item of a suite."""
+    said = record.content.holds_evaluated_items
+    if record.identity.kind.value == "import" and is_yes(said) is False and said.evidence:
+        yield version.label
 
 
 def _flagged_change(row: Comparison) -> FlaggedChange:

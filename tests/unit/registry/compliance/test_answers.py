@@ -374,7 +374,9 @@ def test_answers_to_what_changed_meanwhile_are_not_taken_up() -> None:
 def test_an_answer_takes_the_place_of_nothing_that_was_measured() -> None:
     before = a_modification_record()
     for path, why in {
-        "compute.conservative_flop": "it is not theirs to answer",
+        "compute.conservative_flop": "it follows from how it was made, and no answer takes its place",
+        "compute.hardware": "this tool measured it, and no answer takes its place",
+        "compute.cumulative_flop": "it is not theirs to answer",
         "approvals": "the record has no such field",
         "evaluation.signed_by": "it is not theirs to answer",
         "data[7].licence": "the record has no such field",

@@ -14,6 +14,7 @@ from peft_registry.registry.compliance.fields import field_rules, leaves
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.schemas.values import declared, derived, measured, unknown
 from tests.builders.records import NOW, a_merge_modification, a_modification_record
+from tests.unit.registry.compliance.test_importing import an_import
 
 OPEN = unknown("nobody has answered it")
 
@@ -43,6 +44,7 @@ IN_USE = {
 OF_DATA = {"data[0].personal_data": stated("yes"), "data[0].special_categories": stated("yes")}
 GENERAL = {"base[0].is_gpai": stated("yes"), "base[0].has_systemic_risk": stated("yes"), "gpai.original_flop": OPEN}
 VARIANTS = [
+    an_import(),
     with_values(
         a_modification_record(),
         IN_USE
@@ -119,7 +121,8 @@ def test_what_the_tool_left_empty_fills_nothing_either():
 def test_none_is_an_answer_where_the_field_says_so():
     record = with_values(a_modification_record(), {"data[0].curation_steps": stated([])})
     assert "data[0].curation_steps" not in asked(record)
-    says_so = {rule.path for rule in field_rules().fields if rule.none_is_answer and rule.owner != "tool"}
+    lists = [rule for rule in field_rules().fields if rule.type == "list" and rule.owner != "tool"]
+    says_so = {rule.path for rule in lists if rule.none_is_answer}
     assert says_so == {
         "base[].licence_flags", "base[].upstream_docs", "data[].curation_steps", "product.additional_assets"
     }  # fmt: skip

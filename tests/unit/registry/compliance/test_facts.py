@@ -535,9 +535,9 @@ def test_an_approval_under_another_name_is_told_that_approvals_are_signed():
 
 
 def test_what_the_tool_records_is_not_suggested():
-    problem = only_problem({"compute": {"hardware_day": 3}})
+    problem = only_problem({"documentation": {"flop_orders": 3}})
     assert isinstance(problem, FactUnknown)
-    assert "compute" not in problem.fix
+    assert "flop_order" not in problem.fix
 
 
 def test_a_declared_energy_of_a_merge_misses_what_its_author_says_and_else_nothing():

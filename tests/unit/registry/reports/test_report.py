@@ -319,7 +319,7 @@ MISSED = {
     "in which role": "in the role of trainer",
     "rows that add up": "180 rows trained on + 20 rows held out = 200 rows",
     "whose licence it is": "Base small-llama:1: its provider not recorded, its own licence Apache-2.0",
-    "who the tool is": "Not asked of anybody 4 for this tool to find out, and it did not: ",
+    "who the tool is": "Not asked of anybody 3 for this tool to find out, and it did not: ",
     "what verified says": "✓ verified Verified says that bytes and records are those that listed keys signed. It approves nothing",
 }
 
