@@ -18,9 +18,7 @@ STATEMENTS_FILE = "statements.intoto.jsonl"
 PROOF_FILE = "log.tlog-proof"
 COMPLETE_FILE = "complete.tlog-proof"
 INPUTS_FILE = "inputs.intoto.jsonl"  # under evidence: the statements about others that the records here follow from
-DECISIONS_FILE = (
-    "DECISIONS.md"  # under evidence, signed by nobody: what people decided, as it stood when a copy was written
-)
+DECISIONS_FILE = "DECISIONS.md"  # under evidence: what the statements there say that people signed, for people to read
 KEYS_FOLDER = (
     "keys"  # under evidence: the public keys of the signers, so that a wrong signature differs from an unknown key
 )
@@ -226,7 +224,12 @@ class RegistrationPredicate(Document):
 
 
 class CardPredicate(Document):
-    """The digest of the model card (README.md), which stays editable outside `model.sig`."""
+    """The digest of a model card (README.md), which `model.sig` does not cover.
+
+    `supersedes` is the statement of the card whose place this one takes, because what the card is written from says something else
+    since; it is left out of the card that a version is registered with.
+    """
 
     path: Literal["README.md"] = "README.md"
     sha256: Digest
+    supersedes: Digest | None = Field(default=None, exclude_if=lambda value: value is None)

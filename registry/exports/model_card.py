@@ -8,6 +8,7 @@ bytes.
 """
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from peft_registry.registry.compliance.documentation import parameter_range
@@ -45,6 +46,26 @@ _HUB_LICENCES = frozenset(
         *("openrail", "bigscience-openrail-m", "gemma", "llama2", "llama3", "llama3.1", "llama3.2", "llama3.3"),
     )
 )
+
+
+def card_of(
+    production: RunRecord | MergeRecord | ImportRecord,
+    *,
+    name: str,
+    manifest: Manifest,
+    base_name: str,
+    base: BaseRecord,
+    evaluation: EvaluationRecord | None,
+    record: RecordSections | None,
+) -> bytes:
+    """The card of what was trained, merged or imported, as `model_card`, `merge_card` and `import_card` write it."""
+    if isinstance(production, RunRecord):
+        write = partial(model_card, run=production)
+    elif isinstance(production, MergeRecord):
+        write = partial(merge_card, merge=production)
+    else:
+        write = partial(import_card, imported=production)
+    return write(name=name, manifest=manifest, base_name=base_name, base=base, evaluation=evaluation, record=record)
 
 
 def model_card(
@@ -130,6 +151,7 @@ def import_card(
     imported: ImportRecord,
     base_name: str,
     base: BaseRecord,
+    evaluation: EvaluationRecord | None = None,
     record: RecordSections | None = None,
 ) -> bytes:
     """The card of an import, as UTF-8: it says first that nobody here saw the training.
@@ -139,20 +161,21 @@ def import_card(
         base_name: the name of the base in this registry.
         record: the modification record, for intended use and limits.
     """
-    front = _front_matter(name, manifest, base, evaluation=None, record=record)
+    front = _front_matter(name, manifest, base, evaluation=evaluation, record=record)
     found = [
         f"- {_md(finding.text)}" + (f" ({_md(finding.place)})" if finding.place else "")
         for finding in imported.findings
     ]
     parts = [
         f"# {_md(name)}",
+        _written(name, record),
         *_project(imported),
         f"Imported ({manifest.kind}): made elsewhere and registered as it was found. Nobody here saw how it was made; what is said "
         f"of its training is what the files beside it said.\n\nWeights digest of the base that it fits: `{base.identity.weights}` "
         f"({_md(hub_id(base) or base_name)})\n\n{_size(record, base)}\n\n{_licences(record, base)}",
         _loading(manifest, base),
         _use(record),
-        "## Before and after\n\nNo evaluation is recorded.",
+        "## Before and after\n\nNo evaluation is recorded." if evaluation is None else _compared(evaluation),
         "## Where it comes from\n\n"
         + "\n".join(
             [
@@ -340,11 +363,11 @@ def _introduction(manifest: Manifest, run: RunRecord, base_name: str, base: Base
 
 
 def _written(name: str, record: RecordSections | None) -> str:
-    """Of when the card speaks: it is signed as it is, and what is said later does not reach it."""
+    """Of when the card speaks: it is signed as it is, and a new one is signed with each record of the version."""
     day = "" if record is None else f" on {record.record_created_at[:10]}"
     return (
-        f"This card was written{day}, for the registration. Answers, evaluations and decisions that came later are not in it: "
-        f"`registry record {name}:NUMBER` and `registry report {name}:NUMBER` show what holds now, in the registry."
+        f"This card was written{day}, with the modification record of that day. Answers, evaluations and decisions that came later "
+        f"are not in it: `registry record {name}:NUMBER` and `registry report {name}:NUMBER` show what holds now, in the registry."
     )
 
 
@@ -431,7 +454,8 @@ def _verifying(manifest: Manifest) -> str:
         f"Manifest digest: `{manifest.canonical_digest()}`\n\n"
         "```sh\nregistry verify FOLDER_OF_THIS_CARD\n"
         "model_signing verify key FOLDER_OF_THIS_CARD --signature FOLDER_OF_THIS_CARD/model.sig --public_key KEY.pub\n```\n\n"
-        f"{NOTICE} This card can be edited and is not covered by `model.sig`; the signed records are under `evidence`."
+        f"{NOTICE} `model.sig` does not cover this card: a statement under `evidence` does, and `registry verify` refuses a card "
+        "that somebody edited."
     )
 
 

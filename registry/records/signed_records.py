@@ -451,10 +451,35 @@ def signer_of_fact(registry: Registry) -> SignerOf:
     return word_of(registry).signer_of_fact
 
 
-def _card(registry: Registry, version: Version, statements: tuple[StoredStatement, ...]) -> bytes | None:
-    """The model card that was signed with the version; None if it has none.
+def card_bytes(
+    registry: Registry, version: Version, statements: Sequence[StoredStatement], recorded: Digest | None
+) -> bytes | None:
+    """The newest of its model cards that these statements sign; None if it has none.
 
-    Homes of earlier releases kept one card for each artifact: a version that was registered later with another one shows that.
+    The catalogue's row has one card for each artifact, that of its first registration. A row that names a card which nobody signed
+    stays what is looked at, so that it is found. Homes of earlier releases kept no other: a version that was registered later with
+    another one shows that.
+
+    Args:
+        registry: where it is registered.
+        version: as the log has it.
+        statements: what was said about its artifact, in the order of the log.
+        recorded: the card in the catalogue's row.
+
+    Raises:
+        ObjectMissing, ObjectCorrupt: the store lost or changed it.
+    """
+    if recorded is None:
+        return None
+    signed = {entry.statement.predicate.get("sha256") for entry in statements if entry.kind == "card"}
+    own = own_card(version, statements) if str(recorded) in signed else None
+    if own is None or (own.predicate.supersedes is None and not registry.store.has(own.predicate.sha256)):
+        return registry.store.read_bytes(recorded)
+    return registry.store.read_bytes(own.predicate.sha256)
+
+
+def _card(registry: Registry, version: Version, statements: tuple[StoredStatement, ...]) -> bytes | None:
+    """The newest model card of the version that counts; None if it has none. One that is pending does not count yet.
 
     Raises:
         VersionsDiffer: its row names a card that nobody signed.
@@ -470,8 +495,9 @@ def _card(registry: Registry, version: Version, statements: tuple[StoredStatemen
         raise VersionsDiffer(version.name, f"{version.label}, card: none in the catalogue, and one was signed")
     if digest not in signed:
         raise VersionsDiffer(version.name, f"{version.label}, card: {digest} in the catalogue, and nobody signed it")
-    own = own_card(version, statements, digest) or digest
-    return registry.store.read_bytes(own if registry.store.has(own) else digest)
+    counting = max(covered_size(registry), version.log_index + 1)  # what it was registered with counts in any case
+    standing = [stored for stored in statements if stored.log_index is not None and stored.log_index < counting]
+    return card_bytes(registry, version, standing, digest)
 
 
 def records_of(registry: Registry, version: Version, around: Elsewhere | None = None) -> Records:

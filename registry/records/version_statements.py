@@ -9,8 +9,11 @@ artifact itself (a later evaluation, a hold, a recall) speaks of all its version
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic import ValidationError
 
 from peft_registry.registry.records.logged_statements import EntrySigner
 from peft_registry.registry.records.next_record_checks import RecordCheck
@@ -25,8 +28,8 @@ from peft_registry.registry.records.record_histories import (
 from peft_registry.registry.records.record_inputs import NOTHING_ELSEWHERE, Elsewhere
 from peft_registry.registry.records.views import VersionsDiffer
 from peft_registry.schemas.acts import ACTS, AliasPredicate
-from peft_registry.schemas.identity import Digest, MalformedDigest
-from peft_registry.schemas.statement import StoredStatement
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.statement import CardPredicate, StoredStatement
 from peft_registry.schemas.version import Version
 
 
@@ -192,29 +195,48 @@ def _said_of_others(
     return brought | named
 
 
-def own_card(version: Version, statements: Sequence[StoredStatement], recorded: Digest | None) -> Digest | None:
-    """The digest of the model card that a version was registered with.
+@dataclass(frozen=True, slots=True)
+class SignedCard:
+    """A model card of a version: the statement that signs it, and what that says."""
 
-    The catalogue has one card for each artifact, that of its first registration. A row that names a card which nobody signed
-    stays what is looked at, so that it is found.
+    statement: Digest
+    predicate: CardPredicate
+
+
+def own_card(version: Version, statements: Sequence[StoredStatement]) -> SignedCard | None:
+    """The newest model card of a version: the one that it was registered with, or what took its place since.
+
+    None where it was registered with none. Equal bytes that are registered under two names have a card for each.
 
     Args:
         version: as the log has it.
-        statements: everything that was said about its artifact.
-        recorded: the card in the catalogue's row.
+        statements: what was said about its artifact, in the order of the log; what comes behind a checkpoint may be left out.
     """
-    cards = {stored.digest: stored.statement.predicate.get("sha256") for stored in statements if stored.kind == "card"}
-    if recorded is None or str(recorded) not in cards.values():
-        return recorded
+    registration = next(
+        (entry for entry in statements if entry.kind == "registration" and entry.log_index == version.log_index), None
+    )
+    named = None if registration is None else registration.statement.predicate.get("accompanied_by")
+    if not isinstance(named, list):
+        return None
+    cards = _readable_cards(statements)
+    accompanying = [digest for digest in cards if str(digest) in named]
+    if not accompanying:
+        return None
+    newest = accompanying[-1]
+    for digest, card in cards.items():  # each names one that is signed before it
+        if card.supersedes == newest:
+            newest = digest
+    return SignedCard(newest, cards[newest])
+
+
+def _readable_cards(statements: Sequence[StoredStatement]) -> dict[Digest, CardPredicate]:
+    """What the statements of cards say, in their order, without what is malformed: whoever checks a statement says so."""
+    cards: dict[Digest, CardPredicate] = {}
     for stored in statements:
-        if stored.kind == "registration" and stored.log_index == version.log_index:
-            named = stored.statement.predicate.get("accompanied_by")
-            own = [card for digest, card in cards.items() if isinstance(named, list) and str(digest) in named]
-            try:
-                return Digest.parse(str(own[-1])) if own else recorded
-            except MalformedDigest:  # whoever checks the statement says so
-                return recorded
-    return recorded
+        if stored.kind == "card":
+            with suppress(ValidationError):
+                cards[stored.digest] = CardPredicate.from_json(stored.statement.predicate)
+    return cards
 
 
 def _is_covered(stored: StoredStatement, covered: int) -> bool:

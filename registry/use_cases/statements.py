@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from peft_registry.registry.compliance.declared import problems_of_declared
 from peft_registry.registry.compliance.editions import editions
 from peft_registry.registry.database import catalog
+from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.checkpoints import covered_size, newest_entry_time, publish_checkpoint
@@ -122,12 +123,21 @@ class StatementContent:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """Bytes that a statement binds by digest, such as a policy, and what they are kept as."""
+
+    data: bytes
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
 class Saying:
-    """What is to be said and by whose key, before it is signed."""
+    """What is to be said and by whose key, before it is signed; `kept` is durable before the statement is."""
 
     kind: StatementKind
     predicate: dict[str, Any]
     signer: Signer
+    kept: tuple[Kept, ...] = ()
 
 
 def sign_statement(subject: Digest, kind: StatementKind, predicate: dict[str, Any], signer: Signer) -> SignedStatement:
@@ -205,14 +215,6 @@ def append_statement(
         beside=lambda view, _: _renew(view, signed),
     )
     return signed
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """Bytes that a statement binds by digest, such as a policy, and what they are kept as."""
-
-    data: bytes
-    role: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,12 +301,20 @@ def append_together(
             _require_answered(registry, subject, saying, together=said, at=at)
             signed = (*signed, sign_statement(subject, saying.kind, saying.predicate, saying.signer))
             said.append((signed[-1].digest, saying))
-        for statement in signed:
+        for statement, (_, saying) in zip(signed, said, strict=True):
             catalog.artifact(tx, manifest_digest=subject)
+            _keep(registry, tx, subject, saying.kept)
             record_statement(tx, subject, statement, at=at)
             _renew(view, statement)
     publish_checkpoint(registry)
     return signed
+
+
+def _keep(registry: Registry, tx: Transaction, subject: Digest, kept: Sequence[Kept]) -> None:
+    """Store what a statement binds, and record whose it is in the transaction of the statement: else it would be collected."""
+    for one in kept:
+        registry.store.put_bytes(one.data)
+        catalog.keep_object(tx, digest=Digest.of(one.data), subject=subject, role=one.role)
 
 
 def require_sayable(view: View, subject: Digest, saying: Saying) -> None:

@@ -24,6 +24,7 @@ from peft_registry.registry.records.signed_records import derived_to_supersede, 
 from peft_registry.registry.records.waiting_answers import waiting_answers
 from peft_registry.registry.signing.statements import SignedStatement
 from peft_registry.registry.use_cases.announce_edition import require_announced
+from peft_registry.registry.use_cases.next_card import next_card
 from peft_registry.registry.use_cases.statements import Saying, append_together
 from peft_registry.schemas.modification import ModificationPredicate, ModificationRecord, RecordInput, RecordSections
 from peft_registry.schemas.observations import Observations
@@ -61,7 +62,7 @@ def supersede(
     facts: dict[str, Any] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> Superseded | None:
-    """Sign and log the record that supersedes the version's newest; None where there is nothing to say anew.
+    """Sign and log the record that supersedes the version's newest, with the card that it gives; None where there is nothing new.
 
     Args:
         registry: open and writable.
@@ -95,12 +96,18 @@ def supersede(
         made.append(following)
         return Saying("modification", following.stated.to_json(), registry.trainer_key)
 
-    statements = append_together(registry, subject=version.manifest_digest, sayings=(answered, observed, superseding))
+    def carded(_: tuple[SignedStatement, ...], __: str) -> Saying | None:
+        return next_card(registry, version, made[-1].record) if made else None
+
+    statements = append_together(
+        registry, subject=version.manifest_digest, sayings=(answered, observed, superseding, carded)
+    )
     if not made or not statements:
         return None
+    record = next(signed.digest for signed in statements if signed.statement.kind == "modification")
     chain = version_statements(registry, version).chain
     # it is in the chain: nobody else could write since the record before it was read; another may stand in its place by now
-    current = next(link for link in chain if link.statement.digest == statements[-1].digest)
+    current = next(link for link in chain if link.statement.digest == record)
     return Superseded(statements, made[-1].before, current, made[-1].record)
 
 

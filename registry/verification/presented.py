@@ -19,9 +19,8 @@ from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
 from peft_registry.registry.records.completeness_proofs import completeness_proof
 from peft_registry.registry.records.record_statements import statement_of
-from peft_registry.registry.records.signed_records import announcement_of
+from peft_registry.registry.records.signed_records import announcement_of, card_bytes
 from peft_registry.registry.records.snapshots import Snapshot, covered_by
-from peft_registry.registry.records.version_statements import own_card
 from peft_registry.registry.records.views import view_of
 from peft_registry.registry.storage.interface import ObjectMissing, ObjectStore
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked
@@ -171,10 +170,9 @@ def present_version(registry: Registry, version: Version, scratch: Path, *, know
                 missing[entry.path] = ObjectMissing(entry.sha256, registry.store.describe())
     if artifact.signature_digest is not None:
         files[SIGNATURE_NAME] = registry.store.read_bytes(artifact.signature_digest)
-    card = own_card(version, statements, artifact.card_digest)
-    if card is not None and artifact.card_digest is not None:
-        # homes of earlier releases kept the first card of an artifact only
-        files[CARD_NAME] = registry.store.read_bytes(card if registry.store.has(card) else artifact.card_digest)
+    card = card_bytes(registry, version, statements, artifact.card_digest)
+    if card is not None:
+        files[CARD_NAME] = card
     if complete is not None:
         files[f"{EVIDENCE_NAME}/{COMPLETE_FILE}"] = complete.encode()
     for name, data in evidence(registry, version, statements).items():
