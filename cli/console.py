@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from peft_registry.cli.tables import table_lines, wrapped_lines
 from peft_registry.schemas.errors import KnownError, SeveralProblems
 
-_COLOURS = {"ok": "32", "recorded": "36", "changed": "33", "unchecked": "33", "failed": "31;1"}
+_COLOURS = {"ok": "32", "recorded": "36", "unchecked": "33", "failed": "31;1"}
 # a facts file from another tool may be wrong in every line: the first problems are enough to see that
 PROBLEMS_SHOWN = 20
 COUNTS_HERE = "pending   it counts already, and a signed log keeps it from being deleted: `registry log sign`, where the log key is"

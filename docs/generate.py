@@ -112,7 +112,6 @@ def checks_page() -> str:
             f"`{step.name}`",
             step.holds,
             "yes" if step.required else "when demanded",
-            "yes" if step.may_change else "no",
         )
         for step in CHECKLIST
     ]
@@ -120,9 +119,9 @@ def checks_page() -> str:
         "# The checks of `registry verify`",
         "",
         "`failed` in any step makes the verdict *broken* (exit code 6). A required step that is not `ok` makes it",
-        "*unverified* (5). `recorded`: the digest is signed, the bytes are not here. Only a step that may change can be `changed`.",
+        "*unverified* (5). `recorded`: the digest is signed, the bytes are not here.",
         "",
-        *table(("Step", "Name", "It is `ok` when", "Required", "May change"), rows),
+        *table(("Step", "Name", "It is `ok` when", "Required"), rows),
         "",
     ]
     return "\n".join(lines)

@@ -13,7 +13,7 @@ Verdict = Literal["verified", "unverified", "broken"]
 # `recorded`: a digest that a signed manifest names, and whose bytes are not here
 NodeVerdict = Verdict | Literal["recorded"]
 EXIT_CODES: dict[Verdict, int] = {"verified": 0, "unverified": 5, "broken": 6}
-CheckStatus = Literal["ok", "failed", "unchecked", "recorded", "changed"]
+CheckStatus = Literal["ok", "failed", "unchecked", "recorded"]
 _MOST = 2**31 - 1  # what a column of the catalogue holds on every database
 
 

@@ -61,7 +61,6 @@ WORDED = {
     "failed": "✗ failed",
     "unchecked": "? unchecked",
     "recorded": "= recorded",
-    "changed": "≠ changed",
     "verified": "✓ verified",
     "unverified": "? unverified",
     "broken": "✗ broken",

@@ -10,7 +10,12 @@ from peft_registry.registry.compliance.assessment import is_screened
 from peft_registry.registry.compliance.base_terms import EU_EXCLUSION, eu_exclusion_of
 from peft_registry.registry.compliance.completeness import completeness, is_yes, makes_media
 from peft_registry.registry.compliance.field_paths import FieldPath
-from peft_registry.registry.compliance.licence_terms import flags_with_unknown, implied_flags
+from peft_registry.registry.compliance.record_licences import (
+    inherited_licence_flags,
+    licence_flags_of,
+    own_licence_flags,
+    stated_licence_flags,
+)
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
@@ -55,7 +60,7 @@ from peft_registry.schemas.evaluation import Comparison, EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.statement import StoredStatement
-from peft_registry.schemas.values import Timestamp, Value
+from peft_registry.schemas.values import Timestamp
 from peft_registry.schemas.version import VerifyOutcome, Version
 
 _NOT_KNOWN = "trained_on_unknown"
@@ -225,9 +230,9 @@ def _statuses(record: ModificationRecord, decided: Decided) -> Iterator[Status]:
 def _own_licence_flags(record: ModificationRecord | None, base: BaseRecord | None) -> Iterator[str]:
     """What the licence of something says: of a result as its record has it, of a base as it is declared."""
     if record is not None:
-        yield from flags_with_unknown(record.product.licence)
+        yield from own_licence_flags(record)
     if base is not None:
-        yield from _stated_flags(base.facts.licence, base.facts.licence_flags)
+        yield from stated_licence_flags(base.facts.licence, base.facts.licence_flags)
         if is_yes(eu_exclusion_of(base.facts)):  # stated beside the flags, which nobody may have read
             yield EU_EXCLUSION
 
@@ -235,7 +240,7 @@ def _own_licence_flags(record: ModificationRecord | None, base: BaseRecord | Non
 def _inherited_licence_flags(registry: Registry, version: Version, records: Records) -> Iterator[str]:
     """What the licences say of all that something was made from: bases, data, and results with licences of their own."""
     if records.modification is not None:
-        yield from _flags_of_sources(in_third_form(records.modification))
+        yield from inherited_licence_flags(in_third_form(records.modification))
     try:
         ancestry = ancestry_of(registry, [version]) if records.manifest.made_from else ()
     except ObjectMissing:  # no gate is open: `stops` says of what the manifest is gone, and each rule is held to that
@@ -243,26 +248,7 @@ def _inherited_licence_flags(registry: Registry, version: Version, records: Reco
     for ancestor in ancestry:
         if ancestor.record is not None and ancestor.manifest != version.manifest_digest:
             record = in_third_form(ancestor.record)
-            yield from _own_licence_flags(record, None)
-            yield from _flags_of_sources(record)
-
-
-def _flags_of_sources(record: ModificationRecord) -> Iterator[str]:
-    for used in record.base:
-        yield from _stated_flags(used.licence_id, used.licence_flags)
-    if any(is_yes(terms.eu_exclusion) for terms in record.upstream):
-        yield EU_EXCLUSION
-    for data in record.data:
-        yield from flags_with_unknown(data.licence)
-
-
-def _stated_flags(licence: Value, flags: Value) -> Iterator[str]:
-    """The flags that somebody stated, with those that the licence implies; by its name alone, where nobody read it."""
-    if isinstance(flags.value, list):
-        yield from map(str, flags.value)
-        yield from implied_flags(licence.value)
-    else:
-        yield from flags_with_unknown(licence)
+            yield from licence_flags_of(record)
 
 
 def votes_on(

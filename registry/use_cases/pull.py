@@ -16,9 +16,9 @@ from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES
 from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.stops import require_not_stopped
 from peft_registry.registry.records.stored_manifests import stored_manifest
-from peft_registry.registry.use_cases.decision_file import decision_file
 from peft_registry.registry.use_cases.verify import verify_folder
-from peft_registry.registry.verification.evidence import DECISIONS_PATH
+from peft_registry.registry.verification.decision_file import decision_file
+from peft_registry.registry.verification.evidence import DECISIONS_PATH, read_list, read_statements
 from peft_registry.registry.verification.presented import present_version, write_presented
 from peft_registry.registry.verification.with_base import (
     ADAPTER_FOLDER,
@@ -100,7 +100,7 @@ def pull_version(
 
     Its base's bytes are hashed too where they are known to lie, unless the caller just did that (`look_for_base`). What is recalled
     is written only to be measured, and not `for_use`: whoever is to lift a recall has to see what it does. `with_decisions` is for
-    a copy that people read: what was decided about it then lies in its evidence, signed by nobody.
+    a copy that people read: what was signed about it then lies in its evidence, in their words.
 
     Raises:
         VersionStopped: it, or something that it was made from, is recalled.
@@ -112,9 +112,10 @@ def pull_version(
     """
     if for_use:
         require_not_stopped(registry, "pull", version)
-    decisions = decision_file(registry, version) if with_decisions else None
     with new_folder(destination) as part:
-        outcome = verified_copy(registry, version, part, trust=trust, look_for_base=look_for_base, decisions=decisions)
+        outcome = verified_copy(
+            registry, version, part, trust=trust, look_for_base=look_for_base, with_decisions=with_decisions
+        )
         if for_use:  # again: copying and hashing a large model takes minutes, in which somebody may recall it
             require_not_stopped(registry, "pull", version)
         return outcome
@@ -148,7 +149,7 @@ def pull_with_base(
             trust=trust,
             base=part / BASE_FOLDER,
             digests=digests,
-            decisions=decision_file(registry, version),
+            with_decisions=True,
         )
         _write_for_loaders(part, manifest, destination.resolve() / BASE_FOLDER)
         require_not_stopped(registry, "pull", version)  # again, as `pull_version`
@@ -222,7 +223,7 @@ def verified_copy(
     look_for_base: bool = True,
     base: Path | None = None,
     digests: RunDigests | None = None,
-    decisions: bytes | None = None,
+    with_decisions: bool = False,
 ) -> VerifyOutcome:
     """Write a version into an empty folder, and return how the folder verifies.
 
@@ -234,17 +235,20 @@ def verified_copy(
         look_for_base: as `pull_version`.
         base: where its base lies, whose bytes must then be right.
         digests: what was hashed before.
-        decisions: what people decided about it, for its evidence; None writes nothing.
+        with_decisions: what people signed about it is written into its evidence, as `pull_version`.
 
     Raises:
         PullRefused, PullUnverified, ObjectMissing, BytesElsewhere: as `pull_version`.
     """
-    write_presented(present_version(registry, version, part.parent), part)
+    trust = registry.trust if trust is None else trust
+    presented = present_version(registry, version, part.parent)
+    write_presented(presented, part)
+    decisions = decision_file(read_statements(presented), read_list(presented), trust) if with_decisions else None
     if decisions is not None:
         write_new(part / DECISIONS_PATH, decisions, mode=_READABLE)
     outcome = verify_folder(
         part,
-        trust=registry.trust if trust is None else trust,
+        trust=trust,
         now=registry.clock(),
         registry=registry,
         version=version,

@@ -2,7 +2,7 @@
 
 The ten steps stand in `verification/checklist.py`. `failed` anywhere makes the verdict broken: what was presented contradicts
 itself or its signature. `unchecked` in a required step makes it unverified, and so do bytes of the artifact's own that are not
-here. `recorded` (base and parents: digest known, bytes not here) and `changed` (the card, and nothing else) spoil nothing.
+here. `recorded` (base and parents: digest known, bytes not here) spoils nothing.
 Parents that are registered here are verified themselves; `verify_lineage` does so with everything that an artifact was made from.
 Trust comes from the caller and never from what is being verified. Verifying needs no deep-learning stack and decides nothing
 about quality, fairness or safety.
@@ -427,8 +427,7 @@ def _verdict(checks: Mapping[Step, Check], require: Requirements) -> Verdict:
     log_is_required = require.log_proof or any(check.error in _UNSURE_OF_THE_LOG for check in checks.values())
     demanded = {"log": log_is_required, "base": require.base_bytes}
     for step, check in checks.items():
-        passes = check.status == "ok" or (check.status == "changed" and step.may_change)
-        if (step.required or demanded.get(step.name, False)) and not passes:
+        if (step.required or demanded.get(step.name, False)) and check.status != "ok":
             return "unverified"
     return "verified"
 

@@ -7,7 +7,9 @@ expired by now could otherwise add a registration of its own beside the logged o
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from itertools import zip_longest
 
+from peft_registry.registry.compliance.editions import editions
 from peft_registry.registry.evaluation.staleness import composition_of, staleness
 from peft_registry.registry.identity.weights import weights_digest
 from peft_registry.registry.records.entries import misplaced
@@ -24,6 +26,8 @@ from peft_registry.registry.transparency.completeness import (
     origin_of_list,
 )
 from peft_registry.registry.transparency.entries import LoggedEntry, origin_of
+from peft_registry.registry.verification.decision_file import decision_file
+from peft_registry.registry.verification.decision_text import FORM, form_of, without_derived
 from peft_registry.registry.verification.evidence import (
     COMPLETE_PATH,
     DECISIONS_PATH,
@@ -38,7 +42,6 @@ from peft_registry.registry.verification.findings import (
     Dated,
     Findings,
     Result,
-    changed,
     failed,
     ok,
     unchecked,
@@ -55,10 +58,13 @@ from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME
+from peft_registry.schemas.modification import ModificationPredicate
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import PREDICATE_TYPES, CardPredicate, Statement, logged_kind
 
 TABLE_MAX_BYTES = 1 << 30  # of an item table; the largest suite gives some ten million bytes
+LAST_UNPROVEN = "2026-12"
+"""The edition of the last release whose file of decisions nothing in its copy can be held against."""
 LOG_SIGNER_UNKNOWN = "log-signer-unknown"
 """A proof from a log whose key the user trusts, not signed by it: nothing is verified by such a proof, nor in spite of it."""
 
@@ -141,16 +147,22 @@ def check_statements(findings: Findings) -> Result:
     wrong, figure_notes = _check_figures(findings)
     if wrong is not None:
         return wrong
-    card_change = _card_change(findings)
-    if card_change:
-        text = f"{len(findings.statements)} bound to this manifest; the card was {card_change} since it was signed"
-        return changed(text, "card-changed")
+    wrong = _wrong_card(findings) or _wrong_decisions(findings)
+    if wrong is not None:
+        return wrong
     text = f"{len(findings.statements)} bound to this manifest{_completeness_text(findings)}"
     withheld = () if findings.listed is None else _withheld(findings.listed, findings)
     notes = [f"withheld: {entry.kind} {entry.digest}" for entry in withheld]
-    if findings.presented.has(DECISIONS_PATH):
-        notes.append(f"{DECISIONS_PATH} is signed by nobody and proves nothing: read the statements")
-    return ok(text, (*notes, *_not_derived(findings, checks), *_stale_evaluations(findings), *figure_notes))
+    return ok(
+        text,
+        (
+            *notes,
+            *_unproven_decisions(findings),
+            *_not_derived(findings, checks),
+            *_stale_evaluations(findings),
+            *figure_notes,
+        ),
+    )
 
 
 def _wrong_of_what_is_here(findings: Findings) -> Result | None:
@@ -160,7 +172,13 @@ def _wrong_of_what_is_here(findings: Findings) -> Result | None:
             return result
     _check_item_tables(findings)
     figures, _ = _check_figures(findings)
-    return figures if figures is not None and figures.status == "failed" else None
+    # nothing tells which card is the newest where the statement of one may be away
+    listed = findings.listed
+    is_every_card_here = listed is not None and not any(entry.kind == "card" for entry in _withheld(listed, findings))
+    for wrong in (figures, _wrong_card(findings) if is_every_card_here else None):
+        if wrong is not None and wrong.status == "failed":
+            return wrong
+    return None
 
 
 def _misplaced(findings: Findings) -> Result | None:
@@ -352,10 +370,10 @@ def _incomplete(findings: Findings, unknown: Mapping[Digest, str]) -> Result | N
 
 
 # what may stay away from a folder although it was said: the proof still shows that it was
-# nothing that speaks of how good it is may, such as a test that failed
+# nothing that speaks of how good it is may, such as a test that failed, nor a card: the one before it would pass for the newest
 _MAY_BE_WITHHELD = frozenset(
     {
-        *("provenance", "modification", "card", "base"),
+        *("provenance", "modification", "base"),
         logged_kind(PREDICATE_TYPES["answers"]),
         logged_kind(PREDICATE_TYPES["observations"]),
     }
@@ -554,19 +572,80 @@ def _stale_evaluations(findings: Findings) -> Iterator[str]:
                 yield f"evaluation {digest.short} is {stale}"
 
 
-def _card_change(findings: Findings) -> str:
-    """What was done to the card since it was signed; empty where it is as signed, or nobody signed one."""
-    signed = _signed_cards(findings)
-    if not findings.presented.has(CARD_NAME):
-        return "removed" if signed else ""
-    if findings.presented.size(CARD_NAME) > SMALL_MAX_BYTES:
-        return "edited"  # nobody registers such a card, and reading it takes as long as whoever put it there likes
-    return "" if findings.presented.digest(CARD_NAME) in signed else "edited"
+def _wrong_card(findings: Findings) -> Result | None:
+    """Why the card is not the one that was signed last; None if it is, or nobody signed one.
 
-
-def _signed_cards(findings: Findings) -> frozenset[Digest]:
-    return frozenset(
-        CardPredicate.from_json(statement.predicate).sha256
-        for statement, _ in findings.statements
+    A card was signed when the version was registered, and anew whenever its record said something else: one that another took the
+    place of says what does not hold any more. Equal bytes that are registered under two names have a card for each.
+    """
+    cards = {
+        digest: CardPredicate.from_json(statement.predicate)
+        for statement, digest in findings.statements
         if statement.kind == "card"
+    }
+    if not findings.presented.has(CARD_NAME):
+        return unchecked(f"{CARD_NAME} is signed, and not here", "card-missing") if cards else None
+    if findings.presented.size(CARD_NAME) > SMALL_MAX_BYTES:
+        # nobody registers such a card, and reading it takes as long as whoever put it there likes
+        return failed(f"{CARD_NAME} is not the card that was signed", "card-changed", [f"changed: {CARD_NAME}"])
+    presented = findings.presented.digest(CARD_NAME)
+    superseded = {card.supersedes for card in cards.values()}
+    if presented in {card.sha256 for digest, card in cards.items() if digest not in superseded}:
+        return None
+    if presented in {card.sha256 for card in cards.values()}:
+        return failed(
+            f"{CARD_NAME} is an earlier card, and another took its place", "card-superseded", [f"changed: {CARD_NAME}"]
+        )
+    return failed(f"{CARD_NAME} is not the card that was signed", "card-changed", [f"changed: {CARD_NAME}"])
+
+
+def _wrong_decisions(findings: Findings) -> Result | None:
+    """Why the file of decisions is not what the statements here say; None if it is, or cannot be compared, or is not here."""
+    if not findings.presented.has(DECISIONS_PATH) or any(_unproven_decisions(findings)):
+        return None
+    found = findings.presented.small(DECISIONS_PATH)
+    form = form_of(found)
+    if form > FORM:
+        return unchecked(f"{DECISIONS_PATH} is of form {form}, which a later release writes", "later-decisions")
+    listed = findings.listed
+    dated = set() if listed is None else {entry.leaf.statement for entry in listed.stated.entries}
+    if findings.trust is None or not dated.issuperset(findings.counted):
+        return unchecked(
+            f"nothing here says when and by whom what {DECISIONS_PATH} says was signed", "decisions-undated"
+        )
+    made = decision_file(findings.presented_statements, listed, findings.trust) or b""
+    if found == made:
+        return None
+    if _has_later_record(findings) and without_derived(found) == without_derived(made):
+        return None
+    changed = next(
+        number
+        for number, (old, new) in enumerate(zip_longest(made.split(b"\n"), found.split(b"\n")), start=1)
+        if old != new
     )
+    text = f"{DECISIONS_PATH} is not what the statements here say"
+    return failed(text, "decisions-changed", [f"changed: {DECISIONS_PATH}, from line {changed}"])
+
+
+def _unproven_decisions(findings: Findings) -> Iterator[str]:
+    """What is to be said of a file of decisions that nothing here can be held against; nothing of any other.
+
+    Releases of the edition 2026-12 and before gathered it from the home that wrote the copy. A record of a later edition shows that
+    a later release wrote it.
+    """
+    if not findings.presented.has(DECISIONS_PATH) or form_of(findings.presented.small(DECISIONS_PATH)) >= FORM:
+        return
+    is_later = any(stated.edition.name > LAST_UNPROVEN for stated in _stated_records(findings))
+    if not is_later and any(statement.kind == "modification" for statement, _ in findings.statements):
+        yield f"{DECISIONS_PATH} is signed by nobody and proves nothing: read the statements"
+
+
+def _has_later_record(findings: Findings) -> bool:
+    """Whether a record is of an edition by which this release does not derive."""
+    return any(editions().standing(stated.edition) != "known" for stated in _stated_records(findings))
+
+
+def _stated_records(findings: Findings) -> Iterator[ModificationPredicate]:
+    for statement, _ in findings.statements:
+        if statement.predicate_type == PREDICATE_TYPES["modification"]:
+            yield ModificationPredicate.from_json(statement.predicate)

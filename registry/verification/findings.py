@@ -290,11 +290,6 @@ def recorded(text: str, detail: Iterable[str] = ()) -> Result:
     return Result("recorded", text, detail=tuple(detail))
 
 
-def changed(text: str, error: str) -> Result:
-    """What may be edited after signing was edited. Only a step that says so in the checklist may return this."""
-    return Result("changed", text, error)
-
-
 def unchecked(text: str, error: str, detail: Iterable[str] = ()) -> Result:
     """The check could not be made."""
     return Result("unchecked", text, error, tuple(detail))

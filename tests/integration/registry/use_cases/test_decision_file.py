@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from peft_registry.registry.compliance.editions import Editions
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.approve import approve
 from peft_registry.registry.use_cases.decide import decide_question
@@ -37,10 +37,10 @@ def registry(made: MadeHome, tmp_path: Path) -> Iterator[Registry]:
     registry.close()
 
 
-def test_a_copy_says_what_was_decided_as_of_when_and_that_nobody_signed_it(registry: Registry, tmp_path: Path) -> None:
+@pytest.fixture
+def decided(registry: Registry, tmp_path: Path) -> Path:
+    """A copy of a version about which people signed something of each kind."""
     version = version_named(registry, "sums")
-    pull_version(registry, version, tmp_path / "before", with_decisions=True)
-    assert not (tmp_path / "before" / FILE).exists(), "nobody decided anything"
     file = tmp_path / "bank.yml"
     file.write_text("name: bank\nabout: one person looks\napprovals: {count: 1}\n", "utf-8")
     policy = read_gate_policy(str(file))
@@ -48,22 +48,77 @@ def test_a_copy_says_what_was_decided_as_of_when_and_that_nobody_signed_it(regis
     decide_question(registry, version, "purpose", policy, ALEX, is_yes=False, reason="as it was")
     hold(registry, "sums", ALEX, reason="case 7", until=date(2026, 12, 24))
     set_alias(registry, version, "champion", reason="first release")
-    folder = tmp_path / "after"
-    assert pull_version(registry, version, folder, with_decisions=True).verdict == "verified"
-    text = (folder / FILE).read_text("utf-8")
-    assert text.startswith(f"# Decisions about sums:1, as of {NOW}\n")
-    assert f"({covered_size(registry)} entries, root `" in text and "**Nobody signed this file.**" in text
-    assert f"| purpose | no | ada; key {ALEX.public.key_id[:12]}… | {NOW[:10]} | bank | as it was | counts |" in text
-    assert "until 2026-12-24: case 7" in text and "## Indicative status" in text
+    assert pull_version(registry, version, tmp_path / "copy", with_decisions=True).verdict == "verified"
+    return tmp_path / "copy"
+
+
+def test_a_copy_says_who_signed_what_by_the_key_and_in_which_role(registry: Registry, decided: Path) -> None:
+    text = (decided / FILE).read_text("utf-8")
+    assert text.startswith("# What people signed about other, sums\n\nForm 2 of this file. ")
+    sections = {part.partition(",")[0]: part.splitlines() for part in text.split("\n## ")[1:]}
+    assert list(sections) == ["modification", "approval", "decision", "hold", "alias"]
+    ada = f"- signed by: ada as approver, key {ALEX.public.key_id[:16]}…"
+    assert [ada in sections[kind] for kind in ("approval", "decision", "hold")] == [True] * 3
+    assert [line for line in sections["decision"] if line.startswith(("- outcome", "- question", "- reason"))] == [
+        "- outcome: no",
+        "- question: purpose",
+        "- reason: as it was",
+    ]
+    assert "- until: 2026-12-24T00:00:00Z" in sections["hold"]
+    assert {"- alias: champion", "- reason: first release"} <= set(sections["alias"])
+    record = sections["modification"]
+    assert "- indicative status of the model: undetermined" in record
+    assert "- indicative licence flag: unknown" in record
     assert "<script" not in text and "\n# Approved" not in text and "[x](" not in text
-    assert (folder / "README.md").read_bytes() == (tmp_path / "before" / "README.md").read_bytes()
-    (folder / FILE).write_text("# Approved by everybody\n", "utf-8")
-    outcome = verify_folder(folder, trust=registry.trust, now=NOW)
-    assert outcome.verdict == "verified"
+
+
+def test_a_copy_has_no_such_file_where_nobody_decided_anything(registry: Registry, tmp_path: Path) -> None:
+    pull_version(registry, version_named(registry, "sums"), tmp_path / "before", with_decisions=True)
+    assert not (tmp_path / "before" / FILE).exists()
+    (tmp_path / "before" / FILE).write_text("# What people signed about sums\n\nForm 2 of this file.\n", "utf-8")
+    assert verify_folder(tmp_path / "before", trust=registry.trust, now=NOW).exit_code == 6
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("signed by: ada as approver", "signed by: the board as approver"),
+        ("- outcome: no", "- outcome: yes"),
+        ("- indicative status of the model: undetermined", "- indicative status of the model: not_gpai, G6"),
+        ("Not legal advice.", "Approved by the authority."),
+        ("Form 2 of this file", "This file"),
+        ("- statement: ", "- statement:  "),
+    ],
+)
+def test_an_edited_file_of_decisions_is_broken_and_named(registry: Registry, decided: Path, old: str, new: str) -> None:
+    file = decided / FILE
+    text = file.read_text("utf-8")
+    line = text[: text.index(old)].count("\n") + 1
+    file.write_text(text.replace(old, new, 1), "utf-8")
+    outcome = verify_folder(decided, trust=registry.trust, now=NOW)
+    assert outcome.exit_code == 6
     (statements,) = [check for check in outcome.checks if check.step == "statements"]
-    assert f"{FILE} is signed by nobody and proves nothing: read the statements" in statements.detail
-    (folder / "evidence" / "APPROVED.md").write_text("# Approved\n", "utf-8")
-    assert verify_folder(folder, trust=registry.trust, now=NOW).verdict == "broken"
+    assert (statements.error, statements.detail) == ("decisions-changed", (f"changed: {FILE}, from line {line}",))
+
+
+def test_a_file_of_a_later_form_is_not_verified_and_accuses_nobody(registry: Registry, decided: Path) -> None:
+    file = decided / FILE
+    file.write_text(file.read_text("utf-8").replace("Form 2 of", "Form 3 of"), "utf-8")
+    outcome = verify_folder(decided, trust=registry.trust, now=NOW)
+    assert outcome.exit_code == 5
+    assert "of form 3, which a later release writes" in outcome.unchecked_text
+
+
+def test_what_follows_from_a_record_of_a_newer_edition_is_not_held_against_the_file_and_all_else_is(
+    registry: Registry, decided: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Editions, "standing", lambda *_: "newer")
+    file = decided / FILE
+    text = file.read_text("utf-8")
+    file.write_text(text.replace("of the model: undetermined", "of the model: set_by_it"), "utf-8")
+    assert verify_folder(decided, trust=registry.trust, now=NOW).verdict == "verified"
+    file.write_text(text.replace("ada as approver", "the board as approver"), "utf-8")
+    assert verify_folder(decided, trust=registry.trust, now=NOW).exit_code == 6
 
 
 def test_what_is_loaded_or_sent_to_the_hub_has_no_such_file_unless_records_go_with_it(

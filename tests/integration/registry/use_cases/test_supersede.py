@@ -39,7 +39,7 @@ from peft_registry.registry.use_cases.supersede import (
 )
 from peft_registry.registry.use_cases.take_up_answers import complete_answers
 from peft_registry.registry.use_cases.upgrade import upgrade_home
-from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.schemas.answers import Answer, AnswersPredicate
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import (
@@ -115,6 +115,30 @@ def state_use(place: Place, text: str) -> Superseded:
     made = supersede(place.registry, place.version, facts=facts_of_use(text))
     assert made is not None
     return made
+
+
+def test_a_copy_has_the_card_of_the_record_and_the_one_before_passes_no_more(place: Place) -> None:
+    pull_version(place.registry, place.version, place.folder / "before")
+    state_use(place, "to answer letters")
+    pull_version(place.registry, place.version, place.folder / "after")
+    before, after = ((place.folder / name / "README.md").read_text("utf-8") for name in ("before", "after"))
+    assert "- Intended: to answer letters" in after
+    assert "to answer letters" not in before
+    outcomes = {}
+    for name, text in (("before", before), ("after", after), ("after", before)):
+        (place.folder / name / "README.md").write_text(text, "utf-8")
+        outcomes[name, text] = verify_folder(place.folder / name, trust=place.registry.trust, now=NOW)
+    # what was pulled before knows of no other; what was pulled since carries the statement that took its place
+    assert [outcome.exit_code for outcome in outcomes.values()] == [0, 0, 6]
+    assert "an earlier card, and another took its place" in outcomes["after", before].failed_text
+
+
+def test_a_reader_without_the_homes_keys_pulls_the_card_of_the_newest_record(place: Place) -> None:
+    state_use(place, "to answer letters")
+    shutil.rmtree(place.registry.folder / "keys")
+    with closing(reopened(place.registry.folder)) as reader:
+        assert pull_version(reader, place.version, place.folder / "read").verdict == "verified"
+    assert "- Intended: to answer letters" in (place.folder / "read" / "README.md").read_text("utf-8")
 
 
 def next_of_use(place: Place, text: str) -> ModificationPredicate:

@@ -1,0 +1,38 @@
+"""The licence flags of what a record describes: those of its own licence, and those of all that it was made from. Pure."""
+
+from collections.abc import Iterator
+
+from peft_registry.registry.compliance.base_terms import EU_EXCLUSION
+from peft_registry.registry.compliance.completeness import is_yes
+from peft_registry.registry.compliance.licence_terms import flags_with_unknown, implied_flags
+from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.values import Value
+
+
+def licence_flags_of(record: ModificationRecord) -> tuple[str, ...]:
+    """All of them, each once."""
+    return tuple(dict.fromkeys((*own_licence_flags(record), *inherited_licence_flags(record))))
+
+
+def own_licence_flags(record: ModificationRecord) -> tuple[str, ...]:
+    """Those of the licence of the result itself."""
+    return flags_with_unknown(record.product.licence)
+
+
+def inherited_licence_flags(record: ModificationRecord) -> Iterator[str]:
+    """Those of its bases, and of the data of everything that went in."""
+    for used in record.base:
+        yield from stated_licence_flags(used.licence_id, used.licence_flags)
+    if any(is_yes(terms.eu_exclusion) for terms in record.upstream):
+        yield EU_EXCLUSION
+    for data in record.data:
+        yield from flags_with_unknown(data.licence)
+
+
+def stated_licence_flags(licence: Value, flags: Value) -> Iterator[str]:
+    """The flags that somebody stated, with those that the licence implies; by its name alone, where nobody read it."""
+    if isinstance(flags.value, list):
+        yield from map(str, flags.value)
+        yield from implied_flags(licence.value)
+    else:
+        yield from flags_with_unknown(licence)
