@@ -46,6 +46,12 @@ def _left_out() -> Any:  # what pydantic takes as a default: a field that is not
     return Field(default=None, exclude_if=lambda value: value is None)
 
 
+def signer_text(key_id: str, person: str | None, role: str | None) -> str:
+    """Whose key signed: `ada (approver, key 12ab34cd5678…)`, person and role as the trust file has them; else the key alone."""
+    key = f"key {key_id[:12]}…"
+    return key if person is None else f"{person} ({key if not role else f'{role}, {key}'})"
+
+
 class TrustedKey(Document):
     """A key, whose it is, and what it may sign between two times (the second excluded)."""
 

@@ -18,17 +18,22 @@ from peft_registry.registry.records.trusted_reading import TrustedReading, Whose
 from peft_registry.schemas.acts import DecidedQuestion, DecisionPredicate
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lookalikes import folded
+from peft_registry.schemas.policy import signer_text
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.version import Version
 
 
 @dataclass(frozen=True, slots=True)
 class PersonsDecision:
-    """A decision as signed; `objection` says why it does not count, empty where it does."""
+    """A decision as signed; `objection` says why it does not count, empty where it does.
+
+    `person` and `role` are those of the key that signed it; without a role, as no trust file lists it, `person` is the key's id.
+    """
 
     question: DecidedQuestion
     is_yes: bool
     person: str
+    role: str | None
     key_id: str
     at: str | None  # when it entered the log, RFC 3339
     reason: str
@@ -40,7 +45,8 @@ class PersonsDecision:
     def text(self) -> str:
         """All of it in a line."""
         outcome = "yes" if self.is_yes else "no"
-        return f"{self.question}: {outcome}, decided by {self.person} on {(self.at or '')[:10]}: {self.reason}"
+        who = signer_text(self.key_id, self.person if self.role else None, self.role)
+        return f"{self.question}: {outcome}, decided by {who} on {(self.at or '')[:10]}: {self.reason}"
 
 
 def decisions_of(registry: Registry, version: Version, records: Records | None = None) -> tuple[PersonsDecision, ...]:
@@ -145,6 +151,7 @@ def _decisions(records: Records, evaluations: tuple[Digest, ...], reading: Trust
             question=decision.question,
             is_yes=decision.outcome == "yes",
             person=person,
+            role=reading.role_of(entry.key_id),
             key_id=entry.key_id,
             at=entry.appended_at,
             reason=decision.reason,

@@ -8,7 +8,7 @@ from peft_registry.registry.records.logged_statements import EntrySigner, signer
 from peft_registry.registry.records.record_checks import answers_as_another
 from peft_registry.registry.signing.trust import key_status
 from peft_registry.schemas.errors import KnownError
-from peft_registry.schemas.policy import TrustPolicy
+from peft_registry.schemas.policy import TrustPolicy, signer_text
 from peft_registry.schemas.statement import PREDICATE_TYPES, StoredStatement
 from peft_registry.schemas.values import Timestamp
 
@@ -48,6 +48,15 @@ class WhoseWord:
     def person_of(self, key_id: str) -> str | None:
         """Whose key it is; None where the trust file does not say so."""
         return None if self.trust is None else self.trust.person_of(key_id)
+
+    def role_of(self, key_id: str) -> str | None:
+        """In which role the trust file lists a key; None where it does not."""
+        key = None if self.trust is None else self.trust.key(key_id)
+        return None if key is None else key.role
+
+    def who(self, key_id: str) -> str:
+        """Whose key it is, with its role, as a part of a sentence."""
+        return signer_text(key_id, self.person_of(key_id), self.role_of(key_id))
 
     def person_behind(self, entry: StoredStatement) -> str:
         """Whose key signed it, or the key's id."""

@@ -1,6 +1,6 @@
 """Who decided that a version is used: its aliases, the policy that let it through, decisions, approvals and waivers. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from peft_registry.schemas.values import Timestamp
 from peft_registry.schemas.version import Version
 
 Act = TypeVar("Act", bound=Document)
+Who = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class AliasGate:
 def decision_lines(
     version: Version,
     statements: Sequence[StoredStatement],
-    persons: Mapping[str, str],
+    who: Who,
     record: Digest | None,
     gates: Mapping[str, AliasGate] | None = None,
 ) -> tuple[str, ...]:
@@ -58,15 +59,15 @@ def decision_lines(
     Args:
         version: with the aliases that it has now.
         statements: about its artifact, in the order of the log.
-        persons: whom the trust file names for each key id.
+        who: whose key it is, by its id, as a part of a sentence.
         record: the digest of its canonical modification record, which approvals and their like name; None where it has none.
         gates: how the policy before each alias stands to it, where that was asked for this page.
     """
     lines = [
-        *_aliases(version, statements, persons, gates or {}),
-        *_decided(statements, persons, record),
-        *_approvals(statements, persons, record),
-        *_waivers(statements, persons, record),
+        *_aliases(version, statements, who, gates or {}),
+        *_decided(statements, who, record),
+        *_approvals(statements, who, record),
+        *_waivers(statements, who, record),
     ]
     return tuple(lines) or ("Nobody yet: no alias points at it, and nobody approved it.",)
 
@@ -74,7 +75,7 @@ def decision_lines(
 def _aliases(
     version: Version,
     statements: Sequence[StoredStatement],
-    persons: Mapping[str, str],
+    who: Who,
     gates: Mapping[str, AliasGate],
 ) -> Iterator[str]:
     moves: dict[str, tuple[StoredStatement, AliasPredicate]] = {}
@@ -93,31 +94,30 @@ def _aliases(
         waived = "" if gate is None or not gate.waived else f", with {', '.join(gate.waived)} waived"
         reason = "" if move.reason is None else f": {move.reason}"
         today = f" {gates[alias].text}" if alias in gates else ""
-        yield f"{alias}, moved by {_who(statement, persons)}{reason}; {policy}{waived}.{today}"
+        yield f"{alias}, moved by {_signed_by(statement, who)}{reason}; {policy}{waived}.{today}"
 
 
-def _decided(statements: Sequence[StoredStatement], persons: Mapping[str, str], record: Digest | None) -> Iterator[str]:
+def _decided(statements: Sequence[StoredStatement], who: Who, record: Digest | None) -> Iterator[str]:
     for statement, decision in _of_kind(statements, "decision", DecisionPredicate):
         earlier = "" if decision.record == record else ", of an earlier record"
         policy = f"the policy {decision.policy_name} ({decision.policy.short})"
-        who = _who(statement, persons)
-        yield f"{decision.question}: {decision.outcome}, by {who} under {policy}{earlier}: {decision.reason}."
+        signer = _signed_by(statement, who)
+        yield f"{decision.question}: {decision.outcome}, by {signer} under {policy}{earlier}: {decision.reason}."
 
 
-def _approvals(
-    statements: Sequence[StoredStatement], persons: Mapping[str, str], record: Digest | None
-) -> Iterator[str]:
+def _approvals(statements: Sequence[StoredStatement], who: Who, record: Digest | None) -> Iterator[str]:
     for statement, approval in _of_kind(statements, "approval", ApprovalPredicate):
         earlier = "" if approval.record == record else ", of an earlier record"
         policy = f"the policy {approval.policy_name} ({approval.policy.short})"
-        yield f"Approved by {_who(statement, persons)} under {policy}{earlier}: {approval.reason}."
+        yield f"Approved by {_signed_by(statement, who)} under {policy}{earlier}: {approval.reason}."
 
 
-def _waivers(statements: Sequence[StoredStatement], persons: Mapping[str, str], record: Digest | None) -> Iterator[str]:
+def _waivers(statements: Sequence[StoredStatement], who: Who, record: Digest | None) -> Iterator[str]:
     for statement, waiver in _of_kind(statements, "waiver", WaiverPredicate):
         is_bound = waiver.evaluations is not None  # one of an earlier release names no record
         earlier = ", of an earlier record" if is_bound and waiver.record != record else ""
-        yield f"The rule {waiver.rule} is waived by {_who(statement, persons)} until {waiver.until[:10]}{earlier}: {waiver.reason}."
+        signer = _signed_by(statement, who)
+        yield f"The rule {waiver.rule} is waived by {signer} until {waiver.until[:10]}{earlier}: {waiver.reason}."
 
 
 def _of_kind(
@@ -134,6 +134,5 @@ def _of_kind(
         yield statement, act
 
 
-def _who(statement: StoredStatement, persons: Mapping[str, str]) -> str:
-    person = persons.get(statement.key_id, f"key {statement.key_id[:12]}…")
-    return f"{person} on {(statement.appended_at or '')[:10]}"
+def _signed_by(statement: StoredStatement, who: Who) -> str:
+    return f"{who(statement.key_id)} on {(statement.appended_at or '')[:10]}"

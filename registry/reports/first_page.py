@@ -96,7 +96,7 @@ def answers_of(
             lines=decision_lines(
                 version,
                 facts.statements,
-                holders.persons,
+                holders.who,
                 _digest_to_name(facts.signed_record or record, facts.statements),
                 gates,
             ),

@@ -11,6 +11,7 @@ from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import RecordSections
+from peft_registry.schemas.policy import signer_text
 from peft_registry.schemas.report import RecordStep
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.statement import StoredStatement
@@ -51,6 +52,10 @@ class KeyHolders:
 
     persons: Mapping[str, str] = field(default_factory=dict)
     roles: Mapping[str, str] = field(default_factory=dict)
+
+    def who(self, key_id: str) -> str:
+        """Whose key it is, as a part of a sentence."""
+        return signer_text(key_id, self.persons.get(key_id), self.roles.get(key_id))
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from peft_registry.registry.reports.open_fields import named_gaps, owed_of
 from peft_registry.registry.reports.text import THIN, first_lines, number, plain, size, value_text, whole
 from peft_registry.registry.reports.verification_text import how_to_verify
 from peft_registry.registry.reports.version_facts import KeyHolders, PageChecks, RecordHistory, VersionFacts
+from peft_registry.registry.reports.vouchers import Vouchers, vouchers_of
 from peft_registry.registry.reports.wording import BROKEN_MEANS, NO_CLAIM, NOTICE, UNVERIFIED_MEANS, VERIFIED_MEANS
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.merge import MergeRecord
@@ -126,7 +127,9 @@ def build_report_view(
     shown = facts.evaluations
     verification = checks.verification
     completed = completeness(record) if record is not None else None
-    fields = None if record is None else _Fields.of(record)
+    fields = None
+    if record is not None:
+        fields = _Fields.of(record, vouchers_of(facts.statements, record.record_id, holders.who))
     return ReportView(
         title=version.label,
         version=version,
@@ -202,20 +205,19 @@ def _begun(text: str) -> str:
     return f"{text[:_STEP_CHARACTERS]}… ({_HISTORY_PLACE})" if len(text) > _STEP_CHARACTERS else text
 
 
-def figure(label: str, value: Value, text: str | None = None) -> Figure:
-    """A recorded value as a figure; `text` says it otherwise than every value is said."""
+def figure(label: str, value: Value, text: str | None = None, vouched: str = "") -> Figure:
+    """A recorded value as a figure; `text` says it otherwise than every value is said, `vouched` who stands behind it."""
     return Figure(
-        label=label, text=value_text(value) if text is None else text, source=value.source, method=_how(value)
+        label=label, text=value_text(value) if text is None else text, source=value.source, method=_how(value, vouched)
     )
 
 
-def _how(value: Value) -> str:
-    """How a value came about, in one line."""
+def _how(value: Value, vouched: str = "") -> str:
+    """How a value came about, in one line; `vouched` says who stands behind it."""
     parts = [str(value.method or "")]
     if value.uncertainty_pct is not None:
         parts.append(f"±{number(value.uncertainty_pct)}{THIN}%")
-    if value.asserted_by:
-        parts.append(f"stated by {value.asserted_by}" + (f", {value.asserted_at}" if value.asserted_at else ""))
+    parts.append(vouched)
     if value.evidence:
         parts.append("evidence " + ", ".join(digest.short for digest in value.evidence))
     return "; ".join(part for part in parts if part)
@@ -223,16 +225,22 @@ def _how(value: Value) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Fields:
-    """A record with its values as they are shown, in the order of the schema, and the paths of those that it has to have."""
+    """A record with its values as they are shown, in the order of the schema.
+
+    Attributes:
+        required: the paths of those that it has to have.
+        vouchers: whose keys stand behind what people state in it.
+    """
 
     record: RecordSections
     leaves: tuple[Leaf, ...]
     required: frozenset[str]
+    vouchers: Vouchers
 
     @classmethod
-    def of(cls, record: RecordSections) -> "_Fields":
+    def of(cls, record: RecordSections, vouchers: Vouchers) -> "_Fields":
         required = frozenset(leaf.path for leaf in own_required_leaves(record))
-        return cls(record, tuple(shown_leaves(record)), required)
+        return cls(record, tuple(shown_leaves(record)), required, vouchers)
 
 
 def _change(fields: _Fields | None, merge: MergeRecord | None) -> tuple[Figure, ...]:
@@ -249,7 +257,13 @@ def _figures(fields: _Fields | None, paths: tuple[str, ...]) -> tuple[Figure, ..
     # the first form of the record has not every field
     shown = [path for path in paths if path in values and (values[path].known or path in fields.required)]
     return tuple(
-        figure(rules[path].label, values[path], _whole_text(values[path]) if path in _NAMES else None) for path in shown
+        figure(
+            rules[path].label,
+            values[path],
+            _whole_text(values[path]) if path in _NAMES else None,
+            vouched=fields.vouchers.of(values[path]),
+        )
+        for path in shown
     )
 
 
@@ -342,7 +356,7 @@ def _field_rows(fields: _Fields | None) -> tuple[FieldRow, ...]:
             field=rules[leaf.rule].label,
             text=_scans_text(leaf.value) if leaf.path == "security.scans" else value_text(leaf.value),
             source=leaf.value.source,
-            method=_how(leaf.value),
+            method=_how(leaf.value, fields.vouchers.of(leaf.value)),
             answers=rules[leaf.rule].answers,
             path=leaf.path,
         )

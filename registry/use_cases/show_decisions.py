@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from peft_registry.registry.compliance.answered_only import without_proposals
+from peft_registry.registry.compliance.record_licences import licence_flags_of
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
@@ -17,6 +18,7 @@ from peft_registry.registry.records.decisions import (
 from peft_registry.registry.records.holds import holds_above
 from peft_registry.registry.records.signed_records import Records, records_of
 from peft_registry.registry.records.stops import recalls_and_others, use_stops
+from peft_registry.registry.records.trusted_reading import WhoseWord
 from peft_registry.registry.reports.pages import Table
 from peft_registry.registry.use_cases.gate import (
     SUGGESTED,
@@ -30,6 +32,7 @@ from peft_registry.registry.use_cases.gate_facts import votes_on, waivers_on
 from peft_registry.registry.use_cases.show_moves import moves_to
 from peft_registry.registry.verification.signed_versions import signed_version
 from peft_registry.schemas.acts import ShownStop
+from peft_registry.schemas.policy import signer_text
 from peft_registry.schemas.version import VerifyOutcome, Version
 
 _Row = tuple[tuple[str, ...], ...]
@@ -49,7 +52,7 @@ def decision_tables(registry: Registry, version: Version, outcome: VerifyOutcome
     recalls, stops = recalls_and_others(use_stops(registry, version.manifest_digest, label=version.label))
     holds = holds_above(registry, version.manifest_digest, version.label)
     return (
-        _verdicts(records, decided_by(decisions)),
+        *_verdicts(records, decided_by(decisions)),
         Table(
             title="The gate today",
             head=("Alias", "Policy", "Says", "Why, and what opens it"),
@@ -64,7 +67,7 @@ def decision_tables(registry: Registry, version: Version, outcome: VerifyOutcome
         ),
         Table(
             title="Approvals",
-            head=("Person", "Day", "Under", "Reason", "Today"),
+            head=("Person and key", "Day", "Under", "Reason", "Today"),
             rows=tuple(_approvals(registry, version, records)),
             empty="Nobody approved it.",
         ),
@@ -107,24 +110,38 @@ def _other_stops(stops: tuple[ShownStop, ...]) -> Iterator[Table]:
         )
 
 
-def _verdicts(records: Records, decided: Decided) -> Table:
+def _verdicts(records: Records, decided: Decided) -> Iterator[Table]:
     head = ("Of the", "Status", "Why", "What is not answered")
     title = "Indicative status"
     if records.modification is None:
-        return Table(title=title, head=head, rows=(), empty="It has no modification record: nothing was modified.")
+        yield Table(title=title, head=head, rows=(), empty="It has no modification record: nothing was modified.")
+        return
     record = without_proposals(in_third_form(records.modification))
     verdicts = verdicts_of(record, decided=decided)
     rows = tuple(
         (
             (_TABLES[verdict.table],),
             (verdict.text,),
-            # only what is open has none
-            verdict.reasons or ("too much is not answered",),
+            verdict.reasons or ("too much is not answered" if verdict.row is None else f"row {verdict.row}",),
             tuple(verdict.open_questions) or ("nothing",),
         )
         for verdict in verdicts.both
     )
-    return Table(title=f"{title}, by the record of {record.record_created_at[:10]}", head=head, rows=rows, empty="")
+    yield Table(title=f"{title}, by the record of {record.record_created_at[:10]}", head=head, rows=rows, empty="")
+    yield Table(
+        title="Said beside the status",
+        head=("Flag", "Why", "Effect"),
+        rows=tuple(
+            ((f"{flag.name} ({flag.flag}, {flag.clause})",), (flag.because,), (flag.effect,)) for flag in verdicts.flags
+        ),
+        empty="Nothing is.",
+    )
+    yield Table(
+        title="Licence flags",
+        head=("Of its own licence, its bases and its data",),
+        rows=tuple(((flag,),) for flag in licence_flags_of(record)),
+        empty="None follows from the licences that are recorded.",
+    )
 
 
 def _gates(registry: Registry, version: Version, outcome: VerifyOutcome | None) -> Iterator[_Row]:
@@ -162,7 +179,7 @@ def _decision(decision: PersonsDecision) -> _Row:
     return (
         (decision.question,),
         ("yes" if decision.is_yes else "no",),
-        (decision.person, f"key {decision.key_id[:12]}…"),
+        (signer_text(decision.key_id, decision.person if decision.role else None, decision.role),),
         (str(decision.at)[:10],),
         (decision.policy_name,),
         (decision.reason,),
@@ -174,7 +191,13 @@ def _approvals(registry: Registry, version: Version, records: Records) -> Iterat
     evaluations = bound_evaluations(registry, version, records)
     for vote in votes_on(registry, records.statements, bound_record(records), evaluations):
         counts = f"does not count: {vote.objection}" if vote.objection else "counts"
-        yield (vote.person,), (str(vote.at)[:10],), (vote.policy_name,), (vote.reason,), (counts,)
+        yield (
+            (WhoseWord(registry.trust).who(vote.key_id),),
+            (str(vote.at)[:10],),
+            (vote.policy_name,),
+            (vote.reason,),
+            (counts,),
+        )
 
 
 def _waivers(registry: Registry, version: Version, records: Records) -> Iterator[_Row]:

@@ -27,6 +27,7 @@ from peft_registry.registry.records.trusted_reading import TrustedReading
 from peft_registry.registry.records.version_statements import VersionStatements
 from peft_registry.registry.records.waiting_answers import answers_taken_up, waiting_answers
 from peft_registry.registry.reports.text import THIN, plain, reason_text
+from peft_registry.registry.reports.vouchers import Vouchers
 from peft_registry.registry.verification.presented_records import PresentedVersion
 from peft_registry.registry.verification.signed_versions import signed_version
 from peft_registry.schemas.answers import AnswersPredicate
@@ -36,6 +37,7 @@ from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.edition import Edition
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ASKED, ModificationRecord, RecordInput
+from peft_registry.schemas.policy import signer_text
 from peft_registry.schemas.report import Gap
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.values import Value
@@ -50,14 +52,19 @@ class Signed(Frozen):
     statement: Digest
     key_id: str
     person: str | None
+    role: str | None
     log_index: int | None
     appended_at: str | None
     pending: bool  # no checkpoint covers it: it decides nothing
 
     @property
+    def who(self) -> str:
+        """Whose key signed it, as the trust file has it."""
+        return signer_text(self.key_id, self.person, self.role)
+
+    @property
     def text(self) -> str:
-        who = f"{self.person}, key {self.key_id[:12]}…" if self.person else f"key {self.key_id[:12]}…"
-        return f"{who}, {self.appended_at}, log {self.log_index}{', pending' if self.pending else ''}"
+        return f"{self.who}, {self.appended_at}, log {self.log_index}{', pending' if self.pending else ''}"
 
 
 class AnswersShown(Frozen):
@@ -75,7 +82,7 @@ class AnswersShown(Frozen):
         state = "" if self.taken_up else ", no record takes them up: others answered first, or the record moved on"
         if self.waits:
             state = ", not taken up by a record that holds yet"
-        return f"{len(self.paths)} by {self.person} as {self.role} ({self.signed.text}){state}"
+        return f"{len(self.paths)} by {self.signed.text}{state}"
 
 
 class RecordLink(Frozen):
@@ -141,10 +148,10 @@ class RecordShown(Frozen):
     def parts(self) -> Iterator[RecordPart]:
         """What people read: which record it is and its counts, what is known by section, then what is open by who owes it."""
         yield RecordPart(lines=self.lines())
-        signers = self._signers()
+        vouchers = self._vouchers(self.current)
         known = [(path, value) for path, value in self.values if value.settled]
         for _, values in groupby(known, key=lambda entry: entry[0].partition(".")[0]):
-            yield RecordPart(rows=tuple((path, _value_text(value, signers)) for path, value in values))
+            yield RecordPart(rows=tuple((path, _value_text(value, vouchers)) for path, value in values))
         by_owner = sorted(self.open, key=lambda gap: gap.owner)
         for owner, questions in groupby(by_owner, key=lambda gap: gap.owner):
             rows = tuple((gap.field, _question_text(gap)) for gap in questions)
@@ -169,20 +176,20 @@ class RecordShown(Frozen):
     def history_parts(self) -> Iterator[RecordPart]:
         """Each record with what it changed, oldest first."""
         yield RecordPart(lines=(("version", self.version),))
-        signers = self._signers()
         for link in self.history:
+            vouchers = self._vouchers(link)
             yield RecordPart(
                 lines=(*link.lines(), *(("answers", answers.text) for answers in link.answers)),
-                rows=tuple((change.path, _change_text(change, signers)) for change in link.changes),
+                rows=tuple((change.path, _change_text(change, vouchers)) for change in link.changes),
             )
         rest = [("answers", answers.text) for answers in (*self.waiting, *self.overtaken)]
         rest += [("set aside", text) for text in self.set_aside]
         if rest:
             yield RecordPart(lines=tuple(rest))
 
-    def _signers(self) -> dict[Digest, str]:
-        shown = [answers for link in self.history for answers in link.answers]
-        return {answers.signed.statement: answers.person for answers in shown}
+    def _vouchers(self, link: RecordLink) -> Vouchers:
+        shown = [answers for earlier in self.history for answers in earlier.answers]
+        return Vouchers({answers.signed.statement: answers.signed.who for answers in shown}, link.signed.who)
 
 
 class FormShown(Frozen):
@@ -375,6 +382,7 @@ def _signed(reading: TrustedReading, stored: StoredStatement) -> Signed:
         statement=stored.digest,
         key_id=stored.key_id,
         person=reading.person_of(stored.key_id),
+        role=reading.role_of(stored.key_id),
         log_index=stored.log_index,
         appended_at=stored.appended_at,
         pending=not reading.covers(stored),
@@ -398,23 +406,23 @@ def _cut_text(value: CutValue) -> str:
     return f"{value.label}: {_in_one_line(plain(value.value).replace(THIN, ' '))}{unit}{told}"
 
 
-def _value_text(value: Value | None, signers: Mapping[Digest, str]) -> str:
+def _value_text(value: Value | None, vouchers: Vouchers) -> str:
     """A value in one line: what, in which unit, from where, by whom."""
     if value is None:
         return "no such place"
     if not value.applies:
-        return f"not applicable: {value.reason} [{', '.join(_origin(value, signers)[1:])}]"
+        return f"not applicable: {value.reason} [{', '.join(_origin(value, vouchers)[1:])}]"
     if not value.known:
         return f"unknown: {value.reason}"
     unit = f" {value.unit}" if value.unit else ""
     text = _in_one_line(plain(value.value).replace(THIN, " "))
-    return f"{text}{unit} [{', '.join(_origin(value, signers))}]"
+    return f"{text}{unit} [{', '.join(_origin(value, vouchers))}]"
 
 
-def _change_text(change: ValueChange, signers: Mapping[Digest, str]) -> str:
+def _change_text(change: ValueChange, vouchers: Vouchers) -> str:
     """A value before and after; to the last digit where they read the same otherwise."""
     values = [None if value is None else with_unit(change.path, value) for value in (change.before, change.after)]
-    before, after = (_value_text(value, signers) for value in values)
+    before, after = (_value_text(value, vouchers) for value in values)
     if before == after:
         before, after = (
             "no such place" if value is None else _in_one_line(canonical_bytes(value.value).decode())
@@ -433,11 +441,7 @@ def _question_text(gap: Gap) -> str:
     return f"{gap.label} ({gap.answers}){reason}"
 
 
-def _origin(value: Value, signers: Mapping[Digest, str]) -> list[str]:
-    """Where a value comes from, and who vouches for it."""
-    origin = [str(value.source)]
-    if value.asserted_by:
-        origin.append(f"by {value.asserted_by}" + (f" at {value.asserted_at}" if value.asserted_at else ""))
-    if any(digest in signers for digest in value.evidence):
-        origin.append("under a signature")
-    return origin
+def _origin(value: Value, vouchers: Vouchers) -> list[str]:
+    """Where a value comes from, and whose key vouches for it."""
+    by = vouchers.of(value)
+    return [str(value.source), *([by] if by else [])]

@@ -642,8 +642,8 @@ def test_two_people_answer_by_the_command_and_all_three_records_are_printed(
     assert code == 0 and len(records) == 3 and records[0] == "run"
     change = next(text for text in out.splitlines() if text.startswith(f"{OFFICERS}  "))
     assert "  unknown: nobody has answered it → yes" in change
-    assert "[declared, by alex at " in change and change.endswith(", under a signature]")
-    assert "answers      1 by sam as evaluator (sam, key " in out
+    assert f"[declared, answered by alex (officer, key {OFFICER.public.key_id[:12]}…) at " in change
+    assert "answers      1 by sam (evaluator, key " in out
     code, _, err = command(place, capsys, *signed)
     assert code == 7 and "has moved on since gaps.yml was written" in err
     assert command(place, capsys, "verify", "sums")[0] == 0

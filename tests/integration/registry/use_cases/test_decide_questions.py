@@ -118,7 +118,8 @@ def test_a_substantial_modification_that_a_person_decided_makes_a_provider_by_25
     assert place.row() == "H4"
     shown = describe_verdict(place.registry, "sums")
     assert (
-        f"system-provider: no, decided by ada on {NOW[:10]}: another firm sells it" in shown.verdicts.high_risk.reasons
+        f"system-provider: no, decided by ada (approver, key {ADA.public.key_id[:12]}…) on {NOW[:10]}: another firm sells it"
+        in shown.verdicts.high_risk.reasons
     )
     assert "another firm sells it" in make_report(place.registry, place.version).decode()
     place.decide("system-provider", policy, BEN, is_yes=True)
@@ -148,7 +149,7 @@ def test_evidence_that_changed_afterwards_makes_a_decision_stale_and_the_gate_sa
     assert place.objections() == ["its record says something else since"]
     assert place.row() is None
     (told,) = place.told(policy)
-    assert "its record says something else since (purpose: yes, decided by ada" in told
+    assert "its record says something else since (purpose: yes, decided by ada (approver, key " in told
     assert any("purpose" in text for text in describe_verdict(place.registry, "sums").set_aside)
     place.decide("purpose", policy, BEN, is_yes=True)
     assert (place.told(policy), place.row()) == ([], "H6")

@@ -1,13 +1,15 @@
 """What the first page says of who decided that a version is used."""
 
 from peft_registry.registry.reports.decisions import decision_lines
+from peft_registry.registry.reports.version_facts import KeyHolders
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import StatementKind, StoredStatement, statement_about
 from peft_registry.schemas.version import Version
 from tests.builders.records import a_version
 
 POLICY, RECORD = Digest.of(b"a policy"), Digest.of(b"a record")
-PERSONS = {"1" * 64: "ada", "2" * 64: "ben"}
+HOLDERS = KeyHolders({"1" * 64: "ada", "2" * 64: "ben"}, {"1" * 64: "approver", "2" * 64: "officer"})
+ADA, BEN = "ada (approver, key 111111111111…)", "ben (officer, key 222222222222…)"
 
 
 def said(kind: StatementKind, key: str, **predicate: object) -> StoredStatement:
@@ -24,7 +26,7 @@ def said(kind: StatementKind, key: str, **predicate: object) -> StoredStatement:
 
 def lines(*statements: StoredStatement, aliases: tuple[str, ...] = ("champion",)) -> tuple[str, ...]:
     version: Version = a_version().revised(aliases=aliases)
-    return decision_lines(version, statements, PERSONS, RECORD)
+    return decision_lines(version, statements, HOLDERS.who, RECORD)
 
 
 def moved(alias: str = "champion", key: str = "1", **predicate: object) -> StoredStatement:
@@ -47,8 +49,8 @@ def test_the_newest_move_of_each_alias_that_points_here_is_told_with_its_policy(
         aliases=("champion", "prod"),
     )
     assert told == (
-        f"champion, moved by ben on 2026-11-28: again; the policy regulated ({POLICY.short}) let it through, with worse waived.",
-        "prod, moved by ada on 2026-11-28; no policy was asked.",
+        f"champion, moved by {BEN} on 2026-11-28: again; the policy regulated ({POLICY.short}) let it through, with worse waived.",
+        f"prod, moved by {ADA} on 2026-11-28; no policy was asked.",
     )
 
 
@@ -65,9 +67,9 @@ def test_approvals_say_of_which_record_they_are_and_waivers_until_when_they_last
         aliases=(),
     )
     assert told == (
-        f"Approved by ada on 2026-11-28 under the policy regulated ({POLICY.short}): read it.",
+        f"Approved by {ADA} on 2026-11-28 under the policy regulated ({POLICY.short}): read it.",
         f"Approved by key 333333333333… on 2026-11-28 under the policy regulated ({POLICY.short}), of an earlier record: read it.",
-        "The rule worse is waived by ben on 2026-11-28 until 2027-01-01: mended soon.",
-        "The rule worse is waived by ben on 2026-11-28 until 2027-01-01: mended soon.",
-        "The rule worse is waived by ben on 2026-11-28 until 2027-01-01, of an earlier record: mended soon.",
+        f"The rule worse is waived by {BEN} on 2026-11-28 until 2027-01-01: mended soon.",
+        f"The rule worse is waived by {BEN} on 2026-11-28 until 2027-01-01: mended soon.",
+        f"The rule worse is waived by {BEN} on 2026-11-28 until 2027-01-01, of an earlier record: mended soon.",
     )
