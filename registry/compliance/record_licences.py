@@ -4,9 +4,13 @@ from collections.abc import Iterator
 
 from peft_registry.registry.compliance.base_terms import EU_EXCLUSION
 from peft_registry.registry.compliance.completeness import is_yes
-from peft_registry.registry.compliance.licence_terms import flags_with_unknown, implied_flags
+from peft_registry.registry.compliance.fields import Leaf
+from peft_registry.registry.compliance.licence_terms import UNKNOWN_TERMS, flags_with_unknown, implied_flags
+from peft_registry.registry.compliance.proposals import is_proposal
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.values import Value
+
+_OWN = "product.licence"
 
 
 def licence_flags_of(record: ModificationRecord) -> tuple[str, ...]:
@@ -15,8 +19,13 @@ def licence_flags_of(record: ModificationRecord) -> tuple[str, ...]:
 
 
 def own_licence_flags(record: ModificationRecord) -> tuple[str, ...]:
-    """Those of the licence of the result itself."""
-    return flags_with_unknown(record.product.licence)
+    """Those of the licence of the result itself.
+
+    What is only proposed restricts what it restricts, and nobody who may has said that there is nothing else.
+    """
+    licence = record.product.licence
+    unsaid = (UNKNOWN_TERMS,) if is_proposal(Leaf(_OWN, _OWN, licence)) else ()
+    return tuple(dict.fromkeys((*flags_with_unknown(licence), *unsaid)))
 
 
 def inherited_licence_flags(record: ModificationRecord) -> Iterator[str]:

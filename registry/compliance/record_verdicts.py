@@ -73,9 +73,14 @@ class RaisedFlag(Frozen):
     because: str
 
     @property
+    def title(self) -> str:
+        """Its name in words, with its code and clause."""
+        return f"{self.name.replace('_', ' ').capitalize()} ({self.flag}, {self.clause})"
+
+    @property
     def text(self) -> str:
         """Name, reason and effect in a line."""
-        return f"{self.name} ({self.flag}, {self.clause}): {self.because}. {self.effect}"
+        return f"{self.title}: {self.because}. {self.effect}"
 
 
 class RecordVerdicts(Frozen):

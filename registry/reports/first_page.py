@@ -3,7 +3,7 @@
 Pure, over records. A question that the records do not answer says so and why; unknown is never "no".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from peft_registry.registry.compliance.completeness import (
@@ -11,7 +11,9 @@ from peft_registry.registry.compliance.completeness import (
     is_yes,
 )
 from peft_registry.registry.compliance.fields import field_rules
-from peft_registry.registry.compliance.record_verdicts import high_risk_verdict
+from peft_registry.registry.compliance.record_licences import licence_flags_of, stated_licence_flags
+from peft_registry.registry.compliance.record_verdicts import high_risk_verdict, verdicts_of
+from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.compliance.verdicts.gpai import one_third
 from peft_registry.registry.reports.decisions import AliasGate, decision_lines
@@ -91,6 +93,10 @@ def answers_of(
             lines=(_compute(record, base, completed), *_market(record)),
         ),
         Answer(question="Is it high-risk, and did that change?", lines=(_high_risk(record, base, facts.decided),)),
+        Answer(
+            question="Which flags does it have?",
+            lines=tuple(_flags(facts)),
+        ),
         Answer(
             question="Who let it be used?",
             lines=decision_lines(
@@ -387,6 +393,22 @@ def _high_risk(record: RecordSections | None, base: BaseRecord | None, decided: 
         return f"{classification_text(after)} after, {classification_text(before)} before: {moved}.{status}"
     asked = field_rules().by_path()["high_risk.classification_after"]
     return f"Before: {classification_text(before)}. After: {classification_text(after)}. Owed by {asked.owner}."
+
+
+def _flags(facts: VersionFacts) -> Iterator[str]:
+    """What is said beside a status, and what licences restrict; of a licence whose terms nobody knows, that."""
+    record, signed, base = facts.record, facts.signed_record or facts.record, facts.base
+    licences: Iterable[str] = ()
+    if record is not None and signed is not None:
+        raised = verdicts_of(in_third_form(record), decided=facts.decided).flags
+        yield from (flag.text for flag in raised)
+        if not raised:
+            yield "None beside the indicative status."
+        licences = licence_flags_of(in_third_form(signed))
+    elif base is not None:
+        licences = stated_licence_flags(base.facts.licence, base.facts.licence_flags)
+    named = ", ".join(dict.fromkeys(flag.replace("_", " ") for flag in licences))
+    yield f"Of licences: {named or 'none'}."
 
 
 def _in_words(value: Value) -> str:

@@ -10,10 +10,10 @@ from peft_registry.schemas.values import Value
 
 @dataclass(frozen=True, slots=True)
 class Vouchers:
-    """Whose keys signed the answers that a record takes up, by statement, and whose the record itself."""
+    """Whose keys signed the answers that a record takes up, by statement, and whose the record itself; None: it is not here."""
 
     answers: Mapping[Digest, str]
-    record: str
+    record: str | None
 
     def of(self, value: Value) -> str:
         """Who stands behind a value that somebody states; empty where nobody does.
@@ -24,14 +24,15 @@ class Vouchers:
         answered = next((self.answers[digest] for digest in value.evidence if digest in self.answers), None)
         if answered is not None:
             return f"answered by {answered}{at}"
-        return f"as said by {value.asserted_by}{at}, in a record signed by {self.record}" if value.asserted_by else ""
+        if not value.asserted_by:
+            return ""
+        signed = "" if self.record is None else f", in a record signed by {self.record}"
+        return f"as said by {value.asserted_by}{at}{signed}"
 
 
 def vouchers_of(statements: Sequence[StoredStatement], record_id: str, who: Callable[[str], str]) -> Vouchers:
     """Those of a record of that id among the statements about a version; `who` says whose key it is, by its id."""
-    signed_by = next(
-        (who(stored.key_id) for stored in reversed(statements) if _record_id(stored) == record_id), "nobody known here"
-    )
+    signed_by = next((who(stored.key_id) for stored in reversed(statements) if _record_id(stored) == record_id), None)
     return Vouchers({stored.digest: who(stored.key_id) for stored in statements if stored.kind == "answers"}, signed_by)
 
 

@@ -48,13 +48,17 @@ class OpenQuestions(Frozen):
 
 
 class InUse(Frozen):
-    """An alias and the move that pointed it there; `worry` says what of it does not hold today, empty for nothing."""
+    """An alias and the move that pointed it there; `worry` says what of it does not hold today, empty for nothing.
+
+    `flags` are what is said beside its status, and what licences restrict.
+    """
 
     alias: str
     version: str
     moved: str
     policy: str | None
     bound: str | None
+    flags: tuple[str, ...]
     worry: tuple[str, ...]
     remedy: str
 
@@ -105,6 +109,8 @@ class WholeRegistry(Frozen):
             f"{self.in_use_count} by an alias; {self.worrying} of them with something that does not hold today",
         )
         for used in self.in_use:
+            if used.flags:
+                yield "", f"{used.alias} → {used.version}: flags {', '.join(used.flags)}"
             if used.worry:
                 yield "", f"{used.alias} → {used.version}: {'; '.join(used.worry)}"
                 yield "", f"→ {used.remedy}"

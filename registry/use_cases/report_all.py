@@ -9,6 +9,7 @@ from importlib.metadata import version as package_version
 
 from peft_registry.registry.compliance.answered_only import without_proposals
 from peft_registry.registry.compliance.completeness import completeness
+from peft_registry.registry.compliance.record_licences import licence_flags_of
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
@@ -228,6 +229,7 @@ class _Standing:
     is_base: bool  # which is what others are compared with, and is not evaluated for itself
     lapsed: tuple[str, ...]  # approvals, and why each does not count
     undecided: tuple[str, ...]  # decisions of persons, likewise
+    flags: tuple[str, ...]  # beside its status, and of licences
     stops: tuple[str, ...]  # who stopped its use, and why
 
     @classmethod
@@ -258,6 +260,7 @@ class _Standing:
             is_base=version.kind == "base",
             lapsed=tuple(_lapsed(registry, said, record, speaking)),
             undecided=tuple(_no_longer_decided(registry, version, said)),
+            flags=() if record is None else tuple(_flags(registry, version, said, record)),
             stops=tuple(stop.text for stop in use_stops(registry, version.manifest_digest, label=version.label)),
         )
 
@@ -281,6 +284,14 @@ class _Standing:
             command = f"registry decide {version.label} --on QUESTION --outcome yes|no"
             remedy = f"`{command} --policy NAME|FILE --reason TEXT --key FILE`"
             yield Due(on=now[:10], kind="decision", about=version.label, text=text, remedy=remedy)
+
+
+def _flags(registry: Registry, version: Version, said: VersionStatements, record: ModificationRecord) -> Iterator[str]:
+    """What is said beside the status of a version, and what the licences of all that is in its record restrict."""
+    decided = decided_by(persons_decisions(registry, version, said))
+    for flag in verdicts_of(without_proposals(record), decided=decided).flags:
+        yield f"{flag.name.replace('_', ' ')} ({flag.flag})"
+    yield from (f"licence: {flag.replace('_', ' ')}" for flag in licence_flags_of(record))
 
 
 def _lapsed(
@@ -316,6 +327,7 @@ def _in_use(registry: Registry, version: Version, alias: str, said: VersionState
         version=version.label,
         moved="by a move that is not signed" if move is None else f"{_by_whom(registry, move.stored)}{reason}",
         policy=None if gate is None else f"policy {gate.policy_name} ({gate.policy.short})",
+        flags=standing.flags,
         bound=None if binding is None else f"bound to {binding.policy_name} by {binding.by} on {binding.at[:10]}",
         worry=(*((passed,) if another else ()), *standing.worry, *_closed(registry, version, alias)),
         remedy=f"`registry gate status {version.name}@{alias}{named}`",

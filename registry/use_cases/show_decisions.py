@@ -131,9 +131,7 @@ def _verdicts(records: Records, decided: Decided) -> Iterator[Table]:
     yield Table(
         title="Said beside the status",
         head=("Flag", "Why", "Effect"),
-        rows=tuple(
-            ((f"{flag.name} ({flag.flag}, {flag.clause})",), (flag.because,), (flag.effect,)) for flag in verdicts.flags
-        ),
+        rows=tuple(((flag.title,), (flag.because,), (flag.effect,)) for flag in verdicts.flags),
         empty="Nothing is.",
     )
     yield Table(

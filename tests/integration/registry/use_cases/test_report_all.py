@@ -89,6 +89,7 @@ def test_it_says_what_is_in_use_undecided_open_and_due(registry: Registry, polic
     kinds = {kind.kind: kind for kind in report_all(registry, within_days=6).kinds}
     assert (kinds["waiver"].count, kinds["waiver"].within, kinds["waiver"].next) == (1, 0, "2026-12-01")
     (used,) = whole.in_use
+    assert used.flags == ("fallback without attempt (F4)", "licence: unknown")
     assert (used.alias, used.version, used.policy) == ("sums@champion", "sums:1", None)
     assert used.moved == f"by lab-1 on {NOW[:10]}: first release"
     assert used.bound == f"bound to bank by ada on {NOW[:10]}"
@@ -237,10 +238,13 @@ def test_the_page_of_decisions_holds_what_was_signed_and_how_it_stands_today(
     assert gate[3][0].startswith(
         f"policy: the policy bank is another one ({policy.digest.short}): nothing was asked when"
     )
-    assert tables["Approvals"].rows == ((("ada",), (NOW[:10],), ("bank",), ("read all of it",), ("counts",)),)
+    ada = (f"ada (approver, key {ALEX.public.key_id[:12]}…)",)
+    assert tables["Approvals"].rows == ((ada, (NOW[:10],), ("bank",), ("read all of it",), ("counts",)),)
     assert tables["Waivers"].rows[0][:3] == (("worse",), ("ada",), ("2026-12-01",))
+    assert [row[0][0] for row in tables["Said beside the status"].rows] == ["Fallback without attempt (F4, GL J64)"]
+    assert tables["Licence flags"].rows == ((("unknown",),),)
     (decision,) = tables["Decisions"].rows
-    assert decision[:3] == (("purpose",), ("no",), ("ada", f"key {ALEX.public.key_id[:12]}…"))
+    assert decision[:3] == (("purpose",), ("no",), ada)
     assert decision[3:] == ((NOW[:10],), ("bank",), ("as it was",), ("counts",))
     ((held,),) = tables["Holds"].rows
     assert held[0].endswith(f"ada put it on hold at {NOW} until 2026-12-24: case 7")
