@@ -33,7 +33,6 @@ from peft_registry.registry.records.stops import recalls_and_others, require_not
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.trust import key_status, require_ok
-from peft_registry.registry.use_cases.decision_file import decision_file
 from peft_registry.registry.use_cases.publish import public_part
 from peft_registry.registry.use_cases.pull import new_folder, verified_copy
 from peft_registry.registry.use_cases.statements import sign_statement
@@ -99,8 +98,7 @@ def hand_over(
             _write(part, {STATEMENT_FILE: statement + b"\n"})
         (part / ARTIFACT_FOLDER).mkdir()
         if rule.evidence == "whole":
-            decisions = decision_file(registry, version)
-            verified_copy(registry, version, part / ARTIFACT_FOLDER, look_for_base=False, decisions=decisions)
+            verified_copy(registry, version, part / ARTIFACT_FOLDER, look_for_base=False, with_decisions=True)
             _write(part, _policies(registry, policies_named(records.statements)))
             _write_sources(registry, version, part, with_base=with_base)
         else:
