@@ -6,6 +6,7 @@ from typing import Any
 
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.config_aliases import parse_training_file
+from tests.builders.records import a_base_record
 
 VOCABULARY = 300
 
@@ -83,6 +84,14 @@ def colour_rows(count: int) -> list[dict[str, str]]:
         {"prompt": f"box {index} is", "completion": f"{colours[index % len(colours)]} and closed"}
         for index in range(count)
     ]
+
+
+def train_on(rows: Path, base: Path, config: TrainingFile, *, record: Any = None, **more: Any) -> Any:
+    """A training on rows that lie in a folder; `record` is that of the base, `more` what `train_adapter` takes besides."""
+    from peft_registry.trainer.training.train_adapter import read_data, train_adapter
+
+    data = read_data(config, data_folder=rows, base_folder=base, base_record=record or a_base_record())
+    return train_adapter(config, data, base_folder=base, **more)
 
 
 def some_batches(folder: Path, *, count: int = 24) -> Any:

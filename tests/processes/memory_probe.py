@@ -10,8 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.builders.records import a_base_record
-from tests.builders.training import a_training_file, write_rows
+from tests.builders.training import a_training_file, train_on, write_rows
 
 STEPS = 3
 
@@ -41,17 +40,13 @@ def imported(method: str) -> None:
 def measure(base: Path, changes: dict[str, object]) -> dict[str, int]:
     config = a_training_file(**changes)
     imported(config.method)
-    from peft_registry.trainer.training.train_adapter import train_adapter
-
     rows = config.training.per_device_train_batch_size * STEPS
     text = "one two three four five six seven eight " * (config.training.max_length // 8 + 1)
     with tempfile.TemporaryDirectory() as folder:
         write_rows(Path(folder) / "rows.jsonl", [{"text": f"{index} {text}"} for index in range(rows + 1)])
         floor = status("VmRSS:")
         Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts here
-        train_adapter(
-            config, data_folder=Path(folder), base_folder=base, base_record=a_base_record(), scratch=Path(folder)
-        )
+        train_on(Path(folder), base, config, scratch=Path(folder))
         return {"floor": floor, "peak": status("VmHWM:"), "left": status("VmRSS:")}
 
 

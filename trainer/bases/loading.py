@@ -11,6 +11,7 @@ from peft_registry.trainer.bases.foreign_errors import bare_exceptions_as_values
 from peft_registry.trainer.bases.offload import forget_shared_addresses
 from peft_registry.trainer.bases.offload import loading_arguments as offloading_arguments
 from peft_registry.trainer.bases.quantization import keep_gradients, loading_arguments
+from peft_registry.trainer.data.tokenize import require_embedding
 from peft_registry.trainer.machine.environment import Dtype
 
 _MAX_NAMED = 3  # tensors named in one error
@@ -61,9 +62,13 @@ def load_base(
         ArchitectureNotQuantizable: it cannot be used in 4 bits.
         QuantizationUnavailable: of `trainer/bases/quantization.py`.
         OffloadRefused: of `trainer/bases/offload.py`.
+
+    The model raises TokenWithoutEmbedding where a text has a token that it has no embedding for.
     """
     model = load_model(folder, dtype=dtype, device=device, quantization=quantization, offload=offload, scratch=scratch)
-    return model, load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
+    _refuse_tokens_without_embedding(model, tokenizer)
+    return model, tokenizer
 
 
 def load_model(
@@ -110,6 +115,19 @@ def load_model(
     if offload is not None:
         forget_shared_addresses(model)
     return (model if extra else model.to(device)).eval()
+
+
+def _refuse_tokens_without_embedding(model: Any, tokenizer: Any) -> None:
+    """Let the model raise TokenWithoutEmbedding for a token that it has no embedding for: torch would name an index."""
+    embeddings = model.get_input_embeddings()
+    rows = embeddings.weight.shape[0]
+    if len(tokenizer) <= rows:
+        return  # as of nearly every base; looking at each pass would hold a GPU up
+
+    def look(_: Any, inputs: tuple[Any, ...]) -> None:
+        require_embedding(int(inputs[0].max()), rows=rows, subject="a text", tokenizer=tokenizer)
+
+    embeddings.register_forward_pre_hook(look)
 
 
 def held_dtype(folder: Path) -> Dtype:

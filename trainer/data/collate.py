@@ -146,10 +146,13 @@ class Batches:
         return packs([len(example.ids) for example in self.examples], order, capacity=self.pack_to)
 
 
-def padding_id(tokenizer: object) -> int:
-    """The id to pad with: the tokenizer's own, else its end-of-text id, else 0; padded positions are masked anyway."""
+def padding_id(tokenizer: object, *, vocabulary: int | None = None) -> int:
+    """The id to pad with: the tokenizer's own, else its end-of-text id, else 0; padded positions are masked anyway.
+
+    One that the base has no embedding for, which has `vocabulary` of them, is passed over.
+    """
     for name in ("pad_token_id", "eos_token_id"):
         token_id = getattr(tokenizer, name, None)
-        if isinstance(token_id, int):
+        if isinstance(token_id, int) and (vocabulary is None or token_id < vocabulary):
             return token_id
     return 0

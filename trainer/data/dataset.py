@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from peft_registry.schemas.config import AUTO_VALIDATION_FRACTION, DataBlock, TrainSource
+from peft_registry.schemas.config import AUTO_VALIDATION_FRACTION, DataBlock, TrainingFile, TrainSource
 from peft_registry.schemas.dataset import DataIdentity, RowSelection, Split
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.trainer.data.containers import FileFacts, container_of, inspect_file, read_rows
 from peft_registry.trainer.data.formats import RowReading, choose_reading, row_line
-from peft_registry.trainer.data.tokenize import Example, tokenize_row
+from peft_registry.trainer.data.tokenize import Example, require_embedding, tokenize_row
 from peft_registry.trainer.machine.seeding import rank_by_hash
 
 _STEP = "data"
@@ -62,6 +62,21 @@ class LengthOverContext(InputRefused):
 
     max_length: int
     context_length: int
+
+
+class NoRoomForPrompt(InputRefused):
+    what = "{virtual} virtual tokens and training.max_length {max_length} are more than the base reads"
+    why = "its context is {context_length} tokens, and virtual tokens take places in it"
+    fix = "set training.max_length to {longest} or less, or take fewer virtual tokens"
+
+    virtual: int
+    max_length: int
+    context_length: int
+
+    @property
+    def longest(self) -> int:
+        # a row is a token and the one that it predicts, at least
+        return max(2, self.context_length - self.virtual)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +127,44 @@ class LoadedData:
         return sum(example.supervised for example in self.train) / tokens
 
 
+def require_room(config: TrainingFile, context_length: int | None) -> None:
+    """Raise unless rows of the file's length, with the virtual tokens in front of them, are no longer than the base reads.
+
+    Raises:
+        LengthOverContext, NoRoomForPrompt: they are longer.
+    """
+    max_length, virtual = config.training.max_length, config.virtual_tokens
+    if context_length is None:
+        return
+    if max_length > context_length:
+        raise LengthOverContext(max_length, context_length)
+    if virtual and virtual + max_length > context_length:
+        raise NoRoomForPrompt(virtual, max_length, context_length)
+
+
+def open_data(source: TrainSource, located: Located, *, chat_template: object) -> tuple[FileFacts, RowReading]:
+    """What the files of a data set hold, and how they are read.
+
+    Args:
+        source: of the training file.
+        located: where the files are.
+        chat_template: of the tokenizer, which may have none or several.
+
+    Raises:
+        InputRefused, NotFound: as `load_data`.
+    """
+    facts = inspect_file(*located.paths)
+    reading = choose_reading(
+        source,
+        name=located.name,
+        columns=facts.columns,
+        classes=facts.classes,
+        lists=facts.lists,
+        chat_template=chat_template if isinstance(chat_template, str) else None,
+    )
+    return facts, reading
+
+
 def load_data(
     data: DataBlock,
     *,
@@ -119,7 +172,7 @@ def load_data(
     tokenizer: Any,  # transformers' PreTrainedTokenizerBase
     max_length: int,
     seed: int,
-    context_length: int | None = None,
+    vocabulary: int | None = None,
     locate: Locate | None = None,
     chooses: bool = False,
     observe: Observe = ignore,
@@ -132,7 +185,7 @@ def load_data(
         tokenizer: of the base.
         max_length: in tokens; sequences are cut on the right.
         seed: of the split, when the validation block has none.
-        context_length: of the base; None when nobody knows.
+        vocabulary: how many tokens the base has an embedding for; None when nobody knows.
         locate: where a data set is; None for a file below `folder`.
         chooses: among results by the validation part; half of what is held out becomes the test part.
         observe: hears of progress.
@@ -140,9 +193,7 @@ def load_data(
     Raises:
         InputRefused, NotFound: each kind of bad data has a reference of its own (see the classes of this package).
     """
-    if context_length is not None and max_length > context_length:
-        raise LengthOverContext(max_length, context_length)
-    reader = _Reader(locate or in_folder(folder), tokenizer, max_length, observe)
+    reader = _Reader(locate or in_folder(folder), tokenizer, max_length, observe, vocabulary)
     split_seed = seed if data.validation.seed is None else data.validation.seed
     if data.validation.path is not None:
         train = reader.whole(data.train, "train")
@@ -292,6 +343,7 @@ class _Reader:
     tokenizer: Any  # transformers' PreTrainedTokenizerBase
     max_length: int
     observe: Observe
+    vocabulary: int | None = None  # tokens that the base has an embedding for
 
     def whole(self, source: TrainSource, split: Split) -> _Part:
         part = self._part(source, split, _first(source.rows))
@@ -335,16 +387,7 @@ class _Reader:
 
     def _part(self, source: TrainSource, split: Split, rule: str) -> _Part:
         located = self.locate(source, split)
-        facts = inspect_file(*located.paths)
-        template = self.tokenizer.chat_template
-        reading = choose_reading(
-            source,
-            name=located.name,
-            columns=facts.columns,
-            classes=facts.classes,
-            lists=facts.lists,
-            chat_template=template if isinstance(template, str) else None,
-        )
+        facts, reading = open_data(source, located, chat_template=self.tokenizer.chat_template)
         return _Part(split, rule, located, facts, reading, self.max_length, container_of(located.paths[0]))
 
     def _fill(self, whole: _Part, limit: int | None, part_of: Callable[[int], _Part]) -> None:
@@ -356,10 +399,14 @@ class _Reader:
                 continue  # read to the end: the digest must be that of the first pass
             part = part_of(index)
             values = part.reading.values(row)
-            part.add(
-                values,
-                tokenize_row(part.reading, values, line=row.line, tokenizer=self.tokenizer, max_length=self.max_length),
+            example = tokenize_row(
+                part.reading, values, line=row.line, tokenizer=self.tokenizer, max_length=self.max_length
             )
+            if self.vocabulary is not None:
+                subject = f"line {row.line} of {part.reading.name}"
+                highest = int(example.ids.max(initial=0))
+                require_embedding(highest, rows=self.vocabulary, subject=subject, tokenizer=self.tokenizer)
+            part.add(values, example)
             if index % _REPORT_EVERY == 0:
                 self.observe(Advanced(_STEP, index))
         self.observe(Finished(_STEP))

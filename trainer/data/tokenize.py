@@ -11,11 +11,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from peft_registry.schemas.errors import InputRefused
 from peft_registry.trainer.data.chat_template import ChatTemplateRefused, render_chat
 from peft_registry.trainer.data.conversations import Turn, is_learnt
 from peft_registry.trainer.data.formats import RowReading, render, turns_of
 
 IGNORED = -100  # the label that cross-entropy leaves out (torch.nn.CrossEntropyLoss ignore_index)
+
+
+class TokenWithoutEmbedding(InputRefused):
+    what = "{subject} has the token {token!q}, and the base has no embedding for it"
+    why = "the tokenizer gives it the number {number}, and the embeddings have {rows} rows: they were not resized to the tokenizer"
+    fix = "leave the token out of the text, or resize the embeddings (`resize_token_embeddings`) and add that model as a base"
+
+    subject: str
+    token: str
+    number: int
+    rows: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +70,16 @@ def tokenize_row(
         pieces[-1] = ([*last, end], learnt)
     ids = [token for piece, _ in pieces for token in piece]
     return _example(ids, [learnt for piece, learnt in pieces for _ in piece], max_length, untaught)
+
+
+def require_embedding(number: int, *, rows: int, subject: str, tokenizer: Any) -> None:
+    """Raise unless the embeddings of the base, of so many rows, have one for a token, the highest of a text.
+
+    Raises:
+        TokenWithoutEmbedding: they lack it; `subject` is what has it.
+    """
+    if number >= rows:
+        raise TokenWithoutEmbedding(subject, str(tokenizer.convert_ids_to_tokens(number)), number, rows)
 
 
 def plain_ids(text: str, tokenizer: Any) -> list[int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.trainer.data.dataset import Located, open_data
 from peft_registry.trainer.inputs.problems import Problems
 from peft_registry.trainer.inputs.training_file import LoadedConfig
 from peft_registry.trainer.methods import advice_about
@@ -68,6 +69,23 @@ def warnings_about_prompt(config: TrainingFile, lengths: Sequence[int]) -> Itera
         )
     elif share > _LARGEST_SHARE and METHODS[config.method].takes_positions:
         yield "long-prompt", f"{count} virtual tokens before rows of {mean:.0f} tokens: {share:.0%} of what is computed"
+
+
+def require_readable_rows(loaded: LoadedConfig) -> None:
+    """Raise unless the first row of each data file has what its format asks for: that takes neither a tokenizer nor a weight.
+
+    A file that is missing is told by `collect_absent`, and a data set of the Hub is looked at once it is fetched.
+
+    Raises:
+        InputRefused: a column is absent, or nobody can tell how the rows are to be read.
+    """
+    data = loaded.config.data
+    sources = [data.train] + ([data.validation.as_source()] if data.validation.path is not None else [])
+    for source in sources:
+        path = loaded.resolve(source.path)
+        if path.is_file():
+            # any chat template will do: whether the tokenizer has one is asked with the tokenizer
+            open_data(source, Located(path.name, (path,)), chat_template="")
 
 
 def collect_absent(problems: Problems, loaded: LoadedConfig, load: "LoadSuite", observe: Observe = ignore) -> None:

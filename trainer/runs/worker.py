@@ -18,7 +18,7 @@ from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.errors import EXIT_INTERRUPTED, KnownError
-from peft_registry.schemas.progress import Advanced, Event, Finished, Measured, Started, Warned
+from peft_registry.schemas.progress import Advanced, Event, Finished, Measured, Observe, Started, Warned, ignore
 from peft_registry.trainer.runs.launch import Job, LaunchRefused
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _train(job: Job) -> None:
 
     from peft_registry.trainer.machine.processes import under_torchrun
     from peft_registry.trainer.runs.resume import Keeper
-    from peft_registry.trainer.training.train_adapter import train_adapter
+    from peft_registry.trainer.training.train_adapter import read_data, train_adapter
 
     device = "cpu"
     if torch.cuda.is_available():
@@ -65,20 +65,20 @@ def _train(job: Job) -> None:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     with under_torchrun(device) as processes:
         leads = processes.rank == 0
+        observe: Observe = _tell if leads else ignore
         keeper = Keeper(job.run_folder, job.kept)
 
-        def read(identities: tuple[DataIdentity, ...]) -> None:
-            _require_equal(processes, job.base, identities)
-            if leads:
-                keeper.data(identities)
-
+        data = read_data(
+            job.config, data_folder=job.data_folder, base_folder=job.base_folder, base_record=job.base, observe=observe
+        )
+        _require_equal(processes, job.base, data.identities)
+        if leads:
+            keeper.data(data.identities)
         train_adapter(
             job.config,
-            data_folder=job.data_folder,
+            data,
             base_folder=job.base_folder,
-            base_record=job.base,
-            observe=_tell if leads else lambda _: None,
-            after_data=read,
+            observe=observe,
             checkpoints=keeper.checkpoints(job.config.training),
             processes=processes,
             scratch=job.run_folder / f"process-{processes.rank}",

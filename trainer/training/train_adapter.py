@@ -1,4 +1,4 @@
-"""One training from a checked base folder: load, read the data, prepare the method, train. Knows no registry.
+"""One training from a checked base folder: read the data, load, prepare the method, train. Knows no registry.
 
 Base weights that stay frozen are loaded once; evaluation of both arms uses the very same loaded weights.
 """
@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import TrainingFile
-from peft_registry.schemas.dataset import DataIdentity
-from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.offload import Waiting
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
@@ -20,7 +18,7 @@ from peft_registry.schemas.run import Trial, coverage_sentence
 from peft_registry.trainer.bases.loading import load_base, load_tokenizer
 from peft_registry.trainer.bases.offload import waiting_in
 from peft_registry.trainer.data.collate import Batches, padding_id
-from peft_registry.trainer.data.dataset import LoadedData, load_data
+from peft_registry.trainer.data.dataset import LoadedData, load_data, require_room
 from peft_registry.trainer.hub.data_sets import locate_locally_or_on_hub
 from peft_registry.trainer.machine.environment import Dtype, Hardware, choose_hardware
 from peft_registry.trainer.machine.processes import ALONE, Processes
@@ -37,21 +35,6 @@ if TYPE_CHECKING:
 Load = Callable[
     ..., tuple["PreTrainedModel", "PreTrainedTokenizerBase"]
 ]  # as `peft_registry.trainer.bases.loading.load_base`
-
-
-class NoRoomForPrompt(InputRefused):
-    what = "{virtual} virtual tokens and training.max_length {max_length} are more than the base reads"
-    why = "its context is {context_length} tokens, and virtual tokens take places in it"
-    fix = "set training.max_length to {longest} or less, or take fewer virtual tokens"
-
-    virtual: int
-    max_length: int
-    context_length: int
-
-    @property
-    def longest(self) -> int:
-        # a row is a token and the one that it predicts, at least
-        return max(2, self.context_length - self.virtual)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,15 +56,49 @@ class Trained:
         implementation(self.config.method).save(self.model, folder, base=base)
 
 
-def train_adapter(
+def read_data(
     config: TrainingFile,
     *,
     data_folder: Path,
     base_folder: Path,
     base_record: BaseRecord,
+    vocabulary: int | None = None,
+    observe: Observe = ignore,
+) -> LoadedData:
+    """The rows as tokens, for which no weight is needed: what is wrong with them is said in seconds.
+
+    Args:
+        config: the training file.
+        data_folder: its relative paths start here.
+        base_folder: has the tokenizer of the base, checked by the caller; its weights may be missing.
+        base_record: for the context length.
+        vocabulary: how many tokens the base has an embedding for; None where nobody knows.
+        observe: hears of progress.
+
+    Raises:
+        InputRefused: the data are refused, or text and virtual tokens are more than the base reads.
+    """
+    require_room(config, base_record.context_length)
+    return load_data(
+        config.data,
+        folder=data_folder,
+        tokenizer=load_tokenizer(base_folder),
+        max_length=config.training.max_length,
+        seed=config.training.seed,
+        vocabulary=vocabulary,
+        chooses=len(config.seeds) > 1,
+        locate=locate_locally_or_on_hub(data_folder, observe),
+        observe=observe,
+    )
+
+
+def train_adapter(
+    config: TrainingFile,
+    data: LoadedData,
+    *,
+    base_folder: Path,
     observe: Observe = ignore,
     after_load: Callable[[], None] = lambda: None,
-    after_data: Callable[[tuple[DataIdentity, ...]], None] = lambda _: None,
     checkpoints: Checkpoints | None = None,
     processes: Processes = ALONE,
     scratch: Path | None = None,
@@ -92,11 +109,9 @@ def train_adapter(
 
     Args:
         config: the training file.
-        data_folder: its relative paths start here.
+        data: its rows, as `read_data` gives them.
         base_folder: the base, checked by the caller.
-        base_record: for the context length.
         observe: hears of data, method and each step.
-        after_data: called with what the data are, before anything is loaded.
         checkpoints: where the state is kept; training continues from the newest.
         processes: of which this is one.
         scratch: for what a base that is offloaded may have to write; whoever made it removes it.
@@ -106,11 +121,10 @@ def train_adapter(
         load: gives the base of a folder, `SharedBase.load` where several trainings follow each other; None for `load_base`.
 
     Raises:
-        InputRefused: data or method block are refused.
+        InputRefused: the method block is refused.
         LossDiverged, OutOfMemory: the run failed.
     """
-    data = _read_data(config, data_folder, base_folder, base_record, observe)
-    after_data(data.identities)
+    _say_data(data, observe)
     hardware = choose_hardware(config.training.dtype)
     dtype = weights_dtype(config, hardware)
     model, tokenizer = (load or load_base)(
@@ -126,7 +140,7 @@ def train_adapter(
     setting = Setting(
         config=config,
         tokenizer=tokenizer,
-        batches=_batches(config, data, tokenizer),
+        batches=_batches(config, data, padding_id(tokenizer, vocabulary=_vocabulary(model))),
         device=hardware.device,
         autocast=hardware.dtype == "bf16" and dtype == "fp32",
         said=lambda model: _say_model(config, model, hardware, observe),
@@ -180,29 +194,6 @@ def coverage_warnings(config: TrainingFile, model: Any) -> tuple[str, ...]:
     return (text,)
 
 
-def _read_data(
-    config: TrainingFile, data_folder: Path, base_folder: Path, base_record: BaseRecord, observe: Observe
-) -> LoadedData:
-    """The rows as tokens, before any weight is loaded: what is wrong with them is said in seconds.
-
-    Raises:
-        InputRefused: the data are refused, or text and virtual tokens are more than the base reads.
-    """
-    data = load_data(
-        config.data,
-        folder=data_folder,
-        tokenizer=load_tokenizer(base_folder),
-        max_length=config.training.max_length,
-        seed=config.training.seed,
-        context_length=_room_for_text(config, base_record.context_length),
-        chooses=len(config.seeds) > 1,
-        locate=locate_locally_or_on_hub(data_folder, observe),
-        observe=observe,
-    )
-    _say_data(data, observe)
-    return data
-
-
 def _waiting(model: "PreTrainedModel", observe: Observe) -> Waiting | None:
     """What of the loaded base was offloaded; None where nothing was."""
     waiting = waiting_in(model)
@@ -211,28 +202,21 @@ def _waiting(model: "PreTrainedModel", observe: Observe) -> Waiting | None:
     return waiting
 
 
-def _batches(config: TrainingFile, data: LoadedData, tokenizer: "PreTrainedTokenizerBase") -> Batches:
+def _vocabulary(model: "PreTrainedModel") -> int:
+    """How many tokens the model has an embedding for."""
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
+def _batches(config: TrainingFile, data: LoadedData, pad_id: int) -> Batches:
     """The training rows in batches, packed where the file says so."""
     training = config.training
     return Batches(
         data.train,
         training.per_device_train_batch_size,
-        padding_id(tokenizer),
+        pad_id,
         training.seed,
         pack_to=training.max_length if training.packing else None,
     )
-
-
-def _room_for_text(config: TrainingFile, context_length: int | None) -> int | None:
-    """The base's context without what stands in front of each text.
-
-    Raises:
-        NoRoomForPrompt: text and virtual tokens together are more than the base reads.
-    """
-    virtual = config.virtual_tokens
-    if context_length is not None and virtual and virtual + config.training.max_length > context_length:
-        raise NoRoomForPrompt(virtual, config.training.max_length, context_length)
-    return context_length
 
 
 def weights_dtype(config: TrainingFile, hardware: Hardware) -> Dtype:

@@ -230,7 +230,6 @@ def _workload(
         tokenizer=tokenizer,
         max_length=training.max_length,
         seed=training.seed,
-        context_length=context_length,
         observe=observe,
     )
     batches = Batches(

@@ -10,9 +10,9 @@ from peft_registry.schemas.config import TrainSource
 from peft_registry.schemas.dataset import Split
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.trainer.bases.loading import load_tokenizer
-from peft_registry.trainer.data.containers import DataFileMissing, FileFacts, inspect_file
-from peft_registry.trainer.data.dataset import Located
-from peft_registry.trainer.data.formats import RowReading, choose_reading
+from peft_registry.trainer.data.containers import DataFileMissing, FileFacts
+from peft_registry.trainer.data.dataset import Located, open_data
+from peft_registry.trainer.data.formats import RowReading
 from peft_registry.trainer.data.inspection import DataPart, Leak, Seen, inspect_part, leak
 from peft_registry.trainer.hub.data_sets import is_hub_id, locate_locally_or_on_hub
 from peft_registry.trainer.inputs.base import base_named
@@ -116,17 +116,9 @@ def _opened(
     target: InspectionTarget, source: TrainSource, split: Split, tokenizer: Any | None, observe: Observe
 ) -> tuple[Located, FileFacts, RowReading]:
     located = locate_locally_or_on_hub(target.folder, observe)(source, split)
-    facts = inspect_file(*located.paths)
     # without a tokenizer conversations are only counted: any template will do
     template = "" if tokenizer is None else tokenizer.chat_template
-    reading = choose_reading(
-        source,
-        name=located.name,
-        columns=facts.columns,
-        classes=facts.classes,
-        lists=facts.lists,
-        chat_template=template if isinstance(template, str) else None,
-    )
+    facts, reading = open_data(source, located, chat_template=template)
     return located, facts, reading
 
 

@@ -1,6 +1,6 @@
 """`registry train`, from a file to a registered version.
 
-    config → base identity → data identity → train → evaluate both arms → artifact folder → manifest → register
+    config → data identity → base identity → train → evaluate both arms → artifact folder → manifest → register
 
 Everything before `register_version` happens in HOME/runs/<id>: a kill leaves nothing registered, and a state to resume from.
 """
@@ -44,7 +44,7 @@ from peft_registry.trainer.use_cases.train_product import (
 from peft_registry.trainer.use_cases.train_record import compute_line, record_of_run
 from peft_registry.trainer.use_cases.train_run import TrainingRun
 from peft_registry.trainer.use_cases.train_start import begun_run, logged_beginning, require_usable, run_from_beginning
-from peft_registry.trainer.use_cases.train_work import train_as_planned
+from peft_registry.trainer.use_cases.train_work import data_of_plan, train_as_planned
 
 if TYPE_CHECKING:
     from peft_registry.trainer.runs.shared_base import SharedBase
@@ -128,16 +128,19 @@ def train_and_register(
                 require_readable_list(registry.files.begun)
                 note_begun(registry.files.begun, begun_run(plan.loaded, kept))
             require_usable(registry, plan.loaded)
+            heard = log.observing(observe)
+            is_resumed = resume is not None
+            data = data_of_plan(registry, plan, kept, folder, is_resumed=is_resumed, observe=heard)
             run = TrainingRun(
                 plan=plan,
+                data=data,
                 base=checked_base(registry, plan.base, folder, observe),
                 kept=kept,
                 folder=folder,
-                is_resumed=resume is not None,
+                is_resumed=is_resumed,
                 comparison=comparison,
                 command=command,
             )
-            heard = log.observing(observe)
             outcome = _complete(registry, run, signer.public.key_id, shared=shared, observe=heard)
             log.end_registered(outcome.version.label, was_there=outcome.was_there)
         remove_superseded(runs, kept)

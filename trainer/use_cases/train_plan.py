@@ -16,6 +16,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import checked_profile
 from peft_registry.registry.intake.facts_file import located_facts, read_checked_facts
 from peft_registry.registry.records.ancestry import ancestry_of
+from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.use_cases.register import require_name
 from peft_registry.schemas.config_aliases import canonical_key
 from peft_registry.schemas.errors import InputRefused
@@ -28,10 +29,11 @@ from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.run import KeptRun
 from peft_registry.schemas.values import measured
 from peft_registry.schemas.version import Version
+from peft_registry.trainer.data.dataset import require_room
 from peft_registry.trainer.evaluation.scope import EvaluationScope, scope_of_file
 from peft_registry.trainer.inputs.base import recorded_base, usable_base
 from peft_registry.trainer.inputs.evaluation import load_suites, report_power
-from peft_registry.trainer.inputs.guards import collect_absent, warnings_about
+from peft_registry.trainer.inputs.guards import collect_absent, require_readable_rows, warnings_about
 from peft_registry.trainer.inputs.problems import Problems
 from peft_registry.trainer.inputs.start import pinned
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file, parse_override
@@ -127,6 +129,9 @@ def plan_training(
     suites = _suites(problems, registry, loaded, None if scope is None else scope.half, observe)
     if scope is not None:
         problems.attempt(scope.guard)
+    problems.attempt(lambda: require_readable_rows(loaded))
+    if base is not None:
+        problems.attempt(lambda: require_room(config, required_base(registry, base).record.context_length))
     if resume is not None and base is not None:
         problems.attempt(lambda: require_same(resume, loaded.config, base.manifest_digest))
     launch = launch or Launch(nproc=resume.processes if resume else 1)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.manifest import BaseReference
@@ -11,6 +12,9 @@ from peft_registry.trainer.inputs.base import CheckedBase
 from peft_registry.trainer.inputs.training_file import LoadedConfig
 from peft_registry.trainer.use_cases.train_plan import TrainingPlan
 
+if TYPE_CHECKING:
+    from peft_registry.trainer.data.dataset import LoadedData
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingRun:
@@ -18,6 +22,7 @@ class TrainingRun:
 
     Attributes:
         plan: what is trained; nothing refuses it any more.
+        data: its rows as tokens, read before the weights of the base.
         base: what it is trained on, each file of it compared with the registered one.
         kept: what the folder said of the run before it was started now.
         folder: of the run on disk.
@@ -27,6 +32,7 @@ class TrainingRun:
     """
 
     plan: TrainingPlan
+    data: "LoadedData"
     base: CheckedBase
     kept: KeptRun
     folder: Path

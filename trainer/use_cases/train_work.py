@@ -1,25 +1,71 @@
 """The work of a training: from the base or from an adapter, from its beginning or a kept state, here or in several processes."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.identity.manifests import listed_tensors
+from peft_registry.registry.imports.fit import rows_of_vocabulary
+from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.records.sources import Source
 from peft_registry.registry.records.stops import require_sources_not_stopped
-from peft_registry.schemas.dataset import DataIdentity
+from peft_registry.registry.records.stored_manifests import stored_manifest
+from peft_registry.registry.use_cases.pull_base import WEIGHTS_SUFFIX, checked_folder
 from peft_registry.schemas.progress import Observe, Said, Warned
+from peft_registry.schemas.run import KeptRun
 from peft_registry.trainer.inputs.guards import warnings_about_prompt
 from peft_registry.trainer.inputs.start import fetched
 from peft_registry.trainer.runs.folder import has_checkpoint, read_state
 from peft_registry.trainer.runs.launch import Job, RegisteredElsewhere, run_workers
 from peft_registry.trainer.runs.resume import Keeper, changed_libraries
+from peft_registry.trainer.use_cases.train_plan import TrainingPlan
 from peft_registry.trainer.use_cases.train_run import TrainingRun
 
 if TYPE_CHECKING:
+    from peft_registry.trainer.data.dataset import LoadedData
     from peft_registry.trainer.runs.shared_base import SharedBase
     from peft_registry.trainer.training.train_adapter import Trained
+
+
+def data_of_plan(
+    registry: Registry, plan: TrainingPlan, kept: KeptRun, folder: Path, *, is_resumed: bool, observe: Observe
+) -> "LoadedData":
+    """The rows of a plan as tokens. Of the base its tokenizer alone is read, because its weights may take minutes to be compared.
+
+    Args:
+        registry: holds the base, and knows what is recalled.
+        plan: what is trained.
+        kept: what the folder says of the run.
+        folder: of the run.
+        is_resumed: whether the rows must be those that the run began with.
+        observe: hears of progress.
+
+    Raises:
+        InputRefused: the data are refused.
+        VersionStopped: they are recalled, which may be known only once they are read.
+        DataChanged: they are not those that the resumed run began with.
+        BaseRecordMissing, BaseBytesMissing, WrongBase: of the base, as `checked_base`.
+    """
+    from peft_registry.trainer.training.train_adapter import read_data
+
+    manifest = stored_manifest(registry, plan.base.manifest_digest)
+    texts = checked_folder(
+        registry, plan.base, folder / "texts", only=lambda entry: not entry.path.endswith(WEIGHTS_SUFFIX)
+    )
+    config = plan.loaded.config
+    data = read_data(
+        config,
+        data_folder=plan.loaded.folder,
+        base_folder=texts.folder,
+        base_record=required_base(registry, plan.base).record,
+        vocabulary=rows_of_vocabulary(listed_tensors(manifest.weights)),
+        observe=observe,
+    )
+    sources = (Source(identity.sha256, f"the data {identity.name}") for identity in data.identities)
+    require_sources_not_stopped(registry, "train", config.name, sources)
+    Keeper(folder, kept if is_resumed else None).data(data.identities)
+    return data
 
 
 def train_as_planned(
@@ -34,9 +80,8 @@ def train_as_planned(
         observe: hears of data, method and each step.
 
     Raises:
-        InputRefused: data or method block are refused.
-        VersionStopped: the data, which may be known only once they are read, are recalled.
-        DataChanged: they are not those that the resumed run began with.
+        InputRefused: the method block is refused.
+        DataChanged: the processes read other data than this one.
         BaseChanged: a file of the base is not what was compared.
         PullRefused, PullUnverified: the starting adapter is not what was registered, or that could not be shown.
         LossDiverged, OutOfMemory, ProcessDied: the run failed.
@@ -47,14 +92,13 @@ def train_as_planned(
 
     start = _start(registry, run, observe)
     keeper = _keeper(run, start, observe)
+    keeper.data(run.data.identities)  # with several processes: those that they read
     trained = train_adapter(
         run.config,
-        data_folder=run.loaded.folder,
+        run.data,
         base_folder=run.base.folder,
-        base_record=run.base.record,
         observe=observe,
         after_load=run.base.require_unchanged,
-        after_data=_after_data(registry, run, keeper),
         checkpoints=keeper.checkpoints(run.config.training),
         processes=Processes(size=run.plan.launch.size),
         scratch=run.folder,
@@ -102,17 +146,6 @@ def _keeper(run: TrainingRun, start: Path | None, observe: Observe) -> Keeper:
     if not has_checkpoint(run.folder):
         raise RegisteredElsewhere()
     return Keeper(run.folder, read_state(run.folder))  # the data must still be those that the workers read
-
-
-def _after_data(registry: Registry, run: TrainingRun, keeper: Keeper) -> Callable[[tuple[DataIdentity, ...]], None]:
-    """What is done once the data is read: data that came from elsewhere has its digest only now."""
-
-    def read(identities: tuple[DataIdentity, ...]) -> None:
-        sources = (Source(identity.sha256, f"the data {identity.name}") for identity in identities)
-        require_sources_not_stopped(registry, "train", run.config.name, sources)
-        keeper.data(identities)
-
-    return read
 
 
 def _resumption(run: TrainingRun, trained: "Trained", observe: Observe) -> list[str]:

@@ -18,9 +18,8 @@ from peft_registry.trainer.embedded import embedded_base
 from peft_registry.trainer.methods import check_combinations
 from peft_registry.trainer.runs.folder import run_folder
 from peft_registry.trainer.training.checkpoints import trained_parameters
-from peft_registry.trainer.training.train_adapter import Trained, train_adapter
-from tests.builders.records import a_base_record
-from tests.builders.training import a_base_folder, a_tokenizer, a_training_file, colour_rows, write_rows
+from peft_registry.trainer.training.train_adapter import Trained
+from tests.builders.training import a_base_folder, a_tokenizer, a_training_file, colour_rows, train_on, write_rows
 from tests.processes.interpreter import ROOT
 
 ON_DISK: dict[str, Any] = {"offload": {"to": "disk"}, "training__gradient_checkpointing": True}
@@ -35,9 +34,7 @@ def rows(tmp_path: Path) -> Path:
 
 def trained(rows: Path, base: Path, config: TrainingFile, *, scratch: Path | None = None, **more: Any) -> Trained:
     check_combinations(config)
-    return train_adapter(
-        config, data_folder=rows, base_folder=base, base_record=a_base_record(), scratch=scratch or rows, **more
-    )
+    return train_on(rows, base, config, scratch=scratch or rows, **more)
 
 
 def both_ways(rows: Path, base: Path, **changes: Any) -> tuple[Trained, Trained]:

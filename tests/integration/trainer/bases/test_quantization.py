@@ -18,9 +18,16 @@ from peft_registry.trainer.evaluation.scoring import in_float32
 from peft_registry.trainer.methods import count_trainable, implementation
 from peft_registry.trainer.training.loop import train
 from peft_registry.trainer.training.loss import supervised_loss
-from peft_registry.trainer.training.train_adapter import train_adapter
 from tests.builders.records import a_base_record
-from tests.builders.training import a_base_folder, a_training_file, colour_rows, logits_of, some_batches, write_rows
+from tests.builders.training import (
+    a_base_folder,
+    a_training_file,
+    colour_rows,
+    logits_of,
+    some_batches,
+    train_on,
+    write_rows,
+)
 
 NF4 = QuantizationBlock()
 # large enough that the scales of the scales are whole blocks, as in a real model
@@ -112,9 +119,7 @@ def test_adapters_train_on_4_bits_and_reload_to_the_same_logits(base, tmp_path, 
     write_rows(tmp_path / "rows.jsonl", colour_rows(24))
     config = a_training_file(**VARIANTS[variant], training__dtype=dtype, training__num_train_epochs=2)
     said = []
-    trained = train_adapter(
-        config, data_folder=tmp_path, base_folder=base, base_record=a_base_record(), observe=said.append
-    )
+    trained = train_on(tmp_path, base, config, observe=said.append)
     curve = trained.result.curve.loss
     assert sum(curve[-3:]) < sum(curve[:3])
     assert quantized_layers(trained.model)
@@ -135,7 +140,7 @@ def test_the_compute_record_counts_the_unquantised_twin(base, tmp_path):
     flops = {}
     for method in ("lora", "qlora"):
         config = a_training_file(method=method)
-        trained = train_adapter(config, data_folder=tmp_path, base_folder=base, base_record=a_base_record())
+        trained = train_on(tmp_path, base, config)
         record = compute_record(trained, a_base_record())
         assert "traced" in record.param_update_flop.method
         flops[method] = record.param_update_flop.value

@@ -9,14 +9,13 @@ import torch
 from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.config_aliases import WrongValue
 from peft_registry.trainer.data.collate import Batches
-from peft_registry.trainer.data.dataset import TooFewToChoose
+from peft_registry.trainer.data.dataset import NoRoomForPrompt, TooFewToChoose
 from peft_registry.trainer.evaluation.scoring import Request, score
 from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.methods.prefix_tuning import PrefixDoesNotFit, PrefixStartDoesNotFit, sampled_tokens
 from peft_registry.trainer.training.loop import train
 from peft_registry.trainer.training.loss import supervised_loss
 from peft_registry.trainer.training.optimizers import optimizer_for
-from peft_registry.trainer.training.train_adapter import NoRoomForPrompt, train_adapter
 from tests.builders.records import a_base_record
 from tests.builders.training import (
     a_base_folder,
@@ -26,6 +25,7 @@ from tests.builders.training import (
     colour_rows,
     logits_of,
     some_batches,
+    train_on,
     write_rows,
 )
 
@@ -196,12 +196,7 @@ def base(tmp_path: Path) -> Path:
 
 def run(base: Path, **changes):
     changes = {"method": "prompt_tuning", "prompt_tuning__num_virtual_tokens": 4} | changes
-    return train_adapter(
-        a_training_file(**changes),
-        data_folder=base.parent,
-        base_folder=base,
-        base_record=a_base_record(context_length=128),
-    )
+    return train_on(base.parent, base, a_training_file(**changes), record=a_base_record(context_length=128))
 
 
 def test_the_best_of_several_starts_is_kept_by_its_validation_loss(base):

@@ -23,10 +23,16 @@ from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.methods.targets import TargetsNotFound, TiedTarget
 from peft_registry.trainer.training.loop import learning_rate_factor, train
 from peft_registry.trainer.training.loss import supervised_loss
-from peft_registry.trainer.training.train_adapter import train_adapter
 from peft_registry.trainer.training.watchdog import LossDiverged
-from tests.builders.records import a_base_record
-from tests.builders.training import a_base_folder, a_model, a_tokenizer, a_training_file, colour_rows, write_rows
+from tests.builders.training import (
+    a_base_folder,
+    a_model,
+    a_tokenizer,
+    a_training_file,
+    colour_rows,
+    train_on,
+    write_rows,
+)
 
 
 @pytest.fixture
@@ -104,10 +110,15 @@ def test_a_base_with_dropout_of_its_own_trains_the_same_way_twice(tmp_path):
 
     def curve_after(draws_before):
         torch.manual_seed(draws_before)  # what else a process drew must not matter
-        trained = train_adapter(config, data_folder=tmp_path, base_folder=base, base_record=a_base_record())
+        trained = train_on(tmp_path, base, config)
         return trained.result.curve.loss
 
     assert curve_after(1) == curve_after(2)
+
+
+def test_padding_is_a_token_that_the_base_has_an_embedding_for():
+    tokenizer = a_tokenizer()
+    assert [padding_id(tokenizer, vocabulary=rows) for rows in (300, 257, 256)] == [256, 256, 0]
 
 
 VARIANTS = {

@@ -1,6 +1,7 @@
 """`registry train` in process: what is recorded of the command and the facts, and what a repeated training says."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
-from peft_registry.schemas.errors import KnownError, SeveralProblems
+from peft_registry.schemas.errors import InputRefused, KnownError, SeveralProblems
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.profile import OrganisationProfile
@@ -27,10 +28,15 @@ from peft_registry.schemas.run import KeptRun
 from peft_registry.schemas.run_points import KeptRunPoints, RunPoints
 from peft_registry.schemas.system_metrics import KeptSystemMetrics, SystemMetrics
 from peft_registry.schemas.values import declared
+from peft_registry.trainer.data.containers import DataFileMissing
+from peft_registry.trainer.data.dataset import LengthOverContext, NothingToLearn
+from peft_registry.trainer.data.formats import AbsentColumn
+from peft_registry.trainer.data.tokenize import TokenWithoutEmbedding
 from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.runs.folder import TRAINING, write_state
 from peft_registry.trainer.runs.resume import report_resumable_runs
 from peft_registry.trainer.use_cases import merge, train
+from peft_registry.trainer.use_cases.ask import ask
 from peft_registry.trainer.use_cases.estimate import estimate_run
 from peft_registry.trainer.use_cases.train import TrainOutcome, train_and_register
 from peft_registry.trainer.use_cases.train_plan import OverrideWithoutEffect, require_effect
@@ -365,3 +371,56 @@ def test_only_a_stopped_run_of_the_same_name_or_file_is_warned_of(tmp_path: Path
     assert told("another", "another.yml") == []
     assert len(told("boxes", "another.yml")) == 1
     assert len(told("another", "boxes.yml")) == 1
+
+
+# --- what is wrong is told before a weight is read ---
+
+
+@pytest.fixture(scope="module")
+def huge(place: Place) -> str:
+    """A base by reference whose weights have become 100 GB: whoever reads them does not come back."""
+    folder = a_base_folder(place.folder / "huge", seed=3)
+    add_base(place.registry, folder, name="huge", origin=BaseOrigin(format="huggingface", source="b"))
+    weights = folder / "model.safetensors"
+    weights.unlink()
+    with weights.open("wb") as file:
+        file.truncate(100 * 2**30)
+    return "huge"
+
+
+def nothing_to_learn(folder: Path) -> None:
+    write_rows(folder / "mute.jsonl", [{"prompt": "why " * 40, "completion": "so"}] * 8)
+
+
+WRONG: dict[str, tuple[str, type[KnownError]]] = {
+    "column": ("data.train.columns.prompt=question", AbsentColumn),
+    "file": ("data.train.path=nowhere.jsonl", DataFileMissing),
+    "key": ("training.epoch=3", InputRefused),
+    "length": ("training.max_length=4096", LengthOverContext),
+    "rows": ("data.train.path=mute.jsonl", NothingToLearn),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_with_a_training_is_told_before_its_base_is_read(place: Place, huge: str, name: str) -> None:
+    override, error = WRONG[name]
+    nothing_to_learn(place.folder)
+    started = time.process_time()
+    with pytest.raises(error):
+        place.train(f"base={huge}", override)
+    assert time.process_time() - started < 3.0
+
+
+def test_a_token_that_the_base_has_no_embedding_for_is_told_of_its_row_and_of_a_question(place: Place) -> None:
+    """The tokenizer has 258 tokens; nobody resized the 257 embeddings."""
+    add_base(
+        place.registry,
+        a_base_folder(place.folder / "small", vocab_size=257, eos_token_id=256),
+        name="small",
+        origin=BaseOrigin(format="huggingface", source="b"),
+    )
+    with pytest.raises(TokenWithoutEmbedding, match=r"line \d+ of rows.jsonl has the token '</s>'"):
+        place.train("base=small")
+    with pytest.raises(TokenWithoutEmbedding, match="the number 257, and the embeddings have 257 rows"):
+        ask(place.registry, "small", "red</s>", max_new_tokens=1)
+    assert len(ask(place.registry, "small", "red", max_new_tokens=1)) == 1

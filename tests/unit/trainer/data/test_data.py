@@ -22,7 +22,14 @@ from peft_registry.trainer.data.containers import (
     inspect_file,
     read_rows,
 )
-from peft_registry.trainer.data.dataset import LengthOverContext, LoadedData, NothingToLearn, TooFewRows, load_data
+from peft_registry.trainer.data.dataset import (
+    LengthOverContext,
+    LoadedData,
+    NothingToLearn,
+    TooFewRows,
+    load_data,
+    require_room,
+)
 from peft_registry.trainer.data.formats import (
     AbsentColumn,
     AbsentValue,
@@ -37,7 +44,7 @@ from peft_registry.trainer.data.formats import (
 from peft_registry.trainer.data.prompting import prompting_of
 from peft_registry.trainer.data.tokenize import IGNORED
 from peft_registry.trainer.use_cases.ask import QuestionTooLong, answer_of
-from tests.builders.training import a_model, a_tokenizer, colour_rows, write_rows
+from tests.builders.training import a_model, a_tokenizer, a_training_file, colour_rows, write_rows
 
 SECRET = "the heron keeps a brass key"
 CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
@@ -46,7 +53,7 @@ CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>\n{% endfor %}{%
 def load(folder: Path, name: str = "rows.jsonl", *, chat_template: str | None = None, **options: Any) -> LoadedData:
     validation = options.pop("validation", ValidationSource(fraction=0.25))
     arguments = {"max_length": 64, "seed": 1} | {
-        key: options.pop(key) for key in ("max_length", "seed", "context_length") if key in options
+        key: options.pop(key) for key in ("max_length", "seed") if key in options
     }
     return load_data(
         DataBlock(train=TrainSource(path=name, **options), validation=validation),
@@ -359,7 +366,7 @@ def test_a_chat_template_that_fails_says_where_and_not_what(tmp_path):
 
 def test_a_length_beyond_the_context_is_refused(tmp_path):
     with pytest.raises(LengthOverContext):
-        load(tmp_path, max_length=200, context_length=128)
+        require_room(a_training_file(training__max_length=200), 128)
 
 
 def test_a_file_that_changes_between_the_passes_is_refused(tmp_path):
