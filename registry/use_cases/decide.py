@@ -31,6 +31,7 @@ from peft_registry.registry.records.signed_records import (
     version_statements,
 )
 from peft_registry.registry.records.standing_acts import person_of
+from peft_registry.registry.records.stops import require_not_stopped
 from peft_registry.registry.records.version_statements import VersionStatements
 from peft_registry.registry.records.views import view_of
 from peft_registry.registry.records.waiting_answers import records_since, waiting_answers
@@ -239,6 +240,7 @@ def decide(registry: Registry, version: Version, file: Path, signer: Signer, *, 
         AnswerRefused, SeveralProblems: what is wrong in it, all at once.
         RecordMovedOn: another record superseded the one that it asks about, and what the form answers is another value there.
         RevokedKey, KeyLacksRole, AnsweringKeyUnlisted, ExpiredKey: whoever reads the answers would not rely on this key.
+        VersionStopped: it is recalled, or something that it was made from is.
     """
     types = (PREDICATE_TYPES["answers"],)
     with view_of(registry) as view:
@@ -249,6 +251,8 @@ def decide(registry: Registry, version: Version, file: Path, signer: Signer, *, 
     key = registry.read_trust(at=at).key(signer.public.key_id)
     assert key is not None and key.role in get_args(AnsweringRole), "a key of no such role may not say it"
     role = cast(AnsweringRole, key.role)  # one of them, as was asked before
+    # the record that takes answers up would be registered of what nobody may use any more
+    require_not_stopped(registry, "register", version)
     said = version_statements(registry, version)
     form = read_form(file)
     seen, current = _records_of_form(said, version, form)

@@ -129,6 +129,33 @@ def test_a_wrong_answer_is_refused_with_its_line_and_all_of_them_at_once(place: 
     assert place.logged() == before
 
 
+@pytest.mark.parametrize(
+    ("answers", "why"),
+    [
+        ({OFFICERS: {"not_applicable": "own_data"}}, "it always has an answer"),
+        (
+            {"base[0].release_date": "2026-06-01", PLACED: "2026-05-01"},
+            "a result is placed on the market once its base is",
+        ),
+    ],
+    ids=["not applicable, where the law always asks", "placed before the base was released"],
+)
+def test_what_cannot_be_answered_so_is_told_with_its_line_and_none_of_the_form_is_taken(
+    place: Place, answers: dict[str, Any], why: str
+) -> None:
+    file, before = place.form(answers | {"use.foreseeable_misuse": "as a calculator"}), place.logged()
+    with pytest.raises((AnswerRefused, SeveralProblems)) as refused:
+        decide(place.registry, place.version, file, OFFICER)
+    error = refused.value
+    problems = error.problems if isinstance(error, SeveralProblems) else (error,)
+    for problem in problems:
+        assert isinstance(problem, AnswerRefused)
+        assert problem.path in answers
+        assert f"  {problem.path}:" in file.read_text().splitlines()[problem.line - 1]
+        assert why in problem.why
+    assert place.logged() == before
+
+
 def test_a_dry_run_checks_and_signs_nothing(place: Place) -> None:
     file, before = place.form({OFFICERS: "yes"}), place.logged()
     told = decide(place.registry, place.version, file, OFFICER, dry_run=True)

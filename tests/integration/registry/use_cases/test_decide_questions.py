@@ -14,12 +14,14 @@ from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.decisions import decisions_of
 from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.stops import VersionStopped
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.signing.trust import KeyLacksRole
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.decide import OwnDecision, decide, decide_question, write_form
 from peft_registry.registry.use_cases.gate import ReadPolicy, explain_gate, read_gate_policy, shipped_policy
+from peft_registry.registry.use_cases.recall import recall
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show_verdict import describe_verdict
 from peft_registry.registry.use_cases.statements import PredicateMalformed, sign_statement
@@ -224,3 +226,13 @@ def test_a_decision_is_not_signed_by_a_dry_run_nor_a_form_in_the_place_of_a_deci
     assert run(["decide", "sums", "--form", str(form), *decided, *home]) == 2
     assert "--on QUESTION is missing" in capsys.readouterr().err
     assert check_log(place.registry).size == before
+
+
+def test_nobody_answers_for_what_is_recalled_until_that_is_taken_back(place: Place) -> None:
+    recall(place.registry, "sums:1", ADA, reason="it leaks addresses")
+    size = check_log(place.registry).size
+    with pytest.raises(VersionStopped, match="it leaks addresses"):
+        place.answer(SYSTEM)
+    assert check_log(place.registry).size == size
+    recall(place.registry, "sums:1", ADA, reason="another model leaked", undo=True)
+    place.answer(SYSTEM)
