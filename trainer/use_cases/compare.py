@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import read_file, write_atomically
-from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.evaluation.conclusions import conclusion_among
 from peft_registry.registry.evaluation.items import Item, read_items
 from peft_registry.registry.evaluation.praise import Tries
@@ -27,12 +25,10 @@ from peft_registry.registry.records.evaluations import standing_evaluations
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import Records, records_of
 from peft_registry.registry.records.tries import tries_of_run
-from peft_registry.registry.verification.signed_versions import signed_versions
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.comparison import ArmResult, AxisCounts, BiasCounts, Latency, MethodComparison
 from peft_registry.schemas.config import TrainingFile, config_identity
-from peft_registry.schemas.dataset import DataIdentity
-from peft_registry.schemas.errors import InputRefused, NotFound, RunFailed
+from peft_registry.schemas.errors import InputRefused, RunFailed
 from peft_registry.schemas.evaluation import Comparison, EvaluationRecord
 from peft_registry.schemas.methods import BLOCKS, METHOD_NAMES, METHODS
 from peft_registry.schemas.progress import Observe, Said, ignore
@@ -45,6 +41,7 @@ from peft_registry.trainer.machine.environment import cut_paths
 from peft_registry.trainer.methods.learning_rates import best_rate
 from peft_registry.trainer.use_cases.compare_arm import ComparisonArm, run_arm
 from peft_registry.trainer.use_cases.train_plan import require_effect
+from peft_registry.trainer.use_cases.train_start import registered_before
 
 
 class UnknownMethod(InputRefused):
@@ -289,44 +286,6 @@ class _Bench:
             bias=_bias(evaluations, tries_of_run(self.registry, run)),
             latency=latency,
         )
-
-
-def registered_before(registry: Registry, loaded: LoadedConfig, base: Version) -> Version | None:
-    """The version that this very file gave before: same configuration, base, start and data, by what was signed of each.
-
-    Raises:
-        VersionsDiffer: a row of a version of that name is not what was signed or logged.
-    """
-    loaded, _ = pinned(registry, loaded, base)
-    wanted = canonical_digest(config_identity(loaded.config))
-    for version in reversed(_versions_of(registry, loaded.config.name)):
-        run = records_of(registry, version).run
-        if run is None or run.base.manifest != base.manifest_digest:
-            continue
-        if run.config_sha256 == wanted and same_data(loaded, run.data):
-            return version
-    return None
-
-
-def _versions_of(registry: Registry, name: str) -> tuple[Version, ...]:
-    """The versions of a name by number, each as it was signed and logged; its row alone decides nothing."""
-    with registry.database.read() as tx:
-        versions = catalog.versions_of(tx, name)
-    if not versions:
-        try:
-            version_named(registry, name)  # says so where the log has some
-        except NotFound:
-            return ()
-    return signed_versions(registry, versions)
-
-
-def same_data(loaded: LoadedConfig, recorded: tuple[DataIdentity, ...]) -> bool:
-    """Whether the files that a training file names are, byte by byte, those that a run recorded."""
-    data = loaded.config.data
-    paths = [loaded.resolve(path) for path in (data.train.path, data.validation.path) if path is not None]
-    if not all(path.is_file() for path in paths):  # of the Hub: known only once they are fetched
-        return False
-    return [hash_file(path).sha256 for path in paths] == [record.sha256 for record in recorded]
 
 
 def _cost(hours: Value, price: float | None) -> Value:

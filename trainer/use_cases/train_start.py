@@ -1,17 +1,26 @@
-"""How a run of a training file begins: what it is kept as, what is noted of it, and what is recalled by then."""
+"""How a run of a training file begins: what it is kept as, what is noted of it, and what is registered or recalled by then."""
 
 import time
 
+from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.disk.process_identity import this_process
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.sources import Source, own_key
 from peft_registry.registry.records.stops import require_sources_not_stopped
 from peft_registry.registry.records.tries import contents_digest, plan_digest, rows_digest
-from peft_registry.schemas.config import config_record
+from peft_registry.registry.verification.signed_versions import signed_versions
+from peft_registry.schemas.canonical import canonical_digest
+from peft_registry.schemas.config import config_identity, config_record
+from peft_registry.schemas.dataset import DataIdentity
+from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.progress import Observe
 from peft_registry.schemas.run import BegunRun, KeptRun
 from peft_registry.schemas.run_log import RunBegun
+from peft_registry.schemas.version import Version
+from peft_registry.trainer.inputs.start import pinned
 from peft_registry.trainer.inputs.training_file import LoadedConfig
 from peft_registry.trainer.runs.begun import content_digest, unordered_digest
 from peft_registry.trainer.runs.resume import new_run, report_resumable_runs
@@ -80,3 +89,41 @@ def require_usable(registry: Registry, loaded: LoadedConfig) -> None:
     files = [loaded.resolve(part.path) for part in parts if part.path is not None]
     sources = [Source(hash_file(path).sha256, f"the data {path.name}") for path in files if path.is_file()]
     require_sources_not_stopped(registry, "train", loaded.config.name, [own_key(registry), *sources])
+
+
+def registered_before(registry: Registry, loaded: LoadedConfig, base: Version) -> Version | None:
+    """The version that this very file gave before: same configuration, base, start and data, by what was signed of each.
+
+    Raises:
+        VersionsDiffer: a row of a version of that name is not what was signed or logged.
+    """
+    loaded, _ = pinned(registry, loaded, base)
+    wanted = canonical_digest(config_identity(loaded.config))
+    for version in reversed(_versions_of(registry, loaded.config.name)):
+        run = records_of(registry, version).run
+        if run is None or run.base.manifest != base.manifest_digest:
+            continue
+        if run.config_sha256 == wanted and same_data(loaded, run.data):
+            return version
+    return None
+
+
+def _versions_of(registry: Registry, name: str) -> tuple[Version, ...]:
+    """The versions of a name by number, each as it was signed and logged; its row alone decides nothing."""
+    with registry.database.read() as tx:
+        versions = catalog.versions_of(tx, name)
+    if not versions:
+        try:
+            version_named(registry, name)  # says so where the log has some
+        except NotFound:
+            return ()
+    return signed_versions(registry, versions)
+
+
+def same_data(loaded: LoadedConfig, recorded: tuple[DataIdentity, ...]) -> bool:
+    """Whether the files that a training file names are, byte by byte, those that a run recorded."""
+    data = loaded.config.data
+    paths = [loaded.resolve(path) for path in (data.train.path, data.validation.path) if path is not None]
+    if not all(path.is_file() for path in paths):  # of the Hub: known only once they are fetched
+        return False
+    return [hash_file(path).sha256 for path in paths] == [record.sha256 for record in recorded]

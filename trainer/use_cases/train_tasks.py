@@ -27,9 +27,9 @@ from peft_registry.trainer.inputs.training_file import LoadedConfig, load_task_o
 from peft_registry.trainer.methods import check_combinations
 from peft_registry.trainer.runs.folder import kept_runs
 from peft_registry.trainer.runs.launch import Launch
-from peft_registry.trainer.use_cases.compare import registered_before, same_data
 from peft_registry.trainer.use_cases.forgetting import Forgetting, forgetting_of
 from peft_registry.trainer.use_cases.train import train_and_register
+from peft_registry.trainer.use_cases.train_start import registered_before, same_data
 
 if TYPE_CHECKING:
     from peft_registry.trainer.runs.shared_base import SharedBase

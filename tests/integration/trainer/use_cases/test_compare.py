@@ -30,8 +30,9 @@ from peft_registry.trainer.embedded import example_rows
 from peft_registry.trainer.inputs.training_file import load_training_file
 from peft_registry.trainer.runs.begun import note_begun
 from peft_registry.trainer.use_cases.compare import Plan as ComparePlan
-from peft_registry.trainer.use_cases.compare import comparison_id, plan_arms, registered_before
+from peft_registry.trainer.use_cases.compare import comparison_id, plan_arms
 from peft_registry.trainer.use_cases.compare_arm import ComparisonArm, latency_of, run_arm
+from peft_registry.trainer.use_cases.train_start import registered_before
 from tests.builders.homes import NOW, a_home
 from tests.processes.secrets import SECRETS, secrets_seen_by
 

@@ -35,9 +35,9 @@ from peft_registry.trainer.embedded import embedded_base, example_rows
 from peft_registry.trainer.inputs.training_file import load_tasks, load_training_file
 from peft_registry.trainer.methods import CombinationRefused, implementation
 from peft_registry.trainer.methods.peft_io import StartDiffers, adapter_state, start_from, suppress_warnings
-from peft_registry.trainer.use_cases.compare import registered_before
 from peft_registry.trainer.use_cases.forgetting import StepNotMeasured, forgetting_of
 from peft_registry.trainer.use_cases.train import train_and_register
+from peft_registry.trainer.use_cases.train_start import registered_before
 from peft_registry.trainer.use_cases.train_tasks import TasksOutcome, train_tasks
 from tests.builders.training import a_base_folder, a_training_file
 

@@ -22,8 +22,8 @@ from peft_registry.schemas.config import config_identity
 from peft_registry.schemas.manifest import BaseReference, Parent
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file
-from peft_registry.trainer.use_cases.compare import registered_before
 from peft_registry.trainer.use_cases.estimate import recorded_speed
+from peft_registry.trainer.use_cases.train_start import registered_before
 from tests.builders.homes import a_home, adapter_files, base_files
 from tests.builders.made import an_input
 from tests.builders.merge import CARD
