@@ -96,13 +96,14 @@ class OpenRegistry:
         return self._registry.folder
 
     def train(
-        self, file: str | os.PathLike[str], changes: Mapping[str, object] | None = None
+        self, file: str | os.PathLike[str], changes: Mapping[str, object] | None = None, *, again: bool = False
     ) -> "TrainOutcome | TasksOutcome":
         """Fine-tune a base as a training file says, and register the result; as `registry train`.
 
         Args:
             file: the training file.
             changes: values in its place, by key, such as `{"method": "ia3", "training.seed": 8}`.
+            again: train although the result of this very file is registered; of a file with `tasks:` it changes nothing.
 
         Returns:
             The version with its run and modification record; of a file with `tasks:`, what became of each.
@@ -124,7 +125,7 @@ class OpenRegistry:
             outcome = of_tasks = train_tasks(self._registry, path, tasks, words, observe=self._observe())
             labels = [result.version.label for result in of_tasks.results]
         else:
-            outcome = of_one = train_and_register(self._registry, path, words, observe=self._observe())
+            outcome = of_one = train_and_register(self._registry, path, words, again=again, observe=self._observe())
             labels = [of_one.version.label]
         if self._mirror:
             push_after(self._registry, *labels)

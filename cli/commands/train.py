@@ -56,6 +56,9 @@ def train(
     half: FileHalfOption = None,
     guard_text: GuardTextOption = None,
     guard_sha256: GuardDigestOption = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Train although the result of this very file is registered.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate memory, time and cost; load nothing.")] = False,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
@@ -85,7 +88,7 @@ def train(
             _train_tasks(registry, Path(target or ""), tasks, changes, launch, progress, mirror=mirror, output=output)
         else:
             resumed = _run_to_resume(registry, target) if resume else None
-            _train_one(registry, target, changes, resumed, launch, progress, mirror=mirror, output=output)
+            _train_one(registry, target, changes, resumed, launch, progress, mirror=mirror, again=again, output=output)
 
 
 def _target_and_changes(
@@ -122,6 +125,7 @@ def _train_one(
     observe: "Observe",
     *,
     mirror: bool,
+    again: bool,
     output: Output,
 ) -> None:
     from peft_registry.cli.mirror import push_after
@@ -133,7 +137,14 @@ def _train_one(
     words = changes if resumed is None else (*resumed.overrides, *changes)
     try:
         outcome = train_and_register(
-            registry, file, words, resume=resumed, launch=launch, command=typed_command(), observe=observe
+            registry,
+            file,
+            words,
+            resume=resumed,
+            launch=launch,
+            command=typed_command(),
+            again=again,
+            observe=observe,
         )
     except RegisteredElsewhere:
         console.note("this machine is done; the machine of process 0 registers the result")

@@ -155,8 +155,7 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
     holder = registry.nonce()
     existing = _lease(registry, artifact, digest, holder)
     if existing is not None:
-        publish_checkpoint(registry)
-        _warn_of_recalls(registry, existing, observe)
+        complete_registration(registry, existing, observe)
         return existing
     try:
         _store_files(registry, artifact, observe)
@@ -166,9 +165,18 @@ def register_version(registry: Registry, artifact: NewArtifact, *, observe: Obse
     finally:
         with registry.database.write() as tx:
             catalog.release_leases(tx, holder)
+    complete_registration(registry, version, observe)
+    return version
+
+
+def complete_registration(registry: Registry, version: Version, observe: Observe) -> None:
+    """Cover the entries of a version that is in the database by a checkpoint, and say whether it is recalled.
+
+    Raises:
+        KnownError: as `publish_checkpoint`.
+    """
     publish_checkpoint(registry)
     _warn_of_recalls(registry, version, observe)
-    return version
 
 
 def _require_own_settings(artifact: NewArtifact) -> None:

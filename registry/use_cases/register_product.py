@@ -22,7 +22,7 @@ from peft_registry.registry.records.provenance import import_provenance, merge_p
 from peft_registry.registry.records.signed_records import records_of, version_statements
 from peft_registry.registry.storage.interface import CopyMode
 from peft_registry.registry.use_cases.announce_edition import require_announced
-from peft_registry.registry.use_cases.register import NewArtifact, register_version
+from peft_registry.registry.use_cases.register import NewArtifact, complete_registration, register_version
 from peft_registry.registry.use_cases.statements import StatementContent, append_statement
 from peft_registry.registry.use_cases.supersede import supersede, supersede_with_evaluations
 from peft_registry.schemas.errors import listed
@@ -36,6 +36,7 @@ from peft_registry.schemas.observations import Observations
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.statement import CardPredicate, statement_about
+from peft_registry.schemas.values import Timestamp
 from peft_registry.schemas.version import Version
 
 _LABELS_NAMED = 5  # in one sentence
@@ -90,6 +91,21 @@ class Registered:
     was_there: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """What is said anew of a result that is registered: its project, the facts that people declare, and when."""
+
+    project: str | None
+    facts: dict[str, Any] | None
+    made_at: Timestamp
+
+    @classmethod
+    def of(cls, product: Product) -> "Repetition":
+        """That of a product whose equal is registered."""
+        seen = product.observations
+        return cls(product.production.project, seen.facts, seen.made_at)
+
+
 def signer_of(registry: Registry, key_id: str) -> str:
     """The person whom the trust file names for a key, else the beginning of its id."""
     return registry.trust.person_of(key_id) or key_id[:12]
@@ -117,10 +133,27 @@ def register_product(registry: Registry, product: Product, *, observe: Observe =
     version = register_version(registry, artifact, observe=observe)
     _tell_of_same_bytes(registry, version, observe)
     if was_there:
-        _tell_of_kept_project(registry, product, version, observe)
         _append_measured(registry, product, version)
-        _record_new_facts(registry, product, version, observe)
+        _repeat(registry, version, Repetition.of(product), observe)
     return Registered(version, was_there)
+
+
+def register_again(registry: Registry, version: Version, repetition: Repetition, *, observe: Observe = ignore) -> None:
+    """Do for a version that is there what `register_product` would do for an equal result, which nobody has to make for it.
+
+    Raises:
+        EditionNotAnnounced: nobody whose role may has announced the edition by which a record would be derived.
+        KnownError: as `supersede`, and as `publish_checkpoint`.
+    """
+    require_announced(registry)
+    complete_registration(registry, version, observe)
+    _tell_of_same_bytes(registry, version, observe)
+    _repeat(registry, version, repetition, observe)
+
+
+def _repeat(registry: Registry, version: Version, repetition: Repetition, observe: Observe) -> None:
+    _tell_of_kept_project(registry, repetition.project, version, observe)
+    _record_new_facts(registry, repetition, version, observe)
 
 
 def _is_registered(registry: Registry, product: Product) -> bool:
@@ -137,10 +170,9 @@ def _tell_of_same_bytes(registry: Registry, version: Version, observe: Observe) 
         observe(Said("bytes", f"the same bytes as {listed(same, most=_LABELS_NAMED)}"))
 
 
-def _tell_of_kept_project(registry: Registry, product: Product, version: Version, observe: Observe) -> None:
+def _tell_of_kept_project(registry: Registry, named: str | None, version: Version, observe: Observe) -> None:
     """Say that a version keeps the project that it was registered with, where an equal result names another."""
     recorded = records_of(registry, version).project
-    named = product.production.project
     if named is not None and named != recorded:
         kept = "none" if recorded is None else recorded
         observe(Warned("project-not-recorded", f"{version.label} was registered before, and its project stays {kept}"))
@@ -205,18 +237,16 @@ def _append_measured(registry: Registry, product: Product, version: Version) -> 
     supersede_with_evaluations(registry, version)
 
 
-def _record_new_facts(registry: Registry, product: Product, version: Version, observe: Observe) -> None:
+def _record_new_facts(registry: Registry, repetition: Repetition, version: Version, observe: Observe) -> None:
     """What people declared now and the record of the equal result does not say: a record that supersedes it says it.
 
     What the record measured, somebody answered under a signature or somebody else declared stands; such a fact is named and not
     dropped in silence.
     """
-
-    facts = product.observations.facts
+    facts, now = repetition.facts, repetition.made_at
     recorded = version_statements(registry, version).newest
     if recorded is None or facts is None:
         return
-    now = product.observations.made_at
     taken = facts_taken_up(recorded.record, facts, at=now)
     current = supersede(registry, version, facts=facts) if taken else None
     if current is not None:

@@ -129,7 +129,9 @@ def test_training_the_same_twice_is_the_same_version(
     """One seed, one thread and the same bytes give the same weights: the same manifest, hence nothing new is registered."""
     folder = copied_workplace(story.folder, tmp_path / "copy")
     before = warm("show", "polite-replies", "-o", "json", cwd=folder).ok().value
-    again = warm("train", "example/train.yml", "training.num_train_epochs=1", "--no-mirror", "-o", "json", cwd=folder)
+    again = warm(
+        "train", "example/train.yml", "training.num_train_epochs=1", "--again", "--no-mirror", "-o", "json", cwd=folder
+    )
     assert again.ok().value["version"] == "polite-replies:1"
     assert again.value["manifest_digest"] == before["manifest_digest"]
     assert again.value["registered_before"] is True
@@ -230,7 +232,7 @@ def test_a_base_that_waits_on_disk_gives_the_very_version_of_one_in_memory(warm:
     assert list((workplace / ".registry" / "runs").iterdir()) == []
     shown = warm("show", "polite-replies:1", "-o", "json", cwd=workplace).ok().out
     assert "MB, wait on disk" in shown  # beside the measured peak
-    there = warm(*SHORT, ON_DISK[1], "-o", "json", cwd=workplace).ok().value
+    there = warm(*SHORT, ON_DISK[1], "--again", "-o", "json", cwd=workplace).ok().value
     assert (there["version"], there["registered_before"]) == ("polite-replies:1", True)
 
 

@@ -17,9 +17,11 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import read_profile
 from peft_registry.registry.homes.run_logs import points_of_log
 from peft_registry.registry.intake.facts_file import warn_of_overtaken_facts
+from peft_registry.registry.records.evaluations import standing_evaluations
+from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.tries import require_readable_list
 from peft_registry.registry.use_cases.first_records import derive_record
-from peft_registry.registry.use_cases.register_product import register_product, signer_of
+from peft_registry.registry.use_cases.register_product import Repetition, register_again, register_product, signer_of
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.run import TASKS_PREFIX, KeptRun, RunRecord
@@ -32,7 +34,7 @@ from peft_registry.trainer.runs.launch import Launch
 from peft_registry.trainer.runs.resume import report_resume_command
 from peft_registry.trainer.runs.run_log import run_log
 from peft_registry.trainer.use_cases.train_evaluation import evaluate_run
-from peft_registry.trainer.use_cases.train_plan import plan_training
+from peft_registry.trainer.use_cases.train_plan import TrainingPlan, plan_training
 from peft_registry.trainer.use_cases.train_product import (
     change_of_run,
     facts_of_run,
@@ -43,7 +45,13 @@ from peft_registry.trainer.use_cases.train_product import (
 )
 from peft_registry.trainer.use_cases.train_record import compute_line, record_of_run
 from peft_registry.trainer.use_cases.train_run import TrainingRun
-from peft_registry.trainer.use_cases.train_start import begun_run, logged_beginning, require_usable, run_from_beginning
+from peft_registry.trainer.use_cases.train_start import (
+    begun_run,
+    logged_beginning,
+    registered_before,
+    require_usable,
+    run_from_beginning,
+)
 from peft_registry.trainer.use_cases.train_work import data_of_plan, train_as_planned
 
 if TYPE_CHECKING:
@@ -88,9 +96,10 @@ def train_and_register(
     comparison: str | None = None,
     shared: "SharedBase | None" = None,
     command: tuple[str, ...] = (),
+    again: bool = False,
     observe: Observe = ignore,
 ) -> TrainOutcome:
-    """Train as the file says and register the result with its records.
+    """Train as the file says and register the result with its records; what this very file gave before is not trained again.
 
     Args:
         registry: where.
@@ -101,6 +110,7 @@ def train_and_register(
         comparison: the id of the comparison that the run is an arm of.
         shared: the loaded base that several runs have in common; None for one of this run's own.
         command: the words of the command line, for the record; none where no command was typed.
+        again: train although the result of this file, base and data is registered, to see whether it comes out equal.
         observe: hears of everything.
 
     Raises:
@@ -115,6 +125,10 @@ def train_and_register(
     signer = registry.trainer_key  # asked for now, not after an hour of training
     for reference, text in plan.warnings:
         observe(Warned(reference, text))
+    if resume is None and comparison is None and not again:
+        there = _registered_again(registry, plan, signer.public.key_id, observe)
+        if there is not None:
+            return there
     runs = registry.files.runs
     kept = resume or run_from_beginning(registry, plan, observe)
     running = kept.revised(status="running", why=None, overrides=overrides, processes=plan.launch.size)
@@ -150,6 +164,34 @@ def train_and_register(
         raise
     except OSError as error:
         raise unwritable(runs / kept.run_id, error) from error
+
+
+def _registered_again(registry: Registry, plan: TrainingPlan, key_id: str, observe: Observe) -> TrainOutcome | None:
+    """The version that this very file gave before, with what the file says anew of it; None where there is none.
+
+    A version with a record of an earlier form is trained again, and its outcome described in today's.
+    """
+    version = registered_before(registry, plan.loaded, plan.base)
+    if version is None:
+        return None
+    records = records_of(registry, version)
+    if records.run is None or not isinstance(records.modification, ModificationRecord):
+        return None
+    require_usable(registry, plan.loaded)
+    observe(Said("run", f"this file, base and data gave {version.label} before; --again trains it anew"))
+    said = Repetition(plan.loaded.config.project, facts_of_run(plan, records.run), registry.clock())
+    register_again(registry, version, said, observe=observe)
+    modification = records_of(registry, version).modification
+    assert isinstance(modification, ModificationRecord), "what supersedes a record of this form has it"
+    evaluations = standing_evaluations(registry, version, records.evaluations)
+    return TrainOutcome(
+        version=version,
+        run=records.run,
+        modification=modification,
+        signed_by=signer_of(registry, key_id),
+        lost=tuple(lost for evaluation in evaluations for lost in lost_quality(evaluation)),
+        was_there=True,
+    )
 
 
 def _complete(
@@ -189,7 +231,7 @@ def _complete(
         observe=observe,
     )
     observe(Said("compute", compute_line(record.compute)))
-    facts = facts_of_run(run, record)
+    facts = facts_of_run(run.plan, record)
     result = result_of_run(
         run,
         manifest,

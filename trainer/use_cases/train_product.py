@@ -21,6 +21,7 @@ from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.run_points import RunPoints
 from peft_registry.trainer.methods import optimizer_name
+from peft_registry.trainer.use_cases.train_plan import TrainingPlan
 from peft_registry.trainer.use_cases.train_run import TrainingRun
 
 if TYPE_CHECKING:
@@ -70,10 +71,10 @@ def change_of_run(run: TrainingRun) -> ChangeFigures:
     return figures
 
 
-def facts_of_run(run: TrainingRun, record: RunRecord) -> dict[str, Any] | None:  # the JSON value of the facts file
+def facts_of_run(plan: TrainingPlan, record: RunRecord) -> dict[str, Any] | None:  # the JSON value of the facts file
     """What people declare of this run; None where its file names no facts."""
-    facts = run.plan.facts
-    if facts is None or run.start is None:
+    facts = plan.facts
+    if facts is None or plan.start is None:
         return facts
     # `*` means each file of this run, and not those that the starting adapter was trained on
     return with_each_named(facts, [data.name for data in record.data])

@@ -16,6 +16,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import ProfileValueRefused
 from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.records.tries import tries_of_run
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
@@ -175,6 +176,28 @@ def test_a_repeated_training_that_states_nothing_new_records_and_warns_of_nothin
         assert again.version == first.version
         assert "facts-not-recorded" not in warnings
     assert len(records_of(place.registry, first.version).history) == 1
+
+
+def test_an_equal_training_is_known_before_anything_is_trained(place: Place, first: TrainOutcome) -> None:
+    begun = place.registry.files.begun.read_bytes()
+    place.said.clear()
+    started = time.process_time()
+    again, _ = place.train()
+    assert time.process_time() - started < 5.0
+    assert (again.version, again.run, again.was_there) == (first.version, first.run, True)
+    assert place.registry.files.begun.read_bytes() == begun, "no run was begun"
+    assert ("run", f"this file, base and data gave {first.version.label} before; --again trains it anew") in place.said
+
+
+def test_a_training_that_is_repeated_on_purpose_gives_the_same_version_and_counts_as_no_other_settings(
+    place: Place, first: TrainOutcome
+) -> None:
+    place.said.clear()
+    again, _ = place.train(again=True)
+    assert (again.version, again.was_there) == (first.version, True)
+    assert again.run.run_id != first.run.run_id
+    tries = tries_of_run(place.registry, again.run)
+    assert (tries.seeds, tries.others) == (1, 0)
 
 
 def test_facts_of_a_repeated_training_are_recorded_by_a_record_that_supersedes(
