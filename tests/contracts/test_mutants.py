@@ -49,6 +49,7 @@ def copy_of_the_project(folder: Path) -> Path:
     (folder / "tests" / "unit").mkdir(parents=True)
     shutil.copy(ROOT / "tests" / "__init__.py", folder / "tests")
     shutil.copytree(ROOT / "tests" / "builders", folder / "tests" / "builders")
+    shutil.copytree(ROOT / "tests" / "golden", folder / "tests" / "golden")
     shutil.copytree(ROOT / "tests" / "unit" / "registry", folder / "tests" / "unit" / "registry")
     shutil.copy(ROOT / "tests" / "unit" / "__init__.py", folder / "tests" / "unit")
     settings = (
