@@ -62,6 +62,12 @@ class Compared:
     replacing: tuple[str, ...] = ()
 
 
+def tail_of(name: str) -> str:
+    """The part of a name that begins at its layer; all of one that is of no layer."""
+    match = _LAYER.search(name)
+    return name if match is None else match[1]
+
+
 @dataclass(frozen=True, slots=True)
 class _Places:
     """The tensors of a base by full name, and by the part of it that begins at the layer."""

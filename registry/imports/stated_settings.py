@@ -2,7 +2,7 @@
 
 A record takes these settings from the configuration, and loaders read them there: one that contradicts the tensors makes a record
 of something else, and an adapter that no tool loads, or that loads as if it were not there. What peft does with each setting is as
-peft 0.21 does it. What the base says is held against the tensors in `fit`.
+peft 0.21 does it. What the base says is held against the tensors in `fit`; here it says which parameters its modules have.
 """
 
 import math
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peft_registry.registry.identity.weights import Tensor
+from peft_registry.registry.imports.fit import tail_of
 from peft_registry.registry.intake.peft_config import FILE_NAME, PeftConfig
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.methods.declaration import Tensor as Kind
@@ -26,6 +27,10 @@ _LAST_FACTOR = "lora_B.weight"
 _OF_EMBEDDING = ("lora_embedding_A", "lora_embedding_B")
 _SCALE_AT_MOST = 10_000  # published recipes go to some hundreds; the largest number of half precision is 65,504
 _SHOWN = 60  # characters of a value in a sentence
+_RANK, _ALPHA = 8, 8  # peft's defaults for LoRA
+
+Parameters = Mapping[str, Mapping[str, tuple[int, ...]]]
+"""The shapes of the parameters that each module of a base has, by the name of the module and that of the parameter in it."""
 
 
 class SettingsOfOtherTensors(InputRefused):
@@ -54,37 +59,55 @@ class _Own:
         return self.names[0]
 
 
-def require_settings_of_tensors(adapter: str, config: PeftConfig, tensors: Iterable[Tensor]) -> None:
+def require_settings_of_tensors(
+    adapter: str, config: PeftConfig, tensors: Iterable[Tensor], base: Iterable[Tensor]
+) -> None:
     """Raise where a setting contradicts the tensors.
 
     The names of the modules are matched with the expressions of the configuration, which `require_usable_patterns` has tried.
 
+    Args:
+        adapter: what a refusal calls it.
+        config: its configuration.
+        tensors: what it holds.
+        base: what its base holds; nothing where that is not known.
+
     Raises:
         SettingsOfOtherTensors: one does; the first is named.
     """
-    reason = next(_contradictions(config, tuple(tensors)), None)
+    reason = next(_contradictions(config, tuple(tensors), _parameters_of(base)), None)
     if reason is not None:
         raise SettingsOfOtherTensors(adapter, reason)
 
 
 def adapted_modules(config: PeftConfig, tensors: Iterable[Tensor]) -> tuple[str, ...]:
     """The modules that an adapter changes, and parameters by themselves: the names that its expressions are matched with."""
-    found = (name for own in _own_tensors(config, tensors) for name in (*own.names, *_parameters(config, own)))
+    found = (name for own in _own_tensors(config, tensors) for name in (*own.names, *_parameters(config, own, {})))
     return tuple(dict.fromkeys(name for name in found if name))
 
 
 def rank_stated(config: PeftConfig, module: str) -> Any:  # whatever the file has there
-    """What a configuration says of the rank at a module."""
+    """What a configuration says of the rank at a module, or of a parameter that is adapted by itself."""
     return _at(config.values.get("rank_pattern"), module, config.values.get("r"))
 
 
 def scale_stated(config: PeftConfig, module: str) -> float:
-    """By what LoRA multiplies B·A at a module: alpha/r, or alpha/√r; 1 where the configuration does not say it."""
-    alpha = _at(config.values.get("alpha_pattern"), module, config.values.get("lora_alpha", 8))  # 8: peft's default
-    rank = rank_stated(config, module)
+    """By what LoRA multiplies B·A at a module, or a parameter: alpha/r, or alpha/√r; 1 where either is not a number."""
+    alpha = _at(config.values.get("alpha_pattern"), module, config.values.get("lora_alpha", _ALPHA))
+    stated = rank_stated(config, module)
+    rank = _RANK if stated is None else stated
     if not (_is_number(alpha) and _is_number(rank)) or rank <= 0:
         return 1.0
     return float(alpha / (math.sqrt(rank) if config.values.get("use_rslora") else rank))
+
+
+def changed_weights(config: PeftConfig, module: str) -> tuple[str, ...]:
+    """The weights of the base that the factors of a module may change, by the names that settings are looked up with.
+
+    More than one where several parameters are adapted by themselves; which of them it is depends on their order in the base.
+    """
+    names = _names(module.removeprefix(_PREFIX))
+    return _parameters_among(config, names, {}) or (f"{names[0]}.weight",)
 
 
 def _own_tensors(config: PeftConfig, tensors: Iterable[Tensor]) -> Iterator[_Own]:
@@ -95,6 +118,14 @@ def _own_tensors(config: PeftConfig, tensors: Iterable[Tensor]) -> Iterator[_Own
             yield _Own(tensor, kind, _names(module.removeprefix(_PREFIX)))
 
 
+def _parameters_of(base: Iterable[Tensor]) -> Parameters:
+    parameters: dict[str, dict[str, tuple[int, ...]]] = {}
+    for tensor in base:
+        module, _, leaf = tail_of(tensor.name).rpartition(".")
+        parameters.setdefault(module, {})[leaf] = tensor.shape
+    return parameters
+
+
 def _names(module: str) -> tuple[str, ...]:
     # a layer inside of an adapted module, such as the output of an attention of torch, has the settings of that module;
     # a base that was an adapted model itself has such names of its own
@@ -102,7 +133,7 @@ def _names(module: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((module.replace(_BASE_LAYER, ""), around.removesuffix(_BASE_LAYER), module)))
 
 
-def _contradictions(config: PeftConfig, tensors: Sequence[Tensor]) -> Iterator[str]:
+def _contradictions(config: PeftConfig, tensors: Sequence[Tensor], of_base: Parameters) -> Iterator[str]:
     own = tuple(_own_tensors(config, tensors))
     # a type may bring weights in the place of the base's own beside what it is; there are types that do nothing else
     replaces_alone = all(kind.replaces for kind in config.method.tensors)
@@ -111,12 +142,13 @@ def _contradictions(config: PeftConfig, tensors: Sequence[Tensor]) -> Iterator[s
     tied = _tied(config, own)
     for tensor in own:
         yield from _wrong_format(tensor)
-        yield from _wrong_size(config, tensor)
+        yield from _wrong_size(config, tensor, of_base)
         if tensor.module not in tied:  # peft adapts those with the embedding, and states the embedding alone
-            yield from _wrong_target(config, tensor)
+            yield from _wrong_target(config, tensor, of_base)
     yield from _wrong_magnitudes(config, own)
     yield from _wrong_side(config, own)
     yield from _wrong_scales(config)
+    yield from _beyond_any_scale(config, own)
 
 
 def _wrong_format(own: _Own) -> Iterator[str]:
@@ -124,7 +156,7 @@ def _wrong_format(own: _Own) -> Iterator[str]:
         yield f"its tensor {own.tensor.name!a} is in the format {own.tensor.dtype}, with which no adapter computes"
 
 
-def _wrong_size(config: PeftConfig, own: _Own) -> Iterator[str]:
+def _wrong_size(config: PeftConfig, own: _Own, of_base: Parameters) -> Iterator[str]:
     if own.kind.sized is None:
         return
     axis, key = own.kind.sized
@@ -132,34 +164,49 @@ def _wrong_size(config: PeftConfig, own: _Own) -> Iterator[str]:
     if axis >= len(shape):
         yield f"its tensor {own.tensor.name!a} is {list(shape)}, and has no dimension for `{key}`"
         return
-    for stated in _stated_sizes(config, own, key):
+    for stated, experts in _stated_sizes(config, own, key, of_base):
         if stated is None:
             return  # peft has a default, and a record has nothing of it
         if not isinstance(stated, int) or isinstance(stated, bool) or stated < 1:
             yield f"its `{key}` is {_shown(stated)}, which is not a number of dimensions"
             return
-        if _is_sized(config, own, shape[axis], stated):
+        if _is_sized(config, own, shape[axis], stated, experts):
             return
     yield f"its `{key}` is {_shown(stated)}, and the tensor {own.tensor.name!a} is {list(shape)}: {shape[axis]} there"
 
 
-def _stated_sizes(config: PeftConfig, own: _Own, key: str) -> Sequence[Any]:  # whatever the file has there
-    """What a configuration says of the size of a tensor: more than one thing where it is one of several parameters of a module.
+def _stated_sizes(
+    config: PeftConfig, own: _Own, key: str, of_base: Parameters
+) -> Sequence[tuple[Any, int | None]]:  # whatever the file has there
+    """What a configuration says of the size of a tensor, and for how many experts: more than one thing where it is one of several
+    parameters of a module.
 
-    Which of them it is depends on their order in the base.
+    Which of them it is depends on their order in the base. None where nothing is known of how many experts there are.
     """
     if key != "r":
-        return (config.values.get(key),)
-    stated = tuple(rank_stated(config, name) for name in _parameters(config, own) or own.names)
+        return ((config.values.get(key), 1),)
+    parameters = _parameters(config, own, of_base)
+    if parameters:
+        return tuple((rank_stated(config, name), _experts(name, of_base)) for name in parameters)
+    stated = tuple((rank_stated(config, name), 1) for name in own.names)
     # peft 0.21 gives layers of HiRA the rank of all, whatever their pattern says
-    return (*stated, config.values.get("r")) if config.values["peft_type"] == "HIRA" else stated
+    return (*stated, (config.values.get("r"), 1)) if config.values["peft_type"] == "HIRA" else stated
 
 
-def _is_sized(config: PeftConfig, own: _Own, found: int, stated: int) -> bool:
+def _experts(parameter: str, of_base: Parameters) -> int | None:
+    """How many experts lie in a parameter of the base: one pair of factors is of each."""
+    module, _, leaf = tail_of(parameter).rpartition(".")
+    shape = of_base.get(module, {}).get(leaf)
+    if shape is None:
+        return None
+    return shape[0] if len(shape) > 2 else 1
+
+
+def _is_sized(config: PeftConfig, own: _Own, found: int, stated: int, experts: int | None) -> bool:
     if config.values.get("use_bdlora"):
         return True  # its blocks lie beside each other in one tensor
-    if _parameters(config, own):
-        return found % stated == 0  # one pair of factors for each expert in the parameter
+    if experts != 1:
+        return found % stated == 0 if experts is None else found == stated * experts
     if config.values.get("num_transformer_submodules") not in (None, 1):
         return found % stated == 0  # one prompt for an encoder and one for a decoder
     if own.kind.name == _LAST_FACTOR and len(own.tensor.shape) > 2:  # of a convolution
@@ -169,17 +216,21 @@ def _is_sized(config: PeftConfig, own: _Own, found: int, stated: int) -> bool:
     return found == stated
 
 
-def _wrong_target(config: PeftConfig, own: _Own) -> Iterator[str]:
+def _wrong_target(config: PeftConfig, own: _Own, of_base: Parameters) -> Iterator[str]:
     stated = config.values.get("target_modules")
-    if own.kind.is_shared or own.kind.replaces or not own.kind.is_of_weight or stated in (None, "all-linear"):
+    parameters = config.values.get("target_parameters")
+    if own.kind.is_shared or own.kind.replaces or not own.kind.is_of_weight:
         return
-    if not (_is_adapted(config, own) or _parameters(config, own)):
-        yield f"its `target_modules` are {_shown(stated)}, and the tensor {own.tensor.name!a} is of another module"
+    if stated == "all-linear" or (stated is None and not parameters):
+        return
+    if not (_is_adapted(config, own.names) or _parameters(config, own, of_base)):
+        beside = f" and its `target_parameters` {_shown(parameters)}" if parameters else ""
+        yield f"its `target_modules` are {_shown(stated)}{beside}, and the tensor {own.tensor.name!a} is of another module"
 
 
-def _is_adapted(config: PeftConfig, own: _Own) -> bool:
+def _is_adapted(config: PeftConfig, names: Sequence[str]) -> bool:
     stated = config.values.get("target_modules")
-    return any(_is_targeted(config.values, stated, name) for name in own.names)
+    return any(_is_targeted(config.values, stated, name) for name in names)
 
 
 def _is_targeted(values: Mapping[str, Any], stated: Any, module: str) -> bool:
@@ -211,18 +262,28 @@ def _layer(patterns: Any, module: str) -> int | None:
     return next((int(match[1]) for match in found if match is not None), None)
 
 
-def _parameters(config: PeftConfig, own: _Own) -> tuple[str, ...]:
-    """The parameters that are adapted by themselves, such as experts in one tensor, and that the module may hold.
+def _parameters(config: PeftConfig, own: _Own, of_base: Parameters) -> tuple[str, ...]:
+    """The parameters that are adapted by themselves, such as experts in one tensor, and that the module may hold."""
+    return () if own.kind.is_shared else _parameters_among(config, own.names, of_base)
 
-    One that is stated by its last name alone may be of any module, except of one that peft adapts as a whole.
-    """
+
+def _parameters_among(config: PeftConfig, names: Sequence[str], of_base: Parameters) -> tuple[str, ...]:
+    """One that is stated by its last name alone may be of any module that has it, except of one that peft adapts as a whole."""
     stated = config.values.get("target_parameters")
-    if not isinstance(stated, list) or own.kind.is_shared or _is_adapted(config, own):
+    if not isinstance(stated, list) or _is_adapted(config, names):
         return ()
     ends = [str(name).rpartition(".") for name in stated]
     return tuple(
-        f"{name}.{leaf}" for name in own.names for holder, _, leaf in ends if not holder or _is_named([holder], name)
+        f"{name}.{leaf}"
+        for name in names
+        for holder, _, leaf in ends
+        if (not holder or _is_named([holder], name)) and _may_have(of_base.get(tail_of(name)), leaf)
     )
+
+
+def _may_have(parameters: Mapping[str, tuple[int, ...]] | None, leaf: str) -> bool:
+    # experts that a loader joins in one tensor lie in files under other names: of those nothing is known
+    return parameters is None or leaf in parameters
 
 
 def _tied(config: PeftConfig, own: Sequence[_Own]) -> frozenset[str]:
@@ -270,15 +331,23 @@ def _wrong_scales(config: PeftConfig) -> Iterator[str]:
         alpha = config.values.get(key)
         if name == "alpha" and alpha is not None and not _is_scale(alpha):
             yield f"its `{key}` is {_shown(alpha)}, by which nothing can be scaled"
-    if config.values["peft_type"] == "LORA" and abs(scale_stated(config, "")) > _SCALE_AT_MOST:
-        yield (
-            f"its `lora_alpha` is {_shown(config.values.get('lora_alpha'))}, which multiplies its product by "
-            f"{scale_stated(config, ''):.3g}: no training leaves one that is multiplied by more than {_SCALE_AT_MOST}"
-        )
     patterns = config.values.get("alpha_pattern")
     for pattern, alpha in patterns.items() if isinstance(patterns, dict) else ():
         if not _is_scale(alpha):
             yield f"its `alpha_pattern` has {_shown(alpha)} for {_shown(pattern)}, by which nothing can be scaled"
+
+
+def _beyond_any_scale(config: PeftConfig, own: Sequence[_Own]) -> Iterator[str]:
+    if config.values["peft_type"] != "LORA":
+        return
+    for name in dict.fromkeys(name for found in own for name in (*found.names, *_parameters(config, found, {}))):
+        scale = scale_stated(config, name)
+        if abs(scale) > _SCALE_AT_MOST:
+            alpha = _at(config.values.get("alpha_pattern"), name, config.values.get("lora_alpha", _ALPHA))
+            yield (
+                f"its `lora_alpha` is {_shown(alpha)} at {name!a}, which multiplies its product by {scale:.3g}: no training leaves "
+                f"one that is multiplied by more than {_SCALE_AT_MOST}"
+            )
 
 
 def _is_scale(value: Any) -> bool:

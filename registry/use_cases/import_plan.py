@@ -260,7 +260,7 @@ def _compared_adapter(
         raise AdapterOfAnotherBase(offered.name, label, chosen.objection)
     compared = compare_with_base(tensors, config, base_tensors)
     require_usable_patterns(config.values, base_tensors, adapted_modules(config, tensors))
-    require_settings_of_tensors(offered.name, config, tensors)
+    require_settings_of_tensors(offered.name, config, tensors, base_tensors)
     misfit = compared.misfit or vocabulary_misfit(offered, tensors, base_tensors)
     if misfit is not None:
         raise AdapterOfAnotherBase(offered.name, label, misfit)

@@ -189,7 +189,7 @@ def _require_own_settings(artifact: NewArtifact) -> None:
     if manifest.layout != "peft" or not any(entry.path == ADAPTER_CONFIG_NAME for entry in manifest.files):
         return
     config = read_peft_config(read_file(artifact.folder / ADAPTER_CONFIG_NAME, max_bytes=CONFIG_MAX_BYTES))
-    require_settings_of_tensors(artifact.name, config, listed_tensors(manifest.weights))
+    require_settings_of_tensors(artifact.name, config, listed_tensors(manifest.weights), base=())
 
 
 def _warn_of_recalls(registry: Registry, version: Version, observe: Observe) -> None:

@@ -35,6 +35,12 @@ MAGNITUDE = {f"{Q}.lora_magnitude_vector": (32,)}
 EXPERTS = {f"{LAYERS}.0.mlp.experts.lora_A.weight": (32, 64), f"{LAYERS}.0.mlp.experts.lora_B.weight": (32, 32)}
 INNER = f"{LAYERS}.0.mlp.experts.base_layer"
 INNER_EXPERTS = {f"{INNER}.lora_A.weight": (64, 64), f"{INNER}.lora_B.weight": (64, 64)}
+BASE = {
+    f"{Q.removeprefix('base_model.model.')}.weight": (32, 64),
+    f"{DOWN.removeprefix('base_model.model.')}.weight": (32, 64),
+    "model.layers.0.mlp.experts.down_proj": (4, 32, 64),
+    "model.layers.0.mlp.experts.gate_up_proj": (4, 64, 64),
+}
 EMBEDDING = {
     "base_model.model.model.embed_tokens.lora_embedding_A": (8, 32),
     "base_model.model.model.embed_tokens.lora_embedding_B": (64, 8),
@@ -56,6 +62,30 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], list[Tensor], str]] = {
         tensors_of(EXPERTS),
         "`r` is 24",
     ),
+    "parameters that its modules do not have": (
+        {"target_modules": ["lm_head"], "target_parameters": ["x"]},
+        tensors_of(lora()),
+        r"`target_parameters` \['x'\], and the tensor .*of another module",
+    ),
+    "parameters of other modules alone": (
+        {"target_modules": None, "target_parameters": ["experts.down_proj"]},
+        tensors_of(lora()),
+        "of another module",
+    ),
+    "a parameter of another rank": (
+        {
+            "target_modules": ["q_proj"],
+            "target_parameters": ["down_proj.weight"],
+            "rank_pattern": {"down_proj.weight": 4},
+        },
+        tensors_of(lora()),
+        "`r` is 4",
+    ),
+    "experts of which each has another rank": (
+        {"target_modules": ["q_proj"], "target_parameters": ["experts.down_proj"], "r": 4},
+        tensors_of(EXPERTS),
+        "`r` is 4",
+    ),
     "a layer of another rank beside experts": (
         {"target_parameters": ["down_proj"], "r": 4},
         tensors_of(lora()),
@@ -68,6 +98,11 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], list[Tensor], str]] = {
     "four bits": ({}, tensors_of(lora(), "F4"), "in the format F4"),
     "a scale of nothing": ({"lora_alpha": 0}, tensors_of(lora()), "`lora_alpha` is 0"),
     "a scale beyond any": ({"lora_alpha": 1e9}, tensors_of(lora()), r"multiplies its product by 1\.25e\+08"),
+    "a scale of a module beyond any": (
+        {"alpha_pattern": {r"mlp\.down_proj": 1e9}},
+        tensors_of(lora()),
+        r"down_proj', which multiplies its product by 1\.25e\+08",
+    ),
     "a scale in words": ({"lora_alpha": "16"}, tensors_of(lora()), "`lora_alpha` is '16'"),
     "a scale of a module": ({"alpha_pattern": {"q_proj": None}}, tensors_of(lora()), "`alpha_pattern` has None"),
     "a type of which it has nothing": ({}, tensors_of({"base_model.model.lm_head.weight": (9, 9)}), "no tensor of one"),
@@ -85,7 +120,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], list[Tensor], str]] = {
 def test_a_setting_that_contradicts_the_tensors_is_refused_by_name(case: str) -> None:
     values, tensors, said = CONTRADICTIONS[case]
     with pytest.raises(SettingsOfOtherTensors, match="helper is not what its") as refused:
-        require_settings_of_tensors("helper", config_of(**values), tensors)
+        require_settings_of_tensors("helper", config_of(**values), tensors, tensors_of(BASE))
     assert refused.value.exit_code == 2
     assert re.search(said, refused.value.why), refused.value.why
 
@@ -112,6 +147,10 @@ AGREEING: dict[str, tuple[dict[str, Any], list[Tensor]]] = {
         },
         tensors_of(lora(modules=(Q,)) | EXPERTS | INNER_EXPERTS),
     ),
+    "parameters alone, under the names of a model without its head": (
+        {"target_modules": None, "target_parameters": ["down_proj.weight"]},
+        tensors_of(lora(modules=("base_model.model.layers.1.mlp.down_proj",))),
+    ),
     "both layers of an attention of torch": (
         {"target_modules": ["attn"]},
         tensors_of(lora(modules=("base_model.model.attn", "base_model.model.attn.base_layer.out_proj"))),
@@ -134,4 +173,5 @@ AGREEING: dict[str, tuple[dict[str, Any], list[Tensor]]] = {
 @pytest.mark.parametrize("case", AGREEING)
 def test_settings_that_are_those_of_the_tensors_pass(case: str) -> None:
     values, tensors = AGREEING[case]
-    require_settings_of_tensors("helper", config_of(**values), tensors)
+    for base in (tensors_of(BASE), ()):
+        require_settings_of_tensors("helper", config_of(**values), tensors, base)
